@@ -1,4 +1,4 @@
-"""loadgen: scenarios in typed async Python, exact global percentiles while the run is going on."""
+"""Load tests as scenarios in typed async Python, with exact percentiles of the whole fleet during the run."""
 
 from loadgen.clients.graphql import gql
 from loadgen.clients.net.canned import reply

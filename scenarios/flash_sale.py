@@ -1,4 +1,4 @@
-"""The first minute of a flash sale, behind its queue page."""
+"""The first minute of a flash sale in the demo shop, with a queue page before it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,18 +10,21 @@ from loadgen import OpenExecutor, Plan, User, error_ratio, journey, p
 
 @dataclass(frozen=True)
 class QueuePage(OpenExecutor):
-    """All at once at the opening, half of those still to come in each `half_s`; so many a second are let in."""
+    """Visitors who come at the opening and wait in a queue, which lets in `lets_in_per_s` of them per second.
+
+    Half of all visitors who have not come yet come within each `half_s` seconds.
+    """
 
     people: int
     half_s: float
     lets_in_per_s: float
-    patience_s: float = 60.0  # who would wait longer goes away
+    patience_s: float = 60.0  # visitors who would wait longer leave
 
     def wrong(self) -> Iterable[str]:
         if self.people < 1:
-            yield f"people: {self.people}: nobody comes"
+            yield f"people={self.people} must be at least 1"
         if self.half_s <= 0 or self.lets_in_per_s <= 0:
-            yield f"half_s={self.half_s:g}, lets_in_per_s={self.lets_in_per_s:g}: both above 0"
+            yield f"half_s={self.half_s:g}, lets_in_per_s={self.lets_in_per_s:g}: both must be above 0"
 
     def due(self, seed: int) -> Iterator[float]:
         dice = Random(seed)

@@ -1,6 +1,6 @@
-"""An import into the demo shop: create it by GraphQL, upload to the address that was signed for it, wait for the job.
+"""An import into the demo shop: create it by GraphQL, upload to the signed URL, and wait for the job.
 
-The wait is one sample, `import job`, from the first poll to "done"; the polls are a row of their own.
+The wait is one sample, `import job`, from the first poll to "done"; the polls have a row of their own.
 """
 
 from loadgen import Plan, User, arrivals, blob, error_ratio, gql, journey, p

@@ -1,8 +1,7 @@
-"""Five minutes at the demo shop: most visitors search, some browse, few buy; two minutes in, a spike of searches.
+"""Five minutes at the demo shop: most visitors search, some browse, few buy. After two minutes, a spike of searches.
 
-Visitors differ: one who thinks slowly at one page does so at all of them (`speed` stays with the person), and
-buyers know what they want. Searches are shown apart by whether the shop had the answer in its cache, and the spike
-apart from the rest.
+Visitors differ: a visitor who thinks slowly at one page does so at all pages (`speed` is a trait of the user).
+Searches are split by whether the shop's cache had the answer, and the spike has rows of its own.
 """
 
 from loadgen import Load, Plan, User, arrivals, counter, error_ratio, journey, lognormal, p, rate

@@ -1,7 +1,7 @@
-"""A partner's program reads all its orders from the demo shop's API: OAuth, refresh on expiry, pages.
+"""A partner's program reads all its orders from the demo shop's API: OAuth, token refresh on expiry, paging.
 
-A token is good for 2 s, and three pages with a think after each take longer: then the API says 401, the
-program refreshes its token and asks for the same page again. Tokens are kept for the program's life.
+A token is valid for 2 s, and three pages with think times take longer. Then the API returns 401, and the program
+refreshes its token and requests the same page again. Each user keeps its tokens for its whole life.
 """
 
 import msgspec

@@ -1,6 +1,6 @@
-"""What visitors of the demo shop do: most search, some only look around, few buy.
+"""Visitors of the demo shop: most search, some only browse, few buy.
 
-Each visitor is one arrival; 60 % search, 30 % browse, 10 % buy, exact by arrival index.
+Each visitor is one arrival; 60 % search, 30 % browse and 10 % buy, exact by arrival index.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""Sessions at the demo shop as its log saw them: from page to page by the counts of a day, a cart taken along.
+"""Sessions at the demo shop with the page transitions counted in a day's log, carrying a cart from page to page.
 
-Sessions arrive at a given rate, whatever the shop does; within a session the next page waits for the one before, and
-for the visitor, who thinks between them. So the rate of sessions is given and that of pages follows (partly open).
+Sessions arrive at a given rate, whatever the shop's speed. Within a session, the next page waits for the one before
+and for the visitor's think time. So the rate of sessions is given, and the rate of pages follows (partly open).
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from loadgen import Plan, User, arrivals, edge, error_ratio, graph, leave, logno
 
 @dataclass
 class Visit:
-    """What a visitor takes from page to page."""
+    """The state that a visitor carries from page to page."""
 
     sku: str = "sku-0001"
     csrf: str = ""

@@ -1,4 +1,4 @@
-"""Is the demo shop there at all? Two users buy something for five seconds."""
+"""Smoke test of the demo shop: two users buy something for five seconds."""
 
 from loadgen import Plan, User, error_ratio, journey, p, users
 

@@ -1,1 +1,1 @@
-"""What a scenario says: journeys, users, steps, data, load, plans, objectives; and the loader that reads it."""
+"""The parts of a scenario: journeys, users, steps, data, loads, plans, objectives; and the loader of scenario files."""

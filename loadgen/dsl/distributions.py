@@ -1,16 +1,16 @@
-"""Distributions: think times and traits of people, drawn from the user's own random numbers.
+"""Distributions: think times and traits of users, drawn from each user's own random numbers.
 
-    await user.think(lognormal(1.4, .8))                       # median e^1.4 = 4 s, a long tail
-    pace = user.trait("speed", lognormal(0, .3))               # stays with the person: 1 in the median
-    await user.think(lognormal(1.4, .8) * pace)                # so who is slow here is slow everywhere
+    await user.think(lognormal(1.4, .8))                       # median e^1.4 = 4 s, with a long tail
+    pace = user.trait("speed", lognormal(0, .3))               # drawn once per user; median 1
+    await user.think(lognormal(1.4, .8) * pace)                # a slow user is slow everywhere
 
-A value is frozen and may be made at the top of a file or within a journey. As a
-think time its numbers are seconds (what is below 0 is no wait); as a trait they
-mean what the journey takes them for. Building one never raises: what is wrong is
-kept in `faults`, and drawing from it raises.
+A distribution is immutable and can be created at the top of a file or within a journey.
+As a think time, its numbers are seconds, and values below 0 mean no wait. As a trait, the
+journey decides what its numbers mean. Creating one never raises: errors are kept in
+`faults`, and drawing from it then raises.
 
-Every draw takes exactly one number from the generator and turns it round the
-distribution's own function, so draws are the same on every version of Python.
+Every draw takes exactly one number from the generator and applies the inverse of the
+distribution function, so draws are the same in every version of Python.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _BELOW_ONE: Final = 1 - 2**-53
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution(ABC):
-    """Draws numbers. `faults` is empty unless it was built from arguments that make no distribution."""
+    """A distribution of numbers to draw from. `faults` is empty unless the arguments were invalid."""
 
     origin: Origin = field(compare=False, repr=False)
     problem: str = field(default="", repr=False)
-    """What is wrong with it, and after a bar what to write."""
+    """The error in the arguments, then " | " and the hint; empty if they are valid."""
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -48,10 +48,10 @@ class Distribution(ABC):
         return (self.origin.fault(message, hint),)
 
     def draw(self, random: Random) -> float:
-        """One number, by one number of `random`.
+        """Draw one number; takes exactly one number from `random`.
 
         Raises:
-            UsageError: it has faults.
+            UsageError: the distribution was created with invalid arguments.
         """
         if self.problem:
             fault = self.faults[0]
@@ -61,18 +61,18 @@ class Distribution(ABC):
     @property
     @abstractmethod
     def mean(self) -> float:
-        """Its expectation: what `loadgen plan` estimates with. Only of one without faults."""
+        """The expected value, which `loadgen plan` uses for estimates. Undefined if there are errors."""
 
     @abstractmethod
     def _at(self, u: float) -> float:
-        """The u-quantile, 0 < u < 1."""
+        """Return the u-quantile, for 0 < u < 1."""
 
     def __mul__(self, factor: float) -> Distribution:
-        """Every draw times `factor`: of a trait, for times that go together."""
+        """Return this distribution with every draw multiplied by `factor`, such as a trait of the user."""
         if isinstance(factor, bool) or not isinstance(factor, int | float):
             return NotImplemented
         problem = self.problem or (
-            "" if isfinite(factor) else f"cannot be {factor} times as much | give a finite factor"
+            "" if isfinite(factor) else f"cannot multiply a distribution by {factor} | use a finite factor"
         )
         return _Scaled(self, float(factor), origin=here(), problem=problem)
 
@@ -80,20 +80,23 @@ class Distribution(ABC):
 
 
 def fixed(x: float) -> Distribution:
-    """Always `x`."""
+    """A distribution that always gives `x`."""
     return _Fixed(x, origin=here(), problem=_not_numbers("fixed", x=x))
 
 
 def uniform(a: float, b: float) -> Distribution:
-    """Evenly from `a` to `b`."""
+    """The uniform distribution between `a` and `b`; `a` must not exceed `b`."""
     problem = _not_numbers("uniform", a=a, b=b)
     if not problem and a > b:
-        problem = f"uniform({a}, {b}) goes from more to less | write uniform({b}, {a})"
+        problem = f"uniform({a}, {b}) has its lower bound above its upper bound | write uniform({b}, {a})"
     return _Uniform(a, b, origin=here(), problem=problem)
 
 
 def exponential(mean: float) -> Distribution:
-    """From 0, `mean` on average: the time to the next of what happens at random."""
+    """The exponential distribution: the waiting time to the next random event, `mean` on average.
+
+    mean: above 0.
+    """
     problem = _not_numbers("exponential", mean=mean)
     if not problem and mean <= 0:
         problem = f"exponential({mean}): the mean must be above 0 | write exponential(2)"
@@ -101,41 +104,52 @@ def exponential(mean: float) -> Distribution:
 
 
 def lognormal(mu: float, sigma: float) -> Distribution:
-    """exp of normal(mu, sigma): the median is exp(mu), the mean exp(mu + sigma²/2). What think times look like."""
+    """The lognormal distribution, the usual shape of think times.
+
+    The median is exp(mu) and the mean is exp(mu + sigma²/2); mu and sigma are of the logarithm.
+    """
     problem = _not_numbers("lognormal", mu=mu, sigma=sigma)
     if not problem and sigma < 0:
         problem = f"lognormal({mu}, {sigma}): sigma cannot be negative | write lognormal({mu}, {-sigma})"
     if not problem and mu + sigma * max(9.0, sigma / 2) > 700:
         problem = (
-            f"lognormal({mu}, {sigma}) draws numbers beyond all bounds | mu is the logarithm of the median: "
-            "1.4 for 4 s, so lognormal(1.4, 0.8)"
+            f"lognormal({mu}, {sigma}) draws numbers too large for a float | mu is the logarithm of the median: "
+            "for a median of 4 s write lognormal(1.4, 0.8)"
         )
     return _Lognormal(mu, sigma, origin=here(), problem=problem)
 
 
 def normal(mean: float, sd: float, low: float | None = 0) -> Distribution:
-    """Normal, and nothing below `low` (truncated, not clipped: no heap at `low`); None: no bound."""
+    """The normal distribution, truncated at `low`; None sets no lower bound.
+
+    Values below `low` are excluded, not clipped, so they do not pile up at `low`.
+    """
     problem = _not_numbers("normal", mean=mean, sd=sd, **({} if low is None else {"low": low}))
     if not problem and sd < 0:
         problem = f"normal({mean}, {sd}): sd cannot be negative | write normal({mean}, {-sd})"
     if not problem and low is not None and low > mean + 6 * sd:
-        problem = f"normal({mean}, {sd}) has nothing above low={low} | give a lower `low`, or None for no bound"
+        problem = (
+            f"normal({mean}, {sd}) has almost no values above low={low} | write a smaller `low`, or None for no bound"
+        )
     return _Normal(mean, sd, low, origin=here(), problem=problem)
 
 
 def empirical(values: Iterable[float]) -> Distribution:
-    """One of the values, each as likely: think times as they were logged. They are copied."""
+    """The distribution of given values, such as logged think times; each is drawn with equal probability.
+
+    The values are copied.
+    """
     problem = ""
     kept: tuple[float, ...] = ()
     try:
         kept = tuple(values)
     except TypeError:
-        problem = f"empirical takes a list of numbers, not {values!r} | write empirical([1.2, 3.4, 5.6])"
+        problem = f"empirical needs a list of numbers, got {values!r} | write empirical([1.2, 3.4, 5.6])"
     if not problem and not kept:
-        problem = "empirical([]) has nothing to draw from | give at least one value"
+        problem = "empirical([]) has no values to draw from | pass at least one value"
     bad = next((v for v in kept if not _is_number(v)), None) if not problem else None
     if bad is not None:
-        problem = f"empirical: {bad!r} is no number | take it out of the list"
+        problem = f"empirical: {bad!r} is not a finite number | remove it from the list"
     return _Empirical(kept, origin=here(), problem=problem)
 
 
@@ -247,5 +261,5 @@ def _is_number(value: Any) -> bool:
 def _not_numbers(name: str, **arguments: Any) -> str:
     for argument, value in arguments.items():
         if not _is_number(value):
-            return f"{name}: {argument}={value!r} is no number | distributions take plain numbers, seconds for a think"
+            return f"{name}: {argument}={value!r} is not a finite number | write a number; think times are in seconds"
     return ""

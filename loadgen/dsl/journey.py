@@ -1,4 +1,4 @@
-"""`@journey`: an async function that one user runs once is an iteration.
+"""`@journey` turns an async function into a journey; one call of it by one user is an iteration.
 
     @journey
     async def browse(user: User) -> None: ...
@@ -6,13 +6,13 @@
     @journey(data=feed.csv("data/shoppers.csv", Shopper).unique())
     async def checkout(user: User, shopper: Shopper) -> None: ...
 
-    @checkout.set_up                  # once a person, before its first iteration; tear_down when the person leaves
+    @checkout.set_up                  # once per user, before its first iteration; tear_down when the user leaves
     async def _(user: User, shopper: Shopper) -> None: ...
 
-    @journey(state=Session)           # user.state is a Session, made once a person and kept for its life
+    @journey(state=Session)           # user.state is a Session, created once per user and kept for its life
     async def search(user: UserWith[Session]) -> None: ...
 
-The decorator never raises: what is wrong is kept in `faults`, with its line.
+The decorator never raises: errors are kept in `faults`, with their lines.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ __all__ = ["Each", "Journey", "journey", "state_wrong"]
 Row = TypeVar("Row")
 S = TypeVar("S")
 Each = Literal["user", "iteration"]
-"""Whose a data row is in a closed load. In open and counted loads each iteration is another person's anyway."""
+"""The owner of a data row in a closed load. In open and counted loads, each iteration takes a row anyway."""
 EACH: Final = ("user", "iteration")
 
 
 class Journey(Generic[Row]):
-    """What `@journey` makes of a function. `Row` is the type of its data row; None: it takes no data.
+    """A journey, made from a function by `@journey`. `Row` is the type of its data row; None: it takes no data.
 
-    feed: where the rows come from, or None.
-    state: makes a person's state, or None.
-    each: in closed loads, whether a row is the user's or the iteration's.
-    set_up_fn, tear_down_fn: once a person, with the journey's arguments; or None.
+    feed: the source of its rows, or None.
+    state: creates a user's state, or None.
+    each: in closed loads, whether each user or each iteration takes a row.
+    set_up_fn, tear_down_fn: run once per user, with the journey's arguments; or None.
     """
 
     def __init__(
@@ -68,30 +68,30 @@ class Journey(Generic[Row]):
         self.each: Each = each
         self.set_up_fn: Callable[..., Awaitable[None]] | None = None
         self.tear_down_fn: Callable[..., Awaitable[None]] | None = None
-        self._said: list[Fault] = []
+        self._faults: list[Fault] = []
         self.__doc__ = getattr(fn, "__doc__", None)
         self.__wrapped__ = fn
         self._check_name(name)
         self._check(fn, "journey", origin)
         if state is not None:
-            self._said += state_wrong(state, self.name, origin, 0)
+            self._faults += state_wrong(state, self.name, origin, 0)
         self._check_each(each)
 
     is_graph: ClassVar[bool] = False
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """What is wrong with it; its feed's faults are the feed's own."""
-        return tuple(self._said)
+        """All errors of this journey; its feed reports its own."""
+        return tuple(self._faults)
 
     @property
     def warnings(self) -> tuple[Fault, ...]:
-        """What a person should know of before it is run."""
+        """Problems that do not prevent a run, to show before it."""
         return ()
 
     @property
     def parts(self) -> tuple[tuple[str, Callable[..., Any]], ...]:
-        """The functions of the scenario that it runs, each with the step that it runs in; "": in none."""
+        """The scenario's functions that this journey runs, each with the name of the step around it; "" for none."""
         return (("", self.fn),)
 
     @overload
@@ -103,7 +103,7 @@ class Journey(Generic[Row]):
         self, fn: Callable[[UserWith[Any], Row], Coroutine[Any, Any, None]]
     ) -> Callable[[UserWith[Any], Row], Coroutine[Any, Any, None]]: ...
     def set_up(self, fn: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
-        """Decorates what a person does once, before the first iteration. Not response time."""
+        """Decorate a function that each user runs once, before its first iteration. Not part of response times."""
         self._once(self.set_up_fn, fn, "set-up")
         self.set_up_fn = fn
         return fn
@@ -117,7 +117,7 @@ class Journey(Generic[Row]):
         self, fn: Callable[[UserWith[Any], Row], Coroutine[Any, Any, None]]
     ) -> Callable[[UserWith[Any], Row], Coroutine[Any, Any, None]]: ...
     def tear_down(self, fn: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
-        """Decorates what a person does once, after the last iteration."""
+        """Decorate a function that each user runs once, after its last iteration."""
         self._once(self.tear_down_fn, fn, "tear-down")
         self.tear_down_fn = fn
         return fn
@@ -145,10 +145,17 @@ class Journey(Generic[Row]):
     async def trial(
         self, row: Any = None, *, replies: Any, seed: int = 0, shared: Any = None, now: datetime | None = None
     ) -> Trial:
-        """Run the journey once on canned replies: no network, and thinking takes no time.
+        """Run the journey once on canned replies, without network; think times take no time.
 
-        `replies` maps "METHOD /path" to `reply(200, json={...})`, or to a list of replies that are given in turn.
-        `now`: what `user.now()` begins with.
+        Args:
+            row: the data row, for a journey with data.
+            replies: maps "METHOD /path" to `reply(200, json={...})`, or to a list of replies for successive requests.
+            seed: of the iteration's random numbers.
+            shared: the value of `user.shared`.
+            now: the time that `user.now()` returns at the start.
+
+        Returns:
+            The recorded outcome, requests and steps.
         """
         from loadgen.dsl.trial import try_journey
 
@@ -157,44 +164,48 @@ class Journey(Generic[Row]):
     def _once(self, before: object, fn: Callable[..., Awaitable[None]], what: str) -> None:
         origin = here()
         if before is not None:
-            self._said.append(origin.fault(f"{self.name} has two {what}s", "put both into one"))
+            self._faults.append(origin.fault(f"{self.name} has two {what}s", "combine both functions into one"))
         self._check(fn, what, origin)
 
     def _check_name(self, name: object) -> None:
         if not self.name or (name is not None and not isinstance(name, str)):
-            self._said.append(self.origin.fault(f"{name!r} is no name of a journey", 'write name="checkout"'))
+            self._faults.append(
+                self.origin.fault(f"{name!r} is not a valid name of a journey", 'write name="checkout"')
+            )
         elif (size := len(self.name.encode("utf-8", "replace"))) > NAME_BYTES:
-            message = f"the name of journey {self.name[:40]}... has {size:,} bytes of UTF-8"
-            self._said.append(self.origin.fault(message, f"at most {NAME_BYTES}"))
+            message = f"the name of journey {self.name[:40]}... has {size:,} bytes of UTF-8, too many"
+            self._faults.append(self.origin.fault(message, f"write at most {NAME_BYTES} bytes"))
 
     def _check_each(self, each: object) -> None:
         if each not in EACH:
-            self._said.append(
+            self._faults.append(
                 self.origin.fault(f"each={each!r} of {self.name} is unknown", 'write each="user" or each="iteration"')
             )
         elif each != "user" and self.feed is None:
-            self._said.append(
-                self.origin.fault(f'each="{each}" of {self.name} deals no rows: it has no data', "give it data=feed...")
+            self._faults.append(
+                self.origin.fault(
+                    f'each="{each}" of {self.name} has no effect without data', "add data=feed..., or leave out each="
+                )
             )
 
     def _check(self, fn: object, what: str, origin: Origin) -> None:
         name = getattr(fn, "__name__", repr(fn))
         if not callable(fn):
-            self._said.append(origin.fault(f"{fn!r} is no function", f"a {what} is an async function"))
+            self._faults.append(origin.fault(f"{fn!r} is not a function", f"use an async function as {what}"))
             return
         if inspect.isasyncgenfunction(fn):
-            self._said.append(origin.fault(f"{what} {name} yields", f"a {what} awaits; it does not yield"))
+            self._faults.append(origin.fault(f"{what} {name} yields", f"remove `yield`: a {what} may only await"))
         elif not inspect.iscoroutinefunction(fn):
-            self._said.append(origin.fault(f"{what} {name} is not async", f"write `async def {name}(...)`"))
+            self._faults.append(origin.fault(f"{what} {name} is not async", f"write `async def {name}(...)`"))
         wanted = 1 if self.feed is None else 2
         try:
             inspect.signature(fn).bind(*range(wanted))
         except TypeError:
             signature = f"async def {name}(user: User" + (", row: Row)" if wanted == 2 else ")")
-            why = "it has data, so it gets (user, row)" if wanted == 2 else "it has no data, so it gets (user)"
-            self._said.append(
-                origin.fault(f"{what} {name} does not take what it is given: {why}", f"write `{signature}`")
+            why = (
+                "with data, it is called with (user, row)" if wanted == 2 else "without data, it is called with (user)"
             )
+            self._faults.append(origin.fault(f"{what} {name} has the wrong parameters: {why}", f"write `{signature}`"))
         except ValueError:
             pass  # a builtin without a signature
 
@@ -221,15 +232,17 @@ def journey(*, name: str | None = None) -> Callable[[Callable[[User], Coroutine[
 def journey(
     fn: Any = None, /, *, data: Any = None, state: Any = None, name: str | None = None, each: Any = "user"
 ) -> Any:
-    """Make a journey of an async function.
+    """Turn an async function into a journey. Write `@journey` or `@journey(data=...)` above it.
 
     Args:
-        data: a feed, whose row is the function's second argument.
-        state: makes the person's state, without arguments: a class or a function. The journey that reads it is
-            written `async def j(user: UserWith[Session])`, and then `user.state` is a Session to mypy, too. Journeys
-            that name the same `state` share it within one person. A fresh person (each iteration of an open load)
-            has a fresh one.
-        each: in closed loads a row is the "user"'s for the whole load, or another one each "iteration".
+        data: a feed; its row becomes the function's second argument.
+        state: a class or function that creates a user's state, called without arguments. Annotate the user as
+            `UserWith[Session]`, and mypy checks `user.state`. Journeys with the same `state` share it within one user.
+            A fresh user (in each iteration of an open load) gets a fresh state.
+        name: the name in reports and objectives; by default the function's name.
+        each: in closed loads, each "user" keeps one row for the whole load, or each "iteration" takes another row.
+
+    Errors do not raise here; the loader reports them with the others.
     """
     if fn is not None:
         return Journey[Any](fn, here())
@@ -241,16 +254,16 @@ def journey(
 
 
 def state_wrong(state: object, of: str, origin: Origin, takes: int) -> Iterator[Fault]:
-    """What is wrong with a `state=` that is to be called with so many arguments."""
+    """Yield an error for a `state=` that is not callable with `takes` arguments."""
     name = getattr(state, "__name__", repr(state))
     if not callable(state):
         yield origin.fault(
-            f"state={state!r} of {of} makes nothing: it is of type {type(state).__name__}",
-            f"give what makes one for each person: a class, `state={type(state).__name__}`, or a function",
+            f"state={state!r} of {of} must be callable, got a value of type {type(state).__name__}",
+            f"pass what creates the state of each user: a class, `state={type(state).__name__}`, or a function",
         )
         return
     if inspect.iscoroutinefunction(state):
-        yield origin.fault(f"state={name} of {of} is async", "make it a plain function, and await in set_up")
+        yield origin.fault(f"state={name} of {of} is async", "use a plain function, and await in set_up")
         return
     try:
         inspect.signature(state).bind(*range(takes))
@@ -258,7 +271,7 @@ def state_wrong(state: object, of: str, origin: Origin, takes: int) -> Iterator[
         with_what = "without arguments" if not takes else "with the row"
         yield origin.fault(
             f"state={name} of {of} cannot be called {with_what}: {error}",
-            f"give its fields defaults, or write `state=lambda{' row' if takes else ''}: {name}(...)`",
+            f"add defaults to its fields, or write `state=lambda{' row' if takes else ''}: {name}(...)`",
         )
     except ValueError:
         pass  # a builtin without a signature

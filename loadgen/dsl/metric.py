@@ -1,18 +1,17 @@
-"""Custom metrics: what a scenario counts beside times. Declared at the top of a file, used in journeys.
+"""Custom metrics: values that a scenario records itself. Declared at the top of a file, used in journeys.
 
     orders = counter("orders")                                      orders.add()
     stock = gauge("stock", unit="items")                            stock.set(reply.pick("$.left", int))
     basket = trend("basket", unit="EUR", resolution=0.01)           basket.add(41.90)
     hits = rate("cache hits")                                       hits.add(reply.headers["x-cache"] == "HIT")
 
-They are merged over the fleet as exactly as latencies: counts are whole numbers, a
-trend is a histogram of the same layout whose step is `resolution`, and of a gauge
-only what can be merged is kept: least, greatest, the last of each agent. The same
-name may be declared in several files and is one metric, if kind and unit are one too.
+They are merged over the fleet as exactly as response times. Counts are whole numbers. A
+trend is a histogram of the same layout with `resolution` as its step. A gauge keeps only
+what can be merged: lowest, highest, and the last value of each agent. Several files may
+declare the same metric; then kind and unit must be the same.
 
-A use is what a journey does, so a value that makes no sense raises there, and is a
-fault of the script. Nothing here knows of warm-up: custom metrics are over the
-whole run.
+An invalid value raises in the journey, and counts as a script error. Custom metrics cover
+the whole run, including the warm-up.
 """
 
 from __future__ import annotations
@@ -47,12 +46,12 @@ __all__ = [
 ]
 
 _NS_PER_STEP = 1_000
-"""1 µs of the histogram's layout stands for a trend's resolution."""
+"""A trend's resolution is recorded as 1 µs in the histogram's layout."""
 _MOST_NAME = 100
 
 
 class Metric(ABC):
-    """One custom metric, in one process. Not bound to a recorder (in a trial) it only counts."""
+    """One custom metric in one process. Without a recorder (in a trial) it only keeps values."""
 
     kind: ClassVar[CustomKind]
 
@@ -65,19 +64,19 @@ class Metric(ABC):
 
     @abstractmethod
     def bind(self, recorder: Recorder) -> None:
-        """From now on what is recorded goes there; what was counted before is forgotten."""
+        """Record to this recorder from now on; earlier values are dropped."""
 
     @property
     @abstractmethod
     def values(self) -> tuple[float, ...]:
-        """What was recorded since it was bound, or since the last interval: for tests."""
+        """Values recorded since `bind`, or since the last interval; for tests."""
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name} at {self.origin}>"
 
 
 class _Summed(Metric):
-    """Kept as numbers, and taken once an interval: the recorder's `CustomSource`."""
+    """Base of metrics kept as a few numbers and read once per interval; implements the recorder's `CustomSource`."""
 
     def __init__(self, spec: MetricSpec, origin: Origin) -> None:
         super().__init__(spec, origin)
@@ -89,7 +88,7 @@ class _Summed(Metric):
             recorder.customs.append(self)
 
     def take(self) -> CustomStats | None:
-        """Since the last call; None when nothing was recorded."""
+        """Return the values since the last call, and reset them; None if nothing was recorded."""
         if not self._n:
             return None
         stats = CustomStats(self.name, self.kind, self._n, self._total, self._low, self._high, self._last)
@@ -102,41 +101,45 @@ class _Summed(Metric):
 
 
 class Counter(_Summed):
-    """How much of something there was."""
+    """A sum of whole numbers. Created by `counter`."""
 
     kind = "counter"
 
     def add(self, n: int = 1) -> None:
-        """
+        """Add a whole number.
+
         Raises:
-            UsageError: not a whole number, below 0, or more than 2^40 in one interval.
+            UsageError: not a whole number, below 0, or a sum above 2^40 in one interval.
         """
         if not isinstance(n, int) or n < 0:
-            raise UsageError(f'counter "{self.name}" cannot add {n!r}', hint="a whole number, 0 or more")
+            raise UsageError(f'counter "{self.name}" cannot add {n!r}', hint="add a whole number of at least 0")
         if self._total + n > COUNT:
-            raise UsageError(f'counter "{self.name}" cannot add {n!r}', hint=f"at most {COUNT:,} in one interval")
+            raise UsageError(f'counter "{self.name}" cannot add {n!r}', hint=f"add at most {COUNT:,} in one interval")
         self._n += 1
         self._total += n
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The sum."""
+        """The sum, as a single value."""
         return (float(self._total),)
 
 
 class Gauge(_Summed):
-    """Something's level: least, greatest and last value are kept."""
+    """A level: its lowest, highest and last value are kept. Created by `gauge`."""
 
     kind = "gauge"
 
     def set(self, value: float) -> None:
-        """
+        """Record the current level.
+
         Raises:
-            UsageError: not a finite number, or beyond 1e300.
+            UsageError: not a finite number, or beyond ±1e300.
         """
         number = _number(self, value)
         if abs(number) > CUSTOM_VALUE:
-            raise UsageError(f'gauge "{self.name}" cannot take {value!r}', hint=f"at most {CUSTOM_VALUE:g}")
+            raise UsageError(
+                f'gauge "{self.name}" cannot be set to {value!r}', hint=f"use values up to ±{CUSTOM_VALUE:g}"
+            )
         self._low = min(self._low, number) if self._n else number
         self._high = max(self._high, number) if self._n else number
         self._last = number
@@ -144,28 +147,28 @@ class Gauge(_Summed):
 
     @property
     def values(self) -> tuple[float, ...]:
-        """Least, greatest, last; nothing when it was not set."""
+        """Lowest, highest and last value; empty if it was not set."""
         return (self._low, self._high, self._last) if self._n else ()
 
 
 class Rate(_Summed):
-    """How often something was so, of how many times."""
+    """A share: how often something was true. Created by `rate`."""
 
     kind = "rate"
 
     def add(self, is_hit: bool) -> None:
-        """Anything true is a hit."""
+        """Count one try; any true value counts as a hit."""
         self._n += 1
         self._total += bool(is_hit)
 
     @property
     def values(self) -> tuple[float, ...]:
-        """Hits and tries."""
+        """(hits, tries)."""
         return float(self._total), float(self._n)
 
 
 class Trend(Metric):
-    """A distribution: percentiles, within 0.1 % or the resolution, whichever is more."""
+    """A distribution of values, for percentiles. Exact to 0.1 % or to the resolution. Created by `trend`."""
 
     kind = "trend"
 
@@ -181,13 +184,14 @@ class Trend(Metric):
         self._kept.clear()
 
     def add(self, value: float) -> None:
-        """
+        """Add one value to the distribution.
+
         Raises:
             UsageError: not a finite number, or below 0.
         """
         number = _number(self, value)
         if number < 0:
-            raise UsageError(f'trend "{self.name}" cannot add {value!r}', hint="0 or more")
+            raise UsageError(f'trend "{self.name}" cannot add {value!r}', hint="add numbers of at least 0")
         if self._record is None:
             self._keep(number)
         else:
@@ -195,27 +199,42 @@ class Trend(Metric):
 
     @property
     def values(self) -> tuple[float, ...]:
-        """All that was added while it was not bound."""
+        """All values added while no recorder was bound."""
         return tuple(self._kept)
 
 
 def counter(name: str, *, unit: str = "") -> Counter:
-    """Adds up whole numbers."""
+    """Declare a counter, which sums whole numbers: `orders.add()`. Call it at the top of the file.
+
+    name: the name in reports. unit: shown with it.
+    """
     return _declare(Counter, name, unit, origin=here())
 
 
 def gauge(name: str, *, unit: str = "") -> Gauge:
-    """Keeps the least, greatest and last value."""
+    """Declare a gauge, which keeps the lowest, highest and last value: `stock.set(3)`. Call it at the top of the file.
+
+    name: the name in reports. unit: shown with it.
+    """
     return _declare(Gauge, name, unit, origin=here())
 
 
 def rate(name: str) -> Rate:
-    """Counts how often something was true."""
+    """Declare a rate, which counts how often something was true: `hits.add(is_hit)`. Call it at the top of the file.
+
+    name: the name in reports.
+    """
     return _declare(Rate, name, "", origin=here())
 
 
 def trend(name: str, *, unit: str = "", resolution: float = 0.001) -> Trend:
-    """Keeps a histogram of values from `resolution` to 3.6e9 times it, in `unit`."""
+    """Declare a trend, a distribution with percentiles: `basket.add(41.90)`. Call it at the top of the file.
+
+    Args:
+        name: the name in reports.
+        unit: of values and resolution, shown in reports.
+        resolution: the smallest difference to keep. Values may be up to 3.6e9 times as large.
+    """
     return _declare(Trend, name, unit, resolution, origin=here())
 
 
@@ -223,7 +242,7 @@ def trend(name: str, *, unit: str = "", resolution: float = 0.001) -> Trend:
 
 
 class Declared:
-    """The metrics of one scenario, in the order of their declarations, and what is wrong with them."""
+    """The metrics of one scenario, in the order of their declarations, and the errors in them."""
 
     def __init__(self) -> None:
         self.metrics: dict[str, Metric] = {}
@@ -231,19 +250,21 @@ class Declared:
         self._is_full = False
 
     def declare(self, metric: _M) -> _M:
-        """The metric, or the one that was declared by this name before."""
+        """Return the metric, or an equal metric declared earlier; report a conflict."""
         before = self.metrics.get(metric.name)
         if before is not None:
             if type(before) is type(metric) and before.spec == metric.spec:
                 return before
-            message = f'metric "{metric.name}" is a {_told(metric)} here and a {_told(before)} at {before.origin}'
-            self.faults.append(metric.origin.fault(message, "one name is one metric: rename one of them"))
+            message = (
+                f'metric "{metric.name}" is a {_described(metric)} here and a {_described(before)} at {before.origin}'
+            )
+            self.faults.append(metric.origin.fault(message, "rename one of them"))
         elif len(self.metrics) < MAX_CUSTOM:
             self.metrics[metric.name] = metric
         elif not self._is_full:
             self._is_full = True
             message = f'metric "{metric.name}": more than {MAX_CUSTOM} custom metrics'
-            self.faults.append(metric.origin.fault(message, "a metric's name is no place for values: use a trend"))
+            self.faults.append(metric.origin.fault(message, "do not put values into names; use a trend"))
         return metric
 
 
@@ -253,7 +274,7 @@ _declared: ContextVar[Declared | None] = ContextVar("loadgen_metrics", default=N
 
 @contextmanager
 def metrics_declared() -> Iterator[Declared]:
-    """Within it, metrics that are declared are collected."""
+    """Collect all metrics declared within this context."""
     declared = Declared()
     token = _declared.set(declared)
     try:
@@ -266,10 +287,10 @@ def _declare(kind: type[_M], name: object, unit: object, resolution: object = 0.
     faults: list[Fault] = []
     what = kind.kind
     if not isinstance(name, str) or not name.strip() or not name.isprintable() or _is_long(name):
-        faults.append(origin.fault(f"{name!r} is no name of a {what}", f'write {what}("orders")'))
+        faults.append(origin.fault(f"{name!r} is not a valid name of a {what}", f'write {what}("orders")'))
         name = str(name)[:_MOST_NAME]
     if not isinstance(unit, str):
-        faults.append(origin.fault(f'{what} "{name}": {unit!r} is no unit', 'write unit="items"'))
+        faults.append(origin.fault(f'{what} "{name}": {unit!r} is not a unit', 'write unit="items"'))
         unit = ""
     if (
         isinstance(resolution, bool)
@@ -277,8 +298,10 @@ def _declare(kind: type[_M], name: object, unit: object, resolution: object = 0.
         or not isfinite(resolution)
         or not 1e-12 <= resolution <= 1e12
     ):
-        message = f'{what} "{name}": {resolution!r} is no resolution'
-        faults.append(origin.fault(message, "the smallest difference that matters, in its unit, as in 0.01"))
+        message = f'{what} "{name}": {resolution!r} is not a valid resolution'
+        faults.append(
+            origin.fault(message, "write the smallest relevant difference in the metric's unit, such as 0.01")
+        )
         resolution = 0.001
     metric = kind(MetricSpec(name=name, kind=what, unit=unit, resolution=float(resolution)), origin)
     declared = _declared.get()
@@ -294,11 +317,11 @@ def _is_long(name: str) -> bool:
 
 def _number(metric: Metric, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise UsageError(f'{metric.kind} "{metric.name}" cannot take {value!r}', hint="a finite number")
+        raise UsageError(f'{metric.kind} "{metric.name}" cannot record {value!r}', hint="use a finite number")
     return float(value)
 
 
-def _told(metric: Metric) -> str:
+def _described(metric: Metric) -> str:
     spec = metric.spec
     unit = f" in {spec.unit}" if spec.unit else ""
     return f"{spec.kind}{unit}" + (f" with a resolution of {spec.resolution:g}" if spec.kind == "trend" else "")

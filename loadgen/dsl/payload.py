@@ -1,15 +1,14 @@
-"""Large bodies as a scenario names them: `file("data/photo.jpg")`, `blob("5MB", seed=1)`.
+"""Large request bodies: `file("data/photo.jpg")`, `blob("5MB", seed=1)`.
 
-    PHOTO = file("data/photo.jpg")                        at the top, so that it travels to the agents
+    PHOTO = file("data/photo.jpg")                        at the top of the file, so that it travels to the agents
     ...
     await user.http.post("/photos", files={"photo": PHOTO})
     await user.http.put(url, content=blob("5MB", seed=user.random.randrange(1000)))
 
-They never raise: they keep the place where they were made and what is wrong with
-them, and the loader collects those that are made while the scenario is loaded
-(`bodies_made`), wherever they are kept. What is first named within a journey, the
-loader cannot see: such a file does not travel. See `clients/request/large_bodies.py` for how they
-are sent.
+They never raise when created: they keep their place and their errors. The loader collects
+all bodies that are created while the scenario is loaded (`bodies_made`). It cannot see a
+file that is first named within a journey, so such a file does not travel. See
+`clients/protocol/large_bodies.py` for how bodies are sent.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ __all__ = ["ScenarioBlob", "ScenarioFile", "blob", "bodies_made", "file"]
 
 
 class ScenarioFile(FileBody):
-    """A file of the scenario. path: seen from the file that names it, wherever the scenario is unpacked."""
+    """A file of the scenario as a request body. Its path is relative to the file that names it."""
 
     __slots__ = ("faults", "origin")
 
@@ -49,7 +48,7 @@ class ScenarioFile(FileBody):
 
 
 class ScenarioBlob(Blob):
-    """A blob, and where it was made."""
+    """A generated request body that keeps the place where it was created."""
 
     __slots__ = ("faults", "origin")
 
@@ -70,12 +69,12 @@ class ScenarioBlob(Blob):
 
 Body = TypeVar("Body", ScenarioFile, ScenarioBlob)
 _made: list[ScenarioFile | ScenarioBlob] | None = None
-"""While a scenario is loaded."""
+"""Bodies created while a scenario is loaded; None at other times."""
 
 
 @contextmanager
 def bodies_made() -> Iterator[list[ScenarioFile | ScenarioBlob]]:
-    """Collects each `file()` and `blob()` that is called within the block, in order."""
+    """Collect each `file()` and `blob()` created within the context, in order."""
     global _made
     before, _made = _made, []
     try:
@@ -91,49 +90,59 @@ def _note(body: Body) -> Body:
 
 
 def file(path: str | PathLike[str]) -> ScenarioFile:
-    """A file beside the scenario, to be sent: `content=file(...)`, `files={"photo": file(...)}`.
+    """A file in the scenario's folder to send: `content=file(...)`, `files={"photo": file(...)}`.
 
-    It is read while it is sent, 64 KiB at a time. A part of it is `file("a.bin")[:5_000_000]`. In a form its
-    file name is that of the path, and its content type follows from that.
+    The path is relative to the calling file. The file is read while it is sent, 64 KiB at a time. Slices send a part:
+    `file("a.bin")[:5_000_000]`. In a form, the file name is taken from the path, and the content type from the name.
     """
     origin = here()
     given: object = path
     if not isinstance(given, str | PathLike) or not fspath(given):
-        return _note(ScenarioFile(Path(), origin, (origin.fault(f"{given!r} is no path of a file"),)))
+        return _note(
+            ScenarioFile(
+                Path(), origin, (origin.fault(f"{given!r} is not a path of a file", 'write file("data/photo.jpg")'),)
+            )
+        )
     place = Path(origin.file).parent / fspath(given)
     faults: tuple[Fault, ...] = ()
     if place.is_dir():
-        faults = (origin.fault(f"{place.name} is a folder", "file(...) is one file"),)
+        faults = (origin.fault(f"{place.name} is a folder", "name a single file"),)
     elif not place.is_file():
-        faults = (origin.fault(f"no file {fspath(given)!r}", f"paths are seen from {place.parent.name or '.'}/"),)
+        faults = (
+            origin.fault(
+                f"no file {fspath(given)!r}", "correct the path; it is relative to the file that calls file(...)"
+            ),
+        )
     return _note(ScenarioFile(place, origin, faults))
 
 
 def blob(size: str | int, *, seed: int = 0) -> ScenarioBlob:
-    """Pseudo-random bytes to be sent, made while they are sent: `content=blob("5MB", seed=1)`.
+    """Pseudo-random bytes to send, generated while they are sent: `content=blob("5MB", seed=1)`.
 
-    They follow from `seed` alone, the same on each agent, and do not compress. A part is `blob("5MB")[:1_000_000]`.
-    size: "5MB" (10**6), "64KiB" or bytes.
+    The bytes depend only on `seed`, so they are the same on each agent. They do not compress. Slices send a part:
+    `blob("5MB")[:1_000_000]`.
+
+    size: "5MB" (10**6 bytes each), "64KiB", or a number of bytes.
     """
     origin = here()
     faults: list[Fault] = []
     size_bytes = 0
     given: object = size
     if isinstance(given, bool) or not isinstance(given, str | int):
-        faults.append(origin.fault(f"size={given!r} is no size", 'blob("5MB", seed=1)'))
+        faults.append(origin.fault(f"size={given!r} is not a size", 'write blob("5MB", seed=1)'))
     else:
         try:
             size_bytes = parse_size(given)
         except ValueError as error:
-            faults.append(origin.fault(f"size: {error}"))
+            faults.append(origin.fault(f"size: {error}", 'write blob("5MB", seed=1)'))
     kind: object = seed
     if not isinstance(kind, int) or isinstance(kind, bool):
-        faults.append(origin.fault(f"seed={kind!r} is no whole number"))
+        faults.append(origin.fault(f"seed={kind!r} is not a whole number", "write seed=1"))
         seed = 0
     return _note(ScenarioBlob(size_bytes, seed, origin, tuple(faults)))
 
 
 def _refuse(faults: tuple[Fault, ...]) -> None:
-    """Of those made within a journey the loader knows nothing: they are refused when they are used."""
+    """Raise if there are errors. Needed for bodies created within a journey, which the loader never sees."""
     if faults:
         raise ScenarioError(faults)

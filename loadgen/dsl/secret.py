@@ -1,12 +1,12 @@
-"""Secrets: named in the scenario, resolved where it runs, never shown and never sent along with it.
+"""Secrets: named in the scenario, resolved where it runs, never shown, and never sent with the scenario.
 
-    token = secret("api-token")                              in the file
+    token = secret("api-token")                              at the top of the file
     headers={"Authorization": "Bearer " + token.reveal()}    in a journey
 
-Looked for when it is first revealed: in the environment variable
-LOADGEN_SECRET_API_TOKEN, else in the file `api-token` of the folder that
-LOADGEN_SECRETS_DIR names (a mounted secret of Kubernetes is such a folder). So an
-agent needs its own; plan, bundle, manifest and log know only the name.
+The value is read when it is first revealed: from the environment variable
+LOADGEN_SECRET_API_TOKEN, or else from the file `api-token` in the folder named by
+LOADGEN_SECRETS_DIR (a mounted Kubernetes secret is such a folder). So each agent needs its
+own copy; plan, bundle, manifest and log contain only the name.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 SECRETS_DIR = "LOADGEN_SECRETS_DIR"
-"""The variable that names the folder with one file for each secret."""
+"""Environment variable that names the folder with one file per secret."""
 
 _HIDDEN = "****"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -42,7 +42,7 @@ _values: dict[str, str] = {}
 
 
 class Secret:
-    """A secret by name. Printed, formatted or joined it is ****; JSON, msgspec and pickle refuse it."""
+    """A secret by name, created by `secret`. As text it is always ****; JSON, msgspec and pickle raise an error."""
 
     __slots__ = ("_name", "_origin")
 
@@ -54,17 +54,20 @@ class Secret:
         return self._name
 
     def reveal(self) -> str:
-        """Its value, to be put into a request. The first time it is looked for.
+        """Return the secret's value, to use in a request within a journey.
 
-        While a scenario is loaded it is a fault, and the value ****: what a plan holds travels.
+        While the scenario is loaded, this is an error and returns ****, because the plan would carry the value to
+        agents.
 
         Raises:
-            ScenarioError: it was not given on this machine.
+            ScenarioError: the secret is not set on this machine.
         """
         asked = _asked.get()
         if asked is not None:
-            message = f'secret "{self._name}" is revealed while the scenario is loaded, and a plan would carry it along'
-            asked.faults.append(here().fault(message, "keep the secret itself, and reveal it in a journey"))
+            message = (
+                f'secret "{self._name}" is revealed while the scenario is loaded, so the plan would contain its value'
+            )
+            asked.faults.append(here().fault(message, "call reveal() within a journey"))
             return _HIDDEN
         found = _find(self._name)
         if found is None:
@@ -81,11 +84,11 @@ class Secret:
         return _HIDDEN
 
     def __reduce__(self) -> Never:
-        raise TypeError(f"secret {self._name} does not travel")
+        raise TypeError(f"secret {self._name} cannot be serialized; reveal it in a journey")
 
 
 class AskedSecrets:
-    """The secrets that a scenario names, with the first place of each, and what is wrong with their names."""
+    """The secrets that a scenario names, each with its first place, and the errors in their names."""
 
     def __init__(self) -> None:
         self.origins: dict[str, Origin] = {}
@@ -97,7 +100,7 @@ _asked: ContextVar[AskedSecrets | None] = ContextVar("loadgen_secrets", default=
 
 @contextmanager
 def secrets_asked() -> Iterator[AskedSecrets]:
-    """Within it, the names that `secret` is called with are collected."""
+    """Collect the names of all `secret(...)` calls within this context."""
     asked = AskedSecrets()
     token = _asked.set(asked)
     try:
@@ -107,15 +110,19 @@ def secrets_asked() -> Iterator[AskedSecrets]:
 
 
 def secret(name: str) -> Secret:
-    """The secret `name`: letters, digits, -, _ and dots."""
+    """A secret by name, whose value only `reveal()` in a journey returns: `TOKEN = secret("api-token")`.
+
+    name: 1 to 100 letters, digits, -, _ and dots. "api-token" is read from the environment variable
+        LOADGEN_SECRET_API_TOKEN, or from the file `api-token` in the folder named by LOADGEN_SECRETS_DIR.
+    """
     origin = here()
     asked = _asked.get()
     if asked is not None:
         if name_is_good(name):
             asked.origins.setdefault(name, origin)
         else:
-            hint = 'letters, digits, -, _ and dots, as in secret("api-token")'
-            asked.faults.append(origin.fault(f"{name!r} is no name of a secret", hint))
+            hint = 'use letters, digits, -, _ and dots, as in secret("api-token")'
+            asked.faults.append(origin.fault(f"{name!r} is not a valid name of a secret", hint))
     return Secret(str(name), origin)
 
 
@@ -124,23 +131,23 @@ def name_is_good(name: object) -> bool:
 
 
 def variable_of(name: str) -> str:
-    """The environment variable that gives a secret: "api-token" -> LOADGEN_SECRET_API_TOKEN."""
+    """Return the environment variable for a secret: "api-token" -> LOADGEN_SECRET_API_TOKEN."""
     return "LOADGEN_SECRET_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
 
 
 def secret_values() -> dict[str, str]:
-    """Name -> value of those that were resolved in this process: what must not appear in anything written."""
+    """Return name -> value of the secrets resolved in this process, which must be masked in all output."""
     return dict(_values)
 
 
 def missing_secrets(names: Iterable[str], origins: dict[str, Origin] | None = None) -> list[Fault]:
-    """A fault for each secret that was not given on this machine. Those that were are resolved from now on."""
+    """Return an error for each secret that is not set on this machine; the others are resolved."""
     places = origins or {}
     return [_missing(name, places.get(name)) for name in names if _find(name) is None]
 
 
 def _find(name: str) -> str | None:
-    """From the variable, or the file; kept, so that what is redacted stays the same while the process lives."""
+    """Return the value from the variable or file; None if missing. Cached, so that masking stays the same."""
     found = _values.get(name)
     if found is None and name_is_good(name):
         found = os.environ.get(variable_of(name)) or _from_folder(name)
@@ -154,7 +161,7 @@ def _from_folder(name: str) -> str | None:
     if not folder:
         return None
     try:
-        # Editors end files with a newline, which is no part of a token.
+        # Editors end files with a newline, which does not belong to the token.
         return (Path(folder) / name).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError):
         return None
@@ -162,5 +169,5 @@ def _from_folder(name: str) -> str | None:
 
 def _missing(name: str, origin: Origin | None) -> Fault:
     where = origin or Origin("secrets", 0)
-    hint = f"set {variable_of(name)}, or put it into a file {name} in the folder that {SECRETS_DIR} names"
-    return where.fault(f'secret "{name}" was not given', hint)
+    hint = f"set {variable_of(name)}, or put its value into a file {name} in the folder named by {SECRETS_DIR}"
+    return where.fault(f'secret "{name}" is not set', hint)

@@ -1,8 +1,8 @@
-"""Where in the scenario something was written.
+"""The place in a scenario where an object was created.
 
-What a scenario builds (plans, loads, feeds, objectives) never raises: it keeps
-the place where it was built and what is wrong with it, and the loader collects
-all faults and reports them at once.
+The objects of a scenario (plans, loads, feeds, objectives) never raise when they are
+created. Each keeps its place and its errors; the loader collects all errors and reports
+them at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _OURS = "loadgen.dsl"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A line of a user's file. `line` counts from 1; 0 where none is known."""
+    """A line of a user's file. `line` counts from 1; 0 if unknown."""
 
     file: str
     line: int
@@ -32,9 +32,9 @@ class Origin:
 
 
 def here(depth: int = 0) -> Origin:
-    """The line that called into `loadgen.dsl`, however deep inside of it we are by now.
+    """Return the line of user code that called into `loadgen.dsl`, directly or through other modules of it.
 
-    `depth`: that many frames further out, for helpers that call the language on behalf of their own caller.
+    depth: go this many frames further out, for helpers that call the DSL on behalf of their own caller.
     """
     frame = sys._getframe(1)
     while _is_ours(frame.f_globals.get("__name__", "")) and frame.f_back is not None:

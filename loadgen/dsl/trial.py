@@ -1,4 +1,4 @@
-"""One journey, once, on canned replies: what authors test their scenarios with in pytest.
+"""Runs one journey once on canned replies, for tests of scenarios with pytest.
 
     trial = await checkout.trial(
         Shopper("a@shop.example", "secret", "sku-1"),
@@ -11,12 +11,12 @@
     assert trial.outcome == "ok"
     assert trial.sent[-1].json() == {"sku": "sku-1", "csrf": "c"}
 
-It goes the way of a real run: the same client down to the bytes, the same steps,
-the same recording. There is no network, and thinking, pacing and polling take no
-time: the clock jumps, and `user.now()` with it. Nobody else comes to a rendez-vous,
-so nobody waits there. A target's failure is an outcome; a
-fault of the journey's own code is raised as it is. What a run would note (a task
-that was left running, a call that was never awaited) is in `notes`.
+A trial uses the same code as a run: the same client down to the bytes, the same steps, the
+same recording. There is no network. Think times, paces and polls take no time: the clock
+jumps, and `user.now()` with it. A rendez-vous does not wait, because there are no other
+users. Failures of the target become outcomes, but exceptions of the journey's own code
+are raised. Problems that a run would report (a leaked task, a call never awaited) are in
+`notes`.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ _TARGET = "http://trial.example"
 
 @dataclass(frozen=True, slots=True)
 class TrialRequest:
-    """A request as it would be recorded."""
+    """One request of a trial, as a run would record it."""
 
     name: str
-    """As in reports: "GET /products/{sku}"."""
+    """The name in reports: "GET /products/{sku}"."""
     step: str | None
     outcome: str
     response_ns: int
@@ -68,23 +68,24 @@ class TrialRequest:
 
 @dataclass(frozen=True, slots=True)
 class TrialStep:
-    """A step that was left; nested ones come before the one around them."""
+    """One finished step of a trial. Nested steps come before the step around them."""
 
     name: str
     outcome: str
     response_ns: int
-    """Without think time."""
+    """Response time, without think time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How it went.
+    """The result of a trial.
 
-    outcome: "ok", or how the iteration ended: "expect status", "http 503" ...; `detail` says more, `where` names the
-    line ("checkout.py:14 in checkout") and `traceback` the scenario's frames.
-    requests, steps: as recorded, in the order in which they ended. sent: what went out, down to headers and body.
-    thought_s: think time that a real user would have taken. checks: of each name, how often it was so, of how often.
-    metrics: values of the custom metrics of the journey's module. notes: what a run would have said.
+    outcome: "ok", or how the iteration ended: "expect status", "http 503" ...; `detail` explains it, `where` is the
+    place
+    in the scenario ("checkout.py:14 in checkout"), and `traceback` has the scenario's frames.
+    requests, steps: as recorded, in the order in which they ended. sent: the requests as sent, with headers and body.
+    thought_s: think time of a real user, seconds. checks: name -> (times true, times checked).
+    metrics: values of the custom metrics in the journey's module. notes: problems that a run would report.
     """
 
     outcome: str
@@ -103,7 +104,7 @@ class Trial:
 
     @property
     def skipped(self) -> bool:
-        """The journey chose not to go on: `user.skip`."""
+        """True if the journey ended with `user.skip`."""
         return self.outcome == SKIPPED
 
 
@@ -116,17 +117,17 @@ async def try_journey(
     shared: Any = None,
     now: datetime | None = None,
 ) -> Trial:
-    """See `Journey.trial`.
+    """Run a journey once; see `Journey.trial`.
 
     Raises:
-        ScenarioError: the journey has faults.
-        UsageError: a row where none is taken or none where one is; a request that no reply is canned for.
-        Exception: whatever the journey's own code raises.
+        ScenarioError: the journey has errors.
+        UsageError: a missing or superfluous row, or a request without a canned reply.
+        Exception: any exception of the journey's own code.
     """
     if one.faults:
         raise ScenarioError(one.faults)
     if (row is None) != (one.feed is None):
-        raise UsageError(f"{one.name} takes {'no data' if one.feed is None else 'a row'}", hint=_call_hint(one))
+        raise UsageError(f"{one.name} {'takes no data' if one.feed is None else 'needs a row'}", hint=_call_hint(one))
     recorder = _Notes()
     network = CannedNetwork(replies)
     clock = _JumpingClock(now)
@@ -171,7 +172,7 @@ async def try_journey(
 
 
 class _JumpingClock:
-    """Sleeps in no time, and is later by as much."""
+    """A clock whose sleeps take no time but advance it."""
 
     def __init__(self, begin: datetime | None) -> None:
         self._begin = begin if begin is not None else datetime.now(UTC)
@@ -191,7 +192,7 @@ class _JumpingClock:
 
 
 class _TrialUser(UserWith[Any]):
-    """A user whose thinking is added up."""
+    """A user that adds up its think times."""
 
     trial_clock: _JumpingClock
 
@@ -202,7 +203,7 @@ class _TrialUser(UserWith[Any]):
 
 
 class _TrialPeople(People):
-    """Any target's name will do, and all are answered by the same replies."""
+    """Creates the users of trials. Accepts any target name; all targets get the same replies."""
 
     def __init__(self, network: CannedNetwork, clock: _JumpingClock, seed: int, shared: Any) -> None:
         super().__init__(
@@ -222,7 +223,7 @@ class _TrialPeople(People):
 
 
 class _Notes(Recorder):
-    """A recorder that also keeps what it is told, in order."""
+    """A recorder that also keeps all requests and steps in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -258,7 +259,7 @@ class _Notes(Recorder):
 
 
 def _watched(fn: Callable[..., Any], raised: list[BaseException]) -> Callable[..., Any]:
-    """The function, and a note of what it raised: a life turns all of it into outcomes."""
+    """Return the function wrapped so that its exceptions are stored; the user's life would only keep their outcomes."""
 
     @wraps(fn)
     async def watched(*args: Any) -> None:
@@ -272,14 +273,14 @@ def _watched(fn: Callable[..., Any], raised: list[BaseException]) -> Callable[..
 
 
 def _metrics_of(one: Journey[Any], recorder: Recorder) -> list[tuple[Metric, int]]:
-    """The custom metrics of the journey's modules, begun anew, and of each how many values it has already."""
+    """Return the custom metrics of the journey's modules, reset, each with its present number of values."""
     modules = [getattr(fn, "__globals__", {}) for _, fn in one.parts]
     found = {id(it): it for module in modules for it in module.values() if isinstance(it, Metric)}
     for metric in found.values():
-        if metric.kind != "trend":  # a trend that is bound keeps no values
+        if metric.kind != "trend":  # a bound trend keeps no values
             metric.bind(recorder)
     return [(metric, len(metric.values) if metric.kind == "trend" else 0) for metric in found.values()]
 
 
 def _call_hint(one: Journey[Any]) -> str:
-    return f"await {one.name}.trial({'' if one.feed is None else 'row, '}replies={{...}})"
+    return f"write await {one.name}.trial({'' if one.feed is None else 'row, '}replies={{...}})"

@@ -1,4 +1,4 @@
-"""Writes shoppers.csv anew: `python scenarios/data/make_shoppers.py`. The same 2,000 rows each time."""
+"""Writes shoppers.csv: `python scenarios/data/make_shoppers.py`. The same 2,000 rows each time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FAMILY = ("baker", "carter", "cooper", "draper", "fisher", "fuller", "hunter", 
 
 
 def shoppers_csv() -> str:
-    """The whole file. Quantities of a product follow a long tail: few products are bought often."""
+    """Return the contents of shoppers.csv. Products follow a long-tailed distribution: few of them are bought often."""
     random = Random(20)  # no secret depends on it
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")

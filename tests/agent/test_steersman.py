@@ -87,10 +87,10 @@ async def test_looks_that_it_has_are_not_taken_twice() -> None:
 @pytest.mark.parametrize(
     ("by", "error"),
     [
-        (lambda looks: Decision(float("nan")), "it answered nan, which is no rate"),
-        (lambda looks: Decision(-3.0), "it answered -3.0, which is no rate"),
-        (lambda looks: Decision(999.0), "it answered 999/s, beyond upto, 200/s"),
-        (lambda looks: None, "it answered None, which is no Decision"),
+        (lambda looks: Decision(float("nan")), "it returned the rate nan, which is not a finite number of at least 0"),
+        (lambda looks: Decision(-3.0), "it returned the rate -3.0, which is not a finite number of at least 0"),
+        (lambda looks: Decision(999.0), "it returned 999/s, which is above upto, 200/s"),
+        (lambda looks: None, "it returned None, which is not a Decision(rate, why)"),
     ],
 )
 async def test_an_answer_that_is_none_is_told(by: Callable[[Sequence[Look]], Any], error: str) -> None:

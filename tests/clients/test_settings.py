@@ -147,7 +147,7 @@ def test_all_faults_are_told_at_once() -> None:
 
 def test_what_is_no_http_is_refused() -> None:
     (fault,) = plan_with({"proxy": "http://p"}).faults
-    assert fault.message == "http: {'proxy': 'http://p'} is no Http"
+    assert fault.message == "http: {'proxy': 'http://p'} is not an Http"
 
 
 def test_credentials_in_the_proxy_s_address_are_refused_and_not_repeated() -> None:

@@ -198,7 +198,7 @@ def test_a_certificate_that_is_missing_or_wrong_is_told_before_anything_starts(
 
 
 def test_a_key_that_was_not_given_is_told_by_its_name(files: Files) -> None:
-    with pytest.raises(ScenarioError, match='secret "no-such-key" was not given'):
+    with pytest.raises(ScenarioError, match='secret "no-such-key" is not set'):
         tls_context(None, Http(cert=(files.cert, secret("no-such-key"))))
 
 

@@ -109,39 +109,39 @@ slos = "yes"
 max_rate = -1
 """
     assert wrong_in(tmp_path, text) == [
-        "2 target: 'staging.shop.example' is no http or https URL | write \"http://staging.shop.example\"",
+        "2 target: 'staging.shop.example' is not an http or https URL | write \"http://staging.shop.example\"",
         '3 unknown key "env.staging.targts" | did you mean "targets"?',
-        "4 allow: 'https://shop.example/' is no host | a name or an address, as in \"shop.example\"",
-        "7 the weight of eu is -1 | 0 or more",
-        "8 params: 'a b' is no name of a param | as in param(name, ...)",
+        "4 allow: 'https://shop.example/' is not a host | write a name or an address, as in \"shop.example\"",
+        "7 the weight of eu is -1 | write a finite number of at least 0",
+        "8 params: 'a b' is not a valid name of a param | use the name in param(name, ...)",
         '9 target: expected str | null, got int | target = "https://staging.shop.example"',
         '11 unknown key "polcy" | did you mean "policy"?',
         "15 slos: expected bool, got str | write slos = true",
-        "16 policy: a rate of -1 | iterations/s, above 0",
+        "16 policy: invalid max_rate -1 | write iterations/s, above 0",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[env.a\n", "1 no TOML: "),
+        ("[env.a\n", "1 invalid TOML: "),
         ("x = 1\n", '1 unknown key "x"'),
-        ("env = 3\n", "1 env is no table"),
-        ("[env]\na = 3\n", "2 env.a is no table"),
-        ("policy = 1\n", "1 policy is no table"),
+        ("env = 3\n", "1 env is not a table"),
+        ("[env]\na = 3\n", "2 env.a is not a table"),
+        ("policy = 1\n", "1 policy is not a table"),
         ("[env.a]\nregions = {eu = 0}\n", "2 regions: all weights are 0"),
-        ("env.a.target = 'x'\n", "1 target: 'x' is no http or https URL"),
-        ("history = 's3://perf'\n", "1 history is no table | write [history]"),
+        ("env.a.target = 'x'\n", "1 target: 'x' is not an http or https URL"),
+        ("history = 's3://perf'\n", "1 history is not a table | write [history]"),
         ("[history]\nstore = 3\n", '2 store: expected str | null, got int | store = "s3://perf/history"'),
-        ("[history]\nstore = 'gs://perf'\n", '2 store: "gs://perf" is no place for a history'),
-        ("[history]\nstore = ''\n", '2 store: "" is no place for a history'),
+        ("[history]\nstore = 'gs://perf'\n", '2 store: "gs://perf" is not a folder or an s3:// URL'),
+        ("[history]\nstore = ''\n", '2 store: "" is not a folder or an s3:// URL'),
         ("[history]\nstor = 'x'\n", '2 unknown key "history.stor" | did you mean "store"?'),
-        ("[env.a]\nstore = 'http://x'\n", '2 store: "http://x" is no place for a history'),
-        ("out = ['ndjson=x']\n", "1 out is no table | write [out]"),
+        ("[env.a]\nstore = 'http://x'\n", '2 store: "http://x" is not a folder or an s3:// URL'),
+        ("out = ['ndjson=x']\n", "1 out is not a table | write [out]"),
         ("[out]\nrun = 'ndjson=x'\n", "2 run: expected array | null, got str | run = ["),
-        ("[out]\nrun = ['ndjsn=x']\n", '2 run: "ndjsn" is no kind of output | did you mean "ndjson"?'),
-        ("[out]\nrun = ['x']\n", '2 run: "x" is no kind of output | there is "prometheus", '),
-        ("[env.a]\nout = ['x=y', 'ndjson=z']\n", '2 out: "x" is no kind of output'),
+        ("[out]\nrun = ['ndjsn=x']\n", '2 run: "ndjsn" is not a kind of output | did you mean "ndjson"?'),
+        ("[out]\nrun = ['x']\n", '2 run: "x" is not a kind of output | use one of "prometheus", '),
+        ("[env.a]\nout = ['x=y', 'ndjson=z']\n", '2 out: "x" is not a kind of output'),
     ],
 )
 def test_a_file_with_one_fault(tmp_path: Path, text: str, told: str) -> None:
@@ -196,10 +196,10 @@ run = ["ndjsn=x", "statsd=:8125", "y"]
 target = "x"
 """
     assert [line.partition(" | ")[0] for line in wrong_in(tmp_path, text)] == [
-        '2 store: "ftp://perf" is no place for a history',
-        '5 run: "ndjsn" is no kind of output',
-        '5 run: "y" is no kind of output',
-        "8 target: 'x' is no http or https URL",
+        '2 store: "ftp://perf" is not a folder or an s3:// URL',
+        '5 run: "ndjsn" is not a kind of output',
+        '5 run: "y" is not a kind of output',
+        "8 target: 'x' is not an http or https URL",
     ]
 
 
@@ -221,7 +221,7 @@ def test_no_text_crashes_the_reading(tmp_path_factory: pytest.TempPathFactory, t
 def test_an_environment_that_is_not_there_is_told_with_its_neighbour(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     for text, told in (
-        (None, "no loadgen.toml beside scenario.py or in a folder above"),
+        (None, "no loadgen.toml in the folder of scenario.py or above"),
         (STAGING, 'no environment "stagin"'),
     ):
         if text is not None:
@@ -268,6 +268,6 @@ def test_a_target_that_the_environment_leaves_as_it_was_is_told(tmp_path: Path) 
     assert scenario.plan.spec().targets == {"api": "https://api.example", "pay": "https://pay.shop.example"}
     assert scenario.plan.target == "https://api.example"
     assert sorted(warning.message for warning in scenario.warnings) == [
-        '[env.prod] has a target "login" that the plan has not',
+        '[env.prod] has a target "login" that the plan does not have',
         '[env.prod] has no target "pay": it stays https://pay.shop.example',
     ]

@@ -57,10 +57,10 @@ async def takes_a_row(user: User, row: str) -> None: ...
     [
         (not_async, None, "journey not_async is not async"),
         (yields, None, "journey yields yields"),
-        (takes_nothing, None, "journey takes_nothing does not take what it is given"),
-        (takes_a_row, None, "it has no data, so it gets (user)"),
-        (takes_nothing, ROWS, "it has data, so it gets (user, row)"),
-        (3, None, "3 is no function"),
+        (takes_nothing, None, "journey takes_nothing has the wrong parameters"),
+        (takes_a_row, None, "without data, it is called with (user)"),
+        (takes_nothing, ROWS, "with data, it is called with (user, row)"),
+        (3, None, "3 is not a function"),
     ],
 )
 def test_what_cannot_be_a_journey_is_a_fault_and_never_raises(fn: Any, data: Any, message: str) -> None:
@@ -87,8 +87,8 @@ def test_set_up_and_tear_down_are_kept_and_checked() -> None:
 @pytest.mark.parametrize(
     ("state", "message", "hint"),
     [
-        (3, "state=3 of browse makes nothing: it is of type int", "`state=int`"),
-        ({}, "state={} of browse makes nothing: it is of type dict", "`state=dict`"),
+        (3, "state=3 of browse must be callable, got a value of type int", "`state=int`"),
+        ({}, "state={} of browse must be callable, got a value of type dict", "`state=dict`"),
         (not_async, "state=not_async of browse cannot be called without arguments", "state=lambda: not_async(...)"),
         (takes_nothing, "state=takes_nothing of browse is async", "await in set_up"),
     ],
@@ -135,7 +135,7 @@ def test_each_without_data_is_a_fault() -> None:
 
     decorate: Any = journey
     one: Journey[None] = decorate(each="iteration")(browse)
-    assert [fault.message for fault in one.faults] == ['each="iteration" of browse deals no rows: it has no data']
+    assert [fault.message for fault in one.faults] == ['each="iteration" of browse has no effect without data']
 
 
 # -- types --------------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def test_only_loads_of_the_kind_are_scaled() -> None:
     assert [lane.profile.peak for lane in plan.with_overrides(Overrides(peak=5, peak_of="users")).lanes] == [50, 4, 1]
     assert [lane.profile.peak for lane in plan.with_overrides(Overrides(peak=5)).lanes] == [5, 8, 2]
     assert messages(make(base(), spike()).with_overrides(Overrides(peak=5, peak_of="users"))) == [
-        "the load is said in arrivals, which have a rate"
+        "the load has arrivals, which have a rate"
     ]
 
 
@@ -167,14 +167,14 @@ plan = """,
     )
     path.write_text(text)
     (warning,) = load(path).warnings
-    assert warning.message.startswith("a closed load takes a unique row each iteration")
+    assert warning.message.startswith("a closed load takes a unique row per iteration")
 
     path.write_text(
         text.replace("load=users(2).hold('1s')", "loads=[L(buy, users(2).hold(1)), L(buy, users(2).hold(1))]")
         .replace("    mix=buy,\n", "")
         .replace("from loadgen", "from loadgen.dsl.plans.loads import Load as L\nfrom loadgen")
     )
-    with pytest.raises(ScenarioError, match="buy: it shares a unique feed with a closed load"):
+    with pytest.raises(ScenarioError, match="buy: its unique feed is shared with a closed load"):
         load(path)
 
 
@@ -189,20 +189,20 @@ def test_a_drawn_mix_has_a_row_for_each_arrival() -> None:
         ([spike(), spike()], {}, ['loads: two loads are named "spike"']),
         ([spike(after="-2m")], {}, ['after: "-2m" is no duration; write "500ms", "10s", "2m", "1m30s" or "1h"']),
         ([spike(after=-1)], {}, ["after: a duration cannot be -1"]),
-        ([spike(after=None)], {}, ['after: None is no duration; write "2m"']),
-        ([spike(name=3)], {}, ["name: 3 is no name of a load"]),
-        ([spike(max_users=0)], {}, ["max_users: 0"]),
-        ([Load(browse, "50/s")], {}, ["load: '50/s' is no load"]),  # type: ignore[arg-type]
-        ([Load(len, arrivals(5).hold(1))], {}, ["mix: len is no journey"]),  # type: ignore[arg-type]
-        ([Load(browse, arrivals("-5/s").hold(1))], {}, ["a rate cannot be negative: -5/s"]),
-        ([browse], {}, [f"loads: {browse!r} is no Load"]),
+        ([spike(after=None)], {}, ["after: None is not a duration"]),
+        ([spike(name=3)], {}, ["name: 3 is not the name of a load"]),
+        ([spike(max_users=0)], {}, ["max_users: 0 is not a whole number of at least 1"]),
+        ([Load(browse, "50/s")], {}, ["load: '50/s' is not a load"]),  # type: ignore[arg-type]
+        ([Load(len, arrivals(5).hold(1))], {}, ["mix: len is not a journey"]),  # type: ignore[arg-type]
+        ([Load(browse, arrivals("-5/s").hold(1))], {}, ["a rate must not be negative, got -5/s"]),
+        ([browse], {}, [f"loads: {browse!r} is not a Load"]),
         ([base()], {"load": arrivals(5).hold(1)}, ["loads: a plan has either load and mix, or loads"]),
         ([base()], {"mix": browse}, ["loads: a plan has either load and mix, or loads"]),
-        ([], {"mix": browse}, ["load: nothing says how much load"]),
+        ([], {"mix": browse}, ["load: the plan has no load"]),
         (
             [base()],
             {"warmup": "10m"},
-            ["warmup: 10m is not shorter than the load, 10m: nothing would be left to measure"],
+            ["warmup: 10m is not shorter than the load, 10m, so nothing would be measured"],
         ),
         ([base() for _ in range(51)], {}, ["loads: 51 loads are more than 50"]),
         (

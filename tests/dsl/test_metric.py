@@ -113,11 +113,11 @@ def test_the_loader_finds_metrics_also_of_files_beside_the_scenario(tmp_path: Pa
             'trend("basket", unit="EUR")',
             'metric "basket" is a trend in EUR with a resolution of 0.001 here and a trend in',
         ),
-        ("counter(3)", "3 is no name of a counter | write counter"),
-        ('rate("")', "'' is no name of a rate"),
-        ('counter("a", unit=3)', 'counter "a": 3 is no unit'),
-        ('trend("a", resolution=0)', 'trend "a": 0 is no resolution'),
-        ('trend("a", resolution="0.1")', "trend \"a\": '0.1' is no resolution"),
+        ("counter(3)", "3 is not a valid name of a counter | write counter"),
+        ('rate("")', "'' is not a valid name of a rate"),
+        ('counter("a", unit=3)', 'counter "a": 3 is not a unit'),
+        ('trend("a", resolution=0)', 'trend "a": 0 is not a valid resolution'),
+        ('trend("a", resolution="0.1")', "trend \"a\": '0.1' is not a valid resolution"),
     ],
 )
 def test_a_metric_that_is_declared_wrongly_is_a_fault_at_its_line(tmp_path: Path, more: str, expected: str) -> None:

@@ -28,8 +28,8 @@ def test_without_a_run_the_default_holds() -> None:
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: param("pool", int), 'param("pool") has no default and none was given'),
-        (lambda: param("pool", list), "param(\"pool\") of type <class 'list'>"),  # type: ignore[type-var]
+        (lambda: param("pool", int), 'param("pool") has no default and no value was given'),
+        (lambda: param("pool", list), "param(\"pool\"): unsupported type <class 'list'>"),  # type: ignore[type-var]
         (lambda: param("pool", int, default="4"), "param(\"pool\", int) has the default '4'"),  # type: ignore[type-var]
         (lambda: param("pool", int, default=True), 'param("pool", int) has the default True'),
         (lambda: param("pool", bool, default=1), 'param("pool", bool) has the default 1'),
@@ -51,7 +51,7 @@ def test_what_is_given_and_does_not_convert_is_a_fault_of_the_option() -> None:
     with params_given({"pool": "many"}) as params:
         assert param("pool", int, default=3) == 3
     (fault,) = params.faults
-    assert (fault.file, fault.message) == ("-P pool=many", "'many' is no int")
+    assert (fault.file, fault.message) == ("-P pool=many", "'many' is not a valid int")
 
 
 def test_only_what_the_command_line_gives_has_to_be_asked_for() -> None:

@@ -99,14 +99,14 @@ async def test_the_end_of_the_load_is_no_meeting_and_no_time_out() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"name": ""}, "rendezvous: '' is no name"),
-        ({"name": "n" * 101}, "is no name"),
-        ({"name": 7}, "rendezvous: 7 is no name"),
+        ({"name": ""}, "rendezvous: invalid name ''"),
+        ({"name": "n" * 101}, "rendezvous: invalid name"),
+        ({"name": 7}, "rendezvous: invalid name 7"),
         ({"users": 0}, "rendezvous: users=0"),
         ({"users": -3}, "rendezvous: users=-3"),
         ({"users": 2.0}, "rendezvous: users=2.0"),
         ({"users": True}, "rendezvous: users=True"),
-        ({"timeout": 0}, "rendezvous: timeout=0 waits for nobody"),
+        ({"timeout": 0}, "rendezvous: timeout must be above 0"),
         ({"timeout": "soon"}, "soon"),
         ({"timeout": -1}, "-1"),
     ],
@@ -137,7 +137,7 @@ async def test_a_user_that_does_something_beside_does_not_wait_with_half_of_itse
 
     bench = Bench(bound(j), points=Points())
     assert (await bench.run()).outcome == "script UsageError"
-    assert "a user waits as a whole" in bench.said[0]
+    assert "rendezvous cannot be called within user.gather" in bench.said[0]
 
 
 async def test_in_a_trial_nobody_waits() -> None:

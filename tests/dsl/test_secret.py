@@ -36,9 +36,9 @@ def test_a_secret_is_revealed_from_a_folder(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     assert secret("from-file").reveal() == CANARY
     assert [fault.message for fault in missing_secrets(["from-file", "empty", "binary", "../from-file"])] == [
-        'secret "empty" was not given',
-        'secret "binary" was not given',
-        'secret "../from-file" was not given',
+        'secret "empty" is not set',
+        'secret "binary" is not set',
+        'secret "../from-file" is not set',
     ]
 
 
@@ -60,7 +60,7 @@ def test_a_secret_that_was_not_given_says_how_to_give_it() -> None:
     with pytest.raises(ScenarioError) as raised:
         secret("not-given").reveal()
     (fault,) = raised.value.faults
-    assert (fault.file, fault.message) == (__file__, 'secret "not-given" was not given')
+    assert (fault.file, fault.message) == (__file__, 'secret "not-given" is not set')
     assert "LOADGEN_SECRET_NOT_GIVEN" in fault.hint
     assert "LOADGEN_SECRETS_DIR" in fault.hint
 
@@ -83,8 +83,8 @@ def test_the_loader_knows_the_secrets_of_a_scenario_and_asks_for_them_where_it_r
     with pytest.raises(ScenarioError) as raised:
         load(path, check_secrets=True)
     assert [(fault.line, fault.message) for fault in raised.value.faults] == [
-        (7, 'secret "late" was not given'),
-        (16, 'secret "early" was not given'),
+        (7, 'secret "late" is not set'),
+        (16, 'secret "early" is not set'),
     ]
     monkeypatch.setenv("LOADGEN_SECRET_EARLY", CANARY)
     monkeypatch.setenv("LOADGEN_SECRET_LATE", CANARY)
@@ -97,7 +97,7 @@ def test_the_loader_knows_the_secrets_of_a_scenario_and_asks_for_them_where_it_r
 def test_a_secret_with_an_impossible_name_is_a_fault(tmp_path: Path) -> None:
     path = browse_with(tmp_path)
     path.write_text(path.read_text() + '\nfrom loadgen.dsl.secret import secret\ntoken = secret("../etc")\n')
-    with pytest.raises(ScenarioError, match="is no name of a secret"):
+    with pytest.raises(ScenarioError, match="is not a valid name of a secret"):
         load(path)
 
 
@@ -105,7 +105,9 @@ def test_a_secret_with_an_impossible_name_is_a_fault(tmp_path: Path) -> None:
 def test_a_secret_in_a_text_is_a_fault_since_it_would_be_sent_as_stars(tmp_path: Path, text: str) -> None:
     path = with_secrets(tmp_path)
     path.write_text(path.read_text() + f"HEADERS = {{'Authorization': {text}}}\n")
-    with pytest.raises(ScenarioError, match=r"in a text is \*\*\*\*, not the secret\n +write .*\.reveal\(\)\}"):
+    with pytest.raises(
+        ScenarioError, match=r"in a text gives \*\*\*\*, not the secret's value\n +write .*\.reveal\(\)\}"
+    ):
         load(path)
 
 
@@ -118,4 +120,4 @@ def test_a_secret_that_is_revealed_while_loading_is_a_fault_and_stays_hidden(
     with pytest.raises(ScenarioError) as raised:
         load(path)
     (fault,) = raised.value.faults
-    assert (fault.line, fault.hint) == (17, "keep the secret itself, and reveal it in a journey")
+    assert (fault.line, fault.hint) == (17, "call reveal() within a journey")

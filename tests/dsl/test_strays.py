@@ -54,7 +54,7 @@ async def test_a_task_that_outlives_its_iteration_is_cancelled_and_told_with_its
         line = j.__code__.co_firstlineno + 1
         assert said == (
             f"test_strays.py:{line} in j: a task was still running when the iteration of j ended, and was cancelled; "
-            "`await` it, or run calls beside each other with `await user.gather(...)`"
+            "`await` it, or run calls concurrently with `await user.gather(...)`"
         )
 
 
@@ -280,7 +280,7 @@ async def test_a_journey_that_awaits_nothing_in_a_closed_load_is_told_once_a_wor
     (said,) = first.said
     assert second.said == []
     assert said.startswith(f"test_strays.py:{idle.__code__.co_firstlineno}: journey idle took ")
-    assert "and awaited nothing, so in a closed load its user begins it again at once" in said
+    assert "and awaited nothing, so in a closed load its user starts it again at once" in said
     assert "await a request, or `await user.think(1, 3)`" in said
 
 
@@ -357,8 +357,9 @@ async def test_a_journey_that_catches_every_cancellation_does_not_hang_the_stop_
     (said,) = bench.said
     line = j.__code__.co_firstlineno + 3
     assert said == (
-        f"test_strays.py:{line} in j: journey j caught CancelledError and would not stop, so its iteration was "
-        "abandoned; let it through: `except Exception` does, `except BaseException` and a bare `except:` do not"
+        f"test_strays.py:{line} in j: journey j caught CancelledError and did not stop, so its iteration was "
+        "abandoned; use `except Exception`, which does not catch it, "
+        "instead of `except BaseException` or a bare `except:`"
     )
     # The task itself ends when it is cancelled the next time, as at the end of the loop.
     (task,) = [slot.task for slot in pool._slots if slot.task is not None]
@@ -380,7 +381,7 @@ async def test_a_journey_that_catches_even_what_closes_it_is_left_behind() -> No
 
     bench = Bench(bound(j))
     pool = await asyncio.wait_for(cut_off(bench), 60)
-    assert "would not stop" in bench.said[0]
+    assert "did not stop" in bench.said[0]
     is_over.append(True)
     (task,) = [slot.task for slot in pool._slots if slot.task is not None]
     task.cancel()
@@ -400,7 +401,7 @@ async def test_a_journey_that_catches_its_cancellation_and_ends_is_told_with_the
     bench.life.resisted()
     (said,) = bench.said
     line = j.__code__.co_firstlineno + 3
-    assert said.startswith(f"test_strays.py:{line} in j: journey j caught CancelledError and went on after it was")
+    assert said.startswith(f"test_strays.py:{line} in j: journey j caught CancelledError and continued after it was")
 
 
 async def test_a_cancellation_that_the_journey_makes_itself_is_its_fault_and_does_not_end_the_user() -> None:
@@ -411,4 +412,4 @@ async def test_a_cancellation_that_the_journey_makes_itself_is_its_fault_and_doe
 
     bench = Bench(bound(j))
     assert (await bench.run(2)).outcome == "script CancelledError"
-    assert " in j: CancelledError: ; nobody stopped this iteration" in bench.said[0]
+    assert " in j: CancelledError: ; do not raise CancelledError" in bench.said[0]

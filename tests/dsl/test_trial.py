@@ -147,7 +147,7 @@ async def test_a_row_is_given_to_a_journey_with_data_and_to_no_other() -> None:
 
     with pytest.raises(UsageError, match="browse takes no data"):
         await browse.trial(3, replies={})  # type: ignore[call-overload]
-    with pytest.raises(UsageError, match="checkout takes a row"):
+    with pytest.raises(UsageError, match="checkout needs a row"):
         await checkout.trial(None, replies={})  # type: ignore[arg-type]
 
 
@@ -195,7 +195,7 @@ async def test_a_poll_takes_no_time_and_its_wait_is_what_it_would_have_been() ->
     assert trial.requests[-1].response_ns == pytest.approx(10e9, rel=0.1)
     assert trial.thought_s == 0
     never = await imports.trial(replies={"GET /job": {"state": "busy"}})
-    assert (never.outcome, never.detail) == ("timeout", "import: not so after 2m and 24 polls")
+    assert (never.outcome, never.detail) == ("timeout", "import: no accepted result after 2m and 24 polls")
 
 
 async def test_a_trial_tells_checks_skips_and_where_it_failed() -> None:
@@ -282,7 +282,7 @@ async def test_a_trial_of_a_faulty_state_is_none() -> None:
 
     bad: Any = 3
     wrong: Journey[None] = journey(state=bad, name="wrong")(j)
-    with pytest.raises(ScenarioError, match="state=3 of wrong makes nothing"):
+    with pytest.raises(ScenarioError, match="state=3 of wrong must be callable"):
         await wrong.trial(replies={})
 
 

@@ -79,9 +79,9 @@ async def test_what_is_no_distribution_says_what_is() -> None:
         await user.think((1, 3))  # type: ignore[arg-type]
 
     for fn, said in (
-        (traits, "trait takes a distribution, not 3; write lognormal(0, .3)"),
-        (draws, "draw takes a distribution, not (1, 3)"),
-        (thinks, 'durations are seconds, 2, or text, "500ms"'),
+        (traits, "trait needs a distribution, got 3; write lognormal(0, .3)"),
+        (draws, "draw needs a distribution, got (1, 3)"),
+        (thinks, 'write durations as seconds, 2, or as text, "500ms"'),
     ):
         bench = Bench(bound(fn))
         await bench.run()
@@ -105,7 +105,7 @@ async def test_think_of_a_distribution_has_no_second_argument() -> None:
 
     bench = Bench(bound(j))
     await bench.run()
-    assert "think of a distribution has one argument; write think(lognormal(1.4, .8))" in bench.said[0]
+    assert "think: a distribution must be the only argument; write think(lognormal(1.4, .8))" in bench.said[0]
 
 
 # -- chance: the same on any number of agents ------------------------------------------------------------
@@ -219,7 +219,7 @@ async def test_pace_in_an_open_load_is_noted_once_with_its_line() -> None:
     await bench.run(2)
     (note,) = bench.recorder.take_notes()
     assert note.startswith("test_user.py:")
-    assert "user.pace in an open load only keeps the user busy" in note
+    assert "in an open load, user.pace only keeps the user busy" in note
 
 
 @given(st.lists(st.floats(0, 60), min_size=1, max_size=12))
@@ -466,7 +466,7 @@ async def test_a_poll_says_what_it_needs(until: Any) -> None:
 
     bench = Bench(bound(j))
     await bench.run()
-    wanted = "until= is async, so it is always true" if until == "async" else "give a function that makes the call"
+    wanted = "until= is async, so it is always true" if until == "async" else "pass a function that starts the call"
     assert wanted in bench.said[0]
 
 
@@ -498,7 +498,7 @@ async def test_reasons_are_bounded_in_length_and_number_and_a_journey_may_catch_
 
     bench = Bench(bound(j))
     assert (await bench.run()).outcome == "ok", bench.said
-    assert "keep what varies" in bench.recorder.take_notes()[0]
+    assert "do not put numbers or ids into them" in bench.recorder.take_notes()[0]
 
 
 async def test_the_bounds_are_a_workers_and_not_a_persons() -> None:
@@ -645,7 +645,7 @@ async def test_a_state_of_the_wrong_type_is_a_fault_that_says_what_to_do() -> No
     assert (await bench.run()).outcome == "script UsageError"
     (said,) = bench.said
     assert said.startswith("test_user.py:")
-    assert "user.state is a Session: 'logged in' of type str is none; set the attributes of the state" in said
+    assert "user.state must be a Session, got 'logged in' of type str; set the attributes of the state" in said
 
 
 async def test_a_state_that_cannot_be_made_is_a_fault_of_the_iteration() -> None:
@@ -691,7 +691,7 @@ async def test_another_target_has_its_own_headers_and_cookies_on_the_same_connec
 
 @pytest.mark.parametrize(
     ("targets", "hint"),
-    [(TARGETS, 'did you mean "login"?'), (None, 'give the plan targets={"api": ..., "login": ...}')],
+    [(TARGETS, 'did you mean "login"?'), (None, 'add it to the plan: targets={"api": ..., "login": ...}')],
 )
 async def test_an_unknown_target_says_which_there_are(targets: Any, hint: str) -> None:
     async def j(user: User) -> None:
@@ -699,7 +699,7 @@ async def test_an_unknown_target_says_which_there_are(targets: Any, hint: str) -
 
     bench = Bench(bound(j), targets=targets)
     assert (await bench.run()).outcome == "script UsageError"
-    assert f'there is no target "logn"; {hint}' in bench.said[0]
+    assert f'the plan has no target "logn"; {hint}' in bench.said[0]
 
 
 async def test_gather_gives_all_answers_in_order_and_keeps_steps_apart() -> None:
@@ -832,7 +832,7 @@ async def test_gather_of_an_answer_says_that_the_await_is_too_much() -> None:
 
     bench = Bench(bound(j))
     assert (await bench.run()).outcome == "script UsageError"
-    assert "leave out the `await` within the brackets" in bench.said[0]
+    assert "remove the `await` within the parentheses" in bench.said[0]
     assert len(bench.said) == 1  # and nothing of a coroutine that was never awaited
 
 
@@ -896,7 +896,7 @@ async def test_a_factory_that_is_async_says_so() -> None:
 
     bench = Bench(bound(j))
     await bench.run()
-    assert "user.client: connect is async; make the client in a plain function" in bench.said[0]
+    assert "user.client: connect is async; create the client in a plain function" in bench.said[0]
 
 
 async def test_a_rehearsal_cuts_idle_times_short_and_waits_between_polls() -> None:
@@ -932,7 +932,7 @@ async def test_a_factory_that_is_another_one_each_time_is_told() -> None:
 
     bench = Bench(bound(j), fresh=False)
     await bench.run(101)
-    assert "the factory is made anew each time; give user.client a class or a function of the module" in bench.said[-1]
+    assert "because each call passes a new factory; pass a class or function defined at module level" in bench.said[-1]
 
 
 async def test_a_fresh_connection_policy_opens_new_connections_for_each_iteration() -> None:

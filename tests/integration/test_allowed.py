@@ -100,7 +100,12 @@ def test_a_plan_above_the_caps_is_refused_with_all_that_is_too_much(tmp_path: Pa
 
     assert done.exit_code == 2
     said = " ".join(done.err.split())
-    for text in ("60 iterations/s are asked for", "50 requests/s", "no max_users=", "60 s of load are asked for"):
+    for text in (
+        "60 iterations/s are planned",
+        "50 requests/s",
+        "sets none: add max_users=",
+        "60 s of load are planned",
+    ):
         assert text in said
     assert not target.at_s
 

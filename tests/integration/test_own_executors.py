@@ -105,7 +105,7 @@ def test_agents_to_which_an_executor_gives_other_times_refuse_the_run(folder: Pa
     )
     assert run.exit_code == 2, run.out + run.err
     said = " ".join((run.out + run.err + json.dumps(run.summary["reasons"])).split())
-    assert "where the run was ordered: it is no pure function of the seed" in said
+    assert "where the run was ordered: it is not a pure function of the seed" in said
     assert "own_executors.py:" in said
     assert run.summary["requests"]["started"] == 0
 

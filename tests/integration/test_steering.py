@@ -50,8 +50,8 @@ def test_an_executor_of_the_scenarios_own_steers_the_whole_fleet(tmp_path: Path)
 
 TROUBLES = {
     "raises": "ZeroDivisionError: division by zero; the rate stays 10.0/s",
-    "no number": "it answered nan, which is no rate; the rate stays 10.0/s",
-    "negative": "it answered -5.0, which is no rate; the rate stays 10.0/s",
+    "no number": "it returned the rate nan, which is not a finite number of at least 0; the rate stays 10.0/s",
+    "negative": "it returned the rate -5.0, which is not a finite number of at least 0; the rate stays 10.0/s",
     "blocks": "no answer from Faulty: 10.0/s to 40.0/s for ",
 }
 

@@ -1,1 +1,1 @@
-"""The rows that journeys run with: feeds, and the files that they are read from."""
+"""Feeds, the data rows of journeys, and the files that they are read from."""

@@ -1,21 +1,19 @@
 """Feeds: the data rows that journeys run with.
 
-    feed.csv("data/shoppers.csv", Shopper).unique()              no row twice in the whole fleet; at the end it stops
-    feed.jsonl("data/orders.jsonl", Order).shuffle(seed=7)       each row in turn, in an order of its own, then again
-    feed.rows([Item("a"), Item("b")]).random(seed=3)             any row, drawn anew each time
+    feed.csv("data/shoppers.csv", Shopper).unique()              no row twice in the whole fleet; then iterations fail
+    feed.jsonl("data/orders.jsonl", Order).shuffle(seed=7)       each row once in a fixed random order, then again
+    feed.rows([Item("a"), Item("b")]).random(seed=3)             a random row each time
 
-Which row a use gets follows from the use's number alone (in open loads its place
-among the fleet's arrivals, in closed ones the user's number), so agents need not
-speak to each other, and iteration 4711 gets the same row when it is run again.
-The order of rows and the numbers that are drawn are our own arithmetic and not a
-library's, so they stay the same from version to version.
+The row of a use depends only on the use's number: in open loads the arrival's number in
+the whole fleet, in closed loads the user's number. So agents need no communication, and
+iteration 4711 gets the same row in a repeated run. Shuffling and drawing use loadgen's
+own arithmetic, not a library's, so they are the same in every version.
 
-The schema is a dataclass or a `msgspec.Struct`. The header and every row are
-checked when the feed is opened: all faults with file and line. After that the
-file stays in memory as it is (1,000,000 rows of 46 bytes: 62 MB) and a row is
-made when it is used, in 2 to 3 µs: each user has an instance of its own, and one
-who changes it does not change another's. Files beyond 16 MiB are mapped, and only
-some of their rows are checked, which the loader says (see `rowfile.py`).
+The schema is a dataclass or a `msgspec.Struct`. The header and every row are checked when
+the feed is opened; all errors have file and line. The file stays in memory unchanged
+(1,000,000 rows of 46 bytes: 62 MB), and each use creates its row in 2 to 3 µs. So each
+user has its own object, and can change it without affecting others. Files above 16 MiB
+are mapped, and only some rows are checked, with a warning (see `rowfile.py`).
 """
 
 from __future__ import annotations
@@ -40,14 +38,14 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, eq=False)
 class Feed(Generic[Row]):
-    """Rows and the way they are dealt out. Made by `csv`, `jsonl` or `rows`.
+    """Rows, and the order in which they are used. Created by `feed.csv`, `feed.jsonl` or `feed.rows`.
 
-    By default rows come in the order of the file and start again when they run out.
+    By default rows are used in the order of the file, and start again at the end.
     """
 
     origin: Origin
     path: Path | None = None
-    """The file, to travel with the scenario. None: the rows stand in the scenario."""
+    """The file, which travels with the scenario. None: the rows are written in the scenario."""
     schema: type[Row] | None = None
     given: tuple[Row, ...] = ()
     kind: Literal["csv", "jsonl", "rows"] = "rows"
@@ -56,50 +54,53 @@ class Feed(Generic[Row]):
     seed: int = 0
     is_unique: bool = False
     when_out: Literal["stop", "cycle"] = "cycle"
-    said: tuple[Fault, ...] = ()
+    errors: tuple[Fault, ...] = ()
     _opened: list[Rows[Row]] = field(default_factory=list, init=False, repr=False)
 
     def unique(self, *, when_out: Literal["stop", "cycle"] = "stop") -> Feed[Row]:
-        """No row twice in the whole fleet. Journeys that are given this same value share its rows.
+        """Return this feed with each row used only once in the whole fleet. Journeys with this same feed share rows.
 
-        when_out: "stop" ends each further iteration as a fault of the scenario, and the loader says beforehand
-            how many rows are missing; "cycle" starts again when all have been used.
+        when_out: "stop" makes each iteration without a row fail as a script error, and the loader reports missing rows
+            before the run; "cycle" starts again when all rows have been used.
         """
         if when_out not in ("stop", "cycle"):
-            return self._faulty(f'when_out={when_out!r} is neither "stop" nor "cycle"')
+            return self._faulty(f'when_out={when_out!r} must be "stop" or "cycle"')
         return self._with(is_unique=True, when_out=when_out)
 
     def cycle(self) -> Feed[Row]:
-        """Start again from the first row when they run out."""
+        """Return this feed with rows that start again when all have been used."""
         return self._with(when_out="cycle")
 
     def shuffle(self, *, seed: int = 0) -> Feed[Row]:
-        """Each row once, in an order that follows from `seed`, the same on every agent and in every round."""
+        """Return this feed in a random order that depends only on `seed`: the same on all agents and in all rounds."""
         return self._with(order="shuffle", seed=seed)
 
     def random(self, *, seed: int = 0) -> Feed[Row]:
-        """Any row each time: the n-th draw follows from `seed` and n. Rows repeat and never run out."""
+        """Return this feed with a random row each time. The n-th row depends only on `seed` and n; rows may repeat."""
         return self._with(order="random", seed=seed)
 
     def needs_rows(self, uses: int) -> int:
-        """How many rows must be there for `uses` uses: as many when each may be used once, otherwise 1."""
+        """Return how many rows the feed must have for `uses` uses: `uses` if each row is used once, else 1."""
         return max(1, uses) if self.is_unique and self.when_out == "stop" else 1
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """What is wrong with how it is said; the file's own faults come from `open_feed`."""
+        """Errors in the arguments; `open_feed` reports errors in the file."""
         if self.is_unique and self.order == "random":
-            return (*self.said, self.origin.fault("unique() and random() exclude each other", "unique().shuffle()"))
-        return self.said
+            return (
+                *self.errors,
+                self.origin.fault("unique() and random() exclude each other", "write unique().shuffle()"),
+            )
+        return self.errors
 
     def _with(self, **changes: Any) -> Feed[Row]:
         seed = changes.get("seed", 0)
         if not isinstance(seed, int) or isinstance(seed, bool):
-            return self._faulty(f"seed={seed!r} is no whole number")
+            return self._faulty(f"seed={seed!r} must be a whole number")
         return replace(self, **changes)
 
     def _faulty(self, message: str) -> Feed[Row]:
-        return replace(self, said=(*self.said, here().fault(message)))
+        return replace(self, errors=(*self.errors, here().fault(message)))
 
 
 class Rows(Generic[Row]):
@@ -112,7 +113,7 @@ class Rows(Generic[Row]):
 
     def __init__(self, feed: Feed[Row], table: Table[Row]) -> None:
         self.unchecked = table.unchecked
-        """Rows of a large file whose types were not looked at."""
+        """Number of rows of a large file whose types were not checked."""
         self._at = table.at
         self._count = len(table)
         self._stops = feed.when_out == "stop"
@@ -123,7 +124,7 @@ class Rows(Generic[Row]):
         return self._count
 
     def row(self, n: int) -> Row | None:
-        """The row of the n-th use, from 0; None when the rows ran out."""
+        """Return the row of the n-th use, from 0; None if there are no more rows."""
         count = self._count
         if self._seed is not None:
             return self._at(mixed(self._seed + (n + 1) * GOLDEN) * count >> 64)
@@ -135,41 +136,59 @@ class Rows(Generic[Row]):
 
 
 def csv(path: str | PathLike[str], schema: type[Row], *, delimiter: str = ",") -> Feed[Row]:
-    """The rows of a CSV file (UTF-8, with a header), beside the file that says so.
+    """A feed of the rows of a CSV file (UTF-8, with a header). The path is relative to the calling file.
 
-    Columns are found by the names of the schema's fields; others are ignored. Cells become the fields' types
-    ("12" an int, "true" a bool, "2026-01-31" a date); an empty one of an optional field is None.
+    Columns are matched to the schema's fields by name; other columns are ignored. Cells are converted to the fields'
+    types ("12" to int, "true" to bool, "2026-01-31" to date). An empty cell of an optional field becomes None.
+
+    Args:
+        path: the file, in the scenario's folder or below.
+        schema: a dataclass or `msgspec.Struct`, the type of the rows.
+        delimiter: one character.
     """
     origin = here()
-    said = [*_path_faults(path, origin), *schema_faults(schema, origin)]
+    errors = [*_path_faults(path, origin), *schema_faults(schema, origin)]
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\r\n"':
-        said.append(origin.fault(f"delimiter={delimiter!r} is not one character"))
-    return Feed(origin, _beside(origin, path), schema, (), "csv", delimiter, said=tuple(said))
+        errors.append(origin.fault(f"delimiter={delimiter!r} must be one character"))
+    return Feed(origin, _beside(origin, path), schema, (), "csv", delimiter, errors=tuple(errors))
 
 
 def jsonl(path: str | PathLike[str], schema: type[Row]) -> Feed[Row]:
-    """The rows of a file with one JSON object a line, beside the file that says so. Unknown keys are ignored."""
+    """A feed of the rows of a file with one JSON object per line. The path is relative to the calling file.
+
+    schema: a dataclass or `msgspec.Struct`, the type of the rows. Keys without a field are ignored.
+    """
     origin = here()
-    said = (*_path_faults(path, origin), *schema_faults(schema, origin))
-    return Feed(origin, _beside(origin, path), schema, (), "jsonl", said=said)
+    errors = (*_path_faults(path, origin), *schema_faults(schema, origin))
+    return Feed(origin, _beside(origin, path), schema, (), "jsonl", errors=errors)
 
 
 def rows(given: Iterable[Row]) -> Feed[Row]:
-    """Rows that stand in the scenario. They are not copied: what a journey changes in one, others see."""
+    """A feed of objects written in the scenario. They are not copied, so a change by one journey is seen by others."""
     origin = here()
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        return Feed(origin, said=(origin.fault(f"rows of a {type(given).__name__}", "feed.rows([Item(...), ...])"),))
+        return Feed(
+            origin,
+            errors=(
+                origin.fault(
+                    f"feed.rows needs a list, got {type(given).__name__}", "write feed.rows([Item(...), ...])"
+                ),
+            ),
+        )
     kept = tuple(given)
-    return Feed(origin, given=kept, said=() if kept else (origin.fault("a feed without rows"),))
+    return Feed(
+        origin, given=kept, errors=() if kept else (origin.fault("feed.rows got no rows", "pass at least one row"),)
+    )
 
 
 def open_feed(feed: Feed[Row]) -> Rows[Row]:
-    """Read and check all rows. The second time it costs nothing.
+    """Read and check all rows of a feed. Repeated calls return the same rows at no cost.
 
     Raises:
-        ScenarioError: with the feed's own faults, or the file's.
+        ScenarioError: with the errors in the feed's arguments, or in its file.
     Cost: 1.8 s of CPU for 1,000,000 CSV rows of three columns. A large file is mapped: 10,000,000 rows of 43 bytes
-        took 2.8 s of CPU (8.4 s with a quoted column) and 80 MB beside the file's own pages; then 4 to 6 µs a row.
+        took 2.8 s of CPU (8.4 s with a quoted column) and 80 MB in addition to the file's pages; then 4 to 6 µs per
+        row.
     """
     if feed.faults:
         raise ScenarioError(feed.faults)
@@ -186,21 +205,21 @@ def _table(feed: Feed[Row]) -> Table[Row]:
 
 def _path_faults(path: object, origin: Origin) -> list[Fault]:
     if not isinstance(path, str | PathLike) or not fspath(path):
-        return [origin.fault(f"{path!r} is no path of a file")]
+        return [origin.fault(f"{path!r} is not a path of a file", 'write "data/shoppers.csv"')]
     return []
 
 
 def _beside(origin: Origin, path: object) -> Path | None:
-    """The path seen from the file that names it: so it is found wherever the scenario is unpacked."""
+    """Return a path relative to the folder of the calling file, so that it works wherever the scenario is unpacked."""
     if not isinstance(path, str | PathLike):
         return None
     return Path(origin.file).parent / cast("str", fspath(path))
 
 
-# -- chance ---------------------------------------------------------------------------------------
+# -- random order ---------------------------------------------------------------------------------
 
 
 def _permutation(count: int, seed: int) -> np.ndarray:
-    """(count,) int64, each of 0 to count - 1 once: sorted by what chance has for each."""
+    """Return a random permutation, (count,) int64: the numbers 0 to count - 1, sorted by a hash of (seed, number)."""
     z = np.uint64(seed & MASK) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(GOLDEN)
     return np.argsort(mixed_each(z), kind="stable")

@@ -1,9 +1,9 @@
-"""Files of rows: CSV and JSON lines, every row checked, all faults told with file and line.
+"""Reads files of rows, CSV and JSON lines: checks the rows and reports all errors with file and line.
 
-The file stays in memory as it is, with the place of each record; a row is made of
-its bytes when it is asked for. A file beyond FULL_CHECK_BYTES is mapped instead, so
-that workers share its pages; of its rows the structure is checked (rowindex.py), and
-the types of the first and of a random sample. How many were not is in `unchecked`.
+A small file stays in memory unchanged, with the position of each record; a row is created
+from its bytes on use. A file larger than FULL_CHECK_BYTES is memory-mapped instead, so that
+workers share its pages. Its structure is checked (rowindex.py), but types only of its first
+rows and of a random sample. `unchecked` counts the other rows.
 """
 
 from __future__ import annotations
@@ -43,27 +43,28 @@ Row = TypeVar("Row")
 Row_co = TypeVar("Row_co", covariant=True)
 
 MOST_FAULTS = 10
-"""Faults of one file that are told one by one; the rest are counted."""
+"""Maximum number of errors per file to report one by one; further ones are counted."""
 FULL_CHECK_BYTES = 16 << 20
-"""Larger files are mapped, and only some of their rows checked: from 360,000 rows of 46 bytes on, which take 0.7 s."""
+"""Larger files are mapped, and only some rows are checked: from 360,000 rows of 46 bytes on, whose check takes 0.7 s.
+"""
 _CHECKED = 100_000
-"""Rows of a large file whose types are checked: so many at its beginning, and as many anywhere."""
+"""Rows of a large file whose types are checked: this many at the beginning, and as many random ones."""
 _BATCH = 1_000
 
 
 class Table(Protocol[Row_co]):
-    """Rows by their place; each is made when it is asked for."""
+    """Rows by index; each is created on use."""
 
     @property
     def unchecked(self) -> int:
-        """Rows whose types were not checked."""
+        """Number of rows whose types were not checked."""
 
     def at(self, i: int) -> Row_co: ...
     def __len__(self) -> int: ...
 
 
 class Given(Generic[Row]):
-    """Rows that are there already."""
+    """Rows that already exist as objects."""
 
     unchecked = 0
 
@@ -76,7 +77,7 @@ class Given(Generic[Row]):
 
 
 class _Mapped(Generic[Row]):
-    """A large file's bytes as they are on the disk."""
+    """A large, memory-mapped file with the positions of its records."""
 
     def __init__(self, data: mmap.mmap, records: Records, read: Callable[[bytes], Row]) -> None:
         self._data, self._read = data, read
@@ -90,7 +91,7 @@ class _Mapped(Generic[Row]):
         return len(self._starts)
 
     def sample(self) -> Iterator[int]:
-        """Those to check, in order."""
+        """Yield the indexes of rows to check, in ascending order."""
         count = len(self)
         yield from range(min(count, _CHECKED))
         if count > _CHECKED:
@@ -101,13 +102,13 @@ class _Mapped(Generic[Row]):
         return self._data[self._starts[i] : self._ends[i]]
 
     def line(self, i: int) -> int:
-        """The line that a record begins in; counted anew, so for faults only."""
+        """Return the line where a record starts. Slow, because it counts all lines before; only for errors."""
         before = np.frombuffer(self._data, dtype=np.uint8, count=int(self._starts[i]))
         return int(np.count_nonzero(before == ord("\n"))) + 1
 
 
 class _Text(Generic[Row]):
-    """A file's bytes, where its records are in them, and how one becomes a row."""
+    """A small file in memory, with the positions of its records and the function that creates rows."""
 
     unchecked = 0
 
@@ -122,7 +123,7 @@ class _Text(Generic[Row]):
 
 
 class FileFaults:
-    """The first faults of a file one by one, and how many more there are."""
+    """Collects the errors of one file: keeps the first ones, and counts the rest."""
 
     def __init__(self, path: Path) -> None:
         self._file = str(path)
@@ -139,7 +140,11 @@ class FileFaults:
         return bool(self._kept)
 
     def refuse(self) -> None:
-        more = [Fault(self._file, self._more_line, f"and {self._more:,} more")] if self._more else []
+        more = (
+            [Fault(self._file, self._more_line, f"and {self._more:,} more errors", "correct the errors above first")]
+            if self._more
+            else []
+        )
         if self._kept:
             raise ScenarioError([*self._kept, *more])
 
@@ -147,10 +152,10 @@ class FileFaults:
 def read_table(
     path: Path, schema: type[Row], kind: Literal["csv", "jsonl"], delimiter: str, origin: Origin
 ) -> Table[Row]:
-    """All rows of a file, checked. `origin`: where the scenario names it.
+    """Read and check all rows of a file. `origin`: where the scenario names the file.
 
     Raises:
-        ScenarioError: it cannot be read, or with the faults of its rows.
+        ScenarioError: the file cannot be read, or with all errors in its rows.
     """
     faults = FileFaults(path)
     try:
@@ -162,16 +167,16 @@ def read_table(
         raise ScenarioError([unreadable(origin, path, error)]) from None
     data = data.removeprefix(b"\xef\xbb\xbf")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        faults.add(1, "the file is UTF-16", "save it as UTF-8")
+        faults.add(1, "the file is UTF-16", "save the file as UTF-8")
     elif not data.strip():
-        faults.add(0, "the file is empty")
+        faults.add(0, "the file is empty", "add rows")
     elif kind == "csv":
         table: Table[Row] = _csv_table(schema, data, delimiter, faults)
     else:
         table = _jsonl_table(schema, data, faults)
     faults.refuse()
     if not len(table):
-        faults.add(1, "a header and no rows")
+        faults.add(1, "the file has a header but no rows", "add rows")
     faults.refuse()
     return table
 
@@ -179,7 +184,7 @@ def read_table(
 def _large_table(
     path: Path, schema: type[Row], kind: Literal["csv", "jsonl"], delimiter: str, faults: FileFaults
 ) -> Table[Row] | None:
-    """A file that is large and plain; None when it has to be read whole: it is small, or may have faults."""
+    """Return the table for a large file; None if the file is small or may have errors, and must be read as a whole."""
     if path.stat().st_size <= FULL_CHECK_BYTES:
         return None
     with path.open("rb") as file:
@@ -206,8 +211,8 @@ def _large_table(
         for i in table.sample():
             try:
                 table.at(i)
-            except Exception as error:  # noqa: BLE001  # also of the scenario's own __post_init__
-                faults.add(table.line(i), *_told_json(error, schema, table.record(i)))
+            except Exception as error:  # noqa: BLE001  # also from the scenario's own __post_init__
+                faults.add(table.line(i), *_json_message(error, schema, table.record(i)))
     faults.refuse()
     return table
 
@@ -219,12 +224,12 @@ def _check_sample(table: _Mapped[Row], cells: _Cells[Row], faults: FileFaults) -
         records = [cells.split(table.record(i)) for i in batch]
         try:
             cells.all_rows(records)
-        except Exception:  # noqa: BLE001  # which row it was comes now
+        except Exception:  # noqa: BLE001  # now find the invalid rows one by one
             _check_batch(cells, records, [table.line(i) for i in batch], faults)
 
 
 class _Lines:
-    """The lines of a file as text, and where the next one begins."""
+    """Yields the lines of a file as text; tracks the position of the next line."""
 
     def __init__(self, data: bytes) -> None:
         self._lines = BytesIO(data)
@@ -239,7 +244,7 @@ class _Lines:
 
 
 def _csv_table(schema: type[Row], data: bytes, delimiter: str, faults: FileFaults) -> Table[Row]:
-    """Check all records, in batches since one call of msgspec for many rows is three times as fast."""
+    """Check all records of a CSV file. Uses batches, because one msgspec call for many rows is three times as fast."""
     spans: array[int] = array("q")
     lines = _Lines(data)
     reader = csv.reader(lines, strict=True, delimiter=delimiter)
@@ -252,7 +257,7 @@ def _csv_table(schema: type[Row], data: bytes, delimiter: str, faults: FileFault
         try:
             record = next(reader, None)
         except (UnicodeDecodeError, csv.Error) as error:
-            _tell_unreadable(error, lines, line, faults)
+            _report_unreadable(error, lines, line, faults)
             break
         if record is None:
             break
@@ -265,7 +270,7 @@ def _csv_table(schema: type[Row], data: bytes, delimiter: str, faults: FileFault
             cells = _Cells(schema, header, delimiter)
             continue
         if len(record) != len(header):
-            faults.add(line, f"{len(record)} cells where the header has {len(header)}")
+            faults.add(line, f"the row has {len(record)} cells, but the header has {len(header)}", "correct the row")
             continue
         spans.extend((start_byte, lines.next_byte))
         batch.append(record)
@@ -280,7 +285,7 @@ def _csv_table(schema: type[Row], data: bytes, delimiter: str, faults: FileFault
 
 
 class _Cells(Generic[Row]):
-    """How the cells of a record become a row."""
+    """Converts the cells of a record into a row."""
 
     def __init__(self, schema: type[Row], header: Sequence[str], delimiter: str) -> None:
         self._schema, self._delimiter = schema, delimiter
@@ -298,7 +303,7 @@ class _Cells(Generic[Row]):
         return msgspec.convert(self.named(record), self._schema, strict=False)
 
     def all_rows(self, records: Iterable[Sequence[str]]) -> None:
-        """Raise unless all of them become rows."""
+        """Raise unless every record can be converted."""
         msgspec.convert([self.named(record) for record in records], list[self._schema], strict=False)  # type: ignore[name-defined]
 
     def split(self, record: bytes) -> list[str]:
@@ -311,12 +316,12 @@ class _Cells(Generic[Row]):
 def _check_batch(cells: _Cells[Row], batch: list[list[str]], batch_lines: list[int], faults: FileFaults) -> None:
     try:
         cells.all_rows(batch)
-    except Exception:  # noqa: BLE001  # which row it was, and what the scenario's own __post_init__ said, comes now
+    except Exception:  # noqa: BLE001  # now find the invalid rows one by one
         for record, line in zip(batch, batch_lines, strict=True):
             try:
                 cells.row(record)
             except Exception as error:  # noqa: BLE001  # as above
-                faults.add(line, _told(error, cells.named(record)))
+                faults.add(line, _csv_message(error, cells.named(record)))
 
 
 def _jsonl_table(schema: type[Row], data: bytes, faults: FileFaults) -> Table[Row]:
@@ -328,8 +333,8 @@ def _jsonl_table(schema: type[Row], data: bytes, faults: FileFaults) -> Table[Ro
         if line.strip():
             try:
                 read(line)
-            except Exception as error:  # noqa: BLE001  # also of the scenario's own __post_init__
-                faults.add(number, *_told_json(error, schema, line))
+            except Exception as error:  # noqa: BLE001  # also from the scenario's own __post_init__
+                faults.add(number, *_json_message(error, schema, line))
             spans.extend((start_byte, end_byte))
         start_byte = end_byte
     return _Text(data, spans, read)
@@ -343,7 +348,7 @@ class _Column:
     name: str
     is_required: bool
     is_optional: bool
-    """None is one of its types."""
+    """True if the type allows None, so that an empty cell becomes None."""
 
 
 def _columns(schema: type[Any]) -> list[_Column]:
@@ -357,57 +362,65 @@ def _allows_none(kind: msgspec.inspect.Type) -> bool:
 
 
 def schema_faults(schema: object, origin: Origin) -> list[Fault]:
-    """Also makes msgspec resolve the annotations now, while the scenario's module can be looked up."""
+    """Return the errors in a row type.
+
+    Call it while the scenario's module is importable: it makes msgspec resolve the annotations.
+    """
     if not isinstance(schema, type) or not (is_dataclass(schema) or issubclass(schema, msgspec.Struct)):
         name = getattr(schema, "__name__", repr(schema))
-        return [origin.fault(f"{name} is no schema of rows", "a dataclass, or a msgspec.Struct")]
+        return [origin.fault(f"{name} is not a row type", "use a dataclass or a msgspec.Struct")]
     try:
         _columns(schema)
         msgspec.json.Decoder(schema)
     except (TypeError, NameError, ValueError) as error:
-        return [origin.fault(f"{schema.__name__} cannot be read from a file: {error}")]
+        return [origin.fault(f"{schema.__name__} cannot be read from a file: {error}", "use fields of basic types")]
     return []
 
 
 def _check_header(schema: type[Any], header: Sequence[str], delimiter: str, line: int, faults: FileFaults) -> bool:
-    """Tell each column that is missing or there twice."""
+    """Report each column that is missing or occurs twice; return whether the header is valid."""
     columns = _columns(schema)
     other = _other_delimiter(header, delimiter)
     if other and any(column.is_required and column.name not in header for column in columns):
-        hint = f"is the file separated by {other!r}? Then say delimiter={other!r}"
-        faults.add(line, f'one column for {schema.__name__}: "{header[0]}"', hint)
+        hint = f"if the file is separated by {other!r}, write delimiter={other!r}"
+        faults.add(line, f'the header has only one column for {schema.__name__}: "{header[0]}"', hint)
         return False
     is_good = True
     for column in columns:
         if column.name in header or not column.is_required:
             if header.count(column.name) > 1:
-                faults.add(line, f'column "{column.name}" is there {header.count(column.name)} times')
+                faults.add(
+                    line, f'column "{column.name}" occurs {header.count(column.name)} times', "rename one of them"
+                )
                 is_good = False
             continue
         is_good = False
         there = ", ".join(f'"{name}"' for name in header)
-        faults.add(line, f'no column "{column.name}" for {schema.__name__}: {there}', closest(column.name, header))
+        faults.add(line, f'no column "{column.name}" for {schema.__name__}, only {there}', closest(column.name, header))
     return is_good
 
 
 def _other_delimiter(header: Sequence[str], delimiter: str) -> str:
-    """What the file seems to be separated by instead; "" where it does not."""
+    """Return the delimiter that the file probably uses instead; "" if there is no sign of one."""
     others = (";", "\t", "|", ",")
     return next((one for one in others if one != delimiter and len(header) == 1 and one in header[0]), "")
 
 
 def closest(name: str, there: Iterable[str]) -> str:
-    """A hint: the name that is most like `name`; empty where none is."""
+    """Return a hint with the most similar name; "" if none is similar."""
     by_lower = {other.lower(): other for other in there}
     close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     return f'did you mean "{by_lower[close[0]]}"?' if close else ""
 
 
-# -- telling --------------------------------------------------------------------------------------
+# -- messages -------------------------------------------------------------------------------------
 
 
-def _told(error: Exception, cells: Mapping[str, object]) -> str:
-    """'column "age": expected int, got "abc"', from "Expected `int`, got `str` - at `$.age`"."""
+def _csv_message(error: Exception, cells: Mapping[str, object]) -> str:
+    """Return the message for an invalid CSV row: 'column "age": expected int, got "abc"'.
+
+    msgspec's text is "Expected `int`, got `str` - at `$.age`", without the cell's value.
+    """
     message = str(error) or type(error).__name__
     match = fullmatch(r"(.*) - at `\$\.([^`]*)`", message)
     if not isinstance(error, msgspec.ValidationError):
@@ -422,8 +435,8 @@ def _told(error: Exception, cells: Mapping[str, object]) -> str:
     return f'column "{name}": {what}'
 
 
-def _told_json(error: Exception, schema: type[Any], line: bytes) -> tuple[str, str]:
-    """The message and a hint."""
+def _json_message(error: Exception, schema: type[Any], line: bytes) -> tuple[str, str]:
+    """Return the message and the hint for an invalid JSON line."""
     if isinstance(error, msgspec.ValidationError):
         message = str(error)
         missing = fullmatch(r"Object missing required field `([^`]*)`.*", message)
@@ -431,33 +444,33 @@ def _told_json(error: Exception, schema: type[Any], line: bytes) -> tuple[str, s
             return message.replace("`", ""), ""
         keys = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
         there = ", ".join(f'"{key}"' for key in keys)
-        return f'no "{missing[1]}" for {schema.__name__}: {there or "no keys"}', closest(missing[1], keys)
+        return f'no "{missing[1]}" for {schema.__name__}, only {there or "an empty object"}', closest(missing[1], keys)
     if isinstance(error, msgspec.DecodeError):
-        return f"no JSON: {error}", ""
+        return f"invalid JSON: {error}", "write one JSON object per line"
     return f"{type(error).__name__}: {error}", ""
 
 
-def _tell_unreadable(error: Exception, lines: _Lines, line: int, faults: FileFaults) -> None:
-    """A record that is no CSV or no UTF-8; what follows it cannot be trusted and is not read."""
+def _report_unreadable(error: Exception, lines: _Lines, line: int, faults: FileFaults) -> None:
+    """Report a record that is not valid CSV or UTF-8. Later records are not read, since their limits are uncertain."""
     if isinstance(error, UnicodeDecodeError):
         faults.add(
             lines.next_line - 1, f"byte 0x{error.object[error.start]:02x} is not UTF-8", "save the file as UTF-8"
         )
     elif "unexpected end of data" in str(error) or "field larger" in str(error):
-        faults.add(line, "a quote is opened here and not closed")
+        faults.add(line, "a quote is opened here and not closed", "close it, or double quotes within a cell")
     elif "new-line" in str(error):
         faults.add(line, "lines end with a bare carriage return", "save the file with line feeds")
     else:
-        faults.add(line, f"no CSV: {error}")
+        faults.add(line, f"invalid CSV: {error}", "correct this line")
 
 
 def unreadable(origin: Origin, path: Path, error: OSError) -> Fault:
-    """A file that cannot be opened, told where the scenario names it."""
+    """Return the error for a file that cannot be opened, at the line of the scenario that names it."""
     message = f"cannot read {path.name}: {error.strerror or error}"
     if path.exists():
-        return origin.fault(message, f"it is {path}")
+        return origin.fault(message, f"check the permissions of {path}")
     try:
         there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     except OSError:
         there = []
-    return origin.fault(message, closest(path.name, there) or f"it is looked for in {path.parent}")
+    return origin.fault(message, closest(path.name, there) or f"put the file into {path.parent}, or correct the path")

@@ -1,12 +1,11 @@
-"""Where the records of a large file are, found with numpy instead of reading each one.
+"""Finds the positions of all records in a large file with numpy, without parsing each record.
 
-A file of 10^7 rows would take the `csv` module some 20 s and give Python lists on the
-way. Here its bytes are mapped, not read into the process, and looked at in pieces:
-a newline outside of quotes ends a record (the number of quotes before it is even,
-since RFC 4180 doubles a quote within quotes), and every record must have as many
-delimiters outside of quotes as the header. What is doubtful in any way (bytes that
-are no UTF-8, bare carriage returns, a count that differs, quotes within a cell) is
-not decided here: the answer is None, and the file is read the slow and exact way.
+For a file of 10^7 rows, the `csv` module would take about 20 s and create Python lists on
+the way. Here the file is memory-mapped and scanned in pieces. A newline outside of quotes
+ends a record: the number of quotes before it is even, because RFC 4180 doubles quotes
+within quotes. Every record must have as many delimiters outside of quotes as the header.
+In doubtful cases (invalid UTF-8, bare carriage returns, a different number of cells, quotes
+within a cell) the result is None, and the caller reads the file the slow and exact way.
 """
 
 from __future__ import annotations
@@ -20,13 +19,16 @@ import numpy as np
 __all__ = ["Records", "csv_records", "json_records"]
 
 _PIECE_BYTES = 1 << 22
-"""A piece and its masks stay within a few caches' size; larger ones were not faster."""
+"""A piece and its masks fit into CPU caches; larger pieces were not faster."""
 _NEWLINE, _RETURN, _QUOTE, _OPEN = b'\n\r"{'
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Begin and end (exclusive, with the line's end) of each record, in bytes. (records,) uint32 or int64."""
+    """Start and end of each record in bytes, (records,) uint32 or int64.
+
+    The end is exclusive and includes the line ending.
+    """
 
     starts: np.ndarray
     ends: np.ndarray
@@ -36,10 +38,10 @@ class Records:
 
 
 def csv_records(data: np.ndarray, delimiter: str) -> Records | None:
-    """The header and all rows of a CSV file, without empty lines; None when it is not plain.
+    """Return the header and all rows of a CSV file, without empty lines; None if the file is not plain CSV.
 
     data: (bytes,) uint8.
-    Cost: see `rowfile.read_table`.
+    Cost: see `feed.open_feed`.
     """
     if len(delimiter.encode()) != 1 or delimiter == "\0":
         return None
@@ -76,7 +78,7 @@ def csv_records(data: np.ndarray, delimiter: str) -> Records | None:
 
 
 def json_records(data: np.ndarray) -> Records | None:
-    """The lines of a file of JSON objects, without empty ones; None when one does not begin as an object does."""
+    """Return the lines of a file of JSON objects, without empty lines; None if a line does not start with "{"."""
     if _is_foreign(data):
         return None
     edges = [np.flatnonzero(piece == _NEWLINE) + (first + 1) for first, piece in _pieces(data)]
@@ -92,7 +94,7 @@ def _pieces(data: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _records(data: np.ndarray, edges: list[np.ndarray]) -> tuple[Records, np.ndarray]:
-    """The records that are not empty, and which of all those are."""
+    """Return the records that are not empty, and a mask of them among all records."""
     kind: type = np.uint32 if len(data) < 1 << 32 else np.int64
     whole: np.ndarray = np.concatenate([np.zeros(1, dtype=np.int64), *edges]).astype(kind)
     starts, ends = whole[:-1], whole[1:]
@@ -103,11 +105,11 @@ def _records(data: np.ndarray, edges: list[np.ndarray]) -> tuple[Records, np.nda
 
 
 def _are_quotes_plain(data: np.ndarray, at: np.ndarray, delimiter: int, *, is_open: bool) -> bool:
-    """Quotes open at the beginning of a cell and close at its end, or are pairs: so counting tells what is within.
+    """Return whether quotes only enclose whole cells or come in pairs, so that counting them shows what is quoted.
 
-    A quote in the middle of a cell that has none at its beginning is just a character, to the `csv` module.
+    To the `csv` module, a quote in the middle of an unquoted cell is an ordinary character, so counting fails there.
 
-    at: (quotes,) where they are. is_open: the first of them closes.
+    at: (quotes,) positions of the quotes. is_open: the first one closes a quoted cell.
     """
     edge = np.zeros(256, dtype=bool)
     edge[[delimiter, _NEWLINE, _RETURN, _QUOTE]] = True
@@ -118,7 +120,7 @@ def _are_quotes_plain(data: np.ndarray, at: np.ndarray, delimiter: int, *, is_op
 
 
 def _is_foreign(data: np.ndarray) -> bool:
-    """It is no UTF-8, or has a carriage return that no newline follows."""
+    """Return whether the data is not UTF-8, or has a carriage return without newline."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for _, piece in _pieces(data):

@@ -1,1 +1,1 @@
-"""How a plan says its load: the standard models, recorded traffic, loads that follow what is seen, and users' own."""
+"""The models of load: standard, recorded, steered, and user-written executors."""

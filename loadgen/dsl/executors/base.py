@@ -1,8 +1,8 @@
-"""What an executor is to the rest of us: something with faults, which a plan can lower to what agents drive.
+"""The interface of executors: objects that a plan lowers to the profiles that agents drive.
 
-`arrivals`, `users` and `iterations` are executors, and so is every other model of
-load, those that users write included. None decides who does what: an executor
-speaks of the whole fleet, and the engine divides.
+`arrivals`, `users` and `iterations` create executors, and so is every other model of
+load, including those that users write. An executor describes the load of the whole
+fleet; the engine divides it among agents.
 """
 
 from __future__ import annotations
@@ -25,52 +25,53 @@ __all__ = ["Executor", "Lowered"]
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """What agents drive: a profile, which travels, and what only a process with the scenario has."""
+    """The result of lowering an executor: a serializable profile, and what only processes with the scenario have."""
 
     profile: Profile
     times: np.ndarray | None = field(default=None, compare=False)
-    """Of recorded and user-written loads: when each arrival lies, in seconds of the curve; (arrivals,) float64."""
+    """Positions of all arrivals on the curve, seconds, (arrivals,) float64. Only for recorded and user-written loads.
+    """
     steering: SteeringSpec | None = None
-    """Where the rate follows what is seen."""
+    """How the load is steered; None for other loads."""
 
     @property
     def positions(self) -> Positions | None:
-        """Where on the curve arrivals lie; None: as the profile says."""
+        """Positions of all arrivals on the curve; None: they follow from the profile."""
         return None if self.times is None else Listed(self.times)
 
 
 class Executor(ABC):
-    """Decides when iterations are due (open), how many users there are (closed), or how many iterations are to be done.
+    """A model of load: when iterations are due (open), how many users there are (closed), or how many iterations to do.
 
-    Constructors never raise: what is wrong is kept with the line that says it, and the loader reports all at once.
+    Constructors never raise: they keep errors with their lines, and the loader reports all at once.
     """
 
     @property
     @abstractmethod
     def origin(self) -> Origin:
-        """The line that made it."""
+        """The line of the scenario that created this executor."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What it reads, to travel with the scenario."""
+        """Files that the executor reads, which must travel with the scenario."""
         return ()
 
     @property
     def slos(self) -> tuple[Slo, ...]:
-        """The objectives that it follows."""
+        """The objectives that a steering executor follows."""
         return ()
 
     @property
     @abstractmethod
     def faults(self) -> tuple[Fault, ...]:
-        """What is wrong with it; empty when it can be lowered."""
+        """Errors in the executor's own arguments; it can be lowered only without errors."""
 
     @abstractmethod
     def lower(self, seed: int) -> Lowered:
-        """A pure function of the executor and the run's seed: every process comes to the same.
+        """Return the profile to drive. A pure function of the executor and the run's seed, so all processes agree.
 
-        Asked for often: what is dear to find out, as by reading a file, is to be kept.
+        Called often, so implementations cache expensive results, such as a file's contents.
 
         Raises:
-            ScenarioError: it has faults, or comes to something that cannot be driven.
+            ScenarioError: the executor has errors, or its result cannot be driven.
         """

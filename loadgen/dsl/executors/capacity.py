@@ -1,14 +1,14 @@
-"""The highest rate that meets an objective: found and held, or found and reported.
+"""Loads that find the highest rate that meets an objective: `hold` stays there, `search` reports it.
 
-    hold(p(99) < "300ms", upto="1000/s", duration="30m")      finds it and stays there, following the target
+    hold(p(99) < "300ms", upto="1000/s", duration="30m")      finds the rate and holds it, following the target
     search(p(99) < "300ms", upto="1000/s")                    steps up to the knee and ends, with an interval
 
-Both are steering executors as users write them. How they move is in `climb.py`, what
-they know of the knee in `knee.py`; here is what they are told and what they say.
+Both are steering executors, like those that users write. `rate_search.py` decides how
+they move, and `knee.py` estimates the knee; this module has their arguments and texts.
 
-`hold` stays a little below: at the rate that the knee is below with a probability of
-15 %. `search` goes where it learns most, to the middle, so half of its windows are
-beyond the knee; in return it is done sooner and takes no side.
+`hold` stays a little below the knee: at a rate that the knee is below with a
+probability of 15 %. `search` uses the middle, where it learns most, so half of its
+windows are above the knee. In return it finishes sooner, and its estimate is unbiased.
 """
 
 from __future__ import annotations
@@ -31,20 +31,23 @@ __all__ = ["Hold", "Limit", "Search", "hold", "search"]
 
 _LOW, _MIDDLE, _HIGH = 0.05, 0.5, 0.95
 _FOUND: Final = 1.5
-"""Half of the interval may be so many tolerances: the estimate is then within one in 19 of 20 searches (simulated in
-tests/statistics/test_limit.py), since the distribution is wider than it need be where the nuisances are not known."""
+"""The knee is found when half of the interval is at most this many tolerances.
+
+The estimate is then within one tolerance in 19 of 20 searches (simulated in tests/statistics/test_limit.py), because
+the distribution is wider than necessary while the nuisance parameters are unknown.
+"""
 _HOLD_QUANTILE: Final = 0.15
 _HOLD_BREAKS: Final = 5.0
 _HOLD_FORGET: Final = 0.99
 _SEARCH_BREAKS: Final = 10.0
 _LEAST_WINDOWS: Final = 6
-"""Judged near the knee, before it is said to be found."""
+"""Minimum number of windows judged near the knee before it counts as found."""
 _START_SHARE: Final = 64
 
 
 @dataclass(slots=True)
 class _Known:
-    """The state after the looks that were given last. It saves work and changes nothing: looks only grow in number."""
+    """Cached state after the latest observations, so that a step handles only new ones. It never changes a result."""
 
     count: int = 0
     last: Look | None = None
@@ -53,7 +56,7 @@ class _Known:
 
 @dataclass(frozen=True, eq=False)
 class Limit(SteeringExecutor):
-    """What `hold` and `search` have in common."""
+    """Base class of the executors that `hold` and `search` create."""
 
     objectives: tuple[Slo, ...]
     start: str | float
@@ -66,7 +69,7 @@ class Limit(SteeringExecutor):
     @property
     @abstractmethod
     def word(self) -> str:
-        """ "hold" or "search"."""
+        """The name of the function that created it: "hold" or "search"."""
 
     @property
     @abstractmethod
@@ -74,14 +77,14 @@ class Limit(SteeringExecutor):
 
     @abstractmethod
     def decide(self, climb: Climb) -> Decision:
-        """What the state comes to."""
+        """Return the decision for the state of the search."""
 
     def steer(self, looks: Sequence[Look]) -> Decision:
         return self.decide(self._climbed(looks))
 
     def wrong(self) -> Iterable[str]:
         if not self.objectives:
-            yield 'which objective? write p(99) < "300ms"'
+            yield 'no objective is given; write p(99) < "300ms"'
         for argument, read in (("every", parse_duration), ("tolerance", parse_ratio)):
             try:
                 value = read(getattr(self, argument))
@@ -89,9 +92,9 @@ class Limit(SteeringExecutor):
                 yield f"{argument}: {error}"
                 continue
             if argument == "every" and value < NS_PER_S:
-                yield f"every: {self.every} is shorter than the interval of 1s in which results come"
+                yield f"every: {self.every} is shorter than 1s, the interval of measurements; write at least 1s"
             if argument == "tolerance" and not 0.01 <= value <= 0.5:
-                yield f"tolerance: {self.tolerance} is outside 1 % to 50 %"
+                yield f"tolerance: {self.tolerance} is out of range; write 1% to 50%"
 
     @property
     def aims(self) -> tuple[Aim, ...]:
@@ -101,7 +104,7 @@ class Limit(SteeringExecutor):
         )
 
     def window_s(self, rate_per_s: float) -> float:
-        """How long a window at this rate takes, with its beginning that is left out."""
+        """Return the length of a window at this rate in seconds, including its ignored beginning."""
         return window_s(self.terms, rate_per_s) + settling_s(self.terms, rate_per_s)
 
     def describe(self) -> str:
@@ -109,8 +112,8 @@ class Limit(SteeringExecutor):
         start, upto = format_rate(_rate(self.start)), format_rate(_rate(self.upto))
         return f"{self.word} {texts}: {start} to {upto}"
 
-    def _told(self) -> Iterator[Fault]:
-        for fault in super()._told():
+    def _own_faults(self) -> Iterator[Fault]:
+        for fault in super()._own_faults():
             yield Fault(fault.file, fault.line, fault.message.replace(type(self).__name__, self.word, 1), fault.hint)
 
     def _climbed(self, looks: Sequence[Look]) -> Climb:
@@ -136,7 +139,7 @@ class Limit(SteeringExecutor):
     # -- what is known ----------------------------------------------------------------------
 
     def finding(self, climb: Climb) -> Finding:
-        """As of now: it may be the last."""
+        """Return the finding as of now; it may be the final one."""
         knee, texts = climb.knee, " and ".join(aim.text for aim in self.aims)
         if climb.phase is Phase.ENDED and climb.best_per_s:
             return Finding("not decided", f"the target did not recover: {climb.why}")
@@ -146,7 +149,7 @@ class Limit(SteeringExecutor):
             lowest = format_rate(climb.asked_per_s)
             if climb.phase is Phase.ENDED:
                 return Finding("never met", f"{texts} is not met even at {lowest}")
-            return Finding("not decided", f"not decided: {texts} was met at no rate so far, down to {lowest}")
+            return Finding("not decided", f"not decided: {texts} has not been met at any rate so far, down to {lowest}")
         if knee is None:
             tried = format_rate(climb.asked_per_s)
             return Finding("not decided", f"not decided: no rate up to {tried} broke {texts}{self._too_few(climb)}")
@@ -155,12 +158,14 @@ class Limit(SteeringExecutor):
 
     @abstractmethod
     def _located(self, climb: Climb, knee: Knee, texts: str) -> Finding:
-        """Somewhere, and how sure it is."""
+        """Return the finding if a knee was located, with its uncertainty."""
 
     def _topped(self, climb: Climb, texts: str) -> Finding:
         upto = climb.upto(self.terms)
         is_generator = climb.ceiling_per_s < self.terms.upto_per_s
-        most = "the most that the generator was fit for" if is_generator else "as far as it may go (upto)"
+        most = (
+            "the highest rate at which the generator was valid" if is_generator else "the highest allowed rate (upto)"
+        )
         text = f"the knee was not reached: {texts} is met at {format_rate(upto)}, {most}"
         return Finding("not reached", text, upto, held_per_s=upto)
 
@@ -174,17 +179,17 @@ class Limit(SteeringExecutor):
         return parse_ratio(self.tolerance)
 
     def _too_few(self, climb: Climb) -> str:
-        """Where the windows are longer than there is time for."""
+        """Return a warning if the windows are too long for the load's duration; "" otherwise."""
         for i, aim in enumerate(self.aims):
             if aim.least / climb.asked_per_s * _LEAST_WINDOWS > parse_duration(self.duration) / NS_PER_S:
                 seen = round(climb.stay.count(i))
                 need = format_duration(round(aim.least / climb.asked_per_s) * NS_PER_S)
                 at = format_rate(climb.asked_per_s)
-                return f"; too few samples: {seen} in this window of {aim.least:g}, which take {need} at {at}"
+                return f"; too few samples: {seen} in this window, {aim.least:g} needed, which takes {need} at {at}"
         return ""
 
     def _seen(self, stays: Sequence[Stay]) -> str:
-        """ "p(99) < 300ms at 0.9 of its limit", of the newest stay."""
+        """Return a text about the newest stay: "p(99) < 300ms at 0.9 of its limit"."""
         worst = stays[-1].worst(self.aims) if stays else None
         if worst is None:
             return ""
@@ -200,7 +205,7 @@ class Limit(SteeringExecutor):
 
 
 class Hold(Limit):
-    """See `hold`."""
+    """The executor that `hold` creates."""
 
     @property
     def word(self) -> str:
@@ -218,7 +223,7 @@ class Hold(Limit):
         return Decision(climb.asked_per_s, "; ".join(part for part in parts if part), finding)
 
     def _located(self, climb: Climb, knee: Knee, texts: str) -> Finding:
-        """Without an interval: where it backs off in time, what would have been worse is not seen."""
+        """Return a finding without interval: a load that backs off early does not see what is beyond the knee."""
         held = climb.asked_per_s if climb.phase is Phase.TRACKING else self._resumed(climb, knee)
         rate = knee.rate(_MIDDLE)
         if not self._is_found(climb, knee):
@@ -228,12 +233,12 @@ class Hold(Limit):
         return Finding("found", text, rate, held_per_s=held)
 
     def _resumed(self, climb: Climb, knee: Knee) -> float:
-        """Where it goes when the backlog is gone."""
+        """Return the rate to use when the backlog is gone."""
         return min(knee.rate(self.terms.quantile), climb.upto(self.terms))
 
 
 class Search(Limit):
-    """See `search`."""
+    """The executor that `search` creates."""
 
     def _located(self, climb: Climb, knee: Knee, texts: str) -> Finding:
         rate, low, high = knee.rate(_MIDDLE), knee.rate(_LOW), knee.rate(_HIGH)
@@ -272,12 +277,12 @@ def hold(
     """An open load that finds the highest rate at which the objectives are met, and holds it.
 
     Args:
-        objectives: `p(99) < "300ms"`, `error_ratio() < "1%"`; all of them, of each journey by itself.
-        upto: the load never goes beyond this rate.
+        objectives: such as `p(99) < "300ms"`, `error_ratio() < "1%"`. Each journey must meet all of them.
+        upto: the highest allowed rate: "1000/s".
         duration: of the whole load.
-        start: the rate it begins with; a 64th of `upto` where it is not given.
-        every: the shortest window that is judged. At low rates and with limits above 125 ms they are longer.
-        tolerance: how narrow the interval has to be before the knee is said to be found.
+        start: the initial rate; by default `upto` / 64.
+        every: the shortest window to judge. Windows are longer at low rates and for limits above 125 ms.
+        tolerance: the knee counts as found when its interval is this narrow.
     """
     return Hold(objectives, _start(start, upto), upto, duration, every, tolerance)
 
@@ -290,9 +295,10 @@ def search(
     every: str | float = "5s",
     tolerance: str | float = "5%",
 ) -> Search:
-    """An open load that steps up to the knee and ends when its interval is within the tolerance, or `duration` is over.
+    """An open load that steps up to the knee, the highest rate that meets the objectives, and then ends.
 
-    The arguments are those of `hold`. The summary has what it found: a rate and a 90 % interval, or why there is none.
+    It ends when the interval of the estimate is within the tolerance, or after `duration`. The summary reports the rate
+    and its 90 % interval, or why it was not found. The arguments are those of `hold`.
     """
     return Search(objectives, _start(start, upto), upto, duration, every, tolerance)
 
@@ -303,7 +309,7 @@ def _start(start: str | float | None, upto: str | float) -> str | float:
     try:
         return parse_rate(upto) / _START_SHARE
     except (ValueError, OverflowError, AttributeError, TypeError):
-        return upto  # and is told to be no rate
+        return upto  # the check of `upto` reports the error
 
 
 def _rate(given: str | float) -> float:

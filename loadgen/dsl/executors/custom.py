@@ -1,4 +1,4 @@
-"""Executors that users write: plain typed classes in the scenario, or in a module beside it.
+"""User-written executors: plain typed classes in the scenario, or in a module in its folder.
 
     @dataclass(frozen=True)
     class FlashSale(OpenExecutor):
@@ -9,11 +9,11 @@
             for k in range(self.people):
                 yield -self.half_s * log2(1 - k / self.people)
 
-An author says when arrivals are due (or how many users there are) in the whole
-fleet, as a pure function of the executor's own values and the seed; the engine
-divides it over any number of agents. It is walked through once before anything
-starts, in each process that needs it. Agents build it again from the bundle, and
-one to which it gives other times than it gave the command line refuses the run.
+The class yields when arrivals are due (or how many users there are) in the whole fleet.
+It must be a pure function of its own values and the seed; the engine divides the load
+among any number of agents. Each process that needs the times walks through them once
+before the start. An agent refuses the run if its executor yields other times than the
+one on the command line did.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = ["Authored", "ClosedExecutor", "OpenExecutor"]
 
 
 class Authored(Executor):
-    """What authors' executors have in common. What is found out is kept: a plan asks for its loads often."""
+    """Base of user-written executors. Results are cached, because a plan asks for its loads often."""
 
     _origin: Origin
     _own: tuple[Fault, ...] | None
@@ -49,37 +49,37 @@ class Authored(Executor):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         one = super().__new__(cls)
         for name, value in (("_origin", here()), ("_own", None), ("_lowered", {})):
-            object.__setattr__(one, name, value)  # authors' dataclasses are frozen
+            object.__setattr__(one, name, value)  # users' dataclasses may be frozen
         return one
 
     def wrong(self) -> Iterable[str]:
-        """What is wrong with its own values, a sentence each; all of it is told before anything starts."""
+        """Return the errors in this executor's own values, one sentence each. Override it to check them."""
         return ()
 
     @property
     def origin(self) -> Origin:
-        """The line that made it."""
+        """The line of the scenario that created this executor."""
         return self._origin
 
     @property
     def home(self) -> Path:
-        """The folder of the file that its class is written in."""
+        """The folder of the file with this executor's class."""
         file = getattr(sys.modules.get(type(self).__module__), "__file__", None)
         return Path(file).parent if isinstance(file, str) else Path(self._origin.file).parent
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """What it says itself is wrong; what is wrong with what it yields comes from `lower`."""
+        """Errors in the executor's own values; `lower` reports errors in what it yields."""
         if self._own is None:
-            object.__setattr__(self, "_own", tuple(self._told()))
+            object.__setattr__(self, "_own", tuple(self._own_faults()))
         assert self._own is not None
         return self._own
 
     def lower(self, seed: int) -> Lowered:
-        """Walked through once for each seed.
+        """Return the profile, after walking through all yielded values once per seed.
 
         Raises:
-            ScenarioError: with what `faults` has, or all that is wrong with what it yields.
+            ScenarioError: with the errors of `faults`, or all errors in the yielded values.
         """
         if self.faults:
             raise ScenarioError(self.faults)
@@ -98,34 +98,36 @@ class Authored(Executor):
     @property
     @abstractmethod
     def method(self) -> str:
-        """What is walked, "FlashSale.due"."""
+        """The name of the method that yields, for messages: "FlashSale.due"."""
 
     @abstractmethod
     def _built(self, seed: int) -> Lowered: ...
 
-    def _told(self) -> Iterator[Fault]:
+    def _own_faults(self) -> Iterator[Fault]:
         name = type(self).__name__
         try:
-            said = list(self.wrong())
-        except Exception as error:  # noqa: BLE001  # the author's code
+            messages = list(self.wrong())
+        except Exception as error:  # noqa: BLE001  # user code
             yield raised(error, self, f"{name}.wrong")
             return
-        for message in said:
+        for message in messages:
             yield self._origin.fault(f"{name}: {message}")
 
 
 class OpenExecutor(Authored):
-    """An open load that a user writes: `due` yields when arrivals are due.
+    """Base class for a user-written open load. Implement `due`, which yields when arrivals are due.
 
-    Its load ends with the second in which the last arrival is due. `--rate` and `--duration` play it faster or slower.
+    The load ends with the second of its last arrival. `--rate` and `--duration` play it faster or slower.
     """
 
     @abstractmethod
     def due(self, seed: int) -> Iterator[float]:
-        """When each arrival of the whole fleet is due: seconds from the load's beginning, from 0, non-decreasing.
+        """Yield the due time of each arrival of the whole fleet, in seconds from the load's start.
 
-        A pure function: the same executor and seed give the same times on every agent. So no time of day, no
-        environment, and chance only of a `random.Random(seed)`.
+        Times must be at least 0 and non-decreasing.
+
+        Must be a pure function: the same executor and seed must give the same times on every agent. So do not use the
+        time of day or the environment, and draw random numbers only from `random.Random(seed)`.
         """
 
     @property
@@ -139,24 +141,24 @@ class OpenExecutor(Authored):
 
 
 class ClosedExecutor(Authored):
-    """A closed load that a user writes: `levels` yields how many users there are, and from when on."""
+    """Base class for a user-written closed load. Implement `levels`, which yields numbers of users over time."""
 
     duration: str | float
-    """How long the last level holds: the whole load's, from its beginning: "10m", or seconds."""
+    """Duration of the whole load, from its start: "10m", or seconds. The last level holds until then."""
 
     @abstractmethod
     def levels(self, seed: int) -> Iterator[tuple[float, int]]:
-        """(seconds from the load's beginning, users in the whole fleet from then on), in order.
+        """Yield (seconds from the load's start, users of the whole fleet from then on), in order.
 
-        Before the first there are none. A pure function, as `OpenExecutor.due` is.
+        There are no users before the first level. Must be a pure function, like `OpenExecutor.due`.
         """
 
     @property
     def method(self) -> str:
         return f"{type(self).__name__}.levels"
 
-    def _told(self) -> Iterator[Fault]:
-        yield from super()._told()
+    def _own_faults(self) -> Iterator[Fault]:
+        yield from super()._own_faults()
         try:
             self._duration_ns()
         except ValueError as error:
@@ -165,13 +167,13 @@ class ClosedExecutor(Authored):
     def _duration_ns(self) -> int:
         given: object = getattr(self, "duration", None)
         if given is None:
-            raise ValueError("how long does it last?")
+            raise ValueError("missing")
         if not isinstance(given, str | int | float) or isinstance(given, bool):
-            raise ValueError(f"{given!r} is no duration")
+            raise ValueError(f"{given!r} is not a duration")
         try:
             return parse_duration(given)
         except OverflowError:
-            raise ValueError(f"a duration cannot be {given}") from None
+            raise ValueError(f"a duration must be finite, got {given}") from None
 
     def _built(self, seed: int) -> Lowered:
         name, duration_ns = type(self).__name__, self._duration_ns()
@@ -179,9 +181,8 @@ class ClosedExecutor(Authored):
         late = [at_ns for at_ns, _ in levels if at_ns >= duration_ns]
         if late:
             raise ProfileError(
-                f"{self.method}: a level from {late[0] / NS_PER_S:g} s on, where the load ends at "
-                f"{duration_ns / NS_PER_S:g} s",
-                hint="a longer duration, or no level from then on",
+                f"{self.method}: level at {late[0] / NS_PER_S:g} s, but the load ends at {duration_ns / NS_PER_S:g} s",
+                hint="raise duration, or yield no level after its end",
             )
         edges = [*(at_ns for at_ns, _ in levels), duration_ns]
         stages = [Stage(0.0, 0.0, edges[0])] if edges[0] else []

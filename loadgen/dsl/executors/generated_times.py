@@ -1,11 +1,10 @@
-"""Walks what an author's executor yields, once and in full, and tells all that is wrong with it.
+"""Walks through the values that a user-written executor yields, and reports all errors in them.
 
-An author's code may do anything: go on for ever, wait for something, raise. So it is
-walked by a thread of its own, which ends with the process at the latest. What it
-yields is checked one by one; a bad value is left out, so that the rest is looked
-at, too.
+User code may do anything: never end, block, raise. So a separate daemon thread walks
+through its values. Each value is checked, and a bad one is left out, so that the later
+values are checked as well.
 
-Times that are yielded are seconds from the load's beginning.
+Yielded times are seconds from the load's start.
 """
 
 from __future__ import annotations
@@ -29,37 +28,37 @@ from loadgen.units import NS_PER_S, format_count
 __all__ = ["BLOCKED_S", "MAX_ARRIVALS", "MAX_LEVELS", "Walked", "raised", "walk_levels", "walk_times"]
 
 MAX_ARRIVALS = 10_000_000
-"""More than these are a load that never ends. So many take 80 MB in each worker."""
+"""Maximum number of yielded arrivals; more is treated as an endless load. This many take 80 MB in each worker."""
 MAX_LEVELS = 100_000
-"""Changes of the number of users, likewise."""
+"""Maximum number of yielded changes of the number of users."""
 BLOCKED_S = 10.0
-"""An executor that yields nothing for so long waits for something that does not come."""
+"""An executor that yields nothing for this long is treated as blocked."""
 _MOST_S: Final = MAX_DURATION_NS / NS_PER_S
 _LOOK_S: Final = 0.2
 
 
 class Walked(Protocol):
-    """What is to be walked, and where it is told of."""
+    """An executor to walk through, and the places for error messages."""
 
     @property
     def origin(self) -> Origin:
-        """Where the executor was made: what is wrong with its values is told there."""
+        """The line that created the executor, where errors in its values are reported."""
 
     @property
     def home(self) -> Path:
-        """The folder of the author's files: what they raise is told in the line of theirs that raised it."""
+        """The folder of the author's files. Exceptions are reported at the innermost line within it."""
 
     @property
     def method(self) -> str:
-        """ "FlashSale.due"."""
+        """Name of the method that yields: "FlashSale.due"."""
 
 
 def walk_times(walk: Walked, yields: Callable[[], Iterable[object]]) -> array[float]:
-    """The times that are yielded: seconds, from 0, non-decreasing, finite; at least one.
+    """Return all yielded times: seconds, at least 0, non-decreasing, finite; at least one.
 
     Raises:
-        ScenarioError: with everything that is wrong.
-    Cost: 0.1 µs a value, and what the author's own code costs.
+        ScenarioError: with all errors.
+    Cost: 0.1 µs per value, plus the user's own code.
     """
     taken = _Times()
     _walk(walk, yields, taken, MAX_ARRIVALS)
@@ -67,10 +66,10 @@ def walk_times(walk: Walked, yields: Callable[[], Iterable[object]]) -> array[fl
 
 
 def walk_levels(walk: Walked, yields: Callable[[], Iterable[object]]) -> list[tuple[float, int]]:
-    """The (seconds, users) that are yielded: times as in `walk_times`, users whole and from 0 to MAX_USERS.
+    """Return all yielded (seconds, users): times as in `walk_times`, users from 0 to MAX_USERS.
 
     Raises:
-        ScenarioError: with everything that is wrong.
+        ScenarioError: with all errors.
     """
     taken = _Levels()
     _walk(walk, yields, taken, MAX_LEVELS)
@@ -81,7 +80,7 @@ def walk_levels(walk: Walked, yields: Callable[[], Iterable[object]]) -> list[tu
 
 
 class _Wrongs:
-    """What is wrong with the values: of each kind the first one, and how many there are."""
+    """Errors in yielded values: of each kind, the first one and the number of others."""
 
     def __init__(self) -> None:
         self._first: dict[str, tuple[str, str]] = {}
@@ -100,12 +99,12 @@ class _Wrongs:
 
 class _Taker(Protocol):
     count: int
-    """Values so far, bad ones, too."""
+    """Number of values so far, including bad ones."""
     last: float
-    """The latest good time."""
+    """The latest valid time."""
     wrongs: _Wrongs
     noun: str
-    """What they are."""
+    """The word for one value in messages: "arrival" or "level"."""
 
     def take(self, value: object) -> None: ...
 
@@ -119,13 +118,13 @@ class _Times:
         self.count, self.last = 0, 0.0
 
     def take(self, value: object) -> None:
-        """HOT, once an arrival. One comparison for all that a time can be; NaN fails it as well."""
+        """Check and store one time. HOT, once an arrival: a single comparison covers all errors, also NaN."""
         time = value if type(value) is float else _number(value)
         if self.last <= time <= _MOST_S:
             self.last = time
             self.times.append(time)
         else:
-            _tell_time(self.wrongs, f"arrival {self.count}", value, time, self.last)
+            _report_time(self.wrongs, f"arrival {self.count}", value, time, self.last)
         self.count += 1
 
 
@@ -147,22 +146,22 @@ class _Levels:
         time = _number(at)
         is_later = self.last <= time <= _MOST_S
         if not is_later:
-            _tell_time(self.wrongs, where, at, time, self.last)
+            _report_time(self.wrongs, where, at, time, self.last)
         if isinstance(level, bool) or not isinstance(level, SupportsIndex):
-            self.wrongs.add("users", f"{where} is {_shown(level)} users", "a whole number of them")
+            self.wrongs.add("users", f"{where} is {_shown(level)} users", "yield a whole number of users")
             return
         users = level.__index__()
         if users < 0:
-            self.wrongs.add("too few", f"{where} is {users:,} users", "0 or more")
+            self.wrongs.add("too few", f"{where} is {users:,} users", "yield 0 or more users")
         elif users > MAX_USERS:
-            self.wrongs.add("too many", f"{where} is {users:,} users, beyond {MAX_USERS:,}", "fewer")
+            self.wrongs.add("too many", f"{where} is {users:,} users, more than {MAX_USERS:,}", "yield fewer users")
         elif is_later:
             self.last = time
             self.levels.append((time, users))
 
 
 def _number(value: object) -> float:
-    """NaN where it is none."""
+    """Return a value as float; NaN if it is not a number, infinity if it is too large."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return float("nan")
     try:
@@ -171,16 +170,16 @@ def _number(value: object) -> float:
         return float("inf")
 
 
-def _tell_time(wrongs: _Wrongs, where: str, value: object, time: float, last: float) -> None:
-    hint = "yield seconds from the load's beginning, as numbers"
+def _report_time(wrongs: _Wrongs, where: str, value: object, time: float, last: float) -> None:
+    hint = "yield seconds from the load's start, as numbers of at least 0"
     if isinstance(value, bool) or not isinstance(value, Real):
-        wrongs.add("kind", f"{where} is at {_shown(value)}, which is no number", hint)
+        wrongs.add("kind", f"{where} is at {_shown(value)}, which is not a number", hint)
     elif time != time:
         wrongs.add("nan", f"{where} is at NaN", hint)
     elif time < 0:
-        wrongs.add("negative", f"{where} is at {time:g} s, before the load begins", hint)
+        wrongs.add("negative", f"{where} is at {time:g} s, before the load starts", hint)
     elif time > _MOST_S:
-        wrongs.add("late", f"{where} is at {time:g} s, beyond 366 days", hint)
+        wrongs.add("late", f"{where} is at {time:g} s, after more than 366 days", hint)
     else:
         wrongs.add(
             "back", f"{where} goes back in time, to {time:g} s after {last:g} s", "yield them in order: sorted()"
@@ -190,7 +189,7 @@ def _tell_time(wrongs: _Wrongs, where: str, value: object, time: float, last: fl
 def _shown(value: object) -> str:
     try:
         text = repr(value)
-    except Exception as error:  # noqa: BLE001  # the author's own __repr__
+    except Exception as error:  # noqa: BLE001  # the user's own __repr__
         text = f"{type(value).__name__}, whose repr raises {type(error).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -199,7 +198,7 @@ def _shown(value: object) -> str:
 
 
 class _Walker(threading.Thread):
-    """A daemon: a process that has said what is wrong must not wait for an author's code that blocks."""
+    """Walks through the values. It is a daemon, so that blocked user code cannot keep the process from exiting."""
 
     def __init__(self, yields: Callable[[], Iterable[object]], taker: _Taker, most: int) -> None:
         super().__init__(name="walks an executor", daemon=True)
@@ -219,7 +218,7 @@ class _Walker(threading.Thread):
                 if self.is_given_up:
                     return
                 take(value)
-        except BaseException as error:  # noqa: BLE001  # the author's code: told by who waits for the walk
+        except BaseException as error:  # noqa: BLE001  # user code; `_walk` reports it
             self.error = error
 
 
@@ -242,18 +241,18 @@ def _walk(walk: Walked, yields: Callable[[], Iterable[object]], taker: _Taker, m
     elif walker.is_endless:
         faults.append(
             walk.origin.fault(
-                f"{walk.method} does not end: {format_count(most)} {taker.noun}s, the last at {taker.last:g} s",
+                f"{walk.method} does not end after {format_count(most)} {taker.noun}s, the last at {taker.last:g} s",
                 "return when the load is over",
             )
         )
     elif not taker.count:
-        faults.append(walk.origin.fault(f"{walk.method} yields nothing: the load has nothing to do", "yield a time"))
+        faults.append(walk.origin.fault(f"{walk.method} yields nothing", "yield at least one value"))
     if faults:
         raise ScenarioError(faults)
 
 
 def _blocked(walk: Walked, walker: _Walker, taker: _Taker) -> Fault:
-    """Told where it stands, if that is a line of the author's."""
+    """Return the error for a blocked executor, at the user's line where it waits, if there is one."""
     frame = sys._current_frames().get(walker.ident or 0)
     at = walk.origin
     while frame is not None:
@@ -264,17 +263,20 @@ def _blocked(walk: Walked, walker: _Walker, taker: _Taker) -> Fault:
     after = f"after {taker.noun} {taker.count - 1}" if taker.count else f"before {taker.noun} 0"
     return at.fault(
         f"{walk.method} blocks: {BLOCKED_S:g} s without a yield, {after}",
-        "an executor computes its times, and waits for nothing",
+        "only compute times in an executor; remove calls that wait",
     )
 
 
 def raised(error: BaseException, walk: Walked, method: str) -> Fault:
-    """An exception of the author's code, where the innermost of the author's lines is."""
+    """Return the error for an exception of user code, at the innermost of the user's lines."""
     at = walk.origin
     for frame, line in traceback.walk_tb(error.__traceback__):
         if _is_within(walk.home, frame):
             at = Origin(frame.f_code.co_filename, line)
-    return at.fault(f"{method} raises {type(error).__name__}: {error}".removesuffix(": "), "it must not fail")
+    return at.fault(
+        f"{method} raises {type(error).__name__}: {error}".removesuffix(": "),
+        "correct this line: an executor must not raise",
+    )
 
 
 def _is_within(home: Path, frame: FrameType) -> bool:

@@ -1,29 +1,29 @@
-"""Where the knee is: the highest rate at which an objective is met, as a distribution over rates.
+"""Estimates the knee, the highest rate at which an objective is met, as a distribution over rates.
 
-The knee K is a threshold like those of psychophysics (how loud is a tone that half of
-the listeners hear?), and it is found like them: each candidate K is weighed by how
-likely it makes what was seen at the rates that were tried, and with K two nuisances
-that nobody asked for, how steep the way up to the knee is and how much of the limit is
-used without any load.
+The knee K is a threshold like those of psychophysics (how loud must a tone be for half of
+the listeners to hear it?), and is estimated in the same way. Each candidate K is weighted
+by its likelihood, given the measurements at all rates tried so far. Two nuisance parameters
+are estimated together with K: how steep the rise to the knee is, and how much of the limit
+is used without load.
 
-What is compared is not whether a window kept the objective, which far below the knee
-tells nothing, but how far its percentile was from the limit. The model is local: the
-percentile is `base + (1 - base) / (1 + steep * (1 - rate / K))` of the limit, which is
-exact for an M/M/1 queue (base 0) and follows Kingman's formula, wait ~ rho / (1 - rho),
-elsewhere; a server with a hard limit is the case of a large `steep`.
+The data of a window is not whether it met the objective, which far below the knee says
+nothing, but the distance of its percentile from the limit. The model is local: the
+percentile is `base + (1 - base) / (1 + steep * (1 - rate / K))` of the limit. This is exact
+for an M/M/1 queue (base 0) and follows Kingman's formula, wait ~ rho / (1 - rho),
+elsewhere. A server with a hard limit is the case of a large `steep`.
 
-What keeps it honest where results are few or come in clusters:
-- counts of nearby rates are added up before a percentile is taken of them, since a mean of percentiles of short
-  windows lies far below the percentile of all (by 26 % at 300 results of an M/M/1 queue at its knee);
-- what is slower than a threshold comes in clusters. In heavy traffic the variance of such a count is about
-  (rate * percentile)^2 / 4 times that of independent ones, of a hard limit less: that factor is a third nuisance;
-- the count is taken for lognormal with the right mean, so its logarithm is biased by minus half of its variance.
+Three corrections keep the estimate honest if results are few or come in clusters:
+- Counts of nearby rates are summed before their percentile is calculated. The mean of percentiles of short windows
+  would be far below the percentile of all results (by 26 % at 300 results of an M/M/1 queue at its knee).
+- Slow results come in clusters. In heavy traffic, the variance of their count is about (rate * percentile)^2 / 4 times
+  that of independent results, and less with a hard limit. This factor is a third nuisance parameter.
+- The count is assumed lognormal with the right mean, so its logarithm is biased by minus half of its variance.
 
-Rates are iterations/s. Nothing here reads a clock or draws.
+Rates are iterations/s. This module reads no clock and draws no random numbers.
 
 Source: Watson and Pelli, "QUEST: a Bayesian adaptive psychometric method", 1983; Kontsevich and Tyler, "Bayesian
-adaptive estimation of psychometric slope and threshold", 1999, for the nuisances; Kingman, "The single server queue
-in heavy traffic", 1961; the relaxation time of M/M/1, 1 / (mu (1 - sqrt(rho))^2), for the clusters.
+adaptive estimation of psychometric slope and threshold", 1999, for the nuisance parameters; Kingman, "The single server
+queue in heavy traffic", 1961; the relaxation time of M/M/1, 1 / (mu (1 - sqrt(rho))^2), for the clusters.
 """
 
 from __future__ import annotations
@@ -52,47 +52,47 @@ _SHAPE: Final = (
     _CLUSTERS[None, None, :, None, None],
 )
 _MOST: Final = 1.0
-"""A percentile is taken for at most e times the limit: how far beyond it says more of the queue than of the rate."""
+"""Percentiles are capped at e times the limit; beyond that they depend more on the queue than on the rate."""
 _NEAR: Final = 2.5
-"""Rates further than this factor from the newest say nothing of the knee near it."""
+"""Rates that differ from the newest by more than this factor are ignored."""
 _BEYOND: Final = 1.5
-"""How far below the lowest and above the highest rate that was tried the knee is looked for."""
+"""Factor below the lowest and above the highest tried rate up to which the knee is searched."""
 _BIN: Final = 0.0125
-"""Rates within so much (of the logarithm) are one."""
+"""Rates closer than this (in the logarithm) are treated as one."""
 _TAILS: Final = 20.0
-"""Degrees of freedom: now and then a window is worse than any queue explains."""
+"""Degrees of freedom of the likelihood: sometimes a window is worse than any queueing model explains."""
 _RATIO_IN_FLIGHT: Final = 5.0
-"""Where there is no limit in time, clusters are as of so many in flight."""
+"""For objectives without a time limit, clusters are calculated with this number of iterations in flight."""
 _HALF: Final = 0.5
-"""Beside a count before its logarithm is taken, so that none of them is something too."""
+"""Added to counts before taking the logarithm, so that a count of 0 works."""
 _POINTS: Final = (41, 81)
-"""Of the first grid, and of the second within what the first leaves."""
+"""Points of the first grid of rates, and of the second, finer grid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """An objective as far as it matters here."""
+    """The properties of an objective that the estimate needs."""
 
     text: str
     allowed: float
-    """The share that may be bad, 0 to 1."""
+    """Allowed share of bad results, 0 to 1."""
     limit_s: float | None
-    """None of an error ratio."""
+    """Time limit in seconds; None for an error ratio."""
 
     @property
     def least(self) -> float:
-        """Results that it takes to say anything of it: 300 for a p99."""
+        """Number of results needed for any statement: 300 for a p99."""
         return 3 / self.allowed
 
     @property
     def slope(self) -> float:
-        """By how much (of logarithms) the share above a time falls as the time grows, at an exponential tail."""
+        """Decrease of ln(share of slower results) per increase of ln(time), for an exponential tail."""
         return log(1 / self.allowed) if self.limit_s is not None else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Of one objective and journey: what was decided at one rate. Fractions, where older counts weigh less."""
+    """Results of one objective and journey at one rate. Fractional, because older results weigh less."""
 
     objective: int
     journey: str
@@ -109,7 +109,7 @@ class Tally:
         return replace(self, good=self.good + weight * good, bad=self.bad + weight * bad, slower=added)
 
     def distance(self, aim: Aim) -> float:
-        """ln(percentile / limit), from the rungs of the ladder around it; of a ratio ln(share / allowed)."""
+        """Return ln(percentile / limit), interpolated between rungs; for an error ratio ln(share / allowed)."""
         above = aim.allowed * self.count
         if aim.limit_s is None or not self.slower:
             return log((self.bad + _HALF) / (above + _HALF))
@@ -127,7 +127,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """A time at one rate, and what was decided in it."""
+    """A period at one rate, with its results."""
 
     rate_per_s: float
     length_s: float = 0.0
@@ -142,13 +142,13 @@ class Stay:
         return replace(self, length_s=self.length_s + length_s, tallies=tuple(tallies.values()))
 
     def count(self, objective: int) -> float:
-        """All that was decided of an objective, of all journeys."""
+        """Return the number of results for an objective, over all journeys."""
         return sum(one.count for one in self.tallies if one.objective == objective)
 
     def worst(self, aims: Sequence[Aim]) -> Tally | None:
-        """The one that is furthest beyond its limit, or nearest to it, of those with results enough.
+        """Return the tally closest to its limit or furthest beyond it, among those with enough results.
 
-        Where none has enough, the one with most of what it needs; None without results.
+        If none has enough results, return the one with the largest share of what it needs; None without results.
         """
         some = [one for one in self.tallies if one.count > 0]
         enough = [one for one in some if one.count >= aims[one.objective].least]
@@ -159,23 +159,23 @@ class Stay:
 
 @dataclass(frozen=True, slots=True)
 class Knee:
-    """The distribution of the knee over rates, by its quantiles."""
+    """The probability distribution of the knee over rates."""
 
     log_rates: Floats
     cumulated: Floats
 
     def rate(self, quantile: float) -> float:
-        """The rate that the knee is below with this probability (0 to 1)."""
+        """Return the rate that the knee is below with probability `quantile` (0 to 1)."""
         return exp(float(np.interp(quantile, self.cumulated, self.log_rates)))
 
     @property
     def width(self) -> float:
-        """Half of the distance between the 5 % and the 95 % quantile, relative: 0.05 is 5 % to either side."""
+        """Half of the range from the 5 % to the 95 % quantile, relative: 0.05 means ±5 %."""
         return log(self.rate(0.95) / self.rate(0.05)) / 2
 
 
 def find_knee(stays: Sequence[Stay], aims: Sequence[Aim]) -> Knee:
-    """The distribution after these stays, of which the last has results.
+    """Return the distribution of the knee after these stays; the last one must have results.
 
     Cost: 4 ms after 100 stays at 20 rates (timeit).
     """
@@ -210,13 +210,13 @@ def find_knee(stays: Sequence[Stay], aims: Sequence[Aim]) -> Knee:
 def _log_likelihood(
     log_rates: Floats, rates: Floats, distance: Floats, above: Floats, slope: Floats, in_flight: Floats, is_ratio: Bools
 ) -> Floats:
-    """(steep, base, clusters, knee). Arrays of the stays come as columns of the fourth axis but one."""
+    """Return the log-likelihood, (steep, base, clusters, knee). Arrays of the stays become the second-last axis."""
     steep, base, clusters = _SHAPE
     rates, distance, above, slope, in_flight = (a[:, None] for a in (rates, distance, above, slope, in_flight))
     room = 1 + steep * (1 - rates / np.exp(log_rates))
     of_limit = np.minimum(base + (1 - base) / np.maximum(room, exp(-_MOST)), exp(_MOST))
     dispersion = 1 + clusters * (in_flight * np.minimum(of_limit, 2.0)) ** 2
-    # Of a percentile the count above it is `above` whatever it is; of a ratio the count itself is what is seen.
+    # For a percentile, the count above it is `above` by definition; for a ratio, the count itself is the measurement.
     count = np.where(is_ratio[:, None], above * of_limit, above)
     seen = np.where(is_ratio[:, None], np.log((count + _HALF) / (above + _HALF)), np.log(of_limit))
     variance = np.log1p((dispersion * count + _HALF**2) / (count + _HALF) ** 2)  # of the logarithm of the count
@@ -228,7 +228,7 @@ def _log_likelihood(
 
 
 def _pooled(stays: Iterable[Stay]) -> list[Stay]:
-    """Those at about one rate as one, each counted by its weight."""
+    """Combine stays at about the same rate into one, each counted with its weight."""
     bins: dict[int, list[Stay]] = {}
     for stay in stays:
         bins.setdefault(round(log(stay.rate_per_s) / _BIN), []).append(stay)

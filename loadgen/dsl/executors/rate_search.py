@@ -1,29 +1,28 @@
-"""How `hold` and `search` move: up by growth until something breaks, back, and then to where the knee is thought to be.
+"""The state machine of `hold` and `search`: grow until a window breaks, back off, then move to the estimated knee.
 
-A pure fold over looks: `step(terms, climb, look)` gives the next state, and nothing
-else is kept. The phases:
+It is a pure fold over observations: `step(terms, climb, look)` returns the next state, and
+nothing else is kept. The phases:
 
-    phase    | at one rate until                    | then
-    growing  | enough results, or it breaks         | x 1.5; broken: draining; at `upto`: stays there
-    draining | two looks in a row are clean         | the rate that the knee's distribution says; it never was good
-             |                                      | at any rate: growing from there
-    tracking | the window is over, or it breaks     | the rate that the knee's distribution says; broken: draining
+    phase    | stays at one rate until              | then
+    growing  | enough results, or it breaks         | rate x 1.5; broken: draining; at `upto`: stays there
+    draining | two clean observations in a row      | the rate from the knee's distribution; if no rate was good
+             |                                      | so far: growing from here
+    tracking | the window ends, or it breaks        | the rate from the knee's distribution; broken: draining
     ended    |                                      |
 
-A *window* is a stay at one rate, long enough that a rate 2.5 % beyond a hard limit
-would show in it (40 times the objective's limit: a queue that grows by 2.5 % of its
-time), and with results enough for the percentile (300 for a p99). Its beginning is
-left out: what is in flight from the rate before, and a queue on its way to what it
-will be. It *breaks* as soon as its bad results are `breaks` times what the whole
-window may have; then the rate halves until the backlog is gone, and nothing is
-judged before.
+A *window* is a stay at one rate. It must be long enough to show a rate 2.5 % above a hard
+limit (40 times the objective's time limit: a queue that grows by 2.5 % of its time). It
+must also have enough results for the percentile (300 for a p99). Its beginning is ignored:
+arrivals in flight from the previous rate, and a queue that has not settled yet. A window
+*breaks* when it has `breaks` times the bad results that the whole window may have. Then the
+rate is halved until the backlog is gone, and nothing is judged until then.
 
-A look that is not sound (the generator was not fit, an agent has not reported) is not
-learned from. If the generator stays unfit the rate falls and does not rise again
-beyond that: it is the generator's limit, and no one's knee.
+An unsound observation (the generator was not valid, or an agent has not reported) is
+ignored. If the generator stays invalid, the rate falls and does not rise above that level
+again: it is the generator's limit, not the target's knee.
 
-Three windows broken in a row mean that the target is not what it was: what was
-learned before counts for little from then on.
+Three broken windows in a row mean that the target has changed, so earlier stays count
+little from then on.
 """
 
 from __future__ import annotations
@@ -42,45 +41,45 @@ __all__ = ["Climb", "ClimbTerms", "Phase", "begin", "settling_s", "step", "windo
 
 GROWTH: Final = 1.5
 _RISE: Final = 1.1
-"""At most so much in one move while the knee is tracked."""
+"""Maximum factor of one upward move near the knee."""
 _STILL: Final = 0.004
-"""Moves smaller than that (of the logarithm) are not worth a new beginning."""
+"""Moves smaller than this (in the logarithm of the rate) are not made, because each move starts a new window."""
 _LIMITS_A_WINDOW: Final = 40.0
 _LIMITS_WHILE_GROWING: Final = 10.0
 _RESULTS_WHILE_GROWING: Final = 60
 _CLEAN_LOOKS: Final = 2
 _BREAKS_IN_A_ROW: Final = 3
 _FORGET: Final = 0.2
-"""What the stays before weigh then."""
+"""Weight of all earlier stays after that many broken windows."""
 _UNFIT_IN_A_ROW: Final = 5
 _UNFIT_STEP: Final = 0.8
 _DRAINING: Final = 8.0
-"""A backlog has the time of so many short windows to go, and so many arrivals."""
+"""Time for a backlog to drain: this many short windows, plus the time of this many arrivals."""
 _KEPT: Final = 200
-"""Stays. Older ones are forgotten, after they have counted less and less."""
+"""Maximum number of stays kept. Older ones have little weight and are dropped."""
 _LEAST_BAD: Final = 5
 _FLOOR: Final = 1 / 64
-"""Of the start: what is missed there is never met."""
+"""The lowest rate to try, as share of the start rate. If objectives fail there, they are never met."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClimbTerms:
-    """What does not change."""
+    """The constant parameters of a search."""
 
     aims: tuple[Aim, ...]
     start_per_s: float
     upto_per_s: float
     every_s: float
-    """The shortest window."""
+    """The shortest window, in seconds."""
     quantile: float
-    """Of the knee's distribution: which rate is taken."""
+    """Quantile of the knee's distribution that gives the rate."""
     breaks: float
     forget: float = 1.0
-    """What a stay weighs after one more, relative."""
+    """Factor by which older stays lose weight with each new one."""
 
     @property
     def limit_s(self) -> float:
-        """The longest of the objectives; 0 where none is in time."""
+        """The longest time limit of the objectives; 0 if none has one."""
         return max((aim.limit_s or 0.0 for aim in self.aims), default=0.0)
 
     @property
@@ -97,37 +96,37 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Climb:
-    """Where it stands."""
+    """The state of a search."""
 
     phase: Phase
     asked_per_s: float
     why: str = ""
-    """Of the last move."""
+    """The reason for the last move."""
     from_s: float | None = None
-    """From when on what is due at this rate is judged; None: the rate is not there yet."""
+    """Arrivals due from this time on are judged; None: the new rate is not in force yet."""
     began_s: float = 0.0
-    """When the rate was there."""
+    """When the current rate came into force."""
     stay: Stay = field(default_factory=lambda: Stay(1.0))
     stays: tuple[Stay, ...] = ()
     knee: Knee | None = None
     best_per_s: float = 0.0
-    """The highest rate at which a window was good; 0: none was."""
+    """The highest rate of a good window; 0: none yet."""
     worst_per_s: float = inf
-    """The lowest at which one broke; infinite: none did."""
+    """The lowest rate of a broken window; infinite: none yet."""
     breaks: int = 0
-    """In a row."""
+    """Broken windows in a row."""
     clean: int = 0
-    """Looks in a row."""
+    """Observations in a row without problems."""
     unfit: int = 0
-    """Looks in a row."""
+    """Observations in a row in which the generator was not valid."""
     ceiling_per_s: float = inf
-    """Of the generator; infinite while it was fit."""
+    """The highest rate at which the generator was valid; infinite if it always was."""
     windows: int = 0
-    """Judged while tracking."""
+    """Windows judged while tracking the knee."""
     is_topped: bool = False
-    """A window was good at the highest rate that was allowed."""
+    """True if a window was good at the highest allowed rate."""
     note: str = ""
-    """Why nothing is learned at the moment; empty when something is."""
+    """Why the search learns nothing at the moment; "" if it does."""
     now_s: float = 0.0
 
     def upto(self, terms: ClimbTerms) -> float:
@@ -139,7 +138,7 @@ def begin(terms: ClimbTerms) -> Climb:
 
 
 def step(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
-    """The state after one more look. Cost: 10 µs; at the end of a window that of `find_knee` more."""
+    """Return the state after one more observation. Cost: 10 µs, plus `find_knee` at the end of a window."""
     climb = replace(climb, now_s=look.to_s)
     if climb.phase is Phase.ENDED:
         return climb
@@ -147,7 +146,7 @@ def step(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
         return _unsound(terms, climb, look)
     climb = replace(climb, unfit=0, note="")
     if not look.is_steady or look.rate_per_s <= 0 or abs(log(look.rate_per_s / climb.asked_per_s)) > 1e-9:
-        return climb  # what was decided is not in force yet
+        return climb  # the decided rate is not in force yet
     if climb.from_s is None:
         settled_s = look.from_s + settling_s(terms, climb.asked_per_s, climb.phase)
         climb = replace(climb, from_s=settled_s, began_s=look.from_s, stay=Stay(climb.asked_per_s))
@@ -157,13 +156,13 @@ def step(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
     if broken := _broken(terms, climb, stay):
         return _break(terms, replace(climb, stay=stay), broken)
     if climb.from_s is not None and look.from_s < climb.from_s - 1e-9:
-        return climb  # it may break while it settles, but that is all
+        return climb  # a window may break while it settles, but is not judged good
     climb = replace(climb, stay=stay)
     return _judge(terms, climb) if _is_over(terms, climb) else climb
 
 
 def window_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKING) -> float:
-    """How long a window at this rate is, if all that is due is decided."""
+    """Return the length of a window at this rate in seconds, if all due arrivals are decided."""
     if phase is Phase.GROWING:
         return max(terms.every_s, _RESULTS_WHILE_GROWING / rate_per_s, _LIMITS_WHILE_GROWING * terms.limit_s)
     results = max(aim.least for aim in terms.aims)
@@ -171,10 +170,10 @@ def window_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKING
 
 
 def settling_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKING) -> float:
-    """What is left out of a window at its beginning; at most as long as the window.
+    """Return how much of a window's beginning is ignored, in seconds; at most the length of the window.
 
-    It is the limit, in which all of the rate before is decided, and about two relaxation times of an M/M/1 queue. One
-    is 0.2 * rate * limit^2 near the knee (see `knee.py`).
+    It is the objective's limit, in which all arrivals of the previous rate are decided, plus about two relaxation times
+    of an M/M/1 queue. One relaxation time is 0.2 * rate * limit^2 near the knee (see `knee.py`).
     """
     limit_s = terms.limit_s
     return min(limit_s + 0.4 * rate_per_s * limit_s**2, window_s(terms, rate_per_s, phase))
@@ -192,7 +191,7 @@ def _is_over(terms: ClimbTerms, climb: Climb) -> bool:
         counts = [(stay.count(i), aim) for i, aim in enumerate(terms.aims)]
         if all(count >= aim.least for count, aim in counts):
             return True
-        # A few bad ones of few results can be chance: then it takes as many as the percentile needs.
+        # A few bad results may be chance, so then wait for as many results as the percentile needs.
         return all(count >= _RESULTS_WHILE_GROWING for count, _ in counts) and not _is_over_budget(terms, stay)
     limits_s = max(terms.every_s, _LIMITS_A_WINDOW * terms.limit_s)
     enough = all(stay.count(i) >= aim.least for i, aim in enumerate(terms.aims))
@@ -204,7 +203,7 @@ def _is_over_budget(terms: ClimbTerms, stay: Stay) -> bool:
 
 
 def _broken(terms: ClimbTerms, climb: Climb, stay: Stay) -> str:
-    """Why the window cannot be good any more; empty while it can."""
+    """Return why the window can no longer be good; "" while it can."""
     length_s = window_s(terms, climb.asked_per_s, climb.phase)
     for one in stay.tallies:
         aim = terms.aims[one.objective]
@@ -217,7 +216,7 @@ def _broken(terms: ClimbTerms, climb: Climb, stay: Stay) -> str:
 
 
 def _judge(terms: ClimbTerms, climb: Climb) -> Climb:
-    """A window is over, and did not break."""
+    """Judge a window that has ended without breaking, and choose the next rate."""
     stay, rate = climb.stay, climb.asked_per_s
     climb = _learned(terms, climb)
     worst = stay.worst(terms.aims)
@@ -227,20 +226,20 @@ def _judge(terms: ClimbTerms, climb: Climb) -> Climb:
         climb = replace(climb, best_per_s=max(climb.best_per_s, rate), is_topped=at_top)
     if climb.phase is Phase.GROWING and is_good and climb.worst_per_s > rate * GROWTH * (1 + 1e-9):
         if rate >= climb.upto(terms) * (1 - 1e-9):
-            return replace(climb, breaks=0, why=f"{format_rate(rate)} is as far as it may go, and it is good")
+            return replace(climb, breaks=0, why=f"{format_rate(rate)} is the highest allowed rate, and it is good")
         further = min(rate * GROWTH, climb.upto(terms))
         return _move(replace(climb, breaks=0), Phase.GROWING, further, f"{format_rate(rate)} was good: growing")
     return _track(terms, replace(climb, breaks=0, windows=climb.windows + (climb.phase is Phase.TRACKING)))
 
 
 def _learned(terms: ClimbTerms, climb: Climb) -> Climb:
-    """The stay is among what is known, and a new one begins at the same rate, which is settled."""
+    """Store the current stay, and start a new one at the same rate, which is already settled."""
     older = tuple(replace(one, weight=one.weight * terms.forget) for one in climb.stays[1 - _KEPT :])
     return replace(climb, stays=(*older, climb.stay), stay=Stay(climb.asked_per_s))
 
 
 def _track(terms: ClimbTerms, climb: Climb) -> Climb:
-    """To the rate that the distribution of the knee says."""
+    """Move to the rate given by the knee's distribution."""
     knee = find_knee(climb.stays, terms.aims)
     climb = replace(climb, knee=knee)
     rate = climb.asked_per_s
@@ -270,12 +269,12 @@ def _break(terms: ClimbTerms, climb: Climb, broken: str) -> Climb:
 def _fall(terms: ClimbTerms, climb: Climb, rate: float, why: str) -> Climb:
     if rate < terms.floor_per_s:
         lowest = format_rate(climb.asked_per_s)
-        return replace(climb, phase=Phase.ENDED, why=f"{why}; {lowest} is the lowest that is tried")
+        return replace(climb, phase=Phase.ENDED, why=f"{why}; {lowest} is the lowest rate to try")
     return _move(climb, Phase.DRAINING, rate, why)
 
 
 def _drain(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
-    """Until what is due now is served in time. Where that does not come, with half of the rate again."""
+    """Wait until current arrivals are served in time. If that takes too long, halve the rate again."""
     counts = Stay(climb.asked_per_s).plus(look.parts, 0.0)
     decided = sum(one.count for one in counts.tallies)
     is_clean = decided > 0 and all(
@@ -291,21 +290,21 @@ def _drain(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
     patience_s = _DRAINING * max(terms.every_s, _LIMITS_WHILE_GROWING * terms.limit_s) + _DRAINING / climb.asked_per_s
     if look.to_s - climb.began_s > patience_s:
         rate = climb.asked_per_s
-        return _fall(terms, climb, rate / 2, f"the backlog does not go at {format_rate(rate)}")
+        return _fall(terms, climb, rate / 2, f"the backlog does not drain at {format_rate(rate)}")
     return climb
 
 
 def _unsound(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
-    """What was seen meanwhile is void: a window goes on behind it, with what it had before."""
+    """Ignore an invalid observation: the window continues after it, with its earlier results."""
     if not look.unfit:
         missing = f"{look.reported} of {look.agents} agents reported"
-        return replace(climb, clean=0, note=f"nothing is learned while {missing}")
-    climb = replace(climb, clean=0, unfit=climb.unfit + 1, note=f"the generator is not fit: {_first(look.unfit)}")
+        return replace(climb, clean=0, note=f"measurements are ignored while only {missing}")
+    climb = replace(climb, clean=0, unfit=climb.unfit + 1, note=f"the generator is not valid: {_first(look.unfit)}")
     if climb.unfit < _UNFIT_IN_A_ROW:
         return climb
     lower = max(climb.asked_per_s * _UNFIT_STEP, terms.floor_per_s)
     climb = replace(climb, unfit=0, ceiling_per_s=min(climb.ceiling_per_s, lower), is_topped=False)
-    why = f"down to {format_rate(lower)}: the generator is not fit for more ({_first(look.unfit)})"
+    why = f"down to {format_rate(lower)}: the generator was not valid at a higher rate ({_first(look.unfit)})"
     phase = Phase.DRAINING if climb.phase is Phase.DRAINING else climb.phase
     return _move(climb, phase, lower, why)
 

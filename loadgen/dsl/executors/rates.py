@@ -1,7 +1,7 @@
-"""Reads the amounts that loads are said in: rates, durations, numbers of users, hours of the day.
+"""Parses the amounts in loads: rates, durations, numbers of users, hours of the day.
 
-A `ValueError` says what is wrong in the words of the one who wrote it; the load keeps
-it with the line. Nothing here knows what the amount is for.
+Each function raises a ValueError with a message for the scenario's author. The caller
+adds the line.
 """
 
 from __future__ import annotations
@@ -17,64 +17,64 @@ __all__ = ["count_of", "duration_of", "hour_of", "number_of", "rate_of", "seed_o
 
 def rate_of(value: object, *, below_0: bool = False) -> float:
     if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise ValueError(f'{value!r} is no rate; write "200/s", "30/m" or "1000/h"')
+        raise ValueError(f'{value!r} is not a rate; write "200/s", "30/m" or "1000/h"')
     try:
         rate = parse_rate(value)
     except OverflowError:
-        raise ValueError(f"a rate cannot be {value}") from None
+        raise ValueError(f"a rate must be finite, got {value}") from None
     if rate < 0 and not below_0:
-        raise ValueError(f"a rate cannot be negative: {value}")
+        raise ValueError(f"a rate must not be negative, got {value}")
     if abs(rate) > MAX_RATE_PER_S:
-        raise ValueError(f"a rate of {value} is beyond {MAX_RATE_PER_S:g}/s")
+        raise ValueError(f"a rate must be at most {MAX_RATE_PER_S:g}/s, got {value}")
     return rate
 
 
 def duration_of(value: object) -> int:
     if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise ValueError(f'{value!r} is no duration; write "500ms", "10s", "2m" or "1h"')
+        raise ValueError(f'{value!r} is not a duration; write "500ms", "10s", "2m" or "1h"')
     try:
         return parse_duration(value)
     except OverflowError:
-        raise ValueError(f"a duration cannot be {value}") from None
+        raise ValueError(f"a duration must be finite, got {value}") from None
 
 
 def count_of(value: object, what: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{value!r} is no number of {what}; write a whole number")
+        raise ValueError(f"{value!r} is not a number of {what}; write a whole number")
     if value < 0:
-        raise ValueError(f"the number of {what} cannot be negative: {value}")
+        raise ValueError(f"the number of {what} must not be negative, got {value}")
     most = MAX_USERS if what == "users" else 1 << 53
     if value > most:
-        raise ValueError(f"{value:,} {what} are beyond {most:,}")
+        raise ValueError(f"the number of {what} must be at most {most:,}, got {value:,}")
     return value
 
 
 def hour_of(value: object) -> float:
-    """An hour of the day, 0 <= h < 24, of "20:30" or 20.5."""
+    """Return an hour of the day, 0 <= h < 24, from "20:30" or 20.5."""
     hour = -1.0
-    if isinstance(value, str) and (said := re.fullmatch(r"\s*(\d{1,2}):([0-5]\d)\s*", value, re.ASCII)):
-        hour = int(said[1]) + int(said[2]) / 60
+    if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d{1,2}):([0-5]\d)\s*", value, re.ASCII)):
+        hour = int(found[1]) + int(found[2]) / 60
     elif isinstance(value, int | float) and not isinstance(value, bool):
         hour = float(value) if isfinite(value) else -1.0
     if not 0 <= hour < 24:
-        raise ValueError(f'{value!r} is no hour of the day; write "20:30" or 20.5')
+        raise ValueError(f'{value!r} is not an hour of the day; write "20:30" or 20.5')
     return hour
 
 
 def number_of(value: object, what: str) -> float:
-    """A number above 0."""
+    """Return a finite number above 0. what: the argument's name, for the message."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{what}: {value!r} is no number")
+        raise ValueError(f"{what}: {value!r} is not a number above 0")
     try:
         number = float(value)
     except OverflowError:
         number = float("inf")
     if not (isfinite(number) and number > 0):
-        raise ValueError(f"{what}: {value} is no number above 0")
+        raise ValueError(f"{what}: {value} is not a number above 0")
     return number
 
 
 def seed_of(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"seed: {value!r} is no whole number; write seed=7, or leave it out for one of the run")
+        raise ValueError(f"seed: {value!r} is not a whole number; write seed=7, or leave it out to use the run's seed")
     return value

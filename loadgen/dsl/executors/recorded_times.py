@@ -1,14 +1,14 @@
-"""Reads recorded traffic: a CSV of times and rates (or counts), or of one time for each arrival.
+"""Reads recorded traffic: a CSV of times with rates or counts, or with one time per arrival.
 
-Times may be RFC 3339 ("2014-04-10T00:04:00Z"), the same with a space and without a
-zone (UTC then), or seconds. They become integer nanoseconds without a float between,
-so that what was recorded to 100 ns stays so. A file whose name ends in .gz is
-decompressed. All faults are told with file and line.
+Times are RFC 3339 ("2014-04-10T00:04:00Z"), the same with a space and without a zone
+(UTC then), or seconds. They become integer nanoseconds without a float in between, so a
+precision of 100 ns is kept. A file whose name ends in .gz is decompressed. All errors are
+reported with file and line.
 
-    points = read_points(path, origin, time=0, value=1)     each row as it stands
-    bins = held(points, gaps="refuse", faults)              each with its own length
+    points = read_points(path, origin, time=0, value=1)     each row as written
+    bins = held(points, gaps="refuse", faults)              each row with its length
 
-Nothing here knows of loads: what is read are values.
+This module only returns values; `replay.py` makes loads from them.
 """
 
 from __future__ import annotations
@@ -36,24 +36,26 @@ from loadgen.units import NS_PER_S, format_count, format_duration
 __all__ = ["MAX_POINTS", "MAX_TIMES", "Bin", "Column", "Gaps", "Point", "held", "read_points", "read_times"]
 
 MAX_POINTS: Final = 110_000
-"""Rows of a curve: a year of bins of five minutes. Each becomes a stage, exact, in every worker: 4 s of CPU for so many
-(measured with `loadgen plan --no-trial`)."""
+"""Maximum number of rows of a curve: more than a year of 5-minute bins.
+
+Each row becomes an exact stage in every worker: 4 s of CPU for this many (measured with `loadgen plan --no-trial`).
+"""
 MAX_TIMES: Final = 10_000_000
-"""Arrivals of a recording: 80 MB in each worker."""
+"""Maximum number of arrivals of a recording: 80 MB in each worker."""
 _TIME: Final = re.compile(
     r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9})\d*)? ?(Z|z|UTC|[+-]\d\d:?\d\d)?", re.ASCII
 )
 _SECONDS: Final = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?", re.ASCII)
 
 Column = str | int
-"""By the name in the header, or by the place, from 0."""
+"""A column, by its name in the header or its index from 0."""
 Gaps = Literal["refuse", "zero", "hold"]
-"""What a bin that is not there means: a fault, nothing, or what was before it."""
+"""The meaning of a missing bin: an error, no load, or the value before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One row of a curve: what it says, at what time, and where it stands."""
+    """One row of a curve, with its line in the file."""
 
     at_ns: int
     value: Fraction
@@ -62,10 +64,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """From one time to the next, one value: a rate that holds, or the count of what falls into it."""
+    """A time range with one value: a rate that is held, or the number of arrivals in it."""
 
     start_ns: int
-    """From the first bin's start."""
+    """Counted from the start of the first bin."""
     end_ns: int
     value: Fraction
 
@@ -74,11 +76,11 @@ class Bin:
 
 
 def read_points(path: Path, origin: Origin, time: Column, value: Column) -> list[Point]:
-    """All rows of a curve, in order of time. `origin`: where the scenario names the file.
+    """Return all rows of a curve, in order of time. `origin`: where the scenario names the file.
 
     Raises:
-        ScenarioError: it cannot be read, or with the faults of its rows.
-    Cost: 7 µs a row.
+        ScenarioError: the file cannot be read, or with all errors in its rows.
+    Cost: 7 µs per row.
     """
     faults = FileFaults(path)
     points: list[Point] = []
@@ -86,31 +88,35 @@ def read_points(path: Path, origin: Origin, time: Column, value: Column) -> list
     for line, (at, cell) in _cells(path, origin, (time, value), faults, MAX_POINTS):
         at_ns = _time_ns(at)
         if at_ns is None:
-            faults.add(line, f"{_quoted(at)} is no time", _TIME_HINT)
+            faults.add(line, f"{_quoted(at)} is not a time", _TIME_HINT)
         elif last_ns is not None and at_ns <= last_ns:
             is_same = at_ns == last_ns
-            message = f"{at} is there twice" if is_same else f"{at} is before the row above it"
-            faults.add(line, message, "one row for each bin" if is_same else "sort the file by time")
+            message = f"{at} occurs twice" if is_same else f"{at} is earlier than the row above it"
+            faults.add(line, message, "keep one row for each bin" if is_same else "sort the file by time")
         number = _number(cell)
         if number is None:
-            faults.add(line, f"{_quoted(cell)} is no number")
+            faults.add(line, f"{_quoted(cell)} is not a number", "write a number of at least 0")
         elif number < 0:
-            faults.add(line, f"{cell} is negative")
+            faults.add(line, f"{cell} is negative", "write a number of at least 0")
         if at_ns is not None:
             last_ns = at_ns if last_ns is None else max(at_ns, last_ns)
             points.append(Point(at_ns, number or Fraction(0), line))
     if len(points) == 1 and not faults:
-        faults.add(points[0].line, "one row: how long its rate holds is not known", "a row for each bin, two at least")
+        faults.add(
+            points[0].line,
+            "the file has only one row, so the length of a bin is unknown",
+            "write at least two rows, one for each bin",
+        )
     faults.refuse()
     return points
 
 
 def read_times(path: Path, origin: Origin, column: Column) -> array[int]:
-    """When each arrival was, ns since the first; non-decreasing.
+    """Return the time of each arrival, in ns since the first; non-decreasing.
 
     Raises:
-        ScenarioError: it cannot be read, or with the faults of its rows.
-    Cost: 3 µs a row.
+        ScenarioError: the file cannot be read, or with all errors in its rows.
+    Cost: 3 µs per row.
     """
     faults = FileFaults(path)
     times: array[int] = array("q")
@@ -119,18 +125,18 @@ def read_times(path: Path, origin: Origin, column: Column) -> array[int]:
     for line, (at,) in _cells(path, origin, (column,), faults, MAX_TIMES):
         at_ns = _time_ns(at)
         if at_ns is None:
-            faults.add(line, f"{_quoted(at)} is no time", _TIME_HINT)
+            faults.add(line, f"{_quoted(at)} is not a time", _TIME_HINT)
             continue
         if first_ns is None:
             first_ns = last_ns = at_ns
         if at_ns < last_ns:
-            faults.add(line, f"{at} is before the row above it", "sort the file by time")
+            faults.add(line, f"{at} is earlier than the row above it", "sort the file by time")
             continue
         last_ns = at_ns
         if at_ns - first_ns < 1 << 62:
             times.append(at_ns - first_ns)
     if len(times) == 1 and not faults:
-        faults.add(0, "one row: nothing to replay", "a row for each arrival, two at least")
+        faults.add(0, "the file has only one row", "write at least two rows, one for each arrival")
     faults.refuse()
     return times
 
@@ -141,7 +147,9 @@ _TIME_HINT: Final = 'write "2026-01-31T23:59:59Z", or seconds'
 def _cells(
     path: Path, origin: Origin, columns: Sequence[Column], faults: FileFaults, most: int
 ) -> Iterator[tuple[int, list[str]]]:
-    """(line, the cells of these columns) of each row but the header. What ends the reading is added to `faults`.
+    """Yield (line, cells of the given columns) for each row except the header.
+
+    An error that ends the reading is added to `faults`.
 
     Raises:
         ScenarioError: the file cannot be opened.
@@ -160,13 +168,13 @@ def _cells(
             message = "the file is UTF-16" if is_utf16 else f"byte 0x{byte:02x} is not UTF-8"
             faults.add(lines.count, message, "save the file as UTF-8")
         except csv.Error as error:
-            faults.add(lines.count, f"no CSV: {error}")
-        except (OSError, EOFError, zlib.error) as error:  # a gzip's damage; or the disk's
-            faults.add(lines.count, f"cannot be read further: {error}", "is the file whole?")
+            faults.add(lines.count, f"invalid CSV: {error}", "correct this line")
+        except (OSError, EOFError, zlib.error) as error:  # a damaged gzip file, or a disk error
+            faults.add(lines.count, f"cannot read on: {error}", "check whether the file is complete")
 
 
 class _Lines:
-    """The lines of a file as text, one at a time; a byte order mark is left out."""
+    """Yields the lines of a file as text and counts them; removes a byte order mark."""
 
     def __init__(self, file: Iterable[bytes]) -> None:
         self._file = file
@@ -195,25 +203,25 @@ def _rows(lines: _Lines, columns: Sequence[Column], faults: FileFaults, most: in
         if len(cells) <= max(places):
             faults.add(
                 line,
-                f"{len(cells)} cell{'s' * (len(cells) != 1)}, and column {max(places)} is to be read",
+                f"{len(cells)} cell{'s' * (len(cells) != 1)}, but column {max(places)} is needed",
                 "columns count from 0",
             )
             continue
         count += 1
         if count > most:
-            faults.add(line, f"more than {format_count(most)} rows", "a part of it, or coarser bins")
+            faults.add(line, f"more than {format_count(most)} rows", "use a part of the file, or coarser bins")
             return
         yield line, [cells[place].strip() for place in places]
     if not places:
-        faults.add(0, "the file is empty")
+        faults.add(0, "the file is empty", "write a row for each bin or arrival")
     elif not count:
-        faults.add(1, "a header and no rows")
+        faults.add(1, "the file has a header but no rows", "add rows")
 
 
 def _places(
     cells: Sequence[str], columns: Sequence[Column], line: int, faults: FileFaults, *, is_header: bool
 ) -> list[int]:
-    """Where the columns are in a row; empty where one of them is not there, which is told."""
+    """Return the indexes of the columns in a row; [] if a column is missing, which is reported."""
     names = [cell.strip() for cell in cells] if is_header else []
     places: list[int] = []
     for column in columns:
@@ -221,25 +229,27 @@ def _places(
             if column < len(cells):
                 places.append(column)
             else:
-                faults.add(line, f"no column {column}: the row has {len(cells)}", "columns count from 0")
+                faults.add(
+                    line, f"no column {column}: the row has {len(cells)}", "write a smaller index; columns count from 0"
+                )
         elif column in names:
             places.append(names.index(column))
             if names.count(column) > 1:
-                faults.add(line, f'column "{column}" is there {names.count(column)} times')
+                faults.add(line, f'column "{column}" occurs {names.count(column)} times', "rename one of them")
         elif names:
             there = ", ".join(f'"{name}"' for name in names)
-            faults.add(line, f'no column "{column}": {there}', closest(column, names))
+            faults.add(line, f'no column "{column}", only {there}', closest(column, names))
         else:
-            faults.add(line, f'no column "{column}": the file has no header', "name it by its place: 0 is the first")
+            faults.add(line, f'no column "{column}": the file has no header', "use its index: 0 is the first")
     return places if len(places) == len(columns) else []
 
 
 _seconds_of: dict[str, int] = {}
-"""The last second that was read: arrivals come many in a second, and reading a date is what costs."""
+"""Cache of the last second parsed: many arrivals share a second, and parsing a date is slow."""
 
 
 def _time_ns(text: str) -> int | None:
-    """Since 1970, or of plain seconds since whenever; None where it is no time."""
+    """Return a time in ns since 1970, or plain seconds in ns; None if it is not a time."""
     found = _TIME.fullmatch(text)
     if found is None:
         if not _SECONDS.fullmatch(text):
@@ -264,29 +274,29 @@ def _time_ns(text: str) -> int | None:
 
 
 def _number(text: str) -> Fraction | None:
-    """Exact: "0.1" is 1/10. None where it is none, NaN and infinity among them."""
+    """Return a number exactly ("0.1" is 1/10); None if it is not a finite number."""
     if not _SECONDS.fullmatch(text) or len(text) > 40 or abs(int(re.split("[eE]", text + "e0")[1])) > 30:
         return None
     return Fraction(text)
 
 
 def _quoted(cell: str) -> str:
-    return f'"{cell}"' if cell else "nothing"
+    return f'"{cell}"' if cell else "an empty cell"
 
 
 # -- bins -----------------------------------------------------------------------------------------
 
 
 def held(points: Sequence[Point], gaps: Gaps, faults: FileFaults, *, is_count: bool) -> list[Bin]:
-    """Each row as a bin that lasts until the next one; the last one as long as most of them do.
+    """Return each row as a bin that lasts until the next row; the last bin has the usual length.
 
-    The length of a bin is that which most rows have. Where the next row is a whole number of bins away, those
-    between are missing: `gaps` says what they are. Rates may also hold for any other time, with `gaps="hold"`;
-    counts may not, since what they count would not be known.
+    The usual length is that of most rows. If the next row is a multiple of it away, the bins between are missing, and
+    `gaps` decides their value. With `gaps="hold"`, rates may be held for any length. Counts may not, because the
+    number of arrivals in the gap would be unknown.
 
     Args:
-        points: two or more, in order.
-        faults: gets what is wrong, at the row before which something is missing.
+        points: at least two, in order.
+        faults: receives the errors, at the row after a gap.
     """
     lengths = [b.at_ns - a.at_ns for a, b in pairwise(points)]
     usual_ns, _ = max(Counter(lengths).items(), key=lambda one: (one[1], -one[0]))
@@ -302,15 +312,15 @@ def held(points: Sequence[Point], gaps: Gaps, faults: FileFaults, *, is_count: b
         if rest_ns or not missing:
             faults.add(
                 following.line if following else 0,
-                f"{format_duration(length_ns)} after the row above it, where bins last {format_duration(usual_ns)}",
-                "" if is_count else 'gaps="hold" lets a rate hold however long',
+                f"{format_duration(length_ns)} after the row above it, but most bins last {format_duration(usual_ns)}",
+                "" if is_count else 'write gaps="hold" to hold a rate for any length',
             )
         elif gaps == "refuse":
             few = "a bin is" if missing == 2 else f"{format_count(missing - 1)} bins are"
             faults.add(
                 following.line if following else 0,
-                f"{few} missing before this row: {format_duration(length_ns)} after the one above it",
-                'gaps="zero" if nothing came then, gaps="hold" for as much as before',
+                f"{few} missing before this row: {format_duration(length_ns)} after the row above it",
+                'write gaps="zero" for no load there, or gaps="hold" for the load before',
             )
         bins.append(Bin(start_ns, start_ns + usual_ns, point.value))
         between = point.value * (missing - 1 if is_count else 1) if gaps == "hold" else Fraction(0)

@@ -1,13 +1,13 @@
 """Loads from recorded traffic.
 
-    replay("traffic.csv")                                     rates by time, each held until the next
-    replay("traffic.csv", counts=True, speed=60)              counts by time: an hour of them in a minute
+    replay("traffic.csv")                                     rates over time, each held until the next
+    replay("traffic.csv", counts=True, speed=60)              counts over time: an hour of them in a minute
     replay.timestamps("trace.csv.gz", column="TIMESTAMP")     each arrival at its own time
 
-A file of counts gives exactly as many arrivals in each of its bins, evenly spaced
-there; one of timestamps keeps every distance between two arrivals. The files stand
-beside the scenario and travel with it. They are read (`recorded.py`) when the load is
-first asked for, and all that is wrong with them is told with file and line.
+A file of counts gives exactly that many arrivals in each of its bins, evenly spaced. A
+file of timestamps keeps every distance between two arrivals. The files are in the
+scenario's folder and travel with it. `recorded_times.py` reads a file when its load is
+first used, and reports all errors in it with file and line.
 """
 
 from __future__ import annotations
@@ -36,26 +36,28 @@ from loadgen.units import NS_PER_S
 __all__ = ["Recording", "Replay", "ReplayedCurve", "ReplayedTimes", "replay"]
 
 _GRAINS_NS: Final = (1, 1_000, 1_000_000)
-"""What the edges of bins are rounded to where a speed does not divide them: the finest that keeps counts exact."""
+"""Units to which the edges of bins are rounded if `speed` does not divide them: the finest that keeps counts exact."""
 
 
 class Recording(Executor):
-    """A load from a file. It is read once, when it is first asked for."""
+    """Base of loads from a file. The file is read once, on first use."""
 
     def __init__(self, origin: Origin, path: object, columns: dict[str, object], factors: dict[str, object]) -> None:
         self._origin = origin
-        self._said: list[Fault] = []
+        self._faults: list[Fault] = []
         self._read: Lowered | ScenarioError | None = None
         self.path = Path()
         if isinstance(path, str | PathLike) and fspath(path):
             self.path = Path(origin.file).parent / cast("str", fspath(path))
         else:
-            self._say(f"{path!r} is no path of a file")
+            self._report(f"{path!r} is not a path of a file", 'write replay("traffic.csv")')
         for name, column in columns.items():
             if isinstance(column, bool) or not isinstance(column, str | int) or (column != 0 and not column):
-                self._say(f"{name}={column!r} is no column", "a name in the header, or a place: 0 is the first")
+                self._report(
+                    f"{name}={column!r} is not a column", "write a name in the header, or an index: 0 is the first"
+                )
             elif isinstance(column, int) and column < 0:
-                self._say(f"{name}={column} is no column", "0 is the first")
+                self._report(f"{name}={column} is not a column", "write an index of at least 0: 0 is the first")
         self._factors = {name: self._factor(name, value) for name, value in factors.items()}
 
     @property
@@ -64,20 +66,21 @@ class Recording(Executor):
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """What is wrong with how it is said; the file's own faults come from `lower`."""
-        return tuple(self._said)
+        """Errors in the arguments; `lower` reports errors in the file."""
+        return tuple(self._faults)
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return () if self._said else (self.path,)
+        return () if self._faults else (self.path,)
 
     def lower(self, seed: int) -> Lowered:
-        """
+        """Return the recorded load; the seed has no influence.
+
         Raises:
-            ScenarioError: with the faults of what was said, or of the file.
+            ScenarioError: with the errors in the arguments, or in the file.
         """
-        if self._said:
-            raise ScenarioError(self._said)
+        if self._faults:
+            raise ScenarioError(self._faults)
         if self._read is None:
             try:
                 self._read = self._built()
@@ -92,12 +95,12 @@ class Recording(Executor):
     @abstractmethod
     def _built(self) -> Lowered: ...
 
-    def _say(self, message: str, hint: str = "") -> None:
-        self._said.append(self._origin.fault(message, hint))
+    def _report(self, message: str, hint: str = "") -> None:
+        self._faults.append(self._origin.fault(message, hint))
 
     def _factor(self, name: str, value: object) -> Fraction:
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
-            self._say(f"{name}={value!r} is no factor", f"a number above 0: {name}=10")
+            self._report(f"{name}={value!r} is not a valid factor", f"write a finite number above 0: {name}=10")
             return Fraction(1)
         return exact(value)
 
@@ -110,7 +113,7 @@ class Recording(Executor):
 
 
 class ReplayedCurve(Recording):
-    """Rates or counts by time. Made by `replay`."""
+    """A load of recorded rates or counts over time. Created by `replay`."""
 
     def __init__(
         self,
@@ -130,11 +133,16 @@ class ReplayedCurve(Recording):
         self._is_count, self._is_line = bool(counts), bool(interpolate)
         self._gaps = cast("Gaps", gaps)
         if gaps not in get_args(Gaps):
-            self._say(f"gaps={gaps!r} is none", '"refuse", "zero" or "hold"')
+            self._report(f"gaps={gaps!r} is unknown", 'write "refuse", "zero" or "hold"')
         if interpolate and counts:
-            self._say("counts= and interpolate= exclude each other: a line keeps no counts", "leave one of them out")
+            self._report(
+                "counts= and interpolate= exclude each other: interpolated rates do not keep counts",
+                "leave one of them out",
+            )
         if interpolate and gaps == "zero":
-            self._say('gaps="zero" and interpolate= exclude each other', 'gaps="hold" goes on to the next row')
+            self._report(
+                'gaps="zero" and interpolate= exclude each other', 'write gaps="hold" to interpolate across the gap'
+            )
 
     def _built(self) -> Lowered:
         faults = FileFaults(self.path)
@@ -145,7 +153,7 @@ class ReplayedCurve(Recording):
         return Lowered(ArrivalProfile(stages, label=self._label))
 
     def _steps(self, bins: Sequence[Bin]) -> tuple[Stage, ...]:
-        """A hold for each bin, under which there is exactly what the file says."""
+        """Return one hold per bin whose area is exactly the value in the file."""
         speed, scale = self._factors["speed"], self._factors["scale"]
         areas = [
             one.value * scale if self._is_count else one.value * scale * Fraction(one.end_ns - one.start_ns, NS_PER_S)
@@ -165,12 +173,12 @@ class ReplayedCurve(Recording):
                     for rate, (start, end) in zip(rates, pairwise(edges), strict=True)
                 )
         raise ProfileError(
-            f"speed={float(speed):g} and scale={float(scale):g}: the counts of its bins cannot be kept exactly",
-            hint="a speed by which bins last whole milliseconds, a scale of few digits",
+            f"speed={float(speed):g} and scale={float(scale):g}: the counts of the bins cannot be kept exactly",
+            hint="use a speed with bins of whole milliseconds, and a scale with few digits",
         )
 
     def _lines(self, points: Sequence[Point]) -> tuple[Stage, ...]:
-        """A ramp from each row to the next."""
+        """Return one ramp from each row to the next."""
         speed, scale = self._factors["speed"], self._factors["scale"]
         begin_ns = points[0].at_ns
         edges = [round((point.at_ns - begin_ns) / speed) for point in points]
@@ -182,7 +190,7 @@ class ReplayedCurve(Recording):
 
 
 class ReplayedTimes(Recording):
-    """Recorded arrivals. Made by `replay.timestamps`."""
+    """A load of recorded arrival times. Created by `replay.timestamps`."""
 
     def __init__(self, origin: Origin, path: object, *, column: object, speed: object) -> None:
         super().__init__(origin, path, {"column": column}, {"speed": speed})
@@ -197,7 +205,7 @@ class ReplayedTimes(Recording):
 
 
 class Replay:
-    """`replay`: a load from a recorded curve; `replay.timestamps`: from recorded arrivals."""
+    """The type of `replay`: call it for recorded curves; `replay.timestamps` is for recorded arrivals."""
 
     def __call__(
         self,
@@ -211,15 +219,16 @@ class Replay:
         speed: float = 1,
         scale: float = 1,
     ) -> ReplayedCurve:
-        """The arrivals of a CSV file of times and rates, beside the file that says so; gzip if it ends in .gz.
+        """An open load from a CSV file of times with rates or counts.
 
         Args:
-            time, rate: columns, by name or from 0. Times are RFC 3339 or seconds, rates iterations/s.
-            counts: `rate` counts what came in the time from its row to the next; each count is kept exactly.
-            interpolate: rates change evenly from row to row, instead of holding until the next.
-            gaps: a row that is missing is a fault, unless it means "zero" or that what stands before shall "hold".
-            speed: 60 plays an hour in a minute: as many arrivals in each bin, and shorter bins.
-            scale: 0.1 makes it a tenth of the rate.
+            path: the CSV file, relative to the calling file, in the scenario's folder or below; `.gz` is decompressed.
+            time, rate: columns, by name or index from 0. Times are RFC 3339 or seconds; rates are iterations/s.
+            counts: the `rate` column has the number of arrivals from its row to the next; each count is kept exactly.
+            interpolate: rates change linearly from row to row, instead of being held until the next.
+            gaps: "refuse" makes a missing row an error; "zero" means no load there; "hold" keeps the row before.
+            speed: 60 plays an hour in a minute: the same arrivals per bin, in shorter bins.
+            scale: factor for rates or counts; 0.1 is a tenth of the load.
         """
         return ReplayedCurve(
             here(), path, time=time, rate=rate, counts=counts, interpolate=interpolate, gaps=gaps, speed=speed,
@@ -227,11 +236,12 @@ class Replay:
         )  # fmt: skip
 
     def timestamps(self, path: str | PathLike[str], *, column: Column = 0, speed: float = 1) -> ReplayedTimes:
-        """The arrivals of a CSV file with a row for each, at their times since the first; gzip if it ends in .gz.
+        """An open load from a CSV file with one row per arrival, at its time since the first. `.gz` is decompressed.
 
         Args:
-            column: of the times, by name or from 0. They are RFC 3339 or seconds, in order.
-            speed: 10 plays them ten times as fast.
+            path: the CSV file, relative to the calling file.
+            column: the column of times, by name or index from 0. Times are RFC 3339 or seconds, in order.
+            speed: 10 plays the arrivals ten times as fast.
         """
         return ReplayedTimes(here(), path, column=column, speed=speed)
 

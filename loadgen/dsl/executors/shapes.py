@@ -1,9 +1,9 @@
-"""The shapes that load tests are known by, in one line each: stress, spike, soak, break point.
+"""The usual shapes of load tests as one-line functions: stress, spike, soak, break point.
 
-Each is an `arrivals(...)` that could be written out, and can be gone on with:
-`stress(to="500/s").poisson()`. What a shape is good for: docs/workload-models.md.
+Each returns `arrivals(...)` with certain stages, which can be extended:
+`stress(to="500/s").poisson()`. docs/workload-models.md explains when to use which.
 
-`break_point`, and not `breakpoint`: a scenario that imported that would lose Python's own.
+The name is `break_point`, because importing `breakpoint` would hide Python's own.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ __all__ = ["break_point", "soak", "spike", "stress"]
 def stress(
     to: str | float, *, over: str | float = "5m", hold: str | float = "20m", down: str | float = "2m"
 ) -> Arrivals:
-    """More than usual, for long enough to settle: from 0 to `to`, there for `hold`, and down to 0 again.
+    """An open load above the usual peak: ramp from 0 to `to`, hold it, and ramp down to 0.
 
-    Give it what is above the usual peak. Does it hold its objectives there, and does it come back?
+    Use it to check whether the target meets its objectives there, and whether it recovers.
+
+    Args:
+        to: the highest rate: "500/s".
+        over, hold, down: durations of the ramp up, of the highest rate, and of the ramp down.
     """
     return arrivals().ramp(to=to, over=over).hold(hold).ramp(to=0, over=down)
 
@@ -33,22 +37,32 @@ def spike(
     fall: str | float = "10s",
     after: str | float = "5m",
 ) -> Arrivals:
-    """Out of nothing: `base` for `before`, within `rise` at `peak` for `hold`, within `fall` at `base` for `after`.
+    """An open load with a sudden peak: `base`, then `peak` for a short time, then `base` again.
 
-    What is before is what to compare with; what is after tells how long it takes to recover.
+    The part before the peak is for comparison; the part after it shows how long the target takes to recover.
+
+    Args:
+        base, peak: rates: "50/s".
+        before, rise, hold, fall, after: durations of the five parts, in this order.
     """
     return arrivals(base).hold(before).ramp(to=peak, over=rise).hold(hold).ramp(to=base, over=fall).hold(after)
 
 
 def soak(rate: str | float, duration: str | float = "8h", *, over: str | float = "5m") -> Arrivals:
-    """The usual load for very long: up to `rate` within `over`, there for `duration`. It finds what leaks."""
+    """An open load for many hours: ramp to the usual `rate`, then hold it. It finds leaks.
+
+    Args:
+        rate: the usual rate: "50/s".
+        duration: how long the rate is held.
+        over: duration of the ramp before it.
+    """
     return arrivals().ramp(to=rate, over=over).hold(duration)
 
 
 def break_point(start: str | float, *, by: str | float, upto: str | float, every: str | float = "2m") -> Arrivals:
-    """Ever more until it breaks: `start`, `start + by` ... up to `upto`, each for `every`.
+    """An open load that rises in steps until the target fails: `start`, `start + by` ... up to `upto`, `every` each.
 
-    In steps and not as a ramp, so that each level is there long enough to be judged by itself. Let an objective with
-    `abort=True` end it: `p(99, window="1m", abort=True) < "1s"`.
+    Each step is long enough to be judged by itself, unlike a ramp. Let an objective with `abort=True` end the run:
+    `p(99, window="1m", abort=True) < "1s"`.
     """
     return arrivals().steps(start, by=by, every=every, upto=upto)

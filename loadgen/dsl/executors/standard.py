@@ -1,19 +1,20 @@
-"""How a plan says its load: `arrivals()`, `users()`, `iterations()`.
+"""The standard loads of a plan: `arrivals()`, `users()`, `iterations()`.
 
-    arrivals().ramp(to="200/s", over="2m").hold("10m")      open: the rate is given, the target cannot slow it down
+    arrivals().ramp(to="200/s", over="2m").hold("10m")      open: a given rate, whatever the target's speed
     arrivals("50/s").hold("1m")
     arrivals().steps("50/s", by="50/s", every="1m", upto="400/s")
     arrivals().sine(mean="100/s", amplitude="40/s", period="10m", duration="1h")
-    arrivals("50/s").poisson(seed=7).hold("1m")             spaced by chance, along the same curve
-    users(64).hold("10s")                                   closed: the number of users is given, the rate follows
+    arrivals("50/s").poisson(seed=7).hold("1m")             random spacings on the same curve
+    users(64).hold("10s")                                   closed: a given number of users; the rate depends on the
+    target
     users().ramp(to=500, over="1m").hold("5m").ramp(to=0, over="30s")
-    users(50).hold("10m").pace("10s")                       each begins an iteration every 10 s
-    iterations(1000, users=10)                              counted: it ends when they are done
+    users(50).hold("10m").pace("10s")                       each user starts an iteration every 10 s
+    iterations(1000, users=10)                              counted: ends when all iterations are done
     iterations(per_user=5, users=10)
 
-Each call gives a new value; nothing is changed in place. None of them raises: what
-is wrong is kept with the line that says it, in `faults`, and the loader reports
-all of it at once. Rates are of iterations; the requests that follow are a result.
+Each method returns a new value and changes nothing in place. None of them raises: errors
+are kept in `faults` with their lines, and the loader reports all at once. Rates count
+iterations; the number of requests depends on the journeys.
 """
 
 from __future__ import annotations
@@ -36,28 +37,28 @@ from loadgen.profiles.stage import MAX_DURATION_NS, Stage, exact
 __all__ = ["MAX_STEPS", "Arrivals", "Iterations", "Users", "arrivals", "iterations", "users"]
 
 MAX_STEPS = 1_000
-"""More steps than this are a slip of the pen: `by="1/s"` for "100/s"."""
+"""Maximum number of steps. More is a typing error, such as `by="1/s"` for "100/s"."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Staged(Executor):
-    """Stages said one after the other. Faults stand at the lines that said them."""
+    """A load made of successive stages. Errors keep the lines of the calls that caused them."""
 
     origin: Origin
     stages: tuple[Stage, ...] = ()
     level: float = 0.0
-    """Where the next stage starts."""
-    said: tuple[Fault, ...] = ()
+    """The rate or number of users at which the next stage starts."""
+    errors: tuple[Fault, ...] = ()
 
     def hold(self, duration: str | float) -> Self:
-        """Keep what stands before for `duration`: "10m", or seconds."""
+        """Return this load with one more stage: hold the current rate or number of users for `duration`."""
         return self._then(here(), lambda: (self._held(self.level, duration),))
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """What is wrong with it; empty when `profile()` can be driven."""
-        if self.said:
-            return self.said
+        """All errors; `profile()` works only without errors."""
+        if self.errors:
+            return self.errors
         try:
             self._built()
         except ProfileError as error:
@@ -74,33 +75,41 @@ class _Staged(Executor):
     def _held(self, level: float, duration: str | float) -> Stage:
         duration_ns = duration_of(duration)
         if duration_ns == 0:
-            raise ValueError("a hold of no duration holds nothing")
+            raise ValueError("the duration of a hold must be above 0")
         return Stage(level, level, duration_ns)
 
     def _then(self, origin: Origin, more: Callable[[], tuple[Stage, ...]]) -> Self:
-        """With more stages, or with the fault why not."""
+        """Return this load with more stages, or with an error if `more` raises ValueError."""
         try:
             stages = more()
         except ValueError as error:
-            return replace(self, said=(*self.said, origin.fault(str(error))))
+            return replace(self, errors=(*self.errors, origin.fault(str(error))))
         return replace(self, stages=self.stages + stages, level=stages[-1].end)
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals(_Staged):
-    """An open load: iterations are due at given times, however fast the target answers."""
+    """An open load: iterations start at planned times, whatever the target's speed. Made by `arrivals`."""
 
     shape: float | None = None
-    """Of the gamma law of the spacings; None: arrivals are spaced evenly."""
+    """Shape of the gamma distribution of spacings; None: even spacings."""
     seed: int | None = None
-    """Of the spacings; None: the run's."""
+    """Seed of the spacings; None: the run's seed."""
 
     def ramp(self, *, to: str | float, over: str | float) -> Self:
-        """Change the rate evenly from what stands before (or 0) to `to`; over 0 it jumps."""
+        """Return this load with one more stage: change the rate evenly from its current value to `to`.
+
+        Args:
+            to: "200/s", or iterations per second.
+            over: duration of the change: "2m", or seconds. With 0 the rate jumps.
+        """
         return self._then(here(), lambda: (Stage(self.level, rate_of(to), duration_of(over)),))
 
     def steps(self, start: str | float, *, by: str | float, every: str | float, upto: str | float) -> Self:
-        """Hold `start`, `start + by` ... for `every` each, as long as `upto` is not passed. `by` may be negative."""
+        """Return this load with more stages: hold `start`, `start + by` ... up to `upto`, for `every` each.
+
+        `by` may be negative, for steps down.
+        """
         return self._then(
             here(),
             lambda: tuple(
@@ -117,9 +126,9 @@ class Arrivals(_Staged):
         duration: str | float,
         phase: str | float = 0,
     ) -> Self:
-        """A rate that swings: mean + amplitude · sin(2π (t + phase) / period), for `duration`.
+        """Return this load with a rate that swings: mean + amplitude · sin(2π (t + phase) / period), for `duration`.
 
-        phase: how far into its period it begins. 0: at the mean, rising; a quarter of the period: at its highest.
+        phase: time into the period at the start. 0: at the mean and rising; a quarter of the period: at the maximum.
         """
         return self._then(
             here(),
@@ -137,9 +146,11 @@ class Arrivals(_Staged):
         low_at: str | float = "04:00",
         duration: str | float = "24h",
     ) -> Self:
-        """A day from midnight to midnight: up from `low` at `low_at` to `high` at `peak_at` and down, by half cosines.
+        """Return this load with a daily curve from midnight to midnight, made of half cosines.
 
-        duration: what the day takes. `duration="30m"` is the same day with the same rates in half an hour.
+        The rate rises from `low` at `low_at` to `high` at `peak_at`, and falls again.
+
+        duration: how long the day takes. `duration="30m"` plays it in half an hour, with the same rates.
         """
         return self._then(
             here(),
@@ -147,18 +158,20 @@ class Arrivals(_Staged):
         )
 
     def poisson(self, seed: int | None = None) -> Self:
-        """Arrivals that know nothing of each other: exponential spacings instead of even ones, along the same curve.
+        """Return this load with random, independent arrivals: exponential instead of even spacings, on the same curve.
 
-        seed: of the spacings, whatever the run's is; None: they follow the run's seed.
+        seed: seed of the spacings; None: the run's seed.
         """
         return self._spaced(here(), lambda: 1.0, seed)
 
     def gamma(self, *, cv: float | None = None, burstiness: float | None = None, seed: int | None = None) -> Self:
-        """Arrivals in bursts, or more even than by chance: gamma spacings, along the same curve.
+        """Return this load with gamma-distributed spacings on the same curve: bursts, or more even than random.
+
+        Give either `cv` or `burstiness`.
 
         Args:
-            cv: coefficient of variation of the spacings. 1 is Poisson; 2 burstier; 0.5 more even.
-            burstiness: the same said as the shape of the gamma law, 1/cv²: 1 is Poisson, 0.25 burstier.
+            cv: coefficient of variation of the spacings. 1 is Poisson; 2 is burstier; 0.5 is more even.
+            burstiness: the same as shape of the gamma distribution, 1/cv²: 1 is Poisson; 0.25 is burstier.
             seed: as in `poisson`.
         """
         return self._spaced(here(), lambda: _shape(cv, burstiness), seed)
@@ -166,10 +179,10 @@ class Arrivals(_Staged):
     def _spaced(self, origin: Origin, shape: Callable[[], float], seed: int | None) -> Self:
         try:
             if self.shape is not None:
-                raise ValueError("how arrivals are spaced is said twice: poisson() or gamma(), once")
+                raise ValueError("the spacing is set twice; write poisson() or gamma() only once")
             return replace(self, shape=shape(), seed=None if seed is None else seed_of(seed))
         except ValueError as error:
-            return replace(self, said=(*self.said, origin.fault(str(error))))
+            return replace(self, errors=(*self.errors, origin.fault(str(error))))
 
     def lower(self, seed: int) -> Lowered:
         profile = self.profile()
@@ -179,127 +192,142 @@ class Arrivals(_Staged):
         return Lowered(ArrivalProfile(profile.stages, spacing))
 
     def profile(self) -> ArrivalProfile:
-        """Its curve, evenly spaced.
+        """Return the curve with even spacings.
 
         Raises:
-            ScenarioError: it has faults.
+            ScenarioError: the load has errors.
         """
         _refuse(self.faults)
         return self._built()
 
     def _built(self) -> ArrivalProfile:
         if not self.stages and self.level:
-            raise ProfileError("the load has no duration", hint=f'arrivals("{self.level:g}/s").hold("1m")')
+            raise ProfileError("the load has no duration", hint=f'write arrivals("{self.level:g}/s").hold("1m")')
         return ArrivalProfile(self.stages)
 
 
 @dataclass(frozen=True, slots=True)
 class Users(_Staged):
-    """A closed load: a number of users, each iterating as fast as the target lets it, or at a pace."""
+    """A closed load: a number of users, each iterating as fast as the target allows, or at a pace. Made by `users`."""
 
     pace_ns: int = 0
     is_spread: bool = True
 
     def pace(self, every: str | float, *, spread: bool = True) -> Self:
-        """Each user begins an iteration every `every`, however long it takes: the rate is users / every.
+        """Return this load with a pace: each user starts an iteration every `every`. The rate is users / every.
 
-        An iteration that takes longer skips the cycles that it overruns, which are counted as `pace: skipped cycles`;
-        there is never a burst. The wait is nobody's response time.
+        An iteration longer than `every` skips the cycles that it overruns; the metric `pace: skipped cycles` counts
+        them.
+        There is never a burst. The wait does not count as response time.
 
-        spread: who comes at the same moment (`users(50).hold(...)`: all) is spread over the first cycle. False: all
-            begin at once, and again in each cycle.
+        spread: users that start at the same moment (with `users(50).hold(...)`: all) are spread over the first cycle.
+            False: they all start at once, again in each cycle.
         """
         origin = here()
         try:
             if self.pace_ns:
-                raise ValueError("the pace is said twice")
+                raise ValueError("the pace is set twice; write .pace(...) only once")
             every_ns = duration_of(every)
             if not every_ns:
-                raise ValueError('a pace of 0 paces nothing; write .pace("10s")')
+                raise ValueError('a pace must be above 0; write .pace("10s")')
             if every_ns > MAX_DURATION_NS:
-                raise ValueError(f"a pace of {every} is beyond 366 days")
+                raise ValueError(f"a pace must be at most 366 days, got {every}")
             if not isinstance(spread, bool):
-                raise ValueError(f"spread: {spread!r} is neither True nor False")
+                raise ValueError(f"spread={spread!r} must be True or False")
         except ValueError as error:
-            return replace(self, said=(*self.said, origin.fault(str(error))))
+            return replace(self, errors=(*self.errors, origin.fault(str(error))))
         return replace(self, pace_ns=every_ns, is_spread=spread)
 
     def ramp(self, *, to: int, over: str | float) -> Self:
-        """Change the number of users evenly from what stands before (or 0) to `to`; over 0 it jumps."""
+        """Return this load with one more stage: change the number of users evenly to `to`; with `over=0` at once."""
         return self._then(here(), lambda: (Stage(self.level, count_of(to, "users"), duration_of(over)),))
 
     def profile(self) -> UserProfile:
-        """
+        """Return the curve.
+
         Raises:
-            ScenarioError: it has faults.
+            ScenarioError: the load has errors.
         """
         _refuse(self.faults)
         return self._built()
 
     def _built(self) -> UserProfile:
         if not self.stages and self.level:
-            raise ProfileError("the load has no duration", hint=f'users({self.level:g}).hold("1m")')
+            raise ProfileError("the load has no duration", hint=f'write users({self.level:g}).hold("1m")')
         return UserProfile(self.stages, pace_ns=self.pace_ns, is_spread=self.is_spread)
 
 
 @dataclass(frozen=True, slots=True)
 class Iterations(Executor):
-    """A counted load: it ends when the iterations are done, however long that takes."""
+    """A counted load: ends when its iterations are done, however long they take. Made by `iterations`."""
 
     origin: Origin
     iterations: int = 0
     users: int = 1
     per_user: int = 0
-    said: tuple[Fault, ...] = field(default=())
+    errors: tuple[Fault, ...] = field(default=())
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        return self.said
+        return self.errors
 
     def lower(self, seed: int) -> Lowered:
         return Lowered(self.profile())
 
     def profile(self) -> IterationProfile:
-        """
+        """Return the profile: iterations in total, users, and iterations per user.
+
         Raises:
-            ScenarioError: it has faults.
+            ScenarioError: the load has errors.
         """
         _refuse(self.faults)
         return IterationProfile(self.iterations, self.users, self.per_user)
 
 
 def arrivals(rate: str | float | None = None) -> Arrivals:
-    """An open load, at first of `rate` ("200/s", "1000/h", or a number per second); without one, of 0."""
+    """An open load: iterations start at planned times. Add stages to it: `arrivals("200/s").hold("10m")`.
+
+    rate: the rate at the start: "200/s", "1000/h", or a number per second; None: 0.
+    """
     origin = here()
     try:
         return Arrivals(origin, level=0.0 if rate is None else rate_of(rate))
     except ValueError as error:
-        return Arrivals(origin, said=(origin.fault(str(error)),))
+        return Arrivals(origin, errors=(origin.fault(str(error)),))
 
 
 def users(n: int | None = None) -> Users:
-    """A closed load, at first of `n` users; without it, of none."""
+    """A closed load: a number of users that iterate. Add stages to it: `users(64).hold("10m")`.
+
+    n: the number of users at the start; None: 0.
+    """
     origin = here()
     try:
         return Users(origin, level=0 if n is None else count_of(n, "users"))
     except ValueError as error:
-        return Users(origin, said=(origin.fault(str(error)),))
+        return Users(origin, errors=(origin.fault(str(error)),))
 
 
 def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = None) -> Iterations:
-    """`n` iterations in the whole fleet, by `users` users; or `per_user` by each of them, no more and no fewer."""
+    """A load with a fixed number of iterations: `n` in the whole fleet, or `per_user` by each user.
+
+    Args:
+        n: total number of iterations, which the users share as they become free.
+        users: number of users of the whole fleet.
+        per_user: each user does exactly this many iterations. Give either `n` or `per_user`.
+    """
     origin = here()
     faults = []
     if n is None and per_user is None:
-        faults.append(origin.fault("how many iterations?", "iterations(1000, users=10)"))
+        faults.append(origin.fault("the number of iterations is missing", "write iterations(1000, users=10)"))
     if n is not None and per_user is not None:
-        hint = "iterations(1000, users=10), or iterations(per_user=5, users=10)"
-        faults.append(origin.fault("how many iterations? Both the number of all and per_user= are said", hint))
-    counts = {"iterations": n, "iterations a user": per_user, "users": users}
+        hint = "write iterations(1000, users=10), or iterations(per_user=5, users=10)"
+        faults.append(origin.fault("both the total number of iterations and per_user= are given", hint))
+    counts = {"iterations": n, "iterations per user": per_user, "users": users}
     for what, value in counts.items():
         try:
             if (what == "users" or value is not None) and count_of(value, what) == 0:
-                raise ValueError(f"a load of 0 {what} has nothing to do")
+                raise ValueError(f"the number of {what} must be at least 1")
         except ValueError as error:
             faults.append(origin.fault(str(error)))
     if not faults and per_user is not None:
@@ -308,35 +336,39 @@ def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = N
         except ValueError as error:
             faults.append(origin.fault(str(error)))
     if faults:
-        return Iterations(origin, said=tuple(faults))
+        return Iterations(origin, errors=tuple(faults))
     if per_user is not None:
         return Iterations(origin, per_user * users, users, per_user)
     return Iterations(origin, n or 0, users)
 
 
-# -- what a load is built of ----------------------------------------------------------------------
+# -- helpers --------------------------------------------------------------------------------------
 
 
 def _shape(cv: object, burstiness: object) -> float:
-    """Of the gamma law."""
+    """Return the shape of the gamma distribution; raises ValueError."""
     if (cv is None) == (burstiness is None):
-        raise ValueError("gamma: say either cv= or burstiness=, as in gamma(cv=2.0)")
+        raise ValueError("gamma: give either cv= or burstiness=, as in gamma(cv=2.0)")
     if cv is None:
-        said, shape = f"burstiness: {burstiness}", number_of(burstiness, "burstiness")
+        given, shape = f"burstiness: {burstiness}", number_of(burstiness, "burstiness")
     else:
-        said, shape = f"cv: {cv}", 1.0 / number_of(cv, "cv") / number_of(cv, "cv")
+        given, shape = f"cv: {cv}", 1.0 / number_of(cv, "cv") / number_of(cv, "cv")
     if not MIN_SHAPE <= shape <= MAX_SHAPE:
-        raise ValueError(f"{said} is none: a burstiness is {MIN_SHAPE:g} to {MAX_SHAPE:g}, a cv 0.001 to 31.6")
+        raise ValueError(
+            f"{given} is out of range: burstiness must be {MIN_SHAPE:g} to {MAX_SHAPE:g}, cv 0.001 to 31.6"
+        )
     return shape
 
 
 def _levels(start: float, by: float, upto: float) -> list[float]:
     first, step, last = exact(start), exact(by), exact(upto)
     if step == 0 or (last - first) / step < 0:
-        raise ValueError(f"steps from {start:g}/s by {by:g}/s never come to {upto:g}/s")
+        raise ValueError(f"steps from {start:g}/s by {by:g}/s never reach {upto:g}/s")
     more: Fraction = (last - first) / step
     if more >= MAX_STEPS:
-        raise ValueError(f"steps from {start:g}/s by {by:g}/s to {upto:g}/s are more than {MAX_STEPS:,}")
+        raise ValueError(
+            f"steps from {start:g}/s by {by:g}/s to {upto:g}/s are more than {MAX_STEPS:,} steps; raise by="
+        )
     return [float(first + k * step) for k in range(int(more) + 1)]
 
 

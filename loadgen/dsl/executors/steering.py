@@ -1,4 +1,4 @@
-"""Loads that follow what they see: a steering executor is asked after each interval which rate comes next.
+"""Steered loads: after each interval, a steering executor decides the next rate.
 
     class Gentle(SteeringExecutor):
         objectives = (p(99) < "300ms",)
@@ -7,15 +7,15 @@
         def steer(self, looks: Sequence[Look]) -> Decision:
             last = looks[-1]
             if last.bad_ratio is None or not last.is_sound:
-                return Decision(last.rate_per_s, "nothing to go by")
+                return Decision(last.rate_per_s, "no usable measurements")
             rate = last.rate_per_s * (0.8 if last.bad_ratio > 0.01 else 1.02)
             return Decision(rate, f"{last.bad} of {last.good + last.bad} were bad")
 
-`steer` is asked in one worker of one agent, and its answer changes the rate of the
-whole fleet. It is a pure function of all looks so far: when that worker dies another
-one is asked, which gets the same looks. So it reads no clock, keeps no state and
-draws nothing. Answers that are no rate, come too late or are an exception leave the
-rate as it is, and the run says so.
+One worker of one agent calls `steer`, and its decision changes the rate of the whole
+fleet. If that worker dies, another one continues with the same observations. So
+`steer` must be a pure function of all observations: no clock, no state, no random
+numbers. An invalid or late decision, or an exception, leaves the rate unchanged, and
+the run reports it.
 """
 
 from __future__ import annotations
@@ -49,59 +49,62 @@ __all__ = [
 ]
 
 MAX_DURATION_S: Final = 24 * 3600.0
-"""A steered load keeps all its looks, one each second."""
+"""Maximum duration of a steered load, which keeps one observation per second."""
 
 FindingVerdict = Literal["found", "not reached", "never met", "not decided"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is known by now of the highest rate that meets the objectives."""
+    """What is known so far about the highest rate that meets the objectives (the knee)."""
 
     verdict: FindingVerdict
-    """found: `rate_per_s` it is, within the interval. not reached: they were met up to the highest rate that was
-    allowed. never met: not even at the lowest. not decided: too little was seen."""
+    """found: `rate_per_s`, within the interval. not reached: the objectives were met up to the highest allowed rate.
+    never met: not even at the lowest rate. not decided: too few measurements.
+    """
     text: str
-    """A sentence."""
+    """The finding as a sentence."""
     rate_per_s: float | None = None
     low: float | None = None
-    """The ends of the 90 % interval, where there is one."""
+    """Lower end of the 90 % interval, if there is one."""
     high: float | None = None
     held_per_s: float | None = None
-    """The rate that was held, where one was."""
+    """The rate that was held, for `hold`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which rate comes next for the whole fleet, and why. None ends the load."""
+    """The next rate of the whole fleet, iterations/s, and the reason. A rate of None ends the load."""
 
     rate_per_s: float | None
     why: str = ""
-    """A sentence for the person at the terminal."""
+    """The reason as a sentence, shown in the terminal."""
     finding: Finding | None = None
 
 
 class SteeringExecutor(Authored):
-    """An open load whose rate follows what is seen of the target. See the module.
+    """Base class for a steered open load, whose rate is decided while it runs. Implement `steer`.
 
-    What the load begins with and how far it may go are attributes, of the class or set by its `__init__`.
+    Set the attributes below in the class or in its `__init__`.
     """
 
     objectives: Sequence[Slo]
-    """What `look.parts` count good and bad by; their windows and `abort` do not matter here. None: no parts."""
+    """Objectives by which `look.parts` counts iterations as good or bad; windows and `abort` are ignored. Default:
+    none.
+    """
     start: str | float
-    """The rate until the first decision."""
+    """The rate until the first decision: "5/s"."""
     upto: str | float
-    """No decision goes beyond it: "200/s"."""
+    """The highest allowed rate: "200/s". Higher decisions are rejected."""
     duration: str | float
-    """The load ends then, if no decision ends it before."""
+    """The load ends after this time, unless a decision ends it earlier."""
 
     @abstractmethod
     def steer(self, looks: Sequence[Look]) -> Decision:
-        """The rate from now on.
+        """Return the rate from now on.
 
-        A pure function of all looks since the load began, oldest first, at least one. It must answer well within a
-        second, since it shares a process with the load.
+        Must be a pure function of all observations since the load started, oldest first, at least one. It must return
+        well within a second, because it shares a process with the load.
         """
 
     @property
@@ -114,7 +117,7 @@ class SteeringExecutor(Authored):
         return Lowered(ArrivalProfile((Stage(start, start, duration_ns),)), steering=steering)
 
     def describe(self) -> str:
-        """In a few words, for the plan and the report."""
+        """Return a short description for the plan and the report."""
         start, upto = format_rate(_rate(self.start)), format_rate(_rate(self.upto))
         return f"{type(self).__name__}: {start} to {upto}"
 
@@ -124,14 +127,14 @@ class SteeringExecutor(Authored):
 
     @property
     def steered(self) -> tuple[Objective, ...]:
-        """Its objectives as values."""
+        """The objectives as values."""
         return tuple(one.objective for one in self.slos if one.objective is not None)
 
     def _given(self) -> Iterable[object]:
         given: object = getattr(self, "objectives", ())
         return given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 
-    def _told(self) -> Iterator[Fault]:
+    def _own_faults(self) -> Iterator[Fault]:
         name = type(self).__name__
         yield from self._objectives_wrong(name)
         rates: dict[str, float] = {}
@@ -143,52 +146,52 @@ class SteeringExecutor(Authored):
                 yield self._origin.fault(f"{name}: {argument}: {error}")
         if rates.get("start", 0.0) > rates.get("upto", float("inf")):
             yield self._origin.fault(
-                f"{name}: it starts at {format_rate(rates['start'])}, beyond upto, {format_rate(rates['upto'])}",
-                "a lower start, or a higher upto",
+                f"{name}: start, {format_rate(rates['start'])}, is above upto, {format_rate(rates['upto'])}",
+                "lower start, or raise upto",
             )
-        yield from super()._told()
+        yield from super()._own_faults()
 
     def _objectives_wrong(self, name: str) -> Iterator[Fault]:
         for one in self._given():
             if isinstance(one, Slo):
                 yield from one.faults
             else:
-                yield self._origin.fault(f"{name}: {one!r} is no objective", 'write p(99) < "300ms"')
+                yield self._origin.fault(f"{name}: {one!r} is not an objective", 'write p(99) < "300ms"')
 
 
 def decision_wrong(decision: object, upto: float) -> str:
-    """Why an answer of `steer` is none, for the person who wrote it; empty when it is one."""
+    """Return why the result of `steer` is invalid, as a message to its author; "" for a valid one."""
     if not isinstance(decision, Decision):
-        return f"it answered {decision!r}, which is no Decision"
+        return f"it returned {decision!r}, which is not a Decision(rate, why)"
     rate: object = decision.rate_per_s
     if rate is None:
         return ""
     if isinstance(rate, bool) or not isinstance(rate, int | float):
-        return f"it answered {rate!r}, which is no rate"
+        return f"it returned the rate {rate!r}, which is not a finite number of at least 0"
     if not isfinite(rate) or rate < 0:
-        return f"it answered {rate}, which is no rate"
+        return f"it returned the rate {rate}, which is not a finite number of at least 0"
     if rate > upto * (1 + 1e-9):
-        return f"it answered {format_rate(rate)}, beyond upto, {format_rate(upto)}"
+        return f"it returned {format_rate(rate)}, which is above upto, {format_rate(upto)}"
     return ""
 
 
 def _rate(given: object) -> float:
     if given is None:
-        raise ValueError('which rate? write "10/s"')
+        raise ValueError('missing; write "10/s"')
     if isinstance(given, bool) or not isinstance(given, str | int | float):
-        raise ValueError(f'{given!r} is no rate; write "10/s"')
+        raise ValueError(f'{given!r} is not a rate; write "10/s"')
     rate = parse_rate(given)
     if not 0 < rate <= MAX_RATE_PER_S:
-        raise ValueError(f"{given} is no rate to steer by; above 0 and at most {MAX_RATE_PER_S:g}/s")
+        raise ValueError(f"{given} is not a valid rate; write one above 0 and at most {MAX_RATE_PER_S:g}/s")
     return rate
 
 
 def _duration_s(given: object) -> float:
     if given is None:
-        raise ValueError('how long may it take? write "20m"')
+        raise ValueError('missing; write "20m"')
     if isinstance(given, bool) or not isinstance(given, str | int | float):
-        raise ValueError(f'{given!r} is no duration; write "20m"')
+        raise ValueError(f'{given!r} is not a duration; write "20m"')
     duration_s = parse_duration(given) / NS_PER_S
     if not 0 < duration_s <= MAX_DURATION_S:
-        raise ValueError(f"{given} is no duration for a steered load; above 0 and at most 24h")
+        raise ValueError(f"{given} is not valid; write a duration above 0 and at most 24h")
     return duration_s

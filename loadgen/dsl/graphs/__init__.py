@@ -1,1 +1,1 @@
-"""Graphs of journeys: what an author writes, what is wrong with it, and how a session walks."""
+"""Graphs of journeys: their definition, their checks, and the sessions that walk along them."""

@@ -1,8 +1,8 @@
-"""Arithmetic of sessions as absorbing Markov chains: visits, length, and what can be reached. Places are 0 to n - 1.
+"""Calculates sessions as absorbing Markov chains: mean visits, length, and reachable places.
 
-`entry[i]` is the probability that a session begins at place i; `hops[i, j]` that it
-goes from i to j. What is left of a row is the probability to leave from there.
-Nothing here knows of journeys, and nothing draws a number.
+Places are numbered 0 to n - 1. `entry[i]` is the probability that a session starts at
+place i, and `hops[i, j]` that it goes from i to j. What a row lacks to 1 is the probability
+to leave from there. This module is pure arithmetic: no journeys, no random numbers.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ __all__ = ["covering", "longer_than", "reached", "visits"]
 
 
 def visits(entry: np.ndarray, hops: np.ndarray) -> np.ndarray:
-    """How often each place is visited in a session, on average.
+    """Return the mean number of visits of each place per session.
 
     Args:
         entry: (n,) float64, sums to 1.
-        hops: (n, n) float64; from every place that is entered there is a way out.
+        hops: (n, n) float64; every place that is entered must have a way out.
     Returns:
-        (n,) float64: entry · N, with the fundamental matrix N = (I - hops)⁻¹, solved and not inverted. Infinity
-        everywhere where the ways out are too unlikely for floating point to tell them from none.
+        (n,) float64: entry · N, with the fundamental matrix N = (I - hops)⁻¹, solved instead of inverted. All are
+        infinite if the probabilities to leave are too small for floating point.
     Source: Kemeny and Snell, Finite Markov Chains, theorem 3.2.4.
     """
     try:
@@ -34,12 +34,15 @@ def visits(entry: np.ndarray, hops: np.ndarray) -> np.ndarray:
 
 
 def longer_than(entry: np.ndarray, hops: np.ndarray, most: int) -> float:
-    """The probability that a session has more than `most` visits: entry · hops^most · 1. Cost: log2(most) products."""
+    """Return the probability that a session has more than `most` visits: entry · hops^most · 1.
+
+    Cost: log2(most) matrix products.
+    """
     return float((entry @ np.linalg.matrix_power(hops, most)).sum())
 
 
 def reached(begin: Iterable[int], onward: Sequence[Collection[int]]) -> set[int]:
-    """All places to which a way leads from `begin`, those included. onward[i]: where i leads to."""
+    """Return all places reachable from `begin`, including `begin`. onward[i]: the places that i leads to."""
     found, waiting = set(begin), deque(begin)
     while waiting:
         for place in onward[waiting.popleft()]:
@@ -50,13 +53,13 @@ def reached(begin: Iterable[int], onward: Sequence[Collection[int]]) -> set[int]
 
 
 def covering(begin: Sequence[int], onward: Sequence[Sequence[int]], exits: Collection[int]) -> list[list[int]]:
-    """Walks from `begin` to an exit that together visit every place that can be reached; few, and short.
+    """Return a few short walks from `begin` to an exit that together visit every reachable place.
 
-    Each goes to the nearest place that was not visited yet, and leaves by the nearest exit when none can be reached.
-    That is not always the fewest steps (to find those is NP-hard), but never more than n walks.
+    Each walk goes to the nearest unvisited place, and to the nearest exit when no unvisited place is reachable. The
+    result is not always the shortest, which would be NP-hard, but has at most n walks.
 
     Args:
-        exits: where a session may leave; one can be reached from everywhere.
+        exits: the places from which a session may leave; every place must lead to one.
     """
     left = reached(begin, onward)
     walks: list[list[int]] = []
@@ -73,7 +76,7 @@ def covering(begin: Sequence[int], onward: Sequence[Sequence[int]], exits: Colle
 
 
 def _nearest(begin: Iterable[int], onward: Sequence[Iterable[int]], wanted: Collection[int]) -> list[int]:
-    """The shortest way from one of `begin` to one of `wanted`, both included; empty where there is none."""
+    """Return the shortest path from one of `begin` to one of `wanted`, both included; [] if there is none."""
     before: dict[int, int | None] = dict.fromkeys(begin)
     waiting = deque(before)
     while waiting:

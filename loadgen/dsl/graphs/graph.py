@@ -1,4 +1,4 @@
-"""Graphs of journeys: a session walks from node to node by chance, and takes a typed state along.
+"""Graphs of journeys: a session walks from node to node at random and carries a typed state.
 
     shop = graph(
         {
@@ -8,15 +8,15 @@
         start=browse,
         state=Cart,
     )
-    plan = Plan(target=..., load=arrivals("20/s").hold("10m"), mix=shop)      # sessions arrive
+    plan = Plan(target=..., load=arrivals("20/s").hold("10m"), mix=shop)      # one arrival is one session
 
-A graph is a journey, and an iteration of it is a session; each visit of a node is a
-step by the node's name. A session begins with a new state: `state()`, with data
-`state(row)`, or the row itself. Journeys may be nodes, too: they get the user alone,
-and the state passes them by. The think of an edge is idle time of the session and in
-no step.
+A graph is a journey, and one iteration of it is a session. Each visit of a node is a
+step with the node's name. A session starts with a new state: `state()`, or with data
+`state(row)`, or the row itself. Journeys may be nodes as well: they get only the user,
+and the state stays unchanged. The think time of an edge is idle time of the session
+and belongs to no step.
 
-How rows are read is in `transitions.py`, how a session runs in `walk.py`.
+`transitions.py` reads the rows, and `walk.py` runs sessions.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ S = TypeVar("S")
 
 MAX_VISITS: Final = 1_000
 LONG_SHARE: Final = 0.001
-"""From this share of sessions on that have more than `max_visits`, a person is told before the run."""
+"""Warn before the run if at least this share of sessions has more than `max_visits` visits."""
 
 Start = Node[S] | Journey[None] | Mapping[Node[S] | Journey[None], float] | None
 
 
 class Graph(Journey[R]):
-    """What `graph` makes, whose arguments are told there. `R` is the type of its data row; None: it takes no data.
+    """A journey made by `graph`, which documents the arguments. `R` is the type of its data row; None: no data.
 
-    walk: what runs its sessions; of one with faults, something.
+    walk: runs its sessions. Undefined if the graph has errors.
     """
 
     is_graph: ClassVar[bool] = True
@@ -80,11 +80,15 @@ class Graph(Journey[R]):
         super().__init__(_nothing_to_walk, origin, feed=feed, name=name, each=each)
         self.__doc__ = None
         between, wrong = read_think(f"graph {self.name}", think, origin)
-        self._said += wrong
+        self._faults += wrong
         self._transitions = Transitions(edges, start, name=self.name, origin=origin, think=between, counts=bool(counts))
         self._check_begin(state)
         if isinstance(max_visits, bool) or not isinstance(max_visits, int) or max_visits < 1:
-            self._said.append(origin.fault(f"max_visits: {max_visits!r}", "a whole number, at least 1"))
+            self._faults.append(
+                origin.fault(
+                    f"max_visits={max_visits!r}: must be a whole number of at least 1", "leave it out for 1,000"
+                )
+            )
             max_visits = MAX_VISITS
         self._stops = {one: Stop(one.name, one.fn, one.origin, has_state=isinstance(one, Node)) for one in self.nodes}
         for stop, row in zip(self._stops.values(), self._transitions.rows, strict=True):
@@ -96,7 +100,7 @@ class Graph(Journey[R]):
 
     @property
     def nodes(self) -> tuple[Place, ...]:
-        """In the order of their rows."""
+        """All nodes, in the order of their rows."""
         return self._transitions.nodes
 
     @property
@@ -105,7 +109,7 @@ class Graph(Journey[R]):
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """What is wrong with it and its nodes; its feed's faults are the feed's own."""
+        """All errors of the graph and its nodes; its feed reports its own."""
         of_nodes = (fault for one in self.nodes for fault in one.faults)
         return (*super().faults, *self._transitions.faults, *of_nodes, *self._once_wrong())
 
@@ -118,24 +122,25 @@ class Graph(Journey[R]):
         if share < LONG_SHARE:
             return ()
         message = f"graph {self.name}: {format_ratio(share)} of its sessions have more than {most:,} visits, and fail"
-        hint = f"a larger max_visits, or likelier ways out: a session has {sum(self.visits.values()):,.0f} on average"
+        mean = sum(self.visits.values())
+        hint = f"raise max_visits, or the probabilities of leave: a session has {mean:,.0f} visits on average"
         return (self.origin.fault(message, hint),)
 
     @cached_property
     def visits(self) -> dict[str, float]:
-        """How often each node is visited in a session, on average; their sum is the length of a session.
+        """Mean number of visits of each node per session, by name; their sum is the mean length of a session.
 
-        By the fundamental matrix of the chain; as if there were no `max_visits`, and no node failed.
+        Computed with the fundamental matrix of the Markov chain, as if there were no `max_visits` and no node failed.
 
         Raises:
-            ScenarioError: the graph has faults.
+            ScenarioError: the graph has errors.
         """
         self._refuse()
         return {one.name: float(count) for one, count in zip(self.nodes, self._transitions.visits, strict=True)}
 
     @property
     def think_s(self) -> float:
-        """The think on the edges of a session, on average. Raises what `visits` raises."""
+        """Mean think time on edges per session, seconds. Raises what `visits` raises."""
         rows = zip(self.visits.values(), self._transitions.rows, strict=True)
         return fsum(
             visits * taken.share * max(0.0, taken.think.mean)
@@ -145,23 +150,23 @@ class Graph(Journey[R]):
         )
 
     def path(self, n: int, *, seed: int, load: int = 0) -> tuple[str, ...]:
-        """The nodes that iteration `n` of load `load` visits in a run with this seed, if none fails.
+        """Return the nodes that iteration `n` of load number `load` visits in a run with this seed, if no node fails.
 
         Raises:
-            ScenarioError: the graph has faults.
+            ScenarioError: the graph has errors.
         """
         self._refuse()
         return tuple(stop.name for stop in self.walk.stops(seed, load, n))
 
     def covering(self) -> Iterator[tuple[tuple[str, ...], Walk]]:
-        """A few short sessions that together visit every node: the nodes of each, and what runs it.
+        """Yield a few short sessions that together visit every node: the names of the nodes, and the session's walk.
 
         Raises:
-            ScenarioError: the graph has faults.
+            ScenarioError: the graph has errors.
         """
         self._refuse()
-        stops, said = list(self._stops.values()), self._transitions
-        for way in chain.covering(said.begins(), said.onward(), said.exits()):
+        stops, rows = list(self._stops.values()), self._transitions
+        for way in chain.covering(rows.begins(), rows.onward(), rows.exits()):
             path = [stops[i] for i in way]
             yield tuple(stop.name for stop in path), self._along(path)
 
@@ -199,14 +204,15 @@ class Graph(Journey[R]):
         now: datetime | None = None,
         path: Sequence[Node[Any] | Journey[None]] | None = None,
     ) -> Trial:
-        """One session on canned replies, as `Journey.trial`.
+        """Run one session on canned replies, like `Journey.trial`.
 
         Args:
-            seed: decides the way, too: it is that of iteration 0 of a run with this seed.
-            path: visit these nodes, and leave after the last of them.
+            replies, shared, now: as in `Journey.trial`.
+            seed: also decides the path: the session is iteration 0 of a run with this seed.
+            path: visit these nodes in this order, and leave after the last one.
 
         Raises:
-            UsageError: no session goes along the path.
+            UsageError: no session can follow the path.
         """
         from loadgen.dsl.trial import try_journey
 
@@ -220,18 +226,18 @@ class Graph(Journey[R]):
     def _stop_of(self, one: object) -> Stop:
         stop = self._stops.get(one) if isinstance(one, Node | Journey) else None
         if stop is None:
-            raise UsageError(f"{one!r} is no node of graph {self.name}", hint=f"it has {', '.join(self.visits)}")
+            raise UsageError(f"{one!r} is not a node of graph {self.name}", hint=f"use one of {', '.join(self.visits)}")
         return stop
 
     def _along(self, path: Sequence[Stop]) -> AlongPath:
         if not path:
-            raise UsageError("a path visits at least one node", hint=f"path=[{self.nodes[0].name}]")
+            raise UsageError("path is empty", hint=f"name at least one node: path=[{self.nodes[0].name}]")
         row, hops = self.walk.entry, list[Hop]()
         for stop in path:
             hop = row.to(stop)
             if hop is None:
-                never = f"{hops[-1]} never leads to" if hops else f"no session of {self.name} begins at"
-                raise UsageError(f"{never} {stop.name}", hint=f"there is {', '.join(map(str, row.hops))}")
+                never = f"{hops[-1]} never leads to" if hops else f"no session of {self.name} starts at"
+                raise UsageError(f"{never} {stop.name}", hint=f"use one of {', '.join(map(str, row.hops))}")
             hops.append(hop)
             row = stop.row
         return AlongPath(self.walk, [*hops, row.to(None) or Hop(None)])
@@ -239,22 +245,25 @@ class Graph(Journey[R]):
     # -- reading ----------------------------------------------------------------------------------
 
     def _check_begin(self, state: object) -> None:
-        """What sessions begin with."""
+        """Report an invalid `state`, and nodes that need a state if nothing creates one."""
         takes = next((one for one in self.nodes if isinstance(one, Node)), None)
         if state is not None:
-            self._said += state_wrong(state, f"graph {self.name}", self.origin, 0 if self.feed is None else 1)
+            self._faults += state_wrong(state, f"graph {self.name}", self.origin, 0 if self.feed is None else 1)
         elif self.feed is None and takes is not None:
-            message = f"graph {self.name}: node {takes.name} gets a state, and nothing makes one"
-            self._said.append(self.origin.fault(message, "write state=..., what makes it: a class or a function"))
+            message = f"graph {self.name}: node {takes.name} needs a state, but the graph has no state="
+            self._faults.append(
+                self.origin.fault(message, "add state=Cart, a class or function that creates the state")
+            )
 
     def _once_wrong(self) -> Iterator[Fault]:
-        """Journeys with a set-up of their own; that is said below them, so it is asked for late."""
+        """Yield an error for each node that is a journey with its own set-up or tear-down.
+
+        Checked late, because `@journey.set_up` may come after the graph in the file.
+        """
         for one in self.nodes:
             if isinstance(one, Journey) and (one.set_up_fn is not None or one.tear_down_fn is not None):
-                message = (
-                    f"journey {one.name} is a node of graph {self.name}, where nothing runs its set-up or tear-down"
-                )
-                yield one.origin.fault(message, "decorate it with the graph's set_up and tear_down instead")
+                message = f"journey {one.name} is a node of graph {self.name}, so its set-up or tear-down does not run"
+                yield one.origin.fault(message, "use set_up and tear_down of the graph instead")
 
     def _row(self, row: Sequence[Taken]) -> Row:
         hops = [
@@ -334,19 +343,22 @@ def graph(
     max_visits: int = MAX_VISITS,
     each: Any = "user",
 ) -> Any:
-    """A journey that walks: `graph({browse: {browse: .5, buy: .2, leave: .3}, buy: {leave: 1}}, state=Cart)`.
+    """Make a journey that walks from node to node at random.
+
+        graph({browse: {browse: .5, buy: .2, leave: .3}, buy: {leave: 1}}, state=Cart)
 
     Args:
-        edges: of each node, what comes next and how likely; `leave` ends the session. A row sums to 1.
-        start: where sessions begin: a node, or {node: probability}. None: the node of the first row.
-        state: makes what a session begins with; called without arguments, with `data` with the row.
-        data: a feed, of which each session takes a row. Without `state` the row is the state.
-        name: in reports and objectives.
-        think: on edges between nodes that have none of their own: 2, "500ms", (1, 3) or a distribution. Whoever
-            leaves does so at once, unless the edge says otherwise.
-        counts: True: the numbers are counts, as in a log; each row is divided by its sum.
-        max_visits: a session that would have more ends as `fail: more than 1,000 visits`.
-        each: as of `journey`.
+        edges: for each node, the next nodes with their probabilities; `leave` ends the session. Each row sums to 1.
+        start: the first node of a session, or {node: probability}. None: the node of the first row.
+        state: creates the state of a new session. Called without arguments, or with the row if there is `data`.
+        data: a feed of which each session takes a row. Without `state`, the row is the state.
+        name: the journey's name in reports and objectives.
+        think: default think time of edges: 2, "500ms", (1, 3) or a distribution. Edges to `leave` have none by default.
+        counts: True: the numbers are counts, as from a log; each row is divided by its sum.
+        max_visits: limit per session; a session that exceeds it ends as `fail: more than 1,000 visits`.
+        each: "user" or "iteration", as in `journey`.
+
+    Errors do not raise here; the loader reports them with the others.
     """
     return Graph[Any](
         edges,
@@ -363,11 +375,11 @@ def graph(
 
 
 def _begin(state: Any, *, has_data: bool) -> Callable[[Any], Any]:
-    """What makes a session's first state of its row."""
+    """Return the function that creates a session's first state from its row."""
     if state is None:
         return lambda row: row
     return state if has_data else lambda _: state()
 
 
 async def _nothing_to_walk(user: User, row: Any = None) -> None:
-    """Stands for the walk until the rows are read."""
+    """Placeholder for the walk until the rows are read."""

@@ -1,12 +1,12 @@
-"""What the rows of a graph are made of: `@node`, `edge` and `leave`.
+"""The parts of a graph's rows: `@node`, `edge` and `leave`.
 
     @node
     async def browse(user: User, cart: Cart) -> Cart: ...
 
     {browse: {browse: edge(.5, think=(1, 3)), buy: .2, leave: .3}}
 
-A node gets the session's state and returns it (or another of its type) for the next
-node. None of it raises: what is wrong is kept in `faults`.
+A node takes the session's state and returns the state for the next node: the same
+object or another of its type. Nothing here raises: errors are kept in `faults`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ S = TypeVar("S")
 
 
 class Node(Generic[S]):
-    """What `@node` makes of a function. `S` is the state that it gets and returns."""
+    """A node of a graph, made from a function by `@node`. `S` is the type of the state that it takes and returns."""
 
     def __init__(
         self, fn: Callable[[User, S], Coroutine[Any, Any, S]], origin: Origin, name: str | None = None
@@ -56,12 +56,12 @@ class Leave:
 
 leave: Final = Leave()
 Think = float | str | Distribution | tuple[float | str, float | str]
-"""As in `user.think`: 2, "500ms", (1, 3), lognormal(1.4, 0.8)."""
+"""A think time, like the arguments of `user.think`: 2, "500ms", (1, 3), lognormal(1.4, 0.8)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A probability (or count), and the think before what it leads to. See `edge`."""
+    """A probability (or count) with the think time before the next node. Made by `edge`."""
 
     probability: float
     think: Distribution | None = None
@@ -69,7 +69,7 @@ class Edge:
 
 
 Edges = Mapping[Node[S] | Journey[None], Mapping[Node[S] | Journey[None] | Leave, float | Edge]]
-"""The rows of a graph whose state is an S: of each node, what comes next and how likely."""
+"""The rows of a graph with states of type S: for each node, the next nodes with their probabilities."""
 
 
 @overload
@@ -77,10 +77,10 @@ def node(fn: Callable[[User, S], Coroutine[Any, Any, S]], /) -> Node[S]: ...
 @overload
 def node(*, name: str) -> Callable[[Callable[[User, S], Coroutine[Any, Any, S]]], Node[S]]: ...
 def node(fn: Any = None, /, *, name: str | None = None) -> Any:
-    """Make a node of an async function that takes the user and the state, and returns the state.
+    """Turn an async function into a node of a graph. The function takes the user and the state, and returns the state.
 
     Args:
-        name: of its step in reports; the function's name unless given.
+        name: the name of the node's step in reports; by default the function's name.
     """
     if fn is not None:
         return Node[Any](fn, here())
@@ -92,13 +92,18 @@ def node(fn: Any = None, /, *, name: str | None = None) -> Any:
 
 
 def edge(probability: float, *, think: Think | None = None) -> Edge:
-    """A probability with a think of its own: `edge(.3, think=(1, 3))`. None: the graph's `think`; 0: at once."""
+    """Make an edge with its own think time: `edge(.3, think=(1, 3))`.
+
+    Args:
+        probability: of this edge in its row, or its count if the graph has `counts=True`.
+        think: pause before the next node. None: the graph's `think`; 0: no pause.
+    """
     found, faults = read_think("edge", think, here())
     return Edge(probability, found, faults)
 
 
 def read_think(what: str, think: object, origin: Origin) -> tuple[Distribution | None, tuple[Fault, ...]]:
-    """The think as a distribution of seconds, and what is wrong with it. None stays None."""
+    """Return a think time as a distribution of seconds, and the errors in it. None stays None."""
     if think is None:
         return None, ()
     try:
@@ -114,34 +119,36 @@ def _distribution(think: object) -> Distribution:
         return think
     if isinstance(think, tuple | list):
         if len(think) != 2:
-            raise ValueError("a think lies between two times")
+            raise ValueError("a range must have two times")
         low, high = map(_seconds, think)
         if low > high:
-            raise ValueError("it goes from more to less")
+            raise ValueError("the first time must not exceed the second")
         return uniform(low, high)
     return fixed(_seconds(think))
 
 
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{value!r} is no time")
+        raise ValueError(f"{value!r} is not a time")
     return parse_duration(value) / NS_PER_S
 
 
 def _wrong(fn: Any, name: str, given: object, origin: Origin) -> Iterator[Fault]:
     if not callable(fn):
-        yield origin.fault(f"{fn!r} is no function", "a node is an async function")
+        yield origin.fault(f"{fn!r} is not a function", "write @node above an async function")
         return
     if inspect.isasyncgenfunction(fn):
-        yield origin.fault(f"node {name} yields", "a node awaits, and returns the state once")
+        yield origin.fault(f"node {name} yields", "remove `yield`: a node may only await, and returns the state")
     elif not inspect.iscoroutinefunction(fn):
         yield origin.fault(f"node {name} is not async", f"write `async def {fn.__name__}(...)`")
     try:
         inspect.signature(fn).bind(None, None)
     except TypeError:
         hint = f"write `async def {getattr(fn, '__name__', name)}(user: User, state: State) -> State`"
-        yield origin.fault(f"node {name} does not take what it is given: the user and the state", hint)
+        yield origin.fault(f"node {name} has the wrong parameters: it is called with the user and the state", hint)
     except ValueError:
         pass  # a builtin without a signature
     if not name or "/" in name or (given is not None and not isinstance(given, str)):
-        yield origin.fault(f"{given!r} is no name of a node", 'text without "/", as in name="add to cart"')
+        yield origin.fault(
+            f"{given!r} is not a valid name of a node", 'write a text without "/", such as name="add to cart"'
+        )

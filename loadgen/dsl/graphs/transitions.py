@@ -1,7 +1,8 @@
-"""Reads what the rows of a graph say: nodes, the edges that are taken, and all that is wrong with them.
+"""Reads and checks the rows of a graph: its nodes and the edges between them.
 
-Nothing raises, and one fault hides no other: what makes no sense is told and then
-taken for an edge that may lead anywhere, so that nothing is told that only follows.
+Nothing here raises, and one error hides no other. An invalid edge is reported, and then
+treated as an edge that may lead anywhere, so that no errors are reported that only
+follow from it.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from loadgen.errors import Fault, ScenarioError
 __all__ = ["TOLERANCE", "Place", "Taken", "Transitions"]
 
 TOLERANCE: Final = 1e-9
-"""By how much the probabilities of a row may miss 1."""
+"""Allowed difference between the sum of a row's probabilities and 1."""
 MOST_VISITS: Final = 1e9
-"""Of a session, on average: more is a slip of the pen, and beyond what the figures can be computed for."""
+"""Maximum mean number of visits per session. More is a typing error, and too many for exact calculation."""
 
 Place = Node[Any] | Journey[Any]
-"""What a session can be at."""
+"""A node of a graph: a `@node` or a journey."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An edge that is taken at all. to: `leave`, or None for one that makes no sense and may lead anywhere."""
+    """An edge with a probability above 0. `to` is None for an invalid edge, which may lead anywhere."""
 
     share: float
     to: Place | Leave | None
@@ -44,14 +45,15 @@ class Taken:
 
 
 class Transitions:
-    """See the module.
+    """The rows of a graph, read and checked.
 
-    nodes: in the order of their rows. rows: the edges from each. entry: those by which sessions begin.
+    nodes: in the order of their rows. rows: the edges from each node. entry: the edges by which sessions start.
 
     Args:
-        name: of the graph, for texts; origin: where it is written.
-        think: of edges between nodes that have none of their own.
-        counts: the numbers are counts, and each row is divided by its sum.
+        edges, start, counts: as in `graph`.
+        name: the graph's name, for messages.
+        origin: the place of the graph in the scenario.
+        think: default think time of edges between nodes.
     """
 
     def __init__(
@@ -59,10 +61,10 @@ class Transitions:
     ) -> None:
         self._name, self._origin, self._think, self._has_counts = name, origin, think, counts
         self._wrong: list[tuple[int | None, str, str]] = []
-        """Of which row (None: of none), what is wrong, and what to do."""
+        """Row index (None: the whole graph), message and hint of each error."""
         self._of_edges: list[Fault] = []
         self._at: list[int] = []
-        """Which entry of the mapping each node's row is."""
+        """Index of each node's row in the mapping."""
         given = self._read_nodes(edges)
         self.nodes: tuple[Place, ...] = tuple(given)
         self._index = {one: i for i, one in enumerate(self.nodes)}
@@ -70,23 +72,23 @@ class Transitions:
         self.entry = self._read_start(start) if given else ()
         self._check_ways()
         self.visits = np.zeros(len(self.nodes))
-        """(n,) float64: of each node in a session, on average; zeros where something is wrong."""
+        """(n,) float64: mean visits of each node per session; zeros if there are errors."""
         if not self._wrong:
             self._count_visits()
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Each at the line of its row, where the rows stand in the call itself; else at the call."""
+        """All errors, each at the line of its row if the rows are written in the call, else at the line of the call."""
         lines = _row_lines(self._origin) if self._wrong else []
 
         def line(row: int | None) -> int:
             return lines[row] if row is not None and row < len(lines) else self._origin.line
 
-        told = [Fault(self._origin.file, line(row), message, hint) for row, message, hint in self._wrong]
-        return (*told, *self._of_edges)
+        found = [Fault(self._origin.file, line(row), message, hint) for row, message, hint in self._wrong]
+        return (*found, *self._of_edges)
 
     def hops(self) -> np.ndarray:
-        """(n, n) float64: from node to node; what a row lacks to 1 leaves."""
+        """Return the transition matrix, (n, n) float64; what a row lacks to 1 is the probability to leave."""
         matrix = np.zeros((len(self.nodes), len(self.nodes)))
         for i, row in enumerate(self.rows):
             for j, share in self._inner(row):
@@ -94,21 +96,21 @@ class Transitions:
         return matrix
 
     def entering(self) -> np.ndarray:
-        """(n,) float64, sums to 1: where sessions begin."""
+        """Return the probability of each node to be the first, (n,) float64; sums to 1."""
         vector = np.zeros(len(self.nodes))
         for j, share in self._inner(self.entry):
             vector[j] += share
         return vector
 
     def onward(self) -> list[list[int]]:
-        """Of each node the nodes that it leads to."""
+        """Return, for each node, the nodes that it leads to."""
         return [[j for j, _ in self._inner(row)] for row in self.rows]
 
     def begins(self) -> list[int]:
         return [j for j, _ in self._inner(self.entry)]
 
     def exits(self) -> list[int]:
-        """The nodes from which a session may leave."""
+        """Return the nodes from which a session may leave."""
         return [i for i, row in enumerate(self.rows) if any(taken.to is leave for taken in row)]
 
     def _inner(self, row: tuple[Taken, ...]) -> Iterator[tuple[int, float]]:
@@ -119,10 +121,10 @@ class Transitions:
     # -- reading ----------------------------------------------------------------------------------
 
     def _read_nodes(self, edges: Any) -> dict[Place, Any]:
-        """The rows, by what is a node; what is none is told."""
+        """Return the rows of all valid nodes; report invalid nodes."""
         if not isinstance(edges, Mapping) or not edges:
-            what = "has no rows" if isinstance(edges, Mapping) else f"is no mapping of nodes but {edges!r}"
-            self._tell(
+            what = "has no rows" if isinstance(edges, Mapping) else f"must be a mapping of nodes, got {edges!r}"
+            self._report(
                 None, f"graph {self._name} {what}", "write graph({browse: {buy: .2, leave: .8}, buy: {leave: 1}})"
             )
             return {}
@@ -130,11 +132,11 @@ class Transitions:
         names: set[str] = set()
         for i, (one, row) in enumerate(edges.items()):
             if (wrong := _no_node(one)) is not None:
-                self._tell(i, f"graph {self._name}: {wrong[0]}", wrong[1])
+                self._report(i, f"graph {self._name}: {wrong[0]}", wrong[1])
                 continue
             if one.name in names:
                 message = f'graph {self._name}: two nodes are named "{one.name}"'
-                self._tell(i, message, 'their steps would be one row: give one of them @node(name="...")')
+                self._report(i, message, 'rename one with @node(name="..."), because their steps would share a row')
             names.add(one.name)
             given[one] = row
             self._at.append(i)
@@ -143,20 +145,20 @@ class Transitions:
     def _read_row(self, one: Place, row: Any) -> tuple[Taken, ...]:
         at = self._at[self._index[one]]
         if not isinstance(row, Mapping):
-            self._tell(at, f"the row of {one.name} is {row!r}", f"write {one.name}: {{leave: 1}}")
+            self._report(at, f"the row of {one.name} is {row!r}", f"write {one.name}: {{leave: 1}}")
             return (Taken(1.0, None),)
         read: list[tuple[Any, Taken]] = []
-        for to, said in row.items():
-            value, think = said, self._think if to is not leave else None
-            if isinstance(said, Edge):
-                value, think = said.probability, said.think or think
-                self._of_edges += said.faults
+        for to, given in row.items():
+            value, think = given, self._think if to is not leave else None
+            if isinstance(given, Edge):
+                value, think = given.probability, given.think or think
+                self._of_edges += given.faults
             if to is not leave and to not in self._index:
                 message, hint = _no_node(to) or (
                     f"{to.name} has no row",
                     f"write a row for it: {to.name}: {{leave: 1}}",
                 )
-                self._tell(at, f"{one.name} leads to what is no node of {self._name}: {message}", hint)
+                self._report(at, f"{one.name} leads to something that is not a node of {self._name}: {message}", hint)
                 read.append((value, Taken(0, None)))
             else:
                 read.append((value, Taken(0, to, think)))
@@ -171,38 +173,40 @@ class Transitions:
                 read.append((value, Taken(0, one)))
                 continue
             shown = getattr(one, "name", None) or getattr(one, "__name__", repr(one))
-            self._tell(None, f"start: {shown} has no row in graph {self._name}", "begin at a node that has one")
+            self._report(None, f"start: {shown} has no row in graph {self._name}", "start at a node that has a row")
             read.append((value, Taken(0, None)))
         if not read:
-            self._tell(None, "start: nowhere", f"write start={self.nodes[0].name}")
+            self._report(None, "start: no node is given", f"write start={self.nodes[0].name}")
             return (Taken(1.0, None),)
         return self._shared(None, "start", read)
 
     def _shared(self, at: int | None, what: str, read: list[tuple[Any, Taken]]) -> tuple[Taken, ...]:
-        """Edges with their shares; those of probability 0 are none."""
+        """Return the edges with their probabilities, without those of probability 0; report invalid ones."""
         kind, is_bad = "count" if self._has_counts else "probability", False
         for value, taken in read:
             if not _is_share(value):
-                shown = getattr(taken.to, "name", "leave" if taken.to is leave else "what is no node")
-                self._tell(at, f"{what}: the {kind} of {shown} is {value!r}", "write a number, 0 or more")
+                shown = getattr(taken.to, "name", "leave" if taken.to is leave else "an invalid node")
+                self._report(at, f"{what}: the {kind} of {shown} is {value!r}", "write a finite number of at least 0")
                 is_bad = True
         if is_bad:
             return tuple(Taken(1.0, taken.to, taken.think) for _, taken in read)
         total = fsum(value for value, _ in read)
         if self._has_counts and not 0 < total < float("inf"):
-            self._tell(at, f"{what} counts {total:g} in all", "give it the transitions that were logged")
+            self._report(
+                at, f"{what} has a total count of {total:g}", "write the logged number of transitions, above 0 in total"
+            )
             return (Taken(1.0, None),)
         if not self._has_counts and abs(total - 1) > TOLERANCE:
             is_rest = total < 1 and at is not None and all(taken.to is not leave for _, taken in read)
-            rest = f"say what is left, too: leave: {1 - total:.9g}"
-            whole = "the probabilities of a row sum to 1; with counts=True it is divided by its sum"
-            self._tell(at, f"{what} sums to {total:.9g}", rest if is_rest else whole)
+            rest = f"add the missing probability: leave: {1 - total:.9g}"
+            whole = "correct the probabilities so that they sum to 1, or write counts=True to divide the row by its sum"
+            self._report(at, f"{what} sums to {total:.9g}", rest if is_rest else whole)
             if is_rest or not total:
                 return (*(Taken(value, taken.to, taken.think) for value, taken in read if value), Taken(1.0, None))
         return tuple(Taken(value / total, taken.to, taken.think) for value, taken in read if value)
 
     def _check_ways(self) -> None:
-        """Every node is reached, and has a way out."""
+        """Report nodes that no session reaches, and nodes from which no session can leave."""
         onward, anywhere = self.onward(), {i for i, row in enumerate(self.rows) if any(t.to is None for t in row)}
         back: list[list[int]] = [[] for _ in self.nodes]
         for i, more in enumerate(onward):
@@ -213,21 +217,21 @@ class Transitions:
         ending = chain.reached({*self.exits(), *anywhere}, back)
         for i, one in enumerate(self.nodes):
             if i not in seen:
-                message = f"graph {self._name}: no session ever comes to {one.name}"
-                self._tell(self._at[i], message, "lead an edge to it, begin there, or take its row out")
+                message = f"graph {self._name}: no session ever reaches {one.name}"
+                self._report(self._at[i], message, "add an edge to it, start there, or remove its row")
             if i not in ending:
-                message = f"graph {self._name}: from {one.name} there is no way out"
-                self._tell(self._at[i], message, "give leave a probability in its row, or in one that it leads to")
+                message = f"graph {self._name}: no session can leave after {one.name}"
+                self._report(self._at[i], message, "add leave to its row, or to a row that it leads to")
 
     def _count_visits(self) -> None:
         found = chain.visits(self.entering(), self.hops())
         if not 1 <= float(found.sum()) < MOST_VISITS:
-            message = f"graph {self._name}: its sessions as good as never end"
-            self._tell(None, message, "give leave a larger probability in some row that they come to")
+            message = f"graph {self._name}: its sessions practically never end"
+            self._report(None, message, "raise the probability of leave in a row that sessions reach")
             return
         self.visits = found
 
-    def _tell(self, at: int | None, message: str, hint: str) -> None:
+    def _report(self, at: int | None, message: str, hint: str) -> None:
         self._wrong.append((at, message, hint))
 
 
@@ -236,34 +240,34 @@ def _is_share(value: object) -> bool:
         return False
     try:
         return isfinite(value) and value >= 0
-    except OverflowError:  # a whole number beyond all floats
+    except OverflowError:  # an int too large for a float
         return False
 
 
 def _no_node(one: Any) -> tuple[str, str] | None:
-    """Why it is no node, and what to do; None where it is one."""
+    """Return why an object cannot be a node, and the hint; None for a valid node."""
     if isinstance(one, Node):
         return None
     if isinstance(one, Journey):
         if one.is_graph:
-            return f"{one.name} is a graph itself", "name its nodes here"
+            return f"{one.name} is a graph itself", "write its nodes here"
         if one.feed is not None:
-            hint = "give the graph the data, and make it a @node, whose state is the row or made of it"
+            hint = "pass the data to the graph, and make this journey a @node with the row, or a state made from it"
             return f"journey {one.name} has data of its own", hint
         if one.state is not None:
-            return f"journey {one.name} has a state of its own", "make it a @node, and give the state to the graph"
+            return f"journey {one.name} has a state of its own", "make it a @node, and pass the state to the graph"
         return None
     name = getattr(one, "__name__", repr(one))
     if one is leave:
-        return "leave is the end, and has no row", "take its row out"
+        return "leave ends a session and cannot have a row", "remove its row"
     if isinstance(one, str):
-        return f'"{one}" is a text', "name the function itself, without quotes"
-    hint = f"decorate it: @node, above `async def {name}`" if callable(one) else "a function with @node above it"
-    return f"{name} is no node", hint
+        return f'"{one}" is a text', "write the function itself, without quotes"
+    hint = f"write @node above `async def {name}`" if callable(one) else "use a function with @node above it"
+    return f"{name} is not a node", hint
 
 
 def _row_lines(origin: Origin) -> list[int]:
-    """The line of each row of the graph that is written there; empty where they cannot be told."""
+    """Return the line of each row of the graph written at `origin`; [] if the rows are not written in the call."""
     try:
         tree = read_source(Path(origin.file)).tree
     except ScenarioError:

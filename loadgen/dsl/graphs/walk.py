@@ -1,10 +1,10 @@
-"""One session of a graph: from its entry over nodes and edges until it leaves.
+"""Runs one session of a graph: from its entry along nodes and edges until it leaves.
 
-Each visit of a node is a step; the think of an edge comes between steps, so it is
-in none of them. Where a session goes depends on (run seed, load, arrival) and the
-number of the visit alone, not on what nodes draw or what the target answers: the
-same arrival takes the same way in a trial, on any number of agents, and when it is
-run again.
+Each visit of a node is a step. The think time of an edge lies between steps, so it
+belongs to none of them. The path depends only on (run seed, load, arrival) and the
+number of the visit. It does not depend on random numbers that nodes draw or on the
+target's replies. So the same arrival takes the same path in a trial, on any number of
+agents, and in a repeated run.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from loadgen.splitmix import GOLDEN, mixed
 __all__ = ["AlongPath", "Hop", "Row", "Stop", "Walk"]
 
 _LOAD_STEP: Final = 0xD1B54A32D192ED03
+"""A factor other than GOLDEN, so that load k of one seed and load 0 of another have different sessions."""
 
 
 class Hop:
-    """An edge as it is walked. to: None leaves. think: before what comes next."""
+    """An edge of a walk. to: None leaves the graph. think: the pause before the next visit."""
 
     __slots__ = ("think", "to")
 
@@ -39,48 +40,48 @@ class Hop:
 
 
 class Row:
-    """The edges from one node, or those that enter the graph. Each with a probability above 0; they sum to 1."""
+    """The edges from one node, or into the graph. Each has a probability above 0; they sum to 1."""
 
     __slots__ = ("_ends", "hops")
 
     def __init__(self, hops: Sequence[tuple[float, Hop]]) -> None:
         self.hops = tuple(hop for _, hop in hops)
-        self._ends = tuple(accumulate(probability for probability, _ in hops))[:-1]  # the last takes what is left
+        self._ends = tuple(accumulate(probability for probability, _ in hops))[:-1]  # the last edge takes the rest
 
     def at(self, u: float) -> Hop:
-        """0 <= u < 1."""
+        """Return the edge for a uniform random number, 0 <= u < 1."""
         return self.hops[bisect_right(self._ends, u)]
 
     def to(self, stop: Stop | None) -> Hop | None:
-        """The edge that leads there; None where none does."""
+        """Return the edge to `stop`; None if there is none."""
         return next((hop for hop in self.hops if hop.to is stop), None)
 
 
 class Stop:
-    """A node as it is visited. has_state: its function takes the state and returns what the next one gets."""
+    """A node of a walk. has_state: its function takes the state and returns the one for the next node."""
 
     __slots__ = ("fn", "has_state", "name", "origin", "row")
 
     def __init__(self, name: str, fn: Callable[..., Awaitable[Any]], origin: Origin, *, has_state: bool) -> None:
         self.name, self.fn, self.origin, self.has_state = name, fn, origin, has_state
         self.row = Row([(1.0, Hop(None))])
-        """Filled in when all stops are there: they lead to each other."""
+        """Edges from this node; set when all stops exist, because they refer to each other."""
 
 
 class Walk:
-    """Runs sessions.
+    """Runs sessions of a graph.
 
     Args:
         entry: the edges that enter the graph.
-        begin: makes what the first node gets, of the data row (None without data).
-        max_visits: a session that would have more fails.
+        begin: creates the first state from the data row (None without data).
+        max_visits: a session with more visits fails.
     """
 
     def __init__(self, entry: Row, begin: Callable[[Any], Any], max_visits: int) -> None:
         self.entry, self.begin, self.max_visits = entry, begin, max_visits
 
     async def session(self, user: User, row: Any = None) -> None:
-        """HOT for graphs, once a session: 0.7 µs a visit beside its step (bench/walk.py)."""
+        """Run one session. HOT for graphs: 0.7 µs per visit in addition to its step (bench/walk.py)."""
         key = _key(*user.chance_key)
         begun = state = self.begin(row)
         hop = self.hop(self.entry, key, 0)
@@ -94,8 +95,8 @@ class Walk:
                     if state is None and begun is not None:
                         place = f"{Path(stop.origin.file).name}:{stop.origin.line}"
                         raise UsageError(
-                            f"node {stop.name} ({place}) returned None, which is no state for the next node",
-                            hint=f"end {stop.name} with `return` and the state",
+                            f"node {stop.name} ({place}) returned None, but the next node needs a state",
+                            hint=f"return the state at the end of {stop.name}",
                         )
                 else:
                     await stop.fn(user)
@@ -106,11 +107,11 @@ class Walk:
             user.fail(f"more than {self.max_visits:,} visits")
 
     def hop(self, row: Row, key: int, visit: int) -> Hop:
-        """The edge after visit number `visit` (0: the entry)."""
+        """Return the edge that the session takes after visit number `visit` (0: the entry)."""
         return row.at(_uniform(key, visit))
 
     def stops(self, seed: int, load: int, n: int) -> Iterator[Stop]:
-        """Which nodes a session visits where none fails; at most `max_visits`. Cost: 0.5 µs each."""
+        """Yield the nodes that a session visits if none fails; at most `max_visits`. Cost: 0.5 µs per node."""
         key = _key(seed, load, n)
         hop = self.hop(self.entry, key, 0)
         for visit in range(1, self.max_visits + 1):
@@ -121,7 +122,7 @@ class Walk:
 
 
 class AlongPath(Walk):
-    """Sessions that go one way: these edges, the first of which enters."""
+    """Sessions that follow one given path of edges, the first of which enters the graph."""
 
     def __init__(self, walk: Walk, hops: Sequence[Hop]) -> None:
         super().__init__(walk.entry, walk.begin, max(walk.max_visits, len(hops)))
@@ -132,10 +133,10 @@ class AlongPath(Walk):
 
 
 def _key(seed: int, load: int, n: int) -> int:
-    """Another 64 bits for each session, far from those of its neighbours."""
+    """Return 64 bits for a session, very different from those of its neighbours."""
     return mixed(mixed(seed * GOLDEN + load * _LOAD_STEP + 2) + n * GOLDEN)
 
 
 def _uniform(key: int, visit: int) -> float:
-    """0 <= u < 1 for a visit of a session."""
+    """Return a random number for a visit of a session, 0 <= u < 1."""
     return (mixed(key + visit * GOLDEN) >> 11) * 2.0**-53

@@ -1,14 +1,14 @@
-"""Loads a scenario file: all its plans and journeys, or all its faults at once, with file and line.
+"""Loads a scenario file: returns its plans and journeys, or raises with all errors at once, each with file and line.
 
     scenario = load(Path("scenarios/checkout.py"), "plan", Overrides(target="http://127.0.0.1:8080"))
 
-The file is run (loadgen/dsl/loading/module_runner.py). After that come the checks that need
-the whole: data files, steps that objectives name, rows enough for the load,
-files that have to travel to the agents.
+The file is run statement by statement (loadgen/dsl/loading/module_runner.py). Then come
+the checks that need the whole scenario: data files, steps named by objectives, enough
+rows for the load, and files that must be sent to the agents.
 
-What was loaded last stays importable until the next load, so that journeys may
-import within functions. Loading runs the user's code: only the command line and
-the workers do it, never a controller service.
+The modules of the last loaded scenario stay importable until the next load, because
+journeys may import within functions. Loading runs user code, so only the command line
+and the workers do it, never a controller service.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ __all__ = ["Scenario", "load", "split_plan"]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A scenario without faults, and the plan of it that is to be run.
+    """A scenario without errors, and the plan of it that will run.
 
-    journeys: all of the file, whether the plan uses them or not.
-    plan: with the overrides; `plans` are as they were written.
-    files: what has to be there to load it elsewhere, all within the folder of `path`.
-    metrics: custom ones, in the order of their declarations.
-    secrets: the names of those that it asks for.
+    journeys: all journeys of the file, whether a plan uses them or not.
+    plan: the chosen plan with overrides applied; `plans` are as written.
+    files: all files needed to load the scenario on another machine, all in the folder of `path` or below.
+    metrics: the scenario's own metrics, in the order of their declarations.
+    secrets: the names of all secrets that the scenario uses.
     """
 
     path: Path
@@ -72,7 +72,7 @@ class Scenario:
 
 
 def split_plan(text: str) -> tuple[Path, str | None]:
-    """ "checkout.py:spike" -> its file and the plan's name; None where no plan is named."""
+    """Split "checkout.py:spike" into file and plan name. The name is None if the text has none."""
     file, colon, plan = text.rpartition(":")
     if colon and plan.isidentifier() and not Path(text).exists():
         return Path(file), plan
@@ -86,14 +86,16 @@ def load(
     *,
     check_secrets: bool = False,
 ) -> Scenario:
-    """Read, run and check a scenario.
+    """Read, run and check a scenario file.
 
     Args:
-        plan_name: the variable that holds the plan; None: the one named `plan`, or the only one.
-        check_secrets: it is about to run here, so a secret that is not given here is a fault.
+        path: the scenario's Python file.
+        plan_name: the variable that holds the plan. None: the one named `plan`, or the only one.
+        overrides: changes from the command line, applied to the chosen plan.
+        check_secrets: report secrets that are not set on this machine; for a run that starts here.
 
     Raises:
-        ScenarioError: with everything that is wrong.
+        ScenarioError: with all errors in the scenario, its plans, data and overrides.
     """
     source = _read(Path(path))
     overrides = overrides or Overrides()
@@ -135,7 +137,16 @@ def _read(path: Path) -> Source:
     where = str(path)
     if path.is_dir():
         there = [p.name for p in sorted(path.glob("*.py"))]
-        raise ScenarioError([Fault(where, 0, "is a folder", did_you_mean("", there) or "name a Python file")])
+        raise ScenarioError(
+            [
+                Fault(
+                    where,
+                    0,
+                    "is a folder, not a scenario file",
+                    did_you_mean("", there) or "give the path of a Python file",
+                )
+            ]
+        )
     if not path.is_file():
         try:
             there = [p.name for p in path.parent.iterdir() if p.suffix == ".py"]
@@ -143,7 +154,7 @@ def _read(path: Path) -> Source:
             there = []
         raise ScenarioError([Fault(where, 0, "no such file", did_you_mean(path.name, sorted(there)))])
     if path.suffix != ".py":
-        raise ScenarioError([Fault(where, 0, "is no Python file", "a scenario's name ends in .py")])
+        raise ScenarioError([Fault(where, 0, "is not a Python file", "give a scenario file whose name ends in .py")])
     try:
         return read_source(path.absolute())
     except ScenarioError as error:
@@ -154,7 +165,7 @@ def _read(path: Path) -> Source:
 
 
 class _Loaded:
-    """What a scenario's module holds, and everything found out about it."""
+    """A loaded scenario module while it is checked; collects its errors and warnings."""
 
     def __init__(
         self,
@@ -169,7 +180,7 @@ class _Loaded:
         self.faults: list[Fault] = [*siblings.faults, *params.faults, *metrics.faults, *secrets.faults]
         self.metrics = tuple(metrics.metrics.values())
         self.secrets = dict(sorted({**self._secrets_written(), **secrets.origins}.items()))
-        """Name -> where it is asked for."""
+        """Name -> the place that uses the secret."""
         self.warnings: list[Fault] = list(siblings.warnings)
         self.plans: dict[str, Plan] = {}
         self.files = siblings.files()
@@ -191,27 +202,27 @@ class _Loaded:
         self.journeys = tuple(journeys.values())
 
     def choose(self, name: str | None, overrides: Overrides, *, is_broken: bool) -> Plan | None:
-        """The plan that is meant, with the overrides."""
+        """Return the chosen plan with the overrides applied; report an error if it cannot be found."""
         where = str(self.source.path)
         names = ", ".join(self.plans)
         plan: Plan | None = None
         if name is not None:
             plan = self.plans.get(name)
             if plan is None and not is_broken:
-                hint = did_you_mean(name, self.plans) or "write plan = Plan(target=..., load=..., mix=...)"
+                hint = did_you_mean(name, self.plans) or f"define it: {name} = Plan(target=..., load=..., mix=...)"
                 self.faults.append(Fault(where, 0, f'no plan named "{name}"', hint))
         elif "plan" in self.plans or len(self.plans) == 1:
             plan = self.plans.get("plan") or next(iter(self.plans.values()))
         elif self.plans:
-            hint = f"name one of them: {self.source.path.name}:{next(iter(self.plans))}"
-            self.faults.append(Fault(where, 0, f"several plans and none is named: {names}", hint))
+            hint = f"choose one: {self.source.path.name}:{next(iter(self.plans))}"
+            self.faults.append(Fault(where, 0, f"the file has several plans, and none was chosen: {names}", hint))
         elif not is_broken:
-            hint = "write plan = Plan(target=..., load=..., mix=...)"
-            self.faults.append(Fault(where, 0, "no plan", hint))
+            hint = "define one: plan = Plan(target=..., load=..., mix=...)"
+            self.faults.append(Fault(where, 0, "the file has no plan", hint))
         return None if plan is None else plan.with_overrides(overrides)
 
     def check(self, chosen: Plan | None) -> None:
-        """Everything that can be wrong with what was loaded. `chosen` is checked with its overrides."""
+        """Run all checks of the loaded scenario. `chosen` is checked with its overrides, other plans as written."""
         targets = {name for plan in self.plans.values() for name in plan.targets}
         for source in self.siblings.sources.values():
             wrong, doubtful = mistakes(source, targets if self.plans else None)
@@ -231,14 +242,14 @@ class _Loaded:
             self._check_rendezvous(chosen)
             self._warn_of_rounded(chosen)
         for name in sorted(self.params.required - set(self.params.asked)):
-            hint = did_you_mean(name, self.params.asked) or "the scenario has no param(...)"
+            hint = did_you_mean(name, self.params.asked) or "remove the option: the scenario has no param(...)"
             self.faults.append(Fault(f"-P {name}={self.params.given[name]}", 0, f'no param "{name}"', hint))
 
     def check_secrets(self) -> None:
         self.faults += missing_secrets(self.secrets, self.secrets)
 
     def _secrets_written(self) -> dict[str, Origin]:
-        """Those that journeys ask for only when they run."""
+        """Return the secrets that only running journeys read, found as literals in the code."""
         return {
             name: Origin(str(path), line)
             for path, source in self.siblings.sources.items()
@@ -247,7 +258,7 @@ class _Loaded:
         }
 
     def take_bodies(self, bodies: Iterable[ScenarioFile | ScenarioBlob]) -> None:
-        """Files that requests send have to be there, and travel with the scenario."""
+        """Check that files sent by requests exist, and add them to the files that travel with the scenario."""
         for body in bodies:
             self.faults += body.faults
             if isinstance(body, ScenarioFile) and not body.faults and self._travels(body.path, body.origin):
@@ -258,8 +269,8 @@ class _Loaded:
             rows = open_feed(feed)
             if rows.unchecked:
                 name = feed.path.name if feed.path is not None else "the feed"
-                message = f"{name}: the structure of its {len(rows):,} rows was checked, and the types of some"
-                hint = "a row that does not fit ends its iteration as a fault of the scenario"
+                message = f"{name}: the structure of all {len(rows):,} rows was checked, but the types of only some"
+                hint = "an invalid row ends its iteration as a script error"
                 self.warnings.append(feed.origin.fault(message, hint))
         except ScenarioError as error:
             self.faults += error.faults
@@ -267,13 +278,13 @@ class _Loaded:
             self.files.add(feed.path)
 
     def _travels(self, path: Path, origin: Origin) -> bool:
-        """Agents get what is in the scenario's folder, and nothing else."""
+        """Return whether a file is in the scenario's folder; agents get no other files, so others are an error."""
         if path.resolve().is_relative_to(self.source.path.parent.resolve()):
             return True
         self.faults.append(
             origin.fault(
-                f"{path.name} is not in the scenario's folder, so agents would not get it",
-                f"move it to {_short(self.source.path.parent)}, or below",
+                f"{path.name} is not in the scenario's folder, so agents do not get it",
+                f"move it to {_short(self.source.path.parent)}, or to a folder below it",
             )
         )
         return False
@@ -301,17 +312,22 @@ class _Loaded:
             return
         names = dict.fromkeys(step.text for step in own + helpers)
         if any(step.is_computed for step in own + helpers):
-            message = f'{objective.text}: no step "{objective.step}" by this name; some names are computed'
-            self.warnings.append(slo.origin.fault(message, "without data it is inconclusive, never passed"))
+            message = f'{objective.text}: no step "{objective.step}" found, but the scenario computes some step names'
+            self.warnings.append(
+                slo.origin.fault(message, "check the name: an objective without data is inconclusive, never passed")
+            )
             return
         of = f"journey {journeys[0].name}" if len(journeys) == 1 else "no journey of the plan"
         has = f"{of} has no" if len(journeys) == 1 else f"{of} has a"
         ends = [name for name in names if name.endswith("/" + objective.step)]
-        hint = did_you_mean(ends[0] if ends else objective.step, names) or "there are no steps"
+        hint = (
+            did_you_mean(ends[0] if ends else objective.step, names)
+            or 'add it: async with user.step("..."), or correct the objective'
+        )
         self.faults.append(slo.origin.fault(f'{objective.text}: {has} step "{objective.step}"', hint))
 
     def _check_request(self, slo: Slo) -> None:
-        """A request of this name is sent somewhere in the files, as far as reading them can tell."""
+        """Check that the files contain a request with the name in an objective, as far as their text shows."""
         if slo.objective is None or slo.objective.request is None:
             return
         name = re.sub(r" \(hop \d+\)$", "", slo.objective.request)
@@ -321,19 +337,19 @@ class _Loaded:
         text = f'{slo.objective.text}: no request "{slo.objective.request}"'
         fitting = [one for one in names if re.fullmatch(one.pattern, name)]
         if "{" in name and fitting and not any(one.is_given for one in fitting):
-            hint = f'name it where it is sent: name="{name}"'
-            self.faults.append(slo.origin.fault(f"{text}: its rows are named by the path that is sent", hint))
+            hint = f'set the name in the request call: name="{name}"'
+            self.faults.append(slo.origin.fault(f"{text}: requests without name= are named by their exact path", hint))
         elif not names or any(one.is_computed for one in names):
-            hint = "without data it is inconclusive, never passed"
-            self.warnings.append(slo.origin.fault(f"{text} by this name; some names are computed", hint))
+            hint = "check the name: an objective without data is inconclusive, never passed"
+            self.warnings.append(slo.origin.fault(f"{text} found, but the scenario computes some request names", hint))
         else:
             there = dict.fromkeys(one.text for one in names)
             self.faults.append(slo.origin.fault(f"{text}", did_you_mean(slo.objective.request, there)))
 
     def _steps(self, journeys: Iterable[Journey[Any]]) -> tuple[list[StepName], list[StepName]]:
-        """The steps of the journeys' own functions, and those of all functions that are no journey's."""
+        """Return the steps of the given journeys' own functions, and the steps of helper functions (of no journey)."""
         wanted: dict[tuple[str, int], list[str]] = {}
-        """Place of a function -> the steps that it runs in."""
+        """Place of a function -> the steps around its call."""
         for one in journeys:
             for step, fn in one.parts:
                 wanted.setdefault(_place(fn), []).append(step)
@@ -354,7 +370,7 @@ class _Loaded:
         return [call for source in self.siblings.sources.values() for call in rendezvous_calls(source)]
 
     def _check_rendezvous(self, plan: Plan) -> None:
-        """No more users are to meet than the load can have at a time, as far as reading the files can tell."""
+        """Report rendez-vous that need more users than the load can have at a time, as far as the files' text shows."""
         if plan.faults:
             return
         journeys = _places(self.journeys)
@@ -362,14 +378,18 @@ class _Loaded:
             if call.users is None:
                 continue
             own = [lane for lane in plan.lanes if (call.file, call.function) in _places(lane.journeys)]
-            # A helper may be called by any journey, so of it only what fits no load is doubtful.
+            # Any journey may call a helper, so a helper causes only a warning, and only if no load has enough users.
             is_helper = (call.file, call.function) not in journeys
             most = [most_together(lane) for lane in (plan.lanes if is_helper else own)]
             too_few = [(number, why) for number, why in most if number < call.users]
             if not too_few or (is_helper and len(too_few) < len(most)):
                 continue
-            message = f'rendez-vous "{call.name}" is of {format_count(call.users)} users, and the load {too_few[0][1]}'
-            hint = "a smaller users=, or more users; a param(...) can be given for each run"
+            message = (
+                f'rendez-vous "{call.name}" waits for {format_count(call.users)} users, but the load {too_few[0][1]}'
+            )
+            hint = (
+                "write a smaller users=, or raise the load's number of users; param(...) makes it a setting of each run"
+            )
             fault = Fault(call.file, call.line, message, hint)
             (self.warnings if is_helper else self.faults).append(fault)
 
@@ -384,44 +404,42 @@ class _Loaded:
             try:
                 there = len(open_feed(one.feed))
             except ScenarioError:
-                continue  # told already
+                continue  # already reported
             if there < needed:
                 name = one.feed.path.name if one.feed.path is not None else "the feed"
                 self.faults.append(
                     one.feed.origin.fault(
-                        f"{name} has {there:,} rows, and {one.name} needs {needed:,}: each is used only once",
-                        'more rows, a smaller load, or .unique(when_out="cycle") to start again',
+                        f"{name} has {there:,} rows, but {one.name} needs {needed:,}, since each row is used only once",
+                        'add rows, lower the load, or write .unique(when_out="cycle") to reuse rows',
                     )
                 )
 
     def _warn_of_unknown_rows(self, plan: Plan) -> None:
-        """Unique rows that a closed load takes one an iteration: how many the target allows is not known."""
+        """Warn if a closed load takes a unique row per iteration, because the number of iterations is unknown."""
         feeds = {id(one.feed): one.feed for one in plan.journeys if one.feed is not None}
         for feed in feeds.values():
             if not feed.is_unique or feed.when_out != "stop" or feed.faults:
                 continue
             if any(loads.rows_used(lane, feed) is None for lane in plan.lanes):
-                message = (
-                    "a closed load takes a unique row each iteration: when they are used up, iterations are faults"
-                )
-                self.warnings.append(feed.origin.fault(message, 'say .unique(when_out="cycle"), or have rows to spare'))
+                message = "a closed load takes a unique row per iteration; once all are used, further iterations fail"
+                self.warnings.append(feed.origin.fault(message, 'write .unique(when_out="cycle"), or add enough rows'))
 
     def _warn_of_rounded(self, plan: Plan) -> None:
         for argument, weights in (("mix", plan.weights), ("regions", tuple(plan.regions.values()))):
             try:
                 _, is_rounded = whole_weights(weights)
             except ValueError:
-                continue  # told already
+                continue  # already reported
             if is_rounded:
                 line = plan.lines.get(argument, plan.origin.line)
-                message = f"{argument}: the weights are rounded, so shares are off by up to 0.1 % of the load"
+                message = f"{argument}: the weights are rounded, so shares may differ by up to 0.1 % of the load"
                 self.warnings.append(
-                    Fault(plan.origin.file, line, message, "weights with small whole ratios are exact")
+                    Fault(plan.origin.file, line, message, "use weights in small whole ratios, such as 3 and 1")
                 )
 
 
 def _is_known(name: str, steps: list[StepName], inner: list[StepName]) -> bool:
-    """Some step has this name, or begins it and a helper's step that it calls ends it."""
+    """Return whether a step of this name exists: one of `steps`, or one of them with a helper's step inside."""
     if any(step.fits(name) and not step.is_computed for step in steps):
         return True
     cuts = (i for i, c in enumerate(name) if c == "/")
@@ -432,7 +450,7 @@ def _is_known(name: str, steps: list[StepName], inner: list[StepName]) -> bool:
 
 
 def _places(journeys: Iterable[Journey[Any]]) -> set[tuple[str, int]]:
-    """Of all functions that they run."""
+    """Return the places of all functions that the journeys run."""
     return {_place(fn) for one in journeys for _, fn in one.parts}
 
 
@@ -442,7 +460,7 @@ def _place(fn: Callable[..., Any]) -> tuple[str, int]:
 
 
 def _shown(fault: Fault) -> Fault:
-    """With the path as a person would write it: from the working directory."""
+    """Return the fault with its path relative to the working directory, if the file is below it."""
     return Fault(_short(Path(fault.file)), fault.line, fault.message, fault.hint)
 
 

@@ -1,10 +1,10 @@
-"""Modules beside a scenario: found, imported by plain name, and forgotten again.
+"""Imports modules from the scenario's folder by plain name, and removes them again.
 
-A scenario imports `helpers.py` in its own folder by `import helpers`, here and on
-every agent. `sys.path` is left alone: a finder answers for those names only that
-the scenario's files import and that are in its folder, so a file there called
-`queue.py` cannot replace the standard library's for everybody else. Another, asked
-last, finds what is imported by names that are computed.
+A scenario imports `helpers.py` in its own folder with `import helpers`, here and on
+every agent. `sys.path` stays unchanged. Instead, a finder serves only names that the
+scenario's files import and that are in its folder. So a file called `queue.py` there
+cannot replace the standard library's module for other code. A second finder, used
+last, finds modules that are imported by computed names.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _OURS = ("loadgen", "loadgen_agent", "loadgen_controller")
 
 
 class Siblings:
-    """What the files of one scenario import. Only one at a time is active in a process.
+    """The imports of one scenario's files. Only one scenario at a time is active in a process.
 
-    sources: every file of the user's that takes part, parsed; the scenario first.
-    faults, warnings: imports that cannot work, and those that work here but perhaps not on an agent.
+    sources: all user files that take part, parsed; the scenario comes first.
+    faults, warnings: imports that cannot work, and imports that work here but maybe not on an agent.
     """
 
     _active: Siblings | None = None
@@ -42,7 +42,7 @@ class Siblings:
         self.faults: list[Fault] = []
         self.warnings: list[Fault] = []
         self.names: set[str] = set()
-        """Top-level modules and packages in the scenario's folder that are imported."""
+        """Imported top-level modules and packages that are in the scenario's folder."""
         self._replaced: dict[str, ModuleType] = {}
         self._before: set[str] = set()
         self._last = _LastResort(self.root)
@@ -51,7 +51,7 @@ class Siblings:
     # -- while the scenario is loaded and run ---------------------------------------------------
 
     def activate(self) -> None:
-        """From now on `names` are imported from the scenario's folder; those of the scenario before are forgotten."""
+        """Import `names` from the scenario's folder from now on, and forget the modules of the scenario before."""
         if Siblings._active is not None:
             Siblings._active._deactivate()
         Siblings._active = self
@@ -75,11 +75,14 @@ class Siblings:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Python's import system asks this of each finder in `sys.meta_path`."""
+        """Return the spec of a module in the scenario's folder, or None.
+
+        Python calls this for each finder in `sys.meta_path`.
+        """
         return PathFinder.find_spec(name, [str(self.root)]) if path is None and name in self.names else None
 
     def files(self) -> set[Path]:
-        """The scenario and all modules in its folder that it imports, also those that it imported by other ways."""
+        """Return the scenario's file and all modules in its folder that it has imported, in whatever way."""
         found = set(self.sources)
         for name, module in list(sys.modules.items()):
             if name not in self._before and self._is_within(module) and module.__file__ is not None:
@@ -95,7 +98,10 @@ class Siblings:
     # -- reading imports ------------------------------------------------------------------------
 
     def _follow(self, source: Source, package: str) -> None:
-        """Look at each import of a file, and at the files that it leads to. `package`: the one the file is in."""
+        """Check each import of a file and read the imported files of the scenario's folder, recursively.
+
+        package: the package of the file; "" for none.
+        """
         for one in source.imports():
             if one.level:
                 self._relative(source, one, package)
@@ -113,7 +119,7 @@ class Siblings:
                     Fault(
                         str(source.path),
                         one.line,
-                        f"{top} beside the scenario has the name of {hiding}",
+                        f"{top} in the scenario's folder has the same name as {hiding}",
                         "rename the file in the scenario's folder",
                     )
                 )
@@ -131,23 +137,23 @@ class Siblings:
                 Fault(
                     str(source.path),
                     one.line,
-                    f"{top} is neither installed nor beside the scenario, so it does not travel with it",
-                    f"it was found in {where.parent}",
+                    f"{top} is neither installed nor in the scenario's folder, so agents do not get it",
+                    f"install it on the agents, or move it into the scenario's folder; it was found in {where.parent}",
                 )
             )
 
     def _relative(self, source: Source, one: Import, package: str) -> None:
         parts = package.split(".") if package else []
         if len(parts) < one.level:
-            message = "a relative import: a scenario is no package"
-            hint = f"write `import {one.module or one.names[0]}`: modules beside it are found by plain name"
+            message = "relative import: a scenario is not part of a package"
+            hint = f"write `import {one.module or one.names[0]}`: modules in this folder are imported by plain name"
             self.faults.append(Fault(str(source.path), one.line, message, hint))
             return
         base = ".".join([*parts[: len(parts) - one.level + 1], *([one.module] if one.module else [])])
         self._local(source, one, base)
 
     def _local(self, source: Source, one: Import, module: str) -> None:
-        """Follow a module in the scenario's folder, the packages around it, and names that are modules of it."""
+        """Read a module of the scenario's folder, its parent packages, and imported names that are modules."""
         parts = module.split(".")
         for end in range(1, len(parts) + 1):
             if not self._enter(parts[:end]):
@@ -161,12 +167,12 @@ class Siblings:
             self._enter([*parts, name])
 
     def _enter(self, parts: list[str]) -> bool:
-        """Read the file of a module in the scenario's folder; False when there is none."""
+        """Read the file of a module in the scenario's folder; return False if there is no such file."""
         folder = self.root.joinpath(*parts)
         is_package = (folder / "__init__.py").is_file()
         path = folder / "__init__.py" if is_package else folder.with_name(folder.name + ".py")
         if not path.is_file():
-            return folder.is_dir() and any(folder.glob("*.py"))  # a package without __init__.py
+            return folder.is_dir() and any(folder.glob("*.py"))  # a namespace package
         if path not in self.sources:
             try:
                 source = read_source(path)
@@ -182,7 +188,7 @@ class Siblings:
         return folder.with_name(top + ".py").is_file() or (folder.is_dir() and any(folder.glob("*.py")))
 
     def _check_names(self, source: Source, one: Import) -> None:
-        """Names that are imported of ours: a misspelt one is told with its neighbour."""
+        """Check that the names imported from loadgen exist; a misspelt name gets a hint."""
         try:
             module = importlib.import_module(one.module)
         except ImportError as error:
@@ -196,7 +202,7 @@ class Siblings:
 
 
 class _LastResort:
-    """Finds modules in the scenario's folder that nobody else has: those imported by names that are computed."""
+    """Finds modules in the scenario's folder that no other finder has: those imported by computed names."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -208,10 +214,10 @@ class _LastResort:
 
 
 def did_you_mean_module(name: str, root: Path) -> str:
-    """The sibling or installed module that is most like `name`; otherwise where it is looked for."""
+    """Return a hint: the most similar module name, or else where modules are searched."""
     beside = [p.stem for p in root.glob("*.py")] + [p.name for p in root.glob("*/") if any(p.glob("*.py"))]
     return did_you_mean(name, [*beside, *_OURS, *sys.stdlib_module_names]) or (
-        "modules beside the scenario are found by plain name; others have to be installed here and on the agents"
+        "put the module into the scenario's folder, or install its package here and on the agents"
     )
 
 
@@ -221,7 +227,7 @@ def did_you_mean(name: str, there: Sequence[str]) -> str:
 
 
 def _elsewhere(top: str) -> str | None:
-    """What else has this name: the standard library, an installed package. None: nothing."""
+    """Return what else has this module name, the standard library or an installed package; None if nothing has."""
     if top in sys.stdlib_module_names:
         return "a module of the standard library"
     spec = next(iter(_installed_specs(top)), None)
@@ -243,7 +249,7 @@ def _find(name: str) -> ModuleSpec | None:
 
 
 def _location(spec: ModuleSpec) -> Path | None:
-    """Where a module's file or folder is; None when it is built in."""
+    """Return the file or folder of a module; None for built-in modules."""
     if spec.origin in ("built-in", "frozen"):
         return None
     if spec.origin is not None:

@@ -1,8 +1,7 @@
-"""Runs a scenario's file statement by statement; what its own code raises becomes faults with file, line and advice.
+"""Runs a scenario's file statement by statement; exceptions of its code become errors with file, line and advice.
 
-A statement that fails is a fault and the others still run, so an import that is
-missing does not hide a plan that is wrong; NameErrors that only follow from what
-failed before are left out.
+After a failed statement the following ones still run, so a missing import does not hide
+an error in a plan. NameErrors that only follow from a failed statement are left out.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _numbers = itertools.count()
 
 
 def run_statements(source: Source, siblings: Siblings) -> tuple[ModuleType, list[Fault]]:
-    """The module, and what went wrong while it ran."""
+    """Run a scenario's file; return its module and the errors of all failed statements."""
     module = ModuleType(f"loadgen_scenario_{next(_numbers)}")
     module.__file__ = str(source.path)
     module.__doc__ = ast.get_docstring(source.tree)
@@ -56,9 +55,9 @@ def run_statements(source: Source, siblings: Siblings) -> tuple[ModuleType, list
 
 def _statements(source: Source, module: ModuleType, siblings: Siblings) -> Iterator[Fault]:
     flags = __future__.annotations.compiler_flag if source.has_lazy_annotations else 0
-    told = {(fault.file, fault.line) for fault in siblings.faults}
+    reported = {(fault.file, fault.line) for fault in siblings.faults}
     missing: set[str] = set()
-    """Names that a failed statement should have given."""
+    """Names that a failed statement should have defined."""
     for statement in _one_name_each(source.tree.body):
         try:
             whole = ast.Module([statement], [])
@@ -72,12 +71,12 @@ def _statements(source: Source, module: ModuleType, siblings: Siblings) -> Itera
                 continue
             else:
                 fault = _fault_of(error, source, siblings)
-                if (fault.file, fault.line) not in told:
+                if (fault.file, fault.line) not in reported:
                     yield fault
 
 
 def _one_name_each(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Imports of several names as several imports, so that one missing name does not take the others away."""
+    """Split imports of several names into one import per name, so that one missing name does not remove the others."""
     for statement in body:
         match statement:
             case ast.ImportFrom(module="__future__"):
@@ -91,7 +90,7 @@ def _one_name_each(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _given_names(statement: ast.stmt) -> set[str]:
-    """The module-level names that a statement binds."""
+    """Return the module-level names that a statement assigns."""
     names: set[str] = set()
     for node in ast.walk(statement):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -104,7 +103,7 @@ def _given_names(statement: ast.stmt) -> set[str]:
 
 
 def _fault_of(error: BaseException, source: Source, siblings: Siblings) -> Fault:
-    """An exception of the user's code, where the innermost of its own lines is."""
+    """Return the error for an exception, at the innermost line of the user's own code."""
     file, line = str(source.path), 0
     for frame in traceback.extract_tb(error.__traceback__):
         if Path(frame.filename) in siblings.sources:
@@ -112,13 +111,15 @@ def _fault_of(error: BaseException, source: Source, siblings: Siblings) -> Fault
     if isinstance(error, SyntaxError):
         return syntax_fault(error.filename or file, error)
     if isinstance(error, SystemExit):
-        message = f"it calls sys.exit({'' if error.code is None else repr(error.code)}) when it is loaded"
-        return Fault(file, line, message, "a scenario is loaded by every agent: it only says what to do")
+        message = f"sys.exit({'' if error.code is None else repr(error.code)}) is called while the scenario is loaded"
+        return Fault(file, line, message, "remove the call: every agent loads the file to get its plans and journeys")
     text, hint = str(error), ""
     if isinstance(error, NameError | AttributeError | TypeError | ImportError):
-        text = re.sub(r"\. Did you mean '[^']*'\?$", "", text)  # from 3.13 on some texts say it themselves
+        text = re.sub(
+            r"\. Did you mean '[^']*'\?$", "", text
+        )  # from 3.13 on, Python adds its own suggestion to some texts
         hint = _suggestion(error, text)
-        text = re.sub(r" \(/[^)]*\)$", "", text)  # where a module was found: no path belongs into a message
+        text = re.sub(r" \(/[^)]*\)$", "", text)  # Python adds the path of a module; messages show no paths
         unexpected = _UNEXPECTED.search(text)
         if unexpected and file == str(source.path):
             line = source.keyword_line(line, unexpected["argument"])
@@ -139,16 +140,19 @@ _WORDS = (
     graph_module,
     node_module,
 )
-"""Where the functions of the language are."""
+"""Modules that define the public functions of the DSL."""
 _OS = ("<frozen os>", os.__file__)
-"""Where `os.environ[...]` raises."""
+"""Files in whose frames `os.environ[...]` raises."""
 _MISSING = re.compile(
     r"(?P<function>\w+)\(\) missing \d+ required (?:keyword-only|positional) arguments?: (?P<names>.*)"
 )
 
 
 def _suggestion(error: BaseException, text: str) -> str:
-    """The neighbour of a misspelt name. Python's own "Did you mean" is not part of the text, or not always."""
+    """Return a hint with the name most similar to a misspelt one; "" without one.
+
+    Python's own "Did you mean" is missing from the text of some exceptions.
+    """
     unexpected = _UNEXPECTED.fullmatch(text)
     if unexpected and (parameters := _parameters(unexpected["owner"], unexpected["function"])):
         return did_you_mean(unexpected["argument"], parameters)
@@ -163,7 +167,7 @@ def _suggestion(error: BaseException, text: str) -> str:
 
 
 def _names_at(error: NameError | AttributeError) -> list[str]:
-    """What could have been meant: of the object, or where the name was looked for."""
+    """Return the names that are defined where the missing name was used: on the object, or in the scopes."""
     if isinstance(error, AttributeError):
         return [one for one in dir(error.obj) if not one.startswith("_")]
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
@@ -171,7 +175,7 @@ def _names_at(error: NameError | AttributeError) -> list[str]:
 
 
 def _parameters(owner: str | None, function: str) -> list[str]:
-    """Of a function of the language, or of a method of what it makes."""
+    """Return the parameter names of a function of the DSL, or of a method of its class `owner`; [] if it is unknown."""
     for module in _WORDS:
         found = getattr(module, owner or function, None)
         if owner is not None and function != "__init__":
@@ -182,15 +186,17 @@ def _parameters(owner: str | None, function: str) -> list[str]:
 
 
 def _advice(error: BaseException, text: str) -> str:
-    """What to do about an exception of a scenario that is loaded."""
+    """Return a hint for fixing an exception raised while the scenario was loaded."""
     missing = _MISSING.search(text)
     if missing:
         names = re.findall(r"'(\w+)'", missing["names"])
         return f"write {missing['function'].removeprefix('__')}({', '.join(f'{name}=...' for name in names)})"
     if not_called := re.fullmatch(r"'(Journey|Graph|Node)' object is not callable", text):
-        return f"name the {not_called[1].lower()} itself, without ()"
+        return f"write the name of the {not_called[1].lower()} without ()"
     if isinstance(error, KeyError) and traceback.extract_tb(error.__traceback__)[-1].filename in _OS:
-        return f'write param({text}, str), given by -P, or secret("..."): agents have another environment'
+        return (
+            f'write param({text}, str) and set it with -P, or write secret("..."): agents have a different environment'
+        )
     if isinstance(error, NameError):
-        return "import or define it above this line"
-    return "this line runs whenever the scenario is loaded, here and by every agent: it must not fail"
+        return "import or define the name above this line"
+    return "correct this line: it runs whenever the scenario is loaded, here and on every agent"

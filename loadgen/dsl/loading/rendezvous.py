@@ -1,7 +1,7 @@
-"""Rendez-vous as a scenario's files write them, read without running: can so many users ever meet?
+"""Checks rendez-vous calls in a scenario's files without running them: can that many users ever meet?
 
-Only what stands there as a number is known (or as a constant of the module); what
-is computed shows in the run, where each waits no longer than its time-out.
+Only literal numbers and constants of the module are known before the run. Computed
+numbers are not checked; in the run, each user waits no longer than its time-out.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ __all__ = ["RendezvousCall", "most_together", "number_faults", "rendezvous_calls
 
 @dataclass(frozen=True, slots=True)
 class RendezvousCall:
-    """One `user.rendezvous(...)`."""
+    """One call of `user.rendezvous(...)` in a file."""
 
     file: str
     line: int
     name: str
-    """Computed parts are `{...}`."""
+    """The rendez-vous' name; computed parts are `{...}`."""
     is_computed: bool
     users: int | None
-    """None: not to be read."""
+    """None: not a literal number or constant."""
     function: int
-    """The first line of the function that it stands in."""
+    """The first line of the function that contains the call."""
 
 
 def rendezvous_calls(source: Source) -> Iterator[RendezvousCall]:
+    """Yield all calls of `rendezvous(..., users=...)` in a file."""
     for first_line, fn in source.functions():
         for node in _own_nodes(fn.body):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
@@ -49,24 +50,24 @@ def rendezvous_calls(source: Source) -> Iterator[RendezvousCall]:
 
 
 def number_faults(calls: Iterable[RendezvousCall]) -> Iterator[Fault]:
-    """What is no number of users, and names with two of them."""
+    """Yield an error for each invalid number of users, and for each name used with two different numbers."""
     first: dict[str, RendezvousCall] = {}
     for call in sorted(calls, key=lambda call: (call.file, call.line)):
         if call.users is None:
             continue
         if call.users < 1:
-            hint = "say how many are to meet: users=100"
-            yield Fault(call.file, call.line, f'rendez-vous "{call.name}": users={call.users}', hint)
+            hint = "write the number of users that meet: users=100"
+            yield Fault(call.file, call.line, f'rendez-vous "{call.name}": users={call.users} must be at least 1', hint)
         elif not call.is_computed and (other := first.setdefault(call.name, call)).users != call.users:
             message = (
-                f'rendez-vous "{call.name}" is of {format_count(call.users)} users, and of '
+                f'rendez-vous "{call.name}" has users={format_count(call.users)} here and users='
                 f"{format_count(other.users or 0)} in line {other.line}"
             )
-            yield Fault(call.file, call.line, message, "give it one number, or two names")
+            yield Fault(call.file, call.line, message, "use the same number at both places, or two different names")
 
 
 def most_together(lane: Lane) -> tuple[int, str]:
-    """How many users of a load can wait at a time at most, and why."""
+    """Return the largest number of users of a load that can wait at the same time, and the reason as text."""
     profile = lane.profile
     if isinstance(profile, UserProfile):
         return profile.peak, f"has at most {format_count(profile.peak)} users at a time"
@@ -80,7 +81,7 @@ def most_together(lane: Lane) -> tuple[int, str]:
 
 
 def _own_nodes(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Without functions within, which come on their own."""
+    """Yield all nodes below, without nested functions; those are visited separately."""
     for node in body:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node

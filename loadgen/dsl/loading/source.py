@@ -1,7 +1,7 @@
-"""What a scenario's files say, read without running them: imports, steps, and where arguments stand.
+"""Reads a scenario's files without running them: imports, steps, and the lines of arguments.
 
-So an import that fails is told with all others, an objective on a step that no
-journey has is found before a run, and a fault names the very line of an argument.
+Therefore a failing import is reported together with all other errors, an objective on
+an unknown step is found before the run, and errors name the exact line of an argument.
 """
 
 from __future__ import annotations
@@ -20,35 +20,38 @@ __all__ = ["Import", "Source", "StepName", "read_source", "syntax_fault"]
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One module that a file imports. `import a.b`: module "a.b". `from a import b, c`: module "a", names b and c."""
+    """One import of a module in a file.
+
+    `import a.b` has the module "a.b". `from a import b, c` has the module "a" and the names b and c.
+    """
 
     module: str
     names: tuple[str, ...]
     level: int
-    """Dots in front: 0 for absolute imports."""
+    """Number of leading dots: 0 for absolute imports."""
     line: int
     is_certain: bool
-    """It is done whenever the file is loaded: not within a function, nor a `try` or `if`."""
+    """True if the import runs whenever the file is loaded: not in a function, a `try` or an `if`."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepName:
-    """A name given to `.step(...)`, with the steps around it in the same function: `outer/inner`."""
+    """The name in a `.step(...)` call, with the names of the steps around it in the same function: `outer/inner`."""
 
     pattern: str
-    """Regular expression of the full name; `.+` stands for what is computed."""
+    """Regular expression for the full name; `.+` matches computed parts."""
     text: str
-    """The same for people; computed parts are `{...}`."""
+    """The name as shown in messages; computed parts are `{...}`."""
     is_computed: bool
-    """No part of the last name is a literal, so it may be anything."""
+    """True if the last name has no literal part, so it may be anything."""
 
     @classmethod
     def of(cls, name: str) -> StepName:
-        """A step of this very name."""
+        """Return the pattern of a step with this literal name."""
         return cls(re.escape(name), name, is_computed=False)
 
     def within(self, outer: str) -> StepName:
-        """The same in a step named `outer`; "": in none."""
+        """Return this step as nested in a step named `outer`; "" leaves it unchanged."""
         if not outer:
             return self
         return StepName(f"{re.escape(outer)}/{self.pattern}", f"{outer}/{self.text}", self.is_computed)
@@ -58,7 +61,7 @@ class StepName:
 
 
 class Source:
-    """One file, parsed."""
+    """One Python file with its syntax tree."""
 
     def __init__(self, path: Path, text: str, tree: ast.Module) -> None:
         self.path, self.text, self.tree = path, text, tree
@@ -66,19 +69,22 @@ class Source:
 
     @property
     def has_lazy_annotations(self) -> bool:
-        """`from __future__ import annotations` stands in it."""
+        """True if the file has `from __future__ import annotations`."""
         return any(i.module == "__future__" and "annotations" in i.names for i in self.imports())
 
     def imports(self) -> tuple[Import, ...]:
-        """All imports, also those within functions, but not those for type checkers only."""
+        """Return all imports, including those within functions, but not those under `if TYPE_CHECKING`."""
         return tuple(_imports(self.tree.body, True))
 
     def steps(self) -> dict[int, tuple[StepName, ...]]:
-        """The steps of each function by the function's first line (of its first decorator, as in `co_firstlineno`)."""
+        """Return the steps of each function, by the function's first line.
+
+        The first line is that of the first decorator, as in `co_firstlineno`.
+        """
         return {line: tuple(self._steps_of(fn.body, ())) for line, fn in self.functions()}
 
     def argument_lines(self, line: int) -> dict[str, int]:
-        """Where the arguments of the `Plan(` at `line` stand, by name, and the elements of lists: "slos[1]"."""
+        """Return the line of each argument of the `Plan(` call at `line`; elements of lists are named "slos[1]"."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call) and node.lineno == line and _last_name(node.func) == "Plan":
                 by_place = dict(zip(("target", "load", "mix", "slos", "regions"), node.args, strict=False))
@@ -94,7 +100,7 @@ class Source:
         return {}
 
     def texts_given(self, function: str) -> Iterator[tuple[str, int]]:
-        """The literal first arguments of all calls of a function by this name, with their lines."""
+        """Yield the literal first argument of each call of `function`, with its line."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call) and _last_name(node.func) == function:
                 for first in node.args[:1]:
@@ -102,12 +108,12 @@ class Source:
                         yield first.value, node.lineno
 
     def text_of(self, node: ast.expr) -> tuple[str, str]:
-        """Of an expression that is a text: a regular expression, and for people, with `{...}` for what is computed."""
+        """Return a regular expression for a text expression, and its display form with `{...}` for computed parts."""
         pattern, text, _ = self._name(node)
         return pattern, text
 
     def number_of(self, node: ast.expr) -> int | None:
-        """Of an expression that is a whole number, written there or as a constant of the module."""
+        """Return the value of an expression that is a literal whole number or a constant of the module, else None."""
         value = self._constants.get(node.id) if isinstance(node, ast.Name) else None
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
             value = -node.operand.value if type(node.operand.value) is int else None
@@ -116,13 +122,13 @@ class Source:
         return value if isinstance(value, int) else None
 
     def functions(self) -> Iterator[tuple[int, ast.FunctionDef | ast.AsyncFunctionDef]]:
-        """All of them, each with its first line (of its first decorator, as in `co_firstlineno`)."""
+        """Yield all functions, each with its first line (that of its first decorator, as in `co_firstlineno`)."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield _first_line(node), node
 
     def keyword_line(self, line: int, name: str) -> int:
-        """Where the argument `name` of a call that begins at `line`, or holds it, stands; `line` when there is none."""
+        """Return the line of argument `name` in a call that covers `line`, or `line` itself without such argument."""
         calls = [
             node
             for node in ast.walk(self.tree)
@@ -134,7 +140,7 @@ class Source:
     def _steps_of(self, body: Sequence[ast.AST], outer: tuple[StepName, ...]) -> Iterator[StepName]:
         for node in body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-                continue  # a function of its own
+                continue  # visited separately
             if isinstance(node, ast.AsyncWith | ast.With):
                 inner = outer
                 for item in node.items:
@@ -145,7 +151,7 @@ class Source:
                 yield from self._steps_of(node.body, inner)
             else:
                 step = self._step(node, outer)
-                if step is not None and not step.is_computed:  # entered by other means than `async with`
+                if step is not None and not step.is_computed:  # entered without `async with`
                     yield step
                 yield from self._steps_of(list(ast.iter_child_nodes(node)), outer)
 
@@ -174,29 +180,34 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """
+    """Read and parse a Python file.
+
     Raises:
-        ScenarioError: it cannot be read, or is no Python.
+        ScenarioError: the file cannot be read, or is not valid Python.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ScenarioError([Fault(str(path), 0, f"cannot be read: {error.strerror or error}")]) from None
+        raise ScenarioError(
+            [Fault(str(path), 0, f"cannot be read: {error.strerror or error}", "check the path and its permissions")]
+        ) from None
     try:
         tree = ast.parse(data, filename=str(path))
     except SyntaxError as error:  # also a wrong or missing encoding declaration
         raise ScenarioError([syntax_fault(str(path), error)]) from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise ScenarioError([Fault(str(path), 0, f"no Python: {error or type(error).__name__}")]) from None
+        raise ScenarioError(
+            [Fault(str(path), 0, f"is not valid Python: {error or type(error).__name__}", "correct the file")]
+        ) from None
     return Source(path, data.decode("utf-8", "replace"), tree)
 
 
 def syntax_fault(file: str, error: SyntaxError) -> Fault:
-    """At its line, which the hint shows."""
+    """Return the error for invalid syntax, with the source line in the hint."""
     shown = (error.text or "").strip()
-    hint = f"mend this line, or the one before it: {shown}" if shown else "Python cannot read it"
+    hint = f"correct this line, or the one before it: {shown}" if shown else "correct this line"
     if "outside async function" in error.msg or "outside function" in error.msg:
-        hint = "journeys, and helpers that await, are async: write `async def`"
+        hint = "write `async def`: journeys, and helpers that await, must be async"
     return Fault(file, error.lineno or 0, f"syntax error: {error.msg}", hint)
 
 
@@ -214,7 +225,7 @@ def _imports(body: Sequence[ast.AST], is_certain: bool) -> Iterator[Import]:
 
 
 def _constants(tree: ast.Module) -> dict[str, str | int]:
-    """Module-level names that are one text or whole number and are assigned nowhere else in the file."""
+    """Return the module-level names with one text or whole number as value that are assigned only once in the file."""
     stores: dict[str, int] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):

@@ -1,17 +1,17 @@
-"""Mistakes that are seen by reading a scenario, without running it.
+"""Finds common mistakes in a scenario's files without running them.
 
-    user.http.get("/")                          nothing awaits it, so nothing is sent         fault
-    user.http.get("/").expect(status=200)       the same                                      fault
-    with user.step("login"): ...                a step is entered with `async with`           fault
-    user.htp.get("/")                           there is no such thing                        fault
-    user.to("logn").get("/")                    the plan has no such target                   fault
-    f"Bearer {token}" of a secret               is "Bearer ****"                              fault
-    orders = counter(f"orders {i}")             in a journey: a metric that nobody records    fault
-    time.sleep(1), requests.get(...)            all users of the worker stand still           warning
+    user.http.get("/")                          never awaited, so nothing is sent             error
+    user.http.get("/").expect(status=200)       the same                                      error
+    with user.step("login"): ...                a step needs `async with`                     error
+    user.htp.get("/")                           User has no such attribute                    error
+    user.to("logn").get("/")                    the plan has no such target                   error
+    f"Bearer {token}" of a secret               gives the text "Bearer ****"                  error
+    orders = counter(f"orders {i}")             in a journey: the metric is not recorded      error
+    time.sleep(1), requests.get(...)            blocks all users of the worker                warning
     asyncio.sleep(1)                            counts as the target's response time          warning
 
-Only what is certain is a fault. What is a user is known from its annotation
-(`User`), from its function's decorator (`@journey`, `@node`), or from being called `user`.
+Only certain mistakes are errors. A variable is taken as a user by its annotation
+(`User`), by its function's decorator (`@journey`, `@node`), or by its name `user`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _METRICS = frozenset({"counter", "gauge", "trend", "rate"})
 _USERS = re.compile(r"\b(User|UserWith)\b")
 _JOURNEYS = re.compile(r"journey|\bnode\b")
 
-_THINK = "write `await user.think(...)`: thinking is no response time"
-_HTTP = "write `await user.http.get(...)`: it is measured, and does not block"
+_THINK = "write `await user.think(...)`: think time does not count as response time"
+_HTTP = "write `await user.http.get(...)`: it is measured and does not block"
 _THREAD = "write `await asyncio.to_thread(...)`, or do it before the run, in set_up"
 _BLOCKING = {
     "time.sleep": _THINK,
@@ -59,19 +59,22 @@ _BLOCKING = {
     "subprocess.check_output": _THREAD,
     "socket.create_connection": _THREAD,
     "os.system": _THREAD,
-    "input": "a scenario runs by itself: use param(...) or a feed",
+    "input": "use param(...) or a feed: a run has no terminal input",
 }
 
 _OF_USER = frozenset(dir(UserWith))
 _OF_CLIENT = frozenset(dir(HttpClient))
-"""Both are slotted, so what is not there now never will be."""
+"""All attributes of the two classes. Both have slots, so other attributes can never exist."""
 _OPTIONS = frozenset(AllOptions.__annotations__) | {*AllOptions.__optional_keys__, "name", "expect"}
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[list[Fault], list[Fault]]:
-    """Faults and warnings of one file. targets: the names that some plan has; None: not known."""
+    """Return errors and warnings found in one file.
+
+    targets: all target names of the file's plans; None if they are unknown, and then target names are not checked.
+    """
     reading = _Reading(source, targets)
     reading.secrets()
     for node in ast.walk(source.tree):
@@ -90,7 +93,7 @@ class _Reading:
         self.warnings: list[Fault] = []
 
     def secrets(self) -> None:
-        """Those that are put into a text without being revealed."""
+        """Report secrets that are inserted into a text without `reveal()`."""
         names = {
             target.id
             for node in self._tree.body
@@ -103,7 +106,9 @@ class _Reading:
                 self._is_secret(node.value) or (isinstance(node.value, ast.Name) and node.value.id in names)
             ):
                 what = _shown(node.value)
-                self._fault(node.value, f"{{{what}}} in a text is ****, not the secret", f"write {{{what}.reveal()}}")
+                self._fault(
+                    node.value, f"{{{what}}} in a text gives ****, not the secret's value", f"write {{{what}.reveal()}}"
+                )
 
     def _is_secret(self, node: ast.expr) -> bool:
         if not isinstance(node, ast.Call):
@@ -137,7 +142,7 @@ class _Reading:
             return
         hint = did_you_mean(node.attr, sorted(name for name in known if not name.startswith("_")))
         if kind == "user" and isinstance(node.ctx, ast.Store):
-            hint = "what a person keeps is in its state: @journey(state=Session)"
+            hint = "keep values of a user in its state: @journey(state=Session)"
         self._fault(node, f"{_shown(node.value)} has no {node.attr}", hint)
 
     def _check_options(self, call: ast.Call) -> None:
@@ -153,7 +158,7 @@ class _Reading:
         if name not in self._targets:
             there = [one for one in self._targets if one]
             hint = did_you_mean(str(name), there) or 'write Plan(targets={"api": "https://api.example"})'
-            self._fault(call, f"no plan of this file has a target {name!r}", hint)
+            self._fault(call, f"no plan in this file has a target {name!r}", hint)
 
     def _check_awaited(self, fn: ast.AsyncFunctionDef, call: ast.Call) -> None:
         parent, what = self._parents.get(call), _shown(call.func)
@@ -164,13 +169,13 @@ class _Reading:
             self._fault(call, message, f"write `(await {what}(...)).{parent.attr}`")
         elif isinstance(parent, ast.Assign | ast.AnnAssign) and (used := self._used_unawaited(fn, parent)) is not None:
             name, attribute = used
-            message = f"{what}(...) is never awaited, so {name} is no answer and has no .{attribute}"
+            message = f"{what}(...) is never awaited, so {name} is not a reply and has no .{attribute}"
             self._fault(call, message, f"write `{name} = await {what}(...)`")
         elif isinstance(parent, ast.If | ast.While | ast.Compare | ast.Subscript | ast.BoolOp | ast.FormattedValue):
             self._fault(call, f"{what}(...) is used before it is awaited", f"write `await {what}(...)`")
 
     def _used_unawaited(self, fn: ast.AsyncFunctionDef, assign: ast.Assign | ast.AnnAssign) -> tuple[str, str] | None:
-        """The name that holds a call without await, and an attribute of it that is read; None if it may be awaited."""
+        """Return the variable of an un-awaited call and an attribute read from it; None if it may be awaited later."""
         targets = assign.targets if isinstance(assign, ast.Assign) else [assign.target]
         if len(targets) != 1 or not isinstance(targets[0], ast.Name):
             return None
@@ -180,7 +185,7 @@ class _Reading:
                 continue
             parent = self._parents.get(node)
             if not isinstance(parent, ast.Attribute):
-                return None  # awaited, or handed on to who may await it
+                return None  # awaited here, or passed to code that may await it
             attribute = attribute or parent.attr
         return (name, attribute) if attribute else None
 
@@ -192,7 +197,7 @@ class _Reading:
                 self._fault(call, f"{what}(...) is entered with `with`", f"write `async with {what}(...):`")
         elif isinstance(parent, ast.Expr | ast.Await):
             message = f"{what}(...) is not entered, so it times nothing"
-            self._fault(call, message, f"write `async with {what}(...):` and what belongs to it below")
+            self._fault(call, message, f"write `async with {what}(...):` and indent the code to time below it")
 
     def _check_blocking(self, call: ast.Call) -> None:
         name = self._dotted(call.func)
@@ -202,18 +207,18 @@ class _Reading:
             return
         hint = next((h for what, h in _BLOCKING.items() if name == what or name.startswith(what + ".")), None)
         if hint is not None:
-            message = f"{name}(...) blocks the event loop: all users of the worker stand still meanwhile"
+            message = f"{name}(...) blocks the event loop: all users of the worker wait meanwhile"
             self.warnings.append(Fault(self._file, call.lineno, message, hint))
 
     def _check_metric(self, fn: ast.AsyncFunctionDef, call: ast.Call) -> None:
         name = self._dotted(call.func)
         if name.startswith("loadgen.") and name.rpartition(".")[2] in _METRICS:
             what = _shown(call.func)
-            message = f"{what}(...) within {fn.name}: a metric that is made while it runs is recorded nowhere"
+            message = f"{what}(...) within {fn.name}: a metric created during the run is not recorded"
             self._fault(call, message, f"write `orders = {what}(...)` at the top of the file, and use it in {fn.name}")
 
     def _dotted(self, func: ast.expr) -> str:
-        """The full name of what is called, through the file's imports; what is not imported is itself."""
+        """Return the full dotted name of a called function, through the file's imports; "" for unknown prefixes."""
         text = _shown(func)
         first, dot, rest = text.partition(".")
         if first in self._imported:
@@ -225,7 +230,7 @@ class _Reading:
 
 
 class _Clients:
-    """Which expressions within a function are its user, and which are HTTP clients of it."""
+    """Finds which expressions of a function are its user, and which are HTTP clients of the user."""
 
     def __init__(self, fn: _Function) -> None:
         arguments = [*fn.args.posonlyargs, *fn.args.args, *fn.args.kwonlyargs]
@@ -241,7 +246,7 @@ class _Clients:
                 self._clients |= {target.id for target in node.targets if isinstance(target, ast.Name)}
 
     def kind(self, call: ast.Call) -> str:
-        """ "awaited", "entered", "target" or ""."""
+        """Return how a call must be used: "awaited", "entered", "target" (of `user.to`), or "" for other calls."""
         func = call.func
         if not isinstance(func, ast.Attribute):
             return ""
@@ -253,11 +258,11 @@ class _Clients:
         return ""
 
     def is_client(self, func: ast.expr) -> bool:
-        """It is a method of an HTTP client."""
+        """Return whether a function is a method of an HTTP client of the user."""
         return isinstance(func, ast.Attribute) and self._is_client(func.value)
 
     def kind_of_value(self, node: ast.expr) -> str:
-        """ "user", "client" or ""."""
+        """Return "user", "client", or "" for other values."""
         return "user" if self._is_user(node) else "client" if self._is_client(node) else ""
 
     def _is_user(self, node: ast.expr) -> bool:
@@ -281,7 +286,7 @@ def _is_user(arg: ast.arg) -> bool:
 
 
 def _own_nodes(fn: _Function) -> Iterator[ast.AST]:
-    """Of its body, without functions within it that are async themselves (they come on their own)."""
+    """Yield all nodes in the function's body, without nested async functions; those are visited separately."""
     waiting: list[ast.AST] = list(fn.body)
     while waiting:
         node = waiting.pop()
@@ -301,7 +306,7 @@ def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def _shown(func: ast.expr) -> str:
-    """`user.http.get`; of anything longer, its end."""
+    """Return an expression as text, such as `user.http.get`; of more than 60 characters only the end."""
     text = ast.unparse(func)
     return text if len(text) <= 60 else "..." + text[-50:]
 
@@ -311,20 +316,20 @@ def _shown(func: ast.expr) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RequestName:
-    """What a request will be called: by its `name=`, or its method and path."""
+    """The predicted name of a request: its `name=`, or its method and path."""
 
     pattern: str
-    """Regular expression; `.+` for what is computed."""
+    """Regular expression for the name; `.+` matches computed parts."""
     text: str
-    """For people; computed parts are `{...}`."""
+    """The name as shown in messages; computed parts are `{...}`."""
     is_computed: bool
-    """Some part of it is."""
+    """True if any part of the name is computed."""
     is_given: bool
-    """By `name=`, and not by its path."""
+    """True if the name comes from `name=`, not from the path."""
 
 
 def request_names(source: Source) -> Iterator[RequestName]:
-    """Of all calls that look like requests; what is sent by other clients is not known."""
+    """Yield the names of all calls that look like requests. Requests of foreign clients are not found."""
     for node in ast.walk(source.tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
@@ -344,20 +349,20 @@ def request_names(source: Source) -> Iterator[RequestName]:
 
 
 def _is_path(source: Source, call: ast.Call) -> bool:
-    """Its first argument may be a URL; `row.get("name")` has none."""
+    """Return whether the call's first argument may be a URL; that of `row.get("name")` is not."""
     text = source.text_of(call.args[0])[1]
     return ".http." in _shown(call.func) or text.startswith(("/", "http://", "https://", "{...}"))
 
 
 def _by_path(source: Source, method: ast.expr, url: ast.expr, call: ast.Call) -> RequestName:
     if any(isinstance(k.value, ast.Call) and _shown(k.value.func).endswith("gql") for k in call.keywords):
-        return RequestName(".+", "{...}", True, True)  # it names itself
+        return RequestName(".+", "{...}", True, True)  # a GraphQL request is named by its operation
     (method_pattern, method_text), (pattern, text) = source.text_of(method), source.text_of(url)
     pattern, text = pattern.partition(r"\?")[0], text.partition("?")[0]
     is_computed = ".+" in pattern or ".+" in method_pattern
     pattern = re.sub(r"^https?://[^/]*", "(?:https?://[^/]*)?", pattern)
-    # A target may have a path of its own, which goes before.
+    # The target's own path, if it has one, comes first.
     prefix = "" if pattern.startswith("(?:") else "(?:/.*)?" if pattern.startswith("/") else "(?:/.*)?/?"
-    # Of `user.to("login")` the rows are `GET login:/path`, unless that is the target of `user.http`.
+    # Requests of `user.to("login")` are named `GET login:/path`, unless "login" is the target of `user.http`.
     target = r"(?:[^/ ]+:)?"
     return RequestName(f"{method_pattern} {target}{prefix}{pattern}", f"{method_text} {text}", is_computed, False)

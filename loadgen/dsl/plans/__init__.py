@@ -1,1 +1,1 @@
-"""The language of plans: loads, targets, objectives, settings."""
+"""Plans: loads, targets, objectives, settings."""

@@ -1,12 +1,13 @@
-"""Does an allow-list admit a plan? Asked by the controller before a run and by each worker before its share.
+"""Checks whether an allow-list admits a plan.
 
-Targets are looked up and judged by their addresses, as they will be at each
-connection (`loadgen/clients/net/target_guard.py`); a name that cannot be looked up here may
-still be known where the agents are, and is left to them, if an entry names it. The
-size of the plan is held against the strictest cap of the entries that its targets come under.
+The controller runs this check before a run, and each worker before its share. Targets
+are resolved and judged by address, as at each connection
+(`loadgen/clients/net/target_guard.py`). A name that does not resolve here may still resolve
+on the agents. If an entry names such a host, the decision is left to the agents. The
+plan's size is compared with the strictest limits of all entries that admit its targets.
 
-Rates of plans are iterations/s and caps are requests/s: of an iteration at least one
-request is assumed. What a plan makes of more is held by the caps in the workers.
+Plans give iterations/s and allow-lists give requests/s. This check assumes at least one
+request per iteration; the cap in the workers enforces the limit on real requests.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Resolve = Callable[[str], Collection[str]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What holds for all of a run together. None: no limit."""
+    """Limits for the whole run, from the allow-list. None: no limit."""
 
     max_requests_per_s: float | None = None
     max_users: int | None = None
@@ -38,7 +39,7 @@ class Limits:
 
     @classmethod
     def of(cls, entries: Collection[Entry]) -> Limits:
-        """The strictest of each."""
+        """Return the strictest limit of each kind."""
         return cls(
             min((e.max_requests_per_s for e in entries if e.max_requests_per_s is not None), default=None),
             min((e.max_users for e in entries if e.max_users is not None), default=None),
@@ -53,49 +54,55 @@ class Limits:
         return Limits(min(rates, default=None), min(users, default=None), min(times, default=None))
 
     def too_fast(self, per_s: float) -> str:
-        """Why iterations at this rate are not admitted; empty where they are."""
+        """Return why this rate of iterations is too high; "" if it is allowed."""
         if self.max_requests_per_s is None or per_s <= self.max_requests_per_s:
             return ""
         return (
-            f"{per_s:,.12g} iterations/s are asked for, and the allow-list admits"
+            f"{per_s:,.12g} iterations/s are planned, but the allow-list admits only"
             f" {self.max_requests_per_s:,.12g} requests/s"
         )
 
     def too_many(self, users: float) -> str:
-        """The same of users."""
+        """Return why this number of users is too high; "" if it is allowed."""
         if self.max_users is None or users <= self.max_users:
             return ""
-        return f"{users:,.12g} users are asked for, and the allow-list admits {format_count(self.max_users)}"
+        return f"{users:,.12g} users are planned, but the allow-list admits only {format_count(self.max_users)}"
 
     def too_long(self, duration_ns: int | None) -> str:
-        """The same of a duration; None: not known, so it is ended when the time is over."""
+        """Return why this duration is too long; "" if it is allowed.
+
+        A duration of None is unknown and passes; the run is stopped when the limit is reached.
+        """
         if self.max_duration_ns is None or duration_ns is None or duration_ns <= self.max_duration_ns:
             return ""
         return (
-            f"{duration_ns / NS_PER_S:,.12g} s of load are asked for, and the allow-list admits"
+            f"{duration_ns / NS_PER_S:,.12g} s of load are planned, but the allow-list admits only"
             f" {self.max_duration_ns / NS_PER_S:,.12g} s"
         )
 
     def of_changed(self, spec: PlanSpec) -> str:
-        """Why a plan that was changed while it runs is not admitted; empty where it is."""
+        """Return why a plan that was changed during its run is too large; "" if it is allowed."""
         return "; ".join(_of_size(spec, self))
 
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """A target at a public address, and the entry that admits it."""
+    """A target at a public address, with the allow-list entry that admits it."""
 
     origin: str
-    """ "https://shop.example", with its port where the plan gives one."""
+    """ "https://shop.example", with the port if the plan gives one."""
     address: str | None
-    """Where the plan leads its name to; None: where DNS does."""
+    """The address that the plan's `Http` sets for this name; None if DNS resolves it."""
     entry: Entry
 
 
 def check(
     spec: PlanSpec, http: Http, allow: AllowList, at: datetime, resolve: Resolve
 ) -> tuple[Limits, tuple[str, ...]]:
-    """What holds for the run, and all that the list does not admit of it, a sentence each."""
+    """Return the limits for this run, and a sentence for each reason why the list does not admit the plan.
+
+    http: the plan's HTTP settings. at: the time for which entries must be valid. resolve: looks up a host name.
+    """
     used: list[Entry] = []
     refused = [*_of_targets(spec, http, allow, at, resolve, used)]
     limits = Limits.of(used)
@@ -104,19 +111,19 @@ def check(
 
 
 def strangers(spec: PlanSpec, http: Http, allow: AllowList, at: datetime, resolve: Resolve) -> tuple[Stranger, ...]:
-    """Targets with a public address that the list admits, each once."""
+    """Return the targets at public addresses that the list admits, each once."""
     found: dict[tuple[str, str | None], Stranger] = {}
     for url in (spec.target, *spec.targets.values()):
         if (place := _place(url)) is None:
             continue
         host, port = place
-        told = http.addresses_for(host, port)
-        for address in told if told is not None else [host] if _is_address(host) else resolve(host):
-            entry = allow.entry("" if told is not None else host, as_address(address), port, at)
+        pinned = http.addresses_for(host, port)
+        for address in pinned if pinned is not None else [host] if _is_address(host) else resolve(host):
+            entry = allow.entry("" if pinned is not None else host, as_address(address), port, at)
             if entry is not None and not is_own(as_address(address)):
                 parts = urlsplit(url)
                 origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-                at_address = address if told is not None else None
+                at_address = address if pinned is not None else None
                 found.setdefault((origin, at_address), Stranger(origin, at_address, entry))
     return tuple(found.values())
 
@@ -125,22 +132,22 @@ def _of_targets(
     spec: PlanSpec, http: Http, allow: AllowList, at: datetime, resolve: Resolve, used: list[Entry]
 ) -> Iterator[str]:
     if spec.client == "httpx":
-        yield 'client="httpx" makes connections of its own, at which no allow-list can be asked: use the usual client'
+        yield 'client="httpx" opens its own connections, which an allow-list cannot check: leave out client='
     if http.uds is not None:
-        yield f"uds: {http.uds}: an allow-list admits no UNIX sockets"
+        yield f"uds: {http.uds}: an allow-list cannot admit UNIX sockets; use a TCP target"
         return
     places = [("target", *place) for url in (spec.target, *spec.targets.values()) if (place := _place(url)) is not None]
     if http.proxy_address is not None:
         places.append(("proxy", *http.proxy_address))
     for what, host, port in dict.fromkeys(places):
-        told = http.addresses_for(host, port)
-        if http.proxy_address is not None and what == "target" and told is None and not _is_address(host):
-            addresses: Collection[str | None] = [None]  # the proxy's to find
+        pinned = http.addresses_for(host, port)
+        if http.proxy_address is not None and what == "target" and pinned is None and not _is_address(host):
+            addresses: Collection[str | None] = [None]  # only the proxy resolves it
         else:
-            addresses = told if told is not None else [host] if _is_address(host) else resolve(host) or [None]
+            addresses = pinned if pinned is not None else [host] if _is_address(host) else resolve(host) or [None]
         for address in addresses:
             yield from _of_address(
-                f"{what} {host}:{port}", "" if told is not None else host, address, port, allow, at, used
+                f"{what} {host}:{port}", "" if pinned is not None else host, address, port, allow, at, used
             )
 
 
@@ -171,7 +178,7 @@ def _of_size(spec: PlanSpec, limits: Limits) -> Iterator[str]:
         unbounded = [lane for lane, open_ in is_open if open_ and lane.max_users is None]
         if unbounded:
             most = format_count(limits.max_users)
-            yield f"the allow-list admits {most} users, and a load by arrivals has no max_users="
+            yield f"the allow-list admits {most} users, but an open load sets none: add max_users="
         users += sum(lane.max_users or 0 for lane, open_ in is_open if open_)
     if why := limits.too_many(users):
         yield why

@@ -1,7 +1,7 @@
-"""Reads what the arguments of plans and loads say: values where they make sense, and what is wrong where they do not.
+"""Read and check the arguments of plans and loads.
 
-None of it raises: a fault is a `Wrong`, and whoever was given the argument knows the
-line that it stands in.
+Nothing here raises. Each function returns the valid values and reports each invalid
+one as a `Wrong`; the caller adds the line of the scenario that the argument is on.
 """
 
 from __future__ import annotations
@@ -45,62 +45,77 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """One thing wrong with a plan or a load, and in which of its arguments ("slos[1]": the second element)."""
+    """One error in an argument of a plan or load. `argument` may name an element: "slos[1]" is the second objective."""
 
     argument: str
     message: str
     hint: str = ""
     origin: Origin | None = None
-    """Where it is written, if that is not the argument."""
+    """The line to report, if it is not the line of the argument."""
 
 
 def max_users_wrong(max_users: object) -> Iterable[Wrong]:
     if max_users is not None and (isinstance(max_users, bool) or not isinstance(max_users, int) or max_users < 1):
-        yield Wrong("max_users", f"max_users: {max_users!r}", "a whole number, at least 1; None sets no cap")
+        yield Wrong(
+            "max_users", f"max_users: {max_users!r} is not a whole number of at least 1", "leave it out to set no limit"
+        )
 
 
 def read_weights(argument: str, what: str, pairs: Iterable[tuple[Any, Any]], wrong: list[Wrong]) -> dict[str, float]:
-    """The weights that make sense by name; what does not is added to `wrong`."""
+    """Return the valid weights by name; append an error to `wrong` for each invalid name or weight.
+
+    what: the word for one name in messages, such as "journey" or "region".
+    """
     good: dict[str, float] = {}
     before = len(wrong)
     for name, weight in pairs:
         if not isinstance(name, str) or not name.strip():
-            wrong.append(Wrong(argument, f"{argument}: {name!r} is no name of a {what}", f'write {{"{what}": 1}}'))
+            wrong.append(Wrong(argument, f"{argument}: {name!r} is not the name of a {what}", f'write {{"{what}": 1}}'))
         elif len(name.encode("utf-8", "replace")) > NAME_BYTES:
             message = f"{argument}: the name of {what} {name[:40]}... is too long"
-            wrong.append(Wrong(argument, message, f"at most {NAME_BYTES} bytes of UTF-8"))
+            wrong.append(Wrong(argument, message, f"write at most {NAME_BYTES} bytes of UTF-8"))
         elif isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight):
-            wrong.append(Wrong(argument, f"{argument}: the weight of {name} is {weight!r}", "write a number"))
+            wrong.append(
+                Wrong(
+                    argument, f"{argument}: the weight of {name} is {weight!r}", "write a finite number of at least 0"
+                )
+            )
         elif weight < 0:
             wrong.append(
-                Wrong(argument, f"{argument}: the weight of {name} is negative: {weight:g}", "0 gives it no load")
+                Wrong(
+                    argument,
+                    f"{argument}: the weight of {name} is negative: {weight:g}",
+                    "write 0 for no load, or a number above 0",
+                )
             )
         else:
             good[name] = float(weight)
     if len(wrong) == before and not any(good.values()):
-        message = f"{argument}: all weights are 0" if good else f"{argument}: no {what}"
-        wrong.append(Wrong(argument, message, "at least one has to be above 0"))
+        message = f"{argument}: all weights are 0" if good else f"{argument}: no {what} is given"
+        wrong.append(Wrong(argument, message, "write at least one weight above 0"))
     return good
 
 
 def read_tags(tags: object, wrong: list[Wrong]) -> tuple[str, ...]:
+    """Return the names of response headers in `tags` ("header:x-cache"), in lower case, each once."""
     given = list(tags) if isinstance(tags, Iterable) and not isinstance(tags, str | Mapping) else [tags]
     names: dict[str, None] = {}
     for one in given:
         kind, _, name = one.partition(":") if isinstance(one, str) else ("", "", "")
         if kind.strip() != "header" or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name.strip(), re.ASCII):
             hint = f'write "header:{one}"' if isinstance(one, str) and ":" not in one and one else ""
-            hint = hint or 'write tags=["header:x-cache"], the name of a header of the answers'
-            wrong.append(Wrong("tags", f"tags: {one!r} is no tag", hint))
+            hint = hint or 'write tags=["header:x-cache"], with the name of a response header'
+            wrong.append(Wrong("tags", f"tags: {one!r} is not a tag", hint))
         else:
             names[name.strip().lower()] = None
     if len(names) >= TAGS_OF_SERIES or any(len(name) > NAME_BYTES for name in names):
-        message = f"tags: {len(names)} names, the longest of {max(map(len, names)):,} bytes"
-        wrong.append(Wrong("tags", message, f"fewer than {TAGS_OF_SERIES} names of at most {NAME_BYTES} bytes"))
+        message = f"tags: {len(names)} names, the longest of {max(map(len, names)):,} bytes, are too many or too long"
+        wrong.append(Wrong("tags", message, f"write fewer than {TAGS_OF_SERIES} names of at most {NAME_BYTES} bytes"))
     return tuple(names)
 
 
 def read_trace(trace: object, wrong: list[Wrong]) -> Trace | None:
+    """Return the trace settings, from "1%" or a `Trace`; None without them, or if they are invalid."""
     if trace is None:
         return None
     try:
@@ -108,19 +123,20 @@ def read_trace(trace: object, wrong: list[Wrong]) -> Trace | None:
             return trace.checked()
         if isinstance(trace, str):
             return Trace.parse(trace)
-        raise ValueError(f"{trace!r} says nothing about tracing")
+        raise ValueError(f"{trace!r} is not a trace setting")
     except ValueError as error:
         wrong.append(Wrong("trace", f"trace: {error}", 'write trace="1%", or trace=Trace(sample=0.01)'))
         return None
 
 
 def read_connections(connections: object, wrong: list[Wrong]) -> Connections:
+    """Return the connection policy, from "shared:50" or a `Connections`; "kept" if it is invalid."""
     try:
         if isinstance(connections, Connections):
             return connections
         if isinstance(connections, str):
             return Connections.parse(connections)
-        raise ValueError(f"{connections!r} is no policy")
+        raise ValueError(f"{connections!r} is not a connection policy")
     except ValueError as error:
         hint = 'write "kept", "fresh" or "shared:50"'
         wrong.append(Wrong("connections", f"connections: {error}", hint))
@@ -128,11 +144,16 @@ def read_connections(connections: object, wrong: list[Wrong]) -> Connections:
 
 
 def read_http(http: object, folder: Path, wrong: list[Wrong]) -> Http:
-    """Its files are looked for in `folder`, the scenario's. The defaults where it has faults, each of which is told."""
+    """Return the HTTP settings, with relative paths resolved against `folder`, the scenario's folder.
+
+    None or any error gives the default settings; each error is appended to `wrong`.
+    """
     if http is None:
         return Http()
     if not isinstance(http, Http):
-        wrong.append(Wrong("http", f"http: {http!r} is no Http", 'write http=Http(proxy="http://proxy.example:3128")'))
+        wrong.append(
+            Wrong("http", f"http: {http!r} is not an Http", 'write http=Http(proxy="http://proxy.example:3128")')
+        )
         return Http()
     faults = [Wrong("http", f"http: {message}", hint) for message, hint in http.wrongs(folder)]
     wrong += faults
@@ -141,50 +162,53 @@ def read_http(http: object, folder: Path, wrong: list[Wrong]) -> Http:
 
 _CLIENTS: Final = ("loadgen", "httpx")
 _STOCK_TAKES: Final = frozenset({"cert", "verify"})
-"""Of `Http`, what the stock client is given: they are in the TLS context."""
+"""The fields of `Http` that the stock httpx client supports: they are part of the TLS context."""
 
 
 def client_wrong(client: object, connections: Connections, http: Http) -> Iterator[Wrong]:
-    """The plan's `client`, and what the stock one cannot do."""
+    """Yield an error for an unknown `client`, and for each setting that the stock httpx client does not support."""
     if client not in _CLIENTS:
         hint = did_you_mean(client, _CLIENTS) if isinstance(client, str) else ""
-        yield Wrong("client", f"client: {client!r} is none", hint or 'write client="httpx", or leave it out')
+        yield Wrong("client", f"client={client!r}: unknown client", hint or 'write "loadgen" or "httpx"')
     if client != "httpx":
         return
     if connections.policy == "fresh":
-        message = 'client: "httpx" keeps its connections: connections="fresh" is not there'
-        yield Wrong("client", message, 'connections="kept" or "shared:50", or leave out client=')
+        message = 'client="httpx" does not support connections="fresh"'
+        yield Wrong("client", message, 'write connections="kept" or "shared:50", or leave out client=')
     default = Http()
     for one in fields(Http):
         if one.name not in _STOCK_TAKES and getattr(http, one.name) != getattr(default, one.name):
-            message = f'client: with "httpx" there is no {one.name}= of Http(...)'
+            message = f'client="httpx" does not support {one.name}= of Http(...)'
             yield Wrong("client", message, f"leave out {one.name}=, or client=")
 
 
 def read_labels(labels: object, wrong: list[Wrong]) -> dict[str, str]:
+    """Return the valid labels; report names and values that are not text."""
     if labels is None:
         return {}
     pairs = list(labels.items()) if isinstance(labels, Mapping) else [(labels, None)]
     for name, value in pairs:
         if not isinstance(name, str) or not isinstance(value, str):
-            hint = 'texts, as in labels={"service": "checkout"}'
-            wrong.append(Wrong("labels", f"labels: {name!r}: {value!r} is no label", hint))
+            hint = 'write texts, as in labels={"service": "checkout"}'
+            wrong.append(Wrong("labels", f"labels: {name!r}: {value!r} is not a label", hint))
     return {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, str)}
 
 
 def read_text(argument: str, value: object, wrong: list[Wrong]) -> str:
+    """Return a text without surrounding spaces; "" if it is not a text, which is reported."""
     if isinstance(value, str):
         return value.strip()
-    wrong.append(Wrong(argument, f"{argument}: {value!r} is no text", f'write {argument}="..."'))
+    wrong.append(Wrong(argument, f"{argument}: {value!r} is not a text", f'write {argument}="..."'))
     return ""
 
 
 def read_duration(argument: str, value: object, wrong: list[Wrong]) -> int | None:
+    """Return a duration in ns, from text or seconds; None if there is none, or if it is invalid."""
     if value is None:
         return None
     try:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError(f'{value!r} is no duration; write "30s"')
+            raise ValueError(f"{value!r} is not a duration")
         return parse_duration(value)
     except (ValueError, OverflowError) as error:
         wrong.append(Wrong(argument, f"{argument}: {error}", f'write {argument}="30s"'))
@@ -192,13 +216,15 @@ def read_duration(argument: str, value: object, wrong: list[Wrong]) -> int | Non
 
 
 def read_time_limit(argument: str, value: object, default_s: int, wrong: list[Wrong]) -> int:
+    """Return a time limit above 0 in ns; `default_s` if it is missing or invalid."""
     limit_ns = read_duration(argument, value, wrong)
     if limit_ns == 0:
-        wrong.append(Wrong(argument, f"{argument}: 0 leaves a request no time", f'write "{default_s}s"'))
+        wrong.append(Wrong(argument, f"{argument}: must be above 0", f'write {argument}="{default_s}s"'))
     return limit_ns or default_s * NS_PER_S
 
 
 def by_name(regions: object) -> list[tuple[Any, Any]]:
+    """Return (name, weight) of each region; a list of names gives equal weights."""
     if isinstance(regions, Mapping):
         return list(regions.items())
     if isinstance(regions, str):
@@ -209,17 +235,18 @@ def by_name(regions: object) -> list[tuple[Any, Any]]:
 
 
 def once_wrong(argument: str, fn: object) -> Iterator[Wrong]:
+    """Yield an error unless `fn` is an async function of one argument, as for set_up and tear_down."""
     name = getattr(fn, "__name__", repr(fn))
     hint = f"write `async def {name}(user: User)`"
     code = getattr(fn, "__code__", None)
     origin = None if code is None else Origin(code.co_filename, code.co_firstlineno)
     if not inspect.iscoroutinefunction(fn):
-        yield Wrong(argument, f"{argument}: {name} is no async function", hint, origin)
+        yield Wrong(argument, f"{argument}: {name} is not an async function", hint, origin)
         return
     try:
         inspect.signature(fn).bind(None)
     except TypeError:
-        yield Wrong(argument, f"{argument}: {name} gets the user and nothing else", hint, origin)
+        yield Wrong(argument, f"{argument}: {name} must take exactly one argument, the user", hint, origin)
 
 
 def is_url(target: object) -> bool:
@@ -227,33 +254,33 @@ def is_url(target: object) -> bool:
 
 
 def url_wrong(target: object) -> tuple[str, str]:
-    """What is wrong with a target, and the hint; ("", "") when it is fine."""
+    """Return the error in a target's URL and its hint; ("", "") for a valid URL."""
     hint = 'write "https://shop.example" or "http://127.0.0.1:8080"'
     if not isinstance(target, str):
-        return f"target: {target!r} is no URL", hint
+        return f"target: {target!r} is not a URL", hint
     try:
         url = urlsplit(target)
         host, port = of_url(url) if url.netloc else HostPort("", None)
     except ValueError as error:
-        return f"target: {target!r} is no URL: {error}", hint
+        return f"target: {target!r} is not a URL: {error}", hint
     if url.scheme not in ("http", "https"):
         return (
-            f"target: {target!r} is no http or https URL",
+            f"target: {target!r} is not an http or https URL",
             f'write "http://{target}"' if "://" not in target and target else hint,
         )
     if not host or any(c.isspace() for c in target) or port == 0:
-        return f"target: {target!r} is no URL: no host and port", hint
+        return f"target: {target!r} is not a URL: it has no valid host and port", hint
     if url.username is not None or url.password is not None:
-        return "target: it holds credentials, which would be kept with the results", "send them in a header"
+        return "target: the URL contains credentials, which would be stored with the results", "send them in a header"
     if url.query or url.fragment:
-        return f"target: {target!r} has a query or fragment; it is the base of all paths", hint
+        return f"target: {target!r} has a query or fragment, but must be the base of all paths", hint
     return "", ""
 
 
 def did_you_mean(name: str, there: Iterable[str]) -> str:
-    """A hint: the name that is most like `name`, or all that there are."""
+    """Return a hint: the known name most similar to `name`, or else up to 10 known names; "" if none are known."""
     known = list(there)
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f'did you mean "{close[0]}"?'
-    return "there is " + ", ".join(f'"{one}"' for one in known[:10]) if known else ""
+    return "use one of " + ", ".join(f'"{one}"' for one in known[:10]) if known else ""

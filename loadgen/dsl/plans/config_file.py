@@ -1,26 +1,26 @@
-"""`loadgen.toml`: where a scenario may be aimed, and what a house asks of all its scenarios.
+"""`loadgen.toml`: environments for scenarios, and rules that all scenarios of a team must follow.
 
     [env.staging]
     target = "https://staging.shop.example"       # or targets = { api = "https://...", login = "https://..." }
     regions = { eu-west-1 = 1, us-east-1 = 2 }    # or a list of names
-    allow = ["staging.shop.example"]              # hosts that may be loaded, as --i-may-load says
-    params = { pool = 8 }                         # as -P says
-    store = "s3://perf/staging"                   # instead of what [history] says; out = [...] instead of [out]
+    allow = ["staging.shop.example"]              # allowed hosts, like --i-may-load
+    params = { pool = 8 }                         # like -P
+    store = "s3://perf/staging"                   # replaces the store of [history]; out = [...] replaces [out]
 
     [history]
-    store = "s3://perf/history"                   # as --store says
+    store = "s3://perf/history"                   # like --store
 
     [out]
-    run = ["prometheus=127.0.0.1:9464"]           # as --out of `loadgen run` says
+    run = ["prometheus=127.0.0.1:9464"]           # like --out of `loadgen run`
 
     [policy]
     slos = true                                   # see `Policy`
 
-The file is looked for beside the scenario and in the folders above, up to the one
-that holds `.git`. It is read by the command line alone: what `--env` chooses becomes
-overrides, which travel, so agents need no such file. Options of the command line
-beat it. Unknown keys are faults, as are values of the wrong type: all at once, with
-their line. Paths in it count from its folder.
+The file is searched in the scenario's folder and in the folders above, up to the one
+that holds `.git`. Only the command line reads it: `--env` turns an environment into
+overrides, which are sent to the agents, so agents need no such file. Options on the
+command line win over it. Unknown keys and values of the wrong type are errors, all
+reported at once with their lines. Paths in the file are relative to its folder.
 """
 
 from __future__ import annotations
@@ -58,20 +58,20 @@ FILE_NAME = "loadgen.toml"
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[policy]`: what `loadgen check --policy` asks of a scenario. All of it is off unless it is set."""
+    """`[policy]`: the rules that `loadgen check --policy` applies to a scenario. Each rule is off unless it is set."""
 
     names: bool = False
-    """A request whose URL is computed has a name."""
+    """Each request with a computed URL must have a name."""
     slos: bool = False
-    """Each journey has an objective."""
+    """Each journey must have an objective."""
     think: bool = False
-    """Each journey of a closed load thinks, or keeps a pace."""
+    """Each journey of a closed load must have think times or a pace."""
     owner: bool = False
-    """A plan says who owns it."""
+    """Each plan must have an owner."""
     tags: tuple[str, ...] = ()
-    """A plan has labels of these names."""
+    """Each plan must have labels with these names."""
     max_rate: float | None = None
-    """No plan goes beyond this rate, iterations/s."""
+    """Maximum rate of a plan, iterations/s."""
 
 
 class _Env(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,30 +94,30 @@ class _Out(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where accepted runs are, and where figures go."""
+    """Where the history is stored, and where outputs are sent."""
 
     path: Path | None = None
-    """The file that says so; paths count from its folder."""
+    """The file with these settings; its paths are relative to its folder."""
     store: str | None = None
-    """Whole: of a folder its path from wherever we are. None: it says none."""
+    """The history's URL, or its folder as a full path. None if the file does not set one."""
     out: tuple[str, ...] = ()
-    """KIND=WHERE, as it stands in the file."""
+    """Outputs as KIND=WHERE, exactly as in the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """One `[env.NAME]`: what it changes of a plan, and the hosts that it allows."""
+    """One `[env.NAME]`: its changes to a plan, and the hosts that it allows."""
 
     name: str
     overrides: Overrides
     allow: tuple[str, ...] = ()
     places: Places = Places()
-    """Its own, and of the whole file where it says none."""
+    """The environment's own places; missing ones are taken from the whole file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All of a file. path: None where there is none."""
+    """The contents of a `loadgen.toml`. `path` is None without a file."""
 
     path: Path | None = None
     environments: Mapping[str, Environment] = field(default_factory=dict)
@@ -126,9 +126,9 @@ class Settings:
 
 
 def find_settings(scenario: Path) -> Path | None:
-    """The nearest `loadgen.toml`: beside the scenario, or above it up to the repository's folder.
+    """Return the nearest `loadgen.toml`: in the scenario's folder, or above it up to the repository's root.
 
-    A folder above in which anybody may put files, as /tmp, ends the search: what lies there is not the house's.
+    A world-writable folder above, such as /tmp, ends the search, because anybody could put a file there.
     """
     folder = scenario.absolute().parent
     for place in (folder, *folder.parents):
@@ -142,7 +142,10 @@ def find_settings(scenario: Path) -> Path | None:
 
 
 def _is_anybodys(folder: Path) -> bool:
-    """By the sticky bit: a mount of another system, where all files are everybody's, has none."""
+    """True if everybody may put files there.
+
+    Checks the sticky bit, too: mounts of foreign file systems, where all files are world-writable, do not have it.
+    """
     try:
         mode = folder.stat().st_mode
     except OSError:
@@ -151,15 +154,15 @@ def _is_anybodys(folder: Path) -> bool:
 
 
 def read_environment(scenario: Path, name: str) -> Environment:
-    """The environment `name` for a scenario.
+    """Return the environment `name` for a scenario.
 
     Raises:
-        ScenarioError: no file, no such environment, or with all faults of the file.
+        ScenarioError: no `loadgen.toml`, no such environment, or all errors in the file.
     """
     path = find_settings(scenario)
     if path is None:
-        hint = f'write one with [env.{name}] and target = "https://..."'
-        message = f"no {FILE_NAME} beside {scenario.name} or in a folder above"
+        hint = f'create one with [env.{name}] and target = "https://..."'
+        message = f"no {FILE_NAME} in the folder of {scenario.name} or above"
         raise ScenarioError([Fault(f"--env {name}", 0, message, hint)])
     environments = read_settings(path).environments
     if name not in environments:
@@ -169,19 +172,19 @@ def read_environment(scenario: Path, name: str) -> Environment:
 
 
 def read_places(scenario: Path, env: str | None) -> Places:
-    """What the file of a scenario says of places, in the environment `env` where one is named.
+    """Return the history and the outputs of a scenario's `loadgen.toml`, in environment `env` if given.
 
     Raises:
-        ScenarioError: as `read_environment`; without `env` no file is needed.
+        ScenarioError: as in `read_environment`. Without `env`, a missing file is no error.
     """
     return read_settings(find_settings(scenario)).places if env is None else read_environment(scenario, env).places
 
 
 def read_settings(path: Path | None) -> Settings:
-    """A whole file; nothing of none.
+    """Return all contents of a file; None gives empty settings.
 
     Raises:
-        ScenarioError: with everything that is wrong in it.
+        ScenarioError: with all errors in the file.
     """
     if path is None:
         return Settings()
@@ -192,7 +195,7 @@ def read_settings(path: Path | None) -> Settings:
         raise ScenarioError([_syntax(path, error)]) from None
     except (OSError, UnicodeDecodeError) as error:
         message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise ScenarioError([Fault(str(path), 0, message, "a TOML file in UTF-8")]) from None
+        raise ScenarioError([Fault(str(path), 0, message, "write a TOML file in UTF-8")]) from None
     reading = _Reading(path, text)
     settings = reading.settings(content)
     if reading.faults:
@@ -201,7 +204,7 @@ def read_settings(path: Path | None) -> Settings:
 
 
 def merged(environment: Environment | None, overrides: Overrides) -> Overrides:
-    """What an environment and the command line change together; the command line beats it."""
+    """Return the combined changes of an environment and the command line; the command line wins."""
     if environment is None:
         return overrides
     base = environment.overrides
@@ -226,7 +229,7 @@ def merged(environment: Environment | None, overrides: Overrides) -> Overrides:
 
 
 class _Reading:
-    """One file while it is read, and its faults."""
+    """Reads one file and collects its errors."""
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
@@ -239,13 +242,13 @@ class _Reading:
         environments: dict[str, Environment] = {}
         envs = content.get("env", {})
         if not isinstance(envs, dict):
-            self._add(("env",), "env is no table", 'write [env.staging] and target = "https://..."')
+            self._add(("env",), "env is not a table", 'write [env.staging] and target = "https://..."')
             envs = {}
         for name, table in envs.items():
             if isinstance(table, dict):
                 environments[name] = self._environment(name, table, places)
             else:
-                self._add(("env", name), f"env.{name} is no table", f"write [env.{name}]")
+                self._add(("env", name), f"env.{name} is not a table", f"write [env.{name}]")
         return Settings(self._path, environments, self._policy(content), places)
 
     def _places(self, content: dict[str, Any]) -> Places:
@@ -258,22 +261,25 @@ class _Reading:
         if store is None or store.startswith("s3://"):
             return store
         if not store or "://" in store:
-            self._add(where, f'store: "{store}" is no place for a history', _EXAMPLES["store"])
+            self._add(where, f'store: "{store}" is not a folder or an s3:// URL', _EXAMPLES["store"])
         return str(self._path.parent / os.path.expanduser(store))  # noqa: PTH111  # pathlib's raises of no such user
 
     def _out(self, where: tuple[str, ...], out: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """What stands behind the kind is for the run to check: variables and packages need be there only then."""
+        """Check only the kinds of outputs.
+
+        Their targets are checked at the run, because variables and packages may be set up only then.
+        """
         for text in out or ():
             kind = text.partition("=")[0].strip()
             if kind not in KINDS:
-                self._add(where, f'{where[-1]}: "{kind[:40]}" is no kind of output', did_you_mean(kind, KINDS))
+                self._add(where, f'{where[-1]}: "{kind[:40]}" is not a kind of output', did_you_mean(kind, KINDS))
         return out
 
     def _table(self, content: dict[str, Any], name: str) -> dict[str, Any]:
         table = content.get(name, {})
         if isinstance(table, dict):
             return table
-        self._add((name,), f"{name} is no table", f"write [{name}]")
+        self._add((name,), f"{name} is not a table", f"write [{name}]")
         return {}
 
     def _policy(self, content: dict[str, Any]) -> Policy | None:
@@ -282,7 +288,9 @@ class _Reading:
             return None
         policy = Policy(**self._fields(("policy",), table, Policy))
         if policy.max_rate is not None and not policy.max_rate > 0:
-            self._add(("policy", "max_rate"), f"policy: a rate of {policy.max_rate:g}", "iterations/s, above 0")
+            self._add(
+                ("policy", "max_rate"), f"policy: invalid max_rate {policy.max_rate:g}", "write iterations/s, above 0"
+            )
         return policy
 
     def _environment(self, name: str, table: dict[str, Any], file: Places) -> Environment:
@@ -295,17 +303,27 @@ class _Reading:
         regions = env.regions if isinstance(env.regions, dict) else dict.fromkeys(env.regions, 1.0)
         for region, weight in regions.items():
             if not 0 <= weight < float("inf"):
-                self._add((*where, "regions", region), f"the weight of {region} is {weight:g}", "0 or more")
+                self._add(
+                    (*where, "regions", region),
+                    f"the weight of {region} is {weight:g}",
+                    "write a finite number of at least 0",
+                )
         if regions and not any(regions.values()):
-            self._add((*where, "regions"), "regions: all weights are 0", "at least one has to be above 0")
+            self._add((*where, "regions"), "regions: all weights are 0", "write at least one weight above 0")
         for host in env.allow:
             if not host or "/" in host or any(c.isspace() for c in host):
                 self._add(
-                    (*where, "allow"), f"allow: {host!r} is no host", 'a name or an address, as in "shop.example"'
+                    (*where, "allow"),
+                    f"allow: {host!r} is not a host",
+                    'write a name or an address, as in "shop.example"',
                 )
         for key in env.params:
             if not key.isidentifier():
-                self._add((*where, "params", key), f"params: {key!r} is no name of a param", "as in param(name, ...)")
+                self._add(
+                    (*where, "params", key),
+                    f"params: {key!r} is not a valid name of a param",
+                    "use the name in param(name, ...)",
+                )
         overrides = Overrides(
             target=env.target,
             targets=env.targets,
@@ -319,7 +337,7 @@ class _Reading:
         return Environment(name, overrides, env.allow, places)
 
     def _fields(self, where: tuple[str, ...], table: dict[str, Any], of: type[msgspec.Struct]) -> dict[str, Any]:
-        """The values of a table that are of their types."""
+        """Return the values of a table that have the right type; report the others."""
         fields = {f.name: f.type for f in msgspec.structs.fields(of)}
         self._check_keys(where, table, list(fields))
         good: dict[str, Any] = {}
@@ -347,7 +365,7 @@ class _Reading:
             self._add(where, message, hint)
 
     def _add(self, where: tuple[str, ...], message: str, hint: str) -> None:
-        """At the line of a key; of a key in an inline table, the line of that."""
+        """Report an error at the line of a key. A key in an inline table is reported at the table's line."""
         line = next((self._lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in self._lines), 0)
         self.faults.append(Fault(str(self._path), line, message, hint))
 
@@ -374,7 +392,12 @@ def _syntax(path: Path, error: tomllib.TOMLDecodeError) -> Fault:
     message = str(error)
     found = re.search(r" \(at line (\d+), column \d+\)$", message)
     line = int(found[1]) if found else 0
-    return Fault(str(path), line, f"no TOML: {message[: found.start()] if found else message}", "see toml.io")
+    return Fault(
+        str(path),
+        line,
+        f"invalid TOML: {message[: found.start()] if found else message}",
+        "correct this line; toml.io has the syntax",
+    )
 
 
 _KEY_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
@@ -383,7 +406,10 @@ _TABLE = re.compile(rf"\s*\[\s*({_KEY_PART}(?:\s*\.\s*{_KEY_PART})*)\s*\]")
 
 
 def _key_lines(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Where each table and key is written. A guess where texts of several lines look like keys."""
+    """Yield each table and key with the line where it is first written.
+
+    This is a guess if lines of a multi-line string look like keys.
+    """
     table: tuple[str, ...] = ()
     seen: set[tuple[str, ...]] = set()
     for number, line in enumerate(text.splitlines(), 1):

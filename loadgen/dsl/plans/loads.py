@@ -1,14 +1,14 @@
-"""The loads of a plan: one under `load=` and `mix=`, or several, each with its journeys and its own beginning.
+"""The loads of a plan: one from `load=` and `mix=`, or several, each with its own journeys and start.
 
     loads=[
         Load(browse, arrivals("50/s").hold("10m")),
         Load({browse: 3, buy: 1}, arrivals("200/s").hold("1m"), after="2m", name="spike"),
     ]
 
-A `Load` is what a scenario says, and never raises; a `Lane` is what is driven, with
-the command line's changes in it. Lanes count their arrivals, users and rows each
-from 0. Rows of a feed that several lanes share are dealt lane by lane: those of a
-lane stand behind all that the lanes before it take, so no row is used twice.
+`Load` is the public class that a scenario creates; it never raises. `Lane` is the same
+load as agents drive it, with the changes from the command line. Each load counts its
+arrivals, users and rows from 0. When loads share a feed, each load gets its own block
+of rows, in the order of the loads, so no row is used twice.
 """
 
 from __future__ import annotations
@@ -49,31 +49,31 @@ __all__ = [
 ]
 
 MAX_LOADS: Final = 50
-"""Loads of a plan: each has users and connections of its own in every worker."""
+"""Maximum number of loads of a plan. Each load has its own users and connections in every worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One load as it is driven, with the overrides. A plan that has but one calls it ""."""
+    """One load as agents drive it, with overrides applied. The only load of a plan has the name ""."""
 
     name: str
     journeys: tuple[Journey[Any], ...]
     weights: tuple[float, ...]
-    """Relative, one for each journey."""
+    """Relative weight of each journey, in the order of `journeys`."""
     profile: Profile
-    """Its times count from `after_ns`."""
+    """The load's curve. Its times count from `after_ns`."""
     after_ns: int = 0
-    """When it begins, from the start of the run."""
+    """Start of this load, in ns from the start of the run."""
     max_users: int | None = None
     random: bool = False
-    """The journeys of the mix are drawn, instead of taking turns."""
+    """Draw the journey of each arrival at random, instead of in exact turns."""
     steering: SteeringSpec | None = None
-    """Its rate follows what is seen; the profile is what it begins with."""
+    """For a steered load: what it is steered by. `profile` is then only its initial curve."""
     positions: Positions | None = field(default=None, compare=False)
-    """Where arrivals lie, of a `TimedProfile`; None: as the profile says."""
+    """Arrival positions of a `TimedProfile`; None: positions follow from the profile."""
 
     def schedule(self) -> Schedule:
-        """When its arrivals are due, if it is open."""
+        """Return the schedule of due arrivals. Only for open loads."""
         profile = self.profile
         if isinstance(profile, TimedProfile):
             return Schedule(Timeline(profile.speeds), self.positions)
@@ -82,7 +82,7 @@ class Lane:
 
     @property
     def end_ns(self) -> int | None:
-        """When its last arrival is due or its users stop; None where the target decides."""
+        """End of the load's curve, in ns from the start of the run; None if the target decides (counted iterations)."""
         duration_ns = self.profile.duration_ns
         return None if duration_ns is None else self.after_ns + duration_ns
 
@@ -90,12 +90,15 @@ class Lane:
 class Load:
     """One of several loads of a plan.
 
+        Plan(target=..., loads=[Load(browse, arrivals("50/s").hold("10m")), Load(buy, users(20).hold("10m"),
+        after="2m")])
+
     Args:
-        mix: a journey, or {journey: weight}.
-        load: `arrivals(...)`, `users(...)` or `iterations(...)`.
-        after: when it begins: "2m" after the start of the run.
-        name: its rows in the results carry it, apart from those of other loads. Without one they are together.
-        max_users: the most users at a time, if open. None: what the plan says.
+        mix: one journey, or {journey: weight} with relative weights.
+        load: `arrivals(...)`, `users(...)`, `iterations(...)` or another executor.
+        after: start of this load, as a duration after the start of the run: "2m".
+        name: separates this load's rows from those of other loads in the results. Unnamed loads share their rows.
+        max_users: maximum number of concurrent users of an open load. None: the plan's `max_users`.
     """
 
     def __init__(
@@ -115,22 +118,27 @@ class Load:
         self.journeys, self.weights = read_mix(mix, self._wrong)
         self.after_ns = self._after(after)
         if not isinstance(given, str):
-            self._wrong.append(Wrong("name", f"name: {given!r} is no name of a load", 'write name="spike"'))
+            self._wrong.append(Wrong("name", f"name: {given!r} is not the name of a load", 'write name="spike"'))
         if not is_executor(load):
-            self._wrong.append(Wrong("load", f"load: {load!r} is no load", 'write arrivals("50/s").hold("1m")'))
+            self._wrong.append(Wrong("load", f"load: {load!r} is not a load", 'write arrivals("50/s").hold("1m")'))
         self._wrong += max_users_wrong(max_users)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """What is wrong with it and its executor; not its journeys' own faults."""
+        """All errors in this load's arguments and its executor; journeys report their own."""
         own = tuple(self.origin.fault(wrong.message, wrong.hint) for wrong in self._wrong)
         return own + (self.load.faults if is_executor(self.load) else ())
 
     def lane(self, seed: int, max_users: int | None = None, *, random: bool = False) -> Lane:
-        """As it was written. max_users: where it says none itself.
+        """Return this load as written in the scenario, without overrides.
+
+        Args:
+            seed: the seed that the executor draws arrival times from.
+            max_users: the plan's limit, used if this load sets none.
+            random: draw journeys at random instead of in turns.
 
         Raises:
-            ScenarioError: the executor has faults.
+            ScenarioError: the executor has errors.
         """
         most = max_users if self.max_users is None else self.max_users
         return lane_of(
@@ -140,10 +148,14 @@ class Load:
     def _after(self, after: object) -> int:
         try:
             if isinstance(after, bool) or not isinstance(after, str | int | float):
-                raise ValueError(f'{after!r} is no duration; write "2m"')
+                raise ValueError(f"{after!r} is not a duration")
             return parse_duration(after)
         except (ValueError, OverflowError) as error:
-            hint = "a load begins with the run, or after it" if str(after).strip().startswith("-") else 'write "2m"'
+            hint = (
+                "write after=0 or more: a load cannot start before its run"
+                if str(after).strip().startswith("-")
+                else 'write "2m"'
+            )
             self._wrong.append(Wrong("after", f"after: {error}", hint))
             return 0
 
@@ -152,10 +164,11 @@ class Load:
 
 
 def seed_of_load(seed: int, load: int) -> int:
-    """What a load of several is lowered with: the run's seed for the first, and another for each of the others.
+    """Return the seed of one load of a run: the run's own seed for load 0, a different one for each other load.
 
-    With one seed for all, two loads of the same kind would have their arrivals at the same moments.
+    With a single seed, two loads of the same kind would start their iterations at the same moments.
     """
+    # Steps of 2^64 / golden ratio keep the seeds of any two loads far apart, also for neighbouring run seeds.
     return (seed + load * 0x9E3779B97F4A7C15) % (1 << 64) if load else seed
 
 
@@ -190,16 +203,19 @@ def lane_of(
 
 
 def read_mix(mix: object, wrong: list[Wrong]) -> tuple[tuple[Journey[Any], ...], tuple[float, ...]]:
-    """Journeys and weights, in the order of the mix. A weight of 0 leaves its journey in, without load."""
+    """Return the journeys of a mix and their weights, in the given order; append errors to `wrong`.
+
+    A journey with weight 0 stays in the result and gets no load.
+    """
     given: dict[Journey[Any], Any] = {}
-    told = len(wrong)
+    before = len(wrong)
     for one, weight in mix.items() if isinstance(mix, Mapping) else [(mix, 1.0)]:
         if isinstance(one, Journey):
             given[one] = weight
         else:
             name = one.name if isinstance(one, Node) else getattr(one, "__name__", repr(one))
-            wrong.append(Wrong("mix", f"mix: {name} is no journey", _no_journey_hint(one, name)))
-    if not given and len(wrong) > told:
+            wrong.append(Wrong("mix", f"mix: {name} is not a journey", _no_journey_hint(one, name)))
+    if not given and len(wrong) > before:
         return (), ()
     wrong += names_wrong("mix", given)
     weights = read_weights("mix", "journey", [(one.name, weight) for one, weight in given.items()], wrong)
@@ -207,7 +223,7 @@ def read_mix(mix: object, wrong: list[Wrong]) -> tuple[tuple[Journey[Any], ...],
 
 
 def names_wrong(argument: str, journeys: Iterable[Journey[Any]]) -> Iterable[Wrong]:
-    """Two journeys with one name would be one row."""
+    """Yield an error for each name that two journeys share; their results would be one row."""
     names = [one.name for one in journeys]
     for twice in sorted({name for name in names if names.count(name) > 1}):
         yield Wrong(argument, f'{argument}: two journeys are named "{twice}"', 'give one of them @journey(name="...")')
@@ -215,32 +231,38 @@ def names_wrong(argument: str, journeys: Iterable[Journey[Any]]) -> Iterable[Wro
 
 def _no_journey_hint(one: object, name: str) -> str:
     if isinstance(one, str):
-        return "name the function itself, without quotes"
+        return "write the function itself, without quotes"
     if isinstance(one, Node):
-        return f"a node stands in a graph: graph({{{one.name}: {{leave: 1}}}}, state=...)"
+        return f"a node belongs in a graph; write graph({{{one.name}: {{leave: 1}}}}, state=...)"
     if one is None:
         return "write mix=checkout, or mix={checkout: 3, browse: 1}"
-    return f"decorate it: @journey, above `async def {name}`" if callable(one) else "a function with @journey above it"
+    return f"write @journey above `async def {name}`" if callable(one) else "use a function with @journey above it"
 
 
 # -- what the command line changes ----------------------------------------------------------------
 
 
 def scaled(lanes: Sequence[Lane], peak: float, peak_of: Literal["", "rate", "users"]) -> tuple[Lane, ...]:
-    """All lanes of one kind scaled by one factor, so that their highest sum is `peak`; the others as they are.
+    """Return the loads with one kind scaled by a common factor, so that their highest sum is `peak`.
 
-    peak_of: which kind; "": the first lane's.
+    Loads of the other kind are unchanged.
+
+    Args:
+        peak: iterations/s for open loads, or users.
+        peak_of: which kind to scale; "" means the kind of the first load.
 
     Raises:
-        ProfileError: no lane is of this kind, or the peak is none.
+        ProfileError: there is no load of this kind, one of them is steered, or the peak is not above 0.
     """
     is_rate = peak_of == "rate" or (not peak_of and isinstance(lanes[0].profile, OpenProfile))
     chosen = [lane for lane in lanes if isinstance(lane.profile, OpenProfile) is is_rate]
     if any(lane.steering is not None for lane in chosen):
-        raise ProfileError("the load is steered: its rate follows what is seen", hint="change upto= in the scenario")
+        raise ProfileError(
+            "cannot scale a steered load: its executor decides the rate", hint="change upto= in the scenario"
+        )
     if not chosen:
         has = "users, and the rate follows the target" if is_rate else "arrivals, which have a rate"
-        raise ProfileError(f"the load is said in {has}", hint="--users 50" if is_rate else "--rate 50/s")
+        raise ProfileError(f"the load has {has}", hint="--users 50" if is_rate else "--rate 50/s")
     if len(lanes) == 1 or not (isfinite(peak) and peak > 0):
         return tuple(replace(lane, profile=lane.profile.scaled_to(peak)) for lane in lanes)
     factor = exact(peak) / exact(highest_sum((lane.after_ns, lane.profile) for lane in chosen))
@@ -254,14 +276,14 @@ def _times(profile: Profile, factor: Fraction) -> Profile:
 
 
 def stretched(lanes: Sequence[Lane], duration_ns: int) -> tuple[Lane, ...]:
-    """All lanes and their beginnings stretched alike, so that the last one ends at `duration_ns`.
+    """Return the loads with curves and starts stretched by a common factor, so that the last one ends at `duration_ns`.
 
     Raises:
-        ProfileError: a lane's end is not known, or nothing would be left of it.
+        ProfileError: a load has no known end, or `duration_ns` is too short for it.
     """
     ends_ns = [end_ns for lane in lanes if (end_ns := lane.end_ns) is not None]
     if len(ends_ns) < len(lanes) or duration_ns <= 0:
-        # Only to be told why not.
+        # `lasting` raises the error that explains why these loads cannot be stretched.
         return tuple(replace(lane, profile=lane.profile.lasting(duration_ns)) for lane in lanes)
     factor = Fraction(duration_ns, max(ends_ns))
     moved: list[Lane] = []
@@ -275,18 +297,19 @@ def stretched(lanes: Sequence[Lane], duration_ns: int) -> tuple[Lane, ...]:
 
 
 def most_iterations(lane: Lane, profile: OpenProfile | IterationProfile) -> int:
-    """How many iterations the lane has, or can have at most where its rate is decided while it runs.
+    """Return the number of iterations of a load; for a steered load, the largest possible number.
 
     Args:
-        profile: the lane's own.
+        profile: the load's own profile.
     """
     return profile.total() if lane.steering is None else lane.steering.most(profile)
 
 
 def rows_used(lane: Lane, feed: Feed[Any]) -> int | None:
-    """How many rows of a feed a lane takes; None where a row is taken each iteration and the target sets their number.
+    """Return how many rows of a feed a load uses; None if it has no known end.
 
-    In closed loads a row is a person's, so it takes as many as users.
+    A closed load uses one row per user. It has no known end if a journey takes a row per iteration, because the
+    target's speed decides the number of iterations.
     """
     readers = [i for i, one in enumerate(lane.journeys) if one.feed is feed and lane.weights[i] > 0]
     if not readers:
@@ -295,6 +318,6 @@ def rows_used(lane: Lane, feed: Feed[Any]) -> int | None:
         each = any(lane.journeys[i].each == "iteration" for i in readers)
         return None if each else lane.profile.peak
     total = most_iterations(lane, lane.profile)
-    if lane.random:  # which journey an arrival takes is not known beforehand, so each has a row
+    if lane.random:  # any arrival may draw a reader of the feed, so each arrival has a row
         return total
     return RowIndex(lane.weights, readers).below(total)

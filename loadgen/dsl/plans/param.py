@@ -1,8 +1,8 @@
 """`param("pool", int, default=4)`: a setting of the scenario that `-P pool=8` overrides.
 
-Read while the scenario is loaded, so its value may shape anything in it. What is
-given arrives as text and is converted; what does not convert, or is given and not
-asked for, is a fault that the loader reports.
+Settings are read while the scenario is loaded, so their values may shape anything in
+it. Values from the command line are text, which `param` converts. The loader reports
+values that cannot be converted, and settings that no `param` call reads.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 
 
 class Params:
-    """The settings that were given, those that were asked for, and what is wrong with them."""
+    """The settings given for one loading of a scenario, the settings it has read, and the errors found."""
 
     def __init__(self, given: Mapping[str, str], required: Iterable[str] | None = None) -> None:
         self.given = dict(given)
         self.required = set(given if required is None else required)
-        """Those that are a fault unless they are asked for."""
+        """Names whose values must be read by the scenario; an unread one is an error."""
         self.asked: dict[str, tuple[type, Any, Origin]] = {}
-        """name -> (type, value, where it was asked for first)."""
+        """Settings read so far: name -> (type, value, first place that read it)."""
         self.faults: list[Fault] = []
 
     @property
     def values(self) -> dict[str, Any]:
-        """What each setting is; for the manifest."""
+        """The value of each setting that the scenario has read; stored in the manifest."""
         return {name: value for name, (_, value, _) in self.asked.items()}
 
 
@@ -44,7 +44,10 @@ _params: ContextVar[Params | None] = ContextVar("loadgen_params", default=None)
 
 @contextmanager
 def params_given(given: Mapping[str, str], required: Iterable[str] | None = None) -> Iterator[Params]:
-    """Within it, `param` reads `given`. required: those of them that have to be asked for; None: all."""
+    """Within this context, `param` reads its values from `given`.
+
+    required: names that the scenario must read, or else the loader reports an error; None: all of `given`.
+    """
     params = Params(given, required)
     token = _params.set(params)
     try:
@@ -54,18 +57,24 @@ def params_given(given: Mapping[str, str], required: Iterable[str] | None = None
 
 
 def param(name: str, kind: type[T], *, default: T | None = None) -> T:
-    """The value of setting `name`: what `-P name=value` gave, or `default`. Without a default it must be given.
+    """Return the value of setting `name`: from `-P name=value` on the command line, else `default`.
 
-    `kind` is int, float, str or bool ("true", "no", "1" ...). Outside of a run (in pytest): the default.
+    Args:
+        name: the name in `-P name=value`.
+        kind: int, float, str or bool. A bool is given as "true", "yes", "on", "1" or their opposites.
+        default: used if none is given, and always outside of loadgen, as in pytest. Without a default, running the
+            scenario without `-P name=...` is an error.
+
+    Errors do not raise; the loader reports them with the others.
     """
     origin = here()
     params = _params.get() or Params({})
     value: T = kind() if default is None else default
     if kind not in (bool, int, float, str):
-        params.faults.append(origin.fault(f'param("{name}") of type {kind!r}', "int, float, str or bool"))
+        params.faults.append(origin.fault(f'param("{name}"): unsupported type {kind!r}', "use int, float, str or bool"))
         return value
     if default is not None and not _is_a(default, kind):
-        hint = f"write default={kind.__name__}(...) or another type"
+        hint = f"write a default of type {kind.__name__}, or declare another type"
         params.faults.append(origin.fault(f'param("{name}", {kind.__name__}) has the default {default!r}', hint))
         value = default = kind()
     before = params.asked.get(name)
@@ -73,7 +82,7 @@ def param(name: str, kind: type[T], *, default: T | None = None) -> T:
         params.faults.append(
             origin.fault(
                 f'param("{name}") is {kind.__name__} here and {before[0].__name__} at {before[2]}',
-                "one name is one setting: give both one type",
+                "declare the same type at both places",
             )
         )
     text = params.given.get(name)
@@ -82,11 +91,11 @@ def param(name: str, kind: type[T], *, default: T | None = None) -> T:
             value = _read(text, kind)
         except ValueError:
             params.faults.append(
-                Fault(f"-P {name}={text}", 0, f"{text!r} is no {kind.__name__}", f"asked for at {origin}")
+                Fault(f"-P {name}={text}", 0, f"{text!r} is not a valid {kind.__name__}", f"declared at {origin}")
             )
     elif default is None:
         params.faults.append(
-            origin.fault(f'param("{name}") has no default and none was given', f"run with -P {name}=...")
+            origin.fault(f'param("{name}") has no default and no value was given', f"run with -P {name}=...")
         )
     if before is None:
         params.asked[name] = kind, value, origin
@@ -94,7 +103,7 @@ def param(name: str, kind: type[T], *, default: T | None = None) -> T:
 
 
 def _is_a(value: object, kind: type) -> bool:
-    """An int is also a float; a bool is only a bool."""
+    """Check the type of a default. An int is also a valid float; a bool is only a bool."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)

@@ -1,15 +1,14 @@
 """A plan: which journeys, under which loads, against which targets, from which regions, with which objectives.
 
-A `Plan` is what the scenario builds; it holds functions and never raises. Its
-declarative part, which travels, is `spec.py`'s; its loads are `lanes.py`'s.
+The scenario creates a `Plan`. It holds functions and never raises; `plan_check.py` reads and
+checks its arguments. Its serializable part is in `spec.py`, and its loads are in `loads.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +21,6 @@ from loadgen.dsl.plans.arguments import (
     Wrong,
     by_name,
     client_wrong,
-    did_you_mean,
     is_url,
     max_users_wrong,
     once_wrong,
@@ -38,17 +36,30 @@ from loadgen.dsl.plans.arguments import (
     url_wrong,
 )
 from loadgen.dsl.plans.loads import (
-    MAX_LOADS,
     Lane,
     Load,
     is_executor,
     lane_of,
-    names_wrong,
-    read_mix,
     rows_used,
     scaled,
     seed_of_load,
     stretched,
+)
+from loadgen.dsl.plans.plan_check import (
+    executors_wrong,
+    override_ns,
+    overrides_wrong,
+    read_ca,
+    read_loads,
+    read_slos,
+    read_targets,
+    regions_chosen,
+    rows_wrong,
+    scopes_wrong,
+    seed_wrong,
+    warmup_wrong,
+    windows_too_long,
+    windows_wrong,
 )
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import (
@@ -62,10 +73,10 @@ from loadgen.dsl.plans.spec import (
 )
 from loadgen.dsl.source_location import here
 from loadgen.dsl.users.user_factory import Ways
-from loadgen.errors import Fault, ProfileError, ScenarioError
+from loadgen.errors import Fault, ScenarioError
 from loadgen.measure.objectives.objective import Objective
 from loadgen.profiles.profile import OpenProfile, Profile, UserProfile
-from loadgen.units import format_duration, parse_duration
+from loadgen.units import format_duration
 
 if TYPE_CHECKING:
     from loadgen.dsl.users.user import User
@@ -73,39 +84,52 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "rows_needed"]
 
 
-_PURE_HINT: Final = "chance only of random.Random(seed); no time of day, no environment, no order of a set"
-STOCK_NOTE: Final = "client: httpx, the stock one: its work is in the times, and it costs some 40 times the CPU of ours"
+_PURE_HINT: Final = "use random.Random(seed) only; do not use the time of day, the environment or the order of a set"
+STOCK_NOTE: Final = (
+    "client: stock httpx; times include its own work, and it uses some 40 times the CPU of loadgen's client"
+)
 
 
 class Plan:
-    """What is run.
+    """A load test: journeys, loads, targets and objectives. `loadgen run` runs it.
+
+        plan = Plan(
+            target="https://shop.example",
+            load=arrivals("50/s").hold("10m"),
+            mix={browse: 3, buy: 1},
+            slos=[p(95) < "300ms", error_ratio() < "0.1%"],
+        )
 
     Args:
-        target: "https://shop.example", the base of all paths; or the name of one of `targets`.
-        load: `arrivals(...)`, `users(...)` or `iterations(...)`.
-        mix: a journey, or {journey: weight}; the weights are relative.
+        target: base URL of all paths, "https://shop.example"; or a name in `targets`.
+        load: `arrivals(...)`, `users(...)`, `iterations(...)` or another executor.
+        mix: one journey, or {journey: weight} with relative weights.
+        slos: objectives such as `p(95) < "300ms"`, over the whole run without warm-up, or in windows.
+        regions: {name: weight}, or a list of names with equal weights. Agents started with `--region NAME` get its
+            share.
         loads: several `Load(...)`, instead of `load` and `mix`.
-        targets: {"api": url, "login": url}, for `user.to("login")`. Paths without another go to the first.
-        slos: objectives over the whole run (after the warm-up) or in windows, as in `p(95) < "300ms"`.
-        regions: {name: weight}, or names of equal weight. A name is a free label.
-        random: the journeys of a mix are drawn for each arrival, instead of taking exact turns.
-        max_users: the most users at a time in open loads; what is due then waits, and says so. None: as many as needed.
-        warmup: what is due in the load's first "30s" is kept out of series and objectives. "auto": it is found
-            after the run, from what was measured.
-        max_lateness: an iteration that waited longer for a free user is missed. None: it is started however late.
-        drain: how long iterations may take to finish after the load.
-        set_up, tear_down: once a run, in one worker, before the start and after the end. The JSON value that set_up
-            returns is `user.shared` everywhere.
-        seed: of all chance; the same seed makes the same run. None: drawn for each run.
-        connections: "kept" by the user's slot, "fresh" in each iteration, or "shared:50", one pool of at most 50
+        targets: {"api": url, "login": url}, for `user.to("login")`. Without `target`, paths go to the first one.
+        random: True draws the journey of each arrival at random; False takes exact turns.
+        max_users: maximum number of concurrent users of an open load; further due arrivals wait. None: no limit.
+        warmup: "30s" excludes iterations due in the first 30 s from series and objectives. "auto" detects the warm-up
+            from the measurements after the run.
+        max_lateness: an arrival that waits longer than this for a free user is missed. None: it waits without limit.
+        drain: how long iterations may continue after the end of the load.
+        set_up, tear_down: async functions that take a user. They run once per run in one worker, before and after the
+            load. The JSON value that `set_up` returns is `user.shared` of every user.
+        seed: seed of all random numbers; the same seed repeats the same run. None: each run draws one.
+        connections: "kept" by each user, "fresh" in each iteration, or "shared:50": a pool of at most 50 connections
             for all users of a worker.
-        connect_timeout, timeout: of a request, to connect and in all.
-        ca: a PEM file with certificates to trust beside the usual ones, beside the scenario.
-        tags: ["header:x-cache"] splits series by a header of the answers.
-        trace: "1%" of the iterations ask to be traced; `Trace(...)` says in which formats.
-        http: `Http(...)`: proxy, client certificate, addresses, HTTP/2 and what else requests meet on their way.
-        client: "loadgen", or "httpx": the same scenario on the stock httpx client, to check ours by.
-        owner, labels: who is asked about it, and whatever else a house wants to know; in the manifest.
+        connect_timeout, timeout: limits for connecting, and for a whole request.
+        ca: PEM file with certificates to trust in addition to the usual ones, relative to the scenario.
+        tags: ["header:x-cache"] splits series by the value of a response header.
+        trace: "1%" sends trace headers in 1 % of all iterations; `Trace(...)` also sets the formats.
+        http: `Http(...)`: proxy, client certificate, addresses, HTTP/2, retries and other HTTP settings.
+        client: "loadgen", or "httpx" to run the scenario on the stock httpx client for comparison.
+        owner: who is responsible for the plan; stored in the manifest.
+        labels: {name: text}, any further information; stored in the manifest.
+
+    Errors in arguments do not raise; the loader reports all of them with their lines.
     """
 
     def __init__(
@@ -139,37 +163,38 @@ class Plan:
     ) -> None:
         self.origin = here()
         self.name = "plan"
-        """The name of the variable that holds it; the loader fills it in."""
+        """Name of the variable that holds the plan; set by the loader."""
         self.doc = ""
         self.params: dict[str, Any] = {}
         self.metrics: tuple[Metric, ...] = ()
         self.secrets: tuple[str, ...] = ()
-        """Of the scenario, like `params`; the loader fills them in."""
+        """Names of the scenario's secrets; set by the loader, like `doc`, `params` and `metrics`."""
         self.lines: dict[str, int] = {}
-        """Where each argument is written; the loader fills it in, so that faults name the very line."""
+        """Line of each argument, for messages; set by the loader."""
         self.overrides = Overrides()
         self.warnings: tuple[Fault, ...] = ()
-        """What a person should know of and that does not stop the run."""
+        """Problems that do not prevent the run, to show before it."""
         self._wrong: list[Wrong] = []
         self._overridden: list[Fault] = []
-        self.load, self.random = load, bool(random)
-        self.loads: tuple[Load, ...] = ()
-        self.journeys: tuple[Journey[Any], ...] = ()
-        """All of all loads, each once."""
-        self.weights: tuple[float, ...] = ()
-        """Of `mix`; of several loads, the journeys' weights in the first."""
-        self.targets: dict[str, str] = {}
-        """By name; a single one has the name ""."""
-        self.target: Any = ""
-        """The base of paths without another; a URL, unless it is among the faults."""
-        self.target_name = ""
-        self._read_loads(load, mix, loads)
-        self._read_targets(target, targets)
-        self._read_slos(slos)
+        self.random = bool(random)
+        read = read_loads(load, mix, loads, self._wrong)
+        self.load = None if read.is_list else load
+        self.loads: tuple[Load, ...] = read.loads
+        self.journeys: tuple[Journey[Any], ...] = read.journeys
+        """The journeys of all loads, each once."""
+        self.weights: tuple[float, ...] = read.weights
+        """Of `mix`; with several loads, the journeys' weights in the first one."""
+        aimed = read_targets(target, targets, self._wrong)
+        self.targets: dict[str, str] = aimed.targets
+        """URL by name; a single target has the name ""."""
+        self.target: Any = aimed.target
+        """The base URL of paths without another target; any object if it is among the errors."""
+        self.target_name = aimed.name
+        self.slos: tuple[Slo, ...] = read_slos(slos, self._wrong)
         self.regions: dict[str, float] = read_weights("regions", "region", by_name(regions), self._wrong)
         self.max_users = max_users
         self.warmup_is_found = warmup == "auto"
-        """The warm-up is found after the run; `warmup_ns` is 0 then."""
+        """True if the warm-up is detected after the run; `warmup_ns` is then 0."""
         self.warmup_ns = (0 if self.warmup_is_found else read_duration("warmup", warmup, self._wrong)) or 0
         self.max_lateness_ns = read_duration("max_lateness", max_lateness, self._wrong)
         self.drain_ns = read_duration("drain", drain, self._wrong) or 0
@@ -185,45 +210,43 @@ class Plan:
         self.client = client
         self.owner = read_text("owner", owner, self._wrong)
         self.labels = read_labels(labels, self._wrong)
-        self.ca: Path | None = None
-        if ca is not None:
-            self._read_ca(ca)
+        self.ca = read_ca(ca, self.folder, self._wrong)
 
-    # -- what it is ---------------------------------------------------------------------------
+    # -- properties ---------------------------------------------------------------------------------
 
     @property
     def folder(self) -> Path:
-        """The scenario's: what it names by a relative path is looked for in it."""
+        """The scenario's folder; relative paths in the plan start there."""
         return Path(self.origin.file).parent
 
     @property
     def certificates(self) -> tuple[Path, ...]:
-        """Files with certificates, and no keys, that travel with the scenario."""
+        """Certificate files, without keys, that travel with the scenario."""
         client = self.http.certificate_in(self.folder)
         return tuple(path for path in (self.ca, client) if path is not None)
 
     @property
     def executors(self) -> tuple[Executor, ...]:
-        """Of its loads, as the scenario says them, in order; what is none is among the faults."""
+        """The executors of all loads as written, in order. Anything that is not an executor is left out."""
         return tuple(one for one in [*(one.load for one in self.loads), self.load] if isinstance(one, Executor))
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
-        """Its loads with the overrides, in order.
+        """All loads with the overrides applied, in order.
 
         Raises:
-            ScenarioError: a load has faults, or the overrides do not fit.
+            ScenarioError: a load has errors, or the overrides do not fit.
         """
         lanes = self._written()
         if self.overrides.peak is not None:
             lanes = scaled(lanes, self.overrides.peak, self.overrides.peak_of)
         if self.overrides.duration_s is not None:
-            lanes = stretched(lanes, _override_ns(self.overrides.duration_s))
+            lanes = stretched(lanes, override_ns(self.overrides.duration_s))
         return lanes
 
     @property
     def said(self) -> tuple[tuple[Slo, tuple[Journey[Any], ...]], ...]:
-        """All objectives of the scenario with the journeys that each may be about: its own, then those of its loads."""
+        """All objectives with the journeys that each may name: the plan's own, then those that steered loads follow."""
         own = tuple((slo, self.journeys) for slo in self.slos)
         try:
             lanes = self.lanes
@@ -234,28 +257,28 @@ class Plan:
 
     @property
     def watched(self) -> tuple[Objective, ...]:
-        """What agents count by due interval: its objectives, then those that its loads are steered by, load by load."""
+        """The objectives that agents count per interval: the plan's own, then those of steered loads, in order."""
         slos = [slo.objective for slo in self.slos if slo.objective is not None]
         return (*slos, *steered_objectives(lane.steering for lane in self.lanes))
 
     @property
     def profile(self) -> Profile:
-        """The (first) load with the overrides.
+        """The profile of the first load, with the overrides applied.
 
         Raises:
-            ScenarioError: the load has faults, or the overrides do not fit it.
+            ScenarioError: the load has errors, or the overrides do not fit it.
         """
         return self.lanes[0].profile
 
     @property
     def duration_ns(self) -> int | None:
-        """Until the last load ends; None where the target decides. Raises what `lanes` raises."""
+        """Time from the start to the end of the last load; None if the target decides. Raises what `lanes` raises."""
         ends_ns = [lane.end_ns for lane in self.lanes]
         known = [end_ns for end_ns in ends_ns if end_ns is not None]
         return max(known) if len(known) == len(ends_ns) else None
 
     def ways(self) -> Ways:
-        """How its people reach what is tested."""
+        """Return the settings that users need to reach the targets."""
         return Ways(
             self.targets,
             self.target_name,
@@ -268,13 +291,14 @@ class Plan:
         )
 
     def row_offset(self, lane: int, journey: Journey[Any]) -> int:
-        """Which row of its feed is the first that a journey takes in a lane: as many as the lanes before take.
+        """Return the index of the first feed row for a journey in a load: the number of rows that earlier loads use.
 
-        So no row of a unique feed is used twice where lanes share it. Lanes before that take rows without a
-        known end count with one for each of their users; of a unique feed they are a fault.
+        So loads that share a unique feed use no row twice. An earlier load with an unknown number of rows counts with
+        one
+        row per user; for a unique feed, this case is an error.
 
         Raises:
-            ScenarioError: a load has faults.
+            ScenarioError: a load has errors.
         """
         if journey.feed is None:
             return 0
@@ -282,51 +306,52 @@ class Plan:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Everything that is wrong with it, its loads and its objectives; not its journeys' own faults."""
-        found = [self._fault(wrong) for wrong in (*self._wrong, *self._find_wrong())]
+        """All errors of the plan, its loads, its objectives and its overrides, sorted. Journeys report their own."""
+        found = [self._fault(wrong) for wrong in (*self._wrong, *self._arguments_wrong())]
         found += [fault for slo in self.slos for fault in slo.faults]
-        found += self._scopes_wrong()
+        found += scopes_wrong(self.said, self.journeys, self.regions)
         found += [fault for one in self.loads for fault in one.faults]
         if self.load is not None and is_executor(self.load):
             found += self.load.faults
-        found += self._executors_wrong()
-        found += self._windows_wrong()
-        found += self._rows_wrong()
+        found += executors_wrong(self.executors, self._lowering_seed)
+        found += windows_wrong(self.slos, self.warmup_ns, self._known_duration_ns())
+        found += self._lanes_wrong()
         if not is_url(self.target) and self.overrides.target is not None:
             found.append(Fault("--target", 0, *url_wrong(self.target)))
-        return tuple(sorted({*found, *self._overridden, *self._overrides_wrong()}))
+        return tuple(sorted({*found, *self._overridden}))
 
     def with_overrides(self, overrides: Overrides) -> Plan:
-        """The plan with what the command line changes; what does not fit it is among the faults."""
+        """Return a copy with the changes from the command line; changes that do not fit are among its `faults`."""
         plan = copy(self)
         plan.overrides = overrides
         plan.seed = overrides.seed if self.seed is None else self.seed
         plan._overridden, plan.warnings, plan.targets = [], self.warnings, dict(self.targets)
         plan.labels = self.labels | overrides.labels
-        plan._aim(overrides)
+        plan._retarget(overrides)
         if not plan.http.verify:
-            plan._warn("http", "http: verify=False: any certificate will do, also one of somebody in between")
+            plan._warn("http", "http: verify=False accepts any certificate, even that of an attacker on the way")
         if overrides.resolve:
             plan.http = self.http.with_resolve(overrides.resolve)
             plan._overridden += [Fault("--resolve", 0, *wrong) for wrong in plan.http.wrongs(self.folder)]
         if overrides.regions:
-            plan.regions = plan._chosen_regions(overrides.regions)
+            plan.regions = regions_chosen(overrides.regions, self.regions, plan._overridden)
             gone = set(self.regions) - set(plan.regions)
             those = [slo for slo in plan.slos if slo.objective is not None and slo.objective.region in gone]
             plan._leave_out(those, "its region takes no part in this run")
-        if overrides.duration_s is not None:  # a quick try has no room for a window that the whole run has room for
-            faulty = self._windows_too_long()
-            those = [slo for slo in plan._windows_too_long() if slo not in faulty]
+        if overrides.duration_s is not None:  # a shortened run may be too short for a window of the full run
+            faulty = windows_too_long(self.slos, self.warmup_ns, self._known_duration_ns())
+            shorter = windows_too_long(plan.slos, plan.warmup_ns, plan._known_duration_ns())
+            those = [slo for slo in shorter if slo not in faulty]
             plan._leave_out(those, "its window is longer than --duration")
         return plan
 
     def check_digests(self, expected: Sequence[str]) -> None:
-        """Hold what its loads come to in this process against what they came to where the run was ordered.
+        """Compare the times of all loads in this process with those of the process that ordered the run.
 
-        expected: of each load; empty where there is nothing to compare.
+        expected: one digest per load; an empty one is not compared.
 
         Raises:
-            ScenarioError: an executor is no pure function, so agents would not have the same times.
+            ScenarioError: an executor is not a pure function, so agents would not have the same times.
         """
         faults: list[Fault] = []
         origins = [one.origin for one in self.executors]
@@ -335,17 +360,20 @@ class Plan:
             if not ordered or digest == ordered:
                 continue
             here_n, there_n = (int(text.partition(":")[0] or 0) for text in (digest, ordered))
-            gave = "other times than" if here_n == there_n else f"{here_n:,} of them on this agent and {there_n:,}"
+            gave = "other times than" if here_n == there_n else f"{here_n:,} values, but {there_n:,}"
             named = f"load {lane.name}: " if lane.name else ""
-            message = f"{named}its executor gave {gave} where the run was ordered: it is no pure function of the seed"
+            message = (
+                f"{named}the executor yields {gave} where the run was ordered: it is not a pure function of the seed"
+            )
             faults.append(origin.fault(message, _PURE_HINT))
         if faults:
             raise ScenarioError(faults)
 
     def spec(self) -> PlanSpec:
-        """
+        """Return the serializable part of the plan, with the overrides applied.
+
         Raises:
-            ScenarioError: the plan has faults.
+            ScenarioError: the plan has errors.
         """
         if self.faults:
             raise ScenarioError(self.faults)
@@ -399,13 +427,13 @@ class Plan:
     def __repr__(self) -> str:
         return f"<plan {self.name} at {self.origin}>"
 
-    # -- reading the arguments ------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------------------
 
     def _written(self) -> tuple[Lane, ...]:
-        """The loads as the scenario says them."""
+        """Return the loads as written in the scenario, without overrides."""
         faults = [fault for one in self.loads for fault in one.faults]
         if faults or not (self.loads or is_executor(self.load)):
-            raise ScenarioError(faults or [self.origin.fault("no load")])
+            raise ScenarioError(faults or [self.origin.fault("the plan has no load")])
         seed = self._lowering_seed
         if self.loads:
             return tuple(
@@ -417,210 +445,53 @@ class Plan:
 
     @property
     def _lowering_seed(self) -> int:
-        """0 where none is given: of a run one always is."""
+        """The seed for lowering loads; 0 if there is none yet. A run always has one."""
         return self.seed if isinstance(self.seed, int) else 0
 
-    def _read_loads(self, load: object, mix: object, loads: object) -> None:
-        given = list(loads) if isinstance(loads, Iterable) and not isinstance(loads, str | Mapping) else [loads]
-        for i, one in enumerate(given):
-            if not isinstance(one, Load):
-                hint = 'write loads=[Load(browse, arrivals("50/s").hold("1m"))]'
-                self._wrong.append(Wrong(f"loads[{i}]", f"loads: {one!r} is no Load", hint))
-        self.loads = tuple(one for one in given if isinstance(one, Load))
-        if not given:
-            self.journeys, self.weights = read_mix(mix, self._wrong)
-            if load is None or not is_executor(load):
-                message = "load: nothing says how much load" if load is None else f"load: {load!r} is no load"
-                self._wrong.append(Wrong("load", message, 'write arrivals("50/s").hold("1m")'))
-            return
-        if load is not None or mix is not None:
-            message = "loads: a plan has either load and mix, or loads"
-            self._wrong.append(Wrong("loads", message, "put load and mix into a Load(mix, load) of loads"))
-        self.load = None
-        self.journeys = tuple(dict.fromkeys(journey for one in self.loads for journey in one.journeys))
-        if self.loads:
-            first = dict(zip(self.loads[0].journeys, self.loads[0].weights, strict=True))
-            self.weights = tuple(first.get(journey, 0.0) for journey in self.journeys)
-        own = {wrong.message for one in self.loads for wrong in names_wrong("loads", one.journeys)}
-        self._wrong += [wrong for wrong in names_wrong("loads", self.journeys) if wrong.message not in own]
-        names = [one.name for one in self.loads if one.name]
-        for twice in sorted({name for name in names if names.count(name) > 1}):
-            self._wrong.append(
-                Wrong(
-                    "loads", f'loads: two loads are named "{twice}"', "their rows could not be told apart: rename one"
-                )
-            )
-        if len(self.loads) > MAX_LOADS:
-            message = f"loads: {len(self.loads):,} loads are more than {MAX_LOADS}"
-            self._wrong.append(Wrong("loads", message, "one load with .steps() or .ramp() says many levels"))
-
-    def _read_targets(self, target: object, targets: object) -> None:
-        """A name among `targets`, or a URL beside them, or alone."""
-        named: dict[str, str] = {}
-        if targets is not None and (not isinstance(targets, Mapping) or not targets):
-            self._wrong.append(Wrong("targets", f"targets: {targets!r}", 'write {"api": "https://api.example"}'))
-        for name, url in targets.items() if isinstance(targets, Mapping) else ():
-            message, hint = url_wrong(url)
-            if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
-                hint = "letters, digits, _, - and ."
-                self._wrong.append(Wrong("targets", f"targets: {name!r} is no name of a target", hint))
-            elif message:
-                self._wrong.append(Wrong("targets", f'targets: "{name}": {message.removeprefix("target: ")}', hint))
-            else:
-                named[name] = url
-        if isinstance(target, str) and target in named:
-            self.target_name, self.target, self.targets = target, named[target], named
-        elif target is None and isinstance(targets, Mapping) and targets:
-            self.target_name = next(iter(named), "")
-            self.target, self.targets = named.get(self.target_name), named
-        elif named and isinstance(target, str) and "://" not in target:
-            there = did_you_mean(target, named)
-            self._wrong.append(Wrong("target", f'target: there is no "{target}" in targets', there))
-            self.target, self.targets = next(iter(named.values())), named
-        else:
-            self.target, self.targets = target, {"": target if isinstance(target, str) else ""} | named
-
-    def _read_slos(self, slos: object) -> None:
-        given = list(slos) if isinstance(slos, Iterable) and not isinstance(slos, str) else [slos]
-        for i, one in enumerate(given):
-            if not isinstance(one, Slo):
-                hint = 'write p(95) < "300ms" or error_ratio() < "0.1%"'
-                self._wrong.append(Wrong(f"slos[{i}]", f"slos: {one!r} is no objective", hint))
-        self.slos: tuple[Slo, ...] = tuple(one for one in given if isinstance(one, Slo))
-
-    def _read_ca(self, ca: object) -> None:
-        if not isinstance(ca, str | Path):
-            self._wrong.append(Wrong("ca", f"ca: {ca!r} is no path of a file", 'write ca="ca.pem"'))
-            return
-        self.ca = self.folder / ca
-        if not self.ca.is_file():
-            self._wrong.append(Wrong("ca", f"ca: no file {ca}", f"it is looked for in {self.ca.parent}"))
-
-    # -- what is wrong ----------------------------------------------------------------------------
-
-    def _fault(self, wrong: Wrong) -> Fault:
-        if wrong.origin is not None:
-            return wrong.origin.fault(wrong.message, wrong.hint)
-        whole = self.lines.get(wrong.argument.partition("[")[0], self.origin.line)
-        return Fault(self.origin.file, self.lines.get(wrong.argument, whole), wrong.message, wrong.hint)
-
-    def _find_wrong(self) -> Iterator[Wrong]:
-        if self.overrides.target is None and not is_url(self.target) and not self._are_targets_wrong():
-            message, hint = url_wrong(self.target)
-            yield Wrong("target", message, hint)
-        yield from max_users_wrong(self.max_users)
-        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int)):
-            yield Wrong("seed", f"seed: {self.seed!r} is no whole number", "write seed=7; None draws one for each run")
-        for argument, fn in (("set_up", self.set_up), ("tear_down", self.tear_down)):
-            if fn is not None:
-                yield from once_wrong(argument, fn)
-        yield from self._warmup_wrong()
-        yield from client_wrong(self.client, self.connections, self.http)
-
-    def _executors_wrong(self) -> Iterator[Fault]:
-        """What comes out only when they are asked for what is to be driven: an author's code, a file."""
-        for one in self.executors:
-            if not one.faults:
-                try:
-                    one.lower(self._lowering_seed)
-                except ScenarioError as error:
-                    yield from error.faults
-
-    def _are_targets_wrong(self) -> bool:
-        return any(wrong.argument == "targets" for wrong in self._wrong)
-
     def _known_duration_ns(self) -> int | None:
-        """None also where the loads have faults, which are told elsewhere."""
+        """Return the duration; None also if the loads have errors, which are reported elsewhere."""
         try:
             return self.duration_ns
         except ScenarioError:
             return None
 
-    def _warmup_wrong(self) -> Iterator[Wrong]:
-        duration_ns = self._known_duration_ns()
-        if duration_ns is not None and self.warmup_ns >= duration_ns:
-            yield Wrong(
-                "warmup",
-                f"warmup: {format_duration(self.warmup_ns)} is not shorter than the load, "
-                f"{format_duration(duration_ns)}: nothing would be left to measure",
-                "a shorter warm-up, or a longer load",
-            )
+    def _fault(self, wrong: Wrong) -> Fault:
+        """Return an error with the line of its argument, or of the plan if that line is unknown."""
+        if wrong.origin is not None:
+            return wrong.origin.fault(wrong.message, wrong.hint)
+        whole = self.lines.get(wrong.argument.partition("[")[0], self.origin.line)
+        return Fault(self.origin.file, self.lines.get(wrong.argument, whole), wrong.message, wrong.hint)
 
-    def _windows_wrong(self) -> Iterator[Fault]:
-        """Windows that no part of the run is long enough for."""
-        for slo in self._windows_too_long():
-            assert slo.objective is not None
-            after = " after the warm-up" if self.warmup_ns else ""
-            measured_ns = (self._known_duration_ns() or 0) - self.warmup_ns
-            yield slo.origin.fault(
-                f"{slo.objective.text}: the window is longer than the load{after}, {format_duration(measured_ns)}",
-                "a shorter window, or a longer load",
-            )
+    def _arguments_wrong(self) -> Iterator[Wrong]:
+        are_targets_wrong = any(wrong.argument == "targets" for wrong in self._wrong)
+        if self.overrides.target is None and not is_url(self.target) and not are_targets_wrong:
+            message, hint = url_wrong(self.target)
+            yield Wrong("target", message, hint)
+        yield from max_users_wrong(self.max_users)
+        yield from seed_wrong(self.seed)
+        for argument, fn in (("set_up", self.set_up), ("tear_down", self.tear_down)):
+            if fn is not None:
+                yield from once_wrong(argument, fn)
+        yield from warmup_wrong(self.warmup_ns, self._known_duration_ns())
+        yield from client_wrong(self.client, self.connections, self.http)
 
-    def _windows_too_long(self) -> tuple[Slo, ...]:
-        duration_ns = self._known_duration_ns()
-        if duration_ns is None or self.warmup_ns >= duration_ns:
-            return ()
-        measured_ns = duration_ns - self.warmup_ns
-        return tuple(slo for slo in self.slos if slo.objective is not None and slo.objective.window_ns > measured_ns)
+    def _lanes_wrong(self) -> Iterator[Fault]:
+        """Yield the errors of all loads together; errors of a single load are reported elsewhere."""
+        with suppress(ScenarioError):
+            yield from rows_wrong(self.lanes)
+        with suppress(ScenarioError):
+            yield from overrides_wrong(self._written(), self.overrides)
 
-    def _rows_wrong(self) -> Iterator[Fault]:
-        """A unique feed of which one lane takes rows without a known end, and a later one others."""
-        try:
-            lanes = self.lanes
-        except ScenarioError:
-            return
-        for later, lane in enumerate(lanes):
-            for journey in lane.journeys:
-                feed = journey.feed
-                if feed is None or not feed.is_unique:
-                    continue
-                if any(rows_used(before, feed) is None for before in lanes[:later]):
-                    message = (
-                        f"{journey.name}: it shares a unique feed with a closed load that takes a row each iteration"
-                    )
-                    yield journey.origin.fault(message, "give one of the loads a feed of its own")
-
-    def _scopes_wrong(self) -> Iterator[Fault]:
-        """Objectives on journeys and regions that are not there. Steps are the loader's to check."""
-        for slo, those in self.said:
-            if slo.objective is None:
-                continue
-            journeys = [one.name for one in those]
-            journey, region = slo.objective.journey, slo.objective.region
-            for what, name, there in (("journey", journey, journeys), ("region", region, list(self.regions))):
-                if name is not None and name not in there:
-                    whose = "plan" if those == self.journeys or what == "region" else "load"
-                    message = f'{slo.objective.text}: the {whose} has no {what} "{name}"'
-                    yield slo.origin.fault(message, did_you_mean(name, there))
-
-    # -- overrides ----------------------------------------------------------------------------------
-
-    def _chosen_regions(self, wanted: Mapping[str, float | None]) -> dict[str, float]:
-        chosen: dict[str, float] = {}
-        for name, weight in wanted.items():
-            if weight is None and name not in self.regions:
-                self._overridden.append(
-                    Fault("--regions", 0, f'the plan has no region "{name}"', did_you_mean(name, self.regions))
-                )
-            elif weight is not None and not (isfinite(weight) and weight >= 0):
-                self._overridden.append(Fault("--regions", 0, f"the weight of {name} is {weight:g}", "0 or more"))
-            else:
-                chosen[name] = self.regions[name] if weight is None else weight
-        if not self._overridden and not any(chosen.values()):
-            self._overridden.append(Fault("--regions", 0, "all weights are 0", "at least one has to be above 0"))
-        return chosen
-
-    def _leave_out(self, those: Iterable[Slo], why: str) -> None:
-        """Objectives that could have no data in this run, and so never pass; the person is told."""
-        gone = tuple(those)
+    def _leave_out(self, slos: Iterable[Slo], why: str) -> None:
+        """Remove objectives that would have no data in this run, and so could never pass; warn about each."""
+        gone = tuple(slos)
         self.warnings += tuple(
             slo.origin.fault(f"{slo.objective.text} is left out: {why}") for slo in gone if slo.objective is not None
         )
         self.slos = tuple(slo for slo in self.slos if slo not in gone)
 
-    def _aim(self, overrides: Overrides) -> None:
-        """Change the targets. Those of an environment that the plan does not have serve other scenarios."""
+    def _retarget(self, overrides: Overrides) -> None:
+        """Change the targets' URLs. An unknown name is only a warning: an environment serves several scenarios."""
         option = f"[env.{overrides.env}]" if overrides.env else "--targets"
         for name, url in overrides.targets.items():
             message, hint = url_wrong(url)
@@ -629,7 +500,7 @@ class Plan:
             elif name in self.targets:
                 self.targets[name] = url
             else:
-                self._warn("targets", f'{option} has a target "{name}" that the plan has not')
+                self._warn("targets", f'{option} has a target "{name}" that the plan does not have')
         kept = [name for name in self.targets if name and name not in overrides.targets]
         if overrides.target is not None:
             self.targets[self.target_name] = overrides.target
@@ -642,40 +513,22 @@ class Plan:
     def _warn(self, argument: str, message: str) -> None:
         self.warnings += (self._fault(Wrong(argument, message)),)
 
-    def _overrides_wrong(self) -> Iterator[Fault]:
-        overrides = self.overrides
-        try:
-            lanes = self._written()
-        except ScenarioError:
-            return
-        option = {"rate": "--rate", "users": "--users"}.get(overrides.peak_of, "peak")
-        try:
-            if overrides.peak is not None:
-                lanes = scaled(lanes, overrides.peak, overrides.peak_of)
-        except ProfileError as error:
-            yield from (Fault(option, 0, fault.message, fault.hint) for fault in error.faults)
-            return
-        try:
-            if overrides.duration_s is not None:
-                stretched(lanes, _override_ns(overrides.duration_s))
-        except ProfileError as error:
-            yield from (Fault("--duration", 0, fault.message, fault.hint) for fault in error.faults)
-
 
 def rows_needed(plan: Plan) -> Iterator[tuple[Journey[Any], int]]:
-    """How many rows each feed of the plan needs, with the first journey that takes them.
+    """Yield each feed's first journey, with the number of rows that the feed needs.
 
-    Journeys that share a feed share its rows, and so do loads. In closed loads a row is a person's, so it takes
-    as many as users; where each iteration takes one, at least as many.
+    Journeys and loads that share a feed share its rows. A closed load needs one row per user, or if each iteration
+    takes
+    a row, at least that many.
 
     Raises:
-        ScenarioError: the load has faults.
+        ScenarioError: a load has errors.
     """
     lanes = plan.lanes
-    told: set[int] = set()
+    seen: set[int] = set()
     for one in plan.journeys:
-        if one.feed is not None and id(one.feed) not in told:
-            told.add(id(one.feed))
+        if one.feed is not None and id(one.feed) not in seen:
+            seen.add(id(one.feed))
             yield one, one.feed.needs_rows(sum(_rows_counted(lane, one) for lane in lanes))
 
 
@@ -689,7 +542,10 @@ def _rows_counted(lane: Lane, journey: Journey[Any]) -> int:
 
 
 def _journeys_spec(lanes: Sequence[Lane]) -> tuple[JourneySpec, ...]:
-    """All journeys of all lanes; a lane counts by its arrivals, or where they are not known all lanes alike."""
+    """Return the journeys of all loads with their share of the mix.
+
+    A load counts by its number of arrivals; if the number of any load is unknown, all loads count the same.
+    """
     totals = [None if isinstance(lane.profile, UserProfile) else lane.profile.total() for lane in lanes]
     sizes = [1 if None in totals else total or 0 for total in totals]
     weights: dict[Journey[Any], float] = {}
@@ -729,16 +585,9 @@ def _load_text(lane: Lane) -> str:
 
 
 def _total(lanes: Iterable[Lane]) -> int | None:
-    """Iterations that will be due; None where a lane is closed."""
+    """Return the number of iterations of all loads; None if one of them is closed."""
     totals = [None if isinstance(lane.profile, UserProfile) else lane.profile.total() for lane in lanes]
     return None if None in totals else sum(total or 0 for total in totals)
-
-
-def _override_ns(duration_s: float) -> int:
-    try:
-        return parse_duration(duration_s)
-    except ValueError as error:
-        raise ProfileError(str(error)) from None
 
 
 def _visits(one: Journey[Any]) -> dict[str, float]:

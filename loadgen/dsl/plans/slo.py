@@ -1,14 +1,14 @@
-"""Objectives as a plan says them: `p(95) < "300ms"`, `error_ratio() < "0.1%"`.
+"""Objectives of a plan: `p(95) < "300ms"`, `error_ratio() < "0.1%"`.
 
-    p(95) < "300ms"                        of what was due, at least 95 % ended ok within 300 ms; each journey by itself
-    p(99, step="add to cart") < "800ms"    the same of a step; `request=`, `journey=` and `region=` narrow it further
+    p(95) < "300ms"                        of all due iterations, 95 % must end ok within 300 ms; judged per journey
+    p(99, step="add to cart") < "800ms"    the same for a step; `request=`, `journey=` and `region=` narrow it further
     error_ratio() < "0.1%"                 per iteration
-    p(95, window="1m") < "300ms"           in each minute: the windows slide by one interval, by when things were due
-    error_ratio(window="30s", abort=True) < "5%"    the first window that breaks it stops the run
+    p(95, window="1m") < "300ms"           in each minute of due times; the windows slide by one interval
+    error_ratio(window="30s", abort=True) < "5%"    the first window that exceeds the limit stops the run
 
-The comparison builds the objective. Nothing here raises: a comparison that makes
-no sense is a fault at its line. How an objective is judged is in
-`loadgen.measure.objectives.objective`.
+The comparison creates the objective. Nothing here raises: an invalid comparison
+becomes an error at its line of the scenario. `loadgen.measure.objectives.objective`
+judges objectives.
 """
 
 from __future__ import annotations
@@ -27,19 +27,23 @@ if TYPE_CHECKING:
 __all__ = ["Slo", "error_ratio", "p"]
 
 _LEAST_WINDOW_NS: Final = NS_PER_S
-"""The interval in which agents count what was due."""
+"""The shortest window: agents count due iterations per interval of this length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """One objective with its place. `objective` is None when `faults` say why there is none."""
+    """One objective and its line in the scenario. `objective` is None if there are `faults`."""
 
     origin: Origin
     objective: Objective | None = None
     faults: tuple[Fault, ...] = ()
 
     def __bool__(self) -> bool:
-        """False with faults, so that `"1ms" < p(95) < "2ms"` (an `and` to Python) keeps the first part's."""
+        """True unless there are errors.
+
+        Python reads `"1ms" < p(95) < "2ms"` as an `and`, which returns the first false part. So the error of the first
+        comparison is kept.
+        """
         return not self.faults
 
 
@@ -52,41 +56,43 @@ class _Scope(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Over what it is judged, and what comes of a break."""
+    """The window in which an objective is judged, and whether exceeding the limit there stops the run."""
 
     window_ns: int = 0
     abort: bool = False
-    said: tuple[str, ...] = ()
-    """As it stands in texts."""
+    texts: tuple[str, ...] = ()
+    """The arguments as written in the scenario, for the objective's text."""
     faults: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class _Measured:
-    """What an objective is about, before it is compared with a limit."""
+    """The measured quantity of an objective, before it is compared with a limit."""
 
     origin: Origin
     kind: Literal["percentile", "error_ratio"]
-    said: str
-    """As it was written, for texts: `p(99, step="add to cart")`."""
+    expression: str
+    """As written in the scenario: `p(99, step="add to cart")`."""
     q: float
     scope: _Scope
     window: _Window
     faults: tuple[Fault, ...]
 
     def __repr__(self) -> str:
-        """As it was written, for whoever forgot the limit."""
-        return self.said
+        """Return the text as written, which a message shows if the limit is missing."""
+        return self.expression
 
     def _below(self, limit: object) -> Slo:
         origin = here()
         try:
             value, text = self._limit(limit)
         except ValueError as error:
-            return Slo(origin, faults=(*self.faults, origin.fault(f"{self.said} < {limit!r}: {error}", self._hint)))
+            return Slo(
+                origin, faults=(*self.faults, origin.fault(f"{self.expression} < {limit!r}: {error}", self._hint))
+            )
         if self.faults:
             return Slo(origin, faults=self.faults)
-        text = f"{self.said} < {text}"
+        text = f"{self.expression} < {text}"
         return Slo(
             origin,
             Objective(
@@ -106,40 +112,44 @@ class _Measured:
             origin,
             faults=(
                 *self.faults,
-                origin.fault(f"{self.said} {operator} {limit!r}: an objective says what it stays below", self._hint),
+                origin.fault(f"{self.expression} {operator} {limit!r}: an objective must use <", self._hint),
             ),
         )
 
     def _limit(self, limit: object) -> tuple[float, str]:
-        """ns of a percentile's limit, or the ratio of an error ratio's; and the limit in words."""
+        """Return the limit (ns of a percentile, or a ratio) and its text.
+
+        Raises:
+            ValueError: the limit has the wrong type or unit, or is 0.
+        """
         if isinstance(limit, bool) or not isinstance(limit, str | int | float):
-            raise ValueError("that is nothing to compare with")
+            raise ValueError("the limit must be a number or a text")
         if self.kind == "error_ratio":
             ratio = parse_ratio(limit)
             if ratio == 0:
-                raise ValueError("no ratio is below 0")
+                raise ValueError("the limit must be above 0, since no ratio is below 0")
             return ratio, limit.strip() if isinstance(limit, str) else f"{ratio * 100:.6g}%"
         if not isinstance(limit, str):
-            raise ValueError("a limit without a unit")
+            raise ValueError("the limit has no unit")
         duration_ns = parse_duration(limit)
         if duration_ns == 0:
-            raise ValueError("no time is below 0")
+            raise ValueError("the limit must be above 0, since no time is below 0")
         return float(duration_ns), limit.strip()
 
     @property
     def _hint(self) -> str:
-        return f'write {self.said} < "{"0.1%" if self.kind == "error_ratio" else "300ms"}"'
+        return f'write {self.expression} < "{"0.1%" if self.kind == "error_ratio" else "300ms"}"'
 
 
 class Percentile(_Measured):
-    """`p(q)`, to be compared with a duration: `p(95) < "300ms"`."""
+    """A percentile, made by `p(q)`. Compare it with a duration to make an objective: `p(95) < "300ms"`."""
 
     __slots__ = ()
 
     def __lt__(self, limit: str) -> Slo:
         return self._below(limit)
 
-    # Typed so that mypy refuses them where they are written; the loader does so for those without mypy.
+    # `Never` makes mypy reject these operators; the loader rejects them for scenarios that mypy has not checked.
     def __le__(self, limit: Never) -> Slo:
         return self._not_below("<=", limit)
 
@@ -151,7 +161,7 @@ class Percentile(_Measured):
 
 
 class ErrorRatio(_Measured):
-    """`error_ratio()`, to be compared with a ratio: `error_ratio() < "0.1%"` or `< 0.001`."""
+    """An error ratio, made by `error_ratio()`. Compare it with a ratio: `error_ratio() < "0.1%"` or `< 0.001`."""
 
     __slots__ = ()
 
@@ -178,28 +188,35 @@ def p(
     window: str | float | None = None,
     abort: bool = False,
 ) -> Percentile:
-    """The q-th percentile (percent: `p(95)`, `p(99.9)`) of response times, over everything that was due.
+    """Return the q-th percentile of response times, to compare with a limit: `p(95) < "300ms"`.
 
-    Without `step` and `request`: of each journey by itself. `request` is the request's name, as in
-    `GET /products/{sku}`; nested steps are `outer/inner`.
+    The percentile is over all due iterations, including missed and failed ones, which count as slower than any
+    limit. Without `step` and `request`, each journey is judged by itself.
 
     Args:
-        window: it has to hold in each window of that length ("1m"), by when things were due; what is in flight and
-            older than the limit is bad already. A window in which too little was due to tell (for p(95) fewer than
-            20, for p(99) fewer than 100) keeps nothing and is broken only by more than one that was bad.
-            None: over the whole run.
-        abort: the first window that breaks it stops the run, which has then failed.
+        q: in percent, above 0 and at most 100: `p(95)`, `p(99.9)`. Values below 1 are an error.
+        journey: only this journey, given as function or name.
+        step: the response times of this step. Nested steps are `outer/inner`.
+        request: the response times of requests with this name, as in `GET /products/{sku}`.
+        region: only measurements from this region.
+        window: the objective must hold in each window of this length ("1m"), counted by due times. A request in
+            flight that is older than the limit already counts as bad. A window with too few due iterations (fewer
+            than 20 for p(95), 100 for p(99)) cannot pass, and fails only with more than one bad iteration.
+            None: over the whole run, without warm-up.
+        abort: the first failed window stops the run, and the run fails. Needs `window`.
     """
     origin = here()
     faults = []
     if isinstance(q, bool) or not isinstance(q, int | float) or not 0 < q <= 100:
-        faults.append(origin.fault(f"p({q!r}): a percentile is above 0 and at most 100", "write p(95) or p(99.9)"))
+        faults.append(origin.fault(f"p({q!r}): a percentile must be above 0 and at most 100", "write p(95) or p(99.9)"))
     elif q < 1:
-        faults.append(origin.fault(f"p({q:g}): percentiles are in percent", f"write p({q * 100:g})"))
+        faults.append(origin.fault(f"p({q:g}): percentiles are given in percent", f"write p({q * 100:g})"))
     scope, wrong = _scope(origin, "p", journey, step, request, region)
     over = _window(origin, "p", window, abort)
-    said = f"p({', '.join([f'{q:g}' if isinstance(q, int | float) else repr(q), *_said(scope), *over.said])})"
-    return Percentile(origin, "percentile", said, q, scope, over, (*faults, *wrong, *over.faults))
+    expression = (
+        f"p({', '.join([f'{q:g}' if isinstance(q, int | float) else repr(q), *_arguments(scope), *over.texts])})"
+    )
+    return Percentile(origin, "percentile", expression, q, scope, over, (*faults, *wrong, *over.faults))
 
 
 def error_ratio(
@@ -211,15 +228,20 @@ def error_ratio(
     window: str | float | None = None,
     abort: bool = False,
 ) -> ErrorRatio:
-    """The share of iterations that did not end ok: failed, timed out, missed, cut off. Or of a step, or request.
+    """Return the share of iterations that did not end ok, to compare with a limit: `error_ratio() < "0.1%"`.
 
-    `window` and `abort` are those of `p`.
+    Iterations count as errors if they failed, timed out, were missed or were cut off. With `step` or `request`, the
+    ratio is of this step or request instead.
+
+    Args:
+        journey, step, request, region: what to judge, as in `p`.
+        window, abort: judge in sliding windows, and stop the run at the first failed one, as in `p`.
     """
     origin = here()
     scope, wrong = _scope(origin, "error_ratio", journey, step, request, region)
     over = _window(origin, "error_ratio", window, abort)
-    said = f"error_ratio({', '.join((*_said(scope), *over.said))})"
-    return ErrorRatio(origin, "error_ratio", said, 0.0, scope, over, (*wrong, *over.faults))
+    expression = f"error_ratio({', '.join((*_arguments(scope), *over.texts))})"
+    return ErrorRatio(origin, "error_ratio", expression, 0.0, scope, over, (*wrong, *over.faults))
 
 
 def _scope(
@@ -231,7 +253,7 @@ def _scope(
     def text(key: str, value: object) -> str | None:
         if value is None or (isinstance(value, str) and value):
             return value
-        faults.append(origin.fault(f"{what}({key}={value!r}): a {key} is named by text", f'write {key}="..."'))
+        faults.append(origin.fault(f"{what}({key}={value!r}): a {key} must be a non-empty text", f'write {key}="..."'))
         return None
 
     scope = _Scope(
@@ -243,35 +265,37 @@ def _scope(
     return scope, tuple(faults)
 
 
-def _said(scope: _Scope) -> list[str]:
+def _arguments(scope: _Scope) -> list[str]:
     return [f'{key}="{value}"' for key, value in scope.items() if value is not None]
 
 
 def _window(origin: Origin, what: str, window: object, abort: object) -> _Window:
-    """The window and what is wrong with it."""
+    """Return the window, with its errors if it is invalid."""
     if not isinstance(abort, bool):
-        return _Window(faults=(origin.fault(f"{what}(abort={abort!r}): abort is True or False", "write abort=True"),))
+        return _Window(
+            faults=(origin.fault(f"{what}(abort={abort!r}): abort must be True or False", "write abort=True"),)
+        )
     if window is None:
         if not abort:
             return _Window()
         fault = origin.fault(
-            f"{what}(abort=True) without a window: over the whole run it is decided only at its end",
-            f'say over how long it has to be broken: window="1m", as in {what}(..., window="1m", abort=True)',
+            f"{what}(abort=True) without a window: an objective over the whole run is decided only at its end",
+            f'add the window to judge: {what}(..., window="1m", abort=True)',
         )
         return _Window(faults=(fault,))
     try:
         if isinstance(window, bool) or not isinstance(window, str | int | float):
-            raise ValueError(f"{window!r} is no duration")
+            raise ValueError(f"{window!r} is not a duration")
         window_ns = parse_duration(window)
         if window_ns == 0:
-            raise ValueError("nothing is due in no time")
+            raise ValueError("a window must be longer than 0")
         if window_ns < _LEAST_WINDOW_NS:
             least = format_duration(_LEAST_WINDOW_NS)
-            raise ValueError(f"what is due is counted by intervals of {least}, so that is the shortest window")
+            raise ValueError(f"the shortest window is {least}, the interval of measurements")
     except (ValueError, OverflowError) as error:
         if isinstance(error, OverflowError):
-            error = ValueError("no run is that long")
+            error = ValueError("longer than any run can be")
         return _Window(faults=(origin.fault(f"{what}(window={window!r}): {error}", 'write window="1m"'),))
     text = window.strip() if isinstance(window, str) else f"{window:g}s"
-    said = (f'window="{text}"', *(("abort=True",) if abort else ()))
-    return _Window(window_ns, abort, said)
+    texts = (f'window="{text}"', *(("abort=True",) if abort else ()))
+    return _Window(window_ns, abort, texts)

@@ -1,8 +1,8 @@
-"""What of a plan travels: its declarative part, and what the command line changes of it.
+"""The serializable part of a plan, and the changes that the command line makes to it.
 
-A `PlanSpec` is all that a controller, a view or a manifest needs to know of a
-plan, without any of the scenario's code. `Overrides` go to the agents, who apply
-them to the same plan. Both are values, and go through JSON unchanged.
+A `PlanSpec` holds everything that a controller, the page or a manifest needs to know
+of a plan, without any scenario code. `Overrides` are sent to the agents, which apply
+them to the same plan. Both are plain values and round-trip through JSON.
 """
 
 from __future__ import annotations
@@ -32,40 +32,41 @@ __all__ = [
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the command line changes of a plan. None and empty: as the plan says."""
+    """Changes that the command line makes to a plan. None or empty leaves the plan's value."""
 
     target: str | None = None
-    """Instead of the plan's `target`, or of the one of its `targets` that paths without another go to."""
+    """Replaces the plan's `target`, or in a plan with `targets`, the URL of the default one."""
     targets: dict[str, str] = {}
-    """Instead of the plan's targets of these names; other names are left out, with a warning."""
+    """Replaces the URLs of the plan's targets by name. A name that the plan does not have causes a warning."""
     peak: float | None = None
-    """The load is scaled so that its highest rate or number of users is this."""
+    """Scale the load so that its highest rate (iterations/s) or number of users is this."""
     peak_of: Literal["", "rate", "users"] = ""
-    """What the peak was given as (`--rate` or `--users`); it must be what the load is about. Empty: whatever it is."""
+    """The option that gave `peak` (`--rate` or `--users`); it must fit the load's kind. Empty: any kind."""
     duration_s: float | None = None
-    """The load's stages are stretched so that they last this long in all."""
+    """Stretch the load's stages so that they last this long in total."""
     regions: dict[str, float | None] = {}
-    """Instead of the plan's: name -> weight. None: the weight that the plan gives the region."""
+    """Replaces the plan's regions: name -> weight. None keeps the weight of the plan."""
     params: dict[str, str] = {}
-    """`-P name=value`, for `param()`."""
+    """`-P name=value`, the values that `param()` returns."""
     env: str = ""
-    """The environment of `loadgen.toml` that was chosen with `--env`; its values are in the other fields."""
+    """The environment of `loadgen.toml` chosen with `--env`; its values are already in the other fields."""
     env_params: dict[str, str] = {}
-    """Its params. They serve several scenarios, so one that is not asked for is no fault."""
+    """The environment's params. An unused one is no error, because several scenarios share an environment."""
     allow: tuple[str, ...] = ()
-    """Hosts that it allows to be loaded. For the command line; workers do not look at it."""
+    """Hosts that the environment allows as targets. Only the command line uses this, not the workers."""
     seed: int | None = None
-    """Of all chance, where the plan gives none: drawn for each run."""
+    """Seed of the run, used if the plan sets none."""
     resolve: dict[str, tuple[str, ...]] = {}
-    """`--resolve`: addresses of "shop.example" or "shop.example:443", beside the plan's."""
+    """`--resolve`: addresses for "shop.example" or "shop.example:443", added to the plan's."""
     labels: dict[str, str] = {}
-    """`--label name=value`: over the plan's."""
+    """`--label name=value`: added to the plan's labels, and wins over them."""
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:
-        """
+        """Decode overrides; empty text gives no overrides.
+
         Raises:
-            ValueError: not the JSON of overrides.
+            ValueError: `data` is not the JSON of overrides.
         """
         return msgspec.json.decode(data or b"{}", type=cls)
 
@@ -74,57 +75,65 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def parse_regions(text: str) -> dict[str, float | None]:
-    """The regions of `--regions`: "a,b" picks from the plan's, "a=1,b=2" replaces them.
+    """Parse the value of `--regions`: "a,b" selects regions of the plan, "a=1,b=2" replaces them with new weights.
+
+    Returns:
+        Name -> weight; None where only a name is given.
 
     Raises:
-        ValueError: an empty name, a weight that is no number, a region twice.
+        ValueError: an empty name, an invalid weight, or a region twice.
     """
     regions: dict[str, float | None] = {}
     for part in text.split(","):
         name, has_weight, weight = (piece.strip() for piece in part.partition("="))
         if not name:
-            raise ValueError(f'"{text}" names no region; write "us-east-1,eu-west-1" or "us-east-1=2,eu-west-1=1"')
+            raise ValueError(
+                f'"{text}" has an empty region name; write "us-east-1,eu-west-1" or "us-east-1=2,eu-west-1=1"'
+            )
         if name in regions:
-            raise ValueError(f'region "{name}" is there twice')
+            raise ValueError(f'region "{name}" is given twice; remove one')
         try:
             regions[name] = float(weight) if has_weight else None
         except ValueError:
-            raise ValueError(f'"{weight}" is no weight of region "{name}"; write {name}=2') from None
+            raise ValueError(f'"{weight}" is not a valid weight for region "{name}"; write {name}=2') from None
     return regions
 
 
 class JourneySpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One journey of a plan."""
+    """One journey of a plan, without its code."""
 
     name: str
     weight: float
-    """Its part of the mix, 0 to 1; the weights of a plan sum to 1."""
+    """Its share of the mix, 0 to 1; the weights of a plan sum to 1."""
     data: str | None = None
-    """The file that its rows come from, "rows" where they stand in the scenario, or None."""
+    """The data file of its rows; "rows" if they are written in the scenario; None without data."""
     visits: dict[str, float] = {}
-    """Of a graph: how often a session visits each node, on average."""
+    """For a graph: mean number of visits of each node per session."""
     is_unique: bool = False
-    """No row may be used twice, and there are as many as the plan needs."""
+    """True if the feed is unique and reserves a row for each use, so no row may be used twice."""
 
 
 class SteeringSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a controller has to know of a load whose rate follows what is seen."""
+    """How a steered load is steered: the part that the controller needs."""
 
     executor: str
-    """In a few words: "hold p(99) < 300ms: 10/s to 1,000/s"."""
+    """A short description: "hold p(99) < 300ms: 10/s to 1,000/s"."""
     objectives: tuple[Objective, ...]
-    """What good and bad are counted by."""
+    """The objectives that classify iterations as good or bad."""
     start_per_s: float
     upto_per_s: float
 
     def most(self, profile: Profile) -> int:
-        """More iterations than that are never due: as if it went as far as it may all the time."""
+        """Return an upper bound for the number of due iterations: the highest rate for the whole duration."""
         duration_ns = profile.duration_ns or 0
         return -(-int(self.upto_per_s * duration_ns) // NS_PER_S) + 1
 
 
 def steered_objectives(loads: Iterable[SteeringSpec | None]) -> tuple[Objective, ...]:
-    """All that loads are steered by, in their order. They have a window, so that agents count by it."""
+    """Return the objectives of all steered loads, in order.
+
+    Each gets a window of at least 1 s, so that agents count it per interval.
+    """
     return tuple(
         msgspec.structs.replace(objective, window_ns=objective.window_ns or NS_PER_S)
         for steering in loads
@@ -134,68 +143,68 @@ def steered_objectives(loads: Iterable[SteeringSpec | None]) -> tuple[Objective,
 
 
 class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One load of a plan: its own journeys, from its own beginning."""
+    """One load of a plan, with its own journeys and its own start."""
 
     name: str
-    """Empty where the plan gives it none."""
+    """Empty if the plan gives it no name."""
     load: str
-    """In words."""
+    """The curve in words."""
     journeys: tuple[JourneySpec, ...]
-    """Weights of a lane sum to 1."""
+    """The weights of one load sum to 1."""
     profile: Profile
-    """Its times count from `after_ns`."""
+    """The load's curve. Its times count from `after_ns`."""
     after_ns: int = 0
     max_users: int | None = None
     random: bool = False
     steering: SteeringSpec | None = None
-    """Its rate follows what is seen; the profile is what it begins with."""
+    """For a steered load: what it is steered by. `profile` is then only its initial curve."""
 
     @property
     def stays(self) -> str:
-        """Why nobody else drives what a lost agent had of it; empty where others do."""
+        """Why other agents cannot take over this load's share of a lost agent; empty if they can."""
         if isinstance(self.profile, IterationProfile):
-            return "which of its iterations were begun is not known"
+            return "it is unknown which of its iterations were started"
         if isinstance(self.profile, UserProfile) and any(journey.is_unique for journey in self.journeys):
             return "the rows of its users must not be used again"
         return ""
 
 
 class TraceSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Which requests carry a trace, and where it can be looked at."""
+    """Which iterations send trace headers, and where their traces can be viewed."""
 
     sample: float
-    """0 to 1, of iterations."""
+    """Share of iterations that are traced, 0 to 1."""
     formats: tuple[str, ...] = ("w3c",)
     link: str = ""
-    """With {trace_id} in it; or empty."""
+    """URL of one trace, with {trace_id} in it; or empty."""
 
 
 class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """The declarative part of a plan, for manifest, controller and view. Times in ns, rates in 1/s.
+    """The serializable part of a plan, for manifest, controller and page. Times in ns, rates in 1/s.
 
-    Of a plan with several loads, `profile` and `load` are the first one's; the others are in `lanes`.
+    In a plan with several loads, `profile` and `load` are those of the first; `lanes` has all of them.
     """
 
     name: str
     scenario: str
-    """The file's name."""
+    """File name of the scenario."""
     doc: str
-    """The first line of the scenario's docstring."""
+    """First line of the scenario's docstring."""
     target: str
     load: str
-    """In words: "arrivals: ramp 0 to 200/s in 2m, hold 200/s for 10m"."""
+    """The first load in words: "arrivals: ramp 0 to 200/s in 2m, hold 200/s for 10m"."""
     profile: Profile
     journeys: tuple[JourneySpec, ...]
-    """All of all loads."""
+    """The journeys of all loads, each once."""
     slos: tuple[Objective, ...]
     regions: dict[str, float]
-    """Name -> weight, relative; only those above 0."""
+    """Name -> relative weight; only weights above 0."""
     duration_ns: int | None
-    """Until the last load ends, without drain; None where the target decides (counted loads)."""
+    """From the start to the end of the last load, without drain; None if the target decides (counted iterations)."""
     total_arrivals: int | None
-    """Iterations that will be due, of all loads; None where one of them is closed."""
+    """Number of iterations of all loads; None if one of them is closed."""
     peak: float
-    """The highest rate (open) or number of users, of all loads of the first one's kind together."""
+    """The highest rate (open) or number of users (closed) of all loads of the first one's kind together."""
     max_users: int | None
     max_lateness_ns: int | None
     warmup_ns: int
@@ -203,54 +212,57 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout_ns: int
     timeout_ns: int
     seed: int | None
-    """None: each run draws one."""
+    """None: each run draws its own."""
     interval_ns: int = NS_PER_S
     has_set_up: bool = False
     has_tear_down: bool = False
     params: dict[str, Any] = {}
     lanes: tuple[LaneSpec, ...] = ()
-    """One for each load; empty in specs of before there were several."""
+    """One entry for each load; empty in specs written before plans could have several loads."""
     targets: dict[str, str] = {}
-    """By name; a single one has the name ""."""
+    """URL by name; a single target has the name ""."""
     connections: str = "kept"
-    """As in the plan: "kept", "fresh" or "shared:50"."""
+    """The policy as in the plan: "kept", "fresh" or "shared:50"."""
     tags: tuple[str, ...] = ()
-    """Response headers that series are split by, in lower case."""
+    """Response headers by which series are split, in lower case."""
     trace: TraceSpec | None = None
     warmup_is_found: bool = False
-    """The warm-up is found after the run, from what was measured; `warmup_ns` is 0 then."""
+    """True if the warm-up is detected from the measurements after the run; `warmup_ns` is then 0."""
     random: bool = False
-    """The journeys of a mix are drawn, instead of taking turns."""
+    """True if the journeys of a mix are drawn at random, instead of in exact turns."""
     metrics: tuple[MetricSpec, ...] = ()
     secrets: tuple[str, ...] = ()
-    """Their names; the values never leave the agents."""
+    """Names of the secrets; their values never leave the agents."""
     environment: str = ""
-    """Of `loadgen.toml`, where one was chosen."""
+    """The environment of `loadgen.toml` chosen with `--env`; empty without one."""
     owner: str = ""
     labels: dict[str, str] = {}
-    """The plan's, and those of `--label` over them."""
+    """The plan's labels, updated with those of `--label`."""
     commit: str = ""
-    """Of the scenario's folder, where git knows it: with "+" behind it where files in it were changed since."""
+    """The git commit of the scenario's folder, "+" appended if it has uncommitted changes; empty without git."""
     http: dict[str, Any] = {}
-    """Of the plan's `Http` what differs from the defaults; secrets by name."""
+    """The fields of the plan's `Http` that differ from the defaults; secrets only by name."""
     client: str = "loadgen"
-    """Or "httpx": the stock client."""
+    """"loadgen", or "httpx" for the stock httpx client."""
     notes: tuple[str, ...] = ()
-    """What a reader of the figures has to know of how they were measured."""
+    """Notes on how the run was measured that a reader of its results should know."""
 
     @property
     def is_open(self) -> bool:
-        """All its loads are open."""
+        """True if all loads are open."""
         return all(isinstance(profile, OpenProfile) for _, profile in self._parts())
 
     def rate_at(self, t_ns: int) -> float:
-        """Iterations/s that are due at `t_ns`, of all open loads together."""
+        """Return the planned rate at `t_ns`, iterations/s, of all open loads together."""
         return sum(
             profile.rate_at(t_ns - after_ns) for after_ns, profile in self._parts() if isinstance(profile, OpenProfile)
         )
 
     def level_at(self, t_ns: int) -> int:
-        """Users that are there at `t_ns`, of all closed loads and of counted ones, which have no known end."""
+        """Return the planned number of users at `t_ns`, of all closed loads together.
+
+        A load of counted iterations has no known end, so its users count forever.
+        """
         return sum(
             (profile.users if t_ns >= after_ns else 0)
             if isinstance(profile, IterationProfile)
@@ -264,12 +276,14 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def highest_sum(parts: Iterable[tuple[int, Profile]]) -> float:
-    """The highest sum of loads that begin at (ns): rates if they are open, else users. Exact, as `exact` is.
+    """Return the highest sum that loads reach at any time: of rates for open loads, of users for closed ones.
 
-    The sum is linear between the stages' edges, so it is highest just before or just after one of them.
-    Cost: O(stages · loads); a curve has thousands of stages.
+    parts: (start in ns, profile) of each load. The calculation uses exact fractions. The sum is linear between the
+    edges of stages, so its maximum is just before or just after an edge.
+
+    Cost: O(stages · loads); a curve can have thousands of stages.
     """
-    pieces: list[_Piece] = []  # from, to, value at either end
+    pieces: list[_Piece] = []  # start and end in ns, value at each
     for after_ns, profile in parts:
         if isinstance(profile, IterationProfile):
             pieces.append((after_ns, None, Fraction(profile.users), Fraction(profile.users)))

@@ -1,1 +1,1 @@
-"""The user that a journey gets as its argument, and what runs it."""
+"""Users: the object that a journey gets as its argument, and the code that runs iterations."""

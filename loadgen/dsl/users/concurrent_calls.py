@@ -1,10 +1,10 @@
-"""Awaiting several calls of one user at once, each with a place of its own.
+"""Awaits several calls of one user concurrently, each with its own place in the journey.
 
-A user is in one step at a time, and holds one provisional sample. Where its calls
-run beside each other (`user.gather`), each must have its own, or steps would nest
-in steps of other calls and an `expect` would find its sample settled. So the
-user's place is swapped whenever such a call gets or gives up its turn
-(`engine/recording/concurrent_meter.py`). Costs 1 µs a turn of the loop, for those who use it.
+A user has one current step and one provisional sample. When its calls run concurrently
+(`user.gather`), each call needs its own. Otherwise steps would nest in steps of other calls,
+and an `expect` would find its sample already settled. So the user's place is swapped
+whenever such a call starts or stops running (`engine/recording/concurrent_meter.py`).
+This costs 1 µs per turn of the loop, and only for calls in `gather` and `poll`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class PollPlace(Place):
-    """A place in which every request has the same series: the polls of one wait, whatever they are named."""
+    """A place in which all requests have the same series, whatever their names: the polls of one wait."""
 
     __slots__ = ("_polls",)
 
@@ -38,7 +38,10 @@ class PollPlace(Place):
 
 
 class Apart(Generic[T]):
-    """Awaits `call` in a place that begins as the user's, or as `place`. What fails in it fails outside, too."""
+    """Awaits `call` in a place of its own, which starts as a copy of the user's place, or as `place`.
+
+    If the call fails, the surrounding step counts as failed, too.
+    """
 
     __slots__ = ("_call", "_meter", "_turn")
 
@@ -74,16 +77,16 @@ class Apart(Generic[T]):
                 try:
                     yield turn
                     error = None
-                except BaseException as thrown:  # noqa: BLE001  # it goes into the call, and out of it
+                except BaseException as thrown:  # noqa: BLE001  # thrown into the call, which raises it again
                     error = thrown
         finally:
             mine.is_over = True
-            with suppress(ValueError):  # closed by the garbage collector, in another context
+            with suppress(ValueError):  # the garbage collector closes it in another context
                 TURN.reset(token)
 
 
 def _failing(others: Mine, meter: Meter) -> Mine:
-    """The place around, which has failed if the call did."""
+    """Return the surrounding place, marked as failed if the call has failed."""
     place, failed, sample, is_held = others
     return place, failed if failed is not None else meter.failed, sample, is_held
 

@@ -1,9 +1,9 @@
-"""What a journey lost: tasks that outlive their iteration, and coroutines that nobody awaited.
+"""Finds what journeys leak: tasks that outlive their iteration, and coroutines that were never awaited.
 
-Both are found without any cost to those who lose nothing. A task is seen by the
-loop's task factory, a coroutine by the warning that Python gives when it is
-dropped; whose it is follows from the stack, on which the life that runs the
-iteration stands. What loadgen starts itself is no stray.
+Both are found at no cost for journeys that leak nothing. The loop's task factory sees
+each task. Python warns about each coroutine that is dropped without an await. The
+iteration it belongs to is found on the call stack, by the `JourneyLife` that runs it.
+Tasks that loadgen itself starts are not counted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Owner", "Stray", "look_out", "owns"]
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 _FAR: Final = 400
-"""Frames that are looked at on the way to the owner."""
+"""Maximum number of stack frames to search for the owner."""
 _LIBRARIES: Final = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib"))
 _STDLIB: Final = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
 
@@ -38,8 +38,9 @@ _STDLIB: Final = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "plats
 class Stray:
     """A task that was started within an iteration.
 
-    where: "checkout.py:14 in checkout". is_library: a package started it, not the scenario.
-    is_kept: it was started in the person's set-up, or by `user.client`, and is the person's, not the iteration's.
+    where: the place that started it, "checkout.py:14 in checkout".
+    is_library: an installed package started it, not the scenario.
+    is_kept: it was started in the user's set-up or by `user.client`, so it belongs to the user, not to the iteration.
     """
 
     task: asyncio.Task[Any]
@@ -49,23 +50,29 @@ class Stray:
 
 
 class Owner(Protocol):
-    """Runs iterations, and is told what they lost."""
+    """An object that runs iterations, and receives their leaked tasks and coroutines."""
 
     def started(self, stray: Stray) -> None: ...
 
     def forgot(self, name: str, where: str, source: str) -> None:
-        """A coroutine named `name` was never awaited. where, source: its line; "" where none is known (yet)."""
+        """Receive a coroutine named `name` that was never awaited.
+
+        where, source: its place and line; "" if they are still unknown.
+        """
 
 
 _owning: dict[CodeType, bool] = {}
-"""Code of functions whose `self` is an Owner; True: what is started under it is the person's."""
+"""Code of methods whose `self` is an Owner. True: tasks started below it belong to the user, not to the iteration."""
 _owners: WeakKeyDictionary[asyncio.Task[Any], ref[Any]] = WeakKeyDictionary()
-"""Of tasks that were started within an iteration: what they start is that iteration's, too."""
+"""Owners of tasks started within an iteration. The tasks that they start have the same owner."""
 _latest: ref[Any] | None = None
 
 
 def owns(*, keeps: bool = False) -> Callable[[F], F]:
-    """Marks a method of an Owner (or of what has one as `owner`): what is started under it is its."""
+    """Mark a method of an Owner, or of an object with an `owner`: tasks started in its calls belong to that owner.
+
+    keeps: the tasks belong to the user for its whole life, not to the iteration.
+    """
 
     def mark(method: F) -> F:
         _owning[method.__code__] = keeps
@@ -75,7 +82,7 @@ def owns(*, keeps: bool = False) -> Callable[[F], F]:
 
 
 def look_out(owner: Owner) -> None:
-    """See what is lost from now on: in this process, and on the running loop. Once is enough; twice does no harm."""
+    """Start watching for leaks in this process and on the running loop. Repeated calls do no harm."""
     global _latest
     _latest = ref(owner)
     if getattr(warnings.showwarning, "__code__", None) is not _SHOWWARNING:
@@ -92,7 +99,7 @@ def look_out(owner: Owner) -> None:
 
 
 class _Factory:
-    """Makes tasks as the factory before it did, and tells their owner."""
+    """A task factory that creates tasks like the factory before it, and registers each with its owner."""
 
     def __init__(self, before: Callable[..., Any] | None) -> None:
         self._before = before
@@ -109,11 +116,12 @@ class _Factory:
             make(loop, coro, **more) if make is not None else asyncio.Task(coro, loop=loop, **more)
         )
         if isinstance(task, asyncio.Task):
-            _tell(task, loop)
+            _register(task, loop)
         return task
 
 
-def _tell(task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> None:
+def _register(task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> None:
+    """Find the owner of a new task on the call stack, or through the task that starts it, and notify the owner."""
     starter: FrameType | None = None
     frame: FrameType | None = sys._getframe(2)
     owner: Owner | None = None
@@ -139,7 +147,7 @@ def _tell(task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> None:
         return
     _owners[task] = ref(owner)
     if is_ours(starter.f_globals.get("__name__", "")):
-        return  # it awaits what it starts
+        return  # loadgen's code awaits its own tasks
     is_library = starter.f_code.co_filename.startswith(_LIBRARIES)
     owner.started(Stray(task, place(starter), is_library, keeps))
 
@@ -187,7 +195,7 @@ def _forgot(name: str, text: str, filename: str, lineno: int) -> None:
             owner = getattr(it, "owner", it)
             break
         frame = frame.f_back
-    if owner is None and _latest is not None:  # the garbage collector found it
+    if owner is None and _latest is not None:  # the garbage collector dropped it, so no owner is on the stack
         owner = _latest()
     if owner is None:
         return
@@ -197,7 +205,7 @@ def _forgot(name: str, text: str, filename: str, lineno: int) -> None:
         filename, lineno, function = own[-1]
         sys.set_coroutine_origin_tracking_depth(0)
     elif is_installed(filename) or _is_loadgen(filename):
-        # It was dropped at the end of its function, and by now nobody knows where it was made. The next will tell.
+        # It was dropped at the end of its function, so its origin is lost. Tracking is turned on for the next one.
         if not sys.get_coroutine_origin_tracking_depth():
             sys.set_coroutine_origin_tracking_depth(_DEPTH)
         owner.forgot(name, "", "")

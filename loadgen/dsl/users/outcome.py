@@ -1,8 +1,8 @@
-"""What an exception that leaves a journey or step means as an outcome, where it came from, and what to do about it.
+"""Translates an exception that leaves a journey or step: its outcome, its place in the scenario, and advice.
 
-A frame is the scenario's own when its module is none of ours and its file is not
-installed. Frames are told apart by their module, not by their path: a project may
-well stand in a folder named loadgen.
+A frame belongs to the scenario if its module is not part of loadgen and its file is not
+installed. Modules, not paths, decide what is part of loadgen, because a user's project
+may be in a folder named loadgen.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ __all__ = [
 ]
 
 MAX_FRAMES: Final = 20
-"""Of a traceback, the innermost; a recursion has thousands."""
+"""Maximum number of frames of a traceback to keep, the innermost ones; a recursion has thousands."""
 _OURS: Final = ("loadgen", "loadgen_agent", "loadgen_controller")
 _INSTALLED: Final = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 def outcome_of(error: BaseException) -> str:
-    """The target's failures by their own names; anything else is a fault of the scenario: `script KeyError`.
+    """Return the outcome for an exception: a failure of the target (`http 404`), or a script error (`script KeyError`).
 
-    A group of exceptions (`asyncio.TaskGroup`) is what `cause_of` finds in it. What a library made of the failure of
-    a request on `user.httpx` (`openai.NotFoundError`) is that request's: `http 404`.
+    A library's exception for a failed request on `user.httpx`, such as `openai.NotFoundError`, gets the outcome of
+    that request: `http 404`. For exception groups (`asyncio.TaskGroup`), `cause_of` chooses the exception.
     """
     if isinstance(error, IterationEnded):
         return error.outcome
@@ -59,7 +59,7 @@ def outcome_of(error: BaseException) -> str:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """The error itself; of a group the first fault of the scenario in it, else the first of all."""
+    """Return the exception itself; for a group, its first script error, or else its first exception."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     leaves = [cause_of(one) for one in error.exceptions]
@@ -67,7 +67,7 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 def is_bound(outcome: str) -> bool:
-    """True when the time taken is only a lower bound of what it would have been."""
+    """Return whether a measured time is only a lower bound, because the call was stopped."""
     return outcome in (CUT_OFF, TIMEOUT)
 
 
@@ -76,18 +76,21 @@ def is_ours(module: str) -> bool:
 
 
 def is_installed(file: str) -> bool:
-    """A file of the standard library or of a package, or no file at all: `<frozen importlib>`."""
+    """Return whether a file belongs to the standard library or a package.
+
+    Also true for pseudo files such as `<frozen importlib>`.
+    """
     return file.startswith((*_INSTALLED, "<"))
 
 
 def place(frame: FrameType, line: int | None = None) -> str:
-    """ "checkout.py:14 in checkout"."""
+    """Return the place of a frame: "checkout.py:14 in checkout"."""
     code = frame.f_code
     return f"{Path(code.co_filename).name}:{line or frame.f_lineno} in {code.co_name}"
 
 
 def where_of(error: BaseException) -> str:
-    """ "checkout.py:14 in checkout": the innermost line of the scenario's own code; "" where none is in it."""
+    """Return the innermost place in the scenario's own code: "checkout.py:14 in checkout"; "" if there is none."""
     where = ""
     for frame, line in _own(cause_of(error)):
         where = place(frame, line)
@@ -95,9 +98,9 @@ def where_of(error: BaseException) -> str:
 
 
 def traceback_of(error: BaseException) -> str:
-    """The scenario's own frames, the innermost last, as Python shows them, and what was raised.
+    """Return the traceback of the scenario's own frames as text, innermost last, with the exception.
 
-    At most MAX_FRAMES of them, the innermost. Cost: 50 µs and more, for it reads source lines.
+    At most MAX_FRAMES frames. Cost: 50 µs and more, because it reads source lines.
     """
     cause = cause_of(error)
     frames = [
@@ -111,14 +114,14 @@ def traceback_of(error: BaseException) -> str:
 
 
 def fault_text(error: BaseException) -> str:
-    """ "checkout.py:14 in checkout: KeyError: 'sku'; ...": where, what, and what to do where that is known."""
+    """Return place, exception and advice as text: "checkout.py:14 in checkout: KeyError: 'sku'; ..."."""
     cause = cause_of(error)
     where, hint = where_of(cause), advice(cause)
     return f"{where + ': ' if where else ''}{type(cause).__name__}: {cause}{'; ' + hint if hint else ''}"
 
 
 def advice(error: BaseException) -> str:
-    """What to do about a fault of the scenario, in a few words; "" where nothing better than the error is known."""
+    """Return a short hint for fixing a script error; "" if the exception's text says enough."""
     if isinstance(error, LoadgenError):
         return error.hint
     text = str(error)
@@ -132,54 +135,60 @@ def advice(error: BaseException) -> str:
     return ""
 
 
-_AWAIT = "write `await` before the call: without it nothing is sent"
-_STATUS_FIRST = "say what is right before reading it, `reply.expect(status=200)`: then it is the target's failure"
+_AWAIT = "write `await` before the call; without it, nothing is sent"
+_STATUS_FIRST = (
+    "write `reply.expect(status=200)` before reading the body, so that a wrong reply counts as the target's failure"
+)
 _ADVICE: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
     (AttributeError, "'coroutine' object", _AWAIT),
     (TypeError, "'coroutine' object", _AWAIT),
-    (TypeError, "can't be used in 'await' expression", "leave out the `await`: there is nothing to wait for"),
+    (TypeError, "can't be used in 'await' expression", "remove the `await`: the value cannot be awaited"),
     (TypeError, "object does not support the context manager protocol", "write `async with`, not `with`"),
     (TypeError, "cannot unpack non-iterable coroutine", _AWAIT),
     (json.JSONDecodeError, "", _STATUS_FIRST),
     (
         KeyError,
         "",
-        'what an answer may lack is taken with `reply.pick("$.key", str)`: then it is the target\'s failure',
+        'read optional values with `reply.pick("$.key", str)`, so that a missing one counts as the target\'s failure',
     ),
     (
         IndexError,
         "",
-        'what an answer may lack is taken with `reply.pick("$.items[0]", str)`: then it is the target\'s failure',
+        'read optional values with `reply.pick("$.a[0]", str)`, so that a missing one counts as the target\'s failure',
     ),
     (
         AssertionError,
         "",
-        "an assert is a fault of the script; of a wrong answer say `reply.expect(...)`, "
+        "an assert counts as a script error; for a wrong reply use `reply.expect(...)`, "
         '`user.check("name", ok)` or `user.fail("reason")`',
     ),
     (
         TimeoutError,
         "",
-        "give the call a time-out of its own, `timeout=2`, or wait with `user.poll`: then it is the target's outcome",
+        "pass `timeout=2` to the call, or wait with `user.poll`, so that it counts as the target's time-out",
     ),
     (
         FileNotFoundError,
         "",
-        "put the file beside the scenario and name it from there: nothing else travels",
+        "put the file into the scenario's folder and use a relative path: agents get no other files",
     ),
-    (AttributeError, "object has no attribute 'strip'", 'durations are seconds, 2, or text, "500ms"'),
-    (ValueError, "a duration cannot be", 'think times, paces and time-outs are 0 or more: seconds, or text as "500ms"'),
-    (ModuleNotFoundError, "", "put the module beside the scenario, or install it where the agents run"),
-    (RuntimeError, "asyncio.run() cannot be called", "a journey runs in a loop already: `await` it"),
-    (RuntimeError, "loop is already running", "a journey runs in a loop already: `await` it"),
-    (RuntimeError, "threads can only be started once", "a journey awaits; blocking work goes into `asyncio.to_thread`"),
-    (RecursionError, "", "a function calls itself without end"),
-    (SystemExit, "", "a journey ends with `return`, `user.fail(...)` or `user.skip(...)`"),
-    (KeyboardInterrupt, "", "a journey ends with `return`, `user.fail(...)` or `user.skip(...)`"),
+    (AttributeError, "object has no attribute 'strip'", 'write durations as seconds, 2, or as text, "500ms"'),
+    (
+        ValueError,
+        "invalid duration",
+        'write 0 or more for think times, paces and time-outs: seconds, or text like "500ms"',
+    ),
+    (ModuleNotFoundError, "", "put the module into the scenario's folder, or install it on the agents"),
+    (RuntimeError, "asyncio.run() cannot be called", "use `await`: a journey already runs in an event loop"),
+    (RuntimeError, "loop is already running", "use `await`: a journey already runs in an event loop"),
+    (RuntimeError, "threads can only be started once", "run blocking work with `await asyncio.to_thread(...)`"),
+    (RecursionError, "", "end the recursion: a function calls itself too often"),
+    (SystemExit, "", "end a journey with `return`, `user.fail(...)` or `user.skip(...)`"),
+    (KeyboardInterrupt, "", "end a journey with `return`, `user.fail(...)` or `user.skip(...)`"),
     (
         asyncio.CancelledError,
         "",
-        "nobody stopped this iteration: the journey raised it, or awaited a task that was cancelled",
+        "do not raise CancelledError, and do not await cancelled tasks: this iteration was not stopped by loadgen",
     ),
 )
 
@@ -191,18 +200,18 @@ _WORDS: Final = {
     "HttpClient": "loadgen.clients.http",
     "Reply": "loadgen.clients.response.replies",
 }
-"""Where the classes are whose methods a journey calls."""
+"""Modules of the classes whose methods a journey calls."""
 
 
 def _signature(kind: str, method: str) -> str:
-    """ "it is think(low, high=None)"."""
+    """Return the signature of a method as advice: "it is think(low, high=None)"; "" for unknown classes."""
     module = sys.modules.get(_WORDS.get(kind, ""))
     function = getattr(getattr(module, kind, None), method, None)
     if function is None:
         return ""
     parameters = list(inspect.signature(function).parameters.values())[1:]
     plain = [one.replace(annotation=inspect.Parameter.empty) for one in parameters]
-    return f"it is {method}{inspect.Signature(plain)}"
+    return f"the signature is {method}{inspect.Signature(plain)}"
 
 
 def _did_you_mean(error: AttributeError | NameError) -> str:
@@ -229,7 +238,7 @@ _HTTP: Final = ("get", "post", "put", "patch", "delete", "head", "options", "req
 
 
 def _own(error: BaseException) -> Iterator[tuple[FrameType, int]]:
-    """The scenario's own frames of a traceback, the outermost first."""
+    """Yield the scenario's own frames of a traceback with their lines, the outermost first."""
     for frame, line in traceback.walk_tb(error.__traceback__):
         if not is_ours(frame.f_globals.get("__name__", "")) and not frame.f_code.co_filename.startswith(_INSTALLED):
             yield frame, line

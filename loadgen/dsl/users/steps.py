@@ -1,7 +1,7 @@
 """The timed blocks of a journey: `async with user.step("login"):`, `async with user.measure("sign"):`.
 
-A step times a part of the journey, with requests and think time in it; a measure
-times one thing that is awaited, as a request.
+A step times a part of the journey, including its requests and think time. A measure
+times one awaited call and records it as a request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Measure", "Step"]
 
 
 class Step:
-    """HOT, twice a step. See `User.step`."""
+    """The context manager behind `User.step`. HOT, twice a step."""
 
     __slots__ = ("_entered_ns", "_failed", "_idle_ns", "_name", "_outer", "_user")
 
@@ -33,7 +33,9 @@ class Step:
     async def __aenter__(self) -> None:
         user = self._user
         meter = user.meter
-        self._outer = meter.enter(self._name)  # settles what was asked before, so that its failure is not ours
+        self._outer = meter.enter(
+            self._name
+        )  # settles the request before, so that its failure does not count for this step
         self._failed, self._idle_ns = meter.failed, user.idle_ns
         meter.failed = None
         self._entered_ns = perf_counter_ns()
@@ -61,12 +63,12 @@ class Step:
         meter.leave(self._outer, response_ns, duration_ns, outcome, is_censored, self._entered_ns)
 
     def _idle(self, now_ns: int) -> int:
-        """Think time since the step was entered."""
+        """Return the idle time since the step was entered, ns."""
         return self._user.idle_until(now_ns) - self._idle_ns
 
 
 class Measure:
-    """See `User.measure`. It is its own sample."""
+    """The context manager behind `User.measure`. It is also the sample that the meter records."""
 
     __slots__ = (
         "_meter",
@@ -84,7 +86,7 @@ class Measure:
     def __init__(self, meter: Meter, name: str) -> None:
         self._meter, self._name = meter, name
         self.last: object = None
-        """Of a poll, the last answer: what a failure shows."""
+        """The last result of a poll, which a failure shows."""
 
     async def __aenter__(self) -> None:
         self._meter.settle()
@@ -94,7 +96,7 @@ class Measure:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, asyncio.CancelledError):
-            self.gone()  # cut off in flight: started, never finished
+            self.gone()  # cut off in flight: counted as started, not finished
             return
         self.end(perf_counter_ns(), OK if error is None else outcome_of(error))
 
@@ -116,5 +118,5 @@ class Measure:
             self.series.watch.gone(self.asked_ns)
 
     def exchange(self) -> tuple[str, str]:
-        """What was sent and received last, as text."""
+        """Return the last request and reply as text, for exemplars; ("", "") if unknown."""
         return exchange_of(self.last) or ("", "")

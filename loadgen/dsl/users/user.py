@@ -1,11 +1,11 @@
-"""The user: what a journey's code holds in its hand.
+"""The user: the object with which a journey's code sends requests and controls its own timing.
 
-One `User` is one simulated person: cookies, headers, connections and random
-numbers are its own. In open loads it is a fresh person for each iteration (the
-connections stay with the slot), in closed loads the same one for the whole load.
+A `User` is one virtual user with its own cookies, headers, connections and random
+numbers. An open load has a fresh user for each iteration, which reuses the connections
+of an earlier one. A closed load has the same users from start to end.
 
-What is *idle* (think, pace, rendez-vous) is duration and no response time; what is
-*waited for* (a request, a poll) is both.
+*Idle* time (think, pace, rendez-vous) is part of an iteration's duration, but not of its
+response time. Time spent waiting for the target (a request, a poll) is part of both.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 MAX_CLIENTS: Final = 100
-"""Of `user.client`, for one person: more can only come from a factory that is made anew each time."""
+"""Maximum number of `user.client` clients of one user. Exceeding it shows that a new factory is passed each time."""
 
 
 def utc_now() -> datetime:
@@ -53,17 +53,17 @@ def utc_now() -> datetime:
 
 
 class User:
-    """One simulated person within a journey.
+    """One virtual user, the first argument of every journey.
 
-    http: the HTTP client of this person: httpx's names and arguments, measured.
+    http: this user's HTTP client, with httpx's method names and arguments. It measures each request.
     shared: the JSON value that the plan's set-up returned, the same for all users of the fleet.
 
     Args:
-        sleep, wait, clock, now: time; a trial gives its own, which jump. sleep: for what is idle (think, pace); wait:
-            between polls; the same unless given. clock: ns, as `perf_counter_ns`.
-        open_client: makes the HTTP client of another of the plan's targets; raises UsageError where there is none.
-        open_httpx: makes an httpx client over the same connections.
-        points: where users of the worker meet; None: this one is alone, and waits for nobody.
+        sleep, wait, clock, now: the sources of time, which a trial replaces. `sleep` is for idle time (think, pace) and
+            `wait` for the time between polls; `wait` defaults to `sleep`. `clock` returns ns, as `perf_counter_ns`.
+        open_client: creates the HTTP client for another target of the plan; raises UsageError for an unknown one.
+        open_httpx: creates an httpx client over the same connections.
+        points: the rendez-vous of this worker; None in a trial, where no rendez-vous waits.
     """
 
     __slots__ = (
@@ -73,11 +73,11 @@ class User:
         "_idle_since_ns",
         "_n",
         "_now",
+        "_number",
         "_open_client",
         "_open_httpx",
         "_others",
         "_pace_due_ns",
-        "_person",
         "_points",
         "_random",
         "_seed",
@@ -116,21 +116,21 @@ class User:
         self.shared = shared
         self.idle_ns = 0
         self.began_ns = self.ended_ns = 0
-        """When the iteration's first line ran, and when the one before ended."""
+        """Times of the first line of the current iteration, and of the end of the iteration before."""
         self.is_fresh = False
-        """True: a fresh person for each iteration."""
+        """True if each iteration has a fresh user (open loads)."""
         self.owner: Any = None
-        """The life that it is driven by."""
+        """The `JourneyLife` that drives this user; it tracks leaked tasks."""
         self._idle_since_ns = 0
-        self._seed, self._n, self._person = seed, 0, 0
+        self._seed, self._n, self._number = seed, 0, 0
         self._random: Random | None = None
         self._traits: tuple[int, dict[str, float]] | None = None
         self._pace_due_ns = 0
         self._others: dict[str, HttpClient] | None = None
         self._beside = 0
-        """How many `gather` are under way."""
+        """Number of `gather` calls in progress."""
         self.clients: dict[Any, Any] | None = None
-        """Made by `client`, by what made them."""
+        """Clients created by `client`, by their factory."""
         self._state: Any = None
         self._sleep, self._clock, self._now = sleep, clock, now
         self._wait = sleep if wait is None else wait
@@ -142,31 +142,38 @@ class User:
     # -- where time goes ----------------------------------------------------------------------
 
     def step(self, name: str) -> Step:
-        """A named, timed part of the journey: `async with user.step("login"):`. Steps nest as `outer/inner`.
+        """Time a named part of the journey: `async with user.step("login"):`.
 
-        Its response time is without think time; its outcome is the exception that left it, or the
-        first `http` error of a request in it that no `expect` accepted.
+        Nested steps are named `outer/inner`. The response time of a step excludes think time. The outcome of a step is
+        the exception that left its block. Without an exception, it is the first `http` error of a request in the step
+        that
+        no `expect` accepted, or else ok.
         """
         return Step(self, name)
 
     def measure(self, name: str) -> Measure:
-        """Time anything else that is awaited, as a request named `name`: `async with user.measure("sign"):`."""
+        """Time any awaited call as a request named `name`: `async with user.measure("sign"):`."""
         return Measure(self.meter, name)
 
     async def think(self, low: float | str | Distribution, high: float | str | None = None) -> None:
-        """Pause as a person would: `think(2)`, `think("500ms")`, uniformly `think(1, 3)`, `think(lognormal(1.4, .8))`.
+        """Pause like a human: `think(2)` or `think("500ms")`; `think(1, 3)` draws evenly between the two.
 
-        Seconds, or durations as text. Not response time, except within `gather`, where others are waited for meanwhile.
-        The random number is the iteration's own, so a run can be repeated.
+        Numbers are seconds; texts are durations. A distribution draws the pause: `think(lognormal(1.4, .8))`. The pause
+        does
+        not count as response time, except within `gather`, where other calls run meanwhile. Random pauses use the
+        iteration's
+        own random numbers, so a run can be repeated.
 
         Raises:
-            ValueError: no duration, or a negative one.
-            UsageError: a distribution with faults, or one with a second argument.
+            ValueError: an invalid or negative duration.
+            UsageError: an invalid distribution, or one with a second argument.
         """
         self.meter.settle()
         if isinstance(low, Distribution):
             if high is not None:
-                raise UsageError("think of a distribution has one argument", hint="write think(lognormal(1.4, .8))")
+                raise UsageError(
+                    "think: a distribution must be the only argument", hint="write think(lognormal(1.4, .8))"
+                )
             wait_s = max(0.0, low.draw(self.random))
         else:
             low_ns = parse_duration(low)
@@ -182,30 +189,33 @@ class User:
             self._be_back()
 
     async def pace(self, every: float | str) -> None:
-        """Closed loads: begin an iteration every `every`, however long it takes. Call it last in the journey.
+        """Wait so that this user's iterations start every `every`. For closed loads; call it last in the journey.
 
-        Waits until `every` after the previous cycle was due (the first: after the iteration's first line). An
-        iteration that overran its cycle skips to the next one that is still to come; what it skipped is counted as
-        `pace: skipped cycles`, and there is never a burst. The wait is idle: duration, no response time. A person that
-        was away (a load that goes down and up again) begins anew. The plan's `drain` must be longer than `every`, or
-        the last iterations are cut off while they wait.
+        The wait ends `every` after the planned start of this cycle; the first cycle starts with the iteration's first
+        line.
+        An iteration that took longer than its cycle waits for the next start in the future, so there is never a burst.
+        The metric `pace: skipped cycles` counts the skipped starts. The wait is idle time: part of the duration, not of
+        the response time. A user that paused (because the load went down and up again) starts a new grid of cycles. The
+        plan's `drain` must be longer than `every`, or the last iterations are cut off during their wait.
 
         Raises:
-            ValueError: no duration.
-            UsageError: 0.
+            ValueError: an invalid duration.
+            UsageError: `every` is 0.
 
-        As k6's `sleep(T - elapsed)` and Locust's `constant_pacing`, but on a grid: those begin late after an overrun
-        and stay so.
+        Like k6's `sleep(T - elapsed)` and Locust's `constant_pacing`, but on a grid: those start all later iterations
+        late after one overrun.
         """
         self.meter.settle()
         every_ns = parse_duration(every)
         if not every_ns:
-            raise UsageError("pace(0) paces nothing", hint='say how often an iteration begins: user.pace("10s")')
+            raise UsageError(
+                "pace(0): the interval must be above 0", hint='write the time between two starts: user.pace("10s")'
+            )
         if self.is_fresh and Tally.of(self.meter.recorder).is_new(("pace", self.meter.journey)):
             origin = here()
             self.meter.recorder.note(
-                f"{Path(origin.file).name}:{origin.line}: user.pace in an open load only keeps the user busy: the "
-                f"arrivals say when iterations of {self.meter.journey} begin; take it out, or use users(n)"
+                f"{Path(origin.file).name}:{origin.line}: in an open load, user.pace only keeps the user busy: the "
+                f"plan's arrivals decide when iterations of {self.meter.journey} start; remove it, or use users(n)"
             )
         was_away = self.began_ns - self.ended_ns > every_ns
         began_ns = self.began_ns if was_away or not self._pace_due_ns else self._pace_due_ns
@@ -215,7 +225,7 @@ class User:
         self._pace_due_ns = due_ns
         self._idle_since_ns = perf_counter_ns()
         try:
-            for _ in range(3):  # a timer may fire early; and a rehearsal cuts idle times short, so not until it is due
+            for _ in range(3):  # a timer may fire early; at most 3 waits, because a rehearsal shortens idle times
                 if (left_ns := due_ns - self._clock()) <= 0:
                     break
                 await self._sleep(left_ns / NS_PER_S)
@@ -223,34 +233,39 @@ class User:
             self._be_back()
 
     async def rendezvous(self, name: str, *, users: int, timeout: float | str = "30s") -> bool:
-        """Wait until `users` users of the whole fleet wait here, and go on with them at one instant.
+        """Wait until `users` users of the whole fleet wait at this point, then continue together.
 
             if not await user.rendezvous("sale opens", users=100, timeout="30s"):
-                user.skip("too few came")
+                user.skip("too few users arrived")
 
-        The first `users` that wait are a group, the next ones the next. A rendez-vous is known by its name within a
-        load of the plan. The wait is idle: duration, no response time.
-
-        Returns True when the group is complete. False when this user has waited for `timeout`, which then goes on
-        alone (`rendezvous: timed out` counts them, `rendezvous: met` the others), and when the load has ended: nobody
-        waits longer than a second after that. A trial and `loadgen check` wait for nobody.
+        The first `users` users that wait form a group, the next `users` the next group. The name identifies a
+        rendez-vous within one load of the plan. The wait is idle time: part of the duration, not of the response time.
 
         Args:
-            name: up to 100 characters, without numbers or ids that vary: 50 rendez-vous of one worker at most.
-            users: the same for all calls of this name. No more than the load can have at a time.
+            name: 1 to 100 characters. It must not contain varying numbers or ids, since a worker tracks at most 50
+                names.
+            users: the size of a group, the same in all calls with this name, and at most the number of concurrent
+                users.
+            timeout: how long this user waits; above 0.
+
+        Returns:
+            True when the group is complete. False after `timeout`: this user then continues alone. Also False within a
+            second after the load has ended. In a trial and in `loadgen check`, it returns True at once. The metrics
+            `rendezvous: met` and `rendezvous: timed out` count the users.
 
         Raises:
-            ValueError: no duration.
-            UsageError: no name, no number of users or another one than elsewhere, a `timeout` of 0; within `gather`.
+            ValueError: an invalid duration.
+            UsageError: an invalid name, a different `users` for the same name, a `timeout` of 0, or a call within
+                `gather`.
 
-        As LoadRunner's `lr_rendezvous` and JMeter's Synchronizing Timer, but a time-out is each user's own, and the
-        group is one over all agents: JMeter's is one a JVM.
+        Like LoadRunner's `lr_rendezvous` and JMeter's Synchronizing Timer, with two differences: each user has its own
+        time-out, and a group spans all agents, while JMeter's is limited to one JVM.
         """
         meter = self.meter
         meter.settle()
         timeout_ns = _checked_rendezvous(name, users, timeout)
         if self._beside:
-            raise UsageError("rendezvous within user.gather: a user waits as a whole", hint="wait before the gather")
+            raise UsageError("rendezvous cannot be called within user.gather", hint="call it before user.gather")
         if self._points is None:
             return True
         self._idle_since_ns = perf_counter_ns()
@@ -270,18 +285,28 @@ class User:
         timeout: float | str = "2m",
         name: str,
     ) -> T:
-        """Ask until it is so: `await user.poll(lambda: user.http.get("/job/1"), until=is_done, name="job")`.
+        """Repeat a call until its result is as expected, and return that result.
 
-        The whole wait is one request named `name`, from the first ask to the answer for which `until` is true, which
-        is returned. The polls are rows of their own, all named `NAME (poll)`. Each begins `every` after the one before
-        began, or at once if that took longer. The wait is what a person waits for: response time of step and journey.
+            await user.poll(lambda: user.http.get("/job/1"), until=is_done, name="job")
+
+        The whole wait is recorded as one request named `name`, from the first poll to the accepted result. The polls
+        have
+        rows of their own, all named `NAME (poll)`. The wait counts as response time of the step and the journey.
 
         A poll that fails (`refused`, a failed `expect`) ends the wait with its outcome. A status of 400 or more is an
-        error as anywhere else: where "not there yet" is a 404, the call says `accept={200, 404}`.
+        error here, too; if 404 means "not ready yet", pass `accept={200, 404}` to the call.
+
+        Args:
+            call: starts one poll; called without arguments.
+            until: returns a true value for the result that ends the wait.
+            every: time from the start of one poll to the start of the next. A poll that takes longer is followed at
+                once.
+            timeout: limit of the whole wait, which also cancels a poll in flight.
+            name: name of the request that stands for the whole wait.
 
         Raises:
-            RequestFailed: `timeout`, also while a call is under way; the sample is censored at `timeout`.
-            UsageError: `call` gives nothing to await.
+            RequestFailed: with outcome `timeout`; the sample is recorded as censored at `timeout`.
+            UsageError: the result of `call` cannot be awaited, or `until` is async.
         """
         meter = self.meter
         meter.settle()
@@ -318,62 +343,65 @@ class User:
             sample.end(self._clock(), outcome_of(error))
             raise
         sample.end(deadline_ns, TIMEOUT)
-        raise RequestFailed(TIMEOUT, f"{name}: not so after {format_duration(timeout_ns)} and {count} polls")
+        raise RequestFailed(
+            TIMEOUT, f"{name}: no accepted result after {format_duration(timeout_ns)} and {count} polls"
+        )
 
     # -- chance -------------------------------------------------------------------------------
 
     @property
     def random(self) -> Random:
-        """Random numbers of this iteration, seeded by (run seed, load, arrival): the same when it is run again."""
+        """Random numbers of this iteration. The seed is (run seed, load, arrival), so a repeated run draws the same."""
         if self._random is None:
             self._random = Random(_seed_of(self._seed, self.meter.load, self._n))  # noqa: S311  # no secret depends on it
         return self._random
 
     def draw(self, of: Distribution) -> float:
-        """A number of this iteration: `draw(exponential(3))`. The same as `of.draw(user.random)`."""
+        """Draw a number from a distribution: `draw(exponential(3))`. It uses this iteration's random numbers."""
         return _distribution("draw", of).draw(self.random)
 
     def trait(self, name: str, of: Distribution) -> float:
-        """What this person is like: drawn when first asked for, and the same for the person's life.
+        """Return a property of this user: drawn on first use, then constant for the user's whole life.
 
-        Seeded by (run seed, load, person, name): the same person has it on any number of agents. A person is an
-        arrival in open and counted loads, and a user in closed ones.
+        The seed is (run seed, load, user, name), so a user has the same traits on any number of agents. In open and
+        counted loads, each arrival is a user of its own.
 
         Raises:
-            UsageError: a distribution with faults.
+            UsageError: an invalid distribution.
         """
         kept = self._traits
-        if kept is None or kept[0] != self._person:
-            kept = self._traits = self._person, {}
+        if kept is None or kept[0] != self._number:
+            kept = self._traits = self._number, {}
         value = kept[1].get(name)
         if value is None:
-            seed = f"{self._seed} {self.meter.load} {self._person} {name}"
+            seed = f"{self._seed} {self.meter.load} {self._number} {name}"
             value = kept[1][name] = _distribution("trait", of).draw(Random(seed))  # noqa: S311  # no secret depends on it
         return value
 
     def now(self) -> datetime:
-        """The time of day, UTC, for what a request or a token says; in a trial the clock that jumps."""
+        """Return the current time of day in UTC, for use in requests and tokens. In a trial, the clock is simulated."""
         return self._now()
 
     # -- how it goes --------------------------------------------------------------------------
 
     def fail(self, reason: str) -> Never:
-        """End the iteration: it went wrong in a way that only the journey can tell. The outcome is `fail: REASON`.
+        """End the iteration as failed, for a reason that only the journey can check. The outcome is `fail: REASON`.
 
-        Reasons are names: the first 50 of a worker, 100 characters of each; the rest is `fail: (other)`.
+        A worker records the first 50 different reasons, each cut to 100 characters; further ones become `fail:
+        (other)`.
         """
         text = str(reason)
         outcome = Tally.of(self.meter.recorder).reason(text)
         raise IterationEnded(outcome, "" if outcome == f"fail: {text}" else text)
 
     def skip(self, reason: str = "") -> Never:
-        """End the iteration: there is nothing to do for this person. `skipped` is neither good nor bad for any SLO."""
+        """End the iteration because there is nothing to do. The outcome `skipped` does not count in any objective."""
         raise IterationEnded(SKIPPED, reason)
 
     def check(self, name: str, ok: object) -> bool:
-        """Count whether something is so, as the rate `check: NAME`, and go on. Returns whether it is.
+        """Record whether a condition holds, as the rate `check: NAME`, and return it as a bool.
 
-        Names are bounded: 200 of a worker, the rest is `check: (other)`.
+        The iteration continues. A worker records at most 200 names; further ones are counted in `check: (other)`.
         """
         is_ok = bool(ok)
         Tally.of(self.meter.recorder).check(name, is_ok)
@@ -382,7 +410,9 @@ class User:
     # -- other ways to reach a target -----------------------------------------------------------
 
     def to(self, target: str) -> HttpClient:
-        """The HTTP client for another of the plan's targets: the same connection pool, its own headers and cookies.
+        """Return the HTTP client for another target of the plan.
+
+        It shares the user's connection pool, but has its own headers and cookies.
 
         Raises:
             UsageError: the plan has no target of that name.
@@ -393,22 +423,25 @@ class User:
         client = others.get(target)
         if client is None:
             if self._open_client is None:
-                raise UsageError(f'there is no target "{target}"', hint="give the plan targets={...}")
+                raise UsageError(
+                    f'the plan has no target "{target}"', hint='add it to the plan: targets={"api": "https://..."}'
+                )
             client = others[target] = self._open_client(target)
         return client
 
     @property
     def httpx(self) -> HttpxClient:
-        """A real `httpx.AsyncClient` over the same connections, measured: `AsyncOpenAI(http_client=user.httpx)`.
+        """A real `httpx.AsyncClient` over this user's connections, measured: `AsyncOpenAI(http_client=user.httpx)`.
 
-        Made when first asked for, with the plan's target as `base_url`, and the person's from then on: a fresh person
-        has a fresh one, with cookies, headers and hooks of its own; so has one whose client was closed. Rows are
-        `GET /path`, or what a request's `extensions={"name": ...}` says.
+        The client is created on first use, with the plan's target as `base_url`, and is kept for the user's life. A
+        fresh
+        user gets a fresh client with its own cookies, headers and hooks. A closed client is replaced by a new one. Rows
+        are named `GET /path`, or by the request's `extensions={"name": ...}`.
         """
         client = self._httpx
         if client is None or client.is_closed:
             if self._open_httpx is None:
-                raise UsageError("this user has no httpx client", hint="make people with `People`")
+                raise UsageError("this user has no httpx client", hint="create users with `People`")
             client = self._httpx = self._open_httpx()
         return client
 
@@ -425,13 +458,13 @@ class User:
     @overload
     async def gather(self, *calls: Awaitable[T]) -> tuple[T, ...]: ...
     async def gather(self, *calls: Awaitable[Any]) -> tuple[Any, ...]:
-        """Await several calls at once, as a browser does: `a, b = await user.gather(user.http.get("/a"), ...)`.
+        """Await several calls concurrently, as a browser does: `a, b = await user.gather(user.http.get("/a"), ...)`.
 
-        All answers, in the order of the calls. The first that fails cancels the others and is raised. Steps and
-        samples of the calls do not mix; when all are there they are recorded, so give each call its own `expect=`.
+        Returns all results, in the order of the calls. The first failing call cancels the others, and its exception is
+        raised. Each call has its own steps and samples, which are recorded at its end; so pass `expect=` to each call.
 
         Raises:
-            UsageError: something that cannot be awaited.
+            UsageError: an argument cannot be awaited.
         """
         wrong = next((one for one in calls if not inspect.isawaitable(one)), None)
         if wrong is not None:
@@ -440,7 +473,7 @@ class User:
                     call.close()
             raise UsageError(
                 f"gather: {wrong!r} cannot be awaited",
-                hint="leave out the `await` within the brackets: user.gather(user.http.get(...), ...)",
+                hint="remove the `await` within the parentheses: user.gather(user.http.get(...), ...)",
             )
         self.meter.settle()
         tasks = [asyncio.create_task(_run(Apart(self.meter, call))) for call in calls]
@@ -459,20 +492,22 @@ class User:
             if unfinished:
                 await asyncio.wait(unfinished)
             for task in tasks:
-                _failure(task)  # seen: else asyncio logs it as never retrieved
+                _failure(task)  # asyncio logs exceptions that nobody has retrieved
         if failures:
             raise failures[0]
         return tuple(task.result() for task in tasks)
 
     @owns(keeps=True)
     def client(self, factory: Callable[[User], T]) -> T:
-        """A third party's client: `redis = user.client(Redis)`, made once a person and closed with it.
+        """Return a third-party client that measures its calls: `redis = user.client(Redis)`.
 
-        factory: a class or function of the module that takes the user; it measures with `user.measure`. Closed with
-        its `aclose()` or `close()`.
+        The client is created once per user, and closed with the user by its `aclose()` or `close()`.
+
+        Args:
+            factory: a class or function at module level that takes the user, and times its calls with `user.measure`.
 
         Raises:
-            UsageError: a factory that is another one each time (a lambda in the journey).
+            UsageError: an async factory, or a different factory each time (such as a lambda in the journey).
         """
         clients = self.clients
         if clients is None:
@@ -480,15 +515,15 @@ class User:
         if factory not in clients:
             if len(clients) >= MAX_CLIENTS:
                 raise UsageError(
-                    f"one person with {MAX_CLIENTS} clients: the factory is made anew each time",
-                    hint="give user.client a class or a function of the module, no lambda",
+                    f"user.client: this user has {MAX_CLIENTS} clients, because each call passes a new factory",
+                    hint="pass a class or function defined at module level, not a lambda",
                 )
             client = factory(self)
             if inspect.iscoroutine(client):
                 client.close()
                 raise UsageError(
                     f"user.client: {getattr(factory, '__name__', factory)} is async",
-                    hint="make the client in a plain function or class, and connect in a method that is awaited",
+                    hint="create the client in a plain function or class, and connect in a method awaited later",
                 )
             clients[factory] = client
         made: T = clients[factory]
@@ -497,27 +532,27 @@ class User:
     # -- the engine's side --------------------------------------------------------------------
 
     def _be_back(self) -> None:
-        """What was idle is over: it came to its end, or a time-out of the journey's own cancelled it."""
+        """End an idle period, which may have been cancelled by a time-out of the journey."""
         self.idle_ns += perf_counter_ns() - self._idle_since_ns
         self._idle_since_ns = 0
 
     def idle_until(self, now_ns: int) -> int:
-        """Think time of this iteration so far, with the think that is going on."""
+        """Return the idle time of this iteration in ns, including the idle period in progress."""
         return self.idle_ns + (now_ns - self._idle_since_ns if self._idle_since_ns else 0)
 
     @property
     def chance_key(self) -> tuple[int, int, int]:
-        """(run seed, load, n): what all chance of this iteration follows from."""
+        """(run seed, load, n), from which all random numbers of this iteration follow."""
         return self._seed, self.meter.load, self._n
 
-    def begin(self, n: int, person: int | None = None) -> None:
-        """The engine begins iteration `n` with this person (who is `n`, unless said)."""
+    def begin(self, n: int, number: int | None = None) -> None:
+        """Start iteration `n`; called by the engine. `number` is the user's number, by default `n`."""
         self._n, self._random, self._state = n, None, None
-        self._person = n if person is None else person
+        self._number = n if number is None else number
         self.idle_ns = self._idle_since_ns = 0
 
     def renew(self) -> None:
-        """A fresh person: no cookies, no headers. Connections stay; `close_clients` comes before."""
+        """Make this a fresh user without cookies and headers. Connections stay open. Call `close_clients` first."""
         self.http.reset()
         if self._others is not None:
             for client in self._others.values():
@@ -526,11 +561,11 @@ class User:
         self._pace_due_ns = 0
 
     def take_state(self, state: object) -> None:
-        """The life gives this person's state for the iteration that begins."""
+        """Set the state for the iteration that starts."""
         self._state = state
 
     async def close_clients(self) -> None:
-        """Close what `client` made. Raises what the first of them raised, after all were closed."""
+        """Close all clients that `client` created, then raise the first exception of a close, if any."""
         clients, self.clients = self.clients or {}, None
         failure: Exception | None = None
         for client in clients.values():
@@ -538,7 +573,7 @@ class User:
             try:
                 if close is not None and inspect.isawaitable(closing := close()):
                     await closing
-            except Exception as error:  # noqa: BLE001  # the others must be closed, too
+            except Exception as error:  # noqa: BLE001  # the others must be closed as well
                 failure = failure or error
         if failure is not None:
             raise failure
@@ -552,30 +587,30 @@ class User:
 
 
 class UserWith(User, Generic[S]):
-    """A user with a state: what `@journey(state=Session)` hands to `async def j(user: UserWith[Session])`."""
+    """A user with typed state: `@journey(state=Session)` passes it to `async def j(user: UserWith[Session])`."""
 
     __slots__ = ()
 
     @property
     def state(self) -> S:
-        """Made once a person, by calling what the journey gives as `state=`; kept for the person's life.
+        """The user's state, created once per user by the journey's `state=`, and kept for the user's life.
 
         Raises:
-            UsageError: the journey has none.
+            UsageError: the journey has no `state=`.
         """
         if self._state is None:
-            raise UsageError("this journey has no state", hint="write @journey(state=Session)")
+            raise UsageError("this journey has no state", hint="declare it: @journey(state=Session)")
         value: S = self._state
         return value
 
     @state.setter
     def state(self, value: S) -> None:
-        """Raises UsageError: a value of another type."""
+        """Replace the state; raises UsageError for a value of another type."""
         before = self._state
         if before is not None and not isinstance(value, type(before)):
             raise UsageError(
-                f"user.state is a {type(before).__name__}: {value!r} of type {type(value).__name__} is none",
-                hint="set the attributes of the state, or assign one of the same type",
+                f"user.state must be a {type(before).__name__}, got {value!r} of type {type(value).__name__}",
+                hint="set the attributes of the state, or assign a value of the same type",
             )
         self._state = value
         if self.owner is not None:
@@ -585,28 +620,31 @@ class UserWith(User, Generic[S]):
 def _distribution(word: str, of: object) -> Distribution:
     if not isinstance(of, Distribution):
         raise UsageError(
-            f"{word} takes a distribution, not {of!r}", hint="write lognormal(0, .3), uniform(1, 3), fixed(2)"
+            f"{word} needs a distribution, got {of!r}", hint="write lognormal(0, .3), uniform(1, 3), fixed(2)"
         )
     return of
 
 
 def _checked_rendezvous(name: object, users: object, timeout: float | str) -> int:
-    """The time-out in ns. Raises ValueError, UsageError."""
+    """Return the time-out of a rendez-vous in ns; raises ValueError or UsageError for invalid arguments."""
     if not isinstance(name, str) or not 0 < len(name) <= MAX_POINT_NAME:
         raise UsageError(
-            f"rendezvous: {name!r} is no name",
-            hint=f'1 to {MAX_POINT_NAME} characters: user.rendezvous("sale opens", ...)',
+            f"rendezvous: invalid name {name!r}",
+            hint=f'write a text of 1 to {MAX_POINT_NAME} characters: user.rendezvous("sale opens", ...)',
         )
     if not isinstance(users, int) or isinstance(users, bool) or users < 1:
-        raise UsageError(f"rendezvous: users={users!r}", hint="say how many are to meet, as a whole number: users=100")
+        raise UsageError(
+            f"rendezvous: users={users!r} must be a whole number of at least 1",
+            hint="write the size of a group: users=100",
+        )
     timeout_ns = parse_duration(timeout)
     if not timeout_ns:
-        raise UsageError("rendezvous: timeout=0 waits for nobody", hint='say how long: timeout="30s"')
+        raise UsageError("rendezvous: timeout must be above 0", hint='write timeout="30s"')
     return timeout_ns
 
 
 def _seed_of(seed: int, load: int, n: int) -> int:
-    """Another number for each (seed, load, n)."""
+    """Return a seed that differs for each (seed, load, n)."""
     return (seed % 2**64 << 96) + (load << 80) + n
 
 
@@ -619,16 +657,18 @@ async def _run(call: Awaitable[T]) -> T:
 
 
 async def _asked(call: Callable[[], Awaitable[T]], until: Callable[[T], object]) -> tuple[T, bool]:
-    """One poll: its answer, and whether it is the one that was waited for."""
+    """Make one poll; return its result and whether it ends the wait."""
     asking = call()
     if not inspect.isawaitable(asking):
         raise UsageError(
-            f"poll: the call gives {asking!r}, which cannot be awaited",
-            hint="give a function that makes the call: lambda: user.http.get(...)",
+            f"poll: the result of call() is {asking!r}, which cannot be awaited",
+            hint="pass a function that starts the call: lambda: user.http.get(...)",
         )
     answer = await asking
     is_so = until(answer)
     if inspect.iscoroutine(is_so):
         is_so.close()
-        raise UsageError("poll: until= is async, so it is always true", hint="give a plain function of the answer")
+        raise UsageError(
+            "poll: until= is async, so it is always true", hint="pass a plain function that takes the result"
+        )
     return answer, bool(is_so)

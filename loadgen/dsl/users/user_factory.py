@@ -1,7 +1,7 @@
-"""Makes people: users with the clients, connections and seeds that a plan gives them.
+"""Creates users with the clients, connections and seeds that a plan defines.
 
-One `People` a worker. A run, a rehearsal and a trial differ in the network and the
-clocks that they give it, and in nothing else.
+Each worker has one `People`. A run, a rehearsal and a trial use the same code; only
+their networks and clocks differ.
 """
 
 from __future__ import annotations
@@ -53,10 +53,11 @@ __all__ = ["People", "Ways"]
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How people reach what is tested.
+    """How users reach the targets of a plan.
 
-    targets: base URLs by name; a single one has the name "". target: the name of `user.http`'s; None: the first.
-    tags: response headers, in lower case, by which rows are split.
+    targets: base URLs by name; a single target has the name "".
+    target: the name of the target of `user.http`; None: the first.
+    tags: response headers, in lower case, by which series are split.
     """
 
     targets: Mapping[str, str]
@@ -68,27 +69,27 @@ class Ways:
     follow_redirects: bool = False
     http: Http = field(default_factory=Http)
     client: Literal["loadgen", "httpx"] = "loadgen"
-    """httpx: the stock client, for comparison."""
+    """"httpx" selects the stock httpx client, for comparison."""
 
     @property
     def url(self) -> str:
-        """Of `user.http`."""
+        """The base URL of `user.http`."""
         return self.targets[self.target] if self.target is not None else next(iter(self.targets.values()))
 
 
 class People:
-    """See the module. Made within a running loop where connections are shared.
+    """Creates the users of one worker. With shared connections, create it within a running loop.
 
     Args:
-        shared: the JSON value of the plan's set-up.
-        sleep, wait, clock, now: time; see `User`.
-        points: where those who iterate meet; None: nobody waits for others.
-        cap: how many requests all of them together may start.
+        shared: the JSON value that the plan's set-up returned.
+        sleep, wait, clock, now: the sources of time, as in `User`.
+        points: the rendez-vous of this worker; None: no rendez-vous waits.
+        cap: the limit of requests/s for all users of this worker together.
     """
 
     user_class: type[UserWith[Any]] = UserWith
     meter_class: type[Meter] = Meter
-    """For who wants to see more than is recorded: a subclass of People may name another."""
+    """The classes of users and meters. A subclass of People may replace them to observe more than is recorded."""
 
     def __init__(
         self,
@@ -111,7 +112,7 @@ class People:
         self._sleep, self._wait, self._clock, self._now = sleep, wait, clock, now
         self._points = points
         self._url = ways.url
-        # Not seeded by the run: its workers would all write the same trace ids.
+        # Not seeded by the run, because then all its workers would create the same trace ids.
         self._tracer = Tracer(ways.trace, Random()) if ways.trace is not None else None  # noqa: S311
         self._forward = Forward.of(ways.http)
         self._shared_pool: ConnectionPool | None = None
@@ -124,7 +125,10 @@ class People:
             self._shared_pool = self._pool()
 
     def user(self, recorder: Recorder, load: int = 0, *, tags: Tags = ()) -> User:
-        """One more person. load: the index of the plan's load that it belongs to; tags: of that load."""
+        """Create a user without a life, as for set-up and tear-down of a plan.
+
+        load: the index of the plan's load that the user belongs to; `tags` are those of the load.
+        """
         return self._user(recorder, load, tags, self._pool(), None)
 
     def life(
@@ -137,36 +141,38 @@ class People:
         load: int = 0,
         tags: Tags = (),
     ) -> JourneyLife:
-        """One more person, ready to iterate. fresh, report: see `JourneyLife`."""
+        """Create a user with the `JourneyLife` that runs its iterations. For `fresh` and `report` see `JourneyLife`."""
         pool = self._pool()
         user = self._user(recorder, load, tags, pool, self._points)
         close_idle = pool.close_idle if self.ways.connections.policy == "fresh" else None
         return JourneyLife(user, journeys, fresh=fresh, report=report, load=load, close_idle=close_idle)
 
     def close(self) -> None:
-        """Close the connections that all share, where they do; each person's own are closed with the person."""
+        """Close the connections that all users share. A user's own connections are closed with the user."""
         if self._shared_pool is not None:
             self._shared_pool.close()
 
     def open_client(self, meter: Meter, pool: ConnectionPool, target: str) -> HttpClient:
-        """The HTTP client for a target, by name.
+        """Create the HTTP client for a target, by name.
 
         Raises:
-            UsageError: there is none of that name.
+            UsageError: the plan has no target of that name.
         """
         url = self.ways.targets.get(target)
         if url is None:
             names = [f'"{name}"' for name in self.ways.targets if name]
             near = get_close_matches(target, self.ways.targets, n=1)
-            there = f"there are {', '.join(names)}" if names else 'give the plan targets={"api": ..., "login": ...}'
-            raise UsageError(
-                f'there is no target "{target}"', hint=f'did you mean "{near[0]}"?' if near and near[0] else there
+            there = (
+                f"use one of {', '.join(names)}" if names else 'add it to the plan: targets={"api": ..., "login": ...}'
             )
-        # Rows of the others bear their target's name: `/x` of two targets is not one row.
+            raise UsageError(
+                f'the plan has no target "{target}"', hint=f'did you mean "{near[0]}"?' if near and near[0] else there
+            )
+        # Rows of other targets carry the target's name, since `/x` of two targets must not share a row.
         return self._client(meter, pool, url, "" if url == self._url else target)
 
     def open_httpx(self, meter: Meter, pool: ConnectionPool) -> HttpxClient:
-        """An httpx client of one person over its connections."""
+        """Create an httpx client for one user, over the user's connections."""
         ways = self.ways
         if isinstance(pool, StockPool):
             stock = StockTransport(HttpxRows(meter, self._url, ways.targets, ways.tags, self._tracer), pool)

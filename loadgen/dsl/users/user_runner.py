@@ -1,9 +1,9 @@
-"""One user's life as the engine drives it: sets up, runs journeys, tears down, and says how each ended.
+"""Runs the iterations of one user: sets up, runs journeys, tears down, and reports how each iteration ended.
 
-Nothing that scenario code does gets out of here but the engine's own cancellation:
-what it raises becomes the iteration's outcome. What it loses (tasks, coroutines),
-what it holds up (a journey that catches its cancellation) and what it spins (one
-that awaits nothing) is said once, with file and line, and the run goes on.
+Exceptions of scenario code never leave this module; they become outcomes of iterations.
+Only the engine's own cancellation passes. Four kinds of mistakes are reported once, with
+file and line, while the run goes on: leaked tasks, coroutines never awaited, journeys
+that catch their cancellation, and journeys that await nothing.
 """
 
 from __future__ import annotations
@@ -44,52 +44,54 @@ __all__ = ["ROWS_RAN_OUT", "BoundJourney", "JourneyLife"]
 
 SET_UP = "(set-up)"
 TEAR_DOWN = "(tear-down)"
-"""The steps under which the requests of a person's set-up and tear-down are recorded."""
+"""The steps to which the requests of a user's set-up and tear-down are recorded."""
 ROWS_RAN_OUT = "script rows ran out"
 AT_ONCE_NS: Final = 50_000
-"""A closed user whose iteration took less is looked at: does it await anything? A request on loopback takes more."""
+"""An iteration shorter than this may have awaited nothing, so it is checked. A request on loopback takes longer."""
 _TRIES: Final = 20
-"""Short iterations that are looked at before it is believed that they do."""
+"""Number of short iterations to check per user before the checks stop."""
 _MAX_STRAYS: Final = 1_000
-_LET_THROUGH: Final = "let it through: `except Exception` does, `except BaseException` and a bare `except:` do not"
+_LET_THROUGH: Final = (
+    "use `except Exception`, which does not catch it, instead of `except BaseException` or a bare `except:`"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class BoundJourney:
-    """A journey with its rows at hand, ready to be run."""
+    """A journey with access to its data rows, ready to run."""
 
     name: str
     fn: Callable[..., Awaitable[None]]
     row: Callable[[int], Any] | None = None
-    """Index -> data row; None: the journey takes no data. Gives None when the rows ran out."""
+    """Return the data row for an index, or None if there are no more rows. None: the journey takes no data."""
     set_up: Callable[..., Awaitable[None]] | None = None
     tear_down: Callable[..., Awaitable[None]] | None = None
     state: Callable[[], Any] | None = None
-    """Makes a person's state; journeys with the same one share it."""
+    """Creates a user's state; journeys with the same function share one state."""
     each: bool = False
-    """True: `row` is asked by iteration (`Arrival.n`), not by person (`Arrival.person`)."""
+    """True: rows are chosen per iteration (`Arrival.n`). False: per user (`Arrival.person`)."""
     functions: tuple[Callable[..., Any], ...] = ()
-    """Those of the scenario that `fn` runs, for who looks for its lines; empty: `fn` itself."""
+    """The scenario's functions that `fn` calls, whose lines messages show; empty: `fn` itself."""
 
     @property
     def defined(self) -> str:
-        """ "checkout.py:14"."""
+        """Where the journey is defined: "checkout.py:14"."""
         return _defined(self.functions[0] if self.functions else self.fn)
 
     @property
     def catching(self) -> str:
-        """The line of the first handler in it that catches CancelledError; "" where none is seen."""
+        """The place of the first handler that catches CancelledError; "" if none is found."""
         return next((where for fn in self.functions or (self.fn,) if (where := _catching(fn))), "")
 
 
 class JourneyLife:
-    """See `loadgen.engine.load.users.Life`.
+    """The life of one user as the engine drives it; implements `loadgen.engine.load.users.Life`.
 
     Args:
-        fresh: True: a new person for each iteration (open loads).
-        report: told of each fault of the scenario: file, line, text and what to do.
+        fresh: True: each iteration has a fresh user (open loads).
+        report: called with a message for each script error: file, line, error and advice.
         load: the index of the plan's load.
-        close_idle: closes the connections that are kept, before each iteration; None: they stay.
+        close_idle: closes all idle connections, called before each iteration; None: connections stay open.
     """
 
     def __init__(
@@ -109,9 +111,9 @@ class JourneyLife:
         self._load = load
         self._close_idle = close_idle
         self._lived: dict[int, Any] = {}
-        """Journeys that this person is set up for, with the row; they are torn down when the person leaves."""
+        """Arguments of the journeys that this user is set up for; each is torn down when the user leaves."""
         self._states: dict[int, Any] = {}
-        """By the identity of what made them."""
+        """The user's states, by the id of the function that created them."""
         self._state_of: object = None
         self._journey: BoundJourney | None = None
         self._running: Awaitable[None] | None = None
@@ -129,7 +131,7 @@ class JourneyLife:
 
     @owns()
     async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None:
-        """HOT, once an iteration."""
+        """Run one iteration and set `outcome`, `censored` and the times. HOT, once an iteration."""
         user = self._user
         meter = user.meter
         journey = self._journey = self._journeys[arrival.journey]
@@ -157,14 +159,14 @@ class JourneyLife:
             await running
         except GeneratorExit:
             raise
-        except BaseException as error:  # it becomes the outcome
+        except BaseException as error:  # any exception of scenario code becomes the outcome
             if self._is_stopped(error):
                 raise
             outcome, failure = self._outcome(error), error
         user.ended_ns = self.ended_ns = perf_counter_ns()
         self._running = None
         if not self._fresh and isinstance(failure, OverTheCap):
-            await asyncio.sleep(failure.until_s)  # else it would come again as fast as the CPU lets it
+            await asyncio.sleep(failure.until_s)  # otherwise a closed user would retry in a busy loop
         meter.settle()
         self.idle_ns = user.idle_ns + self.set_up_ns
         if outcome is OK and meter.failed is None:
@@ -174,13 +176,13 @@ class JourneyLife:
             self.outcome = meter.failed or OK if outcome is OK else outcome
             self.censored = is_bound(self.outcome)
             if self.outcome != SKIPPED:
-                self._tell_failure(failure, args[1] if len(args) > 1 else None)
+                self._record_failure(failure, args[1] if len(args) > 1 else None)
             else:
                 meter.forget()
         if self._tries and self.ended_ns - self.begun_ns < AT_ONCE_NS:
-            self._look_whether_it_awaits(journey)
+            self._check_awaits(journey)
         if self._fresh and (self._lived or user.clients or self._kept):
-            await self._end_person()
+            await self._end_user()
         if self._strays is not None:
             self._end_strays(journey)
 
@@ -188,20 +190,20 @@ class JourneyLife:
         return self._user.idle_until(now_ns) + self.set_up_ns
 
     async def close(self) -> None:
-        """The person leaves: tear-down, then the connections. An iteration that still runs is abandoned."""
+        """End this user: run tear-downs, then close its connections. A running iteration is abandoned."""
         self._abandon()
-        await self._end_person()
+        await self._end_user()
         self._user.meter.settle()
         await self._user.http.close()
-        self._say_forgotten()
+        self._report_forgotten()
 
     def resisted(self) -> None:
-        """The engine cancelled the iteration, and it ended otherwise than by that."""
+        """Report a journey that caught its cancellation and continued. Called by the engine after such an iteration."""
         journey = self._journey
         if journey is not None and Tally.of(self._user.meter.recorder).is_new(("resisted", journey.name)):
             self._report(
                 f"{journey.catching or journey.defined}: journey {journey.name} caught CancelledError and "
-                f"went on after it was stopped; {_LET_THROUGH}"
+                f"continued after it was stopped; {_LET_THROUGH}"
             )
 
     # -- set-up, state, tear-down ---------------------------------------------------------------
@@ -225,16 +227,18 @@ class JourneyLife:
         if state is None:
             state = make()
             if state is None:
-                raise UsageError(f"state={getattr(make, '__name__', make)} made None", hint="let it return the state")
+                raise UsageError(
+                    f"state={getattr(make, '__name__', make)} returned None", hint="return the state from this function"
+                )
             self._states[id(make)] = state
         self._state_of = make
         self._user.take_state(state)
 
     def state_is(self, state: object) -> None:
-        """The journey has assigned another one."""
+        """Store the state that the journey has assigned to `user.state`."""
         self._states[id(self._state_of)] = state
 
-    async def _end_person(self) -> None:
+    async def _end_user(self) -> None:
         await self._tear_down()
         if self._user.clients:
             try:
@@ -269,7 +273,7 @@ class JourneyLife:
     # -- how it went ----------------------------------------------------------------------------
 
     def _outcome(self, error: BaseException) -> str:
-        # A CancelledError that gets here is none of the engine's.
+        # A CancelledError here is the scenario's own; `_is_stopped` has handled the engine's.
         is_own = isinstance(error, asyncio.CancelledError)
         outcome = "script CancelledError" if is_own else outcome_of(error)
         if outcome.startswith("script "):
@@ -285,7 +289,11 @@ class JourneyLife:
         )
 
     def _is_stopped(self, error: BaseException) -> bool:
-        """True when `error` is the engine's stop, and nothing that the journey did."""
+        """Return whether `error` is the engine's own cancellation.
+
+        Raises:
+            CancelledError: the iteration was abandoned, so its result no longer counts.
+        """
         if self._is_abandoned:
             raise asyncio.CancelledError from error
         if not isinstance(error, asyncio.CancelledError):
@@ -293,8 +301,11 @@ class JourneyLife:
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0
 
-    def _tell_failure(self, error: BaseException | None, row: object) -> None:
-        """What a person needs to see why; the texts are made only if this failure is kept, which few are."""
+    def _record_failure(self, error: BaseException | None, row: object) -> None:
+        """Record a failed iteration with its error texts.
+
+        The texts are passed as functions, which are called only if this failure is kept as an exemplar. That is rare.
+        """
         if error is None:
             self._user.meter.end_iteration(self.outcome, row=row)
             return
@@ -303,7 +314,7 @@ class JourneyLife:
             self.outcome, detail, partial(where_of, error), partial(traceback_of, error), row
         )
 
-    # -- what a journey gets wrong beside that ----------------------------------------------------
+    # -- leaks and other mistakes of journeys -------------------------------------------------------
 
     def started(self, stray: Stray) -> None:
         if stray.is_kept:
@@ -318,7 +329,7 @@ class JourneyLife:
         strays.append(stray)
 
     def _end_strays(self, journey: BoundJourney) -> None:
-        """Cancel what the iteration started and did not await; what a library started is the person's."""
+        """Cancel tasks that this iteration started and did not await. Tasks of libraries run until the user leaves."""
         strays, self._strays = self._strays or [], None
         for stray in strays:
             if stray.task.done():
@@ -330,7 +341,7 @@ class JourneyLife:
             if not stray.is_library:
                 self._report(
                     f"{stray.where}: a task was still running when the iteration of {journey.name} ended, and was "
-                    "cancelled; `await` it, or run calls beside each other with `await user.gather(...)`"
+                    "cancelled; `await` it, or run calls concurrently with `await user.gather(...)`"
                 )
 
     def forgot(self, name: str, where: str, source: str) -> None:
@@ -339,11 +350,11 @@ class JourneyLife:
             return
         forgotten, key = Tally.of(self._user.meter.recorder).forgotten, (journey.name, name)
         if not where:
-            # The line of a coroutine that was kept in a variable is known when it happens again.
+            # Without the origin, the line is unknown; `leaked_tasks` now tracks origins, so the next one shows it.
             if key not in forgotten:
                 forgotten[key] = (
-                    f"{journey.defined}: in journey {journey.name} a call of {name} was never awaited, so nothing "
-                    "came of it; write `await` before it"
+                    f"{journey.defined}: in journey {journey.name} a call of {name} was never awaited, so it did "
+                    "nothing; write `await` before it"
                 )
             return
         forgotten[key] = ""
@@ -353,16 +364,19 @@ class JourneyLife:
             "write `await` before it"
         )
 
-    def _say_forgotten(self) -> None:
-        """Those whose line nobody has found."""
+    def _report_forgotten(self) -> None:
+        """Report never-awaited coroutines whose line was not found in the whole run."""
         forgotten = Tally.of(self._user.meter.recorder).forgotten
         for key, text in forgotten.items():
             if text:
                 forgotten[key] = ""
                 self._report(text)
 
-    def _look_whether_it_awaits(self, journey: BoundJourney) -> None:
-        """A short iteration of a closed load: it awaited nothing if the loop has not turned since the one before."""
+    def _check_awaits(self, journey: BoundJourney) -> None:
+        """Report a journey of a closed load that awaits nothing, which would block the worker's event loop.
+
+        Called after a short iteration: if the loop has not turned since the one before, the journey awaited nothing.
+        """
         loop = asyncio.get_running_loop()
         if self._tries < _TRIES and not self._turned:
             self._tries = 0
@@ -370,7 +384,7 @@ class JourneyLife:
                 took = format_duration(self.ended_ns - self.begun_ns)
                 self._report(
                     f"{journey.defined}: journey {journey.name} took {took} and awaited nothing, so in a closed "
-                    "load its user begins it again at once; await a request, or `await user.think(1, 3)`"
+                    "load its user starts it again at once, without pause; await a request, or `await user.think(1, 3)`"
                 )
             return
         self._tries -= 1
@@ -381,7 +395,7 @@ class JourneyLife:
         self._turned = True
 
     def _abandon(self) -> None:
-        """An iteration that runs on when the person leaves has caught its cancellation: end it by force."""
+        """Close the coroutine of an iteration that still runs when the user leaves, having caught its cancellation."""
         running, journey = self._running, self._journey
         if not inspect.iscoroutine(running) or inspect.getcoroutinestate(running) != inspect.CORO_SUSPENDED:
             return
@@ -389,23 +403,23 @@ class JourneyLife:
         self._is_abandoned = True
         where = _standing(running) or journey.catching or journey.defined
         self._running = None
-        with suppress(RuntimeError):  # it catches that, too: it is left behind
+        with suppress(RuntimeError):  # it even catches GeneratorExit; nothing more can be done
             running.close()
         if Tally.of(self._user.meter.recorder).is_new(("abandoned", journey.name)):
             self._report(
-                f"{where}: journey {journey.name} caught CancelledError and would not stop, so its iteration was "
+                f"{where}: journey {journey.name} caught CancelledError and did not stop, so its iteration was "
                 f"abandoned; {_LET_THROUGH}"
             )
 
 
 def _defined(fn: Callable[..., Any]) -> str:
-    """ "checkout.py:14"."""
+    """Return where a function is defined: "checkout.py:14"; "?" if unknown."""
     code = getattr(inspect.unwrap(fn), "__code__", None)
     return f"{Path(code.co_filename).name}:{code.co_firstlineno}" if code is not None else "?"
 
 
 def _standing(running: Coroutine[Any, Any, Any]) -> str:
-    """Where in the scenario's own code a suspended coroutine stands."""
+    """Return the place in the scenario's own code where a suspended coroutine waits; "" if there is none."""
     where = ""
     at: Any = running
     while at is not None:
@@ -419,7 +433,7 @@ def _standing(running: Coroutine[Any, Any, Any]) -> str:
 
 
 def _catching(fn: Callable[..., Any]) -> str:
-    """The line of the first handler in a journey that catches CancelledError; "" where none is seen."""
+    """Return the place of the first handler in a function that catches CancelledError; "" if none is found."""
     fn = inspect.unwrap(fn)
     try:
         lines, first = inspect.getsourcelines(fn)

@@ -1,8 +1,8 @@
-"""What all users of one worker count together: checks, reasons of failures, skipped cycles, who met, notes said once.
+"""Counters that all users of one worker share: checks, fail reasons, skipped cycles, rendez-vous; and notes given once.
 
-One tally a recorder. What it counts goes with the recorder's deltas as custom
-metrics, so it is merged over the fleet as exactly as all else. All names in it
-come from scenario code, so all of them are bounded.
+Each recorder has one `Tally`. Its counters are sent with the recorder's deltas as custom
+metrics, so they are merged over the fleet exactly. Scenario code chooses the names, so
+the number of names is limited.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ __all__ = [
 ]
 
 MAX_CHECKS: Final = 200
-"""Names of checks of one worker, as far as the scenario's own metrics leave room; the rest is in `check: (other)`."""
+"""Maximum names of checks per worker, less if the scenario has many metrics; the rest is counted in `check: (other)`.
+"""
 MAX_REASONS: Final = 50
-"""Distinct reasons given to `user.fail` in one worker; the rest is `fail: (other)`."""
+"""Maximum distinct reasons of `user.fail` per worker; the rest is counted in `fail: (other)`."""
 MAX_REASON_LENGTH: Final = 100
 SKIPPED_CYCLES: Final = "pace: skipped cycles"
 HELD_BACK: Final = "cap: requests not started"
 MET: Final = "rendezvous: met"
 TIMED_OUT: Final = "rendezvous: timed out"
-_VARIES: Final = "keep what varies (numbers, ids) out of them"
+_VARIES: Final = "do not put numbers or ids into them"
 
 
 class Count:
-    """A custom metric that adds up: a counter, or a rate of hits among tries. See `recorder.CustomSource`."""
+    """A custom metric that is a sum: a counter, or a rate of hits among tries. Implements `recorder.CustomSource`."""
 
     __slots__ = ("_kind", "_n", "_name", "_total", "hits", "tries")
 
@@ -49,7 +50,7 @@ class Count:
         self._name, self._kind = name, kind
         self._n = self._total = 0
         self.tries = self.hits = 0
-        """Of the whole run so far."""
+        """Totals of the whole run so far; `take` does not reset them."""
 
     def add(self, total: int) -> None:
         self._n += 1
@@ -66,27 +67,27 @@ class Count:
 
 
 class Tally:
-    """See the module. Made by `Tally.of`."""
+    """The counters of one worker. Get it with `Tally.of`."""
 
     def __init__(self, recorder: Recorder) -> None:
-        self._recorder = ref(recorder)  # not held: it is the key under which this tally is kept
+        self._recorder = ref(recorder)  # a weak reference, because the recorder is the key of `_tallies`
         self.checks: dict[str, Count] = {}
-        """By name."""
+        """Checks by name."""
         self.forgotten: dict[tuple[str, str], str] = {}
-        """Coroutines that nobody awaited, by journey and name; what to say of those whose line is not known (yet)."""
+        """Never-awaited coroutines, by journey and name: the message for those whose line is still unknown, or ""."""
         self.cycles: Count | None = None
-        """Skipped by `user.pace` and by paced loads; None: none."""
+        """Cycles skipped by `user.pace` and by paced loads; None: none."""
         self.met: Count | None = None
         self.timed_out: Count | None = None
-        """Users at a rendez-vous; None: none."""
+        """Users at a rendez-vous; None: no user has been at one."""
         self.held_back: Count | None = None
-        """Requests that the cap of the allow-list did not let start; None: none."""
+        """Requests not started because of the allow-list's cap; None: none."""
         self._reasons: dict[str, str] = {}
-        self._said: set[object] = set()
+        self._seen: set[object] = set()
 
     @staticmethod
     def of(recorder: Recorder) -> Tally:
-        """The one tally of a recorder."""
+        """Return the one tally of a recorder; create it on first use."""
         found = _tallies.get(recorder)
         if found is None:
             found = _tallies[recorder] = Tally(recorder)
@@ -96,7 +97,9 @@ class Tally:
         count = self.checks.get(name)
         if count is None:
             if name != OTHER and self._is_full():
-                self._note(f"more than {len(self.checks)} names of user.check: the rest is in {OTHER}; {_VARIES}")
+                self._note(
+                    f"more than {len(self.checks)} names of user.check: further ones are counted in {OTHER}; {_VARIES}"
+                )
                 self.check(OTHER, ok)
                 return
             count = self.checks[name] = self._counted(cut(f"{CHECK}{self._known(name)}"), "rate")
@@ -108,7 +111,7 @@ class Tally:
         self.cycles.add(cycles)
 
     def over_the_cap(self, text: str) -> None:
-        """A request was not started; text says why."""
+        """Count a request that was not started because of the cap; `text` gives the reason."""
         if self.held_back is None:
             self.held_back = self._counted(HELD_BACK, "counter")
         self.held_back.add(1)
@@ -116,7 +119,7 @@ class Tally:
             self._note(f"requests were not started: {text}")
 
     def rendezvous(self, ended: Ended) -> None:
-        """Whom the end of the load let go is neither."""
+        """Count a user at a rendez-vous. Users released by the end of the load are not counted."""
         if self.met is None or self.timed_out is None:
             self.met, self.timed_out = self._counted(MET, "counter"), self._counted(TIMED_OUT, "counter")
         if ended == "met":
@@ -125,11 +128,13 @@ class Tally:
             self.timed_out.add(1)
 
     def reason(self, reason: str) -> str:
-        """The outcome of `user.fail(reason)`."""
+        """Return the outcome for `user.fail(reason)`, limited in number and length."""
         outcome = self._reasons.get(reason)
         if outcome is None:
             if len(self._reasons) >= MAX_REASONS:
-                self._note(f"more than {MAX_REASONS} reasons of user.fail: the rest is fail: {OTHER}; {_VARIES}")
+                self._note(
+                    f"more than {MAX_REASONS} reasons of user.fail: further ones count as fail: {OTHER}; {_VARIES}"
+                )
                 return f"fail: {OTHER}"
             text = self._known(" ".join(reason.split()))
             short = text if len(text) <= MAX_REASON_LENGTH else text[: MAX_REASON_LENGTH - 4] + " ..."
@@ -137,21 +142,21 @@ class Tally:
         return outcome
 
     def is_new(self, what: object) -> bool:
-        """True the first time it is asked: what is said of a journey is said once a worker, not once a user."""
-        if what in self._said:
+        """Return True the first time for each `what`. Used to report a problem once per worker, not once per user."""
+        if what in self._seen:
             return False
-        self._said.add(what)
+        self._seen.add(what)
         return True
 
     def _is_full(self) -> bool:
-        # One place is kept for `(other)` itself, one for the skipped cycles, one for the cap, two for who met: a delta
-        # takes MAX_CUSTOM.
+        # A delta has room for MAX_CUSTOM. Reserve one for `(other)`, one for skipped cycles, one for the cap and
+        # two for rendez-vous.
         recorder = self._recorder()
         counted = len(recorder.customs) if recorder is not None else 0
         return len(self.checks) - (OTHER in self.checks) >= MAX_CHECKS - 1 or counted >= MAX_CUSTOM - 5
 
     def _known(self, text: str) -> str:
-        """Without the scenario's secrets: a name leaves the worker."""
+        """Return the text with known secrets masked, because names leave the worker."""
         recorder = self._recorder()
         return text if recorder is None else recorder.redactor.known(text)
 

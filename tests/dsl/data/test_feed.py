@@ -245,7 +245,7 @@ def test_a_missing_column_is_told_with_those_there_are_and_the_closest(write: An
     path = write("Emails,age,city\na,1,x\n")
     (fault,) = faults_of(feed.csv(path, Shopper))
     assert (fault.file, fault.line) == (str(path), 1)
-    assert fault.message == 'no column "email" for Shopper: "Emails", "age", "city"'
+    assert fault.message == 'no column "email" for Shopper, only "Emails", "age", "city"'
     assert fault.hint == 'did you mean "Emails"?'
 
 
@@ -255,12 +255,12 @@ def test_all_missing_columns_are_told(write: Any) -> None:
 
 def test_another_separator_is_suspected(write: Any) -> None:
     hints = {fault.hint for fault in faults_of(feed.csv(write("email;age\na;1\n"), Shopper))}
-    assert hints == {"is the file separated by ';'? Then say delimiter=';'"}
+    assert hints == {"if the file is separated by ';', write delimiter=';'"}
 
 
 def test_a_column_that_is_there_twice_is_told(write: Any) -> None:
     (fault,) = faults_of(feed.csv(write("email,age,age\na,1,2\n"), Shopper))
-    assert fault.message == 'column "age" is there 2 times'
+    assert fault.message == 'column "age" occurs 2 times'
 
 
 def test_a_cell_of_the_wrong_type_is_told_with_the_line_its_record_begins_at(write: Any) -> None:
@@ -274,8 +274,8 @@ def test_a_cell_of_the_wrong_type_is_told_with_the_line_its_record_begins_at(wri
 def test_a_record_with_another_number_of_cells_is_told(write: Any) -> None:
     path = write("email,age\na\nb,2,3\nc,3\n")
     assert [(f.line, f.message) for f in faults_of(feed.csv(path, Shopper))] == [
-        (2, "1 cells where the header has 2"),
-        (3, "3 cells where the header has 2"),
+        (2, "the row has 1 cells, but the header has 2"),
+        (3, "the row has 3 cells, but the header has 2"),
     ]
 
 
@@ -283,7 +283,7 @@ def test_ten_faults_are_told_and_the_rest_counted(write: Any) -> None:
     path = write("email,age\n" + "a,x\n" * 2500)
     faults = faults_of(feed.csv(path, Shopper))
     assert [f.line for f in faults] == list(range(2, 13))
-    assert faults[-1].message == "and 2,490 more"
+    assert faults[-1].message == "and 2,490 more errors"
 
 
 def test_what_the_schema_itself_refuses_is_told(write: Any) -> None:
@@ -300,12 +300,12 @@ def test_what_the_schema_itself_refuses_is_told(write: Any) -> None:
         (b"", 0, "the file is empty"),
         (b"\xef\xbb\xbf", 0, "the file is empty"),
         (b"\n\r\n \n", 0, "the file is empty"),
-        (b"email,age\n", 1, "a header and no rows"),
-        (b"email,age\n\n\n", 1, "a header and no rows"),
+        (b"email,age\n", 1, "the file has a header but no rows"),
+        (b"email,age\n\n\n", 1, "the file has a header but no rows"),
         (b"email,age\na,1\nb\xff,2\n", 3, "byte 0xff is not UTF-8"),
         ("email,age\na,1\n".encode("utf-16"), 1, "UTF-16"),
         (b'email,age\na,1\n"b,2\nc,3\n', 3, "a quote is opened here and not closed"),
-        (b'email,age\n"b"x,2\n', 2, "no CSV"),
+        (b'email,age\n"b"x,2\n', 2, "invalid CSV"),
         (b"email,age\ra,1\rb,2\r", 1, "bare carriage return"),
     ],
 )
@@ -322,8 +322,8 @@ def test_lines_that_are_no_json_or_lack_a_key_are_told(write: Any) -> None:
     )
     told = [(f.line, f.message, f.hint) for f in faults_of(feed.jsonl(path, Order))]
     assert [line for line, _, _ in told] == [2, 3, 4, 5]
-    assert told[0][1].startswith("no JSON: ")
-    assert told[1][1:] == ('no "items" for Order: "sku", "item"', 'did you mean "item"?')
+    assert told[0][1].startswith("invalid JSON: ")
+    assert told[1][1:] == ('no "items" for Order, only "sku", "item"', 'did you mean "item"?')
     assert told[2][1] == "Expected int, got str - at $.items"
     assert told[3][1] == "Expected object, got array"
 
@@ -348,18 +348,18 @@ odd: Any = object()
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        (feed.csv("x.csv", odd), "is no schema of rows"),
-        (feed.csv("x.csv", dict), "dict is no schema of rows"),
-        (feed.csv(odd, Shopper), "is no path of a file"),
-        (feed.csv("", Shopper), "is no path of a file"),
-        (feed.jsonl("x.jsonl", str), "str is no schema of rows"),
-        (feed.csv("x.csv", Shopper, delimiter="ab"), "is not one character"),
-        (feed.rows([]), "a feed without rows"),
-        (feed.rows("abc"), "rows of a str"),
-        (feed.rows(odd), "rows of a object"),
-        (feed.rows([1]).unique(when_out=odd), 'neither "stop" nor "cycle"'),
-        (feed.rows([1]).shuffle(seed=odd), "is no whole number"),
-        (feed.rows([1]).random(seed=True), "is no whole number"),
+        (feed.csv("x.csv", odd), "is not a row type"),
+        (feed.csv("x.csv", dict), "dict is not a row type"),
+        (feed.csv(odd, Shopper), "is not a path of a file"),
+        (feed.csv("", Shopper), "is not a path of a file"),
+        (feed.jsonl("x.jsonl", str), "str is not a row type"),
+        (feed.csv("x.csv", Shopper, delimiter="ab"), "must be one character"),
+        (feed.rows([]), "feed.rows got no rows"),
+        (feed.rows("abc"), "feed.rows needs a list, got str"),
+        (feed.rows(odd), "feed.rows needs a list, got object"),
+        (feed.rows([1]).unique(when_out=odd), 'must be "stop" or "cycle"'),
+        (feed.rows([1]).shuffle(seed=odd), "must be a whole number"),
+        (feed.rows([1]).random(seed=True), "must be a whole number"),
         (feed.rows([1]).unique().random(), "exclude each other"),
     ],
 )

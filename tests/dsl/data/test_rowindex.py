@@ -117,10 +117,10 @@ def test_lines_of_json_may_be_a_large_file(tmp_path: Path) -> None:
     ("rows", "header", "told"),
     [
         (["a,1", "b,x"], "sku,count", '3 column "count": expected int, got "x"'),
-        (["a,1", "b"], "sku,count", "3 1 cells where the header has 2"),
-        (["a,1"], "sku,cnt", '1 no column "count" for Item: "sku", "cnt"'),
-        ([], "sku,count", "1 a header and no rows"),
-        (["a,1", 'b"', "c,3"], "sku,count", "3 1 cells where the header has 2"),
+        (["a,1", "b"], "sku,count", "3 the row has 1 cells, but the header has 2"),
+        (["a,1"], "sku,cnt", '1 no column "count" for Item, only "sku", "cnt"'),
+        ([], "sku,count", "1 the file has a header but no rows"),
+        (["a,1", 'b"', "c,3"], "sku,count", "3 the row has 1 cells, but the header has 2"),
     ],
 )
 def test_faults_of_large_files_are_told_as_those_of_small_ones(
@@ -139,7 +139,7 @@ def test_a_wrong_line_of_json_in_a_large_file_is_told(tmp_path: Path) -> None:
     path.write_text('{"sku": "a", "count": 1}\n\n{"sku": "a"}\n')
     with pytest.raises(ScenarioError) as raised:
         feed.open_feed(feed.jsonl(path, Item))
-    assert [(fault.line, fault.message) for fault in raised.value.faults] == [(3, 'no "count" for Item: "sku"')]
+    assert [(fault.line, fault.message) for fault in raised.value.faults] == [(3, 'no "count" for Item, only "sku"')]
 
 
 @pytest.mark.usefixtures("large")
@@ -165,5 +165,5 @@ def test_the_loader_says_that_not_all_rows_were_checked(tmp_path: Path) -> None:
     (warning,) = load(path).warnings
     assert (warning.line, warning.message) == (
         10,
-        "items.csv: the structure of its 50 rows was checked, and the types of some",
+        "items.csv: the structure of all 50 rows was checked, but the types of only some",
     )

@@ -202,7 +202,7 @@ def test_it_is_walked_once_for_each_seed() -> None:
 
 def test_a_million_users_are_a_load_and_more_than_ten_are_not() -> None:
     assert Levels(((0, 1_000_000),)).lower(1).profile.peak == 1_000_000
-    assert says(Levels(((0, MAX_USERS + 1),))) == ["Levels.levels: level 0 is 10,000,001 users, beyond 10,000,000"]
+    assert says(Levels(((0, MAX_USERS + 1),))) == ["Levels.levels: level 0 is 10,000,001 users, more than 10,000,000"]
 
 
 # -- what is wrong --------------------------------------------------------------------------------
@@ -211,27 +211,27 @@ def test_a_million_users_are_a_load_and_more_than_ten_are_not() -> None:
 @pytest.mark.parametrize(
     ("values", "messages"),
     [
-        ((), ["Gives.due yields nothing: the load has nothing to do"]),
+        ((), ["Gives.due yields nothing"]),
         ((1.0, 0.5), ["Gives.due: arrival 1 goes back in time, to 0.5 s after 1 s"]),
         ((1.0, 0.5, 0.7, 2.0, 1.9), ["Gives.due: arrival 1 goes back in time, to 0.5 s after 1 s, and 2 more"]),
         ((0.0, nan), ["Gives.due: arrival 1 is at NaN"]),
-        ((0.0, inf), ["Gives.due: arrival 1 is at inf s, beyond 366 days"]),
-        ((1e9,), ["Gives.due: arrival 0 is at 1e+09 s, beyond 366 days"]),
-        ((10**400,), ["Gives.due: arrival 0 is at inf s, beyond 366 days"]),
-        ((-0.1,), ["Gives.due: arrival 0 is at -0.1 s, before the load begins"]),
-        (("soon",), ["Gives.due: arrival 0 is at 'soon', which is no number"]),
-        (("0.5",), ["Gives.due: arrival 0 is at '0.5', which is no number"]),
-        ((None,), ["Gives.due: arrival 0 is at None, which is no number"]),
-        ((True,), ["Gives.due: arrival 0 is at True, which is no number"]),
-        ((Decimal(1),), ["Gives.due: arrival 0 is at Decimal('1'), which is no number"]),
+        ((0.0, inf), ["Gives.due: arrival 1 is at inf s, after more than 366 days"]),
+        ((1e9,), ["Gives.due: arrival 0 is at 1e+09 s, after more than 366 days"]),
+        ((10**400,), ["Gives.due: arrival 0 is at inf s, after more than 366 days"]),
+        ((-0.1,), ["Gives.due: arrival 0 is at -0.1 s, before the load starts"]),
+        (("soon",), ["Gives.due: arrival 0 is at 'soon', which is not a number"]),
+        (("0.5",), ["Gives.due: arrival 0 is at '0.5', which is not a number"]),
+        ((None,), ["Gives.due: arrival 0 is at None, which is not a number"]),
+        ((True,), ["Gives.due: arrival 0 is at True, which is not a number"]),
+        ((Decimal(1),), ["Gives.due: arrival 0 is at Decimal('1'), which is not a number"]),
         (
             (-1, "x", nan, 5, 4, inf),
             [
-                "Gives.due: arrival 0 is at -1 s, before the load begins",
-                "Gives.due: arrival 1 is at 'x', which is no number",
+                "Gives.due: arrival 0 is at -1 s, before the load starts",
+                "Gives.due: arrival 1 is at 'x', which is not a number",
                 "Gives.due: arrival 2 is at NaN",
                 "Gives.due: arrival 4 goes back in time, to 4 s after 5 s",
-                "Gives.due: arrival 5 is at inf s, beyond 366 days",
+                "Gives.due: arrival 5 is at inf s, after more than 366 days",
             ],
         ),
     ],
@@ -243,7 +243,7 @@ def test_times_that_are_none_are_all_told(values: tuple[Any, ...], messages: lis
 @pytest.mark.parametrize(
     ("values", "messages"),
     [
-        ((), ["Levels.levels yields nothing: the load has nothing to do"]),
+        ((), ["Levels.levels yields nothing"]),
         (((0, 0),), ["the load has nothing to do: it is 0 all the time"]),
         (((0, -1),), ["Levels.levels: level 0 is -1 users"]),
         (((0, 1.5),), ["Levels.levels: level 0 is 1.5 users"]),
@@ -251,10 +251,10 @@ def test_times_that_are_none_are_all_told(values: tuple[Any, ...], messages: lis
         ((5,), ["Levels.levels: level 0 is 5"]),
         (((3, 1), (2, 1)), ["Levels.levels: level 1 goes back in time, to 2 s after 3 s"]),
         (((nan, 1),), ["Levels.levels: level 0 is at NaN"]),
-        (((0, 1), (10, 2)), ["Levels.levels: a level from 10 s on, where the load ends at 10 s"]),
+        (((0, 1), (10, 2)), ["Levels.levels: level at 10 s, but the load ends at 10 s"]),
         (
             ((0, -1), ("x", 1)),
-            ["Levels.levels: level 0 is -1 users", "Levels.levels: level 1 is at 'x', which is no number"],
+            ["Levels.levels: level 0 is -1 users", "Levels.levels: level 1 is at 'x', which is not a number"],
         ),
     ],
 )
@@ -266,11 +266,11 @@ def test_levels_that_are_none_are_all_told(values: tuple[Any, ...], messages: li
     ("duration", "message"),
     [
         ("soon", 'Levels: duration: "soon" is no duration; write "500ms", "10s", "2m", "1m30s" or "1h"'),
-        (True, "Levels: duration: True is no duration"),
-        (None, "Levels: duration: how long does it last?"),
+        (True, "Levels: duration: True is not a duration"),
+        (None, "Levels: duration: missing"),
         (-1, "Levels: duration: a duration cannot be -1"),
         (nan, "Levels: duration: a duration cannot be nan"),
-        (0, "Levels.levels: a level from 0 s on, where the load ends at 0 s"),
+        (0, "Levels.levels: level at 0 s, but the load ends at 0 s"),
     ],
 )
 def test_a_closed_executor_says_how_long_it_lasts(duration: Any, message: str) -> None:
@@ -314,7 +314,8 @@ def test_what_an_author_raises_is_told_in_the_line_that_raises_it(tmp_path: Path
         "executors.py",
     )
     assert told(scenario(tmp_path, "Sale()")) == [
-        "executors.py:5 Sale.due raises ZeroDivisionError: division by zero | it must not fail"
+        "executors.py:5 Sale.due raises ZeroDivisionError: division by zero"
+        " | correct this line: an executor must not raise"
     ]
 
 
@@ -335,7 +336,7 @@ def test_a_wrong_that_raises_is_told_too(tmp_path: Path) -> None:
         "executors.py",
     )
     assert told(scenario(tmp_path, "Sale()")) == [
-        "executors.py:6 Sale.wrong raises KeyError: 'people' | it must not fail"
+        "executors.py:6 Sale.wrong raises KeyError: 'people' | correct this line: an executor must not raise"
     ]
 
 
@@ -380,7 +381,7 @@ def test_one_that_never_ends_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(generated_times, "MAX_ARRIVALS", 1_000)
     write(tmp_path, ENDLESS, "executors.py")
     assert told(scenario(tmp_path, "Sale(0.5)")) == [
-        "scenario.py:10 Sale.due does not end: 1,000 arrivals, the last at 499.5 s | return when the load is over"
+        "scenario.py:10 Sale.due does not end after 1,000 arrivals, the last at 499.5 s | return when the load is over"
     ]
 
 
@@ -406,7 +407,7 @@ def test_one_that_blocks_is_told_where_it_stands_and_does_not_hang_us(
     began_s = monotonic()
     assert told(scenario(tmp_path, "Sale()")) == [
         "executors.py:8 Sale.due blocks: 0.5 s without a yield, after arrival 0"
-        " | an executor computes its times, and waits for nothing"
+        " | only compute times in an executor; remove calls that wait"
     ]
     assert monotonic() - began_s < 60
 
@@ -485,10 +486,9 @@ def test_a_run_whose_agents_come_to_other_times_is_refused_by_them(tmp_path: Pat
     (fault,) = error.value.faults
     assert (fault.line, fault.message) == (
         10,
-        "its executor gave 41 of them on this agent and 40 where the run was ordered:"
-        " it is no pure function of the seed",
+        "the executor yields 41 values, but 40 where the run was ordered: it is not a pure function of the seed",
     )
-    with pytest.raises(ScenarioError, match="its executor gave other times than where the run was ordered"):
+    with pytest.raises(ScenarioError, match="the executor yields other times than where the run was ordered"):
         here.check_digests([digests[0][:-1] + "_"])
 
 

@@ -93,7 +93,7 @@ def test_an_unfit_generator_neither_raises_nor_teaches() -> None:
     again = after(blamed, 1)
 
     assert (blamed.phase, blamed.asked_per_s, blamed.stays) == (climb.phase, climb.asked_per_s, climb.stays)
-    assert blamed.note == "the generator is not fit: lag p99 9 ms"
+    assert blamed.note == "the generator is not valid: lag p99 9 ms"
     assert again.note == ""
 
 
@@ -104,7 +104,7 @@ def test_a_generator_that_stays_unfit_is_asked_for_less_and_not_for_more_again()
     later = after(lower, 60)
 
     assert lower.asked_per_s == pytest.approx(climb.asked_per_s * 0.8)
-    assert "the generator is not fit for more (lag p99 9 ms)" in lower.why
+    assert "the generator was not valid at a higher rate (lag p99 9 ms)" in lower.why
     assert later.asked_per_s == lower.asked_per_s
     assert later.is_topped
 
@@ -115,7 +115,7 @@ def test_nothing_is_learned_while_an_agent_is_missing() -> None:
     partly = after(climb, 30, reported=1, agents=2)
 
     assert (partly.asked_per_s, partly.stays) == (climb.asked_per_s, climb.stays)
-    assert partly.note == "nothing is learned while 1 of 2 agents reported"
+    assert partly.note == "measurements are ignored while only 1 of 2 agents reported"
 
 
 def test_what_is_never_met_ends() -> None:

@@ -92,7 +92,7 @@ def test_an_objective_that_is_always_met_ends_a_search_at_upto() -> None:
     assert decision.finding is not None
     assert decision.finding.verdict == "not reached"
     assert decision.finding.text == (
-        "the knee was not reached: p(99) < 500ms is met at 40.0/s, as far as it may go (upto)"
+        "the knee was not reached: p(99) < 500ms is met at 40.0/s, the highest allowed rate (upto)"
     )
     assert max(rates) == 40
 
@@ -125,7 +125,7 @@ def test_too_few_results_are_not_a_decision() -> None:
     assert decision.finding is not None
     assert decision.finding.verdict == "not decided"
     assert "too few samples" in decision.finding.text
-    assert "of 3000, which take 25m at 2.00/s" in decision.finding.text
+    assert "3000 needed, which takes 25m at 2.00/s" in decision.finding.text
 
 
 def test_an_error_ratio_is_held_too() -> None:
@@ -171,10 +171,10 @@ def test_a_load_begins_at_a_64th_of_what_it_may_go_to() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: hold(upto="9/s", duration="1m"), 'hold: which objective? write p(99) < "300ms"'),
+        (lambda: hold(upto="9/s", duration="1m"), 'hold: no objective is given; write p(99) < "300ms"'),
         (
             lambda: hold(p(99) < "1s", upto="9", duration="1m", start="10/s"),
-            "hold: it starts at 10.0/s, beyond upto, 9.00/s",
+            "hold: start, 10.0/s, is above upto, 9.00/s",
         ),
         (
             lambda: hold(p(99) < "1s", upto="fast", duration="1m"),
@@ -183,21 +183,24 @@ def test_a_load_begins_at_a_64th_of_what_it_may_go_to() -> None:
         (lambda: hold(p(99) < "1s", upto=float("nan"), duration="1m"), "hold: upto: a rate cannot be nan"),
         (
             lambda: hold(p(99) < "1s", upto=0, duration="1m"),
-            "hold: upto: 0 is no rate to steer by; above 0 and at most 1e+08/s",
+            "hold: upto: 0 is not a valid rate; write one above 0 and at most 1e+08/s",
         ),
         (
             lambda: hold(p(99) < "1s", upto="9/s", duration="2d"),
-            "hold: duration: 2d is no duration for a steered load; above 0 and at most 24h",
+            "hold: duration: 2d is not valid; write a duration above 0 and at most 24h",
         ),
-        (lambda: hold(p(99) < "1s", upto="9/s", duration=None), 'hold: duration: how long may it take? write "20m"'),  # type: ignore[arg-type]
+        (lambda: hold(p(99) < "1s", upto="9/s", duration=None), 'hold: duration: missing; write "20m"'),  # type: ignore[arg-type]
         (
             lambda: hold(p(99) < "1s", upto="9/s", duration="1m", every="10ms"),
-            "hold: every: 10ms is shorter than the interval of 1s in which results come",
+            "hold: every: 10ms is shorter than 1s, the interval of measurements; write at least 1s",
         ),
-        (lambda: search(p(99) < "1s", upto="9/s", tolerance="90%"), "search: tolerance: 90% is outside 1 % to 50 %"),
-        (lambda: hold(p(99) < 300, upto="9/s", duration="1m"), "p(99) < 300: a limit without a unit"),  # type: ignore[operator]
-        (lambda: hold("p99", upto="9/s", duration="1m"), "hold: 'p99' is no objective"),  # type: ignore[arg-type]
-        (lambda: hold(p(99), upto="9/s", duration="1m"), "hold: p(99) is no objective"),  # type: ignore[arg-type]
+        (
+            lambda: search(p(99) < "1s", upto="9/s", tolerance="90%"),
+            "search: tolerance: 90% is out of range; write 1% to 50%",
+        ),
+        (lambda: hold(p(99) < 300, upto="9/s", duration="1m"), "p(99) < 300: the limit has no unit"),  # type: ignore[operator]
+        (lambda: hold("p99", upto="9/s", duration="1m"), "hold: 'p99' is not an objective"),  # type: ignore[arg-type]
+        (lambda: hold(p(99), upto="9/s", duration="1m"), "hold: p(99) is not an objective"),  # type: ignore[arg-type]
     ],
 )
 def test_what_makes_no_sense_is_a_fault_at_its_line(make: type[Limit], message: str) -> None:
@@ -244,9 +247,9 @@ def test_an_executor_without_its_attributes_says_which() -> None:
             return Decision(1.0)
 
     assert [fault.message for fault in Bare().faults] == [
-        'Bare: start: which rate? write "10/s"',
-        'Bare: upto: which rate? write "10/s"',
-        'Bare: duration: how long may it take? write "20m"',
+        'Bare: start: missing; write "10/s"',
+        'Bare: upto: missing; write "10/s"',
+        'Bare: duration: missing; write "20m"',
     ]
 
 
@@ -256,14 +259,14 @@ def test_an_executor_without_its_attributes_says_which() -> None:
         (Decision(5.0), ""),
         (Decision(0), ""),
         (Decision(None, "done"), ""),
-        (Decision(float("nan")), "it answered nan, which is no rate"),
-        (Decision(-1.0), "it answered -1.0, which is no rate"),
-        (Decision(float("inf")), "it answered inf, which is no rate"),
-        (Decision(201.0), "it answered 201/s, beyond upto, 200/s"),
-        (Decision("fast"), "it answered 'fast', which is no rate"),  # type: ignore[arg-type]
-        (Decision(True), "it answered True, which is no rate"),
-        (7.0, "it answered 7.0, which is no Decision"),
-        (None, "it answered None, which is no Decision"),
+        (Decision(float("nan")), "it returned the rate nan, which is not a finite number of at least 0"),
+        (Decision(-1.0), "it returned the rate -1.0, which is not a finite number of at least 0"),
+        (Decision(float("inf")), "it returned the rate inf, which is not a finite number of at least 0"),
+        (Decision(201.0), "it returned 201/s, which is above upto, 200/s"),
+        (Decision("fast"), "it returned the rate 'fast', which is not a finite number of at least 0"),  # type: ignore[arg-type]
+        (Decision(True), "it returned the rate True, which is not a finite number of at least 0"),
+        (7.0, "it returned 7.0, which is not a Decision(rate, why)"),
+        (None, "it returned None, which is not a Decision(rate, why)"),
     ],
 )
 def test_an_answer_that_is_no_rate_is_told(answer: object, why: str) -> None:

@@ -115,31 +115,31 @@ def test_gzip_is_read_as_what_is_in_it(tmp_path: Path) -> None:
 def test_all_rows_that_are_wrong_are_told_at_once(tmp_path: Path) -> None:
     text = "time,rate\n0,5\n10,nan\n20,-1\n15,5\nsoon,5\n30,\n30,inf\n40\n50,1e999\n"
     assert points_told(file(tmp_path, text)) == [
-        'traffic.csv:3 "nan" is no number',
+        'traffic.csv:3 "nan" is not a number',
         "traffic.csv:4 -1 is negative",
-        "traffic.csv:5 15 is before the row above it",
-        'traffic.csv:6 "soon" is no time',
-        "traffic.csv:7 nothing is no number",
-        'traffic.csv:8 "inf" is no number',
-        "traffic.csv:8 30 is there twice",
-        "traffic.csv:9 1 cell, and column 1 is to be read",
-        'traffic.csv:10 "1e999" is no number',
+        "traffic.csv:5 15 is earlier than the row above it",
+        'traffic.csv:6 "soon" is not a time',
+        "traffic.csv:7 an empty cell is not a number",
+        'traffic.csv:8 "inf" is not a number',
+        "traffic.csv:8 30 occurs twice",
+        "traffic.csv:9 1 cell, but column 1 is needed",
+        'traffic.csv:10 "1e999" is not a number',
     ]
 
 
 def test_a_recording_tells_its_rows_at_once(tmp_path: Path) -> None:
     text = "at\n0\n3\n2\nNaN\n2026-13-01 00:00:00\n3\n"
     assert times_told(file(tmp_path, text)) == [
-        "traffic.csv:4 2 is before the row above it",
-        'traffic.csv:5 "NaN" is no time',
-        'traffic.csv:6 "2026-13-01 00:00:00" is no time',
+        "traffic.csv:4 2 is earlier than the row above it",
+        'traffic.csv:5 "NaN" is not a time',
+        'traffic.csv:6 "2026-13-01 00:00:00" is not a time',
     ]
 
 
 def test_many_faults_are_counted(tmp_path: Path) -> None:
     told = points_told(file(tmp_path, "time,rate\n0,1\n" + "0,1\n" * 500))
     assert len(told) == 11
-    assert told[-1] == "traffic.csv:13 and 490 more"
+    assert told[-1] == "traffic.csv:13 and 490 more errors"
 
 
 @pytest.mark.parametrize(
@@ -147,11 +147,11 @@ def test_many_faults_are_counted(tmp_path: Path) -> None:
     [
         (b"", "traffic.csv:0 the file is empty"),
         (b" \n\n", "traffic.csv:0 the file is empty"),
-        (b"time,rate\n", "traffic.csv:1 a header and no rows"),
-        (b"time,rate\n0,5\n", "traffic.csv:2 one row: how long its rate holds is not known"),
+        (b"time,rate\n", "traffic.csv:1 the file has a header but no rows"),
+        (b"time,rate\n0,5\n", "traffic.csv:2 the file has only one row, so the length of a bin is unknown"),
         (b"time,rate\n0,5\n\xff,5\n", "traffic.csv:3 byte 0xff is not UTF-8"),
         ("0,5\n1,5\n".encode("utf-16"), "traffic.csv:1 the file is UTF-16"),
-        (b'time,rate\n0,5\n1,"5\n', "traffic.csv:3 no CSV: unexpected end of data"),
+        (b'time,rate\n0,5\n1,"5\n', "traffic.csv:3 invalid CSV: unexpected end of data"),
         (b"0\n1\n", "traffic.csv:1 no column 1: the row has 1"),
     ],
 )
@@ -162,8 +162,8 @@ def test_a_file_that_is_no_curve_is_told_as_what_it_is(content: bytes, says: str
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "trace.csv.gz:0 cannot be read further: "),
-        (b"time\n0\n", "trace.csv.gz:0 cannot be read further: Not a gzipped file (b'ti')"),
+        (b"", "trace.csv.gz:0 cannot read on: "),
+        (b"time\n0\n", "trace.csv.gz:0 cannot read on: Not a gzipped file (b'ti')"),
         (gzip.compress(b"0\n1\n" * 9, mtime=0)[:-8], "trace.csv.gz:"),
     ],
 )
@@ -173,15 +173,15 @@ def test_a_gzip_that_is_none_or_not_whole_is_told(content: bytes, says: str, tmp
 
 
 def test_a_recording_of_one_arrival_is_nothing_to_replay(tmp_path: Path) -> None:
-    assert times_told(file(tmp_path, "at\n5\n")) == ["traffic.csv:0 one row: nothing to replay"]
+    assert times_told(file(tmp_path, "at\n5\n")) == ["traffic.csv:0 the file has only one row"]
 
 
 def test_a_column_that_is_not_there_is_told_with_its_neighbour(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError) as error:
         read_points(file(tmp_path, "timestamp,value,value\n0,1,1\n"), HERE, "timestmp", "value")
     assert [(f.line, f.message, f.hint) for f in error.value.faults] == [
-        (1, 'column "value" is there 2 times', ""),
-        (1, 'no column "timestmp": "timestamp", "value", "value"', 'did you mean "timestamp"?'),
+        (1, 'column "value" occurs 2 times', "rename one of them"),
+        (1, 'no column "timestmp", only "timestamp", "value", "value"', 'did you mean "timestamp"?'),
     ]
     assert points_told(file(tmp_path, "0,1\n1,1\n"), "at") == ['traffic.csv:1 no column "at": the file has no header']
 
@@ -221,7 +221,7 @@ def test_each_row_holds_until_the_next_and_the_last_as_long_as_most() -> None:
 @pytest.mark.parametrize(
     ("gaps", "is_count", "between", "told"),
     [
-        ("refuse", False, 0, ["4 2 bins are missing before this row: 30.0 s after the one above it"]),
+        ("refuse", False, 0, ["4 2 bins are missing before this row: 30.0 s after the row above it"]),
         ("zero", False, 0, []),
         ("zero", True, 0, []),
         ("hold", True, 14, []),
@@ -239,17 +239,17 @@ def test_a_rate_may_hold_however_long() -> None:
     rows = points((0, 5), (10, 7), (17, 1), (27, 2), (57, 3))
     assert binned(rows, "hold") == ([(0, 10, 5), (10, 17, 7), (17, 27, 1), (27, 57, 2), (57, 67, 3)], [])
     assert binned(rows, "refuse")[1] == [
-        "4 7.00 s after the row above it, where bins last 10.0 s",
-        "6 2 bins are missing before this row: 30.0 s after the one above it",
+        "4 7.00 s after the row above it, but most bins last 10.0 s",
+        "6 2 bins are missing before this row: 30.0 s after the row above it",
     ]
-    assert binned(rows, "hold", is_count=True)[1] == ["4 7.00 s after the row above it, where bins last 10.0 s"]
+    assert binned(rows, "hold", is_count=True)[1] == ["4 7.00 s after the row above it, but most bins last 10.0 s"]
 
 
 def test_the_real_series_has_eight_gaps_which_are_told_with_their_lines() -> None:
     rows = read_points(ELB, HERE, "timestamp", "value")
     _, told = binned(rows, "refuse", is_count=True)
     assert [int(one.split()[0]) for one in told] == [140, 909, 1152, 1787, 1858, 2195, 2394, 2925]
-    assert told[0] == "140 a bin is missing before this row: 10m after the one above it"
+    assert told[0] == "140 a bin is missing before this row: 10m after the row above it"
     bins, _ = binned(rows, "zero", is_count=True)
     assert len(bins) == 4_032 + 8
     assert bins[-1][1] == 4_040 * 300

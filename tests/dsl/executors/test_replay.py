@@ -190,21 +190,21 @@ path_: Any = 7
 @pytest.mark.parametrize(
     ("executor", "messages"),
     [
-        (replay(path_), ["7 is no path of a file"]),
-        (replay(""), ["'' is no path of a file"]),
-        (replay("a.csv", time=-1), ["time=-1 is no column"]),
-        (replay("a.csv", rate=odd), [f"rate={odd!r} is no column"]),
-        (replay("a.csv", rate=""), ["rate='' is no column"]),
-        (replay("a.csv", speed=0), ["speed=0 is no factor"]),
-        (replay("a.csv", scale=-1, speed=nan), ["scale=-1 is no factor", "speed=nan is no factor"]),
-        (replay("a.csv", gaps=odd), [f"gaps={odd!r} is none"]),
+        (replay(path_), ["7 is not a path of a file"]),
+        (replay(""), ["'' is not a path of a file"]),
+        (replay("a.csv", time=-1), ["time=-1 is not a column"]),
+        (replay("a.csv", rate=odd), [f"rate={odd!r} is not a column"]),
+        (replay("a.csv", rate=""), ["rate='' is not a column"]),
+        (replay("a.csv", speed=0), ["speed=0 is not a valid factor"]),
+        (replay("a.csv", scale=-1, speed=nan), ["scale=-1 is not a valid factor", "speed=nan is not a valid factor"]),
+        (replay("a.csv", gaps=odd), [f"gaps={odd!r} is unknown"]),
         (
             replay("a.csv", counts=True, interpolate=True),
-            ["counts= and interpolate= exclude each other: a line keeps no counts"],
+            ["counts= and interpolate= exclude each other: interpolated rates do not keep counts"],
         ),
         (replay("a.csv", interpolate=True, gaps="zero"), ['gaps="zero" and interpolate= exclude each other']),
-        (replay.timestamps("a.csv", speed=odd), [f"speed={odd!r} is no factor"]),
-        (replay.timestamps("a.csv", column=True), ["column=True is no column"]),
+        (replay.timestamps("a.csv", speed=odd), [f"speed={odd!r} is not a valid factor"]),
+        (replay.timestamps("a.csv", column=True), ["column=True is not a column"]),
         (replay.timestamps("a.csv"), ["cannot read a.csv: No such file or directory"]),
     ],
 )
@@ -214,7 +214,7 @@ def test_what_is_said_wrong_is_told_at_once(executor: Executor, messages: list[s
 
 def test_a_speed_that_leaves_nothing_of_a_bin_is_told(tmp_path: Path) -> None:
     path = curve(tmp_path, (0, 5), (1, 7))
-    assert says(replay(path, speed=1e12)) == ["speed=1e+12 and scale=1: the counts of its bins cannot be kept exactly"]
+    assert says(replay(path, speed=1e12)) == ["speed=1e+12 and scale=1: the counts of the bins cannot be kept exactly"]
     assert says(replay(path, scale=1e9)) == ["a rate of 5e+09/s is beyond 1e+08/s"]
     assert says(replay.timestamps(path, speed=1e-9))[0].startswith("a load cannot last")
 
@@ -251,16 +251,16 @@ def test_faults_of_the_file_and_of_the_plan_are_told_at_once(tmp_path: Path) -> 
     path = scenario(tmp_path, 'replay("data/traffic.csv")')
     path.write_text(path.read_text().replace("http://127.0.0.1:8080", "shop"))
     assert [one.partition(" | ")[0] for one in told(path)] == [
-        'traffic.csv:3 "nan" is no number',
-        "traffic.csv:4 5 is before the row above it",
-        "scenario.py:8 target: 'shop' is no http or https URL",
+        'traffic.csv:3 "nan" is not a number',
+        "traffic.csv:4 5 is earlier than the row above it",
+        "scenario.py:8 target: 'shop' is not an http or https URL",
     ]
 
 
 def test_a_file_outside_of_the_scenarios_folder_is_told(tmp_path: Path) -> None:
     write(tmp_path, "time,rate\n0,5\n1,7\n", "traffic.csv")
     (line,) = told(scenario(tmp_path / "scenarios", 'replay("../traffic.csv")'))
-    assert line.startswith("scenario.py:9 traffic.csv is not in the scenario's folder, so agents would not get it")
+    assert line.startswith("scenario.py:9 traffic.csv is not in the scenario's folder, so agents do not get it")
 
 
 def test_a_trace_is_known_by_its_times_wherever_it_is_loaded() -> None:

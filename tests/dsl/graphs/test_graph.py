@@ -97,7 +97,7 @@ def test_thinks_are_on_edges_between_nodes_their_own_or_the_graphs() -> None:
 
 def test_an_edge_of_probability_0_is_none() -> None:
     assert wrong({browse: {buy: 0, leave: 1}, buy: {leave: 1}}) == [
-        "graph graph: no session ever comes to put into the cart | lead an edge to it, begin there, or take its row out"
+        "graph graph: no session ever reaches put into the cart | add an edge to it, start there, or remove its row"
     ]
 
 
@@ -106,14 +106,14 @@ def test_sessions_that_would_be_cut_by_the_limit_are_told_before_the_run() -> No
     assert graph(rows, state=Cart).warnings == ()
     (warning,) = graph(rows, state=Cart, max_visits=200).warnings
     assert warning.message == "graph graph: 13.4 % of its sessions have more than 200 visits, and fail"
-    assert warning.hint == "a larger max_visits, or likelier ways out: a session has 100 on average"
+    assert warning.hint == "raise max_visits, or the probabilities of leave: a session has 100 visits on average"
 
 
 def test_a_graph_with_faults_has_no_figures() -> None:
     faulty = graph({browse: {browse: 1}}, state=Cart)
-    with pytest.raises(ScenarioError, match="no way out"):
+    with pytest.raises(ScenarioError, match="no session can leave"):
         _ = faulty.visits
-    with pytest.raises(ScenarioError, match="no way out"):
+    with pytest.raises(ScenarioError, match="no session can leave"):
         faulty.path(0, seed=1)
 
 
@@ -129,35 +129,47 @@ def test_a_graph_without_rows_is_refused(edges: Any) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({browse: 0.8, leave: 0.3}, "the row of browse sums to 1.1 | the probabilities of a row sum to 1; with"),
-        ({browse: 0.6}, "the row of browse sums to 0.6 | say what is left, too: leave: 0.4"),
-        ({leave: 1 - 2e-9}, "the row of browse sums to 0.999999998 | the probabilities of a row sum to 1"),
-        ({leave: 0}, "the row of browse sums to 0 | the probabilities of a row sum to 1"),
-        ({}, "the row of browse sums to 0 | say what is left, too: leave: 1"),
+        (
+            {browse: 0.8, leave: 0.3},
+            "the row of browse sums to 1.1 | correct the probabilities so that they sum to 1, or",
+        ),
+        ({browse: 0.6}, "the row of browse sums to 0.6 | add the missing probability: leave: 0.4"),
+        ({leave: 1 - 2e-9}, "the row of browse sums to 0.999999998 | correct the probabilities"),
+        ({leave: 0}, "the row of browse sums to 0 | correct the probabilities"),
+        ({}, "the row of browse sums to 0 | add the missing probability: leave: 1"),
         (
             {browse: -0.1, leave: 1.1},
-            "the row of browse: the probability of browse is -0.1 | write a number, 0 or more",
+            "the row of browse: the probability of browse is -0.1 | write a finite number of at least 0",
         ),
         ({leave: math.nan}, "the row of browse: the probability of leave is nan | write"),
         ({leave: math.inf}, "the row of browse: the probability of leave is inf | write"),
         ({leave: 10**400}, "the row of browse: the probability of leave is 1000"),
-        ({browse: 1 - 1e-12, leave: 1e-12}, "graph graph: its sessions as good as never end | give leave a larger"),
-        ({browse: 1, leave: 1e-20}, "graph graph: its sessions as good as never end | give leave a larger"),
+        (
+            {browse: 1 - 1e-12, leave: 1e-12},
+            "graph graph: its sessions practically never end | raise the probability of leave",
+        ),
+        ({browse: 1, leave: 1e-20}, "graph graph: its sessions practically never end | raise the probability of leave"),
         ({leave: True}, "the row of browse: the probability of leave is True | write"),
         ({leave: "1"}, "the row of browse: the probability of leave is '1' | write"),
         ({leave: edge("x")}, "the row of browse: the probability of leave is 'x' | write"),  # type: ignore[arg-type]
         (1, "the row of browse is 1 | write browse: {leave: 1}"),
         (
             {buy: 0.5, leave: 0.5},
-            "browse leads to what is no node of graph: put into the cart has no row | write a row",
+            "browse leads to something that is not a node of graph: put into the cart has no row | write a row",
         ),
-        ({"buy": 0.5, leave: 0.5}, 'browse leads to what is no node of graph: "buy" is a text | name the function'),
+        (
+            {"buy": 0.5, leave: 0.5},
+            'browse leads to something that is not a node of graph: "buy" is a text | write the function',
+        ),
         (
             {len: 0.5, leave: 0.5},
-            "browse leads to what is no node of graph: len is no node | decorate it: @node, above",
+            "browse leads to something that is not a node of graph: len is not a node | write @node above",
         ),
-        ({7: 0.5, leave: 0.5}, "browse leads to what is no node of graph: 7 is no node | a function with @node above"),
-        ({browse: 1}, "graph graph: from browse there is no way out | give leave a probability in its row, or in one"),
+        (
+            {7: 0.5, leave: 0.5},
+            "browse leads to something that is not a node of graph: 7 is not a node | use a function with @node above",
+        ),
+        ({browse: 1}, "graph graph: no session can leave after browse | add leave to its row, or to a row"),
     ],
 )
 def test_a_row_that_makes_no_sense_is_refused(row: Any, said: str) -> None:
@@ -171,9 +183,11 @@ def test_a_row_may_miss_1_by_rounding() -> None:
 
 def test_a_row_of_counts_has_something_to_divide() -> None:
     (found,) = wrong({browse: {browse: 0, leave: 0}}, counts=True)
-    assert found == "the row of browse counts 0 in all | give it the transitions that were logged"
+    assert (
+        found == "the row of browse has a total count of 0 | write the logged number of transitions, above 0 in total"
+    )
     (found,) = wrong({browse: {leave: -3}}, counts=True)
-    assert found == "the row of browse: the count of leave is -3 | write a number, 0 or more"
+    assert found == "the row of browse: the count of leave is -3 | write a finite number of at least 0"
 
 
 def test_nodes_that_are_not_reached_or_have_no_way_out_are_all_told() -> None:
@@ -184,8 +198,8 @@ def test_nodes_that_are_not_reached_or_have_no_way_out_are_all_told() -> None:
     found = wrong({browse: {buy: 0.5, leave: 0.5}, buy: {buy: 1}, pay: {leave: 1}})
 
     assert [text.partition(" | ")[0] for text in found] == [
-        "graph graph: from put into the cart there is no way out",
-        "graph graph: no session ever comes to pay",
+        "graph graph: no session can leave after put into the cart",
+        "graph graph: no session ever reaches pay",
     ]
 
 
@@ -203,8 +217,8 @@ def test_two_nodes_of_one_name_are_refused() -> None:
     [
         (buy, "start: put into the cart has no row in graph graph | "),
         ("browse", "start: 'browse' has no row"),
-        ({}, "start: nowhere | write start=browse"),
-        ({browse: 0.5}, "start sums to 0.5 | the probabilities"),
+        ({}, "start: no node is given | write start=browse"),
+        ({browse: 0.5}, "start sums to 0.5 | correct the probabilities"),
         ({browse: 0.5, buy: 0.5}, "start: put into the cart has no row"),
         ({browse: -1}, "start: the probability of browse is -1 | "),
         (leave, "start: leave has no row"),
@@ -225,7 +239,7 @@ def test_a_think_that_is_no_time_is_refused_on_an_edge_and_for_all(think: Any) -
 @pytest.mark.parametrize("most", [0, -1, 1.5, True, "1000"])
 def test_a_limit_that_is_no_number_of_visits_is_refused(most: Any) -> None:
     (found,) = wrong({browse: {leave: 1}}, max_visits=most)
-    assert found == f"max_visits: {most!r} | a whole number, at least 1"
+    assert found == f"max_visits={most!r}: must be a whole number of at least 1 | leave it out for 1,000"
 
 
 def test_what_sessions_begin_with_has_to_be_made() -> None:
@@ -237,8 +251,8 @@ def test_what_sessions_begin_with_has_to_be_made() -> None:
 
     rows = {browse: {leave: 1}}
     one_row = feed.rows(["a"])
-    assert wrong(rows, state=None)[0].startswith("graph graph: node browse gets a state, and nothing makes one")
-    assert wrong(rows, state=7)[0].startswith("state=7 of graph graph makes nothing")
+    assert wrong(rows, state=None)[0].startswith("graph graph: node browse needs a state, but the graph has no state=")
+    assert wrong(rows, state=7)[0].startswith("state=7 of graph graph must be callable")
     assert wrong(rows, state=later)[0].startswith("state=later of graph graph is async")
     assert wrong(rows, state=of_row)[0].startswith("state=of_row of graph graph cannot be called without arguments")
     assert wrong(rows, state=dict.fromkeys, data=one_row) == []
@@ -270,7 +284,7 @@ def test_journeys_are_nodes_unless_they_have_what_only_a_mix_gives_them() -> Non
         "graph all: journey with_row has data of its own",
         "graph all: journey with_state has a state of its own",
         "graph all: shop is a graph itself",
-        "journey with_set_up is a node of graph all, where nothing runs its set-up or tear-down",
+        "journey with_set_up is a node of graph all, so its set-up or tear-down does not run",
     ]
 
 
@@ -280,9 +294,12 @@ def test_journeys_are_nodes_unless_they_have_what_only_a_mix_gives_them() -> Non
         ("def at(user, cart): return cart", "node at is not async | write `async def at(...)`"),
         (
             "async def at(user): ...",
-            "node at does not take what it is given: the user and the state | write `async def",
+            "node at has the wrong parameters: it is called with the user and the state | write `async def",
         ),
-        ("async def at(user, cart): yield cart", "node at yields | a node awaits, and returns the state once"),
+        (
+            "async def at(user, cart): yield cart",
+            "node at yields | remove `yield`: a node may only await, and returns the state",
+        ),
     ],
 )
 def test_a_node_that_cannot_be_visited_is_refused_at_its_line(definition: str, said: str, tmp_path: Path) -> None:
@@ -296,7 +313,7 @@ def test_a_name_that_would_be_another_step_is_refused(name: Any) -> None:
     async def at(user: User, cart: Cart) -> Cart:
         return cart
 
-    assert at.faults[0].message == f"{name!r} is no name of a node"
+    assert at.faults[0].message == f"{name!r} is not a valid name of a node"
 
 
 # -- in a scenario --------------------------------------------------------------------------------
@@ -348,13 +365,13 @@ plan = Plan(target="shop.example", load=arrivals("10/s").hold("10s"), mix=shop)
     )
     assert [line.partition(" | ")[0] for line in told(path)] == [
         "scenario.py:19 node look is not async",
-        "scenario.py:23 max_visits: 0",
+        "scenario.py:23 max_visits=0: must be a whole number of at least 1",
         "scenario.py:25 the row of browse sums to 1.1",
         'scenario.py:26 edge(think=\'soon\'): "soon" is no duration; write "500ms", "10s", "2m", "1m30s" or "1h"',
         "scenario.py:29 the row of pay at once: the probability of leave is -1",
-        "scenario.py:30 graph graph: from look there is no way out",
-        "scenario.py:30 graph graph: no session ever comes to look",
-        "scenario.py:35 target: 'shop.example' is no http or https URL",
+        "scenario.py:30 graph graph: no session can leave after look",
+        "scenario.py:30 graph graph: no session ever reaches look",
+        "scenario.py:35 target: 'shop.example' is not an http or https URL",
     ]  # fmt: skip
 
 
@@ -381,7 +398,7 @@ plan = Plan(
     assert told(path) == [
         'scenario.py:28 p(95, step="list") < 1s: journey shop has no step "list" | did you mean "browse/list"?',
         'scenario.py:29 p(95, step="pay") < 1s: journey shop has no step "pay" | '
-        'there is "browse", "pay at once", "browse/list"',
+        'use one of "browse", "pay at once", "browse/list"',
     ]
 
 
@@ -437,8 +454,9 @@ again = Plan(target="http://shop.example", load=arrivals("10/s").hold("10s"), mi
     )
     assert told(path, "plan") == [
         "scenario.py:21 who.http.get(...) is never awaited, so it does nothing | write `await who.http.get(...)`",
-        "scenario.py:25 mix: browse is no journey | a node stands in a graph: graph({browse: {leave: 1}}, state=...)",
-        "scenario.py:26 TypeError: 'Graph' object is not callable | name the graph itself, without ()",
+        "scenario.py:25 mix: browse is not a journey"
+        " | a node belongs in a graph; write graph({browse: {leave: 1}}, state=...)",
+        "scenario.py:26 TypeError: 'Graph' object is not callable | write the name of the graph without ()",
     ]
 
 

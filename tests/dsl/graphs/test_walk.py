@@ -501,11 +501,11 @@ async def test_a_trial_has_the_metrics_and_checks_of_its_nodes() -> None:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ([], "a path visits at least one node"),
-        ([browse], "no session of graph begins at browse"),
+        ([], "path is empty"),
+        ([browse], "no session of graph starts at browse"),
         ([home, home], "home never leads to home"),
-        ([home, buy], "is no node of graph graph"),
-        (["home"], "'home' is no node of graph graph"),
+        ([home, buy], "is not a node of graph graph"),
+        (["home"], "'home' is not a node of graph graph"),
     ],
 )
 async def test_a_path_that_no_session_goes_is_refused(path: Any, said: str) -> None:

@@ -17,11 +17,13 @@ def test_a_file_that_is_not_there_is_told_with_its_neighbour() -> None:
 
 def test_a_folder_is_no_scenario(tmp_path: Path) -> None:
     write(tmp_path, "", "one.py")
-    assert told(tmp_path) == [f'{tmp_path.name}:0 is a folder | there is "one.py"']
+    assert told(tmp_path) == [f'{tmp_path.name}:0 is a folder, not a scenario file | use one of "one.py"']
 
 
 def test_a_file_of_another_kind_is_no_scenario(tmp_path: Path) -> None:
-    assert told(write(tmp_path, "a,b", "rows.csv")) == ["rows.csv:0 is no Python file | a scenario's name ends in .py"]
+    assert told(write(tmp_path, "a,b", "rows.csv")) == [
+        "rows.csv:0 is not a Python file | give a scenario file whose name ends in .py"
+    ]
 
 
 def test_a_syntax_error_names_its_line() -> None:
@@ -46,22 +48,22 @@ def test_an_import_that_fails_names_the_module_and_its_sibling() -> None:
 
 def test_two_faults_in_one_file_are_both_told() -> None:
     assert told(FAULTY / "two_faults.py") == [
-        'no_password.csv:1 no column "password" for Shopper: "email", "passwort" | did you mean "passwort"?',
+        'no_password.csv:1 no column "password" for Shopper, only "email", "passwort" | did you mean "passwort"?',
         "two_faults.py:14 journey browse is not async | write `async def browse(...)`",
     ]
 
 
 def test_every_wrong_argument_of_a_plan_is_told_at_its_own_line() -> None:
     assert [line.partition(" | ")[0] for line in told(FAULTY / "wrong_plan.py")] == [
-        "wrong_plan.py:19 target: 'shop.example' is no http or https URL",
-        "wrong_plan.py:20 a rate cannot be negative: -5/s",
+        "wrong_plan.py:19 target: 'shop.example' is not an http or https URL",
+        "wrong_plan.py:20 a rate must not be negative, got -5/s",
         "wrong_plan.py:21 mix: the weight of buy is negative: -1",
-        "wrong_plan.py:23 p(95) > '300ms': an objective says what it stays below",
+        "wrong_plan.py:23 p(95) > '300ms': an objective must use <",
         'wrong_plan.py:24 p(99, step="lisst") < 1s: no journey of the plan has a step "lisst"',
         'wrong_plan.py:25 p(99, step="add") < 1s: no journey of the plan has a step "add"',
         'wrong_plan.py:27 error_ratio(region="eu-west") < 0.1%: the plan has no region "eu-west"',
         "wrong_plan.py:29 regions: all weights are 0",
-        "wrong_plan.py:30 max_users: 0",
+        "wrong_plan.py:30 max_users: 0 is not a whole number of at least 1",
     ]
 
 
@@ -74,8 +76,8 @@ def test_hints_of_steps_name_the_nested_one() -> None:
 def test_a_module_that_exits_or_raises_is_a_fault_and_the_rest_is_still_looked_at() -> None:
     lines = [line.partition(" | ")[0] for line in told(FAULTY / "not_loaded.py")]
     assert lines == [
-        "not_loaded.py:8 it calls sys.exit('set SHOP first') when it is loaded",
-        "not_loaded.py:17 target: 'ftp://shop.example' is no http or https URL",
+        "not_loaded.py:8 sys.exit('set SHOP first') is called while the scenario is loaded",
+        "not_loaded.py:17 target: 'ftp://shop.example' is not an http or https URL",
         "raises.py:5 IndexError: list index out of range",  # the innermost line of the user's own
     ]
 

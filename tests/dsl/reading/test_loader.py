@@ -30,12 +30,14 @@ def test_of_several_plans_the_one_named_plan_is_taken_and_another_by_its_name(tm
 def test_several_plans_and_none_named_is_a_fault(tmp_path: Path) -> None:
     one = 'Plan("http://x", arrivals("1/s").hold("1s"), browse)\n'
     assert told(write(tmp_path, f"{HEAD}spike = {one}soak = {one}")) == [
-        "scenario.py:0 several plans and none is named: spike, soak | name one of them: scenario.py:spike"
+        "scenario.py:0 the file has several plans, and none was chosen: spike, soak | choose one: scenario.py:spike"
     ]
 
 
 def test_no_plan_is_a_fault(tmp_path: Path) -> None:
-    assert told(write(tmp_path, HEAD)) == ["scenario.py:0 no plan | write plan = Plan(target=..., load=..., mix=...)"]
+    assert told(write(tmp_path, HEAD)) == [
+        "scenario.py:0 the file has no plan | define one: plan = Plan(target=..., load=..., mix=...)"
+    ]
 
 
 def test_a_plan_that_is_not_there_is_told_with_its_neighbour(tmp_path: Path) -> None:
@@ -70,8 +72,8 @@ def test_an_override_that_does_not_fit_is_a_fault_of_the_option(tmp_path: Path) 
     overrides = Overrides(target="shop", peak=3, peak_of="users", regions={"eu": None})
     assert [line.partition(" | ")[0] for line in told(browse_with(tmp_path), None, overrides)] == [
         '--regions:0 the plan has no region "eu"',
-        "--target:0 target: 'shop' is no http or https URL",
-        "--users:0 the load is said in arrivals, which have a rate",
+        "--target:0 target: 'shop' is not an http or https URL",
+        "--users:0 the load has arrivals, which have a rate",
     ]
 
 
@@ -103,12 +105,12 @@ def test_params_that_do_not_convert_or_are_not_asked_for_are_faults(tmp_path: Pa
     path = browse_with(tmp_path, load='arrivals(param("rate", int, default=4)).hold("10s")')
     lines = told(path, None, Overrides(params={"rate": "many", "rat": "1"}))
     assert lines[0] == '-P rat=1:0 no param "rat" | did you mean "rate"?'
-    assert lines[1].startswith("-P rate=many:0 'many' is no int | asked for at ")
+    assert lines[1].startswith("-P rate=many:0 'many' is not a valid int | declared at ")
 
 
 def test_a_param_without_a_default_has_to_be_given(tmp_path: Path) -> None:
     path = browse_with(tmp_path, load='arrivals(param("rate", int) or 1).hold("1s")')
-    assert told(path)[0].startswith('scenario.py:11 param("rate") has no default and none was given')
+    assert told(path)[0].startswith('scenario.py:11 param("rate") has no default and no value was given')
 
 
 # -- steps that objectives name ---------------------------------------------------------------------
@@ -165,7 +167,7 @@ def test_an_objective_on_a_literal_step_that_is_nowhere_is_a_fault(tmp_path: Pat
 def test_an_objective_on_a_step_whose_name_is_computed_is_a_warning(tmp_path: Path) -> None:
     scenario = load(steps_with(tmp_path, "async with user.step(str(1)):\n    pass", "1"))
     (warning,) = scenario.warnings
-    assert 'no step "1" by this name; some names are computed' in warning.message
+    assert 'no step "1" found, but the scenario computes some step names' in warning.message
 
 
 def test_steps_of_another_journey_do_not_count(tmp_path: Path) -> None:
@@ -217,7 +219,7 @@ def test_unique_rows_that_are_too_few_are_a_fault_before_the_run(
     tmp_path: Path, load_text: str, mix: str, needed: int
 ) -> None:
     (line,) = told(rows_with(tmp_path, ".unique()", load_text, mix))
-    assert f"rows.csv has 5 rows, and buy needs {needed:,}: each is used only once" in line
+    assert f"rows.csv has 5 rows, but buy needs {needed:,}, since each row is used only once" in line
 
 
 def test_rows_are_counted_with_the_overrides(tmp_path: Path) -> None:
@@ -263,7 +265,7 @@ def test_data_outside_of_the_folder_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "inside" / "rows.csv").rename(tmp_path / "rows.csv")
     path.write_text(path.read_text().replace('"rows.csv"', '"../rows.csv"'))
     (line,) = told(path)
-    assert "rows.csv is not in the scenario's folder, so agents would not get it" in line
+    assert "rows.csv is not in the scenario's folder, so agents do not get it" in line
 
 
 def test_a_sibling_with_the_name_of_a_standard_module_is_a_fault(tmp_path: Path) -> None:
@@ -272,8 +274,8 @@ def test_a_sibling_with_the_name_of_a_standard_module_is_a_fault(tmp_path: Path)
     path = browse_with(tmp_path)
     path.write_text("import json\nimport numpy\n" + path.read_text())
     assert [line.partition(" | ")[0] for line in told(path)] == [
-        "scenario.py:1 json beside the scenario has the name of a module of the standard library",
-        "scenario.py:2 numpy beside the scenario has the name of an installed package",
+        "scenario.py:1 json in the scenario's folder has the same name as a module of the standard library",
+        "scenario.py:2 numpy in the scenario's folder has the same name as an installed package",
     ]
 
 
@@ -290,7 +292,9 @@ def test_a_relative_import_says_how_to_write_it(tmp_path: Path) -> None:
     path = browse_with(tmp_path)
     path.write_text("from .helpers import x\n" + path.read_text())
     (line,) = told(path)
-    assert line.startswith("scenario.py:1 a relative import: a scenario is no package | write `import helpers`")
+    assert line.startswith(
+        "scenario.py:1 relative import: a scenario is not part of a package | write `import helpers`"
+    )
 
 
 def test_a_fault_in_a_sibling_is_told_there(tmp_path: Path) -> None:
@@ -363,7 +367,7 @@ def test_errors_that_only_follow_from_another_are_left_out(tmp_path: Path) -> No
     path = browse_with(tmp_path)
     path.write_text(path.read_text().replace("plan =", "rate = {}['x']\nhalf = rate / 2\nplan ="))
     (line,) = told(path)
-    assert line.startswith("scenario.py:9 KeyError: 'x' | this line runs whenever the scenario is loaded")
+    assert line.startswith("scenario.py:9 KeyError: 'x' | correct this line: it runs whenever the scenario is loaded")
 
 
 def test_weights_that_have_to_be_rounded_are_a_warning(tmp_path: Path) -> None:

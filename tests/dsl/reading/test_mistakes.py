@@ -60,7 +60,7 @@ def found(body: str, head: str = HEAD) -> list[str]:
         ),
         (
             'page = user.http.get("/")\nprint(page.text)',
-            "12 user.http.get(...) is never awaited, so page is no answer and has no .text | "
+            "12 user.http.get(...) is never awaited, so page is not a reply and has no .text | "
             "write `page = await user.http.get(...)`",
         ),
         (
@@ -74,7 +74,7 @@ def found(body: str, head: str = HEAD) -> list[str]:
         (
             'user.step("a")',
             "12 user.step(...) is not entered, so it times nothing | "
-            "write `async with user.step(...):` and what belongs to it below",
+            "write `async with user.step(...):` and indent the code to time below it",
         ),
         (
             'with user.http.stream("GET", "/") as reply: pass',
@@ -82,33 +82,33 @@ def found(body: str, head: str = HEAD) -> list[str]:
         ),
         (
             'counter("orders").add()',
-            "12 counter(...) within browse: a metric that is made while it runs is recorded nowhere | "
+            "12 counter(...) within browse: a metric created during the run is not recorded | "
             "write `orders = counter(...)` at the top of the file, and use it in browse",
         ),
         (
             "time.sleep(1)",
-            "12 time.sleep(...) blocks the event loop: all users of the worker stand still meanwhile | "
-            "write `await user.think(...)`: thinking is no response time",
+            "12 time.sleep(...) blocks the event loop: all users of the worker wait meanwhile | "
+            "write `await user.think(...)`: think time does not count as response time",
         ),
         (
             "nap(1)",
-            "12 time.sleep(...) blocks the event loop: all users of the worker stand still meanwhile | "
-            "write `await user.think(...)`: thinking is no response time",
+            "12 time.sleep(...) blocks the event loop: all users of the worker wait meanwhile | "
+            "write `await user.think(...)`: think time does not count as response time",
         ),
         (
             'requests.get("http://x")',
-            "12 requests.get(...) blocks the event loop: all users of the worker stand still meanwhile | "
-            "write `await user.http.get(...)`: it is measured, and does not block",
+            "12 requests.get(...) blocks the event loop: all users of the worker wait meanwhile | "
+            "write `await user.http.get(...)`: it is measured and does not block",
         ),
         (
             'urllib.request.urlopen("http://x")',
-            "12 urllib.request.urlopen(...) blocks the event loop: all users of the worker stand still meanwhile | "
-            "write `await user.http.get(...)`: it is measured, and does not block",
+            "12 urllib.request.urlopen(...) blocks the event loop: all users of the worker wait meanwhile | "
+            "write `await user.http.get(...)`: it is measured and does not block",
         ),
         (
             "await asyncio.sleep(1)",
             "12 asyncio.sleep(...) counts as response time of the step and the journey | "
-            "write `await user.think(...)`: thinking is no response time",
+            "write `await user.think(...)`: think time does not count as response time",
         ),
     ],
 )
@@ -203,12 +203,12 @@ def with_request(folder: Path, call: str, request: str) -> Path:
         ("user.http.get(PATH)", "GET /b", None),
         ('user.http.get(f"/a/{sku}", name="/a/{sku}")', "/a/{sku}", None),
         ('user.http.get("/a")', "GET /", 'no request "GET /" | did you mean "GET /a"?'),
-        ('user.http.get("/a")', "POST /b", 'no request "POST /b" | there is "GET /a"'),
+        ('user.http.get("/a")', "POST /b", 'no request "POST /b" | use one of "GET /a"'),
         (
             'user.http.get(f"/a/{sku}")',
             "GET /a/{sku}",
-            'no request "GET /a/{sku}": its rows are named by the path that is sent | '
-            'name it where it is sent: name="GET /a/{sku}"',
+            'no request "GET /a/{sku}": requests without name= are named by their exact path | '
+            'set the name in the request call: name="GET /a/{sku}"',
         ),
     ],
 )
@@ -224,4 +224,4 @@ def test_a_request_that_an_objective_names_is_looked_for(
 
 def test_a_request_that_may_be_sent_is_a_warning(tmp_path: Path) -> None:
     (warning,) = load(with_request(tmp_path, 'user.http.get(f"/a/{sku}")', "GET /b")).warnings
-    assert warning.message.endswith('no request "GET /b" by this name; some names are computed')
+    assert warning.message.endswith('no request "GET /b" found, but the scenario computes some request names')

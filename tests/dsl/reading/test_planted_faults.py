@@ -109,9 +109,14 @@ class Planted:
 
 CASES = [
     # -- Python ------------------------------------------------------------------------------------
-    Planted("a bracket that is not closed", 'user.step("login"):', 'user.step("login":', "mend this line"),
-    Planted("a comma that is missing", '"https://shop.example",', '"https://shop.example"', "mend this line"),
-    Planted("a block without its indentation", '    await user.http.get("/")', 'await user.http.get("/")', "mend"),
+    Planted("a bracket that is not closed", 'user.step("login"):', 'user.step("login":', "correct this line"),
+    Planted("a comma that is missing", '"https://shop.example",', '"https://shop.example"', "correct this line"),
+    Planted(
+        "a block without its indentation",
+        '    await user.http.get("/")',
+        'await user.http.get("/")',
+        "correct this line",
+    ),
     Planted(
         "await in a function that is not async",
         'async def look(user: User) -> None:\n    await user.http.get("/")',
@@ -126,7 +131,9 @@ CASES = [
         "from helpars import log_in",
         'did you mean "helpers"?',
     ),
-    Planted("a package that is not there", "import time", "import fakerr", "installed here and on the agents"),
+    Planted(
+        "a package that is not there", "import time", "import fakerr", "install its package here and on the agents"
+    ),
     Planted(
         "a name of ours that is misspelt",
         "import Http, Plan, User, arrivals, error_ratio, feed, journey, p, param, users",
@@ -140,17 +147,17 @@ CASES = [
         "log_in",
     ),
     Planted("a name that is misspelt", "mix={checkout: 1,", "mix={chekout: 1,", 'did you mean "checkout"?'),
-    Planted("a name that is nowhere", "set_up=prepare", "set_up=warm_caches", "import or define it above"),
+    Planted("a name that is nowhere", "set_up=prepare", "set_up=warm_caches", "import or define the name above"),
     Planted(
         "an environment variable that agents do not have",
         'POOL = param("pool", int, default=4)',
         'POOL = os.environ["SHOP_POOL"]',
         "write param('SHOP_POOL', str)",
     ),
-    Planted("a line that fails", "import time", "import time\nfirst = [][0]", "it must not fail"),
     Planted(
-        "a scenario that exits", "import time", "import sys\nsys.exit(3)", "it only says what to do", at="sys.exit"
+        "a line that fails", "import time", "import time\nfirst = [][0]", "it runs whenever the scenario is loaded"
     ),
+    Planted("a scenario that exits", "import time", "import sys\nsys.exit(3)", "remove the call", at="sys.exit"),
     Planted(
         "a mistake in a helper",
         "    await user.http.post(",
@@ -165,7 +172,7 @@ CASES = [
     ),
     Planted("an argument that is missing", 'ramp(to="2/s", over="4s")', 'ramp(to="2/s")', "write ramp(over=...)"),
     Planted("an argument of an objective that is misspelt", "p(95) <", 'p(95, stp="login") <', 'did you mean "step"?'),
-    Planted("a load that is text", 'arrivals().ramp(to="2/s", over="4s").hold("10s")', '"2/s"', "write arrivals("),
+    Planted("a load that is text", 'arrivals().ramp(to="2/s", over="4s").hold("10s")', '"2/s"', "write load=arrivals("),
     Planted("a rate of an unknown unit", 'to="2/s"', 'to="2/sec"', 'write "200/s"'),
     Planted("a duration of an unknown unit", 'hold("10s")', 'hold("10 minutes")', 'write "500ms"'),
     Planted(
@@ -174,7 +181,7 @@ CASES = [
     Planted("a target without http", '"https://shop.example"', '"shop.example"', 'write "http://shop.example"'),
     Planted("a target with a password", "https://shop", "https://me:pw@shop", "send them in a header"),
     Planted("a warm-up of the whole load", "set_up=prepare", 'warmup="1m"', "a shorter warm-up"),
-    Planted("no time for a request", "set_up=prepare", "timeout=0", 'write "60s"'),
+    Planted("no time for a request", "set_up=prepare", "timeout=0", 'write timeout="60s"'),
     Planted("no users", "set_up=prepare", "max_users=0", "at least 1"),
     Planted(
         "a set-up that is not async",
@@ -188,7 +195,7 @@ CASES = [
         "prepare(user: User, row: str)",
         "write `async def prepare(user: User)`",
     ),
-    Planted("a certificate that is not there", "set_up=prepare", 'ca="ca.pem"', "it is looked for in"),
+    Planted("a certificate that is not there", "set_up=prepare", 'ca="ca.pem"', "put the file into"),
     Planted("a tag that is no header", "set_up=prepare", 'tags=["x-cache"]', 'write "header:x-cache"'),
     Planted("a share of traces that is none", "set_up=prepare", 'trace="some"', 'write trace="1%"'),
     Planted("a proxy with a password", "set_up=prepare", 'http=Http(proxy="http://me:pw@p")', 'secret("proxy-login")'),
@@ -197,8 +204,8 @@ CASES = [
     ),
     Planted("a policy of connections that is none", "set_up=prepare", 'connections="pooled"', '"shared:50"'),
     Planted("a setting without a value", "int, default=4)", "int)", "run with -P pool=..."),
-    Planted("a setting of an impossible type", "int, default=4)", "list, default=[])", "int, float, str or bool"),
-    Planted("a default of another type", "default=4", 'default="4"', "write default=int(...)"),
+    Planted("a setting of an impossible type", "int, default=4)", "list, default=[])", "use int, float, str or bool"),
+    Planted("a default of another type", "default=4", 'default="4"', "write a default of type int"),
     # -- journeys ----------------------------------------------------------------------------------
     Planted("a request without await", 'await user.http.get("/")', 'user.http.get("/")', "write `await user.http.get"),
     Planted("a pause without await", "await user.think(1, 3)", "user.think(1, 3)", "write `await user.think(...)`"),
@@ -240,16 +247,16 @@ CASES = [
         at=LOOK,
     ),
     Planted(
-        "a function that is no journey",
+        "a function that is not a journey",
         "@journey\nasync def look",
         "async def look",
-        "@journey, above `async def look`",
+        "write @journey above `async def look`",
         at="mix=",
     ),
-    Planted("a journey that is called", "look: 3", "look(): 3", "name the journey itself, without ()"),
+    Planted("a journey that is called", "look: 3", "look(): 3", "write the name of the journey without ()"),
     Planted("a journey named by text", "look: 3", '"look": 3', "without quotes"),
     Planted("two journeys of one name", "@journey\n", '@journey(name="checkout")\n', '@journey(name="...")', at="mix="),
-    Planted("a state that is a value", "@journey\n", "@journey(state=3)\n", "give what makes one"),
+    Planted("a state that is a value", "@journey\n", "@journey(state=3)\n", "pass what creates the state"),
     Planted(
         "something that a user has not", 'await user.http.get("/")', 'await user.htp.get("/")', 'did you mean "http"?'
     ),
@@ -264,7 +271,7 @@ CASES = [
     ),
     Planted("a value kept on the user", 'await user.http.get("/")', "user.token = 3", "@journey(state=Session)"),
     Planted(
-        "a target that the plan has not",
+        "a target that the plan does not have",
         'await user.http.get("/")',
         'await user.to("api").get("/")',
         "write Plan(targets=",
@@ -308,7 +315,7 @@ CASES = [
         "rows that are too few",
         'over="4s").hold("10s")',
         'over="4s").hold("1m")',
-        "more rows, a smaller load",
+        "add rows, lower the load",
         at="feed.csv(",
     ),
     Planted("rows that are both unique and random", ".unique()", ".unique().random()", "unique().shuffle()"),
@@ -322,7 +329,7 @@ CASES = [
         'did you mean "GET /products"?',
     ),
     Planted("an objective on an unknown region", "p(95) <", 'p(95, region="ue") <', "eu"),
-    Planted("a limit without a unit", '"300ms"', "300", 'write p(95) < "300ms"'),
+    Planted("the limit has no unit", '"300ms"', "300", 'write p(95) < "300ms"'),
     Planted("a limit of a percentile in percent", '"300ms"', '"3%"', "300ms"),
     Planted("a negative ratio", '"1%"', '"-1%"', "write error_ratio() <"),
     Planted("a percentile as a share", "p(95)", "p(0.95)", "write p(95)"),
@@ -331,17 +338,21 @@ CASES = [
     Planted("an objective that is no comparison", 'p(95) < "300ms"', '"p95 < 300ms"', "write p(95) <", at='"p95'),
     # -- weights and loads ---------------------------------------------------------------------------
     Planted("weights that are 0", "checkout: 1, look: 3", "checkout: 0, look: 0", "above 0"),
-    Planted("a weight that is text", "look: 3", 'look: "3"', "write a number"),
-    Planted("a region with a negative weight", '"us": 1', '"us": -1', "0 gives it no load"),
+    Planted("a weight that is text", "look: 3", 'look: "3"', "write a finite number of at least 0"),
+    Planted("a region with a negative weight", '"us": 1', '"us": -1', "write 0 for no load, or a number above 0"),
     Planted("two loads of one name", LOAD, LOADS.replace('"spike"', '"base"'), "rename one"),
     Planted(
-        "a load that begins before the run", LOAD, LOADS.replace('"2s"', '"-2s"'), "begins with the run", at='"-2s"'
+        "a load that begins before the run",
+        LOAD,
+        LOADS.replace('"2s"', '"-2s"'),
+        "a load cannot start before its run",
+        at='"-2s"',
     ),
     Planted(
         "loads beside a load",
         "set_up=prepare",
         'loads=[Load(look, arrivals("1/s").hold("1s"))]',
-        "put load and mix into a Load",
+        "move load and mix into loads",
     ),
     Planted("something in loads that is none", LOAD, "loads=[look],", "write loads=[Load("),
     # -- secrets and metrics -------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def sale(
 @pytest.mark.parametrize("users", ["100", "CROWD"])
 def test_more_than_the_load_can_have_is_a_fault_with_its_line(plan: str, why: str, users: str, tmp_path: Path) -> None:
     (fault,) = told(sale(tmp_path, plan=plan, users=users))
-    assert fault.startswith('scenario.py:7 rendez-vous "sale opens" is of 100 users, and the load')
+    assert fault.startswith('scenario.py:7 rendez-vous "sale opens" waits for 100 users, but the load')
     assert why in fault
 
 
@@ -80,7 +80,7 @@ def test_what_is_computed_is_left_to_the_run(tmp_path: Path) -> None:
 
 def test_two_numbers_for_one_name_are_a_fault_that_names_both_lines(tmp_path: Path) -> None:
     (fault,) = told(sale(tmp_path, other='await user.rendezvous("sale opens", users=50)'))
-    assert fault.startswith('scenario.py:11 rendez-vous "sale opens" is of 50 users, and of 100 in line 7 | ')
+    assert fault.startswith('scenario.py:11 rendez-vous "sale opens" has users=50 here and users=100 in line 7 | ')
     assert told(sale(tmp_path, other='await user.rendezvous("sale ends", users=50)')) == []
 
 
@@ -114,7 +114,7 @@ def test_a_helper_that_fits_no_load_is_doubtful(tmp_path: Path) -> None:
     (warning,) = load(path).warnings
     assert (warning.line, warning.message) == (
         4,
-        'rendez-vous "gate" is of 100 users, and the load has at most 99 users at a time',
+        'rendez-vous "gate" waits for 100 users, but the load has at most 99 users at a time',
     )
 
 
@@ -131,4 +131,4 @@ def test_nodes_of_a_graph_meet_as_journeys_do(tmp_path: Path) -> None:
     plan = Plan(target="http://127.0.0.1:8080", load=users(99).hold("1m"), mix=sale)
     """
     (fault,) = told(write(tmp_path, text))
-    assert fault.startswith('scenario.py:6 rendez-vous "sale opens" is of 100 users, and the load')
+    assert fault.startswith('scenario.py:6 rendez-vous "sale opens" waits for 100 users, but the load')

@@ -1,0 +1,307 @@
+"""Reads and checks the arguments of a `Plan`, as functions over values.
+
+The `read_...` functions run while a plan is created: they return the valid values and
+append an error to `wrong` for each invalid one. The `..._wrong` functions check values
+together, when the loader asks for a plan's faults. None of them raises, so that all
+errors of a plan are reported at once; `Plan` adds the lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from loadgen.dsl.executors.base import Executor
+from loadgen.dsl.journey import Journey
+from loadgen.dsl.plans.arguments import Wrong, did_you_mean, url_wrong
+from loadgen.dsl.plans.loads import (
+    MAX_LOADS,
+    Lane,
+    Load,
+    is_executor,
+    names_wrong,
+    read_mix,
+    rows_used,
+    scaled,
+    stretched,
+)
+from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.errors import Fault, ProfileError, ScenarioError
+from loadgen.units import format_duration, parse_duration
+
+__all__ = [
+    "ReadLoads",
+    "ReadTargets",
+    "executors_wrong",
+    "override_ns",
+    "overrides_wrong",
+    "read_ca",
+    "read_loads",
+    "read_slos",
+    "read_targets",
+    "regions_chosen",
+    "rows_wrong",
+    "scopes_wrong",
+    "seed_wrong",
+    "warmup_wrong",
+    "windows_too_long",
+    "windows_wrong",
+]
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLoads:
+    """The loads of a plan, with the journeys of all of them.
+
+    is_list: the plan has `loads`, so its `load` and `mix` are not used.
+    weights: of the journeys in the first load.
+    """
+
+    is_list: bool
+    loads: tuple[Load, ...]
+    journeys: tuple[Journey[Any], ...]
+    weights: tuple[float, ...]
+
+
+def read_loads(load: object, mix: object, loads: object, wrong: list[Wrong]) -> ReadLoads:
+    """Return the loads: either `load` with `mix`, or several `loads`."""
+    given = list(loads) if isinstance(loads, Iterable) and not isinstance(loads, str | Mapping) else [loads]
+    for i, one in enumerate(given):
+        if not isinstance(one, Load):
+            hint = 'write loads=[Load(browse, arrivals("50/s").hold("1m"))]'
+            wrong.append(Wrong(f"loads[{i}]", f"loads: {one!r} is not a Load", hint))
+    if not given:
+        journeys, weights = read_mix(mix, wrong)
+        if load is None or not is_executor(load):
+            message = "load: the plan has no load" if load is None else f"load: {load!r} is not a load"
+            wrong.append(Wrong("load", message, 'write load=arrivals("50/s").hold("1m")'))
+        return ReadLoads(False, (), journeys, weights)
+    if load is not None or mix is not None:
+        message = "loads: a plan has either load and mix, or loads"
+        wrong.append(Wrong("loads", message, "move load and mix into loads, as one more Load(mix, load)"))
+    found = tuple(one for one in given if isinstance(one, Load))
+    journeys = tuple(dict.fromkeys(journey for one in found for journey in one.journeys))
+    first = dict(zip(found[0].journeys, found[0].weights, strict=True)) if found else {}
+    wrong += _loads_wrong(found, journeys)
+    weights = tuple(first.get(journey, 0.0) for journey in journeys) if found else ()
+    return ReadLoads(True, found, journeys, weights)
+
+
+def _loads_wrong(loads: Sequence[Load], journeys: Sequence[Journey[Any]]) -> Iterator[Wrong]:
+    # Each load reports names that occur twice in its own mix, so report only those of different loads here.
+    own = {one.message for load in loads for one in names_wrong("loads", load.journeys)}
+    yield from (one for one in names_wrong("loads", journeys) if one.message not in own)
+    names = [one.name for one in loads if one.name]
+    for twice in sorted({name for name in names if names.count(name) > 1}):
+        message = f'loads: two loads are named "{twice}"'
+        yield Wrong("loads", message, "rename one of them, because they would share their rows")
+    if len(loads) > MAX_LOADS:
+        message = f"loads: {len(loads):,} loads are more than {MAX_LOADS}"
+        yield Wrong("loads", message, "combine levels into one load with .steps() or .ramp()")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTargets:
+    """The targets of a plan.
+
+    target: base URL of paths without another target; anything, if it is among the errors.
+    name: its name in `targets`; "" for a single target.
+    targets: URL by name.
+    """
+
+    target: Any
+    name: str
+    targets: dict[str, str]
+
+
+def read_targets(target: object, targets: object, wrong: list[Wrong]) -> ReadTargets:
+    """Return the targets. `target` is a name in `targets`, a URL in addition to them, or the only URL."""
+    named: dict[str, str] = {}
+    if targets is not None and (not isinstance(targets, Mapping) or not targets):
+        message = f"targets: {targets!r} is not a mapping of names to URLs"
+        wrong.append(Wrong("targets", message, 'write {"api": "https://api.example"}'))
+    for name, url in targets.items() if isinstance(targets, Mapping) else ():
+        message, hint = url_wrong(url)
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+            hint = "use letters, digits, _, - and ."
+            wrong.append(Wrong("targets", f"targets: {name!r} is not a valid name of a target", hint))
+        elif message:
+            wrong.append(Wrong("targets", f'targets: "{name}": {message.removeprefix("target: ")}', hint))
+        else:
+            named[name] = url
+    if isinstance(target, str) and target in named:
+        return ReadTargets(named[target], target, named)
+    if target is None and isinstance(targets, Mapping) and targets:
+        first = next(iter(named), "")
+        return ReadTargets(named.get(first), first, named)
+    if named and isinstance(target, str) and "://" not in target:
+        wrong.append(Wrong("target", f'target: there is no "{target}" in targets', did_you_mean(target, named)))
+        return ReadTargets(next(iter(named.values())), "", named)
+    return ReadTargets(target, "", {"": target if isinstance(target, str) else ""} | named)
+
+
+def read_slos(slos: object, wrong: list[Wrong]) -> tuple[Slo, ...]:
+    """Return the objectives; report everything else in the list."""
+    given = list(slos) if isinstance(slos, Iterable) and not isinstance(slos, str) else [slos]
+    for i, one in enumerate(given):
+        if not isinstance(one, Slo):
+            hint = 'write p(95) < "300ms" or error_ratio() < "0.1%"'
+            wrong.append(Wrong(f"slos[{i}]", f"slos: {one!r} is not an objective", hint))
+    return tuple(one for one in given if isinstance(one, Slo))
+
+
+def read_ca(ca: object, folder: Path, wrong: list[Wrong]) -> Path | None:
+    """Return the path of the file with certificates, relative to the scenario's `folder`; None without one."""
+    if ca is None:
+        return None
+    if not isinstance(ca, str | Path):
+        wrong.append(Wrong("ca", f"ca: {ca!r} is not a path of a file", 'write ca="ca.pem"'))
+        return None
+    path = folder / ca
+    if not path.is_file():
+        wrong.append(Wrong("ca", f"ca: no file {ca}", f"put the file into {path.parent}, or correct the path"))
+    return path
+
+
+# -- checking -------------------------------------------------------------------------------------
+
+
+def seed_wrong(seed: object) -> Iterator[Wrong]:
+    """Yield an error unless `seed` is None or a whole number."""
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        yield Wrong("seed", f"seed: {seed!r} is not a whole number", "write seed=7, or leave it out for a random one")
+
+
+def warmup_wrong(warmup_ns: int, duration_ns: int | None) -> Iterator[Wrong]:
+    """Yield an error if the warm-up takes the whole load. duration_ns: None if it is unknown."""
+    if duration_ns is not None and warmup_ns >= duration_ns:
+        yield Wrong(
+            "warmup",
+            f"warmup: {format_duration(warmup_ns)} is not shorter than the load, {format_duration(duration_ns)}, "
+            "so nothing would be measured",
+            "write a shorter warm-up, or a longer load",
+        )
+
+
+def executors_wrong(executors: Iterable[Executor], seed: int) -> Iterator[Fault]:
+    """Yield errors that only appear when an executor is lowered: in user code, or in a file that it reads."""
+    for one in executors:
+        if not one.faults:
+            try:
+                one.lower(seed)
+            except ScenarioError as error:
+                yield from error.faults
+
+
+def windows_too_long(slos: Iterable[Slo], warmup_ns: int, duration_ns: int | None) -> tuple[Slo, ...]:
+    """Return the objectives whose window is longer than the measured part of the load."""
+    if duration_ns is None or warmup_ns >= duration_ns:
+        return ()
+    measured_ns = duration_ns - warmup_ns
+    return tuple(slo for slo in slos if slo.objective is not None and slo.objective.window_ns > measured_ns)
+
+
+def windows_wrong(slos: Iterable[Slo], warmup_ns: int, duration_ns: int | None) -> Iterator[Fault]:
+    """Yield an error for each objective whose window is longer than the measured part of the load."""
+    for slo in windows_too_long(slos, warmup_ns, duration_ns):
+        assert slo.objective is not None
+        after = " after the warm-up" if warmup_ns else ""
+        measured_ns = (duration_ns or 0) - warmup_ns
+        yield slo.origin.fault(
+            f"{slo.objective.text}: the window is longer than the load{after}, {format_duration(measured_ns)}",
+            "write a shorter window, or a longer load",
+        )
+
+
+def rows_wrong(lanes: Sequence[Lane]) -> Iterator[Fault]:
+    """Yield an error for each unique feed shared by a load with an unknown number of rows and a later load.
+
+    The later load could not know which rows the earlier one has used.
+    """
+    for later, lane in enumerate(lanes):
+        for journey in lane.journeys:
+            feed = journey.feed
+            if feed is None or not feed.is_unique:
+                continue
+            if any(rows_used(before, feed) is None for before in lanes[:later]):
+                message = f"{journey.name}: its unique feed is shared with a closed load that takes a row per iteration"
+                yield journey.origin.fault(message, "give one of the loads a feed of its own")
+
+
+def scopes_wrong(
+    objectives: Iterable[tuple[Slo, Sequence[Journey[Any]]]],
+    journeys: Sequence[Journey[Any]],
+    regions: Iterable[str],
+) -> Iterator[Fault]:
+    """Yield an error for each objective on an unknown journey or region. The loader checks steps.
+
+    objectives: each with the journeys that it may name. journeys, regions: those of the plan.
+    """
+    there_regions = list(regions)
+    for slo, own in objectives:
+        if slo.objective is None:
+            continue
+        names = [one.name for one in own]
+        journey, region = slo.objective.journey, slo.objective.region
+        for what, name, there in (("journey", journey, names), ("region", region, there_regions)):
+            if name is not None and name not in there:
+                owner = "plan" if own == journeys or what == "region" else "load"
+                yield slo.origin.fault(
+                    f'{slo.objective.text}: the {owner} has no {what} "{name}"', did_you_mean(name, there)
+                )
+
+
+# -- overrides ------------------------------------------------------------------------------------
+
+
+def regions_chosen(
+    chosen: Mapping[str, float | None], regions: Mapping[str, float], faults: list[Fault]
+) -> dict[str, float]:
+    """Return the regions of `--regions` with their weights; append an error to `faults` for each invalid one.
+
+    chosen: name -> weight; None takes the weight of the plan's `regions`.
+    """
+    found: dict[str, float] = {}
+    for name, weight in chosen.items():
+        if weight is None and name not in regions:
+            faults.append(Fault("--regions", 0, f'the plan has no region "{name}"', did_you_mean(name, regions)))
+        elif weight is not None and not (isfinite(weight) and weight >= 0):
+            message = f"the weight of {name} is {weight:g}"
+            faults.append(Fault("--regions", 0, message, "write a finite number of at least 0"))
+        else:
+            found[name] = regions[name] if weight is None else weight
+    if not faults and not any(found.values()):
+        faults.append(Fault("--regions", 0, "all weights are 0", "write at least one weight above 0"))
+    return found
+
+
+def overrides_wrong(lanes: Sequence[Lane], overrides: Overrides) -> Iterator[Fault]:
+    """Yield the error if `--rate`, `--users` or `--duration` does not fit the loads as written."""
+    option = {"rate": "--rate", "users": "--users"}.get(overrides.peak_of, "peak")
+    try:
+        if overrides.peak is not None:
+            lanes = scaled(lanes, overrides.peak, overrides.peak_of)
+    except ProfileError as error:
+        yield from (Fault(option, 0, fault.message, fault.hint) for fault in error.faults)
+        return
+    try:
+        if overrides.duration_s is not None:
+            stretched(lanes, override_ns(overrides.duration_s))
+    except ProfileError as error:
+        yield from (Fault("--duration", 0, fault.message, fault.hint) for fault in error.faults)
+
+
+def override_ns(duration_s: float) -> int:
+    """Return the duration of `--duration` in ns; raises ProfileError for an invalid one."""
+    try:
+        return parse_duration(duration_s)
+    except ValueError as error:
+        raise ProfileError(str(error)) from None
