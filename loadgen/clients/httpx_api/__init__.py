@@ -1,1 +1,1 @@
-"""httpx clients: ours with the API of httpx, and the stock client as an oracle."""
+"""httpx's API over our connections (`user.httpx`), and the stock httpx client (`Plan(client="httpx")`) to check ours."""
