@@ -1,4 +1,4 @@
-"""loadgen: scenarios in typed async Python, exact global percentiles while the run is going on."""
+"""loadgen: load tests with scenarios in typed async Python, and exact global percentiles while a run goes on."""
 
 from loadgen.clients.graphql import gql
 from loadgen.clients.net.canned import reply

@@ -289,7 +289,7 @@ class HttpClient:
         return begin
 
     async def _plain(self, route: Route, data: bytes, name: str | None, expect: _Status) -> Reply:
-        """HOT. Send one untraced, untagged request on a kept connection: 9 of 10 requests. `_send` handles all others."""
+        """HOT. Send one untraced, untagged request on a kept connection: 9 of 10 requests. `_send` handles the rest."""
         stack = self._pool.idle.get(route.origin)
         if not stack or not self._is_plain:
             return await self._send(route, data, name, expect)

@@ -1,1 +1,1 @@
-"""httpx's API over our connections (`user.httpx`), and the stock httpx client (`Plan(client="httpx")`) to check ours."""
+"""`user.httpx`: httpx's API over our connections; and the stock httpx client, `Plan(client="httpx")`."""

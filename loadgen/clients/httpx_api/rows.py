@@ -1,8 +1,8 @@
 """Rows of requests that an httpx client sends: their names, their outcomes, and whether they fail the iteration.
 
 Both transports use this module: ours (`transport.py`) and the stock one (`stock.py`). Each
-request on the wire is a row. It is named `GET /path`, as in `user.http`, or by
-`extensions={"name": "/products/{sku}"}`; the hops of its redirects are then called
+request on the wire is a row. Rows are named `GET /path`, as in `user.http`, or by
+`extensions={"name": "/products/{sku}"}`; the hops of a redirect are then called
 `NAME (hop 2)`. `extensions={"accept": {404}}` lists statuses that are not errors.
 
 A failed request fails the iteration only if no repeat of it succeeds. A client library that
@@ -180,7 +180,7 @@ class HttpxRows:
             self._settle_error(challenged)
 
     def _settle_error(self, sample: HttpxSample) -> None:
-        """Record the held error. It fails the iteration unless an earlier error did, or until a repeat of it succeeds."""
+        """Record the held error. It fails the iteration, unless an earlier error did, until a repeat succeeds."""
         meter = self.meter
         before = meter.failed
         meter.settle()

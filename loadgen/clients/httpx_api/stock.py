@@ -64,7 +64,7 @@ _closing: set[asyncio.Task[None]] = set()
 
 
 class StockPool(ConnectionPool):
-    """The httpx connection pool of one user slot or of one worker. Its inherited list of idle connections stays empty."""
+    """The httpx connection pool of a user slot or of a worker. The inherited list of idle connections stays empty."""
 
     __slots__ = ("_is_shared", "transport")
 

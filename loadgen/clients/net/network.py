@@ -309,7 +309,7 @@ def _tls_options(tls: ssl.SSLContext | None, server_hostname: str | None) -> dic
 
 
 def _most_informative(failures: list[RequestFailed]) -> RequestFailed:
-    """Return the failure that explains most: a fault of the generator first, else the last one of a reachable address."""
+    """Return the failure that explains most: a generator fault, else the last one of a reachable address."""
 
     def rank(failure: RequestFailed) -> int:
         return 2 if failure.outcome in OWN_FAULTS else int(failure.outcome != UNREACHABLE)

@@ -117,7 +117,7 @@ class ProxyNetwork:
             raise RequestFailed(f"proxy {PROTOCOL}", f"{self._where} sent bytes right after it opened the tunnel")
 
     def _as_proxy_failure(self, failure: RequestFailed) -> RequestFailed:
-        """Return a failure as one of the proxy, except faults of the generator and time-outs, which keep their outcome."""
+        """Return a failure as one of the proxy. Generator faults and time-outs keep their outcome."""
         if failure.outcome in OWN_FAULTS or failure.outcome == TIMEOUT:
             return failure
         return RequestFailed(f"proxy {failure.outcome}", failure.detail)

@@ -72,7 +72,7 @@ class Http:
     """Addresses of the agent's machine to connect from, in turn: each has its own set of ports. A network such as
     "10.0.0.0/16" means all addresses of the machine in it."""
     retries: int = 0
-    """How many times a failed request is sent again at most."""
+    """The limit on repeats of a failed request."""
     max_body: str | int = "64MB"
     """Size limit of a response body; a larger one has the outcome `body too large`."""
     phases: bool = False
@@ -121,7 +121,7 @@ class Http:
         return folder / first if isinstance(first, str | Path) and is_within(folder, first) else None
 
     def wrongs(self, folder: Path | None = None) -> Iterator[tuple[str, str]]:
-        """Yield all errors as (message, what to write instead). folder: of the scenario, in which files are searched."""
+        """Yield all errors as (message, what to write instead). folder: the scenario's, in which files are searched."""
         return wrongs_of(self, folder or Path())
 
     # -- in words --------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ __all__ = ["Http2Pool", "Http2SharedPool"]
 
 
 class _Undecided(asyncio.Protocol):
-    """The protocol until the TLS handshake has chosen HTTP/1.1 or HTTP/2. The loop calls it once, after the handshake."""
+    """The protocol until TLS has chosen HTTP/1.1 or HTTP/2. The loop calls it once, after the handshake."""
 
     chosen: Connection
 

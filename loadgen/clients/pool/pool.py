@@ -225,7 +225,7 @@ class ConnectionPool:
         return connection
 
     def close_idle(self) -> None:
-        """Retire all kept connections: close them, after their requests have ended. The next request opens a new one."""
+        """Retire all kept connections: close them after their requests have ended. The next request opens a new one."""
         for stack in self.idle.values():
             while stack:
                 stack.pop().retire()

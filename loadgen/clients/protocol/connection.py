@@ -88,7 +88,7 @@ class Connection(Protocol):
         """True if no request is under way on it."""
 
     def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> Awaitable[None]:
-        """HOT. Send a small request without upload, whose method is not HEAD; otherwise as `send`."""
+        """HOT. As `send`, for a small request without upload whose method is not HEAD."""
 
     def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> Awaitable[None]:
         """Write a request, given as HTTP/1.1 bytes, and wait for the response, or only for its head if it is streamed.

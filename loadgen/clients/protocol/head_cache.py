@@ -85,7 +85,7 @@ HEADS: dict[bytes, Head] = {}
 
 
 def keep_head(key: bytes, head: Head) -> None:
-    """Cache a head whose body has a known length. A full cache is emptied: most of its heads have an old Date anyway."""
+    """Cache a head whose body has a known length. A full cache is emptied: most of its heads have an old Date."""
     if head.length is None or len(key) > _MAX_CACHED_HEAD_BYTES or len(head.raw) > MAX_KEPT_FIELDS:
         return
     if len(HEADS) >= MAX_CACHED_HEADS:

@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
     # -- what the client calls --------------------------------------------------------------
 
     def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> asyncio.Future[None]:
-        """HOT. Send a small request without upload, at most MANY_BYTES, whose method is not HEAD; otherwise as `send`."""
+        """HOT. As `send`, for a request without upload, of at most MANY_BYTES, whose method is not HEAD."""
         self._exchange = exchange
         self.deadline_ns = deadline_ns
         if deadline_ns < self.check_ns:
@@ -407,7 +407,7 @@ class Connection(asyncio.Protocol):
     # -- a head that is known, and the rest of a body of known length ----------------------------
 
     def _begin(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
-        """HOT if answers of one route differ. Handle the first read of an answer that is not like the route's last one."""
+        """HOT if answers of a route differ. Handle the first read of an answer that is unlike the route's last one."""
         begin = data.find(b"\r\n\r\n") + 4
         if begin > 4:
             key = data[:begin]

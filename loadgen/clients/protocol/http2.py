@@ -195,8 +195,8 @@ class _OneFrame(FrameBuffer):
 
 class _Library(H2Connection):
     MAX_CLOSED_STREAMS = 8
-    """How many closed streams the library remembers, to check late heads. Late frames of our streams never reach it
-    (`_passes_over`). Its default of 65,536 would take 11 MB a connection."""
+    """The number of closed streams that the library remembers, to check late heads. Late frames of our streams never
+    reach the library (`_passes_over`). Its default of 65,536 would take 11 MB a connection."""
 
     def __init__(self) -> None:
         super().__init__(_CONFIG)
@@ -403,7 +403,7 @@ class Http2Connection(asyncio.Protocol):
     # -- what the client calls --------------------------------------------------------------
 
     def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> asyncio.Future[None]:
-        """HOT. Send a request without upload, whose method is not HEAD; otherwise as `send`."""
+        """HOT. As `send`, for a request without upload whose method is not HEAD."""
         return self._begin(data, exchange, False, deadline_ns, True).waiter
 
     def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> Awaitable[None]:
@@ -604,7 +604,7 @@ class Http2Connection(asyncio.Protocol):
         self._transport.write(self._library.data_to_send())
 
     def data_received(self, data: bytes) -> None:
-        """HOT. Collect bytes until `_read` can use them: it needs the beginning of a frame, and at least 9 bytes of it."""
+        """HOT. Collect bytes until `_read` can use them: it needs at least the first 9 bytes of a frame."""
         now_ns = self._heard_ns = perf_counter_ns()
         begun_ns = now_ns
         if self._part:
@@ -748,7 +748,7 @@ class Http2Connection(asyncio.Protocol):
         return True
 
     def _takes_late_head(self, flags: int, frame: bytes) -> bool:
-        """Decode a head of a stream that has ended, only for the header table. Return False if it is in several frames."""
+        """Decode a head of an ended stream, only for the header table. Return False if it is in several frames."""
         if not self._pays_late(1 + (len(frame) >> LATE_HEAD_BITS)):
             return True
         if flags & (_END_HEADERS | _ODD_FLAGS) != _END_HEADERS:

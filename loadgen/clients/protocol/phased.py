@@ -34,7 +34,7 @@ UNKNOWN = -1
 
 
 class PhasedSample(Protocol):
-    """The times from which phases are computed: those of a sample, and when the last byte of the request was written."""
+    """The times from which phases are computed: those of a sample, and when its request was written."""
 
     sent_ns: int
     written_ns: int
@@ -66,7 +66,7 @@ def phases_of(sample: PhasedSample) -> Iterator[tuple[Phase, int]]:
 
 
 class PhasedConnection(Connection):
-    """An HTTP/1.1 connection that notes when the last byte of a request was written, in `written_ns` of its exchange."""
+    """An HTTP/1.1 connection that notes when a request was written, in `written_ns` of its exchange."""
 
     __slots__ = ()
 

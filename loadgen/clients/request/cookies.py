@@ -63,7 +63,7 @@ class _AsBrowsers(_NotTooLarge):
 
 
 def _host_of(request: Request) -> str:
-    """Return the host as the jar names it when it stores a cookie: in lower case, without the port; `localhost.local`."""
+    """Return the host as the jar names it in a stored cookie: in lower case, without the port; `localhost.local`."""
     host: str = cookiejar.eff_request_host(request)[1]  # type: ignore[attr-defined]  # not in typeshed
     return host
 

@@ -65,7 +65,7 @@ class Options(TypedDict, total=False):
     discard: bool
     """Count the body of the answer, but do not keep it."""
     retries: int
-    """How many times a failed request is sent again at most (`retries.py`); by default the plan's value."""
+    """The limit on repeats of a failed request (`retries.py`); by default the plan's value."""
 
 
 class BodyOptions(Options, total=False):

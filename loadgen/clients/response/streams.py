@@ -386,7 +386,7 @@ async def _cut(pieces: AsyncIterator[bytes], size: int | None) -> AsyncIterator[
 
 
 class _Lines:
-    """Splits pieces of text into whole lines. If "\\r\\n" is split between two pieces, it still counts as one line end."""
+    """Splits pieces of text into lines. A "\\r\\n" that is split between two pieces counts as one line end."""
 
     def __init__(self) -> None:
         self._held: list[str] = []
