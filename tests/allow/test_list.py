@@ -139,7 +139,7 @@ def test_a_list_that_anybody_may_write_allows_nothing(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
     path.chmod(0o666)
 
-    with pytest.raises(UsageError, match="anybody may write") as raised:
+    with pytest.raises(UsageError, match="all users may write") as raised:
         read(path)
     assert raised.value.hint == f"chmod o-w {path}"
     with pytest.raises(UsageError, match="cannot be read"):

@@ -182,8 +182,8 @@ def special(kind: bytes, name: str = "x", target: str = "") -> tuple[tarfile.Tar
         (archive(special(tarfile.GNUTYPE_SPARSE)), "no"),
         (archive(("a", b"1"), ("a", b"2")), "a is in it twice"),
         (archive(("a", b"1"), ("a/b", b"2")), "cannot be written"),
-        (b"this is no archive at all" * 100, "no archive of ours"),
-        (b"", "no archive of ours"),
+        (b"this is no archive at all" * 100, "not an archive of loadgen"),
+        (b"", "not an archive of loadgen"),
     ],
 )
 def test_an_unsafe_archive_leaves_nothing_behind(tmp_path: Path, data: bytes, message: str) -> None:
@@ -215,7 +215,7 @@ def test_a_size_that_lies_a_little_is_cut_short(tmp_path: Path) -> None:
     info = tarfile.TarInfo("short")
     info.size = 1024
     data = info.tobuf(tarfile.GNU_FORMAT) + b"x" * 600
-    with pytest.raises(BundleError, match=r"cut short|no archive of ours"):
+    with pytest.raises(BundleError, match=r"cut short|not an archive of loadgen"):
         unpack(data, sha256(data), tmp_path / "into")
 
 
@@ -224,7 +224,7 @@ def test_a_compressed_archive_is_not_opened(tmp_path: Path, compress: str) -> No
     out = BytesIO()
     with tarfile.open(fileobj=out, mode=f"w:{compress}") as tar:  # type: ignore[call-overload]
         tar.addfile(tarfile.TarInfo("a"))
-    with pytest.raises(BundleError, match="no archive of ours"):
+    with pytest.raises(BundleError, match="not an archive of loadgen"):
         unpack(out.getvalue(), sha256(out.getvalue()), tmp_path / "into")
 
 

@@ -153,7 +153,7 @@ async def test_what_is_no_operation_is_an_error_of_the_scenario_when_it_is_sent(
             ("fragment F on T { a }", "no operation"),
             ("query Q { a ", "braces"),
             ("query Q { a }}", "braces"),
-            (7, "query=7 is no text"),
+            (7, "query=7 must be a string"),
         ):
             operation = gql(wrong)  # type: ignore[arg-type]
             with pytest.raises(UsageError, match=said) as error:

@@ -250,7 +250,7 @@ async def test_canned_lists_are_given_in_turn() -> None:
 
 async def test_what_is_not_canned_says_what_is() -> None:
     async with client_of(URL, network=_shop()) as client:
-        with pytest.raises(UsageError, match="no reply is canned for GET /unknown") as error:
+        with pytest.raises(UsageError, match="no canned reply for GET /unknown") as error:
             await client.get("/unknown")
         assert "POST /login" in error.value.hint
 

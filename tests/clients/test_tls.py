@@ -182,8 +182,8 @@ def test_a_certificate_that_is_missing_or_wrong_is_told_before_anything_starts(
         (Http(cert=files.cert), "no certificate and private key in PEM"),
         (Http(cert=tmp_path / "garbage.pem"), "no certificate and private key in PEM"),
         (Http(cert=(files.cert, tmp_path / "garbage.pem")), "no certificate and private key in PEM"),
-        (Http(cert=(files.cert, tmp_path / "other.key")), "the private key is not the certificate's"),
-        (Http(cert=(files.cert, secret("other"))), "the private key is not the certificate's"),
+        (Http(cert=(files.cert, tmp_path / "other.key")), "the private key does not belong to the certificate"),
+        (Http(cert=(files.cert, secret("other"))), "the private key does not belong to the certificate"),
         (Http(cert=(files.cert, tmp_path / "locked.key")), "is encrypted"),
         (Http(cert=(files.cert, secret("garbage"))), 'cannot read secret("garbage")'),
     ]

@@ -238,7 +238,7 @@ async def test_what_a_person_needs_to_see_why_goes_to_the_meter() -> None:
     first, second = told
     line = j.__code__.co_firstlineno + 1
     assert (first.outcome, first.where) == ("expect status", f"test_outcome.py:{line} in j")
-    assert "404 instead of 200" in first.detail
-    assert first.traceback.endswith("404 instead of 200")
+    assert "got 404, expected 200" in first.detail
+    assert first.traceback.endswith("got 404, expected 200")
     assert json.loads(first.row) == {"n": 0}
     assert (second.outcome, second.where, second.traceback) == ("http 503", "", "")

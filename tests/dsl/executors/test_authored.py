@@ -265,7 +265,7 @@ def test_levels_that_are_none_are_all_told(values: tuple[Any, ...], messages: li
 @pytest.mark.parametrize(
     ("duration", "message"),
     [
-        ("soon", 'Levels: duration: "soon" is no duration; write "500ms", "10s", "2m", "1m30s" or "1h"'),
+        ("soon", 'Levels: duration: invalid duration "soon"; write "500ms", "10s", "2m", "1m30s" or "1h"'),
         (True, "Levels: duration: True is no duration"),
         (None, "Levels: duration: how long does it last?"),
         (-1, "Levels: duration: a duration cannot be -1"),

@@ -178,7 +178,7 @@ def test_a_load_begins_at_a_64th_of_what_it_may_go_to() -> None:
         ),
         (
             lambda: hold(p(99) < "1s", upto="fast", duration="1m"),
-            'hold: upto: "fast" is no rate; write "200/s", "30/m" or "1000/h"',
+            'hold: upto: invalid rate "fast"; write "200/s", "30/m" or "1000/h"',
         ),
         (lambda: hold(p(99) < "1s", upto=float("nan"), duration="1m"), "hold: upto: a rate cannot be nan"),
         (
