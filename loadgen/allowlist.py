@@ -296,7 +296,7 @@ class _List:
     def read(self, content: dict[str, Any]) -> AllowList:
         tables = content.get("allow", [])
         if not isinstance(tables, list) or not all(isinstance(one, dict) for one in tables):
-            self._add(0, "", "allow must be a list of tables", 'write [[allow]] and host = "shop.example"')
+            self._add(0, "", "must be a list of tables", 'write [[allow]] and host = "shop.example"')
             tables = []
         for key in content:
             if key not in ("allow", "env", "policy"):

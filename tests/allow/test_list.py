@@ -117,16 +117,16 @@ proof = "too short"
     assert {line for line, _ in said} == {7, 9, 10, 19, 20, 21, 22, 23}
     assert all(fault.hint for fault in raised.value.faults)
     text = str(raised.value)
-    for what in ("max_users: expected int", 'unknown key "hosts"', "expires is missing", "'nonsense' is no address"):
+    for what in ("max_users: expected int", 'unknown key "hosts"', "expires is missing", "'nonsense' is not an address"):
         assert what in text
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "nothing may be loaded"),
-        ("allow = 3", "no list of tables"),
-        ("[[allow]\n", "no TOML"),
+        ("", "it allows no target"),
+        ("allow = 3", "must be a list of tables"),
+        ("[[allow]\n", "invalid TOML"),
         ("x = 1", "unknown"),
     ],
 )

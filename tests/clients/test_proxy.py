@@ -182,7 +182,7 @@ def test_a_login_that_is_none_is_told_without_its_value(value: str, monkeypatch:
         def reveal(self) -> str:
             return value
 
-    with pytest.raises(UsageError, match="no user:password") as raised:
+    with pytest.raises(UsageError, match="must be user:password") as raised:
         network_of(Http(proxy="http://127.0.0.1:1", proxy_auth=Given()))
     assert value == "" or value not in str(raised.value)
 

@@ -72,7 +72,7 @@ def test_what_is_given_travels_and_is_told() -> None:
     }
     assert msgspec.json.decode(msgspec.json.encode(spec), type=PlanSpec) == spec
     notes = "\n".join(spec.notes)
-    for word in ("not verified", "10.0.0.9:3128", "shop.example was 10.0.0.1", "client certificate", "5.00 s"):
+    for word in ("not verified", "10.0.0.9:3128", "shop.example was reached at 10.0.0.1", "client certificate", "5.00 s"):
         assert word in notes
 
 
@@ -180,7 +180,7 @@ def test_the_command_line_beats_the_plan_s_addresses() -> None:
     assert changed.http.resolve == {"shop.example": ("10.0.0.9",), "api.example": ("10.0.0.2",)}
     assert plan.http.addresses_for("shop.example", 80) == ("10.0.0.1",)
     (fault,) = plan_with(Http(uds="/run/a.sock")).with_overrides(Overrides(resolve={"a": ("10.0.0.1",)})).faults
-    assert (fault.file, fault.message.partition(",")[0]) == ("--resolve", "uds: all connections go to the socket")
+    assert (fault.file, fault.message.partition(",")[0]) == ("--resolve", "uds: cannot be combined with resolve")
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_a_drawn_mix_has_a_row_for_each_arrival() -> None:
     [
         ([spike(), spike()], {}, ['loads: two loads are named "spike"']),
         ([spike(after="-2m")], {}, ['after: invalid duration "-2m"; write "500ms", "10s", "2m", "1m30s" or "1h"']),
-        ([spike(after=-1)], {}, ["after: a duration cannot be -1"]),
+        ([spike(after=-1)], {}, ["after: invalid duration -1: must be finite and at least 0"]),
         ([spike(after=None)], {}, ['after: None is no duration; write "2m"']),
         ([spike(name=3)], {}, ["name: 3 is no name of a load"]),
         ([spike(max_users=0)], {}, ["max_users: 0"]),

@@ -73,10 +73,10 @@ class Connections:
             return cls("fresh")
         found = _SHARED.fullmatch(text)
         if found is None:
-            raise ValueError(f'invalid connections {text!r}: write "kept", "fresh" or "shared:50"')
+            raise ValueError(f'must be "kept", "fresh" or "shared:50", got {text!r}')
         limit = int(found[1])
         if not 1 <= limit <= MAX_SHARED:
-            raise ValueError(f"invalid connections {text!r}: a worker can share 1 to {MAX_SHARED:,} connections")
+            raise ValueError(f"a worker can share 1 to {MAX_SHARED:,} connections, got {limit:,}")
         return cls("shared", limit)
 
     def __str__(self) -> str:

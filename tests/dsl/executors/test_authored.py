@@ -268,8 +268,8 @@ def test_levels_that_are_none_are_all_told(values: tuple[Any, ...], messages: li
         ("soon", 'Levels: duration: invalid duration "soon"; write "500ms", "10s", "2m", "1m30s" or "1h"'),
         (True, "Levels: duration: True is no duration"),
         (None, "Levels: duration: how long does it last?"),
-        (-1, "Levels: duration: a duration cannot be -1"),
-        (nan, "Levels: duration: a duration cannot be nan"),
+        (-1, "Levels: duration: invalid duration -1: must be finite and at least 0"),
+        (nan, "Levels: duration: invalid duration nan: must be finite and at least 0"),
         (0, "Levels.levels: a level from 0 s on, where the load ends at 0 s"),
     ],
 )
