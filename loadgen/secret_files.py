@@ -11,13 +11,10 @@ so `chmod -R g+rX` also works for notes that are added later.
 from __future__ import annotations
 
 import os
-import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
+from loadgen.atomic_files import atomic_write
 from loadgen.errors import StorageError, UsageError
 
 __all__ = [
@@ -27,7 +24,6 @@ __all__ = [
     "make_folder",
     "make_subfolder",
     "open_private",
-    "replacing",
     "shared_mode",
     "write_new",
 ]
@@ -58,21 +54,14 @@ def check_private(path: Path) -> None:
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
-    """A new file, whole as soon as it is there; its folders are made for their owner alone.
+    """Write a new file atomically. Missing folders are made for their owner alone.
 
     Raises:
-        StorageError: it cannot be written, or is there already.
+        StorageError: it cannot be written, or exists already.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        try:
-            with os.fdopen(file, "wb") as out:
-                out.write(data)
-            path.hardlink_to(beside)  # unlike a rename it overwrites nothing
-        finally:
-            beside.unlink()
+        atomic_write(path, data, mode, is_exclusive=True)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}", hint="choose another folder") from error
 
@@ -123,31 +112,3 @@ def open_private(path: Path, flags: int) -> int:
     """As `os.open`, for a file in a run's folder; never follows a symbolic link. Creates the file with `file_mode`."""
     mode = file_mode(path.parent) if flags & os.O_CREAT else 0
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-
-
-@contextmanager
-def replacing(path: Path, mode: int, *, is_durable: bool = False) -> Iterator[BinaryIO]:
-    """Write a file that replaces `path` when the block ends. If the block raises, `path` is unchanged.
-
-    Until then the new file is beside `path`. It has an unguessable name and must not exist, so in a folder that others
-    may
-    write to, nobody can put a symbolic link in its place.
-
-    Args:
-        mode: of the new file, before the umask.
-        is_durable: make the file survive a crash of the machine.
-    Raises:
-        OSError: it cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            yield file
-            if is_durable:
-                file.flush()
-                os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise

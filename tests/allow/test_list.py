@@ -117,7 +117,12 @@ proof = "too short"
     assert {line for line, _ in said} == {7, 9, 10, 19, 20, 21, 22, 23}
     assert all(fault.hint for fault in raised.value.faults)
     text = str(raised.value)
-    for what in ("max_users: expected int", 'unknown key "hosts"', "expires is missing", "'nonsense' is not an address"):
+    for what in (
+        "max_users: expected int",
+        'unknown key "hosts"',
+        "expires is missing",
+        "'nonsense' is not an address",
+    ):
         assert what in text
 
 

@@ -322,9 +322,7 @@ async def test_a_proxy_that_hangs_is_a_time_out_and_the_run_says_whose(monkeypat
         found, _ = await outcome_of(Http(proxy=seen.url), "https://shop.example", timeouts=SOON, notes=notes)
 
     assert found == "timeout"
-    assert notes == [
-        f"proxy {seen.url.removeprefix('http://')} had not opened a tunnel when a request timed out"
-    ]
+    assert notes == [f"proxy {seen.url.removeprefix('http://')} had not opened a tunnel when a request timed out"]
 
 
 @pytest.mark.parametrize("url", ["http://shop.example", "https://shop.example"])

@@ -72,7 +72,13 @@ def test_what_is_given_travels_and_is_told() -> None:
     }
     assert msgspec.json.decode(msgspec.json.encode(spec), type=PlanSpec) == spec
     notes = "\n".join(spec.notes)
-    for word in ("not verified", "10.0.0.9:3128", "shop.example was reached at 10.0.0.1", "client certificate", "5.00 s"):
+    for word in (
+        "not verified",
+        "10.0.0.9:3128",
+        "shop.example was reached at 10.0.0.1",
+        "client certificate",
+        "5.00 s",
+    ):
         assert word in notes
 
 
@@ -98,9 +104,15 @@ def test_what_is_given_travels_and_is_told() -> None:
             Http(proxy="http://p", proxy_auth="me:pw"),  # type: ignore[arg-type]
             "http: proxy_auth: must be a secret, so that no file contains it",
         ),
-        (Http(proxy="http://p", no_proxy=["http://x"]), "http: no_proxy: 'http://x' is not a host name, address or network"),
-        (Http(proxy="http://p", no_proxy=["10.0.0.0/33"]), "http: no_proxy: '10.0.0.0/33' is not a host name, address or network"),
-        (Http(proxy="http://p", no_proxy=[3]), "http: no_proxy: 3 is not a host name, address or network"),  # type: ignore[list-item]
+        (
+            Http(proxy="http://p", no_proxy=["http://x"]),
+            "http: no_proxy: 'http://x' is not a host or network",
+        ),
+        (
+            Http(proxy="http://p", no_proxy=["10.0.0.0/33"]),
+            "http: no_proxy: '10.0.0.0/33' is not a host or network",
+        ),
+        (Http(proxy="http://p", no_proxy=[3]), "http: no_proxy: 3 is not a host or network"),  # type: ignore[list-item]
         (Http(sni="a b"), "http: sni: invalid server name 'a b'"),
         (Http(resolve={"a b": "10.0.0.1"}), "http: resolve: invalid host 'a b'"),
         (Http(resolve={"shop.example:0": "10.0.0.1"}), "http: resolve: invalid host 'shop.example:0'"),
@@ -125,10 +137,13 @@ def test_what_is_given_travels_and_is_told() -> None:
         (Http(retries=True), "http: retries: invalid value True"),
         (Http(max_body="lots"), "http: max_body: invalid size 'lots'"),
         (Http(max_body=0), "http: max_body: invalid size 0"),
-        (Http(cert="client.pem"), "http: cert: the private key in client.pem would not reach the agents, as keys never travel"),
+        (
+            Http(cert="client.pem"),
+            "http: cert: the private key in client.pem would not reach the agents",
+        ),
         (
             Http(cert=("/etc/loadgen/client.pem", "client.key")),
-            "http: cert: the private key in client.key would not reach the agents, as keys never travel",
+            "http: cert: the private key in client.key would not reach the agents",
         ),
         (Http(cert=("client.pem", secret("client-key"))), "http: cert: file not found: client.pem"),
         (Http(cert=""), "http: cert: the path of a file is empty or invalid"),
@@ -160,7 +175,7 @@ def test_credentials_in_the_proxy_s_address_are_refused_and_not_repeated() -> No
 def test_a_key_beside_the_scenario_does_not_travel_under_its_absolute_path_either() -> None:
     key = Path(__file__).with_name("client.key")
     assert told(Http(cert=("/etc/loadgen/client.pem", key))) == [
-        f"http: cert: the private key in {key} would not reach the agents, as keys never travel"
+        f"http: cert: the private key in {key} would not reach the agents"
     ]
 
 

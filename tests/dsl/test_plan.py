@@ -295,7 +295,7 @@ def test_a_warm_up_that_is_to_be_found_keeps_nothing_out() -> None:
         ({"connections": 3}, "connections: 3 is no policy"),
         ({"tags": ["x-cache"]}, "tags: 'x-cache' is no tag"),
         ({"tags": ["header:x cache"]}, "tags: 'header:x cache' is no tag"),
-        ({"trace": "all"}, 'trace: invalid share'),
+        ({"trace": "all"}, "trace: invalid share"),
         ({"trace": 0.1}, "trace: 0.1 says nothing about tracing"),
         ({"trace": Trace(sample=2)}, "trace: sample must be a share from 0 to 1"),
         ({"owner": 3}, "owner: 3 is no text"),

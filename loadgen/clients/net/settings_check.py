@@ -62,7 +62,7 @@ def _proxy_wrong(http: Http) -> Iterator[tuple[str, str]]:
     for one in _listed(http.no_proxy):
         if not isinstance(one, str) or not is_host_or_network(one):
             yield (
-                f"no_proxy: {one!r} is not a host name, address or network",
+                f"no_proxy: {one!r} is not a host or network",
                 'write a list such as no_proxy=["login.example", ".shop.example", "10.0.0.0/8"]',
             )
     if http.proxy_auth is not None and not is_secret(http.proxy_auth):
@@ -158,7 +158,7 @@ def _cert_wrong(http: Http, folder: Path) -> Iterator[tuple[str, str]]:
     if is_here and not (folder / str(own)).is_file():
         yield f"cert: file not found: {own}", f"put it into {folder}, or correct the path"
     if isinstance(key, str | Path) and is_within(folder, key):
-        yield f"cert: the private key in {key} would not reach the agents, as keys never travel", _CERT_HINT
+        yield f"cert: the private key in {key} would not reach the agents", _CERT_HINT
 
 
 def _listed(given: object) -> list[object]:

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from loadgen.atomic_files import atomic_write
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Health, WorkerHealth
 from loadgen.measure.deltas.due_counts import DueState
@@ -30,7 +31,7 @@ from loadgen.measure.merging.merge import Epoch, Merge
 from loadgen.measure.merging.queries import Window
 from loadgen.measure.run_folder.record_file import framed, pack, read_framed, unpack
 from loadgen.measure.run_folder.rundir import storage_error
-from loadgen.secret_files import file_mode, replacing
+from loadgen.secret_files import file_mode
 
 __all__ = ["Checkpoint", "freeze", "read_checkpoint", "thaw", "write_checkpoint"]
 
@@ -188,8 +189,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     data = pack(msgspec.msgpack.encode(checkpoint))
     try:
-        with replacing(path, file_mode(path.parent)) as file:
-            file.write(_MAGIC + framed(data))
+        atomic_write(path, _MAGIC + framed(data), file_mode(path.parent))
     except OSError as exc:
         raise storage_error(path, exc) from exc
 
