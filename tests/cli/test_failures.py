@@ -223,7 +223,7 @@ def test_a_failing_requests_body_is_two_commands_away(ran: Ran) -> None:
     (command,) = [line.split(": ", 1)[1] for line in listed.splitlines() if line.startswith("One of them whole")]
     whole = loadgen(*command.replace("'", "").split()[1:]).output
     assert '{"error":"log in first"}' in whole
-    assert "401 instead of 201" in whole
+    assert "got 401, expected 201" in whole
     assert "at shop.py:" in whole
     assert '"email": "a' in whole
 
