@@ -118,7 +118,7 @@ async def test_a_fault_of_the_journeys_own_code_is_raised_as_it_is() -> None:
 async def test_a_request_without_a_canned_reply_says_which_there_are() -> None:
     with pytest.raises(UsageError, match="no canned reply for POST /cart") as raised:
         await checkout.trial(SHOPPER, replies={"POST /login": GOOD["POST /login"]})
-    assert raised.value.hint == "there are replies for POST /login"
+    assert raised.value.hint == 'add "POST /cart" to the replies; they cover POST /login'
 
 
 async def test_set_up_and_tear_down_are_run_around_it() -> None:

@@ -168,7 +168,11 @@ _ADVICE: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
         "put the file beside the scenario and name it from there: nothing else travels",
     ),
     (AttributeError, "object has no attribute 'strip'", 'durations are seconds, 2, or text, "500ms"'),
-    (ValueError, "a duration cannot be", 'think times, paces and time-outs are 0 or more: seconds, or text as "500ms"'),
+    (
+        ValueError,
+        "must be finite and at least 0",
+        'think times, paces and time-outs are 0 or more: seconds, or text as "500ms"',
+    ),
     (ModuleNotFoundError, "", "put the module beside the scenario, or install it where the agents run"),
     (RuntimeError, "asyncio.run() cannot be called", "a journey runs in a loop already: `await` it"),
     (RuntimeError, "loop is already running", "a journey runs in a loop already: `await` it"),
