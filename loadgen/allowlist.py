@@ -1,26 +1,26 @@
-"""The allow-list: who may be put under load, by how much, and until when.
+"""The allow-list: which targets may be put under load, by how much, and until when.
 
     [[allow]]
     host = "shop.internal"              # a name, an address or a CIDR
-    addresses = ["10.2.0.0/16"]         # of a name: where it may lead; without it to public addresses
-    ports = [443]                       # without it: all
+    addresses = ["10.2.0.0/16"]         # for a name: its allowed addresses; by default public ones
+    ports = [443]                       # by default: all
     max_requests_per_s = 2000           # of the whole fleet
     max_users = 5000
     max_duration = "2h"
     owner = "shop team"                 # who agreed
     expires = 2027-03-31                # the last day (UTC)
-    proof = "9f2c61d05be8a743"          # of a public host: the word in its consent file
+    proof = "9f2c61d05be8a743"          # for a public host: the word in its consent file
 
-It belongs to an administrator, travels to the agents, and is asked at each connection,
-of the address that is connected to: a name decides nothing by itself. A name's entry
-admits public addresses, or those that it lists. So DNS that leads a public name into
-a private network (rebinding) gets nobody there, and neither does a redirect.
+The list belongs to an administrator and is sent to the agents. It is checked at each
+connection, with the address that is connected to: a name alone decides nothing. A name's
+entry admits public addresses, or the addresses that it lists. So neither DNS that maps a
+public name to a private network (rebinding) nor a redirect can bypass the list.
 
-Never targets, whatever a list says: link-local addresses and the metadata services of
-clouds, broadcast and multicast. An IPv4 address in IPv6 clothing (mapped, NAT64, 6to4,
-compatible) is judged as what it is; `0.0.0.0` and `::` are this machine.
+Some addresses are never targets, whatever a list says: link-local addresses, the metadata
+services of clouds, broadcast and multicast. An IPv4 address inside IPv6 (mapped, NAT64,
+6to4, compatible) is judged as the IPv4 address; `0.0.0.0` and `::` count as this machine.
 
-Pure but for `read`: no clock, no DNS. Rates are requests/s of all agents together.
+Everything except `read` is pure: no clock, no DNS. Rates are requests/s of all agents together.
 """
 
 from __future__ import annotations
@@ -57,24 +57,23 @@ __all__ = [
 
 Address = IPv4Address | IPv6Address
 SLACK: Final = 1.01
+"""A fleet starts at most this many times the cap in any second, so that a plan exactly at the cap is not refused."""
 
 
 class CapShare(NamedTuple):
-    """A worker's part of the fleet's cap, requests/s."""
+    """A worker's part of the fleet's cap, in requests/s."""
 
     whole: int
-    """What it may start in any second. The whole numbers of all workers add up to the cap."""
+    """The number of requests that the worker may start in any second. Those of all workers add up to the cap."""
     exact: float
-    """Its part before rounding: how fast arrivals come to it that the plan spreads evenly."""
+    """The part before rounding: the worker's rate of arrivals if the plan spreads them evenly."""
 
-
-"""A fleet starts at most this many times the cap in any second: room for plans that are just at it."""
 
 _METADATA: Final = frozenset(
     ip_address(one)
     for one in ("169.254.169.254", "169.254.170.2", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16")
 )
-"""Of AWS, Google, Azure, Alibaba. Most are link-local anyway."""
+"""Metadata services of AWS, Google, Azure, Alibaba. Most are link-local anyway."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _COMPATIBLE: Final = IPv6Network("::/96")
 _HOST = re.compile(r"(?=.{1,253}\Z)(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
@@ -87,20 +86,20 @@ _DAY: Final = timedelta(days=1)
 
 @lru_cache(maxsize=4096)
 def as_address(text: str) -> Address:
-    """What it really leads to: IPv4 in IPv6 clothing is IPv4, and "any address" this machine.
+    """Parse an address and return where it really leads: IPv4 inside IPv6 becomes IPv4, "any address" this machine.
 
     Raises:
-        ValueError: no address.
+        ValueError: not an IP address.
     """
     address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv6Address):
-        address = _undressed(address)
+        address = _embedded_ipv4_or_self(address)
     if address.is_unspecified:
         return ip_address("127.0.0.1" if address.version == 4 else "::1")
     return address
 
 
-def _undressed(address: IPv6Address) -> Address:
+def _embedded_ipv4_or_self(address: IPv6Address) -> Address:
     inner = address.ipv4_mapped or address.sixtofour
     if inner is None and (address in _NAT64 or (address in _COMPATIBLE and int(address) > 0xFFFF)):
         inner = IPv4Address(int(address) & 0xFFFFFFFF)
@@ -108,7 +107,9 @@ def _undressed(address: IPv6Address) -> Address:
 
 
 def never(address: Address) -> str:
-    """Why it is never a target: "link-local", "metadata", "multicast", "broadcast"; empty where it may be one."""
+    """Return why an address is never a target: "link-local", "metadata", "multicast", "broadcast"; empty if it may be
+    one.
+    """
     if address in _METADATA:
         return "metadata"
     if address.is_link_local:
@@ -119,7 +120,7 @@ def never(address: Address) -> str:
 
 
 def is_own(address: Address) -> bool:
-    """Of this machine or a private network."""
+    """Return True for addresses of this machine or a private network."""
     return address.is_private or address.is_loopback
 
 
@@ -127,22 +128,22 @@ def is_own(address: Address) -> bool:
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One `[[allow]]`. What is None has no limit."""
+    """One `[[allow]]` table. None means no limit."""
 
     host: str
-    """A name in lower case, or a network: an address is one of one."""
+    """A name in lower case, or a network; a single address counts as a network."""
     owner: str
     expires: date
-    """The last day on which it holds, UTC."""
+    """The last day on which the entry is valid, UTC."""
     addresses: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     max_requests_per_s: float | None = None
     max_users: int | None = None
     max_duration: str | None = None
     proof: str | None = None
-    """The word that a public host shows, by which its owner agrees."""
+    """The word that a public host has to show in its consent file."""
     line: int = 0
-    """Of the file; for who reads a refusal."""
+    """The line in the file, for messages."""
 
     @property
     def max_duration_ns(self) -> int | None:
@@ -156,10 +157,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return at < datetime.combine(self.expires, time(), UTC) + _DAY
 
     def admits(self, host: str, address: Address | None, port: int) -> bool:
-        """
+        """Return True if the entry covers this target. Its expiry date is not checked; see `holds_at`.
+
         Args:
-            host: the name that it was asked for by; empty where only the address counts.
-            address: None: a proxy's to find, so the name alone decides.
+            host: the requested name; empty if only the address counts.
+            address: None if a proxy looks it up; then the name alone decides.
         """
         if self.ports and port not in self.ports:
             return False
@@ -180,15 +182,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class AllowList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All entries of a file. Empty: nothing may be loaded."""
+    """All entries of a file. An empty list allows no target."""
 
     allow: tuple[Entry, ...] = ()
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """
+        """Parse the JSON of a list. It comes from a peer, so every value is checked.
+
         Raises:
-            ValueError: not the JSON of a list, or one with faults: nothing that a peer sends is believed.
+            ValueError: not the JSON of a list, or an invalid entry.
         """
         found = msgspec.json.decode(data, type=cls)
         for entry in found.allow:
@@ -197,19 +200,19 @@ class AllowList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return found
 
     def to_json(self) -> bytes:
-        """For the agents: without proofs, which the controller has asked for."""
+        """Return the list as JSON for the agents, without proofs, which the controller has checked."""
         bare = tuple(msgspec.structs.replace(entry, proof=None) for entry in self.allow)
         return msgspec.json.encode(AllowList(allow=bare))
 
     def entry(self, host: str, address: Address | None, port: int, at: datetime) -> Entry | None:
-        """The first that admits it and holds. See `Entry.admits`."""
+        """Return the first valid entry that admits the target; None if there is none. See `Entry.admits`."""
         for entry in self.allow:
             if entry.admits(host, address, port) and entry.holds_at(at):
                 return entry
         return None
 
     def why_not(self, host: str, address: Address | None, port: int, at: datetime) -> str:
-        """Why no entry admits it, in a few words; the closest miss is told. Assumes that none does."""
+        """Return why no entry admits the target, in a few words, for the closest entry. Assumes that none admits it."""
         expired = [entry for entry in self.allow if entry.admits(host, address, port)]
         if expired:
             return f"its entry expired on {expired[0].expires} (owner: {expired[0].owner})"
@@ -224,16 +227,17 @@ class AllowList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def split_cap(per_s: float, weights: Sequence[float], index: int, worker: int = 0, workers: int = 1) -> int:
-    """How many requests a worker may start in any second: its whole-numbered share of the fleet's cap.
+    """Return how many requests a worker may start in any second: its integer share of the fleet's cap.
 
-    The shares of all workers of all agents add up to the cap times SLACK, rounded down, exactly: by largest
-    remainder, of agents by weight, of an agent's workers alike. Each side computes it alone.
+    The shares of all workers of all agents add up exactly to the cap times SLACK, rounded down. They are split by
+    largest
+    remainder: among agents by weight, among an agent's workers evenly. Each worker computes its share alone.
     """
     return _parted(_parted(floor(per_s * SLACK), weights)[index], [1.0] * workers)[worker]
 
 
 def share_of_cap(per_s: float, weights: Sequence[float], index: int, worker: int = 0, workers: int = 1) -> CapShare:
-    """What a worker may start of the fleet's cap, see `split_cap`. An agent without a weight joined later: it had 0."""
+    """Return a worker's part of the fleet's cap, as `split_cap`. An agent without a weight joined later and gets 0."""
     if index >= len(weights):
         return CapShare(0, 0.0)
     exact = per_s * SLACK * weights[index] / (sum(weights) or 1.0) / workers
@@ -256,10 +260,11 @@ def _parted(whole: int, weights: Sequence[float]) -> list[int]:
 
 
 def read(path: Path) -> AllowList:
-    """
+    """Read an allow-list from a TOML file.
+
     Raises:
-        UsageError: it cannot be read, or anybody may write it.
-        ScenarioError: with everything that is wrong in it, each with its line.
+        UsageError: the file cannot be read, or all users of the machine may write it.
+        ScenarioError: with all errors in the file, each with its line.
     """
     try:
         text, mode = path.read_text(encoding="utf-8"), path.stat().st_mode
@@ -269,18 +274,18 @@ def read(path: Path) -> AllowList:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"--allow: {path} cannot be read: {getattr(error, 'strerror', None) or error}",
-            hint="a TOML file with [[allow]] tables, see docs/guard.md",
+            hint="pass a TOML file with [[allow]] tables, see docs/guard.md",
         ) from None
     if mode & stat.S_IWOTH:
         raise UsageError(
-            f"--allow: anybody may write {path} (mode {stat.S_IMODE(mode):04o}), so it allows nothing",
+            f"--allow: all users may write {path} (mode {stat.S_IMODE(mode):04o}), so it is not used",
             hint=f"chmod o-w {path}",
         )
     return _List(path, text).read(content)
 
 
 class _List:
-    """One file while it is read, and its faults."""
+    """Parses one file and collects its errors."""
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
@@ -291,14 +296,17 @@ class _List:
     def read(self, content: dict[str, Any]) -> AllowList:
         tables = content.get("allow", [])
         if not isinstance(tables, list) or not all(isinstance(one, dict) for one in tables):
-            self._add(0, "", "allow is no list of tables", 'write [[allow]] and host = "shop.example"')
+            self._add(0, "", "must be a list of tables", 'write [[allow]] and host = "shop.example"')
             tables = []
         for key in content:
             if key not in ("allow", "env", "policy"):
-                self._add(0, key, f'unknown key "{key}"', "entries are [[allow]] tables")
+                self._add(0, key, f'unknown key "{key}"', "write entries as [[allow]] tables")
         if not tables and not self._faults:
             self._add(
-                0, "", "no [[allow]] entry, so nothing may be loaded", 'write [[allow]] and host = "shop.example"'
+                0,
+                "",
+                "the list has no [[allow]] entry, so it allows no target",
+                'write [[allow]] and host = "shop.example"',
             )
         entries = [entry for n, table in enumerate(tables) if (entry := self._entry(n, table)) is not None]
         if self._faults:
@@ -311,7 +319,7 @@ class _List:
         good: dict[str, Any] = {}
         for key, value in table.items():
             if key not in fields:
-                self._add(n, key, f'unknown key "{key}"', f"an entry has {', '.join(fields)}")
+                self._add(n, key, f'unknown key "{key}"', f"use one of {', '.join(fields)}")
                 continue
             try:
                 good[key] = msgspec.convert(value, fields[key].type)
@@ -328,7 +336,9 @@ class _List:
         return entry
 
     def _line(self, n: int, key: str) -> int:
-        """Of a key of the n-th entry, or of its head; 0 where it is written in another form."""
+        """Return the line of a key of the n-th entry, or of the entry's head; 0 if the entries are written in another
+        form.
+        """
         if n >= len(self._heads):
             return 0
         head = self._heads[n]
@@ -345,40 +355,40 @@ class _List:
 
 
 _EXAMPLES: Final = {
-    "host": 'host = "shop.internal", "10.2.0.7" or "10.2.0.0/16"',
-    "owner": 'owner = "shop team": who agreed to the load',
-    "expires": "expires = 2027-03-31, the last day on which it holds",
-    "addresses": 'addresses = ["10.2.0.0/16"], of an entry whose host is a name',
-    "ports": "ports = [443, 8443]",
-    "max_requests_per_s": "max_requests_per_s = 2000, of the whole fleet",
-    "max_users": "max_users = 5000",
-    "max_duration": 'max_duration = "2h"',
-    "proof": 'proof = "9f2c61d05be8a743": 16 to 128 letters, digits, - and _, made by chance',
+    "host": 'write host = "shop.internal", "10.2.0.7" or "10.2.0.0/16"',
+    "owner": 'write owner = "shop team": who agreed to the load',
+    "expires": "write expires = 2027-03-31, the last day on which the entry is valid",
+    "addresses": 'write addresses = ["10.2.0.0/16"], only for a host that is a name',
+    "ports": "write ports = [443, 8443]",
+    "max_requests_per_s": "write max_requests_per_s = 2000, for the whole fleet",
+    "max_users": "write max_users = 5000",
+    "max_duration": 'write max_duration = "2h"',
+    "proof": 'write proof = "9f2c61d05be8a743": 16 to 128 random letters, digits, - and _',
 }
 
 
 def _wrong(entry: Entry) -> Iterator[tuple[str, str]]:
-    """(message, key) of each fault."""
+    """Yield (message, key) of each error in an entry."""
     network = _network(entry.host)
     if network is None and not _HOST.fullmatch(entry.host):
-        yield f"host: {entry.host!r} is no name, address or network", "host"
+        yield f"host: {entry.host!r} is not a name, address or network", "host"
     if network is not None and entry.addresses:
-        yield "addresses of a host that is an address already", "addresses"
+        yield "addresses: not allowed, because host is an address or network already", "addresses"
     for one in entry.addresses:
         if _network(one) is None:
-            yield f"addresses: {one!r} is no address or network", "addresses"
+            yield f"addresses: {one!r} is not an address or network", "addresses"
     for port in entry.ports:
         if not 1 <= port <= 65535:
-            yield f"ports: {port} is no port", "ports"
+            yield f"ports: invalid port {port}", "ports"
     if not entry.owner.strip():
-        yield "owner: empty, and somebody has to answer for the load", "owner"
+        yield "owner: empty, but somebody has to be responsible for the load", "owner"
     rate = entry.max_requests_per_s
     if rate is not None and not 1 <= rate <= 1e9:
-        yield f"max_requests_per_s: {rate:g}; 1 or more", "max_requests_per_s"
+        yield f"max_requests_per_s: must be 1 or more, got {rate:g}", "max_requests_per_s"
     if entry.max_users is not None and entry.max_users < 1:
-        yield f"max_users: {entry.max_users}; 1 or more", "max_users"
+        yield f"max_users: must be 1 or more, got {entry.max_users}", "max_users"
     if entry.proof is not None and not _PROOF.fullmatch(entry.proof):
-        yield "proof: 16 to 128 letters, digits, - and _", "proof"
+        yield "proof: must be 16 to 128 letters, digits, - and _", "proof"
     if entry.max_duration is not None:
         try:
             parse_duration(entry.max_duration)
@@ -389,7 +399,8 @@ def _wrong(entry: Entry) -> Iterator[tuple[str, str]]:
 def _syntax(path: Path, error: tomllib.TOMLDecodeError) -> Fault:
     found = re.search(r" \(at line (\d+), column \d+\)$", str(error))
     message = str(error)[: found.start()] if found else str(error)
-    return Fault(str(path), int(found[1]) if found else 0, f"no TOML: {message}", "see toml.io")
+    line = int(found[1]) if found else 0
+    return Fault(str(path), line, f"invalid TOML: {message}", "correct the syntax; toml.io describes it")
 
 
 def _plain_host(text: str) -> str:
@@ -398,7 +409,7 @@ def _plain_host(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _network(text: str) -> IPv4Network | IPv6Network | None:
-    """None where it is no address or network."""
+    """Return an address or network; None if `text` is neither."""
     try:
         return ip_network(text)
     except ValueError:

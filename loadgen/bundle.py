@@ -1,15 +1,14 @@
-"""A scenario with all it needs as one archive, the same bytes each time; and its safe unpacking.
+"""Packs a scenario with all its files into one archive, with reproducible bytes, and unpacks it safely.
 
-A bundle is a plain tar of regular files: sorted by name, no owner, no times, one
-mode. So its sha256 names its content, and equal scenarios have equal bundles. The
-last line of defence is at the agent: nothing in an archive is believed, neither its
-sizes nor its names, and the files are written to a new folder beside the place and
-moved there when all of them are good.
+A bundle is a plain tar of regular files: sorted by name, no owner, no times, one mode. So
+its sha256 identifies its content, and equal scenarios have equal bundles. The agent trusts
+nothing in an archive, neither sizes nor names. It writes the files to a new temporary
+folder and moves that into place only when all files are good.
 
-What a bundle never holds: links, files outside of the scenario's folder, and files
-that by their names or by what is in them hold secrets (private keys, keys of clouds,
-tokens of code hosts and chats). A certificate authority or a client's certificate that
-a plan names (`Plan(ca=...)`, `Http(cert=...)`) may travel, when there is no private key in it.
+A bundle never contains links, files outside the scenario's folder, or files whose name or
+content looks like a secret (private keys, cloud keys, tokens of code hosts and chats). A
+certificate authority or a client's certificate that a plan names (`Plan(ca=...)`,
+`Http(cert=...)`) may be in it if it contains no private key.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_BYTES", "MAX_FILES", "Bundle", "is_plain", "pack", "pack_files", "place_in", "unpack", "verify"]
 
 MAX_BYTES = 256 * 1024 * 1024
-"""Of the archive, and of what is in it: a feed of 10,000,000 rows of 25 bytes. Packing holds it in memory twice."""
+"""Size limit of the archive and its content: a feed of 10,000,000 rows of 25 bytes. Packing takes twice the memory."""
 MAX_FILES = 10_000
 _MAX_NAME_BYTES = 1_024
 _MODE = 0o644
@@ -70,6 +69,7 @@ _SECRET_TEXTS = (
     ("a token of a code host", re.compile(rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|glpat-[A-Za-z0-9_-]{20})\b")),
     ("a token of a chat", re.compile(rb"\bxox[abprs]-[0-9A-Za-z-]{20,}")),
 )
+_HINT_FOR_SECRETS = 'install it on the agents by other means, and use it in the scenario by secret("...")'
 _SECRET_FOLDERS = (".aws", ".ssh", ".gnupg", ".kube", ".docker", ".azure", ".git")
 
 
@@ -91,28 +91,29 @@ class Bundle:
 
 
 def pack(scenario: Scenario) -> Bundle:
-    """
+    """Pack a scenario with all files that it uses.
+
     Raises:
-        BundleError: a file that may not travel, too many of them, or too large.
+        BundleError: a file that must not be in a bundle, too many files, or too many bytes.
     """
     certificates = {path for plan in scenario.plans.values() for path in plan.certificates}
     return pack_files(scenario.path, scenario.files, certificates=certificates)
 
 
 def pack_files(scenario: Path, files: Iterable[Path], *, certificates: Iterable[Path] = ()) -> Bundle:
-    """Pack the scenario file with others of its folder. `certificates`: those that travel though named like secrets."""
+    """Pack the scenario file with others of its folder. certificates: allowed files with names like secrets."""
     root = scenario.parent
     allowed = {_inside(root, path) for path in certificates}
     by_name = {_inside(root, path): path for path in (scenario, *files)}
     if len(by_name) > MAX_FILES:
-        raise BundleError(f"the bundle has {format_count(len(by_name))} files, of at most {format_count(MAX_FILES)}")
+        raise BundleError(f"the bundle has {format_count(len(by_name))} files; the limit is {format_count(MAX_FILES)}")
     archive = BytesIO()
     size = 0
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, path in sorted(by_name.items()):
             content = _content(root, name, path, is_certificate=name in allowed, most=MAX_BYTES - size)
             size += len(content)
-            entry = tarfile.TarInfo(name)  # everything else is 0 or empty from the start
+            entry = tarfile.TarInfo(name)  # all other fields are 0 or empty by default
             entry.size, entry.mode = len(content), _MODE
             tar.addfile(entry, BytesIO(content))
     data = archive.getvalue()
@@ -122,42 +123,40 @@ def pack_files(scenario: Path, files: Iterable[Path], *, certificates: Iterable[
 
 
 def _inside(root: Path, path: Path) -> str:
-    """The name of a file in the bundle."""
+    """Return the name of a file in the bundle."""
     absolute = Path(os.path.normpath(root.absolute() / path))
     try:
         return absolute.relative_to(os.path.normpath(root.absolute())).as_posix()
     except ValueError:
         raise BundleError(
-            f"{path} is not in the scenario's folder", hint=f"a bundle holds what is in {root}, or below"
+            f"{path} is not in the scenario's folder", hint=f"move it into {root} or a folder below"
         ) from None
 
 
 def _content(root: Path, name: str, path: Path, *, is_certificate: bool, most: int) -> bytes:
-    """The bytes of a file that may travel."""
+    """Return the bytes of a file, or raise if it must not be in a bundle."""
     if not is_plain(name):
-        raise BundleError(f"the name {name!a} cannot travel", hint="rename it")
+        raise BundleError(f"the file name {name!a} cannot be in a bundle", hint="rename the file")
     if not is_certificate and (why := _is_secret(name)):
-        raise BundleError(f"{name} may hold secrets ({why}), so it does not travel", hint="keep it at the agents")
+        raise BundleError(f"{name} may contain secrets ({why}), so it is not sent to agents", hint=_HINT_FOR_SECRETS)
     _refuse_links(root, name)
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{name} is no regular file", hint="a bundle holds only files")
+            raise BundleError(f"{name} is not a regular file", hint="replace it by a regular file")
         if status.st_size > most:
             raise _too_large(MAX_BYTES - most + status.st_size)
         content = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{name} cannot be read: {error.strerror or error}") from error
-    if len(content) > most:  # it grew
+    if len(content) > most:  # the file grew after stat()
         raise _too_large(MAX_BYTES - most + len(content))
     if not is_certificate and (what := next((what for what, form in _SECRET_TEXTS if form.search(content)), "")):
-        raise BundleError(
-            f"{name} holds {what}, so it does not travel", hint='give it to the agents, and name it: secret("...")'
-        )
+        raise BundleError(f"{name} contains {what}, so it is not sent to agents", hint=_HINT_FOR_SECRETS)
     if is_certificate and b"PRIVATE KEY" in content:
         raise BundleError(
-            f"{name} holds a private key, so it does not travel",
-            hint="it needs certificates only; a key is given by secret()",
+            f"{name} contains a private key, so it is not sent to agents",
+            hint="keep only certificates in it, and pass the key by secret()",
         )
     return content
 
@@ -168,13 +167,13 @@ def _refuse_links(root: Path, name: str) -> None:
         place = place / part
         if place.is_symlink():
             raise BundleError(
-                f"{place.relative_to(root)} is a symbolic link, so it does not travel",
+                f"{place.relative_to(root)} is a symbolic link, which cannot be in a bundle",
                 hint="put the file itself into the scenario's folder",
             )
 
 
 def _is_secret(name: str) -> str:
-    """The pattern by which a name is one of a secret; empty when it is not."""
+    """Return the pattern that marks a name as that of a secret; empty if none matches."""
     *folders, last = PurePosixPath(name.lower()).parts
     for folder in folders:
         if folder in _SECRET_FOLDERS:
@@ -184,7 +183,7 @@ def _is_secret(name: str) -> str:
 
 def _too_large(size: int) -> BundleError:
     return BundleError(
-        f"the bundle has {format_count(size)} bytes or more, of at most {format_count(MAX_BYTES)}",
+        f"the bundle has {format_count(size)} bytes or more; the limit is {format_count(MAX_BYTES)}",
         hint="keep large data out of the scenario's folder, or use fewer rows",
     )
 
@@ -193,27 +192,29 @@ def _too_large(size: int) -> BundleError:
 
 
 def verify(data: bytes, sha256: str) -> None:
-    """
+    """Check the size and the hash of an archive.
+
     Raises:
-        BundleError: too large, or not the archive that `sha256` (hex) names.
+        BundleError: too large, or not the archive with this `sha256` (hex).
     """
     if len(data) > MAX_BYTES:
         raise _too_large(len(data))
     found = hashlib.sha256(data).hexdigest()
     if found != sha256.lower():
-        raise BundleError(f"the bundle's sha256 is {found[:12]}…, not {sha256[:12]}…", hint="fetch it again")
+        raise BundleError(f"the bundle's sha256 is {found[:12]}…, expected {sha256[:12]}…", hint="fetch it again")
 
 
 def unpack(data: bytes, sha256: str, into: Path) -> tuple[Path, ...]:
-    """Verify a bundle and write its files to the folder `into`, which comes into being whole or not at all.
+    """Verify a bundle and write its files to the folder `into`, completely or not at all.
 
-    When `into` is there already, it is replaced.
+    An existing `into` is replaced.
 
     Returns:
         The files.
     Raises:
-        BundleError: it does not verify, holds anything but regular files with plain relative names, each once, or more
-            than the caps allow; or it cannot be written.
+        BundleError: the archive does not verify, exceeds the limits, or contains anything except regular files with
+            plain
+            relative names, each once; or the folder cannot be written.
     """
     verify(data, sha256)
     try:
@@ -236,15 +237,15 @@ def unpack(data: bytes, sha256: str, into: Path) -> tuple[Path, ...]:
 def _write(folder: Path, name: PurePosixPath, content: bytes) -> PurePosixPath:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:  # x: never through something that is there
+    with path.open("xb") as file:  # x: never write through an existing file or link
         file.write(content)
     return name
 
 
 def _members(data: bytes) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """Every file of an archive that is safe; raises at the first that is not.
+    """Yield every file of a safe archive. Raises at the first unsafe one.
 
-    No compressed archive is opened, so nothing in it can be larger than the archive itself.
+    Compressed archives are not opened, so no file can be larger than the archive itself.
     """
     seen: set[PurePosixPath] = set()
     size = 0
@@ -259,21 +260,21 @@ def _members(data: bytes) -> Iterator[tuple[PurePosixPath, bytes]]:
                 if len(seen) > MAX_FILES:
                     raise BundleError(f"unsafe bundle: more than {format_count(MAX_FILES)} files")
                 if size > MAX_BYTES or not 0 <= entry.size <= len(data):
-                    raise BundleError(f"unsafe bundle: {name} says that it has {format_count(entry.size)} bytes")
+                    raise BundleError(f"unsafe bundle: {name} claims to have {format_count(entry.size)} bytes")
                 file = tar.extractfile(entry)
                 content = b"" if file is None else file.read()
                 if len(content) != entry.size:
-                    raise BundleError(f"unsafe bundle: {name} is cut short")
+                    raise BundleError(f"unsafe bundle: {name} is truncated")
                 yield name, content
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
-        raise BundleError(f"unsafe bundle: no archive of ours: {error}") from error
+        raise BundleError(f"unsafe bundle: not an archive of loadgen: {error}") from error
 
 
 def _safe_name(entry: tarfile.TarInfo) -> PurePosixPath:
-    """The name of a regular file with a plain relative name."""
+    """Return the name of an entry. Raises unless it is a regular file with a plain relative name."""
     shown = ascii(entry.name[:100])
     if not entry.isreg() or entry.issparse():
-        kind = "a link" if entry.issym() or entry.islnk() else "a folder" if entry.isdir() else "no regular file"
+        kind = "a link" if entry.issym() or entry.islnk() else "a folder" if entry.isdir() else "not a regular file"
         raise BundleError(f"unsafe bundle: {shown} is {kind}")
     if not is_plain(entry.name):
         raise BundleError(f"unsafe bundle: the name {shown} is not a plain relative path")
@@ -284,7 +285,7 @@ def place_in(folder: Path, name: str) -> Path:
     """Return the regular file with this name inside an unpacked bundle.
 
     Raises:
-        BundleError: the name is no plain relative path, there is no such file, or links lead out of the folder.
+        BundleError: the name is not a plain relative path, there is no such file, or links lead out of the folder.
     """
     shown = ascii(name[:100])
     if not is_plain(name):
@@ -300,7 +301,7 @@ def place_in(folder: Path, name: str) -> Path:
 
 
 def is_plain(name: str) -> bool:
-    """A relative path as one would write it: no `..`, no doubled or trailing slash, no backslash, all printable."""
+    """Return True for a usual relative path: no `..`, no doubled or trailing slash, no backslash, all printable."""
     path = PurePosixPath(name)
     return (
         bool(path.parts)

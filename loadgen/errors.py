@@ -1,24 +1,24 @@
-"""Every error of loadgen, its exit code, and what to do about it.
+"""All exceptions of loadgen, with their exit codes.
 
     LoadgenError
     ├── UsageError            2   the command line is wrong
-    │   └── CredentialsError      those for the cloud are missing, wrong or over
-    ├── ScenarioError         2   the scenario is wrong: all its faults at once, with file and line
+    │   └── CredentialsError      credentials for the cloud are missing, wrong or expired
+    ├── ScenarioError         2   the scenario has errors: all of them at once, with file and line
     │   └── ProfileError      2   a load profile that cannot be driven
     ├── IterationEnded            raised inside a journey; a measurement, never an exit code
     │   ├── RequestFailed         the target did not answer: `refused`, `reset`, `timeout`, `tls`, `protocol` ...
     │   └── ExpectFailed          the answer was not the expected one: `expect status`, `pick $.token` ...
-    ├── IncompleteError       3   data are missing
-    ├── InvalidError          4   the generator was not fit to measure
-    ├── FleetError            5   controller, agents or the wire between them
+    ├── IncompleteError       3   measurements are missing
+    ├── InvalidError          4   the generator itself was not able to measure
+    ├── FleetError            5   controller, agents or the connection between them
     │   ├── AgentLost, BundleError, PortBusy
     │   ├── WireError             a message that cannot be read
-    │   │   └── LimitExceeded     a message that could be read, and holds more than a sound peer ever sends
-    │   └── CloudError            where the fleet is kept: Throttled, NoCapacity, QuotaReached, CloudDenied, CloudGone
+    │   │   └── LimitExceeded     a readable message with a field beyond its limit
+    │   └── CloudError            the cloud of the fleet: Throttled, NoCapacity, QuotaReached, CloudDenied, CloudGone
     ├── StorageError          5   the run folder cannot be written
-    └── BugError             70   ours: an impossible transition, a broken invariant
+    └── BugError             70   a bug of loadgen: an impossible transition, a broken invariant
 
-A target's failure is a measurement, not an error: inside a journey it is an
+A target's failure is a measurement, not an error. Inside a journey it is an
 `IterationEnded`, which the journey may catch and which otherwise becomes the
 iteration's outcome.
 """
@@ -63,7 +63,7 @@ __all__ = [
 
 
 class ExitCode(IntEnum):
-    """What a command tells the shell. The one table of exit codes."""
+    """The exit status of a command. This is the only table of exit codes."""
 
     PASSED = 0
     FAILED = 1
@@ -71,13 +71,15 @@ class ExitCode(IntEnum):
     USAGE = 2
     """The command line or the scenario is wrong; nothing was started."""
     INCOMPLETE = 3
-    """Data are missing, so the verdict is inconclusive."""
+    """Measurements are missing, so the verdict is inconclusive."""
     INVALID = 4
-    """The generator was not fit to measure."""
+    """The generator itself was not able to measure."""
     FLEET = 5
-    """Controller, agents, wire or storage failed."""
+    """Controller, agents, their connection or storage failed."""
     BUG = 70
+    """loadgen has a bug."""
     INTERRUPTED = 130
+    """Stopped by Ctrl-C or a signal."""
 
 
 EXIT_PRECEDENCE = (
@@ -89,11 +91,11 @@ EXIT_PRECEDENCE = (
     ExitCode.INCOMPLETE,
     ExitCode.INTERRUPTED,
 )
-"""Where several hold, the first of these is the exit code; all reasons are listed."""
+"""If several apply, the first of these is the exit code; the output lists all reasons."""
 
 
 class LoadgenError(Exception):
-    """Base of all errors of loadgen. `hint` says what to do about it."""
+    """Base class of all exceptions of loadgen. `hint` says what to do."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
 
@@ -109,16 +111,16 @@ class UsageError(LoadgenError):
 
 
 class CredentialsError(UsageError):
-    """Credentials for the cloud are missing, wrong or over."""
+    """Credentials for the cloud are missing, wrong or expired."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """One thing that is wrong in a scenario, where, and what to do."""
+    """One error in a scenario, with its place and what to do."""
 
     file: str
     line: int
-    """From 1; 0 where no line is known."""
+    """The line number from 1; 0 if unknown."""
     message: str
     hint: str = ""
 
@@ -131,7 +133,7 @@ class Fault:
 
 
 class ScenarioError(LoadgenError):
-    """The scenario is wrong. Carries every fault that was found, sorted by place."""
+    """The scenario has errors. Carries all of them, sorted by place."""
 
     exit_code = ExitCode.USAGE
 
@@ -141,14 +143,14 @@ class ScenarioError(LoadgenError):
 
 
 class ProfileError(ScenarioError):
-    """A load profile that cannot be driven: a negative rate, no duration, nothing to do."""
+    """A load profile that cannot be driven, for example with a negative rate, no duration or no iterations."""
 
     def __init__(self, message: str, *, hint: str = "", file: str = "<profile>", line: int = 0) -> None:
         super().__init__([Fault(file, line, message, hint)])
 
 
 class IterationEnded(LoadgenError):
-    """Ends the iteration it is raised in with `outcome`, unless the journey catches it."""
+    """Ends the iteration that raises it, with `outcome`, unless the journey catches it."""
 
     def __init__(self, outcome: str, detail: str = "") -> None:
         super().__init__(f"{outcome}: {detail}" if detail else outcome)
@@ -156,33 +158,33 @@ class IterationEnded(LoadgenError):
 
 
 class RequestFailed(IterationEnded):
-    """The target gave no usable answer. `outcome` names how: `refused`, `reset`, `timeout` ..."""
+    """The target gave no usable answer. `outcome` is the kind of failure: `refused`, `reset`, `timeout` ..."""
 
 
 class ExpectFailed(IterationEnded):
-    """The target's answer was not the expected one. `outcome` names what was expected."""
+    """The target's answer was not the expected one. `outcome` names the failed expectation."""
 
 
 class IncompleteError(LoadgenError):
-    """Data are missing, so no verdict is possible."""
+    """Measurements are missing, so no verdict is possible."""
 
     exit_code = ExitCode.INCOMPLETE
 
 
 class InvalidError(LoadgenError):
-    """The generator was not fit to measure."""
+    """The generator itself was not able to measure."""
 
     exit_code = ExitCode.INVALID
 
 
 class FleetError(LoadgenError):
-    """The controller, an agent or the wire between them failed."""
+    """The controller, an agent or the connection between them failed."""
 
     exit_code = ExitCode.FLEET
 
 
 class AgentLost(FleetError):
-    """Nothing was heard from `agent` for `silent_s` seconds while the run needed it."""
+    """`agent` sent nothing for `silent_s` seconds while the run needed it."""
 
     def __init__(self, agent: str, silent_s: float) -> None:
         super().__init__(f"agent {agent} silent for {silent_s:.1f} s")
@@ -190,17 +192,17 @@ class AgentLost(FleetError):
 
 
 class BundleError(FleetError):
-    """A bundle that may not be packed, or that does not verify, or that is not safe to unpack."""
+    """A bundle that must not be packed, does not verify, or is not safe to unpack."""
 
 
 class WireError(FleetError):
-    """A message that cannot be read: unknown, malformed, too large, of another version."""
+    """A message that cannot be read: unknown, malformed, too large, or of another version."""
 
 
 class LimitExceeded(WireError):
-    """A message with a field beyond its limit (`loadgen/measure/deltas/limits.py`). A sound peer never sends one.
+    """A message with a field beyond its limit (`loadgen/measure/deltas/limits.py`). A correct peer never sends one.
 
-    field: its name, e.g. "SeriesKey.request". found: its size or value. limit: what is allowed, in words.
+    field: its name, for example "SeriesKey.request". found: its size or value. limit: the limit, in words.
     """
 
     def __init__(self, field: str, found: str, limit: str) -> None:
@@ -209,41 +211,41 @@ class LimitExceeded(WireError):
 
 
 class PortBusy(FleetError):
-    """The address to listen on is taken."""
+    """The address to listen on is in use."""
 
 
 class CloudError(FleetError):
-    """The cloud in which a fleet is kept refuses, or fails."""
+    """The cloud in which the fleet runs refused a request or failed."""
 
 
 class Throttled(CloudError):
-    """Asked too often, also after waiting and asking again."""
+    """The cloud refused a request because of too many requests, even after waits and repeats."""
 
 
 class NoCapacity(CloudError):
-    """The cloud has no such machine just now."""
+    """The cloud has no machine of this kind at the moment."""
 
 
 class QuotaReached(CloudError):
-    """The account may have no more of it."""
+    """The account's quota does not allow another resource of this kind."""
 
 
 class CloudDenied(CloudError):
-    """Who asks may not do this."""
+    """The credentials do not permit this request."""
 
 
 class CloudGone(CloudError):
-    """Nothing answers there."""
+    """The cloud resource does not exist any more, or the cloud does not answer."""
 
 
 class StorageError(LoadgenError):
-    """The run folder cannot be written; what was measured before is kept."""
+    """The run folder cannot be written. Measurements written before are kept."""
 
     exit_code = ExitCode.FLEET
 
 
 class BugError(LoadgenError):
-    """We have a bug."""
+    """loadgen has a bug."""
 
     exit_code = ExitCode.BUG
 

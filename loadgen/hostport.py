@@ -1,8 +1,8 @@
-"""HOST, HOST:PORT and [IPV6]:PORT as text. This is the only parser of these forms.
+"""Parses HOST, HOST:PORT and [IPV6]:PORT. This is the only parser of these forms.
 
-Two parsers that disagree are a security risk: one read `[::1].evil` for `::1`, while a browser would ask DNS for it.
-This parser rejects everything that it does not read to the last character. It does not look names up, and it
-reads no shortened addresses: `127.1` and `0x7f.1` are names to it, which are not loopback.
+Two parsers that disagree are a security risk: one read `[::1].evil` as `::1`, while a browser looks it up in DNS.
+This parser rejects every text that it cannot parse completely. It does no DNS lookups and knows no shortened
+addresses: it treats `127.1` and `0x7f.1` as names, which are not loopback.
 """
 
 from __future__ import annotations
@@ -16,29 +16,27 @@ __all__ = ["MAX_PORT", "HostPort", "host_port", "is_loopback", "of_url", "split_
 
 MAX_PORT: Final = 65_535
 _FORM: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<name>[\w.-]+))(?::(?P<port>[0-9]{1,5}))?")
-"""Letters of any script may be in a name: the resolver encodes them. A dot is the ASCII dot, a port ASCII digits."""
+"""A name may contain letters of any script: the resolver encodes them. Dots and the digits of ports are ASCII."""
 _MAX_NAME: Final = 253
 
 
 class HostPort(NamedTuple):
-    """A host without brackets, as it was written, and its port; None if the text has none."""
+    """A host without brackets, as it was written, and its port; None if the text has no port."""
 
     host: str
     port: int | None
 
     @property
     def bracketed(self) -> str:
-        """The host as it stands in front of a port: `[::1]`, `10.0.0.7`, `shop.example`."""
+        """The host as it is written before a port: `[::1]`, `10.0.0.7`, `shop.example`."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
 
 def split_host_port(text: str) -> HostPort:
-    """
-    Returns:
-        The parts of "shop.example", "shop.example:443", "10.0.0.7:5557", "[::1]" or "[::1]:5557".
+    """Split "shop.example", "shop.example:443", "10.0.0.7:5557", "[::1]" or "[::1]:5557" into host and port.
 
     Raises:
-        ValueError: the text has another form; says what is wrong with it.
+        ValueError: the text has another form; the message describes what is wrong.
     """
     found = _FORM.fullmatch(text)
     if found is None:
@@ -57,21 +55,21 @@ def split_host_port(text: str) -> HostPort:
 
 
 def host_port(text: str) -> tuple[str, int]:
-    """The same where a port is required.
+    """Split a text as `split_host_port` does, and require a port.
 
     Raises:
         ValueError: the text has another form, or no port.
     """
     host, port = split_host_port(text)
     if port is None:
-        raise ValueError(f"missing port in {text[:80]!r}")
+        raise ValueError(f"missing port in {text[:80]!r}: write HOST:PORT")
     return host, port
 
 
 def of_url(parts: SplitResult) -> HostPort:
-    """The host (in lower case) and port of a URL that `urlsplit` has split.
+    """Return the host (in lower case) and port of a URL that `urlsplit` has split.
 
-    `SplitResult.hostname` alone is "::1" for `http://[::1].evil/`.
+    Do not use `SplitResult.hostname` instead: for `http://[::1].evil/` it is "::1".
 
     Raises:
         ValueError: no host, or an invalid host or port.
@@ -83,9 +81,9 @@ def of_url(parts: SplitResult) -> HostPort:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host without brackets is this machine: `localhost`, 127.0.0.0/8, `::1`, or the IPv6 form of those.
+    """Return True if a host without brackets is this machine: `localhost`, 127.0.0.0/8, `::1`, or their IPv6 forms.
 
-    `0.0.0.0` is not: a server that listens there listens on every network.
+    `0.0.0.0` is not loopback: a server that listens there listens on every network.
     """
     try:
         address = ip_address(host)

@@ -1,4 +1,4 @@
-"""How programs log: to stderr, each record in one line, with a traceback indented below it.
+"""Logging to stderr: each record is one line, with a traceback indented below it.
 
 Records quote agents, targets and scenarios, so they pass through `loadgen.outside_text`.
 """
@@ -13,7 +13,7 @@ __all__ = ["LineFormatter", "log_to_stderr", "tame_last_resort"]
 
 
 class LineFormatter(logging.Formatter):
-    """Formats a record so that no text in it begins a line or steers a terminal."""
+    """Formats a record so that no text in it can begin a new line or control a terminal."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = one_line(record.message)
@@ -25,13 +25,13 @@ class LineFormatter(logging.Formatter):
 
 
 def log_to_stderr(level: int, text: str, datefmt: str | None = None) -> None:
-    """Set up the root logger of a program. text, datefmt: as of `logging.Formatter`."""
+    """Set up the root logger of a program. text, datefmt: as in `logging.Formatter`."""
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter(text, datefmt))
     logging.basicConfig(level=level, handlers=[handler])
 
 
 def tame_last_resort() -> None:
-    """Format warnings of a program that sets up no logging, too: Python prints them on stderr."""
+    """Format warnings also in programs that set up no logging: Python prints them on stderr."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(LineFormatter())

@@ -1,23 +1,24 @@
-"""Texts from outside (an agent, a target, a scenario, a file), made safe to print.
+"""Makes texts from outside (an agent, a target, a scenario, a file) safe to print.
 
 Run folders, JSON files and messages contain the original text. Every printer passes it
-through this module, so a text can neither steer a terminal nor forge a line:
+through this module, so a text can neither control a terminal nor forge a line:
 
-    one_line    terminal, log, Markdown, CSV: everything in one line
+    one_line    terminal, log, Markdown, CSV: everything on one line
     block       a body or a traceback: several lines, each safe
     in_html     HTML and SVG written by Python
-    in_json     JSON on a terminal; a reader gets the same strings
+    in_json     JSON on a terminal; parsing it gives the same strings
     in_cell     a cell of a CSV file that a spreadsheet may open
 
-The rule: a character that is not visible is shown as its code, such as
-`\\x1b` or `\\u202e`. Visible are the characters that Python calls printable,
-except those that Unicode calls ignorable, and all spaces in a line. A joiner
-(U+200D) and the two presentation selectors (U+FE0E, U+FE0F) stay after a
-pictograph, so an emoji looks as it should. A backslash is not doubled: a text
-that spells out `\\x1b` looks the same as an escape character, and is harmless.
+The rule: an invisible character is shown as its code, such as `\\x1b` or
+`\\u202e`. A character is visible if Python calls it printable and Unicode does
+not call it ignorable; spaces also count as visible. A joiner (U+200D) and the
+two presentation selectors (U+FE0E, U+FE0F) are kept after a pictograph, so
+emoji look right. Backslashes are not doubled: a text that contains the four
+characters `\\x1b` looks the same as an escape character, and is harmless.
 
-The beginnings of commands that a CI reads out of a log (`::error::`,
-`##[error]`, `##vso[`) are broken in the same way.
+
+The first characters of commands that CI systems read from a log (`::error::`,
+`##[error]`, `##vso[`) are shown as codes, too.
 """
 
 from __future__ import annotations
@@ -32,29 +33,31 @@ __all__ = ["block", "in_cell", "in_html", "in_json", "is_plain", "one_line"]
 _IGNORABLE: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-"""Printable for Python, and invisible: Default_Ignorable_Code_Point of Unicode."""
+"""Characters that Python calls printable but that are invisible (Unicode's Default_Ignorable_Code_Point)."""
 _SHORT: Final = {9: "\\t", 10: "\\n", 13: "\\r"}
 _EMOJI: Final = "[\u203c\u2049\u2122\u2139\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
 _GLUE: Final = re.compile(
     f"((?<={_EMOJI})[\ufe0e\ufe0f]|(?<={_EMOJI})\u200d(?={_EMOJI})|(?<={_EMOJI}\ufe0f)\u200d(?={_EMOJI}))"
 )
-"""What holds an emoji together."""
+"""Joiners and selectors inside an emoji."""
 _CI_COMMAND: Final = re.compile(
     r"::(?=(?:add-mask|add-matcher|add-path|debug|echo|endgroup|error|group|notice|remove-matcher|save-state|set-env"
     r"|set-output|stop-commands|warning)[ :])|##(?=[a-z]*\[)",
     re.IGNORECASE,
 )
-"""GitHub looks behind leading spaces, Azure anywhere in a line."""
+"""Matches the beginning of CI commands. GitHub allows spaces before them, Azure any text."""
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _NOT_IN_JSON: Final = re.compile(
-    "[\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
-    "\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]|#(?=#[A-Za-z]*\\[)"
+    "[\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2"
+    "\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]|#(?=#[A-Za-z]*\\[)"
 )
 
 
 class _Codes(dict[int, str]):
-    """For `str.translate`. Nothing is remembered, so a hostile text cannot make it grow."""
+    """A table for `str.translate`. It stores nothing, so a hostile text cannot make it grow."""
 
     def __missing__(self, number: int) -> str:
         char = chr(number)
@@ -72,9 +75,9 @@ _CODES: Final = _Codes()
 
 
 def one_line(text: str, most: int | None = None) -> str:
-    """The text in one line of visible characters. 0.2 µs where nothing has to be changed.
+    """Return the text as one line of visible characters. Takes 0.2 µs if nothing has to be changed.
 
-    most: cut to so many characters, with "..." at the end.
+    most: maximum length; a longer text is cut and ends in "...".
     """
     if not is_plain(text):
         text = _CI_COMMAND.sub(_broken, _visible(text))
@@ -82,30 +85,32 @@ def one_line(text: str, most: int | None = None) -> str:
 
 
 def is_plain(text: str) -> bool:
-    """Whether `one_line` would return the text as it is. False also for some texts that it would not change."""
+    """Return True if `one_line` would not change the text. It is also False for some texts that `one_line` does not
+    change.
+    """
     if not text.isprintable() or "::" in text or "##" in text:
         return False
     return text.isascii() or _IGNORABLE.search(text) is None
 
 
 def block(text: str) -> list[str]:
-    """The text as lines, each as `one_line` gives it; tabs become spaces. An empty text is one empty line."""
+    """Return the text as lines, each made safe by `one_line`; tabs become spaces. An empty text is one empty line."""
     lines = text.replace("\r\n", "\n").split("\n")
     return [one_line(line.expandtabs() if "\t" in line else line) for line in lines]
 
 
 def in_html(text: str) -> str:
-    """The text as content of an element, or as a quoted attribute."""
+    """Return the text for the content of an element or for a quoted attribute."""
     return html.escape(one_line(text))
 
 
 def in_json(encoded: str) -> str:
-    """A JSON document, with what is not visible in its strings escaped as JSON does it: no value changes."""
+    """Escape invisible characters in the strings of a JSON document, as JSON allows; no value changes."""
     return _NOT_IN_JSON.sub(lambda found: _in_json(ord(found[0])), encoded)
 
 
 def in_cell(text: str) -> str:
-    """One line that no spreadsheet takes for a formula: an apostrophe is put before it. Numbers stay as they are."""
+    """Return one line that no spreadsheet treats as a formula: it gets an apostrophe. Numbers are unchanged."""
     line = one_line(text)
     is_formula = text.lstrip().startswith(_FORMULA) or text.startswith(_FORMULA)
     return f"'{line}" if is_formula and _NUMBER.fullmatch(text) is None else line
@@ -116,7 +121,7 @@ def _visible(text: str) -> str:
 
 
 def _broken(found: re.Match[str]) -> str:
-    """Its first character as a code."""
+    """Replace the first character of a CI command by its code."""
     return f"\\x{ord(found[0][0]):02x}{found[0][1:]}"
 
 

@@ -1,8 +1,9 @@
-"""Tables as Parquet, for DuckDB, Athena and notebooks. The only importer of pyarrow, which is in the extra `analysis`.
+"""Reads and writes tables as Parquet, for DuckDB, Athena and notebooks.
 
-A file has one flat table of texts, whole numbers, numbers and yes or no, in groups of rows
-that can be read apart; and a text about it all, which costs no look at the table.
-Compressed with zstandard; each page has a checksum, so damage is seen and never read as figures.
+This is the only module that imports pyarrow, which the extra `analysis` installs. A file has one flat table of str,
+int, float and bool columns, in groups of rows that can be read separately. It also has a description text, which can be
+read without the table. Files are compressed with zstandard. Each page has a checksum, so damaged data raise an error
+and are never returned.
 """
 
 from __future__ import annotations
@@ -16,21 +17,22 @@ from loadgen.errors import UsageError
 __all__ = ["Columns", "Rows", "about", "read_table", "write_table"]
 
 Columns = Sequence[tuple[str, type]]
-"""Names, and what is in them: str, int, bool or float."""
+"""Names and types of columns: str, int, bool or float."""
 Rows = Sequence[Sequence[object]]
 _ABOUT: Final = b"loadgen"
 
 
 def write_table(columns: Columns, groups: Iterable[Rows], file: BinaryIO, about: str = "") -> None:
-    """Write rows, group by group; `file` stays open. None is null. An empty group is none.
+    """Write rows, group by group, and a description `about`. None becomes null. Empty groups are skipped; `file` stays
+    open.
 
     Raises:
         UsageError: pyarrow is not installed.
     """
     arrow, parquet = _arrow()
     types = {str: arrow.string(), int: arrow.int64(), bool: arrow.bool_(), float: arrow.float64()}
-    told = {_ABOUT: about.encode("utf-8", "replace")} if about else {}
-    schema = arrow.schema([(name, types[of]) for name, of in columns], metadata=told)
+    metadata = {_ABOUT: about.encode("utf-8", "replace")} if about else {}
+    schema = arrow.schema([(name, types[of]) for name, of in columns], metadata=metadata)
     with parquet.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         for group in groups:
             if group:
@@ -42,10 +44,10 @@ def write_table(columns: Columns, groups: Iterable[Rows], file: BinaryIO, about:
 
 
 def about(data: bytes) -> str:
-    """What `write_table` was told of it; empty where it was nothing.
+    """Return the description that `write_table` wrote; empty if there is none.
 
     Raises:
-        ValueError: it is no Parquet, or damaged.
+        ValueError: not Parquet, or damaged.
         UsageError: pyarrow is not installed.
     """
     return _about(_opened(data))
@@ -54,12 +56,12 @@ def about(data: bytes) -> str:
 def read_table(
     data: bytes, columns: Sequence[str], groups: Sequence[int] | None = None
 ) -> tuple[str, Mapping[str, list[Any]]]:
-    """What it is about, and these columns as lists: of numbers null is nan, of whole ones and of texts None.
+    """Return the description and the given columns as lists. Null becomes nan in float columns, and None in all others.
 
     Args:
-        groups: only these groups of rows, as they were written, where there are as many; None: all.
+        groups: read only these groups of rows, by index; indices that do not exist are ignored. None: all groups.
     Raises:
-        ValueError: it is no Parquet, has no such column, or is damaged.
+        ValueError: not Parquet, a missing column, or damaged.
         UsageError: pyarrow is not installed.
     Cost: about 1 ms for 300 rows of 10 columns.
     """
@@ -72,7 +74,7 @@ def read_table(
     except (arrow.ArrowException, OSError) as exc:
         raise ValueError(str(exc).partition("\n")[0]) from exc
     except KeyError as exc:
-        raise ValueError(f"there is no column {exc}") from exc
+        raise ValueError(f"column {exc} not found") from exc
 
 
 def _opened(data: bytes) -> Any:
@@ -89,7 +91,7 @@ def _about(file: Any) -> str:
 
 
 def _values(arrow: Any, column: Any) -> list[Any]:
-    """As Python's own. Texts that are alike are one object: there are few, and many rows."""
+    """Return a column as Python values. Equal texts are one object: there are few different ones, and many rows."""
     if arrow.types.is_string(column.type):
         coded = column.combine_chunks().dictionary_encode()
         coded = coded.combine_chunks() if isinstance(coded, arrow.ChunkedArray) else coded
@@ -100,7 +102,7 @@ def _values(arrow: Any, column: Any) -> list[Any]:
 
 
 def _text(value: object) -> object:
-    """What is no Unicode in a name would refuse the whole file."""
+    """Replace invalid Unicode (lone surrogates) in a text: otherwise pyarrow would reject the whole file."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 

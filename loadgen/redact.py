@@ -1,22 +1,20 @@
-"""Takes secrets out of what a person will read: exchanges, tracebacks, rows.
+"""Removes secrets from texts that humans read: exchanges, tracebacks, rows.
 
-It works on text and not on parsed bodies, so that JSON which is cut short or
-broken is covered too. What it looks for:
-
-- the values of the scenario's own secrets, wherever they stand, also as JSON, URL or Python would write them;
-- the values of headers, JSON members, form and query fields, multipart fields, XML elements and HTML inputs, Python
-  keyword arguments and data columns that are *named* like a secret: password, token, session, api_key, ...;
+It works on text instead of parsed bodies, so that truncated or broken JSON is covered, too.
+It masks:
+- the values of the scenario's own secrets, wherever they occur, also in the notation of JSON, URLs or Python;
+- values of headers, JSON members, form and query fields, multipart fields, XML elements and HTML inputs, Python
+  keyword arguments and data columns whose *name* looks like a secret: password, token, session, api_key, ...;
 - user and password in a URL; Bearer and Basic credentials, JSON web tokens, private keys, and the keys of a few
-  well-known services, by their looks.
+  well-known services, by their form.
 
-A value becomes stars that tell its length class and nothing else: 4 up to 16
-characters, 8 up to 64, 12 above. An empty value stays empty, which is often the
-very thing to be found. It takes more rather than less: `session_count=7` is
-masked, too. What is *not* found is a secret under an innocent name that the
-scenario did not declare with `secret()`.
+Stars replace a value. Their number shows only a length class: 4 for up to 16 characters, 8 for up to 64, 12 for more.
+An empty value stays empty, because that is often the cause of an error. When in doubt the value is masked: the
+number in `session_count=7`, too. A secret with a harmless name that the scenario did not declare by `secret()` is
+*not* found.
 
 Cost of 4 KiB: 0.13 ms of JSON without a secret, 0.33 ms with a head that has some, 1.1 ms of 240 secret members
-(`timeit`, the best of five, two known secrets, on a busy machine); linear in the length of the text, whatever is in it.
+(`timeit`, the best of five, two known secrets, on a busy machine). The cost is linear in the length of any text.
 """
 
 from __future__ import annotations
@@ -38,9 +36,9 @@ _NAMES: Final[tuple[tuple[str, re.Pattern[str] | None], ...]] = (
     ("auth", re.compile(r"authorization|authentication|(?<=x-)auth|" + _ALONE.format("auth"))),
     *((word, re.compile(_ALONE.format(word))) for word in ("sid", "otp", "pwd", "pin", "sig", "cvv", "cvc", "ssn")),
 )
-"""Words by which a name is one of a secret, in lower case, and what else has to be true where the word stands.
+"""Words that mark a name as that of a secret, in lower case, and an additional pattern that has to match there.
 
-Looked for with `str.find` and not with one pattern, which took 1 ms for 4 KiB.
+They are searched with `str.find`, because a single pattern took 1 ms for 4 KiB.
 """
 _LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _REST_OF_NAME: Final = re.compile(r"(?:[\w.$\-\[\]]|%5[BD]){0,100}", re.IGNORECASE)
@@ -78,28 +76,28 @@ _LOOKS: Final = tuple(
         (("aiza",), r"(?<![A-Za-z0-9])AIza[\w-]{20,}"),
     )
 )
-"""What is a secret by its looks, and the words (in lower case) without one of which there is no need to look."""
+"""Patterns of secrets, and words (in lower case): a text without any of the words cannot match the pattern."""
 _CUT: Final = re.compile(r"\n<cut: \d+ of \d+ bytes>| \.\.\.")
-"""How clients/response/exchange.py and replies.py say that a text goes on: there a secret may stand in part."""
+"""The marks of cut texts (clients/response/exchange.py, replies.py). Part of a secret may be left before them."""
 _SHORTEST_PART: Final = 3
 _SHORTEST_SECRET: Final = 4
-"""Shorter ones are only taken out where they stand alone: a PIN "1" would make stars of every figure."""
+"""Shorter secrets are masked only as whole words: otherwise a PIN "1" would mask digits everywhere."""
 
 
 def mask(value: str) -> str:
-    """Stars for a value; what is stars already, or empty, stays."""
+    """Return stars for a value. An empty value and a value of stars are unchanged."""
     if not value.strip("*"):
         return value
     return "****" if len(value) <= 16 else "********" if len(value) <= 64 else "************"
 
 
 def is_secret_name(name: str) -> bool:
-    """True of a header, field or column whose value nobody should see."""
+    """Return True if the name of a header, field or column marks its value as secret."""
     return bool(_names(name))
 
 
 def _names(text: str) -> list[tuple[int, int]]:
-    """Where words of the list stand, [start, end), in order."""
+    """Return where words of the list occur, as [start, end), in order."""
     lower = _lower(text)
     spots: list[tuple[int, int]] = []
     for word, check in _NAMES:
@@ -114,12 +112,14 @@ def _names(text: str) -> list[tuple[int, int]]:
 
 
 def _lower(text: str) -> str:
-    """Letters of ASCII in lower case; of the same length, which `str.lower` does not promise."""
+    """Return the text with ASCII letters in lower case and the same length, which `str.lower` does not guarantee."""
     return text.lower() if text.isascii() else text.translate(_LOWER)
 
 
 class Redactor:
-    """Takes secrets out. `secrets` gives the values known by now; asked each time, since they are resolved lazily."""
+    """Masks secrets. `secrets` returns the values known so far; it is called each time, because they are resolved
+    lazily.
+    """
 
     __slots__ = ("_compiled", "_forms", "_known", "_secrets")
 
@@ -130,7 +130,7 @@ class Redactor:
         self._compiled: re.Pattern[str] | None = None
 
     def text(self, text: str) -> str:
-        """The text without what is secret in it."""
+        """Return the text with all secrets masked."""
         if not text:
             return text
         text = self.known(text)
@@ -145,7 +145,7 @@ class Redactor:
         return _by_name(text)
 
     def known(self, text: str) -> str:
-        """Only the values of the scenario's secrets are taken out: for names, which should stay readable."""
+        """Return the text with only the scenario's own secrets masked: for names, which should stay readable."""
         pattern = self._pattern()
         if pattern is None:
             return text
@@ -153,7 +153,7 @@ class Redactor:
         return self._without_parts(text) if "<cut: " in text or " ..." in text else text
 
     def _without_parts(self, text: str) -> str:
-        """The beginning of a secret that was cut off is taken out, too."""
+        """Mask the beginning of a secret that is left before a cut."""
         done: list[str] = []
         at = 0
         for cut in _CUT.finditer(text):
@@ -164,9 +164,9 @@ class Redactor:
         return "".join((*done, text[at:]))
 
     def row(self, row: object) -> str:
-        """A data row as JSON: values of columns that are named like secrets are masked. "" for no row.
+        """Return a data row as JSON, with the values of secret columns masked. "" for no row.
 
-        row: a dataclass, a struct, a mapping or a sequence; text is taken as JSON already.
+        row: a dataclass, a struct, a mapping or a sequence; a text is treated as JSON.
         """
         if row is None:
             return ""
@@ -184,7 +184,7 @@ class Redactor:
 
 
 def _written(value: str) -> Iterable[str]:
-    """A value as it is, and as JSON, URLs, forms and Python write it."""
+    """Yield a value unchanged, and in the notations of JSON, URLs, forms and Python."""
     yield value
     yield json.dumps(value)[1:-1]
     yield json.dumps(value, ensure_ascii=False)[1:-1]
@@ -196,7 +196,7 @@ def _written(value: str) -> Iterable[str]:
 
 
 def _overlap(text: str, form: str) -> int:
-    """How many characters of the beginning of `form` the text ends with; 0 where they are too few to tell."""
+    """Return how many characters of the beginning of `form` the text ends with; 0 if there are too few to be sure."""
     for length in range(min(len(text), len(form) - 1), _SHORTEST_PART - 1, -1):
         if text.endswith(form[:length]):
             return length
@@ -214,7 +214,7 @@ def _of_look(found: re.Match[str]) -> str:
 
 
 def _of_tag(found: re.Match[str]) -> str:
-    """Of an HTML input that is named like a secret, its value."""
+    """Mask the value of an HTML input whose name marks it as secret."""
     tag = found[0]
     if not is_secret_name(tag):
         return tag
@@ -222,12 +222,12 @@ def _of_tag(found: re.Match[str]) -> str:
 
 
 def _by_name(text: str) -> str:
-    """Mask what is assigned to a name on the list, whatever the notation. One pass, linear."""
+    """Mask values that are assigned to a name on the list, in any notation. One pass, linear."""
     done: list[str] = []
     at = 0
     for start, end in _names(text):
         if start < at:
-            continue  # within a value that is masked already
+            continue  # inside a value that is masked already
         span = _value_of(text, start, end)
         if span is None or span[0] < at:
             continue
@@ -237,7 +237,7 @@ def _by_name(text: str) -> str:
 
 
 def _value_of(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """Where the value of the name at [start, end) stands; None when nothing is assigned to it."""
+    """Return where the value of the name at [start, end) is; None if nothing is assigned to it."""
     end = _end(_REST_OF_NAME, text, end)
     quoted = _QUOTE.match(text, end)
     separator = _SEPARATOR.match(text, quoted.end() if quoted else end)
@@ -256,13 +256,13 @@ def _value_of(text: str, start: int, end: int) -> tuple[int, int] | None:
     if "=" in separator[0] or separator[0].strip().lower() == "%3d":
         stop = _end(_FORM_VALUE, text, at)
         while stop > at and text[stop - 1] in ":,;." and text[stop : stop + 1] in ("", " ", "\n", "\r"):
-            stop -= 1  # of the sentence: "POST /cart?session=...: 401 instead of 201"
+            stop -= 1  # punctuation of the sentence: "POST /cart?session=...: got 401, expected 201"
         return at, stop
-    return None  # prose: "no session: try again"
+    return None  # a colon in prose: "no session: try again"
 
 
 def _header_line(text: str, start: int, separator: re.Match[str]) -> tuple[int, int] | None:
-    """`Name: value` with nothing before it on its line: the rest of the line, and lines that go on with a space."""
+    """Return the value of `Name: value` at the beginning of a line: the rest of the line and continuation lines."""
     begin = text.rfind("\n", max(0, start - 200), start) + 1
     if begin == 0 and start > 200:
         return None
@@ -273,7 +273,7 @@ def _header_line(text: str, start: int, separator: re.Match[str]) -> tuple[int, 
 
 
 def _of_part(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """`Content-Disposition: form-data; name="password"`: the body of that part."""
+    """Return the body of a multipart field with `Content-Disposition: form-data; name="password"`."""
     begin = text.rfind("\n", max(0, start - 400), start) + 1
     if "name=" not in text[begin:start].lower():
         return None
@@ -285,7 +285,7 @@ def _of_part(text: str, start: int, end: int) -> tuple[int, int] | None:
 
 
 def _of_element(text: str, end: int) -> tuple[int, int] | None:
-    """`<password>value<`."""
+    """Return the value in `<password>value<`."""
     found = _ELEMENT.match(text, end, end + 400)
     if found is None:
         return None
@@ -304,7 +304,7 @@ _IN_NESTED: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[\[\]{
 
 
 def _end_of_nested(text: str, at: int) -> int:
-    """After the bracket that closes the one at `at`; the end of the text where none does."""
+    """Return the position after the bracket that closes the one at `at`; the end of the text if none does."""
     depth = 0
     for found in _IN_NESTED.finditer(text, at):
         if found[0] in "[{(":
@@ -322,7 +322,7 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 
 def _masked(value: Any, depth: int = 0) -> Any:
-    """The value for JSON, with the values of secret names masked."""
+    """Return the value for JSON, with the values of secret names masked."""
     if depth > 8:
         return "..."
     if is_dataclass(value) and not isinstance(value, type):

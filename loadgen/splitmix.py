@@ -1,8 +1,8 @@
-"""Chance that follows from a counter: the same number for whoever asks, in any order, on any machine.
+"""Pseudo-random numbers computed from a counter: the same for every caller, in any order, on any machine.
 
-A generator that walks would have to be walked by every agent, and numpy's may change
-with its version. Here number n of a seed is a hash of both, so an agent looks at its
-own n only, and what an iteration drew can be drawn again by itself.
+A sequential generator would have to be advanced by every agent, and numpy's generators may
+change with its version. Here number n of a seed is a hash of both. So an agent computes
+only its own numbers, and the draws of one iteration can be reproduced separately.
 
 Source: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): output n
 of seed s is `mixed(s + (n + 1) * GOLDEN)`.
@@ -24,7 +24,7 @@ _SECOND: Final = 0x94D049BB133111EB
 
 
 def mixed(z: int) -> int:
-    """64 bits of any integer, of which the lower 64 count: SplitMix64's finaliser. 0.3 µs."""
+    """Return 64 bits mixed from the lower 64 bits of an integer: SplitMix64's finaliser. 0.3 µs."""
     z &= MASK
     z = (z ^ z >> 30) * _FIRST & MASK
     z = (z ^ z >> 27) * _SECOND & MASK
@@ -32,7 +32,7 @@ def mixed(z: int) -> int:
 
 
 def mixed_each(z: np.ndarray) -> np.ndarray:
-    """The same of each of an array of uint64, in place: the array is given back. 3 ns a value."""
+    """Apply `mixed` to each value of an array of uint64, in place, and return the array. 3 ns a value."""
     with np.errstate(over="ignore"):
         z ^= z >> np.uint64(30)
         z *= np.uint64(_FIRST)

@@ -1,13 +1,13 @@
-"""What authors test their executors with.
+"""A test helper for authors of executors.
 
     def test_the_sale_divides() -> None:
         checked = check_executor(FlashSale(people=500))
         assert checked.arrivals == 500
 
-It tries what a run relies on: that the executor is a pure function of its values
-and the seed, that time does not go back, and that any number of agents, also while
-one joins and one leaves, drive each arrival (or user, or iteration) exactly once,
-each agent having its part of the first k within 1, whatever k.
+It checks what a run relies on. The executor is a pure function of its values and the seed, and
+time does not go back. Any number of agents, also while one joins and one leaves, drive each
+arrival (or user, or iteration) exactly once. For any k, each agent's number of the first k
+arrivals differs from its share by less than 1.
 """
 
 from __future__ import annotations
@@ -36,43 +36,42 @@ from loadgen.units import NS_PER_S, format_count, format_duration
 __all__ = ["Checked", "check_executor"]
 
 _MOST: Final = 50_000
-"""So many arrivals or users are divided one by one; that all add up is checked for all."""
+"""Up to this number of arrivals or users are checked one by one; the sum is checked for all."""
 _FRESH_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What an executor was found to be and to need, with the first of the seeds."""
+    """The result of a check: what the executor does with the first seed."""
 
     text: str
-    """In words, as `loadgen plan` shows it."""
+    """A description, as `loadgen plan` shows it."""
     arrivals: int | None
-    """Of an open load, and of a counted one its iterations; None where the target decides."""
+    """The arrivals of an open load, or the iterations of a counted one; None if the target's speed decides."""
     users: int | None
-    """Of a closed or counted load, at a time; None where as many as it takes."""
+    """The most concurrent users of a closed or counted load; None for an open load."""
     peak_per_s: float | None
-    """Of an open load."""
+    """The highest rate of an open load, per second; None for others."""
     duration_s: float | None
-    """None where the target decides."""
+    """The duration of the load; None if the target's speed decides."""
     left_out: tuple[str, ...] = field(default=())
-    """What could not be tried, and why."""
+    """Checks that could not be made, with the reasons."""
 
 
 def check_executor(executor: Executor, *, agents: int = 7, seeds: Sequence[int] = (1, 2)) -> Checked:
-    """Prove that any fleet can drive it.
+    """Check that any fleet can drive the load of an executor.
 
     Args:
-        agents: fleets of 1 to so many are tried, with equal and with unequal weights.
-        seeds: of the runs that are tried.
-
+        agents: fleets of 1 to this number of agents are tried, with equal and with unequal weights.
+        seeds: the seeds of the simulated runs.
     Raises:
-        AssertionError: everything that is wrong, a line each.
-    Cost: some 50 ms for 1,000 arrivals, and 0.5 s for a fresh interpreter where its class is in a file of its own.
+        AssertionError: with all problems, one a line.
+    Cost: some 50 ms for 1,000 arrivals, and 0.5 s for a fresh interpreter if the executor's class is in its own file.
     """
     if not isinstance(executor, Executor):
-        raise AssertionError(f"{executor!r} is no executor: subclass OpenExecutor or ClosedExecutor")
+        raise AssertionError(f"{executor!r} is not an executor: subclass OpenExecutor or ClosedExecutor")
     if agents < 1 or not seeds:
-        raise AssertionError(f"agents={agents}, seeds={tuple(seeds)!r}: at least one of each")
+        raise AssertionError(f"agents={agents}, seeds={tuple(seeds)!r}: both must be at least one")
     found = _Check(executor)
     lowered = [found.seed(seed, agents) for seed in seeds]
     if found.problems:
@@ -99,7 +98,7 @@ def _checked(lowered: Lowered, left_out: Sequence[str]) -> Checked:
 
 
 class _Check:
-    """One executor, and everything that is found wrong with it."""
+    """Checks one executor, and collects its problems."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -107,7 +106,7 @@ class _Check:
         self.left_out: list[str] = []
 
     def seed(self, seed: int, agents: int) -> Lowered | None:
-        """With one seed; None where it comes to nothing that could be divided."""
+        """Check the executor with one seed. Return its load; None if it has errors and cannot be divided."""
         try:
             lowered = _fresh(self._executor).lower(seed)
         except ScenarioError as error:
@@ -128,8 +127,10 @@ class _Check:
     # -- a pure function --------------------------------------------------------------------------
 
     def _is_pure(self, seed: int, lowered: Lowered) -> None:
-        """The same again: with the global dice thrown differently, and in another interpreter."""
-        before, of_numpy = random.getstate(), np.random.get_state()  # what an author may have used
+        """Check that the load is the same again: with other states of the global random generators, and in another
+        interpreter.
+        """
+        before, of_numpy = random.getstate(), np.random.get_state()  # generators that an author may have used
         try:
             for dice in (1, 2):
                 random.seed(dice)
@@ -137,10 +138,10 @@ class _Check:
                 try:
                     again = _fresh(self._executor).lower(seed)
                 except ScenarioError as error:
-                    self.problems.append(f"seed {seed}: asked again, it fails: {error.faults[0].message}")
+                    self.problems.append(f"seed {seed}: the second time it fails: {error.faults[0].message}")
                     return
                 if difference := _difference(lowered, again):
-                    self.problems.append(f"seed {seed}: asked again, {difference}: {_PURE}")
+                    self.problems.append(f"seed {seed}: the second time {difference}: {_PURE}")
                     return
         finally:
             random.setstate(before)
@@ -148,7 +149,7 @@ class _Check:
         self._is_the_same_elsewhere(seed, lowered)
 
     def _is_the_same_elsewhere(self, seed: int, lowered: Lowered) -> None:
-        """In an interpreter of its own, where sets have another order and nothing is left from before."""
+        """Check the load in a fresh interpreter, where sets have another order and no state is left from before."""
         digest = lowered.profile.digest
         module = sys.modules.get(type(self._executor).__module__)
         file = getattr(module, "__file__", None)
@@ -157,12 +158,10 @@ class _Check:
         text = repr(self._executor)
         try:
             made = eval(text, dict(vars(module)))  # noqa: S307  # the author's own class, in the author's own test
-        except Exception:  # noqa: BLE001  # its repr is no expression
+        except Exception:  # noqa: BLE001  # its repr is not an expression
             made = None
         if type(made) is not type(self._executor) or repr(made) != text or "<locals>" in type(made).__qualname__:
-            self._leave_out(
-                "it was not tried in a fresh interpreter: its repr() does not make it again; a dataclass does"
-            )
+            self._leave_out("not tried in a fresh interpreter: eval(repr()) does not recreate it; make it a dataclass")
             return
         done = subprocess.run(
             [sys.executable, "-c", _ELSEWHERE, file, text, str(seed)],
@@ -172,19 +171,19 @@ class _Check:
             timeout=_FRESH_S,
             check=False,
         )
-        told = done.stdout.strip().splitlines()[-1:] or [""]
+        printed = done.stdout.strip().splitlines()[-1:] or [""]
         if done.returncode:
-            why = (done.stderr.strip().splitlines() or ["no word"])[-1]
-            self._leave_out(f"it was not tried in a fresh interpreter: {why}")
-        elif told[0] != digest:
-            self.problems.append(f"seed {seed}: in a fresh interpreter it gives other times: {_PURE}")
+            why = (done.stderr.strip().splitlines() or ["no error message"])[-1]
+            self._leave_out(f"not tried in a fresh interpreter: {why}")
+        elif printed[0] != digest:
+            self.problems.append(f"seed {seed}: in a fresh interpreter it returns other times: {_PURE}")
 
     def _leave_out(self, why: str) -> None:
         if why not in self.left_out:
             self.left_out.append(why)
 
 
-_PURE: Final = "it is no pure function of its values and the seed"
+_PURE: Final = "make it a pure function of its values and the seed"
 _ELSEWHERE: Final = """
 import importlib.util, sys
 from pathlib import Path
@@ -199,7 +198,7 @@ print(eval(text, vars(module)).lower(seed).profile.digest)
 
 
 def _fresh(executor: Executor) -> Executor:
-    """The same without what it has found out, so that it is asked anew."""
+    """Return a copy of an executor without its caches, so that it computes everything again."""
     again = copy.copy(executor)
     for name, value in (("_lowered", {}), ("_read", None)):
         if hasattr(again, name):
@@ -208,22 +207,22 @@ def _fresh(executor: Executor) -> Executor:
 
 
 def _difference(one: Lowered, other: Lowered) -> str:
-    """What is not alike, in words; empty where nothing is."""
+    """Return the difference of two loads in words; empty if they are equal."""
     if one.times is not None and other.times is not None:
         if len(one.times) != len(other.times):
-            return f"it gives {len(other.times):,} arrivals instead of {len(one.times):,}"
+            return f"it returns {len(other.times):,} arrivals instead of {len(one.times):,}"
         unequal = np.flatnonzero(one.times != other.times)
         if len(unequal):
             n = int(unequal[0])
             return f"arrival {n:,} is at {other.times[n]:.9g} s instead of {one.times[n]:.9g} s"
-    return "" if one.profile == other.profile else "it comes to another load"
+    return "" if one.profile == other.profile else "it returns another load"
 
 
 # -- division ---------------------------------------------------------------------------------------
 
 
 def _fleets(agents: int) -> Iterator[tuple[float, ...]]:
-    """Weights of fleets of 1 to `agents`, equal and unequal."""
+    """Yield weights of fleets of 1 to `agents` agents, equal and unequal."""
     for count in range(1, agents + 1):
         yield (1.0,) * count
         if count > 1:
@@ -250,7 +249,7 @@ def _arrivals_wrong(schedule: Schedule, agents: int) -> Iterator[str]:
 
 
 def _driven(schedule: Schedule, fleet: Sequence[Share], from_ns: int, until_ns: int) -> list[list[tuple[int, int]]]:
-    """(n, due) of what each agent of a fleet drives between two times, in its order."""
+    """Return the (n, due) that each agent of a fleet drives between two times, in its order."""
     return [
         [
             pair
@@ -264,12 +263,12 @@ def _driven(schedule: Schedule, fleet: Sequence[Share], from_ns: int, until_ns: 
 def _parts_wrong(
     parts: Sequence[Sequence[tuple[int, int]]], due_ns: np.ndarray, weights: Sequence[float]
 ) -> Iterator[str]:
-    """Whether these are all arrivals, each once and at its time, and every prefix fair."""
+    """Check that the parts contain each arrival once and at its time, and that every prefix is shared fairly."""
     owner = np.full(len(due_ns), -1, dtype=np.int64)
     for index, part in enumerate(parts):
         for n, due in part:
             if n >= len(due_ns):
-                continue  # due at the same instant as the last of those that are looked at
+                continue  # beyond the checked arrivals, but due at the same instant as the last of them
             if owner[n] >= 0:
                 yield f"{len(weights)} agents: arrival {n:,} is started twice"
                 return
@@ -279,7 +278,7 @@ def _parts_wrong(
                 return
     lost = np.flatnonzero(owner < 0)
     if len(lost):
-        yield f"{len(weights)} agents: arrival {int(lost[0]):,} is started by none"
+        yield f"{len(weights)} agents: arrival {int(lost[0]):,} is started by no agent"
         return
     yield from _prefixes_wrong(owner, weights, "arrivals")
 
@@ -294,7 +293,7 @@ def _prefixes_wrong(owner: np.ndarray, weights: Sequence[float], what: str) -> I
 
 
 def _resplit_wrong(schedule: Schedule, due_ns: np.ndarray, agents: int) -> Iterator[str]:
-    """One agent joins, and later one leaves: three generations, each with shares of its own."""
+    """Check three share changes: one agent joins and later one leaves, each time with new shares."""
     if not len(due_ns):
         return
     last = int(due_ns[-1]) + 1
@@ -320,7 +319,7 @@ def _users_wrong(profile: UserProfile, agents: int) -> Iterator[str]:
     for weights in _fleets(agents):
         owner = _owners(users, weights, lambda share: share.owns_users(users))
         if owner is None:
-            yield f"{len(weights)} agents: a user is nobody's, or somebody else's, too"
+            yield f"{len(weights)} agents: a user belongs to no agent, or to two"
         else:
             yield from _prefixes_wrong(owner, weights, "users")
     if profile.peak > _MOST:
@@ -342,11 +341,11 @@ def _iterations_wrong(profile: IterationProfile, agents: int) -> Iterator[str]:
             return
         owner = _owners(total, weights, lambda share: [n for n, _ in own_iterations(profile, share)])
         if owner is None:
-            yield f"{len(weights)} agents: an iteration is done by none, or twice"
+            yield f"{len(weights)} agents: an iteration is done by no agent, or twice"
 
 
 def _owners(count: int, weights: Sequence[float], owned: Callable[[Share], Sequence[int]]) -> np.ndarray | None:
-    """Whose each is; None where one is nobody's, or two agents'."""
+    """Return the agent of each item; None if an item belongs to no agent or to two."""
     owner = np.full(count, -1, dtype=np.int64)
     for index in range(len(weights)):
         ours = np.array(owned(Share.of(index, weights, [1.0])), dtype=np.int64)

@@ -1,8 +1,8 @@
-"""Quantities as people write them: "500ms", "200/s", "0.1%", "5MB", and back.
+"""Parses and formats quantities as people write them: "500ms", "200/s", "0.1%", "5MB".
 
 Durations are integer nanoseconds, rates floats in 1/s, ratios floats from 0 to
-1, sizes integer bytes. Parsing is exact where the unit allows it (decimal, not
-binary floating point) and raises `ValueError` with an example of what is meant.
+1, sizes integer bytes. Parsing is exact if the unit allows it (decimal, not
+binary floating point). An invalid text raises `ValueError` with an example.
 """
 
 from __future__ import annotations
@@ -54,50 +54,50 @@ _SIZE_BYTES = {
     "gib": 1024**3,
 }
 _FAR = 1000
-"""Percent, beyond which it is no matter how much."""
+"""Changes above this many percent are shown as "> +1000 %"."""
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)")
 
 
 def parse_duration(text: str | float) -> int:
-    """Nanoseconds of "500ms", "2m", "1m30s"; a bare number is seconds.
+    """Return the nanoseconds of "500ms", "2m", "1m30s"; a bare number is seconds.
 
     Raises:
         ValueError: not a duration, negative, or not finite.
     """
     if isinstance(text, int | float):
         if not 0 <= text < float("inf"):
-            raise ValueError(f"a duration cannot be {text}")
+            raise ValueError(f"invalid duration {text}: must be finite and at least 0")
         return round(text * NS_PER_S)
     squeezed = text.strip().lower().replace(" ", "")
     parts = _PART.findall(squeezed)
     if not parts or "".join(n + u for n, u in parts) != squeezed or any(u not in _DURATION_NS for _, u in parts):
-        raise ValueError(f'"{text}" is no duration; write "500ms", "10s", "2m", "1m30s" or "1h"')
+        raise ValueError(f'invalid duration "{text}"; write "500ms", "10s", "2m", "1m30s" or "1h"')
     return int(sum(Decimal(number) * _DURATION_NS[unit] for number, unit in parts))
 
 
 def parse_rate(text: str | float) -> float:
-    """Iterations per second of "200/s", "30/m", "1000/h"; a bare number is per second.
+    """Return the iterations per second of "200/s", "30/m", "1000/h"; a bare number is per second.
 
-    Negative rates parse (the profile refuses them, with the place where they stand).
+    Negative rates are accepted here; the profile rejects them, with their place in the scenario.
 
     Raises:
         ValueError: not a rate, or not finite.
     """
     if isinstance(text, int | float):
         if not abs(text) < float("inf"):
-            raise ValueError(f"a rate cannot be {text}")
+            raise ValueError(f"invalid rate {text}: must be finite")
         return float(text)
     match = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*(?:/\s*([a-z]+))?\s*", text.lower())
     if match is None or (match[2] or "s") not in _RATE_S:
-        raise ValueError(f'"{text}" is no rate; write "200/s", "30/m" or "1000/h"')
+        raise ValueError(f'invalid rate "{text}"; write "200/s", "30/m" or "1000/h"')
     rate = float(Decimal(match[1]) / _RATE_S[match[2] or "s"])
     if not isfinite(rate):
-        raise ValueError(f'"{text[:40]}..." is too large for a rate')
+        raise ValueError(f'the rate "{text[:40]}..." is too large')
     return rate
 
 
 def parse_ratio(text: str | float) -> float:
-    """A share from 0 to 1 of "0.1%" or 0.001.
+    """Return the share, from 0 to 1, of "0.1%" or 0.001.
 
     Raises:
         ValueError: not a ratio, or outside 0 to 1.
@@ -106,32 +106,32 @@ def parse_ratio(text: str | float) -> float:
         stripped = text.strip() if isinstance(text, str) else str(text)
         value = Decimal(stripped[:-1]) / 100 if stripped.endswith("%") else Decimal(stripped)
     except ArithmeticError:
-        raise ValueError(f'"{text}" is no ratio; write "0.1%" or 0.001') from None
+        raise ValueError(f'invalid ratio "{text}"; write "0.1%" or 0.001') from None
     if not value.is_finite() or not 0 <= value <= 1:
-        raise ValueError(f'"{text}" is outside 0 to 100 %')
+        raise ValueError(f'invalid ratio "{text}": must be from 0 to 100 %')
     return float(value)
 
 
 def parse_size(text: str | int) -> int:
-    """Bytes of "5MB", "64KiB" or 1024.
+    """Return the bytes of "5MB", "64KiB" or 1024.
 
     Raises:
         ValueError: not a size, or negative.
     """
     if isinstance(text, int):
         if text < 0:
-            raise ValueError(f"a size cannot be {text}")
+            raise ValueError(f"invalid size {text}: must be at least 0")
         return text
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text.lower())
     if match is None or match[2] not in _SIZE_BYTES:
-        raise ValueError(f'"{text}" is no size; write "5MB" or "64KiB"')
+        raise ValueError(f'invalid size "{text}"; write "5MB" or "64KiB"')
     return int(Decimal(match[1]) * _SIZE_BYTES[match[2]])
 
 
 def format_duration(ns: float) -> str:
-    """Three significant digits and the unit that fits: "412 µs", "1.53 ms", "2.50 s", "1m30s".
+    """Return three significant digits and a fitting unit: "412 µs", "1.53 ms", "2.50 s", "1m30s".
 
-    From a minute on, whole seconds.
+    From a minute on, it shows whole seconds.
     """
     if ns < 0:
         return "-" + format_duration(-ns)
@@ -146,12 +146,12 @@ def format_duration(ns: float) -> str:
 
 
 def format_rate(per_s: float) -> str:
-    """ "200/s", "0.50/s"."""
+    """Return a rate as "200/s" or "0.50/s"."""
     return f"{_three_digits(per_s) if per_s < 1000 else format_count(round(per_s))}/s"
 
 
 def format_ratio(ratio: float) -> str:
-    """ "0.10 %"; never rounds something to nothing ("< 0.001 %"), nor a little less than all to all."""
+    """Return a ratio as "0.10 %". A small value is never shown as 0 ("< 0.001 %"), and almost all never as 100 %."""
     percent = ratio * 100
     if 0 < percent < 0.001:
         return "< 0.001 %"
@@ -162,14 +162,14 @@ def format_ratio(ratio: float) -> str:
 
 
 def format_share(share: float) -> str:
-    """Of a limit or an effect: "3 %", "11.8 %"; "any" of inf."""
+    """Return a limit or an effect as "3 %" or "11.8 %"; "any" for inf."""
     return "any" if share == inf else f"{share * 100:.3g} %" if abs(share) < 10 else f"{share * 100:,.0f} %"
 
 
 def format_change(change: float) -> str:
-    """Of a relative change, 0.046: "+4.6 %", "-12.0 %", "0.0 %", "+130 %", "> +1000 %"; "-" of nan.
+    """Return a relative change such as 0.046 as "+4.6 %"; also "-12.0 %", "0.0 %", "+130 %", "> +1000 %"; "-" for nan.
 
-    Tenths of a percent, and no finer: runs of the same code differ by more.
+    It shows tenths of a percent at most, because runs of the same code differ by more.
     """
     percent = change * 100
     if isnan(percent):
@@ -182,12 +182,12 @@ def format_change(change: float) -> str:
 
 
 def format_changes(low: float, high: float) -> str:
-    """The interval of a change: "+1.9 to +6.4 %"; "-" of nan."""
+    """Return the interval of a change: "+1.9 to +6.4 %"; "-" for nan."""
     return "-" if isnan(low) else f"{format_change(low).removesuffix(' %')} to {format_change(high)}"
 
 
 def format_count(count: int) -> str:
-    """ "12,345"."""
+    """Return an integer as "12,345"."""
     return f"{count:,}"
 
 

@@ -1,4 +1,7 @@
-"""Clients that send requests and measure them. HTTP/1.1 is the first; see docs/way-of-one-request.md."""
+"""Clients that send HTTP requests and measure them.
+
+docs/way-of-one-request.md follows one request through this package.
+"""
 
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.errors import failure_in

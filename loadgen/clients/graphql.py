@@ -1,17 +1,18 @@
-"""GraphQL over HTTP: an operation that names its row, and whose `errors` are failures.
+"""GraphQL over HTTP: requests that name their own row, and answers whose `errors` count as failures.
 
     PRODUCT = "query Product($sku: ID!) { product(sku: $sku) { price } }"
     reply = await user.http.post("/graphql", json=gql(PRODUCT, variables={"sku": "a-1"}))
     price = reply.pick("$.data.product.price", float)
 
-All operations of a server share one URL, so by its URL a row would mix them: the
-row is `gql Product`, after the operation, unless the call has a `name=`. And
-a server answers 200 to what went wrong: an answer with `errors` has the
-outcome `gql errors` and ends the iteration, also where part of the data is there,
-unless `accept_errors=True`. An answer with neither data nor errors is `gql no data`.
-A status of 400 or more is an `http` outcome, as everywhere.
+All operations of a GraphQL server share one URL, so a row named by the URL would mix them.
+The row is therefore named after the operation, `gql Product`, unless the call has a `name=`.
 
-A `Gql` is a dict, the JSON that is sent, so stock httpx sends the same.
+GraphQL servers answer failed operations with status 200. An answer with `errors` gets the
+outcome `gql errors` and ends the iteration, even if part of the data is there, unless the
+request has `accept_errors=True`. An answer with neither data nor errors is `gql no data`.
+A status of 400 or more is an `http` outcome, as for any other request.
+
+A `Gql` is a dict: the JSON that is sent. Stock httpx therefore sends the same bytes.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ GQL_ERRORS: Final = "gql errors"
 GQL_NO_DATA: Final = "gql no data"
 
 _SKIPPED: Final = re.compile(r'"""(?:[^"\\]|\\.|"(?!""))*"""|"(?:[^"\\\n]|\\.)*"|#[^\r\n]*', re.DOTALL)
-"""Strings and comments, in which anything may stand."""
+"""Matches strings and comments, which may contain braces and keywords."""
 _OPERATION: Final = re.compile(r"\b(query|mutation|subscription)\b\s*([_A-Za-z]\w*)?")
 
 
 class Gql(dict[str, Any]):
-    """One GraphQL request. Made by `gql`; its items are the JSON that is sent.
+    """One GraphQL request, made by `gql`. Its items are the JSON that is sent.
 
-    row: the name of its row. fault: why it cannot be sent; empty when it can.
+    row: the name of its row. fault: why it cannot be sent; empty if it can.
     """
 
     __slots__ = ("accept_errors", "fault", "row")
@@ -51,16 +52,16 @@ class Gql(dict[str, Any]):
 
     @property
     def note(self) -> str:
-        """What to tell the author; mostly nothing."""
+        """A hint for the author of the scenario; usually empty."""
         if self.get("operationName"):
             return ""
         return 'a GraphQL operation has no name, so its row is "gql (anonymous)": write "query Name {...}"'
 
     def ready(self, note: Callable[[str], None]) -> dict[str, Any]:
-        """The JSON to send. note: is told what the author should know.
+        """Return the JSON to send, and pass a hint for the author, if there is one, to `note`.
 
         Raises:
-            UsageError: it cannot be sent.
+            UsageError: the request is faulty and cannot be sent.
         """
         if self.fault:
             raise UsageError(f"gql: {self.fault}", hint='gql("query Name($id: ID!) {...}", variables={"id": 7})')
@@ -69,10 +70,11 @@ class Gql(dict[str, Any]):
         return dict(self)
 
     def judge(self, reply: Reply) -> None:
-        """Look for `errors` in the answer. Does nothing when it has failed already, as by an `http 503`.
+        """Check the answer for GraphQL errors. A reply that has failed already, for example by `http 503`, is left
+        alone.
 
         Raises:
-            ExpectFailed: `gql errors`, `gql no data`.
+            ExpectFailed: with the outcome `gql errors` or `gql no data`.
         """
         if reply.outcome != OK:
             return
@@ -84,7 +86,7 @@ class Gql(dict[str, Any]):
             raise self._failed(reply, GQL_NO_DATA, f"neither data nor errors: {reply.text[:200]!r}")
         errors = answer.get("errors")
         if errors and not self.accept_errors:
-            raise self._failed(reply, GQL_ERRORS, _told(errors))
+            raise self._failed(reply, GQL_ERRORS, _describe(errors))
 
     def _failed(self, reply: Reply, outcome: str, detail: str) -> ExpectFailed:
         return reply._failed(outcome, f"{self.row}: {detail}")
@@ -97,29 +99,30 @@ def gql(
     operation: str | None = None,
     accept_errors: bool = False,
 ) -> Gql:
-    """A GraphQL request, as `json=` of a call: `user.http.post("/graphql", json=gql("query Cart {...}"))`.
+    """Make a GraphQL request, for `json=` of a call: `user.http.post("/graphql", json=gql("query Cart {...}"))`.
 
-    The row is named after the operation. Never raises: what is wrong is raised by the call that sends it.
+    The row is named after the operation. This function never raises; the call that sends the request does.
 
     Args:
-        operation: which one is meant, where `query` has several.
-        accept_errors: `errors` beside or instead of data are no failure here.
-    Cost: 1 µs from the second time on; the text is read once.
+        operation: the operation to run, if `query` contains several.
+        accept_errors: do not count `errors` in the answer as a failure.
+    Cost: 1 µs from the second call on, because the parsed text is cached.
     """
     given: object = query
     if not isinstance(given, str):
-        return Gql({}, "gql (anonymous)", accept_errors=accept_errors, fault=f"query={given!r} is no text")
+        return Gql({}, "gql (anonymous)", accept_errors=accept_errors, fault=f"query={given!r} must be a string")
     names, fault = _operations(query)
     name = operation
     if fault:
         pass
     elif operation is not None:
         if operation not in names:
-            fault = f'no operation "{operation}"; there are ' + (", ".join(filter(None, names)) or "only nameless ones")
+            known = ", ".join(filter(None, names)) or "only unnamed ones"
+            fault = f'unknown operation "{operation}"; the query has {known}'
     elif len(names) == 1:
         name = names[0]
     else:
-        fault = f"several operations ({', '.join(n or 'nameless' for n in names)}); say which: operation={names[0]!r}"
+        fault = f"several operations ({', '.join(n or 'unnamed' for n in names)}); choose one: operation={names[0]!r}"
     items: dict[str, Any] = {"query": query}
     if name:
         items["operationName"] = name
@@ -130,7 +133,7 @@ def gql(
 
 @lru_cache(maxsize=1024)
 def _operations(query: str) -> tuple[tuple[str, ...], str]:
-    """The names of the operations in a document, "" where one has none; and what is wrong with it."""
+    """Return the names of the operations in a query document ("" for an unnamed one), and an error text or ""."""
     bare = _SKIPPED.sub(" ", query)
     names: list[str] = []
     depth = begin = 0
@@ -150,12 +153,12 @@ def _operations(query: str) -> tuple[tuple[str, ...], str]:
             if depth < 0:
                 break
     if depth:
-        return (), "its braces do not match"
-    return tuple(names), "" if names else "no operation in it"
+        return (), "the braces of the query do not match"
+    return tuple(names), "" if names else "the query contains no operation"
 
 
-def _told(errors: Any) -> str:
-    """The first error as a person reads it: message and path, and how many more there are."""
+def _describe(errors: Any) -> str:
+    """Return the first GraphQL error for a human reader: its message, its path, and how many more there are."""
     first = errors[0] if isinstance(errors, list) else errors
     if not isinstance(first, dict):
         return str(first)[:200]

@@ -1,24 +1,26 @@
 """The HTTP client of one user: httpx's names and arguments, measured, over our own connections.
 
-The plain way (no options beyond `json`, `name` and `expect`) builds nothing of
-httpx: a remembered route, the user's headers and cookies as bytes, one write,
-one future. Everything else prepares the same bytes with more work
-(`prepare.py`) and then takes the same way.
+The plain path (no options except `json`, `name` and `expect`) builds no httpx objects:
+a cached route, the user's headers and cookies as bytes, one write, one future.
+All other calls prepare the same bytes with more work (`request/prepare.py`) and then
+use the same path.
 
-Each request on the wire is one row: a redirect's hops are rows of their own,
-named by their own method and path, or `NAME (hop 2)` where the call was given a
-name; the call is their sum (`Reply.call_elapsed`), and what measures it is the step.
-A time-out covers the whole call. A request that is cancelled was started and
-never finished: it has no row, and its connection is closed.
+Each request on the wire is one row. The hops of a redirect have their own rows, named
+by their method and path, or `NAME (hop 2)` if the call has a name. `Reply.call_elapsed`
+is the total over all hops; a step measures the whole call. A time-out covers the whole
+call. A cancelled request counts as started and never finished: it has no row, and its
+connection is closed.
 
-A request on a kept connection that the target closed without a byte of answer
-is sent once more, on a fresh connection, if its method is idempotent. It stays
-one row, whose time holds both; the pool counts it and the run says so. So is one that
-an HTTP/2 target refused unseen, whatever its method, and up to three times. What else is
-sent again, where the plan asks for it, is `attempts.py`'s.
+Two kinds of requests are sent once more without being asked for:
+- A request on a kept connection that the target closed without a byte of answer, if its
+  method is idempotent. It is sent on a fresh connection.
+- A request that an HTTP/2 target refused without looking at it, whatever its method, up
+  to three times.
+Such a request stays one row, whose time includes all attempts; the pool counts them and
+the run reports them. Retries that a plan asks for are in `retries.py`.
 
-Differences from httpx, on purpose: `timeout` is for the whole call, not for
-each read; `content=` also takes sync iterators.
+Intended differences from httpx: `timeout` is for the whole call, not for each read;
+`content=` also accepts synchronous iterators.
 """
 
 from __future__ import annotations
@@ -70,24 +72,31 @@ MAX_REDIRECTS: Final = 20
 STALE_NOTE: Final = "the target had closed kept connections: requests on them were sent again"
 REFUSED_NOTE: Final = "the target refused requests unseen (HTTP/2: REFUSED_STREAM, GOAWAY): they were sent again"
 MAX_REFUSED: Final = 3
-"""Not more often is a request sent again that is refused unseen."""
+"""The number of times that a request is sent again after the target refused it unseen."""
 
 _JSON_END: Final = b"\r\n" + JSON + b"\r\n"
 _JSON_ENDS: Final = tuple(b"Content-Length: %d%b" % (length, _JSON_END) for length in range(512))
-"""Ready for the sizes that most bodies have: saves 0.3 µs of formatting."""
+"""Formatted in advance for common body sizes: saves 0.3 µs a request."""
 _CHALLENGES: Final = frozenset({401, 407})
-"""Answered by an auth flow with another request, they are no errors."""
+"""Statuses that are not errors if an auth flow answers them with another request."""
 _Status = int | Container[int] | None
 
 
 class HttpClient:
-    """The HTTP of one user. `headers` go with each request; `cookies` behave as a browser's.
+    """The HTTP client of one user. It sends `headers` with each request and treats `cookies` as a browser does.
 
-    follow_redirects: False as in httpx, until set. base_url: the target. Several clients may share a pool: each
-    has headers and cookies of its own, as for the several targets of one person. tags: response headers, in lower
-    case, by whose values rows are split. tracer: writes trace headers (tracing.py). target: its name, where a
-    person has several: rows without a name of their own are then `GET target:/path`, or unlike things were one.
-    forward: how requests are written for a proxy (forward.py).
+    Several clients may share one pool, for example the clients of a user's several targets. Each has its own headers
+    and
+    cookies.
+
+    Attributes and arguments:
+        base_url: the target.
+        follow_redirects: False by default, as in httpx.
+        tags: response headers, in lower case; rows are split by their values.
+        tracer: writes trace headers (request/tracing.py).
+        target: the name of the target, if a user has several. Unnamed rows are then called `GET target:/path`, so that
+            requests to different targets are not mixed.
+        forward: how requests are written for a proxy (net/proxy_form.py).
     """
 
     __slots__ = (
@@ -134,15 +143,15 @@ class HttpClient:
         self.follow_redirects = follow_redirects
         self.reset()
 
-    # -- who is asking ----------------------------------------------------------------------
+    # -- the user's state -------------------------------------------------------------------
 
     def reset(self) -> None:
-        """A fresh person: no cookies, default headers. Connections stay."""
+        """Become a new user: no cookies, default headers. Connections stay open."""
         self._headers: UserHeaders | None = None
         self._cookies: UserCookies | None = None
 
     async def close(self) -> None:
-        """This person is gone: close all its connections, also those in use. Those of a shared pool stay."""
+        """Close all connections of this user, including those in use. The connections of a shared pool stay open."""
         self._pool.leave()
 
     @property
@@ -173,7 +182,10 @@ class HttpClient:
     def get(
         self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
     ) -> Coroutine[Any, Any, Reply]:
-        """HOT. name: of its row; `GET /path` without the query otherwise. expect: the right status, or several."""
+        """HOT. Send a GET request.
+
+        name: the name of the row; by default `GET /path` without the query. expect: the right status, or several.
+        """
         if options:
             return self._call("GET", url, name, expect, options)
         route = self._gets[url]
@@ -193,7 +205,7 @@ class HttpClient:
         expect: _Status = None,
         **options: Unpack[BodyOptions],
     ) -> Coroutine[Any, Any, Reply]:
-        """HOT with `json`. `json=gql(...)` is a GraphQL request (`graphql.py`)."""
+        """HOT with `json`. Send a POST request. `json=gql(...)` sends a GraphQL request (`graphql.py`)."""
         if not options and json is not None and type(json) is not Gql:
             route = self._posts[url]
             bare = self._headers is None and self._cookies is None
@@ -253,13 +265,17 @@ class HttpClient:
     def stream(
         self, method: str, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[AllOptions]
     ) -> ReplyStream:
-        """An answer that is read while it comes: `async with user.http.stream("GET", "/events") as reply:`."""
+        """Send a request and read its answer while it arrives: `async with user.http.stream("GET", "/events") as
+        reply:`.
+        """
         return ReplyStream(self._call(method.upper(), url, name, None, options, is_stream=True), expect)
 
     # -- the way of one request -------------------------------------------------------------
 
     def _begin(self, route: Route) -> bytes | None:
-        """HOT. Request line, Host, the user's headers and cookies; None where that takes more thought."""
+        """HOT. Return the request line, Host, and the user's headers and cookies; None if only `prepare` can write
+        them.
+        """
         headers = self._headers
         if headers is None:
             begin = route.bare
@@ -273,7 +289,7 @@ class HttpClient:
         return begin
 
     async def _plain(self, route: Route, data: bytes, name: str | None, expect: _Status) -> Reply:
-        """HOT. One request on a connection that was kept, untraced and untagged: 9 of 10. What is more is `_send`'s."""
+        """HOT. Send one untraced, untagged request on a kept connection: 9 of 10 requests. `_send` handles the rest."""
         stack = self._pool.idle.get(route.origin)
         if not stack or not self._is_plain:
             return await self._send(route, data, name, expect)
@@ -289,7 +305,7 @@ class HttpClient:
             await connection.ask(data, reply, deadline_ns)
         except RequestFailed as failure:
             await self._after(failure, reply, connection, data, self._timeouts, deadline_ns)
-        except BaseException:  # cancelled: nobody reads the answer, so the connection is of no use
+        except BaseException:  # cancelled: the answer will not be read, so the connection cannot be used again
             self._give_up(reply, connection)
             raise
         head = reply.head
@@ -316,10 +332,11 @@ class HttpClient:
         trace: str = "",
         retries: int | None = None,
     ) -> Reply:
-        """HOT. One request on the wire, and its hops if it is redirected.
+        """HOT. Send one request, and follow its redirects if that is on.
 
-        timeouts: None comes from the plain way only. deadline_ns: 0 means by `timeouts`. stream: the answer is one, of
-        this class. trace: that it belongs to. retries: None: the plan's.
+        timeouts: None only from the plain path. deadline_ns: 0 means: computed from `timeouts`. stream: the class of
+        the
+        reply, if it is streamed. trace: the trace to which the request belongs. retries: None means the plan's.
         """
         meter = self._meter
         series = meter.ask(name or route.name)
@@ -373,7 +390,7 @@ class HttpClient:
         stream: type[StreamedReply] | None = None,
         retries: int | None = None,
     ) -> Reply:
-        """What a status and cookies ask for. data: sent, but for tracing."""
+        """Act on the status and the cookies of an answer. data: the request as sent, without trace headers."""
         meter, head, status = self._meter, reply.head, reply.status_code
         if not head.is_plain:
             if head.sets_cookie and not self._user_cookies().learn(reply.route.url, head.raw):
@@ -386,7 +403,7 @@ class HttpClient:
                 else:
                     meter.hold(reply)
                 return await self._follow(reply, data, name, expect, timeouts, deadline_ns, accept, stream, retries)
-        if stream is None:  # else it is held at its end
+        if stream is None:  # a streamed reply is held when its body has ended
             meter.hold(reply)
         if expect is not None:
             reply.expect(expect)
@@ -402,7 +419,9 @@ class HttpClient:
         deadline_ns: int,
         retries: int | None = None,
     ) -> None:
-        """A kept connection failed: once more on a fresh one if it was stale or may be, or it is the request's."""
+        """Handle a failure on a kept connection: send again if the connection was stale or a retry is allowed, else
+        raise.
+        """
         attempts = self._attempts(reply, retries, deadline_ns)
         if not self._is_stale(failure, reply, connection) and not (
             attempts is not None and attempts.goes_again(failure, reply, had_connection=True)
@@ -417,7 +436,7 @@ class HttpClient:
     async def _send_fresh(
         self, reply: Reply, data: bytes, timeouts: Timeouts, deadline_ns: int, attempts: Attempts | None
     ) -> None:
-        """Send on a connection that the pool opens; a shared pool may also give one that was kept."""
+        """Send on a connection that the pool opens. A shared pool may return a kept connection instead."""
         route, refused = reply.route, 0
         while True:
             opening = Opening()
@@ -450,20 +469,20 @@ class HttpClient:
             return
 
     def _give_up(self, reply: Reply, connection: Connection) -> None:
-        """It was cancelled."""
+        """Clean up after a cancelled request on `connection`."""
         connection.cancel(reply)
         self._gone(reply)
 
     @staticmethod
     def _gone(reply: Reply) -> None:
-        """It was cancelled: who watches for what is overdue need not wait for it."""
+        """Stop watching a cancelled request for being overdue."""
         if reply.series.watch is not None:
             reply.series.watch.gone(reply.asked_ns)
 
     def _traced(self, tracer: Tracer, route: Route, data: bytes, trace: str, *, is_plain: bool) -> tuple[bytes, str]:
-        """The request with its trace headers, after Host, and its trace id; unless the scenario gave it one.
+        """Return the request with trace headers after Host, and its trace id. A trace id from the scenario is kept.
 
-        is_plain: its headers are only the user's.
+        is_plain: the request has no headers except the user's.
         """
         headers = self._headers
         if not is_plain or (headers is not None and not tracer.header_names.isdisjoint(headers.names)):
@@ -478,9 +497,9 @@ class HttpClient:
         return traced, trace
 
     def _is_stale(self, failure: RequestFailed, reply: Reply, connection: Connection) -> bool:
-        """True when the request may be sent again: the target closed a kept connection and answered nothing.
+        """Return True if the request may be sent again: the target closed a kept connection without a byte of answer.
 
-        Or it said, in HTTP/2, that it had not looked at the request; then its method does not matter.
+        Also True, whatever the method, if the target refused the request unseen (HTTP/2).
         """
         if not isinstance(failure, Unprocessed) and (
             failure.outcome != RESET or reply.size_bytes or not connection.requests or not reply.route.is_idempotent
@@ -494,14 +513,14 @@ class HttpClient:
         return True
 
     def _failed(self, reply: Reply, failure: RequestFailed) -> RequestFailed:
-        """The target gave no answer: record that, and give what to raise."""
+        """Record that the target gave no answer, and return the exception to raise."""
         reply.outcome = failure.outcome
         count_own_fault(failure.outcome)
         self._meter.hold(reply)
         self._meter.settle()
         return RequestFailed(failure.outcome, f"{reply.route.method} {reply.route.url}: {failure.detail}")
 
-    # -- the long way -----------------------------------------------------------------------
+    # -- requests with options ---------------------------------------------------------------
 
     async def _call(
         self,
@@ -514,7 +533,7 @@ class HttpClient:
         *,
         is_stream: bool = False,
     ) -> Reply:
-        """A request with options. is_stream: it is done with the head of its answer."""
+        """Send a request with options. is_stream: return when the head of the answer is there."""
         json = options.get("json") if json is None else json
         operation = json if isinstance(json, Gql) else None
         if operation is not None:
@@ -531,7 +550,7 @@ class HttpClient:
         stream = self._kinds.discarded if discards else self._kinds.streamed if is_stream else None
         if discards and (operation is not None or (auth is not None and auth.requires_response_body)):
             what = "gql()" if operation is not None else f"{type(auth).__name__}"
-            raise UsageError(f"{what} reads its answers", hint="leave out discard=True")
+            raise UsageError(f"discard=True: {what} has to read the body of the answer", hint="leave out discard=True")
         if auth is None:
             reply = await self._send(
                 route,
@@ -571,7 +590,7 @@ class HttpClient:
         stream: type[StreamedReply] | None,
         retries: int,
     ) -> Reply:
-        """The requests of an auth flow, each a row; the last one's answer."""
+        """Send the requests of an auth flow, one row each, and return the last answer."""
         asked = route
         deadline_ns = perf_counter_ns() + timeouts.total_ns
         flow = auth.async_auth_flow(request_of(route, data))
@@ -583,7 +602,7 @@ class HttpClient:
                 reply = await self._send(
                     route,
                     data,
-                    name if is_asked else None,  # a token that is fetched meanwhile goes by its own
+                    name if is_asked else None,  # a token request of the flow has its own name
                     None,
                     timeouts=timeouts,
                     deadline_ns=deadline_ns,
@@ -599,11 +618,11 @@ class HttpClient:
                 except StopAsyncIteration:
                     return reply
                 except BaseException as error:
-                    if isinstance(reply, StreamedReply):  # nobody else has it yet
+                    if isinstance(reply, StreamedReply):  # the caller has not received it
                         await reply.aclose() if isinstance(error, Exception) else reply.abandon()
                     raise
                 if reply.status_code in _CHALLENGES:
-                    reply.outcome = OK  # the flow has an answer to it; it is not recorded yet
+                    reply.outcome = OK  # the flow answers the challenge; the reply is not recorded yet
                 if isinstance(reply, StreamedReply):
                     await reply.skip()
         finally:
@@ -621,7 +640,9 @@ class HttpClient:
         stream: type[StreamedReply] | None,
         retries: int | None,
     ) -> Reply:
-        """Follow the redirects of `reply`, which is held; the last hop is the answer. data: sent, but for tracing."""
+        """Follow the redirects of `reply`, which the meter holds, and return the last hop. data: as sent, without trace
+        headers.
+        """
         history: list[Reply] = []
         while reply.has_redirect_location:
             try:

@@ -1,14 +1,17 @@
-"""Sending a request again that failed: `Http(retries=2)`, or `retries=` of a call. Off unless asked for.
+"""Retries of failed requests: `Http(retries=2)`, or `retries=` of a call. Off by default.
 
-What is sent again: a request to which no connection came about (refused, unreachable, DNS, a connect that timed out or
-was reset), whatever its method; one that the target reset before a byte of its answer, if its method is idempotent and
-its body can be sent twice; and one that an HTTP/2 target refuses unseen more often than it is sent again anyway. Not:
-an answer, whatever its status; TLS that does not verify; our own faults; anything when the call's time is over. It is
-sent again at once: waiting is the journey's to do.
+These requests are sent again:
+- A request for which no connection could be opened (refused, unreachable, DNS failure, connect timed out or reset),
+  whatever its method.
+- A request whose connection the target reset before the first byte of an answer, if its method is idempotent and its
+  body can be sent twice.
+- A request that an HTTP/2 target refused unseen, after the three automatic repeats of `http.py`.
+These are not: any answer, whatever its status; a TLS certificate that does not verify; faults of the generator itself;
+any request when the call's time is over. A retry is sent at once; a pause is the journey's decision.
 
-Each attempt that failed and was followed by another is a request of its own, in the row `NAME (retried)`, with its
-outcome and its own time. The call's row has the last attempt's outcome and service time; its response time is the
-whole, from when the journey asked. So retries hide nothing: the target's failures and what they cost both show.
+Each failed attempt that was followed by another is a request of its own, in the row `NAME (retried)`, with its
+outcome and its own time. The call's row has the last attempt's outcome and service time. Its response time starts when
+the journey called, so it includes all attempts. Retries therefore hide neither failures nor the time they cost.
 """
 
 from __future__ import annotations
@@ -29,8 +32,8 @@ from loadgen.errors import RequestFailed, UsageError
 __all__ = ["RETRIED", "Attempts", "retries_of"]
 
 RETRIED: Final = " (retried)"
-"""Ends the name of the rows of attempts that were followed by another."""
-NOTE: Final = f"requests were sent again after they had failed: their rows end in{RETRIED}"
+"""Suffix of the row of attempts that were followed by another."""
+NOTE: Final = f"failed requests were sent again: the rows of their failed attempts end in{RETRIED}"
 _NO_CONNECTION: Final = frozenset(
     {
         *(REFUSED, UNREACHABLE, DNS, RESET, TIMEOUT),
@@ -40,7 +43,10 @@ _NO_CONNECTION: Final = frozenset(
 
 
 class Attempts:
-    """Of one request. left: how often it may still be sent again. deadline_ns: of the call (`perf_counter_ns`)."""
+    """Decides whether one request is sent again, and records its failed attempts.
+
+    left: how many retries are left. deadline_ns: when the call ends (`perf_counter_ns`).
+    """
 
     __slots__ = ("_begun_ns", "_deadline_ns", "_left", "_meter")
 
@@ -49,7 +55,9 @@ class Attempts:
         self._begun_ns = reply.asked_ns
 
     def goes_again(self, failure: RequestFailed, reply: Reply, *, had_connection: bool) -> bool:
-        """An attempt failed. True: send it again; then the attempt is recorded, and the reply as new."""
+        """Return True if a failed request is to be sent again. Then the failed attempt is recorded and `reply` is
+        reset.
+        """
         if not self._left or perf_counter_ns() >= self._deadline_ns:
             return False
         if had_connection:
@@ -80,7 +88,7 @@ class Attempts:
 
 
 class _Attempt:
-    """A sample: one attempt that failed."""
+    """The sample of one failed attempt."""
 
     def __init__(self, series: RequestSeries, reply: Reply, begun_ns: int, outcome: str) -> None:
         self.series, self.outcome, self.trace = series, outcome, reply.trace
@@ -94,13 +102,13 @@ class _Attempt:
 
 
 def retries_of(given: object, default: int) -> int:
-    """What `retries=` of a call says.
+    """Return the value of a call's `retries=`, or `default` if it has none.
 
     Raises:
-        UsageError: no whole number from 0 to MOST_RETRIES.
+        UsageError: not an integer from 0 to MOST_RETRIES.
     """
     if given is None:
         return default
     if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= MOST_RETRIES:
-        raise UsageError(f"retries: {given!r}", hint=f"a whole number, 0 to {MOST_RETRIES}")
+        raise UsageError(f"invalid retries={given!r}", hint=f"write an integer from 0 to {MOST_RETRIES}")
     return given

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import msgspec
 
+from loadgen.atomic_files import atomic_write
 from loadgen.errors import StorageError
 from loadgen.outside_text import in_html
-from loadgen.secret_files import UMASK_ONLY, replacing
+from loadgen.secret_files import UMASK_ONLY
 
 __all__ = ["html", "script", "write_html"]
 
@@ -57,8 +58,7 @@ def write_html(document: Mapping[str, object], path: Path, *, baseline: Mapping[
     """
     whole = html(document, baseline=baseline)
     try:
-        with replacing(path, UMASK_ONLY) as file:
-            file.write(whole)
+        atomic_write(path, whole, UMASK_ONLY)
     except OSError as exc:
         raise StorageError(f"cannot write {path}: {exc.strerror or exc}", hint="name another file with -o") from exc
 

@@ -1,1 +1,1 @@
-"""Signed runs: what is signed, keys and signatures."""
+"""Signed runs: the signed statement, keys and signatures."""

@@ -1,9 +1,9 @@
-"""Signed runs: agents take orders that the holder of the signing key has signed, and no others.
+"""Keys and signatures of signed runs: an agent with a public key accepts only orders signed with its secret key.
 
-    signing.key   secret, for the person who launches runs
-    signing.pub   at every agent, which then refuses every run that is not signed with signing.key
+    signing.key   secret, for the operator who launches runs
+    signing.pub   on every agent, which then refuses every run that is not signed with signing.key
 
-Both files hold one line, `ed25519 ` and the 32 bytes of the key as base64. The signature covers the bytes of the
+Both files contain one line: `ed25519 ` and the 32 bytes of the key as base64. The signature covers the bytes of the
 run's statement (`statement.py`), which names the bundle and everything else that the launcher decides. An agent
 checks the signature and the statement before it fetches anything. A controller whose CURVE keys were stolen can
 therefore change neither the code nor the targets, limits and settings of a run.
@@ -30,16 +30,17 @@ _CONTEXT = b"loadgen statement v1 "
 
 
 class Signer:
-    """The secret half."""
+    """Signs statements with the secret key."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
 
     @classmethod
     def read(cls, path: Path) -> Signer:
-        """
+        """Read the secret key from a file.
+
         Raises:
-            UsageError: not there, open to others, or no key.
+            UsageError: the file is missing, readable by others, or not a key.
         """
         check_private(path)
         return cls(Ed25519PrivateKey.from_private_bytes(_read(path)))
@@ -53,27 +54,29 @@ class Signer:
 
 
 class Verifier:
-    """The public half."""
+    """Checks signatures with the public key."""
 
     def __init__(self, key: Ed25519PublicKey) -> None:
         self._key = key
 
     @classmethod
     def read(cls, path: Path) -> Verifier:
-        """
+        """Read the public key from a file.
+
         Raises:
-            UsageError: not there, or no key.
+            UsageError: the file is missing, or not a key.
         """
         return cls(Ed25519PublicKey.from_public_bytes(_read(path)))
 
     def check(self, statement: bytes, signature: bytes) -> None:
-        """
+        """Return if `signature` is a valid signature of `statement`.
+
         Raises:
-            BundleError: there is no signature, or no statement, or another key made the signature.
+            BundleError: the signature or the statement is missing, or another key made the signature.
         """
         if not signature:
             raise BundleError(
-                "the run is not signed, and this agent takes only signed runs:"
+                "the run is not signed, and this agent accepts only signed runs:"
                 " start it with loadgen run --sign-with keys/signing.key"
             )
         if not statement:
@@ -85,16 +88,16 @@ class Verifier:
             self._key.verify(signature, _CONTEXT + statement)
         except InvalidSignature:
             raise BundleError(
-                "the run's signature is not of the key that this agent trusts:"
+                "the run is signed with another key than the one that this agent trusts:"
                 " --sign-with needs the signing.key that belongs to the agent's signing.pub"
             ) from None
 
 
 def make(folder: Path) -> Path | None:
-    """A new pair in the folder; None where there is one already, which stays.
+    """Make a new key pair in the folder, and return the path of the secret key; None if there is a pair already.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the files cannot be written.
     """
     secret, public = folder / SECRET_NAME, folder / PUBLIC_NAME
     if secret.exists():
@@ -118,5 +121,5 @@ def _read(path: Path) -> bytes:
     except binascii.Error:
         raw = b""
     if len(raw) != 32 or not text.startswith(_PREFIX):
-        raise UsageError(f"{path} is no signing key", hint="one line: ed25519 and 32 bytes as base64")
+        raise UsageError(f"{path} is not a signing key", hint="it must have one line: ed25519 and 32 bytes as base64")
     return raw

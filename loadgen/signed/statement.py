@@ -1,6 +1,6 @@
-"""The signed statement of a run: a readable document with everything that the person who launches a run decides.
+"""The signed statement of a run: a readable document with everything that the operator who launches a run decides.
 
-The command line writes it, `signatures.py` signs its bytes, the controller carries both, and each agent compares
+The command line writes it, `signatures.py` signs its bytes, the controller passes both on, and each agent compares
 its order (`Prepare`) with it before it fetches or imports anything. A controller can therefore change nothing that
 the statement names. docs/decisions/067-signed-statement.md lists the values that it does not cover.
 
@@ -27,9 +27,9 @@ from loadgen.wire.messages import Prepare
 __all__ = ["MAX_STATEMENT_BYTES", "Statement", "bare"]
 
 MAX_STATEMENT_BYTES: Final = 512 * 1024
-"""It travels inside Prepare, whose message may have 1 MiB."""
+"""Size limit of a statement. It is part of a Prepare message, which may have 1 MiB."""
 STARTS_WITHIN: Final = timedelta(hours=1)
-"""From the signature to the first load: time to wait for agents, with room for clocks that differ."""
+"""The longest time from signature to first load: the wait for agents, with room for clocks that differ."""
 UNKNOWN_DURATION: Final = timedelta(hours=24)
 """Assumed for a load whose end depends on the target and that no allow-list limits."""
 _FORMAT: Final = 1
@@ -44,10 +44,10 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     format: int = _FORMAT
     id: str
-    """Random; an agent accepts one statement for one run only."""
+    """A random id: an agent accepts a statement for one run only."""
     made_at: datetime
     expires_at: datetime
-    """Agents accept no order with this statement afterwards: signature, 1 h, and the time of the load and its drain."""
+    """Agents accept no later order with this statement: `made_at` + 1 h + the time of the load and its drain."""
     scenario: str
     """Path of the scenario file within the bundle."""
     plan: str
@@ -60,11 +60,11 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     seed: int
     interval_ns: int
     digests: tuple[str, ...]
-    """One for each load with times of its own; see `Prepare.digests`."""
+    """The digests of the loads that have their own times; see `Prepare.digests`."""
     limits: Limits
     """The limits that the signer found in the allow-list for this plan."""
     allow: AllowList | None
-    """Without proofs and line numbers. None: no list holds, since all agents are on the controller's machine."""
+    """Without proofs and line numbers. None: no allow-list applies, as all agents are on the controller's machine."""
 
     @classmethod
     def of(
@@ -81,6 +81,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         allow: AllowList | None,
         now: datetime | None = None,
     ) -> Self:
+        """Make the statement for a plan, with a new id. now: the time of the signature; by default the present."""
         made_at = (now or datetime.now(UTC)).replace(microsecond=0)
         load_ns = spec.duration_ns if spec.duration_ns is not None else limits.max_duration_ns
         load = UNKNOWN_DURATION if load_ns is None else timedelta(seconds=-(-load_ns // NS_PER_S))
@@ -104,7 +105,8 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @classmethod
     def read(cls, data: bytes) -> Self:
-        """
+        """Parse the bytes of a statement.
+
         Raises:
             BundleError: not a statement of this format, or not in the form that `data` writes.
         """
@@ -129,15 +131,15 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def data(self) -> bytes:
-        """The bytes to sign: indented JSON, the fields in the order above, and a line break at the end."""
+        """The bytes to sign: indented JSON, with the fields in the order above and a line break at the end."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
     def differences(self, prepare: Prepare) -> tuple[str, ...]:
-        """Return the names of everything in which an order differs from this statement; empty when nothing does."""
+        """Return the names of all values in which an order differs from this statement; empty if there are none."""
         return tuple(self._differences(prepare))
 
     def other_targets(self, spec: PlanSpec) -> str:
-        """Return why a loaded plan has other targets than this statement; empty when they are the same."""
+        """Return why a loaded plan has other targets than this statement; empty if they are the same."""
         if (spec.target, spec.targets) == (self.target, self.targets):
             return ""
         here = ", ".join(dict.fromkeys((spec.target, *spec.targets.values())))
@@ -167,7 +169,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def bare(allow: AllowList | None) -> AllowList | None:
-    """Return the list without what only its file needs: proofs, which the controller checks, and line numbers."""
+    """Return the list without values that agents do not need: line numbers, and proofs, which the controller checks."""
     if allow is None:
         return None
     return AllowList(allow=tuple(msgspec.structs.replace(entry, proof=None, line=0) for entry in allow.allow))

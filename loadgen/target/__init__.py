@@ -1,4 +1,4 @@
-"""The demo shop: a target whose latencies are known, to try scenarios and to check the measurement against.
+"""The demo shop: a target with known latencies, to try out scenarios and to check measurements.
 
     async with serve(TargetConfig(seed=7)) as target:
         ...  # target.url, target.stats()

@@ -1,6 +1,6 @@
-"""`python -m loadgen.target`: the same as `loadgen target`, without the extra `controller` installed.
+"""`python -m loadgen.target`: as `loadgen target`, but without the `controller` extra.
 
-Its first line of output is the URL, once the port is open: for programs that start it.
+Its first line of output is its URL, printed once the port is open, for programs that start it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,23 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m loadgen.target", description="A demo shop with known latencies.")
     add = parser.add_argument
     add("--host", default="127.0.0.1")
-    add("--port", type=int, default=0, help="0: any free one")
-    add("--seed", type=int, default=1, help="of latencies and errors")
-    add("--no-latency", action="store_true", help="answer at once")
-    add("--stall", metavar="500ms", help="freeze for that long ...")
-    add("--every", metavar="5s", help="... in each of these periods ...")
-    add("--path", metavar="/cart", help="... on this path (all, if not given)")
-    add("--error-ratio", default="0%", metavar="1%", help="share of 503s")
-    add("--slow-start", default="0s", metavar="10s", help="ten times slower at first, linearly better within this time")
-    add("--slots", type=int, default=0, help="requests served at a time; the others wait. 0: as many as come")
-    add("--latency", metavar="50ms", help="of each request, always the same")
-    add("--slower", action="append", default=[], metavar="/cart=10%", help="this path takes so much longer; repeat it")
+    add("--port", type=int, default=0, help="port to listen on; 0 for any free port")
+    add("--seed", type=int, default=1, help="seed for latencies and errors")
+    add("--no-latency", action="store_true", help="answer without delay")
+    add("--stall", metavar="500ms", help="freeze for this long in each period of --every")
+    add("--every", metavar="5s", help="period of --stall")
+    add("--path", metavar="/cart", help="path that --stall freezes; default: all paths")
+    add("--error-ratio", default="0%", metavar="1%", help="share of requests that are answered with 503")
+    add("--slow-start", default="0s", metavar="10s", help="start ten times slower, and improve linearly over this time")
+    add("--slots", type=int, default=0, help="requests served at a time, while others wait; 0: no limit")
+    add("--latency", metavar="50ms", help="use this fixed latency for each request")
+    add(
+        "--slower",
+        action="append",
+        default=[],
+        metavar="/cart=10%",
+        help="slow this path down by that share; repeatable",
+    )
     add("--tls-cert", type=Path, metavar="PEM")
     add("--tls-key", type=Path, metavar="PEM")
     add("--exit-with-stdin", action="store_true", help="stop when standard input ends")
@@ -50,7 +56,7 @@ def main() -> int:
             tls_cert=options.tls_cert,
             tls_key=options.tls_key,
         )
-        run(config, _say, exit_with_stdin=options.exit_with_stdin)
+        run(config, _print_url, exit_with_stdin=options.exit_with_stdin)
     except LoadgenError as error:
         lines = block(error.message + (f"\n{error.hint}" if error.hint else ""))
         sys.stderr.write("\n  ".join(lines) + "\n")
@@ -58,7 +64,7 @@ def main() -> int:
     return 0
 
 
-def _say(target: Target) -> None:
+def _print_url(target: Target) -> None:
     sys.stdout.write(f"{target.url}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""What a handler of the demo shop gets and gives: a request, and an answer ready to be written."""
+"""The request that a handler of the demo shop receives, and the answer that it returns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ JSON: Final = b"application/json"
 
 
 class Answer:
-    """An answer ready to be written: the head up to, and without, the blank line that ends it."""
+    """An answer that is ready to be written. head: without the blank line that ends it."""
 
     __slots__ = ("body", "head", "status")
 
@@ -23,7 +23,7 @@ class Answer:
 
 
 class Request:
-    """What the handlers see of a request."""
+    """The parts of a request that the handlers use."""
 
     __slots__ = ("body", "method", "path", "query", "token")
 
@@ -32,7 +32,7 @@ class Request:
 
 
 def answer(status: int, body: bytes = b"", kind: bytes = JSON, more: bytes = b"") -> Answer:
-    """`more`: further header lines, each with its line end."""
+    """Make an answer. kind: its content type. more: further header lines, each with its line end."""
     head = b"HTTP/1.1 %d %s\r\nServer: loadgen-shop\r\nContent-Type: %s\r\n%sContent-Length: %d\r\n"
     return Answer(status, head % (status, HTTPStatus(status).phrase.encode(), kind, more, len(body)), body)
 

@@ -1,8 +1,8 @@
 """The demo shop's API for partners: OAuth, orders by page, GraphQL, uploads and jobs. No I/O.
 
-Like the shop it keeps no state: an access token, an upload's signature and a job's
-number say when they were made, and prove that this shop made them. So a token
-expires and a job gets done by the clock alone.
+Like the shop it keeps no state: an access token, the signature of an upload and the number of
+a job contain the time of their creation and a proof that this shop made them. So a token
+expires and a job finishes by the clock alone.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from loadgen.target.answers import Answer, Request, json_answer, wrong
 __all__ = ["JOB_S", "MAX_UPLOAD_BYTES", "ORDERS", "TOKEN_S", "Api"]
 
 TOKEN_S: Final = 2.0
-"""How long an access token is good for: short, so that a journey has to refresh it."""
+"""How long an access token is valid: short, so that a journey has to refresh it."""
 JOB_S: Final = 1.0
-"""How long an upload's job takes."""
+"""How long the job of an upload takes."""
 ORDERS: Final = 45
 PAGE: Final = 20
 MAX_UPLOAD_BYTES: Final = 16 * 1024 * 1024
@@ -37,8 +37,8 @@ class Api:
     """The handlers, by route pattern and method.
 
     Args:
-        prove: (what, text) -> a proof that only this shop can make.
-        now_s: a clock that never goes back.
+        prove: (purpose, text) -> a proof that only this shop can make.
+        now_s: a monotonic clock.
     """
 
     def __init__(self, prove: Prove, now_s: Callable[[], float]) -> None:
@@ -72,7 +72,7 @@ class Api:
 
     def _orders(self, request: Request) -> Answer:
         if not self._is_fresh("access", request.token):
-            return wrong(401, "the token is wrong or has expired", _INVALID_TOKEN)
+            return wrong(401, "the token is invalid or has expired", _INVALID_TOKEN)
         asked = parse_qs(request.query).get("cursor", ["0"])[0]
         if not asked.isdecimal() or int(asked) > ORDERS:
             return wrong(400, "no such cursor")
@@ -116,7 +116,7 @@ class Api:
         return str(self._made)
 
     def _stamped(self, what: str, number: str, for_s: float) -> str:
-        """NUMBER.UNTIL.PROOF, until in ms of our clock."""
+        """Return NUMBER.UNTIL.PROOF; UNTIL is in ms of our clock."""
         text = f"{number}.{round((self._now_s() + for_s) * 1000)}"
         return f"{text}.{self._prove(what, text)}"
 
@@ -124,15 +124,15 @@ class Api:
         return self._is_proved(what, stamped) and stamped.count(".") == 2
 
     def _is_proved(self, what: str, text: str) -> bool:
-        said, _, proof = text.rpartition(".")
-        return bool(said) and proof == self._prove(what, said)
+        claim, _, proof = text.rpartition(".")
+        return bool(claim) and proof == self._prove(what, claim)
 
     def _is_fresh(self, what: str, stamped: str) -> bool:
         return self._is_stamped(what, stamped) and int(stamped.split(".")[1]) > self._now_s() * 1000
 
 
 def _failed(message: str, field: str) -> Answer:
-    """As GraphQL does it: a 200 with errors."""
+    """Return a GraphQL failure: status 200 with `errors`."""
     return json_answer(200, {"data": None, "errors": [{"message": message, "path": [field]}]})
 
 

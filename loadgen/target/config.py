@@ -1,9 +1,8 @@
-"""How the demo shop behaves: its latencies, and what is switched on to make it misbehave.
+"""Configuration of the demo shop: its latencies, and deliberate misbehaviour.
 
-Times are integer ns. Two of them count from the *first request* since the start
-or the last reset (any request but those to `/stats`): stall windows and the
-slow start. So what a run should have measured can be computed from when its
-first request arrived, and the shop says when that was.
+Times are integer ns. Stall windows and the slow start count from the *first request* since
+the start or the last reset (requests to `/stats` do not count). So the right result of a
+run can be computed from the arrival of its first request, which the shop reports.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from loadgen.units import NS_PER_MS, NS_PER_S, parse_duration, parse_ratio
 __all__ = ["LATENCIES", "SLOW_START_FACTOR", "LogNormal", "Stall", "TargetConfig"]
 
 SLOW_START_FACTOR = 10.0
-"""How much slower the first request is under a slow start."""
+"""The factor by which the first request is slower under a slow start."""
 _EVERY_NS: Final = 5 * NS_PER_S
 
 T = TypeVar("T")
@@ -29,14 +28,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LogNormal:
-    """Latency whose logarithm is normal: half are below the median; sigma is the spread of the logarithm."""
+    """A log-normal latency: half are below the median; sigma is the standard deviation of the logarithm."""
 
     median_ns: int
     sigma: float
 
     def quantile_ns(self, q: float, z: float | None = None) -> int:
-        """The true value at the ratio `q` (0 < q < 1) of an endless run; `z`: its normal quantile, if known."""
-        from statistics import NormalDist  # imports half of the standard library's numerics
+        """Return the exact quantile at `q` (0 < q < 1). z: the same quantile of the standard normal, if known."""
+        from statistics import NormalDist  # imported here because it is slow to import
 
         return round(self.median_ns * math.exp(self.sigma * (NormalDist().inv_cdf(q) if z is None else z)))
 
@@ -57,52 +56,52 @@ LATENCIES: Mapping[str, LogNormal] = MappingProxyType(
         "/jobs/{id}": LogNormal(4 * NS_PER_MS, 0.30),
     }
 )
-"""By path; what has none (`/stats`, unknown paths, bad requests) is answered at once."""
+"""Latencies by path. Requests without an entry (`/stats`, unknown paths, bad requests) are answered at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """The path is frozen for `length_ns` in every `every_ns`.
+    """Freezes a path for `length_ns` in every `every_ns`.
 
-    The k-th window (k from 0) is [first + k * every, first + k * every + length)
-    after the first request. A request that arrives within it waits for its end,
-    and then takes its own latency; one that arrived before is not touched. So
-    the wait is (end of window - arrival), a sum with the latency and nothing else.
+    The k-th window (k from 0) is [first + k * every, first + k * every + length) after the first request. A request
+    that
+    arrives within it waits for its end, and then for its own latency. A request that arrived before is not affected. So
+    the wait is exactly (end of window - arrival) + latency.
 
-    first_ns: None puts each window in the middle of its period, so that a run of
-    k whole periods holds exactly k whole windows, none of them at its edges.
+    first_ns: None puts each window in the middle of its period. A run of k whole periods then contains exactly k whole
+    windows, none of them at its edges.
     """
 
     length_ns: int
     every_ns: int
     path: str | None = None
-    """A path as in `LATENCIES`, for all its methods; None: all of them."""
+    """A path as in `LATENCIES`, for all its methods; None for all paths."""
     first_ns: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.length_ns < self.every_ns:
             raise UsageError(
-                "a stall must be longer than 0 and shorter than its period", hint="e.g. --stall 500ms --every 5s"
+                "--stall must be longer than 0 and shorter than --every", hint="for example --stall 500ms --every 5s"
             )
         if self.path is not None and self.path not in LATENCIES:
-            raise UsageError(f"the shop has no path {self.path}", hint="it has " + ", ".join(LATENCIES))
+            raise UsageError(f"--path: the shop has no path {self.path}", hint="use one of " + ", ".join(LATENCIES))
         if self.first_ns is not None and self.first_ns < 0:
-            raise UsageError("the first stall cannot be before the first request")
+            raise UsageError("first_ns of a stall must be at least 0")
 
     @property
     def offset_ns(self) -> int:
-        """When the first window begins."""
+        """When the first window begins, in ns after the first request."""
         return (self.every_ns - self.length_ns) // 2 if self.first_ns is None else self.first_ns
 
     def wait_ns(self, arrived_ns: int) -> int:
-        """How long a request that arrived then (after the first request) is frozen; 0 outside of the windows."""
+        """Return how long a request is frozen that arrived this long after the first request; 0 outside the windows."""
         into = arrived_ns - self.offset_ns
         if into < 0:
             return 0
         return max(0, self.length_ns - into % self.every_ns)
 
     def windows_ns(self, until_ns: int, last: int | None = None) -> Iterator[tuple[int, int]]:
-        """(start, end) of each window that begins before `until_ns`; of the `last` of them, if given."""
+        """Yield (start, end) of each window that begins before `until_ns`; only the last `last` of them, if given."""
         starts = range(self.offset_ns, until_ns, self.every_ns)
         for start in starts if last is None else starts[-last:]:
             yield start, start + self.length_ns
@@ -110,37 +109,37 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class TargetConfig:
-    """Everything the demo shop can be told. Wrong values are a `UsageError`."""
+    """All settings of the demo shop. An invalid value raises `UsageError`."""
 
     host: str = "127.0.0.1"
     port: int = 0
     """0: any free port."""
     seed: int = 1
     latency: bool = True
-    """False: nothing waits but for stalls."""
+    """False: requests wait only for stalls."""
     latencies: Mapping[str, LogNormal] = field(default_factory=lambda: LATENCIES)
     stall: Stall | None = None
     error_ratio: float = 0.0
-    """Share of the requests, by path, that is answered with 503; which ones is drawn from the seed."""
+    """Share of the requests of each path that are answered with 503. The seed decides which ones."""
     slow_start_ns: int = 0
-    """Latencies start at ten times their own and come down linearly within this time."""
+    """Latencies begin at ten times their value and decrease linearly over this time."""
     slots: int = 0
-    """So many requests are served at a time, whatever their path, and the others wait in line: with latencies that do
-    not vary its limit is slots / latency. 0: as many as come."""
+    """The number of requests that are served at a time, whatever their path; others wait in line. With a fixed latency,
+    the highest rate is slots / latency. 0: no limit."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.error_ratio <= 1:
-            raise UsageError(f"an error ratio of {self.error_ratio} is outside 0 to 100 %")
+            raise UsageError(f"--error-ratio must be from 0 to 100 %, got {self.error_ratio}")
         if not 0 <= self.port <= 65535:
-            raise UsageError(f"there is no port {self.port}")
+            raise UsageError(f"invalid port {self.port}: use 0 to 65535")
         if self.slots < 0:
-            raise UsageError(f"a shop cannot serve {self.slots} requests at a time", hint="0 for as many as come")
+            raise UsageError(f"--slots must be at least 0, got {self.slots}", hint="0 means no limit")
         if self.slow_start_ns < 0:
-            raise UsageError("a slow start cannot take less than no time")
+            raise UsageError("--slow-start must not be negative")
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise UsageError("TLS needs both a certificate and its key")
+            raise UsageError("TLS needs both --tls-cert and --tls-key")
 
     @classmethod
     def of_options(
@@ -161,12 +160,12 @@ class TargetConfig:
         tls_cert: Path | None = None,
         tls_key: Path | None = None,
     ) -> TargetConfig:
-        """From what stands on a command line.
+        """Make a configuration from command-line options.
 
-        slower: "/cart=10%": the latencies of that path are so much longer, as a release may make them.
+        slower: "/cart=10%" makes the latencies of this path longer by this share, as a new release might.
 
         Raises:
-            UsageError: values that do not parse, all at once; or one that makes no sense.
+            UsageError: with all values that cannot be parsed; or with one that is invalid.
         """
         wrong: list[str] = []
 
@@ -187,11 +186,14 @@ class TargetConfig:
         if wrong:
             raise UsageError("; ".join(wrong))
         if stall is None and (every is not None or path is not None):
-            raise UsageError("--every and --path say when and where to stall", hint="add e.g. --stall 500ms")
+            raise UsageError("--every and --path need --stall", hint="add, for example, --stall 500ms")
         frozen = None if stall is None else Stall(length_ns, every_ns, path)
         fixed = None if always is None else LogNormal(always_ns, 0.0)
         if fixed is not None and not (latency and fixed.median_ns):
-            raise UsageError("a latency that is always the same is above 0", hint="--no-latency answers at once")
+            raise UsageError(
+                "--latency must be above 0 and cannot be combined with --no-latency",
+                hint="to answer at once, use only --no-latency",
+            )
         return cls(
             latencies=_slower(LATENCIES if fixed is None else dict.fromkeys(LATENCIES, fixed), slower),
             host=host,
@@ -208,7 +210,7 @@ class TargetConfig:
 
 
 def _slower(latencies: Mapping[str, LogNormal], options: Iterable[str]) -> dict[str, LogNormal]:
-    """With some paths slower; everything that is wrong with the options is said at once."""
+    """Return the latencies with some paths slower. Raises UsageError with all errors in the options."""
     changed, wrong = dict(latencies), []
     for option in options:
         path, sign, share = option.rpartition("=")
@@ -218,9 +220,9 @@ def _slower(latencies: Mapping[str, LogNormal], options: Iterable[str]) -> dict[
             wrong.append(f"{option}: {exc}")
             continue
         if not sign or path not in changed:
-            wrong.append(f"{option}: the shop has no path {path or option}; it has {', '.join(changed)}")
+            wrong.append(f"{option}: the shop has no path {path or option}; use one of {', '.join(changed)}")
         else:
             changed[path] = replace(changed[path], median_ns=round(changed[path].median_ns * factor))
     if wrong:
-        raise UsageError("; ".join(wrong), hint="--slower /cart=10%, once for each path")
+        raise UsageError("; ".join(wrong), hint="write --slower /cart=10%, once for each path")
     return changed

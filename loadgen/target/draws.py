@@ -1,9 +1,9 @@
-"""What the shop draws: the latency of each request, and which requests fail.
+"""The random draws of the shop: the latency of each request, and which requests fail.
 
-Every draw is a function of (seed, path, n), n counting the requests of this
-path from 0 in the order in which they arrived complete. So the truth of a run
-is known beforehand, whatever order the paths come in: `latencies_ns` is what
-the shop will have served after `count` requests.
+Every draw is a function of (seed, path, n), where n counts the requests of this path
+from 0 in the order in which they arrived completely. So the right result of a run is
+known beforehand, whatever the order of the paths: `latencies_ns` returns the latencies
+that the shop serves in the first `count` requests.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def _latency_block(generator: np.random.Generator, law: LogNormal, count: int) -
 
 
 def latencies_ns(seed: int, path: str, law: LogNormal, count: int) -> np.ndarray:
-    """The first `count` latencies of a path: (count,) int64, ns. Not slowed by stalls or a slow start."""
+    """Return the first `count` latencies of a path: (count,) int64, ns, without stalls and slow start."""
     return _latency_block(_generator(seed, path, _LATENCY), law, count)
 
 
 def failures(seed: int, path: str, error_ratio: float, count: int) -> np.ndarray:
-    """Which of the first `count` requests of a path are answered with 503: (count,) bool."""
+    """Return which of the first `count` requests of a path are answered with 503: (count,) bool."""
     return _generator(seed, path, _FAILURE).random(count) < error_ratio
 
 
@@ -49,7 +49,7 @@ class Draws:
         self._failures = self._each_failure(seed, path, error_ratio) if error_ratio > 0 else None
 
     def latency_ns(self) -> int:
-        """The next one; 0 when the path has no latency."""
+        """Return the next latency; 0 if the path has none."""
         return next(self._latencies) if self._latencies is not None else 0
 
     def fails(self) -> bool:

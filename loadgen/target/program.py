@@ -1,4 +1,4 @@
-"""The demo shop as a process of its own: runs until it is told to stop."""
+"""Runs the demo shop as a process of its own, until it receives a signal."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def run(config: TargetConfig, on_ready: Callable[[Target], None], *, exit_with_s
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        on_ready: told once the port is open.
-        exit_with_stdin: also stop when standard input ends, so that the shop
-            cannot outlive the process that holds the other end of the pipe.
-
+        on_ready: is called once the port is open.
+        exit_with_stdin: also stop when standard input ends, so that the shop cannot outlive the process at the other
+            end
+            of the pipe.
     Raises:
-        PortBusy, UsageError: before `on_ready`.
+        PortBusy, UsageError: before `on_ready` is called.
     """
     try:
         import uvloop
-    except ImportError:  # not on every platform; the loop of the standard library is slower, and does
+    except ImportError:  # not available on every platform; asyncio's own loop is slower, but works
         asyncio.run(_serve(config, on_ready, exit_with_stdin))
     else:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

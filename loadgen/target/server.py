@@ -1,13 +1,12 @@
-"""The demo shop as a server: HTTP/1.1 on one event loop, each answer held back until it is due.
+"""The HTTP/1.1 server of the demo shop, on one event loop. It holds each answer back until it is due.
 
-A request's answer is due at (arrival + stall + latency), an absolute time: what
-was late before does not add up. The arrival is when the bytes that complete the
-request were read. Answers of one connection leave in the order of its requests,
-so one that is slow also holds back those that were pipelined behind it; what
-`/stats` says was served is each request's own wait.
+An answer is due at (arrival + stall + latency), an absolute time, so delays do not add up.
+The arrival is when the bytes that complete the request were read. Answers on one connection
+are sent in the order of its requests, so a slow one also delays those that were pipelined
+behind it. `/stats` reports each request's own wait.
 
-The server shares a small machine with the generator, so it must be cheap: about
-25 µs of CPU a request (bench/target.py).
+The server shares a small machine with the generator, so it must be cheap: about 25 µs of CPU
+a request (bench/target.py).
 """
 
 from __future__ import annotations
@@ -38,28 +37,28 @@ __all__ = ["MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Target", "serve"]
 MAX_BODY_BYTES = 65_536
 MAX_HEAD_BYTES = 32_768
 _MAX_PIPELINED = 64
-"""Unanswered requests of one connection; more are left in the socket until these are answered."""
+"""The limit on unanswered requests of one connection; further ones stay in the socket."""
 _WINDOWS_AHEAD_NS = 60_000_000_000
-"""How far beyond now `/stats` lists stall windows."""
+"""`/stats` lists the stall windows of the coming minute."""
 _WINDOWS_LISTED = 1000
 
 
 class _Pending:
-    """A request that has its answer, and waits to be due and to be the oldest of its connection."""
+    """An answer that waits until it is due and until it is the oldest of its connection."""
 
     __slots__ = ("data", "is_due", "route", "stats", "status", "wait_ns")
 
     def __init__(self, stats: Stats, route: str | None, status: int, data: bytes, wait_ns: int) -> None:
         self.stats = stats
-        """Where it is counted: a reset in the meantime must not split a request between two counts."""
+        """The counts to which the request belongs, also if they are reset in the meantime."""
         self.route = route
-        """None: not counted."""
+        """None if the request is not counted."""
         self.status, self.data, self.wait_ns = status, data, wait_ns
         self.is_due = not wait_ns
 
 
 class Target:
-    """A running demo shop. Made by `serve`."""
+    """A running demo shop, made by `serve`."""
 
     def __init__(self, config: TargetConfig) -> None:
         self.config = config
@@ -75,7 +74,7 @@ class Target:
         self._first_ns: int | None = None
         self._draws = self._new_draws()
         self._free_ns = [0] * self.config.slots
-        """When each slot is free, from the first request; a heap."""
+        """When each slot becomes free, in ns after the first request; a heap."""
 
     @property
     def port(self) -> int:
@@ -88,14 +87,14 @@ class Target:
         return f"{'https' if self.config.tls_cert else 'http'}://{host}:{self.port}"
 
     def reset(self) -> None:
-        """Begin anew: counts, latencies from the first draw on, and the next request is the first."""
+        """Reset the counts and the latencies; the next request counts as the first."""
         self._stats = Stats(len(self._connections))
         self._first_ns = None
         self._draws = self._new_draws()
         self._free_ns = [0] * self.config.slots
 
     def stats(self) -> dict[str, Any]:
-        """What `GET /stats` gives. `*_monotonic_ns` are of CLOCK_MONOTONIC, so comparable within the machine."""
+        """Return the content of `GET /stats`. `*_monotonic_ns` are CLOCK_MONOTONIC, comparable within the machine."""
         stall = self.config.stall
         since_first_ns = perf_counter_ns() - self._first_ns if self._first_ns is not None else 0
         return {
@@ -118,7 +117,12 @@ class Target:
         }
 
     async def start(self) -> None:
-        """Raises: PortBusy; UsageError for a certificate that cannot be used."""
+        """Open the port.
+
+        Raises:
+            PortBusy: the port is in use.
+            UsageError: the certificate cannot be used.
+        """
         config = self.config
         loop = asyncio.get_running_loop()
         try:
@@ -132,7 +136,7 @@ class Target:
             ) from error
 
     async def stop(self) -> None:
-        """Close the port and all connections; answers that are not due are dropped."""
+        """Close the port and all connections. Answers that are not due are dropped."""
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
@@ -144,7 +148,9 @@ class Target:
     # -- one request ---------------------------------------------------------------------------
 
     def answer(self, request: Request, now_ns: int) -> tuple[str | None, Answer, int]:
-        """HOT, once a request: its route (None: not counted), its answer, and how long it is held back."""
+        """HOT, once a request. Return its route (None: not counted), its answer, and how long to hold the answer back,
+        in ns.
+        """
         path = request.path
         if path.startswith("/stats") and (special := self._special(request)) is not None:
             return None, special, 0
@@ -193,7 +199,7 @@ class Target:
     # -- waiting -------------------------------------------------------------------------------
 
     def hold(self, due_ns: int, connection: _Connection, pending: _Pending) -> None:
-        """Tell `connection` when `pending` is due."""
+        """Flush `connection` when `pending` is due."""
         self._pushed += 1
         heappush(self._heap, (due_ns, self._pushed, connection, pending))
         if self._heap[0][0] < self._armed_ns or not self._armed_ns:
@@ -215,7 +221,7 @@ class Target:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection; also the callbacks of httptools' parser."""
+    """One connection. It also has the callbacks of httptools' parser."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -224,7 +230,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._read_ns = 0
         self._is_closing = False
-        """Nothing more is read; the connection closes when the last answer is written."""
+        """No more requests are read, and the connection closes when the last answer is written."""
         self._is_reading = True
         self._is_congested = False
         self._head_bytes = 0
@@ -262,14 +268,14 @@ class _Connection(asyncio.Protocol):
             return
         self._read_ns = perf_counter_ns()
         if self._in_head:
-            # Counts a body's first bytes too when they come in one read: hence well above any sensible head.
+            # Includes a body's first bytes if they come in the same read, so the limit is generous.
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._is_closing = True  # we do not speak what it asked for; it was answered as plain HTTP
+            self._is_closing = True  # the requested upgrade is not supported; the request was answered as plain HTTP
         except httptools.HttpParserError:
-            if not self._is_closing:  # what follows the last request of a connection is not even looked at
+            if not self._is_closing:  # bytes after the last request of a connection are ignored
                 self._refuse(_BAD_REQUEST)
         else:
             if self._is_begun and self._in_head and self._head_bytes > MAX_HEAD_BYTES:
@@ -277,7 +283,7 @@ class _Connection(asyncio.Protocol):
         self.flush()
 
     def eof_received(self) -> bool:
-        """The client is gone, or only says no more: a FIN cannot tell, and those who gave up are far more common."""
+        """Close the connection. A FIN may only end the client's side, but clients that gave up are far more common."""
         return False
 
     def pause_writing(self) -> None:
@@ -344,7 +350,7 @@ class _Connection(asyncio.Protocol):
     # -- answering -----------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """HOT. Write what is due, in the order of the requests."""
+        """HOT. Write the due answers, in the order of the requests."""
         pending = self._pending
         while pending and pending[0].is_due and not self._is_congested:
             done = pending.popleft()
@@ -360,14 +366,14 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _refuse(self, refusal: Answer) -> None:
-        """Answer what is no request of ours after those before it, and close."""
+        """Answer an invalid request, after the ones before it, and close the connection."""
         self._target._stats.bad(refusal.status)
         data = refusal.head + b"Connection: close\r\n\r\n" + refusal.body
         self._pending.append(_Pending(self._target._stats, None, refusal.status, data, 0))
         self._is_closing = True
 
     def _read_or_not(self) -> None:
-        """Stop reading from a client that sends faster than it can be answered."""
+        """Pause reading from a client that sends faster than it can be answered, and resume it later."""
         wants = not self._is_congested and len(self._pending) < _MAX_PIPELINED
         if wants is not self._is_reading and not self._transport.is_closing():
             self._is_reading = wants
@@ -378,7 +384,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _split(url: bytes) -> tuple[str | None, str]:
-    """Path and query of a request's target; None for what is neither a path nor a URL."""
+    """Return the path and the query of a request's target; None as path if it is neither a path nor a URL."""
     if not url.startswith(b"/"):
         try:
             parsed = httptools.parse_url(url)
@@ -404,14 +410,14 @@ def _tls(config: TargetConfig) -> ssl.SSLContext | None:
 
 
 _UNAVAILABLE = answer(503, b'{"error":"out of order on purpose"}')
-_BAD_REQUEST = answer(400, b'{"error":"that is no HTTP/1 request"}')
+_BAD_REQUEST = answer(400, b'{"error":"not an HTTP/1 request"}')
 _HEAD_TOO_LARGE = answer(431, b'{"error":"too many headers"}')
 _BODY_TOO_LARGE = answer(413, b'{"error":"the body is too large"}')
 
 
 @contextlib.asynccontextmanager
 async def serve(config: TargetConfig | None = None) -> AsyncIterator[Target]:
-    """A demo shop in this event loop, from the moment its port is open until the block is left."""
+    """Run a demo shop in this event loop: its port is open within the block."""
     target = Target(config or TargetConfig())
     try:
         await target.start()

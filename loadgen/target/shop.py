@@ -1,8 +1,8 @@
-"""What the demo shop sells and answers. No I/O, no clock: a request goes in, an answer comes out.
+"""The pages and handlers of the demo shop. No I/O, no clock: takes a request, returns an answer.
 
-It keeps no state beyond two counters and the searches it remembers: a token proves
-that it was given by this shop, a csrf value that it was read from the product's
-page. So memory does not grow with the load, and any number of users can be anyone.
+It keeps no state except two counters and a cache of searches. A token contains a proof that
+this shop issued it, and a csrf value a proof that it was read from the product's page. So
+memory does not grow with the load, and there may be any number of users.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from loadgen.target.api import Api
 __all__ = ["OTHER_ROUTE", "PRODUCTS", "Shop"]
 
 PRODUCTS: Final = 200
-"""How many there are: sku-0001 to sku-0200."""
+"""The number of products: sku-0001 to sku-0200."""
 WRONG_PASSWORD: Final = "wrong"  # noqa: S105
-"""Any password is right but this one and the empty one."""
+"""Any password is valid, except this one and the empty one."""
 OTHER_ROUTE: Final = "(other)"
-"""Stands for every path that the shop does not have."""
+"""The route of all unknown paths."""
 
 _WORDS = (
     ("red", "blue", "green", "black", "white", "striped", "plain", "folding"),
@@ -64,7 +64,7 @@ Handler = Callable[[Request], Answer]
 
 
 class Shop:
-    """The routes. `seed` makes the tokens and csrf values of one shop differ from those of another."""
+    """The routes of the shop. seed: makes the tokens and csrf values of one shop differ from those of another."""
 
     def __init__(self, seed: int = 1, now_s: Callable[[], float] = monotonic) -> None:
         self._key = seed.to_bytes(16, "little", signed=True)
@@ -95,13 +95,13 @@ class Shop:
         }
 
     def route(self, path: str) -> str:
-        """The path's pattern, e.g. `/products/{sku}`; `(other)` for what the shop does not have."""
+        """Return the path's pattern, for example `/products/{sku}`; `(other)` for an unknown path."""
         if path in self._routes:
             return path if "{" not in path else OTHER_ROUTE
         return _PATTERNS.get(path[1:].partition("/")[0], OTHER_ROUTE) if path.count("/") == 2 else OTHER_ROUTE
 
     def handle(self, route: str, request: Request) -> Answer:
-        """The answer; to HEAD that of GET, whose body the server leaves out."""
+        """Return the answer. HEAD gets that of GET, whose body the server leaves out."""
         methods = self._routes.get(route)
         if methods is None:
             return self._not_found
@@ -138,7 +138,7 @@ class Shop:
         if csrf is None:
             return self._no_product
         if line.csrf != csrf:
-            return wrong(403, "the csrf value is not that of the product's page")
+            return wrong(403, "the csrf value does not match the product's page")
         return json_answer(201, {"sku": line.sku, "quantity": line.quantity})
 
     def _checkout(self, request: Request) -> Answer:

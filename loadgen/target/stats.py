@@ -1,4 +1,4 @@
-"""What the shop has seen and served, exactly: the other side's truth for what a run reports."""
+"""Exact counts of the requests that the shop received and served, with which the report of a run can be compared."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from loadgen.measure.histograms.histogram import Histogram
 __all__ = ["Stats"]
 
 _FOLD_AT = 65_536
-"""Latencies kept as plain ints before they are folded: half a megabyte a route."""
+"""The number of waits kept as ints before they are added to a histogram: half a megabyte a route."""
 
 
 class Stats:
-    """Counts since the start or the last reset. `/stats` and `/stats/reset` are in none of them.
+    """Counts since the start or the last reset, without `/stats` and `/stats/reset`.
 
-    requests == answered + aborted + those whose answer is not due yet.
+    requests == answered + aborted + requests whose answer is not due yet.
     """
 
     __slots__ = (
@@ -33,13 +33,13 @@ class Stats:
 
     def __init__(self, connections_open: int = 0) -> None:
         self.requests: dict[str, int] = {}
-        """Complete requests by `METHOD /path/{pattern}`, counted when they arrived."""
+        """Complete requests by `METHOD /path/{pattern}`, counted on arrival."""
         self.answers: dict[str, dict[int, int]] = {}
         """Answers written, by route and status."""
         self.aborted: dict[str, int] = {}
-        """The connection was gone before the answer was due, by route."""
+        """Requests whose connection was closed before the answer was due, by route."""
         self.bad_requests: dict[int, int] = {}
-        """What was no request, or too large a one, by the status that it got. In no other count."""
+        """Invalid or too large requests, by the status of the answer. They are in no other count."""
         self.connections_opened = 0
         self.connections_open = connections_open
         self._values: dict[str, list[int]] = {}
@@ -49,7 +49,7 @@ class Stats:
         self.requests[route] = self.requests.get(route, 0) + 1
 
     def answered(self, route: str, status: int, waited_ns: int) -> None:
-        """`waited_ns`: what the answer was held back on purpose, stall and latency."""
+        """Count an answer. waited_ns: how long it was held back on purpose, stall and latency."""
         by_status = self.answers.get(route)
         if by_status is None:
             by_status = self.answers[route] = {}
@@ -67,7 +67,7 @@ class Stats:
         self.bad_requests[status] = self.bad_requests.get(status, 0) + 1
 
     def served(self, route: str) -> Histogram:
-        """The waits of a route's answers."""
+        """Return the histogram of the waits of a route's answers."""
         self._fold(route)
         return self._folded.get(route, Histogram())
 
@@ -97,7 +97,9 @@ class Stats:
 
 
 def _histogram_json(histogram: Histogram) -> dict[str, Any]:
-    """Sparse, in the layout of `loadgen.measure.histograms.histogram`: `slots` ascending, and as many `counts`."""
+    """Return a sparse histogram in the layout of `loadgen.measure.histograms.histogram`: ascending `slots` with their
+    `counts`.
+    """
     slots, counts = histogram.sparse()
     return {
         "count": histogram.total,

@@ -40,7 +40,7 @@ def test_anything_else_is_refused(tmp_path: Path) -> None:
         (STATEMENT, signature[:40]),
         (STATEMENT, b"x" * 10_000),
     ):
-        with pytest.raises(BundleError, match="not of the key"):
+        with pytest.raises(BundleError, match="another key"):
             verifier.check(statement, wrong)
 
 
@@ -52,7 +52,7 @@ def test_a_signature_of_the_old_kind_is_refused_with_what_to_do(tmp_path: Path) 
     old = Ed25519PrivateKey.from_private_bytes(raw).sign(b"loadgen bundle v1 " + sha256)
     with pytest.raises(BundleError, match="old way, which covers only the hash of the bundle: update loadgen"):
         verifier.check(b"", old)
-    with pytest.raises(BundleError, match="not of the key"):
+    with pytest.raises(BundleError, match="another key"):
         verifier.check(sha256, old)
 
 
@@ -74,7 +74,7 @@ def test_files_that_are_no_keys_or_open_to_others_are_refused(tmp_path: Path) ->
         Signer.read(secret)
     for text in (b"", b"ed25519 ", b"ed25519 !!!", b"rsa " + b"A" * 43 + b"=", b"ed25519 AAAA"):
         (tmp_path / "x").write_bytes(text)
-        with pytest.raises(UsageError, match="no signing key"):
+        with pytest.raises(UsageError, match="not a signing key"):
             Verifier.read(tmp_path / "x")
     with pytest.raises(UsageError, match="cannot read"):
         Verifier.read(tmp_path / "none")

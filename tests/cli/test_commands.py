@@ -92,7 +92,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path, monkeypatch: pytest.M
 
     assert result.exit_code == 2
     for what in (
-        '--rate: "fast" is no rate',
+        '--rate: invalid rate "fast"',
         "--duration: a run takes some time",
         '--regions: "a,,b" names no region',
         '-P: "pool" is no parameter',

@@ -264,7 +264,7 @@ def test_factors_are_numbers_or_percent() -> None:
         (("scale", "--rate", "9" * 400), "too large"),
         (("scale", "--rate", "100000001/s"), "at most 100,000,000/s"),
         (("scale", "--users", "10000001"), "at most 10,000,000"),
-        (("scale", "--rate", "much"), "no rate"),
+        (("scale", "--rate", "much"), "invalid rate"),
         (("scale", "--users", "2.5"), "no number of users"),
         (("scale", "--users", "0"), "at least one"),
         (("scale", "--rate", "5/s", "--users", "5"), "either a rate or users"),

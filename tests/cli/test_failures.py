@@ -34,7 +34,7 @@ FAILURE = Failure(
     n=(12 << 32) + 3,
     at_ns=1_500_000_000,
     response_ns=23_000_000,
-    detail="500 instead of 201",
+    detail="got 500, expected 201",
     where="shop.py:14 in shop",
     traceback='  File "shop.py", line 14, in shop',
     row='{"user": "a", "password": "****"}',
@@ -87,7 +87,7 @@ def test_the_list_has_kinds_with_counts_and_the_first_of_each_with_how_to_go_on(
     kept = [line for line in lines if line[:1].isdigit()]
     assert [line[0] for line in kept] == ["1", "3", "2"]  # one of each kind before the others
     assert kept[0].startswith("1  expect status: POST /cart, journey shop, arrival 12.3, eu, at 1.50 s after 23.0 ms")
-    assert "   500 instead of 201" in lines
+    assert "   got 500, expected 201" in lines
     assert lines[-2].endswith("loadgen failures 20261124-170312-shop-a1b2 1")
     assert lines[-1].endswith("loadgen check --arrival 12.3 --from 20261124-170312-shop-a1b2 --load 'the spike'")
 
@@ -102,7 +102,7 @@ def test_one_is_shown_whole_with_its_body_and_nothing_in_it_steers_the_terminal(
         "journey shop, step pay; arrival 12.3 of load the spike",
         "agent agent-1 in eu; at 1.500 s, after 23.0 ms",
         f"trace {'ab' * 16}: https://traces.example/{'ab' * 16}",
-        "500 instead of 201",
+        "got 500, expected 201",
         "at shop.py:14 in shop",
         '  {"user": "a", "password": "****"}',
         '    File "shop.py", line 14, in shop',
@@ -223,7 +223,7 @@ def test_a_failing_requests_body_is_two_commands_away(ran: Ran) -> None:
     (command,) = [line.split(": ", 1)[1] for line in listed.splitlines() if line.startswith("One of them whole")]
     whole = loadgen(*command.replace("'", "").split()[1:]).output
     assert '{"error":"log in first"}' in whole
-    assert "401 instead of 201" in whole
+    assert "got 401, expected 201" in whole
     assert "at shop.py:" in whole
     assert '"email": "a' in whole
 

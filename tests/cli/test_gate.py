@@ -281,7 +281,7 @@ def test_all_that_is_wrong_with_the_command_line_is_said_at_once(here: Path) -> 
     for text in (
         "no run nothing in runs",
         "is there twice",
-        '--delta: "200%" is outside 0 to 100 %',
+        '--delta: invalid ratio "200%": must be from 0 to 100 %',
         "--alpha: 0 leaves nothing to decide",
         'there is no "p42"',
         "--rate, --confirm: for runs that are to be made",

@@ -200,7 +200,7 @@ def test_all_that_is_wrong_is_said_at_once(run: Path) -> None:
     assert result.exit_code == 2
     for what in (
         "as what? say --format",
-        '--window: "long" is no duration',
+        '--window: invalid duration "long"',
         "--window and --split are for windows",
         "-o: there is no folder no/such",
         "no run none in runs",

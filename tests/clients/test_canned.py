@@ -33,7 +33,7 @@ async def test_uploads_and_streams_need_no_target() -> None:
 
 async def test_an_upload_that_has_no_canned_reply_says_so() -> None:
     async with client_of("http://shop.test", network=CannedNetwork({})) as client:
-        with pytest.raises(UsageError, match="no reply is canned for POST /u"):
+        with pytest.raises(UsageError, match="no canned reply for POST /u"):
             await client.post("/u", content=_pieces())
 
 

@@ -157,7 +157,7 @@ async def test_what_does_not_start_is_no_request_and_says_why() -> None:
     meter.begin("journey", warmup=False, pool_limited=False)
     meter.ask("a")
     meter.ask("a")
-    with pytest.raises(OverTheCap, match=r"over the cap: the allow-list admits 2 requests/s") as raised:
+    with pytest.raises(OverTheCap, match=r"over the cap: the allow-list's cap is 2 requests/s") as raised:
         meter.ask("a")
 
     assert recorder.counters.requests_started == 2

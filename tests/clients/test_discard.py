@@ -193,8 +193,8 @@ async def test_what_has_to_read_its_answers_is_refused_before_anything_is_sent()
         requires_response_body = True
 
     async with scripted(ok()) as server, client_of(server.url) as client:
-        with pytest.raises(UsageError, match="Reads reads its answers"):
+        with pytest.raises(UsageError, match="Reads has to read the body"):
             await client.get("/", discard=True, auth=Reads())
-        with pytest.raises(UsageError, match=r"gql\(\) reads its answers"):
+        with pytest.raises(UsageError, match=r"gql\(\) has to read the body"):
             await client.post("/", json=gql("{ a }"), discard=True)
         assert server.requests == []

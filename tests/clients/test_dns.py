@@ -194,7 +194,7 @@ async def test_only_one_family_is_asked_for_and_used(ip: object, family: Address
 
 async def test_a_host_without_an_address_of_the_family_is_dns() -> None:
     failure = await failure_of(Names(["10.0.0.1"]).resolver(Http(ip="6")))
-    assert (failure.outcome, failure.detail) == ("dns", "shop.example: no address of IPv6")
+    assert (failure.outcome, failure.detail) == ("dns", "shop.example: no IPv6 address")
     failure = await failure_of(Names([]).resolver(Http(ip="6")), "10.0.0.1")
     assert failure.outcome == "dns"
     assert 'ip="6"' in failure.detail

@@ -89,7 +89,7 @@ def test_the_host_header_is_httpxs(base: str, host: str) -> None:
 
 @pytest.mark.parametrize("base", ["shop.test", "ftp://shop.test", "", "http://", "/path", "http:///x"])
 def test_a_target_that_is_no_url_is_refused(base: str) -> None:
-    with pytest.raises(ValueError, match="is no"):
+    with pytest.raises(ValueError, match="invalid"):
         Routes(base)
 
 

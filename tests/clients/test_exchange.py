@@ -76,7 +76,7 @@ async def test_a_stream_shows_its_head_and_an_upload_its_size() -> None:
                 pass
         request, response = answer.exchange()
         assert request.endswith("\n\n<a body of unknown length, sent piece by piece>")
-        assert response == "HTTP/1.1 200 OK\nX-A: 1\nContent-Length: 4\n\n<a stream, which is not kept>"
+        assert response == "HTTP/1.1 200 OK\nX-A: 1\nContent-Length: 4\n\n<a stream: its body was not kept>"
         async with client.stream("GET", "/s") as answer:
             await answer.aread()
         assert answer.exchange()[1].endswith("\n\nbody")

@@ -109,7 +109,7 @@ def test_a_file_and_its_parts_are_read_in_pieces(tmp_path: Path) -> None:
 
 
 def test_a_part_is_of_bytes_in_a_row() -> None:
-    with pytest.raises(ValueError, match="in a row"):
+    with pytest.raises(ValueError, match="contiguous"):
         Blob(10)[::2]
 
 
@@ -119,9 +119,9 @@ def test_file_and_blob_never_raise_and_keep_what_is_wrong_and_where(tmp_path: Pa
         (file(tmp_path), "is a folder"),
         (file(""), "is no path"),
         (file(7), "is no path"),  # type: ignore[arg-type]
-        (blob("5 parsecs"), "is no size"),
+        (blob("5 parsecs"), "invalid size"),
         (blob(None), "is no size"),  # type: ignore[arg-type]
-        (blob(-1), "cannot be -1"),
+        (blob(-1), "must be at least 0"),
         (blob("1kB", seed="x"), "seed='x'"),  # type: ignore[arg-type]
     ):
         (fault,) = made.faults
@@ -248,11 +248,11 @@ async def test_a_body_of_another_length_than_it_says_is_an_error_of_the_scenario
 async def test_pieces_are_bytes() -> None:
     async with scripted(ok()) as server, client_of(server.url) as client:
         for wrong in (["text"], [7], pieces("text")):  # type: ignore[arg-type]
-            with pytest.raises(TypeError, match="pieces of a body are bytes"):
+            with pytest.raises(TypeError, match="pieces of a body must be bytes"):
                 await client.post("/x", content=wrong)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="open for text"), io.StringIO("a") as text:
             await client.post("/x", content=text)  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match="not dict"):
+        with pytest.raises(TypeError, match="got dict"):
             await client.post("/x", content={"a": b"b"})  # type: ignore[dict-item]
 
 

@@ -477,7 +477,7 @@ MALFORMED = {
     "a status of 99": response(b"099 No", [b"Content-Length: 0"], b""),
     "a status of four digits": response(b"2000 No", [b"Content-Length: 0"], b""),
     "a status of two digits": response(b"20 No", [b"Content-Length: 0"], b""),
-    "an upgrade that nobody asked for": response(b"101 Switching", [b"Upgrade: h2c", b"Connection: upgrade"], b""),
+    "an upgrade without a request for one": response(b"101 Switching", [b"Upgrade: h2c", b"Connection: upgrade"], b""),
     "a chunk beyond 64 bits": response(b"200 OK", [CHUNKED], b"fffffffffffffffff\r\nx"),
     "a negative chunk": response(b"200 OK", [CHUNKED], b"-1\r\nx"),
     "a chunk that says 0x": response(b"200 OK", [CHUNKED], b"0x1\r\nx\r\n0\r\n\r\n"),

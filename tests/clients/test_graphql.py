@@ -142,8 +142,8 @@ def test_of_several_operations_one_is_chosen() -> None:
     both = "query A { a } query B { b }"
     assert gql(both, operation="B").row == "gql B"
     assert gql(both, operation="B")["operationName"] == "B"
-    assert "say which" in gql(both).fault
-    assert 'no operation "C"; there are A, B' in gql(both, operation="C").fault
+    assert "choose one" in gql(both).fault
+    assert 'unknown operation "C"; the query has A, B' in gql(both, operation="C").fault
 
 
 async def test_what_is_no_operation_is_an_error_of_the_scenario_when_it_is_sent() -> None:
@@ -153,7 +153,7 @@ async def test_what_is_no_operation_is_an_error_of_the_scenario_when_it_is_sent(
             ("fragment F on T { a }", "no operation"),
             ("query Q { a ", "braces"),
             ("query Q { a }}", "braces"),
-            (7, "query=7 is no text"),
+            (7, "query=7 must be a string"),
         ):
             operation = gql(wrong)  # type: ignore[arg-type]
             with pytest.raises(UsageError, match=said) as error:

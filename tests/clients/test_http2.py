@@ -919,7 +919,7 @@ async def _says(served: Served, frame: bytes) -> None:
 
 
 _ODD = {
-    "an answer on no stream": (b"\x00\x00\x01\x01\x05\x00\x00\x00\x09\x88", "protocol"),
+    "an answer on stream 0": (b"\x00\x00\x01\x01\x05\x00\x00\x00\x09\x88", "protocol"),
     "a push that was refused": (b"\x00\x00\x05\x05\x04\x00\x00\x00\x01\x00\x00\x00\x02\x88", "protocol"),
     "a header table index that is none": (b"\x00\x00\x01\x01\x05\x00\x00\x00\x01\xff", "protocol"),
     "a continuation of nothing": (b"\x00\x00\x01\x09\x04\x00\x00\x00\x01\x88", "protocol"),

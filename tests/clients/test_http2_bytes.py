@@ -296,7 +296,7 @@ async def _the_end_waits_for_the_frames_before_it(error: Exception | None) -> No
     assert not waiter.done()
     late = Kept()
     refused = connection.send(REQUESTS[3], late, False, NEVER_NS)
-    with pytest.raises(RequestFailed, match="takes no more requests"):
+    with pytest.raises(RequestFailed, match="accepts no more requests"):
         await refused
     written = len(wire.written)
     await waiter

@@ -122,11 +122,11 @@ async def test_an_address_that_refuses_is_skipped_and_the_run_says_so() -> None:
 def test_what_was_not_reached_is_said_of_addresses_that_are_not_the_machine_s_own() -> None:
     notes: list[str] = []
     network = network_at(["127.0.0.2"], notes)
-    network._say_failed("shop.example", 443, "192.0.2.1", "refused")
-    network._say_failed("shop.example", 443, "2001:db8::1", "no connection in time")
+    network._note_failed("shop.example", 443, "192.0.2.1", "refused")
+    network._note_failed("shop.example", 443, "2001:db8::1", "no connection in time")
     assert notes == [
-        "shop.example was not reached at 192.0.2.1:443 (refused); its other addresses were used",
-        "shop.example was not reached at [2001:db8::1]:443 (no connection in time); its other addresses were used",
+        "no connection to shop.example at 192.0.2.1:443 (refused); its other addresses were used",
+        "no connection to shop.example at [2001:db8::1]:443 (no connection in time); its other addresses were used",
     ]
 
 
@@ -203,7 +203,7 @@ async def test_connections_are_made_from_each_source_address_in_turn() -> None:
 
 
 async def test_a_source_that_is_none_of_the_machine_s_addresses_is_told_before_anything_starts() -> None:
-    with pytest.raises(UsageError, match=r"source: 198\.51\.100\.1 is no address of this machine") as raised:
+    with pytest.raises(UsageError, match=r"source: 198\.51\.100\.1 is not an address of this machine") as raised:
         TcpNetwork(Http(source=("127.0.0.7", "198.51.100.1")))
     assert raised.value.hint
 

@@ -66,7 +66,7 @@ async def test_what_the_target_does_is_not_counted_as_ours() -> None:
 
 def test_of_several_addresses_our_own_fault_is_told_first_and_one_that_is_not_there_last() -> None:
     def told(*outcomes: str) -> str:
-        return network_module._telling([RequestFailed(outcome, "") for outcome in outcomes]).outcome
+        return network_module._most_informative([RequestFailed(outcome, "") for outcome in outcomes]).outcome
 
     assert told(REFUSED, UNREACHABLE) == told(UNREACHABLE, REFUSED) == REFUSED
     assert told(NO_PORT, REFUSED) == told(REFUSED, NO_PORT) == NO_PORT

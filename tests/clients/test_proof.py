@@ -60,7 +60,7 @@ def test_a_host_that_shows_the_word_among_others_agrees(host: Host) -> None:
 @pytest.mark.parametrize("body", [b"", WORD[:-1].encode(), f"x{WORD}".encode(), b"\xff\xfe\x00"])
 def test_a_host_that_shows_something_else_does_not(host: Host, body: bytes) -> None:
     host.body = body
-    assert why_unproved(host.origin, WORD) == f"{host.origin}{PATH} does not have it"
+    assert why_unproved(host.origin, WORD) == f"{host.origin}{PATH} does not contain the word"
 
 
 def test_neither_a_redirect_nor_an_error_nor_a_flood_proves_anything(host: Host) -> None:

@@ -182,7 +182,7 @@ def test_a_login_that_is_none_is_told_without_its_value(value: str, monkeypatch:
         def reveal(self) -> str:
             return value
 
-    with pytest.raises(UsageError, match="no user:password") as raised:
+    with pytest.raises(UsageError, match="must be user:password") as raised:
         network_of(Http(proxy="http://127.0.0.1:1", proxy_auth=Given()))
     assert value == "" or value not in str(raised.value)
 
@@ -243,7 +243,7 @@ def test_no_proxy_is_names_what_is_below_them_and_networks(host: str, is_excepte
         (b"\x15\x03\x01\x00\x02\x02\x46", "proxy protocol", "does not speak HTTP"),
         (b"HTTP/1.1 2xx Fine\r\n\r\n", "proxy protocol", "does not speak HTTP"),
         (b"HTTP/1.1 200 OK\r\n" + b"X-More: " + b"x" * 200_000, "proxy protocol", "does not speak HTTP"),
-        (b"HTTP/1.1 200 OK\r\n\r\n220 mail", "proxy protocol", "spoke on after it had opened the tunnel"),
+        (b"HTTP/1.1 200 OK\r\n\r\n220 mail", "proxy protocol", "sent bytes right after it opened the tunnel"),
         ("close", "proxy reset", "closed the connection without an answer"),
     ],
     ids=["403", "502", "407", "in parts", "mail", "TLS", "no status", "endless", "too much", "close"],
@@ -322,9 +322,7 @@ async def test_a_proxy_that_hangs_is_a_time_out_and_the_run_says_whose(monkeypat
         found, _ = await outcome_of(Http(proxy=seen.url), "https://shop.example", timeouts=SOON, notes=notes)
 
     assert found == "timeout"
-    assert notes == [
-        f"proxy {seen.url.removeprefix('http://')} had not opened a tunnel when the time of a request was over"
-    ]
+    assert notes == [f"proxy {seen.url.removeprefix('http://')} had not opened a tunnel when a request timed out"]
 
 
 @pytest.mark.parametrize("url", ["http://shop.example", "https://shop.example"])

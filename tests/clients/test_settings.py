@@ -72,69 +72,84 @@ def test_what_is_given_travels_and_is_told() -> None:
     }
     assert msgspec.json.decode(msgspec.json.encode(spec), type=PlanSpec) == spec
     notes = "\n".join(spec.notes)
-    for word in ("not verified", "10.0.0.9:3128", "shop.example was 10.0.0.1", "client certificate", "5.00 s"):
+    for word in (
+        "not verified",
+        "10.0.0.9:3128",
+        "shop.example was reached at 10.0.0.1",
+        "client certificate",
+        "5.00 s",
+    ):
         assert word in notes
 
 
 @pytest.mark.parametrize(
     ("http", "message"),
     [
-        (Http(http2="yes"), "http: http2: 'yes'"),  # type: ignore[arg-type]
-        (Http(verify="no"), "http: verify: 'no'"),  # type: ignore[arg-type]
-        (Http(phases=1), "http: phases: 1"),  # type: ignore[arg-type]
-        (Http(proxy="proxy.example:3128"), "http: proxy: 'proxy.example:3128' is no URL of http"),
-        (Http(proxy="http://"), "http: proxy: 'http://' is no URL: no host and port"),
+        (Http(http2="yes"), "http: http2: invalid value 'yes'"),  # type: ignore[arg-type]
+        (Http(verify="no"), "http: verify: invalid value 'no'"),  # type: ignore[arg-type]
+        (Http(phases=1), "http: phases: invalid value 1"),  # type: ignore[arg-type]
+        (Http(proxy="proxy.example:3128"), "http: proxy: 'proxy.example:3128' is not an http:// URL"),
+        (Http(proxy="http://"), "http: proxy: 'http://' has an invalid host or port"),
         (
             Http(proxy="http://p:99999"),
-            "http: proxy: 'http://p:99999' is no URL: invalid port 99999: must be at most 65535",
+            "http: proxy: 'http://p:99999' is not a URL: invalid port 99999: must be at most 65535",
         ),
-        (Http(proxy="http://p/x"), "http: proxy: 'http://p/x' has a path; a proxy has none"),
-        (Http(proxy="socks5://p:1080"), "http: proxy: socks5 proxies are not spoken to"),
-        (Http(proxy="https://p:3128"), "http: proxy: https proxies are not spoken to"),
-        (Http(proxy=3128), "http: proxy: 3128 is no URL"),  # type: ignore[arg-type]
-        (Http(no_proxy=["10.0.0.0/8"]), "http: no_proxy: there is no proxy"),
-        (Http(proxy_auth=secret("login")), "http: proxy_auth: there is no proxy"),
+        (Http(proxy="http://p/x"), "http: proxy: 'http://p/x' must not have a path"),
+        (Http(proxy="socks5://p:1080"), "http: proxy: socks5 proxies are not supported"),
+        (Http(proxy="https://p:3128"), "http: proxy: https proxies are not supported"),
+        (Http(proxy=3128), "http: proxy: 3128 is not a URL"),  # type: ignore[arg-type]
+        (Http(no_proxy=["10.0.0.0/8"]), "http: no_proxy: needs a proxy"),
+        (Http(proxy_auth=secret("login")), "http: proxy_auth: needs a proxy"),
         (
             Http(proxy="http://p", proxy_auth="me:pw"),  # type: ignore[arg-type]
-            "http: proxy_auth: it has to be a secret, so that it stands in no file",
+            "http: proxy_auth: must be a secret, so that no file contains it",
         ),
-        (Http(proxy="http://p", no_proxy=["http://x"]), "http: no_proxy: 'http://x' is no host"),
-        (Http(proxy="http://p", no_proxy=["10.0.0.0/33"]), "http: no_proxy: '10.0.0.0/33' is no host"),
-        (Http(proxy="http://p", no_proxy=[3]), "http: no_proxy: 3 is no host"),  # type: ignore[list-item]
-        (Http(sni="a b"), "http: sni: 'a b' is no name of a server"),
-        (Http(resolve={"a b": "10.0.0.1"}), "http: resolve: 'a b' is no host"),
-        (Http(resolve={"shop.example:0": "10.0.0.1"}), "http: resolve: 'shop.example:0' is no host"),
-        (Http(resolve={"shop.example": "api.example"}), "http: resolve: shop.example: 'api.example' is no address"),
-        (Http(resolve={"shop.example": []}), "http: resolve: shop.example: no address"),
-        (Http(resolve=["shop.example"]), "http: resolve: ['shop.example'] is no mapping"),  # type: ignore[arg-type]
+        (
+            Http(proxy="http://p", no_proxy=["http://x"]),
+            "http: no_proxy: 'http://x' is not a host or network",
+        ),
+        (
+            Http(proxy="http://p", no_proxy=["10.0.0.0/33"]),
+            "http: no_proxy: '10.0.0.0/33' is not a host or network",
+        ),
+        (Http(proxy="http://p", no_proxy=[3]), "http: no_proxy: 3 is not a host or network"),  # type: ignore[list-item]
+        (Http(sni="a b"), "http: sni: invalid server name 'a b'"),
+        (Http(resolve={"a b": "10.0.0.1"}), "http: resolve: invalid host 'a b'"),
+        (Http(resolve={"shop.example:0": "10.0.0.1"}), "http: resolve: invalid host 'shop.example:0'"),
+        (Http(resolve={"shop.example": "api.example"}), "http: resolve: shop.example: invalid address 'api.example'"),
+        (Http(resolve={"shop.example": []}), "http: resolve: shop.example: the list of addresses is empty"),
+        (Http(resolve=["shop.example"]), "http: resolve: must be a dict of hosts and addresses, got ['shop.example']"),  # type: ignore[arg-type]
         (
             Http(resolve={"shop.example": "10.0.0.1"}, ip="6"),
-            'http: resolve: shop.example: no address of IPv6, and ip="6" allows no others',
+            'http: resolve: shop.example: no IPv6 address, but ip="6"',
         ),
-        (Http(ip="5"), "http: ip: '5'"),  # type: ignore[arg-type]
-        (Http(dns_ttl="soon"), "http: dns_ttl: 'soon' is no duration"),
-        (Http(dns_ttl=-1), "http: dns_ttl: -1 is no duration"),
-        (Http(uds="shop.sock"), "http: uds: 'shop.sock' is no absolute path"),
-        (Http(uds="/\udfff.sock"), "http: uds: '/\\udfff.sock' is no absolute path"),
+        (Http(ip="5"), "http: ip: invalid value '5'"),  # type: ignore[arg-type]
+        (Http(dns_ttl="soon"), "http: dns_ttl: invalid duration 'soon'"),
+        (Http(dns_ttl=-1), "http: dns_ttl: invalid duration -1"),
+        (Http(uds="shop.sock"), "http: uds: 'shop.sock' is not an absolute path"),
+        (Http(uds="/\udfff.sock"), "http: uds: '/\\udfff.sock' is not an absolute path"),
         (Http(uds="/" + "x" * 107), "http: uds: the path has more than 107 bytes"),
-        (Http(uds="/run/a.sock", ip="4"), "http: uds: all connections go to the socket, so ip has no meaning"),
-        (Http(source=["eth0"]), "http: source: 'eth0' is no address"),
-        (Http(source=["10.0.0.0/33"]), "http: source: '10.0.0.0/33' is no address"),
-        (Http(source=["10.0.0.1"], ip="6"), 'http: source: no address of IPv6, and ip="6" allows no others'),
-        (Http(retries=-1), "http: retries: -1"),
-        (Http(retries=True), "http: retries: True"),
-        (Http(max_body="lots"), "http: max_body: 'lots' is no size"),
-        (Http(max_body=0), "http: max_body: 0 is no size"),
-        (Http(cert="client.pem"), "http: cert: the private key in client.pem does not travel to the agents"),
+        (Http(uds="/run/a.sock", ip="4"), "http: uds: cannot be combined with ip, as all connections use the socket"),
+        (Http(source=["eth0"]), "http: source: invalid address 'eth0'"),
+        (Http(source=["10.0.0.0/33"]), "http: source: invalid address '10.0.0.0/33'"),
+        (Http(source=["10.0.0.1"], ip="6"), 'http: source: no IPv6 address, but ip="6"'),
+        (Http(retries=-1), "http: retries: invalid value -1"),
+        (Http(retries=True), "http: retries: invalid value True"),
+        (Http(max_body="lots"), "http: max_body: invalid size 'lots'"),
+        (Http(max_body=0), "http: max_body: invalid size 0"),
+        (
+            Http(cert="client.pem"),
+            "http: cert: the private key in client.pem would not reach the agents",
+        ),
         (
             Http(cert=("/etc/loadgen/client.pem", "client.key")),
-            "http: cert: the private key in client.key does not travel to the agents",
+            "http: cert: the private key in client.key would not reach the agents",
         ),
-        (Http(cert=("client.pem", secret("client-key"))), "http: cert: no file client.pem"),
-        (Http(cert=""), "http: cert: a path of a file is empty, or none"),
-        (Http(cert=("client\0.pem", secret("client-key"))), "http: cert: a path of a file is empty, or none"),
-        (Http(cert=3), "http: cert: it is a certificate and its key"),  # type: ignore[arg-type]
-        (Http(cert=("a", "b", "c")), "http: cert: it is a certificate and its key"),  # type: ignore[arg-type]
+        (Http(cert=("client.pem", secret("client-key"))), "http: cert: file not found: client.pem"),
+        (Http(cert=""), "http: cert: the path of a file is empty or invalid"),
+        (Http(cert=("client\0.pem", secret("client-key"))), "http: cert: the path of a file is empty or invalid"),
+        (Http(cert=3), "http: cert: must be a certificate and its key"),  # type: ignore[arg-type]
+        (Http(cert=("a", "b", "c")), "http: cert: must be a certificate and its key"),  # type: ignore[arg-type]
     ],
 )
 def test_what_is_wrong_is_told_with_what_to_write(http: Http, message: str) -> None:
@@ -153,14 +168,14 @@ def test_what_is_no_http_is_refused() -> None:
 def test_credentials_in_the_proxy_s_address_are_refused_and_not_repeated() -> None:
     (fault,) = plan_with(Http(proxy="http://me:hunter2@p:3128")).faults
 
-    assert fault.message == "http: proxy: it holds credentials, which would travel and be kept"
+    assert fault.message == "http: proxy: the URL contains credentials, which files would then contain"
     assert "hunter2" not in fault.hint
 
 
 def test_a_key_beside_the_scenario_does_not_travel_under_its_absolute_path_either() -> None:
     key = Path(__file__).with_name("client.key")
     assert told(Http(cert=("/etc/loadgen/client.pem", key))) == [
-        f"http: cert: the private key in {key} does not travel to the agents"
+        f"http: cert: the private key in {key} would not reach the agents"
     ]
 
 
@@ -180,7 +195,7 @@ def test_the_command_line_beats_the_plan_s_addresses() -> None:
     assert changed.http.resolve == {"shop.example": ("10.0.0.9",), "api.example": ("10.0.0.2",)}
     assert plan.http.addresses_for("shop.example", 80) == ("10.0.0.1",)
     (fault,) = plan_with(Http(uds="/run/a.sock")).with_overrides(Overrides(resolve={"a": ("10.0.0.1",)})).faults
-    assert (fault.file, fault.message.partition(",")[0]) == ("--resolve", "uds: all connections go to the socket")
+    assert (fault.file, fault.message.partition(",")[0]) == ("--resolve", "uds: cannot be combined with resolve")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +216,7 @@ def test_resolve_is_written_as_curl_has_it(text: str, place: str, addresses: tup
     ["", "shop.example", "shop.example:443", "shop.example:0:10.0.0.1", "shop.example:70000:10.0.0.1", "a:443:b"],
 )
 def test_what_is_no_resolve_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"write shop\.example:443:10\.0\.0\.1|is no port"):
+    with pytest.raises(ValueError, match=r"write shop\.example:443:10\.0\.0\.1|invalid port"):
         parse_resolve(text)
 
 

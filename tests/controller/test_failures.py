@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from loadgen.measure.deltas.exemplar import Failure, KeptFailure
 from loadgen_controller.run.failure_files import FIRST, MAX_FILES, FailureFolder, file_name
 
-FAILURE = Failure("shop", "pay", "POST /cart", "expect status", 0, 7, 1_000, 500, "500 instead of 201", sent="POST")
+FAILURE = Failure("shop", "pay", "POST /cart", "expect status", 0, 7, 1_000, 500, "got 500, expected 201", sent="POST")
 
 
 def test_a_failure_is_a_file_that_sorts_and_says_what_is_in_it(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_a_failure_is_a_file_that_sorts_and_says_what_is_in_it(tmp_path: Path) -
     assert names == ["0001-POST_cart-expect_status-eu-west-1.json", "0002-shop-script_KeyError-us-east-1.json"]
     found = json.loads((tmp_path / "failures" / names[0]).read_text())
     assert (found["format"], found["number"], found["agent"], found["region"]) == (1, 1, "agent-1", "eu-west-1")
-    assert (found["n"], found["detail"], found["sent"]) == (7, "500 instead of 201", "POST")
+    assert (found["n"], found["detail"], found["sent"]) == (7, "got 500, expected 201", "POST")
 
 
 def test_there_is_no_folder_where_nothing_failed(tmp_path: Path) -> None:

@@ -187,8 +187,8 @@ def test_a_drawn_mix_has_a_row_for_each_arrival() -> None:
     ("loads", "changes", "told"),
     [
         ([spike(), spike()], {}, ['loads: two loads are named "spike"']),
-        ([spike(after="-2m")], {}, ['after: "-2m" is no duration; write "500ms", "10s", "2m", "1m30s" or "1h"']),
-        ([spike(after=-1)], {}, ["after: a duration cannot be -1"]),
+        ([spike(after="-2m")], {}, ['after: invalid duration "-2m"; write "500ms", "10s", "2m", "1m30s" or "1h"']),
+        ([spike(after=-1)], {}, ["after: invalid duration -1: must be finite and at least 0"]),
         ([spike(after=None)], {}, ["after: None is not a duration"]),
         ([spike(name=3)], {}, ["name: 3 is not the name of a load"]),
         ([spike(max_users=0)], {}, ["max_users: 0 is not a whole number of at least 1"]),

@@ -168,7 +168,7 @@ async def in_a_group(user: Any) -> None:
         (misspells_a_name, 2, "NameError: name 'anwser' is not defined", 'did you mean "answer"?'),
         (misspells_of_a_reply, 1, "'Reply' object has no attribute 'expct'", 'did you mean "expect"?'),
         (unknown_argument, 1, "unexpected keyword argument 'seconds'", "the signature is think(low, high=None)"),
-        (no_duration, 1, 'ValueError: "soon" is no duration', 'write "500ms", "10s"'),
+        (no_duration, 1, 'ValueError: invalid duration "soon"', 'write "500ms", "10s"'),
         (negative_think, 1, "ValueError: a duration cannot be -1", "write 0 or more"),
         (no_state, 1, "this journey has no state", "declare it: @journey(state=Session)"),
         (unknown_target, 1, 'the plan has no target "login"', "targets={"),
@@ -248,7 +248,7 @@ async def test_what_a_person_needs_to_see_why_goes_to_the_meter() -> None:
     first, second = told
     line = j.__code__.co_firstlineno + 1
     assert (first.outcome, first.where) == ("expect status", f"test_outcome.py:{line} in j")
-    assert "404 instead of 200" in first.detail
-    assert first.traceback.endswith("404 instead of 200")
+    assert "got 404, expected 200" in first.detail
+    assert first.traceback.endswith("got 404, expected 200")
     assert json.loads(first.row) == {"n": 0}
     assert (second.outcome, second.where, second.traceback) == ("http 503", "", "")

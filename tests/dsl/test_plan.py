@@ -132,7 +132,7 @@ def test_one_thing_wrong_is_one_fault(changes: dict[str, Any], message: str) -> 
 
 
 def test_a_duration_that_is_none_is_a_fault() -> None:
-    assert messages(make(drain="soon"))[0].startswith('drain: "soon" is no duration')
+    assert messages(make(drain="soon"))[0].startswith('drain: invalid duration "soon"')
 
 
 def test_two_journeys_of_one_name_are_a_fault() -> None:
@@ -201,7 +201,7 @@ def test_peak_and_duration_scale_the_load() -> None:
         (iterations(3), Overrides(duration_s=3), "a load of 3 iterations has no duration"),
         (arrivals("5/s").hold("1s"), Overrides(peak=-1), "a load cannot be scaled to a rate of -1"),
         (arrivals("5/s").hold("1s"), Overrides(duration_s=0), "a load cannot last 0 ns"),
-        (arrivals("5/s").hold("1s"), Overrides(duration_s=-1), "a duration cannot be -1"),
+        (arrivals("5/s").hold("1s"), Overrides(duration_s=-1), "invalid duration -1"),
         (arrivals("5/s").hold("1s"), Overrides(regions={"uk": None}), 'the plan has no region "uk"'),
         (arrivals("5/s").hold("1s"), Overrides(regions={"uk": -1.0}), "the weight of uk is -1"),
         (arrivals("5/s").hold("1s"), Overrides(regions={"uk": 0.0}), "all weights are 0"),
@@ -300,11 +300,11 @@ def test_a_warm_up_that_is_to_be_found_keeps_nothing_out() -> None:
         ({"target": None, "targets": {"a b": "http://x"}}, "targets: 'a b' is not a valid name of a target"),
         ({"target": None, "targets": {"api": "x"}}, "targets: \"api\": 'x' is not an http or https URL"),
         ({"target": "logn", "targets": TARGETS}, 'target: there is no "logn" in targets'),
-        ({"connections": "shared"}, "connections: connections are"),
+        ({"connections": "shared"}, "connections: must be"),
         ({"connections": 3}, "connections: 3 is not a connection policy"),
         ({"tags": ["x-cache"]}, "tags: 'x-cache' is not a tag"),
         ({"tags": ["header:x cache"]}, "tags: 'header:x cache' is not a tag"),
-        ({"trace": "all"}, 'trace: "all" is no share'),
+        ({"trace": "all"}, "trace: invalid share"),
         ({"trace": 0.1}, "trace: 0.1 is not a trace setting"),
         ({"trace": Trace(sample=2)}, "trace: sample is a share from 0 to 1"),
         ({"owner": 3}, "owner: 3 is not a text"),

@@ -74,7 +74,7 @@ async def test_chance_follows_the_seed() -> None:
 async def test_a_failure_of_the_target_is_the_outcome() -> None:
     trial = await checkout.trial(SHOPPER, replies=GOOD | {"POST /cart": reply(409, text="sold out")})
     assert trial.outcome == "expect status"
-    assert "409 instead of 201" in trial.detail
+    assert "got 409, expected 201" in trial.detail
     assert [(s.name, s.outcome) for s in trial.steps][1:] == [("cart/add", "expect status"), ("cart", "expect status")]
     assert [r.outcome for r in trial.requests] == ["ok", "expect status"]
 
@@ -116,9 +116,9 @@ async def test_a_fault_of_the_journeys_own_code_is_raised_as_it_is() -> None:
 
 
 async def test_a_request_without_a_canned_reply_says_which_there_are() -> None:
-    with pytest.raises(UsageError, match="no reply is canned for POST /cart") as raised:
+    with pytest.raises(UsageError, match="no canned reply for POST /cart") as raised:
         await checkout.trial(SHOPPER, replies={"POST /login": GOOD["POST /login"]})
-    assert raised.value.hint == "there are replies for POST /login"
+    assert raised.value.hint == 'add "POST /cart" to the replies; they cover POST /login'
 
 
 async def test_set_up_and_tear_down_are_run_around_it() -> None:
@@ -218,7 +218,7 @@ async def test_a_trial_tells_checks_skips_and_where_it_failed() -> None:
     assert last.where == f"test_trial.py:{line} in looks"
     assert 'user.fail("order not placed")' in last.traceback
     broken = await looks.trial(replies={"GET /stock": 503})
-    assert "503 instead of 200" in broken.detail
+    assert "got 503, expected 200" in broken.detail
     assert broken.where == f"test_trial.py:{line - 4} in looks"
 
 

@@ -179,7 +179,7 @@ def test_a_failed_request_is_kept_whole_with_what_the_end_of_its_iteration_said(
     meter = meter_of(recorder, n=7, load=1)
     meter.enter("pay")
     asked(meter, 700, "expect status", at_ns=10, trace="b" * 32)
-    meter.end_iteration("expect status", "500 instead of 201", "shop.py:7 in shop", "frames", {"user": "a"})
+    meter.end_iteration("expect status", "got 500, expected 201", "shop.py:7 in shop", "frames", {"user": "a"})
     assert recorder.flip(0, 1).failures == (
         Failure(
             "shop",
@@ -190,7 +190,7 @@ def test_a_failed_request_is_kept_whole_with_what_the_end_of_its_iteration_said(
             n=7,
             at_ns=6,
             response_ns=700,
-            detail="500 instead of 201",
+            detail="got 500, expected 201",
             where="shop.py:7 in shop",
             traceback="frames",
             row='{"user": "a"}',

@@ -145,7 +145,7 @@ def test_never_more_than_the_cap_in_any_second_although_ten_times_as_much_is_ask
     assert len(target.at_s) >= 0.9 * 600
     held_back = next(row for row in done.summary["custom"] if row["name"] == "cap: requests not started")
     assert held_back["total"] + len(target.at_s) == 6_000
-    assert "requests were not started: the allow-list admits 100 requests/s" in " ".join(done.out.split())
+    assert "requests were not started: the allow-list's cap is 100 requests/s" in " ".join(done.out.split())
 
 
 def test_a_redirect_leads_nowhere_and_the_run_ends_fast_with_the_reason(tmp_path: Path) -> None:

@@ -113,8 +113,8 @@ def test_a_run_shows_its_certificate_to_a_name_that_was_sent_elsewhere_and_its_k
         "cert": ["client.pem", 'secret("client-key")'],
         "resolve": {f"shop.example:{port}": ["127.0.0.1"]},
     }
-    assert f"shop.example:{port} was 127.0.0.1, whatever DNS says" in run.out
-    assert "requests bore a client certificate" in run.out
+    assert f"resolve: shop.example:{port} was reached at 127.0.0.1, without DNS" in run.out
+    assert "connections presented a client certificate" in run.out
     with tarfile.open(run.folder / "bundle.tar") as bundle:
         assert sorted(bundle.getnames()) == ["ca.pem", "client.pem", "scenario.py"]
     line = files.key.splitlines()[1]
@@ -160,10 +160,10 @@ def test_all_that_is_wrong_with_the_way_is_told_before_anything_starts(files: Fi
     )
     assert run.exit_code == 2
     assert not (tmp_path / "runs").exists()
-    assert '--resolve: "api.example:nonsense" says no addresses of a host' in run.err
+    assert '--resolve: "api.example:nonsense" must be HOST[:PORT]:ADDRESS[,ADDRESS]' in run.err
     assert "resolve: shop.example has a link-local address, which is never a target" in run.err
-    assert "source: 198.51.100.1 is no address of this machine" in run.err
-    assert "the private key is not the certificate's" in run.err
+    assert "source: 198.51.100.1 is not an address of this machine" in run.err
+    assert "the private key does not belong to the certificate" in run.err
     assert wrong_key.splitlines()[1] not in run.err
 
 

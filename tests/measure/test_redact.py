@@ -169,7 +169,7 @@ def test_html_and_xml_are_covered() -> None:
 
 
 def test_a_sentence_around_a_url_stays_whole() -> None:
-    assert redact("POST /cart?session=QZX: 401 instead of 201") == "POST /cart?session=****: 401 instead of 201"
+    assert redact("POST /cart?session=QZX: got 401, expected 201") == "POST /cart?session=****: got 401, expected 201"
 
 
 def test_a_header_that_goes_on_in_the_next_line_is_masked_whole() -> None:

@@ -26,7 +26,9 @@ from tests.support.deltas import FakeAgent, journey_key, request_key
 
 OLD = Path(__file__).parents[1] / "data" / "runs" / "20261124-browse-format-1"
 WITH_PHASES = OLD.with_name("20261125-phases-format-1")
-FAILURE = Failure("checkout", "pay", "POST /cart", "expect status", 0, 7, 1_000, 500, "500 instead of 201", sent="POST")
+FAILURE = Failure(
+    "checkout", "pay", "POST /cart", "expect status", 0, 7, 1_000, 500, "got 500, expected 201", sent="POST"
+)
 EXEMPLAR = Exemplar("checkout", "browse", "GET /", "ok", "slowest", 0, 3, 2 * NS_PER_S, 5 * NS_PER_MS, 0, "a" * 32)
 
 

@@ -135,7 +135,7 @@ FLOODS: Final[dict[str, Flood]] = {
     "PUSH_PROMISE": Flood(
         _same(5, 4, b"\0\0\0\x02\x82\x84\x86", on_stream=True), outcome="protocol", says="pushed stream"
     ),
-    "an HPACK bomb": Flood(_bomb, outcome="head too large", says="when unpacked"),
+    "an HPACK bomb": Flood(_bomb, outcome="head too large", says="decodes to more than"),
     "an answer with 5,100 headers": Flood(_many_headers, outcome="head too large", says="more than 5000 headers"),
 }
 

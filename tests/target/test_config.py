@@ -91,20 +91,20 @@ def test_a_path_can_be_slower_by_a_share_and_the_others_stay() -> None:
 
 
 def test_what_is_wrong_with_slower_paths_is_said_at_once() -> None:
-    with pytest.raises(UsageError, match=r"no path /nowhere.*no ratio.*no path 10%"):
+    with pytest.raises(UsageError, match=r"no path /nowhere.*invalid ratio.*no path 10%"):
         TargetConfig.of_options(slower=["/nowhere=10%", "/cart=much", "10%"])
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"stall": "6s", "every": "5s"}, "shorter than its period"),
-        ({"stall": "soon"}, "no duration"),
+        ({"stall": "6s", "every": "5s"}, "shorter than --every"),
+        ({"stall": "soon"}, "invalid duration"),
         ({"every": "5s"}, "--every and --path"),
         ({"stall": "1s", "path": "/nowhere"}, "no path /nowhere"),
-        ({"error_ratio": "101%"}, "outside 0 to 100 %"),
-        ({"error_ratio": "some"}, "no ratio"),
-        ({"slow_start": "-1s"}, "no duration"),
+        ({"error_ratio": "101%"}, "must be from 0 to 100 %"),
+        ({"error_ratio": "some"}, "invalid ratio"),
+        ({"slow_start": "-1s"}, "invalid duration"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_said(options: dict[str, str], said: str) -> None:

@@ -51,7 +51,7 @@ def test_a_wrong_option_is_said_in_one_line() -> None:
     done = subprocess.run([*PROGRAM, "--stall", "9s", "--every", "5s"], capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 2
-    assert "shorter than its period" in done.stderr
+    assert "shorter than --every" in done.stderr
     assert "Traceback" not in done.stderr
 
 

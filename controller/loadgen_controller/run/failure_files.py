@@ -15,9 +15,10 @@ from typing import Final
 
 import msgspec
 
+from loadgen.atomic_files import atomic_write
 from loadgen.measure.deltas.exemplar import Failure, KeptFailure
 from loadgen.measure.run_folder.rundir import storage_error
-from loadgen.secret_files import file_mode, make_subfolder, replacing
+from loadgen.secret_files import file_mode, make_subfolder
 from loadgen.units import format_count
 
 __all__ = ["FIRST", "MAX_FILES", "FailureFolder", "file_name"]
@@ -99,8 +100,7 @@ class FailureFolder:
     @staticmethod
     def _write(path: Path, data: bytes) -> None:
         make_subfolder(path.parent)
-        with replacing(path, file_mode(path.parent)) as file:
-            file.write(data)
+        atomic_write(path, data, file_mode(path.parent))
 
 
 def file_name(kept: KeptFailure) -> str:

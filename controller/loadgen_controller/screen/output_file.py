@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from loadgen.atomic_files import atomic_file
 from loadgen.measure.run_folder.rundir import storage_error
-from loadgen.secret_files import UMASK_ONLY, file_mode, replacing
+from loadgen.secret_files import UMASK_ONLY, file_mode
 
 __all__ = ["opened", "write"]
 
@@ -41,7 +42,7 @@ def opened(output: Path | None) -> Iterator[BinaryIO]:
                 yield file
             return
         is_in_run = (output.parent / "manifest.json").is_file()
-        with replacing(output, file_mode(output.parent) if is_in_run else UMASK_ONLY) as file:
+        with atomic_file(output, file_mode(output.parent) if is_in_run else UMASK_ONLY) as file:
             yield file
     except OSError as exc:
         raise storage_error(output, exc) from exc

@@ -1,1 +1,1 @@
-"""httpx clients: ours with the API of httpx, and the stock client as an oracle."""
+"""`user.httpx`: httpx's API over our connections; and the stock httpx client, `Plan(client="httpx")`."""

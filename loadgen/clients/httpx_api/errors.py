@@ -1,4 +1,4 @@
-"""What goes wrong with a request of httpx, for both who may ask: httpx's exception, and our outcome.
+"""Failures of httpx requests, each both an exception of httpx and a loadgen `RequestFailed` with an outcome.
 
     RequestFailed               httpx.TransportError
         \\                        /
@@ -8,11 +8,11 @@
          WriteTimedOut           httpx.WriteTimeout          timeout
          ReadTimedOut            httpx.ReadTimeout           timeout
          ReadFailed              httpx.ReadError             reset, unreachable
-         AnswerBroken            httpx.RemoteProtocolError   protocol; reset, where the target closed without an answer
+         AnswerBroken            httpx.RemoteProtocolError   protocol; reset, if the target closed without an answer
 
-A client library that catches httpx's exceptions catches these, and retries as it does; one that leaves the
-journey ends the iteration with the outcome that its row has. `failure_in` finds it also behind a library's own
-error: `openai.APIConnectionError`, raised from an `httpx.ConnectError`, is `refused`, and its
+A client library that catches httpx's exceptions catches these too, and its retries work. If one leaves the journey,
+the iteration ends with the outcome of the request's row. `failure_in` also finds the failure behind a library's own
+error: `openai.APIConnectionError`, raised from an `httpx.ConnectError`, is `refused`, and
 `openai.NotFoundError`, raised for an `httpx.HTTPStatusError`, is `http 404`.
 """
 
@@ -41,38 +41,38 @@ __all__ = [
 ]
 
 ROW: Final = "loadgen.row"
-"""Extension of the responses, and of the requests, that were measured."""
+"""Key in the `extensions` of measured requests and responses."""
 
 Stage = Literal["pool", "connect", "write", "read"]
-"""What a request was about when it failed."""
+"""The stage in which a request failed."""
 
 _LIBRARIES: Final = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib"))
 _MOST: Final = 20
-"""Errors that are looked at on the way from a library's own to httpx's."""
+"""Length limit of the chain of causes from a library's error to httpx's."""
 
 
 class _Both(RequestFailed, httpx.TransportError):
-    """httpx's own __init__ is called with the message by that of LoadgenError: it is next in line."""
+    """Base of the failures that are exceptions of both. `LoadgenError.__init__` calls httpx's (next in the MRO)."""
 
 
 class ConnectFailed(_Both, httpx.ConnectError):
-    """There is no connection."""
+    """No connection could be opened."""
 
 
 class ConnectTimedOut(_Both, httpx.ConnectTimeout):
-    """There was none in time."""
+    """No connection was open in time."""
 
 
 class PoolTimedOut(_Both, httpx.PoolTimeout):
-    """All shared connections were busy for too long."""
+    """All shared connections stayed busy until the time-out."""
 
 
 class WriteTimedOut(_Both, httpx.WriteTimeout):
-    """The target did not take the body."""
+    """The target did not accept the body in time."""
 
 
 class ReadTimedOut(_Both, httpx.ReadTimeout):
-    """Nothing came for too long."""
+    """The target sent nothing in time."""
 
 
 class ReadFailed(_Both, httpx.ReadError):
@@ -80,7 +80,7 @@ class ReadFailed(_Both, httpx.ReadError):
 
 
 class AnswerBroken(_Both, httpx.RemoteProtocolError):
-    """What came is not HTTP, or ended in the middle, or before it began."""
+    """The answer is not HTTP, ended in the middle, or never began."""
 
 
 _TIMED_OUT: Final[dict[Stage, type[_Both]]] = {
@@ -92,7 +92,7 @@ _TIMED_OUT: Final[dict[Stage, type[_Both]]] = {
 
 
 def as_httpx_error(failure: RequestFailed, stage: Stage) -> RequestFailed:
-    """The same failure as an exception that is httpx's, too."""
+    """Return the same failure as an exception that is also an exception of httpx."""
     outcome = failure.outcome
     if outcome == TIMEOUT:
         kind = _TIMED_OUT[stage]
@@ -106,10 +106,10 @@ def as_httpx_error(failure: RequestFailed, stage: Stage) -> RequestFailed:
 
 
 def failure_in(error: BaseException) -> str | None:
-    """The outcome of the measured request of httpx whose failure `error` is about; None where it is about none.
+    """Return the outcome of the measured httpx request that caused `error`; None if no request caused it.
 
-    error: what left the journey: httpx's own, or a library's that it raised when it caught httpx's. What the
-    scenario raises when it has caught one is its own, and a fault of its own.
+    error: the exception that left the journey: one of httpx, or one that a client library raised after it caught one of
+    httpx. An exception that the scenario itself raised after catching one gives None: it is a fault of the scenario.
     """
     at: BaseException | None = error
     for _ in range(_MOST):
@@ -145,6 +145,6 @@ def _status_outcome(response: Any) -> str | None:
 
 
 def _was_caught_by_library(error: BaseException) -> bool:
-    """True where an installed package's code caught it: the outermost frame that it got to."""
+    """Return True if code of an installed package caught `error`: the outermost frame that `error` reached is there."""
     trace = error.__traceback__
     return trace is not None and trace.tb_frame.f_code.co_filename.startswith(_LIBRARIES)

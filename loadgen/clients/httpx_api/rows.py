@@ -1,14 +1,14 @@
-"""Rows of the requests that an httpx client sends: which name, which outcome, and whether the iteration failed.
+"""Rows of requests that an httpx client sends: their names, their outcomes, and whether they fail the iteration.
 
-What the transports (`httpx_transport.py`, `httpx_stock.py`) have in common. A
-request on the wire is a row, named `GET /path` as `user.http` names it, or by
-`extensions={"name": "/products/{sku}"}`; then the hops of its redirects are `NAME
-(hop 2)`. `extensions={"accept": {404}}` are statuses that are no errors.
+Both transports use this module: ours (`transport.py`) and the stock one (`stock.py`). Each
+request on the wire is a row. Rows are named `GET /path`, as in `user.http`, or by
+`extensions={"name": "/products/{sku}"}`; the hops of a redirect are then called
+`NAME (hop 2)`. `extensions={"accept": {404}}` lists statuses that are not errors.
 
-Whether an error is the iteration's, too, is said when it stays. A library that is
-told 429 and sends the same request again (method, URL, body) until it is answered
-has had no error: its rows have. So has an auth flow that answers a 401 with the
-request itself; what is held for it is then no error at all, as in `user.http`.
+A failed request fails the iteration only if no repeat of it succeeds. A client library that
+gets 429 and repeats the same request (method, URL, body) until it succeeds leaves errors in
+the rows, but the iteration does not fail. The same holds for an auth flow that answers a 401
+with the same request; then the 401 is not an error at all, as in `user.http`.
 """
 
 from __future__ import annotations
@@ -32,42 +32,43 @@ __all__ = ["Call", "HttpxRows", "HttpxSample", "origin_of_url"]
 _CHALLENGES: Final = frozenset({401, 407})
 _PORTS: Final = {"http": 80, "https": 443}
 _MOST_OPEN: Final = 100
-"""Failed requests of one iteration that may still be repeated."""
+"""The number of failed requests of one iteration that are remembered because a repeat may succeed."""
 
 _Key = tuple[str, str, bytes | None, Turn | None]
 
 
 class Call:
-    """What the requests of one call of an httpx client have in common: it goes along in their extensions."""
+    """The state that the requests of one call of an httpx client share. It travels in their extensions."""
 
     __slots__ = ("asked_ns", "hops", "request", "trace")
 
     def __init__(self, asked_ns: int = 0) -> None:
         self.asked_ns = asked_ns
-        """When the journey called the client, where that is known; of the first request only."""
+        """When the journey called the client, if known; only for the first request of the call."""
         self.request: httpx.Request | None = None
-        """The last; a redirect is another one, an answer to a challenge is the same again."""
+        """The last request. A redirect is a new request; after a challenge the same request is sent again."""
         self.hops = 0
         self.trace = ""
 
 
 class HttpxSample(Sample, Protocol):
-    """A row in the making."""
+    """The row of one request while the request is under way."""
 
     turn: Turn | None
     status: int
-    """0 without an answer."""
+    """The status of the answer; 0 if there is none."""
 
     @property
     def request(self) -> httpx.Request: ...
 
 
 class HttpxRows:
-    """The rows of one user's httpx clients.
+    """Names and records the rows of one user's httpx clients.
 
-    targets: name -> base URL; rows of other targets than `base_url` bear its name. tags: response headers, in lower
-    case, by whose values rows are split. is_judged: the journey says what is right (`reply.expect`), so an error is not
-    decided before it goes on.
+    targets: name -> base URL; rows of targets other than `base_url` have the target's name in theirs. tags: response
+    headers, in lower case; rows are split by their values. is_judged: the journey decides what is right
+    (`reply.expect`),
+    so an error status is not recorded as an error before the journey continues.
     """
 
     __slots__ = ("_before", "_challenged", "_is_judged", "_iteration", "_open", "meter", "tags", "tracer")
@@ -90,11 +91,14 @@ class HttpxRows:
         self._before[origin_of_url(httpx.URL(base_url))] = ""
         self._challenged: HttpxSample | None = None
         self._open: dict[_Key, tuple[str, bool]] = {}
-        """Errors of this iteration that no repeat has answered: outcome, and whether it is the iteration's."""
+        """Errors of this iteration without a successful repeat: (outcome, whether it failed the iteration)."""
         self._iteration = (0, 0, "")
 
     def begin(self, request: httpx.Request, origin: Origin, target: bytes) -> tuple[RequestSeries, Call, Turn | None]:
-        """A request is asked for. Settles what the user held; counts one more as started."""
+        """Start a row: settle the user's previous sample and count one more started request.
+
+        Returns the series of the row, the state of the call, and the turn in a concurrent group (None outside of one).
+        """
         extensions = request.extensions
         call = extensions.get(ROW)
         if not isinstance(call, Call):
@@ -120,7 +124,9 @@ class HttpxRows:
         return series, call, turn
 
     def trace_lines(self, request: httpx.Request, call: Call) -> bytes:
-        """Trace headers to add, with `call.trace` set; none where the request has one already. There is a tracer."""
+        """Return the trace header lines to add, and set `call.trace`. Empty if the request has a trace header. Needs a
+        tracer.
+        """
         assert self.tracer is not None
         for name, value in request.headers.raw:
             if name.lower() in self.tracer.header_names:
@@ -131,14 +137,14 @@ class HttpxRows:
         return lines
 
     def outcome_of(self, request: httpx.Request, status: int) -> str:
-        """Of an answer with this status."""
+        """Return the outcome of an answer with this status."""
         if status < 400:
             return OK
         accept = request.extensions.get("accept")
         return OK if accept is not None and status in accept else http_outcome(status)
 
     def answered(self, sample: HttpxSample) -> None:
-        """The whole answer is there, or as much of it as was wanted: record it."""
+        """Record a request whose answer is complete, or was read as far as the journey wanted."""
         meter = self.meter
         if sample.turn is None and sample.outcome is OK and not self._open:
             meter.hold(sample)
@@ -154,17 +160,17 @@ class HttpxRows:
                 self._settle_error(sample)
 
     def failed(self, sample: HttpxSample) -> None:
-        """No (whole) answer: record that. The exception says so to the journey."""
+        """Record a request without a complete answer. The journey gets the exception from the transport."""
         with within(sample.turn):
             self.meter.hold(sample)
             self.meter.settle()
 
     def gone(self, sample: HttpxSample) -> None:
-        """It was cancelled: started, and never finished."""
+        """Drop a cancelled request: it was started and never finished, so it has no row."""
         if sample.series.watch is not None:
             sample.series.watch.gone(sample.asked_ns)
 
-    # -- whose error it is ------------------------------------------------------------------------
+    # -- does an error fail the iteration? --------------------------------------------------------
 
     def _answer_challenge(self, challenged: HttpxSample, request: httpx.Request) -> None:
         self._challenged = None
@@ -174,19 +180,19 @@ class HttpxRows:
             self._settle_error(challenged)
 
     def _settle_error(self, sample: HttpxSample) -> None:
-        """Record what is held, an error; it is the iteration's unless one was before, or its repeat is answered."""
+        """Record the held error. It fails the iteration, unless an earlier error did, until a repeat succeeds."""
         meter = self.meter
         before = meter.failed
         meter.settle()
-        self._turn_page()
+        self._forget_last_iteration()
         if len(self._open) < _MOST_OPEN:
             key = _key(sample)
             was = self._open.get(key, (sample.outcome, before is None and meter.failed is not None))
             self._open[key] = was
 
     def _repeated(self, sample: HttpxSample) -> None:
-        """The same request is answered now."""
-        self._turn_page()
+        """Take back the error of an earlier, equal request, because this repeat of it succeeded."""
+        self._forget_last_iteration()
         was = self._open.pop(_key(sample), None)
         if was is None or not was[1]:
             return
@@ -198,7 +204,7 @@ class HttpxRows:
                 return
         self.meter.failed = None
 
-    def _turn_page(self) -> None:
+    def _forget_last_iteration(self) -> None:
         meter = self.meter
         iteration = (meter.load, meter.n, meter.journey)
         if iteration != self._iteration:
@@ -207,14 +213,15 @@ class HttpxRows:
 
 
 def origin_of_url(url: httpx.URL) -> Origin:
-    """
+    """Return the origin (scheme, host, port) of a URL.
+
     Raises:
         httpx.UnsupportedProtocol: neither http nor https.
     """
     scheme = url.scheme
     port = url.port or _PORTS.get(scheme)
     if port is None or not url.host:
-        raise httpx.UnsupportedProtocol(f'"{url}" is no URL of http or https')
+        raise httpx.UnsupportedProtocol(f'"{url}" is not an absolute http:// or https:// URL')
     return origin_of(scheme, url.raw_host.decode("ascii"), port)
 
 

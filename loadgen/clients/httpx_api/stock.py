@@ -1,17 +1,18 @@
-"""`Plan(client="httpx")`: the same scenario on the stock httpx client, as the oracle of our own.
+"""`Plan(client="httpx")`: the same scenario on the stock httpx client, to check our own client against it.
 
-What is sent is httpx's from the first byte to the last: its URL joining, headers, bodies, cookies, redirects, auth
-flows, connection pool and parser (httpcore). Ours are only the rows and the reply that the journey gets. One
-`AsyncHTTPTransport` a user slot, or one of n connections a worker, as the plan's `connections` say.
+httpx produces everything that is sent: URL joining, headers, bodies, cookies, redirects, auth flows. Its connection
+pool and parser (httpcore) are used too. Only the rows and the journey's reply object are ours. Each user slot has one
+`AsyncHTTPTransport`, or each worker has one with n connections, as the plan's `connections` say.
 
-The times are httpcore's own, from its `trace` extension: *sent* when it begins to write the request, *first byte* when
-the head of the answer is read (a head that comes in several reads is later by that), *done* when the last piece of
-the body is. *Asked* is when the journey called. `size_bytes` counts the body as it came, and the head as it would be
-written plainly. There are no phases, and a connection that the target closed is found out by httpcore's own check.
+The times come from httpcore's `trace` extension. *Sent* is when it begins to write the request. *First byte* is when
+the head of the answer has been read; a head that arrives in several reads makes it later. *Done* is when the last
+piece of the body has been read. *Asked* is when the journey called. `size_bytes` counts the body as received, plus the
+head as plain `Name: value` lines. Phases are not measured. httpcore itself checks whether the target has closed a
+kept connection.
 
-A call has no `retries=` and no `discard=`. Settings of a plan that this client lacks are reported when the plan is
-loaded (`dsl/plans/arguments.py`). It costs some 40 times the CPU of our own client (bench/RESULTS.md): compare times
-at a low rate.
+A call has no `retries=` and no `discard=`. Plan settings that this client does not support are reported when the plan
+is loaded (`dsl/plans/arguments.py`). This client costs some 40 times the CPU of ours (bench/RESULTS.md), so compare
+times only at a low rate.
 """
 
 from __future__ import annotations
@@ -63,12 +64,12 @@ _closing: set[asyncio.Task[None]] = set()
 
 
 class StockPool(ConnectionPool):
-    """httpx's own connections of one user slot, or of a worker. Not ours: nothing is ever idle here."""
+    """The httpx connection pool of a user slot or of a worker. The inherited list of idle connections stays empty."""
 
     __slots__ = ("_is_shared", "transport")
 
     def __init__(self, network: Network, ssl: _ssl.SSLContext | None, limit: int | None = None) -> None:
-        """limit: of a pool that users share."""
+        """limit: the number of connections, if users share the pool; None for one user's pool."""
         super().__init__(network, ssl)
         self._is_shared = limit is not None
         limits = httpx.Limits(max_connections=limit, max_keepalive_connections=limit)
@@ -87,7 +88,7 @@ class StockPool(ConnectionPool):
 
 
 class StockReply(Reply):
-    """A reply whose content is what httpx unpacked."""
+    """A reply whose content was decoded by httpx."""
 
     __slots__ = ("status", "turn")
 
@@ -96,7 +97,7 @@ class StockReply(Reply):
 
 
 class StockStreamedReply(StreamedReply):
-    """A reply that is read from httpx's response."""
+    """A streamed reply that reads its body from httpx's response."""
 
     __slots__ = ("response", "status", "turn")
 
@@ -135,7 +136,7 @@ _Sample = StockReply | StockStreamedReply
 
 
 class StockCall(Call):
-    """A call of `user.http`: until when it may take, and what came of it."""
+    """One call of `user.http`: its deadline, and the samples of its requests."""
 
     __slots__ = ("deadline_ns", "is_stream", "samples")
 
@@ -146,13 +147,13 @@ class StockCall(Call):
 
 
 class StockTransport(httpx.AsyncBaseTransport):
-    """Measures what the stock transport sends."""
+    """Measures the requests that the stock transport sends."""
 
     def __init__(self, rows: HttpxRows, pool: StockPool) -> None:
         self._rows, self._inner = rows, pool.transport
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Raises as `HttpxTransport` does."""
+        """Send and measure one request. Raises the same exceptions as `HttpxTransport`."""
         rows = self._rows
         url = request.url
         origin = origin_of_url(url)
@@ -190,11 +191,11 @@ class StockTransport(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """A client was closed: the connections are the user's slot's."""
+        """Do nothing: the connections belong to the user slot, not to the client that was closed."""
 
 
 class _Body(httpx.AsyncByteStream):
-    """One request on the wire until its end, which records it."""
+    """The body of one answer. It records the request when the body ends, fails or is closed."""
 
     def __init__(self, rows: HttpxRows, sample: _Sample, deadline_ns: int) -> None:
         self._rows, self.sample, self._deadline_ns = rows, sample, deadline_ns
@@ -204,7 +205,7 @@ class _Body(httpx.AsyncByteStream):
         self._parts: list[bytes] = []
 
     async def traced(self, event: str, _: object) -> None:
-        """httpcore's `trace` extension. "http11.send_request_headers.started" and its like."""
+        """Take times from httpcore's `trace` extension. event: for example "http11.send_request_headers.started"."""
         if event.endswith("send_request_headers.started"):
             self.sample.sent_ns = perf_counter_ns()
             self.sample.done_ns = 0
@@ -215,10 +216,10 @@ class _Body(httpx.AsyncByteStream):
             self.sample.first_byte_ns = perf_counter_ns()
 
     async def within(self, step: Coroutine[Any, Any, Any]) -> Any:
-        """One step of it, with the call's deadline.
+        """Await one step of the request, and enforce the call's deadline.
 
         Raises:
-            RequestFailed: and httpx's exception in one.
+            RequestFailed: the same object is also an exception of httpx.
         """
         left_ns = self._deadline_ns - perf_counter_ns()
         limit = asyncio.timeout(None if self._deadline_ns >= NEVER_NS // 2 else max(0, left_ns) / NS_PER_S)
@@ -244,7 +245,7 @@ class _Body(httpx.AsyncByteStream):
             raise
 
     def took(self, response: httpx.Response) -> None:
-        """The head of the answer."""
+        """Take the head of the answer into the sample."""
         sample, rows = self.sample, self._rows
         version = response.http_version.removeprefix("HTTP/")
         reason = response.extensions.get("reason_phrase", b"")
@@ -279,7 +280,7 @@ class _Body(httpx.AsyncByteStream):
         self._end(perf_counter_ns())
 
     def abandon(self) -> None:
-        """It was cancelled: no row."""
+        """Drop a cancelled request: it gets no row."""
         if not self._is_recorded:
             self._recorded()
             self._rows.gone(self.sample)
@@ -310,7 +311,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 class StockHttpClient(HttpClient):
-    """`user.http` over the stock client: our arguments, httpx's work."""
+    """`user.http` over the stock client: our arguments, but httpx does the work."""
 
     __slots__ = ("_calls", "_rows", "_stock")
 
@@ -373,11 +374,13 @@ class StockHttpClient(HttpClient):
         *,
         is_stream: bool = False,
     ) -> Reply:
-        """Raises UsageError for what is not here, else as `HttpClient._call`."""
+        """Send a request as `HttpClient._call` does. Raises UsageError for an option that the stock client lacks."""
         asked_ns = perf_counter_ns()
         given: dict[str, Any] = {key: value for key, value in options.items() if value is not None or key == "timeout"}
         if wrong := [key for key in _NOT_HERE if given.pop(key, None)]:
-            raise UsageError(f'{wrong[0]}= is not there with client="httpx"', hint="leave it out, or the client")
+            option = wrong[0]
+            message = f'{option}= is not supported with client="httpx"'
+            raise UsageError(message, hint=f'leave out {option}= or client="httpx"')
         json = given.pop("json", None) if json is None else json
         operation = json if isinstance(json, Gql) else None
         if operation is not None:
@@ -434,7 +437,9 @@ class StockHttpClient(HttpClient):
 
 
 def _make_sendable(given: dict[str, Any]) -> None:
-    """What httpx's async client does not take as it is: `file()`, `blob()`, bodies that are made without awaiting."""
+    """Convert, in place, bodies that httpx's async client does not accept: `file()`, `blob()` and synchronous
+    iterators.
+    """
     for key in ("content", "data"):
         value = given.get(key)
         if value is None or isinstance(value, str | bytes | dict) or (key == "data" and hasattr(value, "items")):
@@ -468,7 +473,7 @@ def _sent(request: httpx.Request, raw: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def _failure(error: httpx.TransportError, where: str) -> RequestFailed:
-    """Which outcome httpx's exception is: by the operating system's error that it came from, where there is one."""
+    """Translate an exception of httpx into a failure with an outcome, if possible from the OS error that caused it."""
     if isinstance(error, httpx.TimeoutException):
         return RequestFailed(TIMEOUT, f"{where}: {type(error).__name__}")
     found = _system_error(error)
@@ -484,7 +489,7 @@ def _failure(error: httpx.TransportError, where: str) -> RequestFailed:
 
 
 def _system_error(error: BaseException) -> OSError | None:
-    """The innermost OSError that says what it was."""
+    """Return the innermost OSError behind `error` that has a reason; None if there is none."""
     found: OSError | None = None
     left: list[BaseException] = [error]
     seen: set[int] = set()

@@ -1,24 +1,23 @@
 """`user.httpx`: a real httpx.AsyncClient over our own connections, measured.
 
-What goes over the wire is httpx's, byte by byte; the connections, the clock and the
-rows are ours (`httpx_rows.py`). So a library that accepts an httpx client is put
-under load as it is. A request is a row from when httpx hands it over to the last
-byte of its answer; what httpx does before and after (building the request,
-unpacking the body) is the journey's time and no request's.
+httpx produces the bytes on the wire; the connections, the clock and the rows are ours
+(`rows.py`). So a client library that accepts an httpx client can be put under load
+unchanged. A row covers a request from the moment when httpx passes it to the transport to
+the last byte of its answer. The work of httpx before and after (building the request,
+decoding the body) is the journey's time and part of no request.
 
-Time-outs are httpx's own, in its meaning. *pool*: to get one of the connections
-that are shared. *connect*: DNS, TCP and TLS together. *write*: for the target to take
-a piece of a body. *read*: until the head of the answer is there, from when the request
-is written; then until the next piece of its body comes, while somebody waits for one.
-They fire up to 8.4 ms late, never early. Who gives none has the plan's: `connect_timeout`
-to connect, and `timeout` for each of the others.
+Time-outs have httpx's meaning. *pool*: to get a shared connection. *connect*: DNS, TCP and
+TLS together. *write*: for the target to accept one piece of a body. *read*: from the
+written request to the head of the answer, then for each next piece of the body, while the
+journey waits for one. Time-outs fire up to 8.4 ms late, never early. By default the plan's
+apply: `connect_timeout` to connect, and `timeout` for each of the others.
 
-A response that is closed before its end is recorded as done at that moment, and its
-connection is closed; one that is read to its end, or that came whole, at its last byte.
-A request that is cancelled was started and never finished: it has no row.
+A response that is closed before its end counts as done at that moment, and its connection
+is closed. A response that is read to its end counts as done at its last byte. A cancelled
+request counts as started and never finished: it has no row.
 
-Not there: `network_stream` in the response's extensions, upgrades, httpx's `http2=`,
-`proxy=`, `verify=` and `limits=`, which are the plan's to say.
+Not supported: `network_stream` in the response's extensions, upgrades, and httpx's
+`http2=`, `proxy=`, `verify=` and `limits=`, because the plan sets these.
 """
 
 from __future__ import annotations
@@ -62,9 +61,9 @@ __all__ = ["HttpxClient", "HttpxTransport", "httpx_client"]
 HttpxClient = httpx.AsyncClient
 
 _ENOUGH_BYTES: Final = 256 * 1024
-"""So much that nobody has read is taken from the socket."""
+"""Reading from the socket pauses when more unread bytes than this are buffered."""
 _SOUND: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: (?:[^\0\r\n \t](?:[^\0\r\n]*[^\0\r\n \t])?)?\r\n)*")
-"""Header lines of which each is one, without spaces around its value."""
+"""Matches header lines without line breaks in them and without spaces around the values."""
 _HEADERS: dict[Head, httpx.Headers] = {}
 _MOST_HEADERS: Final = 512
 _URLS: dict[tuple[str, str], httpx.URL] = {}
@@ -76,7 +75,7 @@ _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRAC
 class HttpxTransport(httpx.AsyncBaseTransport):
     """Sends the requests of one user's httpx clients over the user's own connections.
 
-    targets, tags, tracer: see `HttpxRows`. forward: how requests are written for a proxy (forward.py).
+    targets, tags, tracer: see `HttpxRows`. forward: how requests are written for a proxy (net/proxy_form.py).
     """
 
     def __init__(
@@ -95,11 +94,11 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         self._rows = HttpxRows(meter, base_url, targets or {}, tags, tracer)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """HOT beside httpx's own work, which is ten times as much. Budget: bench/sdk.py.
+        """HOT, though httpx's own work takes ten times as long. Send one request. Budget: bench/sdk.py.
 
         Raises:
-            httpx.TransportError: and `RequestFailed`, both in one (httpx_errors.py).
-            httpx.LocalProtocolError: a header that would be two.
+            httpx.TransportError: the same object is also a `RequestFailed` (errors.py).
+            httpx.LocalProtocolError: a header contains a line break.
             httpx.UnsupportedProtocol: neither http nor https.
         """
         rows = self._rows
@@ -145,7 +144,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         return origin
 
     async def _send(self, data: bytes, answer: HttpxAnswer, origin: Origin) -> None:
-        """Until the head of the answer is there."""
+        """Send a request, and return when the head of its answer is there."""
         pool, upload = self._pool, getattr(data, "upload", None)
         is_head = answer.request.method == "HEAD"
         stack = pool.idle.get(origin)
@@ -185,7 +184,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
     def _is_stale(
         self, failure: RequestFailed, answer: HttpxAnswer, connection: Connection, upload: Upload | None
     ) -> bool:
-        """As `HttpClient._is_stale`: the target closed a kept connection and answered nothing, or refused it unseen."""
+        """Return True if the request may be sent again, by the rules of `HttpClient._is_stale`."""
         if not isinstance(failure, Unprocessed) and (
             failure.outcome != RESET
             or answer.size_bytes
@@ -200,20 +199,20 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         return True
 
     async def aclose(self) -> None:
-        """A client was closed: the connections are the user's, and stay."""
+        """Do nothing: the connections belong to the user, not to the client that was closed."""
 
     def __repr__(self) -> str:
         return f"<HttpxTransport over {self._pool!r}>"
 
 
 class HttpxAnswer(httpx.AsyncByteStream):
-    """One request on the wire: its row in the making, and the body of its answer, read while it comes.
+    """One request on the wire: its row while it is under way, and the body of its answer, which is read as it arrives.
 
-    `http1.Sink` to the connection, `HttpxSample` to the meter, a stream of bytes to httpx.
+    It is an `http1.Sink` for the connection, an `HttpxSample` for the meter, and a byte stream for httpx.
     """
 
     answer: Answer = NO_ANSWER
-    """Nothing is remembered of how a route was answered: `http1.Answered` of itself."""
+    """The answer is its own `http1.Answered`: it remembers no earlier answer of the route."""
 
     def __init__(
         self,
@@ -234,12 +233,12 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self._limits = limits
         self.head: Head
         self.body = b""
-        """The beginning, for who wants to see what went wrong."""
+        """The beginning of the body, to show it with a failure."""
         self.source: Source
         self.connection: Connection | None = None
         self.written_ns = UNKNOWN
         self.opening_ns: dict[Phase, int] = {}
-        """Of a plan with phases (phased.py)."""
+        """Time of each phase of opening the connection, for plans with phases (phased.py)."""
         self._unread: deque[bytes] = deque()
         self._unread_bytes = 0
         self._wanted: asyncio.Future[None] | None = None
@@ -248,16 +247,16 @@ class HttpxAnswer(httpx.AsyncByteStream):
 
     @property
     def status_code(self) -> int | None:
-        """None without an answer."""
+        """The status; None without an answer."""
         return self.status or None
 
     def limit_ns(self, stage: Stage) -> int:
-        """How long it may take; NEVER_NS without a time-out."""
+        """Return the time-out of a stage in ns; NEVER_NS without one."""
         seconds = self._limits.get(stage)
         return NEVER_NS if seconds is None else round(seconds * NS_PER_S)
 
     def limit_now(self, stage: Stage) -> int:
-        """Until when, from now on (perf_counter_ns)."""
+        """Return the deadline of a stage that begins now, in `perf_counter_ns`; NEVER_NS without a time-out."""
         seconds = self._limits.get(stage)
         return NEVER_NS if seconds is None else perf_counter_ns() + round(seconds * NS_PER_S)
 
@@ -288,7 +287,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
 
     def ended(self) -> None:
         self._is_whole = True
-        if self.status and not self._is_recorded:  # else it was cancelled, and its task has not run yet
+        if self.status and not self._is_recorded:  # otherwise it was cancelled and its task has not run yet
             self._is_recorded = True
             self._rows.answered(self)
         self._wake()
@@ -309,7 +308,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
             self._wanted.set_result(None)
 
     def opened(self, opening: Opening, outcome: str = OK) -> None:
-        """What it took to get a connection for it, or where that failed with `outcome`."""
+        """Record the times of opening a connection for this request, or the phase that failed with `outcome`."""
         self.series.opened(opening.times, opening.failed_in(), outcome)
         for phase, ns in opening.times.items():
             self.opening_ns[phase] = self.opening_ns.get(phase, 0) + ns
@@ -317,11 +316,11 @@ class HttpxAnswer(httpx.AsyncByteStream):
     # -- its row --------------------------------------------------------------------------------
 
     def fail(self, failure: RequestFailed) -> None:
-        """No whole answer."""
+        """Record the request as failed, without a complete answer. Does nothing if it is recorded already."""
         if self._is_recorded:
             return
         self._is_recorded = True
-        if isinstance(failure, NoConnectionInTime):  # censored at its deadline, not at when we noticed
+        if isinstance(failure, NoConnectionInTime):  # censored at its deadline, not when the failure was noticed
             self.done_ns = max(self.asked_ns, self.sent_ns, failure.at_ns)
         elif not self.done_ns:
             self.done_ns = perf_counter_ns()
@@ -330,7 +329,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self._rows.failed(self)
 
     def abandon(self) -> None:
-        """It was cancelled. If its answer had just come, the connection may be another request's by now."""
+        """Drop a cancelled request. If its answer is complete, the connection may already serve another request."""
         if self.connection is not None:
             self.connection.cancel(self)
         self._gone()
@@ -342,7 +341,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
             self._rows.gone(self)
 
     def exchange(self) -> tuple[str, str]:
-        """Request and response as text, not redacted; of the response's body the beginning."""
+        """Return request and response as text, not redacted; only the beginning of the response's body."""
         return request_text(self.sent), "" if not self.status else response_text(self.head, self.body)
 
     # -- what httpx calls -------------------------------------------------------------------------
@@ -351,9 +350,10 @@ class HttpxAnswer(httpx.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        """
+        """Return the next piece of the body.
+
         Raises:
-            httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError: and RequestFailed; it broke in the middle.
+            httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError: the answer broke; also a RequestFailed.
         """
         while not self._unread:
             if self._failure is not None:
@@ -377,7 +377,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
         return data
 
     async def aclose(self) -> None:
-        """Read to its end, or left: then it is done now, unless that is because it was cancelled."""
+        """End the body. If it is not complete, record the request as done now, or drop it if its task was cancelled."""
         if not self._is_recorded:
             if isinstance(sys.exc_info()[1], asyncio.CancelledError | GeneratorExit):
                 self.abandon()
@@ -393,9 +393,9 @@ class HttpxAnswer(httpx.AsyncByteStream):
 def httpx_client(
     transport: httpx.AsyncBaseTransport, base_url: str, timeouts: Timeouts, *, follow_redirects: bool = False
 ) -> HttpxClient:
-    """A client of one person over a transport: its own cookies and headers, httpx's defaults, nothing of the machine's.
+    """Make one user's httpx client over a transport, with its own cookies and headers and httpx's defaults.
 
-    What the environment says (HTTP_PROXY, .netrc) is not asked: a scenario is the same on every agent.
+    Environment variables and files (HTTP_PROXY, .netrc) are ignored, so that a scenario is the same on every agent.
     """
     rest_s = _s(timeouts.total_ns)
     client = httpx.AsyncClient(
@@ -406,13 +406,13 @@ def httpx_client(
         follow_redirects=follow_redirects,
         trust_env=False,
     )
-    _learn_what_is_set(client.cookies)
-    _remember_urls(client)
+    _skip_jar_without_cookies(client.cookies)
+    _cache_merged_urls(client)
     return client
 
 
 def _head(request: httpx.Request, origin: Origin, target: bytes, forward: Forward | None) -> bytes:
-    """Request line and headers, without the empty line; Host first, as h11 writes it."""
+    """Return request line and headers, without the empty line. Host comes first, as h11 writes it."""
     raw = request.headers.raw
     if raw and raw[0][0].lower() != b"host":
         raw = sorted(raw, key=lambda item: item[0].lower() != b"host")
@@ -428,7 +428,7 @@ def _head(request: httpx.Request, origin: Origin, target: bytes, forward: Forwar
 
 
 def _lines(raw: list[tuple[bytes, bytes]]) -> bytes:
-    """As `header_lines`, which looks at each line by itself; all at once takes a third of the time."""
+    """Return header lines as `header_lines` does. Checking all lines at once takes a third of the time."""
     lines = b"".join([name + b": " + value + b"\r\n" for name, value in raw])
     if _SOUND.fullmatch(lines) and lines.count(b"\r\n") == len(raw):
         return lines
@@ -436,7 +436,10 @@ def _lines(raw: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def _headers_of(head: Head) -> httpx.Headers:
-    """Heads are the same for a second or so, and to copy headers is quicker than to make them."""
+    """Return a head as httpx headers, from a cache.
+
+    Heads are equal for a second or so (until `Date` changes), and copying headers is faster than making them.
+    """
     headers = _HEADERS.get(head)
     if headers is None:
         headers = httpx.Headers(head.raw)
@@ -448,8 +451,8 @@ def _headers_of(head: Head) -> httpx.Headers:
     return headers
 
 
-def _learn_what_is_set(cookies: httpx.Cookies) -> None:
-    """Ask the jar only about answers that set a cookie: it takes 17 µs to find out that one does not."""
+def _skip_jar_without_cookies(cookies: httpx.Cookies) -> None:
+    """Make the jar look only at answers that set a cookie: it takes 17 µs to find that an answer sets none."""
     learn = cookies.extract_cookies
 
     def extract_cookies(response: httpx.Response) -> None:
@@ -460,11 +463,11 @@ def _learn_what_is_set(cookies: httpx.Cookies) -> None:
     cookies.extract_cookies = extract_cookies  # type: ignore[method-assign]
 
 
-def _remember_urls(client: httpx.AsyncClient) -> None:
-    """Two URLs are parsed for each request, a fifth of httpx's own work; they are values, and journeys ask again.
+def _cache_merged_urls(client: httpx.AsyncClient) -> None:
+    """Cache the URLs that a client merges with its base URL: parsing two URLs a request is a fifth of httpx's own work.
 
-    What has been merged is kept for all clients of the worker. A client whose `base_url` is set anew finds that one's.
-    The one private name of httpx that is used: a release without it does the work again, and nothing else changes.
+    All clients of the worker share the cache. Its key includes the base URL, so a changed `base_url` is respected.
+    `_merge_url` is the only private name of httpx that we use. A release without it only loses the cache.
     """
     merge: Callable[[httpx.URL | str], httpx.URL] | None = getattr(client, "_merge_url", None)
     if merge is None:
@@ -495,17 +498,17 @@ def _data(request: httpx.Request, head: bytes, answer: HttpxAnswer) -> bytes:
         try:
             return head + b"\r\n" + request.content
         except httpx.RequestNotRead:
-            pass  # it is made while it is sent
+            pass  # a streamed body: its pieces are made while it is sent
     return StreamedRequest.of(head + b"\r\n", _upload(request, answer, is_chunked), wants_stream=True)
 
 
 def _upload(request: httpx.Request, answer: HttpxAnswer, is_chunked: bool) -> Upload:
-    """A body that is sent while it is made, each piece within the time to write."""
+    """Return a streamed body; each piece has to be written within the write time-out."""
     length = None if is_chunked else int(request.headers.get("content-length", 0))
     stream: Any = request.stream
 
     async def pieces() -> AsyncIterator[bytes]:
-        answer.source.allow_until(answer, NEVER_NS)  # its own code may take as long as it likes
+        answer.source.allow_until(answer, NEVER_NS)  # the scenario's own code has no time limit
         async for piece in stream:
             answer.source.allow_until(answer, answer.limit_now("write"))
             yield piece

@@ -1,1 +1,1 @@
-"""From a URL to a connected socket: settings, DNS, proxies, TLS, the allow-list."""
+"""From a URL to a connected socket: settings, DNS, proxies, TLS, and the target guard."""

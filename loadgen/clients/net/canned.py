@@ -1,7 +1,7 @@
-"""A network without a network: canned replies, by method and path, through the real client.
+"""A network of canned replies, by method and path, for trials and tests without a target.
 
-What a trial sends takes the same way as on a real connection, down to the
-bytes, and the bytes that come back go through the same parser.
+Requests take the same way as on a real connection, down to the bytes, and the
+bytes of the replies go through the same parser.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["CannedNetwork", "CannedRequest", "reply"]
 
 @dataclass(frozen=True, slots=True)
 class CannedRequest:
-    """What the journey sent."""
+    """A request that the journey sent."""
 
     method: str
     target: str
@@ -44,8 +44,8 @@ class CannedRequest:
 
 
 Answer = Any
-"""bytes (see `reply`), text or a JSON value as a 200, a status, a list of these to be given in turn, or a
-function of the request."""
+"""A canned reply: bytes (see `reply`), text or a JSON value (status 200), a status, a list of these to be used in turn,
+or a function of the request."""
 
 
 def reply(
@@ -58,7 +58,7 @@ def reply(
     headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     reason: str = "",
 ) -> bytes:
-    """The bytes of a response."""
+    """Return the bytes of a response, with Content-Type and Content-Length filled in."""
     body, kind = content or b"", ""
     if json is not None:
         body, kind = _json.dumps(json).encode("utf-8"), "application/json"
@@ -76,10 +76,13 @@ def reply(
 
 
 class CannedNetwork:
-    """Answers by "METHOD /path": without the query, `{sku}` stands for one part of a path, `*` for any rest.
+    """A network that answers by "METHOD /path", without the query.
 
-    A list is given in turn, its last for ever. What has no answer is a UsageError in the journey.
-    requests: all that was sent, in order. connections: how many were opened.
+    In a path, `{sku}` matches one segment and `*` any rest. A list of replies is used in turn, and its last one
+    repeats.
+    A request without a reply is a UsageError in the journey.
+
+    requests: all requests sent so far, in order. connections: the number of connections opened.
     """
 
     def __init__(self, replies: Mapping[str, Answer] | None = None) -> None:
@@ -104,15 +107,15 @@ class CannedNetwork:
         return transport, connection
 
     def answer(self, request: CannedRequest) -> bytes:
-        """The bytes of the answer.
+        """Return the bytes of the answer, and store the request.
 
         Raises:
-            UsageError: no reply is canned for it.
+            UsageError: there is no canned reply for it.
         """
         self.requests.append(request)
-        wanted = f"{request.method} {request.path}"
+        requested = f"{request.method} {request.path}"
         for pattern, answer, turn in self._replies:
-            if pattern.fullmatch(wanted):
+            if pattern.fullmatch(requested):
                 if isinstance(answer, list):
                     given = answer[min(turn[0], len(answer) - 1)]
                     turn[0] += 1
@@ -120,7 +123,8 @@ class CannedNetwork:
                     given = answer(request) if callable(answer) else answer
                 return _bytes(given)
         raise UsageError(
-            f"no reply is canned for {wanted}", hint="there are replies for " + (", ".join(self._keys) or "nothing")
+            f"no canned reply for {requested}",
+            hint=f'add "{requested}" to the replies; they cover ' + (", ".join(self._keys) or "nothing"),
         )
 
 
@@ -152,7 +156,7 @@ class _CannedTransport(asyncio.Transport):
 
 
 def _take_request(sent: bytearray) -> CannedRequest | None:
-    """The first whole request in `sent`, taken out of it."""
+    """Remove the first complete request from `sent` and return it; None if there is none."""
     end = sent.find(b"\r\n\r\n")
     if end < 0:
         return None
@@ -176,7 +180,7 @@ def _take_request(sent: bytearray) -> CannedRequest | None:
 
 
 def _chunked(sent: bytearray, at: int) -> tuple[bytes, int] | None:
-    """A body that came in chunks from `at` on, and where it ends; None when it has not ended."""
+    """Return a chunked body that begins at `at`, and its end; None if it is incomplete."""
     parts: list[bytes] = []
     while (line_end := sent.find(b"\r\n", at)) >= 0:
         size = int(sent[at:line_end], 16)

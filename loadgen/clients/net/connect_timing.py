@@ -1,11 +1,11 @@
-"""What it took to get a connection: blocked, DNS, connect, TLS, each in ns.
+"""Times of the phases of opening a connection: blocked, DNS, connect, TLS; each in ns.
 
-A pool notes how long a request was blocked, a network the rest; both call `begin` when
-a phase begins, which ends the one before. What happens more than once in one opening (a
-second address is tried) is added up. What did not happen is not there: no phase is a
-zero, so the count of a phase is how often it was needed.
+A pool notes how long a request was blocked, a network the other phases. Both call `begin` when
+a phase begins, which ends the previous one. A phase that occurs more than once in one opening (a
+second address is tried) is added up. A phase that did not occur is absent instead of 0, so
+the count of a phase is the number of requests that needed it.
 
-Connect is TCP's handshake; through a proxy it is all that is needed to have a way to the target.
+Connect is the TCP handshake; through a proxy it includes everything up to a way to the target.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ __all__ = ["Opening"]
 
 
 class Opening:
-    """Mutable, of one request that needs a connection. Costs 1 µs of the 100 that a connection does.
+    """The phases of one request that needs a new connection. Mutable. Costs 1 µs, of the 100 µs that a connection
+    costs.
 
-    times: ns of each phase that happened, in the order in which they began.
-    under_way: the phase that has begun and not ended: where it failed, if it did.
+    times: ns of each phase that occurred, in the order in which they began.
+    under_way: the phase that has begun and not ended; after a failure, the phase that failed.
     """
 
     __slots__ = ("_begun_ns", "_clock", "times", "under_way")
@@ -34,13 +35,13 @@ class Opening:
         self._begun_ns = 0
 
     def begin(self, phase: Phase) -> None:
-        """`phase` begins now; the one under way is over."""
+        """Begin `phase` now, and end the phase that is under way."""
         now_ns = self._clock()
         self._end(now_ns)
         self.under_way, self._begun_ns = phase, now_ns
 
     def end(self) -> None:
-        """What is under way is over."""
+        """End the phase that is under way."""
         self._end(self._clock())
 
     def _end(self, now_ns: int) -> None:
@@ -49,7 +50,7 @@ class Opening:
             self.under_way = None
 
     def failed_in(self) -> Phase | None:
-        """It failed: the phase that did, which counts until now."""
+        """End the phase that is under way and return it as the one that failed; None if no phase was."""
         phase = self.under_way
         self.end()
         return phase

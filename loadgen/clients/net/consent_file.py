@@ -1,9 +1,9 @@
-"""Does a public host agree to be loaded? Its owner shows it by a file on the host itself.
+"""Checks that a public host agrees to be loaded: its owner shows it by a file on the host itself.
 
-An allow-list is a file on the controller, and whoever writes a stranger's name into it
-has not asked the stranger. So the entry of a public host has a word (`proof = "..."`),
-and the host has to show the word at `/.well-known/loadgen-proof`, one a line. Who takes
-the file away ends it. Asked once before a run, without following redirects.
+An allow-list is a file on the controller, and its author may not have asked the owner of a host.
+So the allow-list's entry for a public host has a word (`proof = "..."`), and the host has to
+show this word in `/.well-known/loadgen-proof`, one word a line. The owner withdraws consent by
+removing the file. The file is read once before a run, without following redirects.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _TIMEOUT_S: Final = 5.0
 
 
 def why_unproved(origin: str, word: str, address: str | None = None) -> str:
-    """Why `origin` does not show `word`, in a few words; empty where it does. Blocks for up to 5 s an attempt to read.
+    """Return why `origin` does not show `word`, in a few words; empty if it does. Blocks up to 5 s for each read.
 
     Args:
-        origin: "https://shop.example", with a port where it has one.
-        address: where to ask, instead of at what the host's name leads to; its certificate still has to be the name's.
+        origin: "https://shop.example", with a port if it has one.
+        address: connect to this address instead of the name's; the certificate still has to be valid for the name.
     """
     url = httpx.URL(origin).copy_with(path=PATH, query=None)
     headers, extensions = {}, {}
@@ -46,4 +46,4 @@ def why_unproved(origin: str, word: str, address: str | None = None) -> str:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"{origin}{PATH} cannot be read: {error or type(error).__name__}"
     shown = {line.strip() for line in body.decode("utf-8", "replace").splitlines()}
-    return "" if word in shown else f"{origin}{PATH} does not have it"
+    return "" if word in shown else f"{origin}{PATH} does not contain the word"

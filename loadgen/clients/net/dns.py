@@ -1,18 +1,18 @@
-"""Addresses of hosts, for one worker: asked once, kept a while, used in turn.
+"""DNS for one worker: looks up addresses of hosts, caches them, and uses several addresses in turn.
 
-An answer of DNS is kept for `Http.dns_ttl`, for the system's resolver does not say how long it holds; a failure
-for a second at most. While a name is asked for, all who want it wait for the one answer, so that a
-thousand users who start at once are one question. Each connection begins at the next address of its
-host, so that a target with several is loaded on all of them; workers begin at different ones.
+An answer is kept for `Http.dns_ttl`, because the system's resolver does not return a time to live. A failure is kept
+for at most a second. While a lookup is under way, all connections to that name wait for its answer, so a thousand
+users that start together cause one lookup. Each connection begins with the next address of its host, so a
+target with several addresses gets load on all of them. Workers begin with different ones.
 
-An address to which no connection came about is tried last for ten seconds, and then in its turn again.
-A user whose time-out ends the attempt counts, if it took a second: of an address that swallows what it is
-sent, nothing else is ever heard.
+An address that could not be connected to is tried last for ten seconds, and then in turn again. A connection attempt
+that a user's time-out cancelled also counts as failed, if it took at least a second: an address that silently drops
+packets gives no other sign.
 
-What is asked is `getaddrinfo`, so `/etc/hosts` and `nsswitch.conf` hold, and all the blocking is in the
-loop's threads. `Http.resolve` comes before it, and `Http.ip` leaves the other family out.
+Lookups use `getaddrinfo`, so `/etc/hosts` and `nsswitch.conf` apply; they block only the loop's threads.
+`Http.resolve` takes precedence, and `Http.ip` leaves out the other address family.
 
-A name that is known costs a connection 0.2 µs, with several addresses 0.4 µs (processor time, the least of 7 rounds of
+A cached name costs a connection 0.2 µs, with several addresses 0.4 µs (processor time, the least of 7 rounds of
 20,000, on a machine with other work).
 """
 
@@ -36,18 +36,19 @@ from loadgen.units import NS_PER_S
 __all__ = ["FAILED_FOR_S", "SHUNNED_FOR_S", "Lookup", "Resolver", "family_of", "look_up"]
 
 FAILED_FOR_S: Final = 1.0
-"""So long a failure is the answer, unless answers are kept for a shorter time."""
+"""How long a failed lookup is kept, unless answers are kept for a shorter time."""
 SHUNNED_FOR_S: Final = 10.0
+"""How long an address that failed is tried last."""
 MOST_NAMES: Final = 10_000
-"""When more are known, all are forgotten: a journey with a host of its own for each user keeps none of them long."""
+"""Size limit of the cache, which is then emptied; for journeys with a different host for each user."""
 
 Lookup = Callable[[str, AddressFamily], Awaitable[Sequence[str]]]
-"""(host, family) -> addresses. Raises OSError, as getaddrinfo does, and UnicodeError for what is no name."""
+"""(host, family) -> addresses. Raises OSError, as getaddrinfo does, and UnicodeError for an invalid name."""
 _FAMILIES: Final = {None: AF_UNSPEC, "4": AF_INET, "6": AF_INET6}
 
 
 async def look_up(host: str, family: AddressFamily) -> Sequence[str]:
-    """By the system's resolver, in its order."""
+    """Look a host up with the system's resolver, and return its addresses in the resolver's order."""
     found = await asyncio.get_running_loop().getaddrinfo(host, None, family=family, type=SOCK_STREAM)
     return [str(info[4][0]) for info in found]
 
@@ -58,7 +59,7 @@ def family_of(address: str) -> AddressFamily:
 
 @dataclass(slots=True)
 class _Answer:
-    """addresses: empty where there is a failure. turn: of the address with which the next connection begins."""
+    """addresses: empty after a failure. turn: counts connections, to choose the first address of the next one."""
 
     addresses: tuple[str, ...]
     failure: RequestFailed | None
@@ -67,9 +68,9 @@ class _Answer:
 
 
 class Resolver:
-    """See the module. Not shared between loops.
+    """Looks up and caches addresses; see the module. Not shared between event loops.
 
-    asked: questions that were put to `lookup` so far.
+    asked: the number of lookups so far.
     """
 
     def __init__(
@@ -81,21 +82,21 @@ class Resolver:
         random: Random | None = None,
     ) -> None:
         self._http, self._lookup, self._clock = http, lookup, clock
-        self._random = random or Random()  # noqa: S311  # not the run's: each worker begins elsewhere
+        self._random = random or Random()  # noqa: S311  # unseeded, so that each worker begins with another address
         self._ttl_s = http.dns_ttl_ns / NS_PER_S
         self._family = _FAMILIES[http.ip]
         self._answers: dict[str, _Answer] = {}
         self._given: dict[tuple[str, int], _Answer] = {}
         self._asking: dict[str, asyncio.Task[_Answer]] = {}
         self._shunned: dict[tuple[str, int], float] = {}
-        """(address, port) -> until when."""
+        """(address, port) -> the end of the time in which it is tried last."""
         self.asked = 0
 
     async def addresses(self, host: str, port: int) -> Sequence[str]:
-        """Where to connect, in the order in which to try; at least one.
+        """Return addresses to connect to, in the order in which to try them; at least one.
 
         Raises:
-            RequestFailed: `dns`; or our own fault, without a descriptor left for asking.
+            RequestFailed: `dns`; or a fault of the generator, if no file descriptor is left for the lookup.
         """
         answer = self._from_settings(host, port)
         if answer is None:
@@ -114,18 +115,18 @@ class Resolver:
         return self._shunned_last(found[begin:] + found[:begin], port)
 
     def knows(self, host: str, port: int) -> bool:
-        """`addresses` would answer at once."""
+        """Return True if `addresses` would need no lookup."""
         if self._from_settings(host, port) is not None or _is_address(host):
             return True
         answer = self._answers.get(host)
         return answer is not None and answer.until_s > self._clock()
 
-    def is_told(self, host: str, port: int) -> bool:
-        """Its addresses are `Http.resolve`'s, so they are not the name's own."""
+    def is_overridden(self, host: str, port: int) -> bool:
+        """Return True if the addresses come from `Http.resolve`, so they are not those of the name."""
         return self._from_settings(host, port) is not None
 
     def failed(self, address: str, port: int) -> None:
-        """No connection to it: others are tried first for a while."""
+        """Note that no connection to `address` was possible: it is tried last for a while."""
         self._shunned[address, port] = self._clock() + SHUNNED_FOR_S
 
     def _shunned_last(self, addresses: tuple[str, ...], port: int) -> Sequence[str]:
@@ -148,11 +149,14 @@ class Resolver:
 
     def _of_family(self, address: str) -> str:
         if self._family not in (AF_UNSPEC, family_of(address)):
-            raise RequestFailed(DNS, f'{address} is no address of IPv{self._http.ip}, and ip="{self._http.ip}"')
+            version = self._http.ip
+            raise RequestFailed(DNS, f'{address} is not an IPv{version} address, but the plan has ip="{version}"')
         return address
 
     async def _ask(self, host: str) -> _Answer:
-        """The one question that is under way, or a new one. Who stops waiting does not stop it for the others."""
+        """Wait for the lookup of `host` that is under way, or start one. A waiter that is cancelled does not stop the
+        lookup.
+        """
         asking = self._asking.get(host)
         if asking is None:
             asking = self._asking[host] = asyncio.create_task(self._look_up(host), name=f"DNS {host}")
@@ -160,7 +164,7 @@ class Resolver:
         return await asyncio.shield(asking)
 
     async def _look_up(self, host: str) -> _Answer:
-        """Never raises: who asked may not be waiting any more."""
+        """Look `host` up and cache the result. Never raises: the caller may have been cancelled."""
         self.asked += 1
         try:
             answer = self._answer(host, await self._lookup(host, self._family))
@@ -174,14 +178,14 @@ class Resolver:
     def _answer(self, host: str, found: Sequence[str]) -> _Answer:
         addresses = tuple(dict.fromkeys(one for one in found if self._family in (AF_UNSPEC, family_of(one))))
         if not addresses:
-            of_family = "" if self._http.ip is None else f" of IPv{self._http.ip}"
-            return self._failed(RequestFailed(DNS, f"{host}: no address{of_family}"))
+            family = "" if self._http.ip is None else f"IPv{self._http.ip} "
+            return self._failed(RequestFailed(DNS, f"{host}: no {family}address"))
         known = self._answers.get(host)
         turn = known.turn if known is not None and known.addresses else self._random.randrange(len(addresses))
         return _Answer(addresses, None, self._clock() + self._ttl_s, turn)
 
     def _failed(self, failure: RequestFailed) -> _Answer:
-        # Our own faults are over as soon as a descriptor is free.
+        # Faults of the generator are not cached: they end as soon as a file descriptor is free.
         for_s = 0.0 if failure.outcome in OWN_FAULTS else min(FAILED_FOR_S, self._ttl_s)
         return _Answer((), failure, self._clock() + for_s, 0)
 
@@ -192,7 +196,7 @@ class Resolver:
 def _failure(host: str, error: OSError | UnicodeError) -> RequestFailed:
     failure = RequestFailed(DNS, f"{host}: {getattr(error, 'strerror', None) or error}")
     if isinstance(error, OSError) and not isinstance(error, gaierror):
-        own = connect_failure(error, host)  # the system's own: no descriptors left for asking
+        own = connect_failure(error, host)  # an error of the machine: for example, no file descriptors left
         failure = own if own.outcome in OWN_FAULTS else failure
     failure.__cause__ = error
     return failure

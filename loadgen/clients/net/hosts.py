@@ -1,4 +1,4 @@
-"""Hosts, addresses and networks as a person writes them."""
+"""Parses and checks hosts, addresses and networks that people write in plans and options."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 
 
 def parse_resolve(text: str) -> tuple[str, tuple[str, ...]]:
-    """HOST[:PORT]:ADDRESS[,ADDRESS], as curl has it: "shop.example:443:10.0.0.1,[fd00::1]".
+    """Parse HOST[:PORT]:ADDRESS[,ADDRESS], as in curl: "shop.example:443:10.0.0.1,[fd00::1]".
 
     Raises:
-        ValueError: it is not of that form.
+        ValueError: not of that form.
     """
     found = re.fullmatch(r"([^\s:,\[\]]+)(?::(\d{1,5}))?:(\S+)", text)
     addresses = tuple(map(_bare, found[3].split(","))) if found else ()
     if found is None or not is_place(found[1]) or any(as_address(one) is None for one in addresses):
-        raise ValueError(f'"{text}" says no addresses of a host; write shop.example:443:10.0.0.1')
+        raise ValueError(f'"{text}" must be HOST[:PORT]:ADDRESS[,ADDRESS]; write shop.example:443:10.0.0.1')
     if found[2] is not None and not 0 < int(found[2]) <= MAX_PORT:
-        raise ValueError(f'"{text}": {found[2]} is no port')
+        raise ValueError(f'"{text}": invalid port {found[2]}; use 1 to {MAX_PORT}')
     return (found[1] if found[2] is None else f"{found[1]}:{int(found[2])}").lower(), addresses
 
 
 def as_address(text: object) -> str | None:
-    """An IP address as it is written usually; None where it is none."""
+    """Return an IP address in its usual spelling; None if `text` is not an IP address."""
     if not isinstance(text, str):
         return None
     try:
@@ -38,22 +38,22 @@ def as_address(text: object) -> str | None:
 
 
 def _bare(text: str) -> str:
-    """An address without the brackets that IPv6 may have."""
+    """Remove the brackets that an IPv6 address may have."""
     return text[1:-1] if text.startswith("[") and text.endswith("]") else text
 
 
 def family_digit(address: object) -> str:
-    """ "4" or "6", of an address or a network."""
+    """Return "4" or "6", the family of an address or a network."""
     return "6" if ":" in str(address) else "4"
 
 
 def is_name(text: str) -> bool:
-    """A host's name in ASCII."""
+    """Return True for a host name in ASCII."""
     return _HOST.fullmatch(text) is not None and len(text) <= 253
 
 
 def is_place(text: str) -> bool:
-    """HOST or HOST:PORT; a host may be an address."""
+    """Return True for HOST or HOST:PORT; a host may be an address."""
     if as_address(text) is not None:
         return True
     try:
@@ -64,14 +64,14 @@ def is_place(text: str) -> bool:
 
 
 def is_host_or_network(text: str) -> bool:
-    """Also ".shop.example" and "*.shop.example"."""
+    """Return True for a name, an address, a network, ".shop.example" or "*.shop.example"."""
     if "/" in text:
         return is_network(text)
     return as_address(text) is not None or is_name(text.removeprefix("*").removeprefix("."))
 
 
 def is_network(text: object) -> bool:
-    """As in "10.0.0.0/8"."""
+    """Return True for a network such as "10.0.0.0/8"."""
     if not isinstance(text, str) or "/" not in text:
         return False
     try:

@@ -1,15 +1,16 @@
-"""Where connections come from: the real network, or canned replies (`canned.py`).
+"""Opens connections: over the real network; `canned.py` has a network of canned replies.
 
-A `Network` has one method, so that tests feed bytes and trials need no target.
-`TcpNetwork` goes to the host's addresses (`dns.py`) or to a UNIX socket, from the
-machine's own addresses or from those of `Http.source`; `proxy.py` goes through a proxy.
-Errors of the operating system and of TLS become outcomes here, once.
+A `Network` has one method, so that tests can feed bytes and trials need no target.
+`TcpNetwork` connects to a host's addresses (`dns.py`) or to a UNIX socket, from the
+machine's default addresses or from those of `Http.source`. `proxy.py` connects through a proxy.
+Errors of the operating system and of TLS become outcomes here, and only here.
 
-Each address is looked at (`fence.py`) right before it is connected to: what may not be loaded is not reached.
+The target guard (`target_guard.py`) checks each address right before the connect, so no
+forbidden address is ever connected to.
 
-Where no connection to one address of a host comes about, the next is tried, and the run says so:
-a target of which a part is down is not quite the target. What answers and then breaks off (in
-TLS, say) has answered, and is an outcome.
+If one address of a host cannot be connected to, the next one is tried, and the run
+reports it: a target that is partly down is not quite the intended target. A failure after
+the connect (in TLS, for example) is an outcome, and no other address is tried.
 """
 
 from __future__ import annotations
@@ -46,15 +47,15 @@ __all__ = ["Network", "TcpNetwork"]
 
 T = TypeVar("T")
 _BIND_ADDRESS_NO_PORT: Final = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24 if sys.platform == "linux" else None)
-"""Bind the address only. Else each bind takes a port that no other connection can have, whatever its target."""
+"""Socket option: bind the address only. Otherwise each bind takes a port that no other connection can use."""
 _SWALLOWED_S: Final = 1.0
-"""An attempt that is given up after so long counts as one that failed."""
+"""A cancelled attempt to connect counts as failed if it took at least this long."""
 _NEXT: Final = frozenset({REFUSED, UNREACHABLE, TIMEOUT, NO_PORT})
-"""No connection came about: another address may do."""
+"""Outcomes without a connection, after which the next address is tried."""
 
 
 class Network(Protocol):
-    """Opens a connection and lets `factory` make its protocol."""
+    """Opens connections. `factory` makes the protocol of each."""
 
     async def connect(
         self,
@@ -65,9 +66,10 @@ class Network(Protocol):
         factory: Callable[[], Connection],
         opening: Opening,
     ) -> tuple[asyncio.BaseTransport, Connection]:
-        """Raises RequestFailed: `dns`, `refused`, `tls` ... Time-outs are the caller's.
+        """Open a connection. Raises RequestFailed: `dns`, `refused`, `tls` ... The caller applies time-outs.
 
-        opening: is told when `dns`, `connect` and `tls` begin, and when all is over; not where it fails.
+        opening: records when `dns`, `connect` and `tls` begin and when the last one ends; after a failure the phase
+        stays open.
         """
         ...
 
@@ -76,11 +78,10 @@ class TcpNetwork:
     """The network of this machine, on the running loop (uvloop or asyncio).
 
     Args:
-        note: is told what a reader of the figures has to know.
-        fence: says what may be connected to.
-
+        note: is called with a text that readers of the measurements should know.
+        fence: decides which addresses may be connected to.
     Raises:
-        UsageError: an address of `Http.source` is none of this machine's, or it has none in a network of it.
+        UsageError: an address of `Http.source` is not an address of this machine, or a network contains none.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class TcpNetwork:
         if self._uds is not None:
             await self.fence.check_socket(self._uds)
             made = await self._connect_uds(self._uds, tls, server_hostname, factory, opening)
-        elif self._sources is not None or tls is not None:  # in two steps: between them connect ends and TLS begins
+        elif self._sources is not None or tls is not None:  # in two steps, to time connect and TLS separately
             sock = await self.open_socket(host, port, opening)
             return await self.adopt(sock, tls, server_hostname, factory, f"{host}:{port}", opening)
         else:
@@ -149,9 +150,9 @@ class TcpNetwork:
             raise connect_failure(error, path) from error
 
     async def open_socket(self, host: str, port: int, opening: Opening) -> socket.socket:
-        """A connected socket that does not block, for what has to be said before the connection is one.
+        """Return a connected, non-blocking socket, for a dialogue before the connection is established (CONNECT).
 
-        `connect` is still under way: it is over with what is said.
+        The phase `connect` stays under way: that dialogue is part of it.
 
         Raises:
             RequestFailed: `dns`, `refused` ...
@@ -173,7 +174,7 @@ class TcpNetwork:
         where: str,
         opening: Opening,
     ) -> tuple[asyncio.BaseTransport, Connection]:
-        """Make a connection of a socket that is connected; it is closed where that fails.
+        """Make a connection from a connected socket. The socket is closed if that fails.
 
         Raises:
             RequestFailed: `tls`, `reset` ...
@@ -193,15 +194,15 @@ class TcpNetwork:
             raise
 
     async def _first(self, host: str, port: int, go: Callable[[str], Awaitable[T]], opening: Opening) -> T:
-        """What `go` makes of the first address to which there is a connection.
+        """Try the addresses of a host in order, and return the result of `go` for the first one that connects.
 
-        Address by address, by ourselves: the loops fold several errors into one text without an errno.
+        We try them ourselves, because the loops merge several errors into one text without an errno.
         """
         failures: list[RequestFailed] = []
         if not self.resolver.knows(host, port):
             opening.begin("dns")
         addresses = await self.resolver.addresses(host, port)
-        name = "" if self.resolver.is_told(host, port) else host
+        name = "" if self.resolver.is_overridden(host, port) else host
         for address in addresses:
             opening.begin("connect")
             begun_s = monotonic()
@@ -223,22 +224,22 @@ class TcpNetwork:
             except asyncio.CancelledError:
                 if len(addresses) > 1 and monotonic() - begun_s >= _SWALLOWED_S:
                     self.resolver.failed(address, port)
-                    self._say_failed(host, port, address, "no connection in time")
+                    self._note_failed(host, port, address, "no connection in time")
                 raise
             else:
                 for one, failed in zip(addresses, failures, strict=False):
-                    self._say_failed(host, port, one, failed.outcome)
+                    self._note_failed(host, port, one, failed.outcome)
                 return made
-        raise _telling(failures)
+        raise _most_informative(failures)
 
-    def _say_failed(self, host: str, port: int, address: str, outcome: str) -> None:
-        if not ip_address(address.partition("%")[0]).is_loopback:  # `localhost` on one family only is nobody's trouble
+    def _note_failed(self, host: str, port: int, address: str, outcome: str) -> None:
+        if not ip_address(address.partition("%")[0]).is_loopback:  # `localhost` on one family only is harmless
             where = f"[{address}]" if ":" in address else address
-            self._note(f"{host} was not reached at {where}:{port} ({outcome}); its other addresses were used")
+            self._note(f"no connection to {host} at {where}:{port} ({outcome}); its other addresses were used")
 
 
 class _Sources:
-    """Addresses to connect from, in turn for each address of a target: each pair has all ports of its own."""
+    """Source addresses, used in turn for each target address: each pair of addresses has its own set of ports."""
 
     def __init__(self, given: Iterable[str]) -> None:
         sources = list(dict.fromkeys(address for one in given for address in _own_of(one)))
@@ -252,16 +253,16 @@ class _Sources:
                     probe.bind((one, 0))
                 except OSError as error:
                     raise UsageError(
-                        f"source: {one} is no address of this machine: {error.strerror or error}",
-                        hint="give it to an interface (ip addr add), or leave it out of Http(source=...)",
+                        f"source: {one} is not an address of this machine: {error.strerror or error}",
+                        hint="add it to an interface (ip addr add), or remove it from Http(source=...)",
                     ) from error
 
     async def connected(self, address: str, port: int) -> socket.socket:
-        """From the next source; where its ports to this address are used up, from the others."""
+        """Connect from the next source; if all its ports to this address are in use, from the others."""
         sources = self._of[family_of(address)]
         if not sources:
-            raise RequestFailed(UNREACHABLE, f"{address}:{port}: no source address of its family")
-        # Workers begin at different ones, as with addresses: else the first would have most of a short run.
+            raise RequestFailed(UNREACHABLE, f"{address}:{port}: Http(source=...) has no address of this IP version")
+        # Workers begin with different sources. Otherwise the first one would carry most of a short run.
         turn = self._turns.get(address)
         turn = self._turns[address] = randrange(len(sources)) if turn is None else turn + 1  # noqa: S311
         for n in range(len(sources)):
@@ -274,14 +275,15 @@ class _Sources:
 
 
 def _own_of(source: str) -> list[str]:
-    """An address as it is; of a network those of this machine that are in it."""
+    """Return an address as it is, and for a network the addresses of this machine in it."""
     if "/" not in source:
         return [source]
     network = ip_network(source, strict=False)
     there = own_addresses()
     found = [one for one in there if ip_address(one) in network]
     if not found:
-        raise UsageError(f"source: this machine has no address in {source}", hint=f"it has {', '.join(there)}")
+        hint = f"use one of its addresses: {', '.join(there)}"
+        raise UsageError(f"source: this machine has no address in {source}", hint=hint)
     return found
 
 
@@ -306,8 +308,8 @@ def _tls_options(tls: ssl.SSLContext | None, server_hostname: str | None) -> dic
     return {} if tls is None else {"ssl": tls, "server_hostname": server_hostname}
 
 
-def _telling(failures: list[RequestFailed]) -> RequestFailed:
-    """Of the failures at each address of a host, the one that says why: ours, else the last of one that is there."""
+def _most_informative(failures: list[RequestFailed]) -> RequestFailed:
+    """Return the failure that explains most: a generator fault, else the last one of a reachable address."""
 
     def rank(failure: RequestFailed) -> int:
         return 2 if failure.outcome in OWN_FAULTS else int(failure.outcome != UNREACHABLE)
@@ -318,14 +320,15 @@ def _telling(failures: list[RequestFailed]) -> RequestFailed:
 def _why_no_port(failure: RequestFailed, address: str, port: int) -> RequestFailed:
     if not _has_source(address, port):
         return RequestFailed(UNREACHABLE, failure.detail)
-    return RequestFailed(NO_PORT, f"{failure.detail}: all ports to it are in use; more addresses: Http(source=[...])")
+    hint = "all local ports to it are in use; add source addresses: Http(source=[...])"
+    return RequestFailed(NO_PORT, f"{failure.detail}: {hint}")
 
 
 def _has_source(address: str, port: int) -> bool:
-    """False where this machine has no address to reach it from, as `::1` without IPv6.
+    """Return False if this machine has no address from which to reach `address`, for example `::1` without IPv6.
 
-    The system says EADDRNOTAVAIL to that too, and not only when its ports are used up. To "connect" a datagram
-    socket sends nothing and needs an address only.
+    The system reports EADDRNOTAVAIL in this case too, not only when its ports are used up. "Connecting" a datagram
+    socket sends nothing and needs only an address.
     """
     try:
         with socket.socket(family_of(address), socket.SOCK_DGRAM) as probe:

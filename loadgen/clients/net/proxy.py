@@ -1,10 +1,10 @@
-"""Through a proxy: https:// by a tunnel (CONNECT), http:// by asking it for the whole URL.
+"""Connections through a proxy: https:// through a tunnel (CONNECT), http:// by sending the proxy the whole URL.
 
-What the proxy does is told from what the target does. It cannot be reached: `proxy refused`, `proxy dns` ...;
-it refuses the tunnel: `proxy 407`, `proxy 403`, `proxy 502`; it answers something else than HTTP, or nothing:
-`proxy protocol`, `proxy reset`. Of http:// it answers in the target's place, and nobody can tell whose `http 502`
-that is. A proxy that hangs is a `timeout`, as a target is; the run says that it was the proxy. TLS through a tunnel
-is the target's own, verified as without the proxy. What is written to it is `forward.py`'s.
+Failures of the proxy have other outcomes than those of the target. The proxy cannot be reached: `proxy refused`,
+`proxy dns` ... It refuses the tunnel: `proxy 407`, `proxy 403`, `proxy 502`. It does not answer with HTTP, or not at
+all: `proxy protocol`, `proxy reset`. For http:// it answers in place of the target, so the origin of an `http 502` is
+unknown. A proxy that hangs is a `timeout`, like a target that hangs, and the run notes that it was the proxy. TLS
+through a tunnel is the target's own, verified as without a proxy. `proxy_form.py` has what is written to the proxy.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ __all__ = ["ProxyNetwork", "network_of"]
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 SILENT_S: Final = 1.0
-"""A tunnel that is given up after so long was the proxy's doing."""
+"""A tunnel that is cancelled after waiting this long is blamed on the proxy."""
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: ([^\r\n]{0,100}))?[^\r\n]*\r?\n")
 _END: Final = b"\r\n\r\n"
 
 
 class ProxyNetwork:
-    """Goes through the proxy, but for the hosts that are excepted, to which `direct` goes."""
+    """Connects through the proxy; for excepted hosts it uses `direct`."""
 
     def __init__(self, http: Http, direct: TcpNetwork, note: Callable[[str], None] = lambda _: None) -> None:
-        """Raises what `proxy_login` raises."""
+        """Raises the same errors as `proxy_login`."""
         assert http.proxy_address is not None
         self._proxy, self._proxy_port = http.proxy_address
         self._where = f"proxy {self._proxy}:{self._proxy_port}"
@@ -63,17 +63,17 @@ class ProxyNetwork:
             try:
                 return await self._direct.connect(self._proxy, self._proxy_port, None, None, factory, opening)
             except RequestFailed as failure:
-                raise self._proxys(failure) from failure.__cause__
+                raise self._as_proxy_failure(failure) from failure.__cause__
         sock = await self._tunnel(host, port, opening)
         where = f"{host}:{port} through {self._where}"
         return await self._direct.adopt(sock, tls, server_hostname, factory, where, opening)
 
     async def _tunnel(self, host: str, port: int, opening: Opening) -> socket.socket:
-        """A socket that the proxy has connected with the target."""
+        """Return a socket that the proxy has connected with the target."""
         try:
             sock = await self._direct.open_socket(self._proxy, self._proxy_port, opening)
         except RequestFailed as failure:
-            raise self._proxys(failure) from failure.__cause__
+            raise self._as_proxy_failure(failure) from failure.__cause__
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         begun_s = monotonic()
         request = f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\nUser-Agent: loadgen\r\n".encode("ascii")
@@ -83,16 +83,18 @@ class ProxyNetwork:
             self._judge(await self._answer(loop, sock))
         except OSError as error:
             sock.close()
-            raise self._proxys(connect_failure(error, self._where)) from error
+            raise self._as_proxy_failure(connect_failure(error, self._where)) from error
         except BaseException as error:
             sock.close()
             if isinstance(error, asyncio.CancelledError) and monotonic() - begun_s >= SILENT_S:
-                self._note(f"{self._where} had not opened a tunnel when the time of a request was over")
+                self._note(f"{self._where} had not opened a tunnel when a request timed out")
             raise
         return sock
 
     async def _answer(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
-        """The head of its answer. Of a tunnel nothing follows it before we speak; of a refusal its body is left."""
+        """Return the head of the proxy's answer. A tunnel sends nothing after it yet; the body of a refusal is not
+        read.
+        """
         answer = b""
         while _END not in answer:
             part = await loop.sock_recv(sock, 4096)
@@ -109,24 +111,27 @@ class ProxyNetwork:
             raise RequestFailed(f"proxy {PROTOCOL}", f"{self._where} does not speak HTTP: {answer[:60]!r}")
         code = int(status[1])
         if not 200 <= code < 300:
-            said = (status[2] or b"").decode("latin-1").strip()
-            raise RequestFailed(f"proxy {code}", f"{self._where} refused the tunnel: {code} {said}".rstrip())
+            reason = (status[2] or b"").decode("latin-1").strip()
+            raise RequestFailed(f"proxy {code}", f"{self._where} refused the tunnel: {code} {reason}".rstrip())
         if not answer.endswith(_END):
-            raise RequestFailed(f"proxy {PROTOCOL}", f"{self._where} spoke on after it had opened the tunnel")
+            raise RequestFailed(f"proxy {PROTOCOL}", f"{self._where} sent bytes right after it opened the tunnel")
 
-    def _proxys(self, failure: RequestFailed) -> RequestFailed:
-        """The same as the proxy's, unless it is our own, or a time-out, which is censored under its name."""
+    def _as_proxy_failure(self, failure: RequestFailed) -> RequestFailed:
+        """Return a failure as one of the proxy. Generator faults and time-outs keep their outcome."""
         if failure.outcome in OWN_FAULTS or failure.outcome == TIMEOUT:
             return failure
         return RequestFailed(f"proxy {failure.outcome}", failure.detail)
 
 
 def network_of(http: Http, note: Callable[[str], None] = lambda _: None, fence: Fence = OPEN) -> Network:
-    """The network of a plan's `Http`. note: is told what a reader of the figures has to know. fence: where it may go.
+    """Return the network of a plan's `Http`.
+
+    note: is called with a text that readers of the measurements should know. fence: decides which addresses are
+    allowed.
 
     Raises:
-        UsageError: what it names is not there, or is not of its form.
-        ScenarioError: a secret was not given.
+        UsageError: a file or address in the settings does not exist or is invalid.
+        ScenarioError: a secret is missing.
     """
     direct = TcpNetwork(http, note=note, fence=fence)
     return direct if http.proxy is None else ProxyNetwork(http, direct, note)

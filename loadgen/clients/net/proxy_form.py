@@ -1,10 +1,10 @@
-"""What is written for a proxy, and for which hosts: `Http.proxy`, `no_proxy` and `proxy_auth` as bytes.
+"""Bytes that are written for a proxy, and the hosts that bypass it: `Http.proxy`, `no_proxy` and `proxy_auth`.
 
-A request for http:// that a proxy forwards has the whole URL in its first line (RFC 9112, 3.2.2), and the
-proxy's credentials beside it. Both are part of a route, so a request costs no more than without a proxy. They are
-no headers of the user's: a redirect or an auth flow that goes on to another host takes none of them along.
+A request for http:// that a proxy forwards has the whole URL in its first line (RFC 9112, 3.2.2), followed by the
+proxy's credentials. Both are part of a cached route, so a request costs no more than without a proxy. They are
+not headers of the user, so no redirect or auth flow can carry them to another host.
 
-The proxy's user and password are `Http.proxy_auth`, sent with each CONNECT and each forwarded request, and
+The proxy's user and password are `Http.proxy_auth`. They are sent with each CONNECT and each forwarded request, and
 nowhere else.
 """
 
@@ -20,7 +20,7 @@ __all__ = ["Excepted", "Forward", "proxy_login", "request_line"]
 
 
 class Excepted:
-    """`Http.no_proxy`: which hosts are reached without the proxy."""
+    """The hosts of `Http.no_proxy`, which are reached without the proxy."""
 
     def __init__(self, no_proxy: tuple[str, ...]) -> None:
         texts = [one.lower().removeprefix("*") for one in no_proxy]
@@ -39,20 +39,20 @@ class Excepted:
 
 
 class Forward:
-    """How requests for http:// are written for a proxy: one for all routes of a worker."""
+    """Writes the first lines of http:// requests for a proxy. All routes of a worker share one."""
 
     def __init__(self, http: Http) -> None:
-        """Raises what `proxy_login` raises."""
+        """Raises the same errors as `proxy_login`."""
         self._excepted = Excepted(tuple(http.no_proxy))
         self._login = proxy_login(http)
 
     @classmethod
     def of(cls, http: Http) -> Forward | None:
-        """None where there is no proxy."""
+        """Return the Forward of a plan's settings; None without a proxy."""
         return None if http.proxy is None else cls(http)
 
     def first_lines(self, method: bytes, scheme: str, host: str, netloc: bytes, raw_path: bytes) -> bytes:
-        """The request line, and after it what is for the proxy alone; as without a proxy where it is not asked."""
+        """Return the request line, plus the lines that are for the proxy alone if the request goes through it."""
         if scheme != "http" or host in self._excepted:
             return request_line(method, raw_path)
         return request_line(method, b"http://" + netloc + raw_path) + self._login
@@ -63,19 +63,19 @@ def request_line(method: bytes, target: bytes) -> bytes:
 
 
 def proxy_login(http: Http) -> bytes:
-    """The Proxy-Authorization line; empty without `proxy_auth`.
+    """Return the Proxy-Authorization line; empty without `proxy_auth`.
 
     Raises:
-        UsageError: the secret is not user:password.
-        ScenarioError: it was not given.
+        UsageError: the secret's value is not user:password.
+        ScenarioError: the secret is missing.
     """
     if http.proxy_auth is None:
         return b""
     login = http.proxy_auth.reveal().strip()
     if ":" not in login or not login.isprintable():
         raise UsageError(
-            f'proxy_auth: the value of secret("{http.proxy_auth.name}") is no user:password',
-            hint="its value is user:password, as curl's --proxy-user has it",
+            f'proxy_auth: the value of secret("{http.proxy_auth.name}") must be user:password',
+            hint="set it as for curl's --proxy-user, for example shop:opensesame",
         )
     return b"Proxy-Authorization: Basic " + b64encode(login.encode()) + b"\r\n"
 

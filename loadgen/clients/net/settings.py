@@ -1,16 +1,16 @@
-"""How requests reach the network: a plan's `Http`, what is wrong with it, and what a report says of it.
+"""How requests reach the network: a plan's `Http`, its errors, and its description in reports.
 
     Plan(..., http=Http(proxy="http://proxy.example:3128", no_proxy=["login.example"], dns_ttl="5s"))
 
-It is a value: it keeps what it was given, opens nothing and raises nothing. What is
-wrong is told by `wrongs` (`settings_check.py`); the derived values (`dns_ttl_ns`, `addresses_for` ...)
-are for an `Http` without faults. Nothing here comes from the environment: `HTTP_PROXY`
-and its like are never read, for each agent would have its own.
+`Http` is a value: it stores its arguments, opens nothing and raises nothing. `wrongs`
+(`settings_check.py`) returns all its errors. The derived values (`dns_ttl_ns`, `addresses_for`
+...) need an `Http` without errors. Nothing is read from environment variables such as
+`HTTP_PROXY`, because they may differ between agents.
 
-**A private key never travels**: not in the bundle, not in a manifest, a log or a report.
-A certificate beside the scenario does, as `ca` does. So a key is an absolute path, of
-a file that is there at each agent, or `secret("client-key")`, whose value is the PEM
-text itself or such a path.
+**A private key never travels**: not in the bundle, a manifest, a log or a report.
+A certificate beside the scenario does travel, as `ca` does. So a key is an absolute path
+of a file that exists on each agent, or `secret("client-key")`, whose value is the PEM text
+itself or such a path.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Http", "Named", "Place"]
 
 
 class Named(Protocol):
-    """A `secret("name")`: known by name, revealed where it is used."""
+    """A `secret("name")`: identified by its name; its value is revealed only where it is used."""
 
     @property
     def name(self) -> str: ...
@@ -37,48 +37,48 @@ class Named(Protocol):
 
 
 Place = str | Path | Named
-"""Of a certificate or a key: a file, or a secret that holds it or names the file."""
+"""Where a certificate or a key is: a file, or a secret whose value is the PEM text or the path of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Http:
-    """How the requests of a plan reach the network. The defaults are a browser's without a proxy."""
+    """How the requests of a plan reach the network. The defaults are those of a browser without a proxy."""
 
     http2: bool | Literal["prior"] = False
-    """True: HTTP/2 where the target chooses it in the TLS handshake (ALPN), else HTTP/1.1. "prior": HTTP/2 at once,
-    on http:// too."""
+    """True: HTTP/2 if the target chooses it in the TLS handshake (ALPN), else HTTP/1.1. "prior": HTTP/2 without
+    negotiation, also on http://."""
     proxy: str | None = None
-    """ "http://proxy.example:3128". http:// is forwarded by it, https:// is tunnelled through it (CONNECT)."""
+    """ "http://proxy.example:3128". The proxy forwards http:// and tunnels https:// (CONNECT)."""
     proxy_auth: Named | None = None
     """secret("proxy-login"), whose value is "user:password"."""
     no_proxy: Sequence[str] = ()
-    """Hosts that are reached without it: "login.example"; ".shop.example" with all below it; "10.0.0.0/8"."""
+    """Hosts that bypass the proxy: "login.example"; ".shop.example" with its subdomains; "10.0.0.0/8"."""
     cert: Place | tuple[Place, Place] | None = None
     """The client's certificate (PEM, with its chain) and its private key: ("client.pem", secret("client-key")); see the
-    module. A single one is of both together, and therefore a secret or an absolute path."""
+    module. A single value contains both, so it has to be a secret or an absolute path."""
     verify: bool = True
-    """False: any certificate will do. The report says so."""
+    """False: accept any certificate. The report mentions it."""
     sni: str | None = None
-    """The server name of the TLS handshake, which the certificate has to bear; None: the URL's host."""
+    """The server name of the TLS handshake, for which the certificate has to be valid; None: the URL's host."""
     resolve: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
-    """{"shop.example": "10.0.0.1"}, or "shop.example:443", or several addresses: instead of what DNS says."""
+    """Addresses that replace DNS: {"shop.example": "10.0.0.1"}, or for "shop.example:443", or a list of addresses."""
     dns_ttl: str | float = "30s"
-    """How long a worker keeps what DNS said. 0: each connection asks."""
+    """How long a worker keeps an answer of DNS. 0: each connection does a lookup."""
     ip: Literal["4", "6"] | None = None
-    """Only addresses of this family."""
+    """Use only addresses of this IP version."""
     uds: str | Path | None = None
     """All connections go to this UNIX socket of the agent's machine."""
     source: Sequence[str] = ()
-    """Addresses of the agent's machine that connections are made from, in turn: each has ports of its own. A network,
-    "10.0.0.0/16", is all that the machine has in it."""
+    """Addresses of the agent's machine to connect from, in turn: each has its own set of ports. A network such as
+    "10.0.0.0/16" means all addresses of the machine in it."""
     retries: int = 0
-    """How often a request that failed is sent again."""
+    """The limit on repeats of a failed request."""
     max_body: str | int = "64MB"
-    """An answer with a larger body is the outcome `body too large`."""
+    """Size limit of a response body; a larger one has the outcome `body too large`."""
     phases: bool = False
-    """Blocked, DNS, connect, TLS, send, wait and receive of each request are rows of their own."""
+    """Measure blocked, DNS, connect, TLS, send, wait and receive of each request as rows of their own."""
 
-    # -- derived, of one without faults -------------------------------------------------------------
+    # -- derived values, for settings without errors -----------------------------------------------
 
     @property
     def dns_ttl_ns(self) -> int:
@@ -90,19 +90,21 @@ class Http:
 
     @property
     def proxy_address(self) -> tuple[str, int] | None:
-        """Host and port of the proxy."""
+        """Host and port of the proxy; None without a proxy."""
         if self.proxy is None:
             return None
         url = urlsplit(self.proxy)
         return url.hostname or "", url.port or 80
 
     def addresses_for(self, host: str, port: int) -> tuple[str, ...] | None:
-        """What `resolve` says of a host (in lower case); None: ask DNS."""
+        """Return the addresses that `resolve` has for a host (in lower case); None if DNS decides."""
         given = self.resolve.get(f"{host}:{port}") or self.resolve.get(host)
         return None if given is None else _several(given)
 
     def settled(self, folder: Path) -> Http:
-        """The same in one form: names in lower case, lists as tuples, its certificate from the scenario's folder on."""
+        """Return the same settings in a normal form: names in lower case, lists as tuples, the certificate's path from
+        `folder`.
+        """
         cert = self.cert
         if isinstance(cert, tuple) and isinstance(cert[0], str | Path):
             cert = (folder / cert[0], cert[1])
@@ -110,22 +112,24 @@ class Http:
         return replace(self, cert=cert, resolve=resolve, no_proxy=_several(self.no_proxy), source=_several(self.source))
 
     def with_resolve(self, more: Mapping[str, Sequence[str]]) -> Http:
-        """The same with further entries, which beat its own."""
+        """Return the same settings with more `resolve` entries, which take precedence."""
         return replace(self, resolve={**self.resolve, **more})
 
     def certificate_in(self, folder: Path) -> Path | None:
-        """The certificate that travels with the scenario of this folder; None where none does."""
+        """Return the certificate file that travels with the scenario in `folder`; None if there is none."""
         first = self.cert[0] if isinstance(self.cert, tuple) else None
         return folder / first if isinstance(first, str | Path) and is_within(folder, first) else None
 
     def wrongs(self, folder: Path | None = None) -> Iterator[tuple[str, str]]:
-        """Everything that is wrong, with what to write. folder: of the scenario, in which files are looked for."""
+        """Yield all errors as (message, what to write instead). folder: the scenario's, in which files are searched."""
         return wrongs_of(self, folder or Path())
 
     # -- in words --------------------------------------------------------------------------------------
 
     def as_json(self, folder: Path | None = None) -> dict[str, Any]:
-        """What differs from the defaults, as JSON: secrets by name, files of `folder` relative to it."""
+        """Return the settings that differ from the defaults, as JSON: secrets by name, files of `folder` relative to
+        it.
+        """
         usual = Http()
         given = {one.name: getattr(self, one.name) for one in fields(self)}
         return {
@@ -133,33 +137,31 @@ class Http:
         }
 
     def notes(self) -> Iterator[str]:
-        """What a reader of the figures has to know."""
+        """Yield notes that readers of the measurements should know."""
         if self.http2:
-            where = "" if self.http2 == "prior" else " where the target chose it"
-            yield f"requests went over HTTP/2{where}: what a user asks for at once shares a connection"
+            where = "" if self.http2 == "prior" else " if the target chose it"
+            yield f"requests used HTTP/2{where}: a user's concurrent requests share a connection"
         if not self.verify:
-            yield (
-                "certificates were not verified (verify=False): nothing here says that it was the target that answered"
-            )
+            yield ("certificates were not verified (verify=False), so the answers may not have come from the target")
         if self.proxy is not None:
             but = f", except for {', '.join(self.no_proxy)}" if self.no_proxy else ""
-            yield f"requests went through the proxy {self.proxy}{but}: its time is in theirs"
+            yield f"requests went through the proxy {self.proxy}{but}: their times include the proxy's"
         if self.uds is not None:
-            yield f"requests went to the UNIX socket {self.uds}: no network is in their times"
+            yield f"requests went to the UNIX socket {self.uds}: their times include no network"
         for place, addresses in self.resolve.items():
-            yield f"{place} was {' and '.join(_several(addresses))}, whatever DNS says"
+            yield f"resolve: {place} was reached at {' and '.join(_several(addresses))}, without DNS"
         if self.ip is not None:
-            yield f"only addresses of IPv{self.ip} were used"
+            yield f"only IPv{self.ip} addresses were used"
         if self.sni is not None:
-            yield f"the TLS handshake asked for {self.sni}"
+            yield f"the TLS handshake used the server name {self.sni}"
         if self.source:
             yield f"connections were made from {', '.join(self.source)} in turn"
         if self.cert is not None:
-            yield "requests bore a client certificate"
+            yield "connections presented a client certificate"
         if not self.dns_ttl_ns:
-            yield "each connection asked DNS (dns_ttl=0)"
+            yield "each connection did a DNS lookup (dns_ttl=0)"
         elif self.dns_ttl_ns != Http().dns_ttl_ns:
-            yield f"answers of DNS were kept for {format_duration(self.dns_ttl_ns)}"
+            yield f"DNS answers were kept for {format_duration(self.dns_ttl_ns)}"
 
 
 def _json(value: object, folder: Path | None) -> Any:

@@ -1,4 +1,4 @@
-"""What can be wrong with a plan's `Http`, and what to write instead. Everything at once; nothing is opened."""
+"""Checks a plan's `Http`: returns all errors at once, each with what to write instead. Opens nothing."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = ["MOST_RETRIES", "is_secret", "is_within", "wrongs_of"]
 
 MOST_RETRIES = 10
 _LONGEST_UDS = 107
-"""Bytes; the kernel's sockaddr_un has 108 with a zero at the end."""
+"""Size limit of a socket path in bytes: the kernel's sockaddr_un has 108, with a zero at the end."""
 _RESOLVE_HINT = 'resolve={"shop.example": "10.0.0.1", "api.example:443": ["10.0.0.2", "10.0.0.3"]}'
 _CERT_HINT = 'write cert=("client.pem", secret("client-key")), or the absolute path of a key that each agent has'
 
 
 def wrongs_of(http: Http, folder: Path) -> Iterator[tuple[str, str]]:
-    """Everything that is wrong, with what to write. folder: of the scenario, in which files are looked for."""
+    """Yield all errors as (message, what to write instead). folder: of the scenario, in which files are searched."""
     for check in (
         _versions_wrong,
         _proxy_wrong,
@@ -48,32 +48,32 @@ def wrongs_of(http: Http, folder: Path) -> Iterator[tuple[str, str]]:
 def _versions_wrong(http: Http) -> Iterator[tuple[str, str]]:
     http2: object = http.http2
     if not isinstance(http2, bool) and http2 != "prior":
-        yield f"http2: {http2!r}", 'True, False or "prior"'
+        yield f"http2: invalid value {http2!r}", 'write True, False or "prior"'
     elif http2 and find_spec("h2") is None:
         yield "http2: the h2 library is not installed", "pip install 'loadgen[http2]', also at each agent"
     elif http2 == "prior" and http.proxy is not None:
-        yield 'http2="prior": a proxy is spoken to in HTTP/1.1', "write http2=True: https:// is tunnelled"
+        yield 'http2="prior": a proxy needs HTTP/1.1', "write http2=True: https:// is tunnelled"
     for name in ("verify", "phases"):
         if not isinstance(getattr(http, name), bool):
-            yield f"{name}: {getattr(http, name)!r}", "True or False"
+            yield f"{name}: invalid value {getattr(http, name)!r}", "write True or False"
 
 
 def _proxy_wrong(http: Http) -> Iterator[tuple[str, str]]:
     for one in _listed(http.no_proxy):
         if not isinstance(one, str) or not is_host_or_network(one):
             yield (
-                f"no_proxy: {one!r} is no host",
-                'a list of names and networks, as in ["login.example", ".shop.example", "10.0.0.0/8"]',
+                f"no_proxy: {one!r} is not a host or network",
+                'write a list such as no_proxy=["login.example", ".shop.example", "10.0.0.0/8"]',
             )
     if http.proxy_auth is not None and not is_secret(http.proxy_auth):
         yield (
-            "proxy_auth: it has to be a secret, so that it stands in no file",
+            "proxy_auth: must be a secret, so that no file contains it",
             'write proxy_auth=secret("proxy-login"), with the value user:password',
         )
     if http.proxy is None:
         for name in ("proxy_auth", "no_proxy"):
             if getattr(http, name):
-                yield f"{name}: there is no proxy", 'write proxy="http://proxy.example:3128"'
+                yield f"{name}: needs a proxy", f'write proxy="http://proxy.example:3128", or leave out {name}'
         return
     message, hint = _proxy_url_wrong(http.proxy)
     if message:
@@ -82,39 +82,39 @@ def _proxy_wrong(http: Http) -> Iterator[tuple[str, str]]:
 
 def _tls_wrong(http: Http) -> Iterator[tuple[str, str]]:
     if http.sni is not None and (not isinstance(http.sni, str) or not is_name(http.sni)):
-        yield f"sni: {http.sni!r} is no name of a server", 'write sni="shop.example"'
+        yield f"sni: invalid server name {http.sni!r}", 'write sni="shop.example"'
 
 
 def _addresses_wrong(http: Http) -> Iterator[tuple[str, str]]:
     if http.ip not in (None, "4", "6"):
-        yield f"ip: {http.ip!r}", 'write ip="4" or ip="6"'
+        yield f"ip: invalid value {http.ip!r}", 'write ip="4" or ip="6"'
     resolve: object = http.resolve
     if not isinstance(resolve, Mapping):
-        yield f"resolve: {resolve!r} is no mapping", _RESOLVE_HINT
+        yield f"resolve: must be a dict of hosts and addresses, got {resolve!r}", _RESOLVE_HINT
     else:
         for place, addresses in resolve.items():
             yield from _resolve_wrong(http, place, addresses)
     given = _listed(http.source)
     for one in given:
         if as_address(one) is None and not is_network(one):
-            yield f"source: {one!r} is no address", 'write source=["10.0.0.7", "10.0.0.8"], or ["10.0.0.0/24"]'
+            yield f"source: invalid address {one!r}", 'write source=["10.0.0.7", "10.0.0.8"], or ["10.0.0.0/24"]'
     families = {family_digit(one) for one in given if as_address(one) is not None or is_network(one)}
     if http.ip in ("4", "6") and families and http.ip not in families:
-        yield f'source: no address of IPv{http.ip}, and ip="{http.ip}" allows no others', "of the same family"
+        yield f'source: no IPv{http.ip} address, but ip="{http.ip}"', f"add an IPv{http.ip} address, or leave out ip"
 
 
 def _resolve_wrong(http: Http, place: object, addresses: object) -> Iterator[tuple[str, str]]:
     if not isinstance(place, str) or not is_place(place):
-        yield f"resolve: {place!r} is no host", _RESOLVE_HINT
+        yield f"resolve: invalid host {place!r}", _RESOLVE_HINT
         return
     found = _listed(addresses)
     if not found:
-        yield f"resolve: {place}: no address", _RESOLVE_HINT
+        yield f"resolve: {place}: the list of addresses is empty", _RESOLVE_HINT
     for one in found:
         if as_address(one) is None:
-            yield f"resolve: {place}: {one!r} is no address", "addresses and no names, as in " + _RESOLVE_HINT
+            yield f"resolve: {place}: invalid address {one!r}", "write addresses, not names, as in " + _RESOLVE_HINT
     if http.ip in ("4", "6") and found and all(as_address(one) and family_digit(one) != http.ip for one in found):
-        yield f'resolve: {place}: no address of IPv{http.ip}, and ip="{http.ip}" allows no others', _RESOLVE_HINT
+        yield f'resolve: {place}: no IPv{http.ip} address, but ip="{http.ip}"', _RESOLVE_HINT
 
 
 def _uds_wrong(http: Http) -> Iterator[tuple[str, str]]:
@@ -123,24 +123,24 @@ def _uds_wrong(http: Http) -> Iterator[tuple[str, str]]:
         return
     if not isinstance(uds, str | Path) or not _is_path(uds) or not Path(uds).is_absolute():
         yield (
-            f"uds: {str(uds)!r} is no absolute path",
-            'of a socket on each agent\'s machine: uds="/run/shop.sock"',
+            f"uds: {str(uds)!r} is not an absolute path",
+            'write the path of a socket on each agent: uds="/run/shop.sock"',
         )
     elif len(str(uds).encode()) > _LONGEST_UDS:
-        yield f"uds: the path has more than {_LONGEST_UDS} bytes", "the kernel takes no longer ones"
+        yield f"uds: the path has more than {_LONGEST_UDS} bytes", "use a shorter path: the kernel allows no longer one"
     for name in ("proxy", "resolve", "source", "ip"):
         if getattr(http, name):
-            yield f"uds: all connections go to the socket, so {name} has no meaning", f"leave out uds or {name}"
+            yield f"uds: cannot be combined with {name}, as all connections use the socket", f"leave out uds or {name}"
 
 
 def _limits_wrong(http: Http) -> Iterator[tuple[str, str]]:
     if not _parses(parse_duration, http.dns_ttl, str | int | float):
-        yield f"dns_ttl: {http.dns_ttl!r} is no duration", 'write dns_ttl="30s"; 0 asks for each connection'
+        yield f"dns_ttl: invalid duration {http.dns_ttl!r}", 'write dns_ttl="30s"; 0 means a lookup for each connection'
     if not _parses(parse_size, http.max_body, str | int) or not parse_size(http.max_body):
-        yield f"max_body: {http.max_body!r} is no size", 'write max_body="64MB"'
+        yield f"max_body: invalid size {http.max_body!r}", 'write max_body="64MB"'
     retries: object = http.retries
     if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= MOST_RETRIES:
-        yield f"retries: {retries!r}", f"a whole number, 0 to {MOST_RETRIES}"
+        yield f"retries: invalid value {retries!r}", f"write an integer from 0 to {MOST_RETRIES}"
 
 
 def _cert_wrong(http: Http, folder: Path) -> Iterator[tuple[str, str]]:
@@ -148,50 +148,50 @@ def _cert_wrong(http: Http, folder: Path) -> Iterator[tuple[str, str]]:
         return
     places: tuple[object, ...] = http.cert if isinstance(http.cert, tuple) else (http.cert,)
     if not 1 <= len(places) <= 2 or not all(isinstance(one, str | Path) or is_secret(one) for one in places):
-        yield "cert: it is a certificate and its key", _CERT_HINT
+        yield "cert: must be a certificate and its key", _CERT_HINT
         return
     if any(isinstance(one, str | Path) and not _is_path(one) for one in places):
-        yield "cert: a path of a file is empty, or none", _CERT_HINT
+        yield "cert: the path of a file is empty or invalid", _CERT_HINT
         return
     own, key = places[0], places[-1]
     is_here = len(places) == 2 and isinstance(own, str | Path) and is_within(folder, own)
     if is_here and not (folder / str(own)).is_file():
-        yield f"cert: no file {own}", f"it is looked for in {folder}"
+        yield f"cert: file not found: {own}", f"put it into {folder}, or correct the path"
     if isinstance(key, str | Path) and is_within(folder, key):
-        yield f"cert: the private key in {key} does not travel to the agents", _CERT_HINT
+        yield f"cert: the private key in {key} would not reach the agents", _CERT_HINT
 
 
 def _listed(given: object) -> list[object]:
-    """What was given as a list, a tuple or a single text."""
+    """Return a list or tuple as a list, and any other value as a list of one."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         return [given]
     return list(given)
 
 
 def is_secret(value: object) -> bool:
-    """It is known by name and can be revealed."""
+    """Return True if `value` is a secret: it has a name and can be revealed."""
     return callable(getattr(value, "reveal", None)) and isinstance(getattr(value, "name", None), str)
 
 
 def _proxy_url_wrong(proxy: object) -> tuple[str, str]:
     hint = 'write proxy="http://proxy.example:3128"'
     if not isinstance(proxy, str):
-        return f"{proxy!r} is no URL", hint
+        return f"{proxy!r} is not a URL", hint
     try:
         url = urlsplit(proxy)
         host, port = of_url(url) if url.netloc else HostPort("", None)
     except ValueError as error:
-        return f"{proxy!r} is no URL: {error}", hint
+        return f"{proxy!r} is not a URL: {error}", hint
     if url.username is not None or url.password is not None:
-        return "it holds credentials, which would travel and be kept", 'write proxy_auth=secret("proxy-login")'
+        return "the URL contains credentials, which files would then contain", 'write proxy_auth=secret("proxy-login")'
     if url.scheme in ("https", "socks4", "socks5", "socks5h"):
-        return f"{url.scheme} proxies are not spoken to", "an http:// proxy tunnels https:// too"
+        return f"{url.scheme} proxies are not supported", "use an http:// proxy, which tunnels https:// too"
     if url.scheme != "http":
-        return f"{proxy!r} is no URL of http", hint
+        return f"{proxy!r} is not an http:// URL", hint
     if not host or port == 0 or not (is_name(host) or as_address(host)):
-        return f"{proxy!r} is no URL: no host and port", hint
+        return f"{proxy!r} has an invalid host or port", hint
     if url.path not in ("", "/") or url.query or url.fragment:
-        return f"{proxy!r} has a path; a proxy has none", hint
+        return f"{proxy!r} must not have a path", hint
     return "", ""
 
 
@@ -201,7 +201,9 @@ def _is_path(path: str | Path) -> bool:
 
 
 def is_within(folder: Path, path: str | Path) -> bool:
-    """A file of the scenario's folder: one that would travel."""
+    """Return True if `path` is in the scenario's folder, so that it would travel to agents. Relative paths always
+    count.
+    """
     return (folder.resolve() / path).resolve().is_relative_to(folder.resolve()) or not Path(path).is_absolute()
 
 

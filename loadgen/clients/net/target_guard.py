@@ -1,14 +1,13 @@
-"""May this connection be made? Asked each time, of the address that is about to be connected to.
+"""The target guard: decides for each connection whether its address may be connected to.
 
-So nothing that is found out on the way (DNS that answers otherwise the second time, a
-redirect, an address in another form) leads past the allow-list: it is the last thing
-that happens before the system is asked to connect. `loadgen/allowlist.py` has the rules.
+The check is the last step before the system is asked to connect, and it looks at the address
+itself. So no detour (a changed DNS answer, a redirect, an address in another notation) can
+bypass the allow-list. `loadgen/allowlist.py` has the rules.
+Without an allow-list, only addresses that are never targets are refused: link-local addresses,
+the metadata services of clouds, and the addresses of the control plane.
 
-Without a list only what is never a target is refused: link-local addresses, the metadata
-services of clouds, and the controller's own place.
-
-A refusal is an outcome, `not allowed: ` and the rule. It costs a moment on purpose: users of a
-closed load would else ask again as fast as the CPU lets them.
+A refusal is an outcome, `not allowed: ` and the rule. A refusal takes 50 ms on purpose: otherwise
+the users of a closed load would repeat the request as fast as the CPU allows.
 """
 
 from __future__ import annotations
@@ -24,30 +23,31 @@ from loadgen.errors import RequestFailed
 __all__ = ["NOT_ALLOWED", "OPEN", "Fence", "is_not_allowed", "place_of"]
 
 NOT_ALLOWED: Final = "not allowed: "
-"""Begins the outcome of a connection that was refused by a rule."""
+"""Prefix of the outcome of a connection that a rule refused."""
 MOMENT_S: Final = 0.05
 
 
 def is_not_allowed(outcome: str) -> bool:
+    """Return True if `outcome` is a refusal by the target guard."""
     return outcome.removeprefix("proxy ").startswith(NOT_ALLOWED)
 
 
 def place_of(address: str, port: int) -> tuple[Address, int]:
-    """As `Fence` compares it.
+    """Return the form in which `Fence` compares (address, port).
 
     Raises:
-        ValueError: no address.
+        ValueError: not an IP address.
     """
     return as_address(address), port
 
 
 class Fence:
-    """What one worker may connect to.
+    """Decides which addresses one worker may connect to.
 
     Args:
-        allow: None: everything that is not never a target.
+        allow: the allow-list; None allows every address that is not excluded for all.
         own: (address, port) of the control plane; see `place_of`.
-        admitted: is told which entry admitted a connection.
+        admitted: is called with the entry that admitted a connection.
     """
 
     def __init__(
@@ -62,17 +62,17 @@ class Fence:
         self._own, self._admitted, self._now = frozenset(own), admitted, now
 
     async def check(self, host: str, address: str, port: int) -> None:
-        """
-        Args:
-            host: the name that was asked for; empty where its address is not DNS's doing but the plan's.
+        """Return if the address may be connected to.
 
+        Args:
+            host: the requested host name; empty if the plan sets the address and not DNS.
         Raises:
-            RequestFailed: `not allowed: ...`, which says why.
+            RequestFailed: `not allowed: ...`, with the reason.
         """
         try:
             where = as_address(address)
         except ValueError:
-            return await self._refuse("no address", f"{address} is no address")
+            return await self._refuse("no address", f"{address} is not an IP address")
         if why := self._never(where, port):
             return await self._refuse(why, f"{_named(host, address)}:{port} is never a target ({why})")
         if self.allow is None:
@@ -83,7 +83,7 @@ class Fence:
         return await self._refuse(_rule(why), f"{_named(host, address)}:{port}: {why}")
 
     async def check_behind(self, host: str, port: int) -> None:
-        """Whom a proxy is asked for: its address is not ours to find, so by its name.
+        """Check a host that a proxy connects to. Its address is the proxy's to find, so the name is checked.
 
         Raises:
             RequestFailed: as `check`.
@@ -103,13 +103,13 @@ class Fence:
         return await self._refuse(_rule(why), f"{host}:{port}: {why}")
 
     async def check_socket(self, path: str) -> None:
-        """Behind a UNIX socket there may be anything, so no list admits it.
+        """Check a UNIX socket: an allow-list admits none, because anything may be behind it.
 
         Raises:
             RequestFailed: as `check`.
         """
         if self.allow is not None:
-            await self._refuse("unix socket", f"{path}: an allow-list admits no UNIX sockets")
+            await self._refuse("unix socket", f"{path}: UNIX sockets are not allowed with an allow-list")
 
     def _never(self, where: Address, port: int) -> str:
         return "control plane" if (where, port) in self._own else never(where)
@@ -124,11 +124,11 @@ class Fence:
 
 
 OPEN: Final = Fence()
-"""Of runs without a list."""
+"""The target guard of runs without an allow-list."""
 
 
 def _rule(why: str) -> str:
-    """The few words that stand in tables."""
+    """Return the short name of the rule, for tables."""
     if "expired" in why:
         return "expired"
     if "is for ports" in why:

@@ -1,7 +1,7 @@
-"""TLS contexts: whom to trust, and what certificate to show.
+"""TLS contexts: trusted roots, and the client's certificate.
 
-A client's private key is read where it is used and nowhere written: where it is given as text, OpenSSL reads it
-from memory (a memfd on Linux; elsewhere from a file that only we can read, for as long as that takes).
+A client's private key is read where it is used and written nowhere. If the key is given as text, OpenSSL reads it
+from memory (a memfd on Linux; elsewhere from a temporary file that only we can read).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _PEM = "-----BEGIN "
 
 
 def tls_context(ca_file: str | Path | None = None, http: Http = Http()) -> ssl.SSLContext:  # noqa: B008  # frozen
-    """For the connections of a plan. Costs about 20 ms: make one.
+    """Return the TLS context for the connections of a plan. Costs about 20 ms: make only one.
 
     Args:
-        ca_file: PEM; trusted beside the usual roots.
-        http: verifies, unless it says `verify=False`; with its client certificate. Where it allows HTTP/2, the
-            target may choose that (ALPN).
-
+        ca_file: PEM; these certificates are trusted in addition to the usual roots.
+        http: certificates are verified unless it has `verify=False`. It also sets the client certificate and whether
+            HTTP/2 is offered (ALPN).
     Raises:
-        UsageError: a file is not there, or holds no certificate or key; the key is encrypted, or not the certificate's.
-        ScenarioError: a secret was not given.
+        UsageError: a file is missing, or contains no certificate or key; or the key is encrypted, or does not belong to
+            the certificate.
+        ScenarioError: a secret is missing.
     """
     context = httpx.create_ssl_context(verify=http.verify)
     context.set_alpn_protocols(["h2", "http/1.1"] if http.http2 else ["http/1.1"])
@@ -44,7 +44,7 @@ def tls_context(ca_file: str | Path | None = None, http: Http = Http()) -> ssl.S
         except (OSError, ssl.SSLError) as error:
             raise UsageError(
                 f"cannot read certificates from {ca_file}: {error}",
-                hint="a CA file is PEM: -----BEGIN CERTIFICATE-----",
+                hint="a CA file must be PEM: -----BEGIN CERTIFICATE-----",
             ) from error
     if http.cert is not None:
         own, *key = http.cert if isinstance(http.cert, tuple) else (http.cert,)
@@ -53,7 +53,7 @@ def tls_context(ca_file: str | Path | None = None, http: Http = Http()) -> ssl.S
 
 
 class _Encrypted(Exception):
-    """OpenSSL asks for a pass phrase; by itself it would ask the terminal."""
+    """OpenSSL asks for a pass phrase. Raising this keeps OpenSSL from prompting on the terminal."""
 
 
 def _load(context: ssl.SSLContext, own: Place, key: Place | None) -> None:
@@ -66,7 +66,7 @@ def _load(context: ssl.SSLContext, own: Place, key: Place | None) -> None:
         except _Encrypted as error:
             raise UsageError(
                 f"cert: the private key of {what} is encrypted",
-                hint="give it without a pass phrase, as a secret: openssl pkey -in client.key",
+                hint="remove the pass phrase and pass the key as a secret: openssl pkey -in client.key",
             ) from error
         except ssl.SSLError as error:
             raise UsageError(f"cert: {what}: {_why(error)}", hint=_hint(error)) from error
@@ -80,24 +80,24 @@ def _no_pass_phrase() -> bytes:
 
 def _why(error: ssl.SSLError) -> str:
     if error.reason == "KEY_VALUES_MISMATCH":
-        return "the private key is not the certificate's"
-    return "they are no certificate and private key in PEM"
+        return "the private key does not belong to the certificate"
+    return "not a certificate and private key in PEM form"
 
 
 def _hint(error: ssl.SSLError) -> str:
     if error.reason == "KEY_VALUES_MISMATCH":
-        return "the certificate's own key; with a chain, the client's certificate comes first"
-    return "PEM: -----BEGIN CERTIFICATE----- and -----BEGIN PRIVATE KEY-----"
+        return "use the certificate's own key; in a chain, the client's certificate must be first"
+    return "write PEM: -----BEGIN CERTIFICATE----- and -----BEGIN PRIVATE KEY-----"
 
 
 def _named(place: Place) -> str:
-    """Never its value."""
+    """Return the path, or the name of a secret; never its value."""
     return str(place) if isinstance(place, str | Path) else f'secret("{place.name}")'
 
 
 @contextmanager
 def _file_of(place: Place) -> Iterator[str]:
-    """The path of a file that OpenSSL can read while within."""
+    """Yield the path of a file that OpenSSL can read inside the context."""
     if isinstance(place, str | Path):
         yield _readable(Path(place), str(place))
         return
@@ -125,5 +125,5 @@ def _readable(path: Path, shown: str) -> str:
         with path.open("rb"):
             return str(path)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "no path of a file, and no PEM text"
-        raise UsageError(f"cert: cannot read {shown}: {why}", hint="each agent needs it there") from error
+        why = getattr(error, "strerror", None) or "neither the path of a file nor PEM text"
+        raise UsageError(f"cert: cannot read {shown}: {why}", hint="put the file at this path on each agent") from error

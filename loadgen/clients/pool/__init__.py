@@ -1,1 +1,1 @@
-"""Connections between requests: who keeps them, and which one is used next."""
+"""Connection pools: they keep open connections between requests and choose the connection for the next request."""

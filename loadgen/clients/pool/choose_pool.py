@@ -1,4 +1,4 @@
-"""Which pool a plan's settings call for: one slot's or all users', for HTTP/1.1 or where HTTP/2 is allowed."""
+"""Chooses the pool for a plan's settings: one user slot's or a shared one, for HTTP/1.1 or also for HTTP/2."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ def pool_for(
     limit_bytes: int = MAX_BODY_BYTES,
     has_phases: bool = False,
 ) -> ConnectionPool:
-    """The pool of one user slot. shared: the worker's, where there is one; else a new one, to be handed on.
+    """Return the pool for one user slot.
 
-    http2: see `settings.Http`. The TLS context has to offer it, too (`tls_context`).
+    shared: the worker's shared pool, if it exists already. If the policy is `shared` and this is None, a new pool is
+    returned; pass it as `shared` for the next slots. http2: see `settings.Http`; the TLS context has to offer HTTP/2 as
+    well (`tls_context`).
 
     Raises:
-        UsageError: the extra `http2` is not installed.
+        UsageError: the `http2` extra is not installed.
     """
     if connections.policy == "shared" and shared is not None:
         return shared

@@ -1,7 +1,8 @@
-"""Which class of connections a plan's settings call for: decided once, so that no request is asked.
+"""Chooses the class of connections for a plan's settings, once, so that no single request has to check them.
 
-A limit of a body's size below what one read from a socket can bring needs a connection that looks at every answer: the
-short way of `http1.py` takes what is there whole. Phases need one that notes when a request was written (`phased.py`).
+The fast path of `http1.py` accepts an answer that arrives in one read without looking at its size. If the size limit
+of bodies is smaller than one read, every answer has to be checked, by another class. Plans with phases need a class
+that notes when a request was written (`phased.py`).
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from loadgen.clients.protocol.phased import PhasedConnection
 __all__ = ["connection_kind"]
 
 _MOST_READ_BYTES: Final = 256 * 1024
-"""What one read brings at most, of asyncio's and uvloop's transports."""
+"""The size of the largest read of the transports of asyncio and uvloop."""
 
 
 def connection_kind(limit_bytes: int, *, has_phases: bool) -> type[Connection]:
-    """limit_bytes: of a body."""
+    """Return the connection class for a size limit of bodies, with or without phases."""
     if limit_bytes < _MOST_READ_BYTES:
         return _CappedPhasedConnection if has_phases else _CappedConnection
     return PhasedConnection if has_phases else Connection
 
 
 class _CappedConnection(Connection):
-    """Takes no short way: an answer that came in one read could be larger than it may be."""
+    """A connection without the fast path: an answer that arrives in one read could exceed the size limit."""
 
     __slots__ = ()
 

@@ -1,12 +1,12 @@
-"""Pools where HTTP/2 is allowed: one connection takes all that a user asks for at once.
+"""Pools that allow HTTP/2: one connection carries all concurrent requests of a user.
 
-Who chooses: on https:// the target, in the TLS handshake (ALPN), or nobody with `prior`, where the connection speaks
-HTTP/2 from its first byte, on http:// too.
+On https:// the target chooses the protocol in the TLS handshake (ALPN). With `prior`, the connection speaks HTTP/2
+from its first byte, on http:// as well.
 
-As browsers do it, who asks while a first connection is being opened waits for it: if it speaks HTTP/2, it has room for
-all of them. That wait is in the response time, as the connecting itself would be. Of a target that chose
-HTTP/1.1, nobody waits for another's connection again. When all connections to a target are full (the target says how
-many streams it allows), one more is opened. If the handshake fails, it failed for all who waited for it.
+As in browsers, a request that comes while the first connection is being opened waits for it: an HTTP/2 connection has
+room for all of them. That wait is part of the response time, as connecting itself would be. Once a target has chosen
+HTTP/1.1, requests no longer wait for each other's connections. When all connections to a target are full (the target
+sets how many streams it allows), one more is opened. A failed handshake is the failure of all requests that waited.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Http2Pool", "Http2SharedPool"]
 
 
 class _Undecided(asyncio.Protocol):
-    """Until the TLS handshake has said which protocol it is. The loop calls it once, after the handshake."""
+    """The protocol until TLS has chosen HTTP/1.1 or HTTP/2. The loop calls it once, after the handshake."""
 
     chosen: Connection
 
@@ -75,7 +75,7 @@ def _chosen(protocol: Any) -> Connection:
 
 
 class Http2Pool(ConnectionPool):
-    """Of one user slot. prior: HTTP/2 without asking."""
+    """The HTTP/2 pool of one user slot. prior: speak HTTP/2 without negotiation."""
 
     __slots__ = ("_coming", "_is_http1", "_prior")
 
@@ -91,9 +91,9 @@ class Http2Pool(ConnectionPool):
         super().__init__(network, ssl, limit_bytes=limit_bytes, has_phases=has_phases)
         self._prior = prior
         self._is_http1: set[Origin] = set()
-        """Targets that chose it."""
+        """Targets that chose HTTP/1.1."""
         self._coming: dict[Origin, asyncio.Future[RequestFailed | None]] = {}
-        """Connections that are being opened; what became of them. None: look yourself."""
+        """Connections that are being opened. Result: the failure, or None to look at the stack again."""
 
     async def open(
         self,
@@ -104,7 +104,7 @@ class Http2Pool(ConnectionPool):
         *,
         place_ns: int | None = None,
     ) -> Connection:
-        """One with room, the one that is being opened, or a new one.
+        """Return a connection with room, wait for the one that is being opened, or open a new one.
 
         Raises:
             RequestFailed: `timeout`, `dns`, `refused`, `tls` ...
@@ -140,7 +140,7 @@ class Http2Pool(ConnectionPool):
         try:
             connection = await self._connect(origin, stack, connect_ns, deadline_ns, opening)
         except RequestFailed as failure:
-            if failure.outcome != TIMEOUT:  # else who waits may have more time
+            if failure.outcome != TIMEOUT:  # after a time-out the waiting requests may still have time
                 failed = failure
             raise
         finally:
@@ -160,7 +160,9 @@ class Http2Pool(ConnectionPool):
 
 
 class Http2SharedPool(SharedPool):
-    """As `SharedPool`: at most `limit` connections of a worker, each with as many requests as the target allows."""
+    """A `SharedPool` with HTTP/2: at most `limit` connections a worker, each with as many requests as the target
+    allows.
+    """
 
     __slots__ = ("_prior",)
 

@@ -1,16 +1,17 @@
-"""Connections: by whom they are kept, and where the next one comes from.
+"""Connection pools: they keep idle connections and open new ones.
 
-`ConnectionPool` is one user slot's own: kept by origin, the last used first. Last in,
-first out: the freshest connection is the least likely to be stale, and those that are
-too many grow old and are closed by the target. It has no limit: a user who asks for ten
-things at once gets ten connections.
+`ConnectionPool` belongs to one user slot. It keeps connections by origin, last in, first
+out: the most recently used connection is the least likely to be stale, and surplus
+connections grow old until the target closes them. It has no limit: a user that sends ten
+requests at once gets ten connections.
 
-`SharedPool` is a whole worker's, as a service's client library has one: at most n
-connections, over all origins, and whoever asks when all are taken waits in order of
-asking. That wait is part of the request's response time (blocked), and of no service time.
-It costs 1 µs a request more than a pool of one's own, measured as in `tagging.py`.
+`SharedPool` belongs to a whole worker, like the pool in a service's client library: at
+most n connections over all origins. If all are in use, requests wait in order of arrival.
+That wait is part of the response time (phase *blocked*) and not of the service time. A
+shared pool costs 1 µs a request more than a slot's own, measured as in `tagging.py`.
 
-Which of them a plan uses is its `Connections`, and stands in the report: it changes what is measured.
+The plan's `Connections` choose the pool. The report shows the choice, because it changes
+what is measured.
 """
 
 from __future__ import annotations
@@ -47,24 +48,24 @@ __all__ = [
 ]
 
 MAX_SHARED: Final = 60_000
-"""More connections to one address than a machine has ports for."""
+"""Limit of `shared:N`: about as many connections as a machine has ports for one address."""
 _SHARED = re.compile(r"shared:(\d{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """A plan's policy. limit: of `shared`, the most connections of one worker."""
+    """A plan's connection policy. limit: the number of connections of one worker, with `shared`."""
 
     policy: Literal["kept", "fresh", "shared"] = "kept"
-    """kept: by the user's slot, also from one person to the next. fresh: new ones for each iteration."""
+    """kept: a user slot keeps its connections, also from one user to the next. fresh: new connections an iteration."""
     limit: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Connections:
-        """ "kept", "fresh" or "shared:50".
+        """Parse "kept", "fresh" or "shared:50".
 
         Raises:
-            ValueError: none of these.
+            ValueError: none of these, or a limit out of range.
         """
         if text == "kept":
             return cls("kept")
@@ -72,10 +73,10 @@ class Connections:
             return cls("fresh")
         found = _SHARED.fullmatch(text)
         if found is None:
-            raise ValueError(f'connections are "kept", "fresh" or "shared:50", not {text!r}')
+            raise ValueError(f'must be "kept", "fresh" or "shared:50", got {text!r}')
         limit = int(found[1])
         if not 1 <= limit <= MAX_SHARED:
-            raise ValueError(f"a worker shares 1 to {MAX_SHARED:,} connections, not {limit:,}")
+            raise ValueError(f"a worker can share 1 to {MAX_SHARED:,} connections, got {limit:,}")
         return cls("shared", limit)
 
     def __str__(self) -> str:
@@ -83,7 +84,7 @@ class Connections:
 
 
 class NoConnectionInTime(RequestFailed):
-    """`timeout`: there was no connection at `at_ns` (perf_counter_ns), when there should have been."""
+    """Outcome `timeout`: no connection was open at the deadline `at_ns` (perf_counter_ns)."""
 
     def __init__(self, detail: str, at_ns: int) -> None:
         super().__init__(TIMEOUT, detail)
@@ -91,11 +92,11 @@ class NoConnectionInTime(RequestFailed):
 
 
 class NoPlaceInTime(NoConnectionInTime):
-    """All shared connections were busy."""
+    """Outcome `timeout`: all shared connections were busy until the deadline."""
 
 
 class Origin:
-    """(scheme, host, port). Compared by identity, which is quicker: `origin_of` makes one of each."""
+    """A (scheme, host, port). Compared by identity, which is faster; get instances from `origin_of` only."""
 
     __slots__ = ("host", "is_tls", "port", "scheme", "where")
 
@@ -110,16 +111,20 @@ class Origin:
 
 @cache
 def origin_of(scheme: str, host: str, port: int) -> Origin:
-    """The one Origin of this scheme, host and port."""
+    """Return the only Origin instance of this scheme, host and port."""
     return Origin(scheme, host, port)
 
 
 class ConnectionPool:
-    """Connections of one user slot. Not shared between loops.
+    """The connections of one user slot. Not shared between event loops.
 
-    limit_bytes: of a body. has_phases: its connections note when requests were written (phased.py).
-    opened: connections made. stale_retries: requests sent again because the target had closed the
-    connection that was kept.
+    Attributes and arguments:
+        limit_bytes: the size limit of a body.
+        has_phases: connections note when requests were written (phased.py).
+        opened: the number of connections opened so far.
+        stale_retries: the number of requests sent again because the target had closed the kept connection, or had
+            refused
+            them unseen.
     """
 
     __slots__ = (
@@ -147,12 +152,12 @@ class ConnectionPool:
         self._http1: type[http1.Connection] = connection_kind(limit_bytes, has_phases=has_phases)
         self._open: set[Connection] = set()
         self.idle: dict[Origin, list[Connection]] = {}
-        """Stacks; the client pops from them directly. Always empty where others share the pool."""
+        """Stacks of idle connections; the client pops from them directly. Always empty in a shared pool."""
         self.opened = 0
         self.stale_retries = 0
 
     def __len__(self) -> int:
-        """Connections that are open, idle or not."""
+        """The number of open connections, idle or busy."""
         return len(self._open)
 
     async def open(
@@ -164,10 +169,11 @@ class ConnectionPool:
         *,
         place_ns: int | None = None,
     ) -> Connection:
-        """A new connection. May take `connect_ns`, and not longer than to `deadline_ns` (perf_counter_ns).
+        """Open a new connection, within `connect_ns` and before `deadline_ns` (perf_counter_ns).
 
-        opening: takes down what it took, also where it fails. place_ns: until when to wait for a place, where there are
-        not as many as are wanted; `deadline_ns` unless given.
+        opening: records the time of each phase, also on failure. place_ns: deadline for the wait for a free connection
+        of a
+        shared pool; by default `deadline_ns`.
 
         Raises:
             RequestFailed: `timeout`, `dns`, `refused`, `tls` ...
@@ -178,9 +184,9 @@ class ConnectionPool:
     async def _connect(
         self, origin: Origin, stack: list[Connection], connect_ns: int, deadline_ns: int, opening: Opening
     ) -> Connection:
-        """Connect; the connection will put itself on `stack` whenever it is idle."""
+        """Connect. The connection puts itself on `stack` whenever it is idle."""
         if origin.is_tls and self._ssl is None:
-            raise RequestFailed(TLS, f"{origin.where}: no TLS context was given")
+            raise RequestFailed(TLS, f"{origin.where}: the pool has no TLS context for https://; pass ssl=")
         loop = asyncio.get_running_loop()
         wheel = wheel_of(loop)
         begun_ns = perf_counter_ns()
@@ -203,33 +209,33 @@ class ConnectionPool:
             raise NoConnectionInTime(failure.detail, min(perf_counter_ns(), begun_ns + left_ns)) from failure
         self.opened += 1
         connection = self._connection(protocol)
-        if not connection.is_closed:  # else the first request on it says so
+        if not connection.is_closed:  # otherwise the first request on it fails
             self._open.add(connection)
         return connection
 
     def _protocol(
         self, origin: Origin, loop: asyncio.AbstractEventLoop, wheel: TimeoutWheel, stack: list[Connection]
     ) -> Callable[[], Any]:
-        """What makes the protocol of a new connection. (HTTP/2: `http2_pool.py`.)"""
+        """Return the factory of a new connection's protocol. `http2_pool.py` overrides this method."""
         return lambda: self._http1(loop, wheel, stack, self._forget, origin.where, self.limit_bytes)
 
     def _connection(self, protocol: Any) -> Connection:
-        """What that protocol is, now that it is connected."""
+        """Return the connection behind a connected protocol. `http2_pool.py` overrides this method."""
         connection: Connection = protocol
         return connection
 
     def close_idle(self) -> None:
-        """Close what is kept, or let it end what is under way on it; the next request opens a new connection."""
+        """Retire all kept connections: close them after their requests have ended. The next request opens a new one."""
         for stack in self.idle.values():
             while stack:
                 stack.pop().retire()
 
     def leave(self) -> None:
-        """The user whose pool this is is gone."""
+        """Close all connections, because the user of this pool is gone. A shared pool keeps them."""
         self.close()
 
     def close(self) -> None:
-        """Close all, even those with a request under way."""
+        """Close all connections, also those with a request under way."""
         for connection in tuple(self._open):
             connection.abort()
         self.idle.clear()
@@ -245,14 +251,16 @@ class ConnectionPool:
 
 
 class SharedPool(ConnectionPool):
-    """At most `limit` connections for all users of a worker; whoever comes when all are taken waits, first come first.
+    """At most `limit` connections for all users of a worker. If all are busy, requests wait, first come, first served.
 
-    A place is taken by a connection that is open, one that is being opened, or one that was promised to a waiter.
-    It is freed in two ways only, and both are the connection's doing: it puts itself on its shelf (it is idle),
-    or it says that it is closed. So no way out of a request, by failure or cancellation, can lose one.
-    When nobody waits, an idle connection to another origin is closed for the sake of one that is wanted.
+    A place is taken by an open connection, by a connection that is being opened, or by the permission to open one that
+    a
+    waiting request has received. Only two events free a place, and the connection causes both: it puts itself on its
+    shelf
+    (it is idle), or it reports that it is closed. So a request that fails or is cancelled can never lose a place.
+    If no request waits, an idle connection to another origin is closed to make room for a new one.
 
-    waits: how many requests had to wait.
+    waits: the number of requests that had to wait.
     """
 
     __slots__ = ("_coming", "_held_back", "_shelves", "_waiting", "limit", "waits")
@@ -271,11 +279,11 @@ class SharedPool(ConnectionPool):
         self.waits = 0
         self._shelves: dict[Origin, _Shelf] = {}
         self._held_back: set[Connection] = set()
-        """With room (HTTP/2), but somebody waits for a connection to another origin."""
+        """HTTP/2 connections with room that take no more requests, because a request to another origin waits."""
         self._coming = 0
-        """Connections that are being opened, and permissions to open one that were given to a waiter."""
+        """The number of connections that are being opened, plus the permissions given to waiting requests."""
         self._waiting: deque[tuple[Origin, asyncio.Future[Connection | None]]] = deque()
-        """In order of asking. None is the permission to open one. While anybody waits, no place is free or idle."""
+        """Waiting requests, in order. Result None: permission to open one. While one waits, no place is free."""
 
     async def open(
         self,
@@ -286,7 +294,7 @@ class SharedPool(ConnectionPool):
         *,
         place_ns: int | None = None,
     ) -> Connection:
-        """A connection that was kept, or a new one; waits for it up to `deadline_ns`, and connects in `connect_ns`.
+        """Return a kept connection or a new one. Wait for a place until the deadline, then connect within `connect_ns`.
 
         Raises:
             RequestFailed: `timeout`, `dns`, `refused`, `tls` ...
@@ -304,11 +312,11 @@ class SharedPool(ConnectionPool):
         finally:
             self._coming -= 1
             if connection is None or connection.is_closed:
-                self._let_in()
+                self._admit_next()
         return connection
 
     async def _take(self, shelf: _Shelf, deadline_ns: int, opening: Opening) -> Connection | None:
-        """A connection that was kept; None, counted as coming, where one may be opened."""
+        """Return a kept connection; or None if the caller may open one (counted in `_coming`)."""
         is_first = False
         while True:
             if shelf:
@@ -321,7 +329,7 @@ class SharedPool(ConnectionPool):
             opening.end()
             if connection is None or not connection.is_closed:
                 return connection
-            is_first = True  # it was closed since it was given, and its place was given to the next: be that one
+            is_first = True  # closed after we got it: its place goes to the first in the queue
 
     async def _wait(self, shelf: _Shelf, deadline_ns: int, is_first: bool) -> Connection | None:
         self.waits += 1
@@ -336,7 +344,7 @@ class SharedPool(ConnectionPool):
             async with within(left_ns):
                 return await future
         except BaseException as error:
-            if future.done() and not future.cancelled():  # it was given a place that it has no use for
+            if future.done() and not future.cancelled():  # it received a place that it cannot use any more
                 self._give_back(shelf, future.result())
             elif turn in self._waiting:
                 self._waiting.remove(turn)
@@ -348,12 +356,12 @@ class SharedPool(ConnectionPool):
     def _give_back(self, shelf: _Shelf, connection: Connection | None) -> None:
         if connection is None:
             self._coming -= 1
-            self._let_in()
+            self._admit_next()
         elif not connection.is_closed:
             shelf.append(connection)
 
     def _returned(self, shelf: _Shelf, connection: Connection) -> bool:
-        """A connection is idle. True when a waiter has it now, or it was closed for one."""
+        """Handle a connection that became idle. Return True if a waiting request got it or it was closed for one."""
         turn = self._next()
         if turn is None:
             return False
@@ -363,13 +371,13 @@ class SharedPool(ConnectionPool):
             return True
         self._waiting.appendleft(turn)
         if connection.is_free:
-            connection.abort()  # which lets the waiter in
-        else:  # it has others' requests, and takes no more until they have ended, or the waiter would starve
+            connection.abort()  # _forget then admits the waiting request
+        else:  # other requests are under way on it; more of them would starve the waiting request
             self._held_back.add(connection)
         return True
 
-    def _let_in(self) -> None:
-        """A place is free: the first who waits may open a connection."""
+    def _admit_next(self) -> None:
+        """If a place is free, give the first waiting request the permission to open a connection."""
         if len(self._open) + self._coming < self.limit and (turn := self._next()) is not None:
             self._coming += 1
             turn[1].set_result(None)
@@ -382,18 +390,18 @@ class SharedPool(ConnectionPool):
         return None
 
     def _close_other(self) -> bool:
-        """Close the idle connection that was idle longest of any origin that has one; there is none for who asks."""
+        """Close one idle connection to any origin to free its place. Return False if no connection is idle."""
         for shelf in self._shelves.values():
             for connection in shelf:
                 if connection.is_free:
-                    connection.abort()  # which takes it from its shelf
+                    connection.abort()  # _forget then removes it from its shelf
                     return True
         return False
 
     def _forget(self, connection: Connection) -> None:
         super()._forget(connection)
         self._held_back.discard(connection)
-        self._let_in()
+        self._admit_next()
 
     def close_idle(self) -> None:
         for shelf in self._shelves.values():
@@ -401,10 +409,10 @@ class SharedPool(ConnectionPool):
                 shelf.pop().retire()
 
     def leave(self) -> None:
-        """One of its users is gone; the connections are everybody's."""
+        """Do nothing: one user is gone, but the connections belong to all users."""
 
     def close(self) -> None:
-        """Close all, and cancel who waits."""
+        """Close all connections, and cancel all waiting requests."""
         while (turn := self._next()) is not None:
             turn[1].cancel()
         super().close()
@@ -416,7 +424,7 @@ class SharedPool(ConnectionPool):
 
 
 class _Shelf(list[Connection]):
-    """The idle connections of one origin: what is put here goes to who waits, if anybody does."""
+    """The idle connections of one origin. A connection that is appended goes to a waiting request first."""
 
     __slots__ = ("_pool", "origin")
 
@@ -429,7 +437,9 @@ class _Shelf(list[Connection]):
             super().append(connection)
 
     def freed(self, connection: Connection) -> None:
-        """It had requests under way and has none. Neither here nor held back, it was just given to a waiter."""
+        """Handle a connection whose last request has ended. If it is neither here nor held back, a waiter just received
+        it.
+        """
         if connection in self:
             self.remove(connection)
         elif connection in self._pool._held_back:
@@ -440,6 +450,7 @@ class _Shelf(list[Connection]):
 
 
 def within(left_ns: int) -> asyncio.Timeout:
+    """Return a time-out context for `left_ns`; without limit for NEVER_NS."""
     return asyncio.timeout(None if left_ns >= NEVER_NS // 2 else left_ns / NS_PER_S)
 
 

@@ -1,1 +1,1 @@
-"""HTTP/1.1 and HTTP/2 on one connection: bytes out, responses in."""
+"""HTTP/1.1 and HTTP/2 on one connection: writes the bytes of requests and parses responses."""

@@ -1,8 +1,8 @@
-"""Request bodies and query strings, as httpx encodes them, quicker where that is easy.
+"""Encodes request bodies and query strings as httpx does, faster in common cases.
 
-A body is bytes where it is in memory anyway, else an `Upload`, which is sent
-piece by piece. What the client hands about as the bytes of a request is then a
-`StreamedRequest`: the bytes of its head, with the upload beside it.
+A body that is in memory is bytes. Any other body is an `Upload`, which is sent
+piece by piece. A request with an upload is a `StreamedRequest`: the bytes of its
+head, with the upload as an attribute.
 """
 
 from __future__ import annotations
@@ -44,16 +44,17 @@ _SAME = frozenset({str, int, bool, type(None)})
 
 
 def encode_json(value: Any) -> bytes:
-    """JSON as httpx writes it: compact, UTF-8, no NaN.
+    """Encode JSON as httpx does: compact, UTF-8, without NaN.
 
-    msgspec is six times as quick and writes the same bytes for strings, integers and their lists and
-    objects, but other ones for floats (1e16, NaN) and keys that are no strings, so those go the long way.
+    msgspec is six times as fast and writes the same bytes for strings, integers, and lists and objects of these. It
+    writes
+    other bytes for floats (1e16, NaN) and for keys that are not strings, so values with those use the standard library.
     """
     if _is_same(value):
         try:
             return _quick(value)
         except (OverflowError, ValueError, TypeError):
-            pass  # an integer beyond 64 bits, a lone surrogate: the long way knows what to say
+            pass  # an integer beyond 64 bits, a lone surrogate: the standard library handles or reports it
     return _exact(value).encode("utf-8")
 
 
@@ -72,18 +73,18 @@ def _is_same(value: Any) -> bool:
 # -- bodies that are sent piece by piece ----------------------------------------------------------
 
 _SMALL_BYTES: Final = 32 * 1024
-"""A source up to this length is sent as bytes, in one write with the head."""
+"""A source up to this size is sent in one write with the head."""
 
 Content = str | bytes | Iterable[bytes] | AsyncIterable[bytes]
-"""What `content=` takes: text, bytes, `file()`, `blob()`, open files, (async) iterables and generators."""
+"""Values that `content=` accepts: text, bytes, `file()`, `blob()`, open files, (async) iterables and generators."""
 
 
 class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body that is sent piece by piece.
 
-    length: in bytes; None where nobody knows it before the end: then it goes in chunks.
-    is_chunked: how it is framed; also of a known length where the caller's headers say so.
-    can_repeat: it can be sent once more: after a redirect, for an auth flow, on another connection.
+    length: in bytes; None if it is not known before the end, then the body is sent in chunks.
+    is_chunked: whether it is sent in chunks; also True for a known length if the caller's headers ask for it.
+    can_repeat: it can be sent again: after a redirect, for an auth flow, on another connection.
     """
 
     def __init__(
@@ -100,11 +101,11 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
         self._is_begun = False
 
     def framed_as(self, *, is_chunked: bool, length: int | None) -> Upload:
-        """The same body, framed as the caller's headers say."""
+        """Return the same body, framed as the caller's headers require."""
         return Upload(self._again, length, can_repeat=self.can_repeat, is_chunked=is_chunked)
 
     async def framed(self) -> AsyncGenerator[bytes, None]:
-        """What goes on the wire after the head in HTTP/1.1. Raises as `pieces`."""
+        """Yield the bytes that follow the head in HTTP/1.1. Raises as `pieces`."""
         async with aclosing(self.pieces()) as pieces:
             async for data in pieces:
                 yield b"%x\r\n%b\r\n" % (len(data), data) if self.is_chunked else data
@@ -112,27 +113,27 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield b"0\r\n\r\n"
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body itself, as HTTP/2 sends it; pieces without bytes are left out.
+        """Yield the body without framing, as HTTP/2 sends it. Empty pieces are left out.
 
         Raises:
-            ValueError: it is shorter or longer than its length.
-            TypeError: a piece is no bytes.
-            httpx.StreamConsumed: it was sent before, and cannot be sent again.
+            ValueError: the body is shorter or longer than its length.
+            TypeError: a piece is not bytes.
+            httpx.StreamConsumed: the body was sent before and cannot be sent again.
         """
         sent = 0
         async with aclosing(self.__aiter__()) as pieces:
             async for piece in pieces:
                 if not isinstance(piece, bytes | bytearray | memoryview):
-                    raise TypeError(f"the pieces of a body are bytes, not {type(piece).__name__}")
+                    raise TypeError(f"the pieces of a body must be bytes, got {type(piece).__name__}")
                 data = bytes(piece)
                 if not data:
-                    continue  # a chunk without bytes would be the last
+                    continue  # an empty chunk would end the body
                 sent += len(data)
                 if not self.is_chunked and self.length is not None and sent > self.length:
-                    raise ValueError(f"the body is longer than the {self.length} bytes that its Content-Length says")
+                    raise ValueError(f"the body is longer than the {self.length} bytes of its Content-Length")
                 yield data
         if not self.is_chunked and sent != self.length:
-            raise ValueError(f"the body has {sent} bytes, and its Content-Length says {self.length}")
+            raise ValueError(f"the body has {sent} bytes, but its Content-Length is {self.length}")
 
     def _again(self) -> Iterable[bytes] | AsyncIterable[bytes]:
         if self._is_begun and not self.can_repeat:
@@ -158,7 +159,7 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         pieces = self._again()
         if not isinstance(pieces, Iterable):
-            raise RuntimeError("an async body cannot be read at once")
+            raise RuntimeError("an async body cannot be read synchronously; pass a sync iterable")
         yield from pieces
 
     def __repr__(self) -> str:
@@ -169,9 +170,9 @@ Body = bytes | Upload
 
 
 class StreamedRequest(bytes):
-    """The head of a request, with its empty line; `upload` follows. wants_stream: so is its answer to be read.
+    """The head of a request, with its empty line; its body is in `upload`.
 
-    An upload of None is an empty one, or stands in the bytes already.
+    upload: None if the body is empty or already part of the bytes. wants_stream: the answer is to be read as a stream.
     """
 
     upload: Upload | None = None
@@ -186,7 +187,8 @@ class StreamedRequest(bytes):
 
 
 def encode_content(content: object) -> Body:
-    """A body of text, bytes or pieces, as httpx takes it; unlike httpx's async client also of sync iterables.
+    """Return a body of text, bytes or pieces, as httpx accepts it. Unlike httpx's async client, accept sync iterables
+    too.
 
     Raises:
         TypeError: none of these.
@@ -205,13 +207,14 @@ def encode_content(content: object) -> Body:
     if isinstance(content, Iterable | AsyncIterable) and not isinstance(content, Mapping):
         is_once = isinstance(content, Iterator | AsyncIterator)
         return Upload(lambda: content, None, can_repeat=not is_once)
-    raise TypeError(f"content is text, bytes, file(), blob() or an iterable of bytes, not {type(content).__name__}")
+    kinds = "text, bytes, file(), blob() or an iterable of bytes"
+    raise TypeError(f"content= must be {kinds}, got {type(content).__name__}")
 
 
 def _of_file(file: Any) -> Upload:
-    """An open file, from where it stands; its length as httpx finds it."""
+    """Return an open file as a body, from its current position. Its length is found as in httpx."""
     if isinstance(file, io.TextIOBase):
-        raise TypeError('content of a file that is open for text: open it as "rb"')
+        raise TypeError('content= is a file that is open for text: open it as "rb"')
     try:
         start = file.tell()
         length = file.seek(0, os.SEEK_END) - start
@@ -237,25 +240,26 @@ async def _read_async(file: Any) -> AsyncIterator[bytes]:
 
 
 def encode_form(data: Mapping[str, Any]) -> bytes:
-    """`a=1&b=2`, lists as repeated keys, None as nothing, booleans in lower case.
+    """Encode a form: `a=1&b=2`, lists as repeated keys, None as an empty value, booleans in lower case.
 
     Raises:
-        TypeError: a file() or blob(), which goes into `files=`.
+        TypeError: a value is a file() or blob(), which belongs into `files=`.
     """
     pairs: list[tuple[str, str]] = []
     for key, value in data.items():
         for item in value if isinstance(value, list | tuple) else (value,):
             if isinstance(item, Source):
-                raise TypeError(f"{key}: {item!r} in a form without files; write files={{{key!r}: ...}}")
+                raise TypeError(f"{key}: {item!r} cannot be in data= without files=; write files={{{key!r}: ...}}")
             pairs.append((key, _text(item)))
     return urlencode(pairs).encode("utf-8")
 
 
 def encode_multipart(data: Mapping[str, Any] | None, files: Any, content_type: str | None = None) -> tuple[Body, bytes]:
-    """Body and header line of a form with files, by httpx itself.
+    """Return body and Content-Type line of a form with files, encoded by httpx.
 
-    Bytes where all of it is in memory, otherwise sent piece by piece, with a Content-Length where every part
-    has one. content_type: the caller's own, with the boundary to use.
+    The body is bytes if all of it is in memory. Otherwise it is sent piece by piece, with a Content-Length if every
+    part
+    has a length. content_type: the caller's Content-Type, with the boundary to use.
     """
     fields, parts = _parts(data, files)
     headers = {} if content_type is None else {"Content-Type": content_type}
@@ -280,13 +284,13 @@ def encode_multipart(data: Mapping[str, Any] | None, files: Any, content_type: s
 
 
 def _parts(data: Mapping[str, Any] | None, files: Any) -> tuple[dict[str, Any] | None, list[tuple[str, Any]]]:
-    """`data` and `files` for httpx, with readers for sources."""
+    """Return `data` and `files` for httpx, with readers in place of sources."""
     given = files.items() if isinstance(files, Mapping) else files
     parts = [(name, _readable(value)) for name, value in given]
     plain = dict(data or {})
     items = [(k, item) for k, v in plain.items() for item in (v if isinstance(v, list | tuple) else (v,))]
     if any(isinstance(item, Source) for _, item in items):
-        # httpx takes no files in `data`; a file without a name has the same bytes as a field
+        # httpx rejects files in `data`; a file part without a name has the same bytes as a field
         as_parts = [
             (k, (None, item.reader() if isinstance(item, Source) else item if isinstance(item, bytes) else _text(item)))
             for k, item in items
@@ -306,7 +310,7 @@ def _content_of(value: Any) -> Any:
 
 
 def encode_query(params: Any) -> str:
-    """A query string without its `?`; mappings, pairs and text, as httpx.QueryParams takes them."""
+    """Return a query string without its `?`, from a mapping, pairs or text, as httpx.QueryParams does."""
     if type(params) is dict:
         pairs: list[tuple[str, str]] = []
         for key, value in params.items():

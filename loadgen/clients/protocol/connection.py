@@ -1,7 +1,7 @@
-"""What a connection is to those who use it: the client sends on it, the pool keeps it, a stream reads from it.
+"""The interface of a connection: the client sends on it, the pool keeps it, a stream reads from it.
 
-HTTP/1.1 (`http1.py`) answers one request at a time, HTTP/2 (`http2.py`) many at once. Both put themselves
-on their stack whenever they have room for one more, so whoever wants to send takes one from there.
+HTTP/1.1 (`http1.py`) serves one request at a time, HTTP/2 (`http2.py`) many at once. Both put themselves on
+their stack whenever they have room for another request, so a sender takes a connection from there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Answered", "Connection", "Exchange", "Lost", "Sink", "Source", "Unpr
 
 
 class Exchange(Protocol):
-    """What the connection fills in: the measured half of a reply."""
+    """The measured part of a reply, which the connection fills in."""
 
     sent_ns: int
     first_byte_ns: int
@@ -24,50 +24,52 @@ class Exchange(Protocol):
     size_bytes: int
     head: Head
     body: bytes
-    """As it came: still encoded."""
+    """The body as received, before Content-Encoding is undone."""
 
     @property
     def route(self) -> Answered: ...
 
 
 class Answered(Protocol):
-    """What is asked for: remembers how it was answered last. (Of HTTP/1.1.)"""
+    """A requested resource, which remembers how it was answered last (HTTP/1.1)."""
 
     answer: Answer
 
 
 class Source(Protocol):
-    """Where a stream comes from."""
+    """The connection, as seen by the stream that reads from it."""
 
     def resume(self) -> None:
-        """The sink wants more."""
+        """Read on: the sink accepts more data."""
 
     def abort(self) -> None:
-        """Nobody reads the rest."""
+        """Drop the rest of the body: it will not be read."""
 
     def allow_until(self, exchange: Exchange, deadline_ns: int) -> None:
-        """It has another deadline from now on. Nothing if it is under way no more."""
+        """Change the deadline of `exchange`. Does nothing if the exchange has ended."""
 
 
 class Sink(Exchange, Protocol):
-    """An exchange whose answer is read as a stream: `send` is done with the head, `done_ns` is the last byte's."""
+    """An exchange whose answer is read as a stream: `send` returns after the head; `done_ns` is the time of the last
+    byte.
+    """
 
     source: Source
 
     def took_head(self, head: Head) -> None: ...
 
     def took(self, data: bytes, now_ns: int) -> bool:
-        """The next piece of the body. True when that is enough for now: `Source.resume` asks for more."""
+        """Receive the next piece of the body. Return True to pause; `Source.resume` then asks for more."""
         ...
 
     def ended(self) -> None:
-        """The whole answer was there; the connection is another's."""
+        """The body is complete, and the connection may serve another request."""
 
     def broke(self, failure: RequestFailed) -> None:
-        """In the middle of the body."""
+        """The body failed in the middle."""
 
     def cut(self) -> None:
-        """We closed the connection."""
+        """We closed the connection in the middle of the body."""
 
 
 class Connection(Protocol):
@@ -77,44 +79,46 @@ class Connection(Protocol):
     """HOST:PORT, for messages."""
     is_closed: bool
     requests: int
-    """Answered so far."""
+    """The number of requests answered so far."""
     stack: list[Connection]
-    """Where it puts itself while it has room."""
+    """The connection is on this stack while it has room for a request."""
 
     @property
     def is_free(self) -> bool:
-        """Nothing is under way on it."""
+        """True if no request is under way on it."""
 
     def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> Awaitable[None]:
-        """HOT. `send` of a request that is no HEAD, all of it here and small."""
+        """HOT. As `send`, for a small request without upload whose method is not HEAD."""
 
     def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> Awaitable[None]:
-        """Write a request, as HTTP/1.1 has it. head_only: the method is HEAD. deadline_ns: NEVER_NS for none.
+        """Write a request, given as HTTP/1.1 bytes, and wait for the response, or only for its head if it is streamed.
 
-        Done when the whole response is there, or its head if it is read as a stream.
+        head_only: the method is HEAD. deadline_ns: in `perf_counter_ns`; NEVER_NS for none.
 
         Raises:
-            RequestFailed: the exchange's `done_ns` is set.
+            RequestFailed: the exchange's `done_ns` is then set.
         """
 
     def ask_stream(self, data: bytes, sink: Sink, head_only: bool, deadline_ns: int) -> Awaitable[None]:
-        """`send` of a request that is all here and whose answer is read as a stream, without a coroutine."""
+        """As `send`, without a coroutine, for a request without upload whose answer is streamed."""
 
     def cancel(self, exchange: Exchange) -> None:
-        """Nobody waits for this answer any more. No harm if it has come, or another's is under way by now."""
+        """Drop an exchange whose caller no longer waits. Harmless if it has ended, even if another one is under way by
+        now.
+        """
 
     def retire(self) -> None:
-        """Take no more requests; close when nothing is under way."""
+        """Accept no more requests, and close when no request is under way."""
 
     def abort(self) -> None:
-        """Close at once. Who waits for an answer is cancelled: it is cut off by us, and not a fault of the target."""
+        """Close at once. Waiting requests are cancelled rather than failed: we caused this, not the target."""
 
 
 class Lost(Protocol):
-    """Told once, when a connection is closed."""
+    """A callback that is called once, when a connection is closed."""
 
     def __call__(self, connection: Connection, /) -> None: ...
 
 
 class Unprocessed(RequestFailed):
-    """The target said that it has not looked at the request: it may be sent again, whatever its method."""
+    """The target reported that it did not look at the request, so it may be sent again, whatever its method."""

@@ -1,10 +1,10 @@
-"""Undoing Content-Encoding, bounded, so that a bomb cannot take the worker's memory: gzip, deflate, zstd, and br.
+"""Decodes Content-Encoding (gzip, deflate, zstd and br) with bounded memory, so that a bomb cannot fill the worker.
 
-`br` only where the `brotli` package is installed (an extra); what is not understood is left as it is, as in httpx,
-and `ACCEPTED`, our Accept-Encoding, names only what is. Whole bodies (`decode`) are bounded by a limit for each of
-their encodings, streams (`Unpacker`) by how much is unpacked at once.
+`br` needs the `brotli` package, an extra. Unknown encodings are left as they are, as in httpx. Our Accept-Encoding,
+`ACCEPTED`, lists only encodings that can be decoded. Whole bodies (`decode`) have a size limit for each of their
+encodings. Streams (`Unpacker`) are bounded by how much is decoded at a time.
 
-And what a target may call a charset.
+This module also checks the charset names that targets send (`is_charset`).
 """
 
 from __future__ import annotations
@@ -25,24 +25,23 @@ except ImportError:  # an extra
 __all__ = ["ACCEPTED", "MAX_ENCODINGS", "DecodingError", "Unpacker", "decode", "is_charset"]
 
 MAX_ENCODINGS: Final = 5
-"""Of one body: each may make its input a thousand times as long. What servers send has one."""
+"""The limit on encodings of one body: each may expand its input a thousandfold. Real servers use one."""
 _STEP_BYTES: Final = 64 * 1024
-"""At most this much is given at once, whatever the packed bytes say."""
+"""The size limit of one decoded piece."""
 _ZSTD_SLICE_BYTES: Final = 64
-"""zstandard's bindings have no limit of output, so its input is bounded: 4 bytes are at most 128 KiB, these 2 MiB.
-
-5 MB of JSON, packed into 230 kB, take 1.9 ms, where all at once they take 1.4.
+"""zstandard's bindings cannot limit their output, so we limit the input: 4 bytes expand to at most 128 KiB, and 64
+bytes to 2 MiB. 5 MB of JSON, packed into 230 kB, take 1.9 ms in such slices, and 1.4 ms in one call.
 """
 _ZSTD_WINDOW_BYTES: Final = 8 * 1024 * 1024
-"""What a decoder has to keep of the past; more is not allowed in HTTP (RFC 9659)."""
+"""The largest window that a decoder has to keep; HTTP allows no more (RFC 9659)."""
 
 _PYTHONS_OWN: Final = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
-"""Codecs of text that are no charsets. What they do to other bytes differs from one Python to the next."""
+"""Python's text codecs that are not charsets. Their result for other bytes depends on the Python version."""
 
 
 @lru_cache(maxsize=64)
 def is_charset(name: str) -> bool:
-    """Of what a target calls one: Python also knows "hex" and "punycode"."""
+    """Return True if `name`, as sent by a target, is a charset. Python also has codecs such as "hex" and "punycode"."""
     try:
         b"ab".decode(name, errors="replace")
     except (LookupError, UnicodeError):
@@ -51,13 +50,13 @@ def is_charset(name: str) -> bool:
 
 
 class DecodingError(ValueError):
-    """The body is not what its Content-Encoding says, or larger than allowed when unpacked."""
+    """The body does not match its Content-Encoding, or is larger than allowed when decoded."""
 
 
 def decode(body: bytes, encodings: str, limit_bytes: int) -> bytes:
-    """Undo `encodings` ("gzip", "deflate, gzip"), the last first; unknown ones are left as they are, as httpx does.
+    """Undo `encodings` ("gzip", "deflate, gzip"), the last one first. Unknown encodings are skipped, as in httpx.
 
-    limit_bytes: of what each of them gives.
+    limit_bytes: the size limit of the output of each encoding.
 
     Raises:
         DecodingError: see there.
@@ -71,36 +70,36 @@ def decode(body: bytes, encodings: str, limit_bytes: int) -> bytes:
 
 
 class Unpacker:
-    """Undoes Content-Encoding while the body comes in. Gives at most 64 KiB at a time, so a bomb takes no memory.
+    """Undoes Content-Encoding while the body arrives. It yields at most 64 KiB at a time, so a bomb takes no memory.
 
-    limit_bytes: of what each encoding gives; None: none.
+    limit_bytes: the size limit of the output of each encoding; None for no limit.
 
     Raises:
-        DecodingError: more than MAX_ENCODINGS.
+        DecodingError: more than MAX_ENCODINGS encodings.
     """
 
     def __init__(self, encodings: str, limit_bytes: int | None = None) -> None:
         known = [e.strip().lower() for e in encodings.split(",")]
         layers = [layer for e in reversed(known) if (layer := _LAYERS.get(e)) is not None]
         if len(layers) > MAX_ENCODINGS:
-            raise DecodingError(f"packed {len(layers)} times: more than {MAX_ENCODINGS}")
+            raise DecodingError(f"the body is encoded {len(layers)} times; the limit is {MAX_ENCODINGS}")
         self._layers: list[_Layer] = [layer() for layer in layers]
         self._limit_bytes = limit_bytes
         self._given = [0] * len(layers)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The next packed bytes.
+        """Decode the next encoded bytes, and yield the decoded pieces.
 
         Raises:
-            DecodingError: the body is not what its Content-Encoding says, or more than `limit_bytes`.
+            DecodingError: the body does not match its Content-Encoding, or decodes to more than `limit_bytes`.
         """
         return self._through(data, 0)
 
     def finish(self) -> None:
-        """The body is at its end.
+        """Check that the encoded data is complete, at the end of the body.
 
         Raises:
-            DecodingError: in the middle of what was packed.
+            DecodingError: the encoded data ends in the middle.
         """
         if any(layer.is_begun and not layer.is_over for layer in self._layers):
             raise DecodingError("the compressed body ends in the middle")
@@ -113,7 +112,7 @@ class Unpacker:
         for part in self._layers[at].feed(data):
             self._given[at] += len(part)
             if self._limit_bytes is not None and self._given[at] > self._limit_bytes:
-                raise DecodingError(f"more than {self._limit_bytes} bytes when unpacked")
+                raise DecodingError(f"the body decodes to more than {self._limit_bytes} bytes")
             yield from self._through(part, at + 1)
 
 
@@ -127,12 +126,12 @@ class _Layer(Protocol):
     def is_over(self) -> bool: ...
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Pieces of at most _STEP_BYTES, none empty. Raises DecodingError."""
+        """Yield decoded pieces of at most _STEP_BYTES, none of them empty. Raises DecodingError."""
         ...
 
 
 class _Gzip:
-    """What follows the end is left out, as httpx does."""
+    """Decodes gzip. Bytes after the end are ignored, as in httpx."""
 
     def __init__(self) -> None:
         self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -155,7 +154,7 @@ class _Gzip:
 
 
 class _Deflate(_Gzip):
-    """zlib's format, or, what many servers mean by deflate, the bare one: the first two bytes tell."""
+    """Decodes deflate: zlib's format, or raw deflate, which many servers send. The first two bytes tell them apart."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,7 +174,7 @@ class _Deflate(_Gzip):
 
 
 class _Zstd:
-    """Frames, one after the other."""
+    """Decodes zstd frames, one after the other."""
 
     def __init__(self) -> None:
         self._begin: Callable[[], Any] = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj
@@ -218,7 +217,7 @@ class _Brotli:
             except brotli.error as error:
                 raise DecodingError(str(error)) from error
             data = b""
-            yield from _cut(unpacked)  # its limit is a soft one: it gives 96 KiB
+            yield from _cut(unpacked)  # brotli's limit is soft: it returns up to 96 KiB
             if not unpacked and self._decompressor.can_accept_more_data():
                 return
 
@@ -235,8 +234,9 @@ _LAYERS: Final[dict[str, Callable[[], _Layer]]] = {
     "br": _Brotli,
     "zstd": _Zstd,
 }
-if not hasattr(getattr(brotli, "Decompressor", None), "can_accept_more_data"):  # none, or one without bounds (< 1.2)
+# brotli is not installed, or is older than 1.2 and cannot limit its output
+if not hasattr(getattr(brotli, "Decompressor", None), "can_accept_more_data"):
     del _LAYERS["br"]
 
 ACCEPTED: Final = ", ".join(name for name in _LAYERS if name != "x-gzip")
-"""Accept-Encoding: what httpx sends with the same packages installed."""
+"""Our Accept-Encoding. httpx sends the same with the same packages installed."""

@@ -1,11 +1,12 @@
-"""The head of a response, parsed, and a cache of heads by their bytes.
+"""Parsed heads of responses, and a cache of heads by their bytes.
 
-A server answers the same request with the same head, byte by byte, for as long
-as its Date header stands: a second. So a head is parsed once (by llhttp, in
-`http1.py`), and found again by a lookup that costs 0.2 µs instead of 2; and a
-route remembers its last one, which is told by a comparison of 0.04 µs. What a
-head means depends on nothing but its bytes; HEAD, which has no body whatever
-its head says, is the connection's business.
+A server answers the same request with the same head, byte by byte, until its Date
+header changes, for a second. So a head is parsed once (by llhttp, in `http1.py`) and
+then found by a lookup that costs 0.2 µs instead of 2 µs. A route also remembers its
+last head, which a comparison of 0.04 µs recognises.
+
+The meaning of a head depends on its bytes alone. The connection handles HEAD requests,
+whose answers have no body whatever the head says.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ __all__ = ["HEADS", "MAX_CACHED_HEADS", "MAX_FIELDS", "MAX_KEPT_FIELDS", "NO_ANS
 MAX_CACHED_HEADS: Final = 512
 _MAX_CACHED_HEAD_BYTES: Final = 4096
 MAX_KEPT_FIELDS: Final = 128
-"""Of a head that is remembered: each takes 150 bytes of memory, and 4 on the wire."""
+"""The limit on fields of a cached head: a field takes 150 bytes of memory, but only 4 on the wire."""
 MAX_FIELDS: Final = 5000
-"""Of a head. curl's limit (MAX_HTTP_RESP_HEADER_COUNT)."""
+"""The limit on fields of a head, as in curl (MAX_HTTP_RESP_HEADER_COUNT)."""
 
 RawHeaders = list[tuple[bytes, bytes]]
 
 
 class Head:
-    """Status line and headers of one response. Immutable by convention: it is shared between replies."""
+    """Status line and headers of one response. Treat it as immutable: replies share it."""
 
     __slots__ = ("http_version", "is_plain", "keep_alive", "length", "raw", "reason", "sets_cookie", "status", "zipped")
 
     def __init__(self, status: int, reason: bytes, http_version: str, raw: RawHeaders, keep_alive: bool) -> None:
         self.status, self.reason, self.http_version = status, reason, http_version
         self.raw = raw
-        """Names and values as they came, in order."""
+        """Names and values as received, in order."""
         self.keep_alive = keep_alive
         self.sets_cookie = False
         self.zipped = False
-        """There is a Content-Encoding to undo."""
+        """The body has a Content-Encoding to undo."""
         length: int | None = None
         is_chunked = False
         for name, value in raw:
@@ -50,14 +51,14 @@ class Head:
                 case b"content-encoding":
                     self.zipped = value.strip().lower() not in (b"", b"identity")
         self.is_plain = status < 300 and not self.sets_cookie
-        """Nothing is to be done about it: no redirect, error or cookie."""
+        """The head needs no further work: it is no redirect, no error, and sets no cookie."""
         if status in (204, 304):
             length, is_chunked = 0, False
         self.length: int | None = None if is_chunked else length
-        """Bytes of the body; None: chunked, or until the connection is closed."""
+        """Length of the body in bytes; None if it is chunked or ends when the connection is closed."""
 
     def get(self, name: bytes) -> bytes | None:
-        """The first value of a header, by its lower-case name."""
+        """Return the first value of a header, given its lower-case name; None if it is missing."""
         for key, value in self.raw:
             if key.lower() == name:
                 return value
@@ -65,26 +66,26 @@ class Head:
 
 
 class Answer:
-    """How a route was answered last: the next one is nearly always of the same head and size."""
+    """The last answer of a route: the next one nearly always has the same head and size."""
 
     __slots__ = ("begin", "head", "key", "size")
 
     def __init__(self, key: bytes, head: Head, length: int) -> None:
         self.key, self.head = key, head
         self.begin = len(key)
-        """Of the body."""
+        """The offset of the body."""
         self.size = self.begin + length
 
 
 NO_ANSWER: Final = Answer(b"", Head(0, b"", "1.1", [], False), -1)
-"""Fits none."""
+"""Matches no answer."""
 
 HEADS: dict[bytes, Head] = {}
-"""Heads by their bytes, with the empty line. Read on the hot path; written by `keep_head` only."""
+"""Heads by their bytes, including the empty line. Read on the hot path; written by `keep_head` only."""
 
 
 def keep_head(key: bytes, head: Head) -> None:
-    """Remember a head whose body has a known length. When full, all are forgotten: the Date made most of them old."""
+    """Cache a head whose body has a known length. A full cache is emptied: most of its heads have an old Date."""
     if head.length is None or len(key) > _MAX_CACHED_HEAD_BYTES or len(head.raw) > MAX_KEPT_FIELDS:
         return
     if len(HEADS) >= MAX_CACHED_HEADS:

@@ -1,18 +1,18 @@
-"""One HTTP/1.1 connection, client side: bytes out, one response in, then it is idle again.
+"""One HTTP/1.1 connection, client side: writes a request, parses its response, and is idle again.
 
-No pipelining, no policy: who opens, keeps and retries is `pool.py` and
-`http.py`. The bytes of a response may be split in any way (a test tries). Most
-answers take the short way: the whole response in one read, its head known (see
-`heads.py`), its length given. Everything else goes through llhttp.
+There is no pipelining and no policy here: `pool.py` opens and keeps connections, and
+`http.py` repeats requests. The bytes of a response may be split in any way (a test
+tries). Most answers take the fast path: the whole response arrives in one read, its
+head is in the cache (`head_cache.py`), and its length is known. Everything else goes
+through llhttp.
 
-A body that is an `Upload` is sent no faster than the target takes it, and no
-further than to an answer: who is told 413 in the middle has said enough. An
-answer that is read as a stream is handed on piece by piece, and reading stops
-while its reader has enough.
+A body that is an `Upload` is sent no faster than the target accepts it. Sending stops
+when an answer arrives: after a 413 the rest of the body is pointless. A streamed
+answer is passed on piece by piece, and reading pauses while its reader has enough.
 
-A connection that saw anything odd (bytes nobody asked for, a body that goes on,
-an answer before the request was written) answers its request if it can and is
-then closed, never reused.
+After anything odd (unexpected bytes, a body that is too long, an answer before the
+request was written) the connection completes the answer if it can. It is then closed
+and never reused.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ from loadgen.errors import RequestFailed
 __all__ = ["MANY_BYTES", "MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Connection", "Exchange", "Sink"]
 
 MAX_BODY_BYTES: Final = 64_000_000
-"""The usual limit of a body, as it came and unpacked."""
+"""The default size limit of a body, both as received and decoded."""
 MAX_HEAD_BYTES: Final = 256 * 1024
-"""Of a response, with its interim (1xx) responses. llhttp has no limit of its own."""
+"""Size limit of the head of a response, with its interim (1xx) responses. llhttp has no such limit."""
 _BYTES_A_CHUNK: Final = 16
-"""Go's rule (net/http/internal/chunked.go): what is not body in a chunked body may be 16 bytes a chunk and twice the
-body's bytes, and we allow MAX_HEAD_BYTES in all beyond that. So a byte a chunk is fine, and endless chunk extensions
-and trailers are not."""
+"""The allowed overhead of chunks. Go's rule (net/http/internal/chunked.go): 16 bytes a chunk plus twice the body's
+bytes; we allow another MAX_HEAD_BYTES in all. So one byte a chunk is fine, but endless chunk extensions and trailers
+are not."""
 MANY_BYTES: Final = 32 * 1024
-"""From this on a request may not be written at once, so its answer can come too early."""
+"""A larger request may not be written in one step, so its answer can arrive before it is written."""
 
 _BREATH_BYTES: Final = 256 * 1024
-"""So much is sent before others have their turn, however fast the target reads."""
+"""An upload lets the loop's other tasks run after this many bytes, however fast the target reads."""
 
 _START, _ODD, _COUNT, _PARSE, _STREAM = range(5)
-"""Nothing of the response is there; the same, of a HEAD or a request that may not be sent yet; its body is counted;
-llhttp has it; llhttp has it and each piece is handed on."""
+"""The phases of a response. START: no byte has arrived. ODD: the same, for a HEAD or for a request that may not be
+fully sent. COUNT: the body is counted. PARSE: llhttp parses it. STREAM: as PARSE, and each piece is passed on."""
 
 
 class Connection(asyncio.Protocol):
-    """HOT. `send` writes a request and gives a future that is done when the whole response is there.
+    """HOT. `send` writes a request and returns a future that is done when the whole response is there.
 
     On failure the future raises RequestFailed, the exchange's `done_ns` is set, and the connection is closed.
     """
@@ -109,10 +109,10 @@ class Connection(asyncio.Protocol):
         self._loop, self._wheel, self._lost, self._limit_bytes = loop, wheel, lost, limit_bytes
         self.where = where
         self.stack = stack
-        """Where it puts itself when it is idle."""
+        """The connection is on this stack while it is idle."""
         self.is_closed = False
         self.requests = 0
-        """Answered so far."""
+        """The number of requests answered so far."""
         self.deadline_ns = 0
         self.check_ns = NEVER_NS
         self._transport: asyncio.Transport
@@ -127,27 +127,27 @@ class Connection(asyncio.Protocol):
         """See `pieces.join_tail`."""
         self._have = 0
         self._pieces = 0
-        """In which llhttp gave the body: at least one for each chunk."""
+        """The number of pieces in which llhttp returned the body: at least one for each chunk."""
         self._final: Head | None = None
         self._complete = self._extra = self._head_only = self._is_large = self._is_sending = False
         self._sink: Sink | None = None
         self._spare: socket.socket | None = None
-        """The same socket, while a body is sent: see `_rescue`."""
+        """A duplicate of the socket while a body is sent; see `_rescue`."""
         self._drained: asyncio.Future[None] | None = None
-        """While the transport has enough to write: done when it wants more."""
+        """Not None while the transport's write buffer is full; done when it accepts more."""
         self._key: bytes | None = None
         self._closed_as = (RESET, f"{where} closed the connection")
 
     # -- what the client calls --------------------------------------------------------------
 
     def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> asyncio.Future[None]:
-        """HOT. `send` of a request that is no HEAD, all of it here and small: at most MANY_BYTES of body."""
+        """HOT. As `send`, for a request without upload, of at most MANY_BYTES, whose method is not HEAD."""
         self._exchange = exchange
         self.deadline_ns = deadline_ns
         if deadline_ns < self.check_ns:
             self._wheel.watch(self)
         waiter = self._waiter = self._loop.create_future()
-        if self.is_closed:  # since it was opened, or taken from its stack
+        if self.is_closed:  # it was closed after the caller took it
             self._fail(*self._closed_as)
             return waiter
         exchange.sent_ns = perf_counter_ns()
@@ -157,8 +157,9 @@ class Connection(asyncio.Protocol):
     def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> Awaitable[None]:
         """Write a request. head_only: the method is HEAD. deadline_ns: NEVER_NS for none.
 
-        Of a StreamedRequest the caller's own task sends the body; what the body's code raises is raised here, and
-        then the request is still under way. If the answer is wanted as a stream, `exchange` is a Sink.
+        The caller's own task sends the body of a StreamedRequest. An exception of the body's code is raised here, and
+        the
+        request is then still under way. If the answer is to be streamed, `exchange` is a Sink.
         """
         if type(data) is not bytes:
             return self._send_streamed(cast("StreamedRequest", data), exchange, head_only, deadline_ns)
@@ -180,16 +181,18 @@ class Connection(asyncio.Protocol):
         return self._exchange is None
 
     def cancel(self, exchange: Exchange) -> None:
-        """Nobody waits for this answer. If it had just come, another's may be under way by now."""
+        """Close the connection if `exchange` is still under way. Its answer may just have arrived, and another may be
+        under way.
+        """
         if self._exchange is exchange:
             self.abort()
 
     def retire(self) -> None:
-        """It is idle."""
+        """Close the connection, which is idle."""
         self.abort()
 
     def abort(self) -> None:
-        """Close at once. Who waits for an answer is cancelled: it is cut off by us, and not a fault of the target."""
+        """Close at once. A waiting request is cancelled rather than failed: we caused this, not the target."""
         waits = self._exchange is not None
         self._exchange = None
         sink, self._sink = self._sink, None
@@ -200,7 +203,7 @@ class Connection(asyncio.Protocol):
             sink.cut()
 
     def expire(self) -> None:
-        """Censored at the deadline; what came after it, or was not even sent by then, does not count."""
+        """Fail the request with a time-out, censored at the deadline. Bytes that arrived later do not count."""
         exchange = self._exchange
         if exchange is not None:
             at_ns = max(self.deadline_ns, exchange.sent_ns)
@@ -225,12 +228,14 @@ class Connection(asyncio.Protocol):
                     await self._push(request.upload, waiter)
                 except BaseException:
                     if waiter.done() and not waiter.cancelled():
-                        waiter.exception()  # it failed, too: asyncio complains of what nobody looks at
+                        waiter.exception()  # retrieve it, or asyncio logs "exception was never retrieved"
                     raise
         await waiter
 
     async def _push(self, upload: Upload, waiter: asyncio.Future[None]) -> None:
-        """Send a body until it ends or there is an answer, or a failure: also while its own code is waiting."""
+        """Send a body until it ends, or until an answer or a failure arrives, even while the body's own code is
+        waiting.
+        """
         self._is_large = self._is_sending = True
         if self._phase == _START:
             self._phase = _ODD
@@ -238,7 +243,7 @@ class Connection(asyncio.Protocol):
         answered = asyncio.timeout(None)
 
         def stop(_: object) -> None:
-            with suppress(RuntimeError):  # it was at its end just now
+            with suppress(RuntimeError):  # the time-out context has just ended
                 answered.reschedule(self._loop.time())
 
         waiter.add_done_callback(stop)
@@ -263,7 +268,7 @@ class Connection(asyncio.Protocol):
         except TimeoutError:
             if not answered.expired():
                 raise
-        except RequestFailed as failure:  # of another request, from which the body comes
+        except RequestFailed as failure:  # the body comes from another request, which failed
             if not waiter.done():
                 self._fail(failure.outcome, f"while its body was sent: {failure.detail}")
         finally:
@@ -273,20 +278,23 @@ class Connection(asyncio.Protocol):
                 self._spare = None
 
     def _same_socket(self) -> socket.socket | None:
-        """Costs 3 µs. None with TLS, whose bytes only the transport can read, and where there is no socket."""
+        """Return a duplicate of the socket, for 3 µs. None with TLS, whose bytes only the transport can read, or
+        without socket.
+        """
         own = self._transport.get_extra_info("socket")
         if own is None or self._transport.get_extra_info("ssl_object") is not None:
             return None
         try:
             return socket.fromfd(own.fileno(), own.family, own.type)
-        except OSError:  # no descriptor to spare
+        except OSError:  # no file descriptors left
             return None
 
     def _rescue(self) -> None:
-        """Writing failed. Read what the target said before.
+        """Read what the target sent before writing failed.
 
-        Who answers 413 and closes sends a reset after the answer; the next write fails, and then the loop
-        closes the transport without looking at what has come in.
+        A target that answers 413 and closes sends a reset after its answer. Our next write then fails, and the loop
+        closes the
+        transport without reading the answer.
         """
         spare = self._spare
         while spare is not None and self._exchange is not None:
@@ -303,7 +311,7 @@ class Connection(asyncio.Protocol):
         return self._phase == _STREAM
 
     def resume(self) -> None:
-        """The sink wants more."""
+        """Read on: the sink accepts more data."""
         if not self.is_closed:
             self._transport.resume_reading()
 
@@ -328,11 +336,11 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # uvloop's transports are not asyncio's class
 
     def data_received(self, data: bytes) -> None:
-        """HOT. Budget with a known head: 1 µs (bench/client.py)."""
+        """HOT. Budget with a cached head: 1 µs (bench/client.py)."""
         now_ns = perf_counter_ns()
         exchange = self._exchange
-        if exchange is None:  # nobody asked: a 408 on an idle connection, or a server gone wrong
-            self._closed_as = (PROTOCOL, f"{self.where} spoke before it was asked")
+        if exchange is None:  # no request: a 408 on an idle connection, or a broken server
+            self._closed_as = (PROTOCOL, f"{self.where} sent bytes without a request")
             self._close()
             return
         phase = self._phase
@@ -341,7 +349,7 @@ class Connection(asyncio.Protocol):
             size = exchange.size_bytes = len(data)
             answer = exchange.route.answer
             if size == answer.size and data.startswith(answer.key) and now_ns <= self.deadline_ns:
-                # `_finish`, written out: nearly every answer ends here
+                # `_finish`, inlined: nearly every answer ends here
                 exchange.body = data[answer.begin :]
                 exchange.head, exchange.done_ns = answer.head, now_ns
                 self._exchange = None
@@ -366,10 +374,10 @@ class Connection(asyncio.Protocol):
         elif phase == _COUNT:
             self._count(exchange, data, now_ns)
         else:
-            self._hand_on(exchange, data, now_ns)
+            self._pass_on(exchange, data, now_ns)
 
     def eof_received(self) -> None:
-        """The target closed its side; the transport closes ours after this."""
+        """Handle that the target closed its side. The transport closes ours after this."""
         exchange, head = self._exchange, self._final
         if exchange is None:
             self._close()
@@ -399,7 +407,7 @@ class Connection(asyncio.Protocol):
     # -- a head that is known, and the rest of a body of known length ----------------------------
 
     def _begin(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
-        """HOT where answers of one route differ. The first read of an answer that is not as the route's last one."""
+        """HOT if answers of a route differ. Handle the first read of an answer that is unlike the route's last one."""
         begin = data.find(b"\r\n\r\n") + 4
         if begin > 4:
             key = data[:begin]
@@ -421,7 +429,7 @@ class Connection(asyncio.Protocol):
         self._feed(exchange, data, now_ns)
 
     def _part(self, exchange: Exchange, head: Head, rest: bytes, length: int, now_ns: int) -> None:
-        """The first read held the head and less of the body than there is, or more."""
+        """Handle a first read that contains the head and less or more than the whole body."""
         if length > self._limit_bytes:
             self._too_large()
         elif len(rest) > length:
@@ -458,7 +466,7 @@ class Connection(asyncio.Protocol):
             self._too_large()
         elif head is not None and (self._complete or self._head_only):
             if not self._complete or broken or self._extra:
-                self._parser = None  # it stands in the middle of a body, or of garbage
+                self._parser = None  # the parser is in the middle of a body or of garbage
             is_odd = bool(broken) or self._has_more(head, exchange)
             if self._key is not None and not is_odd:
                 keep_head(self._key, head)
@@ -478,11 +486,11 @@ class Connection(asyncio.Protocol):
             self._fail(PROTOCOL, f"{self.where} does not speak HTTP/1.1: {why}")
 
     def _check_overhead(self, exchange: Exchange) -> bool:
-        """End an answer that has too much beside its body. Returns True if it has ended."""
+        """Fail an answer that has too many bytes besides its body. Return True if it was failed."""
         if self._final is None:
             self._fail(HEAD_TOO_LARGE, f"{self.where} sent more than {MAX_HEAD_BYTES} bytes of headers")
             return True
-        # Its head was within the limit, and has one to itself; `_have` is in size_bytes, too.
+        # The head has a limit of its own and was within it. `size_bytes` includes `_have`.
         allowed = 2 * MAX_HEAD_BYTES + _BYTES_A_CHUNK * self._pieces + 3 * self._have
         if exchange.size_bytes <= allowed:
             return False
@@ -490,18 +498,18 @@ class Connection(asyncio.Protocol):
         return True
 
     def _has_more(self, head: Head, exchange: Exchange) -> bool:
-        """More came than the answer: what llhttp told, or empty lines, which it passes over."""
+        """Return True if more bytes arrived than the answer: reported by llhttp, or empty lines, which llhttp skips."""
         if self._extra or self._key is None or head.length is None:
             return self._extra
         return len(self._key) + self._have != exchange.size_bytes
 
-    def _hand_on(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
-        """As `_feed`, for an answer that is read as a stream."""
+    def _pass_on(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
+        """As `_feed`, for a streamed answer."""
         sink = self._sink
         assert sink is not None
         if not exchange.first_byte_ns:
             exchange.first_byte_ns = now_ns
-            if self._hand_on_whole(sink, data, now_ns):
+            if self._pass_on_whole(sink, data, now_ns):
                 return
             self._begin_parsing()
         else:
@@ -531,8 +539,10 @@ class Connection(asyncio.Protocol):
         elif is_full:
             self._transport.pause_reading()
 
-    def _hand_on_whole(self, sink: Sink, data: bytes, now_ns: int) -> bool:
-        """True when it was a known head with all of its body, as a small answer that comes in one read is."""
+    def _pass_on_whole(self, sink: Sink, data: bytes, now_ns: int) -> bool:
+        """Pass on an answer that arrived in one read with a cached head, as small answers do. Return False if it is not
+        one.
+        """
         end = data.find(b"\r\n\r\n")
         key = data[: end + 4]
         self._key = key if end > 0 else None
@@ -556,14 +566,14 @@ class Connection(asyncio.Protocol):
         self._complete = self._extra = False
 
     def _parse(self, data: bytes) -> str:
-        """What is wrong with it; empty when nothing is."""
+        """Parse more bytes. Return an error text; empty if there is no error."""
         parser = self._parser
         if parser is None:
             parser = self._parser = httptools.HttpResponseParser(self)
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            return "an upgrade that nobody asked for"
+            return "an upgrade without a request for one"
         except httptools.HttpParserCallbackError as error:
             return str(error.__context__)
         except httptools.HttpParserError as error:
@@ -572,13 +582,13 @@ class Connection(asyncio.Protocol):
 
     def on_status(self, reason: bytes) -> None:
         if not self._complete:
-            self._reason += reason  # llhttp gives it piece by piece
+            self._reason += reason  # llhttp returns it piece by piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._final is None:  # else: trailers, which nobody reads
+        if self._final is None:  # otherwise trailers, which are not used
             self._raw.append((name, value.rstrip(b" \t")))
             if len(self._raw) > MAX_FIELDS:
-                raise ValueError("too many headers")  # which ends the parsing
+                raise ValueError("too many headers")  # this ends the parsing
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -591,9 +601,9 @@ class Connection(asyncio.Protocol):
                 status, self._reason, parser.get_http_version(), self._raw, bool(parser.should_keep_alive())
             )
         elif status >= 100:
-            self._raw, self._key = [], None  # interim: the answer is yet to come
+            self._raw, self._key = [], None  # an interim answer; the final one follows
         else:
-            raise ValueError(f"a status of {status:03}")  # which ends the parsing
+            raise ValueError(f"invalid status {status:03}")  # this ends the parsing
         self._reason = b""
 
     def on_body(self, data: bytes) -> None:
@@ -619,8 +629,8 @@ class Connection(asyncio.Protocol):
     # -- ends -------------------------------------------------------------------------------
 
     def _finish(self, exchange: Exchange, head: Head, reusable: bool, now_ns: int) -> None:
-        """HOT. The whole response is there."""
-        if now_ns > self.deadline_ns:  # the wheel has not come round yet
+        """HOT. Complete the request: the whole response is there."""
+        if now_ns > self.deadline_ns:  # late, but the wheel has not checked it yet
             self.expire()
             return
         waiter = self._waiter
@@ -631,7 +641,7 @@ class Connection(asyncio.Protocol):
         if waiter.done():  # cancelled, and its task has not run yet
             self._close()
             return
-        self._let_go(reusable)
+        self._release(reusable)
         waiter.set_result(None)
 
     def _finish_stream(self, sink: Sink, reusable: bool, now_ns: int) -> None:
@@ -642,11 +652,11 @@ class Connection(asyncio.Protocol):
         self._exchange = self._sink = None
         self.deadline_ns = 0
         self.requests += 1
-        self._let_go(reusable)
+        self._release(reusable)
         sink.ended()
 
-    def _let_go(self, reusable: bool) -> None:
-        """The request is over. Whoever is on its stack is ready for `ask`: the next may be any request."""
+    def _release(self, reusable: bool) -> None:
+        """Put the connection back on its stack, or close it. On the stack it has to be ready for any request."""
         if reusable and not (self._is_large and (self._is_sending or self._transport.get_write_buffer_size())):
             self._head_only = self._is_large = False
             self._phase = _START
@@ -655,7 +665,7 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def _too_large(self) -> None:
-        self._fail(TOO_LARGE, f"more than {self._limit_bytes} bytes")
+        self._fail(TOO_LARGE, f"{self.where} sent a body of more than {self._limit_bytes} bytes")
 
     def _fail(self, outcome: str, detail: str, at_ns: int | None = None) -> None:
         exchange, self._exchange = self._exchange, None
@@ -674,8 +684,8 @@ class Connection(asyncio.Protocol):
         self.is_closed = True
         self.deadline_ns = 0
         self._wheel.forget(self)
-        self._parser = None  # it refers back to us
+        self._parser = None  # breaks the reference cycle
         self._chunks = []
-        self.resume_writing()  # nobody waits for what will not be written
+        self.resume_writing()  # wakes a writer, which then sees that the connection is closed
         self._lost(self)
         self._transport.abort()

@@ -1,27 +1,31 @@
-"""One HTTP/2 connection, client side: many requests at once, on the h2 library.
+"""One HTTP/2 connection, client side: many concurrent requests, on the h2 library.
 
-It offers what an HTTP/1.1 connection does (`connection.py`) and is given the same bytes, but stays on its stack as
-long as it has room for another stream, so what a user asks for at once goes over one connection.
+It has the interface of an HTTP/1.1 connection (`connection.py`) and gets the same bytes. It stays on its stack as
+long as it has room for another stream, so a user's concurrent requests share one connection.
 
-The library holds the protocol: states, windows, HPACK. Ours are the cuts between frames, so that each frame's bytes
-count for its stream and what came before a broken one still counts; the memory for heads (`http2_heads.py`);
-when a window is opened; and what the end of a stream or of the connection means for the requests on it:
+The library handles the protocol: states, windows, HPACK. We add:
+- splitting the input into frames, so that each frame's bytes count for its stream, and frames before a broken one
+  still count;
+- a cache for heads (`http2_heads.py`);
+- the decision when to open a window;
+- the outcome of requests when their stream or the connection ends, as follows.
 
-- RST_STREAM by the target: `h2 refused_stream`, `h2 internal_error` ... after the error code. A refused one was not
-  looked at, so it is sent once more (`Unprocessed`).
-- GOAWAY: no new requests here; those up to its last stream go on; those above were not looked at: sent once more.
-- Bytes that are no HTTP/2: `protocol` for all that is under way. A malformed answer: `protocol` for that one.
+- RST_STREAM by the target: `h2 refused_stream`, `h2 internal_error` ..., named by the error code. The target did not
+  look at a refused request, so it is sent once more (`Unprocessed`).
+- GOAWAY: no new requests on this connection. Requests up to its last stream continue. The target did not look at later
+  ones; they are sent once more.
+- Bytes that are not HTTP/2: `protocol` for all requests under way. A malformed answer: `protocol` for its request.
 - More frames without an answer in them than any server needs: `h2 flood` for all that is under way
   (`http2_floods.py`). Most of these frames never reach the library, which takes 10 µs for each.
-- A time-out or a cancelled request ends its stream (RST_STREAM CANCEL), not the connection, unless nothing at all
-  came on it since the request was sent: then it takes no more.
+- A time-out or a cancelled request ends its stream (RST_STREAM CANCEL) and not the connection. But if nothing
+  arrived on the connection since that request was sent, it accepts no more requests.
 
 A read that holds many frames is processed in parts, with the loop's other work in between (FRAMES_A_TURN).
 
-Windows: each stream may send STREAM_WINDOW_BYTES ahead of its reader, the connection has room for all of them. A
-stream that is read slowly gets no more window, so up to that much is kept for it. Push is refused.
+Windows: each stream may send STREAM_WINDOW_BYTES ahead of its reader, and the connection has room for all of them. A
+stream whose reader is slow gets no more window, so we buffer at most that much for it. Push is refused.
 
-Not here: priorities, CONNECT, upgrades from HTTP/1.1, PINGs of our own.
+Not supported: priorities, CONNECT, upgrades from HTTP/1.1, and PINGs sent by us.
 """
 
 from __future__ import annotations
@@ -91,37 +95,40 @@ from loadgen.errors import RequestFailed
 __all__ = ["ASSUMED_STREAMS", "STREAM_WINDOW_BYTES", "Http2Connection"]
 
 STREAM_WINDOW_BYTES: Final = 4 * 1024 * 1024
-"""As Go's client has it, and so k6."""
+"""The window of Go's client, and therefore of k6."""
 _CONNECTION_WINDOW_BYTES: Final = 1 << 30
 _MAX_FRAME_BYTES: Final = 64 * 1024
-"""Of what comes. The library takes a head in at most 64 frames, so this also bounds what it keeps of one: 4 MiB."""
+"""Size limit of received frames. The library accepts a head in up to 64 frames, so it buffers at most 4 MiB of one."""
 ASSUMED_STREAMS: Final = 100
-"""At once, until the target has said how many it allows: on a connection before, or on this one."""
+"""The assumed limit on concurrent streams, until the target's SETTINGS arrive, on this or an earlier connection."""
 _allowed: dict[str, int] = {}
 _MOST_TARGETS: Final = 1024
 _MAX_ID: Final = 2**31 - 1
 _BREATH_BYTES: Final = 256 * 1024
-"""So much of an upload is sent before others have their turn."""
+"""An upload lets the loop's other tasks run after this many bytes."""
 _BACKLOG_BYTES: Final = 256 * 1024
-"""So much is read ahead of what was processed."""
+"""Reading pauses when more bytes than this wait to be processed."""
 _DATA, _HEADERS, _PRIORITY, _RST_STREAM, _SETTINGS = range(5)
 _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = range(6, 10)
 _MOST_KNOWN_SETTINGS: Final = 16
 _OF_HEADS: Final = (1, 5, 9)
 """HEADERS, PUSH_PROMISE, CONTINUATION."""
 _END_STREAM, _END_HEADERS, _ODD_FLAGS = 0x1, 0x4, 0x28
-"""Odd: padding, priorities."""
+"""ODD_FLAGS: padding and priorities."""
 _ACK, _PADDED = 0x1, 0x8
 _OF_ANSWER: Final = (0, 1, 9)
 """DATA, HEADERS, CONTINUATION."""
 
 _FOR_LIBRARY: Final = ((b":method", b"GET"),)
-"""The encoder knows what is coming; the library looks for the method only, to know whether a body may follow, and
-that is ours to judge: with HEAD it would take the connection down for a body that is too much."""
+"""The headers that we pass to the library: our encoder ignores them and uses its own (`Encoder.coming`). The library
+reads only the method, to decide whether the answer may have a body. We always pass GET, because for HEAD the library
+would end the whole connection if the answer had a body; `_on_data` handles that case for its request alone."""
 
 
 class _Goes(H2ConnectionStateMachine):
-    """A connection that goes on after a GOAWAY: the library takes none of the answers that are still to come."""
+    """A connection state that continues after a GOAWAY. The library itself would accept none of the outstanding
+    answers.
+    """
 
     def process_input(self, input_: ConnectionInputs) -> list[Event]:
         if (self.state is ConnectionState.CLIENT_OPEN and input_ in _STAYS) or input_ is ConnectionInputs.RECV_GOAWAY:
@@ -137,22 +144,22 @@ _STAYS: Final = frozenset(
         ConnectionInputs.RECV_DATA,
     }
 )
-"""Of each request: they leave an open connection open."""
+"""Inputs of normal requests, which leave an open connection open."""
 
 
 class _OneFrame(FrameBuffer):
-    """The library's buffer, given whole frames: reads the two kinds of which answers are made without its detours."""
+    """The library's frame buffer, fed with whole frames. It parses DATA and HEADERS itself, faster than the library."""
 
     def __init__(self) -> None:
         super().__init__(server=False)
         self._frame: bytes | None = None
         self.is_in_head = False
-        """A head has begun and goes on in CONTINUATIONs: the library's to judge."""
+        """A head has begun and continues in CONTINUATION frames, which the library checks."""
         self.head_frames = 0
-        """Of that head."""
+        """The number of frames of that head so far."""
 
     def add_data(self, data: Any) -> None:
-        """One whole frame, as bytes."""
+        """Take one whole frame, as bytes."""
         kind, flags = data[3], data[4]
         if kind <= 1 and not flags & _ODD_FLAGS and not self.is_in_head and (not kind or flags & _END_HEADERS):
             self._frame = data
@@ -169,7 +176,7 @@ class _OneFrame(FrameBuffer):
         self._frame = None
         stream, flags = int.from_bytes(data[5:9], "big") & _MAX_ID, data[4]
         if not stream:
-            raise ProtocolError("an answer on no stream")
+            raise ProtocolError("an answer on stream 0")
         frame: DataFrame | HeadersFrame
         if data[3]:
             frame = HeadersFrame(stream)
@@ -179,7 +186,7 @@ class _OneFrame(FrameBuffer):
             frame = DataFrame(stream)
             frame.data = data[9:]
         frame.body_len = len(data) - 9
-        # The library makes a text of each frame that comes, for nobody: 14 µs for one of 16 KiB.
+        # The library formats each received frame as text for its log: 14 µs for a frame of 16 KiB.
         frame._body_repr = str  # type: ignore[method-assign]
         if flags & _END_STREAM:
             frame.flags.add("END_STREAM")
@@ -188,8 +195,8 @@ class _OneFrame(FrameBuffer):
 
 class _Library(H2Connection):
     MAX_CLOSED_STREAMS = 8
-    """Remembered, to judge heads that come late; none of those of ours comes to it (`data_received`). The library's own
-    65,536 would be 11 MB for each connection."""
+    """The number of closed streams that the library remembers, to check late heads. Late frames of our streams never
+    reach the library (`_passes_over`). Its default of 65,536 would take 11 MB a connection."""
 
     def __init__(self) -> None:
         super().__init__(_CONFIG)
@@ -198,17 +205,17 @@ class _Library(H2Connection):
         self.encoder: Encoder = Encoder()
         self.decoder: Decoder = Decoder(MAX_HEAD_BYTES)
         self.local_settings = Settings(client=True, initial_values=_SETTINGS_OF_OURS)
-        del self.local_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL]  # a server's to say
+        del self.local_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL]  # only servers send this setting
         self.max_inbound_frame_size = _MAX_FRAME_BYTES
         self.initiate_connection()
         self.increment_flow_control_window(_CONNECTION_WINDOW_BYTES - 65_535)
 
     def consume_window(self, size: int) -> None:
-        """Count DATA that came for a stream that has ended."""
+        """Count DATA of a stream that has ended against the connection's window."""
         self._inbound_flow_control_window_manager.window_consumed(size)
 
     def forget_unknown_settings(self) -> None:
-        """The library remembers each of 65,536 numbers: 45 MB for a connection."""
+        """Drop settings with unknown numbers: the library would store all 65,536 of them, 45 MB a connection."""
         if len(self.remote_settings) > _MOST_KNOWN_SETTINGS:
             for code in tuple(self.remote_settings):
                 if code not in _KNOWN_SETTINGS:
@@ -221,7 +228,7 @@ _CONFIG: Final = H2Configuration(
     header_encoding=None,
     validate_outbound_headers=False,
     normalize_outbound_headers=False,
-    validate_inbound_headers=False,  # `Received` does, once for each block
+    validate_inbound_headers=False,  # `Received` validates them, once for each block
     normalize_inbound_headers=False,
 )
 _SETTINGS_OF_OURS: Final[dict[SettingCodes, int]] = {
@@ -233,7 +240,7 @@ _SETTINGS_OF_OURS: Final[dict[SettingCodes, int]] = {
 
 
 class _Stream:
-    """One request and its answer. Where a Sink reads from."""
+    """One request and its answer. It is the `Source` from which a Sink reads."""
 
     __slots__ = (
         "chunks",
@@ -268,7 +275,7 @@ class _Stream:
         self.id = 0
         self.head: Head | None = None
         self.head_bytes = 0
-        """With interim heads and trailers."""
+        """Includes interim heads and trailers."""
         self.chunks: list[bytes] = []
         self.joined = 0
         """See `pieces.join_tail`."""
@@ -276,10 +283,10 @@ class _Stream:
         self.sink: Sink | None = None
         self.is_paused = False
         self.unacknowledged = 0
-        """Bytes of its window that were not given back."""
+        """Received bytes that were not yet returned to the stream's window."""
         self.is_sent = True
         self.unsent: memoryview | None = None
-        """Waits for window. The last of the body, unless somebody waits for `drained`."""
+        """Body bytes that wait for a window. They are the end of the body, unless `drained` is set."""
         self.drained: asyncio.Future[None] | None = None
 
     def resume(self) -> None:
@@ -299,8 +306,12 @@ class _Stream:
 
 
 class Http2Connection(asyncio.Protocol):
-    """HOT. A request with a known head costs 38 µs without the loop and TLS, most of it in the library (clock time of
-    20,000 GETs of 1 KiB, fed; least of 4). The whole: `python -m bench http2`."""
+    """HOT. A client-side HTTP/2 connection.
+
+    A request with a cached head costs 38 µs without the loop and TLS, most of it in the library (clock time of 20,000
+    GETs
+    of 1 KiB, fed; least of 4). The whole: `python -m bench http2`.
+    """
 
     __slots__ = (
         "_budget",
@@ -352,13 +363,13 @@ class Http2Connection(asyncio.Protocol):
         self._scheme = scheme.encode("ascii")
         self.where = where
         self.stack = stack
-        """Where it is while it has room."""
+        """The connection is on this stack while it has room for another stream."""
         self._freed: Callable[[Connection], None] | None = getattr(stack, "freed", None)
-        """Of a stack that wants to know when nothing is under way."""
+        """The callback of a shared pool's stack: no request is under way any more."""
         self.is_closed = False
         self.requests = 0
         self.deadline_ns = 0
-        """Of the stream that is due first, or of one that was: looked at anew when it has passed."""
+        """The earliest deadline of the streams, or an earlier one of an ended stream; updated when it passes."""
         self.check_ns = NEVER_NS
         self._transport: asyncio.Transport
         self._library = _Library()
@@ -367,22 +378,22 @@ class Http2Connection(asyncio.Protocol):
         self._max_streams = _allowed.get(where, ASSUMED_STREAMS)
         self._is_leaving = self._is_greeted = False
         self._is_offered = True
-        """It is on its stack, or in the hands of who opened or took it and will send on it in a moment."""
+        """It is on its stack, or was just opened or taken by a caller that is about to send on it."""
         self._part = bytearray()
-        """The beginning of a frame."""
+        """The beginning of a frame that is not complete."""
         self._part_ns = self._need = 0
-        """When it came; how long it must be before it can be read."""
+        """When `_part` arrived, and the size that it needs before it can be read."""
         self._heard_ns = 0
         self._budget = FrameBudget(perf_counter_ns())
         self._is_behind = self._is_reading_paused = False
-        """Whole frames wait in `_part` for the loop's next turn; and so many that reading has stopped."""
+        """Whole frames wait in `_part` for the loop's next turn; and reading is paused, because there are too many."""
         self._has_ended = False
         """The target closed the connection while frames were waiting."""
         self._lost_to: Exception | None = None
         self._unacknowledged = 0
         self._drained: asyncio.Future[None] | None = None
         self._goaway = ""
-        """What it said, when it was an error."""
+        """The target's GOAWAY as a text, if it reported an error."""
         self._closed_as: tuple[str, str] = (RESET, f"{where} closed the connection")
 
     @property
@@ -392,11 +403,11 @@ class Http2Connection(asyncio.Protocol):
     # -- what the client calls --------------------------------------------------------------
 
     def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> asyncio.Future[None]:
-        """HOT. `send` of a request that is no HEAD and all there."""
+        """HOT. As `send`, for a request without upload whose method is not HEAD."""
         return self._begin(data, exchange, False, deadline_ns, True).waiter
 
     def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> Awaitable[None]:
-        """See `connection.Connection`. Of a StreamedRequest the caller's own task sends the body."""
+        """See `connection.Connection`. The caller's own task sends the body of a StreamedRequest."""
         if type(data) is not bytes:
             return self._send_streamed(cast("StreamedRequest", data), exchange, head_only, deadline_ns)
         return self._begin(data, exchange, head_only, deadline_ns, True).waiter
@@ -424,10 +435,10 @@ class Http2Connection(asyncio.Protocol):
         self._streams.clear()
         self._close()
         for stream in streams:
-            self._tell_cut(stream)
+            self._notify_cut(stream)
 
     def expire(self) -> None:
-        """The wheel's: some stream may be late."""
+        """Time out late streams. Called by the timing wheel."""
         now_ns = perf_counter_ns()
         for stream in tuple(self._streams.values()):
             if stream.deadline_ns <= now_ns:
@@ -440,8 +451,8 @@ class Http2Connection(asyncio.Protocol):
             self._wheel.watch(self)
 
     def _begin(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int, is_whole: bool) -> _Stream:
-        """HOT. Open a stream and write the request. is_whole: the body stands in `data`."""
-        self._is_offered = False  # who calls has taken it from the stack
+        """HOT. Open a stream and write the request. is_whole: `data` contains the whole body."""
+        self._is_offered = False  # the caller has taken it from the stack
         stream = _Stream(self, exchange, self._loop.create_future(), head_only, deadline_ns)
         streams = self._streams
         if self.is_closed or self._is_leaving or len(streams) >= self._max_streams:
@@ -477,11 +488,11 @@ class Http2Connection(asyncio.Protocol):
         return stream
 
     def _refuse(self, stream: _Stream) -> None:
-        """It has no room, or is closed: between its opening and now, or since it was given to who asks."""
+        """Fail a request because the connection is full or closed: that changed after the caller took it."""
         if self.is_closed and not self._is_leaving:
             self._fail(stream, *self._closed_as)
             return
-        why = self._goaway or f"{self.where} takes no more requests on this connection"
+        why = self._goaway or f"{self.where} accepts no more requests on this connection"
         self._fail_with(stream, Unprocessed(GOAWAY, why))
         if not self.is_closed and not self._is_leaving:
             self._make_room()
@@ -503,17 +514,19 @@ class Http2Connection(asyncio.Protocol):
                     await self._push(upload, stream)
                 except BaseException:
                     if waiter.done() and not waiter.cancelled():
-                        waiter.exception()  # it failed, too: asyncio complains of what nobody looks at
+                        waiter.exception()  # retrieve it, or asyncio logs "exception was never retrieved"
                     raise
         await waiter
 
     async def _push(self, upload: Upload, stream: _Stream) -> None:
-        """Send a body until it ends or there is an answer, or a failure: also while its own code is waiting."""
+        """Send a body until it ends, or until an answer or a failure arrives, even while the body's own code is
+        waiting.
+        """
         waiter, loop = stream.waiter, self._loop
         answered = asyncio.timeout(None)
 
         def stop(_: object) -> None:
-            with suppress(RuntimeError):  # it was at its end just now
+            with suppress(RuntimeError):  # the time-out context has just ended
                 answered.reschedule(loop.time())
 
         waiter.add_done_callback(stop)
@@ -546,19 +559,19 @@ class Http2Connection(asyncio.Protocol):
         except TimeoutError:
             if not answered.expired():
                 raise
-        except RequestFailed as failure:  # of another request, from which the body comes
+        except RequestFailed as failure:  # the body comes from another request, which failed
             if not waiter.done():
                 self._drop(stream, failure.outcome, f"while its body was sent: {failure.detail}")
         finally:
             waiter.remove_done_callback(stop)
 
     def _pump(self, stream: _Stream) -> None:
-        """Send of its body what the windows allow. Flushes nothing."""
+        """Pass to the library as much of the body as the windows allow. Does not flush."""
         unsent, library, number = stream.unsent, self._library, stream.id
         assert unsent is not None
         while unsent:
             room = min(library.local_flow_control_window(number), library.max_outbound_frame_size)
-            if room <= 0:  # a window may even be below 0, after a change of the settings
+            if room <= 0:  # a change of the settings can make a window negative
                 stream.unsent = unsent
                 return
             piece, unsent = unsent[:room], unsent[room:]
@@ -591,7 +604,7 @@ class Http2Connection(asyncio.Protocol):
         self._transport.write(self._library.data_to_send())
 
     def data_received(self, data: bytes) -> None:
-        """HOT. Keeps together what belongs together: `_read` needs the beginning of a frame, and 9 bytes of it."""
+        """HOT. Collect bytes until `_read` can use them: it needs at least the first 9 bytes of a frame."""
         now_ns = self._heard_ns = perf_counter_ns()
         begun_ns = now_ns
         if self._part:
@@ -606,7 +619,7 @@ class Http2Connection(asyncio.Protocol):
         self._read(data, begun_ns, now_ns)
 
     def _read(self, data: bytes, begun_ns: int, now_ns: int) -> None:
-        """HOT. Frame by frame, so that each counts for its stream, and a broken one spoils none before it."""
+        """HOT. Process frame by frame, so that each counts for its stream and a broken one spoils none before it."""
         library, streams = self._library, self._streams
         at, size = 0, len(data)
         for _ in range(FRAMES_A_TURN):
@@ -615,7 +628,7 @@ class Http2Connection(asyncio.Protocol):
             length = (data[at] << 16) | (data[at + 1] << 8) | data[at + 2]
             kind = data[at + 3]
             if length > _MAX_FRAME_BYTES or not (self._is_greeted or kind == _SETTINGS):
-                self._no_http2(data[at : at + 80])
+                self._not_http2(data[at : at + 80])
                 return
             self._is_greeted = True
             end = at + 9 + length
@@ -642,7 +655,7 @@ class Http2Connection(asyncio.Protocol):
                 events = library.receive_data(data[at:end])
             except DenialOfServiceError:
                 self._end_all(
-                    HEAD_TOO_LARGE, f"{self.where} sent a head of more than {MAX_HEAD_BYTES} bytes when unpacked"
+                    HEAD_TOO_LARGE, f"{self.where} sent a head that decodes to more than {MAX_HEAD_BYTES} bytes"
                 )
                 return
             except ProtocolError as error:
@@ -664,13 +677,15 @@ class Http2Connection(asyncio.Protocol):
             self._transport.write(out)
 
     def _fall_behind(self, left_bytes: int) -> None:
-        """Enough frames for one turn of the loop: the rest waits for the next one."""
+        """Leave the rest of the frames to the loop's next turn."""
         if left_bytes >= 9:
             self._is_behind, self._need = True, maxsize
             self._loop.call_soon(self._catch_up)
 
     def _catch_up(self) -> None:
-        """The next turn. Times are those of the last read: no frame counts as earlier than it came."""
+        """Process frames that were left over. Their time is that of the last read, so none counts as earlier than it
+        arrived.
+        """
         if self.is_closed:
             return
         self._is_behind = False
@@ -722,7 +737,7 @@ class Http2Connection(asyncio.Protocol):
         return not is_paid or kind > _CONTINUATION or (kind == _PRIORITY and length == 5 and number > 0)
 
     def _takes_late_data(self, length: int) -> bool:
-        """Of a stream that has ended. It counts for the connection's window."""
+        """Count DATA of a stream that has ended against the connection's window. Always returns True: it is handled."""
         if not self._pays_late(1):
             return True
         if length:
@@ -733,7 +748,7 @@ class Http2Connection(asyncio.Protocol):
         return True
 
     def _takes_late_head(self, flags: int, frame: bytes) -> bool:
-        """Of a stream that has ended: only the table of headers has to know. False if it is in several frames."""
+        """Decode a head of an ended stream, only for the header table. Return False if it is in several frames."""
         if not self._pays_late(1 + (len(frame) >> LATE_HEAD_BITS)):
             return True
         if flags & (_END_HEADERS | _ODD_FLAGS) != _END_HEADERS:
@@ -743,16 +758,17 @@ class Http2Connection(asyncio.Protocol):
         return True
 
     def _pays(self, cost: int, kind: int) -> bool:
-        """False: the connection has ended."""
+        """Pay for a frame that may be part of a flood. Return False if the connection has ended because of it."""
         if self._budget.spend(cost, self._heard_ns, is_read=self._drained is None):
             return True
         self._flood(f"more than {IDLE_FRAMES:,} frames without an answer in them, the last a {frame_name(kind)}")
         return False
 
     def _pays_late(self, cost: int) -> bool:
+        """Pay for a frame of a stream that has ended. Return False if the connection has ended because of it."""
         if self._budget.spend_late(cost, self._heard_ns, is_read=self._drained is None):
             return True
-        self._flood("too much for requests that have ended")
+        self._flood("too many frames for requests that have ended")
         return False
 
     def _flood(self, what: str) -> bool:
@@ -764,7 +780,7 @@ class Http2Connection(asyncio.Protocol):
     # -- the end of the connection ----------------------------------------------------------
 
     def eof_received(self) -> None:
-        """The target closed its side; the transport closes ours after this."""
+        """Handle that the target closed its side. The transport closes ours after this."""
         if self._is_behind:
             self._end_later()
         else:
@@ -781,7 +797,7 @@ class Http2Connection(asyncio.Protocol):
         self._end()
 
     def _end_later(self) -> None:
-        """When the frames that came before the end have been processed. Until then: no requests, nothing written."""
+        """End the connection after the frames that came before the end are processed. Until then send nothing."""
         self._has_ended = self._is_leaving = True
         self._withdraw()
 
@@ -796,10 +812,10 @@ class Http2Connection(asyncio.Protocol):
                 self._fail(stream, RESET, f"{self.where} closed the connection without an answer")
         self._close()
 
-    # -- what the library says --------------------------------------------------------------
+    # -- events of the library --------------------------------------------------------------
 
     def _on(self, event: Event, now_ns: int) -> None:
-        """HOT. One thing that happened."""
+        """HOT. Handle one event of the library."""
         kind = type(event)
         if kind is DataReceived:
             self._on_data(cast("DataReceived", event), now_ns)
@@ -826,7 +842,7 @@ class Http2Connection(asyncio.Protocol):
     def _on_head(self, stream: _Stream, received: Received) -> None:
         head = received.head
         if head is None:
-            self._malformed(stream, received.wrong or "no status")
+            self._malformed(stream, received.wrong or "missing status")
             return
         stream.head = head
         sink = stream.sink
@@ -835,10 +851,10 @@ class Http2Connection(asyncio.Protocol):
                 sink.took_head(head)
                 stream.waiter.set_result(None)
         elif head.length is not None and head.length > self._limit_bytes and not stream.head_only:
-            self._drop(stream, TOO_LARGE, f"more than {self._limit_bytes} bytes")
+            self._drop(stream, TOO_LARGE, f"{self.where} sent a body of more than {self._limit_bytes} bytes")
 
     def _on_other_head(self, event: TrailersReceived, is_trailers: bool) -> None:
-        """Interim answers and trailers: nobody reads them, but they must be right."""
+        """Check interim answers and trailers. They are not used, but must be well-formed."""
         stream = self._streams.get(event.stream_id)
         received = cast("Received", event.headers[0])
         if stream is not None and (received.wrong or (is_trailers and received.head is not None)):
@@ -863,7 +879,7 @@ class Http2Connection(asyncio.Protocol):
         head = stream.head
         length = None if head is None else head.length
         if data and (stream.head_only or (length is not None and stream.have > length)):
-            self._malformed(stream, "a body that is longer than the head says")
+            self._malformed(stream, "the body is longer than its content-length")
             return
         stream.unacknowledged += size
         sink = stream.sink
@@ -871,7 +887,7 @@ class Http2Connection(asyncio.Protocol):
             if data and sink.took(data, now_ns):
                 stream.is_paused = True
         elif stream.have > self._limit_bytes:
-            self._drop(stream, TOO_LARGE, f"more than {self._limit_bytes} bytes")
+            self._drop(stream, TOO_LARGE, f"{self.where} sent a body of more than {self._limit_bytes} bytes")
             return
         else:
             chunks = stream.chunks
@@ -882,12 +898,12 @@ class Http2Connection(asyncio.Protocol):
             self._open_window(stream)
 
     def _give_back(self) -> None:
-        """To the connection's window."""
+        """Return received bytes to the connection's window."""
         self._library.increment_flow_control_window(self._unacknowledged)
         self._unacknowledged = 0
 
     def _open_window(self, stream: _Stream) -> None:
-        """Let it send on, unless its reader has enough. It may have ended meanwhile."""
+        """Return received bytes to a stream's window, unless it is paused or has ended."""
         if stream.is_paused or stream.unacknowledged < STREAM_WINDOW_BYTES // 2 or stream.id not in self._streams:
             return
         with suppress(ProtocolError):
@@ -919,7 +935,7 @@ class Http2Connection(asyncio.Protocol):
         outcome = h2_outcome(int(event.error_code))
         detail = f"{self.where} reset the stream"
         if not event.remote_reset:
-            self._fail(stream, PROTOCOL, f"{self.where} opened a window beyond its limit")
+            self._fail(stream, PROTOCOL, f"{self.where} opened a flow-control window beyond the limit")
         elif event.error_code == ErrorCodes.REFUSED_STREAM:
             self._fail_with(stream, Unprocessed(outcome, detail))
         else:
@@ -928,27 +944,27 @@ class Http2Connection(asyncio.Protocol):
 
     def _on_goaway(self, event: ConnectionTerminated) -> None:
         if event.error_code != ErrorCodes.NO_ERROR:
-            said = (event.additional_data or b"").decode("latin-1")[:200]
-            self._goaway = f"{self.where} went away: {h2_outcome(int(event.error_code or 0))[3:]} {said}".rstrip()
+            text = (event.additional_data or b"").decode("latin-1")[:200]
+            self._goaway = f"{self.where} sent GOAWAY: {h2_outcome(int(event.error_code or 0))[3:]} {text}".rstrip()
         last = event.last_stream_id or 0
         for stream in tuple(self._streams.values()):
             if stream.id > last:
-                self._fail_with(stream, Unprocessed(GOAWAY, self._goaway or f"{self.where} went away"))
+                self._fail_with(stream, Unprocessed(GOAWAY, self._goaway or f"{self.where} sent GOAWAY"))
         self.retire()
 
     # -- ends of one stream -----------------------------------------------------------------
 
     def _finish(self, stream: _Stream, now_ns: int) -> None:
-        """HOT. Its whole answer is there."""
+        """HOT. Complete a request: its whole answer is there."""
         head = stream.head
-        if now_ns > stream.deadline_ns:  # the wheel has not come round yet
+        if now_ns > stream.deadline_ns:  # late, but the wheel has not checked it yet
             self._time_out(stream)
             return
         if head is None or (head.length is not None and stream.have != head.length and not stream.head_only):
-            self._malformed(stream, f"an answer that ends after {stream.have} bytes of its body")
+            self._malformed(stream, f"the answer ends after {stream.have} bytes of its body")
             return
         del self._streams[stream.id]
-        if not stream.is_sent:  # who has answered needs no more of the request
+        if not stream.is_sent:  # the target has answered and needs no more of the request
             self._reset(stream, ErrorCodes.CANCEL)
         self.requests += 1
         if not self._is_offered or not self._streams:
@@ -962,17 +978,17 @@ class Http2Connection(asyncio.Protocol):
         chunks = stream.chunks
         exchange.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         exchange.head, exchange.done_ns = head, now_ns
-        if not waiter.done():  # else it was cancelled, and its task has not run yet
+        if not waiter.done():  # otherwise it was cancelled, and its task has not run yet
             waiter.set_result(None)
 
     def _malformed(self, stream: _Stream, why: str) -> None:
         if why is TOO_MANY:
             self._end_all(HEAD_TOO_LARGE, f"{self.where} sent {why}")  # each such head takes 50 ms
             return
-        self._drop(stream, PROTOCOL, f"{self.where} sent what is no HTTP/2 answer: {why}", ErrorCodes.PROTOCOL_ERROR)
+        self._drop(stream, PROTOCOL, f"{self.where} sent an invalid HTTP/2 answer: {why}", ErrorCodes.PROTOCOL_ERROR)
 
     def _time_out(self, stream: _Stream) -> None:
-        """Censored at the deadline; what came after it, or was not even sent by then, does not count."""
+        """Fail a request with a time-out, censored at the deadline. Bytes that arrived later do not count."""
         exchange = stream.exchange
         at_ns = max(stream.deadline_ns, exchange.sent_ns)
         if exchange.first_byte_ns > at_ns:
@@ -990,23 +1006,23 @@ class Http2Connection(asyncio.Protocol):
         code: ErrorCodes = ErrorCodes.CANCEL,
         at_ns: int | None = None,
     ) -> None:
-        """We give it up: it failed, and the target is told."""
+        """Fail a request by our own decision, and reset its stream."""
         self._fail(stream, outcome, detail, at_ns)
         self._reset(stream, code)
         self._flush()
         self._make_room()
 
     def _cut(self, stream: _Stream) -> None:
-        """We do not want it any more."""
+        """Cancel a request whose caller is gone, and reset its stream."""
         if self._streams.pop(stream.id, None) is None:
             return
         self._reset(stream, ErrorCodes.CANCEL)
         self._flush()
         self._make_room()
-        self._tell_cut(stream)
+        self._notify_cut(stream)
 
     @staticmethod
-    def _tell_cut(stream: _Stream) -> None:
+    def _notify_cut(stream: _Stream) -> None:
         if not stream.waiter.done():
             stream.waiter.cancel()
         elif stream.sink is not None:
@@ -1014,7 +1030,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _reset(self, stream: _Stream, code: ErrorCodes) -> None:
         self._budget.expect_late()
-        with suppress(ProtocolError):  # it is at its end on both sides
+        with suppress(ProtocolError):  # it has ended on both sides
             self._library.reset_stream(stream.id, code)
 
     def _fail(self, stream: _Stream, outcome: str, detail: str, at_ns: int | None = None) -> None:
@@ -1031,7 +1047,7 @@ class Http2Connection(asyncio.Protocol):
     # -- room, and the end of all -----------------------------------------------------------
 
     def _offer(self) -> None:
-        """HOT. There is room for another stream: be where the next one who asks looks."""
+        """HOT. Put the connection on its stack, because it has room for another stream."""
         if not self._is_offered:
             self._is_offered = True
             self.stack.append(self)
@@ -1043,7 +1059,9 @@ class Http2Connection(asyncio.Protocol):
                 self.stack.remove(self)
 
     def _make_room(self) -> None:
-        """The number of streams changed, or of those that are allowed."""
+        """Update the stack after a change of the number of streams or of their limit; close a connection that is
+        leaving.
+        """
         if self.is_closed:
             return
         if not self._streams:
@@ -1062,16 +1080,16 @@ class Http2Connection(asyncio.Protocol):
         if not self.is_closed and (out := self._library.data_to_send()) and not self._has_ended:
             self._transport.write(out)
 
-    def _no_http2(self, data: bytes) -> None:
-        said = "it answers in HTTP/1" if data.startswith(b"HTTP/1") else f"{data[:40]!r}"
-        self._broken(said)
+    def _not_http2(self, data: bytes) -> None:
+        why = "it answers in HTTP/1" if data.startswith(b"HTTP/1") else f"{data[:40]!r}"
+        self._broken(why)
 
     def _broken(self, why: str) -> None:
-        """What came is no HTTP/2. The library has written a GOAWAY."""
+        """End the connection because the bytes received are not HTTP/2. The library has written a GOAWAY."""
         self._end_all(PROTOCOL, f"{self.where} does not speak HTTP/2: {why}")
 
     def _end_all(self, outcome: str, detail: str) -> None:
-        """By our own decision, for something that the target sent."""
+        """End the connection by our own decision, because of something that the target sent."""
         self._flush()
         if not self._streams:
             self._closed_as = (outcome, detail)
@@ -1088,7 +1106,7 @@ class Http2Connection(asyncio.Protocol):
         self.is_closed = True
         self.deadline_ns = 0
         self._wheel.forget(self)
-        self.resume_writing()  # nobody waits for what will not be written
+        self.resume_writing()  # wakes a writer, which then sees that the connection is closed
         self._is_offered = False
         self._lost(self)
         self._transport.abort()

@@ -1,11 +1,11 @@
-"""How many HTTP/2 frames without an answer in them a connection accepts, and how many frames it reads in one turn.
+"""Limits on HTTP/2 frames without an answer in them, and on frames that are processed in one turn of the loop.
 
 A target can keep a client busy with frames that cost it 9 bytes each: PING, SETTINGS, PRIORITY, empty DATA, unknown
 kinds (CVE-2019-9511 to 9518, CVE-2024-27316). Such frames are legitimate in small numbers, so each connection has
 a budget of them. Work earns more: each request, each DATA frame with a body, each part of an upload. Time earns a
 little. A connection that exceeds its budget ends with the outcome `h2 flood`.
 
-Where the numbers come from: nghttp2 ends a connection with 1,000 unsent acknowledgements, with more than 32 settings
+Sources of the numbers: nghttp2 ends a connection with 1,000 unsent acknowledgements, with more than 32 settings
 in one frame, and at 330 suspicious frames a second after a burst of 10,000. Envoy ends one with 1,000 control frames
 in its queue, after 100 PRIORITY frames a stream, and after 10 WINDOW_UPDATEs for each DATA frame that it has sent.
 """
@@ -33,31 +33,31 @@ __all__ = [
 ]
 
 FRAMES_A_TURN: Final = 64
-"""One read of 256 KiB holds up to 29,000 frames, at about 10 µs each. Other connections get their turn in between."""
+"""Frames processed before other connections get their turn: one read of 256 KiB holds up to 29,000, at 10 µs each."""
 IDLE_FRAMES: Final = 1000
 """Frames without an answer in them that a connection accepts at once."""
 IDLE_FRAMES_PER_S: Final = 100
-"""What time earns. A target that does not read what we write earns nothing by it."""
+"""Frames earned by time. A target that does not read what we write earns none."""
 PER_REQUEST: Final = 8
-"""What a request earns: WINDOW_UPDATEs, a PING, a late RST_STREAM."""
+"""Frames earned by a request: WINDOW_UPDATEs, a PING, a late RST_STREAM."""
 PER_PIECE: Final = 4
-"""What each piece of an upload earns, however short: two WINDOW_UPDATEs, a PING."""
+"""Frames earned by each piece of an upload, however short: two WINDOW_UPDATEs, a PING."""
 EARNING_BITS: Final = 8
 """Each 256 bytes of an upload earn one frame. The number of DATA frames would not do: the target decides that by
 the size of its window (CVE-2019-9511)."""
 _MOST_SAVED: Final = 10_000
 LATE_FRAMES: Final = 2000
-"""What may come of a stream that we have reset, because it was on its way: a window of 4 MiB in frames of 2 KiB."""
+"""Frames of a stream that may still arrive after we reset it: a window of 4 MiB in frames of 2 KiB."""
 LATE_HEAD_BITS: Final = 3
 """Each 8 bytes of a head of such a stream cost one frame more: it has to be decoded, at 10 µs a header."""
 _MOST_LATE: Final = 200_000
 COSTLY: Final = 10
-"""What SETTINGS and GOAWAY cost, compared with other frames. A connection needs a few of them in its life."""
+"""The cost of SETTINGS and GOAWAY; other frames cost 1. A connection needs only a few of them."""
 INTERIM_COST: Final = 4
-"""What an interim head (1xx) costs, and one more for each of its headers: they are decoded. Go allowed 5 heads for an
-answer, until it counted bytes."""
+"""The cost of an interim head (1xx), plus one for each of its headers, because they are decoded. Go allowed 5 heads for
+an answer, until it counted bytes."""
 PADDING_COST: Final = 2
-"""What a DATA frame of nothing but padding costs: the library counts it for two windows."""
+"""The cost of a DATA frame with only padding: the library counts it for two windows."""
 MAX_SETTINGS: Final = 32
 """The limit on settings in one frame."""
 MAX_HEAD_FRAMES: Final = 64

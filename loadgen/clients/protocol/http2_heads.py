@@ -1,13 +1,14 @@
-"""Heads in HTTP/2: a request's from its HTTP/1.1 bytes, an answer's from its header block, both remembered.
+"""HTTP/2 heads: translates requests from HTTP/1.1 bytes and answers from header blocks, and caches both.
 
-The client prepares a request as HTTP/1.1 has it, and most requests are the same as one before. So a head is
-translated once (`fields_of`), and its HPACK block is kept for as long as the connection's table of headers stands
-(`Encoder`): what consists of references and of literals that stay out of the table is the same bytes each time.
-In the other direction a block that refers to nothing in the table, as nginx writes them, means the same on every
-connection; another one that leaves the table as it is means the same until that changes (`Decoder`).
+The client prepares a request as HTTP/1.1 bytes, and most requests equal an earlier one. So a head is translated
+once (`fields_of`). Its HPACK block is kept until the connection's header table changes (`Encoder`): as long as a
+block consists of references and of literals that are not added to the table, its bytes stay the same.
 
-What changes with each request (`:path`, lengths, trace ids) is sent as a literal outside the table, as nghttp2
-does it: it would drive out what repeats. Authorization and Cookie go into the table, as with Go's client.
+For answers, a block that refers to no entry of the dynamic table, as nginx writes them, means the same on every
+connection. Any other block that adds nothing means the same until the table changes (`Decoder`).
+
+Values that change with each request (`:path`, lengths, trace ids) are sent as literals outside the table, as nghttp2
+does: otherwise they would drive out entries that repeat. Authorization and Cookie go into the table, as in Go's client.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from loadgen.clients.protocol.head_cache import MAX_FIELDS, MAX_KEPT_FIELDS, Hea
 __all__ = ["MAX_KEPT", "TOO_MANY", "Decoder", "Encoder", "Received", "RequestFields", "fields_of"]
 
 MAX_KEPT: Final = 2048
-"""Heads of requests of a scheme; blocks that need no table. When full, all are forgotten."""
+"""Size limit of two caches: request heads of a scheme, and blocks without references. A full cache is emptied."""
 _MAX_OF_CONNECTION: Final = 64
 _MAX_KEPT_BYTES: Final = 4096
 _MAX_TABLE_BYTES: Final = 4096
-"""Of the table for our own heads, however large the target allows it to be: 4 GiB would be filled by Cookie headers
-that change, and searched with each request. nghttp2 and Go have the same limit."""
+"""The size limit of the table for our own heads, even if the target allows more: changing Cookie headers would fill a
+table of 4 GiB, and each request would search it. nghttp2 and Go have the same limit."""
 
 TOO_MANY: Final = f"more than {MAX_FIELDS} headers"
 _NOT_INDEXED: Final = frozenset(
@@ -57,7 +58,7 @@ _NOT_INDEXED: Final = frozenset(
 _OF_CONNECTION: Final = frozenset(
     {b"connection", b"host", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
-"""What HTTP/1.1 says about the connection, and HTTP/2 with frames. Host is `:authority`."""
+"""Headers about the connection, which HTTP/2 replaces by frames. Host becomes `:authority`."""
 _FORBIDDEN: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _BAD_VALUE: Final = re.compile(rb"[\0\r\n]")
@@ -69,7 +70,7 @@ _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 
 
 class RequestFields:
-    """The head of a request as HTTP/2 has it. Compared by identity: `fields_of` makes one of each."""
+    """The head of a request in HTTP/2 form. Compared by identity: `fields_of` makes one instance of each."""
 
     __slots__ = ("pairs",)
 
@@ -81,7 +82,7 @@ _known: dict[bytes, dict[bytes, RequestFields]] = {b"http": {}, b"https": {}}
 
 
 def fields_of(head: bytes, scheme: bytes) -> RequestFields:
-    """The fields of a request's head, given with its empty line. scheme: `http` or `https`."""
+    """Return the fields of a request's head, given as HTTP/1.1 bytes with the empty line. scheme: `http` or `https`."""
     known = _known[scheme]
     fields = known.get(head)
     if fields is None:
@@ -121,9 +122,9 @@ def _translated(head: bytes, scheme: bytes) -> tuple[tuple[bytes, bytes], ...]:
 
 
 class Encoder(HpackEncoder):
-    """hpack's encoder with a memory.
+    """hpack's encoder with a cache of blocks.
 
-    coming: the request whose head is encoded next, whatever fields `encode` is then given.
+    coming: the request whose head is encoded next; the argument of `encode` is then ignored.
     """
 
     def __init__(self) -> None:
@@ -131,7 +132,7 @@ class Encoder(HpackEncoder):
         self.coming: RequestFields | None = None
         self._blocks: dict[RequestFields, tuple[int, bytes]] = {}
         self._changes = 0
-        """Of the table, so far."""
+        """The number of changes of the table so far."""
 
     @property
     def header_table_size(self) -> int:
@@ -142,34 +143,34 @@ class Encoder(HpackEncoder):
         size = min(value, _MAX_TABLE_BYTES)
         if size != self.header_table.maxsize:
             self.header_table.maxsize = size
-            lowest = min([size, *self.table_size_changes])  # both are signalled: RFC 7541, section 4.2
+            lowest = min([size, *self.table_size_changes])  # the block has to signal both: RFC 7541, section 4.2
             self.table_size_changes = [lowest] if lowest == size else [lowest, size]
 
     def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:
-        """HOT. A look-up, for a head that is known."""
+        """HOT. Return the header block; a cached one for a known head."""
         request = self.coming
         if request is None:
             return super().encode(headers, huffman)
         self.coming = None
         kept = self._blocks.get(request)
         if self.table_size_changes:
-            self.header_table.resized = True  # hpack forgets to tell when the same size is set twice
+            self.header_table.resized = True  # hpack omits the signal if the same size is set twice
             self._changes += 1
         elif kept is not None and kept[0] == self._changes:
             return kept[1]
         before = self._changes
         block = super().encode(request.pairs, huffman)
-        if before == self._changes and block[0] & 0xE0 != 0x20:  # nothing new in the table, no change of its size
+        if before == self._changes and block[0] & 0xE0 != 0x20:  # no new entry in the table, no change of its size
             if len(self._blocks) >= _MAX_OF_CONNECTION:
                 self._blocks.clear()
             self._blocks[request] = (before, block)
         return block
 
     def add(self, to_add: tuple[bytes, bytes], sensitive: bool, huffman: bool = False) -> bytes:
-        """One field. What changes too often for the table is a literal without indexing."""
+        """Encode one field. A value that changes too often for the table becomes a literal without indexing."""
         if to_add[0] in _NOT_INDEXED:
             field = super().add(to_add, True, False)
-            if field[0] & 0xF0 == 0x10:  # "never indexed", which also binds proxies; we mean "not by us"
+            if field[0] & 0xF0 == 0x10:  # "never indexed" would also bind proxies; write "without indexing"
                 return bytes((field[0] & 0x0F,)) + field[1:]
             return field
         field = super().add(to_add, sensitive, huffman)
@@ -182,20 +183,20 @@ class Encoder(HpackEncoder):
 
 
 class Received(HeaderTuple):
-    """What stands for a whole header block of an answer.
+    """One whole header block of an answer, in the form of a single header field.
 
-    It is the one field of it that the h2 library must see, its status, and carries the rest along.
-    head: None of trailers, and of what is malformed. wrong: how.
+    As a field it is the status, which is all that the h2 library has to see. It carries the rest along.
+    head: None for trailers and for malformed blocks. wrong: the reason why the block is malformed, or empty.
     """
 
     head: Head | None
     wrong: str
     is_small: bool
-    """It may be remembered."""
+    """The block is small enough to be cached."""
 
     @classmethod
     def of(cls, fields: Iterable[tuple[bytes, bytes]]) -> Received:
-        status, raw, wrong = _sorted_out(fields)
+        status, raw, wrong = _check_fields(fields)
         received = cls(b":status" if status else b"", status)
         received.wrong = wrong
         received.head = _head(status, raw) if status and not wrong else None
@@ -203,29 +204,29 @@ class Received(HeaderTuple):
         return received
 
 
-def _sorted_out(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHeaders, str]:
-    """Status (none of trailers), headers, and what makes them malformed."""
+def _check_fields(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHeaders, str]:
+    """Return the status (empty for trailers), the headers, and the reason why they are malformed (or empty)."""
     status, wrong = b"", ""
     raw: RawHeaders = []
     length = None
     for name, value in fields:
         if name[:1] == b":":
             if name != b":status" or status or raw:
-                wrong = wrong or f"a field {name!r} where none may be"
+                wrong = wrong or f"unexpected pseudo-header {name!r}"
             elif not _STATUS.fullmatch(value):
-                wrong, status = f"no status: {value!r}", b"500"
+                wrong, status = f"invalid status {value!r}", b"500"
             else:
                 status = bytes(value)
             continue
         if not _NAME.fullmatch(name):
-            wrong = wrong or f"no name of a header: {name[:80]!r}"
+            wrong = wrong or f"invalid header name {name[:80]!r}"
         elif name in _FORBIDDEN:
-            wrong = wrong or f"a header of HTTP/1.1 connections: {name!r}"
+            wrong = wrong or f"header {name!r} is not allowed in HTTP/2"
         elif _BAD_VALUE.search(value) or (value and (value[0] in b" \t" or value[-1] in b" \t")):
-            wrong = wrong or f"no value of a header: {value[:80]!r}"
+            wrong = wrong or f"invalid header value {value[:80]!r}"
         elif name == b"content-length":
             if not _LENGTH.fullmatch(value) or length not in (None, value):
-                wrong = wrong or f"no length: {value[:80]!r}"
+                wrong = wrong or f"invalid content-length {value[:80]!r}"
             length = value
         raw.append((bytes(name), bytes(value)))
     if len(raw) > MAX_FIELDS:
@@ -236,14 +237,14 @@ def _sorted_out(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHeader
 def _head(status: bytes, raw: RawHeaders) -> Head:
     code = int(status)
     try:
-        reason = HTTPStatus(code).phrase.encode("ascii")  # HTTP/2 has none; httpx names them, too
+        reason = HTTPStatus(code).phrase.encode("ascii")  # HTTP/2 sends no reason phrase; httpx uses these, too
     except ValueError:
         reason = b""
     return Head(code, reason, "2", raw, True)
 
 
 class _Table(HeaderTable):
-    """A table of headers that says what a block did with it."""
+    """A header table that records what a block did with it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -262,26 +263,27 @@ class _Table(HeaderTable):
 
 _Meaning = tuple[list[HeaderTuple], tuple[tuple[bytes, bytes], ...]]
 _meanings: dict[bytes, _Meaning] = {}
-"""Of blocks that refer to nothing in the table, with what they add to it. The same on all connections."""
+"""Blocks without references to the dynamic table, with the entries that they add. Valid on all connections."""
 _MOST_ENTRIES: Final = 128
-"""Of a table of 4,096 bytes: each counts 32 bytes more than its name and value."""
+"""The most entries of a table of 4,096 bytes: each counts as its name and value plus 32 bytes."""
 
 
 class Decoder(HpackDecoder):
-    """hpack's decoder with a memory: gives one `Received` for a block."""
+    """hpack's decoder with a cache: it returns one `Received` for a block."""
 
     def __init__(self, max_header_list_size: int) -> None:
         super().__init__(max_header_list_size)
         self.header_table: _Table = _Table()
         self._version = 0
-        """Of the table."""
+        """The version of the table: changes whenever the table does."""
         self._owed: deque[tuple[tuple[bytes, bytes], ...]] = deque(maxlen=_MOST_ENTRIES)
-        """What blocks that were known would have added. nginx adds each header with each answer and never refers
-        to one, so this is done when it matters. What falls out at the other end would be gone from the table, too."""
+        """Entries of cached blocks that are not yet added to the table. nginx adds each header with each answer and
+        never refers to one, so we add them only before the next full decoding. Entries beyond the limit of this queue
+        would have been evicted from the table as well."""
         self._blocks: dict[bytes, tuple[int, list[HeaderTuple]]] = {}
 
     def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
-        """HOT. A look-up, for a block that is known."""
+        """HOT. Return the fields of a block; cached ones for a known block."""
         meaning = _meanings.get(data)
         if meaning is not None:
             received, adds = meaning
@@ -295,7 +297,7 @@ class Decoder(HpackDecoder):
         return self._decoded(data)
 
     def pass_over(self, data: bytes) -> str:
-        """A block that nobody wants, for what it does to the table. What is wrong with it; empty when nothing is."""
+        """Decode a block only for its effect on the table. Return an error text, or empty."""
         try:
             self.decode(data)
         except HPACKError as error:

@@ -1,9 +1,9 @@
-"""What can go wrong with a request, by name, and which foreign exception means which.
+"""Names of the outcomes of failed requests, and the translation of other libraries' exceptions into them.
 
-The names are what a person reads in tables, so there are few of them, and each
-says whose doing it is: `no local port` and `no file descriptors` are the
-generator's, those that begin with `proxy` the proxy's (proxy.py), all others the
-target's or the network's.
+Operators read these names in tables, so there are few of them, and each shows who
+caused the failure. `no local port` and `no file descriptors` are faults of the
+generator. Names that begin with `proxy` are the proxy's (proxy.py). All others are
+faults of the target or the network.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ __all__ = [
 
 REFUSED: Final = "refused"
 RESET: Final = "reset"
-"""The connection was reset, or closed before a byte of the answer came."""
+"""The connection was reset, or closed before the first byte of an answer."""
 DNS: Final = "dns"
 TLS: Final = "tls"
 UNREACHABLE: Final = "unreachable"
 PROTOCOL: Final = "protocol"
-"""What came is not HTTP, or ended in the middle."""
+"""The answer is not HTTP, or ended in the middle."""
 TOO_LARGE: Final = "body too large"
 HEAD_TOO_LARGE: Final = "head too large"
 """More headers, interim answers, trailers or chunk extensions than any server sends."""
 H2_FLOOD: Final = "h2 flood"
 """HTTP/2: the target sent frames without an answer in them, faster than any server needs to (http2_floods.py)."""
 GOAWAY: Final = "h2 goaway"
-"""HTTP/2: the target closed the connection and said so; see `h2_outcome` for what it says of one request."""
+"""HTTP/2: the target closed the connection with GOAWAY; `h2_outcome` has the outcomes of single requests."""
 REDIRECTS: Final = "too many redirects"
 NO_PORT: Final = "no local port"
 NO_FILES: Final = "no file descriptors"
 OWN_FAULTS: Final = frozenset({NO_PORT, NO_FILES})
-"""The generator's: a run that has them was not fit to measure."""
+"""Faults of the generator itself: a run that has them is not valid."""
 
 _own_faults = 0
 
@@ -78,7 +78,7 @@ _BY_ERRNO = {
 
 
 def connect_failure(error: OSError, where: str) -> RequestFailed:
-    """The outcome of an error of the operating system or of TLS; `where` is HOST:PORT."""
+    """Translate an error of the operating system or of TLS into a failure with an outcome. where: HOST:PORT."""
     detail = f"{where}: {error.strerror or error}"
     if isinstance(error, ssl.SSLError):
         why = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
@@ -94,7 +94,7 @@ def connect_failure(error: OSError, where: str) -> RequestFailed:
 
 @cache
 def http_outcome(status: int) -> str:
-    """ "http 503"."""
+    """Return the outcome of an error status: "http 503"."""
     return f"http {status}"
 
 
@@ -118,17 +118,17 @@ _H2_CODES: Final = (
 
 
 def h2_outcome(code: int) -> str:
-    """Of an HTTP/2 error code: "h2 refused_stream"; "h2 unknown_error" for a number that the standard has not."""
+    """Return the outcome of an HTTP/2 error code: "h2 refused_stream"; "h2 unknown_error" for a non-standard number."""
     return f"h2 {_H2_CODES[code]}" if 0 <= code < len(_H2_CODES) else "h2 unknown_error"
 
 
 def count_own_fault(outcome: str) -> None:
-    """A request ended with this: counts it if it was our own doing."""
+    """Count a request that ended with `outcome` if that is a fault of the generator."""
     global _own_faults
     if outcome in OWN_FAULTS:
         _own_faults += 1
 
 
 def generator_faults() -> int:
-    """How many requests of this process failed by our own doing, since it began."""
+    """Return the number of requests of this process that failed because of the generator itself."""
     return _own_faults

@@ -1,16 +1,17 @@
-"""Send, wait and receive of each request, where the plan asks for them: `Http(phases=True)`.
+"""Measures send, wait and receive of each request, if the plan has `Http(phases=True)`.
 
-- send: from the first byte handed to the system to the last. Of a body in memory that does not fit into the
-  socket's buffer, until the last of it did; with TLS, until it was encrypted and handed on.
-- wait: from there to the first byte of the answer.
-- receive: from there to its last byte.
+- send: from the first byte passed to the system to the last. If a body in memory does not fit into the socket's
+  buffer, until its last byte does; with TLS, until it is encrypted and passed on.
+- wait: from then to the first byte of the answer.
+- receive: from then to the last byte.
 
-They add up to the service time, exactly. An answer that comes before all was sent ends send, and wait is 0. What
-fails has them as far as it came, under its outcome; of a time-out the last one is a lower bound.
+The phases add up exactly to the service time. An answer that begins before the request is written ends send, and wait
+is 0. A failed request has the phases that it reached, under its outcome; after a time-out the last one is a lower
+bound.
 
-Nothing of this is on the way of a request where the plan does not ask: connections, replies and meter are of other
-classes then. Where it does, a request costs 1.8 µs more (process time of 10,000, canned; least of 9), and is
-written at once, not at the end of the loop's turn.
+Plans without phases pay nothing: with phases, other classes of connections, replies and meters are used. They cost
+1.8 µs a request (process time of 10,000 canned requests, least of 9), and each request is written at once instead of at
+the end of the loop's turn.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ UNKNOWN = -1
 
 
 class PhasedSample(Protocol):
-    """What phases are made of: the times of a sample, and when all of the request was written."""
+    """The times from which phases are computed: those of a sample, and when its request was written."""
 
     sent_ns: int
     written_ns: int
-    """SENDING: not all was written. UNKNOWN: by a connection that does not say; then there is no send, and wait is from
-    sent."""
+    """When the last byte was written. SENDING: not yet. UNKNOWN: the connection does not report it; then there is no
+    send phase, and wait begins at `sent_ns`."""
     first_byte_ns: int
     done_ns: int
 
 
 def phases_of(sample: PhasedSample) -> Iterator[tuple[Phase, int]]:
-    """In their order; the last one was under way when it ended. Nothing where nothing was sent."""
+    """Yield (phase, ns) in order. The last one was under way when the request ended. Empty if nothing was sent."""
     sent_ns, written_ns, first_ns, done_ns = sample.sent_ns, sample.written_ns, sample.first_byte_ns, sample.done_ns
     if not sent_ns:
         return
@@ -65,15 +66,15 @@ def phases_of(sample: PhasedSample) -> Iterator[tuple[Phase, int]]:
 
 
 class PhasedConnection(Connection):
-    """Notes when the last byte of a request was written: `written_ns` of its exchange."""
+    """An HTTP/1.1 connection that notes when a request was written, in `written_ns` of its exchange."""
 
     __slots__ = ()
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         if transport.get_extra_info("ssl_object") is None:
-            with suppress(NotImplementedError):  # canned
-                transport.set_write_buffer_limits(high=0)  # so that we are told when all is written
+            with suppress(NotImplementedError):  # canned transports
+                transport.set_write_buffer_limits(high=0)  # so that resume_writing is called when all bytes are written
 
     def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> asyncio.Future[None]:
         waiter = super().ask(data, exchange, deadline_ns)
@@ -96,7 +97,7 @@ class PhasedConnection(Connection):
 
 
 class PhasedMeter(Meter):
-    """A meter that also records the phases of what it settles."""
+    """A meter that also records the phases of the samples that it settles."""
 
     __slots__ = ()
 

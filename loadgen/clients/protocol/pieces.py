@@ -1,4 +1,4 @@
-"""The pieces of a body in few objects: a target may send a byte at a time, and each piece takes 41 bytes more."""
+"""Joins the pieces of a body, because each piece costs 41 extra bytes and a target may send single bytes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ MANY_PIECES: Final = 1024
 
 
 def join_tail(pieces: list[bytes], joined: int) -> int:
-    """Make one piece of all from `joined` on. Returns `joined` for the next call: each byte is copied once.
-
-    Call it when there are MANY_PIECES more than `joined`.
-    """
+    """Join all pieces from index `joined` on into one. Return `joined` for the next call: each byte is copied once."""
     pieces[joined:] = [b"".join(pieces[joined:])]
     return joined + 1

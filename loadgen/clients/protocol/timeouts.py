@@ -1,15 +1,15 @@
-"""Time-outs: what is allowed, and one coarse wheel that watches all requests of a loop.
+"""Time-outs: the limits of a request, and one coarse timing wheel that watches all requests of an event loop.
 
-A timer for each request would cost more than the rest of the request, and
-nearly all of them would be cancelled. So a connection only notes its deadline,
-which costs an attribute, and stands in one bucket of the wheel; when that comes
-round, the connection is idle (it leaves the wheel), or has a later deadline (it
-moves on), or is late (it fails). With time-outs of 60 s a busy connection is
-looked at once a minute.
+A timer for each request would cost more than the rest of the request, and nearly
+all timers would be cancelled. So a connection only notes its deadline in an
+attribute and stays in one bucket of the wheel. When the bucket's time comes, the
+connection is idle (it leaves the wheel), or has a later deadline (it moves to
+another bucket), or is late (it fails). With time-outs of 60 s a busy connection is
+checked once a minute.
 
-A time-out fires up to 8.4 ms late, never early; its sample is censored at the
-deadline itself, and an answer that comes in between is late all the same.
-Times are `perf_counter_ns`.
+A time-out fires up to 8.4 ms late, never early. Its sample is censored at the
+deadline itself, and an answer that arrives in between still counts as late.
+Times are in `perf_counter_ns`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TICK_BITS: Final = 23
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a request may take. `total_ns` is from asked to done, over all hops of its redirects."""
+    """The time limits of a request. `total_ns` is from asked to done, over all hops of its redirects."""
 
     connect_ns: int = 10 * NS_PER_S
     """DNS, TCP and TLS together."""
@@ -41,19 +41,19 @@ class Timeouts:
 
 
 class Watched(Protocol):
-    """What can be late."""
+    """An object with a deadline, which the wheel watches."""
 
     deadline_ns: int
-    """0: nothing is under way."""
+    """The deadline; 0 if nothing is under way."""
     check_ns: int
-    """When the wheel looks next; NEVER_NS when it does not. The wheel's to set."""
+    """When the wheel looks next; NEVER_NS if it does not. Set by the wheel only."""
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Handle a deadline that has passed."""
 
 
 class TimeoutWheel:
-    """Buckets of connections by the tick in which to look at them; one timer, for the first bucket."""
+    """Buckets of watched objects, by the tick in which to check them. Only the first bucket has a timer."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class TimeoutWheel:
         return sum(map(len, self._buckets.values()))
 
     def watch(self, it: Watched) -> None:
-        """Look at `it` at its deadline. Called when that is before `it.check_ns`."""
+        """Check `it` at its deadline. Call this if the deadline is before `it.check_ns`."""
         self.forget(it)
         tick = it.deadline_ns >> _TICK_BITS
         bucket = self._buckets.get(tick)
@@ -82,13 +82,13 @@ class TimeoutWheel:
             self._arm(tick)
 
     def forget(self, it: Watched) -> None:
-        """`it` is closed: keep no reference to it."""
+        """Remove `it` from the wheel, because it is closed."""
         if it.check_ns != NEVER_NS:
             self._buckets.get(it.check_ns >> _TICK_BITS, set()).discard(it)
             it.check_ns = NEVER_NS
 
     def turn(self) -> None:
-        """Look at every bucket whose tick is over. The timer calls it; a call too early does no harm."""
+        """Check every bucket whose tick is over. The timer calls it; a call too early is harmless."""
         now_ns = self._now_ns()
         self._armed_tick = NEVER_NS
         while self._ticks and (self._ticks[0] + 1) << _TICK_BITS <= now_ns:
@@ -100,13 +100,13 @@ class TimeoutWheel:
                     it.expire()
                 elif it.deadline_ns < NEVER_NS:
                     self.watch(it)
-        while self._ticks and not self._buckets[self._ticks[0]]:  # all of it was closed meanwhile
+        while self._ticks and not self._buckets[self._ticks[0]]:  # its connections have been closed
             del self._buckets[heapq.heappop(self._ticks)]
         if self._ticks and self._ticks[0] < self._armed_tick:
             self._arm(self._ticks[0])
 
     def _arm(self, tick: int) -> None:
-        # An older timer for a later tick stays and finds nothing due: cheaper than to cancel it.
+        # An older timer for a later tick is left to fire and finds nothing: cheaper than cancelling it.
         self._armed_tick = tick
         self._call_later(((tick + 1 << _TICK_BITS) - self._now_ns()) / NS_PER_S, self.turn)
 
@@ -115,7 +115,7 @@ _wheels: WeakKeyDictionary[asyncio.AbstractEventLoop, TimeoutWheel] = WeakKeyDic
 
 
 def wheel_of(loop: asyncio.AbstractEventLoop) -> TimeoutWheel:
-    """The one wheel of a loop."""
+    """Return the only wheel of an event loop."""
     wheel = _wheels.get(loop)
     if wheel is None:
         wheel = _wheels[loop] = TimeoutWheel(loop.call_later)

@@ -1,1 +1,1 @@
-"""From the arguments of a call to the bytes of a request."""
+"""Turns the arguments of a call into the bytes of a request."""

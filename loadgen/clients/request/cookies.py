@@ -1,14 +1,14 @@
-"""A user's cookies: httpx's, with the Cookie header of each URL remembered until something changes.
+"""A user's cookies: httpx's, with the Cookie header of each URL cached until something changes.
 
-Which cookie goes where and for how long is decided by the standard library's
-jar, as in httpx, with two rules of browsers added: a cookie without a Domain goes
-back to the host that set it only, not to those below it; and none is taken for
-`co.uk` and its like. (Not the whole list of public suffixes: one for `github.io` is taken.)
-It takes 20 µs a request to decide, so the header is kept for
-each URL until the jar changes or the first of its cookies expires.
+As in httpx, the standard library's jar decides which cookie is sent where and for how long. We add two rules of
+browsers. A cookie without a Domain is sent only to the host that set it, not to its subdomains. A cookie for `co.uk`
+and its like is rejected. (This is not the whole list of public suffixes: a cookie for `github.io` is accepted.)
 
-A jar keeps no more than a browser does (`BoundedJar`): a target that sets new cookies with each answer would fill the
-worker's memory otherwise, and would take more of its time with each request.
+A decision of the jar takes 20 µs a request, so the header is kept for each URL until the jar changes or the first of
+its cookies expires.
+
+A jar keeps no more than a browser does (`BoundedJar`). Otherwise a target that sets new cookies with each answer would
+fill the worker's memory and make each request slower.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ __all__ = ["COOKIE_NOTE", "BoundedJar", "UserCookies"]
 
 COOKIE_NOTE: Final = "a target set more or larger cookies than a browser keeps: the oldest were dropped"
 MAX_COOKIE_BYTES: Final = 4096
-"""Name and value of one. RFC 6265, section 6.1; Chrome and Firefox ignore larger ones, too."""
+"""Size limit of a cookie's name and value. RFC 6265, section 6.1; Chrome and Firefox also ignore larger ones."""
 MAX_COOKIES_A_SITE: Final = 180
 """Chrome's limit (kDomainMaxCookies); Firefox has the same (network.cookie.maxPerHost)."""
 MAX_COOKIES: Final = 3000
-"""In all. RFC 6265, section 6.1; Firefox has the same (network.cookie.maxNumber), Chrome 3,300."""
+"""The limit on cookies in all. RFC 6265, section 6.1; as in Firefox (network.cookie.maxNumber); Chrome has 3,300."""
 MAX_SITE_BYTES: Final = 64 * 1024
-"""Names and values of one site. Ours: no usual server takes such a request, which has all of them in its Cookie header.
-nginx takes 32 KiB of headers, Node.js 16 KiB, an ALB of AWS 64 KiB, Apache 8 KiB a line."""
+"""Size limit of the names and values of one site. Our own choice: a request carries all of them in its Cookie header,
+and no common server accepts that much. nginx accepts 32 KiB of headers, Node.js 16 KiB, an ALB of AWS 64 KiB, Apache
+8 KiB a line."""
 MAX_SET_COOKIES: Final = 50
-"""Of one answer, the first ones. curl's limit (MAX_SET_COOKIE_AMOUNT). Each takes 25 µs."""
+"""The limit on cookies of one answer; later ones are ignored. As in curl (MAX_SET_COOKIE_AMOUNT). Each takes 25 µs."""
 MAX_LINE_BYTES: Final = 5000
-"""Of one Set-Cookie header with its attributes. curl's limit (MAX_COOKIE_LINE)."""
+"""Size limit of a Set-Cookie header with its attributes. As in curl (MAX_COOKIE_LINE)."""
 
 _MAX_KEPT: Final = 64
 _MAX_KEPT_BYTES: Final = 128 * 1024
@@ -55,14 +56,14 @@ class _NotTooLarge(DefaultCookiePolicy):
 
 class _AsBrowsers(_NotTooLarge):
     def return_ok_domain(self, cookie: Cookie, request: Request) -> bool:
-        """A cookie of the scenario's own that has no domain at all goes everywhere, as in httpx."""
+        """A cookie of the scenario that has no domain at all is sent everywhere, as in httpx."""
         if cookie.domain and not cookie.domain_specified and cookie.domain != _host_of(request):
             return False
         return super().return_ok_domain(cookie, request)
 
 
 def _host_of(request: Request) -> str:
-    """As the jar calls it when it takes a cookie of its: in lower case, without the port, `localhost.local`."""
+    """Return the host as the jar names it in a stored cookie: in lower case, without the port; `localhost.local`."""
     host: str = cookiejar.eff_request_host(request)[1]  # type: ignore[attr-defined]  # not in typeshed
     return host
 
@@ -72,7 +73,7 @@ def _size(cookie: Cookie) -> int:
 
 
 def _site(domain: str) -> str:
-    """What stands for the registrable domain: the last two names, or three of `shop.co.uk` and its like."""
+    """Return an approximation of the registrable domain: the last two names, or three for `shop.co.uk` and its like."""
     names = domain.lstrip(".").rsplit(".", 3)
     if names[-1].isdigit():  # an IP address
         return domain
@@ -81,7 +82,7 @@ def _site(domain: str) -> str:
 
 
 class _Response:
-    """An answer of which a jar sees the first Set-Cookie headers only."""
+    """An answer that shows a jar only the first Set-Cookie headers."""
 
     def __init__(self, answer: Message) -> None:
         self._headers = Message()
@@ -97,16 +98,17 @@ class _Response:
 
 
 class BoundedJar(CookieJar):
-    """A jar that keeps as many cookies as a browser, and drops the oldest of a site that sets more.
+    """A jar that keeps as many cookies as a browser. If a site sets more, its oldest cookies are dropped.
 
-    Oldest is the one that was set the longest time ago. The limits are enforced when an answer sets cookies, so a
-    scenario may put what it likes into its own jar.
+    The oldest cookie is the one whose last setting is longest ago. The limits are enforced when an answer sets cookies,
+    so
+    a scenario may put any number into its own jar.
     """
 
     def __init__(self, policy: DefaultCookiePolicy | None = None) -> None:
         super().__init__(policy or _NotTooLarge())
         self._by_age: dict[_Key, int] = {}
-        """Sizes, the oldest cookie first."""
+        """Sizes of the cookies, the oldest cookie first."""
         self._by_site: dict[str, dict[_Key, int]] = {}
         self._site_bytes: dict[str, int] = {}
         self._touched: set[str] = set()
@@ -156,7 +158,7 @@ class BoundedJar(CookieJar):
 
 
 class _Jar(BoundedJar):
-    """Every change of a CookieJar goes through these."""
+    """A jar that clears its rendered headers on every change: each change of a CookieJar uses one of these methods."""
 
     def __init__(self) -> None:
         super().__init__(_AsBrowsers(strict_domain=True))
@@ -172,7 +174,7 @@ class _Jar(BoundedJar):
         super().clear(domain, path, name)
 
     def render(self, url: str, line: bytes) -> None:
-        """Remember the header for this URL."""
+        """Cache the header for this URL."""
         if not self.rendered:
             self.rendered_bytes = 0
         self.rendered_bytes += len(line)
@@ -183,7 +185,7 @@ class _Jar(BoundedJar):
 
 
 class UserCookies(httpx.Cookies):
-    """httpx.Cookies of one user."""
+    """The httpx.Cookies of one user."""
 
     jar: _Jar
 
@@ -195,12 +197,12 @@ class UserCookies(httpx.Cookies):
             self.update(cookies)
 
     def header_line(self, url: str) -> bytes:
-        """ "Cookie: a=b" and CRLF for a request to `url`, or nothing.
+        """Return "Cookie: a=b" and CRLF for a request to `url`, or empty bytes.
 
-        What a target sets in other letters than ASCII goes back as UTF-8, where httpx fails.
+        Non-ASCII characters that a target has set are sent back as UTF-8, where httpx fails.
 
         Raises:
-            ValueError: a cookie of the scenario's own with CR, LF or NUL in it.
+            ValueError: a cookie of the scenario contains CR, LF or NUL.
         """
         rendered = self.jar.rendered
         line = rendered.get(url)
@@ -210,7 +212,7 @@ class UserCookies(httpx.Cookies):
             rendered.clear()
         request = httpx.Request("GET", url)
         request.headers.encoding = "utf-8"
-        self.set_cookie_header(request)  # drops what has expired
+        self.set_cookie_header(request)  # also drops expired cookies
         line = header_lines((b"Cookie", value) for name, value in request.headers.raw if name.lower() == b"cookie")
         self._until_s = min((c.expires for c in self.jar if c.expires is not None), default=float("inf"))
         self.jar.render(url, line)
@@ -219,7 +221,7 @@ class UserCookies(httpx.Cookies):
     def learn(self, url: str, raw: list[tuple[bytes, bytes]]) -> bool:
         """Store the cookies that a response from `url` sets.
 
-        Returns False if the response sets more, or larger ones, than a browser keeps.
+        Returns False if the response sets more cookies, or larger ones, than a browser keeps.
         """
         set_by = [(n, v) for n, v in raw if n.lower() == b"set-cookie"]
         taken = [(n, v) for n, v in set_by[:MAX_SET_COOKIES] if len(v) <= MAX_LINE_BYTES]

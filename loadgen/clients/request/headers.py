@@ -1,4 +1,4 @@
-"""Request headers: a user's own, kept as the bytes they become, and what must not be in them."""
+"""Request headers: a user's headers, cached as bytes, and the check for forbidden characters."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _VALUE = re.compile(rb"[^\0\r\n]*")
 
 
 def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """`Name: value` lines, each with its CRLF.
+    """Return `Name: value` lines, each with its CRLF.
 
     Raises:
-        ValueError: a name that is no token, or a value with CR, LF or NUL, which would be a second header.
+        ValueError: a name that is not a token, or a value with CR, LF or NUL, which could add a second header.
     """
     lines = []
     for name, value in headers:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no header name")
+            raise ValueError(f"invalid header name {name!r}")
         if not _VALUE.fullmatch(value):
-            raise ValueError(f"the header {name.decode()} may hold neither CR, LF nor NUL: {value!r}")
+            raise ValueError(f"the header {name.decode()} must not contain CR, LF or NUL: {value!r}")
         lines.append(b"%b: %b\r\n" % (name, value.strip(b" \t")))
     return b"".join(lines)
 
@@ -41,26 +41,26 @@ def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 DEFAULT_LINES: Final = header_lines((k.encode(), v.encode()) for k, v in _DEFAULTS.items())
 
 
-_THOUGHT: Final = frozenset({b"host", b"content-type", b"content-length", b"transfer-encoding", b"cookie"})
-"""Headers that change what else is sent."""
+_AFFECTS_OTHERS: Final = frozenset({b"host", b"content-type", b"content-length", b"transfer-encoding", b"cookie"})
+"""Headers that change which other headers are sent, so the fast path cannot be used."""
 
 
 class UserHeaders(httpx.Headers):
-    """Headers that go with each request of one user: httpx.Headers that tell when they change."""
+    """The headers of each request of one user: httpx.Headers that record whether they changed."""
 
     def __init__(self, headers: Any = None) -> None:
         super().__init__(headers)
         self._is_rendered = False
         self._lines: bytes | None = None
         self.names: frozenset[bytes] = frozenset()
-        """In lower case, as of the last `plain_lines`."""
+        """The names in lower case, at the time of the last `plain_lines`."""
 
     @classmethod
     def default(cls) -> UserHeaders:
         return cls(_DEFAULTS)
 
     def plain_lines(self) -> bytes | None:
-        """As bytes, rendered again only when they changed; None if one of them changes what else is sent.
+        """Return the headers as bytes, rendered again only after a change; None if a header changes what else is sent.
 
         Raises:
             ValueError: see `header_lines`.
@@ -69,7 +69,7 @@ class UserHeaders(httpx.Headers):
             raw = self.raw
             lines = header_lines(raw)
             self.names = frozenset(name.lower() for name, _ in raw)
-            self._lines = None if self.names & _THOUGHT else lines
+            self._lines = None if self.names & _AFFECTS_OTHERS else lines
             self._is_rendered = True
         return self._lines
 
@@ -87,10 +87,10 @@ class UserHeaders(httpx.Headers):
 
 
 def with_call_headers(mine: UserHeaders | None, call: Any) -> tuple[bytes, httpx.Headers | None]:
-    """The lines of a user's headers and those of one call, and the merged headers where they need thought.
+    """Return the header lines of a user and one call, and the merged headers if one of them changes what else is sent.
 
-    A call's header replaces the user's of the same name, as in httpx. Of the merged headers, Host is not
-    among the lines.
+    A call's header replaces the user's header of the same name, as in httpx. If headers are merged, the lines leave out
+    Host.
     """
     user = UserHeaders.default() if mine is None else mine
     lines = user.plain_lines()
@@ -104,7 +104,7 @@ def with_call_headers(mine: UserHeaders | None, call: Any) -> tuple[bytes, httpx
 
 def _is_known(name: str | bytes, names: frozenset[bytes]) -> bool:
     lower = _bytes(name).lower()
-    return lower in names or lower in _THOUGHT
+    return lower in names or lower in _AFFECTS_OTHERS
 
 
 def _bytes(text: str | bytes) -> bytes:

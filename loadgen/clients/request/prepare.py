@@ -1,4 +1,4 @@
-"""From the options of a call to the bytes of its request: everything that the plain way in `http.py` leaves out."""
+"""Turns the options of a call into the bytes of its request, for all calls outside the plain path of `http.py`."""
 
 from __future__ import annotations
 
@@ -40,47 +40,47 @@ __all__ = [
 ]
 
 _HAS_LENGTH: Final = frozenset({"POST", "PUT", "PATCH"})
-"""Methods that say `Content-Length: 0` where they have no body."""
+"""Methods that send `Content-Length: 0` if they have no body."""
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 
 
 class Options(TypedDict, total=False):
-    """What every request takes beside its URL. Names and meanings are httpx's where httpx has them."""
+    """Options of every request besides its URL. Names and meanings are those of httpx, if httpx has them."""
 
     params: Any
     """Query parameters; they replace the query of the URL."""
     headers: Any
-    """For this request; they replace the user's of the same name."""
+    """Headers for this request; they replace the user's headers of the same name."""
     cookies: Any
-    """For this request, beside the user's."""
+    """Cookies for this request, in addition to the user's."""
     auth: Any
     """(user, password) or any httpx.Auth; each request that it sends is a row."""
     follow_redirects: Any
     timeout: Any
-    """For the whole call: seconds, "500ms", None for none; of an httpx.Timeout `connect` and `read` count."""
+    """Time-out for the whole call: seconds, "500ms", or None. An httpx.Timeout counts with `connect` and `read`."""
     extensions: Any
-    """Taken and not used."""
+    """Accepted, but not used."""
     accept: Container[int]
-    """Statuses of 400 or more that are no errors here."""
+    """Statuses of 400 or more that are not errors for this call."""
     discard: bool
-    """The body is counted and not kept."""
+    """Count the body of the answer, but do not keep it."""
     retries: int
-    """How often it is sent again where no connection comes about or the target resets it; else the plan's."""
+    """The limit on repeats of a failed request (`retries.py`); by default the plan's value."""
 
 
 class BodyOptions(Options, total=False):
-    """What requests with a body take beside `json`."""
+    """Options of requests with a body, besides `json`."""
 
     content: Content | None
-    """Text, bytes, `file()`, `blob()`, an open file, or an iterable or async iterable of bytes: the last two go
-    in chunks (Transfer-Encoding), no faster than the target takes them."""
+    """Text, bytes, `file()`, `blob()`, an open file, or an iterable or async iterable of bytes. Iterables are sent in
+    chunks (Transfer-Encoding), no faster than the target accepts them."""
     data: Any
     files: Any
-    """As httpx's, also with `file()` and `blob()`; what is not in memory is read while it is sent."""
+    """As in httpx, also with `file()` and `blob()`. Parts that are not in memory are read while they are sent."""
 
 
 class AllOptions(BodyOptions, total=False):
-    """What `request` takes."""
+    """Options of `request`."""
 
     json: Any
 
@@ -94,11 +94,11 @@ def prepare(
     options: Any,
     json: Any = None,
 ) -> tuple[Route, bytes]:
-    """Route and bytes of a request.
+    """Return the route and the bytes of a request.
 
     Raises:
-        ValueError: no URL, no method, a header that would be two, JSON with NaN.
-        TypeError: content that is no body, a JSON value that JSON has not.
+        ValueError: an invalid URL, method or header, or JSON with NaN.
+        TypeError: content that is not a body, or a value that JSON does not support.
         UsageError: a file() that cannot be read.
     """
     route = _route(routes, method, url, options.get("params"))
@@ -124,7 +124,7 @@ def prepare(
 
 
 def prepare_from(routes: Routes, request: httpx.Request, cookies: UserCookies | None = None) -> tuple[Route, bytes]:
-    """Route and bytes of an httpx.Request: a redirect, a step of an auth flow. Adds `cookies`.
+    """Return the route and the bytes of an httpx.Request (a redirect, or a step of an auth flow), with `cookies` added.
 
     Raises:
         BadRedirect: neither http nor https.
@@ -142,7 +142,7 @@ def prepare_from(routes: Routes, request: httpx.Request, cookies: UserCookies | 
 
 
 def request_of(route: Route, data: bytes) -> httpx.Request:
-    """The httpx.Request that `data` is; without what was written for a proxy alone."""
+    """Return the httpx.Request that `data` encodes, without the lines for a proxy."""
     head, _, body = data.partition(b"\r\n\r\n")
     lines = [line.partition(b": ") for line in head[len(route.line) :].split(b"\r\n") if line]
     headers = [(name, value) for name, _, value in lines]
@@ -152,13 +152,13 @@ def request_of(route: Route, data: bytes) -> httpx.Request:
 
 
 def can_repeat(data: bytes) -> bool:
-    """False when the body of a request was sent and is gone."""
+    """Return False if the body of a request was sent and cannot be produced again."""
     upload = getattr(data, "upload", None)
     return upload is None or bool(upload.can_repeat)
 
 
 def timeouts_of(options: Any, default: Timeouts) -> Timeouts:
-    """What `timeout=` says."""
+    """Return the time-outs that a call's `timeout=` requests, or `default`."""
     value = options.get("timeout", httpx.USE_CLIENT_DEFAULT)
     if value is httpx.USE_CLIENT_DEFAULT:
         return default
@@ -172,7 +172,7 @@ def timeouts_of(options: Any, default: Timeouts) -> Timeouts:
 
 
 def auth_of(options: Any, url: httpx.URL | str) -> httpx.Auth | None:
-    """What `auth=` says, or else the user and password in the URL.
+    """Return the auth that a call's `auth=` requests, or else that of the user and password in the URL; None without.
 
     Raises:
         TypeError: neither a pair nor an httpx.Auth.
@@ -183,7 +183,7 @@ def auth_of(options: Any, url: httpx.URL | str) -> httpx.Auth | None:
     if isinstance(auth, tuple):
         return httpx.BasicAuth(*auth)
     if auth is not None and auth is not httpx.USE_CLIENT_DEFAULT:
-        raise TypeError(f"auth is (user, password) or an httpx.Auth, not {type(auth).__name__}")
+        raise TypeError(f"auth= must be (user, password) or an httpx.Auth, got {type(auth).__name__}")
     if "@" in str(url):
         parsed = httpx.URL(url)
         if parsed.username or parsed.password:
@@ -213,10 +213,12 @@ def _cookie_line(cookies: UserCookies | None, call: Any, url: str) -> bytes:
 
 
 def _body(options: Any, json: Any, content_type: str | None) -> tuple[Body, bytes]:
-    """The body and its Content-Type line, chosen in httpx's order. content_type: the caller's, if it has one."""
+    """Return the body and its Content-Type line, chosen in httpx's order. content_type: the caller's own, if there is
+    one.
+    """
     content, data = options.get("content"), options.get("data")
     if data is not None and not isinstance(data, Mapping):
-        content = data  # as requests had it, and httpx takes
+        content = data  # `requests` allowed this, and httpx still does
     if content is not None:
         return encode_content(content), b""
     if options.get("files"):
@@ -229,7 +231,7 @@ def _body(options: Any, json: Any, content_type: str | None) -> tuple[Body, byte
 
 
 def _framed(body: Body, headers: Any) -> Body:
-    """The body as the caller's own headers frame it."""
+    """Return the body, framed as the caller's own headers require."""
     if "transfer-encoding" in headers:
         if isinstance(body, Upload):
             return body.framed_as(is_chunked=True, length=body.length)

@@ -1,16 +1,17 @@
-"""No more requests than are allowed, whatever the plan or the controller says.
+"""The cap on requests per second that an allow-list sets, whatever the plan or the controller requests.
 
-Each worker holds its own whole-numbered share of the fleet's cap (`loadgen.allowlist.split_cap`), and counts what it
-starts in any second: not by a clock's seconds but over the last one, so there is no edge at which two bursts meet. The
-shares add up to no more than the cap and 1 %, with no message between workers. What would be more is not started. It
-is no wait either: a queue at the generator would be told as the target's slowness.
+Each worker holds its own integer share of the fleet's cap (`loadgen.allowlist.split_cap`), and counts the requests
+that it started within the last second. This is a sliding second, so there is no edge at which two bursts can meet. The
+shares add up to the cap plus at most 1 %, without messages between workers. A request above the share is not started.
+It is not delayed either: a queue in the generator would look like a slow target.
 
-Where more comes than may start, starts are also kept apart, by half of what they would be if they were even: else
-each second's all come at once, and of two bursts a second apart a target may see both within one.
+When more requests arrive than may start, starts are also spaced, by half of the even distance. Otherwise all starts of
+a second would come together, and a target might see two bursts within one of its seconds.
 
-It is asked where a request is counted (`Meter.ask`), by a meter of another class: where no list has a cap, nothing of
-this is on the way of a request. With one, a request costs 0.2 µs more (timeit of `take`, the least of 7).
-What goes again on a fresh connection because the target had closed the kept one is the same request.
+The cap is checked where a request is counted (`Meter.ask`), by a separate meter class. Plans without a cap pay nothing.
+With a cap, a request costs 0.2 µs more (timeit of `take`, the least of 7).
+
+A request that is repeated because the target had closed the kept connection counts once.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ _ALWAYS: Final = -(1 << 62)
 _NEVER: Final = 1 << 62
 _UNEVEN: Final = 8
 _UNEVEN_PART: Final = 0.1
-"""By how much arrivals that were dealt anew come unevenly to a worker: some requests, and a tenth of its share where an
-agent has several workers. Simulated with 3 agents of 1, 2 and 4 workers at 60 to 1,000/s: without it 20 to 1,900 of
-12,000 arrivals of a plan at its cap were refused after an agent had left or joined."""
+"""How unevenly a worker's arrivals may be spread after a share change: _UNEVEN requests, plus this part of its share if
+an agent has several workers. Simulated with 3 agents of 1, 2 and 4 workers at 60 to 1,000/s: without this tolerance, 20
+to 1,900 of 12,000 arrivals of a plan at its cap were refused after an agent had left or joined."""
 
 
 class OverTheCap(RequestFailed):
-    """The request was not started. until_s: when the next may be, at the latest."""
+    """A request was not started, because of the cap. until_s: seconds until the next may start, at most."""
 
     def __init__(self, detail: str, until_s: float) -> None:
         super().__init__(OVER_THE_CAP, detail)
@@ -47,12 +48,12 @@ class OverTheCap(RequestFailed):
 
 
 class Cap:
-    """One worker's. refused: requests that were not started so far.
+    """The cap of one worker. refused: the number of requests that were not started so far.
 
     Args:
-        share: (requests/s of the whole fleet) -> how many this worker may start in any second, until `reshare`.
-        per_s: of the fleet; None: no limit until an entry that has one admits a connection.
-        refuses: is told of each request that is not started, with the text that says why.
+        share: (requests/s of the whole fleet) -> how many of them this worker may start in any second, until `reshare`.
+        per_s: the cap of the fleet; None: no limit until an entry with a limit admits a connection.
+        refuses: is called for each request that is not started, with the reason.
     """
 
     def __init__(
@@ -69,31 +70,33 @@ class Cap:
         self._most = 0
         self._apart_ns = 0
         self._apart_until_ns = 0
-        """So long starts are kept apart, since more came than may start."""
+        """Until then starts are spaced, because more requests arrived than may start."""
         self._started: deque[int] = deque()
-        """When, of those in the last second and some before."""
+        """Times of the starts in the last second, and of some before."""
         self._level, self._level_ns = 0.0, 0
-        """Starts beyond the share since then, as of a bucket that leaks at the share's rate."""
+        """A leaky bucket: the starts in excess of the share, and the time of its last update."""
         self._strict_until_ns = _NEVER
-        """Until then the limit holds in any second. Always, while no share has changed."""
+        """Until then the limit holds in any second. As long as no share has changed, that is always."""
         self._text = ""
         self._shares: list[tuple[int, Callable[[float], CapShare]]] = [(_ALWAYS, share)]
-        """(from when on, share), in order: what held a second ago, and what was changed since or will be."""
+        """(start time, share), in order: the share of a second ago, and all later changes, also future ones."""
         self._settle_ns = _ALWAYS
-        """When the limit may be another one."""
+        """The time from which the limit has to be computed again."""
         self._set(per_s)
 
     def admit(self, entry: Entry) -> None:
-        """A connection is made that this entry admits: its cap holds for all, if it is lower."""
+        """Apply the cap of the entry that admitted a connection, if it is lower than the present one. It holds for all
+        requests.
+        """
         if entry.max_requests_per_s is not None and (self.per_s is None or entry.max_requests_per_s < self.per_s):
             self._set(entry.max_requests_per_s)
 
     def reshare(self, share: Callable[[float], CapShare], at_ns: int) -> None:
-        """From `at_ns` on (`perf_counter_ns`) the shares of the fleet are others: the instant that arrivals change at.
+        """Use another share from `at_ns` on (`perf_counter_ns`), the instant from which the arrivals change, too.
 
-        In the second after it, what may start in any second is the average of the share over that second. So a load
-        that is spread evenly loses nothing, and the limits of all workers add up to the cap at any time.
-        Changes come in the order of their times.
+        In the second after `at_ns`, the limit is the average of the share over the last second. So an evenly spread
+        load loses
+        nothing, and the limits of all workers add up to the cap at any time. Call this in the order of the times.
         """
         self._shares.append((max(at_ns, self._shares[-1][0]), share))
         self._settle_ns = _ALWAYS
@@ -101,7 +104,7 @@ class Cap:
             self._strict_until_ns = _ALWAYS
 
     def take(self) -> bool:
-        """HOT, where there is a cap: once a request. Whether it may start, which it then has."""
+        """HOT, once a request, if there is a cap. Return True if a request may start, and count it as started."""
         if self.per_s is None:
             return True
         now_ns, started = self._clock(), self._started
@@ -122,9 +125,9 @@ class Cap:
         return False
 
     def _is_even(self, now_ns: int) -> bool:
-        """Whether starts have come no faster than the share, but for what arrivals that were dealt anew are uneven by.
+        """Return True if starts have come no faster than the share plus the tolerated unevenness after a share change.
 
-        Once they come faster the limit is strict for two seconds, and counts what was started before.
+        Once they come faster, the limit is strict for two seconds, and earlier starts count.
         """
         shares = [share for at_ns, share in self._shares if at_ns <= now_ns] or [self._shares[0][1]]
         per_s = shares[-1](self.per_s or 0.0).exact
@@ -136,7 +139,7 @@ class Cap:
         return now_ns >= self._strict_until_ns
 
     def refusal(self) -> OverTheCap:
-        """What to raise after `take` has said no."""
+        """Return the exception to raise after `take` has returned False."""
         started = self._started
         if len(started) < self._most:
             next_ns = started[-1] + self._apart_ns
@@ -154,9 +157,10 @@ class Cap:
             self._settle(self._clock())
 
     def _settle(self, now_ns: int) -> None:
-        """How many may start in the second that ends now: the average of the share over it, rounded up.
+        """Compute how many requests may start in the second that ends now: the average of the share over it, rounded
+        up.
 
-        Rounded up, since arrivals are whole: while shares change, each worker may have less than one more.
+        It is rounded up because arrivals are whole: while shares change, each worker may start less than one extra.
         """
         since_ns, shares = now_ns - NS_PER_S, self._shares
         while len(shares) > 1 and shares[1][0] <= since_ns:
@@ -170,7 +174,8 @@ class Cap:
                 area += share(self.per_s).whole * length_ns
         self._most = -(-area // NS_PER_S)
         self._apart_ns = NS_PER_S // (2 * self._most) if self._most else NS_PER_S
-        self._text = f"the allow-list admits {self.per_s:,.12g} requests/s of all agents together, here {self._most:,}"
+        here = f"{self._most:,} for this worker"
+        self._text = f"the allow-list's cap is {self.per_s:,.12g} requests/s for all agents, {here}"
         coming_ns = shares[1][0] if len(shares) > 1 else _NEVER
         self._settle_ns = max(now_ns, coming_ns)
 
@@ -179,13 +184,13 @@ class Cap:
 
 
 def capped(base: type[Meter], cap: Cap) -> type[Meter]:
-    """A meter that starts nothing above the cap."""
+    """Return a class of meters that start no request above the cap."""
 
     class CappedMeter(base):  # type: ignore[valid-type, misc]
         __slots__ = ()
 
         def ask(self, name: str) -> RequestSeries:
-            """HOT. Raises OverTheCap, and has counted nothing then but that."""
+            """HOT. Raises OverTheCap; then only the refusal has been counted."""
             if not cap.take():
                 self.settle()
                 raise cap.refusal()

@@ -1,8 +1,8 @@
-"""What follows a redirect: httpx's rules, which are the browsers'.
+"""The request that follows a redirect, by httpx's rules, which are those of browsers.
 
-303 and 302 become GET (HEAD stays HEAD), 301 of a POST becomes GET; 307 and 308
-keep method and body. Authorization does not go to another origin, except from
-http to https of the same host. Held against httpx by a test.
+After 303 and 302 the method becomes GET (HEAD stays HEAD), and after 301 a POST becomes
+GET. 307 and 308 keep method and body. Authorization is not sent to another origin, except
+from http to https of the same host. A test compares these rules with httpx.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class BadRedirect(ValueError):
-    """A Location that leads nowhere."""
+    """A Location that cannot be followed."""
 
 
 def redirected(request: httpx.Request, status: int, location: str) -> httpx.Request:
-    """The next request, without cookies.
+    """Return the next request, without cookies.
 
     Raises:
-        BadRedirect: `location` is no URL, or of another scheme.
+        BadRedirect: `location` is not a URL, or neither http nor https.
     """
     url = _url(request, location)
     method = _method(request.method, status)
@@ -64,7 +64,7 @@ def _url(request: httpx.Request, location: str) -> httpx.URL:
         if request.url.fragment and not url.fragment:
             url = url.copy_with(fragment=request.url.fragment)
     except (httpx.InvalidURL, ValueError) as error:
-        raise BadRedirect(f"redirected to {location[:200]!r}, which is no URL: {str(error)[:200]}") from error
+        raise BadRedirect(f"redirected to {location[:200]!r}, which is not a URL: {str(error)[:200]}") from error
     if url.scheme not in _PORTS or not url.host:
         raise BadRedirect(f"redirected to {location[:200]!r}, which is neither http nor https")
     return url

@@ -1,9 +1,9 @@
-"""From (method, URL) to the bytes that a request begins with, remembered.
+"""Maps (method, URL) to the first bytes of a request, with a cache.
 
-httpx decides what a URL means: how it joins the target, what is escaped. That
-costs 30 µs, so what is written in plain ASCII, as nearly all URLs are, is
-joined here (a test holds both to the same result), and every route is kept.
-Routes depend on the target only, so all users of a worker share them.
+httpx defines what a URL means: how it is joined with the target, and what is escaped.
+That costs 30 µs, so plain ASCII URLs, which nearly all are, are joined here, and every
+route is cached. A test checks that both give the same result. Routes depend only on the
+target, so all users of a worker share them.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from loadgen.clients.request.headers import DEFAULT_LINES
 __all__ = ["MAX_ROUTES", "Route", "Routes", "routes_of"]
 
 MAX_ROUTES: Final = 2048
-"""Of a method. When full, all are forgotten: a journey with a million product pages keeps none of them long."""
+"""Size limit of the cache of a method. A full cache is emptied, for journeys with a million product pages."""
 
 _PLAIN = re.compile(r"/[A-Za-z0-9_~/-]*(?:\.[A-Za-z0-9_~-]+)*(?:\?[A-Za-z0-9._~/=&+%:,;*!$@-]*)?")
-"""No escapes in the path and no dot segments: httpx would change nothing."""
+"""Matches URLs without escapes in the path and without dot segments, which httpx would not change."""
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
 
 class Route:
-    """One method and URL. Immutable but for `answer`, how it was answered last."""
+    """One method and URL. Immutable except for `answer`, its last answer."""
 
     __slots__ = (
         "answer",
@@ -64,12 +64,12 @@ class Route:
             self.line = request_line(verb, raw_path)
         else:
             self.line = forward.first_lines(verb, origin.scheme, origin.host, netloc, raw_path)
-        """The request line, and what is for a proxy alone."""
+        """The request line, and the lines that are for a proxy alone."""
         self.head = self.line + b"Host: " + netloc + b"\r\n"
-        """The same with the Host header."""
+        """`line` with the Host header."""
         self.bare = self.head + DEFAULT_LINES
         self.whole = self.bare + b"\r\n"
-        """All of a request without body, of a user without headers and cookies of their own."""
+        """A complete request without body, for a user without own headers and cookies."""
         self.is_head = method == "HEAD"
         self.is_idempotent = method in _IDEMPOTENT
         self.answer = NO_ANSWER
@@ -79,7 +79,7 @@ class Route:
 
 
 class _Table(dict[str, Route]):
-    """Routes of one method by the URL as the journey wrote it."""
+    """Routes of one method, by the URL as the journey wrote it."""
 
     __slots__ = ("_method", "_routes")
 
@@ -94,15 +94,15 @@ class _Table(dict[str, Route]):
 
 
 class Routes:
-    """All routes of one target. name: of one of a plan's several targets; it stands in the names of rows.
+    """All routes of one target.
 
-    forward: how requests are written for a proxy.
+    name: of the target, if the plan has several; row names contain it. forward: how requests are written for a proxy.
     """
 
     def __init__(self, base_url: str, name: str = "", forward: Forward | None = None) -> None:
         url = httpx.URL(base_url)
         if url.scheme not in ("http", "https") or not url.host:
-            raise ValueError(f'"{base_url}" is no target; write "https://shop.example" or "http://127.0.0.1:8080"')
+            raise ValueError(f'invalid target "{base_url}"; write "https://shop.example" or "http://127.0.0.1:8080"')
         self.base_url = url if url.path.endswith("/") else url.copy_with(raw_path=url.raw_path + b"/")
         self._origin = _origin(url)
         self._netloc = url.netloc
@@ -115,23 +115,23 @@ class Routes:
         self._forward = forward
 
     def of(self, method: str) -> _Table:
-        """The routes of a method: `routes.of("GET")["/cart"]`.
+        """Return the routes of a method: `routes.of("GET")["/cart"]`.
 
         Raises:
-            ValueError: no method, as HTTP has them.
+            ValueError: an invalid HTTP method.
         """
         table = self._tables.get(method)
         if table is None:
             if not _METHOD.fullmatch(method):
-                raise ValueError(f"{method!r} is no HTTP method")
+                raise ValueError(f"invalid HTTP method {method!r}")
             table = self._tables[method] = _Table(self, method)
         return table
 
     def make(self, method: str, url: str | httpx.URL) -> Route:
-        """Resolve a URL against the target, as httpx does.
+        """Resolve a URL against the target, as httpx does, and return its route.
 
         Raises:
-            ValueError: no URL, or neither http nor https.
+            ValueError: an invalid URL, or neither http nor https.
         """
         if (
             self._plain_base
@@ -147,17 +147,17 @@ class Routes:
         return self.make_from(method, self.merge(url))
 
     def merge(self, url: str | httpx.URL) -> httpx.URL:
-        """`httpx.Client._merge_url`: a relative URL is appended to the target's path."""
+        """Resolve a URL as `httpx.Client._merge_url` does: a relative URL is appended to the target's path."""
         try:
             parsed = httpx.URL(url)
             if not parsed.is_relative_url:
                 return parsed
             return self.base_url.copy_with(raw_path=self.base_url.raw_path + parsed.raw_path.lstrip(b"/"))
         except httpx.InvalidURL as error:
-            raise ValueError(f"{url!r} is no URL: {error}") from error
+            raise ValueError(f"invalid URL {url!r}: {error}") from error
 
     def make_from(self, method: str, url: httpx.URL) -> Route:
-        """A route to an absolute URL, not kept."""
+        """Return a route to an absolute URL, without caching it."""
         origin = _origin(url)
         path = url.raw_path.partition(b"?")[0].decode("ascii")
         before = self._before_path if origin is self._origin else f"{origin.scheme}://{origin.where}"
@@ -167,11 +167,11 @@ class Routes:
 
 def _origin(url: httpx.URL) -> Origin:
     if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f'"{url}" is no URL of http or https')
+        raise ValueError(f'"{url}" is not an absolute http:// or https:// URL')
     return origin_of(url.scheme, url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80))
 
 
 @lru_cache(maxsize=64)
 def routes_of(base_url: str, name: str = "", forward: Forward | None = None) -> Routes:
-    """The routes of a target, shared by all clients of it in this process."""
+    """Return the routes of a target, which all its clients in this process share."""
     return Routes(base_url, name, forward)

@@ -1,8 +1,8 @@
-"""Splitting a request's row by what the answer's headers say: the cache's hits from its misses.
+"""Splits the row of a request by values of response headers, for example cache hits and misses.
 
-Which part of its row a request belongs to is known when the head is there. A header that is absent has the
-value ""; what never got an answer stays in the row itself. The recorder bounds how many values there are
-(`Recorder.tagged_series`).
+The part of the row is known when the head of the answer is there. A missing header has the
+value "". A request without an answer stays in the row itself. The recorder limits the number of
+values (`Recorder.tagged_series`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ __all__ = ["tags_of"]
 
 
 def tags_of(head: Head, names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """HOT where the plan has tags, once a request: the first value of each header, as it came.
+    """HOT in plans with tags, once a request. Return the first value of each header, as received.
 
-    It and the split cost 0.3 µs a request (a client over a transport that answers at once, with and without, the
-    least of 25 rounds); more for a head that was not seen before, which is one a second and route: see `heads.py`.
+    With the split it costs 0.3 µs a request (a client over a transport that answers at once, with and without, the
+    least
+    of 25 rounds). A head that was not seen before costs more; there is one a second and route (`head_cache.py`).
     """
     found = _seen.get(head)
     if found is None or found[0] is not names:

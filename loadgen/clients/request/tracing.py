@@ -1,15 +1,15 @@
-"""Trace headers, written by ourselves: what a tracing SDK does in 20 µs, without spans of our own.
+"""Trace headers of requests. A tracing SDK takes 20 µs for them; we write them ourselves, without recording spans.
 
-A trace id is 8 hex digits of epoch seconds and 96 random bits, so W3C trace context and X-Ray both take
-it. Whether a trace is sampled is decided here, at its head, from the id itself: its last 56 bits are
-compared with a threshold, as OpenTelemetry's consistent sampling does, so that anyone who has the id
-knows the decision (`Trace.samples`). What is not sampled sends its header too, with the flag 0.
+A trace id is 8 hex digits of epoch seconds and 96 random bits, a form that W3C trace context and X-Ray both
+accept. The client decides whether a trace is sampled from the id itself: its last 56 bits are compared with a
+threshold, as in OpenTelemetry's consistent sampling. So the decision follows from the id
+(`Trace.samples`). A trace that is not sampled sends its header too, with the flag 0.
 
-All requests of a call that is redirected are one trace; each has a span id of its own. A request to which
-the scenario gave a trace header (of any of the plan's formats) is left as it is: the scenario traces it.
+All requests of a redirected call belong to one trace, each with its own span id. If the scenario gives a request
+a trace header (of any of the plan's formats), the request is left unchanged: the scenario traces it.
 
-Besides the specifications' patterns (tests/clients/test_tracing.py), OpenTelemetry's own propagators for W3C,
-B3 and X-Ray read 2,000 of 2,000 of these headers, each three to the same trace, span and decision.
+Checked by: the patterns of the specifications (tests/clients/test_tracing.py); and OpenTelemetry's own propagators for
+W3C, B3 and X-Ray read 2,000 of 2,000 of these headers, always to the same trace, span and decision.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ FORMATS: Final[tuple[TraceFormat, ...]] = get_args(TraceFormat)
 
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
 _BATCH: Final = 64
-"""Ids drawn at once: one at a time costs 0.3 µs more. A worker of 10,000 users has one tracer, not 10,000."""
+"""The number of ids drawn together: single draws cost 0.3 µs more. A worker has one tracer for all its users."""
 _ID_DIGITS: Final = 40
-"""24 of the trace id (the other 8 are the time) and 16 of the span id."""
+"""24 digits of the trace id (the other 8 are the time) and 16 of the span id."""
 _THRESHOLD_BITS: Final = 56
 _NEVER: Final = "g"
 """Greater than any hex digit."""
@@ -45,62 +45,62 @@ _TRACE_IDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Which trace headers the requests of a plan carry."""
+    """The trace headers that the requests of a plan have."""
 
     sample: float = 0.01
-    """The share of calls that ask to be traced, 0 to 1."""
+    """The share of calls whose traces are sampled, 0 to 1."""
     formats: tuple[TraceFormat, ...] = ("w3c",)
-    """`traceparent`, `b3` (the single header), `X-Amzn-Trace-Id`."""
+    """The header formats: `traceparent`, `b3` (the single header), `X-Amzn-Trace-Id`."""
     link: str = ""
-    """For reports: the address of a trace, with `{trace_id}` in it."""
+    """The URL of a trace for reports, with `{trace_id}` in it."""
 
     @classmethod
     def parse(cls, text: str) -> Trace:
-        """ "1%" or "0.01".
+        """Parse "1%" or "0.01".
 
         Raises:
-            ValueError: no share, or more than all.
+            ValueError: not a share, or more than 1.
         """
         found = _SHARE.fullmatch(text.strip())
         if found is None:
-            raise ValueError(f'"{text}" is no share of requests to trace; write "1%"')
+            raise ValueError(f'invalid share of requests to trace "{text}"; write "1%"')
         return cls(sample=float(found[1]) / (100 if found[2] else 1)).checked()
 
     def checked(self) -> Trace:
-        """The same.
+        """Return the same value if it is valid.
 
         Raises:
-            ValueError: what is wrong with it.
+            ValueError: a field is invalid.
         """
         if not isinstance(self.sample, int | float) or not 0 <= self.sample <= 1:
-            raise ValueError(f'sample is a share from 0 to 1 ("1%" is 0.01), not {self.sample!r}')
+            raise ValueError(f'sample must be a share from 0 to 1 ("1%" is 0.01), got {self.sample!r}')
         formats: object = self.formats
         if not isinstance(formats, tuple | list) or not formats or any(f not in FORMATS for f in formats):
-            raise ValueError(f"formats are some of {', '.join(FORMATS)}, not {self.formats!r}")
+            raise ValueError(f"formats must be some of {', '.join(FORMATS)}, got {self.formats!r}")
         if self.link and "{trace_id}" not in self.link:
-            raise ValueError(f'a link has "{{trace_id}}" in it: {self.link!r} has not')
+            raise ValueError(f'link must contain "{{trace_id}}", got {self.link!r}')
         return self
 
     def samples(self, trace_id: str) -> bool:
-        """True where a trace of ours asks to be kept by the tracing system. trace_id: 32 hex digits."""
+        """Return True if a trace with this id is sampled: kept by the tracing system. trace_id: 32 hex digits."""
         return trace_id[18:] >= self.threshold
 
     @property
     def threshold(self) -> str:
-        """14 hex digits: ids whose last 56 bits are at least these are sampled."""
+        """14 hex digits: traces are sampled if the last 56 bits of their id are at least this."""
         rejected = round((1 - self.sample) * 2**_THRESHOLD_BITS)
         return f"{rejected:014x}" if rejected < 2**_THRESHOLD_BITS else _NEVER
 
     def url_of(self, trace_id: str) -> str:
-        """Where to see a trace; "" without a link."""
+        """Return the URL of a trace; "" without a link."""
         return self.link.replace("{trace_id}", trace_id)
 
 
 class Tracer:
-    """Writes the headers of a plan's `Trace`. One for all users of a worker; not thread-safe.
+    """Writes the trace headers of a plan. One for all users of a worker; not thread-safe.
 
-    random: its own, never a user's: tracing must not change what users draw. Seeded, the ids of a run can
-    be drawn again but for their time; two workers need different seeds, or their traces would be one.
+    random: the tracer's own, never a user's, because tracing must not change the random numbers of users. With the same
+    seed the ids of a run can be drawn again, except for their time. Workers need different seeds, or their ids collide.
     """
 
     __slots__ = ("_epoch", "_ids", "_next_s", "_randbytes", "_render", "_threshold", "header_names", "trace")
@@ -113,10 +113,11 @@ class Tracer:
         self._epoch, self._next_s = "", 0.0
         self._render = None if tuple(trace.formats) == ("w3c",) else _renderer(trace.formats)
         self.header_names: frozenset[bytes] = frozenset(_HEADERS[f] for f in trace.formats)
-        """In lower case."""
+        """The header names in lower case."""
 
     def lines(self, trace_id: str = "") -> tuple[bytes, str]:
-        """HOT, once a request. The header lines, each with its CRLF, and the trace id; a new one unless given.
+        """HOT, once a request. Return the header lines, each with its CRLF, and the trace id, which is new unless
+        given.
 
         0.69 µs with `traceparent` alone, of which 0.23 µs for a new id; 1.45 µs with all three formats. Processor
         time on CPython 3.11, the least of 15 rounds of 50,000 calls by timeit, on a machine with other work.
@@ -128,7 +129,7 @@ class Tracer:
         drawn = ids.pop()
         if not trace_id:
             now_s = time()
-            if not 0 < self._next_s - now_s <= 1:  # a clock that was set back, too
+            if not 0 < self._next_s - now_s <= 1:  # also if the clock was set back
                 self._epoch, self._next_s = f"{int(now_s):08x}", int(now_s) + 1
             trace_id = self._epoch + drawn[:24]
         sampled = trace_id[18:] >= self._threshold
@@ -137,7 +138,9 @@ class Tracer:
         return f"traceparent: 00-{trace_id}-{drawn[24:]}-{'01' if sampled else '00'}\r\n".encode(), trace_id
 
     def theirs(self, data: bytes) -> str | None:
-        """None, unless the request `data` has a trace header already: then its trace id, or "" where it is none."""
+        """Return the trace id of the trace header that the request already has; "" if it is unreadable, None without
+        header.
+        """
         head = data[: data.find(b"\r\n\r\n")]
         lower = head.lower()
         for name in self.header_names:

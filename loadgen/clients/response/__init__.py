@@ -1,1 +1,1 @@
-"""From the bytes of a response to the values that a scenario reads."""
+"""Turns the bytes of a response into the values that a scenario reads."""

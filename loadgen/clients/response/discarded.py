@@ -1,11 +1,11 @@
 """Answers whose body is counted and not kept: `await user.http.get("/export.zip", discard=True)`.
 
-The body goes through the parser and is let go, so that one of any size takes no memory; the limit of a body's size
-does not hold. Head, times and sizes are those of any reply. What asks for the body (`content`, `text`, `json()`,
-`pick`, `expect(json=...)`) is a fault of the scenario, and is told so. Of an error (a status of 400 or more) the
-first 4 KiB are kept for whoever wants to know why: they are shown with the failure.
+The body goes through the parser and is dropped, so a body of any size takes no memory, and the size limit of bodies
+does not apply. Head, times and sizes are those of any reply. Reading the body (`content`, `text`, `json()`,
+`pick`, `expect(json=...)`) is an error in the scenario and raises a UsageError. The first 4 KiB of an error (a status
+of 400 or more) are kept and shown with the failure.
 
-As a stream it gives the times of its pieces (`event_ns`), and the block ends when the body did.
+As a stream it has the times of its pieces (`event_ns`), and the block ends when the body has ended.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["DiscardedReply"]
 
 
 class DiscardedReply(StreamedReply):
-    """See the module."""
+    """A reply whose body is counted and not kept; see the module."""
 
     __slots__ = ()
 
@@ -34,7 +34,7 @@ class DiscardedReply(StreamedReply):
         if self.events <= MAX_EVENTS:
             self.event_ns.append(now_ns)
         self._raw_bytes += len(data)
-        head: Head | None = getattr(self, "head", None)  # of an answer that broke at once there is none
+        head: Head | None = getattr(self, "head", None)  # missing if the answer broke at once
         if head is not None and head.status >= 400:
             kept: bytes = getattr(self, "body", b"")
             if len(kept) < MAX_SHOWN_BYTES:
@@ -45,7 +45,7 @@ class DiscardedReply(StreamedReply):
         """Wait for the end of the body.
 
         Raises:
-            RequestFailed: `reset`, `protocol`, `timeout`: it broke in the middle.
+            RequestFailed: `reset`, `protocol`, `timeout`: the body broke in the middle.
         """
         try:
             while not self._is_whole:
@@ -67,7 +67,7 @@ class DiscardedReply(StreamedReply):
     async def left(self) -> None:
         await self.over()
 
-    # -- there is no body -------------------------------------------------------------------------
+    # -- reading the body is refused --------------------------------------------------------------
 
     def _refuse(self) -> NoReturn:
         raise UsageError(
@@ -76,20 +76,21 @@ class DiscardedReply(StreamedReply):
 
     @property
     def content(self) -> bytes:
-        """
+        """Always refuses.
+
         Raises:
             UsageError: always.
         """
         self._refuse()
 
     def json(self, **kwargs: Any) -> Any:
-        """Raises UsageError, always: a `ValueError` would say that it is no JSON."""
+        """Always raises UsageError. A `ValueError` would mean that the body is not JSON."""
         self._refuse()
 
     async def aread(self) -> bytes:
-        """Raises UsageError, always."""
+        """Always raises UsageError."""
         self._refuse()
 
     def aiter_raw(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
-        """Raises UsageError, always."""
+        """Always raises UsageError."""
         self._refuse()

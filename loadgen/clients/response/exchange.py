@@ -1,7 +1,7 @@
-"""One exchange as text, for a person who wants to know what went over the wire: request and response, each whole.
+"""Formats one exchange as text, to show a human what was sent and received.
 
-Heads as they were sent and received, with plain line ends; bodies unpacked, as text if they are any, and
-cut at 4 KiB, which is then said. Nothing is redacted here: that is for whoever keeps it.
+Heads are shown as sent and received, with plain line ends. Bodies are decoded, shown as text if they are text, and
+cut at 4 KiB with a note. Nothing is redacted here; callers that store the text have to do that.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ __all__ = ["MAX_SHOWN_BYTES", "request_text", "response_text"]
 
 MAX_SHOWN_BYTES: Final = 4096
 _MAX_UNPACKED_BYTES: Final = 1024 * 1024
-"""What is larger is not unpacked for the sake of its beginning."""
+"""A body that decodes to more than this is not shown."""
 _CHARSET = re.compile(r"charset=\"?([A-Za-z0-9_.:-]+)")
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 _C1 = re.compile(r"[\x80-\x9f]")
-"""Control characters of latin-1: a terminal would obey them."""
+"""Control characters of latin-1, which a terminal would execute."""
 
 
 def request_text(data: bytes) -> str:
-    """The bytes of a request, as text."""
+    """Return the bytes of a request as text."""
     head, _, body = data.partition(b"\r\n\r\n")
     lines = _latin(head).replace("\r\n", "\n")
     upload = data.upload if isinstance(data, StreamedRequest) else None
@@ -37,12 +37,12 @@ def request_text(data: bytes) -> str:
 
 
 def response_text(head: Head, body: bytes | None, *, is_unpacked: bool = False) -> str:
-    """A response as text. body: as it came, or unpacked; None where it was not kept."""
+    """Return a response as text. body: as received, or decoded if `is_unpacked`; None if it was not kept."""
     first = f"HTTP/{head.http_version} {head.status} {_latin(head.reason)}".rstrip()
     lines = [first, *(f"{_latin(name)}: {_latin(value)}" for name, value in head.raw)]
     kind = _latin(head.get(b"content-type") or b"")
     if body is None:
-        shown = "<a stream, which is not kept>"
+        shown = "<a stream: its body was not kept>"
     elif head.zipped and not is_unpacked:
         shown = _unpacked_text(head, body, kind)
     else:
@@ -59,7 +59,7 @@ def _unpacked_text(head: Head, body: bytes, kind: str) -> str:
 
 
 def _body_text(body: bytes, kind: str) -> str:
-    """The beginning of a body, or what it is where that is no text."""
+    """Return the beginning of a body, or its size and content type if it is not text."""
     if not body:
         return ""
     is_cut = len(body) > MAX_SHOWN_BYTES
@@ -72,7 +72,7 @@ def _body_text(body: bytes, kind: str) -> str:
 
 
 def _decoded(part: bytes, charset: str, is_cut: bool) -> str | None:
-    """None where it is not of that charset. is_cut: its last character may be half of one."""
+    """Decode text; None if it is not in that charset. is_cut: its last character may be incomplete."""
     if not is_charset(charset):
         return None
     for lost in range(4 if is_cut else 1):

@@ -1,8 +1,8 @@
-"""Taking a typed value out of a reply: `$.token`, `css:input[name=csrf]@value`, `header:etag`.
+"""Takes a typed value out of a reply: `$.token`, `css:input[name=csrf]@value`, `header:etag`.
 
-A path is compiled once and remembered. The plain JSONPath `$.a.b[0]` is walked
-here, at 0.2 µs; all others go to python-jsonpath. CSS is selectolax's, with the
-text of the first element, or an attribute after `@`.
+A path is compiled once and cached. Plain JSONPaths such as `$.a.b[0]` are evaluated here, in
+0.2 µs; all others by python-jsonpath. CSS uses selectolax: the text of the first match, or
+an attribute after `@`.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _CSS_ATTRIBUTE = re.compile(r"@([A-Za-z_:][A-Za-z0-9_.:-]*)$")
 Find = Callable[["Reply"], list[Any]]
 
 
-class Missing(Exception):  # a control word within this package, never seen by users
-    """Nothing there, or not of the type asked for; the message says which."""
+class Missing(Exception):  # internal to this package: users get an ExpectFailed
+    """No value was found, or its type is wrong; the message says which."""
 
 
 def pick_from(reply: Reply, path: str, kind: Any) -> Any:
-    """The value at `path` as `kind`; the first, or all of them when `kind` is a list.
+    """Return the value at `path` as `kind`: the first match, or all matches if `kind` is a list.
 
     Raises:
-        Missing: nothing there, no JSON, or not of that type.
-        ValueError: `path` is no path.
+        Missing: no match, no JSON, or the wrong type.
+        ValueError: `path` is invalid.
     """
     find, is_typed = _compile(path)
     found = find(reply)
@@ -44,11 +44,11 @@ def pick_from(reply: Reply, path: str, kind: Any) -> Any:
     elif found:
         value = found[0]
     else:
-        raise Missing("nothing there")
+        raise Missing("no match")
     if type(value) is kind or kind is Any:
         return value
     try:
-        # JSON has types of its own; text from headers and pages is read as the type wants it: "12" as 12.
+        # JSON values have types of their own; text from headers and pages is converted: "12" to 12.
         return msgspec.convert(value, kind, strict=is_typed)
     except msgspec.ValidationError as error:
         raise Missing(str(error)) from error
@@ -63,7 +63,7 @@ def _compile(path: str) -> tuple[Find, bool]:
         return lambda reply: reply.headers.get_list(rest), False
     if kind == "css" and rest:
         return _css(rest), False
-    raise ValueError(f'"{path}" is nothing to pick; write "$.token", "css:input[name=csrf]@value" or "header:etag"')
+    raise ValueError(f'invalid path "{path}"; write "$.token", "css:input[name=csrf]@value" or "header:etag"')
 
 
 def _json_path(path: str) -> Find:
@@ -81,7 +81,7 @@ def _json_path(path: str) -> Find:
     try:
         compiled = jsonpath.compile(path)
     except jsonpath.JSONPathError as error:
-        raise ValueError(f'"{path}" is no JSONPath: {error}') from error
+        raise ValueError(f'invalid JSONPath "{path}": {error}') from error
     return lambda reply: list(compiled.findall(_document(reply)))
 
 
@@ -89,7 +89,7 @@ def _document(reply: Reply) -> Any:
     try:
         return reply.json()
     except ValueError as error:
-        raise Missing(f"no JSON: {error}") from error
+        raise Missing(f"the body is not JSON: {error}") from error
 
 
 def _walk(value: Any, steps: tuple[str | int, ...]) -> list[Any]:
@@ -113,7 +113,7 @@ def _css(rest: str) -> Find:
     try:
         LexborHTMLParser("<p>").css(selector)
     except SelectolaxError as error:
-        raise ValueError(f'"{selector}" is no CSS selector: {error}') from error
+        raise ValueError(f'invalid CSS selector "{selector}": {error}') from error
 
     def find(reply: Reply) -> list[Any]:
         nodes = LexborHTMLParser(reply.text).css(selector)

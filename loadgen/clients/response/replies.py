@@ -1,8 +1,8 @@
-"""What a request brought back: httpx.Response's attributes, the four times, `expect` and `pick`.
+"""The reply to a request: httpx.Response's attributes, the four times, `expect` and `pick`.
 
-A reply is its own sample (`engine.meter.Sample`). All that costs something is
-done when it is asked for: headers, text, unpacking, JSON. What is rarely used
-is taken from a real httpx.Response, built on the spot.
+A reply is its own sample (`engine.recording.meter.Sample`). Everything that takes time
+is done on first use: headers, text, decoding, JSON. Rarely used attributes come from a
+real httpx.Response, which is built on first use.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ _from_json = msgspec.json.Decoder().decode
 class Reply:
     """The answer to one request. HOT: made once a request, budget 0.4 µs (bench/client.py).
 
-    Times are `perf_counter_ns`, of this request alone; after redirects, `history` holds the replies of the
-    hops before it, each a row of its own, and `call_elapsed` is the time of all.
+    Times are `perf_counter_ns`, for this request alone. After redirects, `history` holds the replies of the earlier
+    hops,
+    each a row of its own, and `call_elapsed` is the total time.
     """
 
     __slots__ = (
@@ -65,7 +66,7 @@ class Reply:
     )
 
     limit_bytes: ClassVar[int] = MAX_BODY_BYTES
-    """Of the unpacked body; `kinds.py` makes classes with others."""
+    """Size limit of the decoded body; `reply_class.py` makes classes with other limits."""
 
     def __init__(self, meter: Meter, route: Route, sent: bytes, series: RequestSeries, asked_ns: int) -> None:
         self._meter, self.route, self._sent = meter, route, sent
@@ -78,16 +79,16 @@ class Reply:
         self.done_ns = 0
         self.outcome: str = OK
         self.trace = ""
-        """32 hex digits where the plan traces requests, or the scenario itself."""
+        """The trace id, 32 hex digits; empty unless the plan or the scenario traces requests."""
         self.size_bytes = 0
-        """Received in all: heads and body as they came."""
+        """Bytes received in all: heads and body, as received."""
         self.head: Head
         self.body: bytes
-        """As it came: `content` is this, unpacked."""
+        """The body as received; `content` is the decoded body."""
         self.status_code: int
 
     def opened(self, opening: Opening, outcome: str = OK) -> None:
-        """What it took to get a connection for it, or where that failed with `outcome`."""
+        """Record the times of opening a connection for this request, or the phase that failed with `outcome`."""
         self.series.opened(opening.times, opening.failed_in(), outcome)
 
     # -- expectations -----------------------------------------------------------------------
@@ -101,33 +102,35 @@ class Reply:
         header: Mapping[str, str | re.Pattern[str]] | None = None,
         max_ms: float | None = None,
     ) -> Reply:
-        """Say what the right answer is; returns the reply itself, so that `pick` can follow.
+        """Check the answer, and return the reply itself, so that `pick` can follow.
 
-        status: the only right one, or those in a set or range. json: is equal; of objects only the keys
-        given are compared. text: occurs in the body, or the pattern does. header: each is there and equal, or the
-        pattern occurs in it. max_ms: of the request's response time.
+        status: the right one, or a set or range of right ones. json: has to be equal; of objects only the given keys
+        are
+        compared. text: has to occur in the body; a pattern has to match in it. header: each has to be equal, or match
+        its
+        pattern. max_ms: limit of the response time of the request.
 
         Raises:
-            ExpectFailed: `expect status`, `expect json` ...; the request's outcome is the same.
+            ExpectFailed: `expect status`, `expect json` ...; the request's outcome becomes the same.
         """
         code = self.status_code
         if status is not None and status != code and (isinstance(status, int) or code not in status):
-            raise self._failed("expect status", f"{code} instead of {status}")
+            raise self._failed("expect status", f"got {code}, expected {status}")
         if json is not None and not _contains(self._json_or_none(), json):
-            raise self._failed("expect json", f"no {_short(json)} in {self._excerpt()}")
+            raise self._failed("expect json", f"{_short(json)} not found in {self._excerpt()}")
         if text is not None:
             found = text in self.text if isinstance(text, str) else text.search(self.text)
             if not found:
-                raise self._failed("expect text", f"no {_short(text)} in {self._excerpt()}")
+                raise self._failed("expect text", f"{_short(text)} not found in {self._excerpt()}")
         if header is not None:
             for name, wanted in header.items():
                 got = self.headers.get(name)
                 if got is None or not (got == wanted if isinstance(wanted, str) else wanted.search(got)):
-                    raise self._failed("expect header", f"{name} is {_short(got)}, not {_short(wanted)}")
+                    raise self._failed("expect header", f"{name} is {_short(got)}, expected {_short(wanted)}")
         if max_ms is not None and self.done_ns - self.asked_ns > max_ms * NS_PER_MS:
             raise self._failed("expect time", f"{(self.done_ns - self.asked_ns) / NS_PER_MS:.1f} ms > {max_ms} ms")
         if status is not None:
-            self.outcome = OK  # also of a 404 that was expected; a pick that fails may still change it
+            self.outcome = OK  # also for an expected 404; a failing pick may still change it
         return self
 
     @overload
@@ -137,10 +140,12 @@ class Reply:
     def pick(self, path: str, kind: Any = str) -> Any:
         """Take a value out of the answer: `$.token`, `css:input[name=csrf]@value`, `header:etag`.
 
-        kind: its type; a list takes all matches, else the first counts. Also dataclasses and msgspec structs.
+        kind: the type of the value; a list takes all matches, any other type the first one. Dataclasses and msgspec
+        structs
+        are allowed, too.
 
         Raises:
-            ExpectFailed: nothing there, or not of that type: `pick $.token`.
+            ExpectFailed: `pick $.token`: no match, or the wrong type.
         """
         try:
             return pick_from(self, path, kind)
@@ -148,7 +153,7 @@ class Reply:
             raise self._failed(f"pick {path}", f"{error}, in {self._excerpt()}") from error
 
     def raise_for_status(self) -> Reply:
-        """As httpx's, with our error: `http 404` ends the iteration.
+        """As in httpx, with our exception: the outcome `http 404` ends the iteration.
 
         Raises:
             ExpectFailed: the status is not 2xx.
@@ -174,10 +179,10 @@ class Reply:
 
     @property
     def content(self) -> bytes:
-        """The body, unpacked.
+        """The decoded body.
 
         Raises:
-            RequestFailed: `protocol`, when it is not what its Content-Encoding says.
+            RequestFailed: `protocol`: the body does not match its Content-Encoding.
         """
         if not self.head.zipped:
             return self.body
@@ -198,7 +203,7 @@ class Reply:
             content = self.content
             try:
                 text = content.decode(self.encoding or "utf-8", errors="replace")
-            except UnicodeError:  # a codec that cannot replace, as punycode
+            except UnicodeError:  # a codec without error handler "replace", such as punycode
                 text = content.decode("utf-8", errors="replace")
             self._lazily()["text"] = text
             return text
@@ -218,21 +223,21 @@ class Reply:
     def encoding(self, value: str) -> None:
         lazy = self._lazily()
         if "text" in lazy:
-            raise ValueError("the text was read already: set the encoding before")
+            raise ValueError("the text was read already: set the encoding before you read it")
         lazy["encoding"] = value
 
     def json(self, **kwargs: Any) -> Any:
         """The body as JSON; keyword arguments go to json.loads.
 
         Raises:
-            ValueError: it is no JSON.
+            ValueError: the body is not JSON.
         """
         content = self.content
         if not kwargs:
             try:
                 return _from_json(content)
             except ValueError:
-                pass  # NaN, a byte order mark, UTF-16: json.loads takes more, and its errors are the known ones
+                pass  # NaN, a byte order mark, UTF-16: json.loads accepts these, and raises the usual errors
         return _json.loads(content, **kwargs)
 
     @property
@@ -263,7 +268,7 @@ class Reply:
 
     @property
     def cookies(self) -> httpx.Cookies:
-        """The cookies that this answer set."""
+        """The cookies set by this answer."""
         return self.as_httpx().cookies
 
     @property
@@ -284,7 +289,7 @@ class Reply:
 
     @property
     def next_request(self) -> httpx.Request | None:
-        """The request that following this redirect would send, without cookies; None if it is none."""
+        """The request that would follow this redirect, without cookies; None if this is not a redirect."""
         if not self.has_redirect_location:
             return None
         return redirected(self.request, self.status_code, self.headers["location"])
@@ -296,13 +301,13 @@ class Reply:
 
     @property
     def call_elapsed(self) -> timedelta:
-        """From the call to its end, with all hops of its redirects."""
+        """The time from the call to its end, including all hops of its redirects."""
         first = self.history[0] if self.history else self
         return timedelta(microseconds=(self.done_ns - first.asked_ns) / 1000)
 
     @property
     def num_bytes_downloaded(self) -> int:
-        """Of the body, as it came."""
+        """The size of the body, as received."""
         return len(self.body)
 
     @property
@@ -352,10 +357,10 @@ class Reply:
         return self.content
 
     def close(self) -> None:
-        """Nothing to do: the whole answer is here."""
+        """Does nothing: the whole answer is here."""
 
     async def aclose(self) -> None:
-        """Nothing to do: the whole answer is here."""
+        """Does nothing: the whole answer is here."""
 
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
         return self.as_httpx().iter_bytes(chunk_size)
@@ -367,7 +372,7 @@ class Reply:
         return self.as_httpx().iter_lines()
 
     def as_httpx(self) -> httpx.Response:
-        """A real httpx.Response of the same answer, for what is rarely asked and for code that wants one."""
+        """Return a real httpx.Response of the same answer, for rarely used attributes and for code that needs one."""
         lazy = self._lazily()
         response: httpx.Response | None = lazy.get("httpx")
         if response is None:
@@ -378,9 +383,9 @@ class Reply:
         return response
 
     def exchange(self) -> tuple[str, str]:
-        """Request and response as text (`exchange.py`), not redacted. Without an answer the second is "".
+        """Return request and response as text (`exchange.py`), not redacted. Without an answer the second text is "".
 
-        Costs some 20 µs: for the few that are kept.
+        Costs some 20 µs, so call it only for the few exchanges that are stored.
         """
         head: Head | None = getattr(self, "head", None)
         if head is None:

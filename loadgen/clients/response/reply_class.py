@@ -1,7 +1,7 @@
-"""Which classes of replies a plan's settings call for: decided once, so that no request is asked.
+"""Chooses the classes of replies for a plan's settings, once, so that no single request has to check them.
 
-A limit of a body's size other than the usual is an attribute of the class; phases (`phased.py`) need a place for
-what else is noted.
+A size limit other than the default is an attribute of the class. Plans with phases (`phased.py`) need classes with
+attributes for the additional times.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ R = TypeVar("R", bound=Reply)
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """The classes of one setting."""
+    """The reply classes for one combination of settings."""
 
     reply: type[Reply]
     streamed: type[StreamedReply]
@@ -34,7 +34,7 @@ class Kinds:
 
 @cache
 def kinds_of(limit_bytes: int, *, has_phases: bool) -> Kinds:
-    """limit_bytes: of an unpacked body."""
+    """Return the reply classes for a size limit of decoded bodies, with or without phases."""
     return Kinds(
         _kind(Reply, limit_bytes, has_phases),
         _kind(StreamedReply, limit_bytes, has_phases),

@@ -1,18 +1,18 @@
-"""Answers that are read while they come: `async with user.http.stream("GET", "/events") as reply:`.
+"""Answers that are read while they arrive: `async with user.http.stream("GET", "/events") as reply:`.
 
 The names are httpx's: `aiter_bytes`, `aiter_text`, `aiter_lines`, `aiter_raw`,
 `aread`, `num_bytes_downloaded`. The block begins when the head is there, so
 `reply.expect(status=200)` and `reply.headers` come first.
 
-One row, as for any request: asked, sent, the first byte, and *done*, which is when
-the last byte of the answer came in, or, when the block is left before that, that
-moment. Who leaves early keeps the outcome, and the connection is closed. What breaks
+A stream is one row, like any request: asked, sent, first byte, and *done*. Done is
+when the last byte of the answer arrived, or when the block was left, if that was
+earlier. Leaving early keeps the outcome and closes the connection. A stream that breaks
 in the middle is `reset`, `protocol` or `timeout`. The time-out is for the whole
-stream; give `timeout=None` to one that has no end.
+stream; pass `timeout=None` for an endless one.
 
-A reader that is slow slows the target down: beyond 256 KiB that nobody has read,
-nothing more is taken from the socket. The limit of a body's size does not hold for
-a stream, save for `aread`, which keeps all of it.
+A slow reader slows the target down: beyond 256 KiB of unread data, nothing more is
+read from the socket. The size limit of bodies does not apply to streams, except in
+`aread`, which keeps the whole body.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ from loadgen.errors import ExpectFailed, RequestFailed
 __all__ = ["MAX_EVENTS", "ReplyStream", "StreamedReply"]
 
 MAX_EVENTS: Final = 10_000
-"""So many times of a stream's pieces are kept, the first ones; `events` counts on."""
+"""The times of a stream's first pieces are kept, up to this number; `events` counts all."""
 _ENOUGH_BYTES: Final = 256 * 1024
 _HOP_BYTES: Final = 64 * 1024
 _SMALL_BYTES: Final = 4 * 1024
-"""Of the last unread piece: the next one is added to it when MANY_PIECES are waiting."""
+"""When MANY_PIECES are unread, the next piece is added to the last one if that is smaller than this."""
 _BREATH_BYTES: Final = 4 * 1024 * 1024
-"""So much is unpacked before others have their turn: some 5 ms."""
+"""The loop's other tasks run after this much is decoded, in some 5 ms."""
 
 
 class StreamedReply(Reply):
-    """A reply whose head is there and whose body is read piece by piece. Of one task.
+    """A reply whose head is there and whose body is read piece by piece, by one task.
 
-    event_ns: when each piece of the body came in (`perf_counter_ns`): a piece is what one read from the
-        socket brought. At most MAX_EVENTS. events: how many there were. piece_ns: the time of the piece
-        that was read last.
+    event_ns: when each piece of the body arrived (`perf_counter_ns`), at most MAX_EVENTS. A piece is the result of one
+        read from the socket.
+    events: the number of pieces. piece_ns: the arrival time of the piece that was read last.
     """
 
     __slots__ = (
@@ -123,10 +123,10 @@ class StreamedReply(Reply):
     # -- reading --------------------------------------------------------------------------------
 
     async def aiter_raw(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
-        """The body as it comes, still packed; in pieces of `chunk_size` where that is given.
+        """Yield the body as it arrives, still encoded; in pieces of `chunk_size` if given.
 
         Raises:
-            RequestFailed: `reset`, `protocol`, `timeout`: it broke in the middle.
+            RequestFailed: `reset`, `protocol`, `timeout`: the body broke in the middle.
             httpx.StreamConsumed, httpx.StreamClosed: it was read before, or the block was left.
         """
         if self._is_taken:
@@ -138,7 +138,7 @@ class StreamedReply(Reply):
             yield piece
 
     async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
-        """The body, unpacked. Raises as `aiter_raw`."""
+        """Yield the decoded body. Raises as `aiter_raw`."""
         if self._lazy is not None and "content" in self._lazy:
             content: bytes = self._lazy["content"]
             size = chunk_size or max(1, len(content))
@@ -149,7 +149,7 @@ class StreamedReply(Reply):
             yield piece
 
     async def aiter_text(self, chunk_size: int | None = None) -> AsyncIterator[str]:
-        """The body as text, in its charset or UTF-8; what is not in that is U+FFFD."""
+        """Yield the body as text, in its charset or UTF-8. Invalid bytes become U+FFFD."""
         decoder = codecs.getincrementaldecoder(self.encoding or "utf-8")(errors="replace")
         held = ""
         async for piece in self.aiter_bytes():
@@ -168,7 +168,7 @@ class StreamedReply(Reply):
             held = held[chunk_size:] if chunk_size is not None else ""
 
     async def aiter_lines(self) -> AsyncIterator[str]:
-        """Lines as `str.splitlines` has them, without their ends."""
+        """Yield lines as `str.splitlines` splits them, without their ends."""
         lines = _Lines()
         async for text in self.aiter_text():
             for line in lines.feed(text):
@@ -177,7 +177,7 @@ class StreamedReply(Reply):
             yield line
 
     async def aread(self) -> bytes:
-        """All of the body, unpacked: after this the reply is like any other, with `text`, `json()` and `pick`.
+        """Read the whole decoded body. After this the reply is like any other, with `text`, `json()` and `pick`.
 
         Raises:
             RequestFailed: as `aiter_raw`; `body too large` beyond `Http(max_body=...)`.
@@ -192,7 +192,7 @@ class StreamedReply(Reply):
                     joined = join_tail(parts, joined)
                 size += len(piece)
                 if size > self.limit_bytes:
-                    raise self._break(RequestFailed(TOO_LARGE, f"more than {self.limit_bytes} bytes"))
+                    raise self._break(RequestFailed(TOO_LARGE, f"the body has more than {self.limit_bytes} bytes"))
             lazy["content"] = b"".join(parts)
         content: bytes = lazy["content"]
         return content
@@ -241,7 +241,7 @@ class StreamedReply(Reply):
     # -- the end --------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
-        """Leave it here: recorded as done now, unless it was at its end, and the connection is closed."""
+        """Stop reading. If the body is not complete, record the request as done now and close the connection."""
         if self._is_closed and self._is_recorded:
             return
         self._is_closed = True
@@ -254,11 +254,11 @@ class StreamedReply(Reply):
         self._record()
 
     async def left(self) -> None:
-        """Its block is over."""
+        """End the stream, because its block was left."""
         await self.aclose()
 
     def abandon(self) -> None:
-        """It was cancelled: started and never finished, so it has no row."""
+        """Drop a cancelled request: it was started and never finished, so it has no row."""
         self._is_closed = True
         if not self._is_recorded:
             self._is_recorded = True
@@ -269,7 +269,9 @@ class StreamedReply(Reply):
         self._unread.clear()
 
     async def skip(self) -> None:
-        """The answer is of no interest: a hop of a redirect, a challenge. Reads it, if it is not long."""
+        """Skip an answer whose body is not used (a redirect, a challenge). A short body is read, so the connection
+        stays open.
+        """
         try:
             async for _ in self._pieces():
                 if self._raw_bytes > _HOP_BYTES:
@@ -278,7 +280,7 @@ class StreamedReply(Reply):
             await self.aclose()
 
     def _record(self) -> None:
-        """Once. From now on it is the user's provisional sample, like any other."""
+        """Record the request once. It then is the user's provisional sample, like any other."""
         if not self._is_recorded:
             self._is_recorded = True
             self._meter.hold(self)
@@ -299,14 +301,15 @@ class StreamedReply(Reply):
     def _failed(self, outcome: str, detail: str) -> ExpectFailed:
         if self._is_recorded:
             return super()._failed(outcome, detail)
-        self.outcome = outcome  # recorded with it when the stream ends
+        self.outcome = outcome  # the stream's end records this outcome
         return ExpectFailed(outcome, f"{self.route.method} {self.route.url}: {detail}")
 
     # -- httpx.Response's attributes --------------------------------------------------------------
 
     @property
     def content(self) -> bytes:
-        """
+        """The whole decoded body.
+
         Raises:
             httpx.ResponseNotRead: before `aread`.
         """
@@ -317,7 +320,7 @@ class StreamedReply(Reply):
 
     @property
     def num_bytes_downloaded(self) -> int:
-        """Of the body, as it came, as far as it was read."""
+        """The size of the body as received, as far as it was read."""
         return self._raw_bytes
 
     @property
@@ -335,7 +338,7 @@ class StreamedReply(Reply):
 
 
 class ReplyStream:
-    """What `user.http.stream(...)` gives: an async context manager around one StreamedReply."""
+    """The result of `user.http.stream(...)`: an async context manager around one StreamedReply."""
 
     __slots__ = ("_expect", "_opening", "_reply")
 
@@ -366,7 +369,7 @@ class ReplyStream:
 
 
 async def _cut(pieces: AsyncIterator[bytes], size: int | None) -> AsyncIterator[bytes]:
-    """Pieces of `size` bytes, the last may be shorter; as they are for None."""
+    """Yield pieces of `size` bytes, the last of which may be shorter; unchanged pieces for None."""
     if size is None:
         async for piece in pieces:
             yield piece
@@ -383,7 +386,7 @@ async def _cut(pieces: AsyncIterator[bytes], size: int | None) -> AsyncIterator[
 
 
 class _Lines:
-    """Text in, whole lines out. Of "\\r\\n" that is cut in two, the first half is no line of its own."""
+    """Splits pieces of text into lines. A "\\r\\n" that is split between two pieces counts as one line end."""
 
     def __init__(self) -> None:
         self._held: list[str] = []

@@ -175,7 +175,7 @@ _ADVICE: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
     (AttributeError, "object has no attribute 'strip'", 'write durations as seconds, 2, or as text, "500ms"'),
     (
         ValueError,
-        "invalid duration",
+        "must be finite and at least 0",
         'write 0 or more for think times, paces and time-outs: seconds, or text like "500ms"',
     ),
     (ModuleNotFoundError, "", "put the module into the scenario's folder, or install it on the agents"),

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol
 
+from loadgen.atomic_files import atomic_write
 from loadgen.aws.storage.s3 import Bucket
 from loadgen.errors import LoadgenError, StorageError, UsageError
+from loadgen.secret_files import UMASK_ONLY
 
 __all__ = ["Folder", "Objects", "Place", "place_of"]
 
@@ -102,46 +103,18 @@ class Folder:
 
     def put_new(self, name: str, data: bytes) -> bool:
         path = self.path / name
-        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with beside.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                is_new = _link(beside, path)
-            finally:
-                beside.unlink(missing_ok=True)
-            if is_new:
-                _sync(path.parent)
         except OSError as exc:
             raise _error("write", path, exc) from exc
-        return is_new
-
-
-def _link(beside: Path, path: Path) -> bool:
-    """Give the file its name unless that is taken: a rename would take it from another."""
-    try:
-        os.link(beside, path)
-    except FileExistsError:
-        return False
-    except OSError as exc:
-        if exc.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
-            raise
-        # A file system without links: the same file, made at the same moment by two, is the same figures.
-        if path.exists():
+        try:
+            # Without hard links, two writers at the same instant write the same figures.
+            atomic_write(path, data, UMASK_ONLY, is_exclusive=True, is_durable=True, may_lack_links=True)
+        except FileExistsError:
             return False
-        beside.rename(path)
-    return True
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        except OSError as exc:
+            raise _error("write", path, exc) from exc
+        return True
 
 
 def _raise(exc: OSError) -> None:

@@ -13,10 +13,11 @@ from typing import Final
 
 import msgspec
 
+from loadgen.atomic_files import atomic_write
 from loadgen.measure.merging.merge import Merge, MergeState
 from loadgen.measure.run_folder.record_file import framed, pack, read_framed, unpack
 from loadgen.measure.run_folder.rundir import storage_error
-from loadgen.secret_files import file_mode, replacing
+from loadgen.secret_files import file_mode
 
 __all__ = ["Checkpoint", "freeze", "read_checkpoint", "thaw", "write_checkpoint"]
 
@@ -62,8 +63,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     data = pack(msgspec.msgpack.encode(checkpoint))
     try:
-        with replacing(path, file_mode(path.parent)) as file:
-            file.write(_MAGIC + framed(data))
+        atomic_write(path, _MAGIC + framed(data), file_mode(path.parent))
     except OSError as exc:
         raise storage_error(path, exc) from exc
 

@@ -23,13 +23,14 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import numpy as np
 
+from loadgen.atomic_files import atomic_file
 from loadgen.errors import StorageError
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.series import SeriesKey
 from loadgen.measure.histograms.histogram import SLOTS, Counts, Histogram
 from loadgen.measure.merging.stored_interval import Cell
 from loadgen.measure.run_folder.rundir import storage_error, utc_text
-from loadgen.secret_files import file_mode, replacing
+from loadgen.secret_files import file_mode
 from loadgen.units import NS_PER_S
 
 __all__ = ["HlogLine", "key_of", "read_hlog", "tag_of", "write_hlog", "write_hlog_of_cells"]
@@ -86,7 +87,7 @@ def write_hlog_of_cells(path: Path, cells: Iterable[Cell], start_wall: datetime,
 
 def _write(path: Path, pieces: Iterable[_Piece], start_wall: datetime, window_ns: int) -> int:
     try:
-        with replacing(path, file_mode(path.parent), is_durable=True) as raw:
+        with atomic_file(path, file_mode(path.parent), is_durable=True) as raw:
             file = io.TextIOWrapper(raw, encoding="ascii", newline="\n")
             _head(file, start_wall)
             lines = sum(_write_lines(file, window) for window in _windows(pieces, window_ns))

@@ -38,9 +38,10 @@ from typing import Final
 
 import msgspec
 
+from loadgen.atomic_files import atomic_write, sync_folder
 from loadgen.errors import StorageError, UsageError
 from loadgen.measure.run_folder.record_file import HEAD_BYTES, framed, read_framed
-from loadgen.secret_files import file_mode, make_folder, open_private, replacing
+from loadgen.secret_files import file_mode, make_folder, open_private
 
 __all__ = ["RunDir", "find_run", "list_runs", "new_run_id", "replace_file", "storage_error", "utc_text"]
 
@@ -136,9 +137,7 @@ def replace_file(path: Path, data: bytes, mode: int | None = None) -> None:
         StorageError: the file could not be written; its old content is unchanged.
     """
     try:
-        with replacing(path, file_mode(path.parent) if mode is None else mode, is_durable=True) as file:
-            file.write(data)
-        _sync_folder(path.parent)
+        atomic_write(path, data, file_mode(path.parent) if mode is None else mode, is_durable=True)
     except OSError as exc:
         raise storage_error(path, exc) from exc
 
@@ -181,8 +180,8 @@ class RunDir:
             run_dir._lock()
             _write_all(run_dir._fd, _MAGIC)
             _fdatasync(run_dir._fd)
-            _sync_folder(run_dir.path)
-            _sync_folder(runs_dir)
+            sync_folder(run_dir.path)
+            sync_folder(runs_dir)
         except OSError as exc:
             run_dir.close()
             raise storage_error(run_dir.path, exc) from exc
@@ -465,15 +464,6 @@ def _write_all(fd: int, data: bytes) -> int:
 
 def _fdatasync(fd: int) -> None:
     getattr(os, "fdatasync", os.fsync)(fd)  # macOS has no fdatasync
-
-
-def _sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _pretty(value: Mapping[str, object]) -> bytes:

@@ -265,11 +265,11 @@ def test_levels_that_are_none_are_all_told(values: tuple[Any, ...], messages: li
 @pytest.mark.parametrize(
     ("duration", "message"),
     [
-        ("soon", 'Levels: duration: "soon" is no duration; write "500ms", "10s", "2m", "1m30s" or "1h"'),
+        ("soon", 'Levels: duration: invalid duration "soon"; write "500ms", "10s", "2m", "1m30s" or "1h"'),
         (True, "Levels: duration: True is not a duration"),
         (None, "Levels: duration: missing"),
-        (-1, "Levels: duration: a duration cannot be -1"),
-        (nan, "Levels: duration: a duration cannot be nan"),
+        (-1, "Levels: duration: invalid duration -1: must be finite and at least 0"),
+        (nan, "Levels: duration: invalid duration nan: must be finite and at least 0"),
         (0, "Levels.levels: level at 0 s, but the load ends at 0 s"),
     ],
 )

@@ -178,9 +178,9 @@ def test_a_load_begins_at_a_64th_of_what_it_may_go_to() -> None:
         ),
         (
             lambda: hold(p(99) < "1s", upto="fast", duration="1m"),
-            'hold: upto: "fast" is no rate; write "200/s", "30/m" or "1000/h"',
+            'hold: upto: invalid rate "fast"; write "200/s", "30/m" or "1000/h"',
         ),
-        (lambda: hold(p(99) < "1s", upto=float("nan"), duration="1m"), "hold: upto: a rate cannot be nan"),
+        (lambda: hold(p(99) < "1s", upto=float("nan"), duration="1m"), "hold: upto: invalid rate nan: must be finite"),
         (
             lambda: hold(p(99) < "1s", upto=0, duration="1m"),
             "hold: upto: 0 is not a valid rate; write one above 0 and at most 1e+08/s",

@@ -367,7 +367,7 @@ plan = Plan(target="shop.example", load=arrivals("10/s").hold("10s"), mix=shop)
         "scenario.py:19 node look is not async",
         "scenario.py:23 max_visits=0: must be a whole number of at least 1",
         "scenario.py:25 the row of browse sums to 1.1",
-        'scenario.py:26 edge(think=\'soon\'): "soon" is no duration; write "500ms", "10s", "2m", "1m30s" or "1h"',
+        'scenario.py:26 edge(think=\'soon\'): invalid duration "soon"; write "500ms", "10s", "2m", "1m30s" or "1h"',
         "scenario.py:29 the row of pay at once: the probability of leave is -1",
         "scenario.py:30 graph graph: no session can leave after look",
         "scenario.py:30 graph graph: no session ever reaches look",
