@@ -20,17 +20,17 @@ from loadgen.measure.deltas.series import PHASES
 from loadgen.report.report_tables import Table
 from loadgen.units import format_count, format_duration
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.planning.policy import violations
-from loadgen_controller.planning.rehearsal import Rehearsed, rehearse, rehearse_arrival
-from loadgen_controller.planning.rerun import Earlier, arrival_of, arrival_text, earlier_run
-from loadgen_controller.planning.scenario import (
-    AllowOption,
+from loadgen_controller.commands.shared_options import (
+    AllowHostOption,
     EnvOption,
     ParamOption,
     ResolveOption,
     TargetOption,
-    load_scenario,
 )
+from loadgen_controller.planning.policy import violations
+from loadgen_controller.planning.rehearsal import Rehearsed, rehearse, rehearse_arrival
+from loadgen_controller.planning.rerun import Earlier, arrival_of, arrival_text, earlier_run
+from loadgen_controller.planning.scenario import load_scenario
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.terminal import RichText, Text, text_block
 
@@ -56,7 +56,7 @@ def main(
     param: ParamOption = None,
     env: EnvOption = None,
     resolve: ResolveOption = None,
-    i_may_load: AllowOption = None,
+    i_may_load: AllowHostOption = None,
     arrival: Annotated[
         str | None,
         typer.Option(metavar="N", help="Run this iteration of an earlier run again (closed: USER.I)."),

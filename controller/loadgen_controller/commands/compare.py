@@ -12,8 +12,8 @@ from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.comparing.formats import Format
 from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.planning.options import store_of
-from loadgen_controller.planning.scenario import EnvOption
 
 NAME = "compare"
 EXAMPLES = """[bold]Examples[/bold]

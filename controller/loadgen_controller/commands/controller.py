@@ -25,11 +25,11 @@ from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Tokens
 from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.commands.shared_options import AllowHostOption, AllowListOption, OutOption, SignOption
 from loadgen_controller.control.service import Service
 from loadgen_controller.launch.event_loop import new_loop
 from loadgen_controller.launch.signals import Stopping
 from loadgen_controller.planning.options import outputs_of, parse_endpoint
-from loadgen_controller.planning.scenario import AllowOption, ListOption, OutOption, SignOption
 from loadgen_controller.planning.target_guard import read_permits
 from loadgen_controller.run.recovery import clock_after, unfinished
 from loadgen_controller.terminal import echo
@@ -106,8 +106,8 @@ def main(
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where agents come to.")] = "127.0.0.1:5557",
     api: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where clients come to.")] = "127.0.0.1:5558",
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs' folders are made.")] = Path("runs"),
-    i_may_load: AllowOption = None,
-    allow: ListOption = None,
+    i_may_load: AllowHostOption = None,
+    allow: AllowListOption = None,
     sign_with: SignOption = None,
     ui: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Show all runs on a page there, to whom the API knows.")

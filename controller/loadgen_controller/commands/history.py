@@ -16,9 +16,9 @@ from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands import history_control, history_store
 from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.past_runs.listing import parse_since
 from loadgen_controller.planning.options import store_of
-from loadgen_controller.planning.scenario import EnvOption
 
 EXAMPLES = """[bold]Examples[/bold]
 

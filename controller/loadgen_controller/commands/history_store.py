@@ -16,9 +16,9 @@ from loadgen.history.store.store import IN_SPITE, Store
 from loadgen.report.report_tables import Table
 from loadgen.units import format_count
 from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.past_runs.accepting import accepted_in, who
 from loadgen_controller.planning.options import store_of
-from loadgen_controller.planning.scenario import EnvOption
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.terminal import echo, echo_json
 

@@ -16,10 +16,8 @@ from loadgen.dsl.plans.plan import rows_needed
 from loadgen.errors import ExitCode
 from loadgen.units import NS_PER_S
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.planning.forecast import RowsOf, Tried, forecast, lines, on_average
-from loadgen_controller.planning.rehearsal import Stepped, rehearse
-from loadgen_controller.planning.scenario import (
-    AllowOption,
+from loadgen_controller.commands.shared_options import (
+    AllowHostOption,
     DurationOption,
     EnvOption,
     FileArgument,
@@ -29,8 +27,10 @@ from loadgen_controller.planning.scenario import (
     ResolveOption,
     TargetOption,
     UsersOption,
-    load_scenario,
 )
+from loadgen_controller.planning.forecast import RowsOf, Tried, forecast, lines, on_average
+from loadgen_controller.planning.rehearsal import Stepped, rehearse
+from loadgen_controller.planning.scenario import load_scenario
 from loadgen_controller.terminal import echo, echo_json
 
 NAME = "plan"
@@ -53,7 +53,7 @@ def main(
     param: ParamOption = None,
     env: EnvOption = None,
     resolve: ResolveOption = None,
-    i_may_load: AllowOption = None,
+    i_may_load: AllowHostOption = None,
     trial: Annotated[
         bool, typer.Option("--trial/--no-trial", help="Run each journey once, to estimate requests and users.")
     ] = True,

@@ -29,9 +29,9 @@ from loadgen.units import NS_PER_S, parse_duration
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.past_runs.is_running import goes_on
 from loadgen_controller.planning.options import STORE, store_of
-from loadgen_controller.planning.scenario import EnvOption
 from loadgen_controller.screen.output_file import opened
 from loadgen_controller.screen.story_output import called, story_in
 from loadgen_controller.terminal import echo

@@ -23,6 +23,13 @@ from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands import bucket, metrics, traces
 from loadgen_controller.commands.control_request import where
 from loadgen_controller.commands.run import ExplainOption, run_scenario
+from loadgen_controller.commands.shared_options import (
+    AllowHostOption,
+    JsonOption,
+    KeysOption,
+    ListenOption,
+    QuietOption,
+)
 from loadgen_controller.launch.placement import Placement
 from loadgen_controller.past_runs.deleting import check_deletable, size_bytes
 from loadgen_controller.past_runs.deleting import delete as delete_run
@@ -30,14 +37,7 @@ from loadgen_controller.past_runs.listing import Entry, Search, entries, labels_
 from loadgen_controller.past_runs.notes import parse_label, read_notes, write_notes
 from loadgen_controller.planning.options import parse_endpoint
 from loadgen_controller.planning.rerun import earlier_run
-from loadgen_controller.planning.scenario import (
-    AllowOption,
-    JsonOption,
-    KeysOption,
-    ListenOption,
-    QuietOption,
-    load_scenario,
-)
+from loadgen_controller.planning.scenario import load_scenario
 from loadgen_controller.screen.story_output import print_story, story_in
 from loadgen_controller.screen.terminal_report import Output, print_report, print_table
 from loadgen_controller.terminal import Text, ask_on_stderr, echo, echo_json
@@ -242,7 +242,7 @@ def rerun(
     quiet: QuietOption = False,
     listen: ListenOption = None,
     keys: KeysOption = None,
-    i_may_load: AllowOption = None,
+    i_may_load: AllowHostOption = None,
 ) -> int:
     """Run it again: the scenario as it was then, its overrides, regions, agents and seed; so the same arrivals.
 

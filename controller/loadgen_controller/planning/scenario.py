@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
-from typing import Annotated
 
 import msgspec
-import typer
 
 from loadgen.allowlist import AllowList
 from loadgen.clients import Http, network_of, tls_context
@@ -19,82 +16,7 @@ from loadgen_controller.planning.options import overrides_of
 from loadgen_controller.planning.target_guard import check_allowed, check_proofs, check_target, check_ways
 from loadgen_controller.terminal import echo
 
-__all__ = [
-    "AllowOption",
-    "DurationOption",
-    "EnvOption",
-    "FileArgument",
-    "JsonOption",
-    "KeysOption",
-    "LabelOption",
-    "ListOption",
-    "ListenOption",
-    "OutOption",
-    "ParamOption",
-    "QuietOption",
-    "RateOption",
-    "RegionsOption",
-    "ResolveOption",
-    "SignOption",
-    "TargetOption",
-    "UsersOption",
-    "check_targets",
-    "check_ways_here",
-    "load_scenario",
-]
-
-FileArgument = Annotated[str, typer.Argument(metavar="FILE[:PLAN]", help="The scenario, and which of its plans.")]
-JsonOption = Annotated[
-    Path | None, typer.Option("--json", metavar="PATH", help="Also write the summary there; - is stdout.")
-]
-KeysOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Keys for --listen, made by `loadgen keys init`.")]
-ListenOption = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Wait there for agents that were started elsewhere.")
-]
-OutOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--out",
-        metavar="KIND=WHERE",
-        help="Tell the figures each second: prometheus=HOST:PORT, remote-write=URL, otlp=URL, influx=URL,"
-        " statsd=HOST:PORT, dogstatsd=HOST:PORT, ndjson=FILE; repeat it.",
-    ),
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show only the final result.")]
-TargetOption = Annotated[str | None, typer.Option(metavar="URL", help="Instead of the plan's target.")]
-RateOption = Annotated[
-    str | None, typer.Option(metavar="RATE", help="Scale arrivals so that their peak is this: 200/s.")
-]
-UsersOption = Annotated[str | None, typer.Option(metavar="N", help="Scale users so that their peak is this.")]
-DurationOption = Annotated[str | None, typer.Option(metavar="TIME", help="Stretch the load to last this long: 2m.")]
-RegionsOption = Annotated[
-    str | None, typer.Option(metavar="A,B", help="Pick from the plan's regions; a=1,b=2 replaces them.")
-]
-ParamOption = Annotated[
-    list[str] | None, typer.Option("-P", metavar="NAME=VALUE", help="Set a param() of the scenario; repeat it.")
-]
-EnvOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="An environment of loadgen.toml: targets, regions, store.")
-]
-ListOption = Annotated[
-    Path | None,
-    typer.Option("--allow", metavar="FILE", help="What may be loaded; needed once agents are on other hosts."),
-]
-SignOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Sign the run with this key; else with signing.key of --keys, if there."),
-]
-AllowOption = Annotated[
-    list[str] | None, typer.Option(metavar="HOST", help="A public host that you may put under load; repeat it.")
-]
-LabelOption = Annotated[
-    list[str] | None,
-    typer.Option("--label", metavar="NAME=VALUE", help="Say what it is a run of, as release=1.4; repeat it."),
-]
-ResolveOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="HOST[:PORT]:ADDRESS", help="Addresses of a host, whatever DNS says; repeat it."),
-]
+__all__ = ["check_targets", "check_ways_here", "load_scenario"]
 
 
 def load_scenario(
