@@ -36,7 +36,7 @@ loadgen runs traces last --region eu-west-1 --filter 'service("shop")' --slowest
 NAME = "traces.json"
 FORMAT: Final = 1
 LEAST: Final = 20
-"""Fewest traces that are analysed: with fewer, the slowest twentieth is a single trace."""
+"""Fewest traces that are analysed: of fewer, the slowest twentieth would be less than one trace."""
 MOST: Final = 20_000
 _ROWS: Final = 15
 _REQUESTS: Final = 5
