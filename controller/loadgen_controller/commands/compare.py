@@ -9,7 +9,7 @@ import typer
 
 from loadgen.units import parse_ratio
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.commands.comparing.formats import Format
+from loadgen_controller.commands.comparing import Format
 from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption
