@@ -15,7 +15,7 @@ from loadgen.report.html import html
 from loadgen.units import NS_PER_S, format_count, format_duration, parse_duration
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.report import document_in
-from loadgen_controller.past_runs.is_running import goes_on
+from loadgen_controller.past_runs.listing import is_running
 from loadgen_controller.terminal import echo
 
 __all__ = ["PULL", "PUSH", "SHARE", "pull_run", "push_run", "share_run"]
@@ -80,7 +80,7 @@ def _both(wrongs: CollectedErrors, run: str, url: str, runs_dir: Path) -> tuple[
     wrongs.check()
     assert path is not None
     assert bucket is not None
-    if goes_on(path):
+    if is_running(path):
         raise UsageError(
             f"{path.name} is still going on", hint=f"wait until it ends, or end it: loadgen stop {path.name}"
         )

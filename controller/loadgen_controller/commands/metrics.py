@@ -15,7 +15,7 @@ from loadgen.measure.run_folder.rundir import RunDir, find_run, replace_file
 from loadgen.report.report_tables import Table
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
-from loadgen_controller.past_runs.is_running import goes_on
+from loadgen_controller.past_runs.listing import is_running
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.terminal import echo
 
@@ -42,7 +42,7 @@ def metrics_of_run(
     wrongs = CollectedErrors()
     path = wrongs.catch(lambda: find_run(run, runs_dir))
     wanted = wrongs.catch(lambda: read_wanted(file))
-    if path is not None and goes_on(path):
+    if path is not None and is_running(path):
         wrongs.add(f"run {path.name} is still going on", "wait until it ends")
     wrongs.check()
     assert path is not None

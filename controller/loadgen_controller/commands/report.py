@@ -30,7 +30,7 @@ from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption
-from loadgen_controller.past_runs.is_running import goes_on
+from loadgen_controller.past_runs.listing import is_running
 from loadgen_controller.planning.options import STORE, store_of
 from loadgen_controller.screen.output_file import opened
 from loadgen_controller.screen.story_output import called, story_in
@@ -213,9 +213,9 @@ def _compare_with_history(path: Path, store: Store) -> InHistory | None:
 
     try:
         with needing_analysis("comparing a run with its history"):
-            from loadgen_controller.commands.trending.run_vs_history import stands
+            from loadgen_controller.commands.trending.run_vs_history import compare_with_history
         at = "" if str(store) == STORE else f" --store {quote(str(store))}"
-        return stands(run, store, f"loadgen gate {called(path)}{at}", note)
+        return compare_with_history(run, store, f"loadgen gate {called(path)}{at}", note)
     except (StorageError, UsageError) as exc:
         note(exc.message)
         return None
@@ -274,7 +274,11 @@ def summary_of(path: Path) -> Summary:
     file = path / "summary.json"
     if file.exists():
         return read(file)
-    why = "the run is still going on" if goes_on(path) else "the process of the run was killed, or the file was deleted"
+    why = (
+        "the run is still going on"
+        if is_running(path)
+        else "the process of the run was killed, or the file was deleted"
+    )
     raise UsageError(
         f"{path} has no summary: {why}",
         hint="these formats show what was measured: --format json, --format csv --table windows",
@@ -290,7 +294,7 @@ def _open(path: Path) -> Run:
     """Open a run, and print a note if it has no summary."""
     run = open_run(path)
     if run.summary is None:
-        is_on = goes_on(path)
+        is_on = is_running(path)
         said = "is still going on: the report has what it measured so far" if is_on else "was killed before its end"
         echo(f"note: {run.id} {said}", err=True)
     return run

@@ -19,7 +19,7 @@ from loadgen.units import NS_PER_MS
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.commands.metrics import span_of
-from loadgen_controller.past_runs.is_running import goes_on
+from loadgen_controller.past_runs.listing import is_running
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.terminal import echo
 
@@ -69,7 +69,7 @@ def traces_of_run(
 
     wrongs = CollectedErrors()
     path = wrongs.catch(lambda: find_run(run, runs_dir))
-    if path is not None and goes_on(path):
+    if path is not None and is_running(path):
         wrongs.add(f"run {path.name} is still going on", "wait until it ends")
     clients = wrongs.catch(Clients)
     where = region or ("" if clients is None else clients.default_region)

@@ -68,7 +68,10 @@ def judge_runs(wrongs: CollectedErrors, asked: Asked, names: Sequence[str], runs
 
 
 def judge_made(wrongs: CollectedErrors, asked: Asked, maker: Maker, runs: int, confirm: int) -> int:
-    """Make runs of a scenario and judge them, with `confirm` extra runs if the result is suspect; return the exit code."""
+    """Make runs of a scenario and judge them; return the exit code.
+
+    confirm: number of extra runs to make if the result is suspect.
+    """
     opened = wrongs.catch(lambda: Store.open(asked.store))
     spec = maker.check(wrongs)
     assert opened is not None

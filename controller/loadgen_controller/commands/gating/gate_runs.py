@@ -89,7 +89,10 @@ class Maker:
         return accepted_of(open_run(made.run_dir))
 
     def series(self, runs: int, first: int = 1) -> Iterator[Accepted]:
-        """Make up to `runs` runs; stop after the first invalid one. first: the number of the first run in the output."""
+        """Make up to `runs` runs, and stop after the first invalid one.
+
+        first: number of the first run in the output.
+        """
         for n in range(first, first + runs):
             run = self.make(called=f"run {n}")
             yield run

@@ -42,7 +42,7 @@ def _because(decision: Decision) -> str:
             failed = len(decision.failed_names)
             return "1 name is slower or fails more" if failed == 1 else f"{failed} names are slower or fail more"
         case Verdict.INCONCLUSIVE:
-            return "suspect" if decision.is_suspect else "the runs are not enough to decide"
+            return "suspect" if decision.is_suspect else "it cannot be decided"
 
 
 def found_from(decision: Decision) -> str:
