@@ -1,4 +1,4 @@
-"""What stands on a command line, into values. Everything that is wrong is collected, and raised at once."""
+"""Parses command-line options into values. Errors are collected, so that all of them are reported at once."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ __all__ = [
 T = TypeVar("T")
 
 STORE: Final = "history"
-"""Where accepted runs are, where nobody says it."""
+"""The default store: a folder in the current folder."""
 _HERE: Final = Path("scenario.py")
-"""Stands for a scenario in the folder that we are in."""
+"""Used to look up `loadgen.toml` when there is no scenario: as if one were in the current folder."""
 
 
 def overrides_of(
@@ -48,13 +48,16 @@ def overrides_of(
     resolve: Iterable[str] = (),
     labels: Iterable[str] = (),
 ) -> Overrides:
-    """What the options change of the plan; what does not parse is among `wrongs` and left as the plan has it.
+    """Return what the options change in the plan. Invalid options are added to `wrongs` and change nothing.
 
-    env: of the `loadgen.toml` that belongs to `scenario` (its file); the other options beat it. The hosts that it
-        allows are in `Overrides.allow`.
+    env: an environment in the `loadgen.toml` of `scenario` (a file). The other options take precedence over it. The
+        hosts that it allows are in `Overrides.allow`.
     """
     if rate is not None and users is not None:
-        wrongs.add("--rate and --users: a load has either a rate or users", "--rate is for arrivals, --users for users")
+        wrongs.add(
+            "--rate and --users exclude each other",
+            "use --rate for an open load (arrivals), --users for a closed load (users)",
+        )
     peak_of: Literal["", "rate", "users"] = "rate" if rate is not None else "users" if users is not None else ""
     peak = wrongs.parse("--rate", rate, _rate) if rate is not None else wrongs.parse("--users", users, parse_users)
     duration_ns = wrongs.parse("--duration", duration, _duration)
@@ -75,26 +78,26 @@ def overrides_of(
 
 
 def places_of(wrongs: CollectedErrors, scenario: Path | None, env: str | None) -> Places:
-    """What `loadgen.toml` says of places; of a file that is wrong nothing, and it is among `wrongs`.
+    """Read the store and the live outputs from `loadgen.toml`; an invalid file is added to `wrongs`.
 
-    scenario: whose file it is; None: that of the folder we are in.
+    scenario: a scenario file, whose `loadgen.toml` is read; None: the one of the current folder.
     """
     return wrongs.catch(lambda: read_places(scenario or _HERE, env)) or Places()
 
 
 def store_of(wrongs: CollectedErrors, given: str | None, env: str | None, scenario: Path | None = None) -> str:
-    """Where accepted runs are: as `given` says, or else `loadgen.toml`, or else in the folder `history`.
+    """Return the store of accepted runs: `given`, or the one in `loadgen.toml`, or the folder `history`.
 
-    env: one that is not there is wrong also where a store is given.
+    env: an unknown environment is an error even if a store is given.
     """
     if given and env is None:
         return given
-    said = places_of(wrongs, scenario, env).store
-    return given or said or STORE
+    configured = places_of(wrongs, scenario, env).store
+    return given or configured or STORE
 
 
 def outputs_of(wrongs: CollectedErrors, texts: Iterable[str], places: Places | None = None) -> Outputs:
-    """The live outputs of `--out`, opened, or without one those of `places`; none of those that are wrong."""
+    """Open the live outputs of `--out`, or without `--out` those of `places`. Invalid ones are added to `wrongs`."""
     texts = list(texts)
     if texts or places is None or places.path is None:
         return open_outputs(read_outputs(texts, wrongs.add), wrongs.add)
@@ -107,7 +110,7 @@ def outputs_of(wrongs: CollectedErrors, texts: Iterable[str], places: Places | N
 
 
 def _resolve(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """ "shop.example:443:10.0.0.1"; of a place that is there several times all addresses."""
+    """Parse texts such as "shop.example:443:10.0.0.1" into addresses by host; a repeated host has all its addresses."""
     found: dict[str, tuple[str, ...]] = {}
     for text in texts:
         entry = wrongs.parse("--resolve", text, parse_resolve)
@@ -118,7 +121,7 @@ def _resolve(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, tuple[s
 
 
 def _labels(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
-    """ "release=1.4"; a name that is there twice is an error, not a surprise."""
+    """Parse texts such as "release=1.4". A repeated name is an error, so that no value is silently lost."""
     labels: dict[str, str] = {}
     for text in texts:
         label = wrongs.parse("--label", text, parse_label)
@@ -126,9 +129,9 @@ def _labels(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
             continue
         name, value = label
         if value is None:
-            wrongs.add(f'--label: "{text}" has no value', "write --label release=1.4")
+            wrongs.add(f'--label: "{text}" has no value', "write NAME=VALUE: --label release=1.4")
         elif name in labels:
-            wrongs.add(f"--label: {name} is there twice")
+            wrongs.add(f"--label: {name} was given twice", "give each label once")
         else:
             labels[name] = value
     return labels
@@ -137,48 +140,48 @@ def _labels(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
 def _rate(text: str) -> float:
     rate = parse_rate(text)
     if rate <= 0:
-        raise ValueError(f'"{text}" is no rate to drive; it must be above 0')
+        raise ValueError(f'invalid rate "{text}": must be above 0; write 200/s')
     return rate
 
 
 def parse_users(text: str, otherwise: str = "") -> float:
-    """A number of users, at least 1; `otherwise` says what else to do.
+    """Parse a number of users, at least 1. otherwise: a hint appended to the error for numbers below 1.
 
     Raises:
-        ValueError: it is none.
+        ValueError: not a whole number, or below 1.
     """
     try:
         users = int(text)
     except ValueError:
-        raise ValueError(f'"{text}" is no number of users; write 50') from None
+        raise ValueError(f'invalid number of users "{text}"; write a whole number such as 50') from None
     if users < 1:
-        raise ValueError(f"at least one user is needed{otherwise}")
+        raise ValueError(f"the number of users must be at least 1{otherwise}")
     return users
 
 
 def _duration(text: str) -> int:
     duration_ns = parse_duration(text)
     if not duration_ns:
-        raise ValueError("a run takes some time")
+        raise ValueError("the duration must be longer than 0; write 2m")
     return duration_ns
 
 
 def parse_params(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
-    """ "pool=8" -> {"pool": "8"}; a name that is there twice is an error, not a surprise."""
+    """Parse texts such as "pool=8" into {"pool": "8"}. A repeated name is an error, so that no value is lost."""
     params: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip().isidentifier():
-            wrongs.add(f'-P: "{text}" is no parameter', "write -P name=value")
+            wrongs.add(f'-P: invalid parameter "{text}"', "write -P name=value")
         elif name.strip() in params:
-            wrongs.add(f"-P: {name.strip()} is there twice")
+            wrongs.add(f"-P: {name.strip()} was given twice", "give each parameter once")
         else:
             params[name.strip()] = value
     return params
 
 
 def parse_endpoint(text: str) -> tuple[str, int]:
-    """ "0.0.0.0:5700" or "[::]:5700"; the host alone is not enough.
+    """Parse an address such as "0.0.0.0:5700" or "[::]:5700" into host and port; the port is required.
 
     Raises:
         ValueError: not an address with a port.

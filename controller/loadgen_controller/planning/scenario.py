@@ -1,4 +1,4 @@
-"""What several commands share: their options, and loading a scenario with all that is wrong."""
+"""Loads the scenario of a command with its options, and reports all errors in both at once."""
 
 from __future__ import annotations
 
@@ -39,18 +39,19 @@ def load_scenario(
     allow: AllowList | None = None,
     labels: Iterable[str] = (),
 ) -> Scenario:
-    """The scenario and its chosen plan, with its warnings on stderr.
+    """Load a scenario with its chosen plan, apply the options to it, and print its warnings on stderr.
 
     Args:
-        is_sending: requests will be sent from here or from agents: the targets are checked.
-        needs_secrets: they have to be there, on this machine.
-        base: of an earlier run, which the options change further.
-        allow: the list that decides what may be loaded; None: the person does, by `allowed`.
-        seed: of the run that it is loaded for, where the plan gives none.
-        labels: "release=1.4", over the plan's.
+        file: FILE or FILE:PLAN. The options up to `resolve`, and `labels`, are unparsed, as in `overrides_of`.
+        allowed: public hosts that the user names as allowed.
+        is_sending: whether requests will be sent, from here or from agents; only then the targets are checked.
+        needs_secrets: whether the secrets of the scenario must be set on this machine.
+        base: the overrides of an earlier run, which the options change further.
+        allow: the allow-list that decides about targets; None: `allowed` decides.
+        seed: seed of the run, if the plan has none.
 
     Raises:
-        everything that is wrong with options, scenario and targets, at once.
+        LoadgenError, ExceptionGroup: all errors in `wrongs`, the options, the scenario and the targets.
     """
     path, plan = split_plan(file)
     overrides = overrides_of(
@@ -67,7 +68,7 @@ def load_scenario(
         labels=labels,
     )
     if base is not None:
-        overrides = _on_top(overrides, base)
+        overrides = _merged(overrides, base)
     overrides = msgspec.structs.replace(overrides, seed=seed)
     scenario = wrongs.catch(lambda: load(path, plan, overrides, check_secrets=is_sending and needs_secrets))
     if scenario is not None and allow is not None:
@@ -85,16 +86,19 @@ def load_scenario(
     return scenario
 
 
-def _on_top(overrides: Overrides, base: Overrides) -> Overrides:
-    """What `overrides` leaves as the plan has it is as in `base`."""
-    usual = Overrides()
+def _merged(overrides: Overrides, base: Overrides) -> Overrides:
+    """Return `base`, changed by the fields that `overrides` sets."""
+    unset = Overrides()
     given = {name: getattr(overrides, name) for name in overrides.__struct_fields__}
-    changed = {name: value for name, value in given.items() if value != getattr(usual, name)}
+    changed = {name: value for name, value in given.items() if value != getattr(unset, name)}
     return msgspec.structs.replace(base, **changed)
 
 
 def check_ways_here(wrongs: CollectedErrors, scenario: Scenario) -> None:
-    """Is what the plan's `Http` names (certificates, source addresses, the proxy's login) on this machine?"""
+    """Check that certificates, source addresses and the proxy's login in the plan's `Http` exist on this machine.
+
+    Errors are added to `wrongs`.
+    """
     plan = scenario.plan
     if plan.http != Http():
         wrongs.catch(lambda: network_of(plan.http))
@@ -102,7 +106,10 @@ def check_ways_here(wrongs: CollectedErrors, scenario: Scenario) -> None:
 
 
 def check_targets(wrongs: CollectedErrors, scenario: Scenario, allowed: Iterable[str]) -> None:
-    """May all of the plan's targets be loaded, on the ways that it takes to them?"""
+    """Check that all targets of the plan, its proxy and its `resolve` addresses may be put under load.
+
+    allowed: public hosts that the user names as allowed. Errors are added to `wrongs`.
+    """
     named, http = tuple(allowed), scenario.plan.http
     wrongs.catch(lambda: check_ways(http, named))
     for url in dict.fromkeys((scenario.plan.target, *scenario.plan.targets.values())):
