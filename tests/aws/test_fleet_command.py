@@ -77,7 +77,7 @@ def test_region_that_the_fleet_does_not_have_is_told_with_those_that_it_has(made
     result = loadgen("fleet", "up", "eu-west-9=1")
 
     assert result.exit_code == ExitCode.USAGE
-    assert "eu-west-9 is no region of fleet shop" in result.output
+    assert "unknown region eu-west-9 in fleet shop" in result.output
     assert "it has eu-west-1, us-east-1" in result.output
 
 
@@ -104,10 +104,10 @@ def test_fleet_of_a_laptop_that_died_is_reaped_with_yes_only(aws: Aws, made: Pat
     loadgen("fleet", "up", "eu-west-1=2", "--ttl", "1h")
 
     seen = loadgen("fleet", "reap", "--all")
-    assert "nothing was ended; --yes does it" in seen.output
+    assert "nothing was ended; add --yes to end them" in seen.output
     assert aws.count() == 2
 
-    assert "ended 2 machines, and set 1 groups to none" in loadgen("fleet", "reap", "--all", "--yes").output
+    assert "ended 2 machines, and set 1 groups to 0 machines" in loadgen("fleet", "reap", "--all", "--yes").output
     assert aws.count() == 0
 
 

@@ -267,7 +267,7 @@ def test_factors_are_numbers_or_percent() -> None:
         (("scale", "--rate", "much"), "no rate"),
         (("scale", "--users", "2.5"), "no number of users"),
         (("scale", "--users", "0"), "at least one"),
-        (("scale", "--rate", "5/s", "--users", "5"), "either a rate or users"),
+        (("scale", "--rate", "5/s", "--users", "5"), "--rate and --users exclude each other"),
         (("scale", "2", "a", "b"), "one run at a time"),
         (("pause",), "no run goes on"),
         (("resume", "20260101"), "no run 20260101"),

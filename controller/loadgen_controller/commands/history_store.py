@@ -84,7 +84,9 @@ def add_runs(
             echo(f"{made.run_id}: {'accepted' if is_new else 'was already accepted'}, key {made.key.hash()}")
         if is_new and before and before[0].differences:
             near = before[0]
-            echo(f"  the first run of its kind; {near.runs} similar runs differ in: {'; '.join(near.differences)}")
+            echo(
+                f"  the first run of its kind; it differs from the nearest {near.runs} in: {'; '.join(near.differences)}"
+            )
     _print_troubles(history)
     wrongs.check()
 
