@@ -226,6 +226,10 @@ for panel, command in COMMANDS:
     app.command(command.NAME, help=_prose(command.main.__doc__), rich_help_panel=panel, epilog=command.EXAMPLES)(
         command.main
     )
+for group in (runs.app, history.app, controller.app, fleet.app, api.app, keys.app):
+    for sub_command in group.registered_commands:
+        assert sub_command.callback is not None
+        sub_command.help = _prose(sub_command.callback.__doc__)
 app.add_typer(runs.app, name="runs", rich_help_panel="Look")
 app.add_typer(history.app, name="history", rich_help_panel="Decide")
 app.add_typer(controller.app, name="controller", help=_prose(controller.main.__doc__), rich_help_panel="Fleet")

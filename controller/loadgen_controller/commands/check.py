@@ -76,7 +76,9 @@ def main(
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which --from finds the run.")] = Path("runs"),
     policy: Annotated[
         bool,
-        typer.Option("--policy", help="Check the scenario against [policy] in loadgen.toml instead; nothing is sent."),
+        typer.Option(
+            "--policy", help="Check the scenario against the policy in loadgen.toml instead; nothing is sent."
+        ),
     ] = False,
 ) -> int:
     """Run each journey of a plan once, for real, and show every request: step, status, outcome, times.

@@ -83,10 +83,8 @@ def add_runs(
         if is_new is not None:
             echo(f"{made.run_id}: {'accepted' if is_new else 'was already accepted'}, key {made.key.hash()}")
         if is_new and before and before[0].differences:
-            near = before[0]
-            echo(
-                f"  the first run of its kind; it differs from the nearest {near.runs} in: {'; '.join(near.differences)}"
-            )
+            near, differences = before[0], "; ".join(before[0].differences)
+            echo(f"  the first run of its kind; it differs from the nearest {near.runs} in: {differences}")
     _print_troubles(history)
     wrongs.check()
 

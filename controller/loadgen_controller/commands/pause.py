@@ -27,7 +27,7 @@ def main(
     ca: CaOption = None,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Pause a running run: no agent starts anything more until `loadgen resume`.
+    """Pause a run: no agent starts anything more until `loadgen resume`.
 
     Iterations that have started run to their end. Users of closed loads keep their cookies, connections and rows. The
     end of the run moves by the length of the pause: all arrivals are postponed, and none is lost.

@@ -8,7 +8,7 @@ import tempfile
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -61,6 +61,10 @@ loadgen run checkout.py --explain
 loadgen run checkout.py --ui"""
 
 
+_FAILURES: Final = "Failures"
+"""Heading of `--help` for options of its own: their long names would leave no room for the help of the others."""
+
+
 class OnLostAgent(StrEnum):
     """What a run does when an agent is lost under load."""
 
@@ -89,6 +93,7 @@ def main(
         bool,
         typer.Option(
             "--error-fuse/--no-error-fuse",
+            rich_help_panel=_FAILURES,
             help="Stop the run when more than half of the requests fail for 30 s. Always off when agents and targets"
             " are all on this machine.",
         ),
@@ -96,8 +101,9 @@ def main(
     on_lost_agent: Annotated[
         OnLostAgent,
         typer.Option(
+            rich_help_panel=_FAILURES,
             help="What to do when an agent is lost under load. continue: the other agents take over its share."
-            " abort: end the load (exit code 3)."
+            " abort: end the load (exit code 3).",
         ),
     ] = OnLostAgent.CONTINUE,
     explain: ExplainOption = False,

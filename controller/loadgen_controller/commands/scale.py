@@ -36,12 +36,12 @@ def main(
     rate: Annotated[
         str | None,
         typer.Option(
-            metavar="RATE", help="Instead of FACTOR: the rate that the load shall have now, for example 200/s."
+            metavar="RATE", help="Instead of FACTOR: the rate that the load has from now on, for example 200/s."
         ),
     ] = None,
     users: Annotated[
         str | None,
-        typer.Option(metavar="N", help="Instead of FACTOR: the number of users that the load shall have now."),
+        typer.Option(metavar="N", help="Instead of FACTOR: the number of users that the load has from now on."),
     ] = None,
     load: LoadOption = None,
     runs_dir: RunsDirOption = Path("runs"),

@@ -30,7 +30,7 @@ def main(
     ca: CaOption = None,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Stop a running run, like Ctrl-C in its terminal: nothing more is started, and started iterations may finish.
+    """Stop a run, like Ctrl-C in its terminal: nothing more is started, and started iterations may finish.
 
     Everything measured so far is kept. The run ends with exit code 130.
     """
