@@ -28,14 +28,15 @@ class CollectedErrors:
     def parse(self, option: str, text: str | None, parser: Callable[[str], T]) -> T | None:
         """Return `parser(text)`; None if there is no text or if it raises ValueError, which is added as an error.
 
-        option: the name of the option, with which the error begins.
+        option: the name of the option, with which the error begins. Advice in the error ("...; write 2m") is its hint.
         """
         if text is None:
             return None
         try:
             return parser(text)
         except ValueError as wrong:
-            self.add(f"{option}: {wrong}")
+            message, has_advice, advice = str(wrong).partition("; write ")
+            self.add(f"{option}: {message}", f"write {advice}" if has_advice else f"--help describes {option}")
             return None
 
     def catch(self, action: Callable[[], T]) -> T | None:

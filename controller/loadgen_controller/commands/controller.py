@@ -90,7 +90,7 @@ class Setting:
     signer: Signer | None = None
     ui: str | None = None
     access: Access = field(default_factory=Access)
-    """Who may use the web page."""
+    """The tokens and the certificate of the web page."""
     outputs: Outputs | None = None
     enroller: Enroller | None = None
     remembered: Remembered | None = None

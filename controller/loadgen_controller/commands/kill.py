@@ -35,8 +35,8 @@ def main(
     """Kill a run: all agents stop sending at once, and requests in flight are cut off.
 
     Use it when the target suffers. Everything measured so far is kept, as with `loadgen stop --now`. Without RUN, the
-    run that is going on is killed; if several are, the command lists them and kills none. At a controller, --all needs a token with the role
-    admin.
+    run that is going on is killed; if several are, the command lists them and kills none. At a controller, --all needs
+    a token with the role admin.
     """
     place = where(controller, ca, token_file)
     if not all_:

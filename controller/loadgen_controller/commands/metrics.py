@@ -28,7 +28,7 @@ FORMAT = 1
 
 def metrics_of_run(
     run: RunArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file with a [[metric]] table for each metric.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=r"TOML file with a [\[metric]] table for each metric.")],
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Fetch metrics of the target from CloudWatch for the time of a run, and store them in its folder (metrics.json).

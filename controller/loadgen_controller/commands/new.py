@@ -75,6 +75,8 @@ def main(
     except FileExistsError:
         raise UsageError(f"{path} already exists", hint="choose another name; the file was not changed") from None
     except OSError as exc:
-        raise StorageError(f"cannot write {path}: {exc.strerror or exc}") from exc
+        raise StorageError(
+            f"cannot write {path}: {exc.strerror or exc}", hint="name a file in a folder that you can write to"
+        ) from exc
     for line in (f"wrote {path}. Now, in two terminals:", "  loadgen target --port 8080", f"  loadgen run {path}"):
         echo(line)

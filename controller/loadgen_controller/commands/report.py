@@ -79,7 +79,7 @@ class Kind(StrEnum):
 
 
 class Split(StrEnum):
-    """What the table of windows can have separate rows for."""
+    """Properties for which the table of windows can have separate rows."""
 
     REGIONS = "regions"
     OUTCOMES = "outcomes"

@@ -66,7 +66,7 @@ _FAILURES: Final = "Failures"
 
 
 class OnLostAgent(StrEnum):
-    """What a run does when an agent is lost under load."""
+    """Choices for a run that loses an agent under load."""
 
     CONTINUE = "continue"
     ABORT = "abort"

@@ -213,7 +213,7 @@ _PANELS: Final = {
     "Agents": "agents_per_region workers listen keys wait controller ca token_file fleet scale",
     "Permission": "i_may_load allow sign_with",
 }
-"""Headings of `--help` by option; `gate` has more than 40 options, which nobody reads as one list."""
+"""Headings of `--help` by option; `gate` has more than 40 options, too many for one list."""
 
 
 def takes_run_options(command: Callable[..., int]) -> Callable[..., int]:

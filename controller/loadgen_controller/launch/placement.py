@@ -48,7 +48,7 @@ class LaunchRequest:
 
 @dataclass(slots=True)
 class Placement:
-    """Where runs take place: with agents on this machine, with agents that connect to `listen`, or at a controller."""
+    """The place of runs: agents on this machine, agents that connect to `listen`, or a controller; and its settings."""
 
     runs_dir: Path
     listen: str | None = None

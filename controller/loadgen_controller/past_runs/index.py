@@ -127,7 +127,9 @@ def _read(file: Path) -> Line:
     except OSError as exc:
         raise storage_error(file, exc, doing="read") from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise StorageError(f"cannot read {file}: {exc}") from exc
+        raise StorageError(
+            f"cannot read {file}: {exc}", hint="the file is damaged: delete the run, or restore it"
+        ) from exc
     if s.format > FORMAT:
         raise StorageError(
             f"cannot read {file}: its format is {s.format}, and this loadgen reads formats up to {FORMAT}",

@@ -206,7 +206,9 @@ def _manifest(path: Path) -> _Manifest:
     except OSError as exc:
         raise storage_error(file, exc, doing="read") from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise StorageError(f"cannot read {file}: {exc}") from exc
+        raise StorageError(
+            f"cannot read {file}: {exc}", hint="the file is damaged: delete the run, or restore it"
+        ) from exc
 
 
 def _is_after(entry: Entry, since: datetime) -> bool:

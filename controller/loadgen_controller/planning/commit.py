@@ -12,9 +12,9 @@ _PATIENCE_S = 5
 
 
 def commit_of(folder: Path) -> str:
-    """Return the full hash of the commit checked out in the folder, or "" if there is none.
+    """Return the full hash of the commit checked out in the folder, or "" if it is unknown.
 
-    A "+" is appended if tracked files in the folder have changed since. There is none if the folder is in no
+    A "+" is appended if tracked files in the folder have changed since. The commit is unknown if the folder is in no
     repository, the repository has no commit, or git is not installed. Cost: two processes, 10 ms.
     """
     commit = _git(folder, "rev-parse", "--verify", "HEAD")

@@ -1,8 +1,8 @@
 """Calculates what a plan will do and need before it runs, from its spec and from one trial of each journey.
 
 Without a trial, everything here follows from the plan alone, so the text can be stored with the scenario and compared
-when the plan changes. A trial adds requests, users (by Little's law) and the duration of an iteration. Those are
-estimates from a single iteration of each journey, and are labelled as estimates.
+when the plan changes. A trial adds requests, users (by Little's law) and the duration of an iteration. These figures
+are estimates from a single iteration of each journey, and are labelled as estimates.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def _agents(share: float, requests_per_s: float | None, users: int | None) -> in
 def detectable(q: float, n: int, *, sigma: float = SIGMA, deviation: float = RUN_DEVIATION) -> float | None:
     """Return the smallest relative change of a percentile that a comparison of two such runs detects.
 
-    It is detected with a probability of 80 %, at 5 % false alarms.
+    The comparison detects it with a probability of 80 %, at 5 % false alarms.
 
     Args:
         q: the percentile, in percent. n: number of values of a run.

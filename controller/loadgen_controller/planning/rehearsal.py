@@ -101,6 +101,7 @@ class Rehearsed:
 
     @property
     def has_passed(self) -> bool:
+        """Whether the journey succeeded or skipped itself."""
         return self.outcome in (OK, SKIPPED)
 
 

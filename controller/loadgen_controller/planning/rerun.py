@@ -56,7 +56,10 @@ def earlier_run(run: str, runs_dir: Path) -> Iterator[Earlier]:
     try:
         data = folder.bundle_path.read_bytes()
     except OSError as exc:
-        raise StorageError(f"cannot read {folder.bundle_path}: {exc.strerror or exc}") from exc
+        raise StorageError(
+            f"cannot read {folder.bundle_path}: {exc.strerror or exc}",
+            hint="without this file the run cannot be repeated; run its scenario again instead",
+        ) from exc
     with tempfile.TemporaryDirectory(prefix="loadgen-again-") as unpacked:
         unpack(data, manifest["bundle"]["sha256"], Path(unpacked))
         plan = f":{manifest['plan']}" if manifest.get("plan") else ""

@@ -70,6 +70,7 @@ def report_of(decision: Decision, most_rows: int | None) -> Report:
 
 
 def title_of(decision: Decision, family: Family) -> str:
+    """Return the title of a baseline's table: "p95 of 3 runs against 12 accepted runs"."""
     new = len(decision.new)
     runs = "1 run" if new == 1 else f"{new} runs"
     old = len(family.run_ids)

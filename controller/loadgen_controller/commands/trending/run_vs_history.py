@@ -33,12 +33,15 @@ class InHistory:
 
     @property
     def sentences(self) -> tuple[str, ...]:
+        """Return the comparison as sentences, for Markdown."""
         return sentences(self.found, self.gate)
 
     def document(self) -> dict[str, object]:
+        """Return the comparison as JSON."""
         return document_of(self.found, self.gate)
 
     def section(self) -> str:
+        """Return the comparison as a section of an HTML page."""
         return section(self.found, self.gate)
 
 
