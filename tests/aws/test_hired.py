@@ -178,7 +178,7 @@ def test_several_runs_need_the_fleet_for_as_long_as_all_of_them(aws: Aws, look: 
     assert not wrongs.found
     hire.terms(wrongs, spec, runs=12)
     assert "12 runs need the agents for 2h" in str(wrongs.found[0])
-    assert "and the fleet keeps them for 2h" in str(wrongs.found[0])
+    assert "but the policy of the fleet ends them after 2h" in str(wrongs.found[0])
 
 
 def test_regions_of_plan_and_scale_have_to_be_the_same(terms_of: Asked) -> None:

@@ -55,11 +55,11 @@ def share_run(
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Upload the report of a run and print a link; everybody who has the link can read the report until it expires."""
-    wrongs = CollectedErrors()
-    expires_ns = wrongs.parse("--expires", expires, parse_duration)
+    errors = CollectedErrors()
+    expires_ns = errors.parse("--expires", expires, parse_duration)
     if expires_ns is not None and not NS_PER_S <= expires_ns <= LONGEST_LINK_S * NS_PER_S:
-        wrongs.add(f"invalid --expires {expires}: S3 links are valid for 1s to 7d", "for example --expires 2d")
-    path, bucket = _both(wrongs, run, url, runs_dir)
+        errors.add(f"invalid --expires {expires}: S3 links are valid for 1s to 7d", "for example --expires 2d")
+    path, bucket = _both(errors, run, url, runs_dir)
     assert expires_ns is not None
     name = f"{path.name}/report.html"
     bucket.put_bytes(name, html(document_in(path)))
@@ -69,15 +69,15 @@ def share_run(
         echo("note: it was signed with temporary credentials, and stops working when they expire", err=True)
 
 
-def _both(wrongs: CollectedErrors, run: str, url: str, runs_dir: Path) -> tuple[Path, Bucket]:
+def _both(errors: CollectedErrors, run: str, url: str, runs_dir: Path) -> tuple[Path, Bucket]:
     """Return the folder of a finished run and the bucket.
 
     Raises:
-        UsageError, ExceptionGroup: all errors in `wrongs`, or the run is still going on.
+        UsageError, ExceptionGroup: all errors found so far, or the run is still going on.
     """
-    bucket = wrongs.catch(lambda: Bucket(url))
-    path = wrongs.catch(lambda: find_run(run, runs_dir))
-    wrongs.check()
+    bucket = errors.catch(lambda: Bucket(url))
+    path = errors.catch(lambda: find_run(run, runs_dir))
+    errors.check()
     assert path is not None
     assert bucket is not None
     if is_running(path):

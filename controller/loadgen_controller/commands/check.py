@@ -92,18 +92,18 @@ def main(
 
     The exit code is 1 if a journey fails or the policy is violated, and 2 if the scenario is invalid.
     """
-    wrongs = CollectedErrors()
+    errors = CollectedErrors()
     if (arrival is None) != (from_run is None):
-        wrongs.add(
+        errors.add(
             "--arrival and --from must be given together", "for example: loadgen check --arrival 4711 --from last"
         )
     elif file is None and arrival is None:
-        wrongs.add("no scenario was given", "loadgen check FILE, or loadgen check --arrival N --from RUN")
+        errors.add("no scenario was given", "loadgen check FILE, or loadgen check --arrival N --from RUN")
     if load is not None and arrival is None:
-        wrongs.add("--load needs --arrival", "add --arrival N --from RUN, or leave --load out")
+        errors.add("--load needs --arrival", "add --arrival N --from RUN, or leave --load out")
     if policy and arrival is not None:
-        wrongs.add("--policy and --arrival exclude each other: --policy runs nothing", "leave one of them out")
-    wrongs.check()
+        errors.add("--policy and --arrival exclude each other: --policy runs nothing", "leave one of them out")
+    errors.check()
     console = Output()
     with ExitStack() as stack:
         earlier = None
@@ -112,7 +112,7 @@ def main(
             file = file or earlier.file
         assert file is not None
         scenario = load_scenario(
-            wrongs,
+            errors,
             file,
             target=target,
             params=param or (),

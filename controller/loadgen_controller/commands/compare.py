@@ -78,22 +78,24 @@ def main(
     if that cannot be known: one run against one run, and the run-to-run variation is unknown. It is 4 if a run was not
     valid.
     """
-    wrongs = CollectedErrors()
-    chosen = _format(wrongs, format_, output)
-    differ = wrongs.parse("--between", between, _between)
+    errors = CollectedErrors()
+    chosen = _format(errors, format_, output)
+    between_runs = errors.parse("--between", between, _between)
     if len(sides) < 2:
-        wrongs.add(f"only one side was given: {sides[0]}", "name two or more: loadgen compare BASE NEW")
+        errors.add(f"only one side was given: {sides[0]}", "name two or more: loadgen compare BASE NEW")
     if paired and between is not None:
-        wrongs.add(
+        errors.add(
             "--paired and --between exclude each other: pairs show by themselves how much runs differ",
             "leave one of them out",
         )
-    wrongs.check_file("-o", output)
+    errors.check_file("-o", output)
     with needing_analysis("loadgen compare"):
         from loadgen_controller.commands.comparing import comparison
-    where = store_of(wrongs, store, env)
-    asked = comparison.Asked(tuple(sides), where, differ, paired, tuple(curve or ()), chosen, output, runs_dir)
-    return comparison.compare_sides(wrongs, asked)
+    where = store_of(errors, store, env)
+    compare_options = comparison.CompareOptions(
+        tuple(sides), where, between_runs, paired, tuple(curve or ()), chosen, output, runs_dir
+    )
+    return comparison.compare_sides(errors, compare_options)
 
 
 def _between(text: str) -> float:
@@ -103,13 +105,13 @@ def _between(text: str) -> float:
     return value
 
 
-def _format(wrongs: CollectedErrors, given: Format | None, output: Path | None) -> Format:
+def _format(errors: CollectedErrors, given: Format | None, output: Path | None) -> Format:
     if given is not None or output is None:
         return given or Format.TERMINAL
     found = BY_ENDING.get(output.suffix.lower())
     if found is None:
         known = ", ".join(f"{end} ({one})" for end, one in BY_ENDING.items())
-        wrongs.add(
+        errors.add(
             f"cannot tell the format from the name {output}",
             f"add --format, or name a file that ends in {known}",
         )

@@ -34,9 +34,9 @@ def where(controller: str | None, ca: Path | None, token_file: Path | None) -> P
     Raises:
         UsageError, ExceptionGroup: the options are invalid.
     """
-    wrongs = CollectedErrors()
-    place = place_of(wrongs, controller, ca, token_file)
-    wrongs.check()
+    errors = CollectedErrors()
+    place = place_of(errors, controller, ca, token_file)
+    errors.check()
     return place
 
 

@@ -199,27 +199,27 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else gRPC logs each failed handshake
     from loadgen_controller.api.server import Tls, check_bind  # slow to import (gRPC), so only here
 
-    wrongs = CollectedErrors()
+    errors = CollectedErrors()
     for option, text in (("--listen", wanted.listen), ("--api", wanted.api), ("--ui", wanted.ui)):
         if text is not None:
-            wrongs.parse(option, text, parse_endpoint)
+            errors.parse(option, text, parse_endpoint)
     files = ApiFiles(Path(wanted.keys))
-    own = wrongs.catch(lambda: load_controller(files.keys, agents_come_later=wanted.enroll is not None))
-    enroller = wrongs.catch(lambda: _enroller(wanted))
-    tokens = wrongs.catch(lambda: Tokens(files.tokens) if files.tokens.exists() else None)
-    tls = wrongs.catch(lambda: Tls.read(files.certificate, files.key) if files.certificate.exists() else None)
+    own = errors.catch(lambda: load_controller(files.keys, agents_come_later=wanted.enroll is not None))
+    enroller = errors.catch(lambda: _enroller(wanted))
+    tokens = errors.catch(lambda: Tokens(files.tokens) if files.tokens.exists() else None)
+    tls = errors.catch(lambda: Tls.read(files.certificate, files.key) if files.certificate.exists() else None)
     allow, sign_with = (None if path is None else Path(path) for path in (wanted.allow, wanted.sign_with))
-    listed, signer = read_permits(wrongs, wanted.listen, files.keys, allow, sign_with)
-    access = wrongs.catch(lambda: Access.of(Path(wanted.keys)))
-    outputs = outputs_of(wrongs, wanted.out)
+    listed, signer = read_permits(errors, wanted.listen, files.keys, allow, sign_with)
+    access = errors.catch(lambda: Access.of(Path(wanted.keys)))
+    outputs = outputs_of(errors, wanted.out)
     if outputs.has_stdout:
-        wrongs.add(
+        errors.add(
             "--out ndjson=- cannot be used here: stdout is for the controller's log", "name a file: --out ndjson=FILE"
         )
-    if not wrongs.found:
-        wrongs.catch(lambda: check_bind(wanted.api, tls, tokens))
-        wrongs.catch(lambda: check_place(wanted.ui or "127.0.0.1:0", access or Access()))
-    wrongs.check()
+    if not errors.found:
+        errors.catch(lambda: check_bind(wanted.api, tls, tokens))
+        errors.catch(lambda: check_place(wanted.ui or "127.0.0.1:0", access or Access()))
+    errors.check()
     assert own is not None
     assert access is not None
     try:

@@ -27,7 +27,7 @@ from loadgen.units import NS_PER_S, format_duration, parse_duration
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import CaOption, TokenFileOption, place_of
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.launch.aws_fleet import roll_of, told_stands
+from loadgen_controller.launch.aws_fleet import print_states, roll_of
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.terminal import echo, echo_json
 
@@ -90,10 +90,10 @@ def plan(scale: ScaleArgument, fleet: FleetOption = FLEET, ttl: TtlOption = None
 
     Nothing is changed.
     """
-    wrongs = CollectedErrors()
-    file = wrongs.catch(lambda: read(fleet))
-    terms = _terms(wrongs, file, scale, ttl)
-    wrongs.check()
+    errors = CollectedErrors()
+    file = errors.catch(lambda: read(fleet))
+    terms = _terms(errors, file, scale, ttl)
+    errors.check()
     assert file is not None
     assert terms is not None
     site = _site(file, fleet)
@@ -123,12 +123,12 @@ def up(
     rejected. Before the first machine starts, its end time is set at AWS, so that no machine is forgotten. After a
     failure or Ctrl-C, the machines that started are ended again.
     """
-    wrongs = CollectedErrors()
-    file = wrongs.catch(lambda: read(fleet))
-    wait_s = _seconds(wrongs, "--wait", wait)
-    terms = _terms(wrongs, file, scale, ttl, least=least, wait_s=wait_s, keeps=keep)
-    place = _place(wrongs, file, controller, ca, token_file)
-    wrongs.check()
+    errors = CollectedErrors()
+    file = errors.catch(lambda: read(fleet))
+    wait_s = _seconds(errors, "--wait", wait)
+    terms = _terms(errors, file, scale, ttl, least=least, wait_s=wait_s, keeps=keep)
+    place = _place(errors, file, controller, ca, token_file)
+    errors.check()
     assert file is not None
     assert terms is not None
     site = _site(file, fleet)
@@ -137,7 +137,7 @@ def up(
     if dry_run:
         _print_rooms(rooms(site, terms, made, groups))
         return
-    raised = bring_up(site, terms, roll_of(place), told_stands)
+    raised = bring_up(site, terms, roll_of(place), print_states)
     _print_raised(raised)
 
 
@@ -150,10 +150,10 @@ def list_(
     as_json: JsonFlag = False,
 ) -> None:
     """List the machines of the fleet with their states: launching, booted, registered, missing or leaving."""
-    wrongs = CollectedErrors()
-    file = wrongs.catch(lambda: read(fleet))
-    place = _place(wrongs, file, controller, ca, token_file)
-    wrongs.check()
+    errors = CollectedErrors()
+    file = errors.catch(lambda: read(fleet))
+    place = _place(errors, file, controller, ca, token_file)
+    errors.check()
     assert file is not None
     site = _site(file, fleet)
     try:
@@ -193,12 +193,12 @@ def down(
 
     Idle agents are ended first. If an agent works for a run, the command is rejected, unless --force is given.
     """
-    wrongs = CollectedErrors()
-    file = wrongs.catch(lambda: read(fleet))
-    left = _parse_stays(wrongs, file, stays)
-    wait_s = _seconds(wrongs, "--wait", wait)
-    place = _place(wrongs, file, controller, ca, token_file)
-    wrongs.check()
+    errors = CollectedErrors()
+    file = errors.catch(lambda: read(fleet))
+    left = _parse_stays(errors, file, stays)
+    wait_s = _seconds(errors, "--wait", wait)
+    place = _place(errors, file, controller, ca, token_file)
+    errors.check()
     assert file is not None
     site = _site(file, fleet)
     done = take_down(site, left, roll_of(place), _print_leaving, by_force=force, wait_s=wait_s or 0.0, is_dry=dry_run)
@@ -265,7 +265,7 @@ def cost(fleet: FleetOption = FLEET, as_json: JsonFlag = False) -> None:
 
 
 def _terms(
-    wrongs: CollectedErrors,
+    errors: CollectedErrors,
     file: FleetFile | None,
     scale: str,
     ttl: str | None,
@@ -274,21 +274,21 @@ def _terms(
     wait_s: float | None = None,
     keeps: bool = False,
 ) -> Terms | None:
-    ttl_s = None if ttl is None else _seconds(wrongs, "--ttl", ttl)
-    wish = wish_of(wrongs, file, scale)
+    ttl_s = None if ttl is None else _seconds(errors, "--ttl", ttl)
+    wish = wish_of(errors, file, scale)
     if file is None or wish is None:
         return None
     return Terms(wish, ttl_s=ttl_s, least=least, wait_s=600.0 if wait_s is None else wait_s, keeps=keeps)
 
 
 def wish_of(
-    wrongs: CollectedErrors, file: FleetFile | None, scale: str, weights: Mapping[str, float] | None = None
+    errors: CollectedErrors, file: FleetFile | None, scale: str, weights: Mapping[str, float] | None = None
 ) -> dict[str, int] | None:
-    """Parse SCALE into a number of agents by region; an error is added to `wrongs`.
+    """Parse SCALE into a number of agents by region; an error is added to `errors`.
 
     weights: of the regions, to spread a single number; None: all equal.
     """
-    parsed = wrongs.parse("SCALE", scale, parse_scale)
+    parsed = errors.parse("SCALE", scale, parse_scale)
     if parsed is None or file is None:
         return None
     if isinstance(parsed, int):
@@ -296,30 +296,30 @@ def wish_of(
     return parsed
 
 
-def _parse_stays(wrongs: CollectedErrors, file: FleetFile | None, text: str | None) -> dict[str, int]:
+def _parse_stays(errors: CollectedErrors, file: FleetFile | None, text: str | None) -> dict[str, int]:
     if file is None:
         return {}
     if text is None:
         return dict.fromkeys(file.regions, 0)
-    parsed = wrongs.parse("REGION=N", text, parse_scale)
+    parsed = errors.parse("REGION=N", text, parse_scale)
     if isinstance(parsed, int):
-        wrongs.add(f'"{text}": the region is missing', "write REGION=N, for example us-east-1=2")
+        errors.add(f'"{text}": the region is missing', "write REGION=N, for example us-east-1=2")
         return {}
     for region in parsed or {}:
         if region not in file.regions:
-            wrongs.add(f"unknown region {region} in fleet {file.fleet}", f"use one of {', '.join(file.regions)}")
+            errors.add(f"unknown region {region} in fleet {file.fleet}", f"use one of {', '.join(file.regions)}")
     return parsed or {}
 
 
 def _place(
-    wrongs: CollectedErrors, file: FleetFile | None, controller: str | None, ca: Path | None, token_file: Path | None
+    errors: CollectedErrors, file: FleetFile | None, controller: str | None, ca: Path | None, token_file: Path | None
 ) -> Place:
     at = controller or ("127.0.0.1:1" if file is None else file.controller.api)
-    return place_of(wrongs, at, ca, token_file) or Place(at)
+    return place_of(errors, at, ca, token_file) or Place(at)
 
 
-def _seconds(wrongs: CollectedErrors, option: str, text: str) -> float | None:
-    parsed = wrongs.parse(option, text, parse_duration)
+def _seconds(errors: CollectedErrors, option: str, text: str) -> float | None:
+    parsed = errors.parse(option, text, parse_duration)
     return None if parsed is None else parsed / NS_PER_S
 
 

@@ -123,28 +123,28 @@ def main(
 
     Options that change the load or choose the agents need a scenario, because only then runs are made.
     """
-    wrongs = CollectedErrors()
+    errors = CollectedErrors()
     is_accept, names = what[0] == ACCEPT, what[1:] if what[0] == ACCEPT else what
-    file = _scenario_in(wrongs, names, is_accept)
+    file = _scenario_in(errors, names, is_accept)
     if file is None:
         of_made_runs = {"--confirm": confirm, "--ab": ab, "--runs": runs > 1, "--seed": seed is not None}
-        _check_makes_none(wrongs, [*options.given(), *(name for name, value in of_made_runs.items() if value)])
-    placement = None if file is None else placement_of(wrongs, options.launch_request())
+        _check_makes_none(errors, [*options.given(), *(name for name, value in of_made_runs.items() if value)])
+    placement = None if file is None else placement_of(errors, options.launch_request())
     if ab is not None and (options.target is not None or runs > 1 or confirm or against or add):
-        wrongs.add(
+        errors.add(
             "--ab cannot be used with --target, --runs, --confirm, --against or --add: it compares two targets",
             "leave them out; --pairs N makes more runs",
         )
     if ab is None and (pairs is not None or (seed is not None and file is not None)):
-        wrongs.add("--pairs and --seed need --ab", "add --ab URL URL, or leave them out")
-    _check_because(wrongs, is_accept, because)
-    _check_outputs(wrongs, {"--json": json_path, "--junit": junit, "--markdown": markdown})
-    values = _settings(wrongs, {"delta": delta, "tolerate": tolerate, "alpha": alpha}, percentile)
+        errors.add("--pairs and --seed need --ab", "add --ab URL URL, or leave them out")
+    _check_because(errors, is_accept, because)
+    _check_outputs(errors, {"--json": json_path, "--junit": junit, "--markdown": markdown})
+    values = _settings(errors, {"delta": delta, "tolerate": tolerate, "alpha": alpha}, percentile)
     with needing_analysis("loadgen gate"):
         from loadgen.history.gate.decision import Settings
         from loadgen_controller.commands.gating import gate_command
-    asked = gate_command.Asked(
-        store=store_of(wrongs, store, options.env, None if file is None else split_plan(file)[0]),
+    gate_options = gate_command.GateOptions(
+        store=store_of(errors, store, options.env, None if file is None else split_plan(file)[0]),
         settings=Settings(values["delta"], values["tolerate"], values["alpha"], percentile),
         against=against,
         is_added=add,
@@ -156,26 +156,26 @@ def main(
         is_quiet=options.quiet,
     )
     if is_accept:
-        return gate_command.accept_runs(wrongs, asked, names, options.runs_dir)
+        return gate_command.accept_runs(errors, gate_options, names, options.runs_dir)
     if file is None or placement is None:
-        return gate_command.judge_runs(wrongs, asked, names, options.runs_dir)
+        return gate_command.judge_runs(errors, gate_options, names, options.runs_dir)
     load = options.scenario_options() | {"needs_secrets": placement.needs_secrets}
-    maker = gate_command.maker_of(asked, file, load, placement)
+    maker = gate_command.maker_of(gate_options, file, load, placement)
     if ab is not None:
-        return gate_command.judge_sides(wrongs, asked, maker, ab, pairs or LEAST_PAIRS, seed)
-    return gate_command.judge_made(wrongs, asked, maker, runs, confirm)
+        return gate_command.judge_sides(errors, gate_options, maker, ab, pairs or LEAST_PAIRS, seed)
+    return gate_command.judge_made(errors, gate_options, maker, runs, confirm)
 
 
-def _scenario_in(wrongs: CollectedErrors, names: list[str], is_accept: bool) -> str | None:
+def _scenario_in(errors: CollectedErrors, names: list[str], is_accept: bool) -> str | None:
     """Return the scenario among the arguments; None if they are past runs, or if they mix both (an error)."""
     files = [name for name in names if split_plan(name)[0].suffix == ".py"]
     if is_accept and not names:
-        wrongs.add("accept needs at least one run", 'loadgen gate accept RUN --because "..."')
+        errors.add("accept needs at least one run", 'loadgen gate accept RUN --because "..."')
     if files and is_accept:
-        wrongs.add(f"{files[0]}: accept takes runs, not a scenario", "run it first, then accept the run by its id")
+        errors.add(f"{files[0]}: accept takes runs, not a scenario", "run it first, then accept the run by its id")
         return None
     if files and len(names) > 1:
-        wrongs.add(
+        errors.add(
             f"{files[0]}: a scenario cannot be judged together with other arguments",
             "name either past runs or one scenario",
         )
@@ -183,38 +183,38 @@ def _scenario_in(wrongs: CollectedErrors, names: list[str], is_accept: bool) -> 
     return files[0] if files else None
 
 
-def _check_makes_none(wrongs: CollectedErrors, given: list[str]) -> None:
+def _check_makes_none(errors: CollectedErrors, given: list[str]) -> None:
     """Add an error if options of runs that are to be made were given with past runs."""
     if given:
-        wrongs.add(
+        errors.add(
             f"{', '.join(given)}: only for runs that the gate makes itself, and past runs were named",
             "leave them out, or name a scenario: FILE.py",
         )
 
 
-def _check_because(wrongs: CollectedErrors, is_accept: bool, because: str) -> None:
+def _check_because(errors: CollectedErrors, is_accept: bool, because: str) -> None:
     if is_accept and not because.strip():
-        wrongs.add("accept needs a reason", "add --because TEXT; it is stored in the history")
+        errors.add("accept needs a reason", "add --because TEXT; it is stored in the history")
     if because and not is_accept:
-        wrongs.add("--because needs accept", 'loadgen gate accept RUN --because "..."')
+        errors.add("--because needs accept", 'loadgen gate accept RUN --because "..."')
 
 
-def _check_outputs(wrongs: CollectedErrors, outputs: dict[str, Path | None]) -> None:
+def _check_outputs(errors: CollectedErrors, outputs: dict[str, Path | None]) -> None:
     for option, path in outputs.items():
-        wrongs.check_file(option, path)
+        errors.check_file(option, path)
     if len(given := [option for option, path in outputs.items() if str(path) == "-"]) > 1:
-        wrongs.add(f"{' and '.join(given)} both write to stdout", "keep one -, and name files for the others")
+        errors.add(f"{' and '.join(given)} both write to stdout", "keep one -, and name files for the others")
 
 
-def _settings(wrongs: CollectedErrors, given: dict[str, str], percentile: str) -> dict[str, float]:
-    """Parse the shares, by option; invalid ones are added to `wrongs` and read as 0."""
+def _settings(errors: CollectedErrors, given: dict[str, str], percentile: str) -> dict[str, float]:
+    """Parse the shares, by option; invalid ones are added to `errors` and read as 0."""
     found: dict[str, float] = {}
     for option, text in given.items():
-        value = wrongs.parse(f"--{option}", text, parse_ratio)
+        value = errors.parse(f"--{option}", text, parse_ratio)
         if (value == 0 and option != "delta") or (option == "alpha" and value == 1):
             allowed = "above 0 % and below 100 %" if option == "alpha" else "above 0 %"
-            wrongs.add(f"invalid --{option} {text}: must be {allowed}", "for example 5%")
+            errors.add(f"invalid --{option} {text}: must be {allowed}", "for example 5%")
         found[option] = value or 0.0
     if percentile not in STATISTICS:
-        wrongs.add(f'--percentile: unknown statistic "{percentile}"', f"use one of {', '.join(STATISTICS)}")
+        errors.add(f'--percentile: unknown statistic "{percentile}"', f"use one of {', '.join(STATISTICS)}")
     return found

@@ -86,36 +86,36 @@ def main(
     """Run `loadgen history` without a sub-command. Its help text is that of `app`."""
     if context.invoked_subcommand is not None:
         return
-    wrongs = CollectedErrors()
-    pattern = _pattern(wrongs, name)
-    after = wrongs.parse("--since", since, lambda text: parse_since(text, datetime.now(UTC)))
-    every = wrongs.parse("--season", season, _season)
-    least = wrongs.parse("--min-effect", min_effect, parse_ratio)
+    errors = CollectedErrors()
+    pattern = _pattern(errors, name)
+    after = errors.parse("--since", since, lambda text: parse_since(text, datetime.now(UTC)))
+    every = errors.parse("--season", season, _season)
+    least = errors.parse("--min-effect", min_effect, parse_ratio)
     if percentile not in STATISTICS:
-        wrongs.add(f'--percentile: unknown statistic "{percentile}"', "use p50, p95, p99 or mean")
-    wrongs.check_file("--html", html)
-    where = store_of(wrongs, store, env)
-    opened = wrongs.catch(lambda: Store.open(where))
-    wrongs.check()
+        errors.add(f'--percentile: unknown statistic "{percentile}"', "use p50, p95, p99 or mean")
+    errors.check_file("--html", html)
+    where = store_of(errors, store, env)
+    opened = errors.catch(lambda: Store.open(where))
+    errors.check()
     assert opened is not None
     assert least is not None
     with needing_analysis("loadgen history"):
         from loadgen.history.trend.trends import Look
         from loadgen_controller.commands.trending import trend_command
     look = Look(percentile, min_effect=least, ar=ar, season=every, name=pattern)
-    trend_command.show(trend_command.Asked(opened, look, key, target, after, html, as_json))
+    trend_command.show(trend_command.HistoryOptions(opened, look, key, target, after, html, as_json))
 
 
 # -- parsing options ----------------------------------------------------------------------------------
 
 
-def _pattern(wrongs: CollectedErrors, text: str) -> re.Pattern[str] | None:
+def _pattern(errors: CollectedErrors, text: str) -> re.Pattern[str] | None:
     if not text:
         return None
     try:
         return re.compile(text)
     except re.error as wrong:
-        wrongs.add(
+        errors.add(
             f'--name: invalid regular expression "{text}": {wrong}', "escape special characters with a backslash"
         )
         return None

@@ -63,28 +63,28 @@ def control(
     The verdict is stored in the history. `loadgen history` shows how many of these controls failed, and what that
     means. With --last, --target chooses the kind of runs by a part of its target.
     """
-    wrongs = CollectedErrors()
+    errors = CollectedErrors()
     if (file is None) != last:
-        wrongs.add(
+        errors.add(
             "name either a scenario or --last" if file is None else "a scenario and --last exclude each other",
             "FILE.py makes new runs; --last judges the newest accepted runs",
         )
     if key and not last:
-        wrongs.add("--key needs --last", "leave --key out: new runs are compared with accepted runs of their own kind")
+        errors.add("--key needs --last", "leave --key out: new runs are compared with accepted runs of their own kind")
     if percentile not in STATISTICS:
-        wrongs.add(f'--percentile: unknown statistic "{percentile}"', f"use one of {', '.join(STATISTICS)}")
-    where = store_of(wrongs, store, options.env, None if file is None else split_plan(file)[0])
-    opened = wrongs.catch(lambda: Store.open(where))
+        errors.add(f'--percentile: unknown statistic "{percentile}"', f"use one of {', '.join(STATISTICS)}")
+    where = store_of(errors, store, options.env, None if file is None else split_plan(file)[0])
+    opened = errors.catch(lambda: Store.open(where))
     with needing_analysis("loadgen history control"):
         from loadgen_controller.commands.gating.gate_runs import Maker
         from loadgen_controller.commands.trending import aa_controls
         from loadgen_controller.screen.terminal_report import Output
     if file is None:
-        wrongs.check()
+        errors.check()
         assert opened is not None
         return aa_controls.of_newest(opened, runs, percentile, key, options.target or "")
-    placement = placement_of(wrongs, options.launch_request())
+    placement = placement_of(errors, options.launch_request())
     load = options.scenario_options() | {"needs_secrets": placement.needs_secrets}
     is_watched = sys.stdout.isatty() and not options.quiet  # a live view would fill the log of a CI with lines
     maker = Maker(file, load, placement, Output(), is_quiet=not is_watched)
-    return aa_controls.of_made(wrongs, opened, maker, runs, percentile)
+    return aa_controls.of_made(errors, opened, maker, runs, percentile)

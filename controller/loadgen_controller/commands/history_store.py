@@ -74,19 +74,19 @@ def add_runs(
     An invalid run is always rejected. A run that did not reach its rate, or that has warm-up in its figures, is
     rejected unless --because gives a reason to accept it. The run folder is no longer needed afterwards.
     """
-    wrongs, history = CollectedErrors(), _open_store(store, env)
-    found = [made for run in runs if (made := wrongs.catch(partial(accepted_in, run, runs_dir))) is not None]
-    wrongs.check()
+    errors, history = CollectedErrors(), _open_store(store, env)
+    found = [made for run in runs if (made := errors.catch(partial(accepted_in, run, runs_dir))) is not None]
+    errors.check()
     for made in found:
         before = history.matching(made.key)
-        is_new = wrongs.catch(partial(history.add, made, because=because, by=who(by)))
+        is_new = errors.catch(partial(history.add, made, because=because, by=who(by)))
         if is_new is not None:
             echo(f"{made.run_id}: {'accepted' if is_new else 'was already accepted'}, key {made.key.hash()}")
         if is_new and before and before[0].differences:
             near, differences = before[0], "; ".join(before[0].differences)
             echo(f"  the first run of its kind; it differs from the nearest {near.runs} in: {differences}")
     _print_troubles(history)
-    wrongs.check()
+    errors.check()
 
 
 def pin_runs(
@@ -100,9 +100,9 @@ def pin_runs(
 
     Pinning other runs under the same name replaces the old ones.
     """
-    wrongs, history = CollectedErrors(), _open_store(store, env)
-    found = [one for run in runs if (one := wrongs.catch(partial(history.find, run))) is not None]
-    wrongs.check()
+    errors, history = CollectedErrors(), _open_store(store, env)
+    found = [one for run in runs if (one := errors.catch(partial(history.find, run))) is not None]
+    errors.check()
     pinned = history.pin(list(dict.fromkeys(found)), name, by=who(by))
     echo(f"{pinned.name}: {', '.join(pinned.run_ids)}")
     _print_troubles(history)
@@ -155,9 +155,9 @@ def list_runs(
 
 
 def _open_store(store: str | None, env: str | None) -> Store:
-    wrongs = CollectedErrors()
-    where = store_of(wrongs, store, env)
-    wrongs.check()
+    errors = CollectedErrors()
+    where = store_of(errors, store, env)
+    errors.check()
     return Store.open(where)
 
 

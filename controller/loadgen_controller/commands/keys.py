@@ -60,10 +60,10 @@ def agent(
 
     A key is valid for the agent NAME and for NAME.1, NAME.2 and so on. A running controller accepts it within 10 s.
     """
-    wrongs = CollectedErrors()
+    errors = CollectedErrors()
     for name in names:
-        wrongs.catch(partial(check_key_name, name))
-    wrongs.check()
+        errors.catch(partial(check_key_name, name))
+    errors.check()
     for name in names:
         made = add_agent(folder, name)
         echo(f"copy {made} to the host of {name}" if made else f"{name} already has a key")

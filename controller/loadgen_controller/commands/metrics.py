@@ -39,12 +39,12 @@ def metrics_of_run(
     from loadgen.aws.account.boto_clients import Clients  # slow to import (boto3), so only here
     from loadgen.aws.target.cloudwatch import LATE_S, fetch, read_wanted
 
-    wrongs = CollectedErrors()
-    path = wrongs.catch(lambda: find_run(run, runs_dir))
-    wanted = wrongs.catch(lambda: read_wanted(file))
+    errors = CollectedErrors()
+    path = errors.catch(lambda: find_run(run, runs_dir))
+    wanted = errors.catch(lambda: read_wanted(file))
     if path is not None and is_running(path):
-        wrongs.add(f"run {path.name} is still going on", "wait until it ends")
-    wrongs.check()
+        errors.add(f"run {path.name} is still going on", "wait until it ends")
+    errors.check()
     assert path is not None
     assert wanted is not None
     t0, end = span_of(path)

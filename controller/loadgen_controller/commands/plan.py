@@ -70,9 +70,9 @@ def main(
 
     The exit code is 1 if a journey fails in the trial, and 2 if the scenario is invalid or rows are missing.
     """
-    wrongs = CollectedErrors()
+    errors = CollectedErrors()
     scenario = load_scenario(
-        wrongs,
+        errors,
         file,
         target=target,
         rate=rate,

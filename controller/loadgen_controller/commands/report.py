@@ -142,24 +142,24 @@ def main(
     A run that is still going on, or was killed, has no summary: html, json and windows contain everything it measured
     so far, and the other formats need the summary. The file is written completely or not at all.
     """
-    wrongs = CollectedErrors()
-    chosen = _format(wrongs, format_, output)
-    window_s = None if window is None else wrongs.parse("--window", window, _length)
+    errors = CollectedErrors()
+    chosen = _format(errors, format_, output)
+    window_s = None if window is None else errors.parse("--window", window, _length)
     if (table or window or split) and chosen is not None and chosen not in TABLES:
-        wrongs.add(
+        errors.add(
             f"--table, --window and --split cannot be used with {chosen}", "add --format csv or --format parquet"
         )
     if (window or split) and table is not Kind.WINDOWS:
-        wrongs.add("--window and --split need --table windows", "add --table windows")
-    wrongs.check_file("-o", output)
+        errors.add("--window and --split need --table windows", "add --table windows")
+    errors.check_file("-o", output)
     if chosen is Format.PARQUET and (output is None or str(output) == "-") and sys.stdout.isatty():
-        wrongs.add("Parquet is binary and cannot be printed on a terminal", "name a file with -o")
+        errors.add("Parquet is binary and cannot be printed on a terminal", "name a file with -o")
     if baseline is not None and chosen not in (None, Format.HTML):
-        wrongs.add(f"a second run cannot be shown in {chosen}, only in html", "leave the second run out")
-    history = _open_history(wrongs, store, env) if chosen in WITH_HISTORY else None
-    path = wrongs.catch(lambda: find_run(run, runs_dir))
-    behind = None if baseline is None else wrongs.catch(lambda: find_run(baseline, runs_dir))
-    wrongs.check()
+        errors.add(f"a second run cannot be shown in {chosen}, only in html", "leave the second run out")
+    history = _open_history(errors, store, env) if chosen in WITH_HISTORY else None
+    path = errors.catch(lambda: find_run(run, runs_dir))
+    behind = None if baseline is None else errors.catch(lambda: find_run(baseline, runs_dir))
+    errors.check()
     assert path is not None
     assert chosen is not None
     if output is None and chosen is Format.HTML:
@@ -179,7 +179,7 @@ def _length(text: str) -> int:
     return length_ns
 
 
-def _format(wrongs: CollectedErrors, given: Format | None, output: Path | None) -> Format | None:
+def _format(errors: CollectedErrors, given: Format | None, output: Path | None) -> Format | None:
     if given is not None:
         return given
     if output is None:
@@ -188,18 +188,18 @@ def _format(wrongs: CollectedErrors, given: Format | None, output: Path | None) 
     if ending in BY_ENDING:
         return BY_ENDING[ending]
     known = ", ".join(f"{end} ({one})" for end, one in BY_ENDING.items())
-    wrongs.add(f"cannot tell the format from the name {output}", f"add --format, or name a file that ends in {known}")
+    errors.add(f"cannot tell the format from the name {output}", f"add --format, or name a file that ends in {known}")
     return None
 
 
-def _open_history(wrongs: CollectedErrors, given: str | None, env: str | None) -> Store | None:
+def _open_history(errors: CollectedErrors, given: str | None, env: str | None) -> Store | None:
     """Open the history; None if no store was named and the default folder does not exist."""
-    where = store_of(wrongs, given, env)
+    where = store_of(errors, given, env)
     if where == STORE and given is None and not Path(where).is_dir():
         return None
     with needing_analysis("comparing a run with its history"):
         from loadgen.history.store.store import Store
-    return wrongs.catch(lambda: Store.open(where))
+    return errors.catch(lambda: Store.open(where))
 
 
 def _compare_with_history(path: Path, store: Store) -> InHistory | None:

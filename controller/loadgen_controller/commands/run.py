@@ -127,38 +127,38 @@ def main(
     Ctrl-C drains the run and keeps everything; a second Ctrl-C stops it at once. With --controller, the run belongs to
     the controller and continues without this terminal: Ctrl-C only detaches, and `loadgen stop` ends the run.
     """
-    wrongs = CollectedErrors()
-    placement = placement_of(wrongs, options.launch_request())
+    errors = CollectedErrors()
+    placement = placement_of(errors, options.launch_request())
     place = placement.place
-    wrongs.check_file("--json", json_path)
+    errors.check_file("--json", json_path)
     placement.ui = ui_at or ("127.0.0.1:0" if ui else None)
-    _check_page(wrongs, placement)
+    _check_page(errors, placement)
     placement.has_fuse, placement.aborts_on_loss = error_fuse, on_lost_agent is OnLostAgent.ABORT
-    places = places_of(wrongs, None if is_url(file) else split_plan(file)[0], options.env)
+    places = places_of(errors, None if is_url(file) else split_plan(file)[0], options.env)
     if place is not None and places.out and not out:
         echo(f"note: [out] of {places.path} is ignored: with --controller, the controller sends the figures", err=True)
     if place is not None and out:
-        wrongs.add(
+        errors.add(
             "--out cannot be used with --controller: the controller sends the figures",
             "start the controller with it: loadgen controller --out KIND=WHERE",
         )
     with ExitStack() as stack:
-        placement.outputs = outputs_of(wrongs, out or (), places if place is None else None)
+        placement.outputs = outputs_of(errors, out or (), places if place is None else None)
         stack.callback(placement.outputs.close)
         if placement.outputs.has_stdout and str(json_path) == "-":
-            wrongs.add("--out ndjson=- and --json - both write to stdout", "name a file for one of them")
+            errors.add("--out ndjson=- and --json - both write to stdout", "name a file for one of them")
         if is_url(file):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-url-")))
-            file = _scenario_of_url(wrongs, file, folder, options)
+            file = _scenario_of_url(errors, file, folder, options)
         scenario = load_scenario(
-            wrongs,
+            errors,
             file,
             needs_secrets=placement.needs_secrets,
             seed=secrets.randbelow(2**32),
             allow=placement.allow,
             **options.scenario_options(),
         )
-        with placement.staffed(wrongs, scenario.plan.spec(), is_quiet=options.quiet):
+        with placement.staffed(errors, scenario.plan.spec(), is_quiet=options.quiet):
             return run_scenario(scenario, placement, json_path=json_path, is_quiet=options.quiet, is_explained=explain)
 
 
@@ -194,29 +194,29 @@ def run_scenario(
     return result.exit_code
 
 
-def _scenario_of_url(wrongs: CollectedErrors, url: str, folder: Path, options: RunOptions) -> str:
+def _scenario_of_url(errors: CollectedErrors, url: str, folder: Path, options: RunOptions) -> str:
     """Write a scenario for the URL into `folder`, and return its path; the load comes from the options."""
     if options.rate is None and options.users is None:
-        wrongs.add("a URL needs --rate or --users", f"for example: loadgen run {url} --rate 50/s --duration 30s")
+        errors.add("a URL needs --rate or --users", f"for example: loadgen run {url} --rate 50/s --duration 30s")
     if options.target is not None:
-        wrongs.add("--target cannot be used with a URL", "leave --target out; the URL is the target")
-    written = wrongs.catch(lambda: write_scenario(url, folder, has_users=options.users is not None))
-    wrongs.check()
+        errors.add("--target cannot be used with a URL", "leave --target out; the URL is the target")
+    written = errors.catch(lambda: write_scenario(url, folder, has_users=options.users is not None))
+    errors.check()
     return str(written)
 
 
-def _check_page(wrongs: CollectedErrors, placement: Placement) -> None:
+def _check_page(errors: CollectedErrors, placement: Placement) -> None:
     """Add an error if the page of --ui or --ui-at cannot be shown at its address."""
     if placement.ui is None:
         return
-    wrongs.parse("--ui-at", placement.ui, parse_endpoint)
+    errors.parse("--ui-at", placement.ui, parse_endpoint)
     if placement.place is not None:
-        wrongs.add(
+        errors.add(
             "--ui cannot be used with --controller: the controller has a page of all its runs",
             "start it with loadgen controller --ui HOST:PORT",
         )
-    if not wrongs.found:
-        wrongs.catch(lambda: check_place(placement.ui or "", Access.of(placement.keys_dir)))
+    if not errors.found:
+        errors.catch(lambda: check_place(placement.ui or "", Access.of(placement.keys_dir)))
 
 
 def _write_json(path: Path, summary: dict[str, object]) -> None:

@@ -109,16 +109,16 @@ def list_(
     token_file: TokenFileOption = None,
 ) -> None:
     """List the runs, newest first. The id of a run begins with its start time in UTC."""
-    wrongs = CollectedErrors()
-    place = wrongs.catch(lambda: where(controller, ca, token_file))
-    after = wrongs.parse("--since", since, lambda text: parse_since(text, datetime.now(UTC)))
+    errors = CollectedErrors()
+    place = errors.catch(lambda: where(controller, ca, token_file))
+    after = errors.parse("--since", since, lambda text: parse_since(text, datetime.now(UTC)))
     wanted = [(name, value if sign else None) for name, sign, value in (one.partition("=") for one in label or ())]
     if place is not None and (search or label or since or as_json):
-        wrongs.add(
+        errors.add(
             "--search, --label, --since and --json cannot be used with --controller",
             "leave them out; they search the runs in a folder",
         )
-    wrongs.check()
+    errors.check()
     if place is not None:
         _list_there(place)
         return
@@ -191,10 +191,10 @@ def label(
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Set or remove labels of a run, including those of its plan. The summary is not changed."""
-    wrongs = CollectedErrors()
-    changes = [wrongs.parse("label", text, parse_label) for text in labels]
-    path = wrongs.catch(lambda: find_run(run, runs_dir))
-    wrongs.check()
+    errors = CollectedErrors()
+    changes = [errors.parse("label", text, parse_label) for text in labels]
+    path = errors.catch(lambda: find_run(run, runs_dir))
+    errors.check()
     assert path is not None
     notes, planned = labels_of(path)
     changed = notes.with_labels([change for change in changes if change is not None], planned)
@@ -221,13 +221,13 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Delete runs for good, after confirmation. Running runs and folders outside --runs-dir are rejected."""
-    wrongs = CollectedErrors()
+    errors = CollectedErrors()
     paths = []
     for run in dict.fromkeys(runs):
-        if (path := wrongs.catch(partial(find_run, run, runs_dir))) is not None and path not in paths:
-            wrongs.catch(partial(check_deletable, path, runs_dir))
+        if (path := errors.catch(partial(find_run, run, runs_dir))) is not None and path not in paths:
+            errors.catch(partial(check_deletable, path, runs_dir))
             paths.append(path)
-    wrongs.check()
+    errors.check()
     size = sum(map(size_bytes, paths)) / 1e6
     names = ", ".join(path.name for path in paths)
     if not yes and not _is_sure(f"delete {names} ({size:,.1f} MB) for good?"):
@@ -259,19 +259,19 @@ def rerun(
 
     Everything is read from the run folder. Secrets are not in it, and must be set again.
     """
-    wrongs = CollectedErrors()
-    wrongs.check_file("--json", json_path)
+    errors = CollectedErrors()
+    errors.check_file("--json", json_path)
     if listen is not None:
-        wrongs.parse("--listen", listen, parse_endpoint)
+        errors.parse("--listen", listen, parse_endpoint)
     if (listen is None) != (keys is None):
-        wrongs.add(
+        errors.add(
             "--listen and --keys must be given together",
             "create keys with `loadgen keys init DIR`, then add --keys DIR",
         )
     with earlier_run(run, runs_dir) as earlier:
         manifest = RunDir.open(find_run(run, runs_dir)).read_manifest()
         if manifest.get("placement") == "fleet" and listen is None:
-            wrongs.add(
+            errors.add(
                 f"{earlier.run_id} ran on a fleet, so it needs agents on other hosts",
                 "add --listen HOST:PORT --keys DIR, and start the agents",
             )
@@ -291,9 +291,9 @@ def rerun(
             max(1, agents // max(1, regions)),
             workers,
         )
-        placement.read_keys(wrongs)
+        placement.read_keys(errors)
         scenario = load_scenario(
-            wrongs,
+            errors,
             earlier.file,
             allowed=i_may_load or (),
             needs_secrets=listen is None,

@@ -54,25 +54,25 @@ def main(
     The whole rest of the load is multiplied, later stages too. For example, --rate 200/s at a present rate of 50/s
     multiplies everything that is left by 4.
     """
-    wrongs = CollectedErrors()
+    errors = CollectedErrors()
     given = list(words or ())
     how = [name for name, value in (("--rate", rate), ("--users", users)) if value is not None]
     factor = None
     if len(how) > 1:
-        wrongs.add(
+        errors.add(
             "--rate and --users exclude each other",
             "use --rate for an open load (arrivals), --users for a closed load (users)",
         )
     elif not how:
         if not given:
-            wrongs.add("no factor was given", "for example: loadgen scale 1.5, or --rate 200/s, or --users 50")
+            errors.add("no factor was given", "for example: loadgen scale 1.5, or --rate 200/s, or --users 50")
         else:
-            factor = wrongs.parse("FACTOR", given.pop(0), parse_factor)
+            factor = errors.parse("FACTOR", given.pop(0), parse_factor)
     if len(given) > 1:
-        wrongs.add(f"too many arguments: {' and '.join(given)}", "name one run at a time: loadgen scale FACTOR RUN")
-    place = place_of(wrongs, controller, ca, token_file)
-    to_rate, to_users = wrongs.parse("--rate", rate, _rate), wrongs.parse("--users", users, _users)
-    wrongs.check()
+        errors.add(f"too many arguments: {' and '.join(given)}", "name one run at a time: loadgen scale FACTOR RUN")
+    place = place_of(errors, controller, ca, token_file)
+    to_rate, to_users = errors.parse("--rate", rate, _rate), errors.parse("--users", users, _users)
+    errors.check()
     run = given[0] if given else None
     ask_run("scale", run, runs_dir, place, load=load, factor=factor, rate=to_rate, users=to_users)
 

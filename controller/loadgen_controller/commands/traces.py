@@ -67,15 +67,15 @@ def traces_of_run(
     from loadgen.aws.account.boto_clients import Clients
     from loadgen.aws.target import xray  # slow to import (boto3), so only here
 
-    wrongs = CollectedErrors()
-    path = wrongs.catch(lambda: find_run(run, runs_dir))
+    errors = CollectedErrors()
+    path = errors.catch(lambda: find_run(run, runs_dir))
     if path is not None and is_running(path):
-        wrongs.add(f"run {path.name} is still going on", "wait until it ends")
-    clients = wrongs.catch(Clients)
+        errors.add(f"run {path.name} is still going on", "wait until it ends")
+    clients = errors.catch(Clients)
     where = region or ("" if clients is None else clients.default_region)
     if clients is not None and not where:
-        wrongs.add("the AWS region of the traces is unknown", "add --region, for example eu-west-1, or set AWS_REGION")
-    wrongs.check()
+        errors.add("the AWS region of the traces is unknown", "add --region, for example eu-west-1, or set AWS_REGION")
+    errors.check()
     assert path is not None
     assert clients is not None
     opened = open_run(path)

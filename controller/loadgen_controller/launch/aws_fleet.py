@@ -37,7 +37,7 @@ from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.control.unix_socket import ControlRequest
 from loadgen_controller.terminal import echo
 
-__all__ = ["Hire", "hired", "hired_for", "read_hire", "roll_of", "told_stands"]
+__all__ = ["Hire", "hired", "hired_for", "print_states", "read_hire", "roll_of"]
 
 SPARE_S: Final = 30 * 60.0
 """Time beyond the planned load after which AWS ends the agents: they need it to start, to drain and to deliver."""
@@ -57,21 +57,21 @@ class Hire:
     scale: int | Mapping[str, int] | None
     """Agents to start, in all or by region; None: start none, use the agents that are running."""
 
-    def terms(self, wrongs: CollectedErrors, spec: PlanSpec, runs: int = 1) -> Terms | None:
+    def terms(self, errors: CollectedErrors, spec: PlanSpec, runs: int = 1) -> Terms | None:
         """Return the terms on which the agents are started, for `runs` runs of this plan one after another.
 
-        Returns None if no agents are to be started. Conflicts with the plan are added to `wrongs`.
+        Returns None if no agents are to be started. Conflicts with the plan are added to `errors`.
         """
         if self.scale is None:
             return None
         wish = spread(self.scale, spec.regions) if isinstance(self.scale, int) else dict(self.scale)
         for region in spec.regions:
             if not wish.get(region):
-                wrongs.add(
+                errors.add(
                     f"the plan needs agents in {region}, and --scale has none there", f"add {region}=1 to --scale"
                 )
         for region in [one for one, number in wish.items() if number and one not in spec.regions]:
-            wrongs.add(
+            errors.add(
                 f"--scale {region}: the plan does not use this region, so its agents would be idle",
                 f"the plan uses {', '.join(spec.regions)}; remove {region}, or change the plan with --regions",
             )
@@ -81,7 +81,7 @@ class Hire:
             needed_s = runs * spec.duration_ns / NS_PER_S + (runs - 1) * between_s
             most_s = self.file.policy.ttl_s
             if runs > 1 and needed_s > most_s:
-                wrongs.add(
+                errors.add(
                     f"{runs} runs need the agents for {format_duration(round(needed_s) * NS_PER_S)},"
                     f" but the policy of the fleet ends them after {format_duration(round(most_s) * NS_PER_S)}",
                     "make fewer or shorter runs, or raise ttl_s in the policy of the fleet",
@@ -99,13 +99,13 @@ class Hire:
         return open_site(self.file, Clients(), audit, lambda text: echo(f"note: {text}", err=True))
 
 
-def read_hire(wrongs: CollectedErrors, fleet: Path | None, scale: str | None, wait: int | None) -> Hire | None:
-    """Read --fleet and --scale; None if no fleet was named. Errors are added to `wrongs`."""
-    parsed = wrongs.parse("--scale", scale, parse_scale)
+def read_hire(errors: CollectedErrors, fleet: Path | None, scale: str | None, wait: int | None) -> Hire | None:
+    """Read --fleet and --scale; None if no fleet was named. Failures are added to `errors`."""
+    parsed = errors.parse("--scale", scale, parse_scale)
     if scale is not None and fleet is None:
-        wrongs.add("--scale needs --fleet", "add --fleet FILE, the fleet.json of a fleet on AWS")
+        errors.add("--scale needs --fleet", "add --fleet FILE, the fleet.json of a fleet on AWS")
     if scale is not None and wait is not None:
-        wrongs.add(
+        errors.add(
             "--wait cannot be used with --scale: the run waits for all agents that it starts", "leave --wait out"
         )
     if fleet is None:
@@ -114,18 +114,18 @@ def read_hire(wrongs: CollectedErrors, fleet: Path | None, scale: str | None, wa
         file = read(fleet)
     except (LoadgenError, ExceptionGroup) as error:
         found = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
-        wrongs.found.extend(one for one in found if isinstance(one, LoadgenError))
+        errors.found.extend(one for one in found if isinstance(one, LoadgenError))
         return None
     return Hire(file, fleet, parsed)
 
 
 @contextmanager
 def hired_for(
-    wrongs: CollectedErrors, hire: Hire | None, spec: PlanSpec, place: Place | None, *, is_quiet: bool, runs: int = 1
+    errors: CollectedErrors, hire: Hire | None, spec: PlanSpec, place: Place | None, *, is_quiet: bool, runs: int = 1
 ) -> Iterator[int | None]:
     """Keep the agents of --scale running within the block, and yield their number; None if --scale starts none."""
-    terms = None if hire is None else hire.terms(wrongs, spec, runs)
-    wrongs.check()
+    terms = None if hire is None else hire.terms(errors, spec, runs)
+    errors.check()
     if hire is None or terms is None or place is None:
         yield None
         return
@@ -146,7 +146,7 @@ def hired(site: Site, terms: Terms, place: Place, say: Callable[[str], None]) ->
         LoadgenError: not enough agents came up; those that did are ended again.
     """
     with _as_interrupts():
-        raised = bring_up(site, terms, roll_of(place), told_stands)
+        raised = bring_up(site, terms, roll_of(place), print_states)
         say(f"up: {sum(raised.registered.values())} agents are registered")
         try:
             yield raised
@@ -214,7 +214,7 @@ def roll_of(place: Place) -> Roll:
     return roll
 
 
-def told_stands(stands: tuple[Stand, ...], reasons: Mapping[str, Reason]) -> None:
+def print_states(stands: tuple[Stand, ...], reasons: Mapping[str, Reason]) -> None:
     """Print a line for each region: "eu-west-1: 2 registered, 1 launching"."""
     for line in _lines(stands, reasons):
         echo(line)

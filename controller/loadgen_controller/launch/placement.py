@@ -82,48 +82,48 @@ class Placement:
         """Whether secrets must be set on this machine; otherwise they are set where the agents run."""
         return self.is_embedded
 
-    def read_keys(self, wrongs: CollectedErrors) -> None:
-        """Read the controller's key for `listen`; an error is added to `wrongs`."""
+    def read_keys(self, errors: CollectedErrors) -> None:
+        """Read the controller's key for `listen`; an error is added to `errors`."""
         if self.keys_dir is not None and self.listen is not None:
             folder = self.keys_dir
-            self.keys = wrongs.catch(lambda: load_controller(folder))
+            self.keys = errors.catch(lambda: load_controller(folder))
 
     @contextmanager
-    def staffed(self, wrongs: CollectedErrors, spec: PlanSpec, *, runs: int = 1, is_quiet: bool) -> Iterator[None]:
+    def staffed(self, errors: CollectedErrors, spec: PlanSpec, *, runs: int = 1, is_quiet: bool) -> Iterator[None]:
         """Keep the agents of --fleet --scale running within the block, for `runs` runs one after another.
 
-        Raises all errors in `wrongs` before it starts an agent. Without --scale it starts nothing.
+        Raises all errors found so far before it starts an agent. Without --scale it starts nothing.
         """
-        with hired_for(wrongs, self.hire, spec, self.place, runs=runs, is_quiet=is_quiet) as agents:
+        with hired_for(errors, self.hire, spec, self.place, runs=runs, is_quiet=is_quiet) as agents:
             if agents is not None:
                 self.wait, self.stops_when_left = agents, True
             yield
 
 
-def placement_of(wrongs: CollectedErrors, request: LaunchRequest) -> Placement:
-    """Read the options into a placement. Invalid options and combinations are added to `wrongs`."""
+def placement_of(errors: CollectedErrors, request: LaunchRequest) -> Placement:
+    """Read the options into a placement. Invalid options and combinations are added to `errors`."""
     if request.runs_dir.exists() and not request.runs_dir.is_dir():
-        wrongs.add(f"--runs-dir: {request.runs_dir} is a file", "name a folder; it is created if it does not exist")
-    hire = read_hire(wrongs, request.fleet, request.scale, request.wait)
+        errors.add(f"--runs-dir: {request.runs_dir} is a file", "name a folder; it is created if it does not exist")
+    hire = read_hire(errors, request.fleet, request.scale, request.wait)
     controller = request.controller
     if hire is not None and controller is None:
         controller = hire.file.controller.api
-    place = place_of(wrongs, controller, request.ca, request.token_file)
+    place = place_of(errors, controller, request.ca, request.token_file)
     if place is not None:
-        _check_left(wrongs, request)
+        _check_left(errors, request)
     elif request.listen is not None:
-        _check_listening(wrongs, request, request.listen)
+        _check_listening(errors, request, request.listen)
     else:
         for option, value in (("--keys", request.keys), ("--wait", request.wait)):
             if value is not None:
-                wrongs.add(
+                errors.add(
                     f"{option} is only for agents that were started elsewhere",
                     f"add --listen HOST:PORT, or leave {option} out",
                 )
     if request.allow is not None and request.i_may_load:
-        wrongs.add("--i-may-load cannot be used with --allow: the allow-list decides", "leave --i-may-load out")
+        errors.add("--i-may-load cannot be used with --allow: the allow-list decides", "leave --i-may-load out")
     if request.allow is not None and place is not None and request.sign_with is None:
-        wrongs.add(
+        errors.add(
             "--allow cannot be used with --controller: the controller has its own allow-list",
             "leave --allow out; to sign the run, add --sign-with FILE",
         )
@@ -138,32 +138,32 @@ def placement_of(wrongs: CollectedErrors, request: LaunchRequest) -> Placement:
         hire=hire,
     )
     placement.allow, placement.signer = read_permits(
-        wrongs, request.listen, request.keys, request.allow, request.sign_with
+        errors, request.listen, request.keys, request.allow, request.sign_with
     )
     if place is None:
-        placement.read_keys(wrongs)
+        placement.read_keys(errors)
     return placement
 
 
-def _check_left(wrongs: CollectedErrors, request: LaunchRequest) -> None:
+def _check_left(errors: CollectedErrors, request: LaunchRequest) -> None:
     """Add errors for options that do not apply to a run at a controller."""
     for option, value in (("--listen", request.listen), ("--keys", request.keys)):
         if value is not None:
-            wrongs.add(
+            errors.add(
                 f"{option} cannot be used with --controller: agents connect to the controller",
                 f"leave {option} out",
             )
     for option, number in (("--agents-per-region", request.agents_per_region), ("--workers", request.workers)):
         if number is not None:
-            wrongs.add(f"{option} is only for agents on this machine", "with --controller, use --wait N instead")
+            errors.add(f"{option} is only for agents on this machine", "with --controller, use --wait N instead")
 
 
-def _check_listening(wrongs: CollectedErrors, request: LaunchRequest, listen: str) -> None:
+def _check_listening(errors: CollectedErrors, request: LaunchRequest, listen: str) -> None:
     """Add errors for options that do not apply to agents that connect to `listen`."""
-    wrongs.parse("--listen", listen, parse_endpoint)
+    errors.parse("--listen", listen, parse_endpoint)
     if request.keys is None:
-        wrongs.add("--listen needs --keys", "create keys with `loadgen keys init DIR`, then add --keys DIR")
+        errors.add("--listen needs --keys", "create keys with `loadgen keys init DIR`, then add --keys DIR")
     if request.agents_per_region is not None:
-        wrongs.add("--agents-per-region is only for agents on this machine", "with --listen, use --wait N instead")
+        errors.add("--agents-per-region is only for agents on this machine", "with --listen, use --wait N instead")
     if request.workers is not None:
-        wrongs.add("--workers is only for agents on this machine", "start each loadgen-agent with --workers N")
+        errors.add("--workers is only for agents on this machine", "start each loadgen-agent with --workers N")

@@ -34,22 +34,22 @@ class Counted:
     """The distributions of each run; empty if one of the runs is only in the history."""
 
 
-def sides_of(wrongs: CollectedErrors, texts: Sequence[str], runs_dir: Path, store: Store) -> list[Counted]:
+def sides_of(errors: CollectedErrors, texts: Sequence[str], runs_dir: Path, store: Store) -> list[Counted]:
     """Find and read the runs of all sides, in the order of `texts`.
 
     texts: each is a run (its id, the beginning of it, "last", or its folder), several runs separated by commas, or a
         label ("release=1.4"), which means all runs that have it.
 
     Raises:
-        UsageError, ExceptionGroup: all errors in `wrongs` and in the names, before any run is read.
+        UsageError, ExceptionGroup: all errors found so far, and in the names, before any run is read.
     """
-    named = [wrongs.catch(partial(_named, text, runs_dir, store)) or {} for text in texts]
+    named = [errors.catch(partial(_named, text, runs_dir, store)) or {} for text in texts]
     for n, text in enumerate(texts):
         if both := [run_id for run_id in named[n] if any(run_id in named[k] for k in range(n))]:
-            wrongs.add(f"run {both[0]} is on two sides: {text} and an earlier one", "name each run on one side only")
-    wrongs.check()
-    counted = [[wrongs.catch(partial(_counted, one)) for _, one in sorted(of.items())] for of in named]
-    wrongs.check()
+            errors.add(f"run {both[0]} is on two sides: {text} and an earlier one", "name each run on one side only")
+    errors.check()
+    counted = [[errors.catch(partial(_counted, one)) for _, one in sorted(of.items())] for of in named]
+    errors.check()
     return [
         Counted(
             Side(text, tuple(one for one, _ in runs)),

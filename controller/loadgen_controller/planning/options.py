@@ -35,7 +35,7 @@ _HERE: Final = Path("scenario.py")
 
 
 def overrides_of(
-    wrongs: CollectedErrors,
+    errors: CollectedErrors,
     *,
     target: str | None,
     rate: str | None,
@@ -48,90 +48,90 @@ def overrides_of(
     resolve: Iterable[str] = (),
     labels: Iterable[str] = (),
 ) -> Overrides:
-    """Return what the options change in the plan. Invalid options are added to `wrongs` and change nothing.
+    """Return what the options change in the plan. Invalid options are added to `errors` and change nothing.
 
     env: an environment in the `loadgen.toml` of `scenario` (a file). The other options take precedence over it. The
         hosts that it allows are in `Overrides.allow`.
     """
     if rate is not None and users is not None:
-        wrongs.add(
+        errors.add(
             "--rate and --users exclude each other",
             "use --rate for an open load (arrivals), --users for a closed load (users)",
         )
     peak_of: Literal["", "rate", "users"] = "rate" if rate is not None else "users" if users is not None else ""
-    peak = wrongs.parse("--rate", rate, _rate) if rate is not None else wrongs.parse("--users", users, parse_users)
-    duration_ns = wrongs.parse("--duration", duration, _duration)
+    peak = errors.parse("--rate", rate, _rate) if rate is not None else errors.parse("--users", users, parse_users)
+    duration_ns = errors.parse("--duration", duration, _duration)
     environment = None
     if env is not None:
-        environment = wrongs.catch(lambda: read_environment(scenario or _HERE, env))
+        environment = errors.catch(lambda: read_environment(scenario or _HERE, env))
     options = Overrides(
         target=target,
         peak=peak,
         peak_of=peak_of if peak is not None else "",
         duration_s=None if duration_ns is None else duration_ns / NS_PER_S,
-        regions=wrongs.parse("--regions", regions, parse_regions) or {},
-        params=parse_params(wrongs, params),
-        resolve=_resolve(wrongs, resolve),
-        labels=_labels(wrongs, labels),
+        regions=errors.parse("--regions", regions, parse_regions) or {},
+        params=parse_params(errors, params),
+        resolve=_resolve(errors, resolve),
+        labels=_labels(errors, labels),
     )
     return merged(environment, options)
 
 
-def places_of(wrongs: CollectedErrors, scenario: Path | None, env: str | None) -> Places:
-    """Read the store and the live outputs from `loadgen.toml`; an invalid file is added to `wrongs`.
+def places_of(errors: CollectedErrors, scenario: Path | None, env: str | None) -> Places:
+    """Read the store and the live outputs from `loadgen.toml`; an invalid file is added to `errors`.
 
     scenario: a scenario file, whose `loadgen.toml` is read; None: the one of the current folder.
     """
-    return wrongs.catch(lambda: read_places(scenario or _HERE, env)) or Places()
+    return errors.catch(lambda: read_places(scenario or _HERE, env)) or Places()
 
 
-def store_of(wrongs: CollectedErrors, given: str | None, env: str | None, scenario: Path | None = None) -> str:
+def store_of(errors: CollectedErrors, given: str | None, env: str | None, scenario: Path | None = None) -> str:
     """Return the store of accepted runs: `given`, or the one in `loadgen.toml`, or the folder `history`.
 
     env: an unknown environment is an error even if a store is given.
     """
     if given and env is None:
         return given
-    configured = places_of(wrongs, scenario, env).store
+    configured = places_of(errors, scenario, env).store
     return given or configured or STORE
 
 
-def outputs_of(wrongs: CollectedErrors, texts: Iterable[str], places: Places | None = None) -> Outputs:
-    """Open the live outputs of `--out`, or without `--out` those of `places`. Invalid ones are added to `wrongs`."""
+def outputs_of(errors: CollectedErrors, texts: Iterable[str], places: Places | None = None) -> Outputs:
+    """Open the live outputs of `--out`, or without `--out` those of `places`. Invalid ones are added to `errors`."""
     texts = list(texts)
     if texts or places is None or places.path is None:
-        return open_outputs(read_outputs(texts, wrongs.add), wrongs.add)
+        return open_outputs(read_outputs(texts, errors.add), errors.add)
     path = places.path
 
     def add(message: str, hint: str) -> None:
-        wrongs.add(f"{path}: {message.removeprefix('--')}", hint)
+        errors.add(f"{path}: {message.removeprefix('--')}", hint)
 
     return open_outputs(read_outputs(places.out, add, folder=path.parent), add)
 
 
-def _resolve(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def _resolve(errors: CollectedErrors, texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Parse texts such as "shop.example:443:10.0.0.1" into addresses by host; a repeated host has all its addresses."""
     found: dict[str, tuple[str, ...]] = {}
     for text in texts:
-        entry = wrongs.parse("--resolve", text, parse_resolve)
+        entry = errors.parse("--resolve", text, parse_resolve)
         if entry is not None:
             place, addresses = entry
             found[place] = tuple(dict.fromkeys((*found.get(place, ()), *addresses)))
     return found
 
 
-def _labels(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
+def _labels(errors: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
     """Parse texts such as "release=1.4". A repeated name is an error, so that no value is silently lost."""
     labels: dict[str, str] = {}
     for text in texts:
-        label = wrongs.parse("--label", text, parse_label)
+        label = errors.parse("--label", text, parse_label)
         if label is None:
             continue
         name, value = label
         if value is None:
-            wrongs.add(f'--label: "{text}" has no value', "write NAME=VALUE: --label release=1.4")
+            errors.add(f'--label: "{text}" has no value', "write NAME=VALUE: --label release=1.4")
         elif name in labels:
-            wrongs.add(f"--label: {name} was given twice", "give each label once")
+            errors.add(f"--label: {name} was given twice", "give each label once")
         else:
             labels[name] = value
     return labels
@@ -166,15 +166,15 @@ def _duration(text: str) -> int:
     return duration_ns
 
 
-def parse_params(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
+def parse_params(errors: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
     """Parse texts such as "pool=8" into {"pool": "8"}. A repeated name is an error, so that no value is lost."""
     params: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip().isidentifier():
-            wrongs.add(f'-P: invalid parameter "{text}"', "write -P name=value")
+            errors.add(f'-P: invalid parameter "{text}"', "write -P name=value")
         elif name.strip() in params:
-            wrongs.add(f"-P: {name.strip()} was given twice", "give each parameter once")
+            errors.add(f"-P: {name.strip()} was given twice", "give each parameter once")
         else:
             params[name.strip()] = value
     return params

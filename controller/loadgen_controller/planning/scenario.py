@@ -20,7 +20,7 @@ __all__ = ["check_targets", "check_ways_here", "load_scenario"]
 
 
 def load_scenario(
-    wrongs: CollectedErrors,
+    errors: CollectedErrors,
     file: str,
     *,
     target: str | None = None,
@@ -51,11 +51,11 @@ def load_scenario(
         seed: seed of the run, if the plan has none.
 
     Raises:
-        LoadgenError, ExceptionGroup: all errors in `wrongs`, the options, the scenario and the targets.
+        LoadgenError, ExceptionGroup: all errors found so far, in the options, the scenario and the targets.
     """
     path, plan = split_plan(file)
     overrides = overrides_of(
-        wrongs,
+        errors,
         target=target,
         rate=rate,
         users=users,
@@ -70,16 +70,16 @@ def load_scenario(
     if base is not None:
         overrides = _merged(overrides, base)
     overrides = msgspec.structs.replace(overrides, seed=seed)
-    scenario = wrongs.catch(lambda: load(path, plan, overrides, check_secrets=is_sending and needs_secrets))
+    scenario = errors.catch(lambda: load(path, plan, overrides, check_secrets=is_sending and needs_secrets))
     if scenario is not None and allow is not None:
         checked, plan_ = allow, scenario.plan
-        wrongs.catch(lambda: check_allowed(plan_.spec(), plan_.http, checked))
-        wrongs.catch(lambda: check_proofs(plan_.spec(), plan_.http, checked))
+        errors.catch(lambda: check_allowed(plan_.spec(), plan_.http, checked))
+        errors.catch(lambda: check_proofs(plan_.spec(), plan_.http, checked))
     elif scenario is not None and is_sending:
-        check_targets(wrongs, scenario, (*allowed, *overrides.allow))
+        check_targets(errors, scenario, (*allowed, *overrides.allow))
     if scenario is not None and is_sending and needs_secrets:
-        check_ways_here(wrongs, scenario)
-    wrongs.check()
+        check_ways_here(errors, scenario)
+    errors.check()
     assert scenario is not None
     for warning in scenario.warnings:
         echo(f"warning: {warning}", err=True)
@@ -94,23 +94,23 @@ def _merged(overrides: Overrides, base: Overrides) -> Overrides:
     return msgspec.structs.replace(base, **changed)
 
 
-def check_ways_here(wrongs: CollectedErrors, scenario: Scenario) -> None:
+def check_ways_here(errors: CollectedErrors, scenario: Scenario) -> None:
     """Check that certificates, source addresses and the proxy's login in the plan's `Http` exist on this machine.
 
-    Errors are added to `wrongs`.
+    Failures are added to `errors`.
     """
     plan = scenario.plan
     if plan.http != Http():
-        wrongs.catch(lambda: network_of(plan.http))
-        wrongs.catch(lambda: tls_context(plan.ca, plan.http))
+        errors.catch(lambda: network_of(plan.http))
+        errors.catch(lambda: tls_context(plan.ca, plan.http))
 
 
-def check_targets(wrongs: CollectedErrors, scenario: Scenario, allowed: Iterable[str]) -> None:
+def check_targets(errors: CollectedErrors, scenario: Scenario, allowed: Iterable[str]) -> None:
     """Check that all targets of the plan, its proxy and its `resolve` addresses may be put under load.
 
-    allowed: public hosts that the user names as allowed. Errors are added to `wrongs`.
+    allowed: public hosts that the user names as allowed. Failures are added to `errors`.
     """
     named, http = tuple(allowed), scenario.plan.http
-    wrongs.catch(lambda: check_ways(http, named))
+    errors.catch(lambda: check_ways(http, named))
     for url in dict.fromkeys((scenario.plan.target, *scenario.plan.targets.values())):
-        wrongs.catch(partial(check_target, url, named, http=http))
+        errors.catch(partial(check_target, url, named, http=http))

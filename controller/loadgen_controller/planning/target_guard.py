@@ -169,9 +169,9 @@ def places_of(address: str) -> tuple[str, ...]:
 
 
 def read_permits(
-    wrongs: CollectedErrors, listen: str | None, keys: Path | None, allow: Path | None, sign_with: Path | None
+    errors: CollectedErrors, listen: str | None, keys: Path | None, allow: Path | None, sign_with: Path | None
 ) -> tuple[AllowList | None, Signer | None]:
-    """Read the allow-list and the signing key; None for one that is not used. Errors are added to `wrongs`.
+    """Read the allow-list and the signing key; None for one that is not used. Failures are added to `errors`.
 
     An allow-list is required when agents on other hosts can connect.
 
@@ -182,16 +182,16 @@ def read_permits(
     """
     listed, signer = None, None
     if allow is not None:
-        listed = wrongs.catch(lambda: read(allow))
-    elif listen is not None and not (wrongs.found or is_near(listen)):
-        wrongs.add(
+        listed = errors.catch(lambda: read(allow))
+    elif listen is not None and not (errors.found or is_near(listen)):
+        errors.add(
             f"--listen {listen}: agents on other hosts can connect, so an allow-list of targets is required",
             "add --allow FILE, see docs/guard.md; or listen on 127.0.0.1",
         )
     usual = None if keys is None else keys / SECRET_NAME
     path = sign_with or (usual if usual is not None and usual.exists() else None)
     if path is not None:
-        signer = wrongs.catch(lambda: Signer.read(path))
+        signer = errors.catch(lambda: Signer.read(path))
     return listed, signer
 
 

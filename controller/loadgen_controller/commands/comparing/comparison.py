@@ -26,7 +26,7 @@ from loadgen_controller.screen.output_file import opened
 from loadgen_controller.screen.terminal_report import Output, print_report
 from loadgen_controller.terminal import echo
 
-__all__ = ["Asked", "compare_sides"]
+__all__ = ["CompareOptions", "compare_sides"]
 
 EXITS: Final = {
     Outcome.COMPARED: ExitCode.PASSED,
@@ -38,7 +38,7 @@ MOST_CURVES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CompareOptions:
     """The options of `loadgen compare`, parsed."""
 
     sides: tuple[str, ...]
@@ -52,32 +52,32 @@ class Asked:
     runs_dir: Path
 
 
-def compare_sides(wrongs: CollectedErrors, asked: Asked) -> int:
+def compare_sides(errors: CollectedErrors, options: CompareOptions) -> int:
     """Compare the first side with each of the others, write the result, and return the exit code.
 
-    wrongs: errors found in the options so far; they are raised together with those found here.
+    errors: errors found in the options so far; they are raised together with those found here.
     """
-    shelf = wrongs.catch(lambda: Store.open(asked.store))
-    if shelf is None:
-        wrongs.check()
-    assert shelf is not None
-    base, *others = sides_of(wrongs, asked.sides, asked.runs_dir, shelf)
-    is_given = asked.between is not None
-    history = [] if is_given or asked.is_paired else _history(shelf, [base, *others])
+    store = errors.catch(lambda: Store.open(options.store))
+    if store is None:
+        errors.check()
+    assert store is not None
+    base, *others = sides_of(errors, options.sides, options.runs_dir, store)
+    is_given = options.between is not None
+    history = [] if is_given or options.is_paired else _history(store, [base, *others])
     comparisons = [
-        compare(base.side, new.side, history=history, between_runs=asked.between, is_paired=asked.is_paired)
+        compare(base.side, new.side, history=history, between_runs=options.between, is_paired=options.is_paired)
         for new in others
     ]
     blind = any(row.shift is not None and not row.shift.is_known for one in comparisons for row in one.whole)
-    _note([*shelf.troubles, *([shelf.why_none(base.side.runs[0].key)] if blind and not is_given else [])])
-    most = {Format.TERMINAL: 1, Format.MARKDOWN: 0}.get(asked.chosen, MOST_CURVES)
+    _note([*store.troubles, *([store.why_none(base.side.runs[0].key)] if blind and not is_given else [])])
+    most = {Format.TERMINAL: 1, Format.MARKDOWN: 0}.get(options.chosen, MOST_CURVES)
     curves = [
-        _curves(one, base.batches, new.batches, _names(wrongs, one, asked.curves, most), asked.is_paired)
+        _curves(one, base.batches, new.batches, _names(errors, one, options.curves, most), options.is_paired)
         for one, new in zip(comparisons, others, strict=True)
     ]
-    wrongs.check()
+    errors.check()
     exit_code = EXITS[outcome_of(comparisons)]
-    _write(comparisons, curves, asked.chosen, asked.output, exit_code)
+    _write(comparisons, curves, options.chosen, options.output, exit_code)
     return exit_code
 
 
@@ -95,17 +95,17 @@ def _note(lines: Sequence[str]) -> None:
 # -- output --------------------------------------------------------------------------------
 
 
-def _names(wrongs: CollectedErrors, comparison: Comparison, asked: Sequence[str], most: int) -> list[str]:
+def _names(errors: CollectedErrors, comparison: Comparison, curves: Sequence[str], most: int) -> list[str]:
     """Return the names whose curves are drawn: those of --curve, or the clearest and largest differences.
 
-    Names that are not on both sides are added to `wrongs`.
+    Names that are not on both sides are added to `errors`.
     """
     rows = [row for row in comparison.whole if row.percentile == "p95"]
     names = [row.name for row in rows]
-    if asked:
-        if unknown := [name for name in asked if name not in names]:
-            wrongs.add(f"--curve: {', '.join(unknown)}: not found on both sides", f"use one of {', '.join(names[:8])}")
-        return [name for name in asked if name in names]
+    if curves:
+        if unknown := [name for name in curves if name not in names]:
+            errors.add(f"--curve: {', '.join(unknown)}: not found on both sides", f"use one of {', '.join(names[:8])}")
+        return [name for name in curves if name in names]
     return [row.name for row in sorted(rows, key=_by_importance)[:most]]
 
 

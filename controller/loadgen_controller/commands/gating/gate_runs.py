@@ -49,23 +49,23 @@ class Maker:
     notes: list[str] = field(default_factory=list)
     """Warnings about the runs, to be added to the decision."""
 
-    def check(self, wrongs: CollectedErrors, targets: tuple[str | None, ...] = (None,)) -> PlanSpec:
+    def check(self, errors: CollectedErrors, targets: tuple[str | None, ...] = (None,)) -> PlanSpec:
         """Check the scenario and the options before the first run, and return the spec of the plan.
 
         targets: the targets that will be used; None: the plan's own.
 
         Raises:
-            LoadgenError, ExceptionGroup: all errors in `wrongs`, in the scenario, or at the controller.
+            LoadgenError, ExceptionGroup: all errors found so far, in the scenario, or at the controller.
         """
         place = self.placement.place
-        if place is not None and not wrongs.found:
-            wrongs.catch(lambda: check_there(place))
-        specs = [self._load(wrongs, target, secrets.randbelow(2**32)).plan.spec() for target in targets]
+        if place is not None and not errors.found:
+            errors.catch(lambda: check_there(place))
+        specs = [self._load(errors, target, secrets.randbelow(2**32)).plan.spec() for target in targets]
         return specs[0]
 
-    def staffed(self, wrongs: CollectedErrors, spec: PlanSpec, runs: int) -> AbstractContextManager[None]:
+    def staffed(self, errors: CollectedErrors, spec: PlanSpec, runs: int) -> AbstractContextManager[None]:
         """Keep the agents of --scale running within the block, for `runs` runs."""
-        return self.placement.staffed(wrongs, spec, runs=runs, is_quiet=False)
+        return self.placement.staffed(errors, spec, runs=runs, is_quiet=False)
 
     def make(self, target: str | None = None, *, seed: int | None = None, called: str = "") -> Accepted:
         """Make one run, print its folder and result, and return it as the history stores runs.
@@ -132,9 +132,9 @@ class Maker:
         whole = format_duration(runs * length_s * NS_PER_S)
         return f"{each} of {format_duration(length_s * NS_PER_S)}" + (f": at least {whole}" if runs > 1 else "")
 
-    def _load(self, wrongs: CollectedErrors, target: str | None, seed: int) -> Scenario:
+    def _load(self, errors: CollectedErrors, target: str | None, seed: int) -> Scenario:
         options = self.options | ({} if target is None else {"target": target})
-        return load_scenario(wrongs, self.file, seed=seed, allow=self.placement.allow, **options)
+        return load_scenario(errors, self.file, seed=seed, allow=self.placement.allow, **options)
 
 
 def order_of_pairs(pairs: int, seed: int) -> list[tuple[int, int]]:

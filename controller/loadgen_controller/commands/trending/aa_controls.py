@@ -30,13 +30,13 @@ from loadgen_controller.terminal import Text
 __all__ = ["of_made", "of_newest"]
 
 
-def of_made(wrongs: CollectedErrors, store: Store | None, maker: Maker, runs: int, percentile: str) -> int:
+def of_made(errors: CollectedErrors, store: Store | None, maker: Maker, runs: int, percentile: str) -> int:
     """Make runs of a scenario and judge them as a control. All errors are raised before the first run.
 
     Returns the exit code: it states the health of the gate, not the verdict of this control.
     """
-    spec = maker.check(wrongs)
-    wrongs.check()
+    spec = maker.check(errors)
+    errors.check()
     assert store is not None
     if not store.keys():
         raise IncompleteError(
@@ -45,7 +45,7 @@ def of_made(wrongs: CollectedErrors, store: Store | None, maker: Maker, runs: in
         )
     maker.console.print(f"{maker.budget(runs, spec)}, in which nothing should have changed")
     try:
-        with maker.staffed(wrongs, spec, runs):
+        with maker.staffed(errors, spec, runs):
             new = list(maker.series(runs))
     except Interrupted:
         made = " ".join(map(str, maker.folders)) or "none"

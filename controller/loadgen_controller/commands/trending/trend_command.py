@@ -25,13 +25,13 @@ from loadgen_controller.screen.output_file import write
 from loadgen_controller.screen.terminal_report import Output
 from loadgen_controller.terminal import Text, echo, echo_json
 
-__all__ = ["Asked", "print_health", "show"]
+__all__ = ["HistoryOptions", "print_health", "show"]
 
 _STYLES: Final = {State.HEALTHY: "green", State.ILL: "red", State.BLIND: "yellow", State.UNKNOWN: "dim"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class HistoryOptions:
     """The options of `loadgen history`, parsed."""
 
     store: Store
@@ -43,7 +43,7 @@ class Asked:
     is_json: bool = False
 
 
-def show(asked: Asked) -> None:
+def show(options: HistoryOptions) -> None:
     """Show the history of one kind of runs: as tables, as JSON, or as a web page in a file.
 
     If several kinds match, they are listed instead; a page or JSON needs exactly one.
@@ -52,32 +52,32 @@ def show(asked: Asked) -> None:
         UsageError: there are no matching runs, or several kinds of them for a page or JSON.
         StorageError: the store cannot be read, or the page cannot be written.
     """
-    store = asked.store
-    key = chosen(store, asked.key, asked.target, is_one=asked.html is not None or asked.is_json)
+    store = options.store
+    key = chosen(store, options.key, options.target, is_one=options.html is not None or options.is_json)
     if key is None:
         return
     every = store.runs(key)
-    runs = [run for run in every if asked.since is None or datetime.fromisoformat(run.started_at) >= asked.since]
+    runs = [run for run in every if options.since is None or datetime.fromisoformat(run.started_at) >= options.since]
     for trouble in store.troubles:
         echo(f"warning: left out: {trouble}", err=True)
     if not runs:
         raise UsageError(f"none of the {len(every)} runs is that recent", hint="choose an earlier time for --since")
     references = [(one, store.get(one.run_ids, is_whole=False)) for one in store.references(key)]
-    found = trends(runs, asked.look, references)
+    found = trends(runs, options.look, references)
     if not found:
         raise UsageError(
-            f"nothing in these {len(runs)} runs matches --name, or has a {asked.look.percentile}",
+            f"nothing in these {len(runs)} runs matches --name, or has a {options.look.percentile}",
             hint="change --name or --percentile",
         )
     health = health_of(store.events(CONTROL), key.hash())
-    if asked.html is not None:
-        write(asked.html, html(key, found, health, made_at=utc_text(datetime.now(UTC))))
-        echo(f"wrote {asked.html}", err=True)
+    if options.html is not None:
+        write(options.html, html(key, found, health, made_at=utc_text(datetime.now(UTC))))
+        echo(f"wrote {options.html}", err=True)
     struck = _struck(store, key)
-    if asked.is_json:
+    if options.is_json:
         document = document_of(key, found, health, struck)
         echo_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
-    elif asked.html is None:
+    elif options.html is None:
         _print(Output(), key, runs, found, health, struck)
 
 
