@@ -101,7 +101,7 @@ def main(
 def _between(text: str) -> float:
     value = parse_ratio(text)
     if not value:
-        raise ValueError("must be above 0 %, because runs of the same code always differ a little; for example 3%")
+        raise ValueError("must be above 0 %, because runs of the same code always differ a little; write 3%")
     return value
 
 

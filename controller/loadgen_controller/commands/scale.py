@@ -90,7 +90,7 @@ def parse_factor(text: str) -> float:
         raise ValueError(f'invalid factor "{text[:80]}"; write 1.5 or 150%') from None
     if not 0 < factor < float("inf"):
         raise ValueError(
-            f'invalid factor "{text[:80]}": it must be finite and above 0; to stop the load, use loadgen pause'
+            f'invalid factor "{text[:80]}": must be finite and above 0; write 1.5, or stop the load with loadgen pause'
         )
     return factor
 
@@ -98,14 +98,18 @@ def parse_factor(text: str) -> float:
 def _rate(text: str) -> float:
     rate = parse_rate(text)
     if rate <= 0:
-        raise ValueError(f'invalid rate "{text[:80]}": it must be above 0; to stop the load, use loadgen pause')
+        raise ValueError(
+            f'invalid rate "{text[:80]}": it must be above 0; write 200/s, or stop the load with loadgen pause'
+        )
     if rate > MAX_RATE_PER_S:
-        raise ValueError(f'invalid rate "{text[:80]}": it must be at most {MAX_RATE_PER_S:,.0f}/s')
+        raise ValueError(f'invalid rate "{text[:80]}": it must be at most {MAX_RATE_PER_S:,.0f}/s; write a lower rate')
     return rate
 
 
 def _users(text: str) -> float:
-    users = parse_users(text, "; to stop the load, use loadgen pause")
+    users = parse_users(text, "; write 50, or stop the load with loadgen pause")
     if users > MAX_USERS:
-        raise ValueError(f'invalid number of users "{text[:80]}": it must be at most {MAX_USERS:,}')
+        raise ValueError(
+            f'invalid number of users "{text[:80]}": it must be at most {MAX_USERS:,}; write a lower number'
+        )
     return users

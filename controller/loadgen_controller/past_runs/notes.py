@@ -72,7 +72,9 @@ def parse_label(text: str) -> tuple[str, str | None]:
     if not sign or not _KEY.fullmatch(name):
         raise ValueError(f'invalid label "{text}"; write release=1.4, or release= to remove it')
     if len(value) > _MOST:
-        raise ValueError(f"{name}: the value has {len(value):,} characters, but only {_MOST:,} are allowed; shorten it")
+        raise ValueError(
+            f"{name}: the value has {len(value):,} characters, but only {_MOST:,} are allowed; write a shorter one"
+        )
     return name, value.strip() or None
 
 

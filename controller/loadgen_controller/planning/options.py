@@ -144,7 +144,7 @@ def _rate(text: str) -> float:
     return rate
 
 
-def parse_users(text: str, otherwise: str = "") -> float:
+def parse_users(text: str, otherwise: str = "; write 50") -> float:
     """Parse a number of users, at least 1. otherwise: a hint appended to the error for numbers below 1.
 
     Raises:
