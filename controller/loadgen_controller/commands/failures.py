@@ -182,7 +182,7 @@ def _kinds(run: Run) -> Iterator[tuple[int, _Kind]]:
         merge = run.merge
         found = (
             (key.kind, key.request, key.outcome, key.journey, histogram.total)
-            for key in merge.keys()  # noqa: SIM118  # no mapping
+            for key in merge.keys()  # noqa: SIM118  # not a mapping
             if key.metric == "response" and not key.warmup and (histogram := merge.histogram(key)) is not None
         )
     for kind, request, outcome, journey, count in found:

@@ -121,7 +121,7 @@ def main(
     single run can only be suspect; three runs can fail. `gate accept` adds a release to the history although it is
     slower, with a reason.
 
-    Options that change the load or choose the agents need a scenario, because only then runs are made.
+    Options that change the load or choose agents apply only to a scenario, because past runs are not run again.
     """
     errors = CollectedErrors()
     is_accept, names = what[0] == ACCEPT, what[1:] if what[0] == ACCEPT else what
@@ -184,7 +184,7 @@ def _scenario_in(errors: CollectedErrors, names: list[str], is_accept: bool) -> 
 
 
 def _check_makes_none(errors: CollectedErrors, given: list[str]) -> None:
-    """Add an error if options of runs that are to be made were given with past runs."""
+    """Add an error if options that apply only to new runs were given with past runs."""
     if given:
         errors.add(
             f"{', '.join(given)}: only for runs that the gate makes itself, and past runs were named",

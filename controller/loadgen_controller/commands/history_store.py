@@ -132,7 +132,7 @@ def list_runs(
 ) -> None:
     """List the accepted runs, newest first, and what was decided about them. Runs with the same key can be compared."""
     history = _open_store(store, env)
-    keys = [one for one in history.keys() if one.hash().startswith(key)]  # noqa: SIM118  # no mapping
+    keys = [one for one in history.keys() if one.hash().startswith(key)]  # noqa: SIM118  # not a mapping
     if key and not keys:
         raise UsageError(
             f"no accepted run in {history} has a key that begins with {key}",

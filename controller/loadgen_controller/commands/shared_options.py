@@ -165,7 +165,7 @@ class RunOptions:
     quiet: QuietOption = False
 
     def launch_request(self) -> LaunchRequest:
-        """Return the options that say where the run takes place and what it may load."""
+        """Return the options that decide where the run takes place and what it may load."""
         return LaunchRequest(
             runs_dir=self.runs_dir,
             listen=self.listen,
@@ -199,9 +199,10 @@ class RunOptions:
         }
 
     def given(self) -> list[str]:
-        """Return the options that only make sense when runs are made and that were given, as they are written.
+        """Return the given options that apply only to new runs, as they are written on the command line.
 
-        `--env` is left out because it also names the store, `--runs-dir` because past runs are looked up there.
+        `--env` is left out because it also names the store, `--runs-dir` because past runs are found there, and
+        `--quiet` because it is harmless.
         """
         names = [one.name for one in fields(self) if one.name not in ("env", "runs_dir", "quiet")]
         return [_SPELT.get(name, f"--{name.replace('_', '-')}") for name in names if getattr(self, name)]

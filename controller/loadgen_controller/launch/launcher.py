@@ -201,7 +201,7 @@ class _Page:
             return
         try:
             await self._shown.end(conductor.run_id, result.summary)
-        except Exception:  # the last border
+        except Exception:  # whatever fails in the page, the run continues
             log.exception("the web page failed; the run is not affected")
 
 

@@ -101,7 +101,7 @@ def _one(text: str, runs_dir: Path, store: Store) -> dict[str, Path | Accepted]:
 
 
 def _accepted(store: Store) -> Iterator[Accepted]:
-    for key in store.keys():  # noqa: SIM118  # no mapping
+    for key in store.keys():  # noqa: SIM118  # not a mapping
         yield from store.runs(key, is_whole=True)
 
 
