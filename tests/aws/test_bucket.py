@@ -82,7 +82,7 @@ def test_run_that_is_there_is_not_sent_again_but_what_has_changed_is(s3: S3, run
     loadgen("runs", "push", "last", URL)
     s3.requests.clear()
     again = loadgen("runs", "push", "last", URL)
-    assert "0 files, 0.0 MB, sent" in again.output
+    assert "0 files, 0.0 MB, uploaded" in again.output
     assert "7 were already there" in again.output
     assert s3.sent("PUT") == [f"/loads/team/{RUN}/contents.json"]
 
@@ -209,7 +209,7 @@ def test_report_is_read_by_whoever_has_the_address_until_it_expires(s3: S3, run:
 
 def test_address_says_when_it_ends_with_the_credentials(s3: S3, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "passing")
-    assert "ends with them" in loadgen("runs", "share", "last", URL).stderr
+    assert "stops working when they expire" in loadgen("runs", "share", "last", URL).stderr
 
 
 # -- what can be wrong ------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def test_from_nothing_to_some_agents_and_back(aws: Aws, made: Path) -> None:
     cost = json.loads(loadgen("fleet", "cost", "--json").stdout)
     assert (cost["machines"], cost["usd_per_hour"]) == (3, 0.6)
 
-    assert "would go: registered" in loadgen("fleet", "down", "--dry-run").output
+    assert "would be ended: registered" in loadgen("fleet", "down", "--dry-run").output
     assert "down: 3 machines are gone" in loadgen("fleet", "down").output
     assert "nothing to reap in 3 regions" in loadgen("fleet", "reap", "--all").output
     assert "nothing to take down" in loadgen("fleet", "down").output
@@ -77,7 +77,7 @@ def test_region_that_the_fleet_does_not_have_is_told_with_those_that_it_has(made
     result = loadgen("fleet", "up", "eu-west-9=1")
 
     assert result.exit_code == ExitCode.USAGE
-    assert "unknown region eu-west-9 in fleet shop" in result.output
+    assert "eu-west-9 is no region of fleet shop" in result.output
     assert "it has eu-west-1, us-east-1" in result.output
 
 

@@ -185,7 +185,7 @@ def test_regions_of_plan_and_scale_have_to_be_the_same(terms_of: Asked) -> None:
     _, wrong = terms_of({"eu-west-1": 1, "ap-southeast-1": 1})
 
     assert wrong == [
-        "the plan needs agents in us-east-1; --scale has none there",
+        "the plan needs agents in us-east-1, and --scale has none there",
         "--scale ap-southeast-1: the plan does not use this region, so its agents would be idle",
     ]
 

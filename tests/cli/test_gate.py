@@ -201,7 +201,7 @@ def test_explanation_has_each_name_with_its_figures_and_the_rule(here: Path) -> 
     text = " ".join(gate(*NEW, "--explain").stdout.split())
     assert "3 names were tested together (Holm)" in text
     assert all(f"{name}: +1" in text for name in NAMES)
-    assert "So it is FAIL: one name that fails is enough" in text
+    assert "The verdict is FAIL: one name that fails is enough" in text
 
 
 # -- what is kept -----------------------------------------------------------------------------------

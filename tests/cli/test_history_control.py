@@ -94,10 +94,10 @@ def test_too_few_runs_of_the_release_are_no_control(store: Store) -> None:
 def test_either_a_scenario_or_the_newest_runs_and_all_faults_at_once(store: Store) -> None:
     neither = control("--key", "abc", "--percentile", "p90")
     assert neither.exit_code == 2
-    assert "either a scenario" in neither.stderr
+    assert "name either a scenario or --last" in neither.stderr
     assert "--key needs --last" in neither.stderr
     assert '--percentile: unknown statistic "p90"' in neither.stderr
-    assert "either a scenario" in control("shop.py", "--last").stderr
+    assert "a scenario and --last exclude each other" in control("shop.py", "--last").stderr
 
 
 def test_an_empty_store_says_how_to_begin(tmp_path: Path) -> None:

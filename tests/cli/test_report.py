@@ -212,7 +212,7 @@ def test_all_that_is_wrong_is_said_at_once(run: Path) -> None:
         assert what in result.stderr
     assert "a second run cannot be shown in" in loadgen("report", "last", "last", "--format", "csv").stderr
     assert (
-        "are for csv and parquet, not for junit"
+        "--table, --window and --split cannot be used with junit"
         in loadgen("report", "last", "--format", "junit", "--table", "series").stderr
     )
 
@@ -247,7 +247,7 @@ def test_what_is_no_file_is_written_into_and_stays(run: Path, tmp_path: Path) ->
 def test_window_of_no_length_leaves_no_file(run: Path, tmp_path: Path) -> None:
     result = loadgen("report", "last", "-o", "a.csv", "--table", "windows", "--window", "0s")
 
-    assert (result.exit_code, "--window: a window takes some time" in result.stderr) == (2, True)
+    assert (result.exit_code, "--window: a window must be longer than 0" in result.stderr) == (2, True)
     assert not Path("a.csv").exists()
     assert_no_rest(tmp_path)
 
@@ -298,7 +298,7 @@ def test_run_that_was_killed_is_told_up_to_its_last_whole_record(run: Path, form
     (run / "deltas.log").write_bytes(log[: len(log) // 2])
     result = loadgen("report", RUN, "--format", format_, "-o", "out")
 
-    assert "ended by force" in result.stderr
+    assert "was killed" in result.stderr
     assert "Traceback" not in result.stderr
     assert result.exit_code == (0 if format_ in OF_THE_LOG else 2)
     if format_ == "json":

@@ -92,7 +92,7 @@ def test_notes_of_a_newer_loadgen_or_torn_ones_are_named_and_the_run_is_still_li
     (runs / BROWSE / "notes.json").write_text('{"format": 9}')
     (runs / TWO_GETS / "notes.json").write_text("{")
     assert listed() == [TWO_GETS, BROWSE]
-    for run, what in ((BROWSE, "it has format 9"), (TWO_GETS, "cannot read")):
+    for run, what in ((BROWSE, "unknown format 9"), (TWO_GETS, "cannot read")):
         result = loadgen("runs", "label", run, "a=b")
         assert (result.exit_code, what in result.stderr) == (5, True)
         with pytest.raises(StorageError):
@@ -135,18 +135,18 @@ def test_since_is_a_day_a_time_or_how_long_ago(runs: Path) -> None:
     now = datetime(2026, 11, 25, 12, tzinfo=UTC)
     assert parse_since("2h", now) == datetime(2026, 11, 25, 10, tzinfo=UTC)
     for long in ("99999999999d", "999999d"):
-        with pytest.raises(ValueError, match="is no time"):
+        with pytest.raises(ValueError, match="invalid time"):
             parse_since(long, now)
     assert parse_since("7d", now) == datetime(2026, 11, 18, 12, tzinfo=UTC)
     result = loadgen("runs", "list", "--since", "lately")
-    assert (result.exit_code, '"lately" is no time' in result.stderr) == (2, True)
+    assert (result.exit_code, '"lately" invalid time' in result.stderr) == (2, True)
 
 
 def test_search_is_not_for_the_runs_of_a_controller() -> None:
     result = loadgen("runs", "list", "--search", "x", "--controller", "127.0.0.1:5558", "--since", "lately")
     assert result.exit_code == 2
     assert "cannot be used with --controller" in result.stderr
-    assert "is no time" in result.stderr
+    assert "invalid time" in result.stderr
 
 
 def test_json_has_what_the_table_has_and_more(runs: Path) -> None:

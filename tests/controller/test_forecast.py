@@ -128,7 +128,7 @@ def test_without_a_trial_the_text_is_the_same_each_time(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, 'load=arrivals("40/s").hold("10s"), mix=browse')
     first, second = (list(lines(spec, forecast(spec), [RowsOf("browse", "rows.csv", 400, 300)])) for _ in range(2))
     assert first == second
-    assert "rows       browse: rows.csv: 400 needed, 300 there: 100 MISSING" in first
+    assert "rows       browse: rows.csv: 400 needed, 300 available: 100 MISSING" in first
     assert str(tmp_path) not in "\n".join(first)
 
 

@@ -57,7 +57,7 @@ def test_a_run_is_not_accepted_twice() -> None:
     again = history("add", ONE)
 
     assert again.exit_code == 0
-    assert "is there already" in again.stdout
+    assert "was already accepted" in again.stdout
 
 
 def test_labels_of_afterwards_are_kept() -> None:

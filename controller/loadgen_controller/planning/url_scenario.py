@@ -51,7 +51,7 @@ def write_scenario(url: str, folder: Path, *, has_users: bool) -> Path:
     if parts.username is not None or parts.password is not None:
         raise UsageError(
             "the URL contains credentials, which would be stored with the results",
-            hint="write a scenario that reads them with secret()",
+            hint="write a scenario that reads them from the environment",
         )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     target = f"{parts.scheme}://{parts.netloc}"
