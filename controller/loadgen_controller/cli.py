@@ -1,13 +1,12 @@
-"""The `loadgen` program: its commands, grouped, and what becomes of their errors.
+"""The `loadgen` program: its commands in groups, and the one place where errors become output and exit codes.
 
-A command returns nothing or an exit code, and raises what is wrong; here and
-nowhere else that becomes lines on stderr and an exit code (table in
-`loadgen.errors`). `LOADGEN_DEBUG=1` adds the traceback.
+A command returns nothing or an exit code, and raises its errors. `Program` catches them, prints them on stderr and
+returns the exit code (table in `loadgen.errors`). `LOADGEN_DEBUG=1` adds the traceback.
 """
 
 from __future__ import annotations
 
-# First of all, since what follows takes half a second, on a busy machine ten times that.
+# Must come first: the imports below take half a second, and ten times that on a busy machine.
 from loadgen_controller.launch.import_signals import importing  # isort: split
 
 import os
@@ -79,13 +78,14 @@ ORDER = (
 
 
 class Program(TyperGroup):
-    """Errors of every command end here, whoever called: the shell, or a test through `CliRunner`."""
+    """The root command. It handles the errors of all commands, also for tests that call it through `CliRunner`."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """In the order in which a person meets them; typer would put groups last."""
+        """Return the commands in the order in which a user meets them; typer would list groups last."""
         return [name for name in ORDER if name in self.commands]
 
     def main(self, args: Sequence[str] | None = None, *_: Any, standalone_mode: bool = True, **options: Any) -> Any:
+        """Run the command line. Exit with its exit code, or return it if `standalone_mode` is false."""
         code = self._exit_code(args, **options)
         if standalone_mode:
             sys.exit(code)
@@ -99,10 +99,10 @@ class Program(TyperGroup):
             echo_error("interrupted")
             return ExitCode.INTERRUPTED
         except BrokenPipeError:
-            # The reader of our output has left (`loadgen runs | head`); nothing more can be said.
+            # The reader of our output has left (`loadgen runs | head`). The dup2 keeps Python from failing at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return ExitCode.INTERRUPTED
-        except Exception as exc:  # noqa: BLE001  the last border: everything becomes a line and an exit code
+        except Exception as exc:  # noqa: BLE001  no error may leave the program as a bare traceback
             if os.environ.get("LOADGEN_DEBUG"):
                 for line in traceback.format_exc().splitlines():
                     echo(line, err=True)
@@ -110,7 +110,10 @@ class Program(TyperGroup):
 
 
 def report(error: Exception) -> ExitCode:
-    """Say on stderr what is wrong, where, and what to do; several at once where there are several."""
+    """Print an error, or each error of a group, with its hint on stderr, and return the exit code.
+
+    Of several errors, the exit code that comes first in `EXIT_PRECEDENCE` wins.
+    """
     errors = list(_flat(error))
     for one in errors:
         for message, hint in _lines(one):
@@ -134,12 +137,12 @@ def _lines(error: Exception) -> Iterator[tuple[str, str]]:
     elif isinstance(error, LoadgenError) and error.exit_code is not ExitCode.BUG:
         yield error.message, error.hint
     elif _is_parser_error(error):
-        yield _of_parser(error)
+        yield _parser_error(error)
     else:
         what = error.message if isinstance(error, LoadgenError) else f"{type(error).__name__}: {error}"
         yield (
-            f"this is a bug of loadgen: {what}",
-            "please report it with the command and the run folder; LOADGEN_DEBUG=1 shows the traceback",
+            f"this is a bug in loadgen: {what}",
+            "report it with the command and the run folder; LOADGEN_DEBUG=1 shows the traceback",
         )
 
 
@@ -150,16 +153,20 @@ def _code(error: Exception) -> ExitCode:
 
 
 def _is_parser_error(error: Exception) -> bool:
-    """An option that does not exist, an argument that is missing. Typer keeps its own copy of click."""
+    """Return whether the command line could not be parsed: an unknown option, a missing argument.
+
+    Checked by attributes because typer has its own copy of click's exceptions.
+    """
     return hasattr(error, "format_message") and getattr(error, "exit_code", None) == 2
 
 
-def _of_parser(error: Any) -> tuple[str, str]:
-    message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # which pydantic puts before ours
+def _parser_error(error: Any) -> tuple[str, str]:
+    """Return the message of a parser error in our style, and a hint."""
+    message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # pydantic puts this before our text
     message = message.replace(": Input should", ": it should")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "loadgen"
-    return message[:1].lower() + message[1:], f"{path} --help shows what there is"
+    return message[:1].lower() + message[1:], f"{path} --help lists arguments and options"
 
 
 importing.end()
@@ -170,14 +177,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Distributed load generator: scenarios in typed async Python, exact global percentiles during the run.",
-    epilog="Exit codes: 0 passed, 1 failed, 2 usage or scenario, 3 incomplete, 4 invalid, 5 fleet, 70 bug,"
-    " 130 interrupted.",
+    help="Distributed load generator: scenarios in typed async Python, exact percentiles of all agents during the run.",
+    epilog="Exit codes: 0 passed, 1 failed, 2 usage or scenario error, 3 incomplete, 4 invalid, 5 fleet error,"
+    " 70 bug in loadgen, 130 interrupted.",
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _show_version(is_given: bool) -> None:
+    if is_given:
         echo(f"loadgen {version('loadgen')}")
         raise typer.Exit
 
@@ -185,14 +192,14 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version)
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
     ] = False,
 ) -> None:
     pass
 
 
 def _prose(doc: str | None) -> str:
-    """A docstring with each paragraph in one line: the terminal breaks it where it is wide."""
+    """Return a docstring with each paragraph on one line, so that the terminal wraps it to its own width."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in (doc or "").split("\n\n"))
 
 
@@ -219,6 +226,10 @@ for panel, command in COMMANDS:
     app.command(command.NAME, help=_prose(command.main.__doc__), rich_help_panel=panel, epilog=command.EXAMPLES)(
         command.main
     )
+for group in (runs.app, history.app, controller.app, fleet.app, api.app, keys.app):
+    for sub_command in group.registered_commands:
+        assert sub_command.callback is not None
+        sub_command.help = _prose(sub_command.callback.__doc__)
 app.add_typer(runs.app, name="runs", rich_help_panel="Look")
 app.add_typer(history.app, name="history", rich_help_panel="Decide")
 app.add_typer(controller.app, name="controller", help=_prose(controller.main.__doc__), rich_help_panel="Fleet")
@@ -228,7 +239,7 @@ app.add_typer(keys.app, name="keys", rich_help_panel="Fleet")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of `loadgen`."""
+    """Run `loadgen` with these arguments, or those of the process. It ends the process with the exit code."""
     app(args=None if argv is None else list(argv), prog_name="loadgen")
 
 

@@ -17,27 +17,32 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class CollectedErrors:
-    """Collects errors of ours, so that a person sees them all and not one a try."""
+    """The errors found so far in a command line; `check` raises all of them together."""
 
     found: list[LoadgenError] = field(default_factory=list)
 
     def add(self, message: str, hint: str = "") -> None:
+        """Add a usage error: what is wrong, and what to do."""
         self.found.append(UsageError(message, hint=hint))
 
     def parse(self, option: str, text: str | None, parser: Callable[[str], T]) -> T | None:
-        """What `parser` makes of an option's text; its ValueError is noted."""
+        """Return `parser(text)`; None if there is no text or if it raises ValueError, which is added as an error.
+
+        option: the name of the option, with which the error begins. Advice in the error ("...; write 2m") is its hint.
+        """
         if text is None:
             return None
         try:
             return parser(text)
         except ValueError as wrong:
-            self.add(f"{option}: {wrong}")
+            message, has_advice, advice = str(wrong).partition("; write ")
+            self.add(f"{option}: {message}", f"write {advice}" if has_advice else f"--help describes {option}")
             return None
 
     def catch(self, action: Callable[[], T]) -> T | None:
-        """The action's value, or None where it raised an error of ours, which is noted.
+        """Return `action()`; None if it raises a LoadgenError, which is added.
 
-        A scenario or `loadgen.toml` that is read for several ends has its faults told once.
+        The same errors in a scenario or `loadgen.toml` are added only once, since those files are read several times.
         """
         try:
             return action()
@@ -47,18 +52,20 @@ class CollectedErrors:
             return None
 
     def check_file(self, option: str, path: Path | None) -> None:
-        """That a file can be written at `path`, which is known before the work and not after it; "-" is stdout."""
+        """Add an error if no file can be written at `path`, before any work is done. "-" (stdout) is always fine."""
         if path is None or str(path) == "-":
             return
         if path.is_dir():
             self.add(f"{option}: {path} is a folder", "name a file in it")
         elif not path.parent.is_dir():
-            self.add(f"{option}: there is no folder {path.parent}", "make it first")
+            self.add(f"{option}: there is no folder {path.parent}", f"create it first: mkdir -p {path.parent}")
         elif not os.access(path if path.exists() else path.parent, os.W_OK):
-            self.add(f"{option}: {path} cannot be written: no permission", "name a file in a folder of yours")
+            self.add(
+                f"{option}: {path} cannot be written: no permission", "name a file in a folder that you can write to"
+            )
 
     def check(self) -> None:
-        """Raise what was found: itself if it is one, a group if there are several."""
+        """Raise the errors that were found, if any: a single one as it is, several as an ExceptionGroup."""
         if len(self.found) == 1:
             raise self.found[0]
         if self.found:

@@ -1,7 +1,7 @@
-"""Lines on the terminal. All commands print through `Text`, `echo` and `Output`, and through nothing else.
+"""Printing on the terminal. All commands print through `Text`, `echo` and `Output`, and through nothing else.
 
-Each is safe with a text from outside in it: see `loadgen.outside_text`. A test holds that no other module imports
-rich's `Text`, calls `typer.echo` or makes a `Console`.
+Each of them is safe for text from outside, such as names and bodies that a target sent: see `loadgen.outside_text`. A
+test checks that no other module imports rich's `Text`, calls `typer.echo` or creates a `Console`.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ __all__ = [
 ]
 
 PLAIN_WIDTH: Final = 120
-"""Columns where there is no terminal to ask, a log for instance, and no `COLUMNS`."""
+"""Width in columns if the output is not a terminal (a log, for instance) and `COLUMNS` is not set."""
 _VERDICT: Final = re.compile(r"(\s*)(?=[A-Z]+ \(exit\b|(?:PASS|FAIL|INCONCLUSIVE|INVALID): )([A-Z])")
-"""How a run's headline begins, and a gate's."""
+"""Matches the beginning of a verdict line of a run or a gate."""
 
 
 class Text(RichText):
-    """One line of a command's output.
+    """One line of a command's output, safe for text from outside.
 
-    Neither a name in it nor the place where it wraps can make a line that reads like a verdict, "PASSED (exit code 0)".
-    `verdict` makes the real one.
+    No line of it can look like a verdict such as "PASSED (exit code 0)", whatever names it contains and wherever it
+    wraps. Only `verdict` makes such a line.
     """
 
     def __init__(self, text: str = "", style: str | Style = "", **options: Any) -> None:
@@ -77,34 +77,37 @@ class Text(RichText):
 
 
 def verdict(headline: str, style: str = "") -> RichText:
-    """The line that says how a run or a gate ended."""
+    """Return the line that states the verdict of a run or a gate, the only one that may look like a verdict."""
     return RichText(one_line(headline), style)
 
 
 def text_block(text: str, indent: str = "  ", style: str = "") -> RichText:
-    """A body or a traceback, each line indented."""
+    """Return text of several lines, such as a body or a traceback, with each line indented."""
     return RichText("\n".join(f"{indent}{line}" for line in block(text)), style)
 
 
 def no_verdict(line: str) -> str:
-    """The line, with its first letter as a code where it would read like a verdict."""
+    """Return the line; if it looks like a verdict, its first letter is escaped (`\\x50` for P)."""
     if (found := _VERDICT.match(line)) is None:
         return line
     return f"{found[1]}\\x{ord(found[2]):02x}{line[found.end() :]}"
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print one line to stdout, or to stderr."""
+    """Print one line to stdout, or to stderr. Line breaks and control characters in it are escaped."""
     typer.echo(no_verdict(one_line(text)), err=err)
 
 
 def echo_json(document: str) -> None:
-    """Print a JSON document to stdout."""
+    """Print a JSON document to stdout, with control characters escaped."""
     typer.echo(in_json(document))
 
 
 def echo_error(message: str, hint: str = "") -> None:
-    """Print on stderr what is wrong and what to do. Further lines are indented, so none can pass for one of ours."""
+    """Print an error message and a hint on stderr.
+
+    Further lines of a message are indented, so that text from outside cannot imitate one of our own lines.
+    """
     typer.secho("error: ", err=True, fg="red", bold=True, nl=False)
     typer.echo("\n    ".join(block(message)), err=True)
     if hint:
@@ -112,19 +115,19 @@ def echo_error(message: str, hint: str = "") -> None:
 
 
 def ask_on_stderr(question: str) -> bool:
-    """Whether the person at the terminal says yes.
+    """Ask a yes-or-no question on stderr, and return whether the answer is yes.
 
     Raises:
-        typer.Abort: nobody answered.
+        typer.Abort: stdin ended, or Ctrl-C was pressed, before an answer.
     """
     return typer.confirm(one_line(question), err=True)
 
 
 class Output(Console):
-    """Stdout, or stderr, of a command. Nothing that it prints is markup.
+    """The console of a command: stdout, or stderr. It never interprets text as rich markup.
 
-    When its reader leaves (`loadgen run shop.py | head`), what is still to be said goes nowhere; the command goes on
-    and its exit code is what it found. Rich would end the program with 1, which means "failed" here.
+    When the reader of the output leaves (`loadgen run shop.py | head`), the rest of the output is discarded, and the
+    command continues and ends with its own exit code. Rich would end the program with 1, which means "failed" here.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
@@ -133,25 +136,26 @@ class Output(Console):
             self.width = PLAIN_WIDTH
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """As rich does; a plain string is one line."""
+        """Print like rich, except that a plain string is printed as one safe line."""
         texts = (Text(each) if isinstance(each, str) else each for each in objects)
         super().print(*(_Whole(each) if isinstance(each, Text) else each for each in texts), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The last net: no control character of a text reaches the terminal, whatever printed it."""
+        """Render like rich, and escape all control characters, whichever renderable they came from."""
         for segment in super().render(renderable, options):
             text = segment.text
             yield segment if segment.control or text == "\n" or is_plain(text) else _safe(segment)
 
     def on_broken_pipe(self) -> None:
+        """Discard all further output."""
         self.quiet = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())  # what is left in its buffer is written when Python ends
+        os.dup2(nowhere, self.file.fileno())  # else Python fails at exit, when it flushes the buffer
         os.close(nowhere)
 
 
 class _Whole:
-    """A text that rich must not join with others first: they would be wrapped as rich does it."""
+    """Wraps a `Text` so that rich does not join it with its neighbours: rich would then use its own wrapping."""
 
     def __init__(self, text: Text) -> None:
         self._text = text

@@ -82,8 +82,8 @@ def test_run_that_is_there_is_not_sent_again_but_what_has_changed_is(s3: S3, run
     loadgen("runs", "push", "last", URL)
     s3.requests.clear()
     again = loadgen("runs", "push", "last", URL)
-    assert "0 files, 0.0 MB, sent" in again.output
-    assert "7 were there" in again.output
+    assert "0 files, 0.0 MB, uploaded" in again.output
+    assert "7 were already there" in again.output
     assert s3.sent("PUT") == [f"/loads/team/{RUN}/contents.json"]
 
     loadgen("runs", "label", "last", "release=1.4")
@@ -106,7 +106,7 @@ def test_push_that_was_interrupted_goes_on_and_until_then_is_no_run_to_pull(s3: 
 
     s3.denied_after = None
     s3.requests.clear()
-    assert "3 were there" in loadgen("runs", "push", "last", URL).output
+    assert "3 were already there" in loadgen("runs", "push", "last", URL).output
     assert len(s3.sent("PUT")) == 5
     assert loadgen("runs", "pull", RUN, URL, "--runs-dir", "elsewhere").exit_code == 0
 
@@ -125,7 +125,7 @@ def test_pull_that_was_interrupted_keeps_what_came_and_goes_on(s3: S3, run: Path
     (partial / "stray.txt").write_text("of another time")
     s3.buckets["loads"][log] = whole
     s3.requests.clear()
-    assert "2 were there" in loadgen("runs", "pull", RUN, URL, "--runs-dir", "elsewhere").output
+    assert "2 were already there" in loadgen("runs", "pull", RUN, URL, "--runs-dir", "elsewhere").output
     assert f"/loads/team/{RUN}/bundle.tar" not in s3.sent("GET")
     assert sorted(path.name for path in (Path("elsewhere") / RUN).iterdir()) == sorted([*FILES, "failures"])
 
@@ -195,7 +195,7 @@ def test_report_is_read_by_whoever_has_the_address_until_it_expires(s3: S3, run:
     result = loadgen("runs", "share", "last", URL, "--expires", "2d")
     assert result.exit_code == 0, result.stderr
     (address,) = result.stdout.split()
-    assert "whoever has this address can read the report for 48h" in result.stderr
+    assert "everybody who has this link can read the report for 48h" in result.stderr
     with urllib.request.urlopen(address) as answer:
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
         assert b"<title>loadgen" in answer.read()
@@ -209,7 +209,7 @@ def test_report_is_read_by_whoever_has_the_address_until_it_expires(s3: S3, run:
 
 def test_address_says_when_it_ends_with_the_credentials(s3: S3, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "passing")
-    assert "ends with them" in loadgen("runs", "share", "last", URL).stderr
+    assert "stops working when they expire" in loadgen("runs", "share", "last", URL).stderr
 
 
 # -- what can be wrong ------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def test_address_says_when_it_ends_with_the_credentials(s3: S3, run: Path, monke
 def test_wrong_arguments_are_said_at_once(run: Path) -> None:
     result = loadgen("runs", "share", "none", "gs://loads", "--expires", "8d")
     assert result.exit_code == 2
-    for what in ("no run none", "is no place in a bucket", "S3 has addresses for 1s to 7d"):
+    for what in ("no run none", "is no place in a bucket", "S3 links are valid for 1s to 7d"):
         assert what in result.stderr
 
 

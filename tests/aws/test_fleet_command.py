@@ -45,7 +45,7 @@ def test_from_nothing_to_some_agents_and_back(aws: Aws, made: Path) -> None:
     cost = json.loads(loadgen("fleet", "cost", "--json").stdout)
     assert (cost["machines"], cost["usd_per_hour"]) == (3, 0.6)
 
-    assert "would go: registered" in loadgen("fleet", "down", "--dry-run").output
+    assert "would be ended: registered" in loadgen("fleet", "down", "--dry-run").output
     assert "down: 3 machines are gone" in loadgen("fleet", "down").output
     assert "nothing to reap in 3 regions" in loadgen("fleet", "reap", "--all").output
     assert "nothing to take down" in loadgen("fleet", "down").output
@@ -104,10 +104,10 @@ def test_fleet_of_a_laptop_that_died_is_reaped_with_yes_only(aws: Aws, made: Pat
     loadgen("fleet", "up", "eu-west-1=2", "--ttl", "1h")
 
     seen = loadgen("fleet", "reap", "--all")
-    assert "nothing was ended; --yes does it" in seen.output
+    assert "nothing was ended; add --yes to end them" in seen.output
     assert aws.count() == 2
 
-    assert "ended 2 machines, and set 1 groups to none" in loadgen("fleet", "reap", "--all", "--yes").output
+    assert "ended 2 machines, and set 1 groups to 0 machines" in loadgen("fleet", "reap", "--all", "--yes").output
     assert aws.count() == 0
 
 

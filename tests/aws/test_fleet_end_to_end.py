@@ -96,7 +96,7 @@ def stage(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
             controller = started("controller", *where, *of_aws)
         stack.callback(controller.wait)
         stack.callback(controller.kill)
-        line_of(controller, "agents come to")
+        line_of(controller, "listening for agents on")
         machines = stack.enter_context(played(aws, "shop", made["bucket"], tmp_path / "machines"))
         yield Stage(tmp_path, aws, api, aws.write(tmp_path, made), machines)
 
@@ -199,7 +199,7 @@ def test_runs_of_a_gate_share_a_fleet_which_goes_after_the_last_also_at_a_kill(s
             gate.send_signal(signal.SIGTERM)
             text, code = rest_of(gate), gate.wait(120)
     assert code == 130, text
-    assert "interrupted: nothing is judged" in text
+    assert "interrupted: nothing was judged" in text
     assert "down: 2 machines are gone" in text
     assert stage.aws.count() == 0
     assert stage.machines.codes() == {0}

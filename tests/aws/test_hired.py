@@ -121,7 +121,7 @@ def test_fleet_that_cannot_be_taken_down_says_when_it_ends_by_itself(aws: Aws, s
     with pytest.raises(FleetError), hired(site, TWO, PLACE, lambda _: None):
         answers.codes["TerminateInstanceInAutoScalingGroup", "*"] = "Throttling"
 
-    assert "the fleet is not down; AWS ends it at" in told[0]
+    assert "the fleet is still running: AWS ends it at" in told[0]
     assert [one["DesiredCapacity"] for one in aws.expiries("eu-west-1")] == [0]
 
 
@@ -178,15 +178,15 @@ def test_several_runs_need_the_fleet_for_as_long_as_all_of_them(aws: Aws, look: 
     assert not wrongs.found
     hire.terms(wrongs, spec, runs=12)
     assert "12 runs need the agents for 2h" in str(wrongs.found[0])
-    assert "and the fleet keeps them for 2h" in str(wrongs.found[0])
+    assert "but the policy of the fleet ends them after 2h" in str(wrongs.found[0])
 
 
 def test_regions_of_plan_and_scale_have_to_be_the_same(terms_of: Asked) -> None:
     _, wrong = terms_of({"eu-west-1": 1, "ap-southeast-1": 1})
 
     assert wrong == [
-        "the plan loads from us-east-1, where --scale has no agent",
-        "agents in ap-southeast-1 would have nothing to do: the plan does not load from there",
+        "the plan needs agents in us-east-1, and --scale has none there",
+        "--scale ap-southeast-1: the plan does not use this region, so its agents would be idle",
     ]
 
 
@@ -194,8 +194,8 @@ def test_what_does_not_go_together_is_told_at_once(look: Path) -> None:
     result = loadgen("run", look, "--scale", "3", "--wait", "3")
 
     assert result.exit_code == ExitCode.USAGE
-    assert "--scale is for a fleet on AWS" in result.output
-    assert "--wait beside --scale" in result.output
+    assert "--scale needs --fleet" in result.output
+    assert "--wait cannot be used with --scale" in result.output
 
 
 def test_fleet_file_that_is_wrong_is_told_with_the_other_faults(look: Path, tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_too_few_traces_are_no_tail(run: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(aws, "Clients", lambda: Scripted(summaries((IDS[0], 0.1))))
     result = loadgen("runs", "traces", "last", "--runs-dir", run.parent)
     assert result.exit_code == ExitCode.INCOMPLETE
-    assert "has 1 traces of this run, and 20 are needed" in result.stderr
+    assert "has 1 traces of this run, but at least 20 are needed" in result.stderr
     assert 'formats=("xray",)' in result.stderr
     assert not (run / "traces.json").exists()
 
@@ -215,12 +215,12 @@ def test_where_x_ray_has_none_of_them_whole_it_is_said(run: Path, monkeypatch: p
     xray = Scripted(summaries(*((one, 0.1) for one in IDS)), traces())
     monkeypatch.setattr(aws, "Clients", lambda: xray)
     result = loadgen("runs", "traces", "last", "--runs-dir", run.parent)
-    assert (result.exit_code, "2 of 40 traces, 0 of them whole" in result.output) == (0, True)
+    assert (result.exit_code, "2 of 40 traces, 0 of them complete" in result.output) == (0, True)
 
 
 def test_all_that_is_wrong_is_said_before_anything_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     isolated(monkeypatch, tmp_path)
     result = loadgen("runs", "traces", "none", "--runs-dir", tmp_path)
     assert result.exit_code == ExitCode.USAGE
-    assert "in which region are the traces?" in result.stderr
+    assert "the AWS region of the traces is unknown" in result.stderr
     assert "none" in result.stderr

@@ -16,7 +16,7 @@ from tests.support.ports import free_port
 
 __all__ = ["Served", "served"]
 
-_READY = "agents come to"
+_READY = "listening for agents on"
 
 
 @dataclass(slots=True)

@@ -76,7 +76,7 @@ def test_what_the_parser_finds_is_an_error_line_with_a_hint(args: tuple[str, ...
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
     assert what in result.stderr
-    assert "--help shows what there is" in result.stderr
+    assert "--help lists arguments and options" in result.stderr
     assert "Traceback" not in result.output
 
 
@@ -93,10 +93,10 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path, monkeypatch: pytest.M
     assert result.exit_code == 2
     for what in (
         '--rate: invalid rate "fast"',
-        "--duration: a run takes some time",
+        "--duration: the duration must be longer than 0",
         '--regions: "a,,b" names no region',
-        '-P: "pool" is no parameter',
-        "--wait is for agents that were started elsewhere",
+        '-P: invalid parameter "pool"',
+        "--wait is only for agents that were started elsewhere",
         "--json: there is no folder",
         "faulty.py:4",
         "not_async is not async",
@@ -111,19 +111,22 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path, monkeypatch: pytest.M
     [
         (("--rate", "10/s", "--users", "5"), "--rate and --users"),
         (("--rate", "-1/s"), "must be above 0"),
-        (("--users", "many"), '"many" is no number of users'),
+        (("--users", "many"), 'invalid number of users "many"'),
         (("--users", "5"), "the load has arrivals"),
         (("--regions", "mars"), 'the plan has no region "mars"'),
-        (("-P", "x=1", "-P", "x=2"), "x is there twice"),
+        (("-P", "x=1", "-P", "x=2"), "x was given twice"),
         (("--listen", "5700", "--keys", "keys"), "--listen: "),
         (("--listen", "127.0.0.1:0"), "--listen needs --keys"),
         (("--listen", "127.0.0.1:0", "--keys", "none"), "none"),
-        (("--listen", "127.0.0.1:0", "--agents-per-region", "2"), "--agents-per-region is for agents on this machine"),
-        (("--listen", "127.0.0.1:0", "--workers", "2"), "--workers is for agents on this machine"),
-        (("--keys", "keys"), "--keys is for agents that were started elsewhere"),
+        (
+            ("--listen", "127.0.0.1:0", "--agents-per-region", "2"),
+            "--agents-per-region is only for agents on this machine",
+        ),
+        (("--listen", "127.0.0.1:0", "--workers", "2"), "--workers is only for agents on this machine"),
+        (("--keys", "keys"), "--keys is only for agents that were started elsewhere"),
         (("--target", "shop.example"), "is not an http or https URL"),
         (("--target", "http://8.8.8.8"), "--i-may-load 8.8.8.8"),
-        (("--target", "http://169.254.169.254", "--i-may-load", "169.254.169.254"), "never a target"),
+        (("--target", "http://169.254.169.254", "--i-may-load", "169.254.169.254"), "never allowed"),
     ],
 )
 def test_usage_fault_ends_with_2_before_anything_starts(scenario: Path, args: tuple[str, ...], what: str) -> None:
@@ -167,7 +170,7 @@ def test_a_url_alone_says_no_load() -> None:
     result = loadgen("run", "http://127.0.0.1:8080")
 
     assert result.exit_code == 2
-    assert "how many requests a second?" in result.stderr
+    assert "a URL needs --rate or --users" in result.stderr
     assert "loadgen run http://127.0.0.1:8080 --rate 50/s --duration 30s" in result.stderr
 
 
@@ -187,8 +190,8 @@ def test_bug_is_70_and_asks_for_a_report(monkeypatch: pytest.MonkeyPatch) -> Non
         result = failing(monkeypatch, error)
 
         assert result.exit_code == 70
-        assert "this is a bug of loadgen" in result.stderr
-        assert "please report" in result.stderr
+        assert "this is a bug in loadgen" in result.stderr
+        assert "report it with the command" in result.stderr
         assert "Traceback" not in result.stderr
 
 
@@ -235,20 +238,20 @@ def test_new_never_overwrites(scenario: Path) -> None:
     result = loadgen("new", "first")
 
     assert result.exit_code == 2
-    assert "is there already" in result.stderr
+    assert "already exists" in result.stderr
     assert scenario.read_text() == before
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("1st", "is no name for a journey"),
-        ("__init__", "is no name for a journey"),
-        ("class", "means something else"),
-        ("arrivals", "means something else"),
-        ("Plan", "means something else"),
-        ("json", "would hide the module json"),
-        ("loadgen", "would hide the module loadgen"),
+        ("1st", "cannot be the name of a journey"),
+        ("__init__", "cannot be the name of a journey"),
+        ("class", "already has a meaning"),
+        ("arrivals", "already has a meaning"),
+        ("Plan", "already has a meaning"),
+        ("json", "would hide the Python module json"),
+        ("loadgen", "would hide the Python module loadgen"),
     ],
 )
 def test_new_refuses_what_cannot_be_a_journey(
@@ -265,12 +268,12 @@ def test_new_refuses_what_cannot_be_a_journey(
 
 def test_keys_are_made_once_and_a_revoked_name_gets_a_new_one(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    for made, said in (("controller.key", "made"), ("controller.key", "is there already")):
+    for made, said in (("controller.key", "created"), ("controller.key", "already has a controller's key")):
         assert said in loadgen("keys", "init", keys).output
         assert (keys / made).is_file()
     first = loadgen("keys", "agent", keys, "eu", "us")
     assert f"copy {keys / 'copy-to' / 'us'} to the host of us" in first.output.replace("\n", "")
-    assert "eu has a key already" in loadgen("keys", "agent", keys, "eu").output
+    assert "eu already has a key" in loadgen("keys", "agent", keys, "eu").output
     old = loadgen("keys", "revoke", keys, "eu").output.split()[-1]
     assert loadgen("keys", "agent", keys, "eu").exit_code == 0
 
@@ -333,7 +336,7 @@ def test_the_signing_key_is_made_once(tmp_path: Path) -> None:
 
     assert "copy" in first.output
     assert "signing.pub" in first.output
-    assert "is there already" in again.output
+    assert "already has a signing key" in again.output
     assert (tmp_path / "signing.key").read_bytes() == secret
     assert (tmp_path / "signing.key").stat().st_mode & 0o077 == 0
 

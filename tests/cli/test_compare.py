@@ -150,7 +150,7 @@ def test_all_that_is_wrong_is_said_at_once(runs: Path) -> None:
         "no run none in runs",
         "no run in runs or in history has the label release=9",
         "--between: ",
-        "as what? say --format",
+        "cannot tell the format from the name no/such.foo",
         "-o: there is no folder no",
     ):
         assert what in result.stderr, what
@@ -159,12 +159,12 @@ def test_all_that_is_wrong_is_said_at_once(runs: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ((A,), "is compared with nothing"),
-        ((A, A), "has a run that is on another side"),
+        ((A,), "only one side was given"),
+        ((A, A), "is on two sides"),
         ((A, ","), "names no run"),
-        ((A, B, "--paired", "--between", "3%"), "pairs tell by themselves"),
-        ((A, B, "--between", "0%"), "always differ by something"),
-        ((A, B, "--curve", "nobody"), "no name nobody on both sides"),
+        ((A, B, "--paired", "--between", "3%"), "pairs show by themselves"),
+        ((A, B, "--between", "0%"), "always differ a little"),
+        ((A, B, "--curve", "nobody"), "nobody: not found on both sides"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(runs: Path, args: tuple[str, ...], said: str) -> None:

@@ -118,7 +118,7 @@ def test_one_is_shown_whole_with_its_body_and_nothing_in_it_steers_the_terminal(
 def test_what_got_no_answer_and_what_was_no_request_says_so() -> None:
     text = loadgen("failures", "last", "3").output
     assert "3 of 3: iteration: script KeyError" in text
-    assert "Sent last before it" in text
+    assert "Last request before it" in text
     assert "No answer was received." in text
     assert text.rstrip().endswith("loadgen check --arrival 7 --from 20261124-170312-shop-a1b2")
 
@@ -147,10 +147,10 @@ def test_a_number_that_is_not_there_and_a_run_that_is_not_there_say_what_there_i
     result = loadgen("failures", "last", "9")
     assert (result.exit_code, result.stderr) == (
         2,
-        "error: no failure 9 in 20261124-170312-shop-a1b2\n  hint: it has 1 to 3\n",
+        "error: no failure 9 in 20261124-170312-shop-a1b2\n  hint: choose one of 1 to 3\n",
     )
     assert "no run x" in loadgen("failures", "x").stderr
-    assert "is like that" in loadgen("failures", "last", "--request", "nothing").output
+    assert "kept failures matches" in loadgen("failures", "last", "--request", "nothing").output
     elsewhere = runs.rename(runs.with_name("other runs"))
     hint = loadgen("failures", "last", "--runs-dir", elsewhere).output.splitlines()[-1]
     assert hint.endswith(f"--load 'the spike' --runs-dir '{elsewhere}'")
@@ -161,7 +161,7 @@ def test_an_old_run_has_its_kinds_and_says_that_nothing_is_kept_whole(tmp_path: 
     result = loadgen("failures", tmp_path / "old")
     assert result.exit_code == 0
     assert "expect status" in result.output
-    assert "no failure was kept whole" in result.output
+    assert "no failure was kept in full" in result.output
 
 
 # -- real runs --------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
 
 def test_a_failing_requests_body_is_two_commands_away(ran: Ran) -> None:
     listed = loadgen("failures", ran.first.name, "--runs-dir", ran.runs_dir).output
-    (command,) = [line.split(": ", 1)[1] for line in listed.splitlines() if line.startswith("One of them whole")]
+    (command,) = [line.split(": ", 1)[1] for line in listed.splitlines() if line.startswith("Show one in full")]
     whole = loadgen(*command.replace("'", "").split()[1:]).output
     assert '{"error":"log in first"}' in whole
     assert "got 401, expected 201" in whole

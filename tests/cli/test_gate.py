@@ -110,7 +110,7 @@ def test_run_that_was_not_fit_is_invalid(here: Path) -> None:
     edit(Path("runs") / NEW[1] / "summary.json", invalid)
     result = gate(*NEW)
     assert result.exit_code == 4
-    assert result.stdout.startswith("INVALID: not every run was fit to measure.")
+    assert result.stdout.startswith("INVALID: not every run is valid.")
     assert f"{NEW[1]}: the generator was not fit to measure" in result.stdout
 
 
@@ -201,7 +201,7 @@ def test_explanation_has_each_name_with_its_figures_and_the_rule(here: Path) -> 
     text = " ".join(gate(*NEW, "--explain").stdout.split())
     assert "3 names were tested together (Holm)" in text
     assert all(f"{name}: +1" in text for name in NAMES)
-    assert "So it is FAIL: one name that fails is enough" in text
+    assert "The verdict is FAIL: one name that fails is enough" in text
 
 
 # -- what is kept -----------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def test_runs_that_pass_are_added_and_others_are_not(here: Path) -> None:
     assert "3 of 3 runs accepted into store" in gate(*NEW, "--add").stdout
     assert len(Store.open("store").runs(key)) == 15
     assert "0 of 3 runs accepted" in gate(*NEW, "--add").stdout
-    assert "no PASS" in gate("last", "--add", "--tolerate", "0.5%").stdout
+    assert "the verdict is not PASS" in gate("last", "--add", "--tolerate", "0.5%").stdout
     assert len(Store.open("store").runs(key)) == 15
 
 
@@ -237,7 +237,7 @@ def test_release_accepted_though_slower_is_kept_with_the_reason_and_is_the_new_l
     Store.open("store").strike(release[0].run_id, "only here to be out of the way")
     result = gate("accept", *NEW, "--because", "the new tax rules")
     assert result.exit_code == 0, result.output
-    assert "accepted 3 of 3 into store; the gate says FAIL" in result.stdout
+    assert "accepted 3 of 3 runs into store; verdict of the gate: FAIL" in result.stdout
     event = Store.open("store").events("new level")[0]
     assert (event.run_ids, event.because, event.details["outcome"]) == (NEW, "the new tax rules", "FAIL")
     assert event.by
@@ -280,13 +280,13 @@ def test_all_that_is_wrong_with_the_command_line_is_said_at_once(here: Path) -> 
     assert result.exit_code == 2
     for text in (
         "no run nothing in runs",
-        "is there twice",
+        "was named twice",
         '--delta: invalid ratio "200%": must be from 0 to 100 %',
-        "--alpha: 0 leaves nothing to decide",
-        'there is no "p42"',
-        "--rate, --confirm: for runs that are to be made",
-        "--because is for accept",
-        "which of them is stdout?",
+        "invalid --alpha 0: must be above 0 % and below 100 %",
+        'unknown statistic "p42"',
+        "--rate, --confirm: only for runs that the gate makes itself",
+        "--because needs accept",
+        "both write to stdout",
         "there is no folder nowhere",
     ):
         assert text in result.stderr
@@ -296,8 +296,8 @@ def test_all_that_is_wrong_with_the_command_line_is_said_at_once(here: Path) -> 
 def test_accept_without_a_reason_or_a_run_is_refused(here: Path) -> None:
     result = loadgen("gate", "accept")
     assert result.exit_code == 2
-    assert "which run is accepted?" in result.stderr
-    assert "why is it accepted?" in result.stderr
+    assert "accept needs at least one run" in result.stderr
+    assert "accept needs a reason" in result.stderr
 
 
 def test_runs_of_several_plans_are_not_judged_together(here: Path) -> None:
@@ -317,19 +317,22 @@ def test_run_without_a_summary_is_not_judged(here: Path) -> None:
 def test_pairs_without_two_targets_are_refused(here: Path) -> None:
     result = gate(str(browse_with(here)), "--pairs", "5")
     assert result.exit_code == 2
-    assert "--pairs and --seed are for two targets in turns" in result.stderr
+    assert "--pairs and --seed need --ab" in result.stderr
     assert "--ab URL URL" in result.stderr
 
 
 def test_scenario_beside_runs_is_refused(here: Path) -> None:
-    assert "shop.py is a scenario, beside others" in loadgen("gate", "shop.py", NEW[0]).stderr
+    assert (
+        "shop.py: a scenario cannot be judged together with other arguments"
+        in loadgen("gate", "shop.py", NEW[0]).stderr
+    )
 
 
 def test_faults_of_scenario_and_options_are_said_before_a_run_is_made(here: Path) -> None:
     Path("shop.py").write_text("from loadgen import Plan\nplan = Plan(target='http://127.0.0.1:1', mix={}, load=3)\n")
     result = loadgen("gate", "shop.py", "--rate", "fast", "--delta", "x", "--ab", "http://a:1", "http://b:1", "--add")
     assert result.exit_code == 2
-    for text in ("--rate", "--delta", "--ab goes without", "shop.py:2"):
+    for text in ("--rate", "--delta", "--ab cannot be used with", "shop.py:2"):
         assert text in result.stderr
     assert len(list(Path("runs").iterdir())) == len(NEW)
 
@@ -353,7 +356,7 @@ def test_list_of_what_may_be_loaded_decides_and_nothing_has_to_be_named_beside_i
 def test_runs_that_are_there_are_made_nowhere(here: Path) -> None:
     result = gate(NEW[0], "--controller", "127.0.0.1:1", "--scale", "3", "--i-may-load", "shop.example")
     assert result.exit_code == 2
-    assert "--controller, --scale, --i-may-load: for runs that are to be made" in result.output
+    assert "--controller, --scale, --i-may-load: only for runs that the gate makes itself" in result.output
 
 
 @pytest.mark.parametrize("command", [("gate",), ("history", "control"), ("run",)], ids=" ".join)
@@ -365,12 +368,12 @@ def test_what_does_not_go_with_a_controller_is_told_at_once(here: Path, command:
     assert result.exit_code == 2
     for said in (
         "--controller: ",
-        "--allow beside --controller: the controller has its own list",
-        "--workers is for agents on this machine",
-        "--scale is for a fleet on AWS",
-        "--wait beside --scale",
-        "--listen beside --controller: agents come to the controller",
-        "--keys beside --controller",
+        "--allow cannot be used with --controller: the controller has its own allow-list",
+        "--workers is only for agents on this machine",
+        "--scale needs --fleet",
+        "--wait cannot be used with --scale",
+        "--listen cannot be used with --controller: agents connect to the controller",
+        "--keys cannot be used with --controller",
     ):
         assert said in result.output, said
     assert "is not there" not in result.output.replace("allow.toml", ""), "keys that nobody wants are not looked for"

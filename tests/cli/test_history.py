@@ -110,7 +110,7 @@ def test_of_several_kinds_of_runs_one_is_chosen(store: Store) -> None:
     for options in (("--json",), ("--html", "h.html")):
         refused = loadgen(*options)
         assert refused.exit_code == 2
-        assert f"choose with --key: {KEY.hash()}" in refused.stderr
+        assert f"choose one with --key: {KEY.hash()}" in refused.stderr
     nothing = loadgen("--target", "elsewhere")
     assert nothing.exit_code == 2
     assert "have target elsewhere" in nothing.stderr
@@ -146,7 +146,7 @@ def test_everything_that_is_wrong_with_the_options_is_said_at_once() -> None:
 
 
 def test_a_name_or_a_figure_that_no_run_has_is_told(store: Store) -> None:
-    assert "no name of these 22 runs is meant" in loadgen("--name", "refund").stderr
+    assert "nothing in these 22 runs matches --name" in loadgen("--name", "refund").stderr
 
 
 @pytest.mark.parametrize("season", ["weekly", "7"])

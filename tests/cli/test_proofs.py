@@ -71,7 +71,7 @@ def test_who_leads_a_name_to_an_address_asks_there(spec: PlanSpec) -> None:
 
 @pytest.mark.parametrize(
     ("proof", "why", "message"),
-    [(None, "", "has no proof"), (WORD, "it answered 404", "does not show the proof of its entry: it answered 404")],
+    [(None, "", "has no proof"), (WORD, "it answered 404", "does not serve the proof of its entry: it answered 404")],
 )
 def test_who_shows_nothing_is_refused_and_the_hint_says_what_to_do(
     spec: PlanSpec, proof: str | None, why: str, message: str

@@ -225,4 +225,4 @@ def test_options_of_enrolment_belong_together(tmp_path: Path) -> None:
     init_keys(tmp_path / "keys")
     for only in (("--enroll", FLEET), ("--bucket", BUCKET)):
         result = loadgen("controller", "--keys", tmp_path / "keys", *only)
-        assert (result.exit_code, "--enroll and --bucket belong together" in result.stderr) == (2, True)
+        assert (result.exit_code, "--enroll and --bucket must be given together" in result.stderr) == (2, True)

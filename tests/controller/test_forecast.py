@@ -56,7 +56,7 @@ def test_users_follow_from_littles_law(tmp_path: Path) -> None:
 def test_the_rate_of_a_paced_load_is_known_without_a_trial(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, 'load=users(30).hold("10s").pace("2s"), mix=browse')
     assert forecast(spec).peak_per_s == 15
-    assert "paced      15.0/s iterations at the peak, if none takes longer than its cycle" in list(
+    assert "paced      15.0/s iterations at the peak, if none takes longer than the pace" in list(
         lines(spec, forecast(spec), ())
     )
     assert forecast(spec, [Tried("browse", 2, 0.5, 1.0)]).peak_requests_per_s == 30
@@ -128,7 +128,7 @@ def test_without_a_trial_the_text_is_the_same_each_time(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, 'load=arrivals("40/s").hold("10s"), mix=browse')
     first, second = (list(lines(spec, forecast(spec), [RowsOf("browse", "rows.csv", 400, 300)])) for _ in range(2))
     assert first == second
-    assert "rows       browse: rows.csv: 400 needed, 300 there: 100 MISSING" in first
+    assert "rows       browse: rows.csv: 400 needed, 300 available: 100 MISSING" in first
     assert str(tmp_path) not in "\n".join(first)
 
 

@@ -55,4 +55,4 @@ def test_pair_whose_runs_had_other_agents_is_named(tmp_path: Path, monkeypatch: 
     targets = ("http://127.0.0.1:1", "http://127.0.0.1:2")
     before, after = maker.pairs(targets, 2, seed=0)
     assert (len(before), len(after)) == (2, 2)
-    assert maker.notes == ["the runs of pair 2 were not of the same agents: only one of them had eu-1, eu-2"]
+    assert maker.notes == ["the runs of pair 2 had different agents: only one of them had eu-1, eu-2"]

@@ -57,7 +57,7 @@ def test_a_run_is_not_accepted_twice() -> None:
     again = history("add", ONE)
 
     assert again.exit_code == 0
-    assert "is there already" in again.stdout
+    assert "was already accepted" in again.stdout
 
 
 def test_labels_of_afterwards_are_kept() -> None:
@@ -99,7 +99,7 @@ def test_a_run_that_something_speaks_against_needs_a_reason_which_is_shown() -> 
     assert refused.exit_code == 4
     assert "--because" in refused.stderr
     assert taken.exit_code == 0
-    assert "in spite of: the target was known to be slow" in history("runs").stdout
+    assert "accepted because: the target was known to be slow" in history("runs").stdout
 
 
 def test_the_first_run_of_a_changed_plan_is_told_what_changed() -> None:
@@ -109,7 +109,9 @@ def test_the_first_run_of_a_changed_plan_is_told_what_changed() -> None:
 
     added = history("add", TWO)
 
-    assert "the first of its kind; the nearest 1 differ: plan: load is arrivals: hold 80/s" in added.stdout
+    assert (
+        "the first run of its kind; it differs from the nearest 1 in: plan: load is arrivals: hold 80/s" in added.stdout
+    )
 
 
 def test_a_release_is_pinned_and_a_run_is_struck() -> None:
@@ -124,7 +126,7 @@ def test_a_release_is_pinned_and_a_run_is_struck() -> None:
 
     assert pinned.stdout == f"1.4: {ONE}, {TWO}\n"
     assert struck.stdout == f"{THREE}: struck\n"
-    assert again.stdout == f"{THREE}: was struck already\n"
+    assert again.stdout == f"{THREE}: was already struck\n"
     assert listed.count("reference 1.4") == 2
     assert f"struck: {THREE}: wrong target (ana, " in listed
 
@@ -146,7 +148,7 @@ def test_an_empty_store_says_how_to_begin() -> None:
     listed = history("runs")
 
     assert listed.exit_code == 0
-    assert listed.stdout == "no accepted runs in history; begin with: loadgen history add RUN --store history\n"
+    assert listed.stdout == "no accepted runs in history; add one with: loadgen history add RUN --store history\n"
 
 
 def test_a_key_that_is_not_there_is_told() -> None:

@@ -128,7 +128,7 @@ def test_agents_on_other_hosts_need_a_list(tmp_path: Path) -> None:
     done = loadgen(*args, runs_dir=tmp_path / "runs")
 
     assert done.exit_code == 2
-    assert "an allow-list has to say what may be loaded" in " ".join(done.err.split())
+    assert "an allow-list of targets is required" in " ".join(done.err.split())
 
 
 def test_never_more_than_the_cap_in_any_second_although_ten_times_as_much_is_asked(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_run_signed_at_the_terminal_goes_through_a_controller_that_has_no_sign
     signing = ("--sign-with", str(tmp_path / "ours" / "signing.key"))
     with arrivals() as target, started(*serving, "--runs-dir", str(runs), runs_dir=runs) as controller:
         assert controller.stdout is not None
-        while "agents come to" not in (line := controller.stdout.readline()):
+        while "listening for agents on" not in (line := controller.stdout.readline()):
             assert line, "it ended"
         ordered = ("run", scenario(tmp_path, target.url), "--controller", api, "--quiet")
         with agent(listen, handout(keys, "agent"), "--signed-by", str(tmp_path / "ours" / "signing.pub")):

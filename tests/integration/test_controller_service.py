@@ -50,8 +50,8 @@ class Service:
         self.controller.kill()
         self.controller.wait()
         self.controller = started("controller", "resume", "--runs-dir", str(self.folder / "runs"))
-        line_of(self.controller, "is taken up")
-        line_of(self.controller, "agents come to")
+        line_of(self.controller, "is continued")
+        line_of(self.controller, "listening for agents on")
 
     @property
     def there(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
         )
         stack.callback(lambda: made.controller.wait())
         stack.callback(lambda: made.controller.kill())
-        line_of(made.controller, "agents come to")
+        line_of(made.controller, "listening for agents on")
         for name in "ab":
             agent = [sys.executable, "-m", "loadgen_agent.cli", "--controller", listen, "--region", "eu"]
             agent += ["--id", name, "--keys", str(keys / "copy-to" / name), "--workers", "1"]

@@ -101,7 +101,7 @@ def test_sides_take_turns_there_with_one_seed_a_pair_on_the_same_agents(
     assert order in ("ABBA"[: len(made)], "BAAB"[: len(made)])
     assert [one["seed"] for one in made] == [8, 8, 9, 9][: len(made)]
     assert len({tuple(agent["id"] for agent in one["agents"]) for one in made}) == 1
-    assert "were not of the same agents" not in text
+    assert "had different agents" not in text
 
 
 def test_ctrl_c_stops_the_run_there_and_brings_what_it_measured(
@@ -114,7 +114,7 @@ def test_ctrl_c_stops_the_run_there_and_brings_what_it_measured(
         begun.send_signal(signal.SIGINT)
         text = said(begun)
     assert begun.returncode == 130, text
-    assert "interrupted: nothing is judged; made so far: runs/" in text
+    assert "interrupted: nothing was judged; runs made so far: runs/" in text
     (run,) = (service.folder / "here" / "runs").iterdir()
     assert json.loads((run / "summary.json").read_text())["result"] == "interrupted"
     assert not service.working()

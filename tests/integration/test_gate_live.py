@@ -186,7 +186,7 @@ def test_ctrl_c_loses_nothing_and_names_what_was_made(scenario: Path) -> None:
         rest = "".join(lines)
         assert gate_.wait(60) == 130
     second = max(runs.iterdir())
-    assert "interrupted: nothing is judged; made so far: " in rest
+    assert "interrupted: nothing was judged; runs made so far: " in rest
     assert str(second) in rest.partition("made so far: ")[2]
     assert first.split()[2].rstrip(":") in rest.partition("made so far: ")[2]
     assert json.loads((second / "summary.json").read_text())["result"] == "interrupted"

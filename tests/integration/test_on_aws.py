@@ -100,7 +100,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
             controller = started("controller", "--keys", str(keys), "--listen", listen, "--api", api, *enrolls, *runs)
         stack.callback(controller.wait)
         stack.callback(controller.kill)
-        line_of(controller, "agents come to")
+        line_of(controller, "listening for agents on")
         for region in (REGION, REGION, OTHER):
             name = instance(url, region)
             imds = made.instances[name] = stack.enter_context(running_imds(name, region))

@@ -161,7 +161,7 @@ def test_all_that_is_wrong_with_the_way_is_told_before_anything_starts(files: Fi
     assert run.exit_code == 2
     assert not (tmp_path / "runs").exists()
     assert '--resolve: "api.example:nonsense" must be HOST[:PORT]:ADDRESS[,ADDRESS]' in run.err
-    assert "resolve: shop.example has a link-local address, which is never a target" in run.err
+    assert "resolve: shop.example has a link-local address, which is never allowed" in run.err
     assert "source: 198.51.100.1 is not an address of this machine" in run.err
     assert "the private key does not belong to the certificate" in run.err
     assert wrong_key.splitlines()[1] not in run.err

@@ -161,8 +161,8 @@ def test_all_that_is_wrong_with_outputs_is_said_with_all_else_and_nothing_starts
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--controller", "127.0.0.1:1"), "--out beside --controller"),
-        (("--json", "-"), "--out ndjson=- beside --json -"),
+        (("--controller", "127.0.0.1:1"), "--out cannot be used with --controller"),
+        (("--json", "-"), "--out ndjson=- and --json - both write to stdout"),
     ],
 )
 def test_outputs_that_make_no_sense_beside_other_options_are_refused(options: tuple[str, ...], message: str) -> None:
@@ -176,7 +176,7 @@ def test_a_controller_checks_its_outputs_before_it_starts(tmp_path: Path) -> Non
         "controller", "--keys", tmp_path, "--out", "ndjson=-", "--out", "otlp=http://h,header=A:NOT_SET_HERE"
     )
     assert result.exit_code == 2
-    assert "what a controller prints is no figures" in result.output
+    assert "stdout is for the controller's log" in result.output
     assert "NOT_SET_HERE" in result.output
 
 

@@ -1,4 +1,4 @@
-"""`loadgen agents`: who has come to a controller, and what they do."""
+"""`loadgen agents`: lists the agents of a controller."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ loadgen agents --controller controller.internal:5558"""
 
 
 def main(controller: NeededController, ca: CaOption = None, token_file: TokenFileOption = None) -> None:
-    """List the agents of a controller: where they are, and for which run they work."""
+    """List the agents of a controller: where they are, whether they are alive, and which run they work for."""
     place = where(controller, ca, token_file)
     assert place is not None
     agents = call(place, lambda client: client.agents())
     if not agents:
-        echo(f"no agent has come to {place.address} yet")
+        echo(f"no agent has connected to {place.address} yet")
         return
     rows = tuple(
         (

@@ -1,4 +1,4 @@
-"""`loadgen api`: who may use the API of a controller."""
+"""`loadgen api`: manages the tokens and the certificate of a controller's API."""
 
 from __future__ import annotations
 
@@ -27,35 +27,37 @@ loadgen api list keys
 loadgen api revoke keys alice"""
 
 app = typer.Typer(
-    help="Say who may use the API of `loadgen controller`: tokens of three roles, and its certificate.",
+    help="Manage access to the API of `loadgen controller`: tokens of three roles, and its TLS certificate.",
     epilog=EXAMPLES,
     rich_markup_mode="rich",
     no_args_is_help=True,
 )
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The controller's folder of keys.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="The controller's folder of keys, made by `loadgen keys init`.")
+]
 
 
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen api token keys alice --role run > alice.token")
 def token(
     folder: Folder,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose it is; events of runs name it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the owner; the events of runs show it.")],
     role: Annotated[
-        str, typer.Option(metavar="ROLE", help="view: look. run: also start and stop runs. admin: all.")
+        str, typer.Option(metavar="ROLE", help="view: only look. run: also start and stop runs. admin: everything.")
     ] = "view",
 ) -> None:
-    """Make a token and say it, once: only what it can be known by is kept."""
+    """Create a token and print it, once: only its hash is stored, so it cannot be shown again."""
     files = _files(folder)
     echo(Tokens(files.tokens).add(name, Role.of(role)))
-    echo(f"the token of {name}, of the role {role}; keep it in a file of mode 600", err=True)
+    echo(f"created a token for {name} with the role {role}; keep it in a file with mode 600", err=True)
 
 
 @app.command("list", epilog="[bold]Example[/bold]\n\nloadgen api list keys")
 def list_(folder: Folder) -> None:
-    """List the tokens: their names, roles, and when they were made."""
+    """List the tokens: their names, their roles, and when they were created."""
     rows = tuple((one.name, str(one.role), one.created_at) for one in Tokens(_files(folder).tokens))
     if not rows:
-        echo(f"no tokens in {folder}")
+        echo(f"no tokens in {folder}; loadgen api token {folder} NAME creates one")
         return
     print_table(Output(), Table("", ("name", "role", "made"), rows, words=3))
 
@@ -63,9 +65,9 @@ def list_(folder: Folder) -> None:
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen api revoke keys alice")
 def revoke(
     folder: Folder,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose token.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the token's owner.")],
 ) -> None:
-    """End a token: a controller that runs refuses it from the next call on. Runs that it started go on."""
+    """Revoke a token. A running controller rejects it from the next call on; runs that it started continue."""
     Tokens(_files(folder).tokens).revoke(name)
     echo(f"revoked the token of {name}")
 
@@ -74,21 +76,22 @@ def revoke(
 def cert(
     folder: Folder,
     hosts: Annotated[
-        list[str] | None, typer.Argument(metavar="[HOST]...", help="Names and addresses that clients use.")
+        list[str] | None,
+        typer.Argument(metavar="[HOST]...", help="Host names and addresses by which clients reach the API."),
     ] = None,
-    days: Annotated[int, typer.Option(min=1, max=3650, help="How long it holds.")] = 365,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Number of days for which it is valid.")] = 365,
 ) -> None:
-    """Make a certificate for the API that vouches for itself; clients name a copy of it with --ca.
+    """Create a self-signed certificate for the API. Clients need a copy of it, for their option --ca.
 
-    One of your own authority does as well: put it there as api/server.crt and api/server.key.
+    A certificate of your own authority works as well: store it in DIR as api/server.crt and api/server.key.
     """
     files = _files(folder)
     files.make_certificate(hosts or (), days)
-    echo(f"made {files.certificate}: copy it to the clients, for --ca")
-    echo(f"made {files.key}: it stays here")
+    echo(f"created {files.certificate}: copy it to the clients, for --ca")
+    echo(f"created {files.key}: it is secret and stays here")
 
 
 def _files(folder: Path) -> ApiFiles:
     if not folder.is_dir():
-        raise UsageError(f"there is no folder {folder}", hint=f"loadgen keys init {folder} makes it")
+        raise UsageError(f"there is no folder {folder}", hint=f"create it with: loadgen keys init {folder}")
     return ApiFiles(folder)

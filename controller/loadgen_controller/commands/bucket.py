@@ -1,4 +1,4 @@
-"""`loadgen runs push`, `pull`, `share`: a run into an S3 bucket, back, and its report for whoever has the address."""
+"""`loadgen runs push`, `pull` and `share`: copies runs to and from an S3 bucket, and shares reports by a link."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from loadgen.report.html import html
 from loadgen.units import NS_PER_S, format_count, format_duration, parse_duration
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.report import document_in
-from loadgen_controller.past_runs.is_running import goes_on
+from loadgen_controller.past_runs.listing import is_running
 from loadgen_controller.terminal import echo
 
 __all__ = ["PULL", "PUSH", "SHARE", "pull_run", "push_run", "share_run"]
@@ -24,62 +24,70 @@ PUSH = "[bold]Examples[/bold]\n\nloadgen runs push last s3://my-bucket/loadgen"
 PULL = "[bold]Examples[/bold]\n\nloadgen runs pull 20261124-170312 s3://my-bucket/loadgen"
 SHARE = "[bold]Examples[/bold]\n\nloadgen runs share last s3://my-bucket/loadgen --expires 2d"
 
-RunArgument = Annotated[str, typer.Argument(metavar="ID", help="The run, how its name begins, or `last`.")]
-UrlArgument = Annotated[str, typer.Argument(metavar="s3://BUCKET/PREFIX", help="Where in which bucket.")]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where the run folders are.")]
+RunArgument = Annotated[str, typer.Argument(metavar="ID", help="The run's id, the beginning of it, or `last`.")]
+UrlArgument = Annotated[
+    str, typer.Argument(metavar="s3://BUCKET/PREFIX", help="The bucket, and a prefix for the keys in it.")
+]
+RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Folder of the run folders.")]
 RUNS = Path("runs")
 
 
 def push_run(run: RunArgument, url: UrlArgument, runs_dir: RunsDir = RUNS) -> None:
-    """Send a run to a bucket. What is there already, the same, is not sent again: begun anew, it goes on.
+    """Upload a run to a bucket. Files that are already there unchanged are skipped, so an interrupted push resumes.
 
-    Credentials are those that boto3 finds; AWS_ENDPOINT_URL names another endpoint than that of AWS.
+    Credentials are those that boto3 finds; AWS_ENDPOINT_URL chooses another endpoint than that of AWS.
     """
     path, bucket = _both(CollectedErrors(), run, url, runs_dir)
-    _say(push(path, bucket), "sent to", f"{bucket}{path.name}")
+    _report(push(path, bucket), "uploaded to", f"{bucket}{path.name}")
 
 
 def pull_run(run: RunArgument, url: UrlArgument, runs_dir: RunsDir = RUNS) -> None:
-    """Bring a run from a bucket. Each file is held against what was sent, and the folder appears when it is whole."""
+    """Download a run from a bucket. Each file is verified, and the run folder appears only when it is complete."""
     bucket = Bucket(url)
     run_id = find_in(run, bucket)
-    _say(pull(run_id, bucket, runs_dir), "brought to", str(runs_dir / run_id))
+    _report(pull(run_id, bucket, runs_dir), "downloaded to", str(runs_dir / run_id))
 
 
 def share_run(
     run: RunArgument,
     url: UrlArgument,
-    expires: Annotated[str, typer.Option(metavar="TIME", help="How long the address holds: at most 7d.")] = "7d",
+    expires: Annotated[str, typer.Option(metavar="TIME", help="How long the link is valid: at most 7d.")] = "7d",
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Send a run's report to a bucket and print an address at which everybody who has it can read it, for a time."""
-    wrongs = CollectedErrors()
-    expires_ns = wrongs.parse("--expires", expires, parse_duration)
+    """Upload the report of a run and print a link; everybody who has the link can read the report until it expires."""
+    errors = CollectedErrors()
+    expires_ns = errors.parse("--expires", expires, parse_duration)
     if expires_ns is not None and not NS_PER_S <= expires_ns <= LONGEST_LINK_S * NS_PER_S:
-        wrongs.add(f"--expires: S3 has addresses for 1s to 7d, and not for {expires}")
-    path, bucket = _both(wrongs, run, url, runs_dir)
+        errors.add(f"invalid --expires {expires}: S3 links are valid for 1s to 7d", "for example --expires 2d")
+    path, bucket = _both(errors, run, url, runs_dir)
     assert expires_ns is not None
     name = f"{path.name}/report.html"
     bucket.put_bytes(name, html(document_in(path)))
     echo(bucket.link(name, expires_ns // NS_PER_S))
-    echo(f"whoever has this address can read the report for {format_duration(expires_ns)}", err=True)
+    echo(f"everybody who has this link can read the report for {format_duration(expires_ns)}", err=True)
     if bucket.has_passing_credentials:
-        echo("note: it is signed by credentials that pass, and ends with them", err=True)
+        echo("note: it was signed with temporary credentials, and stops working when they expire", err=True)
 
 
-def _both(wrongs: CollectedErrors, run: str, url: str, runs_dir: Path) -> tuple[Path, Bucket]:
-    """Of a run that is over; raises what else was wrong, too."""
-    bucket = wrongs.catch(lambda: Bucket(url))
-    path = wrongs.catch(lambda: find_run(run, runs_dir))
-    wrongs.check()
+def _both(errors: CollectedErrors, run: str, url: str, runs_dir: Path) -> tuple[Path, Bucket]:
+    """Return the folder of a finished run and the bucket.
+
+    Raises:
+        UsageError, ExceptionGroup: all errors found so far, or the run is still going on.
+    """
+    bucket = errors.catch(lambda: Bucket(url))
+    path = errors.catch(lambda: find_run(run, runs_dir))
+    errors.check()
     assert path is not None
     assert bucket is not None
-    if goes_on(path):
-        raise UsageError(f"{path.name} is still going on", hint="wait for its end, or loadgen stop")
+    if is_running(path):
+        raise UsageError(
+            f"{path.name} is still going on", hint=f"wait until it ends, or end it: loadgen stop {path.name}"
+        )
     return path, bucket
 
 
-def _say(moved: Moved, done: str, where: str) -> None:
+def _report(moved: Moved, done: str, where: str) -> None:
     size = f"{moved.bytes / 1e6:,.1f} MB"
-    there = f", {format_count(moved.files_there)} were there" if moved.files_there else ""
+    there = f", {format_count(moved.files_there)} were already there" if moved.files_there else ""
     echo(f"{moved.path.name}: {format_count(moved.files)} files, {size}, {done} {where}{there}")

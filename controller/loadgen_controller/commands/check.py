@@ -1,4 +1,4 @@
-"""`loadgen check`: does the scenario work at all? Each journey once, each request shown; or one iteration of a run."""
+"""`loadgen check`: runs each journey of a scenario once and shows every request, or repeats one iteration of a run."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from loadgen.measure.deltas.series import PHASES
 from loadgen.report.report_tables import Table
 from loadgen.units import format_count, format_duration
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.planning.policy import violations
-from loadgen_controller.planning.rehearsal import Rehearsed, rehearse, rehearse_arrival
-from loadgen_controller.planning.rerun import Earlier, arrival_of, arrival_text, earlier_run
-from loadgen_controller.planning.scenario import (
-    AllowOption,
+from loadgen_controller.commands.shared_options import (
+    AllowHostOption,
     EnvOption,
     ParamOption,
     ResolveOption,
     TargetOption,
-    load_scenario,
 )
+from loadgen_controller.planning.policy import violations
+from loadgen_controller.planning.rehearsal import Rehearsed, rehearse, rehearse_arrival
+from loadgen_controller.planning.rerun import Earlier, arrival_of, arrival_text, earlier_run
+from loadgen_controller.planning.scenario import load_scenario
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.terminal import RichText, Text, text_block
 
@@ -50,45 +50,60 @@ loadgen check scenarios/checkout.py --policy"""
 
 def main(
     file: Annotated[
-        str | None, typer.Argument(metavar="FILE[:PLAN]", help="The scenario, and which of its plans.")
+        str | None, typer.Argument(metavar="FILE[:PLAN]", help="The scenario file, and which of its plans to use.")
     ] = None,
     target: TargetOption = None,
     param: ParamOption = None,
     env: EnvOption = None,
     resolve: ResolveOption = None,
-    i_may_load: AllowOption = None,
+    i_may_load: AllowHostOption = None,
     arrival: Annotated[
         str | None,
-        typer.Option(metavar="N", help="Run this iteration of an earlier run again (closed: USER.I)."),
+        typer.Option(
+            metavar="N", help="Repeat this iteration of an earlier run. N is its number; for a closed load, USER.I."
+        ),
     ] = None,
     from_run: Annotated[
-        str | None, typer.Option("--from", metavar="RUN", help="The run of --arrival: its id, its folder, or last.")
+        str | None,
+        typer.Option(
+            "--from", metavar="RUN", help="The run of --arrival: its id, the beginning of it, its folder, or `last`."
+        ),
     ] = None,
-    load: Annotated[str | None, typer.Option(metavar="NAME", help="Which of the plan's loads --arrival is of.")] = None,
-    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where --from looks for runs.")] = Path("runs"),
+    load: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The load of the plan that --arrival belongs to. Default: the first."),
+    ] = None,
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which --from finds the run.")] = Path("runs"),
     policy: Annotated[
-        bool, typer.Option("--policy", help="Hold it against the policy in loadgen.toml instead; nothing is sent.")
+        bool,
+        typer.Option(
+            "--policy", help="Check the scenario against the policy in loadgen.toml instead; nothing is sent."
+        ),
     ] = False,
 ) -> int:
     """Run each journey of a plan once, for real, and show every request: step, status, outcome, times.
 
-    One user, the first row of each feed, think times of at most 100 ms, and nobody to meet at a rendez-vous; of a graph
-    as many sessions as it takes to visit every node. Nothing is kept. With --arrival and --from one iteration of an
-    earlier run is run again, with its row and its random numbers; without FILE it is the scenario as it was then. With
-    --policy nothing is run: the scenario is held against the house's standard in loadgen.toml.
+    A single user takes the first row of each feed, thinks for at most 100 ms, and does not wait at a rendez-vous. For a
+    graph, as many sessions run as are needed to visit every node. Nothing is stored.
 
-    The exit code is 1 when a journey fails or the standard is not kept, 2 when the scenario is wrong.
+    With --arrival and --from, one iteration of an earlier run is repeated with its row and its random numbers. Without
+    FILE, the scenario is the one of that run. With --policy nothing runs: the scenario is checked against the policy in
+    loadgen.toml.
+
+    The exit code is 1 if a journey fails or the policy is violated, and 2 if the scenario is invalid.
     """
-    wrongs = CollectedErrors()
+    errors = CollectedErrors()
     if (arrival is None) != (from_run is None):
-        wrongs.add("--arrival and --from belong together", "loadgen check --arrival 4711 --from last")
+        errors.add(
+            "--arrival and --from must be given together", "for example: loadgen check --arrival 4711 --from last"
+        )
     elif file is None and arrival is None:
-        wrongs.add("no scenario", "loadgen check FILE, or loadgen check --arrival N --from RUN")
+        errors.add("no scenario was given", "loadgen check FILE, or loadgen check --arrival N --from RUN")
     if load is not None and arrival is None:
-        wrongs.add("--load is for --arrival: it says which load the arrival is of")
+        errors.add("--load needs --arrival", "add --arrival N --from RUN, or leave --load out")
     if policy and arrival is not None:
-        wrongs.add("--policy runs nothing, so there is no --arrival")
-    wrongs.check()
+        errors.add("--policy and --arrival exclude each other: --policy runs nothing", "leave one of them out")
+    errors.check()
     console = Output()
     with ExitStack() as stack:
         earlier = None
@@ -97,7 +112,7 @@ def main(
             file = file or earlier.file
         assert file is not None
         scenario = load_scenario(
-            wrongs,
+            errors,
             file,
             target=target,
             params=param or (),
@@ -110,13 +125,13 @@ def main(
         )
         if policy:
             return _policy(scenario, console)
-        pack(scenario)  # what cannot travel to an agent is found here, and not at the first run
+        pack(scenario)  # finds files that cannot be sent to an agent, before the first real run does
         if earlier is None or arrival is None:
             return asyncio.run(_check(rehearse(scenario), console))
-        return asyncio.run(_check(_again(scenario, earlier, arrival, load), console, is_whole=True))
+        return asyncio.run(_check(_repeat(scenario, earlier, arrival, load), console, is_whole=True))
 
 
-def _again(scenario: Scenario, earlier: Earlier, arrival: str, load: str | None) -> AsyncIterator[Rehearsed]:
+def _repeat(scenario: Scenario, earlier: Earlier, arrival: str, load: str | None) -> AsyncIterator[Rehearsed]:
     names = [lane.name for lane in scenario.plan.lanes]
     if load is not None and load not in names:
         raise UsageError(f'the plan has no load "{load}"', hint="it has " + ", ".join(n or "(no name)" for n in names))
@@ -128,25 +143,28 @@ def _policy(scenario: Scenario, console: Console) -> int:
     settings = read_settings(find_settings(scenario.path))
     if settings.policy is None:
         raise UsageError(
-            "there is no house standard",
-            hint="write [policy] into loadgen.toml beside the scenario or above it: slos = true, names = true",
+            "loadgen.toml has no [policy]",
+            hint="add [policy] to the loadgen.toml in the scenario's folder or above it: slos = true, names = true",
         )
     found = violations(scenario, settings.policy)
     for fault in sorted(found):
         console.print(Text(f"{fault.where}: {fault.message}"), soft_wrap=True)
         if fault.hint:
             console.print(Text(f"    {fault.hint}"), soft_wrap=True)
-    kept = "keeps to" if not found else f"does not keep to {format_count(len(found))} point(s) of"
+    kept = "meets" if not found else f"violates {format_count(len(found))} point(s) of"
     where = settings.path.name if settings.path is not None else "loadgen.toml"
     console.print(
-        Text(f"{scenario.path.name}: {kept} the standard in {where}", style="green" if not found else "bold red"),
+        Text(f"{scenario.path.name}: {kept} the policy in {where}", style="green" if not found else "bold red"),
         soft_wrap=True,
     )
     return ExitCode.FAILED if found else ExitCode.PASSED
 
 
 async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_whole: bool = False) -> int:
-    """is_whole: show row and failures whole, since that is what it is run for."""
+    """Print each journey as it ends, and return the exit code.
+
+    is_whole: also show the row and the exchange of each failure in full, because a repeated iteration is for that.
+    """
     failed = 0
     async for done in rehearsed:
         failed += not done.has_passed
@@ -159,7 +177,7 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
         if done.detail:
             console.print(text_block(done.detail), soft_wrap=True)
         for name, users in done.rendezvous:
-            text = f"  rendez-vous {name}: in a run {format_count(users)} users meet here; this one went on alone"
+            text = f"  rendez-vous {name}: in a run, {format_count(users)} users meet here; this one did not wait"
             console.print(Text(text), soft_wrap=True)
         for failure in done.failures:
             for shown in _shown(failure, is_whole=is_whole):
@@ -169,7 +187,7 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
 
 
 def _shown(failure: Failure, *, is_whole: bool) -> Iterator[RichText]:
-    """Of a failure: what was expected and where; whole: also what went over the wire."""
+    """Yield the lines of a failure: what was expected and where; with `is_whole` also the row and the exchange."""
     if failure.where or failure.detail:
         yield text_block(": ".join(text for text in (failure.where, failure.detail) if text))
     if not is_whole:
@@ -199,7 +217,7 @@ def _rows(done: Rehearsed) -> Iterator[tuple[str, ...]]:
 
 
 def _phases(done: Rehearsed) -> Table:
-    """Where the time of each request went."""
+    """Return a table of the phases of each request, such as connect and TLS, with their times."""
     had = [phase for phase in PHASES if any(phase in seen.phases_ns for seen in done.requests)]
     rows = (
         (seen.name, *(format_duration(seen.phases_ns[p]) if p in seen.phases_ns else "-" for p in had))

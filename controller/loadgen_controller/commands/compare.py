@@ -1,4 +1,4 @@
-"""`loadgen compare`: what differs between releases, how sure that is, and what beside the code may be why."""
+"""`loadgen compare`: shows what differs between runs or releases, and how certain that is."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import typer
 
 from loadgen.units import parse_ratio
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.commands.comparing.formats import Format
+from loadgen_controller.commands.comparing import Format
 from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.planning.options import store_of
-from loadgen_controller.planning.scenario import EnvOption
 
 NAME = "compare"
 EXAMPLES = """[bold]Examples[/bold]
@@ -36,8 +36,8 @@ def main(
         list[str],
         typer.Argument(
             metavar="BASE NEW [NEW ...]",
-            help="Each a run (its id, how it begins, `last`, or its folder), several of them with commas between,"
-            " or a label, which is all runs that have it: release=1.4.",
+            help="Each side is a run (its id, the beginning of it, `last`, or its folder), several runs separated by"
+            " commas, or a label such as release=1.4, which means all runs that have it.",
         ),
     ],
     store: StoreOption = None,
@@ -45,60 +45,74 @@ def main(
     between: Annotated[
         str | None,
         typer.Option(
-            metavar="SHARE", help="How much runs of the same code differ, where you know it: 3%. Beats the history."
+            metavar="SHARE",
+            help="How much runs of the same code differ, if you know it: 3%. Used instead of the history.",
         ),
     ] = None,
     paired: Annotated[
         bool,
         typer.Option(
-            "--paired", help="The runs took turns (A B A B): the n-th of one side is set beside the n-th of the other."
+            "--paired",
+            help="The runs alternated (A B A B): compare the n-th run of one side with the n-th of the other.",
         ),
     ] = False,
     curve: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Draw the difference at each quantile of this name; repeat it."),
+        typer.Option(
+            metavar="NAME", help="Draw the difference at each quantile of this journey, step or request. Repeatable."
+        ),
     ] = None,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="As what; if not given, what FILE ends in, or terminal.")
+        Format | None, typer.Option("--format", help="Output format. Default: by the ending of FILE, or terminal.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where it is written; stdout if not given.")
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this file. Default: stdout.")
     ] = None,
-    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the run folders are.")] = Path("runs"),
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run folders.")] = Path("runs"),
 ) -> int:
-    """Show what differs between runs or releases: by name and percentile, with intervals, regions and agents apart.
+    """Show what differs between runs or releases: by name and percentile, by region and by agent, with intervals.
 
-    How much runs of the same code differ is told by accepted runs. It decides nothing: it ends with 0 whether something
-    is slower or not, with 3 where that cannot be known (one run beside one run, and nobody says how much runs differ),
-    with 4 where a run was not fit to measure.
+    The variation between runs of the same code is taken from the accepted runs of the history.
+
+    This command decides nothing (`loadgen gate` does). The exit code is 0 whether something is slower or not. It is 3
+    if that cannot be known: one run against one run, and the run-to-run variation is unknown. It is 4 if a run was not
+    valid.
     """
-    wrongs = CollectedErrors()
-    chosen = _format(wrongs, format_, output)
-    differ = wrongs.parse("--between", between, _between)
+    errors = CollectedErrors()
+    chosen = _format(errors, format_, output)
+    between_runs = errors.parse("--between", between, _between)
     if len(sides) < 2:
-        wrongs.add(f"{sides[0]} is compared with nothing", "name a base, and what is to be compared with it")
+        errors.add(f"only one side was given: {sides[0]}", "name two or more: loadgen compare BASE NEW")
     if paired and between is not None:
-        wrongs.add("--paired and --between: pairs tell by themselves how much runs differ", "leave one of them out")
-    wrongs.check_file("-o", output)
+        errors.add(
+            "--paired and --between exclude each other: pairs show by themselves how much runs differ",
+            "leave one of them out",
+        )
+    errors.check_file("-o", output)
     with needing_analysis("loadgen compare"):
         from loadgen_controller.commands.comparing import comparison
-    where = store_of(wrongs, store, env)
-    asked = comparison.Asked(tuple(sides), where, differ, paired, tuple(curve or ()), chosen, output, runs_dir)
-    return comparison.compare_sides(wrongs, asked)
+    where = store_of(errors, store, env)
+    compare_options = comparison.CompareOptions(
+        tuple(sides), where, between_runs, paired, tuple(curve or ()), chosen, output, runs_dir
+    )
+    return comparison.compare_sides(errors, compare_options)
 
 
 def _between(text: str) -> float:
     value = parse_ratio(text)
     if not value:
-        raise ValueError("runs of the same code always differ by something; write 3%")
+        raise ValueError("must be above 0 %, because runs of the same code always differ a little; write 3%")
     return value
 
 
-def _format(wrongs: CollectedErrors, given: Format | None, output: Path | None) -> Format:
+def _format(errors: CollectedErrors, given: Format | None, output: Path | None) -> Format:
     if given is not None or output is None:
         return given or Format.TERMINAL
     found = BY_ENDING.get(output.suffix.lower())
     if found is None:
         known = ", ".join(f"{end} ({one})" for end, one in BY_ENDING.items())
-        wrongs.add("as what? say --format", f"or name a file with -o that ends in {known}")
+        errors.add(
+            f"cannot tell the format from the name {output}",
+            f"add --format, or name a file that ends in {known}",
+        )
     return found or Format.TERMINAL

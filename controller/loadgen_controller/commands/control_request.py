@@ -1,4 +1,4 @@
-"""What the commands that speak to a run that goes on have in common: its options, and the answer on the terminal."""
+"""Shared parts of the commands that control a running run: their options, and sending the control request."""
 
 from __future__ import annotations
 
@@ -13,27 +13,30 @@ from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.control.unix_socket import ControlAction, ControlReply, ControlRequest, ask, going
 from loadgen_controller.terminal import echo
 
-__all__ = ["LoadOption", "RunArgument", "RunsDirOption", "ask_run", "print_told", "where"]
+__all__ = ["LoadOption", "RunArgument", "RunsDirOption", "ask_run", "print_reply", "where"]
 
 RunArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN]", help="Its id, how it begins, `last`, or its folder; else the one that goes on."),
+    typer.Argument(
+        metavar="[RUN]",
+        help="The run's id, the beginning of it, `last`, or its folder. Default: the run that is going on.",
+    ),
 ]
 LoadOption = Annotated[
-    str | None, typer.Option("--load", metavar="NAME", help="Only this load of the plan; else all of them.")
+    str | None, typer.Option("--load", metavar="NAME", help="Only this load of the plan. Default: all loads.")
 ]
-RunsDirOption = Annotated[Path, typer.Option(metavar="DIR", help="Where the run's folder is.")]
+RunsDirOption = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run folders.")]
 
 
 def where(controller: str | None, ca: Path | None, token_file: Path | None) -> Place | None:
-    """The controller that has the run; None: a run of this machine.
+    """Read the options that name a controller; None means a run on this machine.
 
     Raises:
-        UsageError: what is wrong with the options.
+        UsageError, ExceptionGroup: the options are invalid.
     """
-    wrongs = CollectedErrors()
-    place = place_of(wrongs, controller, ca, token_file)
-    wrongs.check()
+    errors = CollectedErrors()
+    place = place_of(errors, controller, ca, token_file)
+    errors.check()
     return place
 
 
@@ -49,18 +52,20 @@ def ask_run(
     users: float | None = None,
     now: bool = False,
 ) -> None:
-    """Ask, and print what was done.
+    """Send a control request to a running run, and print the reply.
 
     Args:
-        place: the controller that has the run; None: it goes on on this machine.
+        do: the action, such as "pause". The keyword arguments are its parameters.
+        run: id, beginning of it, "last" or folder; None: the only run that is going on.
+        place: the controller that has the run; None: the run is on this machine.
 
     Raises:
-        UsageError: no run goes on, several do, or what is asked makes no sense now.
-        FleetError: the run is gone, or an agent of it cannot be told.
+        UsageError: no run is going on, several are, or the request is not possible now.
+        FleetError: the run is gone, or one of its agents cannot be reached.
     """
     if place is None:
         found = going(run, runs_dir)
-        print_told(
+        print_reply(
             ask(
                 found,
                 ControlRequest(run_id=found.run_id, do=do, load=load, factor=factor, rate=rate, users=users, now=now),
@@ -68,9 +73,10 @@ def ask_run(
         )
         return
     asked = ControlRequest(run_id=run or "", do=do, load=load, factor=factor, rate=rate, users=users, now=now)
-    print_told(call(place, lambda client: client.ask(asked)))
+    print_reply(call(place, lambda client: client.ask(asked)))
 
 
-def print_told(told: ControlReply) -> None:
-    for line in told.lines:
+def print_reply(reply: ControlReply) -> None:
+    """Print the lines of a control reply."""
+    for line in reply.lines:
         echo(line)

@@ -1,4 +1,4 @@
-"""`loadgen controller`: a fleet and its runs, for clients that come and go."""
+"""`loadgen controller`: keeps a fleet of agents and conducts runs on it, for clients that come and go."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Tokens
 from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.commands.shared_options import AllowHostOption, AllowListOption, OutOption, SignOption
 from loadgen_controller.control.service import Service
 from loadgen_controller.launch.event_loop import new_loop
 from loadgen_controller.launch.signals import Stopping
 from loadgen_controller.planning.options import outputs_of, parse_endpoint
-from loadgen_controller.planning.scenario import AllowOption, ListOption, OutOption, SignOption
 from loadgen_controller.planning.target_guard import read_permits
 from loadgen_controller.run.recovery import clock_after, unfinished
 from loadgen_controller.terminal import echo
@@ -56,11 +56,11 @@ log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
 _REMEMBERED = "controller.json"
-"""In the folder of runs: what `loadgen controller resume` starts it with."""
+"""File in the folder of runs with the options that `loadgen controller resume` starts the controller with."""
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):
-    """What a controller was started with; no secrets, but where they are."""
+    """The options that a controller was started with, as stored for `resume`: paths of secrets, never secrets."""
 
     format: int = 1
     keys: str
@@ -77,7 +77,7 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a controller was started with."""
+    """A controller's options, checked and read from their files."""
 
     keys: ControllerKeys
     listen: str
@@ -90,48 +90,67 @@ class Setting:
     signer: Signer | None = None
     ui: str | None = None
     access: Access = field(default_factory=Access)
-    """To the page."""
+    """The tokens and the certificate of the web page."""
     outputs: Outputs | None = None
     enroller: Enroller | None = None
     remembered: Remembered | None = None
-    """For `loadgen controller resume`, once it listens: one that cannot takes nothing from the one that does."""
+    """Stored for `loadgen controller resume` once the controller listens, so that a failed start overwrites nothing."""
 
 
 @app.callback()
 def main(
     context: typer.Context,
     keys: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Made by `loadgen keys init`; `loadgen api` adds to it.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of keys, made by `loadgen keys init`; `loadgen api` adds tokens and a certificate.",
+        ),
     ] = None,
-    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where agents come to.")] = "127.0.0.1:5557",
-    api: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where clients come to.")] = "127.0.0.1:5558",
-    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs' folders are made.")] = Path("runs"),
-    i_may_load: AllowOption = None,
-    allow: ListOption = None,
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Address at which agents connect.")
+    ] = "127.0.0.1:5557",
+    api: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT", help="Address of the API, for clients such as `loadgen run --controller`."),
+    ] = "127.0.0.1:5558",
+    runs_dir: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of the run folders; new runs are stored there.")
+    ] = Path("runs"),
+    i_may_load: AllowHostOption = None,
+    allow: AllowListOption = None,
     sign_with: SignOption = None,
     ui: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Show all runs on a page there, to whom the API knows.")
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Show all runs on a web page at this address, to everybody with a token of the API.",
+        ),
     ] = None,
     out: OutOption = None,
     enroll: Annotated[
         str | None,
-        typer.Option(metavar="FLEET", help="Let in the agents of this fleet on AWS, by the keys in --bucket."),
+        typer.Option(
+            metavar="FLEET", help="Admit the agents of this AWS fleet, by the keys that they put into --bucket."
+        ),
     ] = None,
     bucket: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The fleet's bucket, where its agents enrol.")
+        str | None, typer.Option(metavar="NAME", help="S3 bucket of the fleet, in which its agents enrol.")
     ] = None,
 ) -> None:
-    """Keep a fleet of agents and conduct runs on it, one after another or at once on different agents.
+    """Keep a fleet of agents and conduct runs on it: one after another, or several at once on different agents.
 
-    Agents come to --listen, clients to --api: `loadgen run --controller`, `watch`, `stop`, `kill` and the like. A run
-    goes on when its client goes away. Beyond loopback the API needs a certificate and tokens, which `loadgen api`
-    makes. Ctrl-C lets the runs that go on drain, a second one ends them at once.
+    Agents connect to --listen, clients to --api: `loadgen run --controller`, `watch`, `stop`, `kill` and so on. A run
+    continues when its client leaves. If other hosts can reach the API, it needs a certificate and tokens, which
+    `loadgen api` creates. Ctrl-C drains the running runs and then ends the controller; a second Ctrl-C ends them at
+    once.
     """
     if context.invoked_subcommand is not None:
         return
     if keys is None:
         raise UsageError(
-            "--keys is missing", hint="loadgen keys init DIR makes them; loadgen controller resume needs none"
+            "--keys is missing",
+            hint="add --keys DIR, a folder made by loadgen keys init DIR; loadgen controller resume needs no options",
         )
     run(
         Remembered(
@@ -152,50 +171,55 @@ def main(
 
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen controller resume --runs-dir /srv/loadgen/runs")
 def resume(
-    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs' folders are.")] = Path("runs"),
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run folders.")] = Path("runs"),
 ) -> None:
-    """Start the controller of this folder of runs again, as it was started last, and take up its runs."""
+    """Restart the controller of this folder of runs with its last options, and continue its unfinished runs."""
     path = runs_dir / _REMEMBERED
     try:
         remembered = msgspec.json.decode(path.read_bytes(), type=Remembered)
     except FileNotFoundError:
-        raise UsageError(f"no controller was started in {runs_dir}", hint="loadgen controller --keys DIR") from None
+        raise UsageError(
+            f"no controller was started in {runs_dir}", hint="start one with: loadgen controller --keys DIR"
+        ) from None
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the permissions of the file") from error
     except msgspec.DecodeError as error:
         raise UsageError(
-            f"{path} cannot be read: {error}", hint="loadgen controller --keys DIR writes it anew"
+            f"cannot read {path}: {error}", hint="start with options, which rewrites it: loadgen controller --keys DIR"
         ) from error
     run(remembered, runs_dir)
 
 
 def run(wanted: Remembered, runs_dir: Path) -> None:
-    """
-    Raises:
-        UsageError, StorageError: all that is wrong before it starts.
-    """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would tell of each handshake that fails, and what we say again
-    from loadgen_controller.api.server import Tls, check_bind  # gRPC takes its time, which other commands do not need
+    """Check the options and run the controller until it is stopped.
 
-    wrongs = CollectedErrors()
+    Raises:
+        UsageError, StorageError, ExceptionGroup: all errors in the options and files, before anything starts.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else gRPC logs each failed handshake
+    from loadgen_controller.api.server import Tls, check_bind  # slow to import (gRPC), so only here
+
+    errors = CollectedErrors()
     for option, text in (("--listen", wanted.listen), ("--api", wanted.api), ("--ui", wanted.ui)):
         if text is not None:
-            wrongs.parse(option, text, parse_endpoint)
+            errors.parse(option, text, parse_endpoint)
     files = ApiFiles(Path(wanted.keys))
-    own = wrongs.catch(lambda: load_controller(files.keys, agents_come_later=wanted.enroll is not None))
-    enroller = wrongs.catch(lambda: _enroller(wanted))
-    tokens = wrongs.catch(lambda: Tokens(files.tokens) if files.tokens.exists() else None)
-    tls = wrongs.catch(lambda: Tls.read(files.certificate, files.key) if files.certificate.exists() else None)
+    own = errors.catch(lambda: load_controller(files.keys, agents_come_later=wanted.enroll is not None))
+    enroller = errors.catch(lambda: _enroller(wanted))
+    tokens = errors.catch(lambda: Tokens(files.tokens) if files.tokens.exists() else None)
+    tls = errors.catch(lambda: Tls.read(files.certificate, files.key) if files.certificate.exists() else None)
     allow, sign_with = (None if path is None else Path(path) for path in (wanted.allow, wanted.sign_with))
-    listed, signer = read_permits(wrongs, wanted.listen, files.keys, allow, sign_with)
-    access = wrongs.catch(lambda: Access.of(Path(wanted.keys)))
-    outputs = outputs_of(wrongs, wanted.out)
+    listed, signer = read_permits(errors, wanted.listen, files.keys, allow, sign_with)
+    access = errors.catch(lambda: Access.of(Path(wanted.keys)))
+    outputs = outputs_of(errors, wanted.out)
     if outputs.has_stdout:
-        wrongs.add("--out ndjson=-: what a controller prints is no figures", "name a file")
-    if not wrongs.found:
-        wrongs.catch(lambda: check_bind(wanted.api, tls, tokens))
-        wrongs.catch(lambda: check_place(wanted.ui or "127.0.0.1:0", access or Access()))
-    wrongs.check()
+        errors.add(
+            "--out ndjson=- cannot be used here: stdout is for the controller's log", "name a file: --out ndjson=FILE"
+        )
+    if not errors.found:
+        errors.catch(lambda: check_bind(wanted.api, tls, tokens))
+        errors.catch(lambda: check_place(wanted.ui or "127.0.0.1:0", access or Access()))
+    errors.check()
     assert own is not None
     assert access is not None
     try:
@@ -227,7 +251,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
 
 
 async def serve(setting: Setting, say: Callable[[str], None]) -> None:
-    """Until it is told to stop, and no run goes on any more."""
+    """Run the controller until it is stopped and its last run has ended. `say` prints a line."""
     from loadgen_controller.api.server import ApiServer
 
     stopped = asyncio.Event()
@@ -249,9 +273,10 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
         stopped.set()
 
     try:
-        # Before anybody is heard: an agent that is not known here would let go of what it has.
+        # Before the hub listens: an agent of an unfinished run that connects too early is unknown here, and would
+        # drop its unacknowledged measurements.
         for folder in folders:
-            await _take_up(service, folder, say)
+            await _recover(service, folder, say)
         async with hub:
             api = ApiServer(service, setting.api, setting.tokens, setting.tls)
             await api.start()
@@ -262,9 +287,9 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
                     say(f"page: {page.page_of()}")
                 _remember(setting)
                 with Stopping(stop).on_signals(asyncio.get_running_loop()):
-                    say(f"agents come to {hub.address}, clients to {api.address}")
+                    say(f"listening for agents on {hub.address}, for clients on {api.address}")
                     if setting.tokens is None:
-                        say("without tokens: whoever is on this machine may use the API")
+                        say("no tokens: every user of this machine may use the API")
                     while not stopped.is_set() or service.going:
                         hub.check()
                         if enrolling is not None and enrolling.done():
@@ -290,12 +315,13 @@ def _remember(setting: Setting) -> None:
 def _enroller(wanted: Remembered) -> Enroller | None:
     if (wanted.enroll is None) != (wanted.bucket is None):
         raise UsageError(
-            "--enroll and --bucket belong together", hint="--enroll shop --bucket loadgen-shop-111122223333"
+            "--enroll and --bucket must be given together",
+            hint="for example: --enroll shop --bucket loadgen-shop-111122223333",
         )
     if wanted.enroll is None or wanted.bucket is None:
         return None
     from loadgen_controller.agents.aws_enrolment import (
-        enroller_of,  # boto3 takes its time, which other controllers do not need
+        enroller_of,  # slow to import (boto3), so only here
     )
 
     return enroller_of(Path(wanted.keys), wanted.enroll, wanted.bucket, log.warning)
@@ -311,11 +337,11 @@ def _page(service: Service, setting: Setting) -> UiServer | None:
     return UiServer(shown, setting.ui, setting.access)
 
 
-async def _take_up(service: Service, folder: Path, say: Callable[[str], None]) -> None:
-    """A run that cannot be taken up stays as it is, and keeps no other from it."""
+async def _recover(service: Service, folder: Path, say: Callable[[str], None]) -> None:
+    """Continue an unfinished run. If that fails, the run is left untouched and does not block the others."""
     try:
         await service.take_up(folder)
     except LoadgenError as error:
-        say(f"run {folder.name} is not taken up: {error.message}")
+        say(f"run {folder.name} cannot be continued: {error.message}")
     else:
-        say(f"run {folder.name} is taken up")
+        say(f"run {folder.name} is continued")

@@ -1,4 +1,4 @@
-"""`loadgen failures`: why did it fail? Which kinds and how many; the first of each whole, with the exchange."""
+"""`loadgen failures`: shows what failed in a run: kinds with counts, and single failures with their exchange."""
 
 from __future__ import annotations
 
@@ -37,28 +37,36 @@ _KINDS: Final = 20
 _DETAIL: Final = 160
 _ITERATION: Final = "(iteration)"
 _Kind = tuple[str, str, str]
-"""Outcome, request or "(iteration)", journey."""
+"""A kind of failure: outcome, request or "(iteration)", journey."""
 
 
 def main(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, how it begins, `last`, or its folder.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="The run's id, the beginning of it, `last`, or its folder.")
+    ],
     number: Annotated[
-        int | None, typer.Argument(metavar="[NUMBER]", min=1, help="Show this one whole: head, body, row, traceback.")
+        int | None,
+        typer.Argument(metavar="[NUMBER]", min=1, help="Show this failure in full: headers, body, row, traceback."),
     ] = None,
     request: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only of requests whose name has this in it.")
+        str | None, typer.Option(metavar="NAME", help="Only failures of requests whose name contains this.")
     ] = None,
-    outcome: Annotated[str | None, typer.Option(metavar="TEXT", help="Only outcomes that have this in them.")] = None,
-    arrival: Annotated[str | None, typer.Option(metavar="N", help="Only of this iteration (closed: USER.I).")] = None,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="List at most so many.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON on stdout, each whole.")] = False,
-    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the run folders are.")] = Path("runs"),
+    outcome: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only failures whose outcome contains this.")
+    ] = None,
+    arrival: Annotated[
+        str | None, typer.Option(metavar="N", help="Only failures of this iteration; for a closed load, USER.I.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Longest list to print.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the failures in full, as JSON.")] = False,
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run folders.")] = Path("runs"),
 ) -> None:
-    """Show what failed in a run: the kinds with their counts, and the first failures of each, numbered.
+    """Show what failed in a run: the kinds of failures with their counts, and the first failures of each, numbered.
 
-    With a NUMBER that failure is shown whole: what was expected, the scenario's line, the data row, and the exchange
-    with head and body. Secrets were taken out by the agent that saw it. Of each request and outcome an agent keeps the
-    first five; all failures are counted.
+    With a NUMBER, that failure is shown in full: what was expected, the line of the scenario, the data row, and the
+    exchange with headers and body. The agents have removed secrets from it.
+
+    All failures are counted. For each request and outcome, an agent keeps the first five in full.
     """
     opened = open_run(find_run(run, runs_dir))
     wanted_n = None if arrival is None else arrival_of(arrival)
@@ -85,7 +93,7 @@ def main(
 
 
 def _named(given: str, run: Run, runs_dir: Path) -> tuple[str, str]:
-    """The run as a command takes it tomorrow, too, when it is not the last any more; and the option that finds it."""
+    """Return the run as later commands can name it (its id, not "last"), and the --runs-dir option that they need."""
     if run.path.parent != runs_dir:
         return quote(given), ""  # it was given as a path
     return run.path.name, "" if str(runs_dir) == "runs" else f" --runs-dir {quote(str(runs_dir))}"
@@ -95,7 +103,7 @@ def _numbered(run: Run, number: int) -> KeptFailure:
     for kept in run.failures:
         if kept.number == number:
             return kept
-    have = f"it has 1 to {len(run.failures)}" if run.failures else "nothing failed, or nothing was kept"
+    have = f"choose one of 1 to {len(run.failures)}" if run.failures else "the run kept no failures"
     raise UsageError(f"no failure {number} in {run.id}", hint=have)
 
 
@@ -112,24 +120,28 @@ def _listed(run: Run, found: Sequence[KeptFailure], name: tuple[str, str], limit
         of_kind.append(kept.number)
     if kinds:
         rows = tuple((*kind, _some(numbers.get(kind, ())), format_count(count)) for count, kind in kinds[:_KINDS])
-        yield Table("What failed", ("outcome", "of", "journey", "kept whole", "count"), rows, words=4)
+        yield Table("What failed", ("outcome", "request", "journey", "kept in full", "count"), rows, words=4)
         if len(kinds) > _KINDS:
             yield Text(f"and {format_count(len(kinds) - _KINDS)} more kinds, in summary.json", style="dim")
         yield Text()
     if not found:
         yield Text(_why_none(run, is_any=bool(kinds)))
         return
-    shown = [kept for _, _, kept in sorted(ranked, key=lambda one: one[:2])[:limit]]  # of each kind one, then the next
-    yield Text("Kept whole: the first of each kind before the others", style="bold")
+    shown = [
+        kept for _, _, kept in sorted(ranked, key=lambda one: one[:2])[:limit]
+    ]  # one of each kind first, then the second of each
+    yield Text("Failures kept in full, the first of each kind first", style="bold")
     width = len(str(max(kept.number for kept in shown)))
     for kept in shown:
         yield from _entry(kept, width)
     if len(found) > limit:
-        yield Text(f"and {format_count(len(found) - limit)} more: --limit, --request, --outcome", style="dim")
+        yield Text(
+            f"and {format_count(len(found) - limit)} more; choose with --limit, --request, --outcome", style="dim"
+        )
     first = shown[0]
     yield Text()
-    yield _hint("One of them whole, with the body:", f"loadgen failures {name[0]} {first.number}{name[1]}")
-    yield _hint("Its iteration again:", _again(run, first, name))
+    yield _hint("Show one in full:", f"loadgen failures {name[0]} {first.number}{name[1]}")
+    yield _hint("Repeat its iteration:", _repeat_command(run, first, name))
 
 
 def _some(numbers: Sequence[int]) -> str:
@@ -153,12 +165,12 @@ def _entry(kept: KeptFailure, width: int) -> Iterator[RichText]:
 
 def _why_none(run: Run, *, is_any: bool) -> str:
     if run.failures:
-        return f"none of the {format_count(len(run.failures))} failures that are kept is like that"
-    return "no failure was kept whole" if is_any else "nothing failed"
+        return f"none of the {format_count(len(run.failures))} kept failures matches"
+    return "no failure was kept in full" if is_any else "nothing failed"
 
 
 def _kinds(run: Run) -> Iterator[tuple[int, _Kind]]:
-    """How many of each, the most frequent first; of the measured part."""
+    """Yield each kind with its count, the most frequent first. The warm-up is not counted."""
     counts: dict[_Kind, int] = {}
     if run.summary is not None:
         found: Iterator[tuple[str, str | None, str, str, int]] = (
@@ -170,7 +182,7 @@ def _kinds(run: Run) -> Iterator[tuple[int, _Kind]]:
         merge = run.merge
         found = (
             (key.kind, key.request, key.outcome, key.journey, histogram.total)
-            for key in merge.keys()  # noqa: SIM118  # no mapping
+            for key in merge.keys()  # noqa: SIM118  # not a mapping
             if key.metric == "response" and not key.warmup and (histogram := merge.histogram(key)) is not None
         )
     for kind, request, outcome, journey, count in found:
@@ -205,7 +217,7 @@ def _whole(run: Run, kept: KeptFailure, name: tuple[str, str]) -> Iterator[RichT
     for title, text in (
         ("Row", failure.row),
         ("Traceback", failure.traceback),
-        ("Sent" if failure.request else "Sent last before it", failure.sent),
+        ("Sent" if failure.request else "Last request before it", failure.sent),
         ("Received", failure.received),
     ):
         if text:
@@ -216,10 +228,10 @@ def _whole(run: Run, kept: KeptFailure, name: tuple[str, str]) -> Iterator[RichT
         yield Text()
         yield Text("No answer was received.", style="bold cyan")
     yield Text()
-    yield _hint("This iteration again:", _again(run, kept, name))
+    yield _hint("Repeat this iteration:", _repeat_command(run, kept, name))
 
 
-def _again(run: Run, kept: KeptFailure, name: tuple[str, str]) -> str:
+def _repeat_command(run: Run, kept: KeptFailure, name: tuple[str, str]) -> str:
     load = _load_name(run, kept.failure.load)
     option = f" --load {quote(load)}" if load else ""
     return f"loadgen check --arrival {arrival_text(kept.failure.n)} --from {name[0]}{option}{name[1]}"

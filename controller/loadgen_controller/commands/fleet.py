@@ -1,4 +1,4 @@
-"""`loadgen fleet`: agents on AWS come up, are looked at, and go again. What they are made of is Terraform's."""
+"""`loadgen fleet`: starts, lists and ends agents on AWS. Terraform creates everything that they need."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from loadgen.units import NS_PER_S, format_duration, parse_duration
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import CaOption, TokenFileOption, place_of
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.launch.aws_fleet import roll_of, told_stands
+from loadgen_controller.launch.aws_fleet import print_states, roll_of
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.terminal import echo, echo_json
 
@@ -44,41 +44,56 @@ loadgen fleet down
 loadgen fleet reap --yes"""
 
 app = typer.Typer(
-    help="Bring agents on AWS up, look at them, and take them down again.",
+    help="Start agents on AWS, list them, and end them again.",
     epilog=EXAMPLES,
     rich_markup_mode="rich",
     no_args_is_help=True,
 )
 
-FleetOption = Annotated[Path, typer.Option("--fleet", metavar="FILE", help="Describes the fleet; Terraform wrote it.")]
+FleetOption = Annotated[
+    Path, typer.Option("--fleet", metavar="FILE", help="Description of the fleet, written by Terraform.")
+]
 ScaleArgument = Annotated[
     str,
-    typer.Argument(metavar="SCALE", help="Agents by region, as in eu-west-1=3,us-east-1=6; or 9, over all regions."),
+    typer.Argument(
+        metavar="SCALE", help="Agents by region: eu-west-1=3,us-east-1=6; or one number, spread over all regions: 9."
+    ),
 ]
 AtOption = Annotated[
-    str | None, typer.Option("--controller", metavar="HOST:PORT", help="The controller's API, if not where FILE says.")
+    str | None,
+    typer.Option("--controller", metavar="HOST:PORT", help="The controller's API. Default: the one in fleet.json."),
 ]
 TtlOption = Annotated[
-    str | None, typer.Option("--ttl", metavar="TIME", help="AWS ends all of it after that; else as the fleet's policy.")
+    str | None,
+    typer.Option(
+        "--ttl", metavar="TIME", help="AWS ends all machines after this time. Default: the policy of the fleet."
+    ),
 ]
 MinOption = Annotated[
-    int | None, typer.Option("--min", min=1, metavar="N", help="Go on with N where not all come in time.")
+    int | None,
+    typer.Option("--min", min=1, metavar="N", help="Succeed with at least N agents if not all start in time."),
 ]
-WaitOption = Annotated[str, typer.Option("--wait", metavar="TIME", help="For so long they are waited for.")]
-JsonFlag = Annotated[bool, typer.Option("--json", help="As JSON.")]
+WaitOption = Annotated[str, typer.Option("--wait", metavar="TIME", help="Longest time to wait.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Also in mid-run, without a controller, or while another changes the fleet.")
+    bool,
+    typer.Option(
+        "--force", help="Do it even during a run, without a controller, or while somebody else changes the fleet."
+    ),
 ]
 FLEET = Path("fleet.json")
 
 
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen fleet plan eu-west-1=3,us-east-1=6 --ttl 2h")
 def plan(scale: ScaleArgument, fleet: FleetOption = FLEET, ttl: TtlOption = None) -> None:
-    """Show what `up` would do, what it costs at most, and whether the account may have so many. Changes nothing."""
-    wrongs = CollectedErrors()
-    file = wrongs.catch(lambda: read(fleet))
-    terms = _terms(wrongs, file, scale, ttl)
-    wrongs.check()
+    """Show what `up` would do, what it would cost at most, and whether the quotas of the account allow it.
+
+    Nothing is changed.
+    """
+    errors = CollectedErrors()
+    file = errors.catch(lambda: read(fleet))
+    terms = _terms(errors, file, scale, ttl)
+    errors.check()
     assert file is not None
     assert terms is not None
     site = _site(file, fleet)
@@ -97,21 +112,23 @@ def up(
     ttl: TtlOption = None,
     least: MinOption = None,
     wait: WaitOption = "10m",
-    keep: Annotated[bool, typer.Option("--keep", help="Where it fails, leave what came, to look at it.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="After a failure, keep the machines that started, for debugging.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
 ) -> None:
     """Start agents, and wait until they are registered at the controller.
 
-    At least so many in each region that is named; what is there already counts. More than the account's quotas leave is
-    refused. Before the first machine starts, AWS is told when to end all of them. Where it fails, and at Ctrl-C, what
-    has come is ended again.
+    Each named region gets at least this many agents; running ones count. A request beyond the quotas of the account is
+    rejected. Before the first machine starts, its end time is set at AWS, so that no machine is forgotten. After a
+    failure or Ctrl-C, the machines that started are ended again.
     """
-    wrongs = CollectedErrors()
-    file = wrongs.catch(lambda: read(fleet))
-    wait_s = _seconds(wrongs, "--wait", wait)
-    terms = _terms(wrongs, file, scale, ttl, least=least, wait_s=wait_s, keeps=keep)
-    place = _place(wrongs, file, controller, ca, token_file)
-    wrongs.check()
+    errors = CollectedErrors()
+    file = errors.catch(lambda: read(fleet))
+    wait_s = _seconds(errors, "--wait", wait)
+    terms = _terms(errors, file, scale, ttl, least=least, wait_s=wait_s, keeps=keep)
+    place = _place(errors, file, controller, ca, token_file)
+    errors.check()
     assert file is not None
     assert terms is not None
     site = _site(file, fleet)
@@ -120,7 +137,7 @@ def up(
     if dry_run:
         _print_rooms(rooms(site, terms, made, groups))
         return
-    raised = bring_up(site, terms, roll_of(place), told_stands)
+    raised = bring_up(site, terms, roll_of(place), print_states)
     _print_raised(raised)
 
 
@@ -132,17 +149,17 @@ def list_(
     token_file: TokenFileOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """List the machines of the fleet, and where each stands: launching, booted, registered, missing or leaving."""
-    wrongs = CollectedErrors()
-    file = wrongs.catch(lambda: read(fleet))
-    place = _place(wrongs, file, controller, ca, token_file)
-    wrongs.check()
+    """List the machines of the fleet with their states: launching, booted, registered, missing or leaving."""
+    errors = CollectedErrors()
+    file = errors.catch(lambda: read(fleet))
+    place = _place(errors, file, controller, ca, token_file)
+    errors.check()
     assert file is not None
     site = _site(file, fleet)
     try:
         agents = tuple(roll_of(place)())
     except FleetError as error:
-        site.warn(f"who is registered is not known: {error.message}")
+        site.warn(f"the registered agents are unknown, as the controller does not answer: {error.message}")
         agents = ()
     stands = join(site.machines(), agents, site.now())
     if as_json:
@@ -159,7 +176,10 @@ def list_(
 @app.command(epilog="[bold]Examples[/bold]\n\nloadgen fleet down\n\nloadgen fleet down us-east-1=2")
 def down(
     stays: Annotated[
-        str | None, typer.Argument(metavar="[REGION=N,...]", help="How many stay in these regions; else none anywhere.")
+        str | None,
+        typer.Argument(
+            metavar="[REGION=N,...]", help="Number of agents that stay in these regions. Default: none stay anywhere."
+        ),
     ] = None,
     fleet: FleetOption = FLEET,
     controller: AtOption = None,
@@ -167,18 +187,18 @@ def down(
     token_file: TokenFileOption = None,
     force: ForceOption = False,
     wait: WaitOption = "5m",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show who would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which machines would be ended.")] = False,
 ) -> None:
-    """End agents: each hands over what it measured, and leaves. Waits until they are gone.
+    """End agents, and wait until they are gone. Each one delivers its measurements before it leaves.
 
-    Who does not work goes first. While one of them works for a run it is refused, but with --force.
+    Idle agents are ended first. If an agent works for a run, the command is rejected, unless --force is given.
     """
-    wrongs = CollectedErrors()
-    file = wrongs.catch(lambda: read(fleet))
-    left = _stays(wrongs, file, stays)
-    wait_s = _seconds(wrongs, "--wait", wait)
-    place = _place(wrongs, file, controller, ca, token_file)
-    wrongs.check()
+    errors = CollectedErrors()
+    file = errors.catch(lambda: read(fleet))
+    left = _parse_stays(errors, file, stays)
+    wait_s = _seconds(errors, "--wait", wait)
+    place = _place(errors, file, controller, ca, token_file)
+    errors.check()
     assert file is not None
     site = _site(file, fleet)
     done = take_down(site, left, roll_of(place), _print_leaving, by_force=force, wait_s=wait_s or 0.0, is_dry=dry_run)
@@ -188,13 +208,17 @@ def down(
 @app.command(epilog="[bold]Examples[/bold]\n\nloadgen fleet reap\n\nloadgen fleet reap --all --yes")
 def reap(
     fleet: FleetOption = FLEET,
-    is_all: Annotated[bool, typer.Option("--all", help="Also what is not overdue: everything of this fleet.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without it, only show what would be ended.")] = False,
+    is_all: Annotated[
+        bool, typer.Option("--all", help="End all machines of this fleet, not only expired ones.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Really end them. Without it, only show what would be ended.")
+    ] = False,
 ) -> None:
-    """Find agents whose time is over, in all regions of the account, and end them.
+    """Find expired agents in all regions of the account, and end them.
 
-    For what a laptop that died, or a region that was taken out of the plan, has left. Only what carries the tags of
-    this fleet and its owner is touched.
+    Such machines remain if a laptop died, or if a region was removed from the plan. Only machines with the tags of this
+    fleet and its owner are touched.
     """
     file = read(fleet)
     site = _site(file, fleet)
@@ -203,15 +227,15 @@ def reap(
     if left.is_nothing:
         return
     if not yes:
-        echo("nothing was ended; --yes does it")
+        echo("nothing was ended; add --yes to end them")
         return
     reap_left(site, left)
-    echo(f"ended {len(left.machines)} machines, and set {len(left.groups)} groups to none")
+    echo(f"ended {len(left.machines)} machines, and set {len(left.groups)} groups to 0 machines")
 
 
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen fleet cost")
 def cost(fleet: FleetOption = FLEET, as_json: JsonFlag = False) -> None:
-    """Show what the machines that are up have cost at most, and cost an hour."""
+    """Show the highest possible cost of the running machines: so far, and per hour."""
     file = read(fleet)
     site = _site(file, fleet)
     machines = [one for one in site.machines() if not one.is_going]
@@ -220,7 +244,7 @@ def cost(fleet: FleetOption = FLEET, as_json: JsonFlag = False) -> None:
     so_far = sum((price or 0.0) * hours for _, price, hours in rows)
     unknown = sorted({one.kind for one, price, _ in rows if price is None})
     if as_json:
-        told = {
+        document = {
             "format": 1,
             "machines": len(machines),
             "usd_per_hour": round(per_hour, 4),
@@ -228,20 +252,20 @@ def cost(fleet: FleetOption = FLEET, as_json: JsonFlag = False) -> None:
             "types_without_price": unknown,
             "prices_as_of": file.prices_as_of,
         }
-        echo_json(json.dumps(told, indent=2))
+        echo_json(json.dumps(document, indent=2))
         return
     echo(f"{len(machines)} machines: at most {per_hour:.2f} USD an hour, {so_far:.2f} USD since they started")
     if unknown:
-        echo(f"without a price here: {', '.join(unknown)}")
+        echo(f"no price is known for: {', '.join(unknown)}")
     as_of = f"on-demand prices of {file.prices_as_of}" if file.prices_as_of else "on-demand prices"
-    echo(f"{as_of}; disks, addresses, traffic and the controller are not in it")
+    echo(f"{as_of}; disks, addresses, traffic and the controller are not included")
 
 
-# -- options into values --------------------------------------------------------------------------
+# -- parsing options --------------------------------------------------------------------------
 
 
 def _terms(
-    wrongs: CollectedErrors,
+    errors: CollectedErrors,
     file: FleetFile | None,
     scale: str,
     ttl: str | None,
@@ -250,18 +274,21 @@ def _terms(
     wait_s: float | None = None,
     keeps: bool = False,
 ) -> Terms | None:
-    ttl_s = None if ttl is None else _seconds(wrongs, "--ttl", ttl)
-    wish = wish_of(wrongs, file, scale)
+    ttl_s = None if ttl is None else _seconds(errors, "--ttl", ttl)
+    wish = wish_of(errors, file, scale)
     if file is None or wish is None:
         return None
     return Terms(wish, ttl_s=ttl_s, least=least, wait_s=600.0 if wait_s is None else wait_s, keeps=keeps)
 
 
 def wish_of(
-    wrongs: CollectedErrors, file: FleetFile | None, scale: str, weights: Mapping[str, float] | None = None
+    errors: CollectedErrors, file: FleetFile | None, scale: str, weights: Mapping[str, float] | None = None
 ) -> dict[str, int] | None:
-    """Agents by region. weights: of the regions, for a scale that is one number; None: all the same."""
-    parsed = wrongs.parse("SCALE", scale, parse_scale)
+    """Parse SCALE into a number of agents by region; an error is added to `errors`.
+
+    weights: of the regions, to spread a single number; None: all equal.
+    """
+    parsed = errors.parse("SCALE", scale, parse_scale)
     if parsed is None or file is None:
         return None
     if isinstance(parsed, int):
@@ -269,30 +296,30 @@ def wish_of(
     return parsed
 
 
-def _stays(wrongs: CollectedErrors, file: FleetFile | None, text: str | None) -> dict[str, int]:
+def _parse_stays(errors: CollectedErrors, file: FleetFile | None, text: str | None) -> dict[str, int]:
     if file is None:
         return {}
     if text is None:
         return dict.fromkeys(file.regions, 0)
-    parsed = wrongs.parse("REGION=N", text, parse_scale)
+    parsed = errors.parse("REGION=N", text, parse_scale)
     if isinstance(parsed, int):
-        wrongs.add(f'"{text}": in which region?', "as in us-east-1=2")
+        errors.add(f'"{text}": the region is missing', "write REGION=N, for example us-east-1=2")
         return {}
     for region in parsed or {}:
         if region not in file.regions:
-            wrongs.add(f"{region} is no region of fleet {file.fleet}", f"it has {', '.join(file.regions)}")
+            errors.add(f"unknown region {region} in fleet {file.fleet}", f"use one of {', '.join(file.regions)}")
     return parsed or {}
 
 
 def _place(
-    wrongs: CollectedErrors, file: FleetFile | None, controller: str | None, ca: Path | None, token_file: Path | None
+    errors: CollectedErrors, file: FleetFile | None, controller: str | None, ca: Path | None, token_file: Path | None
 ) -> Place:
     at = controller or ("127.0.0.1:1" if file is None else file.controller.api)
-    return place_of(wrongs, at, ca, token_file) or Place(at)
+    return place_of(errors, at, ca, token_file) or Place(at)
 
 
-def _seconds(wrongs: CollectedErrors, option: str, text: str) -> float | None:
-    parsed = wrongs.parse(option, text, parse_duration)
+def _seconds(errors: CollectedErrors, option: str, text: str) -> float | None:
+    parsed = errors.parse(option, text, parse_duration)
     return None if parsed is None else parsed / NS_PER_S
 
 
@@ -300,7 +327,7 @@ def _site(file: FleetFile, path: Path) -> Site:
     return open_site(file, Clients(), Audit(audit_beside(path)), lambda text: echo(f"note: {text}", err=True))
 
 
-# -- onto the terminal ----------------------------------------------------------------------------
+# -- printing ----------------------------------------------------------------------------
 
 
 def _print_plan(plan: Upward) -> None:
@@ -338,7 +365,7 @@ def _print_down(done: Downward, *, is_dry: bool) -> None:
     elif is_dry:
         for stand in done.leaving:
             works = f", works for {stand.run_id}" if stand.run_id else ""
-            echo(f"{stand.machine.id} in {stand.region} would go: {stand.standing}{works}")
+            echo(f"{stand.machine.id} in {stand.region} would be ended: {stand.standing}{works}")
     else:
         echo(f"down: {len(done.leaving)} machines are gone")
 
@@ -348,9 +375,9 @@ def _print_left(left: Left, now: datetime) -> None:
         whose = machine.group or "no group"
         echo(f"{machine.id} in {machine.region}, of {whose}: {_age(machine, now)} old, expires {_expiry(machine)}")
     for group in left.groups:
-        echo(f"group {group.name} in {group.region} wishes for {group.desired}")
+        echo(f"group {group.name} in {group.region} wants {group.desired} machines")
     if left.is_nothing:
-        echo(f"nothing to reap in {left.regions} regions; {left.others} machines are within their time")
+        echo(f"nothing to reap in {left.regions} regions; {left.others} machines have not expired")
 
 
 def _row(one: Stand, now: datetime) -> tuple[str, ...]:
@@ -390,10 +417,10 @@ def _age(machine: Machine, now: datetime) -> str:
 
 
 def _expiry(machine: Machine) -> str:
-    return machine.expires_at or "never said"
+    return machine.expires_at or "not set"
 
 
 def _cost_of(file: FleetFile, machine: Machine, now: datetime) -> tuple[Machine, float | None, float]:
-    """(machine, USD an hour, hours)."""
+    """Return the machine, its price in USD per hour (None: unknown), and its age in hours."""
     hours = max(0.0, (now - machine.launched_at).total_seconds() / 3600)
     return machine, file.regions[machine.region].usd_per_hour.get(machine.kind), hours

@@ -1,39 +1,21 @@
-"""`loadgen gate`: is this release slower than what was accepted before? For CI: the exit code is the verdict."""
+"""`loadgen gate`: judges whether a release is slower than the accepted runs. The exit code is the verdict, for CI."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from loadgen.dsl.loading.loader import split_plan
 from loadgen.history.store.baseline_run import STATISTICS
 from loadgen.units import parse_ratio
-from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
-from loadgen_controller.launch.aws_fleet import FleetOption, ScaleOption
-from loadgen_controller.launch.placement import LaunchRequest, placement_of
+from loadgen_controller.commands.shared_options import RunOptions, takes_run_options
+from loadgen_controller.launch.placement import placement_of
 from loadgen_controller.planning.options import store_of
-from loadgen_controller.planning.scenario import (
-    AllowOption,
-    DurationOption,
-    EnvOption,
-    KeysOption,
-    LabelOption,
-    ListenOption,
-    ListOption,
-    ParamOption,
-    QuietOption,
-    RateOption,
-    RegionsOption,
-    ResolveOption,
-    SignOption,
-    TargetOption,
-    UsersOption,
-)
 
 NAME = "gate"
 EXAMPLES = """[bold]Examples[/bold]
@@ -54,134 +36,115 @@ loadgen gate accept last --because "the new tax rules cost 20 ms"
 
 [bold]Exit codes[/bold]
 
-0 PASS, 1 FAIL, 3 INCONCLUSIVE, 4 INVALID; 2 and 5 as everywhere"""
+0 PASS, 1 FAIL, 3 INCONCLUSIVE, 4 INVALID; 2 usage error and 5 fleet error, as for every command"""
 
 ACCEPT = "accept"
 LEAST_PAIRS = 5
 
 
+@takes_run_options
 def main(
     what: Annotated[
         list[str],
         typer.Argument(
             metavar="RUN...|FILE[:PLAN]|accept RUN...",
-            help="Runs that are there, together; or a scenario, to be run; or runs to take into the history all the"
-            " same.",
+            help="Past runs to judge together; or a scenario to run and judge; or `accept` and the runs to add to the"
+            " history in spite of the verdict.",
         ),
     ],
     store: StoreOption = None,
     against: Annotated[
-        str, typer.Option(metavar="NAME", help="Only this pinned reference, and it has to tell; else all of them.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Compare only with this pinned reference; the verdict is INCONCLUSIVE if that is impossible. Default:"
+            " the accepted runs and all references.",
+        ),
     ] = "",
-    delta: Annotated[str, typer.Option(metavar="SHARE", help="What is smaller is no regression.")] = "3%",
+    delta: Annotated[str, typer.Option(metavar="SHARE", help="Smallest slow-down that counts as a regression.")] = "3%",
     tolerate: Annotated[
-        str, typer.Option(metavar="SHARE", help="A PASS is INCONCLUSIVE where only more than this would be seen.")
+        str,
+        typer.Option(
+            metavar="SHARE", help="Largest slow-down that a PASS may overlook; otherwise the verdict is INCONCLUSIVE."
+        ),
     ] = "10%",
     alpha: Annotated[
-        str, typer.Option(metavar="SHARE", help="How often a gate may fail though nothing has changed.")
+        str, typer.Option(metavar="SHARE", help="How often the gate may fail although nothing has changed.")
     ] = "5%",
-    percentile: Annotated[str, typer.Option(metavar="P", help="Which decides: p50, p95, p99 or mean.")] = "p95",
-    runs: Annotated[int, typer.Option(min=1, max=200, metavar="N", help="Runs of FILE to begin with.")] = 1,
+    percentile: Annotated[
+        str, typer.Option(metavar="P", help="Statistic that decides: p50, p95, p99 or mean.")
+    ] = "p95",
+    runs: Annotated[int, typer.Option(min=1, max=200, metavar="N", help="Number of runs of FILE to make.")] = 1,
     confirm: Annotated[
-        int, typer.Option(min=0, max=50, metavar="N", help="So many more where it is suspect: 2 decide. Without: none.")
+        int,
+        typer.Option(
+            min=0, max=50, metavar="N", help="Extra runs to make when the result is suspect; 2 are enough to decide."
+        ),
     ] = 0,
     ab: Annotated[
         tuple[str, str] | None,
-        typer.Option(metavar="URL URL", help="Run FILE against both in turns, and judge the second by the first."),
+        typer.Option(
+            metavar="URL URL", help="Run FILE against two targets in turns, and judge the second against the first."
+        ),
     ] = None,
     pairs: Annotated[
-        int | None, typer.Option(min=2, max=200, metavar="N", help=f"Of --ab; {LEAST_PAIRS} if not given.")
+        int | None,
+        typer.Option(min=2, max=200, metavar="N", help=f"Number of pairs of runs for --ab. Default: {LEAST_PAIRS}."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of --ab: who begins, and the seeds of the runs.")] = None,
-    add: Annotated[bool, typer.Option("--add", help="After a PASS, take the runs into the history.")] = False,
-    because: Annotated[str, typer.Option(metavar="TEXT", help="Of accept: why. It is kept.")] = "",
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Seed for --ab: it decides which target starts, and the seeds of the runs."),
+    ] = None,
+    add: Annotated[bool, typer.Option("--add", help="After a PASS, add the runs to the history.")] = False,
+    because: Annotated[
+        str, typer.Option(metavar="TEXT", help="The reason for `accept`; it is stored in the history.")
+    ] = "",
     json_path: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Everything, for programs; - is stdout.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the whole result as JSON; - is stdout.")
     ] = None,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="For the test page of a CI.")] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write JUnit XML, for the test page of a CI.")
+    ] = None,
     markdown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="For a comment on a pull request; - is stdout.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write Markdown, for a comment on a pull request; - is stdout."),
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Each step in words, with its figures.")] = False,
-    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders are, and are made.")] = Path("runs"),
-    target: TargetOption = None,
-    rate: RateOption = None,
-    users: UsersOption = None,
-    duration: DurationOption = None,
-    regions: RegionsOption = None,
-    agents_per_region: Annotated[
-        int | None, typer.Option(min=1, max=64, metavar="N", help="As of `loadgen run`, and so are the others.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=64, metavar="N")] = None,
-    param: ParamOption = None,
-    env: EnvOption = None,
-    resolve: ResolveOption = None,
-    i_may_load: AllowOption = None,
-    listen: ListenOption = None,
-    keys: KeysOption = None,
-    wait: Annotated[int | None, typer.Option(min=1, metavar="N", help="Agents to wait for.")] = None,
-    allow: ListOption = None,
-    sign_with: SignOption = None,
-    controller: ControllerOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    fleet: FleetOption = None,
-    scale: ScaleOption = None,
-    quiet: QuietOption = False,
-    label: LabelOption = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Explain each step of the decision in sentences, with its figures.")
+    ] = False,
+    *,
+    options: RunOptions,
 ) -> int:
     """Judge a release: PASS, FAIL, INCONCLUSIVE or INVALID, with the smallest slow-down that would have been found.
 
-    Runs are compared with accepted runs of the same plan, target and placement, and with pinned references. One run can
-    be suspect, three decide. `gate accept` takes a release into the history although it is slower, with a reason.
+    The runs are compared with accepted runs of the same plan, target and placement, and with pinned references. A
+    single run can only be suspect; three runs can fail. `gate accept` adds a release to the history although it is
+    slower, with a reason.
+
+    Options that change the load or choose agents apply only to a scenario, because past runs are not run again.
     """
-    wrongs = CollectedErrors()
+    errors = CollectedErrors()
     is_accept, names = what[0] == ACCEPT, what[1:] if what[0] == ACCEPT else what
-    file = _file_in(wrongs, names, is_accept)
-    wish = LaunchRequest(
-        runs_dir=runs_dir,
-        listen=listen,
-        keys=keys,
-        wait=wait,
-        agents_per_region=agents_per_region,
-        workers=workers,
-        controller=controller,
-        ca=ca,
-        token_file=token_file,
-        fleet=fleet,
-        scale=scale,
-        allow=allow,
-        sign_with=sign_with,
-        i_may_load=i_may_load or (),
-    )
-    load: dict[str, Any] = {
-        "target": target,
-        "rate": rate,
-        "users": users,
-        "duration": duration,
-        "regions": regions,
-        "params": param or (),
-        "env": env,
-        "resolve": resolve or (),
-        "labels": label or (),
-    }
+    file = _scenario_in(errors, names, is_accept)
     if file is None:
-        others: dict[str, Any] = {"confirm": confirm, "ab": ab, "runs": runs > 1, "seed": seed is not None}
-        # --env is no load alone: it says where the history is.
-        _check_there(wrongs, load | others | {"env": None}, wish)
-    placement = None if file is None else placement_of(wrongs, wish)
-    if ab is not None and (target is not None or runs > 1 or confirm or against or add):
-        wrongs.add("--ab goes without --target, --runs, --confirm, --against and --add: it compares two targets")
+        of_made_runs = {"--confirm": confirm, "--ab": ab, "--runs": runs > 1, "--seed": seed is not None}
+        _check_makes_none(errors, [*options.given(), *(name for name, value in of_made_runs.items() if value)])
+    placement = None if file is None else placement_of(errors, options.launch_request())
+    if ab is not None and (options.target is not None or runs > 1 or confirm or against or add):
+        errors.add(
+            "--ab cannot be used with --target, --runs, --confirm, --against or --add: it compares two targets",
+            "leave them out; --pairs N makes more runs",
+        )
     if ab is None and (pairs is not None or (seed is not None and file is not None)):
-        wrongs.add("--pairs and --seed are for two targets in turns", "--ab URL URL")
-    _check_because(wrongs, is_accept, because)
-    _check_outputs(wrongs, {"--json": json_path, "--junit": junit, "--markdown": markdown})
-    values = _settings(wrongs, {"delta": delta, "tolerate": tolerate, "alpha": alpha}, percentile)
+        errors.add("--pairs and --seed need --ab", "add --ab URL URL, or leave them out")
+    _check_because(errors, is_accept, because)
+    _check_outputs(errors, {"--json": json_path, "--junit": junit, "--markdown": markdown})
+    values = _settings(errors, {"delta": delta, "tolerate": tolerate, "alpha": alpha}, percentile)
     with needing_analysis("loadgen gate"):
         from loadgen.history.gate.decision import Settings
         from loadgen_controller.commands.gating import gate_command
-    asked = gate_command.Asked(
-        store=store_of(wrongs, store, env, None if file is None else split_plan(file)[0]),
+    gate_options = gate_command.GateOptions(
+        store=store_of(errors, store, options.env, None if file is None else split_plan(file)[0]),
         settings=Settings(values["delta"], values["tolerate"], values["alpha"], percentile),
         against=against,
         is_added=add,
@@ -190,59 +153,68 @@ def main(
         junit=junit,
         markdown=markdown,
         is_explained=explain,
-        is_quiet=quiet,
+        is_quiet=options.quiet,
     )
     if is_accept:
-        return gate_command.accept_runs(wrongs, asked, names, runs_dir)
+        return gate_command.accept_runs(errors, gate_options, names, options.runs_dir)
     if file is None or placement is None:
-        return gate_command.judge_runs(wrongs, asked, names, runs_dir)
-    load |= {"allowed": wish.i_may_load, "needs_secrets": placement.needs_secrets}
-    maker = gate_command.maker_of(asked, file, load, placement)
+        return gate_command.judge_runs(errors, gate_options, names, options.runs_dir)
+    load = options.scenario_options() | {"needs_secrets": placement.needs_secrets}
+    maker = gate_command.maker_of(gate_options, file, load, placement)
     if ab is not None:
-        return gate_command.judge_sides(wrongs, asked, maker, ab, pairs or LEAST_PAIRS, seed)
-    return gate_command.judge_made(wrongs, asked, maker, runs, confirm)
+        return gate_command.judge_sides(errors, gate_options, maker, ab, pairs or LEAST_PAIRS, seed)
+    return gate_command.judge_made(errors, gate_options, maker, runs, confirm)
 
 
-def _file_in(wrongs: CollectedErrors, names: list[str], is_accept: bool) -> str | None:
-    """The scenario among them, if it is one."""
+def _scenario_in(errors: CollectedErrors, names: list[str], is_accept: bool) -> str | None:
+    """Return the scenario among the arguments; None if they are past runs, or if they mix both (an error)."""
     files = [name for name in names if split_plan(name)[0].suffix == ".py"]
     if is_accept and not names:
-        wrongs.add("which run is accepted?", 'loadgen gate accept RUN --because "..."')
-    if files and (len(names) > 1 or is_accept):
-        wrongs.add(f"{files[0]} is a scenario, beside others", "either runs that are there, or one scenario")
+        errors.add("accept needs at least one run", 'loadgen gate accept RUN --because "..."')
+    if files and is_accept:
+        errors.add(f"{files[0]}: accept takes runs, not a scenario", "run it first, then accept the run by its id")
+        return None
+    if files and len(names) > 1:
+        errors.add(
+            f"{files[0]}: a scenario cannot be judged together with other arguments",
+            "name either past runs or one scenario",
+        )
         return None
     return files[0] if files else None
 
 
-def _check_there(wrongs: CollectedErrors, options: dict[str, Any], wish: LaunchRequest) -> None:
-    """Of runs that are there nothing is made."""
-    shown = {"params": "-P", "labels": "--label"}
-    if given := [shown.get(name, f"--{name}") for name, value in options.items() if value] + wish.given():
-        wrongs.add(f"{', '.join(given)}: for runs that are to be made", "name a scenario: FILE.py")
+def _check_makes_none(errors: CollectedErrors, given: list[str]) -> None:
+    """Add an error if options that apply only to new runs were given with past runs."""
+    if given:
+        errors.add(
+            f"{', '.join(given)}: only for runs that the gate makes itself, and past runs were named",
+            "leave them out, or name a scenario: FILE.py",
+        )
 
 
-def _check_because(wrongs: CollectedErrors, is_accept: bool, because: str) -> None:
+def _check_because(errors: CollectedErrors, is_accept: bool, because: str) -> None:
     if is_accept and not because.strip():
-        wrongs.add("why is it accepted?", "--because TEXT; it is kept")
+        errors.add("accept needs a reason", "add --because TEXT; it is stored in the history")
     if because and not is_accept:
-        wrongs.add("--because is for accept", 'loadgen gate accept RUN --because "..."')
+        errors.add("--because needs accept", 'loadgen gate accept RUN --because "..."')
 
 
-def _check_outputs(wrongs: CollectedErrors, outputs: dict[str, Path | None]) -> None:
+def _check_outputs(errors: CollectedErrors, outputs: dict[str, Path | None]) -> None:
     for option, path in outputs.items():
-        wrongs.check_file(option, path)
-    if sum(str(path) == "-" for path in outputs.values()) > 1:
-        wrongs.add("several outputs are -: which of them is stdout?", "name files for the others")
+        errors.check_file(option, path)
+    if len(given := [option for option, path in outputs.items() if str(path) == "-"]) > 1:
+        errors.add(f"{' and '.join(given)} both write to stdout", "keep one -, and name files for the others")
 
 
-def _settings(wrongs: CollectedErrors, given: dict[str, str], percentile: str) -> dict[str, float]:
-    """By option; what is wrong with one is among `wrongs`."""
+def _settings(errors: CollectedErrors, given: dict[str, str], percentile: str) -> dict[str, float]:
+    """Parse the shares, by option; invalid ones are added to `errors` and read as 0."""
     found: dict[str, float] = {}
     for option, text in given.items():
-        value = wrongs.parse(f"--{option}", text, parse_ratio)
+        value = errors.parse(f"--{option}", text, parse_ratio)
         if (value == 0 and option != "delta") or (option == "alpha" and value == 1):
-            wrongs.add(f"--{option}: {text} leaves nothing to decide")
+            allowed = "above 0 % and below 100 %" if option == "alpha" else "above 0 %"
+            errors.add(f"invalid --{option} {text}: must be {allowed}", "for example 5%")
         found[option] = value or 0.0
     if percentile not in STATISTICS:
-        wrongs.add(f'--percentile: there is no "{percentile}"', f"one of {', '.join(STATISTICS)}")
+        errors.add(f'--percentile: unknown statistic "{percentile}"', f"use one of {', '.join(STATISTICS)}")
     return found

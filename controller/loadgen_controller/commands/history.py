@@ -1,4 +1,4 @@
-"""`loadgen history`: what accepted runs have done over time; and the history's own book-keeping as sub-commands."""
+"""`loadgen history`: shows the accepted runs over time. Its sub-commands change the history."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands import history_control, history_store
 from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.past_runs.listing import parse_since
 from loadgen_controller.planning.options import store_of
-from loadgen_controller.planning.scenario import EnvOption
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -37,8 +37,8 @@ loadgen history strike 20261124 --because "the database was restored meanwhile"
 loadgen history control checkout.py --env staging --store history"""
 
 app = typer.Typer(
-    help="What accepted runs have done: changes of level with their commits, outliers, seasons, pinned references; and"
-    " whether the gate is healthy.",
+    help="Show the accepted runs over time: changes of level with their commits, outliers, seasons and pinned"
+    " references; and whether the gate is healthy.",
     epilog=EXAMPLES,
     rich_markup_mode="rich",
 )
@@ -54,60 +54,70 @@ def main(
     env: EnvOption = None,
     key: Annotated[
         str,
-        typer.Option(metavar="HASH", help="Which runs, where there are several kinds; how its name begins will do."),
+        typer.Option(
+            metavar="HASH", help="Choose one kind of runs by the beginning of its key, if the history has several."
+        ),
     ] = "",
-    target: Annotated[str, typer.Option(metavar="TEXT", help="The same, by a part of the target's name.")] = "",
+    target: Annotated[str, typer.Option(metavar="TEXT", help="Choose the kind of runs by a part of its target.")] = "",
     name: Annotated[
-        str, typer.Option(metavar="REGEX", help="Only journeys, steps and requests called like this.")
+        str, typer.Option(metavar="REGEX", help="Only journeys, steps and requests whose names match.")
     ] = "",
-    percentile: Annotated[str, typer.Option(metavar="P", help="p50, p95, p99 or mean.")] = "p95",
+    percentile: Annotated[str, typer.Option(metavar="P", help="Statistic to show: p50, p95, p99 or mean.")] = "p95",
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only runs since: 90d, 2026-11-24, 2026-11-24T17:00 (UTC).")
+        str | None,
+        typer.Option(metavar="TIME", help="Only runs since this time: 90d, 2026-11-24 or 2026-11-24T17:00 (UTC)."),
     ] = None,
     season: Annotated[
         str | None,
-        typer.Option(metavar="RUNS|weekly", help="Look for what comes round after so many runs, or every week."),
+        typer.Option(
+            metavar="RUNS|weekly", help="Look for a pattern that repeats after this number of runs, or weekly."
+        ),
     ] = None,
-    ar: Annotated[bool, typer.Option("--ar", help="Allow for runs that are like those just before them.")] = False,
-    min_effect: Annotated[str, typer.Option(metavar="SHARE", help="Smaller changes are none.")] = "3%",
+    ar: Annotated[
+        bool,
+        typer.Option("--ar", help="Take into account that consecutive runs resemble each other (autocorrelation)."),
+    ] = False,
+    min_effect: Annotated[str, typer.Option(metavar="SHARE", help="Ignore changes of level smaller than this.")] = "3%",
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="All of it as one page that opens anywhere.")
+        Path | None, typer.Option(metavar="FILE", help="Write the history as one self-contained web page.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the history as JSON.")] = False,
 ) -> None:
-    """The bare command; its help is the app's."""
+    """Run `loadgen history` without a sub-command. Its help text is that of `app`."""
     if context.invoked_subcommand is not None:
         return
-    wrongs = CollectedErrors()
-    pattern = _pattern(wrongs, name)
-    after = wrongs.parse("--since", since, lambda text: parse_since(text, datetime.now(UTC)))
-    every = wrongs.parse("--season", season, _season)
-    least = wrongs.parse("--min-effect", min_effect, parse_ratio)
+    errors = CollectedErrors()
+    pattern = _pattern(errors, name)
+    after = errors.parse("--since", since, lambda text: parse_since(text, datetime.now(UTC)))
+    every = errors.parse("--season", season, _season)
+    least = errors.parse("--min-effect", min_effect, parse_ratio)
     if percentile not in STATISTICS:
-        wrongs.add(f'--percentile: there is no "{percentile}"', "p50, p95, p99 or mean")
-    wrongs.check_file("--html", html)
-    where = store_of(wrongs, store, env)
-    opened = wrongs.catch(lambda: Store.open(where))
-    wrongs.check()
+        errors.add(f'--percentile: unknown statistic "{percentile}"', "use p50, p95, p99 or mean")
+    errors.check_file("--html", html)
+    where = store_of(errors, store, env)
+    opened = errors.catch(lambda: Store.open(where))
+    errors.check()
     assert opened is not None
     assert least is not None
     with needing_analysis("loadgen history"):
         from loadgen.history.trend.trends import Look
         from loadgen_controller.commands.trending import trend_command
     look = Look(percentile, min_effect=least, ar=ar, season=every, name=pattern)
-    trend_command.show(trend_command.Asked(opened, look, key, target, after, html, as_json))
+    trend_command.show(trend_command.HistoryOptions(opened, look, key, target, after, html, as_json))
 
 
-# -- what is asked ----------------------------------------------------------------------------------
+# -- parsing options ----------------------------------------------------------------------------------
 
 
-def _pattern(wrongs: CollectedErrors, text: str) -> re.Pattern[str] | None:
+def _pattern(errors: CollectedErrors, text: str) -> re.Pattern[str] | None:
     if not text:
         return None
     try:
         return re.compile(text)
     except re.error as wrong:
-        wrongs.add(f'--name: "{text}" is no regular expression: {wrong}')
+        errors.add(
+            f'--name: invalid regular expression "{text}": {wrong}', "escape special characters with a backslash"
+        )
         return None
 
 
@@ -115,7 +125,9 @@ def _season(text: str) -> int:
     if text == "weekly":
         return 0
     if not text.isdecimal() or not _LEAST_SEASON <= int(text) <= _MOST_SEASON:
-        raise ValueError(f'"{text}" is no season: so many runs, {_LEAST_SEASON} to {_MOST_SEASON}, or weekly')
+        raise ValueError(
+            f'invalid season "{text}"; write a number of runs from {_LEAST_SEASON} to {_MOST_SEASON}, or weekly'
+        )
     return int(text)
 
 

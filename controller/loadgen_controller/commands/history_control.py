@@ -1,9 +1,8 @@
-"""`loadgen history control`: is the gate itself healthy? Something in which nothing has changed is judged by it."""
+"""`loadgen history control`: checks the gate itself, by judging runs in which nothing has changed."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,30 +10,12 @@ import typer
 from loadgen.dsl.loading.loader import split_plan
 from loadgen.history.store.baseline_run import STATISTICS
 from loadgen.history.store.store import Store
-from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
-from loadgen_controller.launch.aws_fleet import FleetOption, ScaleOption
-from loadgen_controller.launch.placement import LaunchRequest, placement_of
+from loadgen_controller.commands.shared_options import RunOptions, takes_run_options
+from loadgen_controller.launch.placement import placement_of
 from loadgen_controller.planning.options import store_of
-from loadgen_controller.planning.scenario import (
-    AllowOption,
-    DurationOption,
-    EnvOption,
-    KeysOption,
-    LabelOption,
-    ListenOption,
-    ListOption,
-    ParamOption,
-    QuietOption,
-    RateOption,
-    RegionsOption,
-    ResolveOption,
-    SignOption,
-    TargetOption,
-    UsersOption,
-)
 
 __all__ = ["EXAMPLES", "control"]
 
@@ -46,98 +27,64 @@ loadgen history control --last --store history
 
 [bold]Exit codes[/bold]
 
-0, also of a control that FAILs; 1 where the gate is not healthy; 4 where the runs were not fit to measure"""
+0 the gate is healthy, even if this control FAILs; 1 the gate is not healthy; 4 the runs were invalid"""
 
 
+@takes_run_options
 def control(
     file: Annotated[
-        str | None, typer.Argument(metavar="FILE[:PLAN]", help="The scenario, against what has not changed since.")
+        str | None,
+        typer.Argument(metavar="FILE[:PLAN]", help="Scenario to run; its target must not have changed since."),
     ] = None,
     last: Annotated[
-        bool, typer.Option("--last", help="Not FILE, but the newest accepted runs, of a release with 10 before them.")
+        bool,
+        typer.Option(
+            "--last", help="Judge the newest accepted runs instead of FILE; 10 runs of the same release must precede."
+        ),
     ] = False,
-    runs: Annotated[int, typer.Option(min=1, max=20, metavar="N", help="So many; with 3 a gate can FAIL.")] = 3,
-    percentile: Annotated[str, typer.Option(metavar="P", help="Which decides, as of `loadgen gate`.")] = "p95",
+    runs: Annotated[
+        int, typer.Option(min=1, max=20, metavar="N", help="Number of runs; a gate needs 3 to be able to FAIL.")
+    ] = 3,
+    percentile: Annotated[
+        str, typer.Option(metavar="P", help="Statistic that decides, as in `loadgen gate`: p50, p95, p99 or mean.")
+    ] = "p95",
     store: StoreOption = None,
-    key: Annotated[str, typer.Option(metavar="HASH", help="Of --last: which runs, as of `loadgen history`.")] = "",
-    target: TargetOption = None,
-    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the run folders are made.")] = Path("runs"),
-    rate: RateOption = None,
-    users: UsersOption = None,
-    duration: DurationOption = None,
-    regions: RegionsOption = None,
-    agents_per_region: Annotated[
-        int | None, typer.Option(min=1, max=64, metavar="N", help="As of `loadgen run`, and so are the others.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=64, metavar="N")] = None,
-    param: ParamOption = None,
-    env: EnvOption = None,
-    resolve: ResolveOption = None,
-    i_may_load: AllowOption = None,
-    listen: ListenOption = None,
-    keys: KeysOption = None,
-    wait: Annotated[int | None, typer.Option(min=1, metavar="N", help="Agents to wait for.")] = None,
-    allow: ListOption = None,
-    sign_with: SignOption = None,
-    controller: ControllerOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    fleet: FleetOption = None,
-    scale: ScaleOption = None,
-    quiet: QuietOption = False,
-    label: LabelOption = None,
+    key: Annotated[
+        str,
+        typer.Option(
+            metavar="HASH", help="For --last: the kind of runs, by the beginning of its key, as in `loadgen history`."
+        ),
+    ] = "",
+    *,
+    options: RunOptions,
 ) -> int:
-    """Judge something in which nothing has changed, to see whether the gate itself is healthy. Once a week will do.
+    """Judge runs in which nothing has changed, to find out whether the gate itself is healthy. Once a week is enough.
 
-    The verdict is noted in the store; `loadgen history` shows how many of the controls failed, and what that means.
+    The verdict is stored in the history. `loadgen history` shows how many of these controls failed, and what that
+    means. With --last, --target chooses the kind of runs by a part of its target.
     """
-    wrongs = CollectedErrors()
+    errors = CollectedErrors()
     if (file is None) != last:
-        wrongs.add("either a scenario, whose runs are made, or --last: the newest accepted runs")
+        errors.add(
+            "name either a scenario or --last" if file is None else "a scenario and --last exclude each other",
+            "FILE.py makes new runs; --last judges the newest accepted runs",
+        )
     if key and not last:
-        wrongs.add("--key is for --last", "what the runs of a scenario are compared with is found by itself")
+        errors.add("--key needs --last", "leave --key out: new runs are compared with accepted runs of their own kind")
     if percentile not in STATISTICS:
-        wrongs.add(f'--percentile: there is no "{percentile}"', f"one of {', '.join(STATISTICS)}")
-    where = store_of(wrongs, store, env, None if file is None else split_plan(file)[0])
-    opened = wrongs.catch(lambda: Store.open(where))
-    wish = LaunchRequest(
-        runs_dir=runs_dir,
-        listen=listen,
-        keys=keys,
-        wait=wait,
-        agents_per_region=agents_per_region,
-        workers=workers,
-        controller=controller,
-        ca=ca,
-        token_file=token_file,
-        fleet=fleet,
-        scale=scale,
-        allow=allow,
-        sign_with=sign_with,
-        i_may_load=i_may_load or (),
-    )
+        errors.add(f'--percentile: unknown statistic "{percentile}"', f"use one of {', '.join(STATISTICS)}")
+    where = store_of(errors, store, options.env, None if file is None else split_plan(file)[0])
+    opened = errors.catch(lambda: Store.open(where))
     with needing_analysis("loadgen history control"):
         from loadgen_controller.commands.gating.gate_runs import Maker
         from loadgen_controller.commands.trending import aa_controls
         from loadgen_controller.screen.terminal_report import Output
     if file is None:
-        wrongs.check()
+        errors.check()
         assert opened is not None
-        return aa_controls.of_newest(opened, runs, percentile, key, target or "")
-    placement = placement_of(wrongs, wish)
-    options = {
-        "target": target,
-        "rate": rate,
-        "users": users,
-        "duration": duration,
-        "regions": regions,
-        "params": param or (),
-        "env": env,
-        "resolve": resolve or (),
-        "allowed": wish.i_may_load,
-        "labels": label or (),
-        "needs_secrets": placement.needs_secrets,
-    }
-    is_watched = sys.stdout.isatty() and not quiet  # else a line each second would fill the log of a CI
-    maker = Maker(file, options, placement, Output(), is_quiet=not is_watched)
-    return aa_controls.of_made(wrongs, opened, maker, runs, percentile)
+        return aa_controls.of_newest(opened, runs, percentile, key, options.target or "")
+    placement = placement_of(errors, options.launch_request())
+    load = options.scenario_options() | {"needs_secrets": placement.needs_secrets}
+    is_watched = sys.stdout.isatty() and not options.quiet  # a live view would fill the log of a CI with lines
+    maker = Maker(file, load, placement, Output(), is_quiet=not is_watched)
+    return aa_controls.of_made(errors, opened, maker, runs, percentile)

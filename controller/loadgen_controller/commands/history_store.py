@@ -1,4 +1,4 @@
-"""`loadgen history add`, `pin`, `strike`, `runs`: which runs later ones are compared with, and who decided that."""
+"""`loadgen history add`, `pin`, `strike` and `runs`: decide which runs later runs are compared with."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from loadgen.history.store.store import IN_SPITE, Store
 from loadgen.report.report_tables import Table
 from loadgen.units import format_count
 from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.past_runs.accepting import accepted_in, who
 from loadgen_controller.planning.options import store_of
-from loadgen_controller.planning.scenario import EnvOption
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.terminal import echo, echo_json
 
@@ -39,15 +39,20 @@ StoreOption = Annotated[
         "--store",
         envvar="LOADGEN_STORE",
         metavar="DIR|s3://...",
-        help="Where accepted runs are kept; else where loadgen.toml says, or in the folder history.",
+        help="Store of the accepted runs. Default: the store in loadgen.toml, or the folder `history`.",
     ),
 ]
-RunsArgument = Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids, how they begin, or `last`.")]
-ByOption = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides; else the user of this machine.")]
+RunsArgument = Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids, beginnings of ids, or `last`.")]
+ByOption = Annotated[
+    str,
+    typer.Option(
+        "--by", metavar="NAME", help="Name of the person who decides this. Default: the user of this machine."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
-    """As sub-commands of `loadgen history`."""
+    """Add the sub-commands to `loadgen history`."""
     app.command("add", epilog=ADD)(add_runs)
     app.command("pin", epilog=PIN)(pin_runs)
     app.command("strike", epilog=STRIKE)(strike_run)
@@ -59,106 +64,109 @@ def add_runs(
     store: StoreOption = None,
     env: EnvOption = None,
     because: Annotated[
-        str, typer.Option(metavar="TEXT", help="Accept it in spite of what speaks against it; is kept.")
+        str, typer.Option(metavar="TEXT", help="Reason to accept a run that would be rejected; it is stored.")
     ] = "",
     by: ByOption = "",
-    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the run folders are.")] = Path("runs"),
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run folders.")] = Path("runs"),
 ) -> None:
-    """Accept runs: later ones are compared with them.
+    """Accept runs into the history: later runs are compared with them.
 
-    A run that was not measured properly is refused; so is one whose rate was not reached or that has warm-up in its
-    figures, unless --because says why it is to be taken all the same. Its folder is not needed any more afterwards.
+    An invalid run is always rejected. A run that did not reach its rate, or that has warm-up in its figures, is
+    rejected unless --because gives a reason to accept it. The run folder is no longer needed afterwards.
     """
-    wrongs, shelf = CollectedErrors(), _shelf(store, env)
-    found = [made for run in runs if (made := wrongs.catch(partial(accepted_in, run, runs_dir))) is not None]
-    wrongs.check()
+    errors, history = CollectedErrors(), _open_store(store, env)
+    found = [made for run in runs if (made := errors.catch(partial(accepted_in, run, runs_dir))) is not None]
+    errors.check()
     for made in found:
-        before = shelf.matching(made.key)
-        is_new = wrongs.catch(partial(shelf.add, made, because=because, by=who(by)))
+        before = history.matching(made.key)
+        is_new = errors.catch(partial(history.add, made, because=because, by=who(by)))
         if is_new is not None:
-            echo(f"{made.run_id}: {'accepted' if is_new else 'is there already'}, key {made.key.hash()}")
+            echo(f"{made.run_id}: {'accepted' if is_new else 'was already accepted'}, key {made.key.hash()}")
         if is_new and before and before[0].differences:
-            near = before[0]
-            echo(f"  the first of its kind; the nearest {near.runs} differ: {'; '.join(near.differences)}")
-    _tell(shelf)
-    wrongs.check()
+            near, differences = before[0], "; ".join(before[0].differences)
+            echo(f"  the first run of its kind; it differs from the nearest {near.runs} in: {differences}")
+    _print_troubles(history)
+    errors.check()
 
 
 def pin_runs(
     runs: RunsArgument,
-    name: Annotated[str, typer.Option(metavar="NAME", help="What the release is called.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the release.")],
     store: StoreOption = None,
     env: EnvOption = None,
     by: ByOption = "",
 ) -> None:
-    """Make accepted runs the reference of a release: later ones are compared with it, too, so that slow creep is seen.
+    """Pin accepted runs as the reference of a release. Later runs are also compared with it, which shows slow creep.
 
-    Pinned again under the same name, the new runs take the place of the old ones.
+    Pinning other runs under the same name replaces the old ones.
     """
-    wrongs, shelf = CollectedErrors(), _shelf(store, env)
-    found = [one for run in runs if (one := wrongs.catch(partial(shelf.find, run))) is not None]
-    wrongs.check()
-    pinned = shelf.pin(list(dict.fromkeys(found)), name, by=who(by))
+    errors, history = CollectedErrors(), _open_store(store, env)
+    found = [one for run in runs if (one := errors.catch(partial(history.find, run))) is not None]
+    errors.check()
+    pinned = history.pin(list(dict.fromkeys(found)), name, by=who(by))
     echo(f"{pinned.name}: {', '.join(pinned.run_ids)}")
-    _tell(shelf)
+    _print_troubles(history)
 
 
 def strike_run(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, how it begins, or `last`.")],
-    because: Annotated[str, typer.Option(metavar="TEXT", help="Why; is kept.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, the beginning of it, or `last`.")],
+    because: Annotated[str, typer.Option(metavar="TEXT", help="The reason; it is stored.")],
     store: StoreOption = None,
     env: EnvOption = None,
     by: ByOption = "",
 ) -> None:
-    """Take an accepted run out of all comparisons from now on. Nothing is deleted: it stays to be seen, and why."""
-    shelf = _shelf(store, env)
-    run_id = shelf.find(run)
-    is_new = shelf.strike(run_id, because, by=who(by))
-    echo(f"{run_id}: {'struck' if is_new else 'was struck already'}")
-    _tell(shelf)
+    """Exclude an accepted run from all comparisons from now on. The run and the reason remain visible."""
+    history = _open_store(store, env)
+    run_id = history.find(run)
+    is_new = history.strike(run_id, because, by=who(by))
+    echo(f"{run_id}: {'struck' if is_new else 'was already struck'}")
+    _print_troubles(history)
 
 
 def list_runs(
     store: StoreOption = None,
     env: EnvOption = None,
-    key: Annotated[str, typer.Option(metavar="HASH", help="Only of this key, or those that begin so.")] = "",
-    newest: Annotated[int, typer.Option(min=1, metavar="N", help="Of each key at most so many.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
+    key: Annotated[str, typer.Option(metavar="HASH", help="Only runs whose key begins with this.")] = "",
+    newest: Annotated[int, typer.Option(min=1, metavar="N", help="Most runs to list per key.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """List the accepted runs by key, newest first: what they can be compared with, and what was decided about them."""
-    shelf = _shelf(store, env)
-    keys = [one for one in shelf.keys() if one.hash().startswith(key)]  # noqa: SIM118  # no mapping
+    """List the accepted runs, newest first, and what was decided about them. Runs with the same key can be compared."""
+    history = _open_store(store, env)
+    keys = [one for one in history.keys() if one.hash().startswith(key)]  # noqa: SIM118  # not a mapping
     if key and not keys:
-        raise UsageError(f"no accepted run in {shelf} has a key that begins with {key}")
-    marks = _marks(shelf, keys)
-    found = {one: list(reversed(shelf.runs(one, newest=newest))) for one in keys}
+        raise UsageError(
+            f"no accepted run in {history} has a key that begins with {key}",
+            hint="list all keys with: loadgen history runs",
+        )
+    marks = _marks(history, keys)
+    found = {one: list(reversed(history.runs(one, newest=newest))) for one in keys}
     if as_json:
         echo_json(json.dumps([_as_json(one, runs, marks) for one, runs in found.items()], indent=2))
     elif not found:
-        echo(f"no accepted runs in {shelf}; begin with: loadgen history add RUN --store {shelf}")
+        echo(f"no accepted runs in {history}; add one with: loadgen history add RUN --store {history}")
     else:
         for one, runs in found.items():
             head = f"{one.hash()}  {one.target}, {one.rate}, {one.placement} in {one.regions}, {one.instances}"
             rows = tuple(_row(run, marks) for run in runs)
             print_table(Output(), Table(head, ("run", "is", "commit", "labels", "names"), rows, words=4), ids=(0,))
-        for run_id, event in shelf.struck().items():
+        for run_id, event in history.struck().items():
             echo(f"struck: {run_id}: {event.because} ({event.by}, {event.at})")
-    _tell(shelf)
+    _print_troubles(history)
 
 
-def _shelf(store: str | None, env: str | None) -> Store:
-    wrongs = CollectedErrors()
-    where = store_of(wrongs, store, env)
-    wrongs.check()
+def _open_store(store: str | None, env: str | None) -> Store:
+    errors = CollectedErrors()
+    where = store_of(errors, store, env)
+    errors.check()
     return Store.open(where)
 
 
-def _marks(shelf: Store, keys: list[Key]) -> dict[str, str]:
-    """What was decided about runs beside that they were accepted."""
+def _marks(history: Store, keys: list[Key]) -> dict[str, str]:
+    """Return what was decided about runs after they were accepted, by run id: pinned, or accepted with a reason."""
     overridden = {
-        run_id: f"in spite of: {event.because}" for event in shelf.events(IN_SPITE) for run_id in event.run_ids
+        run_id: f"accepted because: {event.because}" for event in history.events(IN_SPITE) for run_id in event.run_ids
     }
-    pinned = {run_id: f"reference {of.name}" for key in keys for of in shelf.references(key) for run_id in of.run_ids}
+    pinned = {run_id: f"reference {of.name}" for key in keys for of in history.references(key) for run_id in of.run_ids}
     names = [*overridden, *(one for one in pinned if one not in overridden)]
     return {one: ", ".join(filter(None, (pinned.get(one), overridden.get(one)))) for one in names}
 
@@ -181,6 +189,6 @@ def _run_as_json(run: Accepted, marks: Mapping[str, str]) -> Iterator[tuple[str,
     yield "is", marks.get(run.run_id, "")
 
 
-def _tell(shelf: Store) -> None:
-    for trouble in shelf.troubles:
+def _print_troubles(history: Store) -> None:
+    for trouble in history.troubles:
         echo(f"warning: {trouble}", err=True)

@@ -1,4 +1,4 @@
-"""`loadgen keys`: the keys that controller and agents know each other by."""
+"""`loadgen keys`: manages the keys by which controller and agents authenticate each other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ loadgen keys revoke keys virginia
 loadgen keys signing keys"""
 
 app = typer.Typer(
-    help="Make, list and revoke the keys that controller and agents know each other by.",
+    help="Create, list and revoke the keys by which controller and agents authenticate each other.",
     epilog=EXAMPLES,
     rich_markup_mode="rich",
     no_args_is_help=True,
@@ -41,63 +41,63 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The controller's fo
 
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen keys init keys")
 def init(folder: Folder) -> None:
-    """Make the folder and the controller's key in it. One that is there stays."""
+    """Create the folder with the controller's key. An existing key is kept."""
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file", hint="name a folder; it is made if it is not there")
+        raise UsageError(f"{folder} is a file", hint="name a folder; it is created if it does not exist")
     if init_keys(folder):
-        echo(f"made {folder / 'controller.key'}; it stays here")
+        echo(f"created {folder / 'controller.key'}; it is secret and stays here")
         echo(f"next: loadgen keys agent {folder} NAME")
     else:
-        echo(f"the controller's key is there already, in {folder}")
+        echo(f"{folder} already has a controller's key; it was kept")
 
 
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen keys agent keys frankfurt virginia")
 def agent(
     folder: Folder,
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Of each agent, or group of agents.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Name of each agent or group of agents.")],
 ) -> None:
-    """Make a key for each agent, and the folder to copy to its host.
+    """Create a key for each agent, and a folder to copy to its host.
 
-    A key speaks for the agent NAME and for NAME.1, NAME.2 and so on. A controller that runs lets it in within 10 s.
+    A key is valid for the agent NAME and for NAME.1, NAME.2 and so on. A running controller accepts it within 10 s.
     """
-    wrongs = CollectedErrors()
+    errors = CollectedErrors()
     for name in names:
-        wrongs.catch(partial(check_key_name, name))
-    wrongs.check()
+        errors.catch(partial(check_key_name, name))
+    errors.check()
     for name in names:
         made = add_agent(folder, name)
-        echo(f"copy {made} to the host of {name}" if made else f"{name} has a key already")
+        echo(f"copy {made} to the host of {name}" if made else f"{name} already has a key")
 
 
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen keys signing keys")
 def signing(folder: Folder) -> None:
-    """Make the pair with which bundles are signed; an agent that has its public half takes no others."""
+    """Create the key pair that signs bundles. An agent with its public key rejects all other bundles."""
     made = make(folder)
     if made is None:
-        echo(f"the signing key is there already, in {folder}")
+        echo(f"{folder} already has a signing key; it was kept")
         return
-    echo(f"made {made}; it stays here, and runs with --keys {folder} sign with it")
-    echo(f"next: copy {folder / PUBLIC_NAME} into the folder of keys of each agent")
+    echo(f"created {made}; it is secret and stays here. Runs with --keys {folder} are signed with it")
+    echo(f"next: copy {folder / PUBLIC_NAME} into the key folder of each agent")
 
 
 @app.command("revoke", epilog="[bold]Example[/bold]\n\nloadgen keys revoke keys virginia")
 def revoke_(
     folder: Folder,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key is to be of no more use.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the agent whose key is revoked.")],
 ) -> None:
-    """Never let this key in again. A controller that runs drops its agents within 10 s.
+    """Revoke a key for good. A running controller disconnects its agents within 10 s.
 
-    The name is free afterwards: `loadgen keys agent` makes a new key for it.
+    The name can be used again: `loadgen keys agent` creates a new key for it.
     """
     echo(f"revoked the key of {name}, {revoke(folder, name)}")
 
 
 @app.command("list", epilog="[bold]Example[/bold]\n\nloadgen keys list keys")
 def list_(folder: Folder) -> None:
-    """List the agents' keys, and those that are revoked."""
+    """List the keys of agents, and the revoked ones."""
     known = list_keys(folder)
     if not known:
-        echo(f"no agent has a key; loadgen keys agent {folder} NAME makes one")
+        echo(f"no agent has a key; create one with: loadgen keys agent {folder} NAME")
         return
     rows = tuple(
         (one.name, "revoked" if one.is_revoked else "good", one.fingerprint, f"{one.made_at:%Y-%m-%d %H:%M}")

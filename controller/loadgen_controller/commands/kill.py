@@ -1,4 +1,4 @@
-"""`loadgen kill`: nothing more is sent, at once."""
+"""`loadgen kill`: ends a run at once, on all agents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from loadgen.errors import UsageError
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call
-from loadgen_controller.commands.control_request import RunArgument, RunsDirOption, ask_run, print_told, where
+from loadgen_controller.commands.control_request import RunArgument, RunsDirOption, ask_run, print_reply, where
 from loadgen_controller.control.unix_socket import going_all
 
 NAME = "kill"
@@ -24,25 +24,28 @@ loadgen kill --all --controller controller.internal:5558"""
 
 def main(
     run: RunArgument = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every run that goes on there.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Kill every run that is going on: in --runs-dir, or at the controller.")
+    ] = False,
     runs_dir: RunsDirOption = Path("runs"),
     controller: ControllerOption = None,
     ca: CaOption = None,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Kill a run: nothing more is sent, on any agent, and what is in flight is cut off.
+    """Kill a run: all agents stop sending at once, and requests in flight are cut off.
 
-    For when the target suffers; what was measured is kept, as with `loadgen stop --now`. Needs no more than one run
-    that goes on, or says which ones do. At a controller --all needs a token of the role admin.
+    Use it when the target suffers. Everything measured so far is kept, as with `loadgen stop --now`. Without RUN, the
+    run that is going on is killed; if several are, the command lists them and kills none. At a controller, --all needs
+    a token with the role admin.
     """
     place = where(controller, ca, token_file)
     if not all_:
         ask_run("kill", run, runs_dir, place)
         return
     if run is not None:
-        raise UsageError("--all beside a run: which of the two is it?")
+        raise UsageError("--all cannot be used with a run", hint="leave out either --all or the run")
     if place is not None:
-        print_told(call(place, lambda client: client.kill_all()))
+        print_reply(call(place, lambda client: client.kill_all()))
         return
     for one in going_all(runs_dir):
         ask_run("kill", str(runs_dir / one.run_id), runs_dir)

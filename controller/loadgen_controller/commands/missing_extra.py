@@ -1,4 +1,4 @@
-"""What a command needs and this machine goes without: fleets have no scipy, and nothing that brings it."""
+"""Reports missing packages of the extra `analysis`, such as scipy, which machines of a fleet do without."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ __all__ = ["needing_analysis"]
 
 @contextmanager
 def needing_analysis(command: str) -> Iterator[None]:
-    """Around the imports of what needs the extra `analysis`; other commands start without.
+    """Import modules that need the extra `analysis` within this block; a missing package becomes a usage error.
+
+    command: the name that the error begins with.
 
     Raises:
-        UsageError: something of it is not installed.
+        UsageError: a package of the extra is not installed.
     """
     try:
         yield
     except ModuleNotFoundError as exc:
         if (exc.name or "loadgen").startswith("loadgen"):
             raise
-        hint = 'pip install "loadgen[analysis]"'
+        hint = 'install it with: pip install "loadgen[analysis]"'
         raise UsageError(f"{command} needs {exc.name}, which is not installed", hint=hint) from None

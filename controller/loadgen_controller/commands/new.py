@@ -1,4 +1,4 @@
-"""`loadgen new`: a scenario to start from."""
+"""`loadgen new`: writes a scenario to start from."""
 
 from __future__ import annotations
 
@@ -46,30 +46,37 @@ _MODULES: Final = sys.stdlib_module_names | {"loadgen", "loadgen_agent", "loadge
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="Name of the scenario, or path of its file.")],
+    name: Annotated[str, typer.Argument(help="Name of the scenario, or the path of its file.")],
 ) -> None:
-    """Write a commented scenario of 20 lines, which runs against the demo shop.
+    """Write a commented scenario of 20 lines that runs against the demo shop of `loadgen target`.
 
     An existing file is never overwritten.
     """
     path = Path(name if name.endswith(".py") else f"{name}.py")
     journey = path.stem.replace("-", "_").lower()
     if not journey.isidentifier() or journey.startswith("_"):
-        raise UsageError(f"{path.stem!r} is no name for a journey", hint="use letters, digits and '_', a letter first")
+        raise UsageError(
+            f"{path.stem!r} cannot be the name of a journey",
+            hint="use letters, digits and '_', and begin with a letter",
+        )
     if iskeyword(journey) or journey in _IN_THE_FILE:
-        raise UsageError(f"{journey!r} means something else in a scenario", hint=f"try {journey}_shop")
+        raise UsageError(
+            f"{journey!r} already has a meaning in scenarios", hint=f"choose another name, e.g. {journey}_shop"
+        )
     if path.stem in _MODULES:
         raise UsageError(
-            f"{path.name} would hide the module {path.stem} from all that stands beside it",
-            hint=f"try {path.stem}_shop",
+            f"{path.name} would hide the Python module {path.stem} from the files next to it",
+            hint=f"choose another name, e.g. {path.stem}_shop",
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(SCENARIO.format(title=path.stem.replace("_", " ").capitalize(), name=journey))
     except FileExistsError:
-        raise UsageError(f"{path} is there already", hint="choose another name; nothing was changed") from None
+        raise UsageError(f"{path} already exists", hint="choose another name; the file was not changed") from None
     except OSError as exc:
-        raise StorageError(f"cannot write {path}: {exc.strerror or exc}") from exc
+        raise StorageError(
+            f"cannot write {path}: {exc.strerror or exc}", hint="name a file in a folder that you can write to"
+        ) from exc
     for line in (f"wrote {path}. Now, in two terminals:", "  loadgen target --port 8080", f"  loadgen run {path}"):
         echo(line)

@@ -1,4 +1,4 @@
-"""`loadgen pause`: nothing more is started until it is resumed."""
+"""`loadgen pause`: pauses a run until it is resumed."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def main(
     ca: CaOption = None,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Pause a run that goes on: nothing more is started, on any agent, until it is resumed.
+    """Pause a run: no agent starts anything more until `loadgen resume`.
 
-    What has started goes on to its end. Users of closed loads stay who they are, with cookies, connections and rows.
-    The end of the run moves with the pause; what is due in it is due afterwards, to the last arrival.
+    Iterations that have started run to their end. Users of closed loads keep their cookies, connections and rows. The
+    end of the run moves by the length of the pause: all arrivals are postponed, and none is lost.
     """
     ask_run("pause", run, runs_dir, where(controller, ca, token_file), load=load)

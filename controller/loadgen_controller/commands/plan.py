@@ -1,4 +1,4 @@
-"""`loadgen plan`: what a run would do and need, before it is run."""
+"""`loadgen plan`: shows what a run would do and need, before it runs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ from loadgen.dsl.plans.plan import rows_needed
 from loadgen.errors import ExitCode
 from loadgen.units import NS_PER_S
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.planning.forecast import RowsOf, Tried, forecast, lines, on_average
-from loadgen_controller.planning.rehearsal import Stepped, rehearse
-from loadgen_controller.planning.scenario import (
-    AllowOption,
+from loadgen_controller.commands.shared_options import (
+    AllowHostOption,
     DurationOption,
     EnvOption,
     FileArgument,
@@ -29,8 +27,10 @@ from loadgen_controller.planning.scenario import (
     ResolveOption,
     TargetOption,
     UsersOption,
-    load_scenario,
 )
+from loadgen_controller.planning.forecast import RowsOf, Tried, forecast, lines, on_average
+from loadgen_controller.planning.rehearsal import Stepped, rehearse
+from loadgen_controller.planning.scenario import load_scenario
 from loadgen_controller.terminal import echo, echo_json
 
 NAME = "plan"
@@ -53,22 +53,26 @@ def main(
     param: ParamOption = None,
     env: EnvOption = None,
     resolve: ResolveOption = None,
-    i_may_load: AllowOption = None,
+    i_may_load: AllowHostOption = None,
     trial: Annotated[
-        bool, typer.Option("--trial/--no-trial", help="Run each journey once, to estimate requests and users.")
+        bool,
+        typer.Option(
+            "--trial/--no-trial", help="Run each journey once against the target, to estimate requests and users."
+        ),
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> int:
-    """Show what a run would do and need: iterations, requests, users, rows, agents, and what change it could detect.
+    """Show what a run would do and need: iterations, requests, users, rows, agents, and which change it could detect.
 
-    Each journey is run once against the target, and of a graph as many sessions as visit every node, for an estimate of
-    requests and of users by Little's law. Without the trial everything follows from the plan alone, line by line, so
-    that the text can be kept and compared in a review.
-    The exit code is 1 when a journey fails in the trial, 2 when the scenario is wrong or rows are missing.
+    In a trial, each journey runs once against the target (for a graph, as many sessions as are needed to visit every
+    node). It gives estimates of requests, and of users by Little's law. Without the trial, everything follows from the
+    plan alone, one fact per line, so that the text can be stored and compared in a review.
+
+    The exit code is 1 if a journey fails in the trial, and 2 if the scenario is invalid or rows are missing.
     """
-    wrongs = CollectedErrors()
+    errors = CollectedErrors()
     scenario = load_scenario(
-        wrongs,
+        errors,
         file,
         target=target,
         rate=rate,
@@ -91,12 +95,12 @@ def main(
         for line in lines(spec, found, tuple(_rows(scenario)), () if failed else tried):
             echo(line)
     for text in failed:
-        echo(f"trial      {text}: no estimate; see loadgen check {file}", err=as_json)
+        echo(f"trial      {text}: no estimate; find out why with: loadgen check {file}", err=as_json)
     return ExitCode.FAILED if failed else ExitCode.PASSED
 
 
 async def _try(scenario: Scenario) -> tuple[tuple[Tried, ...], tuple[str, ...]]:
-    """One iteration of each journey, of a graph a session on average; and what failed."""
+    """Run the trial; return the figures of each journey (of a graph, of its average session), and what failed."""
     graphs = {one.name: one for one in scenario.plan.journeys if isinstance(one, Graph)}
     tried: list[Tried] = []
     failed: list[str] = []

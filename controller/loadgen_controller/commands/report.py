@@ -1,4 +1,4 @@
-"""`loadgen report`: a run as a file, for people (HTML, Markdown) and for programs (JSON, CSV, Parquet, JUnit)."""
+"""`loadgen report`: writes a run as a file, for people (HTML, Markdown) or programs (JSON, CSV, Parquet, JUnit)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from loadgen.units import NS_PER_S, parse_duration
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
-from loadgen_controller.past_runs.is_running import goes_on
+from loadgen_controller.commands.shared_options import EnvOption
+from loadgen_controller.past_runs.listing import is_running
 from loadgen_controller.planning.options import STORE, store_of
-from loadgen_controller.planning.scenario import EnvOption
 from loadgen_controller.screen.output_file import opened
 from loadgen_controller.screen.story_output import called, story_in
 from loadgen_controller.terminal import echo
@@ -61,6 +61,8 @@ Document = dict[str, object]
 
 
 class Format(StrEnum):
+    """Output formats of `loadgen report`."""
+
     HTML = "html"
     JSON = "json"
     CSV = "csv"
@@ -70,11 +72,15 @@ class Format(StrEnum):
 
 
 class Kind(StrEnum):
+    """Tables that CSV and Parquet files can contain."""
+
     SERIES = "series"
     WINDOWS = "windows"
 
 
 class Split(StrEnum):
+    """Properties for which the table of windows can have separate rows."""
+
     REGIONS = "regions"
     OUTCOMES = "outcomes"
     TAGS = "tags"
@@ -94,9 +100,11 @@ Write = Callable[[BinaryIO], object]
 
 
 def main(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, how it begins, `last`, or its folder.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="The run's id, the beginning of it, `last`, or its folder.")
+    ],
     baseline: Annotated[
-        str | None, typer.Argument(metavar="[BASELINE]", help="Another run, drawn behind it. Only for html.")
+        str | None, typer.Argument(metavar="[BASELINE]", help="Another run to draw behind it. Only for html.")
     ] = None,
     output: Annotated[
         Path | None,
@@ -104,55 +112,60 @@ def main(
             "-o",
             "--output",
             metavar="FILE",
-            help="Where it is written; - is stdout. If not given, html goes into the run's folder, the rest to stdout.",
+            help="Write to this file; - is stdout. Default: the run folder for html, stdout for the other formats.",
         ),
     ] = None,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="As what; if not given, what FILE ends in, or html.")
+        Format | None, typer.Option("--format", help="Output format. Default: by the ending of FILE, or html.")
     ] = None,
     table: Annotated[
-        Kind | None, typer.Option("--table", help="Of CSV and Parquet: series over the run, or by window.")
+        Kind | None,
+        typer.Option(
+            "--table", help="For csv and parquet: one row per series of the whole run, or per window of time."
+        ),
     ] = None,
     window: Annotated[
-        str | None, typer.Option("--window", metavar="TIME", help="How long the windows are: 10s. Else one interval.")
+        str | None, typer.Option("--window", metavar="TIME", help="Length of the windows: 10s. Default: one interval.")
     ] = None,
     split: Annotated[
-        list[Split] | None, typer.Option("--split", help="Windows apart for each of these; repeat it.")
+        list[Split] | None, typer.Option("--split", help="Separate rows of windows for each of these. Repeatable.")
     ] = None,
     store: StoreOption = None,
     env: EnvOption = None,
-    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the run folders are.")] = Path("runs"),
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run folders.")] = Path("runs"),
 ) -> None:
-    """Write a run as a file: one page of HTML that opens anywhere, or what other programs read.
+    """Write a run as a file: one self-contained HTML page, or a format for other programs.
 
-    Where accepted runs of the same plan, target and placement are kept, html, json and markdown say how it stands among
-    those before it.
+    If the history has accepted runs of the same plan, target and placement, the html, json and markdown reports compare
+    the run with them.
 
-    Of a run that is still going on, or was ended by force, html, json and windows have what it measured, up to the last
-    whole record; the other formats need its summary. The file is there whole or not at all.
+    A run that is still going on, or was killed, has no summary: html, json and windows contain everything it measured
+    so far, and the other formats need the summary. The file is written completely or not at all.
     """
-    wrongs = CollectedErrors()
-    chosen = _format(wrongs, format_, output)
-    window_s = None if window is None else wrongs.parse("--window", window, _length)
+    errors = CollectedErrors()
+    chosen = _format(errors, format_, output)
+    window_s = None if window is None else errors.parse("--window", window, _length)
     if (table or window or split) and chosen is not None and chosen not in TABLES:
-        wrongs.add(f"--table, --window and --split are for csv and parquet, not for {chosen}")
+        errors.add(
+            f"--table, --window and --split cannot be used with {chosen}", "add --format csv or --format parquet"
+        )
     if (window or split) and table is not Kind.WINDOWS:
-        wrongs.add("--window and --split are for windows", "add --table windows")
-    wrongs.check_file("-o", output)
+        errors.add("--window and --split need --table windows", "add --table windows")
+    errors.check_file("-o", output)
     if chosen is Format.PARQUET and (output is None or str(output) == "-") and sys.stdout.isatty():
-        wrongs.add("Parquet is no text for a terminal", "name a file with -o")
+        errors.add("Parquet is binary and cannot be printed on a terminal", "name a file with -o")
     if baseline is not None and chosen not in (None, Format.HTML):
-        wrongs.add(f"two runs are drawn in html, not in {chosen}", "leave the second one out")
-    history = _store(wrongs, store, env) if chosen in WITH_HISTORY else None
-    path = wrongs.catch(lambda: find_run(run, runs_dir))
-    behind = None if baseline is None else wrongs.catch(lambda: find_run(baseline, runs_dir))
-    wrongs.check()
+        errors.add(f"a second run cannot be shown in {chosen}, only in html", "leave the second run out")
+    history = _open_history(errors, store, env) if chosen in WITH_HISTORY else None
+    path = errors.catch(lambda: find_run(run, runs_dir))
+    behind = None if baseline is None else errors.catch(lambda: find_run(baseline, runs_dir))
+    errors.check()
     assert path is not None
     assert chosen is not None
     if output is None and chosen is Format.HTML:
         output = path / "report.html"
     length_s = None if window_s is None else window_s / NS_PER_S
-    held = None if history is None else _stands(path, history)
+    held = None if history is None else _compare_with_history(path, history)
     write = _writer(path, behind, chosen, table or Kind.SERIES, length_s, split or (), held)
     with opened(output) as file:
         write(file)
@@ -162,11 +175,11 @@ def main(
 
 def _length(text: str) -> int:
     if not (length_ns := parse_duration(text)):
-        raise ValueError("a window takes some time; write 10s")
+        raise ValueError("a window must be longer than 0; write 10s")
     return length_ns
 
 
-def _format(wrongs: CollectedErrors, given: Format | None, output: Path | None) -> Format | None:
+def _format(errors: CollectedErrors, given: Format | None, output: Path | None) -> Format | None:
     if given is not None:
         return given
     if output is None:
@@ -175,36 +188,36 @@ def _format(wrongs: CollectedErrors, given: Format | None, output: Path | None) 
     if ending in BY_ENDING:
         return BY_ENDING[ending]
     known = ", ".join(f"{end} ({one})" for end, one in BY_ENDING.items())
-    wrongs.add("as what? say --format", f"or name a file with -o that ends in {known}")
+    errors.add(f"cannot tell the format from the name {output}", f"add --format, or name a file that ends in {known}")
     return None
 
 
-def _store(wrongs: CollectedErrors, given: str | None, env: str | None) -> Store | None:
-    """None where nobody has said where it is, and it is not where it is else."""
-    where = store_of(wrongs, given, env)
+def _open_history(errors: CollectedErrors, given: str | None, env: str | None) -> Store | None:
+    """Open the history; None if no store was named and the default folder does not exist."""
+    where = store_of(errors, given, env)
     if where == STORE and given is None and not Path(where).is_dir():
         return None
-    with needing_analysis("how a run stands in its history"):
+    with needing_analysis("comparing a run with its history"):
         from loadgen.history.store.store import Store
-    return wrongs.catch(lambda: Store.open(where))
+    return errors.catch(lambda: Store.open(where))
 
 
-def _stands(path: Path, store: Store) -> InHistory | None:
-    """How it stands there. That a history cannot be read costs no report."""
+def _compare_with_history(path: Path, store: Store) -> InHistory | None:
+    """Compare the run with its history. If that is impossible, print a note; the report is written anyway."""
     run = open_run(path)
     if run.summary is None:
         return None
 
-    def tell(why: str) -> None:
-        echo(f"note: not in its history: {why}", err=True)
+    def note(why: str) -> None:
+        echo(f"note: not compared with its history: {why}", err=True)
 
     try:
-        with needing_analysis("how a run stands in its history"):
-            from loadgen_controller.commands.trending.run_vs_history import stands
+        with needing_analysis("comparing a run with its history"):
+            from loadgen_controller.commands.trending.run_vs_history import compare_with_history
         at = "" if str(store) == STORE else f" --store {quote(str(store))}"
-        return stands(run, store, f"loadgen gate {called(path)}{at}", tell)
+        return compare_with_history(run, store, f"loadgen gate {called(path)}{at}", note)
     except (StorageError, UsageError) as exc:
-        tell(exc.message)
+        note(exc.message)
         return None
 
 
@@ -217,7 +230,10 @@ def _writer(
     split: Sequence[Split],
     held: InHistory | None,
 ) -> Write:
-    """What writes it. Whatever is wrong with the run is found here, before a file is begun, as far as that can be."""
+    """Return a function that writes the report to a file.
+
+    The run is read here already, so that most errors are found before a file is created.
+    """
     if chosen in (Format.JUNIT, Format.MARKDOWN):
         summary = summary_of(path)
         story = story_in(path, summary)
@@ -242,38 +258,43 @@ def _writer(
     write = write_csv if chosen is Format.CSV else write_parquet
     if table is Kind.SERIES:
         return partial(write, SeriesRow, series_rows(summary_of(path)))
-    rows = _told(path).windows(
+    rows = _open(path).windows(
         window_s, regions=Split.REGIONS in split, outcomes=Split.OUTCOMES in split, tags=Split.TAGS in split
     )
     return partial(write, WindowRow, rows)
 
 
 def summary_of(path: Path) -> Summary:
-    """Of a run that is over.
+    """Read the summary of a finished run.
 
     Raises:
-        UsageError: it goes on, or was ended by force.
-        StorageError: it cannot be read, or is of a newer loadgen.
+        UsageError: the run is still going on, or was killed.
+        StorageError: the summary cannot be read, or was written by a newer loadgen.
     """
     file = path / "summary.json"
     if file.exists():
         return read(file)
-    why = "the run is still going on" if goes_on(path) else "the run was ended by force, or the file was deleted"
+    why = (
+        "the run is still going on"
+        if is_running(path)
+        else "the process of the run was killed, or the file was deleted"
+    )
     raise UsageError(
         f"{path} has no summary: {why}",
-        hint="what was measured is in --format json and --format csv --table windows",
+        hint="these formats show what was measured: --format json, --format csv --table windows",
     )
 
 
 def document_in(path: Path) -> Document:
-    """The run over time with its story, as far as it has got."""
-    return document_of(_told(path), called(path))
+    """Return the run over time with its story, as JSON; of a running run, what it has measured so far."""
+    return document_of(_open(path), called(path))
 
 
-def _told(path: Path) -> Run:
+def _open(path: Path) -> Run:
+    """Open a run, and print a note if it has no summary."""
     run = open_run(path)
     if run.summary is None:
-        is_on = goes_on(path)
-        said = "is still going on: this is what it has measured by now" if is_on else "was ended by force"
+        is_on = is_running(path)
+        said = "is still going on: the report has what it measured so far" if is_on else "was killed before its end"
         echo(f"note: {run.id} {said}", err=True)
     return run

@@ -1,4 +1,4 @@
-"""`loadgen resume`: a paused run goes on where it stood."""
+"""`loadgen resume`: continues a paused run."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def main(
     ca: CaOption = None,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Resume a run that was paused: it goes on where it stood, and ends as much later as it was paused."""
+    """Resume a paused run: it continues where it was paused, and ends later by the length of the pause."""
     ask_run("resume", run, runs_dir, where(controller, ca, token_file), load=load)

@@ -1,4 +1,4 @@
-"""`loadgen runs`: what was run before, from the run folders: listed, searched, shown, labelled, run again, deleted."""
+"""`loadgen runs`: lists, searches, shows, labels, repeats and deletes past runs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands import bucket, metrics, traces
 from loadgen_controller.commands.control_request import where
 from loadgen_controller.commands.run import ExplainOption, run_scenario
+from loadgen_controller.commands.shared_options import (
+    AllowHostOption,
+    JsonOption,
+    KeysOption,
+    ListenOption,
+    QuietOption,
+)
 from loadgen_controller.launch.placement import Placement
 from loadgen_controller.past_runs.deleting import check_deletable, size_bytes
 from loadgen_controller.past_runs.deleting import delete as delete_run
@@ -30,14 +37,7 @@ from loadgen_controller.past_runs.listing import Entry, Search, entries, labels_
 from loadgen_controller.past_runs.notes import parse_label, read_notes, write_notes
 from loadgen_controller.planning.options import parse_endpoint
 from loadgen_controller.planning.rerun import earlier_run
-from loadgen_controller.planning.scenario import (
-    AllowOption,
-    JsonOption,
-    KeysOption,
-    ListenOption,
-    QuietOption,
-    load_scenario,
-)
+from loadgen_controller.planning.scenario import load_scenario
 from loadgen_controller.screen.story_output import print_story, story_in
 from loadgen_controller.screen.terminal_report import Output, print_report, print_table
 from loadgen_controller.terminal import Text, ask_on_stderr, echo, echo_json
@@ -57,14 +57,14 @@ loadgen runs label last release=1.4
 loadgen runs rerun last"""
 
 app = typer.Typer(
-    help="List and search the runs of this folder; show one, label it, run it again, carry it to a bucket, delete it.",
+    help="List and search past runs; show, label, repeat or delete one; copy it to or from a bucket.",
     epilog=EXAMPLES,
     rich_markup_mode="rich",
 )
 
-RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where the run folders are.")]
+RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Folder of the run folders.")]
 RunArgument = Annotated[
-    str, typer.Argument(metavar="ID", help="The run, how its name begins, its folder, or `last`: the newest.")
+    str, typer.Argument(metavar="ID", help="The run's id, the beginning of it, its folder, or `last` for the newest.")
 ]
 RUNS = Path("runs")
 
@@ -90,27 +90,35 @@ loadgen runs list --controller controller.internal:5558"""
 def list_(
     runs_dir: RunsDir = RUNS,
     search: Annotated[
-        str, typer.Option(metavar="TEXT", help="Only with this in name, scenario, plan, result, label or note.")
+        str,
+        typer.Option(
+            metavar="TEXT", help="Only runs with this text in their id, scenario, plan, result, labels or note."
+        ),
     ] = "",
     label: Annotated[
-        list[str] | None, typer.Option(metavar="KEY[=VALUE]", help="Only with this label; repeat it: all of them.")
+        list[str] | None,
+        typer.Option(metavar="KEY[=VALUE]", help="Only runs with this label. Repeatable: runs must have all of them."),
     ] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only started since: 7d, 2h, 2026-11-24, 2026-11-24T17:00 (UTC).")
+        str | None,
+        typer.Option(metavar="TIME", help="Only runs started since: 7d, 2h, 2026-11-24 or 2026-11-24T17:00 (UTC)."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
     controller: ControllerOption = None,
     ca: CaOption = None,
     token_file: TokenFileOption = None,
 ) -> None:
-    """List the runs, newest first. A run's name begins with when it started, UTC."""
-    wrongs = CollectedErrors()
-    place = wrongs.catch(lambda: where(controller, ca, token_file))
-    after = wrongs.parse("--since", since, lambda text: parse_since(text, datetime.now(UTC)))
+    """List the runs, newest first. The id of a run begins with its start time in UTC."""
+    errors = CollectedErrors()
+    place = errors.catch(lambda: where(controller, ca, token_file))
+    after = errors.parse("--since", since, lambda text: parse_since(text, datetime.now(UTC)))
     wanted = [(name, value if sign else None) for name, sign, value in (one.partition("=") for one in label or ())]
     if place is not None and (search or label or since or as_json):
-        wrongs.add("--search, --label, --since and --json are for the runs of a folder, not of a controller")
-    wrongs.check()
+        errors.add(
+            "--search, --label, --since and --json cannot be used with --controller",
+            "leave them out; they search the runs in a folder",
+        )
+    errors.check()
     if place is not None:
         _list_there(place)
         return
@@ -119,7 +127,7 @@ def list_(
         echo_json(json.dumps([entry.as_json() for entry in found], indent=2))
         return
     if not found:
-        echo(f"no runs in {runs_dir}" + (" are like that" if search or label or since else ""))
+        echo(f"no runs in {runs_dir}" + (" match" if search or label or since else ""))
         return
     has_words = any(entry.labels or entry.note for entry in found)
     head = ("run", "result", *(("labels and note",) if has_words else ()), "took", "iterations", "errors", "agents")
@@ -132,13 +140,13 @@ def list_(
 
 
 def _list_there(place: Place) -> None:
-    """Those of a controller, the ones that go on first."""
+    """List the runs of a controller, running ones first."""
     lines = call(place, lambda client: client.runs())
     if not lines:
         echo(f"no runs at {place.address}")
         return
     rows = tuple((line.run_id, line.state, str(line.agents), line.by or "-") for line in lines)
-    print_table(Output(), Table("", ("run", "is", "agents", "started by"), rows, words=2), ids=(0,))
+    print_table(Output(), Table("", ("run", "state", "agents", "started by"), rows, words=2), ids=(0,))
 
 
 def _row(entry: Entry, has_words: bool) -> tuple[str, ...]:
@@ -161,10 +169,13 @@ def show(
     runs_dir: RunsDir = RUNS,
     explain: ExplainOption = False,
 ) -> None:
-    """Show the final table of one run again; with --explain in sentences, too: what it means and what it leaves out."""
+    """Show the final report of a run again. With --explain, sentences say what it means and what it leaves out."""
     path = find_run(run, runs_dir)
     if not (path / "summary.json").exists():
-        raise UsageError(f"{path} has no summary", hint="the run is still going on, or was ended by force")
+        raise UsageError(
+            f"{path} has no summary: the run is still going on, or was killed",
+            hint=f"see what it measured so far with: loadgen report {path.name}",
+        )
     summary, console = read(path / "summary.json"), Output()
     print_report(console, final_report(summary, path))
     if explain:
@@ -176,47 +187,47 @@ def show(
 )
 def label(
     run: RunArgument,
-    labels: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="Labels to set; KEY= takes one away.")],
+    labels: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="Labels to set; KEY= removes one.")],
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Label a run, or take labels away. Those of its plan count, too. The summary is not changed."""
-    wrongs = CollectedErrors()
-    changes = [wrongs.parse("label", text, parse_label) for text in labels]
-    path = wrongs.catch(lambda: find_run(run, runs_dir))
-    wrongs.check()
+    """Set or remove labels of a run, including those of its plan. The summary is not changed."""
+    errors = CollectedErrors()
+    changes = [errors.parse("label", text, parse_label) for text in labels]
+    path = errors.catch(lambda: find_run(run, runs_dir))
+    errors.check()
     assert path is not None
     notes, planned = labels_of(path)
     changed = notes.with_labels([change for change in changes if change is not None], planned)
     write_notes(path, changed)
-    told = " ".join(map("=".join, changed.over(planned).items()))
-    echo(f"{path.name}: {told or 'no labels'}")
+    text = " ".join(map("=".join, changed.over(planned).items()))
+    echo(f"{path.name}: {text or 'no labels'}")
 
 
 @app.command(epilog='[bold]Examples[/bold]\n\nloadgen runs note last "with the new pool"\n\nloadgen runs note last ""')
 def note(
     run: RunArgument,
-    text: Annotated[str, typer.Argument(metavar="TEXT", help='What is to be known of it; "" takes it away.')],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help='The note; "" removes it.')],
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Say something of a run. It is found by it, and the summary is not changed."""
+    """Attach a note to a run. `loadgen runs list --search` finds its text. The summary is not changed."""
     path = find_run(run, runs_dir)
     write_notes(path, read_notes(path).with_note(text))
 
 
 @app.command(epilog="[bold]Examples[/bold]\n\nloadgen runs delete 20261124-170312\n\nloadgen runs delete last --yes")
 def delete(
-    runs: Annotated[list[str], typer.Argument(metavar="ID...", help="The runs, or how their names begin.")],
+    runs: Annotated[list[str], typer.Argument(metavar="ID...", help="Run ids, or beginnings of ids.")],
     runs_dir: RunsDir = RUNS,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete runs for good, after a question. One that goes on is left, and so is what is not in the folder of runs."""
-    wrongs = CollectedErrors()
+    """Delete runs for good, after confirmation. Running runs and folders outside --runs-dir are rejected."""
+    errors = CollectedErrors()
     paths = []
     for run in dict.fromkeys(runs):
-        if (path := wrongs.catch(partial(find_run, run, runs_dir))) is not None and path not in paths:
-            wrongs.catch(partial(check_deletable, path, runs_dir))
+        if (path := errors.catch(partial(find_run, run, runs_dir))) is not None and path not in paths:
+            errors.catch(partial(check_deletable, path, runs_dir))
             paths.append(path)
-    wrongs.check()
+    errors.check()
     size = sum(map(size_bytes, paths)) / 1e6
     names = ", ".join(path.name for path in paths)
     if not yes and not _is_sure(f"delete {names} ({size:,.1f} MB) for good?"):
@@ -231,7 +242,7 @@ def _is_sure(question: str) -> bool:
     try:
         return ask_on_stderr(question)
     except typer.Abort as exc:
-        raise UsageError("nobody answered, and nothing was deleted", hint="--yes does not ask") from exc
+        raise UsageError("no answer, so nothing was deleted", hint="add --yes to delete without asking") from exc
 
 
 @app.command(epilog="[bold]Examples[/bold]\n\nloadgen runs rerun last\n\nloadgen runs rerun 20261124-170312 --quiet")
@@ -242,32 +253,36 @@ def rerun(
     quiet: QuietOption = False,
     listen: ListenOption = None,
     keys: KeysOption = None,
-    i_may_load: AllowOption = None,
+    i_may_load: AllowHostOption = None,
 ) -> int:
-    """Run it again: the scenario as it was then, its overrides, regions, agents and seed; so the same arrivals.
+    """Repeat a run with its scenario as it was, its overrides, regions, agents and seed, and so with the same arrivals.
 
-    Everything comes from the run's folder. Secrets are not in it, and have to be given again.
+    Everything is read from the run folder. Secrets are not in it, and must be set again.
     """
-    wrongs = CollectedErrors()
-    wrongs.check_file("--json", json_path)
+    errors = CollectedErrors()
+    errors.check_file("--json", json_path)
     if listen is not None:
-        wrongs.parse("--listen", listen, parse_endpoint)
+        errors.parse("--listen", listen, parse_endpoint)
     if (listen is None) != (keys is None):
-        wrongs.add("--listen and --keys belong together", "make keys with `loadgen keys init DIR`, then --keys DIR")
+        errors.add(
+            "--listen and --keys must be given together",
+            "create keys with `loadgen keys init DIR`, then add --keys DIR",
+        )
     with earlier_run(run, runs_dir) as earlier:
         manifest = RunDir.open(find_run(run, runs_dir)).read_manifest()
         if manifest.get("placement") == "fleet" and listen is None:
-            wrongs.add(
-                f"{earlier.run_id} ran on a fleet", "say where its agents come to: --listen HOST:PORT --keys DIR"
+            errors.add(
+                f"{earlier.run_id} ran on a fleet, so it needs agents on other hosts",
+                "add --listen HOST:PORT --keys DIR, and start the agents",
             )
         if earlier.version != version("loadgen"):
             made_by = f"loadgen {earlier.version}" if earlier.version else "an unknown version of loadgen"
             echo(
                 f"warning: {earlier.run_id} was made by {made_by}, this is {version('loadgen')}: "
-                "what differs may be our doing",
+                "differences may come from that",
                 err=True,
             )
-        agents, regions, workers = _shares(manifest)
+        agents, regions, workers = _size(manifest)
         placement = Placement(
             runs_dir,
             listen,
@@ -276,9 +291,9 @@ def rerun(
             max(1, agents // max(1, regions)),
             workers,
         )
-        placement.read_keys(wrongs)
+        placement.read_keys(errors)
         scenario = load_scenario(
-            wrongs,
+            errors,
             earlier.file,
             allowed=i_may_load or (),
             needs_secrets=listen is None,
@@ -288,8 +303,8 @@ def rerun(
         return run_scenario(scenario, placement, json_path=json_path, is_quiet=quiet)
 
 
-def _shares(manifest: Mapping[str, Any]) -> tuple[int, int, int]:
-    """How many agents and regions took part, and how many workers an agent had."""
+def _size(manifest: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return the number of agents and of regions of a run, and the most workers that an agent had."""
     assignment = manifest.get("assignment") or {}
     workers = max((int(agent.get("workers", 1)) for agent in manifest.get("agents") or ()), default=1)
     return len(assignment.get("agents", ())), len(set(assignment.get("regions", ()))), workers

@@ -1,4 +1,4 @@
-"""`loadgen scale`: all that is left of the load, times something."""
+"""`loadgen scale`: multiplies the rest of a running load."""
 
 from __future__ import annotations
 
@@ -29,13 +29,19 @@ loadgen scale --users 50 --load shoppers"""
 def main(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FACTOR] [RUN]", help="What the rest of the load is times: 1.5, 50%. And which run."),
+        typer.Argument(
+            metavar="[FACTOR] [RUN]", help="Factor for the rest of the load: 1.5 or 50%. And the run to scale."
+        ),
     ] = None,
     rate: Annotated[
-        str | None, typer.Option(metavar="RATE", help="So that the present rate becomes this, as in 200/s.")
+        str | None,
+        typer.Option(
+            metavar="RATE", help="Instead of FACTOR: the rate that the load has from now on, for example 200/s."
+        ),
     ] = None,
     users: Annotated[
-        str | None, typer.Option(metavar="N", help="So that the present number of users becomes this.")
+        str | None,
+        typer.Option(metavar="N", help="Instead of FACTOR: the number of users that the load has from now on."),
     ] = None,
     load: LoadOption = None,
     runs_dir: RunsDirOption = Path("runs"),
@@ -43,57 +49,67 @@ def main(
     ca: CaOption = None,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Scale all that is left of a load that goes on, by a factor or to a rate or a number of users now.
+    """Scale the rest of a running load, by a factor, or to a rate or a number of users now.
 
-    With --rate 200/s at a present rate of 50/s everything that is left is times 4: ramps and later stages as well.
+    The whole rest of the load is multiplied, later stages too. For example, --rate 200/s at a present rate of 50/s
+    multiplies everything that is left by 4.
     """
-    wrongs = CollectedErrors()
+    errors = CollectedErrors()
     given = list(words or ())
     how = [name for name, value in (("--rate", rate), ("--users", users)) if value is not None]
     factor = None
     if len(how) > 1:
-        wrongs.add("--rate and --users: a load has either a rate or users", "--rate is for arrivals, --users for users")
+        errors.add(
+            "--rate and --users exclude each other",
+            "use --rate for an open load (arrivals), --users for a closed load (users)",
+        )
     elif not how:
         if not given:
-            wrongs.add("by how much?", "loadgen scale 1.5, or --rate 200/s, or --users 50")
+            errors.add("no factor was given", "for example: loadgen scale 1.5, or --rate 200/s, or --users 50")
         else:
-            factor = wrongs.parse("FACTOR", given.pop(0), parse_factor)
+            factor = errors.parse("FACTOR", given.pop(0), parse_factor)
     if len(given) > 1:
-        wrongs.add(f"{' and '.join(given)}: one run at a time")
-    place = place_of(wrongs, controller, ca, token_file)
-    to_rate, to_users = wrongs.parse("--rate", rate, _rate), wrongs.parse("--users", users, _users)
-    wrongs.check()
+        errors.add(f"too many arguments: {' and '.join(given)}", "name one run at a time: loadgen scale FACTOR RUN")
+    place = place_of(errors, controller, ca, token_file)
+    to_rate, to_users = errors.parse("--rate", rate, _rate), errors.parse("--users", users, _users)
+    errors.check()
     run = given[0] if given else None
     ask_run("scale", run, runs_dir, place, load=load, factor=factor, rate=to_rate, users=to_users)
 
 
 def parse_factor(text: str) -> float:
-    """1.5 of "1.5", "1.5x" or "150%".
+    """Parse a factor: "1.5", "1.5x" and "150%" are all 1.5.
 
     Raises:
-        ValueError: not a factor above 0.
+        ValueError: not a finite number above 0.
     """
     squeezed = text.strip().removesuffix("x")
     try:
         factor = float(squeezed[:-1]) / 100 if squeezed.endswith("%") else float(squeezed)
     except ValueError:
-        raise ValueError(f'"{text[:80]}" is no factor; write 1.5 or 150%') from None
+        raise ValueError(f'invalid factor "{text[:80]}"; write 1.5 or 150%') from None
     if not 0 < factor < float("inf"):
-        raise ValueError(f'invalid factor "{text[:80]}": it must be finite and above 0; loadgen pause stops a load')
+        raise ValueError(
+            f'invalid factor "{text[:80]}": must be finite and above 0; write 1.5, or stop the load with loadgen pause'
+        )
     return factor
 
 
 def _rate(text: str) -> float:
     rate = parse_rate(text)
     if rate <= 0:
-        raise ValueError(f'invalid rate "{text[:80]}": it must be above 0; loadgen pause stops a load')
+        raise ValueError(
+            f'invalid rate "{text[:80]}": it must be above 0; write 200/s, or stop the load with loadgen pause'
+        )
     if rate > MAX_RATE_PER_S:
-        raise ValueError(f'invalid rate "{text[:80]}": it must be at most {MAX_RATE_PER_S:,.0f}/s')
+        raise ValueError(f'invalid rate "{text[:80]}": it must be at most {MAX_RATE_PER_S:,.0f}/s; write a lower rate')
     return rate
 
 
 def _users(text: str) -> float:
-    users = parse_users(text, "; loadgen pause stops a load")
+    users = parse_users(text, "; write 50, or stop the load with loadgen pause")
     if users > MAX_USERS:
-        raise ValueError(f'invalid number of users "{text[:80]}": it must be at most {MAX_USERS:,}')
+        raise ValueError(
+            f'invalid number of users "{text[:80]}": it must be at most {MAX_USERS:,}; write a lower number'
+        )
     return users

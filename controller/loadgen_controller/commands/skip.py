@@ -1,4 +1,4 @@
-"""`loadgen skip`: on to the next stage of the load."""
+"""`loadgen skip`: skips the rest of the present stage of a load."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def main(
     ca: CaOption = None,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Skip what is left of the present stage: the load goes on with the next one, and ends as much sooner.
+    """Skip the rest of the present stage: the load continues with the next stage, and ends that much sooner.
 
-    A stage is what a plan says in one word: a ramp, a hold, a step. In its last one there is nothing to skip to;
+    A stage is one element of the load in the plan: a ramp, a hold or a step. The last stage cannot be skipped;
     `loadgen stop` ends a run.
     """
     ask_run("skip", run, runs_dir, where(controller, ca, token_file), load=load)

@@ -1,4 +1,4 @@
-"""`loadgen stop`: the same as Ctrl-C in the run's terminal."""
+"""`loadgen stop`: stops a run, like Ctrl-C in its terminal."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ loadgen stop --controller controller.internal:5558"""
 
 def main(
     run: RunArgument = None,
-    now: Annotated[bool, typer.Option("--now", help="Cut off what is in flight, as a second Ctrl-C does.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Do not drain: cut off requests in flight, like a second Ctrl-C.")
+    ] = False,
     runs_dir: RunsDirOption = Path("runs"),
     controller: ControllerOption = None,
     ca: CaOption = None,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Stop a run that goes on, as Ctrl-C in its terminal does: nothing more starts, what has started may finish.
+    """Stop a run, like Ctrl-C in its terminal: nothing more is started, and started iterations may finish.
 
-    All that was measured is kept, and the run ends with exit code 130.
+    Everything measured so far is kept. The run ends with exit code 130.
     """
     ask_run("stop", run, runs_dir, where(controller, ca, token_file), now=now)

@@ -1,4 +1,4 @@
-"""`loadgen runs traces`: to which spans the time of slow requests went, by the target's own traces in X-Ray."""
+"""`loadgen runs traces`: shows which spans took the time of slow requests, by the target's traces in X-Ray."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from loadgen.units import NS_PER_MS
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.commands.metrics import span_of
-from loadgen_controller.past_runs.is_running import goes_on
+from loadgen_controller.past_runs.listing import is_running
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.terminal import echo
 
@@ -36,7 +36,7 @@ loadgen runs traces last --region eu-west-1 --filter 'service("shop")' --slowest
 NAME = "traces.json"
 FORMAT: Final = 1
 LEAST: Final = 20
-"""With fewer traces there is no tail to speak of."""
+"""Fewest traces that are analysed: of fewer, the slowest twentieth would be less than one trace."""
 MOST: Final = 20_000
 _ROWS: Final = 15
 _REQUESTS: Final = 5
@@ -45,33 +45,37 @@ _REQUESTS: Final = 5
 def traces_of_run(
     run: RunArgument,
     region: Annotated[
-        str | None, typer.Option("--region", metavar="NAME", help="Where the target's traces are; else AWS_REGION's.")
+        str | None,
+        typer.Option("--region", metavar="NAME", help="AWS region with the target's traces. Default: AWS_REGION."),
     ] = None,
     only: Annotated[
-        str, typer.Option("--filter", metavar="TEXT", help="Only these, in X-Ray's words: 'service(\"shop\")'.")
+        str,
+        typer.Option(
+            "--filter", metavar="TEXT", help="Only traces that match this X-Ray filter expression: 'service(\"shop\")'."
+        ),
     ] = "",
     slowest: Annotated[
-        int, typer.Option("--slowest", min=1, max=500, metavar="N", help="Look into at most so many slow ones.")
+        int, typer.Option("--slowest", min=1, max=500, metavar="N", help="Most slow traces to analyse.")
     ] = 50,
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Read traces of the target from X-Ray, over a run, and say to which spans the time of the slow ones went.
+    """Read traces of the target from X-Ray for the time of a run, and show which spans took the time of slow requests.
 
-    The slowest twentieth stands beside as many from the middle. Traces come where the plan asks for them:
-    `trace=Trace(sample=0.01, formats=("xray",))`. Written into the run's folder, too (traces.json).
+    The slowest twentieth of the traces is compared with as many typical ones. The plan must ask for traces:
+    `trace=Trace(sample=0.01, formats=("xray",))`. The result is also stored in the run folder (traces.json).
     """
     from loadgen.aws.account.boto_clients import Clients
-    from loadgen.aws.target import xray  # boto3 takes its time, which other commands do not need
+    from loadgen.aws.target import xray  # slow to import (boto3), so only here
 
-    wrongs = CollectedErrors()
-    path = wrongs.catch(lambda: find_run(run, runs_dir))
-    if path is not None and goes_on(path):
-        wrongs.add(f"run {path.name} is still going on", "wait until it is over")
-    clients = wrongs.catch(Clients)
+    errors = CollectedErrors()
+    path = errors.catch(lambda: find_run(run, runs_dir))
+    if path is not None and is_running(path):
+        errors.add(f"run {path.name} is still going on", "wait until it ends")
+    clients = errors.catch(Clients)
     where = region or ("" if clients is None else clients.default_region)
     if clients is not None and not where:
-        wrongs.add("in which region are the traces?", "--region eu-west-1, or set AWS_REGION")
-    wrongs.check()
+        errors.add("the AWS region of the traces is unknown", "add --region, for example eu-west-1, or set AWS_REGION")
+    errors.check()
     assert path is not None
     assert clients is not None
     opened = open_run(path)
@@ -79,17 +83,17 @@ def traces_of_run(
     traced = [one for one in found if _may_be_ours(opened, one.trace_id)]
     if len(traced) < LEAST:
         raise IncompleteError(
-            f"X-Ray in {where} has {len(traced)} traces of this run, and {LEAST} are needed",
-            hint='does the plan ask for them: trace=Trace(sample=0.01, formats=("xray",))? they come a minute late',
+            f"X-Ray in {where} has {len(traced)} traces of this run, but at least {LEAST} are needed",
+            hint='add trace=Trace(sample=0.01, formats=("xray",)) to the plan; traces can arrive a minute late',
         )
     if len(found) == MOST:
-        echo(f"note: only the first {MOST:,} traces were looked at; --filter chooses", err=True)
+        echo(f"note: only the first {MOST:,} traces were read; choose others with --filter", err=True)
     slow, typical = xray.slow_and_typical(traced, slowest)
     ours = _slowest_of(opened, {one.trace_id for one in traced})
     wanted = dict.fromkeys([*(one.trace_id for one in (*slow, *typical)), *(one.trace for one in ours)])
     read = xray.parts(clients, where, list(wanted))
     spans = xray.compared(_of(read, slow), _of(read, typical))
-    told = {
+    document = {
         "format": FORMAT,
         "source": "xray",
         "region": where,
@@ -101,19 +105,19 @@ def traces_of_run(
         "spans": [_as_json(one) for one in spans],
         "requests": [_request(one, read) for one in ours],
     }
-    replace_file(path / NAME, msgspec.json.format(msgspec.json.encode(told)) + b"\n")
-    _print(told, spans, opened)
+    replace_file(path / NAME, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+    _print(document, spans, opened)
     echo(f"written to {path / NAME}")
 
 
 def _may_be_ours(run: Run, trace_id: str) -> bool:
-    """Whether the plan asked to keep a trace of this id: that is known from the id. Of others' traces as many pass."""
+    """Return whether the plan samples this trace id. The sampled share of foreign traces passes, too."""
     spec: Any = run.manifest.get("spec", {}).get("trace")
     return not spec or Trace(sample=float(spec.get("sample", 1))).samples(trace_id)
 
 
 def _slowest_of(run: Run, there: set[str]) -> list[Exemplar]:
-    """Of the requests that agents picked, the slowest whose trace was kept."""
+    """Return the slowest exemplars of requests whose trace is among `there`, after the warm-up."""
     by_trace = {
         one.trace: one
         for kept in run.exemplars
@@ -127,7 +131,7 @@ def _of(read: Mapping[str, Mapping[str, float]], traces: Iterable[Traced]) -> li
 
 
 def _group(traces: Sequence[Traced], read: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """How many, how many of them X-Ray has whole, and from how slow to how slow they are."""
+    """Summarize a group of traces: their number, how many X-Ray has complete, and their shortest and longest time."""
     times = [one.response_s * 1e3 for one in traces]
     whole = sum(one.trace_id in read for one in traces)
     return {"traces": len(traces), "whole": whole, "least_ms": round(min(times), 3), "most_ms": round(max(times), 3)}
@@ -143,7 +147,7 @@ def _as_json(part: Part) -> dict[str, Any]:
 
 
 def _request(one: Exemplar, read: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """One of ours beside what the target knows of it; None where X-Ray has not all of it."""
+    """Combine an exemplar with its trace; `traced_ms` and `longest` are None if X-Ray's trace is incomplete."""
     parts = read.get(one.trace)
     return {
         "trace_id": one.trace,
@@ -155,15 +159,15 @@ def _request(one: Exemplar, read: Mapping[str, Mapping[str, float]]) -> dict[str
     }
 
 
-def _print(told: Mapping[str, Any], spans: Sequence[Part], opened: Run) -> None:
-    out, slow, typical = Output(), told["slow"], told["typical"]
+def _print(document: Mapping[str, Any], spans: Sequence[Part], opened: Run) -> None:
+    out, slow, typical = Output(), document["slow"], document["typical"]
     if opened.summary is not None:
         print_table(out, response_table(opened.summary))
         out.print()
     for name, group in (("slow", slow), ("typical", typical)):
-        whole = "" if group["whole"] == group["traces"] else f", {group['whole']} of them whole"
+        whole = "" if group["whole"] == group["traces"] else f", {group['whole']} of them complete"
         echo(
-            f"{name}: {group['traces']} of {told['traces']:,} traces{whole},"
+            f"{name}: {group['traces']} of {document['traces']:,} traces{whole},"
             f" {group['least_ms']:,.1f} to {group['most_ms']:,.1f} ms at the target"
         )
     rows = [
@@ -171,10 +175,10 @@ def _print(told: Mapping[str, Any], spans: Sequence[Part], opened: Run) -> None:
         for one in spans[:_ROWS]
     ]
     head = ("span", "ms when slow", "ms when typical", "difference", "slow traces with it")
-    print_table(out, Table("Where the time went, a trace", head, tuple(rows)))
+    print_table(out, Table("Average time per span of a trace", head, tuple(rows)))
     if len(spans) > _ROWS:
         echo(f"and {len(spans) - _ROWS} more spans, in {NAME}")
-    if told["requests"]:
+    if document["requests"]:
         head = ("request", "most of it in", "ms here", "ms at the target", "trace")
         made = tuple(
             (
@@ -184,7 +188,7 @@ def _print(told: Mapping[str, Any], spans: Sequence[Part], opened: Run) -> None:
                 _ms(one["traced_ms"]),
                 one["trace_id"],
             )
-            for one in told["requests"]
+            for one in document["requests"]
         )
         print_table(out, Table("Slowest requests of the run that were traced", head, made, words=2))
 

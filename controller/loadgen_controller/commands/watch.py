@@ -1,4 +1,4 @@
-"""`loadgen watch`: a run at a controller, on screen."""
+"""`loadgen watch`: shows the live view of a run at a controller."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ loadgen watch 20261124-170312 --controller controller.internal:5558"""
 def main(
     controller: NeededController,
     run: Annotated[
-        str, typer.Argument(metavar="[RUN]", help="Its id, how it begins, or `last`; else the one that goes on.")
+        str,
+        typer.Argument(
+            metavar="[RUN]", help="The run's id, the beginning of it, or `last`. Default: the run that is going on."
+        ),
     ] = "",
     ca: CaOption = None,
     token_file: TokenFileOption = None,
 ) -> int:
-    """Watch a run of a controller until it is over, and exit as it does. Ctrl-C leaves it to itself.
+    """Watch a run at a controller until it ends, and end with its exit code. Ctrl-C only detaches from the run.
 
-    Of a run that is over it shows what it came to.
+    For a run that is over, the final report is shown.
     """
     place = where(controller, ca, token_file)
     assert place is not None

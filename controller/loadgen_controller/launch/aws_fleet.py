@@ -1,11 +1,11 @@
-"""A fleet for one run, or for the runs of a gate: up before them, down after them, however they end.
+"""Starts agents of an AWS fleet for one run, or for the runs of a gate, and ends them afterwards.
 
     loadgen run checkout.py --fleet fleet.json --scale eu-west-1=3,us-east-1=6
 
-The run belongs to the fleet's controller, as any run does. Its agents are this command's: when it ends, is
-interrupted, or fails, the run is stopped if it still goes on, and they go. Where the command itself is gone
-(a laptop that is closed), the run goes on to its end, and AWS ends the agents when their time is over: some
-minutes after the planned end, where the plan has one.
+The run belongs to the fleet's controller, as any run does, but its agents belong to this command. When the command
+ends, is interrupted or fails, it stops the run if it still goes on, and ends the agents. If the command itself dies
+(a closed laptop), the run continues to its end. AWS ends the agents at their expiry time, some minutes after the
+planned end of the run if the plan has one.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
-
-import typer
+from typing import Final
 
 from loadgen.aws.account.audit import Audit, audit_beside
 from loadgen.aws.account.boto_clients import Clients
@@ -39,50 +37,43 @@ from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.control.unix_socket import ControlRequest
 from loadgen_controller.terminal import echo
 
-__all__ = ["FleetOption", "Hire", "ScaleOption", "hired", "hired_for", "read_hire", "roll_of", "told_stands"]
+__all__ = ["Hire", "hired", "hired_for", "print_states", "read_hire", "roll_of"]
 
 SPARE_S: Final = 30 * 60.0
-"""After the planned end of the load: for agents to come, to drain and to hand over."""
+"""Time beyond the planned load after which AWS ends the agents: they need it to start, to drain and to deliver."""
 BETWEEN_S: Final = 60.0
-"""Beside the drain, from the end of one load to the begin of the next."""
+"""Time from the end of one run of a gate to the start of the next, in addition to the drain."""
 STOP_S: Final = 90.0
-"""For a run that is stopped to let its agents go."""
+"""Longest wait for a run that is stopped so that its agents can leave."""
 _LOOK_S: Final = 1.0
-
-FleetOption = Annotated[
-    Path | None,
-    typer.Option("--fleet", metavar="FILE", help="A fleet on AWS (fleet.json): the run is its controller's."),
-]
-ScaleOption = Annotated[
-    str | None,
-    typer.Option("--scale", metavar="SCALE", help="Bring up so many agents of --fleet, and take them down again."),
-]
 
 
 @dataclass(frozen=True, slots=True)
 class Hire:
-    """What of a fleet is wanted for a run."""
+    """The agents of an AWS fleet that a run asks for."""
 
     file: FleetFile
     path: Path
     scale: int | Mapping[str, int] | None
-    """None: the agents that are there."""
+    """Agents to start, in all or by region; None: start none, use the agents that are running."""
 
-    def terms(self, wrongs: CollectedErrors, spec: PlanSpec, runs: int = 1) -> Terms | None:
-        """For so many runs of this plan, one after another; what does not fit is among `wrongs`.
+    def terms(self, errors: CollectedErrors, spec: PlanSpec, runs: int = 1) -> Terms | None:
+        """Return the terms on which the agents are started, for `runs` runs of this plan one after another.
 
-        None: nothing is to be brought up.
+        Returns None if no agents are to be started. Conflicts with the plan are added to `errors`.
         """
         if self.scale is None:
             return None
         wish = spread(self.scale, spec.regions) if isinstance(self.scale, int) else dict(self.scale)
         for region in spec.regions:
             if not wish.get(region):
-                wrongs.add(f"the plan loads from {region}, where --scale has no agent", f"--scale {region}=1,...")
+                errors.add(
+                    f"the plan needs agents in {region}, and --scale has none there", f"add {region}=1 to --scale"
+                )
         for region in [one for one, number in wish.items() if number and one not in spec.regions]:
-            wrongs.add(
-                f"agents in {region} would have nothing to do: the plan does not load from there",
-                f"the plan has {', '.join(spec.regions)}; --regions replaces them",
+            errors.add(
+                f"--scale {region}: the plan does not use this region, so its agents would be idle",
+                f"the plan uses {', '.join(spec.regions)}; remove {region}, or change the plan with --regions",
             )
         ttl_s = None
         if spec.duration_ns is not None:
@@ -90,48 +81,51 @@ class Hire:
             needed_s = runs * spec.duration_ns / NS_PER_S + (runs - 1) * between_s
             most_s = self.file.policy.ttl_s
             if runs > 1 and needed_s > most_s:
-                wrongs.add(
+                errors.add(
                     f"{runs} runs need the agents for {format_duration(round(needed_s) * NS_PER_S)},"
-                    f" and the fleet keeps them for {format_duration(round(most_s) * NS_PER_S)}",
-                    "make fewer or shorter runs, or raise ttl_s of its policy",
+                    f" but the policy of the fleet ends them after {format_duration(round(most_s) * NS_PER_S)}",
+                    "make fewer or shorter runs, or raise ttl_s in the policy of the fleet",
                 )
             ttl_s = min(most_s, needed_s + SPARE_S)
         return Terms(wish, ttl_s=ttl_s)
 
     def open(self) -> Site:
-        """
+        """Open the fleet with the credentials of this machine.
+
         Raises:
-            LoadgenError: AWS refuses, or it is not ours.
+            LoadgenError: AWS refuses access, or the fleet belongs to another account.
         """
         audit = Audit(audit_beside(self.path))
         return open_site(self.file, Clients(), audit, lambda text: echo(f"note: {text}", err=True))
 
 
-def read_hire(wrongs: CollectedErrors, fleet: Path | None, scale: str | None, wait: int | None) -> Hire | None:
-    """What the options say of a fleet; None where they name none."""
-    parsed = wrongs.parse("--scale", scale, parse_scale)
+def read_hire(errors: CollectedErrors, fleet: Path | None, scale: str | None, wait: int | None) -> Hire | None:
+    """Read --fleet and --scale; None if no fleet was named. Failures are added to `errors`."""
+    parsed = errors.parse("--scale", scale, parse_scale)
     if scale is not None and fleet is None:
-        wrongs.add("--scale is for a fleet on AWS", "add --fleet FILE")
+        errors.add("--scale needs --fleet", "add --fleet FILE, the fleet.json of a fleet on AWS")
     if scale is not None and wait is not None:
-        wrongs.add("--wait beside --scale: all agents that it brings are waited for", "leave it out")
+        errors.add(
+            "--wait cannot be used with --scale: the run waits for all agents that it starts", "leave --wait out"
+        )
     if fleet is None:
         return None
     try:
         file = read(fleet)
     except (LoadgenError, ExceptionGroup) as error:
         found = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
-        wrongs.found.extend(one for one in found if isinstance(one, LoadgenError))
+        errors.found.extend(one for one in found if isinstance(one, LoadgenError))
         return None
     return Hire(file, fleet, parsed)
 
 
 @contextmanager
 def hired_for(
-    wrongs: CollectedErrors, hire: Hire | None, spec: PlanSpec, place: Place | None, *, is_quiet: bool, runs: int = 1
+    errors: CollectedErrors, hire: Hire | None, spec: PlanSpec, place: Place | None, *, is_quiet: bool, runs: int = 1
 ) -> Iterator[int | None]:
-    """The agents that --scale brings are up within: how many a run may wait for. None: it brings none."""
-    terms = None if hire is None else hire.terms(wrongs, spec, runs)
-    wrongs.check()
+    """Keep the agents of --scale running within the block, and yield their number; None if --scale starts none."""
+    terms = None if hire is None else hire.terms(errors, spec, runs)
+    errors.check()
     if hire is None or terms is None or place is None:
         yield None
         return
@@ -146,43 +140,44 @@ def hired_for(
 
 @contextmanager
 def hired(site: Site, terms: Terms, place: Place, say: Callable[[str], None]) -> Iterator[Raised]:
-    """A fleet that is up within.
+    """Keep the agents of a fleet running within the block, and end them afterwards.
 
     Raises:
-        LoadgenError: it does not come up; what came is ended again.
+        LoadgenError: not enough agents came up; those that did are ended again.
     """
     with _as_interrupts():
-        raised = bring_up(site, terms, roll_of(place), told_stands)
+        raised = bring_up(site, terms, roll_of(place), print_states)
         say(f"up: {sum(raised.registered.values())} agents are registered")
         try:
             yield raised
         finally:
-            _let_go(site, raised, place, say)
+            _take_fleet_down(site, raised, place, say)
 
 
-def _let_go(site: Site, raised: Raised, place: Place, say: Callable[[str], None]) -> None:
-    """The fleet as it was before. Interrupted it is left to its end at AWS, which is told."""
+def _take_fleet_down(site: Site, raised: Raised, place: Place, say: Callable[[str], None]) -> None:
+    """Bring the fleet back to its earlier size. If that is interrupted, warn that AWS ends it later."""
     say(f"taking down {len(raised.new)} machines")
     try:
-        with suppress(LoadgenError):  # a controller that is gone has no run to stop
+        with suppress(LoadgenError):  # an unreachable controller must not keep the machines running
             _stop_runs(site, raised, place, say)
         stays = {step.region: step.there for step in raised.plan.steps}
         done = take_down(site, stays, roll_of(place), only=raised.new, by_force=True)
     except (LoadgenError, ExceptionGroup, KeyboardInterrupt):
         site.warn(
-            f"the fleet is not down; AWS ends it at {raised.plan.expires:%H:%M UTC}, and loadgen fleet down before that"
+            f"the fleet is still running: AWS ends it at {raised.plan.expires:%H:%M UTC};"
+            " `loadgen fleet down` ends it now"
         )
         raise
     say(f"down: {len(done.leaving)} machines are gone")
 
 
 def _stop_runs(site: Site, raised: Raised, place: Place, say: Callable[[str], None]) -> None:
-    """Those that still work on our machines: drained first, for as long as that takes a sound run."""
+    """Ask the runs that still use our machines to drain, and wait for them, for up to `STOP_S`."""
     roll, deadline_s = roll_of(place), time.monotonic() + STOP_S
     asked: set[str] = set()
     while runs := {one.run_id for one in roll() if one.machine in raised.new and one.run_id and one.presence != "lost"}:
         for run in runs - asked:
-            say(f"stopping {run}, which still goes on")
+            say(f"stopping {run}, which is still going on")
             asked.add(run)
             call(place, lambda client, run=run: client.ask(ControlRequest(run_id=run, do="stop")))  # type: ignore[misc]
         if time.monotonic() >= deadline_s:
@@ -192,7 +187,7 @@ def _stop_runs(site: Site, raised: Raised, place: Place, say: Callable[[str], No
 
 @contextmanager
 def _as_interrupts() -> Iterator[None]:
-    """A terminal that is closed and a `kill` are as Ctrl-C within: what is up is taken down."""
+    """Treat SIGTERM and a closed terminal (SIGHUP) like Ctrl-C within the block, so that the fleet is taken down."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -207,7 +202,10 @@ def _as_interrupts() -> Iterator[None]:
 
 
 def roll_of(place: Place) -> Roll:
-    """Asks the controller there. Blocking; not within a running loop."""
+    """Return a function that lists the agents registered at the controller.
+
+    The function blocks, and must not be called within a running event loop.
+    """
 
     def roll() -> list[Registration]:
         agents = call(place, lambda client: client.agents())
@@ -216,8 +214,8 @@ def roll_of(place: Place) -> Roll:
     return roll
 
 
-def told_stands(stands: tuple[Stand, ...], reasons: Mapping[str, Reason]) -> None:
-    """A line for each region: "eu-west-1: 2 registered, 1 launching"."""
+def print_states(stands: tuple[Stand, ...], reasons: Mapping[str, Reason]) -> None:
+    """Print a line for each region: "eu-west-1: 2 registered, 1 launching"."""
     for line in _lines(stands, reasons):
         echo(line)
 

@@ -1,7 +1,7 @@
-"""Ctrl-C while the program is imported ends it at once, as it ends any program: no traceback, and no exit code of ours.
+"""Makes Ctrl-C end the program at once, without a traceback, while its modules are being imported.
 
-Importing this module begins that; `importing.end()` restores what was. Where SIGINT is ignored (a job in the
-background), or is handled by who imports us (a test), nothing changes.
+Importing this module starts that; `importing.end()` restores Python's handler. If SIGINT is ignored (a background
+job) or the importing program has its own handler (a test), nothing changes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ __all__ = ["importing"]
 
 
 class _Importing:
+    """The time from the import of this module to `end`, during which SIGINT has the system's default action."""
+
     def __init__(self) -> None:
         is_pythons = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         self._is_ours = is_pythons and threading.current_thread() is threading.main_thread()
@@ -20,6 +22,7 @@ class _Importing:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def end(self) -> None:
+        """Restore Python's handler, which raises KeyboardInterrupt."""
         if self._is_ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self._is_ours = False

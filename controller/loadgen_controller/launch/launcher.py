@@ -1,4 +1,7 @@
-"""Makes one run: here, or at a controller, from which its folder is brought here. What it means others say."""
+"""Makes one run and waits for it: on this machine, or at a controller, from which it then fetches the run folder.
+
+It judges nothing: the callers read the summary.
+"""
 
 from __future__ import annotations
 
@@ -51,20 +54,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A run that is over. Its folder is here, wherever it took place."""
+    """A run that is over. Its run folder is on this machine, wherever the run took place."""
 
     run_dir: Path
     result: str
-    """As in the summary: passed, failed, interrupted ..."""
+    """The result in the summary: passed, failed, interrupted ..."""
     was_stopped: bool = False
-    """By Ctrl-C or `loadgen stop`, whatever its result: one that was not fit either is "invalid" first of all."""
+    """Whether Ctrl-C, `loadgen stop` or `loadgen kill` ended it. The result need not show that: it may be "invalid"."""
 
 
 def make_run(scenario: Scenario, placement: Placement, console: Console, *, is_quiet: bool = False) -> Made:
-    """One run that this command waits for, wherever it takes place; with `is_quiet` without the live view.
+    """Make one run, here or at a controller, and wait for it. With `is_quiet`, there is no live view.
 
     Raises:
-        KeyboardInterrupt: it was left to itself at a controller, by a second Ctrl-C.
+        KeyboardInterrupt: a second Ctrl-C left the run to itself at the controller.
     """
     order = order_of(scenario, placement)
     if placement.place is None:
@@ -75,24 +78,24 @@ def make_run(scenario: Scenario, placement: Placement, console: Console, *, is_q
 
 
 def was_stopped(run_dir: Path) -> bool:
-    """Whether somebody ended a run that is over, before its load had."""
+    """Return whether a person stopped or killed a finished run before its load had ended."""
     facts = [event["facts"] for event in RunDir(run_dir).read_events() if event.get("kind") == "facts"]
     ends = [end for one in facts if isinstance(one, dict) for end in one.get("ends", ())]
     return any(end.get("reason") in (Reason.STOPPED.value, Reason.KILLED.value) for end in ends)
 
 
 def order_of(scenario: Scenario, placement: Placement) -> Order:
-    """What the conductor, here or at a controller, is told to run.
+    """Build the order that a conductor, here or at a controller, executes.
 
     Raises:
-        ScenarioError: files of it cannot be packed.
-        UsageError: the allow-list does not admit it.
+        ScenarioError: a file of the scenario cannot be packed.
+        UsageError: the allow-list does not admit the plan.
     """
     spec = msgspec.structs.replace(scenario.plan.spec(), commit=commit_of(scenario.path.parent))
     try:
         bundle = pack(scenario)
     except BundleError as error:
-        # At the agent this is the fleet's fault; here it is a file beside the scenario.
+        # pack() reports a bundle error, which is a fleet error (exit code 5). Here a scenario file is at fault (2).
         raise ScenarioError([Fault(str(scenario.path), 0, error.message, error.hint)]) from error
     order = Order(
         spec=spec,
@@ -106,20 +109,23 @@ def order_of(scenario: Scenario, placement: Placement) -> Order:
         overrides_json=scenario.plan.overrides.to_json(),
         allow=placement.allow,
         limits=Limits() if placement.allow is None else check_allowed(spec, scenario.plan.http, placement.allow),
-        has_fuse=placement.has_fuse and not (placement.is_embedded and _is_here(scenario)),
+        has_fuse=placement.has_fuse and not (placement.is_embedded and _has_only_local_targets(scenario)),
         aborts_on_loss=placement.aborts_on_loss,
     )
     return order if placement.signer is None else signed(order, placement.signer)
 
 
-def _is_here(scenario: Scenario) -> bool:
-    """All targets are on this machine: nobody else is hurt, and breaking points are looked for."""
+def _has_only_local_targets(scenario: Scenario) -> bool:
+    """Return whether all targets are on this machine.
+
+    Such a run has no error fuse: it harms nobody else, and people look for breaking points this way.
+    """
     hosts = [urlsplit(url).hostname or "" for url in (scenario.plan.target, *scenario.plan.targets.values())]
     return all((found := resolve(host)) and all(as_address(one).is_loopback for one in found) for host in hosts)
 
 
 def conduct(order: Order, placement: Placement, console: Console | None) -> Result:
-    """The run, here, to its end, with the live view where there is a console."""
+    """Conduct the run in this process until it ends. With a console, a live view is shown."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_conduct(order, placement, console))
 
@@ -151,31 +157,33 @@ async def _conduct(order: Order, placement: Placement, console: Console | None) 
 
 
 async def _linger(outputs: Outputs, run_id: str, console: Console | None) -> None:
-    """Until the last figures are scraped by who scraped before, or Ctrl-C."""
+    """Wait until the scrapers of the live outputs have read the last figures, or until Ctrl-C."""
     is_over = asyncio.Event()
     with Stopping(lambda _reason, _now: is_over.set()).on_signals(asyncio.get_running_loop()):
         await outputs.linger(run_id, is_over, console.print if console is not None else lambda _: None)
 
 
 class _Page:
-    """The page of one run; nothing where none is wanted. Make it before the run: where it cannot listen, there is none.
+    """The web page of one run; without `placement.ui`, an object that does nothing.
+
+    Create it before the run, so that a page that cannot listen keeps the run from starting.
 
     Raises:
-        UsageError, PortBusy: it cannot listen there.
+        UsageError, PortBusy: the page cannot listen at its address.
     """
 
-    def __init__(self, placement: Placement, told: Callable[[ControlRequest, str], ControlReply]) -> None:
+    def __init__(self, placement: Placement, answer: Callable[[ControlRequest, str], ControlReply]) -> None:
         self._server: UiServer | None = None
         if placement.ui is not None:
             from loadgen_controller.ui.page_runs import Shown
-            from loadgen_controller.ui.server import UiServer  # other runs do without
+            from loadgen_controller.ui.server import UiServer  # imported here, as most runs have no page
 
-            self._shown = Shown(placement.runs_dir, told)
+            self._shown = Shown(placement.runs_dir, answer)
             self._server = UiServer(self._shown, placement.ui, Access.of(placement.keys_dir))
 
     @contextlib.asynccontextmanager
     async def of(self, conductor: Conductor, console: Console | None) -> AsyncIterator[None]:
-        """Beside the run."""
+        """Serve the page within the block, and print its address."""
         if self._server is None:
             yield
             return
@@ -188,18 +196,18 @@ class _Page:
             await self._server.close()
 
     async def end(self, conductor: Conductor, result: Result) -> None:
-        """Its failure is a bug to report, and never the end of the run."""
+        """Show the final result on the page. A failure is logged, because a page must never end a run."""
         if self._server is None:
             return
         try:
             await self._shown.end(conductor.run_id, result.summary)
-        except Exception:  # the last border
-            log.exception("the page failed")
+        except Exception:  # whatever fails in the page, the run continues
+            log.exception("the web page failed; the run is not affected")
 
 
 @contextlib.asynccontextmanager
 async def _shown(conductor: Conductor, stop: Stopping, console: Console | None) -> AsyncIterator[None]:
-    """The live view beside the run. Its failure is a bug to report, and never the end of the run."""
+    """Show the live view within the block, if there is a console. Its failure never ends the run."""
     if console is None:
         yield
         return

@@ -1,6 +1,7 @@
-"""Where a run takes place: agents on this machine, agents that come to it, or a controller's; and what may be loaded.
+"""Decides where a run takes place and what it may load, from the command-line options.
 
-One reading of the options for all commands that make runs: `loadgen run`, `gate` and `history control`.
+The agents are processes on this machine, or agents that connect to `--listen`, or those of a controller. All commands
+that make runs (`loadgen run`, `gate` and `history control`) read their options here.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["LaunchRequest", "Placement", "placement_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRequest:
-    """The options, as they stand on the command line; None: not given."""
+    """The options that place a run, as they were written on the command line; None: not given."""
 
     runs_dir: Path
     listen: str | None = None
@@ -44,15 +45,10 @@ class LaunchRequest:
     sign_with: Path | None = None
     i_may_load: Iterable[str] = ()
 
-    def given(self) -> list[str]:
-        """Those that were, as they are written; `runs_dir` has always a value."""
-        names = [name for name in self.__slots__ if name != "runs_dir" and getattr(self, name)]
-        return [f"--{name.replace('_', '-')}" for name in names]
-
 
 @dataclass(slots=True)
 class Placement:
-    """Where runs take place: agents on this machine, or those that come to `listen`, or those of a controller."""
+    """The place of runs: agents on this machine, agents that connect to `listen`, or a controller; and its settings."""
 
     runs_dir: Path
     listen: str | None = None
@@ -60,99 +56,114 @@ class Placement:
     wait: int | None = None
     per_region: int = 1
     workers: int = 1
-    """Of each agent on this machine."""
+    """Worker processes of each agent on this machine."""
     keys: ControllerKeys | None = None
     allow: AllowList | None = None
     signer: Signer | None = None
     has_fuse: bool = True
     aborts_on_loss: bool = False
     ui: str | None = None
-    """Where its page is."""
+    """HOST:PORT of the web page of the run; None: no page."""
     place: Place | None = None
-    """Of the controller that the run is left to."""
+    """The controller that conducts the run; None: this command conducts it."""
     hire: Hire | None = None
-    """Of a fleet whose agents are up for these runs alone."""
+    """The AWS fleet whose agents are started for these runs alone; None: none is started."""
     stops_when_left: bool = False
-    """Its agents go with this terminal: a run that would be left is stopped."""
+    """Whether Ctrl-C stops a run at a controller instead of detaching: its agents end with this command."""
     outputs: Outputs = field(default_factory=Outputs)
 
     @property
     def is_embedded(self) -> bool:
+        """Whether the agents are processes on this machine that this command starts."""
         return self.listen is None and self.place is None
 
     @property
     def needs_secrets(self) -> bool:
-        """On this machine: else they are where the agents are."""
+        """Whether secrets must be set on this machine; otherwise they are set where the agents run."""
         return self.is_embedded
 
-    def read_keys(self, wrongs: CollectedErrors) -> None:
+    def read_keys(self, errors: CollectedErrors) -> None:
+        """Read the controller's key for `listen`; an error is added to `errors`."""
         if self.keys_dir is not None and self.listen is not None:
             folder = self.keys_dir
-            self.keys = wrongs.catch(lambda: load_controller(folder))
+            self.keys = errors.catch(lambda: load_controller(folder))
 
     @contextmanager
-    def staffed(self, wrongs: CollectedErrors, spec: PlanSpec, *, runs: int = 1, is_quiet: bool) -> Iterator[None]:
-        """Hired agents are up within, for so many runs one after another; all that is wrong is raised before."""
-        with hired_for(wrongs, self.hire, spec, self.place, runs=runs, is_quiet=is_quiet) as agents:
+    def staffed(self, errors: CollectedErrors, spec: PlanSpec, *, runs: int = 1, is_quiet: bool) -> Iterator[None]:
+        """Keep the agents of --fleet --scale running within the block, for `runs` runs one after another.
+
+        Raises all errors found so far before it starts an agent. Without --scale it starts nothing.
+        """
+        with hired_for(errors, self.hire, spec, self.place, runs=runs, is_quiet=is_quiet) as agents:
             if agents is not None:
                 self.wait, self.stops_when_left = agents, True
             yield
 
 
-def placement_of(wrongs: CollectedErrors, wish: LaunchRequest) -> Placement:
-    """What the options say; what is wrong with them, or does not go together, is among `wrongs`."""
-    if wish.runs_dir.exists() and not wish.runs_dir.is_dir():
-        wrongs.add(f"--runs-dir: {wish.runs_dir} is a file", "name a folder; it is made if it is not there")
-    hire = read_hire(wrongs, wish.fleet, wish.scale, wish.wait)
-    controller = wish.controller
+def placement_of(errors: CollectedErrors, request: LaunchRequest) -> Placement:
+    """Read the options into a placement. Invalid options and combinations are added to `errors`."""
+    if request.runs_dir.exists() and not request.runs_dir.is_dir():
+        errors.add(f"--runs-dir: {request.runs_dir} is a file", "name a folder; it is created if it does not exist")
+    hire = read_hire(errors, request.fleet, request.scale, request.wait)
+    controller = request.controller
     if hire is not None and controller is None:
         controller = hire.file.controller.api
-    place = place_of(wrongs, controller, wish.ca, wish.token_file)
+    place = place_of(errors, controller, request.ca, request.token_file)
     if place is not None:
-        _check_left(wrongs, wish)
-    elif wish.listen is not None:
-        _check_listening(wrongs, wish, wish.listen)
+        _check_left(errors, request)
+    elif request.listen is not None:
+        _check_listening(errors, request, request.listen)
     else:
-        for option, value in (("--keys", wish.keys), ("--wait", wish.wait)):
+        for option, value in (("--keys", request.keys), ("--wait", request.wait)):
             if value is not None:
-                wrongs.add(f"{option} is for agents that were started elsewhere", "add --listen HOST:PORT")
-    if wish.allow is not None and wish.i_may_load:
-        wrongs.add("--i-may-load beside --allow: the list decides", "leave it out")
-    if wish.allow is not None and place is not None and wish.sign_with is None:
-        wrongs.add(
-            "--allow beside --controller: the controller has its own list", "leave it out; to sign it: --sign-with"
+                errors.add(
+                    f"{option} is only for agents that were started elsewhere",
+                    f"add --listen HOST:PORT, or leave {option} out",
+                )
+    if request.allow is not None and request.i_may_load:
+        errors.add("--i-may-load cannot be used with --allow: the allow-list decides", "leave --i-may-load out")
+    if request.allow is not None and place is not None and request.sign_with is None:
+        errors.add(
+            "--allow cannot be used with --controller: the controller has its own allow-list",
+            "leave --allow out; to sign the run, add --sign-with FILE",
         )
     placement = Placement(
-        wish.runs_dir,
-        wish.listen,
-        wish.keys,
-        wish.wait,
-        wish.agents_per_region or 1,
-        wish.workers or 1,
+        request.runs_dir,
+        request.listen,
+        request.keys,
+        request.wait,
+        request.agents_per_region or 1,
+        request.workers or 1,
         place=place,
         hire=hire,
     )
-    placement.allow, placement.signer = read_permits(wrongs, wish.listen, wish.keys, wish.allow, wish.sign_with)
+    placement.allow, placement.signer = read_permits(
+        errors, request.listen, request.keys, request.allow, request.sign_with
+    )
     if place is None:
-        placement.read_keys(wrongs)
+        placement.read_keys(errors)
     return placement
 
 
-def _check_left(wrongs: CollectedErrors, wish: LaunchRequest) -> None:
-    """Of a run at a controller."""
-    for option, value in (("--listen", wish.listen), ("--keys", wish.keys)):
+def _check_left(errors: CollectedErrors, request: LaunchRequest) -> None:
+    """Add errors for options that do not apply to a run at a controller."""
+    for option, value in (("--listen", request.listen), ("--keys", request.keys)):
         if value is not None:
-            wrongs.add(f"{option} beside --controller: agents come to the controller")
-    for option, number in (("--agents-per-region", wish.agents_per_region), ("--workers", wish.workers)):
+            errors.add(
+                f"{option} cannot be used with --controller: agents connect to the controller",
+                f"leave {option} out",
+            )
+    for option, number in (("--agents-per-region", request.agents_per_region), ("--workers", request.workers)):
         if number is not None:
-            wrongs.add(f"{option} is for agents on this machine", "with --controller say --wait N")
+            errors.add(f"{option} is only for agents on this machine", "with --controller, use --wait N instead")
 
 
-def _check_listening(wrongs: CollectedErrors, wish: LaunchRequest, listen: str) -> None:
-    wrongs.parse("--listen", listen, parse_endpoint)
-    if wish.keys is None:
-        wrongs.add("--listen needs --keys", "make them with `loadgen keys init DIR`, then --keys DIR")
-    if wish.agents_per_region is not None:
-        wrongs.add("--agents-per-region is for agents on this machine", "with --listen say --wait N")
-    if wish.workers is not None:
-        wrongs.add("--workers is for agents on this machine", "say --workers N to each loadgen-agent")
+def _check_listening(errors: CollectedErrors, request: LaunchRequest, listen: str) -> None:
+    """Add errors for options that do not apply to agents that connect to `listen`."""
+    errors.parse("--listen", listen, parse_endpoint)
+    if request.keys is None:
+        errors.add("--listen needs --keys", "create keys with `loadgen keys init DIR`, then add --keys DIR")
+    if request.agents_per_region is not None:
+        errors.add("--agents-per-region is only for agents on this machine", "with --listen, use --wait N instead")
+    if request.workers is not None:
+        errors.add("--workers is only for agents on this machine", "start each loadgen-agent with --workers N")

@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM mean to whoever conducts runs."""
+"""Handles Ctrl-C and SIGTERM in a program that conducts runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ DRAINING = "draining; Ctrl-C again stops at once"
 
 
 class Stopping:
-    """What Ctrl-C means: the first drains, the second stops at once. SIGTERM is a first Ctrl-C."""
+    """Drains the runs at the first Ctrl-C or SIGTERM, and stops them at once at a second Ctrl-C.
+
+    `request_stop` receives the reason, and whether to stop at once. `notices` are lines for the live view.
+    """
 
     def __init__(self, request_stop: Callable[[str, bool], None]) -> None:
         self._request_stop = request_stop
@@ -21,6 +24,7 @@ class Stopping:
         self.notices: tuple[str, ...] = ()
 
     def interrupt(self) -> None:
+        """Handle a Ctrl-C."""
         if self._asked:
             self._request_stop("stopped at once by a second Ctrl-C", True)
             self.notices = ("stopping at once",)
@@ -28,6 +32,7 @@ class Stopping:
             self._drain("interrupted by Ctrl-C")
 
     def terminate(self) -> None:
+        """Handle a SIGTERM like a first Ctrl-C; later ones are ignored."""
         if not self._asked:
             self._drain("terminated (SIGTERM)")
 
@@ -38,7 +43,7 @@ class Stopping:
 
     @contextlib.contextmanager
     def on_signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """Take SIGINT and SIGTERM while within."""
+        """Handle SIGINT and SIGTERM within the block."""
         handlers = {signal.SIGINT: self.interrupt, signal.SIGTERM: self.terminate}
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)

@@ -1,4 +1,4 @@
-"""A run as the history stores it, and the name of the person who decided that."""
+"""Reads a run in the form in which the history stores it, and finds the name of the person who decides."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ _IN_A_CI: Final = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN")
 
 
 def who(given: str = "") -> str:
-    """Whose decision it is; in a CI, of whoever made it run. A machine without a name for its user has no answer."""
+    """Return the name of the person who decides: `given`, the user who triggered a CI, or the user of this machine.
+
+    Returns the number of the user if it has no name, as in some containers.
+    """
     given = given or next((os.environ[name] for name in _IN_A_CI if os.environ.get(name)), "")
     try:
         return given or getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # the user has no name, as in some containers
         return str(os.getuid())
 
 
 def accepted_in(run: str, runs_dir: Path) -> Accepted:
-    """What the history would keep of the run, with the labels that it was given afterwards.
+    """Read a run in the form in which the history stores it, with the labels that were set after the run.
 
     Raises:
-        UsageError: no such run.
-        IncompleteError, StorageError: as `accepted_of`.
+        UsageError: there is no such run.
+        IncompleteError, StorageError: the run cannot be accepted or read, as in `accepted_of`.
     """
     path = find_run(run, runs_dir)
     made = accepted_of(open_run(path))

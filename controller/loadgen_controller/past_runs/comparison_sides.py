@@ -1,7 +1,7 @@
-"""What is meant by the sides of a comparison: run folders, accepted runs of a history, all runs with a label.
+"""Finds the runs that the sides of a comparison name: run folders, accepted runs of a history, runs with a label.
 
-A run is looked for among the folders first, since they have all of it; what has long been deleted
-there may still be in the history, without its distribution.
+Run folders come first, since they contain everything. A run whose folder was deleted may still be in the history,
+without its distributions.
 """
 
 from __future__ import annotations
@@ -27,26 +27,29 @@ __all__ = ["Counted", "sides_of"]
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A side, and the distributions of its runs."""
+    """A side of a comparison with the distributions of its runs."""
 
     side: Side
     batches: tuple[Batches, ...]
-    """Of each run; empty where one of them is known from the history only."""
+    """The distributions of each run; empty if one of the runs is only in the history."""
 
 
-def sides_of(wrongs: CollectedErrors, texts: Sequence[str], runs_dir: Path, store: Store) -> list[Counted]:
-    """The sides, in their order; what is wrong with any of them is among `wrongs`, and raised before a run is counted.
+def sides_of(errors: CollectedErrors, texts: Sequence[str], runs_dir: Path, store: Store) -> list[Counted]:
+    """Find and read the runs of all sides, in the order of `texts`.
 
-    texts: each a run (its id, how it begins, "last", or its folder), several with commas between, or a label
-        ("release=1.4"), which is all runs that have it.
+    texts: each is a run (its id, the beginning of it, "last", or its folder), several runs separated by commas, or a
+        label ("release=1.4"), which means all runs that have it.
+
+    Raises:
+        UsageError, ExceptionGroup: all errors found so far, and in the names, before any run is read.
     """
-    named = [wrongs.catch(partial(_named, text, runs_dir, store)) or {} for text in texts]
+    named = [errors.catch(partial(_named, text, runs_dir, store)) or {} for text in texts]
     for n, text in enumerate(texts):
         if both := [run_id for run_id in named[n] if any(run_id in named[k] for k in range(n))]:
-            wrongs.add(f"{text} has a run that is on another side, too: {both[0]}")
-    wrongs.check()
-    counted = [[wrongs.catch(partial(_counted, one)) for _, one in sorted(of.items())] for of in named]
-    wrongs.check()
+            errors.add(f"run {both[0]} is on two sides: {text} and an earlier one", "name each run on one side only")
+    errors.check()
+    counted = [[errors.catch(partial(_counted, one)) for _, one in sorted(of.items())] for of in named]
+    errors.check()
     return [
         Counted(
             Side(text, tuple(one for one, _ in runs)),
@@ -57,10 +60,10 @@ def sides_of(wrongs: CollectedErrors, texts: Sequence[str], runs_dir: Path, stor
 
 
 def _named(text: str, runs_dir: Path, store: Store) -> dict[str, Path | Accepted]:
-    """By id.
+    """Return the runs that one side names, by id.
 
     Raises:
-        UsageError: there is no such run, or several begin so.
+        UsageError: a run does not exist, or the beginning of its id is ambiguous.
     """
     found: dict[str, Path | Accepted] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -69,7 +72,7 @@ def _named(text: str, runs_dir: Path, store: Store) -> dict[str, Path | Accepted
             _labelled(name, value, runs_dir, store) if sign and not Path(part).is_dir() else _one(part, runs_dir, store)
         )
     if not found:
-        raise UsageError(f'"{text}" names no run')
+        raise UsageError(f'"{text}" names no run', hint="write a run id, last, or a label such as release=1.4")
     return found
 
 
@@ -79,7 +82,7 @@ def _labelled(name: str, value: str, runs_dir: Path, store: Store) -> dict[str, 
     if not found:
         raise UsageError(
             f"no run in {runs_dir} or in {store} has the label {name}={value}",
-            hint=f"loadgen runs label RUN {name}={value}",
+            hint=f"set it with: loadgen runs label RUN {name}={value}",
         )
     return found
 
@@ -98,7 +101,7 @@ def _one(text: str, runs_dir: Path, store: Store) -> dict[str, Path | Accepted]:
 
 
 def _accepted(store: Store) -> Iterator[Accepted]:
-    for key in store.keys():  # noqa: SIM118  # no mapping
+    for key in store.keys():  # noqa: SIM118  # not a mapping
         yield from store.runs(key, is_whole=True)
 
 

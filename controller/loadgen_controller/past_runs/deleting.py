@@ -1,4 +1,4 @@
-"""Runs are deleted for good: only whole folders, only of the folder of runs, and never one that goes on."""
+"""Deletes runs for good: only whole run folders, only within the folder of runs, and never a running run."""
 
 from __future__ import annotations
 
@@ -9,33 +9,36 @@ from pathlib import Path
 
 from loadgen.errors import UsageError
 from loadgen.measure.run_folder.rundir import storage_error
-from loadgen_controller.past_runs.is_running import goes_on
+from loadgen_controller.past_runs.listing import is_running
 
 __all__ = ["check_deletable", "delete", "size_bytes"]
 
 
 def check_deletable(path: Path, runs_dir: Path) -> None:
-    """
+    """Check that a run may be deleted.
+
     Raises:
-        UsageError: it is somewhere else, or a link to somewhere else, or goes on.
+        UsageError: the folder is not in `runs_dir`, is a symbolic link, or its run is still going on.
     """
     if path.is_symlink() or path.resolve().parent != runs_dir.resolve():
-        raise UsageError(f"{path} is not in {runs_dir}", hint="say with --runs-dir which folder of runs it is in")
-    if goes_on(path):
+        raise UsageError(f"{path} is not in {runs_dir}", hint="name the folder that contains it with --runs-dir")
+    if is_running(path):
         raise _going(path)
 
 
 def size_bytes(path: Path) -> int:
-    """Of all files in it."""
+    """Return the size of all files in a run folder."""
     return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
 
 
 def delete(path: Path) -> None:
-    """Rename it away, so that no half of it is ever taken for a run, then delete it. Its lock is held meanwhile.
+    """Delete a run folder while holding its lock.
+
+    The folder is renamed first, so that a half-deleted folder is never listed as a run.
 
     Raises:
-        UsageError: it goes on.
-        StorageError: something of it cannot be deleted.
+        UsageError: the run is still going on.
+        StorageError: a file cannot be deleted.
     """
     fd = _locked(path)
     away = path.with_name(f".{path.name}.deleted")
@@ -51,7 +54,7 @@ def delete(path: Path) -> None:
 
 
 def _locked(path: Path) -> int:
-    """Of the log; -1 where there is none."""
+    """Lock the delta log exclusively and return its file descriptor; -1 if the run has no log."""
     try:
         fd = os.open(path / "deltas.log", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -67,4 +70,4 @@ def _locked(path: Path) -> int:
 
 
 def _going(path: Path) -> UsageError:
-    return UsageError(f"{path.name} is still going on", hint=f"end it first: loadgen stop {path.name}")
+    return UsageError(f"{path.name} is still going on", hint=f"end it first with: loadgen stop {path.name}")

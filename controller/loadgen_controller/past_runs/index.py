@@ -1,9 +1,8 @@
-"""What the summaries of a folder of runs say in a line each, so that the large files need not be read for a list.
+"""An index of the summaries in a folder of runs, so that listing runs need not read the large summary files.
 
-`index.json` in the folder of runs holds, by run, size and time of the summary that it
-was read from. Where those differ, the run is not in it, or the index is lost, torn or
-of another version, the summary is read and the index is written anew: deleting it
-loses nothing. That it cannot be written is no error.
+`index.json` in the folder of runs has a line of figures for each run, with size and modification time of the summary
+that they were read from. If those differ, or the run or the whole index is missing, damaged or of another version, the
+summary is read and the index is rewritten. Deleting the index loses nothing, and failing to write it is no error.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ __all__ = ["FILE", "Index", "Line"]
 FILE: Final = "index.json"
 VERSION: Final = 1
 _WORTH_IT: Final = 20
-"""With fewer runs no index is written."""
+"""Fewest runs for which an index is written."""
 
 
 class Line(msgspec.Struct, frozen=True):
-    """Of one summary."""
+    """The figures of one summary that a list of runs shows."""
 
     result: str
     exit_code: int
@@ -54,7 +53,7 @@ class _File(msgspec.Struct):
 
 
 class Index:
-    """Of one folder of runs, while it is listed."""
+    """The index of one folder of runs, while the folder is listed."""
 
     def __init__(self, runs_dir: Path) -> None:
         self._path = runs_dir / FILE
@@ -65,10 +64,10 @@ class Index:
             self._runs = found.runs if found.version == VERSION else {}
 
     def line(self, path: Path) -> Line | None:
-        """Of the run's summary; None where it has none.
+        """Return the figures of a run's summary, from the index if it is up to date; None if there is no summary.
 
         Raises:
-            StorageError: it cannot be read, or is of a newer loadgen.
+            StorageError: the summary cannot be read, or was written by a newer loadgen.
         """
         file = path / "summary.json"
         try:
@@ -85,14 +84,14 @@ class Index:
         return known.line
 
     def keep(self, names: Collection[str]) -> None:
-        """Write it where it has changed. names: of the runs that there are."""
+        """Write the index if it has changed. names: the runs in the folder; others are dropped from the index."""
         runs = {name: known for name, known in self._runs.items() if name in names}
         if len(runs) >= _WORTH_IT and (self._is_new or len(runs) < len(self._runs)):
             with suppress(StorageError, OSError):
                 replace_file(self._path, msgspec.json.encode(_File(runs=runs)), shared_mode(self._path.parent))
 
 
-# -- a summary, of which only what a line has is read ------------------------------------------------
+# -- a summary, of which only the figures of a line are decoded ----------------------------------------
 
 
 class _Requests(msgspec.Struct):
@@ -128,9 +127,14 @@ def _read(file: Path) -> Line:
     except OSError as exc:
         raise storage_error(file, exc, doing="read") from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise StorageError(f"cannot read {file}: {exc}") from exc
+        raise StorageError(
+            f"cannot read {file}: {exc}", hint="the file is damaged: delete the run, or restore it"
+        ) from exc
     if s.format > FORMAT:
-        raise StorageError(f"cannot read {file}: it has format {s.format}, and this loadgen knows up to {FORMAT}")
+        raise StorageError(
+            f"cannot read {file}: its format is {s.format}, and this loadgen reads formats up to {FORMAT}",
+            hint="use a newer loadgen",
+        )
     return Line(
         s.result,
         s.exit_code,

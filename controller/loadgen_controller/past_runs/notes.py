@@ -1,8 +1,10 @@
-"""What people say of a run afterwards: labels and a note, in `notes.json` beside the summary, which never changes.
+"""Labels and a note that people attach to a run afterwards, in `notes.json` of its run folder.
+
+The summary never changes.
 
     {"format": 1, "labels": {"release": "1.4", "team": null}, "note": "with the new pool"}
 
-A label of null hides one of the plan's. Whoever writes last is who counts.
+A label of null hides a label of the plan. If two people write at the same time, the last one wins.
 """
 
 from __future__ import annotations
@@ -23,20 +25,22 @@ FILE: Final = "notes.json"
 FORMAT: Final = 1
 _KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,62}")
 _MOST: Final = 4_000
-"""Characters of a value or a note."""
+"""Most characters of a label's value or of a note."""
 
 
 class Notes(msgspec.Struct, frozen=True):
+    """The contents of `notes.json`."""
+
     format: int = FORMAT
     labels: dict[str, str | None] = {}
     note: str = ""
 
     def over(self, planned: Mapping[str, str]) -> dict[str, str]:
-        """The labels that count: the plan's, and these over them."""
+        """Return the effective labels: those of the plan, overridden by these."""
         return {name: value for name, value in {**planned, **self.labels}.items() if value is not None}
 
     def with_labels(self, changes: Iterable[tuple[str, str | None]], planned: Mapping[str, str]) -> Notes:
-        """None takes a label away; that of the plan is hidden."""
+        """Return notes with changed labels; a value of None removes a label, or hides one of the plan."""
         labels = dict(self.labels)
         for name, value in changes:
             if value is None and name not in planned:
@@ -46,34 +50,39 @@ class Notes(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, labels=labels)
 
     def with_note(self, text: str) -> Notes:
-        """
+        """Return notes with another note.
+
         Raises:
-            UsageError: it is too long.
+            UsageError: the text is too long.
         """
         if len(text) > _MOST:
-            raise UsageError(f"a note has at most {_MOST:,} characters, and this one has {len(text):,}")
+            raise UsageError(
+                f"the note has {len(text):,} characters, but only {_MOST:,} are allowed", hint="shorten it"
+            )
         return msgspec.structs.replace(self, note=text.strip())
 
 
 def parse_label(text: str) -> tuple[str, str | None]:
-    """ "release=1.4", or "release=" to take it away.
+    """Parse "release=1.4" into name and value, or "release=", which removes a label, into name and None.
 
     Raises:
-        ValueError: neither.
+        ValueError: the text has neither form, or the value is too long.
     """
     name, sign, value = text.partition("=")
     if not sign or not _KEY.fullmatch(name):
-        raise ValueError(f'"{text}" is no label; write release=1.4, or release= to take it away')
+        raise ValueError(f'invalid label "{text}"; write release=1.4, or release= to remove it')
     if len(value) > _MOST:
-        raise ValueError(f"{name}: a value has at most {_MOST:,} characters, and this one has {len(value):,}")
+        raise ValueError(
+            f"{name}: the value has {len(value):,} characters, but only {_MOST:,} are allowed; write a shorter one"
+        )
     return name, value.strip() or None
 
 
 def read_notes(path: Path) -> Notes:
-    """Of a run's folder; nothing where nobody has said anything.
+    """Read the notes in a run folder; empty notes if there is no file.
 
     Raises:
-        StorageError: they cannot be read, or are of a newer loadgen.
+        StorageError: the file cannot be read, or was written by a newer loadgen.
     """
     file = path / FILE
     try:
@@ -83,11 +92,12 @@ def read_notes(path: Path) -> Notes:
     except OSError as exc:
         raise storage_error(file, exc, doing="read") from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise StorageError(f"cannot read {file}: {exc}", hint="delete it, and label the run anew") from exc
+        raise StorageError(f"cannot read {file}: {exc}", hint="delete the file, and label the run again") from exc
     if found.format > FORMAT:
-        raise StorageError(f"cannot read {file}: it has format {found.format}", hint="use a newer loadgen")
+        raise StorageError(f"cannot read {file}: unknown format {found.format}", hint="use a newer loadgen")
     return found
 
 
 def write_notes(path: Path, notes: Notes) -> None:
+    """Write the notes into a run folder, atomically."""
     replace_file(path / FILE, msgspec.json.format(msgspec.json.encode(notes), indent=2) + b"\n")

@@ -1,1 +1,1 @@
-"""Before a run: what the command line says, what the scenario is, what it will need, and whether it may."""
+"""Prepares a run: parses the options, loads the scenario, forecasts its needs and checks that it is allowed."""

@@ -1,4 +1,4 @@
-"""Which commit a scenario is of, as git tells: so that a change in a history has a range of commits."""
+"""Finds the git commit of a scenario, so that a change in the history can be narrowed to a range of commits."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _PATIENCE_S = 5
 
 
 def commit_of(folder: Path) -> str:
-    """The whole hash of the commit that is checked out there, with "+" behind it where tracked files below the folder
-    differ from it. Empty where the folder is in no repository, there is no commit yet, or no git here.
+    """Return the full hash of the commit checked out in the folder, or "" if it is unknown.
 
-    Cost: two processes, 10 ms.
+    A "+" is appended if tracked files in the folder have changed since. The commit is unknown if the folder is in no
+    repository, the repository has no commit, or git is not installed. Cost: two processes, 10 ms.
     """
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
     if not commit:
@@ -25,10 +25,10 @@ def commit_of(folder: Path) -> str:
 
 
 def _git(folder: Path, *args: str) -> str:
-    """What it says; nothing where it fails. It takes no locks and asks nobody."""
+    """Run git and return its output, or "" if it fails. It takes no locks and never prompts for a password."""
     env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     try:
-        said = subprocess.run(
+        done = subprocess.run(
             ["git", "-C", str(folder), *args],
             capture_output=True,
             text=True,
@@ -39,4 +39,4 @@ def _git(folder: Path, *args: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return ""
-    return said.stdout.strip() if said.returncode == 0 else ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,9 +1,8 @@
-"""What a plan will do and need, before it is run: arithmetic on its spec, and on one trial of each journey.
+"""Calculates what a plan will do and need before it runs, from its spec and from one trial of each journey.
 
-Without a trial everything here follows from the plan alone, so the text can be
-kept beside the scenario and compared when it changes. A trial adds requests,
-users (Little's law) and how long an iteration takes; those are estimates of one
-iteration each, and say so.
+Without a trial, everything here follows from the plan alone, so the text can be stored with the scenario and compared
+when the plan changes. A trial adds requests, users (by Little's law) and the duration of an iteration. These figures
+are estimates from a single iteration of each journey, and are labelled as estimates.
 """
 
 from __future__ import annotations
@@ -35,17 +34,21 @@ __all__ = [
 ]
 
 REQUESTS_PER_AGENT = 10_000
-"""Requests/s that an agent is counted on for: a sixth of what one core does at best (bench/RESULTS.md)."""
+"""Requests/s that one agent is planned to send: a sixth of the best result of one core (bench/RESULTS.md)."""
 USERS_PER_AGENT = 10_000
+"""Users that one agent is planned to run."""
 RUN_DEVIATION = 0.02
-"""Between runs of the same thing, of a percentile: 1 to 4 % on clouds; its own history tells it better."""
+"""Relative standard deviation of a percentile between runs of the same code: 1 to 4 % on clouds.
+
+The history of a plan gives a better value.
+"""
 SIGMA = 0.5
-"""Of the logarithm of response times, for what is not measured yet."""
+"""Standard deviation of the logarithm of response times, assumed while nothing has been measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowsOf:
-    """A feed: which journey reads it first, rows that the run uses up, and rows there."""
+    """The rows of a feed: the journey that reads it, how many rows the run needs, and how many exist."""
 
     journey: str
     data: str
@@ -55,7 +58,7 @@ class RowsOf:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One iteration of a journey, as it was tried; of a graph, a session as it is on average."""
+    """The figures of one trial iteration of a journey; for a graph, of an average session."""
 
     journey: str
     requests: float
@@ -64,11 +67,12 @@ class Tried:
 
 
 def on_average(journey: str, visits: Mapping[str, float], think_s: float, steps: Iterable[Stepped]) -> Tried:
-    """A session of a graph: its nodes as they were tried, each as often as a session visits it on average.
+    """Return the figures of an average session of a graph, from trial visits of its nodes.
 
     Args:
-        visits: a session, by node. think_s: of a session, on the edges.
-        steps: the visits that were tried, at least one of each node.
+        visits: average number of visits of each node in a session.
+        think_s: average think time on the edges of a session.
+        steps: the trial visits, at least one of each node.
     """
     tried: dict[str, list[Stepped]] = {}
     for step in steps:
@@ -86,29 +90,32 @@ def on_average(journey: str, visits: Mapping[str, float], think_s: float, steps:
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures of a plan; None where they are not known. Rates in 1/s, times in s."""
+    """The forecast figures of a plan; None if unknown. Rates in 1/s, times in s."""
 
     duration_s: float | None
     iterations: int | None
     by_journey: dict[str, int]
-    """Iterations of each, exact; empty for closed loads."""
+    """Exact number of iterations by journey; empty for closed loads."""
     by_region: dict[str, float]
-    """Shares, 0 to 1."""
+    """Share of each region, 0 to 1."""
     peak_per_s: float | None
-    """Iterations/s; of closed loads as estimated from the trial."""
+    """Peak rate in iterations/s; for closed loads, estimated from the trial."""
     deviation: float = 0.0
     """Standard deviation of `iterations` from one seed to another."""
     requests: int | None = None
     peak_requests_per_s: float | None = None
     users: int | None = None
     agents: dict[str, int] = {}
-    """By region: what its share of the peak needs."""
+    """Agents that each region needs for its share of the peak."""
     visits: dict[str, dict[str, float]] = {}
-    """By graph and node: how often a session visits it, on average."""
+    """By graph and node: average number of visits per session."""
 
 
 def forecast(spec: PlanSpec, tried: Sequence[Tried] = ()) -> Forecast:
-    """`tried`: one iteration of each journey, or nothing. Of arrivals by chance whose seed is not known: on average."""
+    """Forecast a plan. tried: the trial of each journey, or empty without a trial.
+
+    For random arrivals with an unknown seed, the figures are averages, and `deviation` is their spread.
+    """
     lanes = tuple(_on_average(lane) for lane in spec.lanes) if spec.seed is None else spec.lanes
     known = {one.journey: one for one in tried}
     by_journey: dict[str, int] = {}
@@ -142,14 +149,17 @@ def forecast(spec: PlanSpec, tried: Sequence[Tried] = ()) -> Forecast:
 
 
 def _on_average(lane: LaneSpec) -> LaneSpec:
-    """Its curve with even spacings: as many arrivals as by chance on average."""
+    """Return the load with even instead of random spacings: it has as many arrivals as the random load on average."""
     if not isinstance(lane.profile, ArrivalProfile) or lane.profile.spacing is None:
         return lane
     return msgspec.structs.replace(lane, profile=msgspec.structs.replace(lane.profile, spacing=None))
 
 
 def _deviation(lanes: Iterable[LaneSpec]) -> float:
-    """Of the number of arrivals by chance: the variance of a renewal process is cv² times its mean, in the long run."""
+    """Return the standard deviation of the number of random arrivals.
+
+    In the long run, the variance of a renewal process is cv² times its mean.
+    """
     of_each = (
         lane.profile.spacing.cv**2 * float(lane.profile.schedule().timeline.area)
         for lane in lanes
@@ -159,13 +169,13 @@ def _deviation(lanes: Iterable[LaneSpec]) -> float:
 
 
 def _iterations(lanes: Iterable[LaneSpec]) -> int | None:
-    """Of all loads; None where one is closed."""
+    """Return the iterations of all loads; None if one of them is closed."""
     known = [None if isinstance(lane.profile, UserProfile) else lane.profile.total() for lane in lanes]
     return None if None in known else sum(total or 0 for total in known)
 
 
 def _counts(lane: LaneSpec) -> Iterator[tuple[str, int]]:
-    """Iterations of each journey of an open or counted load."""
+    """Yield the iterations of each journey of an open load or one with a fixed number of iterations."""
     if isinstance(lane.profile, UserProfile):
         return
     total = lane.profile.total()
@@ -176,20 +186,23 @@ def _counts(lane: LaneSpec) -> Iterator[tuple[str, int]]:
 
 
 def _peaks(lanes: Sequence[LaneSpec], known: Mapping[str, Tried]) -> tuple[float, float, int]:
-    """Iterations/s, requests/s and users at each lane's peak, added up: an upper bound where they peak apart."""
+    """Return iterations/s, requests/s and users at the peak of each load, added up.
+
+    That is an upper bound if the loads peak at different times.
+    """
     rate = requests = 0.0
     users = 0
     for lane in lanes:
         mean_s = sum(j.weight * (known[j.name].response_s + known[j.name].think_s) for j in lane.journeys)
         of_one = sum(j.weight * known[j.name].requests for j in lane.journeys)
         if isinstance(lane.profile, OpenProfile):
-            per_s, people = float(lane.profile.peak), ceil(float(lane.profile.peak) * mean_s)
+            per_s, lane_users = float(lane.profile.peak), ceil(float(lane.profile.peak) * mean_s)
         else:
-            people = int(lane.profile.peak)
-            per_s = people / mean_s if mean_s else 0.0
+            lane_users = int(lane.profile.peak)
+            per_s = lane_users / mean_s if mean_s else 0.0
             if _is_paced(lane):
                 per_s = min(per_s or inf, _paced_per_s(lane))
-        rate, requests, users = rate + per_s, requests + per_s * of_one, users + people
+        rate, requests, users = rate + per_s, requests + per_s * of_one, users + lane_users
     return rate, requests, users
 
 
@@ -198,7 +211,7 @@ def _is_paced(lane: LaneSpec) -> bool:
 
 
 def _paced_per_s(lane: LaneSpec) -> float:
-    """Iterations/s at the peak of a paced load, if none overruns its cycle."""
+    """Return the iterations/s at the peak of a paced load, if no iteration takes longer than the pace."""
     assert isinstance(lane.profile, UserProfile)
     return lane.profile.peak * NS_PER_S / lane.profile.pace_ns
 
@@ -209,14 +222,19 @@ def _agents(share: float, requests_per_s: float | None, users: int | None) -> in
 
 
 def detectable(q: float, n: int, *, sigma: float = SIGMA, deviation: float = RUN_DEVIATION) -> float | None:
-    """The least relative change of a percentile that two such runs tell apart, 80 % of the time at 5 % false alarms.
+    """Return the smallest relative change of a percentile that a comparison of two such runs detects.
+
+    The comparison detects it with a probability of 80 %, at 5 % false alarms.
 
     Args:
-        q: percent. n: values of a run. sigma: of the logarithm of the values. deviation: between runs, relative.
+        q: the percentile, in percent. n: number of values of a run.
+        sigma: standard deviation of the logarithm of the values.
+        deviation: relative standard deviation between runs.
     Returns:
-        E.g. 0.08 for 8 %; None where the run has fewer than 10 values beyond the percentile.
+        For example 0.08 for 8 %; None if a run has fewer than 10 values beyond the percentile.
     Source: the delta method for a quantile of a lognormal, sd(log) = sqrt(q (1 - q) / n) / density, both deviations
-        added as variances, times (1.96 + 0.84) sqrt(2). Values are taken as independent: autocorrelation widens it.
+        added as variances, times (1.96 + 0.84) sqrt(2). Values are assumed to be independent; autocorrelation makes
+        the detectable change larger.
     """
     share = q / 100
     if n * (1 - share) < 10:
@@ -228,14 +246,14 @@ def detectable(q: float, n: int, *, sigma: float = SIGMA, deviation: float = RUN
 
 
 def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequence[Tried] = ()) -> Iterator[str]:
-    """As text, one fact a line, so that two plans can be compared line by line."""
+    """Yield the forecast as text, one fact per line, so that two plans can be compared line by line."""
     yield from _heading(spec)
     yield from _load(spec, found)
     for region, share in found.by_region.items():
         yield _line("region", f"{region}: {format_ratio(share)}, {found.agents[region]} agent(s)")
     for feed in rows:
         enough = "enough" if feed.there >= feed.needed else f"{format_count(feed.needed - feed.there)} MISSING"
-        there = f"{format_count(feed.needed)} needed, {format_count(feed.there)} there"
+        there = f"{format_count(feed.needed)} needed, {format_count(feed.there)} available"
         yield _line("rows", f"{feed.journey}: {feed.data}: {there}: {enough}")
     for slo in spec.slos:
         yield _line("objective", slo.text)
@@ -273,14 +291,14 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
         yield _line("load", f"{name}{lane.load}{after}")
         if _is_paced(lane):
             rate = format_rate(_paced_per_s(lane))
-            yield _line("paced", f"{name}{rate} iterations at the peak, if none takes longer than its cycle")
+            yield _line("paced", f"{name}{rate} iterations at the peak, if none takes longer than the pace")
         for journey in lane.journeys:
             drawn = ", drawn" if lane.random else ""
             yield _line("journey", f"{name}{journey.name}: {format_ratio(journey.weight)}{drawn}")
     for graph, visits in found.visits.items():
         for name, count in (*visits.items(), ("in all", sum(visits.values()))):
             yield _line("visits", f"{graph}: {name}: {count:.3g} a session")
-    # How many arrive by chance follows from a seed that each run draws, unless the plan gives it.
+    # The number of random arrivals follows from a seed that each run draws, unless the plan sets it.
     by_chance = [lane for lane in spec.lanes if _is_by_chance(lane.profile)]
     is_by_chance = spec.seed is None and bool(by_chance)
     unsure = [lane for lane in spec.lanes if lane.random or (is_by_chance and lane in by_chance)]
@@ -311,13 +329,13 @@ def _detects(spec: PlanSpec, found: Forecast) -> Iterator[str]:
     for journey, n in found.by_journey.items():
         for q in sorted({slo.q for slo in of_journeys if slo.journey in (None, journey)} or {95.0}):
             change = detectable(q, n)
-            said = "too few iterations for it" if change is None else f"a change of {format_ratio(change)} or more"
-            yield _line("detects", f"{journey} p{q:g}: {said}")
+            text = "too few iterations" if change is None else f"a change of {format_ratio(change)} or more"
+            yield _line("detects", f"{journey} p{q:g}: {text}")
 
 
 def _estimates(spec: PlanSpec, found: Forecast) -> Iterator[str]:
     if found.peak_requests_per_s is None:
-        yield _line("estimate", "requests and users: not known without a trial")
+        yield _line("estimate", "requests and users: unknown without a trial")
         return
     if found.requests is not None:
         yield _line("estimate", f"{format_count(found.requests)} requests in all")

@@ -1,4 +1,4 @@
-"""What stands on a command line, into values. Everything that is wrong is collected, and raised at once."""
+"""Parses command-line options into values. Errors are collected, so that all of them are reported at once."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ __all__ = [
 T = TypeVar("T")
 
 STORE: Final = "history"
-"""Where accepted runs are, where nobody says it."""
+"""The default store: a folder in the current folder."""
 _HERE: Final = Path("scenario.py")
-"""Stands for a scenario in the folder that we are in."""
+"""Used to look up `loadgen.toml` when there is no scenario: as if one were in the current folder."""
 
 
 def overrides_of(
-    wrongs: CollectedErrors,
+    errors: CollectedErrors,
     *,
     target: str | None,
     rate: str | None,
@@ -48,87 +48,90 @@ def overrides_of(
     resolve: Iterable[str] = (),
     labels: Iterable[str] = (),
 ) -> Overrides:
-    """What the options change of the plan; what does not parse is among `wrongs` and left as the plan has it.
+    """Return what the options change in the plan. Invalid options are added to `errors` and change nothing.
 
-    env: of the `loadgen.toml` that belongs to `scenario` (its file); the other options beat it. The hosts that it
-        allows are in `Overrides.allow`.
+    env: an environment in the `loadgen.toml` of `scenario` (a file). The other options take precedence over it. The
+        hosts that it allows are in `Overrides.allow`.
     """
     if rate is not None and users is not None:
-        wrongs.add("--rate and --users: a load has either a rate or users", "--rate is for arrivals, --users for users")
+        errors.add(
+            "--rate and --users exclude each other",
+            "use --rate for an open load (arrivals), --users for a closed load (users)",
+        )
     peak_of: Literal["", "rate", "users"] = "rate" if rate is not None else "users" if users is not None else ""
-    peak = wrongs.parse("--rate", rate, _rate) if rate is not None else wrongs.parse("--users", users, parse_users)
-    duration_ns = wrongs.parse("--duration", duration, _duration)
+    peak = errors.parse("--rate", rate, _rate) if rate is not None else errors.parse("--users", users, parse_users)
+    duration_ns = errors.parse("--duration", duration, _duration)
     environment = None
     if env is not None:
-        environment = wrongs.catch(lambda: read_environment(scenario or _HERE, env))
+        environment = errors.catch(lambda: read_environment(scenario or _HERE, env))
     options = Overrides(
         target=target,
         peak=peak,
         peak_of=peak_of if peak is not None else "",
         duration_s=None if duration_ns is None else duration_ns / NS_PER_S,
-        regions=wrongs.parse("--regions", regions, parse_regions) or {},
-        params=parse_params(wrongs, params),
-        resolve=_resolve(wrongs, resolve),
-        labels=_labels(wrongs, labels),
+        regions=errors.parse("--regions", regions, parse_regions) or {},
+        params=parse_params(errors, params),
+        resolve=_resolve(errors, resolve),
+        labels=_labels(errors, labels),
     )
     return merged(environment, options)
 
 
-def places_of(wrongs: CollectedErrors, scenario: Path | None, env: str | None) -> Places:
-    """What `loadgen.toml` says of places; of a file that is wrong nothing, and it is among `wrongs`.
+def places_of(errors: CollectedErrors, scenario: Path | None, env: str | None) -> Places:
+    """Read the store and the live outputs from `loadgen.toml`; an invalid file is added to `errors`.
 
-    scenario: whose file it is; None: that of the folder we are in.
+    scenario: a scenario file, whose `loadgen.toml` is read; None: the one of the current folder.
     """
-    return wrongs.catch(lambda: read_places(scenario or _HERE, env)) or Places()
+    return errors.catch(lambda: read_places(scenario or _HERE, env)) or Places()
 
 
-def store_of(wrongs: CollectedErrors, given: str | None, env: str | None, scenario: Path | None = None) -> str:
-    """Where accepted runs are: as `given` says, or else `loadgen.toml`, or else in the folder `history`.
+def store_of(errors: CollectedErrors, given: str | None, env: str | None, scenario: Path | None = None) -> str:
+    """Return the store of accepted runs: `given`, or the one in `loadgen.toml`, or the folder `history`.
 
-    env: one that is not there is wrong also where a store is given.
+    env: an unknown environment is an error even if a store is given.
     """
     if given and env is None:
         return given
-    said = places_of(wrongs, scenario, env).store
-    return given or said or STORE
+    configured = places_of(errors, scenario, env).store
+    return given or configured or STORE
 
 
-def outputs_of(wrongs: CollectedErrors, texts: Iterable[str], places: Places | None = None) -> Outputs:
-    """The live outputs of `--out`, opened, or without one those of `places`; none of those that are wrong."""
+def outputs_of(errors: CollectedErrors, texts: Iterable[str], places: Places | None = None) -> Outputs:
+    """Open the live outputs of `--out`, or without `--out` those of `places`. Invalid ones are added to `errors`."""
     texts = list(texts)
     if texts or places is None or places.path is None:
-        return open_outputs(read_outputs(texts, wrongs.add), wrongs.add)
+        return open_outputs(read_outputs(texts, errors.add), errors.add)
     path = places.path
 
     def add(message: str, hint: str) -> None:
-        wrongs.add(f"{path}: {message.removeprefix('--')}", hint)
+        errors.add(f"{path}: {message.removeprefix('--')}", hint)
 
     return open_outputs(read_outputs(places.out, add, folder=path.parent), add)
 
 
-def _resolve(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """ "shop.example:443:10.0.0.1"; of a place that is there several times all addresses."""
+def _resolve(errors: CollectedErrors, texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Parse texts such as "shop.example:443:10.0.0.1" into addresses by host; a repeated host has all its addresses."""
     found: dict[str, tuple[str, ...]] = {}
     for text in texts:
-        entry = wrongs.parse("--resolve", text, parse_resolve)
+        entry = errors.parse("--resolve", text, parse_resolve)
         if entry is not None:
             place, addresses = entry
             found[place] = tuple(dict.fromkeys((*found.get(place, ()), *addresses)))
     return found
 
 
-def _labels(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
-    """ "release=1.4"; a name that is there twice is an error, not a surprise."""
+def _labels(errors: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
+    """Parse texts such as "release=1.4". A repeated name is an error, so that no value is silently lost."""
     labels: dict[str, str] = {}
     for text in texts:
-        label = wrongs.parse("--label", text, parse_label)
+        label = errors.parse("--label", text, parse_label)
         if label is None:
             continue
         name, value = label
         if value is None:
-            wrongs.add(f'--label: "{text}" has no value', "write --label release=1.4")
+            errors.add(f'--label: "{text}" has no value', "write NAME=VALUE: --label release=1.4")
         elif name in labels:
-            wrongs.add(f"--label: {name} is there twice")
+            errors.add(f"--label: {name} was given twice", "give each label once")
         else:
             labels[name] = value
     return labels
@@ -137,48 +140,48 @@ def _labels(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
 def _rate(text: str) -> float:
     rate = parse_rate(text)
     if rate <= 0:
-        raise ValueError(f'"{text}" is no rate to drive; it must be above 0')
+        raise ValueError(f'invalid rate "{text}": must be above 0; write 200/s')
     return rate
 
 
-def parse_users(text: str, otherwise: str = "") -> float:
-    """A number of users, at least 1; `otherwise` says what else to do.
+def parse_users(text: str, otherwise: str = "; write 50") -> float:
+    """Parse a number of users, at least 1. otherwise: a hint appended to the error for numbers below 1.
 
     Raises:
-        ValueError: it is none.
+        ValueError: not a whole number, or below 1.
     """
     try:
         users = int(text)
     except ValueError:
-        raise ValueError(f'"{text}" is no number of users; write 50') from None
+        raise ValueError(f'invalid number of users "{text}"; write a whole number such as 50') from None
     if users < 1:
-        raise ValueError(f"at least one user is needed{otherwise}")
+        raise ValueError(f"the number of users must be at least 1{otherwise}")
     return users
 
 
 def _duration(text: str) -> int:
     duration_ns = parse_duration(text)
     if not duration_ns:
-        raise ValueError("a run takes some time")
+        raise ValueError("the duration must be longer than 0; write 2m")
     return duration_ns
 
 
-def parse_params(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
-    """ "pool=8" -> {"pool": "8"}; a name that is there twice is an error, not a surprise."""
+def parse_params(errors: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
+    """Parse texts such as "pool=8" into {"pool": "8"}. A repeated name is an error, so that no value is lost."""
     params: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip().isidentifier():
-            wrongs.add(f'-P: "{text}" is no parameter', "write -P name=value")
+            errors.add(f'-P: invalid parameter "{text}"', "write -P name=value")
         elif name.strip() in params:
-            wrongs.add(f"-P: {name.strip()} is there twice")
+            errors.add(f"-P: {name.strip()} was given twice", "give each parameter once")
         else:
             params[name.strip()] = value
     return params
 
 
 def parse_endpoint(text: str) -> tuple[str, int]:
-    """ "0.0.0.0:5700" or "[::]:5700"; the host alone is not enough.
+    """Parse an address such as "0.0.0.0:5700" or "[::]:5700" into host and port; the port is required.
 
     Raises:
         ValueError: not an address with a port.

@@ -1,13 +1,13 @@
-"""Does a scenario keep to the house's standard? What `[policy]` in loadgen.toml asks for, held against it.
+"""Checks a scenario against the policy of a team: the rules of `[policy]` in loadgen.toml.
 
-    names = true         a request whose URL is computed has a `name=`, so that it is one row and not thousands
+    names = true         a request with a computed URL has a `name=`, so that it is one row and not thousands
     slos = true          every journey of the plan has an objective
-    think = true         every journey of a closed load thinks or keeps a pace: else it is a tight loop, not a person
-    owner = true         the plan says whom to ask: owner="team@shop.example"
+    think = true         every journey of a closed load thinks or keeps a pace; otherwise it is a tight loop
+    owner = true         the plan names a contact: owner="team@shop.example"
     tags = ["service"]   labels that the plan must have
     max_rate = 500       the most iterations a second, of all loads together
 
-All that does not hold is found at once, each with file and line.
+All violations are reported at once, each with file and line.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _METHODS = frozenset({"get", "post", "put", "patch", "delete", "head", "options"
 
 
 def violations(scenario: Scenario, policy: Policy) -> list[Fault]:
-    """What the scenario and its chosen plan do not keep; empty when all is kept."""
+    """Return the rules that the scenario and its chosen plan violate, with file and line; empty if there are none."""
     plan = scenario.plan
     found: list[Fault] = []
     if policy.names:
@@ -50,12 +50,14 @@ def violations(scenario: Scenario, policy: Policy) -> list[Fault]:
     spec = plan.spec()
     if policy.max_rate is not None and spec.is_open and spec.peak > policy.max_rate:
         message = f"policy: the load's peak of {format_rate(spec.peak)} is above {format_rate(policy.max_rate)}"
-        found.append(plan.origin.fault(message, f"run with --rate {policy.max_rate:g}/s, or ask for a higher limit"))
+        found.append(
+            plan.origin.fault(message, f"run with --rate {policy.max_rate:g}/s, or raise max_rate in [policy]")
+        )
     return found
 
 
 def _unnamed(path: Path) -> Iterator[Fault]:
-    """Calls such as `user.http.get(f"/products/{sku}")` without `name=`."""
+    """Find calls such as `user.http.get(f"/products/{sku}")` without `name=`."""
     for node in ast.walk(read_source(path).tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
@@ -66,12 +68,12 @@ def _unnamed(path: Path) -> Iterator[Fault]:
         is_computed = url is not None and not isinstance(url, ast.Constant)
         if is_computed and not any(keyword.arg in ("name", None) for keyword in node.keywords):
             shown = ast.unparse(url) if url is not None else ""
-            message = f"policy: the request of {shown} has no name, so each URL would be a row of its own"
-            yield Fault(str(path), node.lineno, message, 'add name="/products/{sku}"')
+            message = f"policy: the request to {shown} has no name, so each URL would be a row of its own"
+            yield Fault(str(path), node.lineno, message, 'add a name, for example name="/products/{sku}"')
 
 
 def _is_client(node: ast.expr) -> bool:
-    """`user.http`, `user.to("login")`."""
+    """Return whether an expression is a client: `user.http` or `user.to("login")`."""
     if isinstance(node, ast.Call):
         node = node.func
     return isinstance(node, ast.Attribute) and node.attr in ("http", "to")
@@ -101,7 +103,10 @@ def _sets_the_pace(profile: Profile) -> bool:
 
 
 def _thinks(journey: Journey[object]) -> bool:
-    """Somewhere in its own code, or on an edge of a graph; what helpers do is not looked into."""
+    """Return whether the journey calls think or pace in its own code, or is a graph with think times.
+
+    Functions that it calls are not searched.
+    """
     codes = (getattr(fn, "__code__", None) for _, fn in journey.parts)
     in_code = any(code is not None and not {"think", "pace"}.isdisjoint(code.co_names) for code in codes)
     return in_code or (isinstance(journey, Graph) and journey.think_s > 0)

@@ -1,10 +1,10 @@
-"""Runs journeys once for real, and keeps every request they made: what `loadgen check` shows.
+"""Runs journeys once for real and records every request, for `loadgen check`.
 
-It goes the way of a run (same people, same client, same steps, same outcomes) with
-one user, thinking cut short and nobody to meet: it is no test of patience. An iteration of an
-earlier run can be run again: the same journey, row, random numbers and traits
-follow from the run's seed, the load and the arrival's number alone. Of a graph
-there are as many sessions as it takes to visit every node.
+It uses the same users, client, steps and outcomes as a run, but with a single user, short think times and no waiting
+at a rendez-vous. For a graph, as many sessions run as are needed to visit every node.
+
+An iteration of an earlier run can be repeated: its journey, row, random numbers and traits follow from the run's seed,
+the load and the number of the arrival alone.
 """
 
 from __future__ import annotations
@@ -33,78 +33,83 @@ from loadgen.engine.recording.series import Place
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.deltas.series import OK, SKIPPED, Phase
-from loadgen.profiles.profile import OpenProfile, UserProfile
+from loadgen.profiles.profile import UserProfile
 from loadgen.redact import Redactor
 from loadgen.units import NS_PER_S, format_count
 
 __all__ = ["LONGEST_THINK_S", "Rehearsed", "Seen", "Stepped", "rehearse", "rehearse_arrival"]
 
 LONGEST_THINK_S = 0.1
+"""Longest think time in a rehearsal; longer ones are cut to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request on the wire. Times in ns."""
+    """One request that was sent. Times in ns."""
 
     step: str | None
     name: str
     status: int | None
-    """None: no answer came."""
+    """None: no response came."""
     outcome: str
     response_ns: int
-    """From the journey's call to the last byte."""
+    """From the call in the journey to the last byte."""
     service_ns: int
-    """From the first byte written."""
+    """From the first byte written to the last byte; 0 if nothing was written."""
     size_bytes: int
     phases_ns: Mapping[Phase, int]
-    """Those that it had, in their order."""
+    """The phases that the request had, in order, with their times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """One step that is in no other, as it was left. Times in s."""
+    """One outermost step after its end. Times in s."""
 
     name: str
     requests: int
     response_s: float
     thought_s: float
-    """Think time in it that a real user would have taken."""
+    """Think time in the step that a real user would have taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """How one journey went; also the plan's set-up and tear-down, under names in brackets."""
+    """The result of one journey, or of the plan's set-up or tear-down, whose names are in brackets."""
 
     journey: str
     outcome: str
     detail: str
-    """What a fault of the scenario said, with file and line."""
+    """The text of an error in the scenario, with file and line."""
     requests: tuple[Seen, ...]
     response_ns: int
     """Without think time."""
     thought_s: float = 0.0
     """Think time that a real user would have taken."""
     rendezvous: tuple[tuple[str, int], ...] = ()
-    """Where a real user would have waited, and how many meet there."""
+    """The rendez-vous where a real user would have waited, and how many users meet there."""
     failures: tuple[Failure, ...] = ()
-    """What failed, whole and redacted."""
+    """The failures in full, without secrets."""
     row: Any = None
     steps: tuple[Stepped, ...] = ()
     path: tuple[str, ...] = ()
-    """The nodes that it was to visit, of a graph."""
+    """For a graph: the nodes that the session was to visit."""
 
     @property
     def title(self) -> str:
-        """ "shop: browse, buy"."""
+        """The journey's name; for a graph with its nodes: "shop: browse, buy"."""
         return f"{self.journey}: {', '.join(self.path)}" if self.path else self.journey
 
     @property
     def has_passed(self) -> bool:
+        """Whether the journey succeeded or skipped itself."""
         return self.outcome in (OK, SKIPPED)
 
 
 async def rehearse(scenario: Scenario) -> AsyncIterator[Rehearsed]:
-    """The plan's set-up, each of its journeys once, its tear-down. Only a set-up that fails ends the rest."""
+    """Run the plan's set-up, each of its journeys once, and its tear-down; yield each result.
+
+    A failed set-up ends the rehearsal; a failed journey does not.
+    """
     plan = scenario.plan
     stage = _Stage(scenario, plan.seed or 0)
     if plan.set_up is not None:
@@ -117,16 +122,17 @@ async def rehearse(scenario: Scenario) -> AsyncIterator[Rehearsed]:
         for journey, bound in enumerate(bind(plan, load)):
             if bound.name not in seen:
                 seen.add(bound.name)
-                is_open = isinstance(lane.profile, OpenProfile)
                 for path, one in _sessions(lane.journeys[journey], bound):
-                    done = await stage.iterate(one, load, Arrival(None, 0, journey, False), is_fresh=is_open)
+                    done = await stage.iterate(one, load, Arrival(None, 0, journey, False))
                     yield replace(done, path=path)
     if plan.tear_down is not None:
         yield await stage.once(plan.tear_down, "(tear-down)")
 
 
 async def rehearse_arrival(scenario: Scenario, seed: int, load: int, n: int) -> AsyncIterator[Rehearsed]:
-    """Iteration `n` of a load of a run with this seed, again; with the plan's set-up and tear-down around it.
+    """Repeat iteration `n` of a load of a run with this seed, between the plan's set-up and tear-down.
+
+    load: index of the load in the plan.
 
     Raises:
         UsageError: the plan has no such load or arrival.
@@ -140,14 +146,13 @@ async def rehearse_arrival(scenario: Scenario, seed: int, load: int, n: int) -> 
         if not done.has_passed:
             return
     bound = bind(plan, load)[arrival.journey]
-    is_open = isinstance(plan.lanes[load].profile, OpenProfile)
-    yield await stage.iterate(bound, load, arrival, is_fresh=is_open)
+    yield await stage.iterate(bound, load, arrival)
     if plan.tear_down is not None:
         yield await stage.once(plan.tear_down, "(tear-down)")
 
 
 def _sessions(journey: Journey[Any], bound: BoundJourney) -> Iterator[tuple[tuple[str, ...], BoundJourney]]:
-    """What is run of a journey: itself, or the sessions that visit all nodes of a graph, each with its nodes."""
+    """Yield what to run for a journey: itself, or the sessions that visit all nodes of a graph, with their nodes."""
     if not isinstance(journey, Graph):
         yield (), bound
         return
@@ -158,21 +163,25 @@ def _sessions(journey: Journey[Any], bound: BoundJourney) -> Iterator[tuple[tupl
 def _arrival(scenario: Scenario, seed: int, load: int, n: int) -> Arrival:
     lanes = scenario.plan.lanes
     if not 0 <= load < len(lanes):
-        raise UsageError(f"the plan has no load {load}", hint=f"it has {len(lanes)}, counted from 0")
+        raise UsageError(f"the plan has no load {load}", hint=f"choose one of its {len(lanes)} loads, counted from 0")
     lane = lanes[load]
     if isinstance(lane.profile, UserProfile):
         user, i = n >> 32, n & 0xFFFFFFFF
         if not 0 <= user < lane.profile.peak:
-            raise UsageError(f"the load has no user {user}", hint="of a closed load: USER.I, as in 12.3")
+            raise UsageError(
+                f"the load has no user {user}",
+                hint=f"for a closed load, write USER.I, such as 12.3; its users are 0 to {int(lane.profile.peak) - 1}",
+            )
         share = Share.of(0, [1.0], lane.weights)
         journey = RandomMix(seed, load, lane.weights).journey(n) if lane.random else share.journey_of(user, i)
         return Arrival(None, n, journey, False, row=user)
     if n >= 1 << 32:
-        hint = f"an open load has arrivals and no users: write a number below {format_count(lane.profile.total())}"
+        hint = f"this is an open load: write the number of an arrival, below {format_count(lane.profile.total())}"
         raise UsageError(f"the load has no user {n >> 32}", hint=hint)
     if not 0 <= n < lane.profile.total():
         raise UsageError(
-            f"the load has no arrival {format_count(n)}", hint=f"it has {format_count(lane.profile.total())}, from 0"
+            f"the load has no arrival {format_count(n)}",
+            hint=f"write a number from 0 to {format_count(lane.profile.total() - 1)}",
         )
     if lane.random:
         return Arrival(None, n, RandomMix(seed, load, lane.weights).journey(n), False)
@@ -181,7 +190,7 @@ def _arrival(scenario: Scenario, seed: int, load: int, n: int) -> Arrival:
 
 
 class _SeeingMeter(PhasedMeter):
-    """A meter that also keeps what it settles, and what steps it left."""
+    """A meter that also records the requests and the outermost steps that end."""
 
     __slots__ = ("_before",)
     seen: ClassVar[list[Seen]] = []
@@ -229,7 +238,7 @@ class _SeeingMeter(PhasedMeter):
 
 
 class _Alone(Points):
-    """Nobody else comes."""
+    """Rendez-vous points that let the only user pass at once, and record where it would have waited."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,7 +250,7 @@ class _Alone(Points):
 
 
 class _Stage:
-    """One plan's people, with a recorder that keeps what it is told."""
+    """The users of one plan, with a recorder that keeps every request."""
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         plan = scenario.plan
@@ -270,19 +279,20 @@ class _Stage:
         self._steps.clear()
         return steps
 
-    async def iterate(self, bound: BoundJourney, load: int, arrival: Arrival, *, is_fresh: bool) -> Rehearsed:
-        said: list[str] = []
+    async def iterate(self, bound: BoundJourney, load: int, arrival: Arrival) -> Rehearsed:
+        """Run one iteration of a journey and return its result."""
+        reports: list[str] = []
         recorder = Recorder(redactor=self._redactor)
         self._waits_s.clear()
         self._points.seen.clear()
-        life: JourneyLife = self._people.life(recorder, [bound], fresh=False, report=said.append, load=load)
+        life: JourneyLife = self._people.life(recorder, [bound], fresh=False, report=reports.append, load=load)
         alone = Arrival(None, arrival.n, 0, False, row=arrival.row)
         began_ns = perf_counter_ns()
         await life.iterate(alone, pool_limited=False)
         outcome, took_ns, idle_ns = life.outcome, life.ended_ns - (life.begun_ns or began_ns), life.idle_ns
-        faults, notes = recorder.counters.script_faults, len(said)
+        faults, notes = recorder.counters.script_faults, len(reports)
         await life.close()
-        has_torn_down = not any(text.startswith("tear-down of ") for text in said[notes:])
+        has_torn_down = not any(text.startswith("tear-down of ") for text in reports[notes:])
         if outcome == OK and (recorder.counters.script_faults > faults or not has_torn_down):
             outcome = "tear-down failed"
         recorder.failures.finish()
@@ -290,7 +300,7 @@ class _Stage:
         return Rehearsed(
             bound.name,
             outcome,
-            "; ".join(said),
+            "; ".join(reports),
             self._take_seen(),
             max(0, took_ns - idle_ns),
             sum(self._waits_s),
@@ -301,6 +311,7 @@ class _Stage:
         )
 
     async def once(self, fn: Any, name: str) -> Rehearsed:
+        """Run the set-up or the tear-down of the plan and return its result."""
         self._waits_s.clear()
         user = self._people.user(Recorder())
         user.meter.begin(name, warmup=False, pool_limited=False)

@@ -1,7 +1,7 @@
-"""An earlier run, to be run again, in whole or one iteration of it: its scenario as it was, overrides and seed.
+"""Unpacks the scenario, overrides and seed of an earlier run, to repeat the run or one of its iterations.
 
-Everything comes from the run folder: `manifest.json` and `bundle.tar`. Secrets are
-in neither, so they have to be given again.
+Everything is read from the run folder: `manifest.json` and `bundle.tar`. They contain no secrets, so secrets must be
+set again.
 """
 
 from __future__ import annotations
@@ -25,36 +25,41 @@ from loadgen.units import format_count
 __all__ = ["Earlier", "arrival_of", "arrival_text", "earlier_run"]
 
 _CLOSED = 1 << 32
-"""In closed loads iteration i of user u has the number (u << 32) + i."""
+"""In a closed load, iteration i of user u has the number (u << 32) + i."""
 
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A run, unpacked. `file` is FILE:PLAN within a folder that is gone with the block."""
+    """An unpacked run. `file` is FILE:PLAN in a temporary folder, which is deleted when `earlier_run` ends."""
 
     run_id: str
     file: str
     overrides: Overrides
     seed: int
     version: str
-    """Of the loadgen that made it."""
+    """The version of loadgen that made the run; empty if unknown."""
 
 
 @contextmanager
 def earlier_run(run: str, runs_dir: Path) -> Iterator[Earlier]:
-    """
+    """Unpack a run into a temporary folder, which exists within the block.
+
     Args:
         run: an id, the beginning of one, a folder, or "last".
 
     Raises:
-        StorageError: no such run, or its folder cannot be read.
+        UsageError: there is no such run.
+        StorageError: its folder cannot be read.
     """
     folder = RunDir.open(find_run(run, runs_dir))
     manifest: dict[str, Any] = folder.read_manifest()
     try:
         data = folder.bundle_path.read_bytes()
     except OSError as exc:
-        raise StorageError(f"cannot read {folder.bundle_path}: {exc.strerror or exc}") from exc
+        raise StorageError(
+            f"cannot read {folder.bundle_path}: {exc.strerror or exc}",
+            hint="without this file the run cannot be repeated; run its scenario again instead",
+        ) from exc
     with tempfile.TemporaryDirectory(prefix="loadgen-again-") as unpacked:
         unpack(data, manifest["bundle"]["sha256"], Path(unpacked))
         plan = f":{manifest['plan']}" if manifest.get("plan") else ""
@@ -68,16 +73,20 @@ def earlier_run(run: str, runs_dir: Path) -> Iterator[Earlier]:
 
 
 def arrival_text(n: int) -> str:
-    """4711, or of a closed load USER.I: 12.3."""
+    """Return the number of an iteration as text: "4711", or "12.3" (USER.I) for a closed load."""
     return f"{n // _CLOSED}.{n % _CLOSED}" if n >= _CLOSED else str(n)
 
 
 def arrival_of(text: str) -> int:
-    """
+    """Parse the number of an iteration: "4711", or "12.3" (USER.I) for a closed load.
+
     Raises:
-        UsageError: neither "4711" nor "12.3".
+        UsageError: the text has neither form.
     """
     match = re.fullmatch(r"(\d{1,10})(?:\.(\d{1,10}))?", text.strip().replace(",", ""))
     if match is None:
-        raise UsageError(f'--arrival: "{text}" is no arrival', hint=f"write {format_count(4711)}, or USER.I: 12.3")
+        raise UsageError(
+            f'--arrival: invalid number "{text}"',
+            hint=f"write {format_count(4711)}, or USER.I for a closed load: 12.3",
+        )
     return int(match[1]) if match[2] is None else int(match[1]) * _CLOSED + int(match[2])

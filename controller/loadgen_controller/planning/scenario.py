@@ -1,14 +1,11 @@
-"""What several commands share: their options, and loading a scenario with all that is wrong."""
+"""Loads the scenario of a command with its options, and reports all errors in both at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
-from typing import Annotated
 
 import msgspec
-import typer
 
 from loadgen.allowlist import AllowList
 from loadgen.clients import Http, network_of, tls_context
@@ -19,86 +16,11 @@ from loadgen_controller.planning.options import overrides_of
 from loadgen_controller.planning.target_guard import check_allowed, check_proofs, check_target, check_ways
 from loadgen_controller.terminal import echo
 
-__all__ = [
-    "AllowOption",
-    "DurationOption",
-    "EnvOption",
-    "FileArgument",
-    "JsonOption",
-    "KeysOption",
-    "LabelOption",
-    "ListOption",
-    "ListenOption",
-    "OutOption",
-    "ParamOption",
-    "QuietOption",
-    "RateOption",
-    "RegionsOption",
-    "ResolveOption",
-    "SignOption",
-    "TargetOption",
-    "UsersOption",
-    "check_targets",
-    "check_ways_here",
-    "load_scenario",
-]
-
-FileArgument = Annotated[str, typer.Argument(metavar="FILE[:PLAN]", help="The scenario, and which of its plans.")]
-JsonOption = Annotated[
-    Path | None, typer.Option("--json", metavar="PATH", help="Also write the summary there; - is stdout.")
-]
-KeysOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Keys for --listen, made by `loadgen keys init`.")]
-ListenOption = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Wait there for agents that were started elsewhere.")
-]
-OutOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--out",
-        metavar="KIND=WHERE",
-        help="Tell the figures each second: prometheus=HOST:PORT, remote-write=URL, otlp=URL, influx=URL,"
-        " statsd=HOST:PORT, dogstatsd=HOST:PORT, ndjson=FILE; repeat it.",
-    ),
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show only the final result.")]
-TargetOption = Annotated[str | None, typer.Option(metavar="URL", help="Instead of the plan's target.")]
-RateOption = Annotated[
-    str | None, typer.Option(metavar="RATE", help="Scale arrivals so that their peak is this: 200/s.")
-]
-UsersOption = Annotated[str | None, typer.Option(metavar="N", help="Scale users so that their peak is this.")]
-DurationOption = Annotated[str | None, typer.Option(metavar="TIME", help="Stretch the load to last this long: 2m.")]
-RegionsOption = Annotated[
-    str | None, typer.Option(metavar="A,B", help="Pick from the plan's regions; a=1,b=2 replaces them.")
-]
-ParamOption = Annotated[
-    list[str] | None, typer.Option("-P", metavar="NAME=VALUE", help="Set a param() of the scenario; repeat it.")
-]
-EnvOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="An environment of loadgen.toml: targets, regions, store.")
-]
-ListOption = Annotated[
-    Path | None,
-    typer.Option("--allow", metavar="FILE", help="What may be loaded; needed once agents are on other hosts."),
-]
-SignOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Sign the run with this key; else with signing.key of --keys, if there."),
-]
-AllowOption = Annotated[
-    list[str] | None, typer.Option(metavar="HOST", help="A public host that you may put under load; repeat it.")
-]
-LabelOption = Annotated[
-    list[str] | None,
-    typer.Option("--label", metavar="NAME=VALUE", help="Say what it is a run of, as release=1.4; repeat it."),
-]
-ResolveOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="HOST[:PORT]:ADDRESS", help="Addresses of a host, whatever DNS says; repeat it."),
-]
+__all__ = ["check_targets", "check_ways_here", "load_scenario"]
 
 
 def load_scenario(
-    wrongs: CollectedErrors,
+    errors: CollectedErrors,
     file: str,
     *,
     target: str | None = None,
@@ -117,22 +39,23 @@ def load_scenario(
     allow: AllowList | None = None,
     labels: Iterable[str] = (),
 ) -> Scenario:
-    """The scenario and its chosen plan, with its warnings on stderr.
+    """Load a scenario with its chosen plan, apply the options to it, and print its warnings on stderr.
 
     Args:
-        is_sending: requests will be sent from here or from agents: the targets are checked.
-        needs_secrets: they have to be there, on this machine.
-        base: of an earlier run, which the options change further.
-        allow: the list that decides what may be loaded; None: the person does, by `allowed`.
-        seed: of the run that it is loaded for, where the plan gives none.
-        labels: "release=1.4", over the plan's.
+        file: FILE or FILE:PLAN. The options up to `resolve`, and `labels`, are unparsed, as in `overrides_of`.
+        allowed: public hosts that the user names as allowed.
+        is_sending: whether requests will be sent, from here or from agents; only then the targets are checked.
+        needs_secrets: whether the secrets of the scenario must be set on this machine.
+        base: the overrides of an earlier run, which the options change further.
+        allow: the allow-list that decides about targets; None: `allowed` decides.
+        seed: seed of the run, if the plan has none.
 
     Raises:
-        everything that is wrong with options, scenario and targets, at once.
+        LoadgenError, ExceptionGroup: all errors found so far, in the options, the scenario and the targets.
     """
     path, plan = split_plan(file)
     overrides = overrides_of(
-        wrongs,
+        errors,
         target=target,
         rate=rate,
         users=users,
@@ -145,43 +68,49 @@ def load_scenario(
         labels=labels,
     )
     if base is not None:
-        overrides = _on_top(overrides, base)
+        overrides = _merged(overrides, base)
     overrides = msgspec.structs.replace(overrides, seed=seed)
-    scenario = wrongs.catch(lambda: load(path, plan, overrides, check_secrets=is_sending and needs_secrets))
+    scenario = errors.catch(lambda: load(path, plan, overrides, check_secrets=is_sending and needs_secrets))
     if scenario is not None and allow is not None:
         checked, plan_ = allow, scenario.plan
-        wrongs.catch(lambda: check_allowed(plan_.spec(), plan_.http, checked))
-        wrongs.catch(lambda: check_proofs(plan_.spec(), plan_.http, checked))
+        errors.catch(lambda: check_allowed(plan_.spec(), plan_.http, checked))
+        errors.catch(lambda: check_proofs(plan_.spec(), plan_.http, checked))
     elif scenario is not None and is_sending:
-        check_targets(wrongs, scenario, (*allowed, *overrides.allow))
+        check_targets(errors, scenario, (*allowed, *overrides.allow))
     if scenario is not None and is_sending and needs_secrets:
-        check_ways_here(wrongs, scenario)
-    wrongs.check()
+        check_ways_here(errors, scenario)
+    errors.check()
     assert scenario is not None
     for warning in scenario.warnings:
         echo(f"warning: {warning}", err=True)
     return scenario
 
 
-def _on_top(overrides: Overrides, base: Overrides) -> Overrides:
-    """What `overrides` leaves as the plan has it is as in `base`."""
-    usual = Overrides()
+def _merged(overrides: Overrides, base: Overrides) -> Overrides:
+    """Return `base`, changed by the fields that `overrides` sets."""
+    unset = Overrides()
     given = {name: getattr(overrides, name) for name in overrides.__struct_fields__}
-    changed = {name: value for name, value in given.items() if value != getattr(usual, name)}
+    changed = {name: value for name, value in given.items() if value != getattr(unset, name)}
     return msgspec.structs.replace(base, **changed)
 
 
-def check_ways_here(wrongs: CollectedErrors, scenario: Scenario) -> None:
-    """Is what the plan's `Http` names (certificates, source addresses, the proxy's login) on this machine?"""
+def check_ways_here(errors: CollectedErrors, scenario: Scenario) -> None:
+    """Check that certificates, source addresses and the proxy's login in the plan's `Http` exist on this machine.
+
+    Failures are added to `errors`.
+    """
     plan = scenario.plan
     if plan.http != Http():
-        wrongs.catch(lambda: network_of(plan.http))
-        wrongs.catch(lambda: tls_context(plan.ca, plan.http))
+        errors.catch(lambda: network_of(plan.http))
+        errors.catch(lambda: tls_context(plan.ca, plan.http))
 
 
-def check_targets(wrongs: CollectedErrors, scenario: Scenario, allowed: Iterable[str]) -> None:
-    """May all of the plan's targets be loaded, on the ways that it takes to them?"""
+def check_targets(errors: CollectedErrors, scenario: Scenario, allowed: Iterable[str]) -> None:
+    """Check that all targets of the plan, its proxy and its `resolve` addresses may be put under load.
+
+    allowed: public hosts that the user names as allowed. Failures are added to `errors`.
+    """
     named, http = tuple(allowed), scenario.plan.http
-    wrongs.catch(lambda: check_ways(http, named))
+    errors.catch(lambda: check_ways(http, named))
     for url in dict.fromkeys((scenario.plan.target, *scenario.plan.targets.values())):
-        wrongs.catch(partial(check_target, url, named, http=http))
+        errors.catch(partial(check_target, url, named, http=http))

@@ -1,20 +1,17 @@
-"""May this target be put under load?
+"""Checks whether a target may be put under load.
 
-Loopback and private addresses may. Whoever aims at a public host says so, by
-name: a typing error must not become an attack on a stranger. Link-local
-addresses never may: there live the metadata services of clouds.
+Loopback and private addresses may. A public host must be named by the user, so that a typing error does not become an
+attack on a stranger. Link-local addresses are always rejected, because cloud metadata services have such addresses.
 
-What counts is where the load goes. So the addresses that `--resolve` or
-`Http(resolve=...)` give a host are checked as addresses (to have named the host
-is not enough: they are not its own), and so is the proxy, beside the target that
-it is asked for. Behind a UNIX socket there may be anything, so the target's name
-has to be one that may be loaded there, too.
+The check is about where the load really goes. Addresses that `--resolve` or `Http(resolve=...)` give to a host are
+checked as addresses: naming the host is not enough, since the addresses may belong to somebody else. The proxy is
+checked in addition to the target. Anything can be behind a UNIX socket, so there the name of the target is checked.
 
-This is the person's own seat belt, not a fence: scenario code can open sockets
-of its own, and the agents' hosts need rules of their own.
+This protects users from their own mistakes; it is no barrier. Scenario code can open sockets of its own, and the hosts
+of agents need firewall rules of their own.
 
-Once agents on other hosts take part, it is not the person who decides any more but
-an allow-list (`loadgen/allowlist.py`), here and at the agents.
+When agents on other hosts take part, an allow-list (`loadgen/allowlist.py`) decides instead of the user, both here and
+at the agents.
 """
 
 from __future__ import annotations
@@ -51,40 +48,41 @@ __all__ = [
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str], Collection[str]]
-"""Host -> its addresses; empty where it has none."""
+"""Maps a host to its addresses; empty if the host is unknown."""
 Prove = Callable[[str, str, str | None], str]
-"""Origin, word, address -> why it is not shown there; empty where it is."""
+"""Maps origin, proof and address to the reason why the consent file does not show the proof; empty if it does."""
 
 
 def resolve(host: str) -> Collection[str]:
-    """By the resolver of this machine."""
+    """Return the addresses of a host, by the resolver of this machine."""
     return addresses_of(host)
 
 
 def check_target(
     url: str, named: Collection[str] = (), *, http: Http | None = None, resolve: Resolve = resolve
 ) -> None:
-    """
+    """Check that the target of a URL may be put under load.
+
     Args:
-        named: hosts that the person says may be loaded (`--i-may-load`).
-        http: of the plan. A host to which it gives addresses is `check_ways`' to judge.
+        named: hosts that the user names as allowed (`--i-may-load`).
+        http: the plan's `Http`. A host with addresses in it is skipped here, and checked by `check_ways`.
 
     Raises:
-        UsageError: the target is public and not named, unknown and not named, or link-local.
+        UsageError: the target is link-local; or it is public or cannot be resolved, and is not named.
     """
     try:
         parts = urlsplit(url)
         host, port = of_url(parts)
     except ValueError:
-        return  # no URL: the plan's own fault says so
+        return  # an invalid URL is reported by the check of the plan
     _check_host("target", host, port or (443 if parts.scheme == "https" else 80), named, http, resolve)
 
 
 def check_ways(http: Http, named: Collection[str] = (), *, resolve: Resolve = resolve) -> None:
-    """May the plan's proxy, and the addresses that it gives hosts, be loaded?
+    """Check that the plan's proxy, and the addresses in its `resolve`, may be put under load.
 
     Raises:
-        UsageError: one of them is public and not named, unknown and not named, or link-local.
+        UsageError: one of them is link-local; or it is public or cannot be resolved, and is not named.
     """
     known = _lower(named)
     for place, given in http.resolve.items():
@@ -94,7 +92,7 @@ def check_ways(http: Http, named: Collection[str] = (), *, resolve: Resolve = re
         if public:
             raise UsageError(
                 f"resolve: {place} is sent to {', '.join(public[:3])}, which is public",
-                hint=f"if you may load it, name the address: --i-may-load {public[0]}",
+                hint=f"if you may put it under load, name the address: --i-may-load {public[0]}",
             )
     if http.proxy_address is not None:
         host, port = http.proxy_address
@@ -110,20 +108,23 @@ def _check_host(what: str, host: str, port: int, named: Collection[str], http: H
         return
     if not addresses:
         raise UsageError(
-            f"{what} {host} cannot be resolved, so nobody can tell whose it is",
-            hint=f"check the name; if it is right and you may load it: --i-may-load {host}",
+            f"{what} {host} cannot be resolved, so its owner is unknown",
+            hint=f"check the name; if it is right and you may put it under load, add --i-may-load {host}",
         )
     public = sorted(str(a) for a in addresses if not _is_own(a))
     if public:
         raise UsageError(
             f"{what} {host} is public ({', '.join(public[:3])}): a load test of somebody else's host is an attack",
-            hint=f"if you may load it: --i-may-load {host}",
+            hint=f"if you may put it under load, add --i-may-load {host}",
         )
 
 
 def _refuse_link_local(what: str, addresses: Collection[_Address]) -> None:
     if any(_plain(a).is_link_local for a in addresses):
-        raise UsageError(f"{what} has a link-local address, which is never a target")
+        raise UsageError(
+            f"{what} has a link-local address, which is never allowed: cloud metadata services have such addresses",
+            hint="use another target",
+        )
 
 
 def _lower(names: Collection[str]) -> set[str]:
@@ -135,7 +136,7 @@ def _address(text: str) -> _Address:
 
 
 def _plain(address: _Address) -> _Address:
-    """An IPv4 address in IPv6 clothing is the IPv4 address."""
+    """Return the IPv4 address of an IPv4-mapped IPv6 address (::ffff:10.0.0.1); other addresses unchanged."""
     return getattr(address, "ipv4_mapped", None) or address
 
 
@@ -148,14 +149,17 @@ def _is_own(address: _Address) -> bool:
 
 
 def is_near(listen: str) -> bool:
-    """Only this machine can reach an address to listen at."""
+    """Return whether only this machine can reach a listening address, because it is a loopback address."""
     host, _ = parse_endpoint(listen)
     addresses = [_address(one) for one in resolve(host)]
     return bool(addresses) and all(_plain(one).is_loopback for one in addresses)
 
 
 def places_of(address: str) -> tuple[str, ...]:
-    """HOST:PORT by which what listens at `address` can be reached: of "any address" those of this machine."""
+    """Return the addresses (HOST:PORT) at which a listening address can be reached.
+
+    For the unspecified address (0.0.0.0), these are all addresses of this machine.
+    """
     host, port = host_port(address)
     try:
         hosts = own_addresses() if _address(host).is_unspecified else [host]
@@ -165,34 +169,37 @@ def places_of(address: str) -> tuple[str, ...]:
 
 
 def read_permits(
-    wrongs: CollectedErrors, listen: str | None, keys: Path | None, allow: Path | None, sign_with: Path | None
+    errors: CollectedErrors, listen: str | None, keys: Path | None, allow: Path | None, sign_with: Path | None
 ) -> tuple[AllowList | None, Signer | None]:
-    """The list and the signing key; a list is demanded once agents on other hosts may take part.
+    """Read the allow-list and the signing key; None for one that is not used. Failures are added to `errors`.
+
+    An allow-list is required when agents on other hosts can connect.
 
     Args:
-        listen: where agents come to; None: they are on this machine.
-        keys: the controller's folder, in which a signing key may lie.
+        listen: the address at which agents connect; None: agents are on this machine.
+        keys: the controller's folder of keys, which may contain a signing key.
+        allow, sign_with: files that the options name.
     """
     listed, signer = None, None
     if allow is not None:
-        listed = wrongs.catch(lambda: read(allow))
-    elif listen is not None and not (wrongs.found or is_near(listen)):
-        wrongs.add(
-            f"--listen {listen}: agents on other hosts may take part, so an allow-list has to say what may be loaded",
-            "--allow FILE, see docs/guard.md; or listen at 127.0.0.1",
+        listed = errors.catch(lambda: read(allow))
+    elif listen is not None and not (errors.found or is_near(listen)):
+        errors.add(
+            f"--listen {listen}: agents on other hosts can connect, so an allow-list of targets is required",
+            "add --allow FILE, see docs/guard.md; or listen on 127.0.0.1",
         )
     usual = None if keys is None else keys / SECRET_NAME
     path = sign_with or (usual if usual is not None and usual.exists() else None)
     if path is not None:
-        signer = wrongs.catch(lambda: Signer.read(path))
+        signer = errors.catch(lambda: Signer.read(path))
     return listed, signer
 
 
 def check_allowed(spec: PlanSpec, http: Http, allow: AllowList, *, resolve: Resolve = resolve) -> Limits:
-    """What the list admits to the plan, where it admits it.
+    """Check a plan against an allow-list, and return the limits that apply to the run.
 
     Raises:
-        UsageError: with all that it does not admit.
+        UsageError: the list does not admit the plan; the error names everything that it does not admit.
     """
     limits, refused = check(spec, http, allow, datetime.now(UTC), resolve)
     if refused:
@@ -206,19 +213,23 @@ def check_allowed(spec: PlanSpec, http: Http, allow: AllowList, *, resolve: Reso
 def check_proofs(
     spec: PlanSpec, http: Http, allow: AllowList, *, resolve: Resolve = resolve, prove: Prove = why_unproved
 ) -> None:
-    """Do the public hosts among the targets agree? Blocking: each is asked, for up to 5 s.
+    """Check that the public hosts among the targets have consented, by the consent file that each of them serves.
+
+    Blocking: one request per host, for up to 5 s each.
 
     Raises:
-        UsageError: with all that do not show the word of their entry, or whose entry has none.
+        UsageError: a host does not serve the proof of its entry, or its entry has none; the error names all such hosts.
     """
     refused: list[str] = []
     for one in strangers(spec, http, allow, datetime.now(UTC), resolve):
         if one.entry.proof is None:
-            refused.append(f"{one.origin} is public, and its entry (owner: {one.entry.owner}) has no proof")
+            refused.append(
+                f"{one.origin} is public, and its entry in the allow-list (owner: {one.entry.owner}) has no proof"
+            )
         elif why := prove(one.origin, one.entry.proof, one.address):
-            refused.append(f"{one.origin} is public, and does not show the proof of its entry: {why}")
+            refused.append(f"{one.origin} is public, and does not serve the proof of its entry: {why}")
     if refused:
         raise UsageError(
-            "a public host has to agree to be loaded: " + "; ".join(refused),
-            hint=f"its owner puts the word that the entry has as proof= into {PATH} there, see docs/guard.md",
+            "a public host must consent to be put under load: " + "; ".join(refused),
+            hint=f"its owner must serve the proof= of the entry at {PATH}, see docs/guard.md",
         )

@@ -1,4 +1,4 @@
-"""A scenario for one URL: what `loadgen run URL` runs. Written as a file, so that such a run is like any other."""
+"""Writes a scenario file for one URL, for `loadgen run URL`, so that such a run is like any other."""
 
 from __future__ import annotations
 
@@ -25,27 +25,34 @@ plan = Plan(target={target!r}, load={load}, mix=get)
 
 
 def is_url(text: str) -> bool:
-    """Whether it is meant as one: `write_scenario` says which it takes."""
+    """Return whether a command-line argument is a URL rather than a file. `write_scenario` checks it."""
     return "://" in text
 
 
 def write_scenario(url: str, folder: Path, *, has_users: bool) -> Path:
-    """A file in `folder` with one journey that gets `url`, and a load of 1/s, or of one user, for 30 s.
+    """Write a scenario into `folder` with one journey that requests `url`, and return its path.
+
+    Its load is 1/s for 30 s, or one user with `has_users`; options of the command change it.
 
     Raises:
-        UsageError: no URL, or one with credentials, which would be kept with the results.
+        UsageError: the URL is invalid, or contains credentials, which would be stored with the results.
     """
     try:
         parts = urlsplit(url)
         host = of_url(parts).host if parts.netloc else ""
     except ValueError as error:
-        raise UsageError(f"{url} is no URL: {error}", hint="write http://127.0.0.1:8080/") from None
+        raise UsageError(f"invalid URL {url}: {error}", hint="write http://127.0.0.1:8080/") from None
     if parts.scheme not in ("http", "https"):
-        raise UsageError(f"{url} is no URL of http or https", hint="write http://127.0.0.1:8080/")
+        raise UsageError(
+            f"unsupported URL {url}: must begin with http:// or https://", hint="write http://127.0.0.1:8080/"
+        )
     if not host:
-        raise UsageError(f"{url} is no URL: no host", hint="write http://127.0.0.1:8080/")
+        raise UsageError(f"invalid URL {url}: the host is missing", hint="write http://127.0.0.1:8080/")
     if parts.username is not None or parts.password is not None:
-        raise UsageError("the URL holds credentials, which would be kept with the results", hint="write a scenario")
+        raise UsageError(
+            "the URL contains credentials, which would be stored with the results",
+            hint="write a scenario that reads them from the environment",
+        )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     target = f"{parts.scheme}://{parts.netloc}"
     load = 'users(1).hold("30s")' if has_users else 'arrivals("1/s").hold("30s")'

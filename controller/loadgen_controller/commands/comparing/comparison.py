@@ -1,4 +1,4 @@
-"""What `loadgen compare` does once its options are read: sides found and counted, compared, and told."""
+"""Compares the sides of `loadgen compare` after its options are read, and writes the result."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from loadgen.history.store.store import Store
 from loadgen.measure.statistics.batch_means import Batches
 from loadgen.report.exports.markdown import report_lines
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.commands.comparing.formats import Format
+from loadgen_controller.commands.comparing import Format
 from loadgen_controller.past_runs.comparison_sides import Counted, sides_of
 from loadgen_controller.screen.output_file import opened
 from loadgen_controller.screen.terminal_report import Output, print_report
 from loadgen_controller.terminal import echo
 
-__all__ = ["Asked", "compare_sides"]
+__all__ = ["CompareOptions", "compare_sides"]
 
 EXITS: Final = {
     Outcome.COMPARED: ExitCode.PASSED,
@@ -34,17 +34,17 @@ EXITS: Final = {
     Outcome.INVALID: ExitCode.INVALID,
 }
 MOST_CURVES: Final = 8
-"""On a page, where none are named; on a terminal it is one."""
+"""Curves drawn in html and JSON if --curve names none; on a terminal it is one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The options."""
+class CompareOptions:
+    """The options of `loadgen compare`, parsed."""
 
     sides: tuple[str, ...]
     store: str
     between: float | None
-    """How much runs of the same code differ: 0.03 is 3 %. None: the history tells."""
+    """How much runs of the same code differ: 0.03 is 3 %. None: it is estimated from the history."""
     is_paired: bool
     curves: tuple[str, ...]
     chosen: Format
@@ -52,34 +52,37 @@ class Asked:
     runs_dir: Path
 
 
-def compare_sides(wrongs: CollectedErrors, asked: Asked) -> int:
-    """wrongs: what is wrong with the options."""
-    shelf = wrongs.catch(lambda: Store.open(asked.store))
-    if shelf is None:
-        wrongs.check()
-    assert shelf is not None
-    base, *others = sides_of(wrongs, asked.sides, asked.runs_dir, shelf)
-    is_told = asked.between is not None
-    history = [] if is_told or asked.is_paired else _history(shelf, [base, *others])
+def compare_sides(errors: CollectedErrors, options: CompareOptions) -> int:
+    """Compare the first side with each of the others, write the result, and return the exit code.
+
+    errors: errors found in the options so far; they are raised together with those found here.
+    """
+    store = errors.catch(lambda: Store.open(options.store))
+    if store is None:
+        errors.check()
+    assert store is not None
+    base, *others = sides_of(errors, options.sides, options.runs_dir, store)
+    is_given = options.between is not None
+    history = [] if is_given or options.is_paired else _history(store, [base, *others])
     comparisons = [
-        compare(base.side, new.side, history=history, between_runs=asked.between, is_paired=asked.is_paired)
+        compare(base.side, new.side, history=history, between_runs=options.between, is_paired=options.is_paired)
         for new in others
     ]
     blind = any(row.shift is not None and not row.shift.is_known for one in comparisons for row in one.whole)
-    _note([*shelf.troubles, *([shelf.why_none(base.side.runs[0].key)] if blind and not is_told else [])])
-    most = {Format.TERMINAL: 1, Format.MARKDOWN: 0}.get(asked.chosen, MOST_CURVES)
+    _note([*store.troubles, *([store.why_none(base.side.runs[0].key)] if blind and not is_given else [])])
+    most = {Format.TERMINAL: 1, Format.MARKDOWN: 0}.get(options.chosen, MOST_CURVES)
     curves = [
-        _curves(one, base.batches, new.batches, _names(wrongs, one, asked.curves, most), asked.is_paired)
+        _curves(one, base.batches, new.batches, _names(errors, one, options.curves, most), options.is_paired)
         for one, new in zip(comparisons, others, strict=True)
     ]
-    wrongs.check()
+    errors.check()
     exit_code = EXITS[outcome_of(comparisons)]
-    _write(comparisons, curves, asked.chosen, asked.output, exit_code)
+    _write(comparisons, curves, options.chosen, options.output, exit_code)
     return exit_code
 
 
 def _history(store: Store, sides: Sequence[Counted]) -> list[Accepted]:
-    """Accepted runs that the base can be compared with; some of them may be those that are compared."""
+    """Return the newest accepted runs of the base's kind; the compared runs may be among them."""
     newest = NEWEST + sum(len(one.side.runs) for one in sides)
     return store.runs(sides[0].side.runs[0].key, newest=newest, is_whole=True)
 
@@ -89,21 +92,25 @@ def _note(lines: Sequence[str]) -> None:
         echo(f"note: {line}", err=True)
 
 
-# -- what is shown --------------------------------------------------------------------------------
+# -- output --------------------------------------------------------------------------------
 
 
-def _names(wrongs: CollectedErrors, comparison: Comparison, asked: Sequence[str], most: int) -> list[str]:
-    """Of which curves are drawn: those that are asked for; else those that differ most, and journeys."""
+def _names(errors: CollectedErrors, comparison: Comparison, curves: Sequence[str], most: int) -> list[str]:
+    """Return the names whose curves are drawn: those of --curve, or the clearest and largest differences.
+
+    Names that are not on both sides are added to `errors`.
+    """
     rows = [row for row in comparison.whole if row.percentile == "p95"]
     names = [row.name for row in rows]
-    if asked:
-        if unknown := [name for name in asked if name not in names]:
-            wrongs.add(f"--curve: no name {', '.join(unknown)} on both sides", f"there are {', '.join(names[:8])}")
-        return [name for name in asked if name in names]
-    return [row.name for row in sorted(rows, key=_weight)[:most]]
+    if curves:
+        if unknown := [name for name in curves if name not in names]:
+            errors.add(f"--curve: {', '.join(unknown)}: not found on both sides", f"use one of {', '.join(names[:8])}")
+        return [name for name in curves if name in names]
+    return [row.name for row in sorted(rows, key=_by_importance)[:most]]
 
 
-def _weight(row: Row) -> tuple[bool, bool, float]:
+def _by_importance(row: Row) -> tuple[bool, bool, float]:
+    """Sort key: clear differences first, then journeys, then large changes."""
     change = abs(row.shift.change) if row.shift is not None else 0.0
     return not row.is_clear, row.kind != "journey", -change
 

@@ -1,1 +1,1 @@
-"""What `loadgen gate` does once its options are read."""
+"""The work of `loadgen gate` after its options are read."""

@@ -1,4 +1,4 @@
-"""What a gate found, for programs and pull requests: JSON, JUnit, Markdown."""
+"""Writes the result of a gate as JSON, JUnit XML and Markdown, for programs and pull requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ _SIGNS: Final = {Verdict.PASS: "✅", Verdict.FAIL: "❌", Verdict.INCONCLUSIVE:
 
 
 def as_json(decision: Decision) -> dict[str, object]:
-    """Keys may be added, none removed. Effects are relative (0.1: 10 % slower), ratios 0 to 1; null: there is none."""
+    """Return the decision as a JSON document.
+
+    Effects are relative (0.1: 10 % slower), ratios are 0 to 1; null means that there is no value. Programs read this:
+    keys may be added, but never removed.
+    """
     settings = decision.settings
     return {
         "format": FORMAT,
@@ -54,7 +58,10 @@ def as_json(decision: Decision) -> dict[str, object]:
 
 
 def as_junit(decision: Decision) -> bytes:
-    """A case for the verdict, and one a name and baseline. What is inconclusive is skipped; the verdict never is."""
+    """Return JUnit XML: a test case for the verdict, and one for each name and baseline.
+
+    Inconclusive names are skipped cases. The case of the verdict is never skipped: it passes only for a PASS.
+    """
     cases = [_verdict_case(decision)]
     for family in decision.families:
         against = "" if family is decision.families[0] else f" against {family.against}"
@@ -62,7 +69,7 @@ def as_junit(decision: Decision) -> bytes:
     for error in decision.errors:
         case = case_of(f"errors of {error.name}")
         if error.has_failed:
-            says(case, "failure", f"{error.after:.3%} errors, and {error.before:.3%} before")
+            says(case, "failure", f"{error.after:.3%} errors, {error.before:.3%} before")
         cases.append(case)
     first = decision.new[0]
     return suite_of(
@@ -77,7 +84,7 @@ def as_junit(decision: Decision) -> bytes:
 
 
 def as_markdown(decision: Decision) -> str:
-    """A comment for a pull request, ending with a newline. Names become no markup."""
+    """Return a comment for a pull request, ending with a newline. Names are escaped."""
     return "\n".join(_markdown(decision)) + "\n"
 
 
@@ -91,7 +98,7 @@ def _markdown(decision: Decision) -> Iterator[str]:
 
 
 def _verdict_case(decision: Decision) -> Element:
-    """Never green where the exit code is not 0."""
+    """Return the case of the verdict; it fails whenever the exit code is not 0."""
     case = case_of("verdict")
     if decision.verdict is not Verdict.PASS:
         says(case, "failure", headline(decision), decision.reasons)
@@ -113,5 +120,5 @@ def _effect(one: Effect) -> dict[str, object]:
 
 
 def _number(value: object) -> object:
-    """JSON has neither nan nor inf."""
+    """Return None for nan and infinity, which JSON does not have; other values unchanged."""
     return None if isinstance(value, float) and not isfinite(value) else value

@@ -1,4 +1,4 @@
-"""What `loadgen gate` does once its options are read: runs found or made, judged, told, and noted in the store."""
+"""Runs `loadgen gate` after its options are read: finds or makes runs, judges them, and stores the verdict."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from loadgen_controller.screen.output_file import write
 from loadgen_controller.screen.terminal_report import Output, print_report
 from loadgen_controller.terminal import Text, verdict
 
-__all__ = ["Asked", "accept_runs", "judge_made", "judge_runs", "judge_sides", "maker_of"]
+__all__ = ["GateOptions", "accept_runs", "judge_made", "judge_runs", "judge_sides", "maker_of"]
 
 _MOST_ROWS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The options that do not say how runs are made."""
+class GateOptions:
+    """The options of `loadgen gate`, except those that say how runs are made."""
 
     store: str
     settings: Settings
@@ -50,131 +50,142 @@ class Asked:
 
     @property
     def console(self) -> Output:
+        """Return stdout, or stderr if a document is written to stdout."""
         return Output(stderr="-" in (str(self.json_path), str(self.markdown)))
 
 
-def maker_of(asked: Asked, file: str, options: Mapping[str, Any], placement: Placement) -> Maker:
-    is_watched = sys.stdout.isatty() and not asked.is_quiet  # else a line each second would fill the log of a CI
-    return Maker(file, dict(options), placement, asked.console, is_quiet=not is_watched)
+def maker_of(options: GateOptions, file: str, load: Mapping[str, Any], placement: Placement) -> Maker:
+    """Return the maker of the gate's runs; load: keyword arguments of `load_scenario`."""
+    is_watched = sys.stdout.isatty() and not options.is_quiet  # a live view would fill the log of a CI with lines
+    return Maker(file, dict(load), placement, options.console, is_quiet=not is_watched)
 
 
-def judge_runs(wrongs: CollectedErrors, asked: Asked, names: Sequence[str], runs_dir: Path) -> int:
-    """Runs that are there."""
-    new = _found(wrongs, names, runs_dir)
-    store = _opened(wrongs, asked)
-    return _ended(asked, store, judge_in(store, new, asked.settings, against=asked.against))
+def judge_runs(errors: CollectedErrors, options: GateOptions, names: Sequence[str], runs_dir: Path) -> int:
+    """Judge past runs, print and store the verdict, and return the exit code."""
+    new = _found(errors, names, runs_dir)
+    store = _opened(errors, options)
+    return _ended(options, store, judge_in(store, new, options.settings, against=options.against))
 
 
-def judge_made(wrongs: CollectedErrors, asked: Asked, maker: Maker, runs: int, confirm: int) -> int:
-    """Runs of a scenario, and more of them where these are too few to say."""
-    opened = wrongs.catch(lambda: Store.open(asked.store))
-    spec = maker.check(wrongs)
+def judge_made(errors: CollectedErrors, options: GateOptions, maker: Maker, runs: int, confirm: int) -> int:
+    """Make runs of a scenario and judge them; return the exit code.
+
+    confirm: number of extra runs to make if the result is suspect.
+    """
+    opened = errors.catch(lambda: Store.open(options.store))
+    spec = maker.check(errors)
     assert opened is not None
     store = opened
-    later = f", and {maker.budget(confirm, spec)} more where it is suspect" if confirm else ""
+    later = f", and {maker.budget(confirm, spec)} more if the result is suspect" if confirm else ""
     maker.console.print(f"{maker.budget(runs, spec)}{later}")
 
     def decided() -> Decision:
-        with maker.staffed(wrongs, spec, runs + confirm):
+        with maker.staffed(errors, spec, runs + confirm):
             new = list(maker.series(runs))
-            decision = judge_in(store, new, asked.settings, against=asked.against)
+            decision = judge_in(store, new, options.settings, against=options.against)
             if confirm and decision.more_runs and decision.verdict is Verdict.INCONCLUSIVE:
                 maker.console.print(verdict(headline(decision)))
                 new += maker.series(confirm, first=runs + 1)
-                decision = judge_in(store, new, asked.settings, against=asked.against)
+                decision = judge_in(store, new, options.settings, against=options.against)
         return decision
 
-    return _kept(maker, lambda: _ended(asked, store, decided()))
+    return _naming_folders(maker, lambda: _ended(options, store, decided()))
 
 
 def judge_sides(
-    wrongs: CollectedErrors, asked: Asked, maker: Maker, targets: tuple[str, str], pairs: int, seed: int | None
+    errors: CollectedErrors, options: GateOptions, maker: Maker, targets: tuple[str, str], pairs: int, seed: int | None
 ) -> int:
-    """Two targets in turns. There is no history in this, so nothing is noted."""
-    spec = maker.check(wrongs, targets)
+    """Run a scenario against two targets in turns, and judge the second against the first; return the exit code.
+
+    The history is not involved, so the verdict is not stored.
+    """
+    spec = maker.check(errors, targets)
     seed = randbelow(2**31) if seed is None else seed
     maker.console.print(f"{maker.budget(2 * pairs, spec)}; A is {targets[0]}, B is {targets[1]}, seed {seed}")
 
     def ended() -> int:
-        with maker.staffed(wrongs, spec, 2 * pairs):
+        with maker.staffed(errors, spec, 2 * pairs):
             before, after = maker.pairs(targets, pairs, seed)
-        decision = decide_pairs(before, after, asked.settings)
-        return _ended(asked, None, replace(decision, warnings=(*decision.warnings, *maker.notes)))
+        decision = decide_pairs(before, after, options.settings)
+        return _ended(options, None, replace(decision, warnings=(*decision.warnings, *maker.notes)))
 
-    return _kept(maker, ended)
+    return _naming_folders(maker, ended)
 
 
-def accept_runs(wrongs: CollectedErrors, asked: Asked, names: Sequence[str], runs_dir: Path) -> int:
-    """Into the history, whatever the gate says."""
-    new = _found(wrongs, names, runs_dir)
-    store = _opened(wrongs, asked)
-    decision, added = accept(store, new, asked.settings, asked.because, who())
-    console = asked.console
-    console.print(Text(f"accepted {added} of {len(new)} into {store}; the gate says {headline(decision)}"))
+def accept_runs(errors: CollectedErrors, options: GateOptions, names: Sequence[str], runs_dir: Path) -> int:
+    """Add runs to the history whatever the verdict, and return exit code 0."""
+    new = _found(errors, names, runs_dir)
+    store = _opened(errors, options)
+    decision, added = accept(store, new, options.settings, options.because, who())
+    console = options.console
+    console.print(Text(f"accepted {added} of {len(new)} runs into {store}; verdict of the gate: {headline(decision)}"))
     if decision.failed_names:
-        console.print(Text(f"a new level from here on: {', '.join(sorted(decision.failed_names))}"))
+        console.print(Text(f"a new level begins here for: {', '.join(sorted(decision.failed_names))}"))
     return ExitCode.PASSED
 
 
-# -- within -----------------------------------------------------------------------------------------
+# -- details -----------------------------------------------------------------------------------------
 
 
-def _opened(wrongs: CollectedErrors, asked: Asked) -> Store:
-    store = wrongs.catch(lambda: Store.open(asked.store))
-    wrongs.check()
+def _opened(errors: CollectedErrors, options: GateOptions) -> Store:
+    store = errors.catch(lambda: Store.open(options.store))
+    errors.check()
     assert store is not None
     return store
 
 
-def _found(wrongs: CollectedErrors, names: Sequence[str], runs_dir: Path) -> list[Accepted]:
-    """The runs, once each; what is wrong with any of them is among `wrongs`."""
+def _found(errors: CollectedErrors, names: Sequence[str], runs_dir: Path) -> list[Accepted]:
+    """Read the named runs. Missing, unreadable and repeated ones are added to `errors`."""
     paths: dict[Path, None] = {}
     for name in names:
-        path = wrongs.catch(lambda name=name: find_run(name, runs_dir))  # type: ignore[misc]
+        path = errors.catch(lambda name=name: find_run(name, runs_dir))  # type: ignore[misc]
         if path is None:
             continue
         if path.resolve() in paths:
-            wrongs.add(f"{name} is there twice")
+            errors.add(f"{name} was named twice", "name each run once")
         paths[path.resolve()] = None
-    read = [wrongs.catch(lambda path=path: accepted_in(str(path), runs_dir)) for path in paths]  # type: ignore[misc]
+    read = [errors.catch(lambda path=path: accepted_in(str(path), runs_dir)) for path in paths]  # type: ignore[misc]
     return [one for one in read if one is not None]
 
 
-def _kept(maker: Maker, action: Callable[[], int]) -> int:
-    """Nothing of what was made is lost, however it ends."""
+def _naming_folders(maker: Maker, action: Callable[[], int]) -> int:
+    """Run the action. If it is interrupted or fails, print the run folders that were made, so that none is lost."""
     try:
         return action()
     except (Interrupted, KeyboardInterrupt):
-        maker.console.print("interrupted: nothing is judged" + _made(maker), soft_wrap=True)
+        maker.console.print("interrupted: nothing was judged" + _made(maker), soft_wrap=True)
         return ExitCode.INTERRUPTED
     except LoadgenError:
         if maker.folders:
-            maker.console.print("not judged" + _made(maker), soft_wrap=True)
+            maker.console.print("nothing was judged" + _made(maker), soft_wrap=True)
         raise
 
 
 def _made(maker: Maker) -> str:
-    return "; made so far: " + " ".join(map(str, maker.folders)) if maker.folders else "; no run was made"
+    return "; runs made so far: " + " ".join(map(str, maker.folders)) if maker.folders else "; no run was made"
 
 
-def _ended(asked: Asked, store: Store | None, decision: Decision) -> int:
-    """Say it, write it, note it, and take the runs in where that was asked for."""
-    console = asked.console
+def _ended(options: GateOptions, store: Store | None, decision: Decision) -> int:
+    """Print the decision, write the documents, store the verdict, and accept the runs after a PASS with --add.
+
+    Returns the exit code of the verdict.
+    """
+    console = options.console
     print_report(console, report_of(decision, _MOST_ROWS))
-    if asked.is_explained:
+    if options.is_explained:
         for line in explained(decision):
             console.print(Text(line))
-    if asked.json_path is not None:
-        write(asked.json_path, (in_json(json.dumps(as_json(decision), indent=2)) + "\n").encode())
-    if asked.junit is not None:
-        write(asked.junit, as_junit(decision))
-    if asked.markdown is not None:
-        write(asked.markdown, as_markdown(decision).encode("utf-8", "replace"))
+    if options.json_path is not None:
+        write(options.json_path, (in_json(json.dumps(as_json(decision), indent=2)) + "\n").encode())
+    if options.junit is not None:
+        write(options.junit, as_junit(decision))
+    if options.markdown is not None:
+        write(options.markdown, as_markdown(decision).encode("utf-8", "replace"))
     if store is not None:
         note_verdict(store, decision, who())
-        if asked.is_added and decision.verdict is Verdict.PASS:
+        if options.is_added and decision.verdict is Verdict.PASS:
             added = sum(store.add(run, by=who()) for run in decision.new)
             console.print(f"{added} of {len(decision.new)} runs accepted into {store}")
-        elif asked.is_added:
-            console.print(f"nothing is accepted into {store}: no PASS")
+        elif options.is_added:
+            console.print(f"no run was accepted into {store}, because the verdict is not PASS")
     return decision.verdict.exit_code

@@ -1,7 +1,7 @@
-"""The runs that a gate makes itself: one after another, each as `loadgen run` would make it, here or at a controller.
+"""Makes the runs of a gate one after another, each like `loadgen run`, on this machine or at a controller.
 
-What was made is kept, whatever happens then: a Ctrl-C drains the run that is going on, ends the
-series, and every folder is named.
+All run folders are kept, whatever happens. Ctrl-C drains the running run and ends the series, and the folders made so
+far are printed.
 """
 
 from __future__ import annotations
@@ -32,43 +32,50 @@ __all__ = ["Interrupted", "Maker", "order_of_pairs"]
 
 
 class Interrupted(Exception):
-    """The person has ended the series. What was made is in `Maker.folders`."""
+    """Ctrl-C or a stop has ended the series. `Maker.folders` has the runs made so far."""
 
 
 @dataclass(slots=True)
 class Maker:
-    """Makes runs of one scenario with the same options; `folders` has what was made so far."""
+    """Makes runs of one scenario with the same options. `folders` are the run folders made so far."""
 
     file: str
     options: dict[str, Any]
-    """Of `load_scenario`, but for seed and allow-list."""
+    """Keyword arguments of `load_scenario`, except seed and allow-list."""
     placement: Placement
     console: Console
     is_quiet: bool = False
     folders: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What is to be known of the runs beside their figures."""
+    """Warnings about the runs, to be added to the decision."""
 
-    def check(self, wrongs: CollectedErrors, targets: tuple[str | None, ...] = (None,)) -> PlanSpec:
-        """Everything that is wrong with scenario and options, before the first run; the plan, which has one length."""
+    def check(self, errors: CollectedErrors, targets: tuple[str | None, ...] = (None,)) -> PlanSpec:
+        """Check the scenario and the options before the first run, and return the spec of the plan.
+
+        targets: the targets that will be used; None: the plan's own.
+
+        Raises:
+            LoadgenError, ExceptionGroup: all errors found so far, in the scenario, or at the controller.
+        """
         place = self.placement.place
-        if place is not None and not wrongs.found:
-            wrongs.catch(lambda: check_there(place))
-        specs = [self._load(wrongs, target, secrets.randbelow(2**32)).plan.spec() for target in targets]
+        if place is not None and not errors.found:
+            errors.catch(lambda: check_there(place))
+        specs = [self._load(errors, target, secrets.randbelow(2**32)).plan.spec() for target in targets]
         return specs[0]
 
-    def staffed(self, wrongs: CollectedErrors, spec: PlanSpec, runs: int) -> AbstractContextManager[None]:
-        """Within, agents that are hired for these runs are up."""
-        return self.placement.staffed(wrongs, spec, runs=runs, is_quiet=False)
+    def staffed(self, errors: CollectedErrors, spec: PlanSpec, runs: int) -> AbstractContextManager[None]:
+        """Keep the agents of --scale running within the block, for `runs` runs."""
+        return self.placement.staffed(errors, spec, runs=runs, is_quiet=False)
 
     def make(self, target: str | None = None, *, seed: int | None = None, called: str = "") -> Accepted:
-        """One run.
+        """Make one run, print its folder and result, and return it as the history stores runs.
 
         Args:
-            target: instead of the plan's and of the options'.
-            seed: of the run; a new one each time where none is given and the plan has none.
+            target: replaces the target of the plan and of the options.
+            seed: seed of the run, if the plan has none; None: a random one.
+            called: how the printed line names the run.
         Raises:
-            Interrupted: it was; its folder is among `folders`.
+            Interrupted: the run was stopped; its folder is in `folders` if it ended.
         """
         scenario = self._load(CollectedErrors(), target, secrets.randbelow(2**32) if seed is None else seed)
         try:
@@ -82,7 +89,10 @@ class Maker:
         return accepted_of(open_run(made.run_dir))
 
     def series(self, runs: int, first: int = 1) -> Iterator[Accepted]:
-        """So many runs; none after one that was not fit to measure."""
+        """Make up to `runs` runs, and stop after the first invalid one.
+
+        first: number of the first run in the output.
+        """
         for n in range(first, first + runs):
             run = self.make(called=f"run {n}")
             yield run
@@ -90,10 +100,10 @@ class Maker:
                 return
 
     def pairs(self, targets: tuple[str, str], pairs: int, seed: int) -> tuple[list[Accepted], list[Accepted]]:
-        """Both targets in turns, A B B A or B A A B ...; both of a pair with the same seed.
+        """Make pairs of runs, one of each target, in the order A B B A or B A A B ...; a pair has one seed.
 
-        Where a run was not fit to measure, the series ends with its pair, and as many of either are returned. Where
-        the runs of a pair had different agents, what differs may be those: that is among `notes`.
+        The series ends with the first pair that has an invalid run. Returns the runs of A and those of B, equally many.
+        If the runs of a pair had different agents, a warning is added to `notes`: the agents may cause a difference.
         """
         sides: tuple[list[Accepted], list[Accepted]] = ([], [])
         for n, order in enumerate(order_of_pairs(pairs, seed), 1):
@@ -107,14 +117,14 @@ class Maker:
         return sides
 
     def _compare_agents(self, pair: int) -> None:
-        """A controller gives a run the agents that are idle, and others may have some of them meanwhile."""
+        """Warn if the last two runs had different agents: a controller assigns idle ones, and others may take some."""
         one, other = ({agent.id for agent in open_run(folder).agents} for folder in self.folders[-2:])
         if one != other:
             differ = ", ".join(sorted(one ^ other)[:5])
-            self.notes.append(f"the runs of pair {pair} were not of the same agents: only one of them had {differ}")
+            self.notes.append(f"the runs of pair {pair} had different agents: only one of them had {differ}")
 
     def budget(self, runs: int, spec: PlanSpec) -> str:
-        """ "10 runs of 30 s: 5 min or more"; of a load that ends by itself only how many."""
+        """Return "10 runs of 30 s: at least 5 min"; only "10 runs" if the plan has no fixed duration."""
         length_s = (spec.duration_ns or 0) / NS_PER_S
         each = "one run" if runs == 1 else f"{runs} runs"
         if not length_s:
@@ -122,12 +132,15 @@ class Maker:
         whole = format_duration(runs * length_s * NS_PER_S)
         return f"{each} of {format_duration(length_s * NS_PER_S)}" + (f": at least {whole}" if runs > 1 else "")
 
-    def _load(self, wrongs: CollectedErrors, target: str | None, seed: int) -> Scenario:
+    def _load(self, errors: CollectedErrors, target: str | None, seed: int) -> Scenario:
         options = self.options | ({} if target is None else {"target": target})
-        return load_scenario(wrongs, self.file, seed=seed, allow=self.placement.allow, **options)
+        return load_scenario(errors, self.file, seed=seed, allow=self.placement.allow, **options)
 
 
 def order_of_pairs(pairs: int, seed: int) -> list[tuple[int, int]]:
-    """Which side goes first: by chance in the first pair, then in turns, so that a drift does neither any good."""
+    """Return the order of the two sides in each pair: random in the first pair, then alternating.
+
+    With alternation, a drift of the machines over time does not favour one side.
+    """
     first = Random(seed).randrange(2)  # noqa: S311  # no secret
     return [((first + n) % 2, (first + n + 1) % 2) for n in range(pairs)]

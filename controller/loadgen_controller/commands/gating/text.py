@@ -1,4 +1,4 @@
-"""What a gate found, for people: a headline, the figures, and with `--explain` each step of the way."""
+"""The result of a gate as text: a headline, tables, and with `--explain` each step of the decision."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FIRST: Final = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
 
 
 def headline(decision: Decision) -> str:
-    """The verdict in one line, with what would have been found."""
+    """Return the verdict in one line, with its reason and the smallest effect that would have been detected."""
     return f"{decision.verdict}: {_because(decision)}. {found_from(decision)}"
 
 
@@ -37,16 +37,16 @@ def _because(decision: Decision) -> str:
         case Verdict.PASS:
             return f"none of {n} names is slower" if n != 1 else "nothing is slower"
         case Verdict.INVALID:
-            return "not every run was fit to measure"
+            return "not every run is valid"
         case Verdict.FAIL:
             failed = len(decision.failed_names)
             return "1 name is slower or fails more" if failed == 1 else f"{failed} names are slower or fail more"
         case Verdict.INCONCLUSIVE:
-            return "suspect" if decision.is_suspect else "it cannot be told"
+            return "suspect" if decision.is_suspect else "it cannot be decided"
 
 
 def found_from(decision: Decision) -> str:
-    """What could have been seen: of every verdict."""
+    """Return a sentence about the minimum detectable effect, for any verdict."""
     known = [one.detectable for one in decision.compared]
     if not known:
         return "No effect could have been detected."
@@ -56,7 +56,7 @@ def found_from(decision: Decision) -> str:
 
 
 def report_of(decision: Decision, most_rows: int | None) -> Report:
-    """With at most so many names a table."""
+    """Return the whole report of a decision. most_rows: names per table; None: all."""
     lines = [*decision.reasons, *(f"warning: {one}" for one in decision.warnings)]
     tables = [family_table(decision, family, most_rows) for family in decision.families]
     errors = error_table(decision)
@@ -70,6 +70,7 @@ def report_of(decision: Decision, most_rows: int | None) -> Report:
 
 
 def title_of(decision: Decision, family: Family) -> str:
+    """Return the title of a baseline's table: "p95 of 3 runs against 12 accepted runs"."""
     new = len(decision.new)
     runs = "1 run" if new == 1 else f"{new} runs"
     old = len(family.run_ids)
@@ -81,7 +82,7 @@ def title_of(decision: Decision, family: Family) -> str:
 
 
 def family_table(decision: Decision, family: Family, most_rows: int | None = None) -> Table:
-    """A row a name, what failed first."""
+    """Return the table of one baseline with a row per name, failed ones first. most_rows: None for all."""
     names = sorted(family.judgement.names, key=lambda one: (_FIRST.index(one.outcome), -_or_zero(one.change)))
     shown = names if most_rows is None else names[:most_rows]
     more = len(names) - len(shown)
@@ -89,12 +90,12 @@ def family_table(decision: Decision, family: Family, most_rows: int | None = Non
         title_of(decision, family),
         ("name", f"{decision.settings.percentile}", "change", "95 %", "p", "detectable", "runs", "verdict"),
         tuple(_row(decision, one) for one in shown),
-        note=f"{more} more passed or are in --json" if more else "",
+        note=f"{more} more names are in --json" if more else "",
     )
 
 
 def error_table(decision: Decision) -> Table:
-    """Names with errors on either side."""
+    """Return the table of error ratios, with the names that have errors in the old or the new runs."""
     found = [one for one in decision.errors if one.before or one.after]
     return Table(
         "errors",
@@ -104,13 +105,13 @@ def error_table(decision: Decision) -> Table:
 
 
 def explained(decision: Decision) -> Iterator[str]:
-    """Each step in words, with its figures."""
+    """Yield the steps of the decision as sentences with their figures."""
     settings = decision.settings
     if decision.verdict is Verdict.INVALID:
-        yield "Validity comes first: of a run that was not fit to measure no figure is judged."
+        yield "Validity comes first: the figures of an invalid run are not judged."
         yield from (f"{reason}." for reason in decision.reasons)
         return
-    yield f"All {len(decision.new)} new runs were fit to measure." if len(decision.new) > 1 else "The run was fit."
+    yield f"All {len(decision.new)} new runs are valid." if len(decision.new) > 1 else "The run is valid."
     for family in decision.families:
         yield f"{title_of(decision, family)}: {_tested(family)}"
         for one in family.judgement.names:
@@ -119,26 +120,27 @@ def explained(decision: Decision) -> Iterator[str]:
         yield "Nothing could be compared."
     if len(decision.new) < DECIDING and decision.families:
         yield (
-            f"With less than {DECIDING} new runs no latency fails, since one run in thirty is an outlier:"
-            " what looks slower is suspect, and more runs decide."
+            f"With fewer than {DECIDING} new runs no latency can fail, since one run in thirty is an outlier:"
+            " a slower name is suspect, and more runs decide."
         )
     judged = [one for one in decision.errors if one.before or one.after]
     yield (
-        f"Errors of {len(decision.errors)} names: {len(judged)} have some. They fail where the excess is certain over"
-        f" runs, and {format_share(LEAST_EXCESS)} or more of all."
+        f"Errors of {len(decision.errors)} names: {len(judged)} have some. A name fails if its excess of errors is"
+        f" certain across runs, and at least {format_share(LEAST_EXCESS)} of its requests."
     )
     for error in judged:
         before, after = format_share(error.before), format_share(error.after)
         yield f"  {error.name}: {before} before, {after} now, p {error.p_adjusted:.2g}."
     slow = [one for one in decision.secondary if one.outcome is Outcome.FAIL]
     yield (
-        f"The other percentiles, {len(decision.secondary)} in a family of their own, only warn: {len(slow)} are slower."
+        f"The {len(decision.secondary)} other percentiles form a family of their own and only warn:"
+        f" {len(slow)} are slower."
     )
     yield from (f"Warning: {one}." for one in decision.warnings)
     yield from (f"Note: {one}." for one in decision.notes)
     yield (
-        f"So it is {decision.verdict}: {_rule(decision)} A change of up to {format_share(settings.delta)} is no"
-        f" regression however certain, and {format_share(settings.tolerate)} is the largest that may go unseen."
+        f"The verdict is {decision.verdict}: {_rule(decision)} A change of up to {format_share(settings.delta)} is"
+        f" never a regression, and a PASS may overlook at most {format_share(settings.tolerate)}."
     )
 
 
@@ -168,9 +170,9 @@ def _rule(decision: Decision) -> str:
         case Verdict.FAIL:
             return "one name that fails is enough, and nothing outranks it."
         case Verdict.INCONCLUSIVE:
-            return "nothing fails, and a PASS would say more than these runs can."
+            return "nothing fails, but these runs are not enough for a PASS."
         case _:
-            return "nothing fails, and what is not tolerated would have been seen."
+            return "nothing fails, and every larger slow-down than tolerated would have been detected."
 
 
 def _row(decision: Decision, one: Effect) -> tuple[str, ...]:

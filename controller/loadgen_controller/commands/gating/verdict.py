@@ -1,4 +1,4 @@
-"""Runs against a store: what they are compared with, the verdict noted, and a release accepted in spite of one."""
+"""Judges runs against a store, stores verdicts, and accepts releases in spite of a verdict."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["LEVEL", "VERDICT", "accept", "begins_of", "judge_in", "note_verdict"
 
 VERDICT = "verdict"
 LEVEL = "new level"
-"""Kinds of events."""
+"""Kinds of events in a store: a verdict, and an accepted change after which names have a new level."""
 
 
 def judge_in(store: Store, new: Sequence[Accepted], settings: Settings, *, against: str = "") -> Decision:
-    """Judge runs of one key against what the store has of it.
+    """Judge runs of one key against the accepted runs and references that the store has for this key.
 
     Args:
-        against: only this reference; empty: all of the key.
+        against: compare only with this reference; empty: with all references of the key.
     Raises:
-        UsageError: the runs are of several keys, or there is no such reference.
+        UsageError: the runs have several keys, or the reference does not exist.
         StorageError: the store cannot be read.
     """
     new = sorted(new, key=lambda run: (run.started_at, run.run_id))
@@ -36,9 +36,9 @@ def judge_in(store: Store, new: Sequence[Accepted], settings: Settings, *, again
         if run.key != key:
             raise UsageError(
                 f"{new[0].run_id} and {run.run_id} cannot be judged together: {'; '.join(key.differences(run.key))}",
-                hint="judge runs of one plan, target and placement",
+                hint="judge only runs of the same plan, target and placement together",
             )
-    # Figures of regions and agents are read where the new runs have some to hold against them.
+    # Figures of regions and agents are large: read them only if the new runs have some to compare with.
     is_whole = any(one.region != ALL for one in new[0].figures)
     history = store.runs(key, newest=LOOKED_AT + len(new), is_whole=is_whole)
     found = store.references(key)
@@ -46,7 +46,7 @@ def judge_in(store: Store, new: Sequence[Accepted], settings: Settings, *, again
         names = ", ".join(one.name for one in found)
         raise UsageError(
             f'--against: no reference "{against}" is pinned for these runs',
-            hint=f"there are {names}" if names else "loadgen history pin RUN... --name NAME pins one",
+            hint=f"use one of {names}" if names else "pin one with: loadgen history pin RUN... --name NAME",
         )
     references = [(one, store.get(one.run_ids, is_whole=False)) for one in found if not against or one.name == against]
     decision = decide(history, new, references, settings, begins=begins_of(store, key.hash()), wanted=against)
@@ -57,7 +57,7 @@ def judge_in(store: Store, new: Sequence[Accepted], settings: Settings, *, again
 
 
 def note_verdict(store: Store, decision: Decision, by: str, *, kind: str = VERDICT, because: str = "") -> None:
-    """Keep who was told what, and from which runs."""
+    """Store an event with the verdict, the runs, and the person `by` who asked for it."""
     details = {
         "outcome": str(decision.verdict),
         "key": decision.new[0].key.hash(),
@@ -71,14 +71,14 @@ def note_verdict(store: Store, decision: Decision, by: str, *, kind: str = VERDI
 
 
 def accept(store: Store, new: Sequence[Accepted], settings: Settings, because: str, by: str) -> tuple[Decision, int]:
-    """Take runs into the history whatever the gate says; what it said is kept with the reason.
+    """Add runs to the history whatever the verdict, and store the verdict with the reason.
 
-    Names that failed, or were suspect, have a new level from the first of these runs on.
+    For names that failed or were suspect, a new level begins with the first of these runs.
 
     Returns:
-        What the gate says, and how many of the runs were not in the history before.
+        The decision of the gate, and how many of the runs were not yet in the history.
     Raises:
-        InvalidError, IncompleteError: a run was not measured properly. Nobody can accept that.
+        InvalidError, IncompleteError: a run is invalid or incomplete; such runs can never be accepted.
     """
     decision = judge_in(store, new, settings)
     added = sum(store.add(run, because=because, by=by) for run in decision.new)
@@ -88,7 +88,7 @@ def accept(store: Store, new: Sequence[Accepted], settings: Settings, because: s
 
 
 def begins_of(store: Store, key: str) -> list[Begin]:
-    """Of an event whose runs were all struck since, nothing is left."""
+    """Return where new levels begin, from the events of accepted changes; events with only struck runs are ignored."""
     events = [one for one in store.events(LEVEL) if one.details.get("key") == key]
     struck = store.struck() if events else {}
     left = [(one, [run_id for run_id in one.run_ids if run_id not in struck]) for one in events]
@@ -96,7 +96,7 @@ def begins_of(store: Store, key: str) -> list[Begin]:
 
 
 def _names(event: Event) -> list[str]:
-    """Of an event that somebody else has written there may be none."""
+    """Return the names in an event; empty if they are missing or malformed, since other programs may write events."""
     try:
         names = json.loads(event.details.get("names", "[]"))
     except ValueError:

@@ -1,1 +1,1 @@
-"""What `loadgen history` does once its options are read."""
+"""The work of `loadgen history` after its options are read."""

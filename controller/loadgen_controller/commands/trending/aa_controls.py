@@ -1,6 +1,6 @@
-"""A/A controls: runs of something in which nothing has changed, judged as those of a release are.
+"""A/A controls: judges runs in which nothing has changed, as if they were those of a release.
 
-The verdict is noted in the store and becomes part of the gate's health. The runs are not accepted into the history.
+The verdict is stored and becomes part of the gate's health. The runs are not accepted into the history.
 """
 
 from __future__ import annotations
@@ -30,53 +30,64 @@ from loadgen_controller.terminal import Text
 __all__ = ["of_made", "of_newest"]
 
 
-def of_made(wrongs: CollectedErrors, store: Store | None, maker: Maker, runs: int, percentile: str) -> int:
-    """Runs that are made now. Everything that is wrong is said before the first."""
-    spec = maker.check(wrongs)
-    wrongs.check()
+def of_made(errors: CollectedErrors, store: Store | None, maker: Maker, runs: int, percentile: str) -> int:
+    """Make runs of a scenario and judge them as a control. All errors are raised before the first run.
+
+    Returns the exit code: it states the health of the gate, not the verdict of this control.
+    """
+    spec = maker.check(errors)
+    errors.check()
     assert store is not None
     if not store.keys():
         raise IncompleteError(
-            f"there is nothing to hold a control against: there are no accepted runs in {store} yet",
-            hint=f"begin with loadgen history add RUN --store {store}",
+            f"a control needs accepted runs to compare with, and {store} has none yet",
+            hint=f"add some with: loadgen history add RUN --store {store}",
         )
-    maker.console.print(f"{maker.budget(runs, spec)}, of what has not changed")
+    maker.console.print(f"{maker.budget(runs, spec)}, in which nothing should have changed")
     try:
-        with maker.staffed(wrongs, spec, runs):
+        with maker.staffed(errors, spec, runs):
             new = list(maker.series(runs))
     except Interrupted:
         made = " ".join(map(str, maker.folders)) or "none"
-        maker.console.print(f"interrupted: no control; runs made so far: {made}", soft_wrap=True)
+        maker.console.print(f"interrupted: nothing was judged; runs made so far: {made}", soft_wrap=True)
         return ExitCode.INTERRUPTED
     if why := store.why_none(new[0].key):
-        raise IncompleteError(f"there is nothing to hold a control against: {why}")
+        raise IncompleteError(
+            f"a control needs accepted runs to compare with: {why}",
+            hint=f"add some with: loadgen history add RUN --store {store}",
+        )
     return _ended(store, judge_in(store, new, Settings(percentile=percentile)), maker.console)
 
 
 def of_newest(store: Store, runs: int, percentile: str, key: str, target: str) -> int:
-    """The newest accepted runs, where at least 10 before them are of the same release.
+    """Judge the newest accepted runs as a control, against at least 10 earlier runs of the same release.
+
+    key, target: choose the kind of runs, as in `chosen`. Returns the exit code, as `of_made`.
 
     Raises:
-        UsageError: they are not, or have been a control before.
+        UsageError: there are not enough runs, or some of them have been a control before.
     """
     kind = chosen(store, key, target)
     assert kind is not None
     same = _same_release(store.runs(kind, newest=100))
     if len(same) < LEAST_HISTORY + runs:
         raise UsageError(
-            f"the newest {len(same)} runs have one commit and the same labels, and a control of {runs} needs"
-            f" {LEAST_HISTORY + runs} of one release",
-            hint="name a scenario, and the runs are made",
+            f"only the newest {len(same)} runs have one commit and the same labels; a control of {runs} needs"
+            f" {LEAST_HISTORY + runs} runs of one release",
+            hint="name a scenario instead of --last, to make new runs",
         )
     new = same[-runs:]
     ids = tuple(run.run_id for run in new)
     if any(set(ids) & set(event.run_ids) for event in store.events(CONTROL)):
-        raise UsageError(f"{', '.join(ids)}: of these runs some have been a control already", hint="wait for new ones")
+        raise UsageError(
+            f"some of these runs have already been a control: {', '.join(ids)}",
+            hint="accept new runs first, or name a scenario instead of --last",
+        )
     return _ended(store, decide(same[:-runs], new, settings=Settings(percentile=percentile)), Output())
 
 
 def _same_release(runs: Sequence[Accepted]) -> list[Accepted]:
-    """The newest runs with one commit and the same labels, oldest first."""
+    """Return the newest runs that share commit and labels with the very newest, oldest first."""
     if not runs:
         return []
     last = runs[-1]
@@ -85,7 +96,7 @@ def _same_release(runs: Sequence[Accepted]) -> list[Accepted]:
 
 
 def _ended(store: Store, decision: Decision, console: Console) -> int:
-    """Noted, told; the exit code is what is to be thought of the gate, and not the verdict of one control."""
+    """Store and print the control; return the exit code, which states the health of the gate."""
     note_verdict(store, decision, who(), kind=CONTROL)
     console.print(Text(f"A/A control: {headline(decision)}"))
     for reason in decision.reasons:

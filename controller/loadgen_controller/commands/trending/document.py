@@ -1,4 +1,4 @@
-"""A history as JSON, for programs: `loadgen history --json`. Numbers that are not there are null."""
+"""Writes a history as JSON, for programs: `loadgen history --json`. Missing and infinite numbers are null."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ Json = dict[str, object]
 
 
 def document_of(key: Key, found: Sequence[Trend], health: Health, struck: Mapping[str, str]) -> Json:
-    """Keys may be added, none removed: `format` is 1."""
+    """Return the history of one key as JSON.
+
+    found: trends by name. struck: why runs were struck, by run id. Programs read this: keys may be added but never
+    removed, as long as `format` is 1.
+    """
     return {
         "format": 1,
         "key": {"hash": key.hash(), **asdict(key)},

@@ -1,4 +1,4 @@
-"""A run's folder held against a store: how it stands there, for its report."""
+"""Compares a run with its history, for its report."""
 
 from __future__ import annotations
 
@@ -21,29 +21,35 @@ from loadgen.report.notebook import Run
 from loadgen_controller.commands.gating.verdict import begins_of
 from loadgen_controller.past_runs.notes import read_notes
 
-__all__ = ["InHistory", "stands"]
+__all__ = ["InHistory", "compare_with_history"]
 
 
 @dataclass(frozen=True, slots=True)
 class InHistory:
-    """What a report says of it. gate: the command that judges the run."""
+    """The comparison of a run with its history, in the forms that reports need. gate: the command that judges it."""
 
     found: Standings
     gate: str
 
     @property
     def sentences(self) -> tuple[str, ...]:
+        """Return the comparison as sentences, for Markdown."""
         return sentences(self.found, self.gate)
 
     def document(self) -> dict[str, object]:
+        """Return the comparison as JSON."""
         return document_of(self.found, self.gate)
 
     def section(self) -> str:
+        """Return the comparison as a section of an HTML page."""
         return section(self.found, self.gate)
 
 
-def stands(run: Run, store: Store, gate: str, tell: Callable[[str], object]) -> InHistory | None:
-    """Hold the run against the store's runs of its key. None, and told why, where there is nothing to hold it against.
+def compare_with_history(run: Run, store: Store, gate: str, note: Callable[[str], object]) -> InHistory | None:
+    """Compare a run with the accepted runs of its key; None if that is impossible.
+
+    gate: the command that judges the run, for the report. note: is called with the reason for None, and with files
+    of the store that could not be read.
 
     Raises:
         StorageError: the store or the run's folder cannot be read.
@@ -51,30 +57,30 @@ def stands(run: Run, store: Store, gate: str, tell: Callable[[str], object]) -> 
     key = _key(run)
     if key is None:
         return None
-    # Ids begin with their time, but a report may be of an old run: then those before it are further back.
+    # The newest accepted runs are enough, except for the report of an old run: its predecessors are further back.
     history = store.runs(key, newest=LOOKED_AT + 1)
     if not history:
-        tell(store.why_none(key))
+        note(store.why_none(key))
         return None
     try:
         new = accepted_of(run)
     except IncompleteError as exc:
-        tell(exc.message)
+        note(exc.message)
         return None
     if len(history) > LOOKED_AT and _before(history, new) < LOOKED_AT:
         history = store.runs(key)
     new = replace(new, labels=read_notes(run.path).over(new.labels))
     references = [(one, store.get(one.run_ids, is_whole=False)) for one in store.references(key)]
     for trouble in store.troubles:
-        tell(f"left out: {trouble}")
+        note(f"left out: {trouble}")
     found = standings(history, new, references, begins=begins_of(store, key.hash()))
     if found is None:
-        tell(f"{store} has fewer than two accepted runs from before {run.id} to hold it against")
+        note(f"{store} has fewer than two accepted runs from before {run.id}")
     return None if found is None else InHistory(found, gate)
 
 
 def _key(run: Run) -> Key | None:
-    """None of a run of another loadgen, whose plan is not understood."""
+    """Return the key of a run; None if its plan was written by an incompatible version of loadgen."""
     try:
         return key_of(run.manifest, msgspec.convert(run.manifest.get("spec"), PlanSpec))
     except msgspec.ValidationError:

@@ -1,4 +1,4 @@
-"""Which runs are meant: a history holds several kinds of them, and one kind at a time can be looked at."""
+"""Chooses one kind of runs: a history can hold several, and only runs of one kind can be compared."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["chosen"]
 
 
 def chosen(store: Store, key: str = "", target: str = "", *, is_one: bool = True) -> Key | None:
-    """The kind of runs that is meant.
+    """Return the key of the kind of runs that the options choose.
 
     Args:
-        key: how its hash begins. target: a part of its target.
-        is_one: it has to be one; else several are listed, and nothing is returned.
+        key: the beginning of the key's hash. target: a part of the target's name.
+        is_one: raise if several kinds match; otherwise a table of them is printed, and None is returned.
     Raises:
-        UsageError: there are no runs, none of this kind, or several.
+        UsageError: the store has no runs, no kind matches, or (with `is_one`) several do.
     """
     keys = store.keys()
     if not keys:
-        hint = f"accept one with loadgen history add RUN --store {store}, or loadgen gate ... --add"
+        hint = f"add one with: loadgen history add RUN --store {store}, or loadgen gate ... --add"
         unread = f"; {len(store.troubles)} files cannot be read: {store.troubles[0]}" if store.troubles else ""
         raise UsageError(f"there are no accepted runs in {store}{unread}", hint=hint)
     found = [one for one in keys if one.hash().startswith(key) and target in one.target]
@@ -32,11 +32,11 @@ def chosen(store: Store, key: str = "", target: str = "", *, is_one: bool = True
         return found[0]
     if not found:
         asked = " and ".join(text for text in (key and f"key {key}", target and f"target {target}") if text)
-        raise UsageError(f"no runs in {store} have {asked}", hint="there are " + _some(keys))
+        raise UsageError(f"no runs in {store} have {asked}", hint="choose one of these keys: " + _some(keys))
     if is_one:
         raise UsageError(
-            f"{len(found)} kinds of runs, which cannot be compared with each other",
-            hint=f"choose with --key: {_some(found)}",
+            f"{store} has {len(found)} kinds of runs, which cannot be compared with each other",
+            hint=f"choose one with --key: {_some(found)}",
         )
     rows = [(one.hash(), _plan_of(one), one.target, one.rate, one.placement, one.instances) for one in found]
     title = f"{len(found)} kinds of runs in {store}, which cannot be compared with each other: choose one with --key"
@@ -51,6 +51,6 @@ def _some(keys: Sequence[Key], most: int = 5) -> str:
 
 
 def _plan_of(key: Key) -> str:
-    """ "shop.py: spike", of its plan's lines."""
+    """Return scenario and plan of a key, as in "shop.py: spike"."""
     lines = dict(line.partition(": ")[::2] for line in key.plan.splitlines())
     return ": ".join(text for text in (lines.get("scenario", ""), lines.get("plan", "")) if text)

@@ -1,4 +1,4 @@
-"""What `loadgen history` does once its options are read: the runs of one key read, looked at, and told."""
+"""Runs `loadgen history` after its options are read: reads the runs of one key, analyses and shows them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ from loadgen_controller.screen.output_file import write
 from loadgen_controller.screen.terminal_report import Output
 from loadgen_controller.terminal import Text, echo, echo_json
 
-__all__ = ["Asked", "print_health", "show"]
+__all__ = ["HistoryOptions", "print_health", "show"]
 
 _STYLES: Final = {State.HEALTHY: "green", State.ILL: "red", State.BLIND: "yellow", State.UNKNOWN: "dim"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class HistoryOptions:
+    """The options of `loadgen history`, parsed."""
+
     store: Store
     look: Look
     key: str = ""
@@ -41,45 +43,51 @@ class Asked:
     is_json: bool = False
 
 
-def show(asked: Asked) -> None:
-    """All of it.
+def show(options: HistoryOptions) -> None:
+    """Show the history of one kind of runs: as tables, as JSON, or as a web page in a file.
+
+    If several kinds match, they are listed instead; a page or JSON needs exactly one.
 
     Raises:
-        UsageError: no runs, or several kinds of them where only one can be shown.
-        StorageError: the store cannot be read, or the page not be written.
+        UsageError: there are no matching runs, or several kinds of them for a page or JSON.
+        StorageError: the store cannot be read, or the page cannot be written.
     """
-    store = asked.store
-    key = chosen(store, asked.key, asked.target, is_one=asked.html is not None or asked.is_json)
+    store = options.store
+    key = chosen(store, options.key, options.target, is_one=options.html is not None or options.is_json)
     if key is None:
         return
     every = store.runs(key)
-    runs = [run for run in every if asked.since is None or datetime.fromisoformat(run.started_at) >= asked.since]
+    runs = [run for run in every if options.since is None or datetime.fromisoformat(run.started_at) >= options.since]
     for trouble in store.troubles:
         echo(f"warning: left out: {trouble}", err=True)
     if not runs:
-        raise UsageError(f"none of the {len(every)} runs is since then", hint="go further back with --since")
+        raise UsageError(f"none of the {len(every)} runs is that recent", hint="choose an earlier time for --since")
     references = [(one, store.get(one.run_ids, is_whole=False)) for one in store.references(key)]
-    found = trends(runs, asked.look, references)
+    found = trends(runs, options.look, references)
     if not found:
-        raise UsageError(f"no name of these {len(runs)} runs is meant, or none has a {asked.look.percentile}")
+        raise UsageError(
+            f"nothing in these {len(runs)} runs matches --name, or has a {options.look.percentile}",
+            hint="change --name or --percentile",
+        )
     health = health_of(store.events(CONTROL), key.hash())
-    if asked.html is not None:
-        write(asked.html, html(key, found, health, made_at=utc_text(datetime.now(UTC))))
-        echo(f"wrote {asked.html}", err=True)
+    if options.html is not None:
+        write(options.html, html(key, found, health, made_at=utc_text(datetime.now(UTC))))
+        echo(f"wrote {options.html}", err=True)
     struck = _struck(store, key)
-    if asked.is_json:
+    if options.is_json:
         document = document_of(key, found, health, struck)
         echo_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
-    elif asked.html is None:
+    elif options.html is None:
         _print(Output(), key, runs, found, health, struck)
 
 
 def print_health(console: Console, health: Health) -> None:
-    said = health.said()
-    console.print(Text(f"{said[:1].upper()}{said[1:]}.", style=_STYLES[health.state]))
+    """Print whether the gate is healthy, and its newest controls."""
+    sentence = health.said()
+    console.print(Text(f"{sentence[:1].upper()}{sentence[1:]}.", style=_STYLES[health.state]))
     if health.newest:
         newest = ", ".join(f"{one.details.get('outcome', '')} {one.at[:10]}" for one in health.newest[:5])
-        more = " It is time for another one." if health.is_stale(datetime.now(UTC)) else ""
+        more = " It is time for a new one." if health.is_stale(datetime.now(UTC)) else ""
         console.print(Text(f"The newest controls: {newest}.{more}", style="dim"))
 
 
@@ -100,16 +108,16 @@ def _print(
     print_trends(console, found)
     if struck:
         console.print()
-        console.print(Text("Struck, and in none of the above", style="bold"))
+        console.print(Text("Struck runs, not included above", style="bold"))
         for run_id, why in struck.items():
             console.print(Text(f"  {run_id}: {why}"), soft_wrap=True)
 
 
 def _struck(store: Store, key: Key) -> dict[str, str]:
-    """Runs of this kind that are left out of everything, by id: why, by whom and when."""
+    """Return the struck runs of this kind by id, each with the reason, the person and the date."""
     events = store.struck()
     found = store.get(events, is_whole=False) if events else []
-    said = {
+    reasons = {
         run_id: f"{one.because} ({', '.join(filter(None, (one.by, one.at[:10])))})" for run_id, one in events.items()
     }
-    return {run.run_id: said[run.run_id] for run in found if run.key == key}
+    return {run.run_id: reasons[run.run_id] for run in found if run.key == key}
