@@ -112,7 +112,10 @@ class Deal:
         owners = self.share.owners_of(n)
         for k, change in enumerate(self.changes):
             since = n >= change.at
-            owners[since] = moved(n[since], owners[since], self._weights_before(k), change.weights, change.number)
+            if since.all():  # the usual case, which saves two copies of the arrivals
+                owners = moved(n, owners, self._weights_before(k), change.weights, change.number)
+            else:
+                owners[since] = moved(n[since], owners[since], self._weights_before(k), change.weights, change.number)
         return owners
 
     def user_owners(self, users: int, at_ns: int) -> np.ndarray:
