@@ -73,7 +73,7 @@ def test_all_that_is_wrong_in_the_file_is_told_by_whoever_reads_it(house: Path, 
     (house / "loadgen.toml").write_text('[history]\nstore = "ftp://x"\n\n[polcy]\n')
     said = loadgen(*command)
     assert said.exit_code == 2
-    assert 'loadgen.toml:2: store: "ftp://x" is no place for a history' in said.output
+    assert 'loadgen.toml:2: store: "ftp://x" is not a location for a history' in said.output
     assert 'loadgen.toml:4: unknown key "polcy"' in said.output
 
 

@@ -133,7 +133,7 @@ def test_a_history_of_other_runs_or_one_that_cannot_be_read_costs_no_report(run:
     Path("file").write_text("")
     wrong = loadgen("report", "last", "--store", "file")
     assert wrong.exit_code == 2
-    assert "file is a file, and a history is a folder" in wrong.stderr
+    assert "file is a file, but a history is a folder" in wrong.stderr
 
 
 def test_a_run_without_a_verdict_is_held_against_nothing(shop: Path) -> None:

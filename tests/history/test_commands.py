@@ -109,7 +109,7 @@ def test_the_first_run_of_a_changed_plan_is_told_what_changed() -> None:
 
     added = history("add", TWO)
 
-    assert "the first of its kind; the nearest 1 differ: plan: load is arrivals: hold 80/s" in added.stdout
+    assert "the first of its kind; the nearest 1 differ: plan: load: arrivals: hold 80/s" in added.stdout
 
 
 def test_a_release_is_pinned_and_a_run_is_struck() -> None:

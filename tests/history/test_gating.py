@@ -318,7 +318,9 @@ def test_regression_fails_though_one_agent_is_slow_too() -> None:
 def test_one_slow_region_is_named_and_fails() -> None:
     found = decide(of_agents({}, 20, seed=1), of_agents(dict.fromkeys(("us-a", "us-b", "us-c"), 1.3)))
     assert found.verdict is Verdict.FAIL
-    assert any(warning.startswith("one region differs: only us is slower than before, by ") for warning in found.warnings)
+    assert any(
+        warning.startswith("one region differs: only us is slower than before, by ") for warning in found.warnings
+    )
 
 
 # -- side by side -----------------------------------------------------------------------------------

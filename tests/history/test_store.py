@@ -234,7 +234,7 @@ def test_a_run_of_a_newer_loadgen_is_left_out_and_named(tmp_path: Path, monkeypa
 
     assert store.runs(KEY) == []
     (trouble,) = store.troubles
-    assert "is of a newer loadgen: it has format 2, and this loadgen knows up to 1" in trouble
+    assert "was written by a newer loadgen: it has format 2, and this loadgen reads formats up to 1" in trouble
 
 
 def test_a_damaged_event_is_left_out_and_named(tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ def test_an_id_that_would_lead_elsewhere_is_refused(tmp_path: Path) -> None:
 
 def test_who_has_no_history_is_told_how_to_begin(store: Store) -> None:
     assert store.why_none(KEY) == (
-        f"there are no accepted runs in {store} yet; begin with `loadgen history add RUN --store {store}`"
+        f"there are no accepted runs in {store} yet; accept one with `loadgen history add RUN --store {store}`"
     )
 
 
