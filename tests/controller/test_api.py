@@ -89,7 +89,7 @@ async def test_a_run_that_is_over_is_brought_to_whoever_made_it_and_another_is_n
     a, b = await controller.joined(a="eu", b="us")
     client = await controller.client(Role.RUN)
     started = await client.start(order_of())
-    with pytest.raises(UsageError, match="goes on"):
+    with pytest.raises(UsageError, match="is still running"):
         await client.fetch(started.run_id, tmp_path / "here")
     living = asyncio.gather(live(a), live(b))
     async for _ in client.watch(started.run_id):
@@ -159,16 +159,16 @@ async def test_kill_of_all_ends_every_run(controller: Controller) -> None:
     told = await client.kill_all()
     assert len(told.lines) == 3
     await until(lambda: not controller.service.going)
-    assert (await client.kill_all()).lines == ("no run goes on",)
+    assert (await client.kill_all()).lines == ("no run is running",)
 
 
 async def test_which_run_is_meant_is_asked_when_several_go_on(controller: Controller) -> None:
     client = await controller.client(Role.RUN)
-    with pytest.raises(UsageError, match="no run goes on"):
+    with pytest.raises(UsageError, match="no run is running"):
         await client.ask(ControlRequest(run_id="", do="stop"))
     for _ in range(2):
         await client.start(order_of())
-    with pytest.raises(UsageError, match="2 runs go on"):
+    with pytest.raises(UsageError, match="2 runs are running"):
         await client.ask(ControlRequest(run_id="", do="stop"))
     for name in ("../../etc", "/etc/passwd", "a b", "2026/.."):
         with pytest.raises(UsageError, match="no run's id"):

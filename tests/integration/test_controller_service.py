@@ -135,7 +135,7 @@ def test_two_runs_at_once_outlive_their_clients_and_count_what_the_target_counts
 
         first, second = ids
         assert f"paused {first}" in service.ask("pause", first).output
-        assert "2 runs go on" in service.ask("stop", exit_code=2).output
+        assert "2 runs are running" in service.ask("stop", exit_code=2).output
         assert f"stopping {second}" in service.ask("stop", second).output
         seen = loadgen("watch", second, *service.there)
         assert "stopped by loadgen stop (alice, by the API)" in " ".join(seen.output.split())

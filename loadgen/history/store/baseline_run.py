@@ -167,7 +167,7 @@ class Accepted:
     """Other reasons why its figures are misleading, such as a warm-up that was left in."""
 
     def log_values(self, percentile: str) -> dict[str, float]:
-        """Return the natural logarithm of ms by name, over all regions and agents. Names with only a bound are absent."""
+        """Return the natural logarithm of ms by name, over all regions and agents. Bounds are left out."""
         return {
             one.name: value
             for one in self.figures

@@ -50,8 +50,8 @@ COLUMNS: Final = (
     ("instances", str),
     ("rate", str),
 )
-"""Names and types of the columns. `labels` is JSON. `error` is the standard error of the logarithm of `value_ms`; in rows
-of errors it is that of the ratio errors / count."""
+"""Names and types of the columns. `labels` is JSON. `error` is the standard error of the logarithm of `value_ms`; in
+rows of errors it is that of the ratio errors / count."""
 _READ: Final = ("name", "kind", "statistic", "region", "agent", "value_ms", "error", "why", "count", "errors")
 
 
