@@ -166,7 +166,7 @@ def test_strangers_of_the_api_hear_why_they_are_refused(service: Service) -> Non
     address, certificate = service.address, str(ApiFiles(service.folder / "keys").certificate)
     bare = loadgen("agents", "--controller", address, "--ca", certificate)
     assert bare.exit_code == 2
-    assert "this API asks for a token" in bare.output
+    assert "this API requires a token" in bare.output
     assert service.ask("kill", "--all", exit_code=2).output.count("role admin") == 1
     plain = loadgen("agents", "--controller", address)
     assert plain.exit_code == 5
