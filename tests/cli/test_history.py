@@ -163,7 +163,7 @@ def test_a_regular_wave_is_shown_as_a_season_and_taken_out(tmp_path: Path, monke
         made.add(run)
     said = loadgen("--season", "3")
     assert "checkout: 1 of 3 +" in said.stdout
-    assert "taken out of the above" in said.stdout
+    assert "subtracted above" in said.stdout
     assert re.search("season +█?[▁▂][▁▂]█[▁▂][▁▂]█", said.stdout)
 
 

@@ -319,7 +319,7 @@ class Service:
             async with asked(conductor):
                 result = await conductor.conduct()
                 summary = result.summary
-        except Exception:  # the last border: the other runs go on
+        except Exception:  # a bug in one run must not end the others
             log.exception("run %s failed", conductor.run_id)
             return None
         finally:
@@ -334,7 +334,7 @@ class Service:
             return
         try:
             await self.watching.end(run_id, summary)
-        except Exception:  # the last border
+        except Exception:  # a bug of the page must not end the run
             log.exception("the page of run %s failed", run_id)
 
     # -- finding runs -----------------------------------------------------------------------------
@@ -391,14 +391,14 @@ class Service:
 
 
 def aims_of(order: Order) -> Iterator[str]:
-    """Where the load goes: the targets, and what stands in for their addresses."""
+    """Yield the URLs that a run puts under load: its targets, and addresses that its plan sets for host names."""
     yield from dict.fromkeys((order.spec.target, *order.spec.targets.values()))
     for addresses in Overrides.from_json(order.overrides_json).resolve.values():
         yield from (f"http://[{one}]" if ":" in one else f"http://{one}" for one in addresses)
 
 
 def _over(runs_dir: Path, going: set[str], limit: int) -> list[RunLine]:
-    """Runs that are over, the newest first. Blocking."""
+    """List ended runs, the newest first. Blocks: it reads their folders."""
     found = []
     for path in [path for path in list_runs(runs_dir) if path.name not in going][:limit]:
         try:

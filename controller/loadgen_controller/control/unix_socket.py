@@ -91,7 +91,7 @@ class ControlReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """The reply to a control request: what was done, or why it was rejected."""
 
     lines: tuple[str, ...] = ()
-    """What was done, for the operator."""
+    """Lines for the operator that describe the result."""
     error: str = ""
     """Why the request was rejected; empty if it was not."""
     hint: str = ""

@@ -193,9 +193,9 @@ def _counted(spec: PlanSpec, custom: CustomTable) -> Iterator[str]:
     found = [stats for name in custom.names() if (stats := custom.of(name)) is not None and stats.n]
     checks = [stats for stats in found if _is_check(stats)]
     if checks:
-        held = sum(stats.total == stats.n for stats in checks)
-        text = f"checks {held} of {len(checks)} ok"
-        if held < len(checks):
+        passing = sum(stats.total == stats.n for stats in checks)
+        text = f"checks {passing} of {len(checks)} ok"
+        if passing < len(checks):
             worst = min(checks, key=lambda stats: stats.total / stats.n)
             failed = f"{format_count(worst.n - worst.total)} of {format_count(worst.n)}"
             text += f" ({worst.name.removeprefix(CHECK)}: {failed} failed)"

@@ -64,7 +64,7 @@ def _table(found: Sequence[Trend]) -> Table:
             _spark(one),
             milliseconds(one.now_ms),
             Text("none", style=_QUIET) if last is None else _coloured(last.change),
-            *(_against(held) for held in one.against),
+            *(_against(against) for against in one.against),
         )
     return drawn
 

@@ -209,14 +209,14 @@ def _wide(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     yield Text()
     third = (width - 4) // 3
     rest = width - third - 2
-    beside = Table.grid(padding=(0, 2))
-    beside.add_column(width=third)
-    beside.add_column(width=rest)
-    beside.add_row(
+    two_columns = Table.grid(padding=(0, 2))
+    two_columns.add_column(width=third)
+    two_columns.add_column(width=rest)
+    two_columns.add_row(
         _stack("errors", _error_lines(f, below - 1, third), third),
         _stack("agents", _agents(f, below - 1, rest), rest),
     )
-    yield beside
+    yield two_columns
     if counted:
         yield _counted(f, width)
     yield from _notices(f.notices, notices, width)

@@ -24,7 +24,7 @@ from loadgen.wire.sockets import parse_address
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Role, Token, Tokens
 
-__all__ = ["HEADERS", "Access", "Doors", "check_place"]
+__all__ = ["HEADERS", "Access", "Authorizer", "check_place"]
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -84,7 +84,7 @@ class Access:
         return cls(tokens, files.certificate, files.key)
 
 
-class Doors:
+class Authorizer:
     """Authorizes requests to the page.
 
     Args:

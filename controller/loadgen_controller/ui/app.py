@@ -24,9 +24,9 @@ import loadgen.report
 from loadgen.errors import LoadgenError, UsageError
 from loadgen_controller.api.tokens import Role, Token
 from loadgen_controller.control.unix_socket import ControlAction, ControlOptions, ControlRequest
-from loadgen_controller.ui.access import HEADERS, Doors
+from loadgen_controller.ui.access import HEADERS, Authorizer
 from loadgen_controller.ui.page_runs import NoRun, Shown
-from loadgen_controller.ui.run_feed import Telling
+from loadgen_controller.ui.run_feed import RunFeed
 
 __all__ = ["Dropped", "page_app"]
 
@@ -47,7 +47,7 @@ _PATIENCE_S: Final = 15.0
 """Longest time that a page may take to receive an event."""
 _PAGES: Final = 32
 """Most pages that get live changes at once."""
-_DEEDS: Final[tuple[ControlAction, ...]] = ("stop", "kill", "pause", "resume", "scale")
+_ACTIONS: Final[tuple[ControlAction, ...]] = ("stop", "kill", "pause", "resume", "scale")
 
 _Handler = Callable[[Request, Token], Awaitable[Response]]
 
@@ -56,24 +56,24 @@ class Dropped(Exception):
     """A page did not receive an event in time."""
 
 
-def page_app(shown: Shown, doors: Doors, drop: Callable[[object], None], page: Path = PAGE) -> Starlette:
+def page_app(shown: Shown, authorizer: Authorizer, drop: Callable[[object], None], page: Path = PAGE) -> Starlette:
     """Build the ASGI application of the page.
 
     Args:
         shown: the runs that it shows.
-        doors: authorizes requests.
+        authorizer: authorizes requests.
         drop: aborts the connection of a client, given its address as in the ASGI scope.
         page: folder with the page's files.
     """
     return Starlette(
-        routes=_Answers(shown, doors, drop, page).routes(),
+        routes=_Answers(shown, authorizer, drop, page).routes(),
         exception_handlers={404: _nothing, 405: _nothing, Exception: _bug},
     )
 
 
 class _Answers:
-    def __init__(self, shown: Shown, doors: Doors, drop: Callable[[object], None], page: Path) -> None:
-        self._shown, self._doors, self._drop = shown, doors, drop
+    def __init__(self, shown: Shown, authorizer: Authorizer, drop: Callable[[object], None], page: Path) -> None:
+        self._shown, self._authorizer, self._drop = shown, authorizer, drop
         self._files = {path.relative_to(page).as_posix(): path for path in page.rglob("*") if path.suffix in _TYPES}
         self._pages = 0
 
@@ -88,8 +88,8 @@ class _Answers:
             Route("/api/runs/{run}/history", self._for(view, self._history), methods=["GET"]),
             Route("/api/runs/{run}/events", self._for(view, self._events), methods=["GET"]),
             *(
-                Route(f"/api/runs/{{run}}/{deed}", self._for(run, self._deed(deed)), methods=["POST"])
-                for deed in _DEEDS
+                Route(f"/api/runs/{{run}}/{action}", self._for(run, self._control(action)), methods=["POST"])
+                for action in _ACTIONS
             ),
         ]
 
@@ -97,10 +97,10 @@ class _Answers:
 
     def _for(self, role: Role, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            if not self._doors.is_ours(request.headers):
-                return _refused(421, "the Host or Origin header is not this server's", "open the printed address")
+            if not self._authorizer.is_ours(request.headers):
+                return _wrong_host()
             try:
-                token = self._doors.who(request.headers)
+                token = self._authorizer.who(request.headers)
                 if token is None:
                     return _refused(401, "a token is needed, or it is not this server's")
                 if token.role < role:
@@ -117,11 +117,11 @@ class _Answers:
     # -- files ------------------------------------------------------------------------------------
 
     async def _open(self, request: Request) -> Response:
-        return self._sent("index.html") if self._doors.is_ours(request.headers) else _refused(421, "not this server")
+        return self._sent("index.html") if self._authorizer.is_ours(request.headers) else _wrong_host()
 
     async def _file(self, request: Request) -> Response:
-        if not self._doors.is_ours(request.headers):
-            return _refused(421, "not this server")
+        if not self._authorizer.is_ours(request.headers):
+            return _wrong_host()
         return self._sent(request.path_params["file"])
 
     def _sent(self, name: str) -> Response:
@@ -145,8 +145,8 @@ class _Answers:
 
     async def _events(self, request: Request, token: Token) -> Response:
         run_id = request.path_params["run"]
-        telling = self._shown.telling(run_id)
-        if telling is None:
+        feed = self._shown.feed(run_id)
+        if feed is None:
             self._shown.folder(run_id)
         elif self._pages >= _PAGES:
             return _refused(503, f"{_PAGES} pages get live changes already", "close some, or reload this page later")
@@ -157,26 +157,26 @@ class _Answers:
 
         def is_good() -> bool:
             try:
-                now = self._doors.who(headers)
+                now = self._authorizer.who(headers)
             except UsageError:
                 return False
             return now is not None and now.role >= token.role
 
-        return _Events(self, telling, after, is_good)
+        return _Events(self, feed, after, is_good)
 
     # -- control requests -------------------------------------------------------------------------
 
-    def _deed(self, deed: ControlAction) -> _Handler:
+    def _control(self, action: ControlAction) -> _Handler:
         async def do(request: Request, token: Token) -> Response:
             run_id = request.path_params["run"]
-            if self._shown.telling(run_id) is None:
+            if self._shown.feed(run_id) is None:
                 name = self._shown.folder(run_id).name
                 raise UsageError(f"run {name} is not running here", hint="reload the page to see its result")
             if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
                 return _refused(415, "the request must be JSON", "set Content-Type: application/json")
             try:
                 options = msgspec.json.decode(await _body(request) or b"{}", type=ControlOptions)
-                ask = ControlRequest(run_id=run_id, do=deed, **msgspec.structs.asdict(options))
+                ask = ControlRequest(run_id=run_id, do=action, **msgspec.structs.asdict(options))
                 ask.check()
             except (msgspec.DecodeError, ValueError) as error:
                 return _refused(400, f"invalid request: {error}", "send a JSON object with the options of the action")
@@ -185,7 +185,7 @@ class _Answers:
             except ClientDisconnect:
                 return _refused(400, "the request ended too early", "send it again")
             reply = self._shown.answer(ask, f"{token.name}, by the page")
-            log.info("%s: %s %s", token.name, deed, run_id)
+            log.info("%s: %s %s", token.name, action, run_id)
             return _json({"lines": reply.lines})
 
         return do
@@ -194,10 +194,10 @@ class _Answers:
 class _Events(Response):
     """A stream of server-sent events with the changes of a run, until the run ends or the page disconnects."""
 
-    def __init__(self, answers: _Answers, telling: Telling | None, after: int, is_good: Callable[[], bool]) -> None:
+    def __init__(self, answers: _Answers, feed: RunFeed | None, after: int, is_good: Callable[[], bool]) -> None:
         super().__init__(status_code=200, media_type="text/event-stream", headers=HEADERS)
         del self.headers["content-length"]
-        self._answers, self._telling, self._after, self._is_good = answers, telling, after, is_good
+        self._answers, self._feed, self._after, self._is_good = answers, feed, after, is_good
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.create_task(_until_gone(receive))
@@ -212,16 +212,16 @@ class _Events(Response):
 
     async def _stream(self, send: Send, gone: asyncio.Task[None]) -> None:
         await self._sent(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        shown, telling, after = self._answers._shown, self._telling, self._after
-        if telling is None:  # the run has ended: the page must load the final document
+        shown, feed, after = self._answers._shown, self._feed, self._after
+        if feed is None:  # the run has ended: the page must load the final document
             await self._sent(send, _part(_event("again", b"{}", 0)))
-        while telling is not None and not gone.done() and not shown.is_closing and self._is_good():
-            news, is_over = telling.news, telling.is_over
-            for n, (kind, data) in enumerate(changes := telling.changes(after), 1):
+        while feed is not None and not gone.done() and not shown.is_closing and self._is_good():
+            news, is_over = feed.news, feed.is_over
+            for n, (kind, data) in enumerate(changes := feed.changes(after), 1):
                 # Only the last event has an id: a page that received a part must get all of it again.
-                seq = telling.seq if n == len(changes) else None
+                seq = feed.seq if n == len(changes) else None
                 await self._sent(send, _part(_event(kind, data, seq)))
-            after = telling.seq
+            after = feed.seq
             if is_over:
                 break
             while not news.is_set() and not gone.done() and not shown.is_closing:
@@ -281,6 +281,10 @@ async def _bug(request: Request, error: Exception) -> Response:
     log.error("the page's %s failed", request.url.path, exc_info=error)
     why = f"this is a bug of loadgen: {type(error).__name__}"
     return _refused(500, why, "please report it with the controller's log")
+
+
+def _wrong_host() -> Response:
+    return _refused(421, "the Host or Origin header is not this server's", "open the printed address")
 
 
 def _refused(status: int, error: str, hint: str = "") -> Response:

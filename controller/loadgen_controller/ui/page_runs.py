@@ -16,7 +16,7 @@ from loadgen.report.from_run_folder import document_of
 from loadgen.report.notebook import open_run
 from loadgen_controller.control.unix_socket import CONTROL_FILE, ControlReply, ControlRequest
 from loadgen_controller.past_runs.listing import Entry, entries
-from loadgen_controller.ui.run_feed import Conducted, Telling
+from loadgen_controller.ui.run_feed import Conducted, RunFeed
 
 __all__ = ["NoRun", "Shown"]
 
@@ -42,7 +42,7 @@ class Shown:
         self.answer = answer
         self.is_closing = False
         self._runs_dir = runs_dir
-        self._going: dict[str, tuple[Telling, asyncio.Task[None]]] = {}
+        self._going: dict[str, tuple[RunFeed, asyncio.Task[None]]] = {}
         self._kept: dict[tuple[str, int], bytes] = {}
         self._reading = asyncio.Lock()
 
@@ -50,18 +50,18 @@ class Shown:
 
     def begin(self, conductor: Conducted) -> None:
         """Show a run from now on."""
-        telling = Telling(conductor)
-        self._going[conductor.run_id] = telling, asyncio.create_task(telling.serve(), name=f"page {conductor.run_id}")
+        feed = RunFeed(conductor)
+        self._going[conductor.run_id] = feed, asyncio.create_task(feed.serve(), name=f"page {conductor.run_id}")
 
     async def end(self, run_id: str, summary: Mapping[str, object] | None) -> None:
         """Send the end of a run to its pages. summary: None if the run failed with a bug.
 
         Raises the exception that ended the run's feed, if any. That is a bug, and the caller must log it.
         """
-        telling, serving = self._going.pop(run_id)
+        feed, serving = self._going.pop(run_id)
         serving.cancel()
         try:
-            telling.end(summary)
+            feed.end(summary)
         finally:
             (error,) = await asyncio.gather(serving, return_exceptions=True)
             if isinstance(error, Exception):
@@ -70,12 +70,12 @@ class Shown:
     def close(self) -> None:
         """End all streams of events."""
         self.is_closing = True
-        for telling, _ in self._going.values():
-            telling.news.set()
+        for feed, _ in self._going.values():
+            feed.news.set()
 
     # -- for pages --------------------------------------------------------------------------------
 
-    def telling(self, run_id: str) -> Telling | None:
+    def feed(self, run_id: str) -> RunFeed | None:
         """Return the feed of a running run; None if the run is not running in this process."""
         found = self._going.get(run_id)
         return None if found is None else found[0]
@@ -83,8 +83,8 @@ class Shown:
     async def listed(self) -> list[dict[str, object]]:
         """Return the running runs and then at most 200 ended ones, each newest first, as JSON objects."""
         here: list[dict[str, object]] = []
-        for run_id, (telling, _) in reversed(self._going.items()):
-            here.append({"id": run_id, "is_going": True, **telling.line()})
+        for run_id, (feed, _) in reversed(self._going.items()):
+            here.append({"id": run_id, "is_going": True, **feed.line()})
         return here + await asyncio.to_thread(_over, self._runs_dir, set(self._going))
 
     async def history(self, run_id: str) -> bytes:
@@ -95,8 +95,8 @@ class Shown:
             UsageError: another process conducts the run.
             StorageError: its folder cannot be read.
         """
-        if (telling := self.telling(run_id)) is not None:
-            return await asyncio.to_thread(gzip.compress, telling.document(), 5)
+        if (feed := self.feed(run_id)) is not None:
+            return await asyncio.to_thread(gzip.compress, feed.document(), 5)
         async with self._reading:  # one at a time: it takes a while, and memory
             return await asyncio.to_thread(self._read, run_id)
 

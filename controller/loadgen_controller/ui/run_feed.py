@@ -30,7 +30,7 @@ from loadgen.units import NS_PER_MS, NS_PER_S, format_count
 from loadgen_controller.core.adjustments import Adjustment, as_rows
 from loadgen_controller.run.view import ViewState
 
-__all__ = ["LOOK_S", "Conducted", "Event", "Telling"]
+__all__ = ["LOOK_S", "Conducted", "Event", "RunFeed"]
 
 LOOK_S: Final = 1.0
 _MARKS: Final = 1_000
@@ -53,7 +53,7 @@ class Conducted(Protocol):
     def view(self) -> ViewState: ...
 
 
-class Telling:
+class RunFeed:
     """The feed of one run. Create it in the running loop; run `serve` as a task, cancel it, and then call `end`."""
 
     def __init__(self, conductor: Conducted) -> None:

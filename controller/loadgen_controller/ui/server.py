@@ -14,7 +14,7 @@ import uvicorn
 
 from loadgen.errors import PortBusy, UsageError
 from loadgen.wire.sockets import parse_address
-from loadgen_controller.ui.access import Access, Doors, check_place
+from loadgen_controller.ui.access import Access, Authorizer, check_place
 from loadgen_controller.ui.app import PAGE, page_app
 from loadgen_controller.ui.page_runs import Shown
 
@@ -54,9 +54,9 @@ class UiServer:
     ) -> None:
         access = access or Access()
         check_place(bind, access)
-        self._shown, self._doors = shown, Doors(bind, access.tokens)
+        self._shown, self._authorizer = shown, Authorizer(bind, access.tokens)
         config = uvicorn.Config(
-            page_app(shown, self._doors, self._drop, page),
+            page_app(shown, self._authorizer, self._drop, page),
             http="h11",
             ws="none",
             loop="none",
@@ -89,7 +89,7 @@ class UiServer:
     def page_of(self, run_id: str = "") -> str:
         """Return the URL of a run's page, or of the list of runs. It contains the secret if there are no tokens."""
         path = f"/runs/{run_id}" if run_id else "/"
-        return f"{self.url}{path}" + (f"#token={self._doors.secret}" if self._doors.secret else "")
+        return f"{self.url}{path}" + (f"#token={self._authorizer.secret}" if self._authorizer.secret else "")
 
     def start(self) -> None:
         """Accept requests from now on."""

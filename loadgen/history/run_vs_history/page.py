@@ -44,7 +44,7 @@ def section(found: Standings, gate: str) -> str:
 
 def _parts(found: Standings, gate: str) -> Iterator[str]:
     yield "<ul>"
-    yield from (f"<li>{in_html(said)}</li>" for said in sentences(found, gate))
+    yield from (f"<li>{in_html(sentence)}</li>" for sentence in sentences(found, gate))
     yield "</ul>"
     names = list(dict.fromkeys(row.name for row in sorted_rows(found)))
     by_name: dict[str, dict[str, Standing]] = {}

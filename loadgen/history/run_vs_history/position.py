@@ -121,14 +121,14 @@ def _rows(
         figure, level = figures.get((percentile, name)), built.levels.get(name)
         if figure is None or level is None or not isfinite(effect.change):
             continue
-        held = ((reference, of[name]) for reference, of in families.items() if name in of)
+        others = ((reference, of[name]) for reference, of in families.items() if name in of)
         yield Standing(
             name=name,
             kind=figure.kind,
             percentile=percentile,
             value_ms=figure.value_ms,
             effect=effect,
-            against=tuple((reference, one) for reference, one in held if isfinite(one.change)),
+            against=tuple((reference, one) for reference, one in others if isfinite(one.change)),
             since=level.since,
             step=level.change,
         )

@@ -126,9 +126,9 @@ def _figure(one: Trend) -> Iterator[str]:
     yield f"<h3>{in_html(one.name)}</h3>"
     now = f"{one.percentile} of each run; now {one.now_ms:.4g} ms, {len(one.runs)} runs"
     yield f'<span class="note">{now}</span>'
-    for held in one.against:
-        what = "it has no such name" if isnan(held.change) else _against(held)
-        yield f'<span class="note">compared with {in_html(held.reference)}: {what}</span>'
+    for against in one.against:
+        what = "it has no such name" if isnan(against.change) else _against(against)
+        yield f'<span class="note">compared with {in_html(against.reference)}: {what}</span>'
     yield "</figcaption>"
     yield plot(one)
     if one.season is not None and one.season.is_clear:
@@ -158,9 +158,9 @@ def _coloured(change: float) -> str:
     return f'<span class="{"slower" if change > 0 else "faster"}">{format_change(change)}</span>'
 
 
-def _against(held: Against) -> str:
+def _against(against: Against) -> str:
     """The difference, coloured if its interval excludes 0 or if there is no interval."""
-    if isnan(held.low):
-        return _coloured(held.change)
-    shown = format_change(held.change) if held.low <= 0 <= held.high else _coloured(held.change)
-    return f"{shown} {format_changes(held.low, held.high)}"
+    if isnan(against.low):
+        return _coloured(against.change)
+    shown = format_change(against.change) if against.low <= 0 <= against.high else _coloured(against.change)
+    return f"{shown} {format_changes(against.low, against.high)}"

@@ -71,7 +71,9 @@ def plot(one: Trend, new: tuple[Accepted, float] | None = None, *, size: Size = 
     new: a run that is drawn after the series and is not part of it, with the logarithm of its value.
     """
     odd = {outlier.at for outlier in one.outliers}
-    references = [(held.reference, _height_of(one, held.change)) for held in one.against if not isnan(held.change)]
+    references = [
+        (against.reference, _height_of(one, against.change)) for against in one.against if not isnan(against.change)
+    ]
     shown = [value for n, value in enumerate(one.adjusted) if n not in odd] or list(one.adjusted)
     ours = [] if new is None else [new[1]]
     frame = _Frame(len(one.runs) + len(ours), [*shown, *ours, *(height for _, height in references)], size)
@@ -136,11 +138,11 @@ def _levels(frame: _Frame, one: Trend) -> Iterator[str]:
     for change in one.changes:
         x = frame.x(change.at - 0.5)
         side = "slower" if change.change > 0 else "faster"
-        said = f"since {change.after.run_id} {change.commits} {change.labels}".strip()
+        tooltip = f"since {change.after.run_id} {change.commits} {change.labels}".strip()
         yield f'<path class="change" d="M{x:.1f} {_TOP}V{frame.bottom}"/>'
         yield (
             f'<text class="{side}" x="{x:.1f}" y="12" text-anchor="middle">{format_change(change.change)}'
-            f"<title>{in_html(said)}</title></text>"
+            f"<title>{in_html(tooltip)}</title></text>"
         )
 
 
@@ -148,7 +150,7 @@ def _runs(frame: _Frame, one: Trend, odd: set[int], size: Size) -> Iterator[str]
     for n, (run, value, height) in enumerate(zip(one.runs, one.values, one.adjusted, strict=True)):
         if n in odd or not size.is_small:
             style, radius = ("outlier", 4.5) if n in odd else ("run", 2.6)
-            yield _circle(frame.x(n), frame.y(height), style, radius, _said(run, value))
+            yield _circle(frame.x(n), frame.y(height), style, radius, _tooltip_of(run, value))
 
 
 def _dots(frame: _Frame, one: Trend, odd: set[int]) -> str:
@@ -158,14 +160,14 @@ def _dots(frame: _Frame, one: Trend, odd: set[int]) -> str:
 
 
 def _new(frame: _Frame, run: Accepted, value: float) -> str:
-    return _circle(frame.x(frame.count - 1), frame.y(value), "new", 4.5, f"this run: {_said(run, value)}")
+    return _circle(frame.x(frame.count - 1), frame.y(value), "new", 4.5, f"this run: {_tooltip_of(run, value)}")
 
 
-def _circle(x: float, y: float, style: str, radius: float, said: str) -> str:
-    return f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{in_html(said)}</title></circle>'
+def _circle(x: float, y: float, style: str, radius: float, tooltip: str) -> str:
+    return f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{in_html(tooltip)}</title></circle>'
 
 
-def _said(run: Accepted, value: float) -> str:
+def _tooltip_of(run: Accepted, value: float) -> str:
     return " ".join([run.run_id, f"{exp(value):.4g} ms", run.commit[:9], *(f"{k}={v}" for k, v in run.labels.items())])
 
 
