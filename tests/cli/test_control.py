@@ -288,3 +288,11 @@ def test_a_run_that_died_ends_the_command_with_5(tmp_path: Path) -> None:
     assert result.exit_code == 5
     assert "is gone" in result.stderr
     assert "loadgen runs show" in result.stderr
+
+
+@pytest.mark.parametrize("values", [{}, {"factor": 2.0, "rate": 5.0}])
+def test_a_scale_needs_exactly_one_value_whoever_sends_it(values: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="exactly one of factor, rate and users"):
+        ControlRequest(run_id=RUN, do="scale", **values).check()  # type: ignore[arg-type]
+    ControlRequest(run_id=RUN, do="scale", users=5.0).check()
+    ControlRequest(run_id=RUN, do="pause").check()

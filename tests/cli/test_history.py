@@ -54,7 +54,7 @@ def test_it_names_the_change_its_runs_commits_and_labels_the_outlier_the_referen
     assert "20261101-040000-shop-0004 (2026-11-01 04:00): checkout +3" in text
     assert "20261101-070000-shop-0007: the database was restored meanwhile (ann, " in text
     assert "22 accepted runs" in text
-    assert "Nothing is known of the gate's health" in text
+    assert "The gate's health is unknown" in text
 
 
 def test_what_is_as_it_was_is_said_in_tenths_with_its_interval(store: Store) -> None:
