@@ -355,7 +355,7 @@ def test_an_unfit_run_is_refused_with_its_reason(
 
 
 def test_an_id_that_would_lead_elsewhere_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no id of a run"):
+    with pytest.raises(UsageError, match="invalid run id"):
         Store.open(str(tmp_path / "history")).add(accepted(NAMES, run_id="../../elsewhere"))
     assert list(tmp_path.iterdir()) == []
 
@@ -413,7 +413,7 @@ def test_a_struck_run_is_in_no_comparison_and_says_why(store: Store) -> None:
 def test_striking_needs_a_run_and_a_reason(folder: Store) -> None:
     folder.add(accepted(NAMES))
 
-    with pytest.raises(UsageError, match="why"):
+    with pytest.raises(UsageError, match="needs a reason"):
         folder.strike("20261101-120000-shop-0001", " ")
     with pytest.raises(UsageError, match="no accepted run"):
         folder.strike("20261101-120000-shop-9999", "because")
@@ -467,7 +467,7 @@ def test_what_cannot_be_a_reference_is_refused(folder: Store) -> None:
     for run_ids, told in [
         ([], "at least one run"),
         (["20261101-9-z", "20261101-8-y"], "no accepted run 20261101-9-z, 20261101-8-y"),
-        ([one.run_id, other.run_id], "not of one reference: placement: embedded here, fleet there"),
+        ([one.run_id, other.run_id], "cannot be one reference: placement: embedded here, fleet there"),
         ([struck.run_id], "struck, wrong"),
     ]:
         with pytest.raises(UsageError, match=told):
