@@ -468,7 +468,7 @@ def test_what_cannot_be_a_reference_is_refused(folder: Store) -> None:
         ([], "at least one run"),
         (["20261101-9-z", "20261101-8-y"], "no accepted run 20261101-9-z, 20261101-8-y"),
         ([one.run_id, other.run_id], "cannot be one reference: placement: embedded here, fleet there"),
-        ([struck.run_id], "struck, wrong"),
+        ([struck.run_id], "struck because wrong"),
     ]:
         with pytest.raises(UsageError, match=told):
             folder.pin(run_ids, "1.3")
