@@ -472,7 +472,7 @@ def test_what_cannot_be_a_reference_is_refused(folder: Store) -> None:
     ]:
         with pytest.raises(UsageError, match=told):
             folder.pin(run_ids, "1.3")
-    with pytest.raises(UsageError, match="has a name"):
+    with pytest.raises(UsageError, match="needs a name"):
         folder.pin([one.run_id], " ")
 
 
