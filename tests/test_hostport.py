@@ -14,7 +14,7 @@ from loadgen.hostport import host_port, is_loopback, of_url, split_host_port
 from loadgen.wire.sockets import parse_address
 from loadgen_agent.worker.allowlist_check import places_of
 from loadgen_controller.planning.options import parse_endpoint
-from loadgen_controller.ui.access import Doors
+from loadgen_controller.ui.access import Authorizer
 
 GOOD: dict[str, tuple[str, int | None]] = {
     "localhost": ("localhost", None),
@@ -103,7 +103,7 @@ def test_every_caller_rejects_a_text_of_another_form(text: str) -> None:
     with pytest.raises(UsageError):
         parse_address(text)
     assert places_of([text]) == frozenset()
-    assert not Doors("127.0.0.1:5559").is_ours({"host": text})
+    assert not Authorizer("127.0.0.1:5559").is_ours({"host": text})
     assert text == "::1" or not is_place(text)  # a place may be a bare address
 
 
@@ -122,13 +122,13 @@ def test_a_loopback_host_is_this_machine(host: str) -> None:
     assert is_loopback(host)
     in_header = f"[{host}]" if ":" in host else host
     for header in (in_header, f"{in_header}:5559"):
-        assert Doors("127.0.0.1:5559").is_ours({"host": header})
+        assert Authorizer("127.0.0.1:5559").is_ours({"host": header})
 
 
 @pytest.mark.parametrize("host", ELSEWHERE)
 def test_a_host_that_only_looks_like_loopback_is_not_this_machine(host: str) -> None:
     assert not is_loopback(host)
-    assert not Doors("127.0.0.1:5559").is_ours({"host": f"{host}:5559" if ":" not in host else f"[{host}]:5559"})
+    assert not Authorizer("127.0.0.1:5559").is_ours({"host": f"{host}:5559" if ":" not in host else f"[{host}]:5559"})
 
 
 @pytest.mark.parametrize(

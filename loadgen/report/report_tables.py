@@ -375,7 +375,7 @@ def phase_table(summary: Summary) -> Table:
     rows = [s for s in _as_tree(_everywhere(summary)) if s.phases_ms]
     cells = [
         (
-            "/".join(filter(None, (s.step, s.request))),
+            " > ".join(filter(None, (s.step, s.request))),
             phase,
             format_count(p.count),
             *map(milliseconds, (p.p50, p.p95, p.p99, p.max)),
@@ -478,12 +478,13 @@ def label(s: Series) -> str:
     """A row's name, set in by its depth."""
     if s.kind == "journey":
         return s.journey
-    return indent(s.kind, s.step, s.request or "" if s.kind == "request" else (s.step or "").rsplit("/", 1)[-1])
+    return indent(s.kind, s.step, (s.request if s.kind == "request" else s.step) or "")
 
 
 def indent(kind: str, step: str | None, name: str) -> str:
-    """A step or a request below its journey: two blanks for each step around it."""
-    depth = 0 if step is None else 1 + step.count("/")
+    """Indent the name of a step or request below its journey: two blanks for a step, four for a request in a step."""
+    # A "/" in a step may join nested steps or be part of a name, so it does not count as a level.
+    depth = 0 if step is None else 1
     return "  " * (depth if kind == "step" else depth + 1) + name
 
 

@@ -84,7 +84,7 @@ def test_runs_that_took_turns_are_compared_in_pairs(runs: Path) -> None:
     shutil.copytree(OLD, runs / "20261125-000823-browse-4ba6")
     (one,) = told(f"{A},{C}", f"{B},20261125", "--paired")["comparisons"]
     assert {row["known_from"] for row in one["rows"] if row["change"] is not None} == {"pairs"}
-    assert "make no pairs" in loadgen("compare", A, B, "--paired").stderr
+    assert "cannot pair" in loadgen("compare", A, B, "--paired").stderr
 
 
 def test_first_side_is_the_base_of_all_others(runs: Path) -> None:
@@ -133,7 +133,7 @@ def test_other_plans_are_told_before_any_figure(runs: Path) -> None:
     change(B, "manifest.json", spec={**spec, "target": "http://10.0.0.9:81"})
     out = loadgen("compare", A, B, "--between", "3%").stdout
     assert "10.0.0.9:81 there" in out
-    assert out.index("Not the same: target") < out.index("Response times")
+    assert out.index("Different conditions: target") < out.index("Response times")
 
 
 def test_runs_of_different_scenarios_have_nothing_to_compare(runs: Path) -> None:

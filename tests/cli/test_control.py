@@ -82,7 +82,7 @@ async def test_a_run_is_asked_and_answers_and_leaves_nothing_behind(tmp_path: Pa
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not path.exists()
     assert not (runs / RUN / "control.json").exists()
-    with pytest.raises(UsageError, match="no run goes on"):
+    with pytest.raises(UsageError, match="no run is running"):
         going(None, runs)
 
 
@@ -97,15 +97,18 @@ async def test_an_error_comes_back_as_the_same_kind_of_error(tmp_path: Path) -> 
 
 
 NONSENSE = {
-    "no JSON": (b"pause\n", "no question"),
-    "another thing": (b'{"run_id": "x", "do": "explode"}\n', "no question"),
-    "a field too many": (b'{"run_id": "%b", "do": "stop", "sudo": true}\n' % RUN.encode(), "no question"),
-    "a text for a number": (b'{"run_id": "%b", "do": "scale", "factor": "2"}\n' % RUN.encode(), "no question"),
+    "no JSON": (b"pause\n", "invalid control request"),
+    "another thing": (b'{"run_id": "x", "do": "explode"}\n', "invalid control request"),
+    "a field too many": (b'{"run_id": "%b", "do": "stop", "sudo": true}\n' % RUN.encode(), "invalid control request"),
+    "a text for a number": (
+        b'{"run_id": "%b", "do": "scale", "factor": "2"}\n' % RUN.encode(),
+        "invalid control request",
+    ),
     "another run": (b'{"run_id": "other", "do": "stop"}\n', "this is run"),
-    "no end of line": (b'{"run_id": "%b", "do": "st' % RUN.encode(), "no question"),
-    "a line without end": (b"x" * 100_000, "at most 4,096 bytes"),
-    "no UTF-8": (b"\xff\xfe\x00\n", "no question"),
-    "deep": (b"[" * 2_000 + b"\n", "no question"),
+    "no end of line": (b'{"run_id": "%b", "do": "st' % RUN.encode(), "invalid control request"),
+    "a line without end": (b"x" * 100_000, "longer than 4,096 bytes"),
+    "no UTF-8": (b"\xff\xfe\x00\n", "invalid control request"),
+    "deep": (b"[" * 2_000 + b"\n", "invalid control request"),
 }
 
 
@@ -190,7 +193,7 @@ async def test_a_path_that_is_too_long_for_a_socket_is_not_used(
 async def test_of_several_runs_one_has_to_be_named(tmp_path: Path) -> None:
     runs, other = tmp_path / "runs", "20260102-101500-shop-cd34"
     async with run_that_goes_on(runs), run_that_goes_on(runs, other):
-        with pytest.raises(UsageError, match="2 runs go on") as caught:
+        with pytest.raises(UsageError, match="2 runs are running") as caught:
             going(None, runs)
         assert RUN in caught.value.hint
         assert other in caught.value.hint
@@ -206,7 +209,7 @@ def left_behind(runs: Path, **other: Any) -> Path:
 
 
 def test_a_run_that_died_is_said_to_be_gone(tmp_path: Path) -> None:
-    with pytest.raises(FleetError, match=f"{RUN} cannot be asked any more: its process 4194305 is gone"):
+    with pytest.raises(FleetError, match=f"cannot reach run {RUN}: its process 4194305 is gone"):
         going(None, left_behind(tmp_path / "runs"))
 
 
@@ -226,7 +229,7 @@ def test_a_run_of_another_machine_is_asked_there(tmp_path: Path) -> None:
 
 def test_a_run_that_is_over_is_said_to_be(tmp_path: Path) -> None:
     folder(tmp_path / "runs")
-    with pytest.raises(UsageError, match="does not go on"):
+    with pytest.raises(UsageError, match="is not running"):
         going(RUN, tmp_path / "runs")
 
 
@@ -269,9 +272,9 @@ def test_factors_are_numbers_or_percent() -> None:
         (("scale", "--users", "0"), "at least 1"),
         (("scale", "--rate", "5/s", "--users", "5"), "--rate and --users exclude each other"),
         (("scale", "2", "a", "b"), "too many arguments: a and b"),
-        (("pause",), "no run goes on"),
+        (("pause",), "no run is running"),
         (("resume", "20260101"), "no run 20260101"),
-        (("stop", "--now"), "no run goes on"),
+        (("stop", "--now"), "no run is running"),
     ],
 )
 def test_what_is_wrong_on_the_command_line_is_said(words: tuple[str, ...], says: str, tmp_path: Path) -> None:
@@ -285,3 +288,11 @@ def test_a_run_that_died_ends_the_command_with_5(tmp_path: Path) -> None:
     assert result.exit_code == 5
     assert "is gone" in result.stderr
     assert "loadgen runs show" in result.stderr
+
+
+@pytest.mark.parametrize("values", [{}, {"factor": 2.0, "rate": 5.0}])
+def test_a_scale_needs_exactly_one_value_whoever_sends_it(values: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="exactly one of factor, rate and users"):
+        ControlRequest(run_id=RUN, do="scale", **values).check()  # type: ignore[arg-type]
+    ControlRequest(run_id=RUN, do="scale", users=5.0).check()
+    ControlRequest(run_id=RUN, do="pause").check()

@@ -46,7 +46,7 @@ def test_it_names_the_change_its_runs_commits_and_labels_the_outlier_the_referen
     said = loadgen()
     assert said.exit_code == 0, said.stderr
     text = said.stdout
-    assert "since 20261101-150000-shop-000f (2026-11-01 15:00), before it 20261101-140000-shop-000e" in text
+    assert "since 20261101-150000-shop-000f (2026-11-01 15:00); previous run 20261101-140000-shop-000e" in text
     assert "commits aaaaaaaaa..bbbbbbbbb; release 1.4 -> 1.5" in text
     assert "checkout > pay" in text
     assert "Against 1.4" in text
@@ -54,7 +54,7 @@ def test_it_names_the_change_its_runs_commits_and_labels_the_outlier_the_referen
     assert "20261101-040000-shop-0004 (2026-11-01 04:00): checkout +3" in text
     assert "20261101-070000-shop-0007: the database was restored meanwhile (ann, " in text
     assert "22 accepted runs" in text
-    assert "Nothing is known of the gate's health" in text
+    assert "The gate's health is unknown" in text
 
 
 def test_what_is_as_it_was_is_said_in_tenths_with_its_interval(store: Store) -> None:
@@ -86,7 +86,7 @@ def test_as_a_page_it_is_written_whole_and_nothing_is_on_the_terminal(store: Sto
 
 
 def test_a_larger_least_effect_and_a_later_begin_show_less(store: Store) -> None:
-    assert "No change of level" in loadgen("--min-effect", "30%").stdout
+    assert "No name has a change of level" in loadgen("--min-effect", "30%").stdout
     assert "7 accepted runs" in loadgen("--since", "2026-11-01T16:00").stdout
     assert loadgen("--since", "2026-12-01").exit_code == 2
 
@@ -163,7 +163,7 @@ def test_a_regular_wave_is_shown_as_a_season_and_taken_out(tmp_path: Path, monke
         made.add(run)
     said = loadgen("--season", "3")
     assert "checkout: 1 of 3 +" in said.stdout
-    assert "taken out of the above" in said.stdout
+    assert "subtracted above" in said.stdout
     assert re.search("season +█?[▁▂][▁▂]█[▁▂][▁▂]█", said.stdout)
 
 

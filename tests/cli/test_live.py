@@ -18,10 +18,10 @@ from loadgen_controller.screen.live import Screen, fit, line, show
 from tests.support.figures import agent, figures, row
 
 
-def drawn(f: Figures, width: int = 80, height: int = 24) -> list[str]:
+def drawn(f: Figures, width: int = 80, height: int = 24, page: str = "") -> list[str]:
     console = Console(file=StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     with console.capture() as capture:
-        console.print(Screen(f))
+        console.print(Screen(f, page))
     return capture.get().splitlines()
 
 
@@ -49,6 +49,18 @@ def test_everything_has_its_place_on_80_by_24() -> None:
         "● us-east-1-1 running  22 users  cpu 31 %",
     ):
         assert part in text, part
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50)])
+def test_the_whole_address_of_the_page_is_at_the_bottom_and_has_room(width: int, height: int) -> None:
+    address = "http://127.0.0.1:8089/runs/20260101-000000-shop#token=" + "x" * 43
+    many = figures(parts=tuple(row(f"  step {n}", 12, 5.0) for n in range(60)))
+    lines = drawn(many, width, height, address)
+
+    at = next(n for n, text in enumerate(lines) if text.startswith("page: "))
+    assert "".join(lines[at:]) == f"page: {address}"
+    assert len(lines) <= height
+    assert not any("page: " in text for text in drawn(many, width, height))
 
 
 def test_last_window_stands_beside_the_whole_run_where_it_is_wide() -> None:

@@ -90,7 +90,7 @@ def test_page_json_and_markdown_say_alike_how_the_run_stands_in_its_history(shop
     first = said["sentences"][0]
     assert re.match(r"p95 of checkout.* is (2|3)\d\.\d % \(95 %: .*\) above 12 accepted runs\.", first)
     assert said["sentences"][-1] == (
-        f"One run decides nothing; whether it is a regression says: loadgen gate {SHOP.format(12, 12)}"
+        f"A single run decides nothing. To judge whether this is a regression: loadgen gate {SHOP.format(12, 12)}"
     )
     whole = Path("runs", SHOP.format(12, 12), "report.html").read_bytes()
     assert held(whole)["in_history"] == said
@@ -136,7 +136,7 @@ def test_a_history_of_other_runs_or_one_that_cannot_be_read_costs_no_report(run:
     Path("file").write_text("")
     wrong = loadgen("report", "last", "--store", "file")
     assert wrong.exit_code == 2
-    assert "file is a file, and a history is a folder" in wrong.stderr
+    assert "file is a file, but a history is a folder" in wrong.stderr
 
 
 def test_a_run_without_a_verdict_is_held_against_nothing(shop: Path) -> None:

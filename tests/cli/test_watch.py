@@ -114,6 +114,14 @@ def test_steps_are_followed_by_their_requests() -> None:
     assert [r.name for r in Watch(run.view)().parts] == ["  browse", "    GET /", "  GET /"]
 
 
+def test_a_step_whose_name_has_a_slash_is_shown_with_its_full_name() -> None:
+    run = FakeRun()
+    step = replace(STEP, step="GET /cart/pay")
+    run.second({journey_key(): ms(9), step: ms(5), request_key("POST /", step="GET /cart/pay"): ms(4)}, {})
+
+    assert [r.name for r in Watch(run.view)().parts] == ["  GET /cart/pay", "    POST /"]
+
+
 def test_time_outs_make_a_percentile_a_bound() -> None:
     run = FakeRun()
     run.second({journey_key(): ms(10), journey_key(outcome="timeout", censored=True): ms(1000)}, {})

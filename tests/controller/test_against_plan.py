@@ -329,7 +329,7 @@ def test_the_fleet_is_held_against_the_area_also_where_each_agent_fits() -> None
     against = compare_with_plan(wrong, plan.assignment, merge, 10 * S)
     assert not numbers(against)
     assert against.fleet == (
-        "the area under the rate curve is 1,000 arrivals, and the sum of started, missed and missing is 900",
+        "the area under the rate curve is 1,000 arrivals, but the sum of started, missed and missing ones is 900",
     )
 
 
@@ -410,7 +410,7 @@ def test_a_load_with_times_of_its_own_is_held_to_its_total_and_agents_must_agree
     merge = merge_of(counted("a", (LoadCounts(0, 250),), firsts=ends), counted("b", (LoadCounts(0, 45),), firsts=other))
     against = compare_with_plan(basis, changed, merge, 3 * S)
     assert numbers(against) == {"b": [5]}
-    assert against.fleet == ("agent b reports change 2 of the shares at arrival 90, most agents report arrival 100",)
+    assert against.fleet == ("agent b reports share change 2 at arrival 90, but most agents report arrival 100",)
 
 
 def test_users_that_are_not_there_are_missing_for_as_long_as_that_lasts() -> None:
@@ -488,7 +488,7 @@ def test_an_agent_that_starts_more_than_the_plan_gives_it_is_reported_at_once() 
     watch, merge = PlanWatch([lane(TEN)]), Merge()
     merge.accept("eu", counted("a", (LoadCounts(0, 60),))[0])
     (text,) = watch.look(merge, PAIR, (), {"a", "b"}, S)
-    assert text == ("agent a is ahead of its plan at 1 s: it reports 60 due iterations, and only 37 were due by then")
+    assert text == ("agent a is ahead of its plan at 1 s: it reports 60 due iterations, but only 37 were due by then")
     assert watch.look(merge, PAIR, (), {"a", "b"}, 2 * S) == []
 
 

@@ -89,7 +89,7 @@ async def test_a_run_that_is_over_is_brought_to_whoever_made_it_and_another_is_n
     a, b = await controller.joined(a="eu", b="us")
     client = await controller.client(Role.RUN)
     started = await client.start(order_of())
-    with pytest.raises(UsageError, match="goes on"):
+    with pytest.raises(UsageError, match="is still running"):
         await client.fetch(started.run_id, tmp_path / "here")
     living = asyncio.gather(live(a), live(b))
     async for _ in client.watch(started.run_id):
@@ -111,7 +111,7 @@ async def test_a_run_that_is_over_is_brought_to_whoever_made_it_and_another_is_n
 
 async def test_whether_runs_can_be_brought_is_known_before_one_is_made(controller: Controller) -> None:
     await (await controller.client(Role.RUN)).check_fetch()
-    with pytest.raises(UsageError, match="Fetch is for the role run"):
+    with pytest.raises(UsageError, match="Fetch needs the role run"):
         await (await controller.client(Role.VIEW)).check_fetch()
     older = grpc.aio.server()  # which knows no call at all
     port = older.add_insecure_port("127.0.0.1:0")
@@ -159,39 +159,39 @@ async def test_kill_of_all_ends_every_run(controller: Controller) -> None:
     told = await client.kill_all()
     assert len(told.lines) == 3
     await until(lambda: not controller.service.going)
-    assert (await client.kill_all()).lines == ("no run goes on",)
+    assert (await client.kill_all()).lines == ("no run is running",)
 
 
 async def test_which_run_is_meant_is_asked_when_several_go_on(controller: Controller) -> None:
     client = await controller.client(Role.RUN)
-    with pytest.raises(UsageError, match="no run goes on"):
+    with pytest.raises(UsageError, match="no run is running"):
         await client.ask(ControlRequest(run_id="", do="stop"))
     for _ in range(2):
         await client.start(order_of())
-    with pytest.raises(UsageError, match="2 runs go on"):
+    with pytest.raises(UsageError, match="2 runs are running"):
         await client.ask(ControlRequest(run_id="", do="stop"))
     for name in ("../../etc", "/etc/passwd", "a b", "2026/.."):
-        with pytest.raises(UsageError, match="no run's id"):
+        with pytest.raises(UsageError, match="invalid run id"):
             await client.summary(name)
 
 
 # -- orders ----------------------------------------------------------------------------------------
 
 WRONG_ORDERS: dict[str, tuple[Callable[[list[pb.StartPart]], None], str]] = {
-    "no order": (lambda parts: parts.clear(), "no order"),
+    "no order": (lambda parts: parts.clear(), "the order is missing"),
     "a bundle without an order": (lambda parts: parts.__delitem__(0), "before its order"),
     "half of the bundle": (
         lambda parts: parts[1].__setattr__("data", parts[1].data[:1000]),
-        "not the one whose sha256",
+        "SHA-256 of the bundle differs",
     ),
-    "more than the bundle": (lambda parts: parts.append(pb.StartPart(data=b"more")), "longer than was said"),
+    "more than the bundle": (lambda parts: parts.append(pb.StartPart(data=b"more")), "longer than its order states"),
     "no plan": (lambda parts: parts[0].order.__setattr__("spec_json", b"{}"), "cannot be read"),
     "no JSON": (lambda parts: parts[0].order.__setattr__("spec_json", b"\xff"), "cannot be read"),
     "a path out of the bundle": (
         lambda parts: parts[0].order.__setattr__("scenario", "../shop.py"),
-        "no path within the bundle",
+        "not a path within the bundle",
     ),
-    "too large": (lambda parts: parts[0].order.__setattr__("bundle_bytes", 1 << 40), "a bundle has 1 to"),
+    "too large": (lambda parts: parts[0].order.__setattr__("bundle_bytes", 1 << 40), "a bundle must have 1 to"),
 }
 
 
@@ -282,7 +282,7 @@ async def test_a_token_that_is_revoked_is_refused_at_once_and_ends_what_it_watch
     await anext(watching)
     assert controller.tokens is not None
     controller.tokens.revoke("run-0")
-    with pytest.raises(UsageError, match="unknown, or was revoked"):
+    with pytest.raises(UsageError, match="unknown or was revoked"):
         await client.agents()
     with pytest.raises(UsageError, match="revoked"):
         async for _ in watching:
@@ -305,7 +305,7 @@ async def test_a_refusal_does_not_repeat_the_token(controller: Controller, caplo
             await client.agents()
     shown = caplog.text + str(caught.value) + caught.value.hint + repr(Place("127.0.0.1:1", token=secret))
     assert "THIS-IS-THE-SECRET" not in shown
-    assert "unknown, or was revoked" in caplog.text
+    assert "unknown or was revoked" in caplog.text
 
 
 async def test_on_loopback_an_api_without_tokens_is_for_whoever_is_on_this_machine(tmp_path: Path) -> None:

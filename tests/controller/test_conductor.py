@@ -865,6 +865,6 @@ async def test_agent_that_is_restarted_under_its_name_gets_load_again(stage: Sta
     result = await play.result()
     (data,) = [one for one in result.verdict.completeness.agents if one.agent == "b"]
     assert not data.is_complete
-    assert "of its earlier process: it never said that it has finished" in " ".join(result.verdict.reasons)
+    assert "its earlier process: it never reported that it had finished" in " ".join(result.verdict.reasons)
     assert result.summary["requests"]["finished"] == 30  # type: ignore[index]
     assert reread(RunDir.open(result.run_dir)).reasons == result.verdict.reasons

@@ -25,9 +25,9 @@ from loadgen_controller.api.tokens import Role, Tokens
 from loadgen_controller.control.unix_socket import ControlReply, ControlRequest
 from loadgen_controller.core.adjustments import Adjustment
 from loadgen_controller.ui import app
-from loadgen_controller.ui.access import HEADERS, Access, Doors, check_place
+from loadgen_controller.ui.access import HEADERS, Access, Authorizer, check_place
 from loadgen_controller.ui.page_runs import Shown
-from loadgen_controller.ui.run_feed import Telling
+from loadgen_controller.ui.run_feed import RunFeed
 from loadgen_controller.ui.server import UiServer
 from tests.cli.test_watch import FakeRun, ms
 from tests.controller.conftest import order_of
@@ -75,9 +75,9 @@ class House:
         return PageClient(self.server.page_of("run"), token)
 
     def look(self) -> None:
-        telling = self.shown.telling("run")
-        assert telling is not None
-        telling.look()
+        feed = self.shown.feed("run")
+        assert feed is not None
+        feed.look()
 
 
 @pytest.fixture
@@ -365,11 +365,11 @@ async def test_all_runs_of_a_controller_are_on_its_page_while_they_go_on_and_aft
 
 
 def test_a_secret_of_its_own_is_hard_to_guess_and_is_all_that_is_let_in() -> None:
-    doors = Doors("127.0.0.1:0")
-    assert len(doors.secret) >= 43
-    assert doors.who({"authorization": f"Bearer {doors.secret}"}) is not None
-    for wrong in ("", "Bearer", "Bearer ", "Basic x", f"Bearer {doors.secret[:-1]}", "Bearer ü"):
-        assert doors.who({"authorization": wrong}) is None
+    authorizer = Authorizer("127.0.0.1:0")
+    assert len(authorizer.secret) >= 43
+    assert authorizer.who({"authorization": f"Bearer {authorizer.secret}"}) is not None
+    for wrong in ("", "Bearer", "Bearer ", "Basic x", f"Bearer {authorizer.secret[:-1]}", "Bearer ü"):
+        assert authorizer.who({"authorization": wrong}) is None
 
 
 async def test_a_run_that_was_taken_up_has_its_history_from_its_folder(tmp_path: Path) -> None:
@@ -377,8 +377,8 @@ async def test_a_run_that_was_taken_up_has_its_history_from_its_folder(tmp_path:
     folder = RunDir.create(tmp_path, "20261125-000000-shop-0000")
     agents = [{"id": "us-1", "region": "us"}, {"id": "eu-1", "region": "eu"}]
     folder.write_manifest({"format": 1, "run_id": folder.run_id, "interval_ns": NS_PER_S, "agents": agents})
-    telling = Telling(run)
-    known = telling.seq
+    feed = RunFeed(run)
+    known = feed.seq
     values = {request_key(): ms(5, 10), journey_key(): ms(12)}
     for _ in range(12):
         for agent, region in ((run.us, "us"), (run.eu, "eu")):
@@ -391,20 +391,20 @@ async def test_a_run_that_was_taken_up_has_its_history_from_its_folder(tmp_path:
     run.merge = thaw(freeze(run.merge))
     run.view = lambda: replace(FakeRun.view(run), run_dir=folder.path)  # type: ignore[method-assign]
     assert len(run.merge.windows()) < 12
-    await telling.recall()
+    await feed.recall()
     run.some_seconds(1)
-    telling.look()
-    assert telling._history.columns({})["requests"] == [4] * 13
-    assert telling._history.is_exact
-    assert telling.changes(known)[0][0] == "again"
+    feed.look()
+    assert feed._history.columns({})["requests"] == [4] * 13
+    assert feed._history.is_exact
+    assert feed.changes(known)[0][0] == "again"
 
 
 def test_an_agent_that_is_lost_and_comes_back_is_marked() -> None:
     run = Conducting()
-    telling = Telling(run)
+    feed = RunFeed(run)
     for state in ("running", "lost", "lost", "running"):
         run.some_seconds(1)
         run.us_state = state
-        telling.look()
-    marks = [(mark["at_s"], mark["kind"]) for mark in telling._marks]
+        feed.look()
+    marks = [(mark["at_s"], mark["kind"]) for mark in feed._marks]
     assert marks == [(2.0, "agent lost"), (4.0, "agent back")]

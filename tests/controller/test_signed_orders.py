@@ -104,10 +104,10 @@ async def test_an_unsigned_order_stays_unsigned_where_there_is_no_key(house: Hou
 @pytest.mark.parametrize(
     ("signs", "has", "why", "what_to_do"),
     [
-        (listed(), None, "and this controller has none", "leave --allow out"),
-        (None, listed(), "signed without an allow-list", "--allow FILE beside --sign-with"),
-        (listed(max_requests_per_s=500.0), listed(), "not the one of this controller", "ask the controller's owner"),
-        (listed(), listed(max_requests_per_s=500.0), "not the one of this controller", "ask the controller's owner"),
+        (listed(), None, "but this controller has none", "leave --allow out"),
+        (None, listed(), "signed without an allow-list", "give --allow FILE with --sign-with"),
+        (listed(max_requests_per_s=500.0), listed(), "differs from the one of this", "ask the controller's operator"),
+        (listed(), listed(max_requests_per_s=500.0), "differs from the one of this", "ask the controller's operator"),
     ],
 )
 async def test_another_list_than_the_controllers_is_refused_with_what_to_do(

@@ -69,9 +69,9 @@ def test_a_name_is_given_once(path: Path) -> None:
     with pytest.raises(UsageError, match="already"):
         tokens.add("alice", Role.ADMIN)
     for name in ("", "a b", "../x", "x" * 65, "-x"):
-        with pytest.raises(UsageError, match="no name"):
+        with pytest.raises(UsageError, match="invalid token name"):
             tokens.add(name, Role.VIEW)
-    with pytest.raises(UsageError, match="no role"):
+    with pytest.raises(UsageError, match="unknown role"):
         Role.of("root")
 
 
@@ -110,7 +110,7 @@ def test_a_certificate_is_made_once_and_its_key_is_private(tmp_path: Path) -> No
     assert stat.S_IMODE(files.key.stat().st_mode) == 0o600
     with pytest.raises(UsageError, match="already"):
         files.make_certificate([], 30)
-    with pytest.raises(UsageError, match="no name of a host"):
+    with pytest.raises(UsageError, match="invalid host name"):
         ApiFiles(tmp_path / "other").make_certificate(["a b"], 30)
 
 

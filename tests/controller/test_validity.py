@@ -67,7 +67,8 @@ def test_each_worker_of_an_agent_is_judged_by_itself_and_named() -> None:
     # 9,000/s planned in eu; 1,520/s a worker with head room, so 6 workers: 4 more, and an agent has 2.
     assert validity.reasons[0].startswith("worker 1 of eu-1 was unfit to measure in 5 of 10 intervals")
     assert validity.advice == (
-        "add 2 agents in eu: lag p99 41.0 ms at 3,100/s; a worker was fit up to 1,900/s, 9,000/s were planned for 2",
+        "add 2 agents in eu: lag p99 41.0 ms at 3,100/s; one worker was fit up to 1,900/s, and the planned rate is"
+        " 9,000/s for 2 workers",
     )
 
 
@@ -75,7 +76,8 @@ def test_overload_asks_for_as_many_agents_as_the_fit_rate_says() -> None:
     validity = judged(6000, eu_1=of(10, 5), us_1=of())
     # 4,500/s planned in eu; 1,900/s fit, of which 20 % are left free: 1,520/s an agent, so 3 agents.
     assert validity.advice == (
-        "add 2 agents in eu: lag p99 41.0 ms at 3,100/s; an agent was fit up to 1,900/s, 4,500/s were planned for 1",
+        "add 2 agents in eu: lag p99 41.0 ms at 3,100/s; one agent was fit up to 1,900/s, and the planned rate is"
+        " 4,500/s for 1 agent",
     )
     assert validity.reasons == (
         f"agent eu-1 was unfit to measure in 5 of 10 intervals (50.0 %, 5 to 10 s): {LAG}; {validity.advice[0]}",
@@ -88,19 +90,19 @@ def test_a_region_is_advised_once_for_all_its_agents() -> None:
     assert len(validity.reasons) == 2
     (advice,) = validity.advice
     assert advice.startswith("add 1 agent in eu: ")
-    assert advice.endswith("3,800/s were planned for 2")
+    assert advice.endswith("the planned rate is 3,800/s for 2 agents")
     assert advice not in validity.reasons[1]
 
 
 def test_without_a_planned_rate_the_reached_one_counts() -> None:
     (advice,) = judged(None, eu_1=of(10, 5), us_1=of()).advice
     assert advice.startswith("add 2 agents in eu: ")
-    assert advice.endswith("3,100/s were reached for 1")
+    assert advice.endswith("the highest rate was 3,100/s for 1 agent")
 
 
 def test_where_no_second_was_fit_it_is_twice_as_many_and_another_look() -> None:
     (advice,) = judged(6000, eu_1=of(10, 10), us_1=of()).advice
-    assert advice == "add 1 agent in eu and look again: lag p99 41.0 ms at 3,100/s, and no second was fit"
+    assert advice == "add 1 agent in eu and run again: lag p99 41.0 ms at 3,100/s, and no interval was fit"
 
 
 def test_a_line_that_blocked_the_loop_is_named_instead_of_agents() -> None:
@@ -135,13 +137,13 @@ def test_a_line_that_blocked_the_loop_is_named_instead_of_agents() -> None:
             {"fds": 10, "fd_limit": 1000, "ports": 28_000, "port_limit": 28_232},
             "up to 28,000 of 28,232 local ports were in use",
         ),
-        ("only 30 MiB of memory are free", {"users": 9000, "memory_free_bytes": 30 << 20}, "9,000 users took"),
+        ("only 30 MiB of memory are free", {"users": 9000, "memory_free_bytes": 30 << 20}, "9,000 users used"),
         ("garbage collection paused it for 80.0 ms, 40.0 ms at once", {"gc_max_us": 40_000}, "for up to 40.0 ms"),
         ("the machine's host took 8.00 % of its CPU time (steal)", {}, "does not share its cores: the machine's host"),
         (
             "the instance's network held back 34 packets (pps_allowance_exceeded)",
             {},
-            "take a larger instance type than that of eu-1",
+            "use a larger instance type for eu-1",
         ),
     ],
 )

@@ -181,7 +181,7 @@ def test_what_others_drive_is_not_missing() -> None:
     assert found.exit_code is ExitCode.INCOMPLETE
     assert found.reasons[0] == (
         "agent b (us): no data from 6.0 s to 8.0 s (2.0 s, 5.00 % of the load): silent for 10.0 s;"
-        " from 8.0 s on others drove its share"
+        " from 8.0 s on, other agents drove its share"
     )
     assert found.completeness.missing_share == pytest.approx(0.25 * 0.2)
     assert found.completeness.agents[0].is_complete
@@ -248,7 +248,7 @@ def test_worker_that_died_makes_the_run_incomplete_with_its_part_of_the_agents_s
     assert (found.result, found.exit_code) == ("incomplete", ExitCode.INCOMPLETE)
     assert found.reasons[0] == (
         "agent b (us): worker 1 was killed by SIGKILL at 4.5 s; another process goes on with its share from 6.0 s;"
-        " what it did after 4.0 s is not known (2.50 % of the load)"
+        " what worker 1 did after 4.0 s is unknown (2.50 % of the load)"
     )
     assert found.completeness.missing_share == pytest.approx(0.25 / 2 * 0.2)
     assert found.completeness.agents[1].missing_s == pytest.approx(1.0)
@@ -260,7 +260,7 @@ def test_worker_that_died_and_was_not_replaced_misses_its_part_to_the_end() -> N
     lost(recorded, replace(LOSS, resumed_ns=NOBODY, in_flight=3))
     found = verdict(recorded)
     assert found.completeness.missing_share == pytest.approx(0.25 / 2 * 0.6)
-    assert "and 3 iterations in flight is not known" in found.reasons[0]
+    assert "and how its 3 iterations in flight ended, is unknown" in found.reasons[0]
     recorded = recordings()
     lost(recorded, replace(LOSS, left_out="the users of the load: their rows must not be used again"))
     assert verdict(recorded).completeness.missing_share == pytest.approx(0.25 / 2 * 0.6)
@@ -291,7 +291,7 @@ def test_iterations_whose_end_was_never_told_are_missing() -> None:
     assert not found.is_complete
     assert found.agents[1].missing_s == 0
     assert found.missing_share == pytest.approx(4 / 400)
-    assert found.agents[1].text == "agent b (us): it never said that it has finished"
+    assert found.agents[1].text == "agent b (us): it never reported that it had finished"
 
 
 def test_agent_whose_last_delta_is_missing_is_incomplete() -> None:
@@ -310,7 +310,7 @@ def test_agent_whose_totals_differ_is_incomplete_although_all_deltas_are_here() 
     said.fins["a"] = replace(fin, totals=replace(fin.totals, requests_finished=301), recorded=fin.recorded + 1)
     found = judge(said, merged(recorded))
     assert found.exit_code is ExitCode.INCOMPLETE
-    assert "requests_finished 301 said and 300 merged" in found.reasons[0]
+    assert "requests_finished 301 reported and 300 merged" in found.reasons[0]
     assert "values" in found.reasons[0]
 
 
@@ -346,7 +346,7 @@ def test_agent_that_left_when_it_had_said_and_whose_share_others_had_from_then_o
     found = leaving(6 * NS_PER_S, moved_ns=6 * NS_PER_S)
     assert found.completeness.is_complete
     (b,) = [one for one in found.completeness.agents if one.agent == "b"]
-    assert b.note.endswith("it left (SIGTERM), and others drove its share from 6.0 s on")
+    assert b.note.endswith("it left (SIGTERM), and other agents drove its share from 6.0 s on")
     assert b.note in found.reasons
 
 
@@ -419,7 +419,7 @@ def test_slo_without_data_never_passes() -> None:
 def test_pool_limited_run_says_add_users_and_still_passes() -> None:
     found = verdict(recordings(pool_limited=1))
     assert found.exit_code is ExitCode.PASSED
-    assert "add users" in found.reasons[0]
+    assert "Add users" in found.reasons[0]
 
 
 def test_script_faults_are_the_scenarios_fault() -> None:
@@ -523,7 +523,7 @@ def test_an_earlier_process_of_an_agent_is_accounted_for_by_its_own_epoch() -> N
         merged({**found, "again": again}),
     )
     assert judged.exit_code is ExitCode.INCOMPLETE
-    assert "agent b (us): of its earlier process: it never said that it has finished" in judged.reasons[0]
+    assert "agent b (us): its earlier process: it never reported that it had finished" in judged.reasons[0]
     judged = judge(
         replace(
             whole,

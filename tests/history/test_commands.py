@@ -110,7 +110,7 @@ def test_the_first_run_of_a_changed_plan_is_told_what_changed() -> None:
     added = history("add", TWO)
 
     assert (
-        "the first run of its kind; it differs from the nearest 1 in: plan: load is arrivals: hold 80/s" in added.stdout
+        "the first run of its kind; it differs from the nearest 1 in: plan: load: arrivals: hold 80/s" in added.stdout
     )
 
 

@@ -46,7 +46,7 @@ def test_one_run_beside_one_is_inconclusive_however_much_they_differ() -> None:
     assert row(found).verdict is Verdict.UNKNOWN
     assert row(found).shift is not None
     assert row(found).shift.change == pytest.approx(1.0)  # type: ignore[union-attr]
-    assert "nobody knows how much runs of the same code differ" in found.reasons[0]
+    assert "the run-to-run variation of this code is unknown" in found.reasons[0]
 
 
 def test_with_a_history_one_run_beside_one_is_decided() -> None:
@@ -94,14 +94,14 @@ def test_a_name_that_is_not_in_all_pairs_is_inconclusive() -> None:
     before, after = history(3, {**SHOP, "pay": 50.0}, seed=2), history(3, SHOP, seed=3, first=3)
     some = (*after[:2], history(1, {**SHOP, "pay": 50.0}, seed=4, first=5)[0])
     found = compare(side("A", *before), side("B", *some), is_paired=True)
-    assert (row(found, "pay").verdict, row(found, "pay").why) == (Verdict.UNKNOWN, "not in all pairs")
+    assert (row(found, "pay").verdict, row(found, "pay").why) == (Verdict.UNKNOWN, "missing in some pairs")
     assert row(found).shift is not None
 
 
 @pytest.mark.parametrize("counts", [(2, 3), (1, 1)])
 def test_sides_that_make_no_pairs_are_refused(counts: tuple[int, int]) -> None:
     a, b = (side(label, *history(n, SHOP, seed=n)) for label, n in zip("AB", counts, strict=True))
-    with pytest.raises(UsageError, match="make no pairs"):
+    with pytest.raises(UsageError, match="cannot pair"):
         compare(a, b, is_paired=True)
 
 
@@ -141,7 +141,7 @@ def test_a_run_too_short_for_an_error_of_its_own_has_all_that_runs_differ_by() -
 def test_a_run_too_short_for_an_error_of_its_own_is_inconclusive_by_what_is_stated() -> None:
     found = compare(one(SHOP, "A", error=nan, why="too short"), one(times(1.3)), between_runs=0.03)
     assert found.outcome is Outcome.INCONCLUSIVE
-    assert found.reasons == ("one run beside one run, too short to know what a run is off by",)
+    assert found.reasons == ("one run against one run, too short to estimate the error within a run",)
 
 
 # -- many names -----------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def curve(*changes: float, band: float = 0.02, known: bool = True) -> Curve:
 
 
 def test_headline_counts_names_and_their_verdicts() -> None:
-    assert report_of(compared()).headline == "B (1 run) beside A (1 run): of 2 names, by p95, 2 slower."
+    assert report_of(compared()).headline == "B (1 run) compared with A (1 run): of 2 names, by p95, 2 slower."
     assert report_of(compared(1.0)).headline.endswith("2 without a clear difference.")
 
 
@@ -55,15 +55,15 @@ def test_how_much_runs_differ_is_said_with_the_runs_that_it_is_from() -> None:
 def test_what_is_inconclusive_says_what_would_tell() -> None:
     report = report_of(compared(past=False))
     assert report.result == "inconclusive"
-    assert "nobody knows how much runs of the same code differ" in report.lines[0]
+    assert "the run-to-run variation of this code is unknown" in report.lines[0]
     assert "--between 3%" in report.lines[1]
     assert all(cell.startswith("(") for *_, cell in report.tables[0].rows)
 
 
 def test_fast_failures_are_told_as_what_they_are() -> None:
     report = report_of(compared(0.7, failed=dict.fromkeys(SHOP, 600)))
-    assert report.headline.endswith("2 faster only in what did not fail, 2 with more errors.")
-    assert any("went from 0.00 % to 5.00 %" in line and "Failing is no improvement" in line for line in report.lines)
+    assert report.headline.endswith("2 faster but with more errors, 2 with more errors.")
+    assert any("went from 0.00 % to 5.00 %" in line and "This is no improvement" in line for line in report.lines)
     assert {row[2] for row in report.tables[0].rows} == {"more errors"}
 
 

@@ -211,7 +211,7 @@ def test_a_rate_that_was_not_reached_is_known(make: Make) -> None:
     run = make(started=0.9)
 
     assert (run.planned_rate, run.achieved_rate) == (40.0, 36.0)
-    assert unfit_of(run) == ("36.0 iterations/s of 40.0 were started, which is less than 99%",)
+    assert unfit_of(run) == ("only 36.0 of 40.0 iterations/s were started, which is less than 99%",)
 
 
 def test_an_invalid_run_is_unfit_and_its_figures_are_there_to_look_at(make: Make) -> None:
@@ -269,8 +269,8 @@ def test_what_changes_no_load_changes_no_key(make: Make) -> None:
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ({"spec": {"params": {"pool": 8}}}, ["plan: settings is not there here, pool=8 there"]),
-        ({"spec": {"connections": "fresh"}}, ["plan: connections is not there here, fresh there"]),
+        ({"spec": {"params": {"pool": 8}}}, ["plan: settings: none here, pool=8 there"]),
+        ({"spec": {"connections": "fresh"}}, ["plan: connections: none here, fresh there"]),
         (
             {"placement": "fleet"},
             ["placement: embedded here, fleet there", "machines: x86_64, 2 cpus here, 2 cpus there"],
@@ -286,7 +286,7 @@ def test_what_does_is_told_in_words(make: Make, how: dict[str, Any], told: list[
 
 def test_another_load_is_another_key(make: Make) -> None:
     assert make().key.differences(make(run_id="20261124-180000-shop-0001", per_s=80).key) == [
-        "plan: load is arrivals: hold 40/s for 40s here, arrivals: hold 80/s for 40s there",
+        "plan: load: arrivals: hold 40/s for 40s here, arrivals: hold 80/s for 40s there",
         "rate: 40/s here, 80/s there",
     ]
 

@@ -64,7 +64,7 @@ def test_more_runs_are_asked_for_where_they_would_see_what_one_does_not() -> Non
     old = history(20, SHOP, sd=0.03, seed=3)
     found = decide(old, [accepted(SHOP, run_id="20261201-000000-shop-1")])
     assert (found.verdict, found.is_suspect, found.more_runs) == (Verdict.INCONCLUSIVE, False, 2)
-    assert any("would have been found, and 10 % is tolerated" in reason for reason in found.reasons)
+    assert any("would have been found, but at most 10 % is tolerated" in reason for reason in found.reasons)
 
 
 def test_noise_in_which_no_number_of_runs_would_see_it_is_inconclusive() -> None:
@@ -149,7 +149,7 @@ def test_missing_name_and_new_name_are_inconclusive() -> None:
 def test_percentile_of_which_only_a_bound_is_known_is_not_called_missing() -> None:
     found = decide(OLD, new(p95=SHOP | {LOGIN: float("inf")}))
     assert (found.verdict, len(found.reasons)) == (Verdict.INCONCLUSIVE, 1)
-    assert f"{LOGIN}: p95 falls among what was cut off or missed" in found.reasons[0]
+    assert f"{LOGIN}: p95 falls among cut-off or missed iterations, so its value is unknown" in found.reasons[0]
 
 
 def test_name_with_few_samples_is_left_out_and_named() -> None:
@@ -157,7 +157,7 @@ def test_name_with_few_samples_is_left_out_and_named() -> None:
     old = [replace(run, figures=(*run.figures, *rare)) for run in OLD]
     found = decide(old, new())
     assert found.verdict is Verdict.PASS
-    assert "not judged at p95: checkout > help (12 samples a run, and p95 needs 200)" in found.notes
+    assert "not judged at p95: checkout > help (12 samples a run, but p95 needs 200)" in found.notes
 
 
 def test_history_ends_at_its_last_change() -> None:
@@ -254,7 +254,7 @@ def test_more_errors_fail_though_the_rest_is_faster() -> None:
     faster = {name: value * 0.6 for name, value in SHOP.items()}
     found = decide(OLD, new(p95=faster, failed={LOGIN: 120}))
     assert found.verdict is Verdict.FAIL
-    assert found.reasons[0].startswith(f"{LOGIN} has 1 % errors, and had 0 %")
+    assert found.reasons[0].startswith(f"{LOGIN} has 1 % errors, up from 0 %")
 
 
 def test_a_point_more_of_errors_needs_no_second_run_and_less_is_suspect() -> None:
@@ -318,7 +318,9 @@ def test_regression_fails_though_one_agent_is_slow_too() -> None:
 def test_one_slow_region_is_named_and_fails() -> None:
     found = decide(of_agents({}, 20, seed=1), of_agents(dict.fromkeys(("us-a", "us-b", "us-c"), 1.3)))
     assert found.verdict is Verdict.FAIL
-    assert any(warning.startswith("one region differs: us is ") for warning in found.warnings)
+    assert any(
+        warning.startswith("one region differs: only us is slower than before, by ") for warning in found.warnings
+    )
 
 
 # -- side by side -----------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def test_where_values_of_the_plan_differ_only_those_are_told() -> None:
     faster = replace(KEY, plan=KEY.plan.replace("200/s", "250/s"), placement="fleet")
 
     assert KEY.differences(faster) == [
-        "plan: loads is checkout arrivals at 200/s for 60 s here, checkout arrivals at 250/s for 60 s there",
+        "plan: loads: checkout arrivals at 200/s for 60 s here, checkout arrivals at 250/s for 60 s there",
         "placement: embedded here, fleet there",
     ]
 
@@ -46,7 +46,7 @@ def test_where_values_of_the_plan_differ_only_those_are_told() -> None:
 def test_a_value_that_only_one_plan_has_is_told() -> None:
     longer = replace(KEY, plan=KEY.plan + "\nsettings: pool=8")
 
-    assert KEY.differences(longer) == ["plan: settings is not there here, pool=8 there"]
+    assert KEY.differences(longer) == ["plan: settings: none here, pool=8 there"]
 
 
 def test_log_values_are_of_all_regions_and_finite() -> None:

@@ -234,7 +234,7 @@ def test_a_run_of_a_newer_loadgen_is_left_out_and_named(tmp_path: Path, monkeypa
 
     assert store.runs(KEY) == []
     (trouble,) = store.troubles
-    assert "is of a newer loadgen: it has format 2, and this loadgen knows up to 1" in trouble
+    assert "was written by a newer loadgen: it has format 2, and this loadgen reads formats up to 1" in trouble
 
 
 def test_a_damaged_event_is_left_out_and_named(tmp_path: Path) -> None:
@@ -355,14 +355,14 @@ def test_an_unfit_run_is_refused_with_its_reason(
 
 
 def test_an_id_that_would_lead_elsewhere_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no id of a run"):
+    with pytest.raises(UsageError, match="invalid run id"):
         Store.open(str(tmp_path / "history")).add(accepted(NAMES, run_id="../../elsewhere"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_who_has_no_history_is_told_how_to_begin(store: Store) -> None:
     assert store.why_none(KEY) == (
-        f"there are no accepted runs in {store} yet; begin with `loadgen history add RUN --store {store}`"
+        f"there are no accepted runs in {store} yet; accept one with `loadgen history add RUN --store {store}`"
     )
 
 
@@ -413,7 +413,7 @@ def test_a_struck_run_is_in_no_comparison_and_says_why(store: Store) -> None:
 def test_striking_needs_a_run_and_a_reason(folder: Store) -> None:
     folder.add(accepted(NAMES))
 
-    with pytest.raises(UsageError, match="why"):
+    with pytest.raises(UsageError, match="needs a reason"):
         folder.strike("20261101-120000-shop-0001", " ")
     with pytest.raises(UsageError, match="no accepted run"):
         folder.strike("20261101-120000-shop-9999", "because")
@@ -467,12 +467,12 @@ def test_what_cannot_be_a_reference_is_refused(folder: Store) -> None:
     for run_ids, told in [
         ([], "at least one run"),
         (["20261101-9-z", "20261101-8-y"], "no accepted run 20261101-9-z, 20261101-8-y"),
-        ([one.run_id, other.run_id], "not of one reference: placement: embedded here, fleet there"),
-        ([struck.run_id], "struck, wrong"),
+        ([one.run_id, other.run_id], "cannot be one reference: placement: embedded here, fleet there"),
+        ([struck.run_id], "struck because wrong"),
     ]:
         with pytest.raises(UsageError, match=told):
             folder.pin(run_ids, "1.3")
-    with pytest.raises(UsageError, match="has a name"):
+    with pytest.raises(UsageError, match="needs a name"):
         folder.pin([one.run_id], " ")
 
 

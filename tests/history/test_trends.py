@@ -63,7 +63,7 @@ def test_what_has_no_place_in_the_series_is_named_with_its_reason() -> None:
     assert [run_id for run_id, _ in pay.left_out] == [runs[n].run_id for n in (3, 5, 7)]
     assert "its agents were busy" in pay.left_out[0][1]
     assert pay.left_out[1][1] == "it has no such name"
-    assert "more than 5 % of it was censored" in pay.left_out[2][1]
+    assert "more than 5 % of its values are only bounds" in pay.left_out[2][1]
     assert len(pay.runs) == 9
 
 

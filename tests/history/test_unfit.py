@@ -36,7 +36,7 @@ def test_a_failed_run_of_an_unfit_generator_is_unfit() -> None:
 def test_a_rate_that_was_not_reached_makes_a_run_unfit() -> None:
     assert unfit_of(accepted(NAMES, planned_rate=200.0, achieved_rate=199.0)) == ()
     assert unfit_of(accepted(NAMES, planned_rate=200.0, achieved_rate=190.0)) == (
-        "190.0 iterations/s of 200.0 were started, which is less than 99%",
+        "only 190.0 of 200.0 iterations/s were started, which is less than 99%",
     )
 
 

@@ -135,7 +135,7 @@ def test_two_runs_at_once_outlive_their_clients_and_count_what_the_target_counts
 
         first, second = ids
         assert f"paused {first}" in service.ask("pause", first).output
-        assert "2 runs go on" in service.ask("stop", exit_code=2).output
+        assert "2 runs are running" in service.ask("stop", exit_code=2).output
         assert f"stopping {second}" in service.ask("stop", second).output
         seen = loadgen("watch", second, *service.there)
         assert "stopped by loadgen stop (alice, by the API)" in " ".join(seen.output.split())
@@ -166,7 +166,7 @@ def test_strangers_of_the_api_hear_why_they_are_refused(service: Service) -> Non
     address, certificate = service.address, str(ApiFiles(service.folder / "keys").certificate)
     bare = loadgen("agents", "--controller", address, "--ca", certificate)
     assert bare.exit_code == 2
-    assert "this API asks for a token" in bare.output
+    assert "this API requires a token" in bare.output
     assert service.ask("kill", "--all", exit_code=2).output.count("role admin") == 1
     plain = loadgen("agents", "--controller", address)
     assert plain.exit_code == 5

@@ -166,11 +166,18 @@ def test_every_percentile_has_its_count_and_the_tree_of_steps() -> None:
         "  login",
         "    POST /login",
         "  cart",
-        "    pay",
-        "      POST /pay",
+        "  cart/pay",
+        "    POST /pay",
         "  GET /",
     ]
     assert rows[0][1:] == ("4,000", "12.5", "30.0", "44.2", "80.0", "1,234", "1,300")
+
+
+def test_a_step_whose_name_has_a_slash_is_shown_with_its_full_name() -> None:
+    steps = [series("journey", None, None), series("step", "GET /cart/pay", None)]
+    rows = table(report(series=steps), "Response time, ms, all regions")
+
+    assert [row[0] for row in rows] == ["checkout", "  GET /cart/pay"]
 
 
 def test_censored_values_get_a_column_and_a_word() -> None:
@@ -342,8 +349,8 @@ def test_phases_stand_with_counts_of_their_own_and_bounds_are_called_bounds() ->
     }
     rows = [series("journey", None, None), series("request", "cart/pay", "POST /pay", phases_ms=phases)]
     assert table(report(series=rows), "Phases of requests") == (
-        ("cart/pay/POST /pay", "connect", "40", "0.25", "0.50", "1.25", "3.00"),
-        ("cart/pay/POST /pay", "wait", "4,000", "20.0", "40.0", "> 1,000", "> 1,000"),
+        ("cart/pay > POST /pay", "connect", "40", "0.25", "0.50", "1.25", "3.00"),
+        ("cart/pay > POST /pay", "wait", "4,000", "20.0", "40.0", "> 1,000", "> 1,000"),
     )
     assert not [t for t in report().tables if t.title.startswith("Phases")]
     many = [series("request", None, f"GET /{n}", phases_ms=phases) for n in range(17)]

@@ -1,1 +1,1 @@
-"""The API of a controller that stays: what is said, who may say it, both ends of it, and what commands make of it."""
+"""The gRPC API of a permanent controller: server, client, tokens, and the code that commands share."""

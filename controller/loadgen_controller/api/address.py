@@ -1,4 +1,4 @@
-"""Where the API of a controller is, for both of its ends. Light: it is imported by commands that never call one."""
+"""The address of a controller's API, for client and server. It imports no gRPC, since most commands call no API."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from loadgen.wire.sockets import parse_address
 __all__ = ["ERROR_KEY", "Place"]
 
 ERROR_KEY: Final = "loadgen-error-bin"
-"""Trailing metadata of a call that failed: JSON of a `Told`."""
+"""Key of the trailing metadata of a failed call. The value is a `ControlReply` as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a controller is, and how it is spoken to."""
+    """The address of a controller, with the certificate and token for calls."""
 
     address: str
     ca: bytes | None = None
-    """PEM: who has to vouch for the controller's certificate. None: whom this system trusts."""
+    """PEM: the authority that must have signed the controller's certificate. None: any that this system trusts."""
     token: str = field(default="", repr=False)
 
     @property
     def is_plain(self) -> bool:
-        """Without TLS: to this machine, unless there is a certificate to check."""
+        """Whether calls use no TLS: the controller is on this machine and no certificate was given."""
         return self.ca is None and is_loopback(parse_address(self.address)[0].strip("[]"))

@@ -1,6 +1,6 @@
-"""Speaks to `loadgen controller` over its API; what is wrong there is raised here, as the error that it was there.
+"""The client of a controller's API. An error that is raised at the controller is raised again here.
 
-A token goes only through TLS, or to this machine itself.
+A token is sent only over TLS or to this machine.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ __all__ = ["SERVICE", "Client", "figures_of"]
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Controller"].full_name
 _PATIENCE_S: Final = 10.0
 _NO_RUN: Final = "-"
-"""No run is called so."""
+"""A name that no run has."""
 _START_S: Final = 300.0
-"""A bundle may be large, and the line slow."""
+"""Longest wait for a start: a bundle may be large and the network slow."""
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.keepalive_time_ms", 20_000),
@@ -40,10 +40,10 @@ R = TypeVar("R")
 
 
 class Client:
-    """Use it with `async with`, in a running loop.
+    """Calls the API of a controller. Use it with `async with` in a running loop.
 
-    Raises, each call:
-        UsageError, FleetError: what the controller says is wrong, or that it cannot be reached.
+    Each call raises:
+        UsageError, FleetError: the controller rejected the call, or it cannot be reached.
     """
 
     def __init__(self, place: Place) -> None:
@@ -63,6 +63,7 @@ class Client:
         await self._channel.close()
 
     async def start(self, order: Order) -> pb.Started:
+        """Send an order and its bundle, and return the id and folder of the new run."""
         call = self._channel.stream_unary(
             f"/{SERVICE}/Start",
             request_serializer=pb.StartPart.SerializeToString,
@@ -75,7 +76,7 @@ class Client:
         return started
 
     async def watch(self, run: str = "") -> AsyncIterator[pb.Snapshot]:
-        """Until the run is over; the last snapshot says so."""
+        """Yield snapshots of a run until it has ended; the last one has `is_over` set. run: "" is the only one."""
         call = self._channel.unary_stream(
             f"/{SERVICE}/Watch",
             request_serializer=pb.WatchRequest.SerializeToString,
@@ -88,39 +89,43 @@ class Client:
             raise self._error(error) from None
 
     async def ask(self, ask: ControlRequest) -> ControlReply:
-        """What a run is asked to do."""
-        told = await self._unary(ask.do.capitalize(), _request_of(ask), pb.Told.FromString)
-        return ControlReply(lines=tuple(told.lines))
+        """Send a control request for a run, and return what was done."""
+        reply = await self._unary(ask.do.capitalize(), _request_of(ask), pb.Told.FromString)
+        return ControlReply(lines=tuple(reply.lines))
 
     async def kill_all(self) -> ControlReply:
-        told = await self._unary("Kill", pb.KillRequest(all=True), pb.Told.FromString)
-        return ControlReply(lines=tuple(told.lines))
+        """Kill all runs of the controller. This needs the role admin."""
+        reply = await self._unary("Kill", pb.KillRequest(all=True), pb.Told.FromString)
+        return ControlReply(lines=tuple(reply.lines))
 
     async def agents(self) -> list[pb.Agent]:
+        """Return all registered agents."""
         return list((await self._unary("Agents", pb.AgentsRequest(), pb.AgentList.FromString)).agents)
 
     async def runs(self, limit: int = 0) -> list[pb.RunLine]:
+        """Return at most `limit` runs, running ones first; 0: the controller's default."""
         return list((await self._unary("Runs", pb.RunsRequest(limit=limit), pb.RunList.FromString)).runs)
 
     async def summary(self, run: str) -> tuple[dict[str, object], str]:
-        """summary.json, and the run's folder at the controller."""
+        """Return (content of summary.json, the run's folder at the controller) of an ended run."""
         reply = await self._unary("Summary", pb.SummaryRequest(run=run), pb.SummaryReply.FromString)
         return msgspec.json.decode(reply.summary_json, type=dict[str, object]), reply.folder
 
     async def check_fetch(self) -> None:
-        """Would `fetch` be answered? An older controller does not know it; better heard before a run is made."""
+        """Raise unless the controller supports `fetch`, which older ones do not. Call it before starting a run."""
         try:
             async for _ in self._files(_NO_RUN):
                 break
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:  # there is no such run: it knows the call
+            # FAILED_PRECONDITION: the controller knows the call, and there is no such run.
+            if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
                 raise self._error(error) from None
 
     async def fetch(self, run: str, runs_dir: Path) -> Path:
-        """Bring the folder of a run that is over into `runs_dir`; one that is there already stays as it is.
+        """Copy the folder of an ended run into `runs_dir`, and return its path. An existing folder is not changed.
 
-        Raises, beside the others:
-            StorageError: it cannot be written, or what comes is no run's.
+        Raises also:
+            StorageError: the folder cannot be written, or the received files are not those of a run.
         """
         coming = Coming(runs_dir, run)
         if coming.is_there:
@@ -152,42 +157,49 @@ class Client:
         return reply
 
     def _error(self, error: Any) -> LoadgenError:
-        """As it was raised at the controller, or why it cannot be reached."""
+        """The error that the controller raised, or the reason why it cannot be reached."""
         for key, value in error.trailing_metadata() or ():
             if key == ERROR_KEY:
                 try:
-                    told = msgspec.json.decode(value, type=ControlReply)
+                    reply = msgspec.json.decode(value, type=ControlReply)
                 except msgspec.DecodeError:
                     break
-                kind = UsageError if told.exit_code == ExitCode.USAGE else FleetError
-                return kind(told.error, hint=told.hint)
+                kind = UsageError if reply.exit_code == ExitCode.USAGE else FleetError
+                return kind(reply.error, hint=reply.hint)
         address = self._place.address
         match error.code():
             case grpc.StatusCode.UNAVAILABLE:
-                return FleetError(f"no controller answers at {address}: {error.details()}", hint=self._way())
+                return FleetError(f"no controller answers at {address}: {error.details()}", hint=self._address_hint())
             case grpc.StatusCode.DEADLINE_EXCEEDED:
-                return FleetError(f"the controller at {address} does not answer")
+                hint = "it may be overloaded: try again, or look at its log"
+                return FleetError(f"the controller at {address} does not answer", hint=hint)
             case grpc.StatusCode.UNIMPLEMENTED:
                 return FleetError(
                     f"the controller at {address} does not know this call", hint="run the same version of loadgen"
                 )
-        return FleetError(f"the controller at {address} failed: {error.code().name}: {error.details()}")
+        return FleetError(
+            f"the controller at {address} failed: {error.code().name}: {error.details()}", hint="look at its log"
+        )
 
-    def _way(self) -> str:
+    def _address_hint(self) -> str:
         if self._place.is_plain:
-            return "does it run, with --api at this address? If it has TLS, --ca FILE"
-        return "does it run, with --api at this address? --ca FILE names the certificate that it has"
+            return "check that it runs with --api at this address; if it has TLS, give --ca FILE"
+        return "check that it runs with --api at this address, and that --ca FILE is its certificate"
 
 
 def figures_of(snapshot: pb.Snapshot) -> Figures:
-    """
+    """Decode the figures in a snapshot.
+
     Raises:
-        FleetError: the controller is of another version.
+        FleetError: the controller has an incompatible version.
     """
     try:
         return msgspec.json.decode(snapshot.figures_json, type=Figures)
     except msgspec.DecodeError as error:
-        raise FleetError(f"what the controller shows cannot be read: {error}", hint="run the same version") from None
+        raise FleetError(
+            f"the figures from the controller cannot be read: {error}",
+            hint="run the same version of loadgen here and at the controller",
+        ) from None
 
 
 def _request_of(ask: ControlRequest) -> Any:

@@ -1,10 +1,10 @@
-"""Where the secrets of the API lie, in the controller's folder of keys; and a certificate to begin with.
+"""The files of the API in the controller's folder of keys, and the creation of a self-signed certificate.
 
-    api/tokens.json   who may use it (`tokens.py`)
-    api/server.crt    the certificate; clients name a copy of it with --ca
-    api/server.key    its key
+    api/tokens.json   the tokens (`tokens.py`)
+    api/server.crt    the certificate; clients give a copy of it with --ca
+    api/server.key    its private key
 
-A certificate of one's own authority does as well: put it there.
+A certificate from another authority works as well: put it in this folder.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from loadgen.secret_files import write_new
 __all__ = ["ApiFiles"]
 
 _EARLY = timedelta(hours=1)
-"""It holds since then: clocks differ."""
+"""A new certificate is valid from this long before its creation, since clocks differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiFiles:
+    """The paths of the API's files in a folder of keys."""
+
     keys: Path
 
     @property
@@ -46,11 +48,13 @@ class ApiFiles:
         return self.keys / "api" / "server.key"
 
     def make_certificate(self, hosts: Sequence[str], days: int, now: datetime | None = None) -> None:
-        """One that vouches for itself, for these names and addresses and for this machine.
+        """Write a new key and a self-signed certificate, valid for `days` days.
+
+        hosts: host names and addresses of the controller; localhost is added.
 
         Raises:
-            UsageError: there is one, or a host's name that cannot be one.
-            StorageError: it cannot be written.
+            UsageError: key or certificate exists already, or a host name is invalid.
+            StorageError: a file cannot be written.
         """
         if self.key.exists() or self.certificate.exists():
             raise UsageError(f"{self.certificate} is there already", hint="move it away to make another one")
@@ -84,5 +88,5 @@ def _name(host: str) -> x509.GeneralName:
     except ValueError:
         is_name = host.isascii() and host.replace("-", "").replace(".", "").isalnum()
     if not is_name:
-        raise UsageError(f"{host!r} is no name of a host", hint="controller.internal, or an address")
+        raise UsageError(f"invalid host name {host!r}", hint="use a name such as controller.internal, or an address")
     return x509.DNSName(host)

@@ -1,7 +1,7 @@
-"""What a client wants to be run: packed into messages there, checked and unpacked here.
+"""Encodes an order for the API at the client, and decodes and checks it at the controller.
 
-The client has loaded the scenario and found it good; the controller runs none of
-its code, and believes nothing else of it that it can check.
+The client has loaded and checked the scenario. The controller runs none of the scenario's code, and checks everything
+else that it can.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ PART_BYTES: Final = 1 << 20
 _MAX_REGIONS: Final = 1_000
 _MAX_AGENTS: Final = 100_000
 _INTERVAL_NS: Final = (10 * NS_PER_MS, 60 * NS_PER_S)
+_VERSION_HINT: Final = "run the same version of loadgen here and at the controller"
 
 
 def parts_of(order: Order) -> Iterator[pb.StartPart]:
-    """The order, then its bundle."""
+    """Yield the messages of an order: first the order itself, then its bundle in parts of 1 MiB."""
     yield pb.StartPart(
         order=pb.Order(
             spec_json=msgspec.json.encode(order.spec, enc_hook=str),
@@ -53,72 +54,76 @@ def parts_of(order: Order) -> Iterator[pb.StartPart]:
 
 
 async def read_order(parts: AsyncIterator[pb.StartPart]) -> Order:
-    """
+    """Decode the messages of an order.
+
     Raises:
-        UsageError: it is none that could be run, and why.
+        UsageError: the order is incomplete, damaged, or cannot be run.
     """
-    said: pb.Order | None = None
+    message: pb.Order | None = None
     bundle = bytearray()
     async for part in parts:
-        if said is None:
+        if message is None:
             if part.WhichOneof("part") != "order":
-                raise UsageError("the bundle comes before its order")
-            said = part.order
-            if not 0 < said.bundle_bytes <= MAX_BYTES:
-                raise UsageError(f"a bundle has 1 to {format_count(MAX_BYTES)} bytes, not {said.bundle_bytes}")
+                raise UsageError("the bundle came before its order", hint=_VERSION_HINT)
+            message = part.order
+            if not 0 < message.bundle_bytes <= MAX_BYTES:
+                raise UsageError(
+                    f"a bundle must have 1 to {format_count(MAX_BYTES)} bytes, got {message.bundle_bytes}",
+                    hint="remove large files from the scenario's folder",
+                )
             continue
         bundle += part.data
-        if len(bundle) > said.bundle_bytes:
-            raise UsageError("the bundle is longer than was said")
-    if said is None:
-        raise UsageError("there is no order")
-    if hashlib.sha256(bundle).hexdigest() != said.bundle_sha256:
-        raise UsageError("the bundle is not the one whose sha256 was given", hint="start the run again")
-    return _checked(said, bytes(bundle))
+        if len(bundle) > message.bundle_bytes:
+            raise UsageError("the bundle is longer than its order states", hint="start the run again")
+    if message is None:
+        raise UsageError("the order is missing", hint=_VERSION_HINT)
+    if hashlib.sha256(bundle).hexdigest() != message.bundle_sha256:
+        raise UsageError("the SHA-256 of the bundle differs from the order", hint="start the run again")
+    return _checked(message, bytes(bundle))
 
 
-def _checked(said: pb.Order, bundle: bytes) -> Order:
+def _checked(message: pb.Order, bundle: bytes) -> Order:
     try:
-        spec = msgspec.json.decode(said.spec_json, type=PlanSpec)
-        Overrides.from_json(said.overrides_json)
+        spec = msgspec.json.decode(message.spec_json, type=PlanSpec)
+        Overrides.from_json(message.overrides_json)
     except (msgspec.DecodeError, UnicodeDecodeError, ScenarioError, ValueError) as error:
         raise UsageError(
             f"the plan cannot be read: {error}", hint="run the same version of loadgen here and at the controller"
         ) from None
-    if wrong := "; ".join(_wrongs(spec, said)):
-        raise UsageError(f"the plan cannot be run: {wrong}")
+    if wrong := "; ".join(_wrongs(spec, message)):
+        raise UsageError(f"the plan cannot be run: {wrong}", hint="correct the plan, and start the run again")
     return Order(
         spec=spec,
         bundle=bundle,
-        bundle_sha256=said.bundle_sha256,
-        scenario=said.scenario,
-        plan=said.plan,
-        seed=said.seed,
-        agents=said.agents or len(spec.regions),
+        bundle_sha256=message.bundle_sha256,
+        scenario=message.scenario,
+        plan=message.plan,
+        seed=message.seed,
+        agents=message.agents or len(spec.regions),
         placement="fleet",
-        overrides_json=said.overrides_json,
-        has_fuse=not said.no_error_fuse,
-        aborts_on_loss=said.aborts_on_loss,
-        signature=said.signature,
-        statement=said.statement if said.signature else b"",
+        overrides_json=message.overrides_json,
+        has_fuse=not message.no_error_fuse,
+        aborts_on_loss=message.aborts_on_loss,
+        signature=message.signature,
+        statement=message.statement if message.signature else b"",
     )
 
 
-def _wrongs(spec: PlanSpec, said: pb.Order) -> Iterator[str]:
-    """What a scenario that was loaded cannot have, and would do harm here."""
-    path = PurePosixPath(said.scenario)
-    if not said.scenario or path.is_absolute() or ".." in path.parts:
-        yield "its scenario is no path within the bundle"
+def _wrongs(spec: PlanSpec, message: pb.Order) -> Iterator[str]:
+    """Yield what is wrong in an order. Our own client never sends it, and it would do harm here."""
+    path = PurePosixPath(message.scenario)
+    if not message.scenario or path.is_absolute() or ".." in path.parts:
+        yield "its scenario is not a path within the bundle"
     if not 0 < len(spec.regions) <= _MAX_REGIONS:
-        yield f"it has {format_count(len(spec.regions))} regions"
+        yield f"it has {format_count(len(spec.regions))} regions, but must have 1 to {format_count(_MAX_REGIONS)}"
     if not all(isfinite(weight) and weight > 0 for weight in spec.regions.values()):
-        yield "a region has no weight"
+        yield "the weight of a region is not a finite number above 0"
     if not spec.journeys:
         yield "it has no journey"
     if not _INTERVAL_NS[0] <= spec.interval_ns <= _INTERVAL_NS[1]:
-        yield f"its interval is {spec.interval_ns} ns"
+        yield f"its interval is {spec.interval_ns} ns, but must be 10 ms to 60 s"
     times = (spec.duration_ns or 0, spec.warmup_ns, spec.drain_ns, *(lane.after_ns for lane in spec.lanes))
     if not all(0 <= time_ns <= MAX_DURATION_NS for time_ns in times):
-        yield "one of its times is negative, or longer than a year"
-    if said.agents > _MAX_AGENTS:
-        yield f"it wants {format_count(said.agents)} agents"
+        yield "one of its times is negative or longer than a year"
+    if message.agents > _MAX_AGENTS:
+        yield f"it needs {format_count(message.agents)} agents, but the most are {format_count(_MAX_AGENTS)}"

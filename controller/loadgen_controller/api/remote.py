@@ -1,4 +1,4 @@
-"""What commands that speak to a controller have in common: where it is, who asks, and following a run there."""
+"""Code that commands share to use a remote controller: its options, starting runs there, and following them."""
 
 from __future__ import annotations
 
@@ -54,21 +54,22 @@ NeededController = Annotated[
     str, typer.Option("--controller", metavar="HOST:PORT", help="The API of a `loadgen controller`.")
 ]
 CaOption = Annotated[
-    Path | None, typer.Option("--ca", metavar="FILE", help="The controller's certificate, or who signed it (PEM).")
+    Path | None,
+    typer.Option("--ca", metavar="FILE", help="The controller's certificate, or that of its authority (PEM)."),
 ]
 TokenFileOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Holds the token for the API; else LOADGEN_TOKEN is it.")
+    Path | None, typer.Option(metavar="FILE", help="File with the token for the API. Default: LOADGEN_TOKEN.")
 ]
 
 T = TypeVar("T")
 
 
 def place_of(wrongs: CollectedErrors, controller: str | None, ca: Path | None, token_file: Path | None) -> Place | None:
-    """Where the controller is; None where none is named. What is wrong is among `wrongs`."""
+    """Parse the options for a remote controller; None if `controller` is None. Errors are added to `wrongs`."""
     if controller is None:
         for option, value in (("--ca", ca), ("--token-file", token_file)):
             if value is not None:
-                wrongs.add(f"{option} is for a controller's API", "add --controller HOST:PORT")
+                wrongs.add(f"{option} needs a controller", "add --controller HOST:PORT")
         return None
     wrongs.parse("--controller", controller, parse_endpoint)
     token = os.environ.get(TOKEN_VARIABLE, "")
@@ -90,13 +91,13 @@ def _pem(path: Path) -> bytes:
     except OSError as error:
         raise UsageError(f"--ca: cannot read {path}: {error.strerror}") from error
     if b"-----BEGIN CERTIFICATE-----" not in data:
-        raise UsageError(f"--ca: {path} is no certificate (PEM)")
+        raise UsageError(f"--ca: {path} is not a certificate", hint="give a file in PEM format")
     return data
 
 
 def call(place: Place, do: Callable[[Client], Awaitable[T]]) -> T:
-    """One or several calls, from beginning to end."""
-    from loadgen_controller.api.client import Client  # its gRPC takes a fifth of a second, which no other command needs
+    """Connect to the controller, run `do` with the client, and return its result. Blocks."""
+    from loadgen_controller.api.client import Client  # importing gRPC takes 0.2 s, which other commands need not pay
 
     async def calling() -> T:
         async with Client(place) as client:
@@ -108,12 +109,17 @@ def call(place: Place, do: Callable[[Client], Awaitable[T]]) -> T:
 def order_there(
     place: Place, order: Order, console: Console, *, is_quiet: bool = False, stops: bool = False
 ) -> tuple[int, dict[str, object] | None]:
-    """Start a run at the controller and watch it to its end; with `is_quiet` only that is shown.
+    """Start a run at the controller, show it until it ends, and print its report.
 
-    stops: Ctrl-C stops it, and waits for its end; only a second one leaves it.
+    Args:
+        is_quiet: print only the report.
+        stops: Ctrl-C stops the run and waits for its end, and a second Ctrl-C detaches. False: the first one detaches.
 
     Returns:
-        The exit code, and its summary; None: it was left to itself.
+        (exit code, summary); the summary is None if the operator detached with Ctrl-C.
+
+    Raises:
+        UsageError, FleetError: the run cannot be started or watched.
     """
 
     async def ordering(client: Client) -> tuple[int, dict[str, object] | None]:
@@ -124,20 +130,22 @@ def order_there(
 
 
 def check_there(place: Place) -> None:
-    """Can runs be made there whose folders come here (`make_there`)?
+    """Check that the controller supports `make_there`, that is, that run folders can be copied from it.
 
     Raises:
-        UsageError, FleetError: not, and why.
+        UsageError, FleetError: it does not, or it cannot be reached.
     """
     call(place, lambda client: client.check_fetch())
 
 
 def make_there(place: Place, order: Order, runs_dir: Path, console: Console, *, is_quiet: bool = False) -> Path:
-    """The same, of a run that is needed here: its folder is brought into `runs_dir`, and nothing is reported.
+    """Start a run at the controller, wait for its end, and copy its folder into `runs_dir`. Return the folder.
+
+    Ctrl-C stops the run and waits for its end. No report is printed.
 
     Raises:
-        KeyboardInterrupt: it was left to itself, by a second Ctrl-C.
-        UsageError, FleetError, StorageError: it cannot be started, watched or brought here.
+        KeyboardInterrupt: the operator detached with a second Ctrl-C.
+        UsageError, FleetError, StorageError: the run cannot be started, watched or copied.
     """
 
     async def making(client: Client) -> Path | None:
@@ -151,14 +159,14 @@ def make_there(place: Place, order: Order, runs_dir: Path, console: Console, *, 
 
 
 def watch_there(place: Place, run: str, console: Console) -> tuple[int, dict[str, object] | None]:
-    """As `order_there`, of a run that is there."""
+    """Show a run of the controller until it ends, and print its report. Returns and raises as `order_there`."""
     return call(place, lambda client: _reported(client, place, run, console))
 
 
 async def _started(client: Client, place: Place, order: Order, console: Console, is_quiet: bool, stops: bool) -> str:
     started = await client.start(order)
     if not is_quiet:
-        what = "Ctrl-C stops it" if stops else "it goes on without this terminal"
+        what = "Ctrl-C stops it" if stops else "it continues without this terminal"
         console.print(f"run {started.run_id} at {place.address}; {what}", soft_wrap=True)
     return str(started.run_id)
 
@@ -178,7 +186,10 @@ async def _reported(
 async def _until_over(
     client: Client, place: Place, run: str, console: Console, is_quiet: bool, stops: bool
 ) -> tuple[str, int] | None:
-    """(id, exit code); None: Ctrl-C has left it to itself, which is said. stops: the first one stops it."""
+    """Wait for the end of a run; return (run id, exit code), or None if the operator detached with Ctrl-C.
+
+    stops: the first Ctrl-C stops the run instead, and a second one detaches.
+    """
     following = asyncio.ensure_future(_follow(client, run, None if is_quiet else console))
     with _interrupted(following.cancel):
         try:
@@ -195,13 +206,13 @@ async def _until_over(
 
 def _left(place: Place, run: str) -> Iterator[str]:
     which = f"{run} --controller {place.address}".strip()
-    yield f"left: run {run} goes on at {place.address}" if run else f"left: the run goes on at {place.address}"
+    yield f"detached: {f'run {run}' if run else 'the run'} continues at {place.address}"
     yield f"  loadgen watch {which}"
     yield f"  loadgen stop {which}"
 
 
 async def _follow(client: Client, run: str, console: Console | None) -> tuple[str, int]:
-    """Show it until it is over; (id, exit code)."""
+    """Show a run until it ends; return (run id, exit code). Reconnect for a minute if the connection breaks."""
     from loadgen_controller.api.client import figures_of
 
     newest: list[Figures] = []
@@ -219,7 +230,7 @@ async def _follow(client: Client, run: str, console: Console | None) -> tuple[st
                         showing = asyncio.create_task(show(lambda: newest[0], console), name="live view")
                 raise FleetError("the controller ended the watch before the run was over")
             except FleetError:
-                tries += 1  # a controller that is started again takes up its runs
+                tries += 1  # a restarted controller continues its runs
                 if not newest or tries > _TRIES:
                     raise
                 await asyncio.sleep(_TRY_AGAIN_S)
@@ -232,7 +243,7 @@ async def _follow(client: Client, run: str, console: Console | None) -> tuple[st
 
 @contextlib.contextmanager
 def _interrupted(leave: Callable[[], object]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM leave the run to itself while within; then they are what they were before."""
+    """Call `leave` on Ctrl-C and SIGTERM inside the `with` block; restore the old handlers after it."""
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:

@@ -1,8 +1,7 @@
-"""The API of `loadgen controller` on a port: who may call what, and gRPC around `service.py`.
+"""The gRPC server of a controller's API: authorization of calls, and the calls themselves (`service.py`).
 
-Whoever calls is judged by metadata alone, before any message of the call is read:
-no token or an unknown one, or one whose role is too small, and the call is over.
-Beyond loopback there is no API without TLS and tokens.
+Authorization uses only the metadata of a call, before any message is read. A call without a token, with an unknown
+token or with too low a role is rejected. Outside of loopback addresses, the API requires TLS and tokens.
 """
 
 from __future__ import annotations
@@ -35,34 +34,35 @@ log = logging.getLogger(__name__)
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Controller"].full_name
 MAX_MESSAGE_BYTES: Final = 8 << 20
-"""A plan with a long curve; bundles come in parts."""
+"""Largest message: enough for a plan with a long curve. Bundles come in parts."""
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", 64 << 20),
     ("grpc.max_concurrent_streams", 100),
     ("grpc.max_metadata_size", 8 << 10),
-    ("grpc.so_reuseport", 0),  # a second controller on this port must hear that it is taken
+    ("grpc.so_reuseport", 0),  # a second controller on this port must get an error
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
 _MAX_CALLS: Final = 200
 _LOCAL: Final = Token("local", Role.ADMIN, "", "")
-"""Who calls where no tokens are asked for, which is on loopback only."""
+"""The caller if no tokens are required, which is possible on loopback addresses only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM texts."""
+    """A certificate with its private key, as PEM."""
 
     certificate: bytes
     key: bytes = field(repr=False)
 
     @classmethod
     def read(cls, certificate: Path, key: Path) -> Tls:
-        """
+        """Read both files.
+
         Raises:
-            UsageError: a file that cannot be read, or a key that others may read.
+            UsageError: a file cannot be read, or other users may read the key.
         """
         check_private(key)
         try:
@@ -72,9 +72,10 @@ class Tls:
 
 
 def check_bind(bind: str, tls: Tls | None, tokens: Tokens | None) -> None:
-    """
+    """Check that an API at this address requires TLS and tokens, unless the address is a loopback one.
+
     Raises:
-        UsageError: it would be an API for everybody who can reach that address.
+        UsageError: anybody who can reach the address could start load.
     """
     host, _ = parse_address(bind)
     if is_loopback(host.strip("[]")):
@@ -83,24 +84,24 @@ def check_bind(bind: str, tls: Tls | None, tokens: Tokens | None) -> None:
     if missing:
         lacks = " and no ".join(missing)
         raise UsageError(
-            f"the API at {bind} would have no {lacks}: whoever reaches that address could start load",
-            hint="loadgen api cert DIR and loadgen api token DIR NAME make them; or --api 127.0.0.1:5558",
+            f"the API at {bind} would have no {lacks}: anybody who can reach that address could start load",
+            hint="create them with loadgen api cert DIR and loadgen api token DIR NAME, or use --api 127.0.0.1:5558",
         )
 
 
 class ApiServer:
-    """Make it within the running loop, then `start`; it stops with `close`.
+    """The server of the API. Create it in the running loop, then call `start`, and `close` at the end.
 
     Raises:
-        UsageError: it would be open to everybody, or its certificate is none.
-        PortBusy: it cannot listen there.
+        UsageError: it would be open to everybody (see `check_bind`).
+        PortBusy: the port is in use, or the certificate does not fit its key.
     """
 
     def __init__(self, service: Service, bind: str, tokens: Tokens | None = None, tls: Tls | None = None) -> None:
         check_bind(bind, tls, tokens)
         host, port = parse_address(bind)
         self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MAX_CALLS)
-        self._server.add_generic_rpc_handlers((_Doors(_Calls(service), tokens),))
+        self._server.add_generic_rpc_handlers((_Authorization(_Calls(service), tokens),))
         place = f"{host}:{port}"
         try:
             if tls is None:
@@ -113,35 +114,36 @@ class ApiServer:
         if not port:
             raise _cannot_listen(bind)
         self.address = f"{host}:{port}"
-        """Where it listens, with the real port."""
+        """The address at which it listens, with the real port."""
 
     async def start(self) -> None:
+        """Accept calls from now on."""
         await self._server.start()
 
     async def close(self) -> None:
-        """Who watches is cut off at once."""
+        """Stop at once; running calls are cut off."""
         await self._server.stop(0)
 
 
 def _cannot_listen(bind: str) -> PortBusy:
     return PortBusy(
         f"cannot listen for the API at {bind}",
-        hint="another program does, or its certificate is not for its key; port 0 takes any that is free",
+        hint="another program uses the port, or the certificate does not fit its key; port 0 takes any free port",
     )
 
 
-# -- who may call what -------------------------------------------------------------------------
+# -- authorization -----------------------------------------------------------------------------
 
 
-class _Doors(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
-    """Gives each call its handler, or one that refuses it."""
+class _Authorization(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+    """Gives each call its handler, or a handler that rejects it."""
 
     def __init__(self, calls: _Calls, tokens: Tokens | None) -> None:
         self._calls, self._tokens = calls, tokens
-        self._troubles = Troubles(_tell, time.perf_counter_ns)
+        self._troubles = Troubles(_log, time.perf_counter_ns)
 
     def service(self, details: Any) -> Any:
-        """Called with the metadata, before a message is read. None: there is no such method."""
+        """Return the handler of a call. gRPC calls this before it reads a message. None: there is no such method."""
         name = str(details.method).removeprefix(f"/{SERVICE}/")
         call = self._calls.table.get(name)
         if call is None:
@@ -152,10 +154,10 @@ class _Doors(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
         except UsageError as error:
             return self._refuse(grpc.StatusCode.UNAVAILABLE, f"the controller's tokens cannot be read: {error.message}")
         if token is None:
-            why = "this API asks for a token" if not secret else "the token is unknown, or was revoked"
+            why = "this API requires a token" if not secret else "the token is unknown or was revoked"
             return self._refuse(grpc.StatusCode.UNAUTHENTICATED, why)
         if token.role < call.role:
-            why = f"{name} is for the role {call.role}, and the token {token.name} has {token.role}"
+            why = f"{name} needs the role {call.role}, but the token {token.name} has the role {token.role}"
             return self._refuse(grpc.StatusCode.PERMISSION_DENIED, why)
         return call.handler(_Caller(token, lambda: self._is_good(secret, call.role)))
 
@@ -163,7 +165,7 @@ class _Doors(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
         return _LOCAL if self._tokens is None else self._tokens.who(secret)
 
     def _is_good(self, secret: str, role: Role) -> bool:
-        """Still: of a call that lasts."""
+        """Whether the token is still valid, for calls that last."""
         try:
             token = self._who(secret)
         except UsageError:
@@ -171,21 +173,26 @@ class _Doors(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
         return token is not None and token.role >= role
 
     def _refuse(self, code: Any, why: str) -> Any:
-        self._troubles.add("refused a call", why)
+        self._troubles.add("rejected a call", why)
 
         async def refuse(_requests: Any, context: Any) -> None:
             await _abort(context, code, UsageError(why, hint=_HINTS.get(code, "")))
 
-        return grpc.stream_unary_rpc_method_handler(refuse)  # of a stream nothing is read that is not asked for
+        # A handler of streams reads no message unless it asks for one.
+        return grpc.stream_unary_rpc_method_handler(refuse)
 
 
 _HINTS: Final = {
-    grpc.StatusCode.UNAUTHENTICATED: "--token-file FILE, or LOADGEN_TOKEN; loadgen api token DIR NAME makes one",
-    grpc.StatusCode.PERMISSION_DENIED: "loadgen api token DIR NAME --role ROLE, on the controller, makes another",
+    grpc.StatusCode.UNAUTHENTICATED: (
+        "give a token with --token-file FILE or LOADGEN_TOKEN; loadgen api token DIR NAME creates one"
+    ),
+    grpc.StatusCode.PERMISSION_DENIED: (
+        "use another token; loadgen api token DIR NAME --role ROLE, at the controller, creates one"
+    ),
 }
 
 
-def _tell(kind: str, text: str, count: int) -> None:
+def _log(kind: str, text: str, count: int) -> None:
     log.warning("%s: %s (%d)", kind, text, count)
 
 
@@ -199,9 +206,11 @@ def _secret(metadata: Sequence[tuple[str, str | bytes]] | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Caller:
+    """The authorized caller of a call."""
+
     token: Token
     is_good: Callable[[], bool]
-    """Whether the token still is."""
+    """Returns whether the token is still valid."""
 
     @property
     def by(self) -> str:
@@ -216,6 +225,8 @@ _Stream = Callable[[Any, _Caller], AsyncIterator[Any]]
 
 @dataclass(frozen=True, slots=True)
 class _Call:
+    """A method of the API: the least role for it, its request type, and its implementation."""
+
     role: Role
     request: Any
     unary: _Unary | None = None
@@ -240,7 +251,7 @@ def _answering(call: _Unary, caller: _Caller) -> Callable[[Any, Any], Awaitable[
             return await call(request, caller)
         except LoadgenError as error:
             await _abort(context, _status(error), error)
-        except Exception as error:  # the last border: a bug of ours ends one call and not the controller
+        except Exception as error:  # a bug of ours must end this call only, and not the controller
             log.exception("a call failed")
             await _abort(context, grpc.StatusCode.INTERNAL, _bug(error))
 
@@ -265,16 +276,17 @@ def _status(error: LoadgenError) -> Any:
 
 
 def _bug(error: Exception) -> LoadgenError:
-    return LoadgenError(f"this is a bug of loadgen: {type(error).__name__}", hint="the controller's log has more")
+    hint = "please report it with the controller's log"
+    return LoadgenError(f"this is a bug of loadgen: {type(error).__name__}", hint=hint)
 
 
 async def _abort(context: Any, code: Any, error: LoadgenError) -> None:
-    told = ControlReply(error=error.message, hint=error.hint, exit_code=int(error.exit_code))
-    await context.abort(code, error.message, ((ERROR_KEY, msgspec.json.encode(told)),))
+    reply = ControlReply(error=error.message, hint=error.hint, exit_code=int(error.exit_code))
+    await context.abort(code, error.message, ((ERROR_KEY, msgspec.json.encode(reply)),))
 
 
 class _Calls:
-    """What each call does. Roles stand beside their calls, here and nowhere else."""
+    """The implementation of all calls. `table` is the only place that assigns roles to calls."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -303,29 +315,32 @@ class _Calls:
             yield _snapshot(look)
 
     async def _stop(self, request: pb.StopRequest, caller: _Caller) -> pb.Told:
-        return self._told(ControlRequest(run_id=request.run, do="stop", now=request.now), caller)
+        return self._control(ControlRequest(run_id=request.run, do="stop", now=request.now), caller)
 
     async def _kill(self, request: pb.KillRequest, caller: _Caller) -> pb.Told:
         if not request.all:
-            return self._told(ControlRequest(run_id=request.run, do="kill"), caller)
+            return self._control(ControlRequest(run_id=request.run, do="kill"), caller)
         if caller.token.role < Role.ADMIN:
-            raise UsageError(f"to kill all runs is for the role {Role.ADMIN}, and the token has {caller.token.role}")
+            raise UsageError(
+                f"killing all runs needs the role {Role.ADMIN}, but the token has the role {caller.token.role}",
+                hint=_HINTS[grpc.StatusCode.PERMISSION_DENIED],
+            )
         return pb.Told(lines=self._service.kill_all(caller.by).lines)
 
     def _change(self, do: ControlAction) -> _Unary:
         async def change(request: pb.ChangeRequest, caller: _Caller) -> pb.Told:
-            return self._told(ControlRequest(run_id=request.run, do=do, load=request.load or None), caller)
+            return self._control(ControlRequest(run_id=request.run, do=do, load=request.load or None), caller)
 
         return change
 
     async def _scale(self, request: pb.ScaleRequest, caller: _Caller) -> pb.Told:
         by = request.WhichOneof("by")
-        if by is None:
-            raise UsageError("by how much?", hint="a factor, a rate or a number of users")
-        values = {by: getattr(request, by)}
-        return self._told(ControlRequest(run_id=request.run, do="scale", load=request.load or None, **values), caller)
+        values = {} if by is None else {by: getattr(request, by)}
+        return self._control(
+            ControlRequest(run_id=request.run, do="scale", load=request.load or None, **values), caller
+        )
 
-    def _told(self, ask: ControlRequest, caller: _Caller) -> pb.Told:
+    def _control(self, ask: ControlRequest, caller: _Caller) -> pb.Told:
         return pb.Told(lines=self._service.answer(ask, caller.by).lines)
 
     async def _agents(self, _request: pb.AgentsRequest, _: _Caller) -> pb.AgentList:

@@ -1,10 +1,8 @@
-"""Who may use the API: tokens, each with a name and one of three roles.
+"""The tokens of the API, each with a name and one of three roles.
 
-A token is 256 bits of chance as text, told once to who makes it. The file keeps a
-sha256 of it (a slow hash is for what people choose themselves), belongs to its
-user alone, and is read again whenever it changes: a token that is revoked is
-refused from the next call on. What is presented is compared in constant time, and
-is never logged.
+A token is 256 random bits as text, and it is shown once, when it is created. The file stores its SHA-256; slow hashes
+are needed only for passwords that people choose. Only the file's owner may read it. It is read again whenever it
+changes, so a revoked token is rejected from the next call on. Tokens are compared in constant time and never logged.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ MAX_TOKEN_CHARS: Final = 200
 
 
 class Role(IntEnum):
-    """Each may do all that those before it may."""
+    """What a token may do. Each role includes the rights of the roles before it."""
 
     VIEW = 1
     RUN = 2
@@ -45,14 +43,15 @@ class Role(IntEnum):
 
     @classmethod
     def of(cls, text: str) -> Role:
-        """
+        """Return the role with this name.
+
         Raises:
             UsageError: there is no such role.
         """
         try:
             return cls[text.upper()]
         except KeyError:
-            raise UsageError(f"{text!r} is no role", hint="view, run or admin") from None
+            raise UsageError(f"unknown role {text!r}", hint="use view, run or admin") from None
 
     def __str__(self) -> str:
         return self.name.lower()
@@ -60,7 +59,7 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One that is known; the secret itself is not."""
+    """A valid token, without its secret."""
 
     name: str
     role: Role
@@ -81,10 +80,10 @@ class _File(msgspec.Struct, frozen=True):
 
 
 class Tokens:
-    """The tokens of one file; there are none where there is no file.
+    """The tokens in a file, which may change at any time. Without a file there are no tokens.
 
     Raises:
-        UsageError: others may read the file, or it is none of ours.
+        UsageError: other users may read the file, or its content is invalid.
     """
 
     def __init__(self, path: Path) -> None:
@@ -102,10 +101,10 @@ class Tokens:
         return len(self._tokens)
 
     def who(self, secret: str) -> Token | None:
-        """Whose token it is; None: nobody's. Takes as long for each that is wrong.
+        """Return the token with this secret; None if there is none. The time does not depend on the secret.
 
         Raises:
-            UsageError: the file has become unreadable; then nobody is let in.
+            UsageError: the file cannot be read any more; then reject every caller.
         """
         self._look()
         presented = _sha256(secret) if len(secret) <= MAX_TOKEN_CHARS else ""
@@ -116,40 +115,39 @@ class Tokens:
         return found
 
     def add(self, name: str, role: Role, now: datetime | None = None) -> str:
-        """A new token; the secret is told here and never again.
+        """Create a token, and return its secret, which is not stored anywhere.
 
         Raises:
-            UsageError: the name is taken, or cannot be one.
+            UsageError: the name is invalid or taken.
             StorageError: the file cannot be written.
         """
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{name!r} is no name for a token", hint="use letters, digits, '.', '_', '@' and '-', at most 64"
+                f"invalid token name {name!r}", hint="use letters, digits, '.', '_', '@' and '-', at most 64"
             )
         if any(token.name == name for token in self):
-            raise UsageError(f"there is a token {name} already", hint=f"loadgen api revoke DIR {name} ends it")
+            raise UsageError(f"token {name} exists already", hint=f"loadgen api revoke DIR {name} revokes it")
         secret = f"{_PREFIX}{role}_{secrets.token_urlsafe(_BYTES)}"
         made = Token(name, role, _sha256(secret), utc_text(now or datetime.now(UTC)))
         self._write((*self._tokens, made))
         return secret
 
     def revoke(self, name: str) -> None:
-        """
+        """Remove a token. Calls with it are rejected from now on.
+
         Raises:
             UsageError: there is no such token.
             StorageError: the file cannot be written.
         """
         left = tuple(token for token in self if token.name != name)
         if len(left) == len(self._tokens):
-            raise UsageError(
-                f"there is no token {name} in {self.path}", hint="loadgen api list DIR shows what there is"
-            )
+            raise UsageError(f"there is no token {name} in {self.path}", hint="loadgen api list DIR lists the tokens")
         self._write(left)
 
     def _write(self, tokens: tuple[Token, ...]) -> None:
         rows = tuple(_Row(token.name, str(token.role), token.sha256, token.created_at) for token in tokens)
         data = msgspec.json.format(msgspec.json.encode(_File(_FORMAT, rows))) + b"\n"
-        before = os.umask(0o077)  # the file that replaces it is made beside it, and never open to others
+        before = os.umask(0o077)  # the temporary file must never be readable by others
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_file(self.path, data, 0o600)
@@ -160,7 +158,7 @@ class Tokens:
         self._look()
 
     def _look(self) -> None:
-        """Read the file where it is another one than last time."""
+        """Read the file again if it has changed since the last time."""
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -175,20 +173,20 @@ class Tokens:
         try:
             file = msgspec.json.decode(self.path.read_bytes(), type=_File)
             if file.format != _FORMAT:
-                raise ValueError(f"its format is {file.format}, and this loadgen reads {_FORMAT}")
+                raise ValueError(f"its format is {file.format}, but this loadgen reads {_FORMAT}")
             tokens = tuple(Token(row.name, Role.of(row.role), row.sha256, row.created_at) for row in file.tokens)
         except (OSError, ValueError, msgspec.DecodeError) as error:
             raise UsageError(
-                f"{self.path} holds no tokens: {error}", hint="loadgen api token DIR NAME makes one"
+                f"{self.path} holds no tokens: {error}", hint="loadgen api token DIR NAME creates one"
             ) from error
         self._stamp, self._tokens = stamp, tokens
 
 
 def read_token(path: Path) -> str:
-    """The token that a file holds, for who uses it.
+    """Read the secret of a token from a file, for a client.
 
     Raises:
-        UsageError: it cannot be read, others may read it, or it holds none.
+        UsageError: the file cannot be read, other users may read it, or it holds no token.
     """
     try:
         check_private(path)
@@ -196,7 +194,7 @@ def read_token(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     if not text or len(text) > MAX_TOKEN_CHARS or not text.isprintable():
-        raise UsageError(f"{path} holds no token", hint="loadgen api token DIR NAME, on the controller, makes one")
+        raise UsageError(f"{path} holds no token", hint="loadgen api token DIR NAME, at the controller, creates one")
     return text
 
 

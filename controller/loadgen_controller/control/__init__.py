@@ -1,1 +1,1 @@
-"""Requests to a running run: pause, scale, stop. Over a UNIX socket, and for the API and the page."""
+"""Controls running runs: pause, scale, stop. Over a UNIX socket, and for the API and the page."""

@@ -1,4 +1,4 @@
-"""What a run answers when it is asked to pause, resume, scale, skip or stop: the same, whichever way it is asked."""
+"""Carries out requests to pause, resume, scale, skip, stop or kill a run, in the same way for socket, API and page."""
 
 from __future__ import annotations
 
@@ -18,21 +18,27 @@ __all__ = ["answer", "asked"]
 
 @asynccontextmanager
 async def asked(conductor: Conductor) -> AsyncIterator[None]:
-    """Other terminals of this machine can ask it while within. A run that cannot listen for that goes on without."""
+    """Accept requests from other terminals of this machine inside the `with` block.
+
+    If the socket cannot be created, the run continues without it and shows a notice.
+    """
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(listening(conductor.run_dir, conductor.run_id, partial(answer, conductor)))
         except (OSError, StorageError) as error:
-            conductor.notice(f"loadgen pause and the like cannot reach this run: {error}")
+            conductor.notice(f"loadgen pause, stop and the like cannot reach this run: {error}")
         yield
 
 
 def answer(conductor: Conductor, ask: ControlRequest, by: str) -> ControlReply:
-    """Do it, and say what was done.
+    """Carry out a request, and return a reply that says what was done.
+
+    by: who sent the request, for the journal: "root, process 4711".
 
     Raises:
-        UsageError, FleetError: it makes no sense now, or an agent cannot be told.
+        UsageError, FleetError: the request is invalid or impossible now, or an agent cannot carry it out.
     """
+    ask.check()
     if ask.do == "kill":
         conductor.kill(f"killed by loadgen kill ({by})")
         return ControlReply(lines=(f"killed {conductor.run_id}: nothing more is sent",))
@@ -40,12 +46,12 @@ def answer(conductor: Conductor, ask: ControlRequest, by: str) -> ControlReply:
         conductor.request_stop(f"stopped by loadgen stop ({by})", ask.now)
         how = "at once" if ask.now else "draining; loadgen stop --now stops it at once"
         return ControlReply(lines=(f"stopping {conductor.run_id}: {how}",))
-    wish = LoadChange(ask.do, ask.load, ask.factor, ask.rate, ask.users, by)
-    return ControlReply(lines=tuple(_lines(conductor, conductor.adjust(wish))))
+    change = LoadChange(ask.do, ask.load, ask.factor, ask.rate, ask.users, by)
+    return ControlReply(lines=tuple(_lines(conductor, conductor.adjust(change))))
 
 
 def _lines(conductor: Conductor, made: tuple[Adjustment, ...]) -> list[str]:
-    """ "paused 20260101-...: at 0:31, 12,345 arrivals were due"; of several loads a line for each below it."""
+    """Describe adjustments: "paused 20260101-... at 0:31: 12,345 arrivals were due", then a line for each load."""
     first = made[0]
     at = time_text(first.at_ns / NS_PER_S)
     due = conductor.due_before(first.at_ns)

@@ -1,8 +1,7 @@
-"""Runs that outlive their clients: several on one station, each conducted by a task of its own.
+"""Conducts several runs at once on one agent hub, independently of the clients that started them.
 
-This is what the API asks; it knows nothing of gRPC. A run is named by its id, by
-how that begins, or not at all where only one goes on. Never by a path: whoever
-asks may be on another machine.
+API and page use this module, which does not depend on gRPC. A run is named by its id or by the beginning of its id; the
+empty name is the only running run. A name is never a path, since the caller may be on another machine.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ log = logging.getLogger(__name__)
 
 LOOK_S: Final = 0.25
 MAX_RUNS: Final = 32
-"""At once; a run that finds no agents waits two minutes for them."""
+"""Most runs at once. Runs that wait for agents (up to two minutes) count, too."""
 _NAMED: Final = re.compile(r"[A-Za-z0-9-]{0,128}")
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at a run, for who watches it."""
+    """The state of a run at one time, for clients that watch it."""
 
     run_id: str
     phase: str
@@ -77,6 +76,8 @@ class AgentLine:
 
 @dataclass(frozen=True, slots=True)
 class RunLine:
+    """A run in the list of runs."""
+
     run_id: str
     state: str
     is_going: bool
@@ -85,12 +86,12 @@ class RunLine:
 
 
 class Watching(Protocol):
-    """Who is told of runs that begin and end here: the page."""
+    """Is called when a run begins or ends here; the page implements it."""
 
     def begin(self, conductor: Conductor) -> None: ...
 
     async def end(self, run_id: str, summary: Mapping[str, object] | None) -> None:
-        """summary: None where the run failed."""
+        """Called after a run has ended. summary: None if the run failed with a bug."""
 
 
 @dataclass(slots=True)
@@ -104,13 +105,14 @@ class _Going:
 
 
 class Service:
-    """Make it within the running loop, and close it before the station.
+    """Starts, controls and lists the runs of a controller. Create it in the running loop, and close it before the hub.
 
     Args:
-        allowed: hosts beyond loopback and private ones that runs may aim at; whoever starts the controller says.
-        allow: the list that decides instead.
-        signer: signs what its client has not.
-        outputs: where all runs are told; whoever opened them closes them.
+        allowed: public hosts that runs may have as targets, as the controller's operator names them. Loopback and
+            private hosts are always allowed.
+        allow: the allow-list; if given, it replaces `allowed`.
+        signer: signs orders that their clients did not sign.
+        outputs: the outputs for the figures of all runs; the caller closes them.
     """
 
     def __init__(
@@ -130,33 +132,35 @@ class Service:
         self._going: dict[str, _Going] = {}
         self._is_closing = False
 
-    # -- what changes something -------------------------------------------------------------------
+    # -- actions ----------------------------------------------------------------------------------
 
     async def start(self, order: Order, by: str) -> Conductor:
-        """The run begins to wait for its agents, and goes on without whoever started it.
+        """Start a run, which then waits for its agents. It continues when the client disconnects.
 
         Raises:
-            UsageError: a target that may not be loaded, or too many runs.
-            StorageError: no folder for it.
+            UsageError: a target is not allowed, the signature does not fit, or too many runs are running.
+            FleetError: the controller is being stopped.
+            StorageError: the run's folder cannot be created.
         """
         order = await asyncio.to_thread(self._permitted, order)
         if self._is_closing:
             raise FleetError("the controller is being stopped", hint="start the run again when it is back")
         if len(self._going) >= MAX_RUNS:
-            raise UsageError(f"{MAX_RUNS} runs go on already", hint="loadgen stop ends one of them")
+            raise UsageError(f"{MAX_RUNS} runs are running already", hint="loadgen stop RUN ends one of them")
         conductor = Conductor(order, self._hub, runs_dir=self._runs_dir, by=by, outputs=self._outputs)
         self._begin(conductor, by)
         return conductor
 
     async def take_up(self, folder: Path) -> None:
-        """A run of a controller before this one goes on from its folder. To be called before the station is started.
+        """Continue an unfinished run of an earlier controller from its folder. Call it before the hub is started.
 
         Raises:
-            StorageError, UsageError: it cannot, and why.
+            StorageError, UsageError: the run cannot be continued.
         """
         restored = await asyncio.to_thread(restore, folder)
         try:
-            order = await asyncio.to_thread(self._permitted, self._unsigned(restored.order))  # what holds by now
+            # Check it again: the allow-list may have changed since the run was started.
+            order = await asyncio.to_thread(self._permitted, self._unsigned(restored.order))
         except LoadgenError:
             restored.folder.close()
             raise
@@ -172,26 +176,28 @@ class Service:
         self._begin(conductor, restored.by)
 
     def answer(self, ask: ControlRequest, by: str) -> ControlReply:
-        """What a run that goes on is asked to do.
+        """Carry out a control request for a running run. by: who sent it.
 
         Raises:
-            UsageError, FleetError: no such run, or it makes no sense now.
+            UsageError, FleetError: there is no such run, or the request is invalid or impossible now.
         """
         return answer(self._named(ask.run_id).conductor, ask, by)
 
     def kill_all(self, by: str) -> ControlReply:
+        """Kill all running runs. by: who requested it."""
         lines: list[str] = []
         for going in tuple(self._going.values()):
             lines += answer(going.conductor, ControlRequest(run_id=going.conductor.run_id, do="kill"), by).lines
-        return ControlReply(lines=tuple(lines) or ("no run goes on",))
+        return ControlReply(lines=tuple(lines) or ("no run is running",))
 
-    # -- what only looks --------------------------------------------------------------------------
+    # -- queries ----------------------------------------------------------------------------------
 
     async def watch(self, run: str) -> AsyncIterator[Look]:
-        """Looks at a run until it is over; the last one says how it ended.
+        """Yield the state of a run four times a second until it has ended; the last one has its exit code.
 
         Raises:
             UsageError: there is no such run.
+            StorageError: the summary cannot be read.
         """
         if not run or self._found(run):
             going = self._named(run)
@@ -205,6 +211,7 @@ class Service:
         yield Look(run_id, "done", is_over=True, exit_code=code if isinstance(code, int) else 0)
 
     def agents(self) -> list[AgentLine]:
+        """Return all registered agents, sorted by id."""
         now_ns = self._hub.clock()
         return [
             AgentLine(
@@ -223,7 +230,7 @@ class Service:
         ]
 
     async def runs(self, limit: int) -> list[RunLine]:
-        """The newest first, those that go on before all others."""
+        """Return at most `limit` runs (0: 50): running runs first, then ended ones, each newest first."""
         here = [
             RunLine(run_id, one.conductor.view().phase.value, True, len(one.conductor.run.members), one.by)
             for run_id, one in reversed(self._going.items())
@@ -232,20 +239,20 @@ class Service:
         return [*here, *await asyncio.to_thread(_over, self._runs_dir, set(self._going), limit)][:limit]
 
     async def summary(self, run: str) -> tuple[str, dict[str, object]]:
-        """(id, summary.json) of a run that is over.
+        """Return (run id, content of summary.json) of a run that has ended.
 
         Raises:
-            UsageError: there is none, or it goes on.
-            StorageError: it cannot be read.
+            UsageError: there is no such run, it is still running, or it was killed and has no summary.
+            StorageError: the summary cannot be read.
         """
         folder = self._over(run)
         return folder.name, await asyncio.to_thread(RunDir(folder).read_summary)
 
     async def files(self, run: str) -> AsyncIterator[tuple[str, bytes]]:
-        """What others need of the folder of a run that is over, in pieces: (name, piece), a file's one after another.
+        """Yield the files of an ended run that another machine needs, as (file name, piece), file after file.
 
         Raises:
-            UsageError, StorageError: as of `summary`.
+            UsageError, StorageError: as for `summary`.
         """
         pieces = pieces_of(self._over(run))
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
@@ -254,37 +261,43 @@ class Service:
     def _over(self, run: str) -> Path:
         folder = self.folder(run)
         if folder.name in self._going:
-            raise UsageError(f"run {folder.name} goes on", hint=f"loadgen watch {folder.name}")
+            raise UsageError(f"run {folder.name} is still running", hint=f"loadgen watch {folder.name} shows it")
         if not (folder / "summary.json").exists():
-            raise UsageError(f"run {folder.name} has no summary", hint="it was ended by force")
+            raise UsageError(f"run {folder.name} has no summary: it was killed", hint="run it again")
         return folder
 
     def folder(self, run: str) -> Path:
+        """Return the folder of a run: its id, the beginning of its id, or "last".
+
+        Raises:
+            UsageError: there is no such run.
+        """
         try:
             return find_run(_checked(run) or "last", self._runs_dir)
         except UsageError as error:
-            hint = "loadgen runs list --controller HOST:PORT lists what this controller has"
+            hint = "loadgen runs list --controller HOST:PORT lists the runs of this controller"
             raise UsageError(error.message, hint=hint) from error
 
-    # -- its own life -----------------------------------------------------------------------------
+    # -- shutdown ---------------------------------------------------------------------------------
 
     @property
     def going(self) -> tuple[str, ...]:
+        """Ids of the running runs."""
         return tuple(self._going)
 
     def stop_all(self, reason: str, now: bool = False) -> None:
-        """No more runs; those that go on drain, or end at once."""
+        """Accept no more runs, and stop all running ones. They drain, or with `now` end at once."""
         self._is_closing = True
         for going in tuple(self._going.values()):
             going.conductor.request_stop(reason, now)
 
     async def until_over(self) -> None:
-        """Until no run goes on any more."""
+        """Wait until no run is running."""
         while tasks := [going.task for going in self._going.values() if going.task is not None]:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
-        """Runs that still go on are cut off."""
+        """Cancel all running runs and wait for their tasks. Stop them first, or they end without a verdict."""
         self._is_closing = True
         tasks = [going.task for going in self._going.values() if going.task is not None]
         for task in tasks:
@@ -306,7 +319,7 @@ class Service:
             async with asked(conductor):
                 result = await conductor.conduct()
                 summary = result.summary
-        except Exception:  # the last border: the other runs go on
+        except Exception:  # a bug in one run must not end the others
             log.exception("run %s failed", conductor.run_id)
             return None
         finally:
@@ -316,15 +329,15 @@ class Service:
         return result
 
     async def _told(self, run_id: str, summary: Mapping[str, object] | None) -> None:
-        """The page's failure is a bug to report, and nothing to the run."""
+        """Report the end of a run to the page. A failure there is logged as a bug and does not harm the run."""
         if self.watching is None:
             return
         try:
             await self.watching.end(run_id, summary)
-        except Exception:  # the last border
+        except Exception:  # a bug of the page must not end the run
             log.exception("the page of run %s failed", run_id)
 
-    # -- which run is meant -----------------------------------------------------------------------
+    # -- finding runs -----------------------------------------------------------------------------
 
     def _found(self, run: str) -> list[_Going]:
         going = list(self._going.values())
@@ -339,14 +352,15 @@ class Service:
             return found[0]
         if found:
             names = ", ".join(one.conductor.run_id for one in found)
-            raise UsageError(f"{len(found)} runs go on{f' that begin with {run}' if run else ''}: which?", hint=names)
+            which = f" whose ids begin with {run}" if run else ""
+            raise UsageError(f"{len(found)} runs are running{which}", hint=f"name one: {names}")
         if run in ("", "last"):
-            raise UsageError("no run goes on", hint="loadgen runs list --controller HOST:PORT has those that are over")
+            raise UsageError("no run is running", hint="loadgen runs list --controller HOST:PORT lists ended runs")
         folder = self.folder(run)
-        raise UsageError(f"run {folder.name} does not go on", hint=f"loadgen watch {folder.name} shows what it came to")
+        raise UsageError(f"run {folder.name} is not running", hint=f"loadgen watch {folder.name} shows its result")
 
     def _unsigned(self, order: Order) -> Order:
-        """A restored order; to be signed anew if its statement no longer fits this controller, and that has a key."""
+        """Remove the signature of a restored order if it no longer fits and this controller can sign it again."""
         if order.signature and self._signer is not None:
             try:
                 check_signed(order, self._allow)
@@ -355,19 +369,19 @@ class Service:
         return order
 
     def _permitted(self, order: Order) -> Order:
-        """The order with what holds for it, whatever its client says of that. Blocking: names are resolved.
+        """Check an order, and set its allow-list, limits and signature, whatever the client sent. Blocks: DNS.
 
         Raises:
-            UsageError: it may not be run here.
+            UsageError: the order may not be run here.
         """
         limits = Limits()
         if self._allow is None:
             for url in aims_of(order):
                 check_target(url, self._allowed)
         else:
-            told = Overrides.from_json(order.overrides_json).resolve
-            limits = check_allowed(order.spec, Http(resolve=told), self._allow)
-            check_proofs(order.spec, Http(resolve=told), self._allow)
+            overridden = Overrides.from_json(order.overrides_json).resolve
+            limits = check_allowed(order.spec, Http(resolve=overridden), self._allow)
+            check_proofs(order.spec, Http(resolve=overridden), self._allow)
         order = replace(order, allow=self._allow, limits=limits)
         if order.signature:
             check_signed(order, self._allow)
@@ -377,14 +391,14 @@ class Service:
 
 
 def aims_of(order: Order) -> Iterator[str]:
-    """Where the load goes: the targets, and what stands in for their addresses."""
+    """Yield the URLs that a run puts under load: its targets, and addresses that its plan sets for host names."""
     yield from dict.fromkeys((order.spec.target, *order.spec.targets.values()))
     for addresses in Overrides.from_json(order.overrides_json).resolve.values():
         yield from (f"http://[{one}]" if ":" in one else f"http://{one}" for one in addresses)
 
 
 def _over(runs_dir: Path, going: set[str], limit: int) -> list[RunLine]:
-    """Runs that are over, the newest first. Blocking."""
+    """List ended runs, the newest first. Blocks: it reads their folders."""
     found = []
     for path in [path for path in list_runs(runs_dir) if path.name not in going][:limit]:
         try:
@@ -399,12 +413,12 @@ def _over(runs_dir: Path, going: set[str], limit: int) -> list[RunLine]:
 
 def _checked(run: str) -> str:
     if not _NAMED.fullmatch(run):
-        raise UsageError("that is no run's id", hint="loadgen runs list --controller HOST:PORT has them")
+        raise UsageError("invalid run id", hint="loadgen runs list --controller HOST:PORT lists the run ids")
     return run
 
 
 def _look(going: _Going) -> Look:
-    """Computed once for all who watch."""
+    """The state of a run, computed once for all clients that watch it."""
     now_s = time.monotonic()
     if going.look is None or now_s - going.looked_s >= LOOK_S / 2:
         figures = going.watch()

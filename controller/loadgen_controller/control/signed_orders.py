@@ -1,6 +1,6 @@
-"""Orders and their signed statements: made where a run is launched, checked where a client's order comes in.
+"""Signs the orders of runs, and checks signed orders that clients send to a controller.
 
-The command line makes the statement; a `loadgen controller` with a signing key makes it for clients that have none.
+The command line signs an order. A `loadgen controller` with a signing key signs for clients without a key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["check_signed", "signed"]
 
 
 def signed(order: Order, signer: Signer) -> Order:
-    """Return the order with a new statement, and its signature.
+    """Return the order with a new statement of its content and the statement's signature.
 
     Raises:
         UsageError: the statement is longer than agents accept.
@@ -43,12 +43,12 @@ def signed(order: Order, signer: Signer) -> Order:
 
 
 def check_signed(order: Order, allow: AllowList | None) -> None:
-    """Would agents accept what the client has signed, together with the controller's allow-list?
+    """Check that agents would accept the order's signed statement together with the controller's allow-list.
 
-    The signature itself is for the agents: a controller needs no key to check it.
+    The signature itself is not checked: only agents have the keys for that.
 
     Raises:
-        UsageError: they would refuse it, and why.
+        UsageError: agents would reject it.
     """
     if not order.statement:
         raise UsageError(
@@ -68,15 +68,15 @@ def check_signed(order: Order, allow: AllowList | None) -> None:
 
 def _other_list(allow: AllowList | None, statement: Statement) -> tuple[str, str]:
     if allow is None:
-        return "the run is signed with an allow-list, and this controller has none", "leave --allow out"
+        return "the run is signed with an allow-list, but this controller has none", "leave --allow out"
     if statement.allow is None:
         return (
-            "the run is signed without an allow-list, and this controller has one",
-            "sign the controller's list, too: --allow FILE beside --sign-with, with a copy of that list",
+            "the run is signed without an allow-list, but this controller has one",
+            "sign the controller's list, too: give --allow FILE with --sign-with, with a copy of that list",
         )
     return (
-        "the allow-list that was signed is not the one of this controller",
-        "ask the controller's owner for its list, and name a copy of it: --allow FILE",
+        "the signed allow-list differs from the one of this controller",
+        "ask the controller's operator for a copy of its list, and give --allow FILE",
     )
 
 

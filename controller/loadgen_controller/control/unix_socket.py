@@ -1,11 +1,12 @@
-"""How a run that goes on is spoken to from another terminal: a UNIX socket of its conducting process.
+"""Controls a running run from another terminal, through a UNIX socket of the process that conducts the run.
 
-One connection, one line of JSON there (`ControlRequest`), one back (`ControlReply`). The socket lies in
-a folder that only its owner may enter, and whoever connects must be of the same
-user; where it is stands in `control.json` of the run's folder while the run goes on.
+Each connection carries one line of JSON in each direction: a `ControlRequest` and a `ControlReply`. The API and the web
+page build the same `ControlRequest`.
 
-Whatever is sent, nothing but an answer comes of what is no question: a line that is
-too long, no JSON, or of another run changes nothing.
+The socket is in a folder that only its owner may enter, and the caller must be the same user. While the run goes on,
+the file `control.json` in its folder has the path of the socket.
+
+Invalid requests get an error reply and change nothing: a line that is too long, invalid JSON, or another run's id.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from loadgen.measure.run_folder.rundir import find_run, list_runs, replace_file
 __all__ = [
     "CONTROL_FILE",
     "ControlAction",
+    "ControlOptions",
     "ControlReply",
     "ControlRequest",
     "Going",
@@ -43,41 +45,61 @@ __all__ = [
 
 CONTROL_FILE: Final = "control.json"
 MAX_LINE_BYTES: Final = 4_096
-"""Of a question; answers are ours and short."""
+"""Longest request. Replies are our own and short."""
 _PATIENCE_S: Final = 5.0
-"""For a line that was begun, and for an answer."""
+"""Longest wait for a complete request, and for a reply."""
 _MAX_PATH_BYTES: Final = 100
-"""Of a UNIX socket's path; kernels take 104 or 108."""
+"""Longest path of a UNIX socket. Kernels allow 104 or 108 bytes."""
 _FORMAT: Final = 1
-
+_RUNS_DIR_HINT: Final = "if it was started with another folder of runs, name that with --runs-dir"
 
 ControlAction = Literal["pause", "resume", "scale", "skip", "stop", "kill"]
 
 
-class ControlRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is asked of a run."""
+class ControlOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The options of a control request. The web page sends only these: run and action are in its URL."""
+
+    load: str | None = None
+    """Name of the load to change; None: all loads to which the action applies."""
+    factor: float | None = None
+    rate: float | None = None
+    """Iterations/s."""
+    users: float | None = None
+    """A scale has exactly one of `factor`, `rate` and `users`."""
+    now: bool = False
+    """For stop: cut off iterations in flight instead of draining them."""
+
+
+class ControlRequest(ControlOptions, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A request to a running run. Socket, API and page all build this type, and `check` validates it for all."""
 
     run_id: str
     do: ControlAction
-    load: str | None = None
-    factor: float | None = None
-    rate: float | None = None
-    users: float | None = None
-    now: bool = False
-    """Of stop: cut off what is in flight."""
+
+    def check(self) -> None:
+        """
+        Raises:
+            UsageError: a scale does not have exactly one of `factor`, `rate` and `users`.
+        """
+        if self.do == "scale" and sum(value is not None for value in (self.factor, self.rate, self.users)) != 1:
+            raise UsageError(
+                "scale needs exactly one of factor, rate and users", hint="give a factor, a rate or a number of users"
+            )
 
 
 class ControlReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The answer: what was done, or why it was not."""
+    """The reply to a control request: what was done, or why it was rejected."""
 
     lines: tuple[str, ...] = ()
+    """Lines for the operator that describe the result."""
     error: str = ""
+    """Why the request was rejected; empty if it was not."""
     hint: str = ""
     exit_code: int = 0
 
 
 class Going(msgspec.Struct, frozen=True, kw_only=True):
-    """`control.json`: a run that goes on, and where to ask."""
+    """The content of `control.json`: a running run and its socket."""
 
     format: int
     run_id: str
@@ -93,13 +115,14 @@ class Going(msgspec.Struct, frozen=True, kw_only=True):
 async def listening(
     run_dir: Path, run_id: str, answer: Callable[[ControlRequest, str], ControlReply]
 ) -> AsyncIterator[None]:
-    """Listen while within.
+    """Accept control requests for a run inside the `with` block.
 
     Args:
-        answer: of a question and who asks ("root, process 4711"). An error of ours is told, any other is a bug.
+        answer: carries out a request; gets the request and the caller ("root, process 4711"). A `LoadgenError` becomes
+            an error reply.
 
     Raises:
-        OSError, StorageError: it cannot listen; the run can do without.
+        OSError, StorageError: the socket or `control.json` cannot be created. The run does not depend on it.
     """
     path = _socket_path(run_id)
     server = await asyncio.start_unix_server(
@@ -125,14 +148,15 @@ async def _serve(
 ) -> None:
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            told = await _answered(reader, writer, run_id, answer)
-            if told is not None:
-                writer.write(msgspec.json.encode(told) + b"\n")
+            reply = await _answered(reader, writer, run_id, answer)
+            if reply is not None:
+                writer.write(msgspec.json.encode(reply) + b"\n")
                 writer.write_eof()
-                while await reader.read(MAX_LINE_BYTES):  # closed with something unread, the answer would be lost
+                # Read the rest: closing a socket with unread data would discard the reply.
+                while await reader.read(MAX_LINE_BYTES):
                     pass
     except (TimeoutError, OSError):
-        pass  # whoever asked is gone, or asks nothing
+        pass  # the caller is gone or sends no request
     finally:
         writer.close()
         with contextlib.suppress(OSError):
@@ -147,19 +171,20 @@ async def _answered(
 ) -> ControlReply | None:
     pid, uid = _peer(writer)
     if uid != os.getuid():
-        return _wrong(UsageError("this run is another user's"))
+        return _wrong(UsageError("this run belongs to another user", hint="send requests as the user who started it"))
     try:
         line = await reader.readline()
     except ValueError:  # no end of the line within the limit
-        return _wrong(UsageError(f"a question has at most {MAX_LINE_BYTES:,} bytes"))
+        return _wrong(UsageError(f"the control request is longer than {MAX_LINE_BYTES:,} bytes", hint="shorten it"))
     if not line:
         return None
     try:
         asked = msgspec.json.decode(line, type=ControlRequest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return _wrong(UsageError(f"this is no question: {error}", hint="run the same version of loadgen"))
+        return _wrong(UsageError(f"invalid control request: {error}", hint="run the same version of loadgen"))
     if asked.run_id != run_id:
-        return _wrong(UsageError(f"this is run {run_id}, not {asked.run_id}"))
+        hint = f"send the request to run {asked.run_id}"
+        return _wrong(UsageError(f"the request is for run {asked.run_id}, but this is run {run_id}", hint=hint))
     try:
         return answer(asked, f"{_user_name(uid)}, process {pid}")
     except LoadgenError as error:
@@ -171,12 +196,12 @@ def _wrong(error: LoadgenError) -> ControlReply:
 
 
 def _peer(writer: asyncio.StreamWriter) -> tuple[int, int]:
-    """(process id, user id) of the other end; -1 where the system does not tell."""
+    """(process id, user id) of the caller. The process id is -1 if the system does not provide it."""
     end = writer.get_extra_info("socket")
     if hasattr(socket, "SO_PEERCRED"):  # Linux
         pid, uid, _ = struct.unpack("3i", end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
         return pid, uid
-    # macOS: struct xucred, of which the second number is the user's. The folder keeps others out in any case.
+    # macOS: in struct xucred the second number is the user id. The folder keeps other users out in any case.
     _, uid = struct.unpack_from("2I", end.getsockopt(0, 1, 76))
     return -1, uid
 
@@ -189,10 +214,14 @@ def _user_name(uid: int) -> str:
 
 
 def _socket_path(run_id: str) -> Path:
-    """In a folder of our own; short, whatever the run is called."""
+    """The path of a run's socket, in a private folder. It is short for any run id, because the id is hashed.
+
+    Raises:
+        OSError: no folder is private and short enough.
+    """
     name = hashlib.sha256(run_id.encode()).hexdigest()[:16] + ".sock"
     bases = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]  # noqa: S108  # its mode is checked
-    why = "no folder for it"
+    why = "every possible path is too long"
     for base in filter(None, bases):
         folder = Path(base) / f"loadgen-{os.getuid()}"
         if len(os.fsencode(folder / name)) > _MAX_PATH_BYTES:
@@ -205,57 +234,58 @@ def _socket_path(run_id: str) -> Path:
             continue
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
             return folder / name
-        why = f"{folder} is not ours alone"
-    raise OSError(f"no socket to be asked by: {why}")
+        why = f"{folder} is open to other users"
+    raise OSError(f"no private folder for the control socket: {why}. Set XDG_RUNTIME_DIR or TMPDIR to a private folder")
 
 
-# -- the asking side -----------------------------------------------------------------------------
+# -- the caller's side ---------------------------------------------------------------------------
 
 
 def going(run: str | None, runs_dir: Path) -> Going:
-    """The run that is meant: `run`, or the only one that goes on in `runs_dir`.
+    """Find a running run: `run`, or the only one in `runs_dir`.
 
     Args:
-        run: its id, how that begins, "last", or its folder.
+        run: the run's id, the beginning of the id, "last", or the run's folder; None: the only running run.
 
     Raises:
-        UsageError: no run goes on, several do, or the one that is named does not.
-        FleetError: its conducting process is gone.
+        UsageError: no run or several runs are running, or the named run is not running or is on another machine.
+        FleetError: the process that conducted the run is gone.
+        StorageError: `control.json` cannot be read.
     """
     if run is not None:
         folder = find_run(run, runs_dir)
         found = _read(folder)
         if found is None:
-            raise UsageError(f"run {folder.name} does not go on", hint=f"loadgen runs show {folder.name}")
+            raise UsageError(f"run {folder.name} is not running", hint=f"loadgen runs show {folder.name} shows its end")
         return _alive(found)
     all_ = _all(runs_dir)
     here = [one for one in all_ if _is_alive(one)]
     if len(here) == 1:
         return here[0]
     if here:
-        raise UsageError(f"{len(here)} runs go on: which of them?", hint=", ".join(one.run_id for one in here))
+        raise UsageError(f"{len(here)} runs are running", hint=f"name one: {', '.join(one.run_id for one in here)}")
     if all_:
         return _alive(all_[0])
-    raise UsageError(f"no run goes on in {runs_dir}", hint="--runs-dir says where it was started")
+    raise UsageError(f"no run is running in {runs_dir}", hint=_RUNS_DIR_HINT)
 
 
 def going_all(runs_dir: Path) -> list[Going]:
-    """All that go on in `runs_dir`, on this machine.
+    """Find all runs of `runs_dir` that are running on this machine.
 
     Raises:
-        UsageError: none does.
+        UsageError: there is none.
     """
     found = [one for one in _all(runs_dir) if _is_alive(one)]
     if not found:
-        raise UsageError(f"no run goes on in {runs_dir}", hint="--runs-dir says where it was started")
+        raise UsageError(f"no run is running in {runs_dir}", hint=_RUNS_DIR_HINT)
     return found
 
 
 def ask(run: Going, asked: ControlRequest) -> ControlReply:
-    """Ask, and hear what was done.
+    """Send a request to a run and return its reply. Blocks for up to 5 s.
 
     Raises:
-        UsageError, FleetError: it was not, and why; or the run is gone.
+        UsageError, FleetError: the run rejected the request, does not answer, or is gone.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
@@ -265,17 +295,21 @@ def ask(run: Going, asked: ControlRequest) -> ControlReply:
             with line.makefile("rb") as file:
                 data = file.readline()
     except TimeoutError:
-        raise FleetError(f"run {run.run_id} does not answer: process {run.pid} may be stopped") from None
+        raise FleetError(
+            f"run {run.run_id} does not answer: process {run.pid} may be suspended",
+            hint=f"check the process, or resume it: kill -CONT {run.pid}",
+        ) from None
     except OSError as error:
         raise _gone(run) from error
     try:
-        told = msgspec.json.decode(data, type=ControlReply)
+        reply = msgspec.json.decode(data, type=ControlReply)
     except msgspec.DecodeError as error:
-        raise FleetError(f"run {run.run_id} ended before it answered") from error
-    if told.error:
-        kind = UsageError if told.exit_code == ExitCode.USAGE else FleetError
-        raise kind(told.error, hint=told.hint)
-    return told
+        hint = f"loadgen runs show {run.run_id} shows its end"
+        raise FleetError(f"run {run.run_id} ended before it answered", hint=hint) from error
+    if reply.error:
+        kind = UsageError if reply.exit_code == ExitCode.USAGE else FleetError
+        raise kind(reply.error, hint=reply.hint)
+    return reply
 
 
 def _all(runs_dir: Path) -> list[Going]:
@@ -283,7 +317,7 @@ def _all(runs_dir: Path) -> list[Going]:
 
 
 def _read(folder: Path) -> Going | None:
-    """None: the run does not go on, or cannot be asked."""
+    """Read `control.json`; None if there is none, because the run is not running or has no socket."""
     path = folder / CONTROL_FILE
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Going)
@@ -294,7 +328,9 @@ def _read(folder: Path) -> Going | None:
     except msgspec.DecodeError as error:
         raise StorageError(f"cannot read {path}: {error}") from error
     if found.format > _FORMAT:
-        raise StorageError(f"{path} is of a newer loadgen", hint="use the loadgen that conducts the run")
+        raise StorageError(
+            f"{path} was written by a newer loadgen", hint="use the version of loadgen that conducts the run"
+        )
     return found
 
 
@@ -304,7 +340,7 @@ def _is_alive(run: Going) -> bool:
 
 def _alive(run: Going) -> Going:
     if run.host != socket.gethostname():
-        raise UsageError(f"run {run.run_id} is conducted on {run.host}", hint="ask there")
+        raise UsageError(f"run {run.run_id} is conducted on {run.host}", hint="run this command there")
     if not _is_alive(run):
         raise _gone(run)
     return run
@@ -322,6 +358,6 @@ def _runs(pid: int) -> bool:
 
 def _gone(run: Going) -> FleetError:
     return FleetError(
-        f"run {run.run_id} cannot be asked any more: its process {run.pid} is gone",
+        f"cannot reach run {run.run_id}: its process {run.pid} is gone",
         hint=f"loadgen runs show {run.run_id} shows what is left of it",
     )

@@ -1,1 +1,1 @@
-"""Judges runs: is all of it there, was the generator fit, were the objectives met, must it be stopped?"""
+"""Judges runs: are all data there, could the generator measure, were objectives met, must the run stop?"""

@@ -43,13 +43,13 @@ from loadgen_controller.judging.plan_due import (
 __all__ = ["Against", "AgentDue", "Difference", "compare_with_plan", "reported_first_arrivals"]
 
 STOP_SLACK_NS: Final = 100 * NS_PER_MS
-"""The error of an agent's clock that is allowed: by its own clock a stop may reach it that much earlier."""
+"""Allowed error of an agent's clock: by its own clock, a stop may reach it this much earlier."""
 _SETTLE_NS: Final = NS_PER_S
-"""Users of a closed load may come this much later than the plan says."""
-_CLOSED_LOOKS: Final = 240
-"""Times at which the users of a closed load are compared: each interval of a run of four minutes."""
+"""Users of a closed load may start this much later than planned."""
+_CLOSED_SAMPLES: Final = 240
+"""Most times at which the users of a closed load are compared: every interval of a run of four minutes."""
 _LOCATED: Final = 20
-"""Agents for which the seconds of a difference are looked for."""
+"""Most differences for which the time span is searched, since that costs a pass over the agent's samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +57,16 @@ class Difference:
     """The difference between one agent's load and its plan."""
 
     load: str
-    """Name; empty where the plan gives it none."""
+    """Name of the load; empty if the plan does not name it."""
     kind: str
     """ "iterations" or "users"."""
     planned: int
     reported: int
     number: int
-    """Iterations, or user-seconds: above 0 they are missing, below 0 they are too many."""
+    """Iterations or user-seconds. Above 0: that many are missing; below 0: that many are too many."""
     from_ns: int | None = None
     to_ns: int | None = None
-    """Between which times it arose; None: not known."""
+    """The span in which the difference arose; None: unknown."""
 
     def __str__(self) -> str:
         whose = f" of load {self.load}" if self.load else ""
@@ -89,10 +89,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class AgentDue:
-    """The result for one agent."""
+    """The result of the comparison for one agent."""
 
     planned: int | None = None
-    """Iterations of open and counted loads that were due; at an early stop the least. None: there is no such load."""
+    """Iterations of open and counted loads that were due; after an early stop, the least. None: no such load."""
     missing: int = 0
     planned_user_s: float = 0.0
     missing_user_s: float = 0.0
@@ -101,23 +101,23 @@ class AgentDue:
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """The result for a run."""
+    """The result of the comparison for a whole run."""
 
     agents: Mapping[str, AgentDue]
     planned: int
-    """Iterations of all agents."""
+    """Planned iterations of all agents."""
     planned_user_s: float
     is_whole: bool
-    """Every load could be compared with the plan."""
+    """Whether every load could be compared with the plan."""
     fleet: tuple[str, ...] = ()
-    """Differences of the fleet as a whole."""
+    """Differences of the fleet as a whole, as sentences."""
 
     def missing_share(self, agent: str, unended: int = 0) -> float:
-        """From 0 to 1: the agent's part of the whole planned load that is missing, or whose end is not known.
+        """Return the part of the whole planned load that is missing from this agent or has an unknown end, 0 to 1.
 
-        Iterations and user-seconds cannot be added up: of a plan that has both, the greater share counts.
+        Iterations and user-seconds cannot be added up, so with both kinds of load the greater part counts.
 
-        unended: iterations that it started and never reported the end of.
+        unended: iterations that the agent started and whose end it never reported.
         """
         due = self.agents.get(agent, AgentDue())
         of_iterations = (due.missing + unended) / self.planned if self.planned else 0.0
@@ -126,25 +126,26 @@ class Against:
 
 
 def reported_first_arrivals(assignment: Assignment, merge: Merge) -> tuple[dict[tuple[int, int], int], list[str]]:
-    """By load and number of a change of shares, where it begins as most agents report; and who disagrees, in words.
+    """Return at which arrival each share change begins, by majority of the agents, and who disagrees, as sentences.
 
-    Number 0 is the end of a load.
+    The keys are (load, number of the share change); number 0 is the end of the load.
     """
     votes: dict[tuple[int, int], dict[str, int]] = {}
     has_share = any(assignment.weights_now)
     for agent, weight in zip(assignment.agents, assignment.weights_now, strict=False):
         for epoch in merge.epochs(agent):
             for (load, number), n in epoch.first_arrivals.items():
-                if number or weight or not has_share:  # an agent that is gone does not know the end as it is now
+                # An agent that left has no vote on the end of a load, which may have moved since.
+                if number or weight or not has_share:
                     votes.setdefault((load, number), {})[agent] = n
     found: dict[tuple[int, int], int] = {}
     wrong: list[str] = []
     for (load, number), by_agent in sorted(votes.items()):
         most = found[load, number] = Counter(by_agent.values()).most_common(1)[0][0]
-        what = f"change {number} of the shares" if number else "the end of the load"
+        what = f"share change {number}" if number else "the end of the load"
         wrong += [
             f"agent {agent} reports {what} at arrival {format_count(n)},"
-            f" most agents report arrival {format_count(most)}"
+            f" but most agents report arrival {format_count(most)}"
             for agent, n in sorted(by_agent.items())
             if n != most
         ]
@@ -155,20 +156,20 @@ def compare_with_plan(basis: Basis, assignment: Assignment, merge: Merge, load_n
     """Compare the whole run with its plan, after the run has ended.
 
     Args:
-        load_ns: when the load ended, as planned or by a stop; None: it ended after a number of iterations.
+        load_ns: when the load ended, as planned or by a stop; None: after a number of iterations.
     """
     firsts, disagreeing = reported_first_arrivals(assignment, merge)
     opens, counted, closed = dues_of(basis, assignment, firsts)
-    book = _Book(basis, assignment, merge)
+    tally = _Tally(basis, assignment, merge)
     for one in opens:
-        _hold_open(one, basis, book, load_ns, firsts)
+        _compare_open(one, basis, tally, load_ns)
     for each in counted:
-        book.iterations(each.planned.name, each.load, low=_least(each, basis), high=each.by_agent())
-    book.hold_uncounted()
+        tally.compare(each.planned.name, each.load, low=_least(each, basis), high=each.by_agent())
+    tally.compare_uncounted()
     for users in closed:
-        _hold_closed(users, basis, book, load_ns)
-    fleet = [*disagreeing, *_by_area(basis, book)]
-    return book.result(fleet)
+        _compare_closed(users, tally, load_ns)
+    fleet = [*disagreeing, *_compare_by_area(basis, tally)]
+    return tally.result(fleet)
 
 
 def _least(counted: CountedDue, basis: Basis) -> np.ndarray:
@@ -176,92 +177,93 @@ def _least(counted: CountedDue, basis: Basis) -> np.ndarray:
     return np.zeros_like(whole) if basis.is_stopped else whole
 
 
-def _hold_open(
-    one: OpenDue, basis: Basis, book: _Book, load_ns: int | None, firsts: Mapping[tuple[int, int], int]
-) -> None:
+def _compare_open(one: OpenDue, basis: Basis, tally: _Tally, load_ns: int | None) -> None:
     if not one.is_known:
         return
     if one.schedule is not None and basis.is_stopped and load_ns is not None:
         low = one.by_agent(one.count_at(load_ns - STOP_SLACK_NS)).copy()
         high = low.copy()
-        covered = [(book.covered_ns(agent), at) for at, agent in enumerate(book.assignment.agents)]
-        for covered_ns, at in sorted(covered):  # in increasing order, as `by_agent` wants it
+        covered = [(tally.covered_ns(agent), at) for at, agent in enumerate(tally.assignment.agents)]
+        for covered_ns, at in sorted(covered):  # `by_agent` is cheap only in increasing order
             high[at] = one.by_agent(one.count_at(max(covered_ns, load_ns) + STOP_SLACK_NS))[at]
     elif one.total is not None:
         low = high = one.by_agent(one.total)
     else:
         return
-    book.iterations(one.planned.name, one.load, low, high, one, load_ns)
+    tally.compare(one.planned.name, one.load, low, high, one, load_ns)
 
 
-def _hold_closed(one: ClosedDue, basis: Basis, book: _Book, load_ns: int | None) -> None:
-    """Compare users at the ends of intervals. A lack counts where it lasts for more than one look."""
-    interval_ns, end_ns = book.merge.interval_ns, one.end_ns
+def _compare_closed(one: ClosedDue, tally: _Tally, load_ns: int | None) -> None:
+    """Compare the agents' users with the plan at the ends of intervals.
+
+    Missing users count only if they are missing at two samples in a row: a single one may be chance.
+    """
+    interval_ns, end_ns = tally.merge.interval_ns, one.end_ns
     ends = [ns for ns in (load_ns, end_ns) if ns is not None]
     if not ends:
         return
     first, last = one.planned.after_ns // interval_ns + 1, (min(ends) - 1) // interval_ns
     if last < first:
         return
-    step = max(1, -(-(last - first + 1) // _CLOSED_LOOKS))
-    looks = list(range(first, last + 1, step))
-    planned, lack = np.zeros(len(book.assignment.agents)), []
-    for k in looks:
+    step = max(1, -(-(last - first + 1) // _CLOSED_SAMPLES))
+    samples = list(range(first, last + 1, step))
+    planned, lack = np.zeros(len(tally.assignment.agents)), []
+    for k in samples:
         t_ns = k * interval_ns
         now = one.users_at(t_ns)
         planned = planned + now
         least = np.minimum.reduce([now, one.users_at(t_ns - _SETTLE_NS // 2), one.users_at(t_ns - _SETTLE_NS)])
-        here = np.array([book.users_at(agent, one.load, t_ns) for agent in book.assignment.agents])
-        lack.append(np.where(book.counts_users, np.maximum(0, least - here), 0))
+        here = np.array([tally.users_at(agent, one.load, t_ns) for agent in tally.assignment.agents])
+        lack.append(np.where(tally.counts_users, np.maximum(0, least - here), 0))
     most = np.maximum.reduce([one.users_at(edge_ns) for edge_ns in one.edges_ns()])
     seconds = step * interval_ns / NS_PER_S
     lacks = np.stack(lack)
     lasting = lacks > 0
     lasting[1:] &= (lacks[:-1] > 0) | np.concatenate((lacks[2:] > 0, np.zeros((1, lacks.shape[1]), dtype=bool)))
-    if len(looks) > 1:
+    if len(samples) > 1:
         lasting[0] &= lacks[1] > 0
-    for at, agent in enumerate(book.assignment.agents):
-        book.planned_user_s[agent] = book.planned_user_s.get(agent, 0.0) + float(planned[at]) * seconds
+    for at, agent in enumerate(tally.assignment.agents):
+        tally.planned_user_s[agent] = tally.planned_user_s.get(agent, 0.0) + float(planned[at]) * seconds
         where = np.flatnonzero(lasting[:, at])
         if len(where):
             missing_s = float(lacks[where, at].sum()) * seconds
-            book.missing_user_s[agent] = book.missing_user_s.get(agent, 0.0) + missing_s
-            from_ns = max(one.planned.after_ns, (looks[int(where[0])] - step) * interval_ns)
-            to_ns = min(min(ends), looks[int(where[-1])] * interval_ns)
+            tally.missing_user_s[agent] = tally.missing_user_s.get(agent, 0.0) + missing_s
+            from_ns = max(one.planned.after_ns, (samples[int(where[0])] - step) * interval_ns)
+            to_ns = min(min(ends), samples[int(where[-1])] * interval_ns)
             difference = Difference(
                 one.planned.name, "users", 0, 0, max(1, round(missing_s)), from_ns=from_ns, to_ns=to_ns
             )
-            book.differences.setdefault(agent, []).append(difference)
-        reported = book.most_users(agent, one.load)
+            tally.differences.setdefault(agent, []).append(difference)
+        reported = tally.most_users(agent, one.load)
         if reported > int(most[at]):
             extra = reported - int(most[at])
             difference = Difference(one.planned.name, "users", int(most[at]), reported, -extra)
-            book.differences.setdefault(agent, []).append(difference)
+            tally.differences.setdefault(agent, []).append(difference)
 
 
-def _by_area(basis: Basis, book: _Book) -> Iterator[str]:
-    """The fleet's total, computed the second way."""
+def _compare_by_area(basis: Basis, tally: _Tally) -> Iterator[str]:
+    """Compare the fleet's total with the area under the rate curve, which uses none of the code for shares."""
     if basis.is_stopped:
         return
     for load, planned in enumerate(basis.loads):
         bounds = total_by_area(
             planned, [one for one in basis.changes if isinstance(one, LoadChange) and one.load == load]
         )
-        if bounds is None or load not in book.accounted:
+        if bounds is None or load not in tally.accounted:
             continue
         least, most = bounds
-        total = book.accounted[load]
+        total = tally.accounted[load]
         if not least <= total <= most:
             whose = f"load {planned.name}: " if planned.name else ""
             there = format_count(least) if least == most else f"{format_count(least)} to {format_count(most)}"
             yield (
-                f"{whose}the area under the rate curve is {there} arrivals, and the sum of started, missed and"
-                f" missing is {format_count(total)}"
+                f"{whose}the area under the rate curve is {there} arrivals, but the sum of started, missed and"
+                f" missing ones is {format_count(total)}"
             )
 
 
-class _Book:
-    """Collects the results agent by agent, load after load."""
+class _Tally:
+    """Compares load after load and collects the results by agent."""
 
     def __init__(self, basis: Basis, assignment: Assignment, merge: Merge) -> None:
         self.basis, self.assignment, self.merge = basis, assignment, merge
@@ -277,30 +279,32 @@ class _Book:
         self.accounted: dict[int, int] = {}
         """By load: started, missed and missing iterations of all agents."""
         self._uncounted: dict[str, list[int]] = {}
-        """For each agent that does not count by load: the least and the most of all its loads so far."""
+        """For each agent that does not count by load: the least and most due iterations of its loads so far."""
         self._located = 0
         self._known: dict[int, dict[int, np.ndarray]] = {}
 
     def covered_ns(self, agent: str) -> int:
-        """Up to when there is data of the agent."""
+        """Return the end of the agent's last interval with data, ns from T0; 0 if there is none."""
         return max((epoch.spans[-1][1] for epoch in self.epochs[agent] if epoch.spans), default=0)
 
     def reported(self, agent: str, load: int) -> int:
-        """Iterations that the agent started or missed, in all its registrations."""
+        """Return the iterations that the agent started or missed, over all its registrations."""
         found = [epoch.loads[load] for epoch in self.epochs[agent] if load in epoch.loads]
         return sum(one.started + one.missed for one in found)
 
     def users_at(self, agent: str, load: int, t_ns: int) -> int:
+        """Return the agent's users of a load at `t_ns`; 0 if no data of that time arrived."""
         for epoch in reversed(self.epochs[agent]):
             if load in epoch.loads and epoch.spans and any(start < t_ns <= end for start, end in epoch.spans):
                 return epoch.loads[load].users_at(t_ns)
         return 0
 
     def most_users(self, agent: str, load: int) -> int:
+        """Return the most users of a load that the agent ever reported."""
         found = [epoch.loads[load] for epoch in self.epochs[agent] if load in epoch.loads]
         return max((users for one in found for _, users in one.users), default=0)
 
-    def iterations(
+    def compare(
         self,
         name: str,
         load: int,
@@ -309,7 +313,13 @@ class _Book:
         located_by: OpenDue | None = None,
         end_ns: int | None = None,
     ) -> None:
-        """Compare one load with the least and the most iterations that were due on each agent."""
+        """Compare the iterations of one open or counted load with the plan, agent by agent.
+
+        Args:
+            low, high: least and most iterations that were due on each agent: (agents,) int64.
+            located_by: the load's arrivals, to find the span in which a difference arose; None: no search.
+            end_ns: end of the load, for that search.
+        """
         accounted = 0
         for at, agent in enumerate(self.assignment.agents):
             least, most = int(low[at]), int(high[at])
@@ -327,8 +337,11 @@ class _Book:
             self._add(agent, at, load, difference, located_by, end_ns)
         self.accounted[load] = accounted
 
-    def hold_uncounted(self) -> None:
-        """Agents of an older protocol count all their loads together. Only where none is closed."""
+    def compare_uncounted(self) -> None:
+        """Compare agents of an older protocol, which count all loads together. With a closed load this is impossible.
+
+        Call it after `compare` for each load.
+        """
         has_users = any(isinstance(one.profile, UserProfile) for one in self.basis.loads)
         for agent, (least, most) in self._uncounted.items():
             counters = self.merge.counters(agent=agent)
@@ -359,12 +372,12 @@ class _Book:
     def _when(
         self, agent: str, at: int, load: int, due: OpenDue, number: int, end_ns: int | None
     ) -> tuple[int | None, int | None]:
-        """Between which of its samples the difference arose."""
+        """Return the two of the agent's samples between which the difference arose."""
         samples = list(_joined([epoch.loads[load] for epoch in self.epochs[agent] if load in epoch.loads]))
         last_ns = end_ns if end_ns is not None else due.planned.after_ns + (due.schedule.end_ns if due.schedule else 0)
         told_ns = samples[-1][0] if samples else 0
         later = sorted({min(one.at_ns, last_ns) for one in self.basis.changes if one.at_ns > told_ns} | {last_ns})
-        reported = self.reported(agent, load)  # what still waited in its last interval was never started
+        reported = self.reported(agent, load)  # arrivals that still waited in its last interval were never started
         samples += [(t_ns, reported) for t_ns in later if t_ns > told_ns]
         # An arrival may be counted an interval after it was due, but not after the agent's last interval.
         lag_ns = self.merge.interval_ns if number > 0 else 0
@@ -380,13 +393,14 @@ class _Book:
         return from_ns, max(from_ns, to_ns)
 
     def _planned_at(self, due: OpenDue, times_ns: Sequence[int]) -> dict[int, np.ndarray]:
-        """Arrivals of each agent that are due before each of the times. Computed once for all agents."""
+        """Return each agent's due arrivals before each of the times. Computed once for all agents."""
         known = self._known.setdefault(due.load, {})
         for t_ns in sorted({t_ns for t_ns in times_ns if t_ns not in known}):
             known[t_ns] = due.by_agent(due.count_at(t_ns)).copy()
         return known
 
     def result(self, fleet: Sequence[str]) -> Against:
+        """Return the collected results, with `fleet` as the differences of the whole fleet."""
         agents = {
             agent: AgentDue(
                 self.planned.get(agent),
@@ -404,7 +418,7 @@ class _Book:
 
 
 def _joined(progresses: Sequence[LoadProgress]) -> Iterator[tuple[int, int]]:
-    """(time, due so far) over several registrations of one agent, one after the other."""
+    """Yield (time, due so far) over all registrations of one agent, one after the other."""
     before = 0
     for one in progresses:
         for t_ns, due in one.due:

@@ -1,8 +1,12 @@
-"""The error fuse: a run that only fails is stopped, since it hurts its target and measures nothing.
+"""The error fuse stops a run that only fails, since such a run burdens its target and measures nothing. Pure.
 
-It blows when for 30 s in a row more than half of the requests failed; when for 10 s no agent got a
-connection; or when for 2 s iterations ended only where the allow-list ends, for then nothing else can come.
-The last has no opt-out. Seconds without a request change nothing.
+The fuse blows in three cases:
+
+- more than half of the requests failed in each second of the last 30 s;
+- no agent got a connection for 10 s;
+- the allow-list ended every iteration for 2 s. More time would not change that, so this case has no opt-out.
+
+Seconds without a request neither blow nor reset the fuse.
 """
 
 from __future__ import annotations
@@ -29,20 +33,22 @@ _NO_CONNECTION: Final = frozenset({"refused", "unreachable", "dns"})
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """What one interval of all agents showed. ns are from T0."""
+    """The counts of one interval, over all agents. Times are ns from T0."""
 
     start_ns: int
     end_ns: int
     requests: int
-    """That ended."""
+    """Requests that ended."""
     errors: int
+    """Those that failed."""
     unreached: int
-    """Of them without a connection."""
+    """Those that got no connection: refused, unreachable, or no DNS answer."""
     iterations: int
+    """Iterations that ended."""
     not_allowed: int
-    """Of them ended by the allow-list."""
+    """Those that the allow-list ended."""
     rule: str = ""
-    """By which of its rules most were."""
+    """The outcome of most of these, which names the rule of the allow-list."""
 
     @classmethod
     def of(cls, window: Window) -> Interval:
@@ -63,13 +69,15 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Blown:
+    """The fuse has blown: the run must stop for this reason."""
+
     reason: Reason
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Fuse:
-    """Since when each of its rules holds without a break, ns from T0; None: it does not."""
+    """Since when each case has lasted without a break, ns from T0; None: it does not apply now."""
 
     failing_ns: int | None = None
     unreached_ns: int | None = None
@@ -77,12 +85,12 @@ class Fuse:
 
 
 def step(fuse: Fuse, interval: Interval) -> tuple[Fuse, Blown | None]:
-    """What an interval adds. Intervals come in order, each once.
+    """Add an interval; return the new fuse, and a `Blown` if it blows. Intervals come in order, each once.
 
-    rule        | broken by an interval with         | blows after
-    failing     | half of the requests or more fine  | 30 s
-    unreached   | a request that had a connection    | 10 s
-    not allowed | an iteration that ended otherwise  |  2 s
+    case        | reset by an interval in which           | blows after
+    failing     | at least half of the requests succeeded | 30 s
+    unreached   | a request got a connection              | 10 s
+    not allowed | an iteration ended for any other reason |  2 s
     """
     if interval.requests:
         failing = interval.errors > SHARE * interval.requests
@@ -99,21 +107,22 @@ def step(fuse: Fuse, interval: Interval) -> tuple[Fuse, Blown | None]:
     if fuse.not_allowed_ns is not None and end_ns - fuse.not_allowed_ns >= NOT_ALLOWED_NS:
         return fuse, Blown(
             Reason.NOT_ALLOWED,
-            f"stopped at {at}: every iteration ended with `{interval.rule}`, so nothing else can come: see"
-            " loadgen failures for the address, and docs/guard.md",
+            f"stopped at {at}: every iteration ended with `{interval.rule}`, and more load would not change that."
+            " Find the address with loadgen failures, and see docs/guard.md",
         )
     if fuse.unreached_ns is not None and end_ns - fuse.unreached_ns >= UNREACHED_NS:
         return fuse, Blown(
             Reason.ERROR_FUSE,
             f"stopped at {at} by the error fuse: no agent got a connection for {UNREACHED_NS // NS_PER_S} s"
-            " (--no-error-fuse goes on all the same)",
+            " (--no-error-fuse continues in spite of it)",
         )
     if fuse.failing_ns is not None and end_ns - fuse.failing_ns >= ERRORS_NS:
         return fuse, Blown(
             Reason.ERROR_FUSE,
             f"stopped at {at} by the error fuse: more than half of the requests failed in each second of the last"
-            f" {ERRORS_NS // NS_PER_S} s, at last {format_count(interval.errors)} of {format_count(interval.requests)}"
-            " (--no-error-fuse goes on all the same)",
+            f" {ERRORS_NS // NS_PER_S} s; in the last one {format_count(interval.errors)} of"
+            f" {format_count(interval.requests)}"
+            " (--no-error-fuse continues in spite of it)",
         )
     return fuse, None
 
@@ -133,10 +142,10 @@ def _outcomes(window: Window, kind: str) -> dict[str, int]:
 
 
 class FuseWatch:
-    """Gives a run's intervals to its fuse, each when it is complete.
+    """Feeds the intervals of a run to its fuse, each once it is complete.
 
     Args:
-        is_on: False: only what is not allowed ends the run.
+        is_on: False with --no-error-fuse: then only iterations that the allow-list ends can blow the fuse.
     """
 
     def __init__(self, is_on: bool) -> None:
@@ -145,11 +154,12 @@ class FuseWatch:
         self._next = 0
 
     def check(self, merge: Merge, live: Collection[str], finished: Collection[str], clock_ns: int) -> Blown | None:
-        """
+        """Feed all new complete intervals to the fuse; return a `Blown` if one of them blows it.
+
         Args:
             live: agents that take part and are not lost.
-            finished: those that will report no more intervals.
-            clock_ns: now, from T0.
+            finished: agents that will report no more intervals.
+            clock_ns: now, ns from T0.
         """
         reporting = [agent for agent in live if agent not in finished]
         latest = merge.latest_window(reporting or None, clock_ns)

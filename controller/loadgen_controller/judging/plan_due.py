@@ -4,13 +4,14 @@ An agent reports how its iterations ended. This module computes the totals that 
 
     open loads      the arrivals that the rate curve and the shares give the agent
     counted loads   the agent's iterations
-    closed loads    the agent's users, and when they are there
+    closed loads    the agent's users over time
 
-The shares are computed by the code that agents use (`loadgen.engine`), since that code defines an agent's part. The
-total of the fleet is computed a second way (`total_by_area`), from the area under the rate curve and nothing else.
+Shares are computed by the code that agents use (`loadgen.engine`), since that code defines an agent's part. The
+total of the fleet is also computed a second way (`total_by_area`), from nothing but the area under the rate curve.
 
-A load may have times of its own (a replay, an executor that a user wrote). Agents do not send these times, so only
-the total is known here. The agents report at which arrival each change of shares begins, and their reports must agree.
+A load may have times of its own, as a replay or an executor of the scenario has. Agents do not send these times, so
+only the total is known here. The agents report at which arrival each share change begins, and their reports must
+agree.
 
 Times are ns from T0.
 """
@@ -52,17 +53,17 @@ __all__ = [
 ]
 
 _WALKED: Final = 1 << 16
-"""Arrivals whose owners are looked up at once: 5 ms."""
+"""Arrivals that are assigned to agents at once: 5 ms."""
 _KEPT_NS: Final = 30 * NS_PER_S
-"""The length of a curve before a change that is kept, if it is changed more than `_FEW` times."""
+"""How much of the curve before a load change is kept if there are more than `_FEW` load changes."""
 _RECENT: Final = 16
-"""Counts that are kept for whoever asks again: agents report a second apart."""
+"""Results of `by_agent` that are cached: agents report different intervals, up to some seconds apart."""
 _FEW: Final = 100
-"""Changes of one load up to which its whole curve is kept."""
+"""Most load changes for which the whole curve of a load is kept."""
 
 
 class LoadChange(msgspec.Struct, frozen=True, tag="load"):
-    """From `at_ns` on, the load has these stages."""
+    """From `at_ns` on, the load follows these stages."""
 
     load: int
     at_ns: int
@@ -87,47 +88,48 @@ class PlannedLoad(msgspec.Struct, frozen=True):
     after_ns: int
     profile: Profile
     mix: tuple[float, ...]
-    """Weights of its journeys; one where they are drawn by chance, since shares do not depend on them then."""
+    """Weights of its journeys; (1.0,) if journeys are drawn at random, since shares do not depend on them then."""
     stays: bool = False
-    """Nobody takes over what an agent has of it."""
+    """Whether a lost agent's part of it stays with that agent."""
 
     @classmethod
     def of(cls, lane: LaneSpec) -> PlannedLoad:
+        """Take the needed fields from the load of a plan."""
         mix = (1.0,) if lane.random else tuple(journey.weight for journey in lane.journeys)
         return cls(lane.name, lane.after_ns, lane.profile, mix, bool(lane.stays))
 
 
 class Basis(msgspec.Struct, frozen=True):
-    """The plan and its changes: with the assignment, all that due iterations follow from."""
+    """The plan and its changes. Together with the assignment they define all due iterations."""
 
     loads: tuple[PlannedLoad, ...]
     changes: tuple[Changed, ...] = ()
-    """In the order of their numbers, which is that of their times for each load and for the shares."""
+    """In the order in which they were made; their times increase for each load and for the shares."""
     is_stopped: bool = False
-    """The load was ended before its planned end, at a time that agents learned each by itself."""
+    """Whether the load was stopped before its planned end; the stop reached each agent at a different time."""
     counting: tuple[str, ...] = ()
-    """Agents whose protocol counts by load and gives a reason for each end of a share."""
+    """Agents with a protocol that counts by load and gives a reason for each end of a share."""
 
     @classmethod
     def of(
         cls,
         lanes: Sequence[LaneSpec],
-        told: Sequence[Adjust | Reassign],
+        changes: Sequence[Adjust | Reassign],
         *,
         is_stopped: bool = False,
         counting: Sequence[str] = (),
     ) -> Basis:
-        """told: the changes as agents got them, in order."""
+        """Build the basis from the loads of a plan and from the changes as they were sent to agents, in order."""
         return cls(
             loads=tuple(map(PlannedLoad.of, lanes)),
-            changes=tuple(map(changed, told)),
+            changes=tuple(map(changed, changes)),
             is_stopped=is_stopped,
             counting=tuple(counting),
         )
 
 
 def changed(one: Adjust | Reassign) -> Changed:
-    """A change as agents get it."""
+    """Translate a message to agents into the change that it makes."""
     if isinstance(one, Adjust):
         return LoadChange(one.load, one.at_ns, one.stages)
     return ShareChange(one.generation, one.at_ns, one.weights)
@@ -137,8 +139,8 @@ class OpenDue:
     """The arrivals of one open load, by agent.
 
     Args:
-        first_arrivals: of a load with times of its own, the first arrival of each change of shares by its number, and
-            under 0 how many arrivals there are, as the agents report them.
+        first_arrivals: only for a load with times of its own, as agents report it: for the number of each share
+            change its first arrival, and for number 0 the total of arrivals.
     """
 
     def __init__(
@@ -153,14 +155,14 @@ class OpenDue:
         self._walked, self._counts = 0, np.zeros(0, dtype=np.int64)
         self._recent: dict[int, np.ndarray] = {}
         self.is_known = True
-        """Whether it is known where each change of shares begins."""
+        """Whether the first arrival of every share change is known."""
         self._changes = 0
         self._keeps_all = sum(isinstance(one, LoadChange) and one.load == load for one in basis.changes) <= _FEW
         for one in basis.changes:
             self.change(one)
 
     def change(self, one: Changed) -> None:
-        """Apply one more change, in order."""
+        """Apply one more change. Changes of other loads are ignored. Call it in the order of the changes."""
         at_ns = max(0, one.at_ns - self.planned.after_ns)
         if isinstance(one, LoadChange):
             if one.load != self.load:
@@ -183,40 +185,40 @@ class OpenDue:
 
     @property
     def is_located(self) -> bool:
-        """Whether `count_at` holds for any time, and not only for the last 30 s before the newest change."""
+        """Whether `count_at` is right for any time. Otherwise it is right from 30 s before the newest change on."""
         return self.schedule is not None and self._changes <= _FEW
 
     @property
     def total(self) -> int | None:
-        """Arrivals up to the end of the load; None if only the agents have the number and did not report it."""
+        """All arrivals of the load; None if only the agents know the number and none has reported it."""
         if self.schedule is not None:
             return self.schedule.total()
         return self._reported.get(0) if self._own_total is None else self._own_total
 
     def count_at(self, t_ns: int) -> int:
-        """Arrivals of the fleet that are due before `t_ns`. Only where there is a schedule."""
+        """Return the fleet's arrivals that are due before `t_ns`. Call it only if `schedule` is not None."""
         assert self.schedule is not None
         return min(self.schedule.count_at(max(0, t_ns - self.planned.after_ns)), self.schedule.total())
 
     @property
     def is_walked(self) -> bool:
-        """Whether shares have changed, so that arrivals since then are looked up one by one."""
+        """Whether shares have changed: from then on, arrivals are assigned one by one, which costs time."""
         return bool(self._deal.changes)
 
     @property
     def walked(self) -> int:
-        """How many of the first arrivals have been looked up so far."""
+        """How many arrivals have been assigned so far, counted from the first."""
         return max(self._walked, self._deal.changes[0].at if self._deal.changes else 0)
 
     def is_near(self, n: int) -> bool:
-        """Whether `by_agent(n)` need not begin at the first change of shares again."""
+        """Whether `by_agent(n)` is cheap: it need not start again at the first share change."""
         return not self.is_walked or n >= self._walked or n in self._recent or n <= self._deal.changes[0].at
 
     def by_agent(self, n: int) -> np.ndarray:
         """Return each agent's part of the fleet's first `n` arrivals: (agents,) int64, in the assignment's order.
 
-        Cost: some µs before the first change of shares; after it 60 ns an arrival and change, if asked in increasing
-        order, else from the first change on.
+        Cost: some µs before the first share change; after it, 60 ns for each new arrival and share change. A smaller
+        `n` than in the last call starts again at the first share change (see `is_near`).
         """
         first = self._deal.changes[0].at if self._deal.changes else n
         if n <= first:
@@ -251,10 +253,11 @@ class CountedDue:
 
     @property
     def total(self) -> int:
+        """Iterations of the whole fleet."""
         return self._profile.total()
 
     def by_agent(self) -> np.ndarray:
-        """(agents,) int64, in the assignment's order."""
+        """Return each agent's iterations: (agents,) int64, in the assignment's order."""
         profile = self._profile
         share = Share.of(0, self._assignment.weights, self.planned.mix)
         users = np.bincount(share.user_owners(profile.users), minlength=len(self._assignment.agents))
@@ -282,28 +285,28 @@ class ClosedDue:
                 self._stages = replaced(self._stages, at_ns, change.stages)
         self._deal, self._agents = deal, len(assignment.agents)
         self._owners: dict[tuple[int, int], np.ndarray] = {}
-        """Owners of users, by the number of share changes and of users."""
+        """The agent of each user: (users,), by (number of share changes so far, number of users)."""
 
     @property
     def end_ns(self) -> int | None:
-        """When the load ends; None while it is paused for an unknown time."""
+        """When the load ends, ns from T0; None while it is paused for an unknown time."""
         return None if is_pause(self._stages) else self.planned.after_ns + length(self._stages)
 
     def users_at(self, t_ns: int) -> np.ndarray:
-        """Users of each agent that are to be there at `t_ns`: (agents,) int64."""
+        """Return how many users each agent should have at `t_ns`: (agents,) int64."""
         own_ns = t_ns - self.planned.after_ns
         level = ceil(value_at(self._stages, own_ns)) if own_ns >= 0 else 0
         if not level:
             return np.zeros(self._agents, dtype=np.int64)
         changes = sum(1 for change in self._deal.changes if change.at <= own_ns)
-        most = 1 << (level - 1).bit_length()
+        most = 1 << (level - 1).bit_length()  # a power of 2, so that a growing load is assigned a few times only
         key = (changes, most)
         if key not in self._owners:
             self._owners[key] = self._deal.user_owners(most, own_ns)
         return np.bincount(self._owners[key][:level], minlength=self._agents)
 
     def edges_ns(self) -> list[int]:
-        """Where the number of users may jump, or begins to change."""
+        """Return the times at which the number of users may jump or begin to change, ns from T0, sorted."""
         found, at_ns = [self.planned.after_ns], self.planned.after_ns
         for stage in self._stages:
             at_ns += stage.duration_ns
@@ -314,7 +317,7 @@ class ClosedDue:
 def dues_of(
     basis: Basis, assignment: Assignment, first_arrivals: Mapping[tuple[int, int], int]
 ) -> tuple[list[OpenDue], list[CountedDue], list[ClosedDue]]:
-    """The loads of a plan by kind. first_arrivals: by load and number of the change, see `OpenDue`."""
+    """Return the loads of a plan as (open, counted, closed). first_arrivals: by (load, number), see `OpenDue`."""
     opens: list[OpenDue] = []
     counted: list[CountedDue] = []
     closed: list[ClosedDue] = []
@@ -335,11 +338,11 @@ def dues_of(
 def total_by_area(planned: PlannedLoad, changes: Sequence[LoadChange]) -> tuple[int, int] | None:
     """Return the total arrivals of an open load, (at least, at most), from the area under its rate curve alone.
 
-    Even spacing: arrival n is due where the area reaches n, so the number is the area, rounded up, and both bounds are
-    equal. Random spacing: the bounds are 6 standard deviations around that. None: the load is not an open one with a
-    curve, or is paused for an unknown time.
+    Even spacing: arrival n is due when the area reaches n, so the total is the area, rounded up, and both bounds are
+    equal. Random spacing: the bounds are 6 standard deviations around that. None: the load has no rate curve, or is
+    paused for an unknown time.
 
-    Uses neither the timeline nor the shares of the agents; exact fractions throughout.
+    This uses neither the timeline nor the agents' shares, and only exact fractions.
     """
     profile = planned.profile
     if not isinstance(profile, ArrivalProfile):
@@ -359,7 +362,7 @@ def total_by_area(planned: PlannedLoad, changes: Sequence[LoadChange]) -> tuple[
 
 
 def _area(stages: Sequence[Stage], until_ns: int) -> Fraction:
-    """Under the curve of the rate up to `until_ns`, in arrivals."""
+    """The area under the rate curve up to `until_ns`, in arrivals."""
     area = Fraction(0)
     for stage in stages:
         took_ns = min(stage.duration_ns, until_ns)

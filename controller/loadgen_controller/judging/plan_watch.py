@@ -1,12 +1,15 @@
-"""Compares the counts that agents have reported so far with the plan, each second while a run goes on. Pure.
+"""Compares the agents' counts with the plan once an interval while a run goes on, as an early warning. Pure.
 
-At the end `against_plan.py` decides. This module only tells early: it finds an agent that is behind its plan by more
-than one interval in `PATIENCE` reports in a row, or that reports more than is due by the time at which its report is
-looked at, since no arrival starts before it is due. An interval that ends late on a busy machine has arrivals that
-were due after its end: so that end is not what an agent can be ahead of.
+The final decision is in `against_plan.py`. This module finds two kinds of agents:
 
-Only open loads with a rate curve are watched: of others the due iterations are not known before the end.
-Cost: some µs an agent and look; after a change of shares 60 ns an arrival and change.
+- behind: it is more than one interval behind its plan in `PATIENCE` reports in a row;
+- ahead: it reports more arrivals than are due now, though no arrival starts before it is due. The comparison is with
+  now and not with the end of the reported interval: on a busy machine an interval may close late, and then it holds
+  arrivals that were due after its end.
+
+Only open loads with a rate curve are watched. For other loads, due iterations are unknown before the end.
+
+Cost: some µs for each agent and check; after a share change, 60 ns for each arrival and share change.
 """
 
 from __future__ import annotations
@@ -28,57 +31,58 @@ from loadgen_controller.judging.plan_due import Basis, OpenDue, changed
 __all__ = ["PATIENCE", "PlanWatch"]
 
 PATIENCE: Final = 3
-"""Reports in a row that must be behind before the agent is named."""
+"""Number of reports in a row that must be behind before the agent is named."""
 _MOST_WALKED: Final = 200_000
-"""Arrivals since the last look; of a load with more, shares that have changed are followed at the end only."""
+"""Most new arrivals in one check, 12 ms. A faster load whose shares have changed is compared at the end only."""
 
 
 class PlanWatch:
-    """The watch over one run. Call `look` once an interval."""
+    """Watches one run. Call `look` once an interval."""
 
     def __init__(self, lanes: Sequence[LaneSpec]) -> None:
         self._basis = Basis.of(lanes, ())
         self._loads: list[OpenDue] | None = None
         self._applied = 0
-        self._looked_ns = 0
+        self._checked_ns = 0
         self._behind: dict[tuple[str, int], int] = {}
-        """Reports in a row, by agent and load."""
+        """Number of reports in a row that were behind, by agent and load."""
         self._judged_ns: dict[tuple[str, int], int] = {}
-        """Up to when an agent's report was judged, by agent and load."""
+        """End of the last interval that was judged, by agent and load."""
         self._since_ns: dict[tuple[str, int], int] = {}
+        """End of the last interval that was not behind, by agent and load."""
         self._reported: set[tuple[str, int, bool]] = set()
 
     def look(
         self,
         merge: Merge,
         assignment: Assignment,
-        told: Sequence[Adjust | Reassign],
+        changes: Sequence[Adjust | Reassign],
         live: Collection[str],
         now_ns: int,
     ) -> list[str]:
-        """Agents that do not keep to their plan, in words; each load of an agent once.
+        """Return a sentence for each agent that is behind or ahead of its plan. Each load of an agent is named once.
 
         Args:
-            told: all changes of the load and of the shares so far.
+            changes: all load changes and share changes so far, in order.
             live: agents that are expected to report.
-            now_ns: from T0. Nothing is looked at again within one interval.
+            now_ns: ns from T0. A second call within one interval returns nothing.
         """
         interval_ns = merge.interval_ns
-        if now_ns - self._looked_ns < interval_ns:
+        if now_ns - self._checked_ns < interval_ns:
             return []
-        self._looked_ns = now_ns
+        self._checked_ns = now_ns
         if self._loads is None:
             loads = enumerate(self._basis.loads)
             self._loads = [
                 OpenDue(load, self._basis, assignment) for load, one in loads if isinstance(one.profile, ArrivalProfile)
             ]
-        for change in told[self._applied :]:
+        for change in changes[self._applied :]:
             for one in self._loads:
                 one.change(changed(change))
-        self._applied = len(told)
-        return [text for one in self._loads for text in self._look_at(one, merge, assignment, live, now_ns)]
+        self._applied = len(changes)
+        return [text for one in self._loads for text in self._check_load(one, merge, assignment, live, now_ns)]
 
-    def _look_at(
+    def _check_load(
         self, due: OpenDue, merge: Merge, assignment: Assignment, live: Collection[str], now_ns: int
     ) -> list[str]:
         seen: list[tuple[int, int, str, int]] = []
@@ -98,10 +102,10 @@ class PlanWatch:
         if due.is_walked and due_n - due.walked > _MOST_WALKED:
             return found
         for end_ns, _, _, _ in sorted(seen):
-            for ns in (end_ns - merge.interval_ns, end_ns):  # of the latter the next look asks
+            for ns in (end_ns - merge.interval_ns, end_ns):  # the next check needs the second one
                 if ns not in planned:
                     n = due.count_at(ns)
-                    planned[ns] = due.by_agent(n) if due.is_near(n) else None  # far behind: the end decides
+                    planned[ns] = due.by_agent(n) if due.is_near(n) else None  # too costly: the end decides
         most = due.by_agent(due_n)
         for end_ns, at, agent, reported in sorted(seen):
             settled = planned[end_ns - merge.interval_ns]
@@ -122,12 +126,12 @@ class PlanWatch:
             since_s = self._since_ns.get(place, 0) / NS_PER_S
             return [
                 f"agent {agent} is behind its plan since second {since_s:.0f}: {format_count(least - reported)} of"
-                f" {format_count(least)} due iterations{whose} are neither started, waiting nor missed"
+                f" {format_count(least)} due iterations{whose} were not reported as started, waiting or missed"
             ]
         if reported > most and (*place, True) not in self._reported:
             self._reported.add((*place, True))
             return [
                 f"agent {agent} is ahead of its plan at {end_ns / NS_PER_S:.0f} s: it reports {format_count(reported)}"
-                f" due iterations{whose}, and only {format_count(most)} were due by then"
+                f" due iterations{whose}, but only {format_count(most)} were due by then"
             ]
         return []

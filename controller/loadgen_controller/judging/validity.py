@@ -1,13 +1,15 @@
-"""Was the generator fit to measure? Judged from what each agent said of each of its seconds, with what to do about it.
+"""Decides whether the load generator itself was able to measure, and gives advice if not. Pure.
 
-Only the generator's own faults count; a target that collapses is a failed run,
-not an invalid one. An agent's seconds weigh as much as its share of the load,
-since that is how much of the merged histograms they spoil.
+Each agent reports for each interval whether it was fit to measure. Only problems of the generator count: a run whose
+target collapses is failed, not invalid. An agent's intervals are weighted by its share of the load, since that is the
+part of the merged histograms which they spoil.
 
-Advice is for a region, and has figures. Where the scenario itself held the loop,
-its line is named: more agents would only block as often. Where the machine lacks
-something, that is named. Otherwise there are too few agents: how many more is
-computed from the rate up to which one of them was fit, with 20 % head room.
+There is one piece of advice for each region, with figures:
+
+- If the machine ran out of something, the advice names it.
+- If a line of the scenario blocked the event loop, the advice names the line. More agents would block just as often.
+- Otherwise there are too few agents. Their number follows from the rate up to which an agent was fit, with 20 % head
+  room.
 """
 
 from __future__ import annotations
@@ -26,36 +28,42 @@ __all__ = ["INVALID_ABOVE", "SUSPECT_ABOVE", "Validity", "judge_fitness"]
 
 SUSPECT_ABOVE = 0.05
 INVALID_ABOVE = 0.20
-"""Of the seconds. Settings: with them a wrong p99 is caught and an ordinary laptop is spared (DESIGN 6.4)."""
+"""Share of unfit time above which a run is suspect or invalid. Chosen: they catch a wrong p99 and spare a laptop."""
 SUSPECT_FROM = 2
 INVALID_FROM = 3
-"""Unfit intervals of one agent: fewer are chance, however short the run. In one of 3 s a single one is 33 %."""
+"""Unfit intervals that one agent must have for it. Fewer may be chance: in a run of 3 s, one interval is 33 %."""
 HEAD_ROOM = 0.20
-"""Of the rate up to which an agent was fit: so much is left free when agents are counted."""
-_TOLD = 5
-"""Agents that are told apart, worst first."""
+"""Part of an agent's proven rate that advice on the number of agents leaves unused."""
+_NAMED = 5
+"""Agents that get a reason of their own, worst first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Validity:
+    """Whether the generator was able to measure, with reasons and advice."""
+
     verdict: Literal["valid", "suspect", "invalid"] = "valid"
     unfit_share: float = 0.0
+    """Share of the time in which it was unfit to measure, 0 to 1, weighted by the agents' shares of the load."""
     reasons: tuple[str, ...] = ()
-    """What was wrong, worst agent first, each region with its advice; may name an agent although the run is valid."""
+    """What was wrong, worst agent first, with advice once for each region. A valid run may have reasons, too."""
     advice: tuple[str, ...] = ()
-    """The same advice by itself."""
+    """The advice alone, one for each region."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Agent:
+class _Driver:
+    """An agent, or one worker of an agent that has several: each worker is judged by itself."""
+
     id: str
     region: str
     share: float
-    """Of the load, 0 to 1."""
+    """Its share of the whole load, 0 to 1."""
     fitness: Fitness
     worker: int | None = None
-    """Which of the agent's, where it has several: each drives its part and is judged by itself."""
+    """Number of the worker; None: the whole agent."""
     workers: int = 1
+    """Workers of its agent."""
 
     @property
     def name(self) -> str:
@@ -67,9 +75,9 @@ class _Agent:
 
 
 def judge_fitness(assignment: Assignment, merge: Merge, planned_per_s: float | None = None) -> Validity:
-    """The share of unfit seconds, weighted by each agent's share of the load.
+    """Judge whether the generator was able to measure, from the unfit time of all agents.
 
-    planned_per_s: the highest iterations/s that the plan asks of the whole fleet; None where the load has no rate.
+    planned_per_s: the highest rate of the plan for the whole fleet, iterations/s; None if no load has a rate.
     """
     found = [one for agent in assignment.agents for one in _drivers(agent, assignment, merge)]
     weight = sum(agent.share for agent in found)
@@ -79,13 +87,13 @@ def judge_fitness(assignment: Assignment, merge: Merge, planned_per_s: float | N
     most = max((agent.fitness.unfit for agent in found), default=0)
     if share > SUSPECT_ABOVE and most >= SUSPECT_FROM:
         verdict = "invalid" if share > INVALID_ABOVE and most >= INVALID_FROM else "suspect"
-    # One unfit agent among very many spoils little, yet whoever reads its region should know.
+    # One unfit agent among very many spoils little of the run, but its own region's figures may be wrong.
     worst = sorted((a for a in found if a.unfit_share > SUSPECT_ABOVE), key=lambda a: -a.unfit_share)
     advice: dict[str, str] = {}
     reasons = []
-    for agent in worst[:_TOLD]:
+    for agent in worst[:_NAMED]:
         what_to_do = ""
-        if agent.region not in advice and agent.fitness.unfit >= SUSPECT_FROM:  # what is chance needs no remedy
+        if agent.region not in advice and agent.fitness.unfit >= SUSPECT_FROM:  # a single interval may be chance
             same = [a for a in found if a.region == agent.region]
             advice[agent.region] = _advice(agent, same, planned_per_s)
             what_to_do = f"; {advice[agent.region]}"
@@ -100,48 +108,51 @@ def judge_fitness(assignment: Assignment, merge: Merge, planned_per_s: float | N
     return Validity(verdict, share, tuple(reasons), tuple(advice.values()))
 
 
-def _drivers(agent: str, assignment: Assignment, merge: Merge) -> list[_Agent]:
-    """The agent, or of one with several workers each of them with its part of the agent's share."""
+def _drivers(agent: str, assignment: Assignment, merge: Merge) -> list[_Driver]:
+    """Return the agent itself, or its workers if it has several, each with an equal part of its share."""
     region, share = assignment.region(agent), assignment.share(agent)
     workers = merge.worker_fitness.get(agent, {})
     if workers:
         return [
-            _Agent(agent, region, share / len(workers), fitness, worker, len(workers))
+            _Driver(agent, region, share / len(workers), fitness, worker, len(workers))
             for worker, fitness in sorted(workers.items())
         ]
     fitness = merge.fitness.get(agent)
-    return [_Agent(agent, region, share, fitness)] if fitness is not None and fitness.intervals else []
+    return [_Driver(agent, region, share, fitness)] if fitness is not None and fitness.intervals else []
 
 
 def _most_frequent(fitness: Fitness) -> str:
-    """The most frequent kind of reason, told by an example: the figures in the texts differ."""
+    """An example of the most frequent cause, since the figures in the texts differ from interval to interval."""
     if not fitness.causes:
-        return "no reason given"
-    cause, _ = max(fitness.causes.items(), key=lambda item: item[1])  # of equals the first: lags precede their causes
+        return "the agent gave no reason"
+    cause, _ = max(fitness.causes.items(), key=lambda item: item[1])  # on a tie the first, which is the lag itself
     return fitness.examples[cause]
 
 
 # -- advice -----------------------------------------------------------------------------------
 
 
-def _advice(agent: _Agent, same_region: Sequence[_Agent], planned_per_s: float | None) -> str:
-    """What to do about the worst agent of a region."""
+def _advice(agent: _Driver, same_region: Sequence[_Driver], planned_per_s: float | None) -> str:
+    """Return what to do about the worst agent of a region."""
     fitness = agent.fitness
     return (
-        _of_machine(agent)
-        or _of_scenario(fitness)
-        or _of_neighbours(agent)
-        or _more_agents(agent, same_region, planned_per_s)
+        _advice_for_machine(agent)
+        or _advice_for_scenario(fitness)
+        or _advice_for_shared_cpu(agent)
+        or _advice_more_agents(agent, same_region, planned_per_s)
     )
 
 
 def _often(fitness: Fitness, cause: Cause) -> bool:
-    """In at least half of the unfit intervals."""
+    """Whether at least half of the unfit intervals had this cause."""
     return fitness.causes.get(cause, 0) * 2 >= fitness.unfit > 0
 
 
-def _of_machine(agent: _Agent) -> str:
-    """Where it ran out of something: said even if that was seldom, since it goes before all else."""
+def _advice_for_machine(agent: _Driver) -> str:
+    """Advice if the machine ran out of files, ports, memory or network, even if seldom; empty if not.
+
+    This comes first, because other advice does not help such a machine.
+    """
     fitness, where = agent.fitness, f"on the machine of {agent.id}"
     is_short = fitness.causes.get("sockets", 0) > 0
     if fitness.causes.get("fds", 0) or (is_short and fitness.fds_max > fitness.fd_limit / 2):
@@ -159,18 +170,18 @@ def _of_machine(agent: _Agent) -> str:
         took, left = fitness.rss_bytes_max / 2**20, fitness.memory_free_bytes_min / 2**20
         return (
             f"give {agent.id} more memory, or add agents on other machines: {format_count(fitness.users_max)} users"
-            f" took {took:,.0f} MiB, {left:,.0f} MiB were left"
+            f" used {took:,.0f} MiB, and only {left:,.0f} MiB were free"
         )
     if _often(fitness, "network"):
         return (
-            f"take a larger instance type than that of {agent.id}, or spread {agent.region} over more instances:"
+            f"use a larger instance type for {agent.id}, or spread {agent.region} over more instances:"
             f" {fitness.examples['network']}"
         )
     return ""
 
 
-def _of_scenario(fitness: Fitness) -> str:
-    """Where a line of the scenario was on the loop in half of the unfit intervals."""
+def _advice_for_scenario(fitness: Fitness) -> str:
+    """Advice if a line of the scenario, or garbage collection, blocked the loop in half of the unfit intervals."""
     if fitness.holders:
         where, holder = max(fitness.holders.items(), key=lambda item: item[1].intervals)
         if holder.intervals * 2 >= fitness.unfit:
@@ -184,38 +195,39 @@ def _of_scenario(fitness: Fitness) -> str:
     return ""
 
 
-def _of_neighbours(agent: _Agent) -> str:
-    """Where something else had the CPU: more agents on the same machine would have less of it."""
+def _advice_for_shared_cpu(agent: _Driver) -> str:
+    """Advice if other programs took the CPU: more agents on the same machine would each get even less."""
     fitness, found = agent.fitness, agent.fitness.examples
     if _often(fitness, "throttled"):
-        return f"raise the CPU limit of {agent.id} to a whole core a worker: {found['throttled']}"
+        return f"raise the CPU limit of {agent.id} to a whole core for each worker: {found['throttled']}"
     if _often(fitness, "steal"):
         return f"move {agent.id} to a machine that does not share its cores: {found['steal']}"
     if _often(fitness, "starved"):
-        return f"give {agent.id} a core of its own, on another machine if need be: {found['starved']}"
+        return f"give {agent.id} a core of its own, if necessary on another machine: {found['starved']}"
     return ""
 
 
-def _more_agents(agent: _Agent, same_region: Sequence[_Agent], planned_per_s: float | None) -> str:
-    """How many agents more the region needs."""
+def _advice_more_agents(agent: _Driver, same_region: Sequence[_Driver], planned_per_s: float | None) -> str:
+    """Advice to add agents, with the number that the region needs."""
     fitness = agent.fitness
     capacity = max(a.fitness.capacity_per_s for a in same_region)
     if planned_per_s is not None:
-        wanted = planned_per_s * sum(a.share for a in same_region)
-        of_plan = "planned"
+        needed = planned_per_s * sum(a.share for a in same_region)
+        kind = "the planned rate is"
     else:
-        wanted, of_plan = sum(a.fitness.rate_max_per_s for a in same_region), "reached"
+        needed, kind = sum(a.fitness.rate_max_per_s for a in same_region), "the highest rate was"
     lag = f"lag p99 {format_duration(fitness.worst_lag_us * NS_PER_US)} at {format_rate(fitness.worst_rate_per_s)}"
     if not fitness.worst_rate_per_s:
         return f"add agents in {agent.region}"
     if not capacity:
         more = ceil(len(same_region) / agent.workers)
-        return f"add {_agents(more)} in {agent.region} and look again: {lag}, and no second was fit"
-    more = max(1, ceil((wanted / (capacity * (1 - HEAD_ROOM)) - len(same_region)) / agent.workers))
-    one = "an agent" if agent.worker is None else "a worker"
+        return f"add {_agents(more)} in {agent.region} and run again: {lag}, and no interval was fit"
+    more = max(1, ceil((needed / (capacity * (1 - HEAD_ROOM)) - len(same_region)) / agent.workers))
+    one = "agent" if agent.worker is None else "worker"
+    ones = one if len(same_region) == 1 else f"{one}s"
     return (
-        f"add {_agents(more)} in {agent.region}: {lag}; {one} was fit up to {format_rate(capacity)},"
-        f" {format_rate(wanted)} were {of_plan} for {len(same_region)}"
+        f"add {_agents(more)} in {agent.region}: {lag}; one {one} was fit up to {format_rate(capacity)},"
+        f" and {kind} {format_rate(needed)} for {len(same_region)} {ones}"
     )
 
 

@@ -1,8 +1,8 @@
-"""What a run came to: complete? valid? SLOs kept? One result, one exit code, all reasons in plain sentences.
+"""Derives the verdict on a run: one result, one exit code, and every reason as a sentence. Pure.
 
-Pure, and derived from what the run folder holds and nothing else: the merged
-deltas and the `Facts`, which the conductor writes into `events.jsonl`. So
-`reread.py` comes to the same verdict from the folder alone.
+The verdict says whether the run is complete, whether it is valid and whether it met its objectives. It follows only
+from the content of the run folder: the merged deltas and the `Facts` that the conductor writes to `events.jsonl`. So
+`reread.py` derives the same verdict from the folder alone.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ __all__ = [
 ]
 
 POOL_LIMITED_ABOVE = 0.01
+"""Share of requests that waited for a free user above which the verdict mentions it."""
 SCRIPT_FAULTS_ABOVE = 0.001
+"""Share of iterations in which the scenario itself raised above which the run is a usage error."""
 _FAULTS_TO_STOP = 10
-"""During a run, fewer are no reason to stop: one in the first hundred iterations is no rate yet."""
+"""Least number of such iterations that stops a running run: one in the first hundred says nothing about the rate."""
 
 Outcome = Literal["passed", "failed", "incomplete", "invalid", "interrupted", "error"]
 
@@ -77,55 +79,61 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a verdict needs beside the deltas. Goes through JSON unchanged."""
+    """The facts about a run that a verdict needs in addition to the deltas. JSON stores them without loss."""
 
     ends: tuple[End, ...]
+    """Why the run ended; several reasons if several things happened, the first one first."""
     objectives: tuple[Objective, ...]
     profile: Profile
-    """Of the plan's first load."""
+    """Profile of the plan's first load."""
     journeys: tuple[str, ...] = ()
-    """Of the plan: one without data passes no objective."""
+    """Journeys of the plan: an objective of a journey without data does not pass."""
     assignment: Assignment | None = None
-    """None: it ended before anybody had a share."""
+    """The shares of all agents; None if the run ended before they were assigned."""
     epochs: dict[str, int] = field(default_factory=dict)
+    """For each agent, the epoch in which it got its share."""
     fins: dict[str, Fin] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
-    """Why each lost agent is lost."""
+    """For each lost agent, why it was lost."""
     has_started: bool = False
+    """Whether the load began."""
     load_ns: int | None = None
-    """From T0 to the end of the load as planned, or as it was stopped; None: ended by count."""
+    """Planned or actual end of the load, ns from T0; None: the load ended after a number of iterations."""
     warmup_ns: int = 0
-    """From T0 to the end of the warm-up, stated or found: windows of objectives begin after it."""
+    """End of the warm-up, ns from T0, as stated or detected. Windows of objectives begin after it."""
     warmup_found: str = ""
-    """Why the warm-up was cut there, where it was to be found; empty: the plan stated it."""
+    """Why the detected warm-up ends there; empty if the plan states the warm-up."""
     bug: str = ""
-    """Not empty: we went wrong, and how."""
+    """A fault of loadgen itself, as a sentence; empty if there was none."""
     first_ns: int = 0
-    """When the first load begins, from T0."""
+    """When the first load begins, ns from T0."""
     steered: tuple[tuple[str, str], ...] = ()
-    """What each steered load came to: the verdict of its finding, and a sentence."""
+    """The result of each steered load: its verdict and a sentence."""
     stays: tuple[bool, ...] = ()
-    """Of each load, whether what an agent has of it is nobody else's, whatever becomes of the agent."""
+    """For each load, whether a lost agent's part of it stays with that agent."""
     more_loads: tuple[tuple[int, Profile], ...] = ()
-    """Of each further load, when it begins (ns from T0) and its profile."""
+    """For each further load, when it begins (ns from T0) and its profile."""
     left: dict[str, int] = field(default_factory=dict)
-    """Who left by itself, and from when on (ns after T0) it said that it began nothing."""
+    """For each agent that left by itself, when it stopped starting iterations, ns from T0."""
     former: dict[str, tuple[Former, ...]] = field(default_factory=dict)
-    """Earlier processes of agents that were restarted under their name and got a share again."""
+    """For each agent that was restarted under its name and got a share again, its earlier processes."""
     basis: Basis | None = None
-    """The plan and its changes, to hold the agents' counts against. None: a folder of before that was kept."""
+    """The plan and its changes, with which counts are compared; None for folders of versions that did not store it."""
 
     @property
     def loads(self) -> Loads:
+        """Start and profile of each load."""
         return ((self.first_ns, self.profile), *self.more_loads)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
+    """The verdict on a run, with everything that it rests on."""
+
     result: Outcome
     exit_code: ExitCode
     reasons: tuple[str, ...]
-    """Most severe first; also what has no bearing on the exit code but must be known."""
+    """Sentences, most severe first; at the end those that do not change the exit code but must be known."""
     validity: Validity
     completeness: Completeness
     slos: tuple[SloResult, ...]
@@ -134,20 +142,20 @@ class Verdict:
 @dataclass(frozen=True, slots=True)
 class _Finding:
     code: ExitCode
-    """PASSED: only to be known."""
+    """PASSED: for information only."""
     text: str
 
 
 def judge(facts: Facts, merge: Merge) -> Verdict:
-    """The verdict on a run that is over."""
+    """Derive the verdict on a run that has ended."""
     completeness, validity = Completeness(()), Validity()
     slos: tuple[SloResult, ...] = ()
-    findings = [*_of_ends(facts)]
+    findings = [*_find_in_ends(facts)]
     if facts.has_started and facts.assignment is not None:
         against = None
         if facts.basis is not None:
             against = compare_with_plan(facts.basis, facts.assignment, merge, facts.load_ns)
-            findings += _of_plan(facts, facts.basis, against)
+            findings += _find_in_plan(facts, facts.basis, against)
         completeness = account(
             facts.assignment,
             facts.epochs,
@@ -164,19 +172,20 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
         )
         validity = judge_fitness(facts.assignment, merge, _planned_per_s(facts.loads))
         slos = _slos(facts, merge, completeness)
-        findings += _of_data(completeness, merge)
-        findings += _of_validity(validity)
-        findings += _of_slos(slos)
-        findings += _of_steering(facts)
-        findings += _of_counts(merge, completeness, was_stopped=any(e.reason is Reason.STOPPED for e in facts.ends))
+        findings += _find_in_data(completeness, merge)
+        findings += _find_in_validity(validity)
+        findings += _find_in_slos(slos)
+        findings += _find_in_steering(facts)
+        was_stopped = any(end.reason is Reason.STOPPED for end in facts.ends)
+        findings += _find_in_counts(merge, completeness, was_stopped=was_stopped)
     order = (*EXIT_PRECEDENCE, ExitCode.PASSED)
-    findings.sort(key=lambda finding: order.index(finding.code))  # stable: within a code as found
+    findings.sort(key=lambda finding: order.index(finding.code))  # stable: the order within a code stays
     code = findings[0].code if findings else ExitCode.PASSED
     reasons = tuple(dict.fromkeys(finding.text for finding in findings))
     return Verdict(_RESULTS.get(code, "error"), code, reasons, validity, completeness, slos)
 
 
-def _of_plan(facts: Facts, basis: Basis, against: Against) -> Iterator[_Finding]:
+def _find_in_plan(facts: Facts, basis: Basis, against: Against) -> Iterator[_Finding]:
     for text in against.fleet:
         yield _Finding(ExitCode.INCOMPLETE, f"the run does not add up to its plan: {text}")
     for agent in basis.counting:
@@ -184,23 +193,23 @@ def _of_plan(facts: Facts, basis: Basis, against: Against) -> Iterator[_Finding]
         if fin is not None and fin.ending is Ending.UNSAID:
             yield _Finding(
                 ExitCode.BUG,
-                f"agent {agent} ended its load without a reason: this is a fault of loadgen; please report it with the"
+                f"agent {agent} ended its load without a reason: this is a fault of loadgen. Please report it with the"
                 " run's events.jsonl",
             )
 
 
 def _held_back(merge: Merge) -> dict[str, int]:
-    """Requests of each agent that the cap of the allow-list did not let start."""
+    """For each agent, the requests that the cap of the allow-list kept from being sent."""
     return {agent: stats.total for _, agent, stats in merge.custom.state() if stats.name == HELD_BACK and stats.total}
 
 
 def _planned_per_s(loads: Loads) -> float | None:
-    """The highest rate of iterations that was planned; None where no load is open."""
+    """The highest planned rate of all open loads together, iterations/s; None if no load is open."""
     return highest_sum((at, profile) for at, profile in loads if isinstance(profile, OpenProfile)) or None
 
 
 def too_many_script_faults(merge: Merge) -> str:
-    """Why the run should be stopped as a fault of the scenario; empty while it should not."""
+    """Return why a running run must be stopped if its scenario raises too often; empty if it may continue."""
     counters = merge.counters()
     if counters.script_faults < _FAULTS_TO_STOP:
         return ""
@@ -219,8 +228,8 @@ def _script_faults(faults: int, finished: int) -> str:
 def _slos(facts: Facts, merge: Merge, completeness: Completeness) -> tuple[SloResult, ...]:
     assert facts.assignment is not None
     missing = [agent.agent for agent in completeness.agents if not agent.is_complete]
-    told_ns = [stop_ns for agent in merge.agents() for epoch in merge.epochs(agent) for _, stop_ns in epoch.spans]
-    end_ns = facts.load_ns if facts.load_ns is not None else max(told_ns, default=0)
+    ends_ns = [stop_ns for agent in merge.agents() for epoch in merge.epochs(agent) for _, stop_ns in epoch.spans]
+    end_ns = facts.load_ns if facts.load_ns is not None else max(ends_ns, default=0)
     return evaluate_all(
         facts.objectives,
         merge,
@@ -233,7 +242,7 @@ def _slos(facts: Facts, merge: Merge, completeness: Completeness) -> tuple[SloRe
     )
 
 
-def _of_ends(facts: Facts) -> Iterator[_Finding]:
+def _find_in_ends(facts: Facts) -> Iterator[_Finding]:
     if facts.bug:
         yield _Finding(ExitCode.BUG, facts.bug)
     for end in facts.ends:
@@ -246,7 +255,7 @@ def _of_ends(facts: Facts) -> Iterator[_Finding]:
             yield _Finding(code, str(fault))
 
 
-def _of_data(completeness: Completeness, merge: Merge) -> Iterator[_Finding]:
+def _find_in_data(completeness: Completeness, merge: Merge) -> Iterator[_Finding]:
     for wrong in check_invariant(merge):
         yield _Finding(ExitCode.BUG, f"the merged counts do not add up: {wrong}")
     for agent in completeness.agents:
@@ -256,13 +265,13 @@ def _of_data(completeness: Completeness, merge: Merge) -> Iterator[_Finding]:
             yield _Finding(ExitCode.PASSED, agent.note)
 
 
-def _of_validity(validity: Validity) -> Iterator[_Finding]:
+def _find_in_validity(validity: Validity) -> Iterator[_Finding]:
     code = ExitCode.INVALID if validity.verdict == "invalid" else ExitCode.PASSED
     for reason in validity.reasons:
         yield _Finding(code, reason)
 
 
-def _of_slos(slos: tuple[SloResult, ...]) -> Iterator[_Finding]:
+def _find_in_slos(slos: tuple[SloResult, ...]) -> Iterator[_Finding]:
     for slo in slos:
         whose = f" of {slo.journey}" if slo.journey else ""
         if slo.verdict == "failed":
@@ -271,16 +280,16 @@ def _of_slos(slos: tuple[SloResult, ...]) -> Iterator[_Finding]:
             yield _Finding(ExitCode.INCOMPLETE, f"SLO {slo.objective}{whose} is inconclusive: {describe(slo)}")
 
 
-def _of_steering(facts: Facts) -> Iterator[_Finding]:
+def _find_in_steering(facts: Facts) -> Iterator[_Finding]:
     for verdict, text in facts.steered:
         yield _Finding(ExitCode.FAILED if verdict == "never met" else ExitCode.PASSED, text)
 
 
-def _of_counts(merge: Merge, completeness: Completeness, *, was_stopped: bool) -> Iterator[_Finding]:
+def _find_in_counts(merge: Merge, completeness: Completeness, *, was_stopped: bool) -> Iterator[_Finding]:
     counters = merge.counters()
     if faults := _script_faults(counters.script_faults, counters.iterations_finished):
         yield _Finding(ExitCode.USAGE, faults)
-    if completeness.is_complete:  # otherwise what is missing may have succeeded
+    if completeness.is_complete:  # otherwise the missing requests may have succeeded
         succeeded = counters.requests_finished - counters.requests_errors
         iterations_ok = counters.iterations_finished - counters.iterations_errors
         if counters.requests_finished and not succeeded:
@@ -291,6 +300,6 @@ def _of_counts(merge: Merge, completeness: Completeness, *, was_stopped: bool) -
     if started and (share := counters.requests_pool_limited / started) > POOL_LIMITED_ABOVE:
         yield _Finding(
             ExitCode.PASSED,
-            f"{format_ratio(share)} of the requests are pool-limited: iterations waited for a free user, so these"
-            " request times are not the target's alone; add users (max_users)",
+            f"{format_ratio(share)} of the requests are pool-limited: their iterations waited for a free user, so their"
+            " response times include that wait. Add users (max_users)",
         )

@@ -146,7 +146,7 @@ async def _conduct(order: Order, placement: Placement, console: Console | None) 
                 console.print(f"listening on {hub.address} for {order.agents} agents", soft_wrap=True)
             stop = Stopping(conductor.request_stop)
             with stop.on_signals(asyncio.get_running_loop()):
-                async with asked(conductor), page.of(conductor, console), _shown(conductor, stop, console):
+                async with asked(conductor), page.of(conductor, console), _shown(conductor, stop, console, page):
                     result = await conductor.conduct()
                     await page.end(conductor, result)
             await _linger(outputs, conductor.run_id, console)
@@ -189,11 +189,15 @@ class _Page:
             return
         self._shown.begin(conductor)
         self._server.start()
-        (console or Output(stderr=True)).print(f"page: {self._server.page_of(conductor.run_id)}", soft_wrap=True)
+        (console or Output(stderr=True)).print(f"page: {self.address(conductor)}", soft_wrap=True)
         try:
             yield
         finally:
             await self._server.close()
+
+    def address(self, conductor: Conductor) -> str:
+        """Return the URL of the run's page; empty if it has none."""
+        return "" if self._server is None else self._server.page_of(conductor.run_id)
 
     async def end(self, conductor: Conductor, result: Result) -> None:
         """Show the final result on the page. A failure is logged, because a page must never end a run."""
@@ -206,12 +210,13 @@ class _Page:
 
 
 @contextlib.asynccontextmanager
-async def _shown(conductor: Conductor, stop: Stopping, console: Console | None) -> AsyncIterator[None]:
+async def _shown(conductor: Conductor, stop: Stopping, console: Console | None, page: _Page) -> AsyncIterator[None]:
     """Show the live view within the block, if there is a console. Its failure never ends the run."""
     if console is None:
         yield
         return
-    showing = asyncio.create_task(show(Watch(conductor.view, lambda: stop.notices), console), name="live view")
+    figures = Watch(conductor.view, lambda: stop.notices)
+    showing = asyncio.create_task(show(figures, console, page.address(conductor)), name="live view")
     try:
         yield
     finally:

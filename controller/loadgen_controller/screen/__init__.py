@@ -1,1 +1,1 @@
-"""What a person sees of a run that goes on: figures, the live view, reports as text."""
+"""Output on a terminal: the figures and live view of a running run, and reports as text."""

@@ -1,7 +1,7 @@
-"""The figures of one look at a run that is going on, as values. `watch` computes them, `live` draws them.
+"""The figures of a running run at one time, as values. `figures_builder.py` computes them, `live.py` draws them.
 
-"last" is the newest interval that all agents have reported, "run" is everything
-since the end of the warm-up (during the warm-up: the warm-up itself).
+"last" is the newest interval that all agents have reported. "run" is everything since the end of the warm-up, and
+during the warm-up it is the warm-up itself.
 """
 
 from __future__ import annotations
@@ -19,57 +19,64 @@ QUANTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """A count and the percentiles of `QUANTILES` that it is of; None where there is nothing."""
+    """A count of values and their percentiles at `QUANTILES`; None where there are no values."""
 
     count: int = 0
     at: tuple[Value | None, ...] = (None,) * len(QUANTILES)
 
     def text(self) -> tuple[str, ...]:
+        """The percentiles as text, in ms."""
         return tuple(value_text(v) for v in self.at)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """The response times of a journey, region, step or request."""
+
     name: str
-    """Set in by its depth."""
+    """Indented by its depth."""
     last: Cells
     run: Cells
     is_unfit: bool = False
-    """An agent that is in `last` was not fit to measure then."""
+    """Whether an agent behind `last` was not fit to measure in that interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class SloRow:
+    """The present state of an objective."""
+
     objective: str
     verdict: str
     observed: str
     count: int
     margin: str
-    """How far from the limit: "62 % below", "8 % above"; empty where there are no data."""
+    """Distance from the limit: "62 % below", "8 % above"; empty if there are no data."""
     budget: str = ""
-    """How much of the error budget is used: "41 % of budget"; empty where that is not known."""
+    """Used part of the error budget: "41 % of budget"; empty if it is unknown."""
     window: str = ""
-    """Over windows: which is the worst, and how many broke it."""
+    """For sliding objectives: the worst window, and how many windows broke the objective."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentRow:
+    """The present state of an agent."""
+
     id: str
     region: str
     state: str
     has_reported: bool
-    """In the last window."""
+    """Whether it reported the last interval."""
     silent_s: float
     health: Health
     note: str
     unfit: int = 0
-    """Of its `intervals` so far, how many cannot be trusted."""
+    """Number of its `intervals` so far in which it was not fit to measure."""
     intervals: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One look at a run."""
+    """All figures of a run at one time."""
 
     run_id: str
     plan: str
@@ -78,60 +85,64 @@ class Figures:
     duration_s: float | None
     is_warmup: bool
     offered_per_s: float | None
-    """None where the load has no rate of its own (closed, counted)."""
+    """Planned iterations/s; None if a load has no planned rate (closed, counted)."""
     level: int | None
-    """Users that the plan wants now; None for open loads."""
+    """Planned users now; None for open loads."""
     last_s: float
-    """Length of the last window; 0 while there is none."""
+    """Length of the last interval, seconds; 0 while there is none."""
     last_n: int
-    """Its number, from 0."""
+    """Number of the last interval, from 0."""
     last: Counters
-    """What was counted in the last window."""
+    """Counters of the last interval."""
     total: Counters
+    """Counters of the whole run."""
     users: int
     in_flight: int
     waiting: int
     journeys: tuple[Row, ...]
     regions: tuple[Row, ...]
     parts: tuple[Row, ...]
-    """Steps and the requests in them, in the order in which they came up."""
+    """Steps with their requests, in the order in which they first occurred."""
     errors: tuple[tuple[str, int], ...]
-    """Outcome of iterations and how many, most frequent first; then of requests where no iteration failed of it."""
+    """(outcome, count) of failed iterations, most frequent first; then outcomes that occurred only in requests."""
     slos: tuple[SloRow, ...]
     agents: tuple[AgentRow, ...]
     reported: int
     agents_wanted: int
     notices: tuple[str, ...]
     unfit: tuple[str, ...] = ()
-    """Agents that were not fit to measure in the last window, each with its reasons."""
+    """Agents that were not fit to measure in the last interval, each with its reasons."""
     counted: tuple[str, ...] = ()
-    """The scenario's own metrics, each as one part of a line: checks first."""
+    """The scenario's own metrics as text, checks first."""
     meeting: tuple[str, ...] = ()
-    """How loads are steered, and who waits at a rendez-vous, each as one part of a line."""
+    """Rate decisions of steered loads, and users that wait at a rendez-vous, as text."""
 
     @property
     def pool_limited_share(self) -> float:
-        """Of the requests of the run that were started, those of iterations that had waited for a free user."""
+        """Share of the started requests whose iterations had waited for a free user, 0 to 1."""
         started = self.total.requests_started
         return self.total.requests_pool_limited / started if started else 0.0
 
     @property
     def achieved_per_s(self) -> float | None:
+        """Started iterations/s in the last interval; None while there is none."""
         return self.last.iterations_started / self.last_s if self.last_s else None
 
     @property
     def requests_per_s(self) -> float | None:
+        """Finished requests/s in the last interval; None while there is none."""
         return self.last.requests_finished / self.last_s if self.last_s else None
 
     @property
     def reported_text(self) -> str:
-        """ "3 of 3 agents reported", or how many have registered while there is nothing to report."""
+        """How many agents reported: "3 of 3 agents reported"; before the first interval, how many have registered."""
         if not self.last_s:
             return f"{sum(a.state != 'lost' for a in self.agents)} of {self.agents_wanted} agents registered"
         return f"{self.reported} of {max(len(self.agents), self.agents_wanted)} agents reported"
 
 
 def value_text(value: Value | None) -> str:
+    """Format a percentile in ms; a bound begins with ">"."""
     if value is None:
         return milliseconds(None)
     return milliseconds(f"> {value.ms}" if value.is_bound else value.ms)

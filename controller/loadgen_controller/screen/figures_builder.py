@@ -1,7 +1,7 @@
-"""Computes the figures of a run that is going on from what was merged. Draws nothing.
+"""Computes the figures of a running run from the merged measurements. It draws nothing.
 
-Every percentile comes out of the histograms of all agents added up, so it is the
-global one. Asked four times a second; what has not changed is not computed again.
+Percentiles are computed from the sum of all agents' histograms, so they are those of the whole fleet. The view asks for
+figures four times a second; unchanged ones are not computed again.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ __all__ = ["Watch"]
 
 _NO_HEALTH = Health()
 _PARTS = 10
-"""Of a window, for the mean of its planned rate: exact within a ramp, within 5 % where it jumps."""
+"""Samples in an interval for the mean of its planned rate: exact within a ramp, within 5 % where the rate jumps."""
 
 
 class Watch:
-    """Turns the conductor's views into figures. Call it as often as the screen is drawn.
+    """Computes figures from the conductor's views. Call it each time the screen is drawn.
 
     Args:
-        notices: what the command line has to say beside the conductor, e.g. that it drains.
+        view: returns the present state of the run.
+        notices: returns further notices of the command line, such as that the run drains.
     """
 
     def __init__(self, view: Callable[[], ViewState], notices: Callable[[], tuple[str, ...]] = tuple) -> None:
@@ -58,7 +59,7 @@ class Watch:
         window = merge.latest_window(live or None, clock_ns)
         total = merge.counters()
         is_warmup = 0 < clock_ns < state.spec.warmup_ns
-        # While a large fleet reports, totals grow all the time: ranks are told anew with its next window.
+        # While a large fleet reports, totals change all the time, so tables are computed once an interval only.
         is_going = window is not None and state.phase is Phase.RUNNING
         seen = (window and (window.k, len(window.agents)), is_warmup, is_going or total)
         if self._tables is None or seen != self._seen:
@@ -96,9 +97,9 @@ class Watch:
 
 
 def _offered(spec: PlanSpec, window: Window | None, clock_ns: int) -> float | None:
-    """Iterations/s of all loads as planned over the last window, to be held against what was started in it.
+    """The planned iterations/s of all loads over the last interval, for comparison with the started ones.
 
-    None where a load has no rate of its own.
+    None if a load has no planned rate.
     """
     if not spec.is_open:
         return None
@@ -109,7 +110,7 @@ def _offered(spec: PlanSpec, window: Window | None, clock_ns: int) -> float | No
 
 
 class _Tables:
-    """The dear part: cumulated counts and ranks of every row."""
+    """The expensive part of the figures: percentiles of every row over the last interval and the whole run."""
 
     def __init__(self, state: ViewState, window: Window | None, is_warmup: bool) -> None:
         merge = state.merge
@@ -145,7 +146,7 @@ def _results(state: ViewState, window: Window | None, journeys: list[str]) -> tu
     spec = state.spec
     end_ns = window.end_ns if window else 0
     if spec.duration_ns is not None:
-        end_ns = min(end_ns, spec.duration_ns)  # nothing is due in the drain
+        end_ns = min(end_ns, spec.duration_ns)  # there are no due arrivals in the drain
     return evaluate_all(spec.slos, state.merge, journeys=journeys, from_ns=spec.warmup_ns, end_ns=end_ns, is_over=False)
 
 
@@ -155,7 +156,10 @@ def _cells(of: Measured, row: Named, region: str, is_warmup: bool) -> Cells:
 
 
 def _parts(rows: list[Named], with_journey: bool) -> Iterator[tuple[str, Named]]:
-    """Steps, each followed by its requests; of several journeys, the outermost bear its name."""
+    """Yield (indented name, row) for steps, each followed by its requests.
+
+    with_journey: there are several journeys, so steps and requests outside of steps get the journey's name.
+    """
     by_journey: dict[str, dict[str | None, list[Named]]] = {}
     for r in rows:
         if r.kind in ("step", "request"):
@@ -164,11 +168,8 @@ def _parts(rows: list[Named], with_journey: bool) -> Iterator[tuple[str, Named]]
         for step, own in by_step.items():
             for r in sorted(own, key=lambda r: r.kind != "step"):
                 prefix = f"{journey}: " if with_journey and (r.kind == "step" or step is None) else ""
-                yield indent(r.kind, r.step, prefix + ((r.request or "") if r.kind == "request" else _last(r.step))), r
-
-
-def _last(step: str | None) -> str:
-    return (step or "").rsplit("/", 1)[-1]
+                name = (r.request if r.kind == "request" else r.step) or ""
+                yield indent(r.kind, r.step, prefix + name), r
 
 
 def _errors(merge: Merge, is_warmup: bool) -> Iterator[tuple[str, int]]:
@@ -188,13 +189,13 @@ def _slo(result: SloResult, several: bool) -> SloRow:
 
 
 def _counted(spec: PlanSpec, custom: CustomTable) -> Iterator[str]:
-    """The scenario's own metrics, checks first and summed up, with the one that failed most."""
+    """Yield the scenario's own metrics as text: first all checks together, with the one that failed most often."""
     found = [stats for name in custom.names() if (stats := custom.of(name)) is not None and stats.n]
     checks = [stats for stats in found if _is_check(stats)]
     if checks:
-        held = sum(stats.total == stats.n for stats in checks)
-        text = f"checks {held} of {len(checks)} ok"
-        if held < len(checks):
+        passing = sum(stats.total == stats.n for stats in checks)
+        text = f"checks {passing} of {len(checks)} ok"
+        if passing < len(checks):
             worst = min(checks, key=lambda stats: stats.total / stats.n)
             failed = f"{format_count(worst.n - worst.total)} of {format_count(worst.n)}"
             text += f" ({worst.name.removeprefix(CHECK)}: {failed} failed)"
@@ -215,7 +216,7 @@ def _is_check(stats: CustomStats) -> bool:
 
 
 def _steering(state: ViewState) -> Iterator[str]:
-    """Which rate was decided last, and why."""
+    """Yield the last rate decision for each steered load, with its reason."""
     for one in state.steering:
         whose = f"{one.load}: " if one.load else ""
         rate = "ended" if one.is_over else f"steered to {format_rate(one.rate_per_s)}"
@@ -224,7 +225,7 @@ def _steering(state: ViewState) -> Iterator[str]:
 
 
 def _meeting(state: ViewState) -> Iterator[str]:
-    """Where users wait now, those first that lack least."""
+    """Yield the rendez-vous points where users wait now, beginning with the one that needs the fewest more."""
     for point in sorted(state.points, key=lambda point: point.waiting - point.users, reverse=True):
         if point.waiting:
             where = f"{point.name} ({point.load})" if point.load else point.name
@@ -232,7 +233,7 @@ def _meeting(state: ViewState) -> Iterator[str]:
 
 
 def _unfit(state: ViewState, window: Window | None) -> Iterator[str]:
-    """Who was not fit in the last window, and why."""
+    """Yield the agents and workers that were not fit to measure in the last interval, with the reasons."""
     for agent in state.agents:
         health = window.health.get(agent.id) if window else None
         workers = window.workers.get(agent.id, ()) if window else ()

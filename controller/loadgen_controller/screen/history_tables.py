@@ -1,4 +1,4 @@
-"""A history on the terminal: of each name a line, then what changed, what stands out and what was left out."""
+"""Prints the trends of a history: a line for each name, then level changes, seasons, outliers and left-out runs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["print_trends"]
 
 _SPARK: Final = 40
 _CHARTS: Final = 3
-"""Names of which charts are drawn, if there are no more."""
+"""Most names for which charts are drawn; with more names, none is drawn."""
 _SLOWER, _FASTER, _OUTLIER, _QUIET = "red", "green", "magenta", "dim"
 _MOST: Final = 12
-"""Lines of a kind on the terminal; HTML and JSON have all."""
+"""Most entries in each list on the terminal. HTML and JSON have all entries."""
 
 
 def print_trends(console: Console, found: Sequence[Trend]) -> None:
-    """All of it, of at least one name."""
+    """Print all trends. `found` must not be empty."""
     console.print(_table(found))
     if len(found) <= _CHARTS:
         for one in found:
@@ -42,8 +42,8 @@ def print_trends(console: Console, found: Sequence[Trend]) -> None:
 
 
 def _interval(low: float, high: float) -> str:
-    """ "(95 %: +8.1 to +11.2 %)"."""
-    return "(no interval of one run)" if isnan(low) else f"(95 %: {format_changes(low, high)})"
+    """An interval such as "(95 %: +8.1 to +11.2 %)"."""
+    return "(one run gives no interval)" if isnan(low) else f"(95 %: {format_changes(low, high)})"
 
 
 def _table(found: Sequence[Trend]) -> Table:
@@ -64,17 +64,17 @@ def _table(found: Sequence[Trend]) -> Table:
             _spark(one),
             milliseconds(one.now_ms),
             Text("none", style=_QUIET) if last is None else _coloured(last.change),
-            *(_against(held) for held in one.against),
+            *(_against(against) for against in one.against),
         )
     return drawn
 
 
 def _against(one: Against) -> Text:
-    """Coloured where it is more than chance; else with the interval that says so."""
+    """The difference: coloured if it is more than chance, else with its interval."""
     if one.low > 0 or one.high < 0:
         return _coloured(one.change)
-    said = Text(format_change(one.change), style=_QUIET)
-    return said if isnan(one.low) else said.append(f" ({format_changes(one.low, one.high)})")
+    text = Text(format_change(one.change), style=_QUIET)
+    return text if isnan(one.low) else text.append(f" ({format_changes(one.low, one.high)})")
 
 
 def _coloured(change: float) -> Text:
@@ -102,7 +102,7 @@ def _print_chart(console: Console, one: Trend) -> None:
 
 
 def _styled(cells: Iterable[Cell], one: Trend) -> Text:
-    """Each level after the first in the colour of the change that began it."""
+    """Join the cells. Each level after the first has the colour of the change that began it."""
     text = Text()
     for cell in cells:
         begun = [change for change in one.changes if change.at <= cell.at]
@@ -116,27 +116,27 @@ def _styled(cells: Iterable[Cell], one: Trend) -> Text:
 
 
 def _print_changes(console: Console, found: Sequence[Trend]) -> None:
-    """By the run with which they begin, newest first; those of one run together."""
+    """Print the level changes, grouped by the run with which the new level begins, newest first."""
     by_run: dict[str, list[tuple[Trend, Change]]] = {}
     for one in found:
         for change in one.changes:
             by_run.setdefault(change.after.run_id, []).append((one, change))
     console.print()
     if not by_run:
-        console.print(Text("No change of level was found in any name.", style="bold"))
+        console.print(Text("No name has a change of level.", style="bold"))
         return
     console.print(Text("Changes of level, newest first", style="bold"))
     newest = sorted(by_run.values(), key=lambda group: group[0][1].after.started_at, reverse=True)
     for group in newest[:_MOST]:
         _, first = group[0]
-        console.print(Text(f"since {_called(first.after)}, before it {_called(first.before)}"), soft_wrap=True)
-        if beside := "; ".join(text for text in (_commits(first), first.labels) if text):
-            console.print(Text(f"  {beside}", style=_QUIET), soft_wrap=True)
+        console.print(Text(f"since {_called(first.after)}; previous run {_called(first.before)}"), soft_wrap=True)
+        if details := "; ".join(text for text in (_commits(first), first.labels) if text):
+            console.print(Text(f"  {details}", style=_QUIET), soft_wrap=True)
         for one, change in sorted(group, key=lambda pair: -abs(pair[1].change)):
             line = Text("  ").append(_coloured(change.change))
             console.print(line.append(f" {_interval(change.low, change.high)} {one.name}"), soft_wrap=True)
     if len(newest) > _MOST:
-        console.print(Text(f"and {len(newest) - _MOST} before: --html and --json have all", style=_QUIET))
+        console.print(Text(f"and {len(newest) - _MOST} more: --html and --json show all", style=_QUIET))
 
 
 def _commits(change: Change) -> str:
@@ -144,7 +144,7 @@ def _commits(change: Change) -> str:
         return ""
     if ".." in change.commits:
         return f"commits {change.commits}"
-    return f"commit {change.commits} on both sides: not what is in the scenario's repository"
+    return f"commit {change.commits} on both sides: the cause is not in the scenario's repository"
 
 
 def _called(run: Accepted) -> str:
@@ -162,13 +162,11 @@ def _print_seasons(console: Console, found: Sequence[Trend]) -> None:
         if season is None:
             console.print(Text(f"  {one.name}: {one.no_season}"))
         elif not season.is_clear:
-            console.print(Text(f"  {one.name}: none that is more than chance (p {season.p:.2g}); left as it is"))
+            console.print(Text(f"  {one.name}: no clear season (p {season.p:.2g}), so none was subtracted"))
         else:
             places = ", ".join(f"{place} {format_change(off)}" for place, off in season.places.items())
             filled = f"; {season.filled} days had no run" if season.filled else ""
-            console.print(
-                Text(f"  {one.name}: {places}; strength {season.strength:.2f}, taken out of the above{filled}")
-            )
+            console.print(Text(f"  {one.name}: {places}; strength {season.strength:.2f}, subtracted above{filled}"))
             for what, values in (
                 ("trend", season.trend),
                 ("season", season.seasonal(one.values)),
@@ -187,14 +185,12 @@ def _print_outliers(console: Console, found: Sequence[Trend]) -> None:
     if not by_run:
         return
     console.print()
-    console.print(
-        Text("Outliers: far from the other runs of their level. They are in all figures, drawn in", style="bold")
-    )
+    console.print(Text("Outliers: runs far from the other runs of their level. All figures include them", style="bold"))
     newest = sorted(by_run, key=lambda run_id: runs[run_id].started_at, reverse=True)
     for run_id in newest[:_MOST]:
         console.print(Text(f"  {_called(runs[run_id])}: {_some(by_run[run_id])}"), soft_wrap=True)
     if len(newest) > _MOST:
-        console.print(Text(f"and {len(newest) - _MOST} before: --html and --json have all", style=_QUIET))
+        console.print(Text(f"and {len(newest) - _MOST} more: --html and --json show all", style=_QUIET))
 
 
 def _print_left_out(console: Console, found: Sequence[Trend]) -> None:
@@ -212,7 +208,7 @@ def _print_left_out(console: Console, found: Sequence[Trend]) -> None:
         of = "all names" if len(names) == len(found) else _some(names)
         console.print(Text(f"  {run_id}: {why} ({of})"), soft_wrap=True)
     if len(newest) > _MOST:
-        console.print(Text(f"and {len(newest) - _MOST} more: --html and --json have all", style=_QUIET))
+        console.print(Text(f"and {len(newest) - _MOST} more: --html and --json show all", style=_QUIET))
 
 
 def _some(words: Sequence[str], most: int = 4) -> str:

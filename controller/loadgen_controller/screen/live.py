@@ -1,9 +1,8 @@
-"""The live view: four times a second on a terminal, one line a window elsewhere.
+"""Shows a running run: redrawn four times a second on a terminal, and one line for each interval elsewhere.
 
-It draws `Figures` and computes nothing. What decides comes first, in the order of
-the page and the report: objectives, rates, response times, errors, agents. On 80 by
-24 everything has its place; what does not fit is cut from the bottom of the long
-lists, and the cut is said. From 150 columns on, the last window stands beside the whole run.
+This module draws `Figures` and computes nothing. The order is that of the page and the report: objectives, rates,
+response times, errors, agents. Everything fits in 80 by 24 characters: long lists are cut at the bottom, and a last
+line says how many rows are missing. From 150 columns on, the last interval is shown next to the whole run.
 """
 
 from __future__ import annotations
@@ -30,21 +29,27 @@ __all__ = ["REFRESH_S", "WIDE", "Screen", "line", "show"]
 REFRESH_S = 0.25
 LOOKING_SHARE = 0.05
 LISTING_SHARE = 0.02
-"""Of the loop's time, on a terminal and elsewhere; then it is looked less often, down to once a second."""
+"""Largest parts of the loop's time for the live view, on a terminal and elsewhere. If it takes more, it is redrawn less
+often, down to once a second."""
 WIDE = 150
-"""Columns from which on the last window stands beside the whole run."""
+"""Columns from which on the last interval is shown next to the whole run."""
 
 _MOST_UNFIT = 2
-"""Named in a line: with a hundred workers it would be pages."""
+"""Most unfit agents or workers that a line names: with a hundred, the line would fill pages."""
 
 MARKS = {"passed": "✔", "failed": "✘", "inconclusive": "?"}
 PHASE_STYLES = {"running": "bold green", "paused": "bold yellow", "draining": "bold yellow", "done": "bold"}
 
 
-async def show(look: Callable[[], Figures], console: Console) -> None:
-    """Show the run until cancelled. `look` is called on this loop, at 4 Hz.
+async def show(look: Callable[[], Figures], console: Console, page: str = "") -> None:
+    """Show a run until cancelled.
 
-    The alternate screen is used, so that the final table stands alone where the view was.
+    The view uses the alternate screen, so that only the final report stays on the terminal.
+
+    Args:
+        look: returns the present figures; called on this loop up to four times a second.
+        page: address of the run's web page, shown at the bottom; empty: there is none. It is needed because the
+            alternate screen hides what was printed before.
     """
     if not console.is_terminal:
         await _lines(look, console)
@@ -52,7 +57,7 @@ async def show(look: Callable[[], Figures], console: Console) -> None:
     with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             began_s = monotonic()
-            live.update(Screen(look()), refresh=True)
+            live.update(Screen(look(), page), refresh=True)
             await asyncio.sleep(_pause_s(monotonic() - began_s))
 
 
@@ -77,12 +82,12 @@ async def _lines(look: Callable[[], Figures], console: Console) -> None:
 
 
 def _pause_s(took_s: float, share: float = LOOKING_SHARE) -> float:
-    """Until the next look. With very many agents a look is dear, and the loop is there for the agents first."""
+    """The pause before the next drawing, seconds. With many agents drawing is slow, and the agents come first."""
     return min(max(REFRESH_S, took_s / share), 1.0)
 
 
 def line(f: Figures) -> str:
-    """One window in one line, for logs."""
+    """Return the last interval as one line, for logs."""
     start = f.last_n * f.last_s
     rate = format_rate(f.achieved_per_s or 0)
     of = f" of {format_rate(f.offered_per_s)}" if f.offered_per_s is not None else ""
@@ -119,15 +124,22 @@ def _n(cells: Cells) -> str:
 
 
 class Screen:
-    """One look, drawn into whatever room there is."""
+    """The view of one set of figures, fitted to the size of the terminal.
 
-    def __init__(self, figures: Figures) -> None:
-        self.figures = figures
+    page: address of the run's web page; empty: there is none.
+    """
+
+    def __init__(self, figures: Figures, page: str = "") -> None:
+        self.figures, self.page = figures, page
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width, height = options.max_width, options.height or console.height
         draw = _wide if width >= WIDE else _narrow
-        yield from draw(self.figures, width, height)
+        # Broken at the width and not cut: a part of the address would be useless.
+        page = Text(f"page: {self.page}" if self.page else "", style="dim")
+        yield from draw(self.figures, width, height - ceil(len(page) / width))
+        if page:
+            yield from (page[at : at + width] for at in range(0, len(page), width))
 
 
 # -- layouts ----------------------------------------------------------------------------------
@@ -197,23 +209,23 @@ def _wide(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     yield Text()
     third = (width - 4) // 3
     rest = width - third - 2
-    beside = Table.grid(padding=(0, 2))
-    beside.add_column(width=third)
-    beside.add_column(width=rest)
-    beside.add_row(
+    two_columns = Table.grid(padding=(0, 2))
+    two_columns.add_column(width=third)
+    two_columns.add_column(width=rest)
+    two_columns.add_row(
         _stack("errors", _error_lines(f, below - 1, third), third),
         _stack("agents", _agents(f, below - 1, rest), rest),
     )
-    yield beside
+    yield two_columns
     if counted:
         yield _counted(f, width)
     yield from _notices(f.notices, notices, width)
 
 
 def fit(room: int, wishes: Sequence[tuple[int, int]]) -> list[int]:
-    """Rows for each block: what it wants, or less where room is short, in order from the first; never below its least.
+    """Return how many rows each block gets in `room` rows. If room is short, the first blocks are cut first.
 
-    wishes: (wanted, least) of each block. The earlier ones give way first.
+    wishes: (wanted rows, least rows) for each block. The sum may exceed `room` if all blocks have their least.
     """
     given = [wanted for wanted, _ in wishes]
     for n, (wanted, least) in enumerate(wishes):
@@ -264,7 +276,7 @@ def _rate(per_s: float | None) -> str:
 
 
 def _rate_style(f: Figures) -> str:
-    """Yellow where less than 95 % of what was offered was started."""
+    """Yellow if less than 95 % of the planned rate was started."""
     short = f.offered_per_s and f.achieved_per_s is not None and f.achieved_per_s < 0.95 * f.offered_per_s
     return "bold yellow" if short else "bold"
 
@@ -284,7 +296,7 @@ def _names() -> tuple[str, ...]:
 
 
 def _name(text: str, style: str = "", more: str = "", *, is_unfit: bool = False) -> Text:
-    """`is_unfit` marks the last window: the generator was not fit to measure in it."""
+    """A styled name. is_unfit: the generator was not fit to measure in the last interval, which gets a mark."""
     name = Text(text, style=style, no_wrap=True, overflow="ellipsis").append(more, style="not bold")
     return name.append(" unfit", style="bold yellow") if is_unfit else name
 
@@ -294,7 +306,7 @@ def _cells(cells: Cells) -> tuple[str, ...]:
 
 
 def _cut(table: Table, rows: Sequence[Row], room: int) -> Iterator[Row]:
-    """The rows that have room; a last line says how many have none."""
+    """Yield the rows that fit in `room`; if some do not, add a last line with their number to the table."""
     if len(rows) <= room:
         yield from rows
     elif room:
@@ -317,7 +329,7 @@ def _slos(slos: Sequence[SloRow], room: int, width: int) -> Iterable[Text]:
         yield text
     if len(shown) < len(slos) and room:
         failing = sum(s.verdict == "failed" for s in slos)
-        yield Text(f"  ... and {len(slos) - len(shown)} more objectives, {failing} of all failing", style="dim")
+        yield Text(f"  ... and {len(slos) - len(shown)} more objectives; {failing} of all are failing", style="dim")
 
 
 def _errors(f: Figures, width: int) -> Text:
@@ -329,7 +341,7 @@ def _errors(f: Figures, width: int) -> Text:
 
 
 def _counted(f: Figures, width: int) -> Text:
-    """How loads are steered, who waits at a rendez-vous, and the scenario's own metrics, in one line."""
+    """One line with the steering of loads, waiting users at rendez-vous points, and the scenario's own metrics."""
     text = Text(no_wrap=True)
     for part in f.meeting:
         text.append(part, style="cyan").append("  ")
@@ -390,7 +402,7 @@ def _is_troubled(agent: AgentRow) -> bool:
 
 
 def _lag_us(h: Health) -> int:
-    """The one that decides whether it is fit."""
+    """The larger lag, which decides whether an agent is fit to measure."""
     return max(h.generator_lag_p99_us, h.loop_lag_p99_us)
 
 
@@ -426,7 +438,7 @@ def _pair(left: Text, right: Text, width: int) -> Table:
 
 
 def _clock(seconds: float) -> str:
-    """ "0:12", "1:02:03"; "-0:01" before the start."""
+    """A time such as "0:12" or "1:02:03"; "-0:01" is before the start."""
     sign, whole = ("-", ceil(-seconds)) if seconds < 0 else ("", int(seconds))
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,4 +1,4 @@
-"""Where a command writes a file: stdout, or a file that is there whole or not at all."""
+"""Writes the output file of a command: to stdout, or to a file that appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -17,16 +17,23 @@ __all__ = ["opened", "write"]
 
 
 def write(output: Path | None, data: bytes) -> None:
-    """All of it, as `opened` does."""
+    """Write `data` to the file, or to stdout if `output` is None or "-".
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
     with opened(output) as file:
         file.write(data)
 
 
 @contextmanager
 def opened(output: Path | None) -> Iterator[BinaryIO]:
-    """Stdout, or a file beside the one that is meant, which takes its place when it is whole.
+    """Open a temporary file that replaces `output` at the end of the block, or stdout if `output` is None or "-".
 
-    What is there and is no file (`/dev/stdout`, a pipe) is written into: nothing takes its place.
+    If `output` exists and is not a regular file (`/dev/stdout`, a pipe), it is written directly.
+
+    Raises:
+        StorageError: the file cannot be written.
     """
     if output is None or str(output) == "-":
         sys.stdout.flush()

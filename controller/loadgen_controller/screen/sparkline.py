@@ -1,8 +1,8 @@
-"""A series in characters: a line of blocks for a table, and a chart of some rows where there is room.
+"""Draws a series in characters: as one line of blocks for a table, or as a chart of several rows.
 
-A cell is a character with the index of what it stands for, so that whoever prints it can colour it. Where there are
-more values than columns, neighbours share one: it shows their median. An outlier does not flatten the rest: the scale
-ends where the others do, and the outlier stands at its edge.
+A cell is a character with the index of its value, so that the caller can colour it. If there are more values than
+columns, a column shows the median of its values. Outliers do not flatten the rest: the scale covers the other values,
+and outliers are drawn at its edge.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ __all__ = ["Cell", "chart", "columns_of", "spark"]
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _LEAST_RANGE: Final = 0.06
-"""Of logarithms: what varies by less than 6 % in all does not fill the height."""
+"""Least range of the scale, in logarithms: a series that varies by less than 6 % does not fill the height."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One character. at: the index of the last value in it; -1 where there is none."""
+    """One character. at: the index of the last value in its column; -1 if it shows no value."""
 
     text: str
     at: int = -1
@@ -29,7 +29,7 @@ class Cell:
 
 
 def columns_of(count: int, width: int) -> list[range]:
-    """Which values each column is of: one each, or as even as can be."""
+    """Return the indices of the values in each of at most `width` columns, as evenly as possible."""
     if count <= width:
         return [range(n, n + 1) for n in range(count)]
     edges = [n * count // width for n in range(width + 1)]
@@ -37,9 +37,12 @@ def columns_of(count: int, width: int) -> list[range]:
 
 
 def spark(values: Sequence[float], width: int, outliers: Collection[int] = ()) -> list[Cell]:
-    """One line, oldest first.
+    """Return a series as one line of blocks, oldest value first.
 
-    values: logarithms; at least one. width: columns, 1 or more.
+    Args:
+        values: logarithms; at least one.
+        width: most columns, at least 1.
+        outliers: indices of values that do not count for the scale.
     """
     low, high = _limits(values, outliers)
     step = (high - low) / len(_BLOCKS)
@@ -60,13 +63,15 @@ def chart(
     outliers: Collection[int] = (),
     text: Callable[[float], str] = "{:.3g}".format,
 ) -> list[list[Cell]]:
-    """Rows from the highest value down, each with its axis.
+    """Return a series as rows of cells, the highest value first. Each row begins with the axis.
 
     Args:
         values: logarithms, oldest first; at least one.
-        levels: (first, end, height): a line through these values.
-        width: columns of the plot, without the axis.
-        text: of a value on the axis.
+        levels: (first index, end index, height) of horizontal lines.
+        width: most columns of the plot, without the axis.
+        height: number of rows.
+        outliers: indices of values that do not count for the scale.
+        text: formats a value for the axis.
     """
     low, high = _limits(values, outliers)
     columns = columns_of(len(values), width)
@@ -90,7 +95,7 @@ def chart(
 
 
 def _limits(values: Sequence[float], outliers: Collection[int]) -> tuple[float, float]:
-    """Of what is no outlier; never closer together than `_LEAST_RANGE`."""
+    """The lowest and highest value that is not an outlier, widened to at least `_LEAST_RANGE`."""
     shown = [value for n, value in enumerate(values) if n not in outliers] or list(values)
     low, high = min(shown), max(shown)
     if (lacking := _LEAST_RANGE - (high - low)) > 0:

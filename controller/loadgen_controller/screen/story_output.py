@@ -1,4 +1,4 @@
-"""What a run means, in sentences, below its tables."""
+"""Prints the story of a run: sentences below its tables that explain the result."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ DEFAULT = Path("runs")
 
 
 def called(path: Path) -> str:
-    """A run's folder as commands take it, also tomorrow when it is not the last any more."""
+    """Return a run's folder as an argument for commands. It stays valid when there are newer runs."""
     return quote(path.name if path.parent == DEFAULT else str(path))
 
 
 def story_in(path: Path, summary: Summary) -> Story:
-    """The story of a run's folder. A manifest that cannot be read costs no more than the target's address."""
+    """Return the story of a run. If the manifest cannot be read, the story only lacks the target's address."""
     try:
         targets = targets_of(RunDir(path).read_manifest())
     except StorageError:
@@ -34,6 +34,7 @@ def story_in(path: Path, summary: Summary) -> Story:
 
 
 def print_story(console: Console, story: Story) -> None:
+    """Print the story in sections, each with a title."""
     parts = (
         ("What was tested", story.tested),
         ("The verdict", (story.headline, *story.objectives, *story.why)),
@@ -47,4 +48,4 @@ def print_story(console: Console, story: Story) -> None:
             console.print(Text(title, style="bold"))
             for text in sentences:
                 style = STYLES.get(story.result, "") if text == story.headline else ""
-                console.print(Text(f"- {text}", style=style), soft_wrap=title == "Next")  # copied, so not broken
+                console.print(Text(f"- {text}", style=style), soft_wrap=title == "Next")  # to be copied

@@ -1,4 +1,4 @@
-"""A report on the terminal, or as plain text where there is none."""
+"""Prints a report on a terminal, or as plain text if the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ STYLES = {
 
 
 _WIDEST_ID: Final = 64
-"""Columns: a longer id would push everything else out of the table."""
+"""Most columns for an id: a longer one would push everything else out of the table."""
 
 
 def print_report(console: Console, report: Report) -> None:
+    """Print a complete report: headline, sentences, tables and foot lines."""
     console.print(verdict(report.headline, style=f"bold {STYLES.get(report.result, '')}".rstrip()))
     for line in report.lines:
         console.print(Text(line))
@@ -49,13 +50,13 @@ def print_report(console: Console, report: Report) -> None:
             console.print(Text(table.note, style="dim"))
     console.print()
     for line in report.foot:
-        console.print(Text(line), soft_wrap=line.startswith(("Run folder", "What failed")))  # copied, so not broken
+        console.print(Text(line), soft_wrap=line.startswith(("Run folder", "What failed")))  # not broken, to be copied
 
 
 def print_table(console: Console, table: Table, ids: Collection[int] = ()) -> None:
-    """Its title stands apart, since a table's own title is broken at the table's width.
+    """Print a table below its title. The title is printed separately, since rich breaks it at the table's width.
 
-    ids: columns that are copied from, and so are whole however narrow the terminal is.
+    ids: numbers of columns with ids that people copy; they are not shortened on a narrow terminal.
     """
     if table.title:
         console.print(Text(table.title, style="bold"))

@@ -1,1 +1,1 @@
-"""The live page: what a browser is shown of runs, and what may be asked of them there."""
+"""The live web page: shows runs in a browser and controls them from there."""

@@ -1,11 +1,11 @@
-"""Who may look at the page, and who may ask for what: tokens and roles, as at the API (`api/tokens.py`).
+"""Authorization for the page: tokens and roles, as for the API (`api/tokens.py`).
 
-A browser is not to be trusted to come from our page: any page that a person has open
-can send requests to this address. So nothing is let in by where it comes from. A
-secret travels in the Authorization header, which no other page can set, and never in
-a cookie, which goes along with whatever page asks. Where the address is a
-loopback one, its Host must be, too: a name that an attacker points to this machine
-would make his page one of ours.
+Any page that is open in the same browser can send requests to this address, so the origin of a request proves nothing.
+The secret is in the Authorization header, which other pages cannot set. It is never in a cookie, since browsers send
+cookies with requests of any page.
+
+If the server has a loopback address, the Host header must name one, too. Otherwise an attacker's host name that
+resolves to this machine would make the attacker's page look like ours (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from loadgen.wire.sockets import parse_address
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Role, Token, Tokens
 
-__all__ = ["HEADERS", "Access", "Doors", "check_place"]
+__all__ = ["HEADERS", "Access", "Authorizer", "check_place"]
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -42,23 +42,26 @@ _SECRET_BYTES: Final = 32
 
 
 def check_place(bind: str, access: Access) -> None:
-    """
+    """Check that a page at this address requires TLS and tokens, unless the address is a loopback one.
+
     Raises:
-        UsageError: it would be a page for everybody who can reach that address.
+        UsageError: anybody who can reach the address could see the page.
     """
     if is_loopback(parse_address(bind)[0].strip("[]")):
         return
     missing = [text for text, is_there in (("TLS", access.certificate), ("tokens", access.tokens)) if not is_there]
     if missing:
         raise UsageError(
-            f"the page at {bind} would have no {' and no '.join(missing)}: whoever reaches that address could see it",
-            hint="loadgen api cert DIR and loadgen api token DIR NAME make them, for --keys DIR; or a loopback address",
+            f"the page at {bind} would have no {' and no '.join(missing)}: anybody who can reach that address could"
+            " see it",
+            hint="create them for --keys DIR with loadgen api cert DIR and loadgen api token DIR NAME, or use a"
+            " loopback address",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may come, and under which certificate (PEM files): what a controller's folder of keys says."""
+    """The tokens and the certificate (PEM files) of a controller, from its folder of keys."""
 
     tokens: Tokens | None = None
     certificate: Path | None = None
@@ -66,9 +69,10 @@ class Access:
 
     @classmethod
     def of(cls, keys: Path | None) -> Access:
-        """
+        """Read the folder of keys; None: no tokens and no certificate.
+
         Raises:
-            UsageError: others may read what is secret, or it cannot be read.
+            UsageError: a file cannot be read, or other users may read a secret.
         """
         if keys is None:
             return cls()
@@ -80,22 +84,23 @@ class Access:
         return cls(tokens, files.certificate, files.key)
 
 
-class Doors:
-    """Who is who.
+class Authorizer:
+    """Authorizes requests to the page.
 
     Args:
-        tokens: of the controller; without them there is one secret, made now, that may do everything.
+        bind: HOST:PORT of the server.
+        tokens: the controller's tokens; None: a new secret is created that permits everything.
     """
 
     def __init__(self, bind: str, tokens: Tokens | None = None) -> None:
         self._tokens = tokens
         self.secret = "" if tokens is not None else secrets.token_urlsafe(_SECRET_BYTES)
-        """For the page's address; empty where people have tokens of their own."""
+        """The secret for the page's URL; empty if there are tokens."""
         self._is_local = is_loopback(parse_address(bind)[0].strip("[]"))
         self._owner = Token("page", Role.ADMIN, "", "")
 
     def is_ours(self, headers: Mapping[str, str]) -> bool:
-        """Whether Host and Origin are such as our own page has."""
+        """Whether the Host and Origin headers are those of our own page."""
         host = headers.get("host", "")
         if self._is_local and not _is_loopback(host):
             return False
@@ -103,10 +108,10 @@ class Doors:
         return origin is None or origin in (f"http://{host}", f"https://{host}")
 
     def who(self, headers: Mapping[str, str]) -> Token | None:
-        """None: nobody that is known.
+        """Return the token of a request; None if it has no valid one.
 
         Raises:
-            UsageError: the tokens cannot be read; then nobody is let in.
+            UsageError: the tokens cannot be read; then reject every request.
         """
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         secret = secret.strip()
@@ -118,7 +123,7 @@ class Doors:
 
 
 def _is_loopback(host: str) -> bool:
-    """Of a Host header: a form that a browser does not send is not ours."""
+    """Whether a Host header names a loopback address. False for forms that no browser sends."""
     try:
         return is_loopback(split_host_port(host).host)
     except ValueError:

@@ -1,6 +1,6 @@
-"""What the page's server answers: its files, runs and their histories, changes as they come, and deeds.
+"""The HTTP routes of the page: its files, the list of runs, their timelines, live changes, and control requests.
 
-Roles stand beside their routes, here and nowhere else. Errors are JSON: `error`, `hint`.
+`_Answers.routes` is the only place that assigns roles to routes. Errors are JSON with the keys `error` and `hint`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from starlette.types import Message, Receive, Scope, Send
 import loadgen.report
 from loadgen.errors import LoadgenError, UsageError
 from loadgen_controller.api.tokens import Role, Token
-from loadgen_controller.control.unix_socket import ControlAction, ControlRequest
-from loadgen_controller.ui.access import HEADERS, Doors
+from loadgen_controller.control.unix_socket import ControlAction, ControlOptions, ControlRequest
+from loadgen_controller.ui.access import HEADERS, Authorizer
 from loadgen_controller.ui.page_runs import NoRun, Shown
-from loadgen_controller.ui.run_feed import Telling
+from loadgen_controller.ui.run_feed import RunFeed
 
 __all__ = ["Dropped", "page_app"]
 
@@ -42,42 +42,38 @@ _TYPES: Final = {
 }
 _BODY_BYTES: Final = 4_096
 _ALIVE_S: Final = 4.0
-"""The page takes a connection for lost that says nothing for 10 s."""
+"""Interval of keep-alive comments. The page regards a connection as lost after 10 s without data."""
 _PATIENCE_S: Final = 15.0
-"""For a page to take what it was sent."""
+"""Longest time that a page may take to receive an event."""
 _PAGES: Final = 32
-"""That are told of changes at once."""
-_DEEDS: Final[tuple[ControlAction, ...]] = ("stop", "kill", "pause", "resume", "scale")
+"""Most pages that get live changes at once."""
+_ACTIONS: Final[tuple[ControlAction, ...]] = ("stop", "kill", "pause", "resume", "scale")
 
 _Handler = Callable[[Request, Token], Awaitable[Response]]
 
 
 class Dropped(Exception):
-    """A page did not take what it was sent."""
+    """A page did not receive an event in time."""
 
 
-class _Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    load: str | None = None
-    factor: float | None = None
-    rate: float | None = None
-    users: float | None = None
-    now: bool = False
+def page_app(shown: Shown, authorizer: Authorizer, drop: Callable[[object], None], page: Path = PAGE) -> Starlette:
+    """Build the ASGI application of the page.
 
-
-def page_app(shown: Shown, doors: Doors, drop: Callable[[object], None], page: Path = PAGE) -> Starlette:
-    """
     Args:
-        drop: ends the connection of a client (its address, as ASGI has it), without waiting for its other end.
+        shown: the runs that it shows.
+        authorizer: authorizes requests.
+        drop: aborts the connection of a client, given its address as in the ASGI scope.
+        page: folder with the page's files.
     """
     return Starlette(
-        routes=_Answers(shown, doors, drop, page).routes(),
+        routes=_Answers(shown, authorizer, drop, page).routes(),
         exception_handlers={404: _nothing, 405: _nothing, Exception: _bug},
     )
 
 
 class _Answers:
-    def __init__(self, shown: Shown, doors: Doors, drop: Callable[[object], None], page: Path) -> None:
-        self._shown, self._doors, self._drop = shown, doors, drop
+    def __init__(self, shown: Shown, authorizer: Authorizer, drop: Callable[[object], None], page: Path) -> None:
+        self._shown, self._authorizer, self._drop = shown, authorizer, drop
         self._files = {path.relative_to(page).as_posix(): path for path in page.rglob("*") if path.suffix in _TYPES}
         self._pages = 0
 
@@ -92,23 +88,24 @@ class _Answers:
             Route("/api/runs/{run}/history", self._for(view, self._history), methods=["GET"]),
             Route("/api/runs/{run}/events", self._for(view, self._events), methods=["GET"]),
             *(
-                Route(f"/api/runs/{{run}}/{deed}", self._for(run, self._deed(deed)), methods=["POST"])
-                for deed in _DEEDS
+                Route(f"/api/runs/{{run}}/{action}", self._for(run, self._control(action)), methods=["POST"])
+                for action in _ACTIONS
             ),
         ]
 
-    # -- who may ----------------------------------------------------------------------------------
+    # -- authorization ----------------------------------------------------------------------------
 
     def _for(self, role: Role, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            if not self._doors.is_ours(request.headers):
-                return _refused(421, "this server is asked for by a name that is not its own")
+            if not self._authorizer.is_ours(request.headers):
+                return _wrong_host()
             try:
-                token = self._doors.who(request.headers)
+                token = self._authorizer.who(request.headers)
                 if token is None:
                     return _refused(401, "a token is needed, or it is not this server's")
                 if token.role < role:
-                    return _refused(403, f"that is for the role {role}, and the token {token.name} has {token.role}")
+                    why = f"this needs the role {role}, but the token {token.name} has the role {token.role}"
+                    return _refused(403, why, "use another token")
                 return await handler(request, token)
             except NoRun as error:
                 return _refused(404, error.message, error.hint)
@@ -120,11 +117,11 @@ class _Answers:
     # -- files ------------------------------------------------------------------------------------
 
     async def _open(self, request: Request) -> Response:
-        return self._sent("index.html") if self._doors.is_ours(request.headers) else _refused(421, "not this server")
+        return self._sent("index.html") if self._authorizer.is_ours(request.headers) else _wrong_host()
 
     async def _file(self, request: Request) -> Response:
-        if not self._doors.is_ours(request.headers):
-            return _refused(421, "not this server")
+        if not self._authorizer.is_ours(request.headers):
+            return _wrong_host()
         return self._sent(request.path_params["file"])
 
     def _sent(self, name: str) -> Response:
@@ -133,7 +130,7 @@ class _Answers:
             return _refused(404, "there is no such file")
         return Response(path.read_bytes(), media_type=_TYPES[path.suffix], headers=HEADERS)
 
-    # -- what only looks --------------------------------------------------------------------------
+    # -- queries ----------------------------------------------------------------------------------
 
     async def _me(self, _: Request, token: Token) -> Response:
         return _json({"role": str(token.role), "name": token.name})
@@ -148,81 +145,83 @@ class _Answers:
 
     async def _events(self, request: Request, token: Token) -> Response:
         run_id = request.path_params["run"]
-        telling = self._shown.telling(run_id)
-        if telling is None:
+        feed = self._shown.feed(run_id)
+        if feed is None:
             self._shown.folder(run_id)
         elif self._pages >= _PAGES:
-            return _refused(503, f"{_PAGES} pages are told of changes already")
+            return _refused(503, f"{_PAGES} pages get live changes already", "close some, or reload this page later")
         known = request.headers.get("last-event-id", "")
-        # The look that is known may have been told in part: it is told again.
+        # The page may have received the changes of that number only in part, so they are sent again.
         after = int(known) - 1 if re.fullmatch(r"\d{1,15}", known) else -1
         headers = dict(request.headers)
 
         def is_good() -> bool:
             try:
-                now = self._doors.who(headers)
+                now = self._authorizer.who(headers)
             except UsageError:
                 return False
             return now is not None and now.role >= token.role
 
-        return _Events(self, telling, after, is_good)
+        return _Events(self, feed, after, is_good)
 
-    # -- what changes something -------------------------------------------------------------------
+    # -- control requests -------------------------------------------------------------------------
 
-    def _deed(self, deed: ControlAction) -> _Handler:
+    def _control(self, action: ControlAction) -> _Handler:
         async def do(request: Request, token: Token) -> Response:
             run_id = request.path_params["run"]
-            if self._shown.telling(run_id) is None:
-                raise UsageError(f"run {self._shown.folder(run_id).name} does not go on here")
+            if self._shown.feed(run_id) is None:
+                name = self._shown.folder(run_id).name
+                raise UsageError(f"run {name} is not running here", hint="reload the page to see its result")
             if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-                return _refused(415, "what is asked is JSON")
+                return _refused(415, "the request must be JSON", "set Content-Type: application/json")
             try:
-                wish = msgspec.json.decode(await _body(request) or b"{}", type=_Wish)
+                options = msgspec.json.decode(await _body(request) or b"{}", type=ControlOptions)
+                ask = ControlRequest(run_id=run_id, do=action, **msgspec.structs.asdict(options))
+                ask.check()
             except (msgspec.DecodeError, ValueError) as error:
-                return _refused(400, f"that cannot be understood: {error}")
+                return _refused(400, f"invalid request: {error}", "send a JSON object with the options of the action")
+            except UsageError as error:
+                return _refused(400, error.message, error.hint)
             except ClientDisconnect:
-                return _refused(400, "it was not asked to the end")
-            if deed == "scale" and sum(by is not None for by in (wish.factor, wish.rate, wish.users)) != 1:
-                return _refused(400, "by how much?", "a factor, a rate or a number of users")
-            ask = ControlRequest(run_id=run_id, do=deed, **msgspec.structs.asdict(wish))
-            told = self._shown.answer(ask, f"{token.name}, by the page")
-            log.info("%s: %s %s", token.name, deed, run_id)
-            return _json({"lines": told.lines})
+                return _refused(400, "the request ended too early", "send it again")
+            reply = self._shown.answer(ask, f"{token.name}, by the page")
+            log.info("%s: %s %s", token.name, action, run_id)
+            return _json({"lines": reply.lines})
 
         return do
 
 
 class _Events(Response):
-    """Server-sent events, for as long as the run goes on and the page listens."""
+    """A stream of server-sent events with the changes of a run, until the run ends or the page disconnects."""
 
-    def __init__(self, answers: _Answers, telling: Telling | None, after: int, is_good: Callable[[], bool]) -> None:
+    def __init__(self, answers: _Answers, feed: RunFeed | None, after: int, is_good: Callable[[], bool]) -> None:
         super().__init__(status_code=200, media_type="text/event-stream", headers=HEADERS)
         del self.headers["content-length"]
-        self._answers, self._telling, self._after, self._is_good = answers, telling, after, is_good
+        self._answers, self._feed, self._after, self._is_good = answers, feed, after, is_good
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.create_task(_until_gone(receive))
         self._answers._pages += 1
         try:
-            await self._told(scope, send, gone)
+            await self._stream(send, gone)
         except Dropped:
             self._answers._drop(scope["client"])
         finally:
             self._answers._pages -= 1
             gone.cancel()
 
-    async def _told(self, scope: Scope, send: Send, gone: asyncio.Task[None]) -> None:
+    async def _stream(self, send: Send, gone: asyncio.Task[None]) -> None:
         await self._sent(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        shown, telling, after = self._answers._shown, self._telling, self._after
-        if telling is None:  # it is over, and what the page has was live
+        shown, feed, after = self._answers._shown, self._feed, self._after
+        if feed is None:  # the run has ended: the page must load the final document
             await self._sent(send, _part(_event("again", b"{}", 0)))
-        while telling is not None and not gone.done() and not shown.is_closing and self._is_good():
-            news, is_over = telling.news, telling.is_over
-            for n, (kind, data) in enumerate(changes := telling.changes(after), 1):
-                # Only the last has an id: who has heard a part of a look has not heard the look.
-                seq = telling.seq if n == len(changes) else None
+        while feed is not None and not gone.done() and not shown.is_closing and self._is_good():
+            news, is_over = feed.news, feed.is_over
+            for n, (kind, data) in enumerate(changes := feed.changes(after), 1):
+                # Only the last event has an id: a page that received a part must get all of it again.
+                seq = feed.seq if n == len(changes) else None
                 await self._sent(send, _part(_event(kind, data, seq)))
-            after = telling.seq
+            after = feed.seq
             if is_over:
                 break
             while not news.is_set() and not gone.done() and not shown.is_closing:
@@ -252,18 +251,18 @@ def _part(data: bytes) -> Message:
 
 
 def _event(kind: str, data: bytes, seq: int | None) -> bytes:
-    """data: JSON without line breaks."""
+    """Format a server-sent event. data: JSON without line breaks."""
     number = b"" if seq is None else b"id: %d\n" % seq
     return b"event: %s\n%sdata: %s\n\n" % (kind.encode(), number, data)
 
 
 async def _body(request: Request) -> bytes:
-    """Raises ValueError: it is too long."""
+    """Read the body of a request. Raises ValueError if it is too long."""
     data = b""
     async for part in request.stream():
         data += part
         if len(data) > _BODY_BYTES:
-            raise ValueError(f"it is longer than {_BODY_BYTES:,} bytes")
+            raise ValueError(f"the body is longer than {_BODY_BYTES:,} bytes")
     return data
 
 
@@ -272,17 +271,22 @@ def _json(value: object, status: int = 200) -> Response:
 
 
 async def _nothing(_: Request, error: Exception) -> Response:
-    """No such path, or not in this way."""
+    """Answer requests with an unknown path or method."""
     status = error.status_code if isinstance(error, HTTPException) else 404
-    return _refused(status, "there is nothing like that here")
+    return _refused(status, "unknown path or method", "open the printed address")
 
 
 async def _bug(request: Request, error: Exception) -> Response:
-    """The last border: a bug of ours ends one answer and not the run."""
+    """Answer requests that failed with a bug of ours, which must not harm the run."""
     log.error("the page's %s failed", request.url.path, exc_info=error)
-    return _refused(500, f"this is a bug of loadgen: {type(error).__name__}", "the controller's log has more")
+    why = f"this is a bug of loadgen: {type(error).__name__}"
+    return _refused(500, why, "please report it with the controller's log")
+
+
+def _wrong_host() -> Response:
+    return _refused(421, "the Host or Origin header is not this server's", "open the printed address")
 
 
 def _refused(status: int, error: str, hint: str = "") -> Response:
-    said: Mapping[str, str] = {"error": error, "hint": hint}
-    return _json(said, status)
+    body: Mapping[str, str] = {"error": error, "hint": hint}
+    return _json(body, status)

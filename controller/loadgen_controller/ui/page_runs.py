@@ -1,4 +1,4 @@
-"""The runs that pages are shown: those that go on here, and those of the folder of runs that are over."""
+"""The runs that pages can show: the running ones of this process, and the ended ones in the folder of runs."""
 
 from __future__ import annotations
 
@@ -16,91 +16,98 @@ from loadgen.report.from_run_folder import document_of
 from loadgen.report.notebook import open_run
 from loadgen_controller.control.unix_socket import CONTROL_FILE, ControlReply, ControlRequest
 from loadgen_controller.past_runs.listing import Entry, entries
-from loadgen_controller.ui.run_feed import Conducted, Telling
+from loadgen_controller.ui.run_feed import Conducted, RunFeed
 
 __all__ = ["NoRun", "Shown"]
 
 _KEPT: Final = 4
-"""Documents of runs that are over, gzipped."""
+"""Number of cached documents of ended runs, gzipped."""
 _LISTED: Final = 200
 _ID: Final = re.compile(r"[A-Za-z0-9-]{1,128}")
 
 
 class NoRun(UsageError):
-    """There is no such run here."""
+    """The requested run does not exist."""
 
 
 class Shown:
-    """Make it within the running loop.
+    """Serves runs to pages. Create it in the running loop.
 
     Args:
-        answer: what a run that goes on is asked to do, and by whom.
+        runs_dir: the folder of runs.
+        answer: carries out a control request; gets the request and its sender.
     """
 
     def __init__(self, runs_dir: Path, answer: Callable[[ControlRequest, str], ControlReply]) -> None:
         self.answer = answer
         self.is_closing = False
         self._runs_dir = runs_dir
-        self._going: dict[str, tuple[Telling, asyncio.Task[None]]] = {}
+        self._going: dict[str, tuple[RunFeed, asyncio.Task[None]]] = {}
         self._kept: dict[tuple[str, int], bytes] = {}
         self._reading = asyncio.Lock()
 
-    # -- for who conducts -------------------------------------------------------------------------
+    # -- for the conducting process ---------------------------------------------------------------
 
     def begin(self, conductor: Conducted) -> None:
-        telling = Telling(conductor)
-        self._going[conductor.run_id] = telling, asyncio.create_task(telling.serve(), name=f"page {conductor.run_id}")
+        """Show a run from now on."""
+        feed = RunFeed(conductor)
+        self._going[conductor.run_id] = feed, asyncio.create_task(feed.serve(), name=f"page {conductor.run_id}")
 
     async def end(self, run_id: str, summary: Mapping[str, object] | None) -> None:
-        """It is over; who watches it hears so.
+        """Send the end of a run to its pages. summary: None if the run failed with a bug.
 
-        Raises whatever was wrong with telling of it: that is a bug, and nobody else's trouble.
+        Raises the exception that ended the run's feed, if any. That is a bug, and the caller must log it.
         """
-        telling, serving = self._going.pop(run_id)
+        feed, serving = self._going.pop(run_id)
         serving.cancel()
         try:
-            telling.end(summary)
+            feed.end(summary)
         finally:
             (error,) = await asyncio.gather(serving, return_exceptions=True)
             if isinstance(error, Exception):
                 raise error
 
     def close(self) -> None:
-        """Whoever waits for something is sent away."""
+        """End all streams of events."""
         self.is_closing = True
-        for telling, _ in self._going.values():
-            telling.news.set()
+        for feed, _ in self._going.values():
+            feed.news.set()
 
     # -- for pages --------------------------------------------------------------------------------
 
-    def telling(self, run_id: str) -> Telling | None:
-        """Of a run that goes on here."""
+    def feed(self, run_id: str) -> RunFeed | None:
+        """Return the feed of a running run; None if the run is not running in this process."""
         found = self._going.get(run_id)
         return None if found is None else found[0]
 
     async def listed(self) -> list[dict[str, object]]:
-        """Those that go on, then those that are over, the newest first: at most 200."""
+        """Return the running runs and then at most 200 ended ones, each newest first, as JSON objects."""
         here: list[dict[str, object]] = []
-        for run_id, (telling, _) in reversed(self._going.items()):
-            here.append({"id": run_id, "is_going": True, **telling.line()})
+        for run_id, (feed, _) in reversed(self._going.items()):
+            here.append({"id": run_id, "is_going": True, **feed.line()})
         return here + await asyncio.to_thread(_over, self._runs_dir, set(self._going))
 
     async def history(self, run_id: str) -> bytes:
-        """Its document, gzipped.
+        """Return the document of a run, gzipped.
 
         Raises:
-            NoRun: there is none of this id.
+            NoRun: there is no such run.
+            UsageError: another process conducts the run.
             StorageError: its folder cannot be read.
         """
-        if (telling := self.telling(run_id)) is not None:
-            return await asyncio.to_thread(gzip.compress, telling.document(), 5)
+        if (feed := self.feed(run_id)) is not None:
+            return await asyncio.to_thread(gzip.compress, feed.document(), 5)
         async with self._reading:  # one at a time: it takes a while, and memory
             return await asyncio.to_thread(self._read, run_id)
 
     def folder(self, run_id: str) -> Path:
-        """Raises NoRun. Never a path: whoever asks may be on another machine."""
+        """Return the folder of a run. Only ids are accepted and no paths, since callers may be on other machines.
+
+        Raises:
+            NoRun: there is no such run.
+        """
         if not _ID.fullmatch(run_id):
-            raise NoRun("that is no run's id", hint="the list of runs has them")
+            raise NoRun("invalid run id", hint="choose a run from the list of runs")
         try:
             return find_run(run_id, self._runs_dir)
         except UsageError as error:
@@ -109,7 +116,9 @@ class Shown:
     def _read(self, run_id: str) -> bytes:
         folder = self.folder(run_id)
         if (folder / CONTROL_FILE).exists():
-            raise UsageError(f"run {folder.name} goes on in another process", hint="its own page shows it")
+            raise UsageError(
+                f"another process conducts run {folder.name}", hint="open the page that this process printed"
+            )
         key = folder.name, max((path.stat().st_mtime_ns for path in folder.iterdir()), default=0)
         found = self._kept.get(key)
         if found is None:
@@ -121,7 +130,7 @@ class Shown:
 
 
 def _over(runs_dir: Path, going: set[str]) -> list[dict[str, object]]:
-    """Blocking."""
+    """List the ended runs. Blocks: it reads their folders."""
     found = [entry for entry in entries(runs_dir) if entry.run_id not in going]
     return [_line(entry) for entry in found[:_LISTED]]
 

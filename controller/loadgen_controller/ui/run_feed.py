@@ -1,8 +1,7 @@
-"""One run that goes on, told to pages: looked at once a second on the loop that conducts it.
+"""Feeds pages with the changes of a running run, once a second, on the loop that conducts the run.
 
-Nothing waits for a page and nothing is queued for one: a page says up to which
-look it knows the run, and is given what has changed since. So a page that is slow
-gets less often more, and one that was away misses nothing.
+Nothing waits for a page and nothing is queued for it. A page sends the sequence number that it has, and gets everything
+that has changed since. So a slow page gets larger changes less often, and a page that reconnects misses nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from loadgen.units import NS_PER_MS, NS_PER_S, format_count
 from loadgen_controller.core.adjustments import Adjustment, as_rows
 from loadgen_controller.run.view import ViewState
 
-__all__ = ["LOOK_S", "Conducted", "Event", "Telling"]
+__all__ = ["LOOK_S", "Conducted", "Event", "RunFeed"]
 
 LOOK_S: Final = 1.0
 _MARKS: Final = 1_000
@@ -40,7 +39,7 @@ Event = tuple[str, bytes]
 
 
 class Conducted(Protocol):
-    """A conductor, as far as it is told of."""
+    """The part of a conductor that a feed needs."""
 
     @property
     def run_id(self) -> str: ...
@@ -54,14 +53,14 @@ class Conducted(Protocol):
     def view(self) -> ViewState: ...
 
 
-class Telling:
-    """Make it within the running loop; `serve` looks until it is cancelled, `end` tells the last of it."""
+class RunFeed:
+    """The feed of one run. Create it in the running loop; run `serve` as a task, cancel it, and then call `end`."""
 
     def __init__(self, conductor: Conducted) -> None:
         self.run_id = conductor.run_id
         self.is_over = False
         self.news = asyncio.Event()
-        """Set, and another one put in its place, when there is something new."""
+        """Is set when there are new changes; then a new event replaces it."""
         self._conductor = conductor
         self._view = conductor.view()
         self._merge = self._view.merge
@@ -70,15 +69,17 @@ class Telling:
         self._summary: Summary | None = None
         self._facts: Facts | None = None
         self._encoded: dict[int, list[Event]] = {}
-        """By the seq that is known; of the look that was last."""
+        """The present changes by the sequence number that a page has."""
         self._states: dict[str, str] = {}
         self._marks: list[Mapping[str, object]] = []
 
     @property
     def seq(self) -> int:
+        """Sequence number of the present state."""
         return self._history.seq
 
     async def serve(self) -> None:
+        """Update the feed once a second, until cancelled."""
         while True:
             if self._conductor.view().merge is not self._merge:
                 await self.recall()
@@ -86,9 +87,9 @@ class Telling:
             await asyncio.sleep(LOOK_S)
 
     async def recall(self) -> None:
-        """The run was taken up from its folder by this controller: so is its history, up to the windows that are kept.
+        """Read the timeline of a recovered run from its folder, up to the intervals that are in memory.
 
-        A log that cannot be read costs the page what was before.
+        If the log cannot be read, the page begins with the intervals in memory.
         """
         view = self._conductor.view()
         self._merge, kept = view.merge, view.merge.windows()
@@ -103,7 +104,10 @@ class Telling:
         return Table(self._history, self._view.spec.warmup_ns / NS_PER_S)
 
     def look(self) -> None:
-        """Cost: `python -m bench history`; what pages are told of it is made when one asks."""
+        """Update the feed from the run. Changes for pages are computed only when a page asks for them.
+
+        Cost: `python -m bench history`.
+        """
         view = self._view = self._conductor.view()
         live = {agent.id for agent in view.agents if agent.state not in ("lost", "finished")}
         window = view.merge.latest_window(live or None, view.clock_ns)
@@ -118,7 +122,7 @@ class Telling:
         news.set()
 
     def end(self, summary: Mapping[str, object] | None) -> None:
-        """The run is over; of a summary its verdict is told."""
+        """Update the feed for the last time, with the verdict. summary: None if the run failed with a bug."""
         self.is_over = True
         self._summary = None if summary is None else read(summary)
         self.look()
@@ -126,7 +130,7 @@ class Telling:
             self._table.take(self._summary)
 
     def line(self) -> dict[str, object]:
-        """For the list of runs."""
+        """Return the run's entry for the list of runs, without its id."""
         view = self._view
         return {
             "scenario": view.spec.scenario,
@@ -136,19 +140,20 @@ class Telling:
         }
 
     def document(self) -> bytes:
-        return encode(document(self._history, self._table, self._told()))
+        """Return the complete document of the run, as JSON."""
+        return encode(document(self._history, self._table, self._present_facts()))
 
     def changes(self, after_seq: int) -> list[Event]:
-        """What makes the document of `after_seq` the present one. Made once for all pages that know as much."""
+        """Return the events that turn the document of `after_seq` into the present one. Cached for all pages."""
         found = self._encoded.get(after_seq)
         if found is None:
-            made = changes(self._history, self._table, self._told(), after_seq)
+            made = changes(self._history, self._table, self._present_facts(), after_seq)
             found = self._encoded[after_seq] = [(event, encode(data)) for event, data in made]
         return found
 
     # -- within -----------------------------------------------------------------------------------
 
-    def _told(self) -> Facts:
+    def _present_facts(self) -> Facts:
         if self._facts is None:
             self._facts = self._facts_of(self._view)
         return self._facts
@@ -187,10 +192,10 @@ class Telling:
     def _late(self) -> Iterator[str]:
         if self.is_over and not self._history.is_exact:
             late = format_count(self._history.late.requests_finished)
-            yield f"{late} requests came too late to be in a slot of this page; loadgen report has them in theirs"
+            yield f"{late} requests were reported too late for the charts of this page; loadgen report includes them"
 
     def _mark(self, view: ViewState) -> None:
-        """Agents that were lost, or came back, since the last look."""
+        """Record agents that were lost or returned since the last update."""
         for agent in view.agents:
             before = self._states.get(agent.id)
             self._states[agent.id] = agent.state
@@ -204,7 +209,7 @@ class Telling:
 
 
 def _first_seq() -> int:
-    """Greater than any of a controller before this one: else a page would take its history for the same."""
+    """A number above any of an earlier controller; otherwise a page would not notice that the timeline was reloaded."""
     return time.time_ns() // NS_PER_MS
 
 

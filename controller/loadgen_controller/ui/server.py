@@ -1,4 +1,4 @@
-"""The page's server on a port: uvicorn on the controller's own loop, which keeps its signals to itself."""
+"""The web server of the page: uvicorn on the controller's event loop, without uvicorn's signal handlers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import uvicorn
 
 from loadgen.errors import PortBusy, UsageError
 from loadgen.wire.sockets import parse_address
-from loadgen_controller.ui.access import Access, Doors, check_place
+from loadgen_controller.ui.access import Access, Authorizer, check_place
 from loadgen_controller.ui.app import PAGE, page_app
 from loadgen_controller.ui.page_runs import Shown
 
@@ -27,20 +27,22 @@ _BYE_S: Final = 2
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """None: they are the conductor's."""
+        """Capture no signals: the conductor handles them."""
         yield
 
 
 class UiServer:
-    """Make it within the running loop, then `start`; it stops with `close`.
+    """The web server of the page. Create it in the running loop, then call `start`, and `close` at the end.
 
     Args:
-        bind: HOST:PORT; port 0 takes any that is free.
-        access: who may come; without tokens whoever has the secret that is part of `page_of`.
+        shown: the runs that the page shows.
+        bind: HOST:PORT; port 0 takes any free port.
+        access: tokens and certificate. Without tokens, anybody may use the page who has the secret in `page_of`.
+        page: folder with the page's files.
 
     Raises:
-        UsageError: it would be open to everybody, or its certificate is none.
-        PortBusy: it cannot listen there.
+        UsageError: it would be open to everybody (see `check_place`), or its certificate cannot be used.
+        PortBusy: the port cannot be opened.
     """
 
     def __init__(
@@ -52,9 +54,9 @@ class UiServer:
     ) -> None:
         access = access or Access()
         check_place(bind, access)
-        self._shown, self._doors = shown, Doors(bind, access.tokens)
+        self._shown, self._authorizer = shown, Authorizer(bind, access.tokens)
         config = uvicorn.Config(
-            page_app(shown, self._doors, self._drop, page),
+            page_app(shown, self._authorizer, self._drop, page),
             http="h11",
             ws="none",
             loop="none",
@@ -73,26 +75,28 @@ class UiServer:
         try:
             config.load()
         except OSError as error:  # ssl.SSLError is one
-            raise UsageError(f"the page's certificate cannot be used: {error}") from error
+            hint = "check that certificate and key are PEM files that belong together"
+            raise UsageError(f"the page's certificate cannot be used: {error}", hint=hint) from error
         host, port = parse_address(bind)
         self._socket = _listening(host.strip("[]"), port, bind)
         self._server = _Server(config)
         self._serving: asyncio.Task[None] | None = None
         port = self._socket.getsockname()[1]
         self.address = f"{host}:{port}"
-        """Where it listens, with the real port."""
+        """The address at which it listens, with the real port."""
         self.url = f"{'http' if access.certificate is None else 'https'}://{self.address}"
 
     def page_of(self, run_id: str = "") -> str:
-        """The address to open: of one run, or of the list."""
+        """Return the URL of a run's page, or of the list of runs. It contains the secret if there are no tokens."""
         path = f"/runs/{run_id}" if run_id else "/"
-        return f"{self.url}{path}" + (f"#token={self._doors.secret}" if self._doors.secret else "")
+        return f"{self.url}{path}" + (f"#token={self._authorizer.secret}" if self._authorizer.secret else "")
 
     def start(self) -> None:
+        """Accept requests from now on."""
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="page server")
 
     async def close(self) -> None:
-        """Pages hear what there still is to hear, within a moment."""
+        """Send the last events to open pages, and stop after at most 4 s."""
         self._shown.close()
         self._server.should_exit = True
         if self._serving is None:
@@ -118,5 +122,5 @@ def _listening(host: str, port: int, bind: str) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        why = "another program does" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-        raise PortBusy(f"cannot listen for the page at {bind}: {why}", hint="port 0 takes any that is free") from error
+        why = "another program uses the port" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+        raise PortBusy(f"cannot listen for the page at {bind}: {why}", hint="port 0 takes any free port") from error

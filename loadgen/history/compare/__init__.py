@@ -1,1 +1,1 @@
-"""Compares two releases, name by name."""
+"""Compares two releases, name by name: numbers, text, a JSON document and an HTML page."""

@@ -1,18 +1,19 @@
-"""Two releases beside each other, name by name: what differs, how sure that is, and what only looks like it.
+"""Compares two releases, name by name: which differences are certain, and which only look like it. Pure.
 
     compared = compare(Side("1.4", runs_of_1_4), Side("1.5", runs_of_1_5), history=accepted)
     compared.outcome, [row for row in compared.rows if row.is_clear]
 
-A side is one run or several of the same release; values of several are averaged on the scale of logarithms.
-Names that are on both sides are compared by percentile, over all regions, then each region
-and each agent by itself. Three things are looked at before a difference is taken for the code's:
+A side is one run, or several runs of the same release. The values of several runs are averaged as logarithms. Names
+that both sides have are compared at each percentile: over all regions, for each region, and for each agent.
 
-- how much runs differ anyway (`loadgen.analysis.compare`); where nobody knows, the outcome is inconclusive;
-- errors. Latencies are of what ended ok, and a target that refuses what is slow looks faster;
-- where it comes from. A difference that one region or one agent makes alone is theirs.
+Three things are checked before a difference is attributed to the code:
 
-Where many names are compared some look different by chance: p-values are Benjamini and Hochberg's
-over the names of a percentile, and a row is marked where that is below 5 %.
+- the run-to-run variation (`loadgen.analysis.compare`). If it is unknown, the outcome is inconclusive;
+- errors. Response times are those of successful requests, so a target that rejects slow requests looks faster;
+- its origin. A difference at a single region or agent is attributed to that region or agent.
+
+Among many names, some look different by chance. So p-values are adjusted over the names of a percentile (Benjamini
+and Hochberg), and a row is marked if its adjusted p-value is below 5 %.
 """
 
 from __future__ import annotations
@@ -53,13 +54,14 @@ from loadgen.history.store.text import listed
 __all__ = ["LEVEL", "NEWEST", "compare"]
 
 LEVEL: Final = 0.05
+"""Adjusted p-value below which a difference is marked."""
 NEWEST: Final = 20
-"""Runs of a history that are looked at."""
+"""Number of newest runs of the history from which the run-to-run variation is estimated."""
 LEAST_POINTS: Final = 0.001
-"""Of an error ratio: a tenth of a point. Less is no matter, however certain."""
+"""Least change of an error ratio that is marked: 0.1 percentage points. Less does not matter, however certain."""
 
 Place = tuple[str, str, str, str]
-"""Name, percentile, region, agent."""
+"""(name, percentile, region, agent)."""
 
 
 def compare(
@@ -73,23 +75,25 @@ def compare(
     """Compare the new side with the base.
 
     Args:
-        history: accepted runs of the same key, oldest first; the newest 20 tell how much runs differ. Runs that are
-            compared are left out of it.
-        between_runs: what runs differ by as somebody states it, relative: 0.03. It beats the history.
-        is_paired: the runs took turns, so the n-th of one side is set beside the n-th of the other, and that tells how
-            much they differ. Error ratios are compared by runs all the same.
+        history: accepted runs of the same key, oldest first. The newest 20 give the run-to-run variation; runs that
+            are compared are left out.
+        between_runs: the run-to-run variation as the operator states it, relative: 0.03. It replaces the history.
+        is_paired: the runs of both sides alternated, so the n-th run of one side is compared with the n-th run of the
+            other, and the pairs give the run-to-run variation. Error ratios are not compared in pairs.
+
     Raises:
-        UsageError: a side has no run, the sides have no name in common, or not as many runs, two at least, for pairs.
-        ValueError: `between_runs` is not more than 0.
+        UsageError: a side has no run; the sides have no name in common; or for pairs, the sides have different numbers
+            of runs or fewer than two.
+        ValueError: `between_runs` is not above 0.
 
     Cost: 0.7 s of CPU for 60 names in 3 regions of 4 agents and a history of 20 runs.
     """
     if empty := [side.label for side in (base, new) if not side.runs]:
-        raise UsageError(f"{' and '.join(empty)} has no run")
+        raise UsageError(f"no run of {' and none of '.join(empty)}", hint="name runs that exist: loadgen runs")
     if is_paired and (len(base.runs) != len(new.runs) or len(base.runs) < 2):
         raise UsageError(
-            f"{len(base.runs)} and {len(new.runs)} runs of {base.label} and {new.label} make no pairs",
-            hint="two runs or more of either side, as many of one as of the other",
+            f"cannot pair {len(base.runs)} and {len(new.runs)} runs of {base.label} and {new.label}",
+            hint="give the same number of runs of both sides, at least two",
         )
     sides = _figures(base.runs), _figures(new.runs)
     common = [place for place in sides[0] if place in sides[1]]
@@ -99,11 +103,11 @@ def compare(
             hint="compare runs of one scenario; `loadgen runs show RUN` lists the names of a run",
         )
     asked = {run.run_id for side in (base, new) for run in side.runs}
-    known = _Known([run for run in history if run.run_id not in asked], between_runs)
+    known = _Variation([run for run in history if run.run_id not in asked], between_runs)
     errors = _error_rows(base.runs, new.runs, known)
     failing = {row.name for row in errors if row.verdict is Verdict.MORE_ERRORS and row.region == ALL}
     rows = _rows(sides[0], sides[1], common, known, failing, len(base.runs) if is_paired else 0)
-    looked_at = {row.name for row in rows if row.percentile == PRIMARY and row.agent == ALL and _may_be_odd(row)}
+    suspicious = {row.name for row in rows if row.percentile == PRIMARY and row.agent == ALL and _may_differ(row)}
     reasons, outcome = _outcome(base, new, rows, known)
     return Comparison(
         base=base,
@@ -114,18 +118,18 @@ def compare(
         missing=tuple(_missing(base, new, *sides)),
         rows=tuple(rows),
         errors=tuple(errors),
-        odd=tuple(_odd_ones(base, new, *sides, names=[n for n in _names(common) if n in looked_at])),
+        odd=tuple(_odd_ones(base, new, *sides, names=[n for n in _names(common) if n in suspicious])),
         faster_by_failing=tuple(
             dict.fromkeys(row.name for row in rows if row.is_whole and row.verdict is Verdict.MORE_ERRORS)
         ),
     )
 
 
-# -- how much runs differ -------------------------------------------------------------------------
+# -- run-to-run variation -------------------------------------------------------------------------
 
 
-class _Known:
-    """How much runs differ, where that is known from elsewhere; worked out for what is asked for."""
+class _Variation:
+    """The run-to-run variation from the history or as stated; computed for each place when it is needed."""
 
     def __init__(self, history: Sequence[Accepted], between_runs: float | None) -> None:
         fit = [run for run in history if not unfit_of(run)][-NEWEST:]
@@ -151,7 +155,7 @@ _Figures = Mapping[Place, list[Figure]]
 
 
 def _figures(runs: Iterable[Accepted]) -> _Figures:
-    """Of each place, one of each run that has it."""
+    """Group the figures of runs by place: for each place, one figure of each run that has it."""
     found: dict[Place, list[Figure]] = {}
     for run in runs:
         for one in run.figures:
@@ -160,13 +164,13 @@ def _figures(runs: Iterable[Accepted]) -> _Figures:
 
 
 def _rows(
-    base: _Figures, new: _Figures, places: Sequence[Place], known: _Known, failing: set[str], pairs: int
+    base: _Figures, new: _Figures, places: Sequence[Place], known: _Variation, failing: set[str], pairs: int
 ) -> list[Row]:
-    """pairs: how many; 0: the runs are not paired."""
+    """Compare all places and mark clear differences. pairs: number of pairs; 0: the runs are not paired."""
     order = {name: n for n, name in enumerate(_names(places))}
     statistics = {name: n for n, name in enumerate(STATISTICS)}
-    wanted = [place for place in places if place[1] in statistics]
-    found = [_row(p, base[p], new[p], None if pairs else known.of(p), pairs) for p in wanted]
+    compared = [place for place in places if place[1] in statistics]
+    found = [_row(p, base[p], new[p], None if pairs else known.of(p), pairs) for p in compared]
     found.sort(key=lambda row: (order[row.name], statistics[row.percentile], not row.is_whole, row.region, row.agent))
     families: dict[tuple[str, bool, bool], list[int]] = {}
     for n, row in enumerate(found):
@@ -185,7 +189,7 @@ def _row(place: Place, base: Sequence[Figure], new: Sequence[Figure], known: Bet
     is_whole = all(len(values) == len(side) for values, side in zip(numbers, (base, new), strict=True))
     found, why = None, ""
     if pairs and not len(base) == len(new) == pairs:
-        why = "not in all pairs"
+        why = "missing in some pairs"
     elif pairs and is_whole:
         found = shift_pairs(*numbers)
     elif is_whole:
@@ -193,7 +197,7 @@ def _row(place: Place, base: Sequence[Figure], new: Sequence[Figure], known: Bet
         found = shift(*numbers, base_errors=errors[0], new_errors=errors[1], known=known)
         why = _why(found, known, (base[0].why or new[0].why) if len(base) == len(new) == 1 else "")
     else:
-        why = "only a bound is known"
+        why = "only a lower bound is known"
     return Row(
         name=name,
         kind=new[0].kind,
@@ -213,10 +217,13 @@ def _row(place: Place, base: Sequence[Figure], new: Sequence[Figure], known: Bet
 
 
 def _why(found: Shift, known: Between | None, within: str) -> str:
-    """within: why one of two runs does not know what it is off by."""
+    """Why a row is inconclusive, or what its interval leaves out; empty if nothing.
+
+    within: why one of two single runs has no error estimate, such as "too short".
+    """
     if not found.is_known and known is None:
-        return "nobody knows how much runs differ"
-    return f"{within} to know what a run is off by" if within else ""
+        return "the run-to-run variation is unknown"
+    return f"{within} to estimate the error within a run" if within else ""
 
 
 def _judged(row: Row, p_adjusted: float, is_failing: bool) -> Row:
@@ -227,12 +234,13 @@ def _judged(row: Row, p_adjusted: float, is_failing: bool) -> Row:
     return replace(row, p_adjusted=p_adjusted, verdict=verdict)
 
 
-def _may_be_odd(row: Row) -> bool:
-    """It differs, or nobody knows whether."""
+def _may_differ(row: Row) -> bool:
+    """Whether the row differs, or whether that is unknown."""
     return row.verdict is not Verdict.NO_CLEAR
 
 
 def _mean(of: Sequence[Figure]) -> float:
+    """The geometric mean in ms, or the largest bound if a value is only a bound; nan if there are no figures."""
     if all(_is_number(one.value_ms) for one in of):
         return exp(sum(log(one.value_ms) for one in of) / len(of))
     return max((one.value_ms for one in of), default=nan)
@@ -250,7 +258,7 @@ def _names(places: Iterable[Place]) -> list[str]:
 
 
 def _error_counts(runs: Iterable[Accepted]) -> dict[tuple[str, str], list[Errors]]:
-    """By name and region, one of each run that has it."""
+    """Group the error counts of runs by (name, region): one of each run that has it."""
     found: dict[tuple[str, str], list[Errors]] = {}
     for run in runs:
         for one in run.errors:
@@ -259,7 +267,7 @@ def _error_counts(runs: Iterable[Accepted]) -> dict[tuple[str, str], list[Errors
     return found
 
 
-def _error_rows(base: Sequence[Accepted], new: Sequence[Accepted], known: _Known) -> list[ErrorRow]:
+def _error_rows(base: Sequence[Accepted], new: Sequence[Accepted], known: _Variation) -> list[ErrorRow]:
     before, after = _error_counts(base), _error_counts(new)
     found = []
     for at in before:
@@ -297,31 +305,34 @@ def _odd_ones(base: Side, new: Side, before: _Figures, after: _Figures, names: S
 
 
 def _odd_agents(name: str, label: str, others: _Figures, own: _Figures, sign: int) -> Iterator[Odd]:
-    """Each agent of one side beside the same agent of the other, or its region there where there is no such agent."""
+    """Find an agent of one side that differs alone.
+
+    Each agent is compared with the same agent of the other side, or if there is none, with its region there.
+    """
     shifts, weights = {}, {}
     agents = [p for p in own if p[0] == name and p[1] == PRIMARY and p[3] != ALL]
     if len({place[2] for place in agents}) == len(agents):
-        return  # one agent a region: it is the region
+        return  # one agent in each region: the regions have been compared already
     for place in agents:
-        beside = others.get(place) or others.get((*place[:3], ALL)) or others.get((*place[:2], ALL, ALL))
-        shifts[place[3]] = sign * _difference(beside, own[place])
+        other = others.get(place) or others.get((*place[:3], ALL)) or others.get((*place[:2], ALL, ALL))
+        shifts[place[3]] = sign * _difference(other, own[place])
         weights[place[3]] = float(sum(one.count for one in own[place]))
     if (odd := odd_one_out(shifts, weights)) is not None:
         yield Odd("agent", odd.name, label, name, odd.change, odd.rest)
 
 
 def _difference(base: Sequence[Figure] | None, new: Sequence[Figure] | None) -> float:
-    """Of logarithms; nan where there is none."""
+    """The difference of the logarithms; nan if a side has no value."""
     if not base or not new:
         return nan
     before, after = _mean(base), _mean(new)
     return log(after / before) if _is_number(before) and _is_number(after) else nan
 
 
-# -- in all ---------------------------------------------------------------------------------------
+# -- the whole comparison -------------------------------------------------------------------------
 
 
-def _outcome(base: Side, new: Side, rows: Sequence[Row], known: _Known) -> tuple[list[str], Outcome]:
+def _outcome(base: Side, new: Side, rows: Sequence[Row], known: _Variation) -> tuple[list[str], Outcome]:
     runs = [run for side in (base, new) for run in side.runs]
     unfit = [f"{run.run_id}: {why}" for run in runs for why in unfit_of(run)]
     if any(run.result == "invalid" or run.validity == "invalid" for run in runs):
@@ -330,23 +341,25 @@ def _outcome(base: Side, new: Side, rows: Sequence[Row], known: _Known) -> tuple
     rows = [row for row in rows if row.is_whole and row.percentile == PRIMARY]
     unknown = [row for row in rows if row.shift is not None and not row.shift.is_known]
     if blind := [row for row in unknown if row.between is None]:
-        why = f"nobody knows{_of(blind, rows)} how much runs of the same code differ"
+        why = f"the run-to-run variation of this code is unknown{_for(blind, rows)}"
         if 0 < known.runs < LEAST_RUNS:
-            why += f": {known.runs} other of the history are too few, {LEAST_RUNS} are the least"
-        reasons = [*reasons, f"one run beside one run, and {why}"]
+            more = "1 other run" if known.runs == 1 else f"{known.runs} other runs"
+            why += f": the history has only {more}, and at least {LEAST_RUNS} are needed"
+        reasons = [*reasons, f"one run against one run, and {why}"]
     if short := [row for row in unknown if row.between is not None]:
-        reasons = [*reasons, f"one run beside one run,{_of(short, rows)} {short[0].why}"]
+        reasons = [*reasons, f"one run against one run{_for(short, rows)}, {short[0].why}"]
     if not any(row.shift is not None for row in rows):
-        reasons = [*reasons, f"of the {PRIMARY} of every name only a bound is known"]
+        reasons = [*reasons, f"for every name, only a lower bound of {PRIMARY} is known"]
     return reasons, Outcome.INCONCLUSIVE if reasons else Outcome.COMPARED
 
 
-def _of(some: Sequence[Row], rows: Sequence[Row]) -> str:
+def _for(some: Sequence[Row], rows: Sequence[Row]) -> str:
+    """Name the rows in `some`, unless these are all rows."""
     return "" if len(some) == len(rows) else f" for {listed(_names_of(some))}"
 
 
 def _differences(base: Side, new: Side) -> Iterator[str]:
-    """Between the first run of the base and any other, each once."""
+    """Yield each difference in the keys between the first run of the base and any other run, once."""
     first = base.runs[0]
     found: dict[str, list[str]] = {}
     for run in (*base.runs[1:], *new.runs):
@@ -364,9 +377,9 @@ def _missing(base: Side, new: Side, before: _Figures, after: _Figures) -> Iterat
     for (side, figures), own in zip(sides, seen, strict=True):
         runs = {place[0]: len(of) for place, of in figures.items() if place[1:] == (PRIMARY, ALL, ALL)}
         if none := [name for name in own if not runs.get(name)]:
-            yield f"nothing ended ok in {side.label}: {listed(none)}"
+            yield f"nothing succeeded in {side.label}: {listed(none)}"
         if some := [name for name, n in runs.items() if n < len(side.runs)]:
-            yield f"not in all {len(side.runs)} runs of {side.label}: {listed(some)}"
+            yield f"missing in some of the {len(side.runs)} runs of {side.label}: {listed(some)}"
 
 
 def _names_of(rows: Iterable[Row]) -> list[str]:

@@ -1,6 +1,6 @@
-"""What a comparison of two releases found: rows of figures and of errors, and what beside the code may be why.
+"""The result of a comparison of two releases: rows of figures and errors, and possible causes other than the code.
 
-Plain values: `comparing.py` works them out, `comparison_words.py` says them.
+Values only: `compare.py` computes them, `text.py` describes them.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from loadgen.history.store.baseline_run import ALL, Accepted
 __all__ = ["PRIMARY", "Comparison", "ErrorRow", "Odd", "Outcome", "Row", "Side", "Verdict"]
 
 PRIMARY: Final = "p95"
-"""What a headline counts, and what is looked at for one region or agent that differs alone."""
+"""The percentile that the headline counts, and at which regions and agents that differ alone are searched."""
 
 
 class Verdict(StrEnum):
-    """Of one row."""
+    """The verdict on one row."""
 
     SLOWER = "slower"
     FASTER = "faster"
     NO_CLEAR = "no clear difference"
     UNKNOWN = "inconclusive"
-    """Nobody knows how much runs differ, or of a side only a bound is known."""
+    """The run-to-run variation is unknown, or only a bound of a side's value is known."""
     MORE_ERRORS = "more errors"
-    """Also of a latency that is lower while errors are up: that is no improvement."""
+    """Also for a row of response times that are lower while errors have increased: that is no improvement."""
     FEWER_ERRORS = "fewer errors"
 
 
 class Outcome(StrEnum):
-    """Of the comparison. It does not say that something is slower: that is the gate's."""
+    """The outcome of a whole comparison. It does not judge slower names: that is the task of the gate."""
 
     COMPARED = "compared"
     INCONCLUSIVE = "inconclusive"
@@ -41,15 +41,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Side:
+    """One side of a comparison: the runs of one release."""
+
     label: str
-    """As it was asked for."""
+    """The side as the operator named it."""
     runs: tuple[Accepted, ...]
     """Oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One percentile of one name, of all regions and agents ("*") or of one."""
+    """One percentile of one name, over all regions and agents ("*") or for one of them."""
 
     name: str
     kind: str
@@ -58,32 +60,33 @@ class Row:
     agent: str
     base_ms: float
     new_ms: float
-    """Geometric mean of the runs; inf where only a bound is known."""
+    """Geometric mean of the runs; inf if only a bound is known."""
     base_count: int
     new_count: int
-    """Values, of all runs of the side."""
+    """Number of values in all runs of the side."""
     shift: Shift | None
-    """None where there is nothing to compare."""
+    """The change from base to new; None if there is nothing to compare."""
     p_adjusted: float
     verdict: Verdict
     why: str = ""
     """Why it is inconclusive, or what the interval leaves out."""
     between: Between | None = None
-    """How much runs differ, where a history or somebody says so."""
+    """The run-to-run variation, if a history or the operator gives it."""
 
     @property
     def is_clear(self) -> bool:
+        """Whether the row is marked as slower or faster."""
         return self.verdict in (Verdict.SLOWER, Verdict.FASTER)
 
     @property
     def is_whole(self) -> bool:
-        """Of all regions and agents."""
+        """Whether the row covers all regions and agents."""
         return self.region == ALL and self.agent == ALL
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
-    """How many of one name went wrong. Ratios are 0 to 1."""
+    """The error ratio of one name, 0 to 1."""
 
     name: str
     kind: str
@@ -95,7 +98,7 @@ class ErrorRow:
 
 @dataclass(frozen=True, slots=True)
 class Odd:
-    """One region or agent makes a difference alone."""
+    """A region or agent that differs alone."""
 
     kind: str
     """"region" or "agent"."""
@@ -105,27 +108,30 @@ class Odd:
     name: str
     change: float
     rest: float
-    """Without it. Both relative, of the p95."""
+    """`change` is the relative change of its p95, `rest` that of the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
+    """The complete result of a comparison."""
+
     base: Side
     new: Side
     outcome: Outcome
     reasons: tuple[str, ...]
     """Why it is inconclusive or invalid."""
     differences: tuple[str, ...]
-    """What beside the code differs between the sides, in words."""
+    """Differences between the sides other than the code, as text."""
     missing: tuple[str, ...]
-    """Names that only one side has, in words."""
+    """Names that a side or some of its runs lack, as text."""
     rows: tuple[Row, ...]
-    """By name as the base has them, then percentile, then region and agent; whole ones first."""
+    """Sorted by name in the order of the base, then by percentile, region and agent; whole rows come first."""
     errors: tuple[ErrorRow, ...]
     odd: tuple[Odd, ...]
     faster_by_failing: tuple[str, ...]
-    """Names of which latencies are lower while errors are up."""
+    """Names whose response times are lower while their errors have increased."""
 
     @property
     def whole(self) -> tuple[Row, ...]:
+        """The rows that cover all regions and agents."""
         return tuple(row for row in self.rows if row.is_whole)

@@ -1,4 +1,6 @@
-"""Comparisons as one JSON document, for programs. Keys may be added, none removed; null is what is not known.
+"""Encodes comparisons as one JSON document, for programs. Unknown values are null.
+
+Keys may be added and must not be removed, since programs read them.
 
 {"format": 1, "outcome": "compared", "exit_code": 0, "comparisons": [{"base", "new", "outcome", "reasons",
  "differences", "missing", "rows": [...], "errors": [...], "only_there": [...], "curves": [...]}]}
@@ -24,12 +26,12 @@ _WORST: Final = (Outcome.INVALID, Outcome.INCONCLUSIVE, Outcome.COMPARED)
 
 
 def outcome_of(comparisons: Sequence[Comparison]) -> Outcome:
-    """Of all together: the worst."""
+    """Return the worst outcome of all comparisons."""
     return next(one for one in _WORST if one is Outcome.COMPARED or any(c.outcome is one for c in comparisons))
 
 
 def encode(comparisons: Sequence[Comparison], curves: Sequence[Sequence[Curve]], exit_code: int) -> bytes:
-    """UTF-8, indented, ending with a newline. curves: of each comparison."""
+    """Return the document as indented UTF-8 that ends with a newline. curves: for each comparison, its curves."""
     document = {
         "format": FORMAT,
         "outcome": str(outcome_of(comparisons)),

@@ -1,4 +1,4 @@
-"""Comparisons as one HTML file: no scripts, no network, nothing beside it. Names in it are text and never markup."""
+"""Renders comparisons as one self-contained HTML file: no scripts and no network. Names in it are never markup."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ svg text { font-size: 12px; fill: var(--quiet); }
 
 
 def page(comparisons: Sequence[Comparison], curves: Sequence[Sequence[Curve]]) -> bytes:
-    """The file, UTF-8; the same for the same comparisons. curves: of each comparison."""
-    title = "; ".join(f"{one.new.label} beside {one.base.label}" for one in comparisons)
+    """Return the file as UTF-8; the same comparisons give the same bytes. curves: for each comparison, its curves."""
+    title = "; ".join(f"{one.new.label} compared with {one.base.label}" for one in comparisons)
     digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     lines = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -79,8 +79,8 @@ def _curves(curves: Sequence[Curve]) -> Iterator[str]:
     if not curves:
         return
     yield "<h2>Difference at each quantile</h2>"
-    said = " ".join(dict.fromkeys(curve.band for curve in curves))
-    yield f'<p class="note">Above 0 the new side is slower. {in_html(said)}</p>'
+    bands = " ".join(dict.fromkeys(curve.band for curve in curves))
+    yield f'<p class="note">Above 0, the new side is slower. {in_html(bands)}</p>'
     yield '<div class="curves">'
     for curve in curves:
         yield f"<figure>{svg(curve)}<figcaption>{in_html(curve.name)}</figcaption></figure>"

@@ -1,4 +1,4 @@
-"""The difference at each quantile, drawn: in characters for a terminal, and as SVG for a page. Neither runs code."""
+"""Draws the difference at each quantile: in characters for a terminal, and as SVG without scripts for a page."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ HEIGHT: Final = 11
 _LEAST_REACH: Final = 0.01
 _MARKS: Final = (10, 25, 50, 75, 90, 99)
 _MOST: Final = 2.5
-"""Beyond this many times the largest difference a band is cut."""
+"""A band is cut at this many times the largest difference, so that it does not flatten the curve."""
 
 
 def text_plot(curve: Curve, *, width: int = WIDTH, height: int = HEIGHT) -> list[str]:
-    """Lines of `width` + 9 characters: ● is the difference, ░ its band; ─ is no difference.
+    """Return lines of at most `width` + 9 characters: ● is the difference, ░ its band, ─ the line of no difference.
 
     Raises:
-        ValueError: fewer than 3 lines, or 11 columns.
+        ValueError: `height` is below 3 lines or `width` below 11 columns.
     """
     if height < 3 or width < 11:
-        raise ValueError(f"{width} by {height} characters are too few to draw in")
+        raise ValueError(f"a plot needs at least 11 by 3 characters, got {width} by {height}")
     low, high = _reach(curve)
     cells = [[" "] * width for _ in range(height)]
     row_of = _Rows(high, low, height - 1)
@@ -47,7 +47,7 @@ def text_plot(curve: Curve, *, width: int = WIDTH, height: int = HEIGHT) -> list
 
 
 def svg(curve: Curve, *, width: int = 620, height: int = 230) -> str:
-    """One figure; colours are the page's (`--ink`, `--quiet`, `--grid`, `--line`, `--band`)."""
+    """Return one SVG element. It uses the page's colours (`--ink`, `--quiet`, `--grid`, `--line`, `--band`)."""
     left, right, top, bottom = 58, 12, 12, 34
     low, high = _reach(curve)
     span = (width - left - right) / (len(QUANTILES) - 1)
@@ -59,7 +59,7 @@ def svg(curve: Curve, *, width: int = 620, height: int = 230) -> str:
         share = (high - min(max(value, low), high)) / (high - low)
         return round(top + share * (height - top - bottom), 1)
 
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{in_html(_said(curve))}">']
+    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{in_html(_label_of(curve))}">']
     for value in _ticks(low, high):
         kind = "zero" if value == 0 else "grid"
         parts.append(f'<line class="{kind}" x1="{left}" x2="{width - right}" y1="{y(value)}" y2="{y(value)}"/>')
@@ -77,7 +77,7 @@ def svg(curve: Curve, *, width: int = 620, height: int = 230) -> str:
 
 
 def _reach(curve: Curve) -> tuple[float, float]:
-    """What the drawing spans: all differences and 0, and bands as far as they are not out of all proportion."""
+    """Return the lowest and highest value of the drawing: it spans 0, all differences, and bands up to `_MOST`."""
     changes = [0.0, *(value for value in curve.change if isfinite(value))]
     most = max(_LEAST_REACH, *(abs(value) for value in changes)) * _MOST
     ends = [max(-most, min(most, value)) for value in (*curve.low, *curve.high) if isfinite(value)]
@@ -86,7 +86,7 @@ def _reach(curve: Curve) -> tuple[float, float]:
 
 
 class _Rows:
-    """Value -> line, from 0."""
+    """Maps a value to a line number, from 0 at the top."""
 
     def __init__(self, first: float, last: float, steps: int) -> None:
         self._first, self._span, self._steps = first, first - last, steps
@@ -116,7 +116,7 @@ def _label(value: float | None) -> str:
 
 
 def _ticks(low: float, high: float) -> Iterator[float]:
-    """Round numbers, 0 among them."""
+    """Yield round numbers between `low` and `high`, including 0."""
     rough = (high - low) / 5
     size = 10.0 ** floor(log10(rough))
     step = next(size * n for n in (1, 2, 5, 10) if size * n >= rough)
@@ -125,11 +125,11 @@ def _ticks(low: float, high: float) -> Iterator[float]:
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[list[int]]:
-    """Numbers that follow each other, together."""
+    """Group consecutive numbers."""
     for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
         yield [n for _, n in group]
 
 
-def _said(curve: Curve) -> str:
+def _label_of(curve: Curve) -> str:
     at = {q: curve.change[q - 1] for q in (50, 95, 99)}
     return f"{curve.name}: " + ", ".join(f"p{q} {_label(v) if isfinite(v) else 'unknown'}" for q, v in at.items())

@@ -1,9 +1,9 @@
-"""Where in the distribution two sides differ: the difference at each quantile from 1 to 99, with a band.
+"""Computes the difference of two sides at each quantile from 1 to 99, with a confidence band.
 
-Two percentiles may say that nothing has changed where a tenth of the requests takes another way.
-A curve that is flat is a change of everything; one that rises at its end is a tail.
+Single percentiles may show no change although a tenth of the requests takes another path. A flat curve means that all
+requests changed; a curve that rises at its end means that the slowest ones changed.
 
-Values come from the run folders, as the history's figures do: of what ended ok, without warm-up.
+Values come from the run folders, as the figures of the history do: successful requests without the warm-up.
 """
 
 from __future__ import annotations
@@ -24,45 +24,47 @@ __all__ = ["QUANTILES", "Curve", "Quantiles", "curve_of", "known_of", "quantiles
 
 QUANTILES: Final = tuple(range(1, 100))
 _NEAREST: Final = ((72, "p50"), (97, "p95"), (99, "p99"))
-"""Up to which quantile it is taken for how much runs differ."""
+"""(quantile, percentile): up to this quantile, the run-to-run variation of this percentile is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """Of one name in one run; as many as `QUANTILES`."""
+    """The quantiles of one name in one run, one for each of `QUANTILES`."""
 
     values_ms: tuple[float, ...]
     """nan where only a bound is known."""
     errors: tuple[float, ...]
-    """Of the logarithm, within the run; nan where there is none."""
+    """Standard error of the logarithm within the run; nan if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The difference at each of `QUANTILES`, relative; nan where there is none."""
+    """The relative difference at each of `QUANTILES`; nan where it is unknown."""
 
     name: str
     change: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
-    """Of the 95 % interval of each quantile by itself."""
+    """Ends of the 95 % interval of each quantile by itself."""
     is_known: bool
-    """Whether the band holds how much runs differ, or only what either is off by within itself."""
+    """Whether the band includes the run-to-run variation, or only the error within each side."""
 
     @property
     def band(self) -> str:
-        """What it is, in a sentence."""
+        """A sentence that explains the band."""
         if not any(isfinite(value) for value in self.low):
-            return "No band: the runs are too short to know what either is off by."
-        held = "how much runs differ" if self.is_known else "what either side is off by, and not how much runs differ"
-        return f"The band is the 95 % interval of each quantile by itself; it holds {held}."
+            return "No band: the runs are too short to estimate the error within them."
+        content = "the run-to-run variation"
+        if not self.is_known:
+            content = "only the error within each side, since the run-to-run variation is unknown"
+        return f"The band is the 95 % interval of each quantile by itself. It includes {content}."
 
 
 def quantiles_of(batches: Batches, names: Collection[str]) -> dict[str, Quantiles]:
-    """Of those of these names that the run has, as `Figure.name` is written.
+    """Return the quantiles of those of `names` that the run has. Names are written as in `Figure.name`.
 
-    batches: of `extract.counted_of`.
-    Cost: 40 ms a name.
+    batches: from `extract.counted_of`.
+    Cost: 40 ms for each name.
     """
     qs = [float(q) for q in QUANTILES]
     found = {}
@@ -84,9 +86,12 @@ def curve_of(
     *,
     is_paired: bool = False,
 ) -> Curve:
-    """One of each run of a side.
+    """Compare one name at each quantile.
 
-    known: how much runs differ by "p50", "p95", "p99"; the nearest counts. is_paired: as in `comparing.compare`.
+    Args:
+        base, new: the quantiles of the name, one for each run of the side.
+        known: the run-to-run variation by percentile ("p50", "p95", "p99"); each quantile uses the nearest one.
+        is_paired: as in `compare.compare`.
     """
     shifts = [_at(n, base, new, _known_at(q, known), is_paired) for n, q in enumerate(QUANTILES)]
     return Curve(
@@ -99,7 +104,7 @@ def curve_of(
 
 
 def known_of(comparison: Comparison, name: str) -> dict[str, Between]:
-    """How much runs differ in this name, by percentile, as far as the comparison knows it."""
+    """Return the run-to-run variation of a name by percentile, as far as the comparison has it."""
     return {row.percentile: row.between for row in comparison.whole if row.name == name and row.between is not None}
 
 

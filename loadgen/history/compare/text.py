@@ -1,7 +1,7 @@
-"""A comparison in words and tables: how it differs, how sure that is, and what beside the code may be why.
+"""Describes a comparison of two releases in sentences and tables: what differs, how certain that is, and why.
 
-What is not the same about the sides is said before any figure; a number stands with its unit,
-and a difference with its interval.
+Differences in the conditions of the two sides come before any figures. Each number has its unit, and each difference
+its interval.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from loadgen.units import (
 __all__ = ["report_of", "side_text"]
 
 MANY: Final = 40
-"""Rows of figures; beyond them only those of the p95 and those that differ are shown, unless all are asked for."""
+"""Rows of figures up to which all are shown. With more, only p95 and clear differences are shown by default."""
 NOTHING: Final = "-"
-_CHANCE: Final = "an interval may leave 0 out by chance where there are many, so not each such row is clear"
-_NO_ERROR: Final = "where runs are too short to know what each is off by, an interval is of what runs differ by alone"
+_CHANCE: Final = "among many intervals some exclude 0 by chance, so not every such row is a clear difference"
+_NO_ERROR: Final = "if runs are too short to estimate their own error, intervals include only the run-to-run variation"
 _ENDS: Final = {Outcome.COMPARED: "", Outcome.INCONCLUSIVE: ", inconclusive", Outcome.INVALID: ", invalid"}
 
 
 def report_of(comparison: Comparison, *, all_rows: bool = False) -> Report:
-    """What is shown, most important first. all_rows: however many there are."""
+    """Return headline, sentences and tables, most important first. all_rows: show every row of figures."""
     tables = (
         _figure_table(comparison, all_rows),
         _error_table(comparison),
@@ -54,7 +54,7 @@ def report_of(comparison: Comparison, *, all_rows: bool = False) -> Report:
 
 
 def side_text(side: Side) -> str:
-    """ "1.4 (3 runs)"."""
+    """Return the label of a side with its number of runs, such as "1.4 (3 runs)"."""
     return f"{side.label} ({_count(len(side.runs), 'run')})"
 
 
@@ -64,19 +64,19 @@ def side_text(side: Side) -> str:
 def _headline(comparison: Comparison) -> str:
     rows = [row for row in comparison.whole if row.percentile == PRIMARY]
     counts = {verdict: sum(row.verdict is verdict for row in rows) for verdict in Verdict}
-    said = [f"{counts[one]} {one}" for one in (Verdict.SLOWER, Verdict.FASTER) if counts[one]]
+    parts = [f"{counts[one]} {one}" for one in (Verdict.SLOWER, Verdict.FASTER) if counts[one]]
     if counts[Verdict.MORE_ERRORS]:
-        said.append(f"{counts[Verdict.MORE_ERRORS]} faster only in what did not fail")
+        parts.append(f"{counts[Verdict.MORE_ERRORS]} faster but with more errors")
     if counts[Verdict.NO_CLEAR]:
-        said.append(f"{counts[Verdict.NO_CLEAR]} without a clear difference")
+        parts.append(f"{counts[Verdict.NO_CLEAR]} without a clear difference")
     if counts[Verdict.UNKNOWN]:
-        said.append(f"{counts[Verdict.UNKNOWN]} inconclusive")
+        parts.append(f"{counts[Verdict.UNKNOWN]} inconclusive")
     errors = [row.verdict for row in comparison.errors if row.region == ALL]
     for verdict in (Verdict.MORE_ERRORS, Verdict.FEWER_ERRORS):
         if n := errors.count(verdict):
-            said.append(f"{n} with {verdict}")
-    of = f"{side_text(comparison.new)} beside {side_text(comparison.base)}{_ENDS[comparison.outcome]}"
-    return f"{of}: of {_count(len(rows), 'name')}, by {PRIMARY}, {', '.join(said)}."
+            parts.append(f"{n} with {verdict}")
+    sides = f"{side_text(comparison.new)} compared with {side_text(comparison.base)}{_ENDS[comparison.outcome]}"
+    return f"{sides}: of {_count(len(rows), 'name')}, by {PRIMARY}, {', '.join(parts)}."
 
 
 def _lines(comparison: Comparison) -> Iterator[str]:
@@ -84,10 +84,10 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield from (f"{word}: {reason}." for reason in comparison.reasons)
     if comparison.outcome is Outcome.INCONCLUSIVE and any(not _is_known(row) for row in comparison.whole):
         yield (
-            "What would tell: more runs of either side, a history (--store), or --between 3% where you know how much"
-            " runs differ and they are long enough."
+            "To decide it: make more runs of either side, give a history (--store), or state the run-to-run variation"
+            " (--between 3%) if you know it and the runs are long enough."
         )
-    yield from (f"Not the same: {words}." for words in comparison.differences)
+    yield from (f"Different conditions: {words}." for words in comparison.differences)
     yield from (f"{words[:1].upper()}{words[1:]}." for words in comparison.missing)
     if comparison.faster_by_failing:
         yield from _failing(comparison)
@@ -100,15 +100,15 @@ def _failing(comparison: Comparison) -> Iterator[str]:
     errors = {row.name: row.shift for row in comparison.errors if row.region == ALL}
     worst = max(names, key=lambda name: errors[name].change)
     ratios = f"{format_ratio(errors[worst].base)} to {format_ratio(errors[worst].new)}"
-    more = f", and of {_count(len(names) - 1, 'more name')}" if names[1:] else ""
+    more = f" (and {_count(len(names) - 1, 'more name')})" if names[1:] else ""
     yield (
-        f"More errors: those of {worst} went from {ratios}{more}, while what ended ok was faster."
-        " Failing is no improvement: what was slow may be what failed."
+        f"More errors: the error ratio of {worst}{more} went from {ratios}, while successful requests were faster."
+        " This is no improvement: the slow requests may be those that failed."
     )
 
 
 def _odd_lines(comparison: Comparison) -> Iterator[str]:
-    """One sentence for each region or agent, with the name in which it is worst."""
+    """Yield a sentence for each region or agent that differs alone, with the name at which it differs most."""
     found: dict[tuple[str, str, str], list[Odd]] = {}
     for odd in comparison.odd:
         found.setdefault((odd.kind, odd.place, odd.side), []).append(odd)
@@ -119,7 +119,7 @@ def _odd_lines(comparison: Comparison) -> Iterator[str]:
         there, elsewhere = format_change(worst.change), format_change(worst.rest)
         yield (
             f"Only {where}: {worst.name} is {there} there and {elsewhere} elsewhere"
-            f" ({PRIMARY}{more}). One {kind} differs, and not the code, unless it runs other code."
+            f" ({PRIMARY}{more}). The cause is this {kind} and not the release, unless it runs different code."
         )
 
 
@@ -144,13 +144,13 @@ def _figure_table(comparison: Comparison, all_rows: bool) -> Table:
     rows = comparison.whole
     is_short = len(rows) > MANY and not all_rows
     shown = [row for row in rows if not is_short or row.percentile == PRIMARY or row.is_clear]
-    notes = [f"of {_count(len(rows), 'row')} those of the {PRIMARY} and those that differ"] if is_short else []
+    notes = [f"of {_count(len(rows), 'row')}, only {PRIMARY} and clear differences are shown"] if is_short else []
     if any(row.why and _is_known(row) for row in shown):
         notes.append(_NO_ERROR)
     if any(_is_chance(row) for row in shown):
         notes.append(_CHANCE)
     return Table(
-        title="Response times of what ended ok, ms",
+        title="Response times of successes, ms",
         columns=("name", "", "", "base", "new", "change", "95 % interval"),
         rows=tuple((*_named(shown, n), *_cells(row)) for n, row in enumerate(shown)),
         words=3,
@@ -175,15 +175,15 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
 
 
 def _error_table(comparison: Comparison) -> Table:
-    """Of regions only those that differ."""
+    """The errors of all names, and of single regions only clear differences."""
     rows = [row for row in comparison.errors if row.shift.base or row.shift.new]
     shown = [row for row in rows if row.region == ALL or row.verdict is not Verdict.NO_CLEAR]
     return Table(
-        title="Errors, of what was judged",
+        title="Errors",
         columns=("name", "region", "", "base", "new", "change", "95 % interval"),
         rows=tuple(_error_cells(row) for row in shown),
         words=3,
-        note="changes in points of a hundred",
+        note="changes in percentage points",
     )
 
 
@@ -195,7 +195,7 @@ def _error_cells(row: ErrorRow) -> tuple[str, ...]:
 
 
 def _place_table(comparison: Comparison, kind: str, all_rows: bool) -> Table:
-    """By region, or by agent."""
+    """The p95 of each region or of each agent. kind: "region" or "agent"."""
     of_agents = kind == "agent"
     rows = [
         row
@@ -203,7 +203,7 @@ def _place_table(comparison: Comparison, kind: str, all_rows: bool) -> Table:
         if row.percentile == PRIMARY and not row.is_whole and (row.agent != ALL) is of_agents
     ]
     if of_agents and len({row.agent for row in rows}) == len({row.region for row in rows}):
-        rows = []  # one agent a region: the table of regions says it
+        rows = []  # one agent in each region: the table of regions has the same figures
     if len(rows) > MANY and not all_rows:
         rows = [row for row in rows if row.is_clear or row.kind == "journey"][:MANY]
     return Table(
@@ -221,7 +221,7 @@ def _run_table(comparison: Comparison) -> Table:
         for run in side.runs:
             rate = format_rate(run.achieved_rate) if isfinite(run.achieved_rate) else NOTHING
             commit = run.commit[:10] + ("+" if run.commit.endswith("+") and len(run.commit) > 10 else "")
-            fit = "not fit" if unfit_of(run) else run.validity
+            fit = "not fit" if unfit_of(run) else run.validity  # `page.py` has a colour for these words
             length = format_duration(run.duration_s * NS_PER_S)
             rows.append((run.run_id, side.label, fit, commit or NOTHING, length, rate))
     return Table("Runs", ("run", "side", "", "commit", "length", "iterations"), tuple(rows), words=3)
@@ -232,7 +232,7 @@ def _interval(low: str, high: str, value: float) -> str:
 
 
 def _is(verdict: Verdict) -> str:
-    """Short, for a column."""
+    """The verdict, shortened for a column."""
     return "not clear" if verdict is Verdict.NO_CLEAR else str(verdict)
 
 
@@ -245,7 +245,7 @@ def _is_known(row: Row) -> bool:
 
 
 def _is_chance(row: Row) -> bool:
-    """Its own interval leaves 0 out, and it is not marked: Benjamini and Hochberg."""
+    """Whether the interval excludes 0, but the row is not marked after the adjustment of p-values."""
     of = row.shift
     return of is not None and of.is_known and not of.low <= 0 <= of.high and row.verdict is Verdict.NO_CLEAR
 

@@ -1,1 +1,1 @@
-"""Judges new runs against accepted runs."""
+"""Judges new runs against accepted runs: may this release go out?"""

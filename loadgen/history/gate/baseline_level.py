@@ -1,8 +1,8 @@
-"""What new runs are held against: of each name the newest runs since its level last changed.
+"""Selects the accepted runs with which new runs are compared: for each name, the newest runs of its current level.
 
-A history goes over changes: a release that was accepted though slower, a machine that was
-replaced. Runs from before say nothing about now, so of each name only those count that came
-after its last change point, and after a run that somebody accepted in spite of a FAIL.
+A history covers changes, such as a slower release that was accepted or a machine that was replaced. Runs from before
+such a change say nothing about the present. So for each name only the runs after its last change point count, and
+after the last run that somebody accepted in spite of a FAIL.
 """
 
 from __future__ import annotations
@@ -21,38 +21,39 @@ from loadgen.history.store.baseline_run import ALL, Accepted, Figure
 __all__ = ["LOOKED_AT", "NEWEST", "Level", "Named", "least_count", "levels_of", "rows_of"]
 
 NEWEST: Final = 20
-"""Runs since the last change that are compared with."""
+"""Most runs of the current level with which new runs are compared."""
 LOOKED_AT: Final = 100
-"""The newest runs, in which the last change is looked for."""
+"""Number of newest runs that are searched for the last change of level."""
 _LEAST_BEYOND: Final = 10
-"""Values beyond a percentile without which it is mostly chance."""
+"""Least number of values above a percentile; with fewer, the percentile is mostly chance."""
 _LEAST_OF_MEAN: Final = 30
 
 Named = dict[tuple[str, str], Figure]
-"""By percentile and name, of all regions and agents."""
+"""The figures of one run over all regions and agents, by (percentile, name)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One name at one percentile."""
+    """The current level of one name at one percentile."""
 
     name: str
     values: npt.NDArray[np.float64]
-    """(runs,), natural logarithms of ms, oldest first: what is compared with."""
+    """The baseline: natural logarithms of ms, shape (runs,), oldest first."""
     run_ids: tuple[str, ...]
-    """Theirs."""
+    """The runs of `values`, in the same order."""
     since: str = ""
-    """The run with which the level began; empty where it did not change among those that were looked at."""
+    """The run with which the level began; empty if the level did not change in the runs that were searched."""
     change: float = 0.0
-    """Of the medians on both sides of that, relative; 0 where nothing is before."""
+    """Relative change of the median at `since`; 0 if there are no runs before it."""
 
 
 def rows_of(run: Accepted) -> Named:
+    """Return the run's figures over all regions and agents, by (percentile, name)."""
     return {(one.percentile, one.name): one for one in run.figures if one.region == ALL and one.agent == ALL}
 
 
 def least_count(percentile: str) -> int:
-    """Values without which a percentile says little: 10 beyond it. 200 for p95, 1,000 for p99."""
+    """Return how many values a run needs for a meaningful percentile: 10 above it, so 200 for p95, 1,000 for p99."""
     if percentile == "mean":
         return _LEAST_OF_MEAN
     return round(_LEAST_BEYOND / (1 - float(percentile.removeprefix("p")) / 100))
@@ -66,16 +67,18 @@ def levels_of(
     newest: int = NEWEST,
     begins: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Level], dict[str, str]]:
-    """The names that most of the newest runs have, and what they are compared with.
+    """Find the current level of each name that more than half of the newest runs have.
 
     Args:
-        runs: oldest first; the newest 100 are looked at. rows: theirs.
-        begins: name -> id of a run with which it began anew, whatever the scan finds.
+        runs: accepted runs, oldest first; only the newest 100 are used.
+        rows: for each run, its figures as `rows_of` returns them.
+        newest: most runs of a level.
+        begins: for some names, the id of a run with which a new level begins, in addition to detected changes.
 
     Returns:
-        The levels by name; and why names are in none, by name.
+        (level by name, reason by name for each name without a level).
 
-    Cost: some ms a name and percentile; the first time in a process 0.1 s more.
+    Cost: some ms for each name and percentile, and 0.1 s once a process.
     """
     runs, rows = runs[-LOOKED_AT:], rows[-LOOKED_AT:]
     levels: dict[str, Level] = {}
@@ -85,9 +88,9 @@ def levels_of(
         found = [one for row in newest_rows if (one := row.get((percentile, name))) is not None]
         least = least_count(percentile)
         if 2 * len(found) <= len(newest_rows):
-            left_out[name] = f"{len(found)} of the newest {len(newest_rows)} accepted runs have it"
+            left_out[name] = f"only {len(found)} of the newest {len(newest_rows)} accepted runs have it"
         elif (count := median(one.count for one in found)) < least:
-            left_out[name] = f"{count:g} samples a run, and {percentile} needs {least}"
+            left_out[name] = f"{count:g} samples a run, but {percentile} needs {least}"
         else:
             levels[name] = _level(name, list(_values(runs, rows, percentile, name)), newest, (begins or {}).get(name))
     return levels, left_out
@@ -96,7 +99,7 @@ def levels_of(
 def _values(
     runs: Sequence[Accepted], rows: Sequence[Named], percentile: str, name: str
 ) -> Iterator[tuple[str, str, float]]:
-    """Id, start and logarithm of each run that has a finite one."""
+    """Yield (run id, start time, logarithm of ms) for each run with a finite value."""
     for run, row in zip(runs, rows, strict=True):
         one = row.get((percentile, name))
         if one is not None and (value := one.log_value) is not None:
@@ -109,7 +112,7 @@ def _level(name: str, found: list[tuple[str, str, float]], newest: int, begin: s
     changes = scan(values, ar=True) if len(values) else ()
     start = changes[-1] if changes else 0
     if begin is not None:
-        # The run itself may be struck, or have no such figure; run ids sort by time.
+        # The run itself may have been removed from the history or lack this figure; run ids sort by time.
         start = max(start, next((n for n, run_id in enumerate(ids) if run_id >= begin), len(ids)))
     since, change = "", 0.0
     if start:

@@ -1,4 +1,4 @@
-"""What a gate comes to: one of four words, and everything that it is made of."""
+"""The decision of a gate: one of four verdicts, and everything on which it rests. Values only."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ __all__ = ["Begin", "Decision", "Family", "Settings", "Verdict"]
 
 
 class Verdict(StrEnum):
+    """The four verdicts of a gate."""
+
     PASS = "PASS"  # noqa: S105  # no password
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
@@ -37,18 +39,20 @@ _CODES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """See `loadgen.analysis.gate.judge` for the first three."""
+    """The settings of a gate. `loadgen.analysis.gate.judge` explains the first three."""
 
     delta: float = 0.03
     tolerate: float = 0.10
     alpha: float = 0.05
     percentile: str = "p95"
+    """The percentile that decides; the others only warn."""
     newest: int = NEWEST
+    """Most accepted runs with which new runs are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """A run was accepted in spite of a FAIL: these names have a new level from then on."""
+    """A run that was accepted in spite of a FAIL: a new level of these names begins with it."""
 
     run_id: str
     at: str
@@ -57,45 +61,47 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What is judged together, against one baseline."""
+    """The names that are judged together against one baseline, with their results."""
 
     against: str
     """"history", the name of a reference, or "A" of an interleaved comparison."""
     judgement: Judgement
     run_ids: tuple[str, ...] = ()
-    """Of the baseline: all that any name is compared with."""
+    """The runs of the baseline with which any name is compared."""
     is_wanted: bool = True
-    """Where it cannot tell, the verdict is INCONCLUSIVE; else that is a warning."""
+    """Whether an undecided result makes the verdict INCONCLUSIVE. If False, it is only a warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
+    """The verdict of a gate, and everything on which it rests."""
+
     verdict: Verdict
     reasons: tuple[str, ...]
-    """Why, in sentences without a full stop; empty of a PASS."""
+    """Why, as sentences without a full stop; empty for a PASS."""
     settings: Settings
     new: tuple[Accepted, ...]
     families: tuple[Family, ...] = ()
-    """Of the deciding percentile."""
+    """Results at the deciding percentile: one family for each baseline."""
     secondary: tuple[Effect, ...] = ()
-    """Of the other percentiles; names as "p99 of checkout"."""
+    """Results at the other percentiles; names such as "p99 of checkout"."""
     errors: tuple[RatioEffect, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    """What was left out, and where levels began."""
+    """Which runs and names were left out, and where levels began."""
     is_suspect: bool = False
-    """Something looks slower, and there are too few runs to say so."""
+    """Whether a name looks slower, but there are too few new runs to decide."""
     more_runs: int = 0
-    """With so many more it would be decided: it is suspect, or three runs would find what these could not."""
+    """Number of further new runs that would decide the gate; 0 if more runs are not needed or would not help."""
     failed_names: frozenset[str] = frozenset()
-    """Names that fail, or are suspect."""
+    """Names that fail or are suspect."""
 
     @property
     def detectable(self) -> float:
-        """The smallest slow-down that would have been found at every name that could be compared; nan without any."""
+        """The smallest slow-down that would have been detected at every compared name; nan if there is none."""
         return max((one.detectable for one in self.compared), default=nan)
 
     @property
     def compared(self) -> tuple[Effect, ...]:
-        """Names with a figure on both sides, against the first baseline."""
+        """Results of names that have figures on both sides, against the first baseline."""
         return tuple(one for family in self.families[:1] for one in family.judgement.names if one.history and one.new)

@@ -1,16 +1,16 @@
-"""May this release go out? New runs are held against the history, and one of four words comes of it.
+"""Decides whether a release may go out, from its new runs and the history of accepted runs. Pure.
 
     decision = decide(store.runs(key), [accepted_of(run)])
     decision.verdict, decision.reasons        # FAIL, ("checkout > login is 11.8 % slower ...",)
 
-1. Validity first: of a run that was not fit to measure nothing is said but INVALID.
-2. p95 of all journeys, steps and requests against the newest 20 accepted runs since the level of each last changed, and
-   against each pinned reference, so that what creeps is seen.
-3. Errors: more of them fail, however fast the rest has become.
-4. p50 and p99 are a family of their own, and only warn.
+1. Validity comes first: if the generator could not measure in a run, the verdict is INVALID.
+2. The p95 of all journeys, steps and requests is compared with the newest 20 accepted runs of the current level of each
+   name, and with each pinned reference. The references reveal many small slow-downs in a row.
+3. Errors: more errors are a FAIL, however fast the successful requests have become.
+4. p50 and p99 form a family of their own and only cause warnings.
 
-One or two new runs cannot FAIL for latency, since one run in thirty is slow by itself: they are *suspect*, and
-more runs decide. FAIL outranks INCONCLUSIVE, which replaces only PASS. Pure: nothing is read or written here.
+One or two new runs cannot FAIL for latency, since one run in thirty is slow by chance. They are *suspect*, and more
+runs decide. FAIL outranks INCONCLUSIVE, and INCONCLUSIVE outranks PASS.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from loadgen.analysis.gate import LEAST_HISTORY, Effect, Outcome
 from loadgen.analysis.ratios import RatioEffect
 from loadgen.history.gate.baseline_level import LOOKED_AT, least_count
 from loadgen.history.gate.decision import Begin, Decision, Family, Settings, Verdict
-from loadgen.history.gate.outlier_agents import Apart, odd_agents, odd_regions, rest_is_slower
-from loadgen.history.gate.test_families import HISTORY, Bench, errors_of, pairs_of
+from loadgen.history.gate.outlier_agents import Outlier, odd_agents, odd_regions, rest_is_slower
+from loadgen.history.gate.test_families import HISTORY, Families, errors_of, pairs_of
 from loadgen.history.store.baseline_run import PERCENTILES, Accepted, Reference
 from loadgen.history.store.extract import unfit_of
 from loadgen.history.store.text import listed
@@ -34,9 +34,9 @@ from loadgen.units import format_changes, format_share
 __all__ = ["DECIDING", "decide", "decide_pairs"]
 
 DECIDING: Final = 3
-"""New runs with which latency can FAIL."""
+"""Least number of new runs for a FAIL because of latency."""
 _CLEAR_EXCESS: Final = 0.01
-"""A point more of errors needs no second run."""
+"""Rise of the error ratio that is a FAIL even with a single new run: one percentage point."""
 
 
 def decide(
@@ -48,21 +48,19 @@ def decide(
     begins: Sequence[Begin] = (),
     wanted: str = "",
 ) -> Decision:
-    """Judge `new`, which are runs of one key.
+    """Judge new runs of one key. The same arguments give the same decision.
 
     Args:
-        history: accepted runs of the same key, oldest first. Those that are among `new` do not count.
+        history: accepted runs of the same key, oldest first. Runs that are also in `new` are ignored.
+        new: the runs of the release, oldest first.
         references: pinned releases with their runs, of the same key.
-        begins: runs that were accepted though slower.
-        wanted: the name of the reference that was asked for: it has to tell, too.
-
-    Returns:
-        The same runs give the same decision.
+        begins: runs that were accepted in spite of a FAIL.
+        wanted: the reference that the operator named: an undecided comparison with it is INCONCLUSIVE, too.
 
     Raises:
-        ValueError: no new run, or settings out of range.
+        ValueError: there is no new run, or a setting is out of range.
 
-    Cost: of 60 names and 100 runs some 0.3 s, most of it what `judge` and `scan` simulate once a process.
+    Cost: some 0.3 s for 60 names and 100 runs, mostly for the simulations that `judge` and `scan` do once a process.
     """
     settings = settings or Settings()
     if not new:
@@ -73,26 +71,26 @@ def decide(
     looked = [run for run in history if run.run_id not in ours][-LOOKED_AT:]
     unfit = {run.run_id for run in looked if unfit_of(run)}
     old = [run for run in looked if run.run_id not in unfit]
-    bench = Bench(settings, old, new, begins)
-    families = tuple(bench.families(references, wanted))
-    notes = tuple(bench.notes())
+    built = Families(settings, old, new, begins)
+    families = tuple(built.families(references, wanted))
+    notes = tuple(built.notes())
     if unfit:
-        notes = (*notes, f"not compared with, since not fit: {listed(sorted(unfit))}")
+        notes = (*notes, f"left out of the history, since not fit to measure: {listed(sorted(unfit))}")
     decision = Decision(
-        Verdict.PASS, (), settings, tuple(new), families, bench.secondary(), bench.errors(), notes=notes
+        Verdict.PASS, (), settings, tuple(new), families, built.secondary(), built.errors(), notes=notes
     )
     return _concluded(decision, old)
 
 
 def decide_pairs(before: Sequence[Accepted], after: Sequence[Accepted], settings: Settings | None = None) -> Decision:
-    """Judge runs of B (`after`) that took turns with runs of A: the n-th of one beside the n-th of the other.
+    """Judge runs of B (`after`) that alternated with runs of A (`before`), pair by pair.
 
     Raises:
-        ValueError: not as many runs of either, or none; settings out of range.
+        ValueError: the sides have no runs or different numbers of runs, or a setting is out of range.
     """
     settings = settings or Settings()
     if not before or len(before) != len(after):
-        raise ValueError(f"{len(before)} runs of A and {len(after)} of B")
+        raise ValueError(f"{len(before)} runs of A and {len(after)} of B: give the same number of each, at least one")
     if reasons := _invalid((*before, *after)):
         return Decision(Verdict.INVALID, reasons, settings, tuple(after))
     found = pairs_of(before, after, (settings.percentile,), settings)
@@ -109,7 +107,7 @@ def _invalid(runs: Sequence[Accepted]) -> tuple[str, ...]:
 
 
 def _concluded(decision: Decision, old: Sequence[Accepted]) -> Decision:
-    """The verdict from its parts."""
+    """Derive verdict, reasons and warnings from the results of all families."""
     settings, new = decision.settings, decision.new
     missing = max(DECIDING - len(new), 0)
     odd = [one for run in new for one in odd_agents(run, settings.percentile)]
@@ -123,8 +121,10 @@ def _concluded(decision: Decision, old: Sequence[Accepted]) -> Decision:
         for one in dict.fromkeys(looking):
             names.add(one.name)
             if _is_of_agents(decision, old, odd, one.name):
-                soft[one.name] = "it is slower only at one agent, and without that it is not"
-                unsure.append(f"{one.name} is slower only at one agent, and without that it is not: run it again")
+                soft[one.name] = "slower only at one agent; not slower without that agent"
+                unsure.append(
+                    f"{one.name} is slower only at one agent, and not slower without that agent: run it again"
+                )
             elif missing:
                 soft[one.name] = f"suspect: {missing} more {'run decides' if missing == 1 else 'runs decide'}"
                 suspects.append(_slower(one, family, settings, f"p {one.p:.2g}"))
@@ -159,7 +159,7 @@ def _concluded(decision: Decision, old: Sequence[Accepted]) -> Decision:
 
 
 def _softened(family: Family, soft: dict[str, str]) -> Family:
-    """No name is shown as failed that does not make the gate fail. soft: why, by name."""
+    """Turn FAIL into INCONCLUSIVE for names that do not make the gate fail. soft: the reason for each such name."""
     names = [
         replace(one, outcome=Outcome.INCONCLUSIVE, reason=soft[one.name])
         if one.name in soft and (one.outcome is Outcome.FAIL or one in family.judgement.suspects)
@@ -171,7 +171,7 @@ def _softened(family: Family, soft: dict[str, str]) -> Family:
 
 
 def _would_do(decision: Decision) -> bool:
-    """Are there too few new runs to see what is tolerated, and would `DECIDING` see it?"""
+    """Whether `DECIDING` new runs would decide the undecided names, which have too few new runs now."""
     k = len(decision.new)
     unseen = [
         one
@@ -192,11 +192,11 @@ def _would_do(decision: Decision) -> bool:
 def _nothing(settings: Settings, old: Sequence[Accepted]) -> str:
     if not old:
         return "there are no accepted runs to compare with"
-    return f"no name has the {least_count(settings.percentile)} samples a run that {settings.percentile} needs"
+    return f"no name has enough samples: {settings.percentile} needs {least_count(settings.percentile)} in each run"
 
 
 def _unsure(family: Family) -> Iterator[str]:
-    """Names by why they cannot be told, with what they are compared with."""
+    """Yield why names are undecided, one sentence for each reason with all its names."""
     against = "" if family.against in (HISTORY, "A") else f" (against {family.against})"
     unseen: list[Effect] = []
     reasons: dict[str, list[str]] = {}
@@ -213,12 +213,12 @@ def _unsure(family: Family) -> Iterator[str]:
         unseen.sort(key=lambda one: -one.detectable)
         yield (
             f"{listed(one.name for one in unseen)}: only a slow-down of {format_share(unseen[0].detectable)} or more"
-            f" would have been found, and {format_share(family.judgement.tolerate)} is tolerated{against}"
+            f" would have been found, but at most {format_share(family.judgement.tolerate)} is tolerated{against}"
         )
 
 
 def _tails(decision: Decision, known: set[str]) -> Iterator[str]:
-    """The other percentiles, where the deciding one has not said it."""
+    """Yield a warning for each name that is slower at another percentile and is not in `known`."""
     for one in decision.secondary:
         if one.outcome is Outcome.FAIL and one.name.partition(" of ")[2] not in known:
             yield f"{one.name} is {format_share(one.change)} slower (95 %: {format_changes(one.low, one.high)})"
@@ -227,11 +227,12 @@ def _tails(decision: Decision, known: set[str]) -> Iterator[str]:
 def _doubts(new: Sequence[Accepted]) -> Iterator[str]:
     for run in new:
         if run.validity == "suspect":
-            yield f"{run.run_id} is suspect: {'; '.join(run.reasons) or 'its generator may not have been fit'}"
+            why = "; ".join(run.reasons) or "its generator may not have been fit to measure"
+            yield f"{run.run_id} is suspect: {why}"
 
 
-def _is_of_agents(decision: Decision, old: Sequence[Accepted], odd: Sequence[Apart], name: str) -> bool:
-    """In most of the new runs one agent differs at this name, and without it nothing is slower."""
+def _is_of_agents(decision: Decision, old: Sequence[Accepted], odd: Sequence[Outlier], name: str) -> bool:
+    """Whether one agent alone makes this name slower: in most new runs, and not slower without that agent."""
     runs = {one.run_id for one in odd if one.name == name}
     if 2 * len(runs) <= len(decision.new):
         return False
@@ -239,25 +240,25 @@ def _is_of_agents(decision: Decision, old: Sequence[Accepted], odd: Sequence[Apa
     return not rest_is_slower(old, decision.new, odd, name, settings.percentile, settings.delta)
 
 
-def _odd_warnings(decision: Decision, old: Sequence[Accepted], odd: Sequence[Apart]) -> Iterator[str]:
-    by_agent: dict[tuple[str, str], list[Apart]] = {}
+def _odd_warnings(decision: Decision, old: Sequence[Accepted], odd: Sequence[Outlier]) -> Iterator[str]:
+    by_agent: dict[tuple[str, str], list[Outlier]] = {}
     for one in odd:
         by_agent.setdefault((one.agent, one.region), []).append(one)
     for (agent, region), found in by_agent.items():
         most = max(found, key=lambda one: one.gap)
         yield (
-            f"one agent differs: {agent} in {region} is {format_share(most.gap)} slower than the others there"
+            f"one agent differs: {agent} in {region} is {format_share(most.gap)} slower than the other agents there"
             f" at {listed(dict.fromkeys(one.name for one in found))} ({len({o.run_id for o in found})} of"
             f" {len(decision.new)} runs)"
         )
     settings = decision.settings
-    by_region: dict[str, list[Apart]] = {}
+    by_region: dict[str, list[Outlier]] = {}
     for one in odd_regions(old[-settings.newest :], decision.new, settings.percentile, settings.delta):
         by_region.setdefault(one.region, []).append(one)
     for region, found in by_region.items():
         most = max(found, key=lambda one: one.gap)
         yield (
-            f"one region differs: {region} is {format_share(most.gap)} slower than before, and no other is,"
+            f"one region differs: only {region} is slower than before, by {format_share(most.gap)}"
             f" at {listed(one.name for one in found)}"
         )
 
@@ -266,14 +267,15 @@ def _slower(one: Effect, family: Family, settings: Settings, p: str) -> str:
     against = {HISTORY: f"than {one.history} accepted runs", "A": "than A"}.get(
         family.against, f"than {family.against} ({one.history} runs)"
     )
-    said = f"{settings.percentile} of {one.name} is {format_share(one.change)} slower {against}"
-    return f"{said} (95 %: {format_changes(one.low, one.high)}; {p})"
+    text = f"{settings.percentile} of {one.name} is {format_share(one.change)} slower {against}"
+    return f"{text} (95 %: {format_changes(one.low, one.high)}; {p})"
 
 
 def _more_errors(one: RatioEffect) -> str:
     after, before = format_share(one.after), format_share(one.before)
-    return f"{one.name} has {after} errors, and had {before} (p {one.p_adjusted:.2g})"
+    return f"{one.name} has {after} errors, up from {before} (p {one.p_adjusted:.2g})"
 
 
 def _tested(family: Family) -> int:
+    """How many names were compared, for which the p-values are adjusted."""
     return sum(1 for one in family.judgement.names if one.history and one.new)

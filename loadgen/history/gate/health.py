@@ -1,11 +1,11 @@
-"""Is the gate itself healthy? Told from A/A controls: the same thing judged against itself, which should not fail.
+"""Decides whether the gate itself is healthy, from A/A controls: runs of the same code judged against each other. Pure.
 
     health = health_of(store.events())
     health.state, health.said()     # State.HEALTHY, "the gate is healthy: 1 of 24 A/A controls failed, 0.1 to 21 %"
 
-A gate lets 5 % of releases FAIL by chance. If controls fail more often, then runs differ by more than what the gate
-knows of: the level drifts within a day, machines are shared with others, runs are not independent. A gate of that kind
-is soon ignored. Pure.
+By design, a gate fails 5 % of unchanged releases by chance. If controls fail more often, runs of the same code differ
+more than the gate assumes: the level drifts within a day, machines are shared, or runs are not independent. People
+soon ignore such a gate.
 """
 
 from __future__ import annotations
@@ -22,38 +22,45 @@ from loadgen.history.store.baseline_run import Event
 __all__ = ["CONTROL", "LEAST", "PROMISED", "Health", "State", "health_of"]
 
 CONTROL: Final = "control"
-"""The `Event.kind`."""
+"""The `Event.kind` of a control."""
 PROMISED: Final = 0.05
-"""Of releases in which nothing changed fail, at most."""
+"""Largest share of unchanged releases that the gate fails by chance."""
 LEAST: Final = 10
-"""Controls, with fewer of which nothing is said."""
+"""Least number of controls for the statement that the gate is healthy."""
 _NEWEST: Final = 100
 _STALE_DAYS: Final = 21
 
 
 class State(StrEnum):
+    """The health of a gate."""
+
     UNKNOWN = "unknown"
+    """Too few controls."""
     HEALTHY = "healthy"
     ILL = "ill"
+    """Controls fail more often than by chance."""
     BLIND = "blind"
+    """Most controls were inconclusive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Of the newest controls, at most 100; invalid ones do not count."""
+    """The results of the newest controls, at most 100."""
 
     controls: int
+    """Controls without the invalid ones."""
     failed: int
     inconclusive: int
     invalid: int
     low: float
     high: float
-    """The 95 % interval of the share that fails, of Clopper and Pearson."""
+    """The 95 % interval (Clopper and Pearson) of the share of controls that fail, 0 to 1."""
     newest: tuple[Event, ...]
-    """All of them, newest first, also invalid ones."""
+    """The controls, invalid ones included, newest first."""
 
     @property
     def state(self) -> State:
+        """The health that follows from these counts."""
         if self.low > PROMISED:
             return State.ILL
         if self.controls < LEAST:
@@ -61,33 +68,33 @@ class Health:
         return State.BLIND if 2 * self.inconclusive > self.controls else State.HEALTHY
 
     def said(self) -> str:
-        """In one sentence without a full stop."""
+        """Return the health as one sentence without a full stop."""
         if not self.controls:
-            return "nothing is known of the gate's health: there has been no A/A control (loadgen history control)"
+            return "the gate's health is unknown: there has been no A/A control (run loadgen history control)"
         share = f"{self.failed} of {self.controls} A/A controls failed, {self.low * 100:.2g} to {self.high * 100:.2g} %"
         match self.state:
             case State.ILL:
                 return (
-                    f"the gate is not healthy: {share}, and {PROMISED:.0%} is what it promises:"
-                    " runs of the same thing differ by more than it knows of"
+                    f"the gate is not healthy: {share}, but at most {PROMISED:.0%} should fail:"
+                    " runs of the same code differ more than the gate assumes"
                 )
             case State.UNKNOWN:
-                return f"too few controls to say whether the gate is healthy: {share}; {LEAST} are the least"
+                return f"too few controls to say whether the gate is healthy: {share}; at least {LEAST} are needed"
             case State.BLIND:
                 return (
-                    f"the gate sees too little: {self.inconclusive} of {self.controls} A/A controls were inconclusive"
-                    f" ({share})"
+                    f"the gate detects too little: {self.inconclusive} of {self.controls} A/A controls were"
+                    f" inconclusive ({share})"
                 )
             case State.HEALTHY:
                 return f"the gate is healthy: {share}"
 
     def is_stale(self, now: datetime) -> bool:
-        """The last control is more than three weeks old."""
+        """Whether the last control is more than three weeks old. False if there was none."""
         return bool(self.newest) and (now - datetime.fromisoformat(self.newest[0].at)).days > _STALE_DAYS
 
 
 def health_of(events: Iterable[Event], key: str | None = None) -> Health:
-    """Of all events those that are controls, of one key (its hash) or of all."""
+    """Count the results of the newest controls among `events`. key: hash of the key to count; None: all keys."""
     controls = [one for one in events if one.kind == CONTROL and key in (None, one.details.get("key"))]
     newest = tuple(sorted(controls, key=lambda one: one.at, reverse=True)[:_NEWEST])
     outcomes = [one.details.get("outcome", "") for one in newest]

@@ -1,9 +1,10 @@
-"""One agent or one region that differs from the others: its own trouble rather than the code's.
+"""Finds a single agent or region that is slow, since its own trouble may look like a slower release. Pure.
 
-Of each new run the agents of a region are held against each other, and the regions against
-what the history has of each. Where one alone is slow, it is named. An agent that is
-slow among others of its region tells of that agent: what the others measured decides whether
-the release is slower. A region tells of what its users have, so it is only named.
+In each new run, the agents of a region are compared with each other, and each region is compared with its history.
+
+- An agent that is slow among others of its region has a problem of its own. The other agents decide whether the
+  release is slower.
+- A slow region is what its users experience. It counts, and it is named in a warning.
 """
 
 from __future__ import annotations
@@ -16,31 +17,33 @@ from typing import Final
 
 from loadgen.history.store.baseline_run import ALL, Accepted, Figure
 
-__all__ = ["Apart", "odd_agents", "odd_regions", "rest_is_slower"]
+__all__ = ["Outlier", "odd_agents", "odd_regions", "rest_is_slower"]
 
 _FAR: Final = 1.1
-"""At least 10 % from the others."""
+"""Least ratio of an outlier's time to the median of the other agents."""
 _ERRORS: Final = 4.0
-"""And so many standard errors of both."""
+"""Least distance of an outlier, in standard errors of the difference."""
 _LEAST_PEERS: Final = 2
+"""Least number of other agents in the region."""
 _REGION_FAR: Final = 1.05
+"""Least ratio of a slow region's time to its history."""
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
-    """Which one differs, in which run, at which name."""
+class Outlier:
+    """An agent or region that is slower than the others, at one name in one run."""
 
     run_id: str
     name: str
     region: str
     agent: str
-    """`ALL`: the whole region."""
+    """`ALL` for a whole region."""
     gap: float
-    """Relative to the others; 0.3: 30 % slower."""
+    """How much slower than the others, or than its history; 0.3 is 30 %."""
 
 
-def odd_agents(run: Accepted, percentile: str) -> Iterator[Apart]:
-    """Agents slower than all others of their region, of which there are at least two."""
+def odd_agents(run: Accepted, percentile: str) -> Iterator[Outlier]:
+    """Yield agents that are clearly slower than the others of their region. Regions with fewer than 3 agents: none."""
     by_place: dict[tuple[str, str], list[Figure]] = {}
     for one in run.figures:
         if one.percentile == percentile and one.agent != ALL and 0 < one.value_ms < inf:
@@ -54,11 +57,16 @@ def odd_agents(run: Accepted, percentile: str) -> Iterator[Apart]:
         errors = [one.error if isfinite(one.error) else 0.0 for one in (worst, *rest)]
         noise = sqrt(errors[0] ** 2 + fmean(e**2 for e in errors[1:]))
         if gap > log(_FAR) and gap > _ERRORS * noise:
-            yield Apart(run.run_id, name, region, worst.agent, exp(gap) - 1)
+            yield Outlier(run.run_id, name, region, worst.agent, exp(gap) - 1)
 
 
-def odd_regions(history: Sequence[Accepted], new: Sequence[Accepted], percentile: str, delta: float) -> Iterator[Apart]:
-    """Names that are slower in one region alone, in the middle of the new runs. run_id: of the newest."""
+def odd_regions(
+    history: Sequence[Accepted], new: Sequence[Accepted], percentile: str, delta: float
+) -> Iterator[Outlier]:
+    """Yield names that became slower in exactly one region, by the medians of the runs.
+
+    delta: the other regions must have changed by less than this, relative. The `run_id` is that of the newest run.
+    """
     before, after = _by_region(history, percentile), _by_region(new, percentile)
     names: dict[str, dict[str, float]] = {}
     for (name, region), values in after.items():
@@ -70,15 +78,21 @@ def odd_regions(history: Sequence[Accepted], new: Sequence[Accepted], percentile
         worst = max(gaps, key=gaps.__getitem__)
         others = max(gap for region, gap in gaps.items() if region != worst)
         if gaps[worst] > log(_REGION_FAR) and others < log(1 + delta):
-            yield Apart(new[-1].run_id, name, worst, ALL, exp(gaps[worst]) - 1)
+            yield Outlier(new[-1].run_id, name, worst, ALL, exp(gaps[worst]) - 1)
 
 
 def rest_is_slower(
-    history: Sequence[Accepted], new: Sequence[Accepted], odd: Sequence[Apart], name: str, percentile: str, delta: float
+    history: Sequence[Accepted],
+    new: Sequence[Accepted],
+    odd: Sequence[Outlier],
+    name: str,
+    percentile: str,
+    delta: float,
 ) -> bool:
-    """Without the agents that are odd at this name: are the new runs slower than the history by more than `delta`?
+    """Whether a name is slower than in the history by more than `delta`, without the outlier agents in `odd`.
 
-    Each region is held against itself; an only one against the whole. Where the history has not got it: yes.
+    Each region is compared with its own history, a single region with the whole history. True if a region has no
+    other agents or no history.
     """
     out = {(one.run_id, one.region, one.agent) for one in odd if one.name == name}
     before = _by_region(history, percentile, name)
@@ -102,11 +116,11 @@ def rest_is_slower(
 
 
 def _by_region(runs: Sequence[Accepted], percentile: str, name: str = "") -> dict[tuple[str, str], list[float]]:
-    """Logarithms by name and region, `ALL` being one of them."""
+    """Logarithms of ms, one for each run, by (name, region); region `ALL` is the whole run."""
     found: dict[tuple[str, str], list[float]] = {}
     for run in runs:
         for one in run.figures:
-            is_wanted = one.percentile == percentile and name in ("", one.name)
-            if is_wanted and one.agent == ALL and 0 < one.value_ms < inf:
+            is_selected = one.percentile == percentile and name in ("", one.name)
+            if is_selected and one.agent == ALL and 0 < one.value_ms < inf:
                 found.setdefault((one.name, one.region), []).append(log(one.value_ms))
     return found

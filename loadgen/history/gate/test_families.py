@@ -1,6 +1,8 @@
-"""What is judged together: names at the deciding percentile against each baseline, the other percentiles, the errors.
+"""Builds the families of names that are judged together, and runs the statistical tests on them. Pure.
 
-All baselines share one chance of a false alarm, in equal parts, so that pinning a release makes no gate cry wolf.
+There is a family for each baseline at the deciding percentile, one for the other percentiles, and one for errors.
+
+All baselines share one false-alarm probability in equal parts, so pinning more releases causes no more false alarms.
 """
 
 from __future__ import annotations
@@ -20,26 +22,30 @@ from loadgen.history.store.baseline_run import ALL, PERCENTILES, Accepted, Refer
 from loadgen.history.store.text import listed
 from loadgen.units import format_change
 
-__all__ = ["HISTORY", "Bench", "errors_of", "pairs_of"]
+__all__ = ["HISTORY", "Families", "errors_of", "pairs_of"]
 
 HISTORY = "history"
 _OF_ERRORS = 0.2
-"""Of alpha, for the error ratios."""
+"""Part of alpha, the false-alarm probability, that error ratios get."""
 
 Values = Mapping[str, npt.ArrayLike]
 
 
 @dataclass(slots=True)
-class Bench:
-    """New runs and what they are held against. Runs are fit, of one key, and oldest first."""
+class Families:
+    """New runs and the runs with which they are compared, all of one key, fit to measure, and oldest first.
+
+    Creating one finds the current levels, which takes some ms for each name.
+    """
 
     settings: Settings
     history: Sequence[Accepted]
     new: Sequence[Accepted]
     begins: Sequence[Begin] = ()
     levels: dict[str, Level] = field(init=False)
-    """At the deciding percentile."""
+    """Current level of each name at the deciding percentile."""
     left_out: dict[str, str] = field(init=False)
+    """For each name without a level, why it has none."""
     _old: list[Named] = field(init=False)
     _fresh: list[Named] = field(init=False)
 
@@ -48,7 +54,10 @@ class Bench:
         self.levels, self.left_out = self._levels(self.settings.percentile)
 
     def families(self, references: Sequence[tuple[Reference, Sequence[Accepted]]], wanted: str) -> Iterator[Family]:
-        """Against the history, then against each reference; nothing where no name can be judged."""
+        """Yield the results against the history, then against each reference. None if no name can be judged.
+
+        wanted: name of the reference whose undecided results make the verdict INCONCLUSIVE.
+        """
         percentile = self.settings.percentile
         old = {name: level.values for name, level in self.levels.items()}
         fresh = self._new_values(percentile, self.levels)
@@ -70,7 +79,7 @@ class Bench:
                 yield Family(reference.name, judgement, ids_, is_wanted=reference.name == wanted)
 
     def secondary(self) -> tuple[Effect, ...]:
-        """The other percentiles against the history, as one family; names as "p99 of checkout"."""
+        """Judge the other percentiles against the history, as one family; names such as "p99 of checkout"."""
         old: dict[str, npt.ArrayLike] = {}
         fresh: dict[str, npt.ArrayLike] = {}
         for percentile in PERCENTILES:
@@ -82,10 +91,11 @@ class Bench:
         return judge(old, fresh, **self._effects(self.settings.alpha)).names if old else ()
 
     def errors(self) -> tuple[RatioEffect, ...]:
+        """Judge the error ratios against the newest runs of the history."""
         return errors_of(self.history[-self.settings.newest :], self.new, self.settings.alpha)
 
     def notes(self) -> Iterator[str]:
-        """What is not judged, and where levels begin."""
+        """Yield sentences about names that are not judged and about changes of level."""
         reasons: dict[str, list[str]] = {}
         for name, why in self.left_out.items():
             reasons.setdefault(why, []).append(name)
@@ -113,9 +123,9 @@ class Bench:
         return levels_of(self.history, self._old, percentile, newest=self.settings.newest, begins=begins)
 
     def _named(self, judgement: Judgement) -> Judgement:
-        """A percentile of which only a bound is known is there, and not missing."""
+        """Correct the reason for names whose percentile is not missing, but known only as a lower bound."""
         bound = {name for row in self._fresh for of, name in row if of == self.settings.percentile}
-        why = f"{self.settings.percentile} falls among what was cut off or missed"
+        why = f"{self.settings.percentile} falls among cut-off or missed iterations, so its value is unknown"
         names = [replace(o, reason=why) if not o.new and o.name in bound else o for o in judgement.names]
         return replace(judgement, names=tuple(names))
 
@@ -124,18 +134,18 @@ class Bench:
         return {name: np.array(values) for name, values in found.items() if values}
 
     def _strangers(self, percentile: str) -> dict[str, npt.ArrayLike]:
-        """Names that no accepted run has ever had."""
+        """New values of names that no accepted run has."""
         known = {name for row in self._old for _, name in row}
         names = dict.fromkeys(name for row in self._fresh for of, name in row if of == percentile and name not in known)
         return self._new_values(percentile, names)
 
     def _is_renewed(self, name: str, reference: Reference) -> bool:
-        """Its level was accepted anew after the reference was pinned."""
+        """Whether a new level of this name was accepted after the reference was pinned."""
         return any(name in begin.names and begin.at > reference.pinned_at for begin in self.begins)
 
 
 def errors_of(old: Sequence[Accepted], new: Sequence[Accepted], alpha: float) -> tuple[RatioEffect, ...]:
-    """Names that both sides have. They have a fifth of the gate's chance of a false alarm."""
+    """Judge the error ratios of names that both sides have, with a fifth of the gate's false-alarm probability."""
     sides = [_counts(old), _counts(new)]
     return judge_ratios(*sides, alpha=alpha * _OF_ERRORS)
 
@@ -143,9 +153,10 @@ def errors_of(old: Sequence[Accepted], new: Sequence[Accepted], alpha: float) ->
 def pairs_of(
     before: Sequence[Accepted], after: Sequence[Accepted], percentiles: Sequence[str], settings: Settings
 ) -> Judgement | None:
-    """Interleaved runs, at several percentiles as one family; None where no name has enough samples.
+    """Judge alternating runs of two sides at several percentiles, as one family; None if no name has enough samples.
 
-    A name that some runs of a side do not have is missing there. Of several percentiles names are as "p99 of checkout".
+    A name that some runs of a side lack counts as missing on that side. With several percentiles, names are such as
+    "p99 of checkout".
     """
     sides: list[dict[str, npt.ArrayLike]] = []
     few: set[str] = set()

@@ -1,1 +1,1 @@
-"""Compares one run with the accepted runs of its history."""
+"""Compares one run with its history: numbers, sentences, and a section of the report."""

@@ -1,6 +1,7 @@
-"""How a run stands in its history, as a section of its report: sentences, plots, and all figures to be folded out.
+"""Renders the comparison of a run with its history as a section of the HTML report.
 
-Markup without scripts and styles: the report's style has what it needs, and what comes out of a store is escaped.
+The section has sentences, plots, and a collapsed table of all figures. It brings no scripts and no styles of its own:
+the report's style covers it. All text from a store is escaped.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from loadgen.units import format_change, format_changes, format_count
 __all__ = ["section"]
 
 _DRAWN: Final = 12
-"""Names that are drawn, at each percentile: some 10 kB each."""
+"""Most names with plots. The plots of one name take some 10 kB for each percentile."""
 _OPEN: Final = 3
-"""Of them such as are seen at once."""
+"""Names whose plots are visible at once; the others are collapsed."""
 _KEY: Final = (
-    "Dots are accepted runs, oldest first, lines their levels, rings outliers; the large dot is this run. Dashed across"
-    " is a pinned release, dashed down a change of level. ms, log."
+    "Small dots are accepted runs, oldest first; lines are their levels; rings are outliers. The large dot is this run."
+    " A horizontal dashed line is a pinned release, a vertical one a change of level. Logarithmic, ms."
 )
 _ROWS: Final = 180
-"""Of the table."""
+"""Most rows of the table."""
 
 
 def section(found: Standings, gate: str) -> str:
-    """The elements, without one around them. gate: the command that judges the run.
+    """Return the section's HTML elements, without an enclosing one. gate: the command that judges the run.
 
     Size: at most 150 kB. Cost: some ms for each plot.
     """
@@ -43,7 +44,7 @@ def section(found: Standings, gate: str) -> str:
 
 def _parts(found: Standings, gate: str) -> Iterator[str]:
     yield "<ul>"
-    yield from (f"<li>{in_html(said)}</li>" for said in sentences(found, gate))
+    yield from (f"<li>{in_html(sentence)}</li>" for sentence in sentences(found, gate))
     yield "</ul>"
     names = list(dict.fromkeys(row.name for row in sorted_rows(found)))
     by_name: dict[str, dict[str, Standing]] = {}
@@ -57,7 +58,7 @@ def _parts(found: Standings, gate: str) -> Iterator[str]:
     for name in drawn[:_OPEN]:
         yield from _plots(name, plots, by_name[name], found.run)
     if folded := drawn[_OPEN:]:
-        yield f"<details><summary>{format_count(len(folded))} more drawn</summary>"
+        yield f"<details><summary>Plots of {format_count(len(folded))} more</summary>"
         for name in folded:
             yield from _plots(name, plots, by_name[name], found.run)
         yield "</details>"
@@ -81,8 +82,8 @@ def _trends(found: Standings, percentile: str, names: list[str]) -> dict[str, Tr
 
 
 def _figure(trend: Trend, row: Standing, run: Accepted) -> Iterator[str]:
-    said = f"{milliseconds(row.value_ms)} ms, {_change(row)}"
-    yield f'<figure class="chart"><figcaption><strong>{row.percentile}</strong> <span class="note">{said}</span>'
+    text = f"{milliseconds(row.value_ms)} ms, {_change(row)}"
+    yield f'<figure class="chart"><figcaption><strong>{row.percentile}</strong> <span class="note">{text}</span>'
     yield f"</figcaption>{plot(trend, (run, log(row.value_ms)), size=SMALL)}</figure>"
 
 

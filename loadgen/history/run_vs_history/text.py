@@ -1,4 +1,4 @@
-"""How a run stands in its history, in sentences and as JSON. Markdown, JSON and the report have the same sentences."""
+"""Describes how a run compares with its history, in sentences and as JSON. All outputs use the same sentences."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from loadgen.units import format_change, format_changes, format_count
 
 __all__ = ["document_of", "sentences", "sorted_rows"]
 
-_TOLD: Final = 5
-"""Names with a sentence of their own."""
+_SENTENCES: Final = 5
+"""Most names that get a sentence of their own."""
 _JOURNEYS: Final = 3
-"""Of them such as do not differ."""
+"""Most journeys among them that do not differ."""
 
 
 def sentences(found: Standings, gate: str) -> tuple[str, ...]:
-    """What there is to say, most important first. gate: the command that judges the run."""
-    return tuple(_said(found, gate))
+    """Return the sentences about a run in its history, most important first. gate: the command that judges the run."""
+    return tuple(_sentences(found, gate))
 
 
 def sorted_rows(found: Standings) -> list[Standing]:
-    """What is more than chance first, the largest first; then as the history has them, journeys before the rest."""
+    """Sort the rows: clear differences first, the largest first; then journeys, then the rest in history order."""
     return sorted(found.rows, key=_rank)
 
 
@@ -34,7 +34,10 @@ def _rank(row: Standing) -> tuple[bool, float, bool]:
 
 
 def document_of(found: Standings, gate: str) -> dict[str, object]:
-    """`in_history` of the run's document (docs/live-page.md). Keys may be added, none removed."""
+    """Return the value of `in_history` in the run's document (docs/live-page.md).
+
+    Keys may be added and must not be removed: programs read them.
+    """
     return {
         "sentences": list(sentences(found, gate)),
         "runs": [run.run_id for run in found.history],
@@ -65,10 +68,10 @@ def _of_effect(effect: Effect) -> dict[str, object]:
 # -- sentences ------------------------------------------------------------------------------------
 
 
-def _said(found: Standings, gate: str) -> Iterator[str]:
+def _sentences(found: Standings, gate: str) -> Iterator[str]:
     runs = f"{format_count(len(found.history))} accepted runs"
     if found.unfit:
-        yield f"It cannot be held against the {runs} before it: {'; '.join(found.unfit)}."
+        yield f"This run cannot be compared with the {runs} before it: {'; '.join(found.unfit)}."
         return
     differing: dict[str, Standing] = {}
     for row in sorted_rows(found):
@@ -76,42 +79,43 @@ def _said(found: Standings, gate: str) -> Iterator[str]:
             differing[row.name] = row
     first = [row for row in found.rows if row.percentile == ORDER[0]]
     journeys = [row for row in first if row.kind == "journey" and row.name not in differing]
-    told = [*differing.values(), *journeys[:_JOURNEYS]][:_TOLD]
-    yield from (_sentence(row, is_one_of_many=len(first) > 1) for row in told)
-    if more := [name for name in differing if name not in {row.name for row in told}]:
-        yield f"More than chance differ, too: {listed(more)}."
-    names = {row.name for row in told} | set(differing)
+    shown = [*differing.values(), *journeys[:_JOURNEYS]][:_SENTENCES]
+    yield from (_sentence(row, is_one_of_many=len(first) > 1) for row in shown)
+    if more := [name for name in differing if name not in {row.name for row in shown}]:
+        yield f"These names also differ by more than chance: {listed(more)}."
+    names = {row.name for row in shown} | set(differing)
     if rest := [row for row in first if row.name not in names]:
         others = "1 name" if len(rest) == 1 else f"{format_count(len(rest))} names"
-        others = f"the other {others.removeprefix('1 ')}" if told else others
-        yield f"{ORDER[0]} of {others} cannot be told from what was accepted before."
+        others = f"the other {others.removeprefix('1 ')}" if shown else others
+        yield f"{ORDER[0]} of {others} shows no clear difference from the accepted runs."
     if not found.rows:
-        yield f"No name of it can be held against the {runs} before it: too few samples a run, or other names."
+        yield f"No name can be compared with the {runs} before it: too few samples in a run, or no common names."
     if found.missing:
-        yield f"In most of the accepted runs, and not in this one: {listed(found.missing)}."
+        yield f"Missing in this run, but present in most accepted runs: {listed(found.missing)}."
     if found.new:
-        yield f"In none of the accepted runs: {listed(found.new)}."
-    yield f"One run decides nothing; whether it is a regression says: {gate}"
+        yield f"New in this run, and in none of the accepted runs: {listed(found.new)}."
+    yield f"A single run decides nothing. To judge whether this is a regression: {gate}"
 
 
 def _sentence(row: Standing, *, is_one_of_many: bool) -> str:
-    """One name, against its level and the pinned releases."""
+    """Compare one name with its level and with the pinned releases."""
     runs = f"{format_count(row.effect.history)} accepted runs"
     what = f"{row.percentile} of {row.name}"
     if not row.effect.low <= 0 <= row.effect.high:
         change, *ends = (format_change(abs(of)) for of in (row.effect.change, row.effect.low, row.effect.high))
         low, high = ends if row.effect.change > 0 else reversed(ends)
         size = f"{change} (95 %: {low.removesuffix(' %')} to {high})".replace("+", "")
-        said = f"{what} is {size} {'above' if row.effect.change > 0 else 'below'} {runs}"
+        text = f"{what} is {size} {'above' if row.effect.change > 0 else 'below'} {runs}"
         if not row.is_clear:
-            said += ", which among so many names may be chance" if is_one_of_many else ", which may be chance"
+            text += ", which may be chance among this many names" if is_one_of_many else ", which may be chance"
     else:
-        said = f"{what} cannot be told from {runs}: {format_change(row.effect.change)} ({_interval(row.effect)})"
-    held = [f"against {name} it is {format_change(of.change)} ({_interval(of)})" for name, of in row.against]
+        text = f"{what} shows no clear difference from {runs}: {format_change(row.effect.change)}"
+        text += f" ({_interval(row.effect)})"
+    more = [f"compared with {name} it is {format_change(of.change)} ({_interval(of)})" for name, of in row.against]
     if row.since:
         changed = f", where the level changed by {format_change(row.step)}" if row.step else ""
-        held.append(f"they are those since {row.since}{changed}")
-    return "; ".join((said, *held)) + "."
+        more.append(f"these runs begin with {row.since}{changed}")
+    return "; ".join((text, *more)) + "."
 
 
 def _interval(effect: Effect) -> str:

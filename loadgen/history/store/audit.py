@@ -1,8 +1,10 @@
-"""Who decided what about which runs: a JSON file for each event, never changed.
+"""Encodes and decodes the audit trail of a history: decisions about runs, with their authors.
+
+Each event is a JSON file that is never changed:
 
     events/20261126T013000123Z-struck-5f0c1d2e.json
 
-Time and kind stand in the name, so that those of a kind are found without reading the others.
+The name contains time and kind, so events of a kind are found without reading the others.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class _File(msgspec.Struct, frozen=True):
 
 
 def encoded(event: Event) -> tuple[str, bytes]:
-    """A name that no other event has, and what is to stand there."""
+    """Return a new file name for an event, with a random part, and the content of the file."""
     stamp = re.sub(r"[^0-9TZ]", "", event.at)
     file = _File(FORMAT, event.kind, event.at, event.by, event.run_ids, event.because, dict(event.details))
     data = msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n"
@@ -43,22 +45,23 @@ def encoded(event: Event) -> tuple[str, bytes]:
 
 
 def decoded(data: bytes) -> Event:
-    """
+    """Decode an event.
+
     Raises:
-        ValueError: damaged.
-        NewerFormat: of a newer loadgen.
+        ValueError: the file is damaged.
+        NewerFormat: the file was written by a newer loadgen.
     """
     try:
         file = msgspec.json.decode(data, type=_File)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise ValueError(str(exc)) from exc
     if file.format > FORMAT:
-        raise NewerFormat(f"it has format {file.format}, and this loadgen knows up to {FORMAT}")
+        raise NewerFormat(f"it has format {file.format}, and this loadgen reads formats up to {FORMAT}")
     return Event(file.kind, file.at, file.by, file.run_ids, file.because, file.details)
 
 
 def named(names: Iterable[str], kinds: Iterable[str] = ()) -> list[str]:
-    """Of these names those of events, of these kinds or of all; oldest first."""
+    """Select the file names of events of these kinds, or of all kinds if none is given; oldest first."""
     slugs = {_slug(kind) for kind in kinds}
     found = ((name, match[1]) for name in names if (match := _NAME.fullmatch(name)))
     return sorted(name for name, slug in found if not slugs or slug in slugs)

@@ -1,15 +1,14 @@
-"""What is kept of a run in the history.
+"""The data of a run that the history stores. Values only.
 
-A run folder has everything; the history has of each run what a later one is compared
-with: a few figures by name, how sure the run itself is of each, and what has to be
-equal for two runs to be comparable at all (`Key`).
+A run folder contains everything about a run. The history stores only what later runs are compared with: some figures
+for each name, the error of each figure within the run, and the conditions that must be equal for a comparison (`Key`).
 
-    accepted.log_values("p95")        # {"checkout > login": 4.61, ...}: what gate and scan take
+    accepted.log_values("p95")        # {"checkout > login": 4.61, ...}: input of gate and scan
 
-A *name* is written as people read it: "checkout" is a journey, "checkout > login" its step,
-"checkout > login > POST /login" a request in that step. Names are unique within a run.
+A *name* is "checkout" for a journey, "checkout > login" for a step of it, and "checkout > login > POST /login" for a
+request in that step. Names are unique within a run.
 
-Plain values: no files, no clocks, no arithmetic but the logarithm. Times in ms, rates in iterations/s.
+Times are in ms, rates in iterations/s.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ __all__ = ["ALL", "PERCENTILES", "STATISTICS", "Accepted", "Errors", "Event", "F
 
 PERCENTILES: Final = ("p50", "p95", "p99")
 STATISTICS: Final = (*PERCENTILES, "mean")
-"""What a figure may be of: `Figure.percentile`."""
+"""The possible values of `Figure.percentile`."""
 ALL: Final = "*"
 """All regions, or all agents."""
 
@@ -41,28 +40,28 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What has to be equal for runs to be compared. Two runs with one key may differ in nothing but code and luck."""
+    """The conditions of a run. Runs with equal keys can be compared: they differ only in code and by chance."""
 
     plan: str
-    """What the plan says, one value a line ("name: value"). Not the file's hash: a comment changes no load."""
+    """The settings of the plan, one on each line ("name: value"). Not the file's hash: a comment changes no load."""
     target: str
-    """"host:port" of each target; or the name of the environment, where one was given."""
+    """"host:port" of each target, or the name of the environment if one was given."""
     placement: str
     """"embedded" or "fleet"."""
     regions: str
     """"eu-west-1=0.4,us-east-1=0.6"."""
     instances: str
-    """What the agents run on: "x86_64, 2 cpus", or a fleet's instance types where they are known."""
+    """The agents' machines: "x86_64, 2 cpus", or a fleet's instance types if they are known."""
     rate: str
-    """The plan's highest: "200/s", "64 users"."""
+    """The highest rate or number of users in the plan: "200/s", "64 users"."""
 
     def hash(self) -> str:
-        """16 hexadecimal digits, the same on every machine: how the store names this key."""
+        """Return 16 hexadecimal digits that are the same on every machine. The store names the key so."""
         text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def differences(self, other: Key) -> list[str]:
-        """In words, what is different about `other`; empty where the keys are equal."""
+        """Return the differences from `other` as text; empty if the keys are equal. "Here" is this key."""
         found = []
         for one in fields(self):
             mine, others = str(getattr(self, one.name)), str(getattr(other, one.name))
@@ -76,21 +75,21 @@ class Key:
 
 
 def _lines_that_differ(mine: str, others: str) -> list[str]:
-    """By the name in front of the colon, where both have it."""
+    """Compare two plans line by line, by the name before the colon."""
     here, there = (
         {line.partition(": ")[0]: line.partition(": ")[2] for line in t.splitlines()} for t in (mine, others)
     )
     names = [*here, *(name for name in there if name not in here)]
     return [
-        f"plan: {name} is {here.get(name) or 'not there'} here, {there.get(name) or 'not there'} there"
+        f"plan: {name}: {here.get(name) or 'none'} here, {there.get(name) or 'none'} there"
         for name in names
         if here.get(name) != there.get(name)
-    ] or ["plan: the same lines in another order"]
+    ] or ["plan: the same lines in a different order"]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number of one run."""
+    """One statistic of one name in one run."""
 
     name: str
     kind: str
@@ -98,48 +97,48 @@ class Figure:
     percentile: str
     """One of `STATISTICS`."""
     value_ms: float
-    """Response time of what ended ok, without warm-up: failures that come fast must not look like an improvement.
-    inf where the percentile falls among values of which only a bound is known."""
+    """Response time of successes, without the warm-up, since fast failures must not look like an improvement.
+    inf if the percentile falls among values of which only a bound is known."""
     error: float
-    """Standard error of the natural logarithm of the value, from what went on within the run: 5 batches. 0.02 is 2 %.
-    It says nothing of how much runs differ from each other. nan where there is none."""
+    """Standard error of the natural logarithm of the value, estimated from 5 batches of the run; 0.02 is 2 %.
+    It does not include the run-to-run variation. nan if there is none."""
     why: str = ""
     """Why there is no `error`: "too short", "too few samples", "censored"."""
     count: int = 0
-    """Values that it is of."""
+    """Number of values behind it."""
     region: str = ALL
     agent: str = ALL
-    """A gate uses rows with `ALL` in both; those of one region (agent `ALL`) and of one agent are for comparing."""
+    """A gate uses figures with `ALL` in both. Those of one region or of one agent are for comparisons."""
 
     @property
     def log_value(self) -> float | None:
-        """Natural logarithm of the value, which is what is compared; None where only a bound is known."""
+        """Natural logarithm of the value, as comparisons use it; None if only a bound is known."""
         return log(self.value_ms) if 0 < self.value_ms < inf else None
 
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """How many of one name went wrong in one run."""
+    """The errors of one name in one run."""
 
     name: str
     kind: str
     total: int
-    """All that are judged: what was skipped, and faults of the scenario, are in neither number."""
+    """All that were judged: neither number includes skipped iterations or faults of the scenario."""
     errors: int
     error: float
-    """Standard error of the ratio errors / total, from the ratios of 5 batches: errors come in clusters, so that a
-    binomial's would be far too small. nan where there is none."""
+    """Standard error of the ratio errors / total, from the ratios of 5 batches. Errors come in clusters, so a binomial
+    error would be far too small. nan if there is none."""
     region: str = ALL
 
     @property
     def ratio(self) -> float:
-        """0 to 1; 0 where there is nothing."""
+        """Errors / total, 0 to 1; 0 if nothing was judged."""
         return self.errors / self.total if self.total else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """One run, as the history knows it."""
+    """One run, as the history stores it. It need not be accepted yet."""
 
     run_id: str
     key: Key
@@ -147,28 +146,28 @@ class Accepted:
     """RFC 3339, UTC."""
     duration_s: float
     commit: str = ""
-    """Of the scenario's folder; "" where none is known, and with "+" behind it where there were changes."""
+    """Git commit of the scenario's folder; with "+" at its end if there were uncommitted changes; "" if unknown."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Of `loadgen run --label name=value`."""
+    """Labels from `loadgen run --label name=value`."""
     result: str = "passed"
     """As in the summary: passed, failed, incomplete, invalid, interrupted, error."""
     validity: str = "valid"
     """valid, suspect, invalid."""
     reasons: tuple[str, ...] = ()
-    """Of the result and the validity."""
+    """Reasons for the result and the validity."""
     planned_rate: float = nan
-    """Iterations/s over the run, on average. nan of a load that plans none (users, iterations)."""
+    """Mean planned iterations/s over the run; nan for loads that plan no rate (users, iterations)."""
     achieved_rate: float = nan
-    """Iterations/s that started."""
+    """Mean started iterations/s."""
     figures: tuple[Figure, ...] = ()
     errors: tuple[Errors, ...] = ()
     limited_by: str = ""
-    """Why fewer iterations were started than planned: "target", where they waited for users that it kept; or ""."""
+    """Why fewer iterations started than planned: "target" if a slow target kept all users busy; or ""."""
     faults: tuple[str, ...] = ()
-    """What else speaks against its figures and stands in none of them: a warm-up that was left in."""
+    """Other reasons why its figures are misleading, such as a warm-up that was left in."""
 
     def log_values(self, percentile: str) -> dict[str, float]:
-        """Name -> natural logarithm of ms, of all regions and agents; names without a finite value are left out."""
+        """Return the natural logarithm of ms by name, over all regions and agents. Bounds are left out."""
         return {
             one.name: value
             for one in self.figures
@@ -177,16 +176,18 @@ class Accepted:
         }
 
     def figure(self, name: str, percentile: str, *, region: str = ALL, agent: str = ALL) -> Figure | None:
+        """Return one figure; None if the run does not have it."""
         wanted = (name, percentile, region, agent)
         return next((o for o in self.figures if (o.name, o.percentile, o.region, o.agent) == wanted), None)
 
     def errors_of(self, name: str, *, region: str = ALL) -> Errors | None:
+        """Return the errors of a name; None if the run does not have them."""
         return next((one for one in self.errors if (one.name, one.region) == (name, region)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Runs of a release that was pinned: later ones are compared with it, too, so that slow creep is seen."""
+    """A pinned release with its runs. Later runs are also compared with it, which reveals many small slow-downs."""
 
     name: str
     run_ids: tuple[str, ...]
@@ -196,7 +197,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that was decided about runs, and by whom: the store's audit trail."""
+    """A decision about runs, with its author: an entry of the store's audit trail."""
 
     kind: str
     """"accepted", "accepted in spite of", "pinned", "struck", "verdict", "control" (A/A)."""
@@ -206,4 +207,4 @@ class Event:
     run_ids: tuple[str, ...] = ()
     because: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
-    """What else belongs to it, by name: "outcome", "key", "name" and the like."""
+    """Further values by name, such as "outcome", "key" or "name"."""

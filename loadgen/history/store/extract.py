@@ -1,11 +1,12 @@
-"""From a run's folder to what the history keeps of it; and whether a run is fit for it.
+"""Extracts from a run folder the data that the history stores, and decides whether a run can be a baseline.
 
-Figures are of response times of what ended ok, without warm-up: a target that refuses
-quickly would look faster than one that answers. How many went wrong is kept beside them.
+Figures are response times of successes, without the warm-up: otherwise a target that quickly rejects requests would
+look faster than one that answers. Error counts are stored as well.
 
-How sure a run is of a figure comes from 5 batches (`measure/statistics/batch_means.py`), counted anew from
-the log: once by region, and, where there are several agents, once by agent.
-Cost: 0.3 to 1 ms a delta, and 2 ms a name for each region and agent.
+The error of a figure is estimated from 5 batches (`measure/statistics/batch_means.py`), counted again from the log:
+once by region and, if there are several agents, once by agent.
+
+Cost: 0.3 to 1 ms for each delta, and 2 ms for each name in each region and agent.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ from loadgen.units import NS_PER_S
 __all__ = ["LEAST_RATE", "MOST_AGENTS", "accepted_of", "counted_of", "names_of", "unfit_of"]
 
 LEAST_RATE: Final = 0.99
-"""Of the planned rate. With less load a target is faster, and that is no improvement."""
+"""Least part of the planned rate that a run must achieve. With less load a target is faster without any improvement."""
 MOST_AGENTS: Final = 64
-"""With more of them figures are kept by region only."""
+"""Most agents for which figures are stored by agent; with more, they are stored by region only."""
 
 _QS: Final = tuple(float(name[1:]) for name in PERCENTILES)
 _KINDS: Final = ("journey", "step", "request")
@@ -50,9 +51,9 @@ _ENDS: Final = {
 
 
 def unfit_of(run: Accepted) -> tuple[str, ...]:
-    """Why the run can be neither judged nor a baseline, in words; empty where it can.
+    """Return why a run can be neither judged nor a baseline, as text; empty if it can.
 
-    A run whose objectives failed is as good as any: it is the target that was slow.
+    A run that failed its objectives can: it measured a slow target correctly.
     """
     found = []
     reasons = ": " + "; ".join(run.reasons) if run.reasons else ""
@@ -62,14 +63,14 @@ def unfit_of(run: Accepted) -> tuple[str, ...]:
         found.append(f"{_ENDS['invalid']}{reasons}")
     if not run.limited_by and run.achieved_rate < LEAST_RATE * run.planned_rate:
         found.append(
-            f"{run.achieved_rate:,.1f} iterations/s of {run.planned_rate:,.1f} were started,"
+            f"only {run.achieved_rate:,.1f} of {run.planned_rate:,.1f} iterations/s were started,"
             f" which is less than {LEAST_RATE:.0%}"
         )
     return (*found, *run.faults)
 
 
 def accepted_of(run: Run) -> Accepted:
-    """What the history keeps of the run.
+    """Return the data of a run that the history stores. This does not accept it.
 
     Raises:
         IncompleteError, StorageError: as `counted_of`.
@@ -78,11 +79,11 @@ def accepted_of(run: Run) -> Accepted:
 
 
 def counted_of(run: Run) -> tuple[Accepted, Batches]:
-    """The same, and the batches by region that it is from, for whoever wants more of the run than is kept.
+    """Return the same as `accepted_of`, and the batches by region from which it was computed.
 
     Raises:
-        IncompleteError: it has not ended, or was ended by force.
-        StorageError: a file in its folder cannot be read, or is of another loadgen.
+        IncompleteError: the run has not ended, or it was killed.
+        StorageError: a file in its folder cannot be read, or was written by an incompatible loadgen.
     """
     summary, spec = _summary(run), _spec(run)
     load_s = _load_ns(run, summary, spec) / NS_PER_S
@@ -110,7 +111,7 @@ def counted_of(run: Run) -> tuple[Accepted, Batches]:
 
 
 def names_of(batches: Batches) -> dict[Row, str]:
-    """Each row's name, journeys first; where a step and a request are called alike, the request says so."""
+    """Return the name of each row, journeys first. A request that has the name of a step gets " (request)" appended."""
     found: dict[Row, str] = {}
     taken: set[str] = set()
     for row in sorted(batches.rows(), key=lambda row: _KINDS.index(row.kind) if row.kind in _KINDS else len(_KINDS)):
@@ -125,7 +126,7 @@ def names_of(batches: Batches) -> dict[Row, str]:
 
 def _summary(run: Run) -> Summary:
     if run.summary is None:
-        raise IncompleteError(f"{run.id} has no summary: it has not ended, or was ended by force", hint="run it again")
+        raise IncompleteError(f"{run.id} has no summary: it has not ended, or it was killed", hint="run it again")
     return run.summary
 
 
@@ -134,7 +135,7 @@ def _spec(run: Run) -> PlanSpec:
         return msgspec.convert(run.manifest.get("spec"), PlanSpec)
     except msgspec.ValidationError as exc:
         raise StorageError(
-            f"cannot read the plan of {run.id}: {exc}", hint="use the loadgen that made the run"
+            f"cannot read the plan of {run.id}: {exc}", hint="use the version of loadgen that made the run"
         ) from exc
 
 
@@ -142,7 +143,7 @@ def _spec(run: Run) -> PlanSpec:
 
 
 def _counted(run: Run, summary: Summary, spec: PlanSpec) -> tuple[Batches, Batches | None]:
-    """The run in batches by region, and by agent where there are several; the log is read once."""
+    """Count the run in batches by region, and by agent if there are several. The log is read once."""
     interval_ns = round(run.interval_s * NS_PER_S)
     cut_ns = round(summary.warmup.cut_s * NS_PER_S) if summary.warmup is not None else 0
     is_found = summary.warmup is not None and summary.warmup.how == "found" and cut_ns > 0
@@ -158,7 +159,7 @@ def _counted(run: Run, summary: Summary, spec: PlanSpec) -> tuple[Batches, Batch
 
 
 def _load_ns(run: Run, summary: Summary, spec: PlanSpec) -> int:
-    """When the load ended: as the verdict took it, or else as the plan has it."""
+    """The end of the load that the verdict used, or else that of the plan, ns from T0."""
     for event in reversed(run.events):
         if event.get("kind") == "facts" and isinstance(found := (event.get("facts") or {}).get("load_ns"), int):
             return found
@@ -177,7 +178,7 @@ def _figures(run: Run, by_region: Batches, by_agent: Batches | None, named: dict
 
 
 def _of_row(batches: Batches, row: Row, name: str, part: str, region: str, agent: str) -> Iterator[Figure]:
-    """Nothing where nothing ended ok. part: what the batches call it."""
+    """Yield the figures of one row; none if nothing succeeded. part: the region or agent in `batches`."""
     observed, censored = batches.select_row(row, OK, region=part)
     count = observed.total + censored.total
     if not count:

@@ -1,8 +1,10 @@
-"""What has to be equal for two runs to be compared, read from what a run was ordered with.
+"""Computes the key of a run from its manifest. Only runs with equal keys are compared.
 
-Not the scenario file's hash: a comment or a renamed variable changes no load. Not the names of the requests
-that were seen either: which of the rare ones came up is chance, and a name that is missing or new is for the gate
-to say. Left out, too, is what changes no load: objectives, owner, labels, seeds and the drain.
+The key does not contain
+
+- the hash of the scenario file: a comment or a renamed variable changes no load;
+- the names of the requests: rare requests occur by chance, and the gate reports missing and new names;
+- settings that change no load: objectives, owner, labels, seeds and the drain.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ __all__ = ["key_of"]
 
 
 def key_of(manifest: Mapping[str, Any], spec: PlanSpec) -> Key:
-    """spec: of the manifest, as the run was ordered."""
+    """Return the key of a run. spec: the plan in the manifest."""
     return Key(
         plan="\n".join(f"{name}: {value}" for name, value in _plan_lines(manifest, spec) if value),
         target=spec.environment or ", ".join(sorted({_place(url) for url in (spec.target, *spec.targets.values())})),
@@ -36,7 +38,7 @@ def key_of(manifest: Mapping[str, Any], spec: PlanSpec) -> Key:
 def _plan_lines(manifest: Mapping[str, Any], spec: PlanSpec) -> Iterator[tuple[str, str]]:
     yield "scenario", str(manifest.get("scenario") or spec.scenario)
     yield "plan", spec.name
-    if not spec.lanes:  # of before a plan could have several loads
+    if not spec.lanes:  # written by a version in which a plan had one load
         yield "load", spec.load
         yield "journeys", _mix(spec)
     for n, lane in enumerate(spec.lanes, 1):
@@ -67,18 +69,18 @@ def _load(lane: LaneSpec) -> str:
 
 
 def _mix(of: PlanSpec | LaneSpec) -> str:
-    """ "browse=0.75 (data/people.csv), search=0.25, drawn"."""
+    """The mix of a load, such as "browse=0.75 (data/people.csv), search=0.25, drawn"; drawn: at random."""
     named = (f"{one.name}={one.weight:.6g}" + (f" ({one.data})" if one.data else "") for one in of.journeys)
     return ", ".join([*named, *(("drawn",) if of.random else ())])
 
 
 def _is_rate(spec: PlanSpec) -> bool:
-    """Of what the peak is: of the first load's kind, says the plan."""
+    """Whether the plan's peak is a rate and not a number of users: the first load decides."""
     return isinstance(spec.profile, OpenProfile)
 
 
 def _place(url: str) -> str:
-    """ "shop.example:443" of "https://shop.example/app"."""
+    """Host and port of a URL: "shop.example:443" for "https://shop.example/app"."""
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return f"{parts.hostname or url}:{port}"
@@ -90,7 +92,7 @@ def _shares(weights: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def _machines(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """The kinds of machines that agents ran on; how many of each does not matter."""
+    """Yield the kind of machine of each agent."""
     is_here = manifest.get("placement") == "embedded"
     arch = str((manifest.get("machine") or {}).get("arch", "")) if is_here else ""
     for agent in manifest.get("agents") or ():

@@ -1,6 +1,7 @@
-"""Where a history is: a folder, or a place in a bucket. Files in it are written once, whole, and never changed.
+"""The location of a history: a folder, or a prefix in an S3 bucket. Files are written once and never changed.
 
-So nobody needs a lock: of two that write the same file at once one is first, and the other is told.
+So no lock is needed: if two processes write the same file at once, one succeeds and `put_new` returns False to the
+other.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from loadgen.secret_files import UMASK_ONLY
 __all__ = ["Folder", "Objects", "Place", "place_of"]
 
 _MOST_BYTES: Final = 64 << 20
-"""Of one file: a run of 10,000 names in 20 regions is a tenth of it."""
+"""Largest file that is read. A run of 10,000 names in 20 regions is a tenth of it."""
 _AT_ONCE: Final = 16
 _HINTS: Final = {
     errno.EACCES: "choose a place that you may use with --store",
@@ -33,44 +34,48 @@ _HINTS: Final = {
 
 
 class Place(Protocol):
-    """Files by name; a name may have folders in it: "events/a.json"."""
+    """Files by name. A name may contain folders: "events/a.json"."""
 
     def names(self, below: str) -> list[str]:
-        """Of all files whose name begins so, sorted; empty where there is nothing yet.
+        """Return the names of all files that begin with `below`, sorted; empty if the location does not exist yet.
 
         Raises:
-            StorageError, CloudError: it cannot be looked at.
+            StorageError, CloudError: the location cannot be listed.
         """
 
     def read(self, names: Iterable[str]) -> list[bytes | str]:
-        """Each whole, in their order; of one that cannot be read a text that says why."""
+        """Return the content of each file, in order; for a file that cannot be read, the reason as a str."""
 
     def put_new(self, name: str, data: bytes) -> bool:
-        """Write it whole and durably, or leave no trace. False where there is one of that name: that stays as it is.
+        """Write a file completely and durably, or leave no trace. Return False and change nothing if the name exists.
 
         Raises:
-            StorageError, CloudError: it cannot be written.
+            StorageError, CloudError: the file cannot be written.
         """
 
 
 def place_of(url: str) -> Place:
-    """A folder's path, or "s3://bucket/prefix". Nothing is made or looked for yet.
+    """Return the location for a folder's path or "s3://bucket/prefix". Nothing is created or read yet.
 
     Raises:
-        UsageError: neither; or boto3 is not installed.
+        UsageError: the URL is neither, the path is a file, or boto3 is not installed.
     """
     if url.startswith("s3://"):
         return Objects(Bucket(url))
     if "://" in url or not url:
-        raise UsageError(f'"{url}" is no place for a history', hint="--store DIR, or --store s3://bucket/prefix")
+        raise UsageError(
+            f'"{url}" is not a location for a history', hint="use --store DIR or --store s3://bucket/prefix"
+        )
     path = Path(url)
     if path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is a file, and a history is a folder", hint="--store DIR, or s3://bucket/prefix")
+        raise UsageError(
+            f"{path} is a file, but a history is a folder", hint="use --store DIR or --store s3://bucket/prefix"
+        )
     return Folder(path)
 
 
 class Folder:
-    """On this machine, or on a file system that several share."""
+    """A history in a folder of this machine or of a shared file system."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -126,7 +131,7 @@ def _error(doing: str, path: Path, exc: OSError) -> StorageError:
 
 
 class Objects:
-    """In an S3 bucket."""
+    """A history in an S3 bucket."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
@@ -146,7 +151,7 @@ class Objects:
             found = self._bucket.read(name, _MOST_BYTES)
         except LoadgenError as exc:
             return exc.message
-        return "it is not there any more" if found is None else found
+        return "it no longer exists" if found is None else found
 
     def put_new(self, name: str, data: bytes) -> bool:
         return self._bucket.put_new(name, data)

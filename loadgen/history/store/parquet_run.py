@@ -1,9 +1,8 @@
-"""One run of the history as a Parquet file, and back.
+"""Encodes one run of the history as a Parquet file, and decodes it.
 
-A row is a figure, or the errors of a name (`statistic` "errors"). What is known of the run as a
-whole is repeated in each row, so that SQL needs no join; and stands in the file's own description,
-from which it is read here. The first group of rows is of all regions and agents together: what a
-gate needs, however many regions there were.
+A row is a figure, or the errors of a name (`statistic` "errors"). Values of the whole run are repeated in each row, so
+that SQL needs no join. They are also in the file's metadata, from which this module reads them. The first row group
+holds the figures over all regions and agents: a gate needs only these, however many regions there are.
 """
 
 from __future__ import annotations
@@ -51,12 +50,13 @@ COLUMNS: Final = (
     ("instances", str),
     ("rate", str),
 )
-"""`labels` is JSON. `error` is of the logarithm of `value_ms`, and in rows of errors of the ratio errors / count."""
+"""Names and types of the columns. `labels` is JSON. `error` is the standard error of the logarithm of `value_ms`; in
+rows of errors it is that of the ratio errors / count."""
 _READ: Final = ("name", "kind", "statistic", "region", "agent", "value_ms", "error", "why", "count", "errors")
 
 
 class NewerFormat(Exception):
-    """The file is of a newer loadgen."""
+    """The file was written by a newer loadgen."""
 
 
 class _Key(msgspec.Struct, frozen=True):
@@ -69,7 +69,7 @@ class _Key(msgspec.Struct, frozen=True):
 
 
 class _About(msgspec.Struct, frozen=True):
-    """All of a run but its figures."""
+    """The values of a whole run, without its figures."""
 
     format: int
     run_id: str
@@ -86,7 +86,7 @@ class _About(msgspec.Struct, frozen=True):
     limited_by: str = ""
     faults: tuple[str, ...] = ()
     groups: tuple[tuple[int, int], ...] = ()
-    """Rows of each group of the table, and their checksum."""
+    """(number of rows, their checksum) for each row group."""
 
 
 class _Format(msgspec.Struct, frozen=True):
@@ -94,7 +94,7 @@ class _Format(msgspec.Struct, frozen=True):
 
 
 def to_parquet(run: Accepted) -> bytes:
-    """The same run gives the same bytes with one version of pyarrow.
+    """Encode a run as Parquet. The same run and version of pyarrow give the same bytes.
 
     Raises:
         UsageError: pyarrow is not installed.
@@ -122,12 +122,14 @@ def to_parquet(run: Accepted) -> bytes:
 
 
 def from_parquet(data: bytes, *, is_whole: bool = False) -> Accepted:
-    """
+    """Decode a run.
+
     Args:
-        is_whole: with the figures of single regions and agents.
+        is_whole: include the figures of single regions and agents; False: skip them, which is faster.
+
     Raises:
-        ValueError: damaged, or no such file.
-        NewerFormat: of a newer loadgen.
+        ValueError: the data are damaged, or are not a run of a history.
+        NewerFormat: the file was written by a newer loadgen.
         UsageError: pyarrow is not installed.
     """
     text, columns = read_table(data, _READ, None if is_whole else (0,))
@@ -161,12 +163,12 @@ def from_parquet(data: bytes, *, is_whole: bool = False) -> Accepted:
 
 
 def key_in(data: bytes) -> Key:
-    """Raises as `from_parquet`."""
+    """Decode only the key of a run, from the file's metadata. Raises the same errors as `from_parquet`."""
     return _key(_described(about(data)))
 
 
 _Row = tuple[str, str, str, str, str, float, float, str, int, int | None]
-"""From "name" to "errors" of `COLUMNS`, with nan for null."""
+"""The values of a row from "name" to "errors" of `COLUMNS`, with nan for null."""
 
 
 def _rows(run: Accepted) -> Iterator[_Row]:
@@ -188,7 +190,7 @@ def _rows(run: Accepted) -> Iterator[_Row]:
 
 
 def _about_text(run: Accepted, groups: Sequence[Sequence[_Row]]) -> str:
-    told = _About(
+    description = _About(
         format=FORMAT,
         run_id=run.run_id,
         key=_Key(**asdict(run.key)),
@@ -205,10 +207,10 @@ def _about_text(run: Accepted, groups: Sequence[Sequence[_Row]]) -> str:
         faults=run.faults,
         groups=tuple((len(group), _sum(group)) for group in groups),
     )
-    return msgspec.json.encode(told).decode()
+    return msgspec.json.encode(description).decode()
 
 
-# Pages have checksums of their own; what says where they are and how to read them has none.
+# Parquet has checksums for its data pages only, and none for the metadata that locate and describe them.
 
 
 def _sum(rows: Sequence[object]) -> int:
@@ -219,7 +221,7 @@ def _check(rows: Sequence[object], groups: Sequence[tuple[int, int]]) -> None:
     at = 0
     for count, expected in groups:
         if _sum(rows[at : at + count]) != expected:
-            raise ValueError("its figures do not add up to its checksum")
+            raise ValueError("the checksum of its figures is wrong")
         at += count
 
 
@@ -229,7 +231,7 @@ def _summed(text: str) -> str:
 
 def _unsummed(text: str) -> str:
     if f"{crc32(text[8:].encode()):08x}" != text[:8]:
-        raise ValueError("its description does not add up to its checksum")
+        raise ValueError("the checksum of its metadata is wrong")
     return text[8:]
 
 
@@ -238,10 +240,10 @@ def _described(text: str) -> _About:
     try:
         found = msgspec.json.decode(text, type=_Format).format
         if found > FORMAT:
-            raise NewerFormat(f"it has format {found}, and this loadgen knows up to {FORMAT}")
+            raise NewerFormat(f"it has format {found}, and this loadgen reads formats up to {FORMAT}")
         return msgspec.json.decode(text, type=_About)
     except msgspec.MsgspecError as exc:
-        raise ValueError(f"it is no run of a history: {exc}") from exc
+        raise ValueError(f"it is not a run of a history: {exc}") from exc
 
 
 def _key(of: _About) -> Key:
@@ -249,10 +251,10 @@ def _key(of: _About) -> Key:
 
 
 def _number(value: float) -> float:
-    """There are many nan, and a checksum knows one."""
+    """Replace any nan by the same nan: floats have many, and their bits would change the checksum."""
     return nan if isnan(value) else float(value)
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no inf."""
+    """Replace nan and inf by None, since JSON has neither."""
     return value if isfinite(value) else None

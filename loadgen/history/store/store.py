@@ -1,14 +1,14 @@
-"""The history: accepted runs, pinned references, and who decided what. A folder, or a place in a bucket.
+"""Stores the history: accepted runs, pinned references, and decisions with their authors. In a folder or an S3 bucket.
 
-    runs/key=<hash>/<run id>.parquet     one run (table.py), among those it can be compared with
+    runs/key=<hash>/<run id>.parquet     one run (parquet_run.py); all runs of a key can be compared
     events/<time>-<kind>-<number>.json   one decision (audit.py)
 
-Each file is written once, whole, and never changed. So two who write at once cannot harm each
-other, nothing is ever locked, and a copy of the folder is a copy of the history. No run is
-removed: one that should not have been accepted is *struck*, with a reason, and stays to be seen.
+Each file is written once, as a whole, and never changed. So concurrent writers cannot harm each other, nothing is ever
+locked, and a copy of the folder is a copy of the history. No run is removed: a run that should not have been accepted
+is *struck* with a reason, and stays visible.
 
-A file that is damaged, or of a newer loadgen, is left out and named in `troubles`: whoever
-decides something from runs has to say what it did not see.
+Files that are damaged or were written by a newer loadgen are left out and named in `troubles`. A caller that decides
+something from the runs must report them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ACCEPTED: Final = "accepted"
 IN_SPITE: Final = "accepted in spite of"
 PINNED: Final = "pinned"
 STRUCK: Final = "struck"
-"""Kinds of events that the store itself notes; others are whatever their authors call them."""
+"""The kinds of events that the store itself records. Callers may record others with `note`."""
 
 _RUNS: Final = "runs/"
 _RUN: Final = re.compile(r"runs/key=([0-9a-f]{16})/([A-Za-z0-9][A-Za-z0-9._-]*)\.parquet")
@@ -46,12 +46,13 @@ _UNMEASURED: Final = {"incomplete": IncompleteError, "interrupted": IncompleteEr
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """A key of the history, and how it differs from the one that was asked for."""
+    """A key of the history, and how it differs from a given key."""
 
     key: Key
     runs: int
+    """Accepted runs of this key that are not struck."""
     differences: tuple[str, ...]
-    """In words; empty where it is the very same."""
+    """As text; empty if the keys are equal."""
 
 
 def _now() -> str:
@@ -59,7 +60,7 @@ def _now() -> str:
 
 
 class Store:
-    """See the module. Everything blocks; nothing is kept in memory between calls."""
+    """A history in a folder or bucket. All methods block, and nothing is cached between calls."""
 
     def __init__(self, place: Place, now: Callable[[], str] = _now) -> None:
         self._place = place
@@ -68,10 +69,10 @@ class Store:
 
     @classmethod
     def open(cls, url: str) -> Store:
-        """url: a folder's path, or "s3://bucket/prefix". Nothing is made before something is written.
+        """Open the history at `url`, a folder's path or "s3://bucket/prefix". It is created by the first write.
 
         Raises:
-            UsageError: it is neither; or boto3 is not installed.
+            UsageError: the URL is neither, or boto3 is not installed.
         """
         return cls(place_of(url))
 
@@ -80,27 +81,33 @@ class Store:
 
     @property
     def troubles(self) -> tuple[str, ...]:
-        """Files that were to be read since the store was opened and could not be, and why."""
+        """Why files could not be read since the store was opened, a sentence for each."""
         return tuple(self._troubles)
 
     # -- runs -------------------------------------------------------------------------------------
 
     def add(self, run: Accepted, *, because: str = "", by: str = "") -> bool:
-        """Accept a run. False where it is there already: it stays as it was.
+        """Accept a run into the history, and record who did it.
 
         Args:
-            because: why it is accepted in spite of what speaks against it. The event is another one then.
+            because: why the run is accepted although something speaks against it; recorded as an event of its own
+                kind. Empty: a run that cannot be a baseline is rejected.
+            by: who accepts it.
+
+        Returns:
+            False if the run is already in the history; then nothing changes.
+
         Raises:
-            InvalidError: it is not fit to be compared with, and nobody says why it should be. A run that was not
-                measured properly is never accepted.
-            IncompleteError: the same where data are missing.
-            UsageError: pyarrow is not installed.
-            StorageError: it cannot be written.
+            InvalidError: the run cannot be a baseline and `because` is empty; or it was not measured properly, which no
+                reason can excuse.
+            IncompleteError: the same, because data are missing.
+            UsageError: pyarrow is not installed, or the run id is invalid.
+            StorageError: the run cannot be written.
         """
         self._check(run, because)
         name = f"{_RUNS}key={run.key.hash()}/{run.run_id}.parquet"
         if not _RUN.fullmatch(name):
-            raise UsageError(f'"{run.run_id}" is no id of a run')
+            raise UsageError(f'invalid run id "{run.run_id}"', hint="run ids have letters, digits, dots and hyphens")
         if not self._place.put_new(name, to_parquet(run)):
             return False
         details = {"key": run.key.hash()} | ({"unfit": "; ".join(unfit_of(run))} if unfit_of(run) else {})
@@ -110,30 +117,34 @@ class Store:
     @staticmethod
     def _check(run: Accepted, because: str) -> None:
         if not run.figures:
-            # A verdict of it is possible (it failed); a history of such runs would call the next outage normal.
+            # Such a run has a verdict (it failed), but a history of such runs would make the next outage look normal.
             raise InvalidError(
-                f"{run.run_id} cannot be accepted: nothing of it ended ok", hint="loadgen failures says why"
+                f"{run.run_id} cannot be accepted: no request or iteration succeeded",
+                hint="loadgen failures shows why",
             )
         whys = unfit_of(run)
         is_measured = run.result not in _UNMEASURED and run.validity != "invalid" and run.result != "invalid"
         if not whys or (because and is_measured):
             return
-        hint = "--because TEXT accepts it all the same, and is kept" if is_measured else "run it again"
+        hint = "to accept it anyway, give --because TEXT, which is recorded" if is_measured else "run it again"
         error = _UNMEASURED.get(run.result, InvalidError)
         raise error(f"{run.run_id} cannot be accepted: {'; '.join(whys)}", hint=hint)
 
     def keys(self) -> list[Key]:
-        """Of all runs that are not struck, those with the most runs first."""
+        """Return the keys of all runs that are not struck, beginning with the key that has the most runs."""
         return [near.key for near in self._near(None)]
 
     def runs(self, key: Key, *, newest: int | None = None, is_whole: bool = False) -> list[Accepted]:
-        """Accepted runs of the key that are not struck, oldest first by when they were started.
+        """Return the accepted runs of a key that are not struck, sorted by start time, oldest first.
 
         Args:
-            newest: at most so many of the newest. Ids begin with their time, so older ones are not even read.
-            is_whole: with the figures of single regions and agents; without it those of all together.
+            newest: return at most this many of the newest runs. Older ones are not even read, since ids begin with
+                the time; None: all.
+            is_whole: include the figures of single regions and agents; False: only those over all of them.
+
         Raises:
-            StorageError: the place cannot be read. (A single run that cannot be is one of `troubles`.)
+            StorageError: the folder or bucket cannot be read. A single unreadable run is added to `troubles` instead.
+
         Cost: 1.5 ms for a run of 60 names.
         """
         struck = self.struck()
@@ -146,24 +157,26 @@ class Store:
         return sorted(found, key=lambda run: (run.started_at, run.run_id))
 
     def get(self, run_ids: Iterable[str], *, is_whole: bool = True) -> list[Accepted]:
-        """These runs, in this order, whether struck or not. One that cannot be read is one of `troubles`.
+        """Return the runs with these ids, in this order, struck or not. Unreadable runs are added to `troubles`.
+
+        is_whole: include the figures of single regions and agents.
 
         Raises:
-            UsageError: some are not there; all of them are named.
+            UsageError: some are not in the history; the message names all of them.
         """
         names = {run_id: name for name, (_, run_id) in self._named()}
-        wanted = list(run_ids)
-        missing = [run_id for run_id in wanted if run_id not in names]
+        asked = list(run_ids)
+        missing = [run_id for run_id in asked if run_id not in names]
         if missing:
-            hint = f"loadgen history runs --store {self} lists what there is"
+            hint = f"loadgen history runs --store {self} lists the accepted runs"
             raise UsageError(f"no accepted run {', '.join(missing)} in {self}", hint=hint)
-        return self._read([names[one] for one in wanted], lambda data: from_parquet(data, is_whole=is_whole))
+        return self._read([names[one] for one in asked], lambda data: from_parquet(data, is_whole=is_whole))
 
     def find(self, text: str) -> str:
-        """The id of the one accepted run that is called so, or whose id begins so; "last" is the newest.
+        """Return the id of the accepted run that is `text` or begins with it. "last" is the newest run.
 
         Raises:
-            UsageError: there is none, or more than one.
+            UsageError: no run or several runs match.
         """
         ids = sorted({run_id for _, (_, run_id) in self._named()})
         found = ids[-1:] if text == "last" else [one for one in ids if one == text]
@@ -171,19 +184,21 @@ class Store:
         if len(found) == 1:
             return found[0]
         if found:
-            raise UsageError(f"{len(found)} accepted runs begin with {text}", hint=", ".join(found[:5]))
-        hint = f"loadgen history runs --store {self} lists what there is"
+            raise UsageError(
+                f"{len(found)} accepted runs begin with {text}", hint=f"give more of the id: {', '.join(found[:5])}"
+            )
+        hint = f"loadgen history runs --store {self} lists the accepted runs"
         raise UsageError(f"no accepted run {text} in {self}", hint=hint)
 
     def matching(self, key: Key) -> list[Near]:
-        """All keys of the history, the nearest first: itself, then those that differ in least."""
+        """Return all keys of the history, those with the fewest differences from `key` first."""
         return sorted(self._near(key), key=lambda near: (len(near.differences), -near.runs))
 
     def why_none(self, key: Key) -> str:
-        """In words, why there is nothing to compare with: for a message. Empty where there is something."""
+        """Return why no accepted run can be compared with runs of `key`, for a message; empty if some can."""
         near = self.matching(key)
         if not near:
-            return f"there are no accepted runs in {self} yet; begin with `loadgen history add RUN --store {self}`"
+            return f"there are no accepted runs in {self} yet; accept one with `loadgen history add RUN --store {self}`"
         if not near[0].differences:
             return ""
         runs = sum(one.runs for one in near)
@@ -193,47 +208,54 @@ class Store:
     # -- decisions --------------------------------------------------------------------------------
 
     def strike(self, run_id: str, because: str, *, by: str = "") -> bool:
-        """Take a run out of all comparisons from now on. False where it is struck already.
+        """Exclude a run from all comparisons from now on. Return False if it is struck already.
 
         Raises:
-            UsageError: there is no such run, or no reason.
+            UsageError: there is no such run, or the reason is empty.
         """
         if not because.strip():
-            raise UsageError("why is the run to be struck?", hint="--because TEXT; it is kept")
+            raise UsageError("striking a run needs a reason", hint="give --because TEXT, which is recorded")
         if run_id not in {one for _, (_, one) in self._named()}:
-            raise UsageError(f"no accepted run {run_id} in {self}")
+            hint = f"loadgen history runs --store {self} lists the accepted runs"
+            raise UsageError(f"no accepted run {run_id} in {self}", hint=hint)
         if run_id in self.struck():
             return False
         self.note(Event(STRUCK, "", by, (run_id,), because.strip()))
         return True
 
     def struck(self) -> dict[str, Event]:
-        """Struck runs by id, and when, by whom and why."""
+        """Return the struck runs: for each run id, the event with time, author and reason."""
         return {run_id: event for event in self.events(STRUCK) for run_id in event.run_ids}
 
     def pin(self, run_ids: Sequence[str], name: str, *, by: str = "") -> Reference:
-        """Make these runs the reference of that name, instead of those that were.
+        """Make these runs the reference called `name`. They replace an earlier reference of that name.
 
         Raises:
-            UsageError: no runs, no name, a run that is not there or is struck, or runs that cannot be compared.
+            UsageError: there are no runs or no name, a run is missing or struck, or the runs cannot be compared.
         """
         if not name.strip() or not run_ids:
             raise UsageError(
-                "a reference has a name and at least one run", hint="loadgen history pin RUN... --name 1.4"
+                "a reference needs a name and at least one run", hint="loadgen history pin RUN... --name 1.4"
             )
         struck = self.struck()
         if gone := [one for one in run_ids if one in struck]:
-            raise UsageError(f"{', '.join(gone)} cannot be a reference: struck, {struck[gone[0]].because}")
+            raise UsageError(
+                f"{', '.join(gone)} cannot be a reference: struck because {struck[gone[0]].because}",
+                hint="pin other runs",
+            )
         first, *others = self._keys_of(run_ids)
         for run_id, key in zip(run_ids[1:], others, strict=True):
             if key != first:
                 words = "; ".join(first.differences(key))
-                raise UsageError(f"{run_ids[0]} and {run_id} are not of one reference: {words}")
+                raise UsageError(
+                    f"{run_ids[0]} and {run_id} cannot be one reference: {words}",
+                    hint="pin only runs that can be compared with each other",
+                )
         event = self.note(Event(PINNED, "", by, tuple(run_ids), details={"name": name.strip(), "key": first.hash()}))
         return Reference(name.strip(), event.run_ids, event.at, by)
 
     def references(self, key: Key) -> list[Reference]:
-        """Of the key, the one pinned last at the end. Runs that were struck since are not in them."""
+        """Return the references of a key, in the order in which they were pinned, without runs that were struck."""
         struck = self.struck()
         found: dict[str, Reference] = {}
         for event in self.events(PINNED):
@@ -245,20 +267,20 @@ class Store:
         return [one for one in found.values() if one.run_ids]
 
     def note(self, event: Event) -> Event:
-        """Keep an event; without a time it is of now. Returns it as it was written."""
+        """Record an event. If it has no time, it gets the present time. Return it as it was written."""
         event = event if event.at else replace(event, at=self._now())
         while not self._place.put_new(*encoded(event)):
-            pass  # one in four billion: another number
+            pass  # the random number in the name was taken (one in four billion): draw another one
         return event
 
     def events(self, *kinds: str) -> list[Event]:
-        """Of these kinds, or all; oldest first."""
+        """Return the events of these kinds, or all events if none is given; oldest first."""
         return self._read(named(self._place.names(EVENTS), kinds), decoded)
 
     # -- within -----------------------------------------------------------------------------------
 
     def _named(self, key: Key | None = None) -> Iterator[tuple[str, tuple[str, str]]]:
-        """Name of the file, hash of the key and id of each run, in the order of their ids."""
+        """Yield (file name, (hash of the key, run id)) for each run, sorted by run id."""
         below = _RUNS if key is None else f"{_RUNS}key={key.hash()}/"
         found = ((name, match) for name in self._place.names(below) if (match := _RUN.fullmatch(name)))
         yield from sorted(((name, (match[1], match[2])) for name, match in found), key=lambda one: one[1][1])
@@ -271,7 +293,7 @@ class Store:
                 by_hash.setdefault(of_key, []).append(name)
         found = []
         for names in sorted(by_hash.values(), key=len, reverse=True):
-            # The newest that can be read: a damaged one must not hide the others.
+            # The newest readable file: a damaged one must not hide the others.
             of = next((one for name in reversed(names) for one in self._read([name], key_in)), None)
             if of is not None:
                 found.append(Near(of, len(names), () if key is None else tuple(key.differences(of))))
@@ -280,11 +302,11 @@ class Store:
     def _keys_of(self, run_ids: Sequence[str]) -> list[Key]:
         runs = self.get(run_ids, is_whole=False)
         if len(runs) != len(run_ids):
-            raise UsageError("a run that is to be pinned cannot be read", hint=self.troubles[-1])
+            raise UsageError(f"cannot pin a run that cannot be read: {self.troubles[-1]}", hint="pin other runs")
         return [run.key for run in runs]
 
     def _read(self, names: Sequence[str], decode: Callable[[bytes], T]) -> list[T]:
-        """What is in them; those that cannot be read are troubles."""
+        """Return the decoded files; those that cannot be read are left out and added to `troubles`."""
         found = []
         for name, data in zip(names, self._place.read(names), strict=True):
             if isinstance(data, str):
@@ -293,7 +315,7 @@ class Store:
             try:
                 found.append(decode(data))
             except NewerFormat as exc:
-                self._troubles[f"{name} is of a newer loadgen: {exc}"] = None
+                self._troubles[f"{name} was written by a newer loadgen: {exc}"] = None
             except ValueError as exc:
                 self._troubles[f"{name} is damaged: {exc}"] = None
         return found

@@ -1,4 +1,4 @@
-"""How names are said in a sentence."""
+"""Formats lists of names for sentences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN: Final = 5
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first five, and how many more there are."""
+    """Join the first five names with commas, and append how many more there are: "a, b, c, d, e and 3 more"."""
     names = list(names)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

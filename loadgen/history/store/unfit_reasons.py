@@ -1,4 +1,4 @@
-"""What speaks against a run's figures although it ended well: its load was changed by hand, or warm-up was left in."""
+"""Finds reasons why the figures of a finished run are misleading: a load change by hand, or a warm-up left in."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ __all__ = ["faults_of"]
 
 _FAR: Final = 6.0
 _FAR_LEAST: Final = log(1.1)
-"""A first batch is far off where it differs from the others by so many of their deviations, and by 10 %."""
+"""A first batch is an outlier if it differs from the others by 6 of their standard deviations and by 10 %."""
 
 
 def faults_of(summary: Summary, spec: PlanSpec, batches: Batches) -> tuple[str, ...]:
-    """In words. spec: as the run was ordered; batches: without the warm-up that is known."""
+    """Return the reasons as text; empty if there are none.
+
+    Args:
+        spec: the plan with which the run was started.
+        batches: the run in batches, without the known warm-up.
+    """
     changes = [change.text for change in summary.adjustments if change.kind != "steer"]
     found = [f"its load was changed while it ran: {changes[0]}"] if changes else []
     if _is_level(spec, batches.start_ns):
@@ -29,7 +34,7 @@ def faults_of(summary: Summary, spec: PlanSpec, batches: Batches) -> tuple[str, 
 
 
 def _is_level(spec: PlanSpec, from_ns: int) -> bool:
-    """From then on the plan asks for one and the same load until its end. On a ramp nobody can tell what warm-up is."""
+    """Whether the planned load is constant from `from_ns` on. On a ramp, warm-up and ramp cannot be distinguished."""
     for after_ns, profile in [(lane.after_ns, lane.profile) for lane in spec.lanes] or [(0, spec.profile)]:
         if after_ns > from_ns:
             return False
@@ -46,7 +51,7 @@ def _is_level(spec: PlanSpec, from_ns: int) -> bool:
 
 
 def _left_in(batches: Batches) -> Iterator[str]:
-    """A first batch that is far from the others. Where there are fewer than 20 intervals nothing can be seen."""
+    """Yield a sentence for each journey whose first batch is an outlier. With fewer than 20 intervals: none."""
     if batches.bins < LEAST_INTERVALS:
         return
     for row in batches.rows("journey"):

@@ -1,1 +1,1 @@
-"""Level changes over the runs of a history, and pages that show them."""
+"""Finds changes of level over the runs of a history, and renders pages that show them."""

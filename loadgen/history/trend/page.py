@@ -1,7 +1,7 @@
-"""A history as one HTML file that opens anywhere: no network, no script, nothing beside it.
+"""Renders a history as one self-contained HTML file: no network, no scripts.
 
-Charts are SVG in the text, in the style of a run's report (`loadgen/report/page/style.css`). The page's security policy
-lets only its own style apply and nothing be fetched. Whatever comes out of the store is escaped.
+Charts are inline SVG in the style of a run's report (`loadgen/report/page/style.css`). The page's security policy
+allows only its own style and forbids loading anything. All text from the store is escaped.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Row = Sequence[str]
 
 
 def html(key: Key, found: Sequence[Trend], health: Health, *, made_at: str) -> bytes:
-    """The file, UTF-8; the same for the same history.
+    """Return the file as UTF-8. The same arguments give the same bytes.
 
     Args:
-        key: of the runs.
-        found: what `trends` made of them.
-        health: of the gate.
-        made_at: when, RFC 3339, UTC: it stands on the page.
+        key: the key of the runs.
+        found: the trends of these runs, from `trends`.
+        health: the health of the gate.
+        made_at: the time that the page shows, RFC 3339, UTC.
 
     Size: some 150 bytes for each name and run.
     """
@@ -61,9 +61,9 @@ def html(key: Key, found: Sequence[Trend], health: Health, *, made_at: str) -> b
 def _body(key: Key, found: Sequence[Trend], health: Health, made_at: str) -> Iterator[str]:
     yield f"<h1>History of {in_html(key.target)} at {in_html(key.rate)}</h1>"
     where = ", ".join((key.placement, key.regions, key.instances))
-    yield f'<p class="note">{in_html(where)}; as it was at {in_html(made_at)}</p>'
-    said = health.said()
-    yield f"<p>{in_html(said[:1].upper() + said[1:])}.</p>"
+    yield f'<p class="note">{in_html(where)}; as of {in_html(made_at)}</p>'
+    sentence = health.said()
+    yield f"<p>{in_html(sentence[:1].upper() + sentence[1:])}.</p>"
     yield "<h2>Changes of level</h2>"
     changes = sorted(
         ((one, change) for one in found for change in one.changes),
@@ -71,7 +71,7 @@ def _body(key: Key, found: Sequence[Trend], health: Health, made_at: str) -> Ite
         reverse=True,
     )
     yield _table(
-        ("since the run", "before it", "name", "change", "95 %", "commits", "labels"),
+        ("since run", "previous run", "name", "change", "95 %", "commits", "labels"),
         (
             (
                 _run(change.after),
@@ -84,15 +84,15 @@ def _body(key: Key, found: Sequence[Trend], health: Health, made_at: str) -> Ite
             )
             for one, change in changes
         ),
-        "No change of level was found in any name.",
+        "No name has a change of level.",
     )
     yield "<h2>Each name</h2>"
     for one in found:
         yield from _figure(one)
     yield "<h2>Outliers</h2>"
-    yield '<p class="note">Far from the other runs of their level. They are in all figures, drawn in.</p>'
+    yield '<p class="note">Runs far from the other runs of their level. The charts and figures include them.</p>'
     yield _table(
-        ("run", "name", "against its level", "deviations"),
+        ("run", "name", "difference from its level", "standard deviations"),
         (
             (_run(odd.run), in_html(one.name), _coloured(odd.change), f"{odd.deviations:+.1f}")
             for one in found
@@ -107,7 +107,7 @@ def _body(key: Key, found: Sequence[Trend], health: Health, made_at: str) -> Ite
     if health.newest:
         yield "<h2>A/A controls</h2>"
         yield _table(
-            ("at", "outcome", "runs", "by"),
+            ("time", "outcome", "runs", "by"),
             (
                 (
                     in_html(event.at),
@@ -126,22 +126,22 @@ def _figure(one: Trend) -> Iterator[str]:
     yield f"<h3>{in_html(one.name)}</h3>"
     now = f"{one.percentile} of each run; now {one.now_ms:.4g} ms, {len(one.runs)} runs"
     yield f'<span class="note">{now}</span>'
-    for held in one.against:
-        what = "has no such name" if isnan(held.change) else _against(held)
-        yield f'<span class="note">against {in_html(held.reference)}: {what}</span>'
+    for against in one.against:
+        what = "it has no such name" if isnan(against.change) else _against(against)
+        yield f'<span class="note">compared with {in_html(against.reference)}: {what}</span>'
     yield "</figcaption>"
     yield plot(one)
     if one.season is not None and one.season.is_clear:
         yield season_plot(one, one.season)
     elif one.season is not None:
-        yield f'<p class="note">No season that is more than chance (p {one.season.p:.2g}).</p>'
+        yield f'<p class="note">No clear season: it may be chance (p {one.season.p:.2g}).</p>'
     elif one.no_season:
         yield f'<p class="note">No season: {in_html(one.no_season)}.</p>'
     yield "</figure>"
 
 
 def _table(columns: Row, rows: Iterable[Row], none: str) -> str:
-    """Cells are markup."""
+    """Return a table, or `none` as a paragraph if it has no rows. The cells are markup, already escaped."""
     body = "".join("<tr>" + "".join(f'<td class="wide">{cell}</td>' for cell in row) + "</tr>\n" for row in rows)
     if not body:
         return f"<p>{none}</p>" if none else ""
@@ -158,9 +158,9 @@ def _coloured(change: float) -> str:
     return f'<span class="{"slower" if change > 0 else "faster"}">{format_change(change)}</span>'
 
 
-def _against(held: Against) -> str:
-    """In colour where it is no chance: the interval does not hold 0, or there is none."""
-    if isnan(held.low):
-        return _coloured(held.change)
-    shown = format_change(held.change) if held.low <= 0 <= held.high else _coloured(held.change)
-    return f"{shown} {format_changes(held.low, held.high)}"
+def _against(against: Against) -> str:
+    """The difference, coloured if its interval excludes 0 or if there is no interval."""
+    if isnan(against.low):
+        return _coloured(against.change)
+    shown = format_change(against.change) if against.low <= 0 <= against.high else _coloured(against.change)
+    return f"{shown} {format_changes(against.low, against.high)}"

@@ -1,8 +1,8 @@
-"""One name's history as SVG: runs in their order, levels, where they change, what stands out, pinned references.
+"""Draws one name's history as SVG: runs, levels and their changes, outliers, and pinned references.
 
-Runs stand beside each other in equal distance and not by their time, so that a night of many and a week of none can
-both be read. Every run says what it was when the pointer rests on it; in a small plot, of which a page may have many,
-only outliers and the new one do: 26 bytes a run instead of 140.
+Runs are drawn at equal distances and not by their time, so that both a night of many runs and a week without runs are
+readable. Each run has a tooltip. In small plots, of which a page may have many, only outliers and the new run have
+one: this takes 26 bytes for each run instead of 140.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["LARGE", "SMALL", "Size", "plot", "season_plot"]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of a plot, in the pixels that its text is meant for."""
+    """The size of a plot in pixels, at which its text is readable."""
 
     width: int
     height: int
@@ -37,7 +37,7 @@ _LEAST_RANGE = 0.06
 
 
 class _Frame:
-    """Where a value stands. Heights are logarithms."""
+    """Maps runs and values to coordinates. Values are logarithms."""
 
     def __init__(self, count: int, values: Sequence[float], size: Size) -> None:
         low, high = min(values), max(values)
@@ -66,12 +66,14 @@ class _Frame:
 
 
 def plot(one: Trend, new: tuple[Accepted, float] | None = None, *, size: Size = LARGE) -> str:
-    """The series, ms on a logarithmic axis. Outliers beyond the other values stand at its edge.
+    """Return the series as SVG, with ms on a logarithmic axis. Outliers beyond the other values are drawn at the edge.
 
-    new: a run that stands behind the series and is not of it, and the logarithm of its value.
+    new: a run that is drawn after the series and is not part of it, with the logarithm of its value.
     """
     odd = {outlier.at for outlier in one.outliers}
-    references = [(held.reference, _height_of(one, held.change)) for held in one.against if not isnan(held.change)]
+    references = [
+        (against.reference, _height_of(one, against.change)) for against in one.against if not isnan(against.change)
+    ]
     shown = [value for n, value in enumerate(one.adjusted) if n not in odd] or list(one.adjusted)
     ours = [] if new is None else [new[1]]
     frame = _Frame(len(one.runs) + len(ours), [*shown, *ours, *(height for _, height in references)], size)
@@ -93,7 +95,7 @@ def plot(one: Trend, new: tuple[Accepted, float] | None = None, *, size: Size = 
 
 
 def season_plot(one: Trend, season: Season) -> str:
-    """Trend, season and rest below each other, each on an axis of its own; season and rest relative."""
+    """Return three plots as SVG: the trend in ms, and the season and the remainder as factors."""
     off = season.seasonal(one.values)
     drawn = []
     for title, values, text in (
@@ -113,7 +115,7 @@ def season_plot(one: Trend, season: Season) -> str:
 
 
 def _height_of(one: Trend, change: float) -> float:
-    """Of the reference, from how far the level is above it."""
+    """The height of a reference, computed from the newest level and its difference from the reference."""
     return one.level.height - log1p(change)
 
 
@@ -136,11 +138,11 @@ def _levels(frame: _Frame, one: Trend) -> Iterator[str]:
     for change in one.changes:
         x = frame.x(change.at - 0.5)
         side = "slower" if change.change > 0 else "faster"
-        said = f"since {change.after.run_id} {change.commits} {change.labels}".strip()
+        tooltip = f"since {change.after.run_id} {change.commits} {change.labels}".strip()
         yield f'<path class="change" d="M{x:.1f} {_TOP}V{frame.bottom}"/>'
         yield (
             f'<text class="{side}" x="{x:.1f}" y="12" text-anchor="middle">{format_change(change.change)}'
-            f"<title>{in_html(said)}</title></text>"
+            f"<title>{in_html(tooltip)}</title></text>"
         )
 
 
@@ -148,24 +150,24 @@ def _runs(frame: _Frame, one: Trend, odd: set[int], size: Size) -> Iterator[str]
     for n, (run, value, height) in enumerate(zip(one.runs, one.values, one.adjusted, strict=True)):
         if n in odd or not size.is_small:
             style, radius = ("outlier", 4.5) if n in odd else ("run", 2.6)
-            yield _circle(frame.x(n), frame.y(height), style, radius, _said(run, value))
+            yield _circle(frame.x(n), frame.y(height), style, radius, _tooltip_of(run, value))
 
 
 def _dots(frame: _Frame, one: Trend, odd: set[int]) -> str:
-    """All runs but the outliers as one path: lines of no length, with round ends."""
+    """All runs except outliers as one path: lines of length 0 with round ends, which look like dots."""
     dots = (f"M{frame.x(n):.1f} {frame.y(one.adjusted[n]):.1f}h0" for n in range(len(one.runs)) if n not in odd)
     return f'<path class="dots" d="{"".join(dots)}"/>'
 
 
 def _new(frame: _Frame, run: Accepted, value: float) -> str:
-    return _circle(frame.x(frame.count - 1), frame.y(value), "new", 4.5, f"this run: {_said(run, value)}")
+    return _circle(frame.x(frame.count - 1), frame.y(value), "new", 4.5, f"this run: {_tooltip_of(run, value)}")
 
 
-def _circle(x: float, y: float, style: str, radius: float, said: str) -> str:
-    return f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{in_html(said)}</title></circle>'
+def _circle(x: float, y: float, style: str, radius: float, tooltip: str) -> str:
+    return f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{in_html(tooltip)}</title></circle>'
 
 
-def _said(run: Accepted, value: float) -> str:
+def _tooltip_of(run: Accepted, value: float) -> str:
     return " ".join([run.run_id, f"{exp(value):.4g} ms", run.commit[:9], *(f"{k}={v}" for k, v in run.labels.items())])
 
 

@@ -1,12 +1,12 @@
-"""What a history of runs has done: of each name its levels, the changes between them with commits, what stands out.
+"""Finds, for each name of a history, its levels, the changes between them with their commits, and outliers. Pure.
 
     found = trends(store.runs(key), Look(percentile="p95"))
     found[0].changes[0].change, found[0].changes[0].commits      # 0.098, "abc1234..def5678"
 
-A series has one value a run: the natural logarithm of one percentile of one name. Nothing is dropped silently: what has
-no place in a series is in `Trend.left_out` with its reason, and an outlier stays in it and is named.
+A series has one value for each run: the natural logarithm of one percentile of one name. Nothing is dropped silently.
+Runs without a value are in `Trend.left_out` with the reason; outliers stay in the series and are named.
 
-Pure: nothing is read or written here. The arithmetic is that of `loadgen.analysis`.
+The arithmetic is in `loadgen.analysis`.
 """
 
 from __future__ import annotations
@@ -32,46 +32,47 @@ __all__ = ["WEEKLY", "Against", "Change", "Look", "Outlying", "Season", "Trend",
 Array = npt.NDArray[np.float64]
 
 WEEKLY: Final = 0
-"""As `Look.season`: by the days of the week, however many runs a day has."""
+"""Value of `Look.season`: by day of the week, for any number of runs a day."""
 _WEEK: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _SHORT: Final = 9
-"""Digits of a commit."""
+"""Number of digits of a commit that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How to look at a history. `alpha`, `min_effect` and `ar`: see `loadgen.analysis.changepoint.scan`."""
+    """The settings of `trends`. `loadgen.analysis.changepoint.scan` explains `alpha`, `min_effect` and `ar`."""
 
     percentile: str = "p95"
     alpha: float = 0.01
     min_effect: float = 0.03
     ar: bool = False
     season: int | None = None
-    """Runs after which what happens happens again, or `WEEKLY`; None: no season is looked for."""
+    """Period of a season in runs, or `WEEKLY`; None: do not search for a season."""
     name: re.Pattern[str] | None = None
-    """Only names in which it is found."""
+    """Only names that contain a match; None: all names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The level before ended with the run `before`, the next begins with `after`. Relative: 0.1 is 10 % slower."""
+    """A change of level between the runs `before` and `after`. Changes are relative: 0.1 is 10 % slower."""
 
     at: int
     """The index of `after` in the series."""
     change: float
     low: float
     high: float
-    """The 95 % interval."""
+    """The 95 % interval of the change."""
     before: Accepted
     after: Accepted
 
     @property
     def commits(self) -> str:
+        """The commits of both runs; see `commits_between`."""
         return commits_between(self.before, self.after)
 
     @property
     def labels(self) -> str:
-        """Those that differ: "release 1.4 -> 1.5"."""
+        """The labels that differ, such as "release 1.4 -> 1.5"."""
         old, new = self.before.labels, self.after.labels
         names = [*old, *(name for name in new if name not in old)]
         return ", ".join(
@@ -86,50 +87,54 @@ class Outlying:
     """A run that is far from the others of its level."""
 
     at: int
+    """Its index in the series."""
     run: Accepted
     change: float
-    """Against the median of its level, relative."""
+    """Relative difference from the median of its level."""
     deviations: float
+    """The difference in standard deviations of its level."""
 
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """Where the newest level stands against a pinned release. Relative."""
+    """The relative difference of the newest level from a pinned release."""
 
     reference: str
     runs: int
-    """Of the reference, that have the name."""
+    """Runs of the reference that have the name."""
     change: float
+    """nan if there are no such runs."""
     low: float
     high: float
-    """nan where either has one run."""
+    """The 95 % interval; nan if the level or the reference has a single run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Season:
-    """What comes round again."""
+    """A pattern that repeats, such as slow Mondays."""
 
     is_clear: bool
-    """It was taken out before levels were looked for; else it is chance as far as one can tell, and was left in."""
+    """Whether it is more than chance. Then it was subtracted before the search for levels; else it was left in."""
     p: float
     strength: float
     places: Mapping[str, float]
-    """Relative to what is in the middle: {"Mon": 0.04, ...}, or {"1st": ...} of a season counted in runs."""
+    """Relative difference from the mean by day, {"Mon": 0.04, ...}, or by run, {"1 of 5": 0.04, ...}."""
     trend: tuple[float, ...]
-    """By run; logarithms."""
+    """The trend without the season, logarithms, one for each run."""
     rest: tuple[float, ...]
+    """The remainder, logarithms, one for each run."""
     filled: int = 0
-    """Days without a run."""
+    """Days without a run, which were interpolated."""
 
     def seasonal(self, values: Sequence[float]) -> tuple[float, ...]:
-        """What is neither trend nor rest, by run; values: those that were taken apart."""
+        """Return the season's part of each value, logarithms. values: the values that were decomposed."""
         parts = zip(values, self.trend, self.rest, strict=True)
         return tuple(value - trend - rest for value, trend, rest in parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """One name at one percentile."""
+    """The series of one name at one percentile, with everything that was found in it."""
 
     name: str
     kind: str
@@ -137,27 +142,27 @@ class Trend:
     runs: tuple[Accepted, ...]
     """Oldest first."""
     values: tuple[float, ...]
-    """Of each run, natural logarithm of ms, as measured."""
+    """The measured values, natural logarithm of ms, one for each run."""
     adjusted: tuple[float, ...]
-    """Without the season, where there is a clear one; else as measured. Levels, changes and outliers are of these."""
+    """The values without the season if it is clear, else `values`. Levels, changes and outliers were found in these."""
     levels: tuple[Level, ...]
     changes: tuple[Change, ...] = ()
     outliers: tuple[Outlying, ...] = ()
     against: tuple[Against, ...] = ()
     season: Season | None = None
     no_season: str = ""
-    """Why there is none although it was asked for."""
+    """Why the search for a season was impossible; empty if it was possible or not requested."""
     left_out: tuple[tuple[str, str], ...] = ()
-    """(run id, why), oldest first."""
+    """(run id, reason) for each run that is not in the series, oldest first."""
 
     @property
     def level(self) -> Level:
-        """Where it stands now."""
+        """The newest level."""
         return self.levels[-1]
 
     @property
     def now_ms(self) -> float:
-        """The newest level's height."""
+        """The height of the newest level, in ms."""
         return exp(self.level.height)
 
 
@@ -166,19 +171,20 @@ def trends(
     look: Look | None = None,
     references: Sequence[tuple[Reference, Sequence[Accepted]]] = (),
 ) -> tuple[Trend, ...]:
-    """The trend of every name, in the order of the newest run; names that it does not have come last.
+    """Find the trend of every name that at least one fit run has.
 
     Args:
-        runs: of one key, oldest first.
+        runs: runs of one key, oldest first.
+        look: the settings; None: the defaults.
         references: pinned releases with their runs.
 
     Returns:
-        Of names that at least one fit run has.
+        The trends in the order of the newest run's names; names that this run lacks come last.
 
     Raises:
-        ValueError: settings out of range.
+        ValueError: a setting is out of range.
 
-    Cost: some ms a name for 100 runs; the first time in a process up to 0.5 s for each length of series.
+    Cost: some ms for each name with 100 runs, and up to 0.5 s once a process for each length of series.
     """
     look = look or Look()
     kinds: dict[str, str] = {}
@@ -198,9 +204,10 @@ def trends(
 
 
 def commits_between(before: Accepted, after: Accepted) -> str:
-    """ "abc1234..def5678", as `git log` takes it; one alone where both runs have it; "" where one is not known.
+    """Return the commits between two runs as `git log` accepts them: "abc1234..def5678".
 
-    It is the commit of the scenario's folder. A "+" behind it: there were changes that no commit has.
+    A single commit if both runs have the same one; "" if one is unknown. A commit is that of the scenario's folder,
+    with "+" at its end if there were uncommitted changes.
     """
     old, new = (_short(run.commit) for run in (before, after))
     if not old or not new:
@@ -274,11 +281,12 @@ def _trend(
 
 
 def _log_of(figure: Figure | None) -> float | str:
-    """The logarithm, or why there is none."""
+    """The logarithm, or the reason why there is none."""
     if figure is None:
         return "it has no such name"
     if not 0 < figure.value_ms < np.inf:
-        return f"more than {_share_beyond(figure.percentile)} of it was censored: there is no {figure.percentile}"
+        beyond = _share_beyond(figure.percentile)
+        return f"more than {beyond} of its values are only bounds, so its {figure.percentile} is unknown"
     return float(np.log(figure.value_ms))
 
 
@@ -312,5 +320,5 @@ def _season_of(parts: Parts, places: Mapping[str, float], trend: Array, rest: Ar
 
 
 def _day(run: Accepted) -> date:
-    """UTC."""
+    """The day of the run's start, UTC."""
     return datetime.fromisoformat(run.started_at).date()
