@@ -56,7 +56,7 @@ def test_wrong_arguments_and_keys_end_with_2_and_say_what_to_do(
     assert "no number of seconds" in refused(capsys, *usual, "--controller", "127.0.0.1:1", "--give-up", "nan")
     for many in ("0", "two", "257"):
         assert "no number of workers" in refused(capsys, *usual, "--controller", "127.0.0.1:1", "--workers", many)
-    assert "--fleet, --leave-early: only with --aws" in refused(
+    assert "--fleet, --leave-early: only allowed with --aws" in refused(
         capsys, *usual, "--controller", "127.0.0.1:1", "--fleet", "shop", "--leave-early"
     )
     assert "--aws needs --bucket" in refused(capsys, "--aws")

@@ -109,12 +109,12 @@ def test_a_file_that_is_wrong_lets_in_nobody_and_harms_no_other(tmp_path: Path) 
     (tmp_path / "agents" / "us.pub").write_bytes(b"half of a k")
     agents, wrong = read_agents(tmp_path)
     assert set(agents.values()) == {"eu"}
-    assert ["us.pub is no key" in error.message for error in wrong] == [True]
+    assert ["us.pub is not a valid key" in error.message for error in wrong] == [True]
 
 
 def test_a_folder_that_others_may_write_gets_no_secret(tmp_path: Path) -> None:
     tmp_path.chmod(0o770)
-    with pytest.raises(UsageError, match="others may write"):
+    with pytest.raises(UsageError, match="other users may write"):
         init_keys(tmp_path)
     assert not list(tmp_path.rglob("*.key"))
 
