@@ -195,7 +195,7 @@ class LaneDrive:
         return True
 
     def leave(self, at_ns: int) -> None:
-        """Leave all arrivals from `at_ns` after T0 on to other agents: for this share the load ends then. Call it once."""
+        """Leave arrivals from `at_ns` after T0 on to other agents: for this share the load ends then. Call it once."""
         if not self._is_over:
             self._leave_ns = at_ns - self._after_ns
             self._drive.leave(self._leave_ns)
@@ -297,9 +297,9 @@ def _sooner(a_ns: int | None, b_ns: int | None) -> int | None:
 def bind(plan: Plan, load: int) -> list[BoundJourney]:
     """Return a load's journeys, each with the function that returns the row of an iteration.
 
-    In an open load the row number is the arrival's position among the arrivals that use the feed. In a closed load it is
-    the user's number, or with `each="iteration"` the series user, user + users, ... Rows of a load follow those of the
-    loads before it in the plan.
+    In an open load the row number is the arrival's position among the arrivals that use the feed. In a closed load it
+    is the user's number, or with `each="iteration"` the series user, user + users, ... Rows of a load follow those of
+    the loads before it in the plan.
     """
     lane = plan.lanes[load]
     bound: list[BoundJourney] = []

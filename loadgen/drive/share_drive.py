@@ -51,8 +51,8 @@ RUN_STEP = "(run set-up)"
 them."""
 _GC_THRESHOLDS = (20_000, 50, 50)
 """Thresholds of the garbage collector while a load is driven. With Python's defaults the collector scans all users
-again and again while thousands of them are made. Measured for 6,400 at once: 1.1 s of CPU and a pause of 257 ms with the
-defaults, 0.17 s and 25 ms with these."""
+again and again while thousands of them are made. Measured for 6,400 at once: 1.1 s of CPU and a pause of 257 ms with
+the defaults, 0.17 s and 25 ms with these."""
 _FOLD_NS = 50 * NS_PER_MS
 """Time during which the fold of an interval yields to other tasks; after it, the fold finishes without a break."""
 _FAULTS_SAID = 20
@@ -272,7 +272,7 @@ class Drive:
             lane.leave(at_ns)
 
     def release(self, load: int, point: str, upto: int, at_ns: int) -> None:
-        """Release the first `upto` arrived users of the rendez-vous `point` of a load at `at_ns` (`perf_counter_ns`)."""
+        """Release the first `upto` arrived users of a load's rendez-vous `point` at `at_ns` (`perf_counter_ns`)."""
         self._points.release(load, point, upto, at_ns)
 
     def adjust(self, load: int, at_ns: int, stages: Sequence[Stage]) -> None:

@@ -76,7 +76,7 @@ def day(low: float, high: float, peak_h: float, trough_h: float, duration_ns: in
     if duration_ns <= 0:
         raise ValueError("the duration of a day must be above 0")
     if low > high:
-        raise ValueError(f"the low of a day, {low:g}/s, is above its high, {high:g}/s")
+        raise ValueError(f"a day's low of {low:g}/s is above its high of {high:g}/s: exchange them")
     for hour in (peak_h, trough_h):
         if not 0 <= hour < 24:
             raise ValueError(f"invalid hour {hour:g}: must be at least 0 and below 24")
@@ -99,7 +99,7 @@ def day(low: float, high: float, peak_h: float, trough_h: float, duration_ns: in
 
 
 def _hours(trough_h: float, up_h: float) -> Iterator[tuple[float, float]]:
-    """Yield (hour, angle) of the ends of a day's pieces, from 0 to 24; sin(angle) is -1 at the trough, 1 at the peak."""
+    """Yield (hour, angle) of the ends of a day's pieces, 0 to 24; sin(angle) is -1 at the trough, 1 at the peak."""
     steps = PIECES // 2
     whole: list[tuple[float, float]] = []
     for turn in (-1, 0, 1):  # begins with the trough of the day before
@@ -139,5 +139,5 @@ def _cut(rate: float, digits: int) -> float:
 
 
 def _digits(peak: float) -> int:
-    """Return the decimals that give rates ten digits: their fractions then share a small denominator and add up fast."""
+    """Return the decimals that give rates ten digits: their fractions share a small denominator and add up fast."""
     return min(15, 9 - floor(log10(peak))) if peak > 0 else 0

@@ -68,7 +68,7 @@ def _staircase(stages: Sequence[Stage], i: int) -> int:
 
 
 def _ramps(stages: Sequence[Stage], i: int) -> Sequence[Stage]:
-    """Return the ramps from `i` on, up to the next hold or jump. A curve may contain a single level piece at its top."""
+    """Return the ramps from `i` on, up to the next hold or jump. A curve may have a single level piece at its top."""
     last = i - 1
     for k in range(i, len(stages)):
         stage = stages[k]

@@ -90,7 +90,7 @@ def test_a_name_whose_key_was_revoked_can_have_a_new_one(tmp_path: Path) -> None
 def test_a_key_that_is_not_there_cannot_be_revoked(tmp_path: Path) -> None:
     init_keys(tmp_path)
     add_agent(tmp_path, "eu")
-    with pytest.raises(UsageError, match="no key of 'us'") as caught:
+    with pytest.raises(UsageError, match="no key named 'us'") as caught:
         revoke(tmp_path, "us")
     assert caught.value.hint == "there are eu"
 
@@ -99,7 +99,7 @@ def test_a_key_that_is_not_there_cannot_be_revoked(tmp_path: Path) -> None:
 def test_a_name_that_is_no_safe_file_name_is_refused(name: str, tmp_path: Path) -> None:
     init_keys(tmp_path)
     for act in (add_agent, revoke):
-        with pytest.raises(UsageError, match="no name for a key"):
+        with pytest.raises(UsageError, match="invalid key name"):
             act(tmp_path, name)
 
 

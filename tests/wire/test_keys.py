@@ -89,7 +89,7 @@ def test_a_key_that_belongs_to_another_user_is_fine_for_root(tmp_path: Path) -> 
 
 
 def test_missing_and_broken_key_files_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"controller\.key is not there") as caught:
+    with pytest.raises(UsageError, match=r"controller\.key is missing") as caught:
         load_controller(tmp_path)
     assert caught.value.hint == f"loadgen keys init {tmp_path}"
     out = folder_of(tmp_path)
