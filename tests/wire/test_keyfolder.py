@@ -92,7 +92,7 @@ def test_a_key_that_is_not_there_cannot_be_revoked(tmp_path: Path) -> None:
     add_agent(tmp_path, "eu")
     with pytest.raises(UsageError, match="no key named 'us'") as caught:
         revoke(tmp_path, "us")
-    assert caught.value.hint == "there are eu"
+    assert caught.value.hint == "choose one of: eu"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a.b", "-x", "a\n"])
