@@ -403,7 +403,7 @@ async def test_a_worker_of_several_that_blocks_is_named(bundle: Bundle) -> None:
         await until(s.controller.is_complete)
 
 
-@pytest.mark.parametrize(("plan", "why"), [("dies", "exit code 3"), ("garbles", "cannot be read")])
+@pytest.mark.parametrize(("plan", "why"), [("dies", "exit code 3"), ("garbles", "an invalid message")])
 async def test_a_worker_that_ends_or_talks_nonsense_leaves_a_fin_with_the_reason(
     bundle: Bundle, plan: str, why: str
 ) -> None:
