@@ -99,7 +99,7 @@ class Course:
     replace | replaces the rest                    | replaces the waiting stages          | illegal
     end     | -> over                              | -> over                              | illegal
 
-    A counted load can only be paused, resumed and ended. It is never over by time, since its end depends on the target.
+    A counted load can only be paused, resumed and ended. Its end depends on the target and not on time.
     An illegal change raises UsageError with a hint. Changes must come in the order of their times.
     """
 

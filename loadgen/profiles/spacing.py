@@ -77,8 +77,8 @@ class Renewal:
 
     Stationary means that time 0 is not an arrival, but a random moment of an endless process. So up to any area, the
     average number of arrivals equals the area, whatever the shape. The first position is then the rest of a spacing
-    that contains a random moment. It is a uniform part of a spacing that is chosen in proportion to its length, which
-    has a gamma distribution with shape + 1. For a Poisson process it is exponential again.
+    that contains a random moment. Such a spacing is chosen in proportion to its length, so its length has a gamma
+    distribution with shape + 1, and the rest is a uniform part of it. For a Poisson process the rest is exponential.
 
     Args:
         shape: shape of the gamma distribution, MIN_SHAPE to MAX_SHAPE.

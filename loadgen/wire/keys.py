@@ -296,7 +296,7 @@ def _only_ours_to_write(path: Path) -> None:
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UsageError(
             f"other users may write to {path}, and so decide which keys are valid (mode {stat.S_IMODE(mode):04o})",
-            hint=f"check that nobody has changed it, then run chmod go-w {path}",
+            hint=f"check that the files are unchanged, then run chmod go-w {path}",
         )
 
 

@@ -275,7 +275,7 @@ class Adjust:
 class Reassign:
     """A share change in a running run: from `at_ns` after T0 on, the agents have these weights (`share_changes.py`).
 
-    It is numbered together with the run's Adjusts, and followed in that order.
+    Adjusts and Reassigns of a run share their numbers, and agents follow them in that order.
     """
 
     run_id: str

@@ -231,7 +231,7 @@ class Backlog:
     # -- on the way out -----------------------------------------------------------------------------
 
     def _again(self, sheet: Sheet, delta: Delta) -> None:
-        """Encode a delta anew. Its number has changed because deltas before it were joined."""
+        """Encode a delta again, because its number has changed after deltas before it were joined."""
         before = replace(sheet)
         sheet.data, sheet.seq, sheet.place = encode(delta), delta.seq, None
         if self._shelf is not None:

@@ -223,14 +223,14 @@ def step(crew: WorkerGroup, event: Event) -> Moved:
     Fin         | illegal        | illegal       | -> done        | illegal         | illegal       | illegal
     Died        | all lost       | all lost      | -> coming; in its last life, or when    | -> gone       | illegal
                 |                |               | stopping: -> lost                       |               |
-    SetUp       | to worker 0; its value goes to all with StartAt
+    SetUp       | to worker 0; the value goes to all workers with StartAt
     StartAt     | illegal        | -> running    | ignored
-    ReleaseAt   | to the worker that it names, if that runs and the process is the one that it names
-    Steer       | to the first that runs; nobody: ignored, it is asked again
-    Adjust,     | the next in number: kept, and to each that is ready or runs; others, and when stopping: ignored
-    Reassign    |
-    Stop        | to each that runs; nobody is replaced from here on. For a time to come: changes are told until then
-    TearDown    | to the first that is ready or done; nobody: answered with that
+    ReleaseAt   | to the worker and process that it names, if that is running; otherwise ignored
+    Steer       | to the first running worker; if there is none, ignored: the controller asks again
+    Adjust,     | the next number: stored, and to each ready or running worker; other numbers, and when stopping:
+    Reassign    | ignored
+    Stop        | to each running worker; from now on dead workers are not replaced. With a time: follows changes until then
+    TearDown    | to the first worker that is ready or done; if there is none, answered with an error
 
     When no slot owes a Fin any more, the group has finished; if all slots are lost, the group is lost.
 

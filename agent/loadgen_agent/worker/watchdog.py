@@ -35,7 +35,7 @@ GRACE_NS: Final = 5 * NS_PER_S
 
 
 class Finding(Enum):
-    """What the watchdog does after a look."""
+    """Action of the watchdog after a look."""
 
     FINE = "fine"
     BLOCKED = "blocked"

@@ -174,7 +174,10 @@ nan, inf = float("nan"), float("inf")
         (arrivals("5/s").poisson(), "no duration"),
         (arrivals().sine(mean="10/s", amplitude="11/s", period="1m", duration="1h"), "goes below 0"),
         (arrivals().sine(mean="10/s", amplitude="-1/s", period="1m", duration="1h"), "cannot be negative: -1/s"),
-        (arrivals().sine(mean="10/s", amplitude="1/s", period=0, duration="1h"), "the period of a sine must be above 0"),
+        (
+            arrivals().sine(mean="10/s", amplitude="1/s", period=0, duration="1h"),
+            "the period of a sine must be above 0",
+        ),
         (arrivals().sine(mean="10/s", amplitude="1/s", period="1m", duration=0), "must be above 0"),
         (arrivals().sine(mean="10/s", amplitude="1/s", period="1ms", duration="1h"), "periods is too long"),
         (arrivals().sine(mean="10/s", amplitude="1/s", period="1m", duration="1h", phase=-1), "cannot be -1"),
