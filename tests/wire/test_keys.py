@@ -117,7 +117,7 @@ def test_an_agent_takes_its_own_key_its_groups_or_the_only_one(tmp_path: Path) -
     assert load_agent(eu).name == load_agent(eu, "whoever").name == "eu"
     (eu / "agents" / "us.key").hardlink_to(us / "agents" / "us.key")
     assert load_agent(eu, "us").name == load_agent(eu, "us.web-1").name == "us"
-    with pytest.raises(UsageError, match="several keys .eu, us."):
+    with pytest.raises(UsageError, match="several keys"):
         load_agent(eu)
     with pytest.raises(UsageError, match="none of them is valid for agent 'asia'"):
         load_agent(eu, "asia")
