@@ -229,7 +229,7 @@ def step(crew: WorkerGroup, event: Event) -> Moved:
     Steer       | to the first running worker; if there is none, ignored: the controller asks again
     Adjust,     | the next number: stored, and to each ready or running worker; other numbers, and when stopping:
     Reassign    | ignored
-    Stop        | to each running worker; dead workers are no longer replaced; with a time: changes are followed until then
+    Stop        | to each running worker; dead ones are no longer replaced; with a time: changes are followed until then
     TearDown    | to the first worker that is ready or done; if there is none, answered with an error
 
     When no slot owes a Fin any more, the group has finished; if all slots are lost, the group is lost.
