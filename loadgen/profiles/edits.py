@@ -268,9 +268,7 @@ class Course:
 
     def _must_last(self, at_ns: int) -> None:
         if not self.is_paused and length(self.stages) <= at_ns:
-            raise UsageError(
-                f"{self._whose} is over and cannot be changed", hint="loadgen watch shows which loads are running"
-            )
+            raise UsageError(f"{self._whose} is over and cannot be changed", hint="loadgen watch shows the loads")
 
     def _must_have_a_value(self, what: str) -> None:
         if self.kind == "gate":
