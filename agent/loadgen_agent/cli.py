@@ -1,4 +1,4 @@
-"""`loadgen-agent`: join a controller, drive a share of its runs, hand over what was measured."""
+"""`loadgen-agent`: join a controller, drive a share of its runs, and send all measurements to it."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ examples:
   loadgen-agent --controller 10.0.0.7:5557 --region us-east-1 --keys ./keys --id us-1
   loadgen-agent --controller 10.0.0.7:5557 --region us-east-1 --keys ./keys --workers 4 --pin
 
-On EC2, with what deploy/terraform makes, an agent finds all of it by itself:
+On EC2, in a fleet made by deploy/terraform, an agent finds its region, name and controller by itself:
   loadgen-agent --aws --fleet shop --bucket loadgen-shop-111122223333
 
-An agent only connects outward. It needs the folder that `loadgen keys agent` made for it, and
-nothing else. The key NAME speaks for the agents NAME and NAME.more.
+An agent only makes outgoing connections. It needs nothing but the folder that `loadgen keys agent` made for it.
+The key NAME is valid for the agents NAME and NAME.more.
 
-SIGTERM or Ctrl-C leaves the load to the others within a second, ends what it began, hands over what was measured and
-leaves; a second one cuts it off.
+On SIGTERM or Ctrl-C, the other agents take over its share within a second. The agent finishes the iterations that
+it has started, delivers its measurements and exits. A second signal interrupts the iterations.
 
 exit codes:
-  0   the controller let it go, or it was told to leave and everything is handed over
-  2   the command line or the keys are wrong
-  5   it was not taken in, or the controller is gone and what was measured is not handed over
-  70  a bug of ours
+  0   the controller released the agent, or the agent was stopped and has delivered everything
+  2   the command line or the keys are invalid
+  5   the controller did not accept the agent, or it is gone and some measurements were not delivered
+  70  a bug in loadgen
 """
 
 
@@ -76,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 async def _serve_on_aws(args: argparse.Namespace) -> Exit:
     """
     Raises:
-        LoadgenError: this is no instance of a fleet, or AWS refuses.
+        LoadgenError: this machine is not an instance of a fleet, or AWS refuses a request.
     """
-    from loadgen_agent.ec2 import Sentry, Wanted, arrive  # boto3 takes its time and memory
+    from loadgen_agent.ec2 import Sentry, Wanted, arrive  # imported here because boto3 costs time and memory
 
     wanted = Wanted(args.bucket, args.keys, args.fleet, args.controller, args.region or "", args.parameters_region)
     arrived = await asyncio.to_thread(arrive, wanted)
@@ -87,7 +87,7 @@ async def _serve_on_aws(args: argparse.Namespace) -> Exit:
     args.controller, args.region = arrived.controller, arrived.region
     supervisor = _supervisor(args, arrived.keys, args.id or arrived.instance.id, arrived.instance.type)
     watching = asyncio.create_task(sentry.watch(supervisor))
-    watching.add_done_callback(_tell_of_a_bug)
+    watching.add_done_callback(_log_failed_watch)
     try:
         adopt()
         return await supervisor.run()
@@ -99,12 +99,15 @@ async def _serve_on_aws(args: argparse.Namespace) -> Exit:
 async def _serve(args: argparse.Namespace) -> Exit:
     keys = load_agent(args.keys, args.id)
     supervisor = _supervisor(args, keys, args.id or f"{keys.name}.{_label(host_name())}-{os.getpid()}")
-    adopt()  # not before: whoever only tries the command line from Python must not become a subreaper
+    adopt()  # not earlier: a Python program that only parses a command line must not become a subreaper
     return await supervisor.run()
 
 
 def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str, instance_type: str = "") -> Supervisor:
-    """Ready to run, and to be told by signals to leave."""
+    """Make a supervisor from the command line; SIGTERM and SIGINT will terminate it.
+
+    Must be called within the running loop. Raises the process's file limit and disables core dumps.
+    """
     agent = check_agent_id(name)
     raise_file_limit()
     leave_no_core()
@@ -128,10 +131,14 @@ def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str, instance_t
     return supervisor
 
 
-def _tell_of_a_bug(watching: asyncio.Task[None]) -> None:
-    """The agent goes on without it."""
+def _log_failed_watch(watching: asyncio.Task[None]) -> None:
+    """Log that the watch of instance and kill flag failed; the agent continues without it."""
     if not watching.cancelled() and (error := watching.exception()) is not None:
-        log.error("nobody watches the instance and the kill flag any more", exc_info=error)
+        log.error(
+            "this is a bug: the agent no longer watches its instance and the kill flag."
+            " Stop the run with `loadgen stop` if you need to",
+            exc_info=error,
+        )
 
 
 def _checked(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
@@ -139,12 +146,12 @@ def _checked(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> arg
     of_aws = [("--fleet", args.fleet), ("--bucket", args.bucket), ("--parameters-region", args.parameters_region)]
     if args.aws:
         if not args.bucket:
-            parser.error("--aws needs --bucket, where the key of this instance is put")
+            parser.error("--aws needs --bucket NAME, the bucket in which this instance stores its public key")
         args.keys = args.keys or default_root().parent / "keys"
         return args
     given = [option for option, value in (*of_aws, ("--leave-early", args.leave_early)) if value]
     if given:
-        parser.error(f"{', '.join(given)}: only with --aws")
+        parser.error(f"{', '.join(given)}: only allowed with --aws")
     always = (("--controller", args.controller), ("--region", args.region), ("--keys", args.keys))
     if missing := [option for option, value in always if not value]:
         parser.error(f"the following arguments are required: {', '.join(missing)}")
@@ -158,65 +165,73 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--controller", default="", metavar="HOST:PORT", help="where `loadgen run --listen` listens")
+    parser.add_argument(
+        "--controller", default="", metavar="HOST:PORT", help="address on which `loadgen run --listen` listens"
+    )
     parser.add_argument(
         "--region",
         type=_region,
-        help="label of the region that this agent stands for (with --aws: its own)",
+        help="region label of this agent in plans and reports (default with --aws: the instance's region)",
     )
     parser.add_argument(
         "--keys",
         type=Path,
         metavar="DIR",
-        help="its folder, made by `loadgen keys agent` (with --aws: where it keeps its)",
+        help="key folder of this agent, made by `loadgen keys agent` (with --aws: where it stores its own key)",
     )
-    parser.add_argument("--id", help="the agent's name, kept over restarts; default: its key's, with host and process")
+    parser.add_argument(
+        "--id", help="agent name that stays the same after a restart (default: key name, host and process number)"
+    )
     parser.add_argument(
         "--give-up",
         type=_seconds,
         metavar="SECONDS",
-        help="how long to try to hand over to a controller that is silent (default: 1800, with --with-parent 60)",
+        help="time after which to exit when a silent controller leaves measurements undelivered"
+        " (default: 1800, with --with-parent 60)",
     )
     parser.add_argument(
         "--workers",
         type=_workers,
         metavar="N",
-        help="processes that share its load (default: one a CPU that it may use, a CPU limit rounded down)",
+        help="worker processes that share the agent's load (default: one per usable CPU; a CPU limit is rounded down)",
     )
     parser.add_argument(
         "--spool",
         type=Path,
         metavar="DIR",
-        help="where to keep up to 64 MiB that could not be delivered, also for the next process of this --id"
+        help="folder for up to 64 MiB of undelivered measurements; a later agent with the same --id delivers them"
         " (default: ~/.local/state/loadgen/spool)",
     )
-    parser.add_argument("--pin", action="store_true", help="keep each worker on a CPU of its own (Linux)")
+    parser.add_argument("--pin", action="store_true", help="pin each worker to its own CPU (Linux)")
     parser.add_argument(
         "--signed-by",
         type=Path,
         metavar="FILE",
-        help="take only runs that are signed with this key's other half (default: signing.pub of --keys, if there)",
+        help="public key; accept only runs signed with its private half (default: signing.pub in --keys, if present)",
     )
-    aws = parser.add_argument_group("on EC2", "what deploy/terraform makes; needs the extra aws")
+    aws = parser.add_argument_group("on EC2", "for a fleet made by deploy/terraform; needs the extra `aws`")
     aws.add_argument(
         "--aws",
         action="store_true",
-        help="find region, name and controller by itself, and leave before the instance goes",
+        help="find region, name and controller automatically, and leave before AWS stops the instance",
     )
     aws.add_argument(
-        "--fleet", default="", metavar="NAME", help="its fleet (default: the instance's tag loadgen:fleet)"
+        "--fleet", default="", metavar="NAME", help="name of the fleet (default: the instance's tag loadgen:fleet)"
     )
-    aws.add_argument("--bucket", default="", metavar="NAME", help="the fleet's bucket, where the agent enrols")
+    aws.add_argument("--bucket", default="", metavar="NAME", help="bucket of the fleet, in which the agent enrols")
     aws.add_argument(
-        "--parameters-region", default="", metavar="REGION", help="of the fleet's parameters (default: the instance's)"
+        "--parameters-region",
+        default="",
+        metavar="REGION",
+        help="AWS region of the fleet's parameters (default: the instance's region)",
     )
     aws.add_argument(
         "--leave-early",
         action="store_true",
-        help="leave also where AWS only recommends it (rebalance), not when it must",
+        help="leave already when AWS recommends it (rebalance), before AWS announces the stop",
     )
-    parser.add_argument("--with-parent", action="store_true", help="leave when the process that started it is gone")
-    parser.add_argument("--verbose", action="store_true", help="say more on standard error")
+    parser.add_argument("--with-parent", action="store_true", help="leave when the parent process has ended")
+    parser.add_argument("--verbose", action="store_true", help="write more log lines to standard error")
     return parser
 
 
@@ -228,13 +243,15 @@ def _verifier(args: argparse.Namespace) -> Verifier | None:
 
 def _region(text: str) -> str:
     if not text.strip() or not text.isprintable():
-        raise argparse.ArgumentTypeError("a region needs a name")
+        raise argparse.ArgumentTypeError(f"invalid region {text!r}: must be a printable name that is not empty")
     return text
 
 
 def _workers(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers from 1 to {MAX_WORKERS}")
+        raise argparse.ArgumentTypeError(
+            f"invalid number of workers {text!r}: must be an integer from 1 to {MAX_WORKERS}"
+        )
     return int(text)
 
 
@@ -244,12 +261,12 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+        raise argparse.ArgumentTypeError(f"invalid number of seconds {text!r}: must be a finite number of at least 0")
     return seconds
 
 
 def _label(host: str) -> str:
-    """What of a host's name may stand in an agent's."""
+    """Return the first part of a host name, with characters replaced that an agent name must not have."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in host.split(".")[0])[:40]
 
 

@@ -1,12 +1,11 @@
-"""An agent on an EC2 instance: who it is and where its controller is, and what it is told from beside the controller.
+"""An agent on an EC2 instance: finds its identity and controller, and watches AWS notices and the kill flag.
 
-`arrive` finds the instance's id and region, the controller's address and key, and says
-by which key this agent is known. `Sentry` then asks every 5 s whether the instance is
-about to be taken away and whether the fleet's kill flag is up: the first is a planned leave, the
-second ends the load at once, whatever the controller says or does not say. Both go by other ways
-than the line to the controller, and each by one of its own, so that one that hangs holds up no other.
+`arrive` finds the instance's id and region and the controller's address and key. It also stores this agent's public
+key in the fleet's bucket. `Sentry` then polls every 5 s. When AWS is about to stop the instance, the agent leaves
+as planned. When the fleet's kill flag is set, the load ends at once, whatever the controller sends. Neither poll
+uses the connection to the controller, and each has its own task, so that a blocked one does not delay the other.
 
-Questions block and are asked in threads; what follows from them is done on the loop.
+Requests block and run in threads; their results are handled on the event loop.
 """
 
 from __future__ import annotations
@@ -37,30 +36,31 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SECRETS_S: Final = 60.0
-"""A secret that is changed is that of workers that are started later than this."""
+"""Poll interval of secrets: workers that start later than this after a change get the new value."""
 SAY_AGAIN_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the command line says; what it leaves open is found out."""
+    """The command line's options for EC2. `arrive` finds the values of empty ones."""
 
     bucket: str
-    """Of the fleet, where the agent's key is put."""
+    """Bucket of the fleet, which stores the agents' public keys."""
     keys: Path
-    """Folder in which the pair of this instance is kept."""
+    """Folder in which this instance stores its key pair."""
     fleet: str = ""
-    """Else its instance's tag."""
+    """Empty: the instance's tag `loadgen:fleet`."""
     controller: str = ""
+    """HOST:PORT. Empty: the address in the fleet's parameters."""
     region: str = ""
-    """Its label in runs, else the region of AWS."""
+    """Region label in runs. Empty: the AWS region of the instance."""
     parameters_region: str = ""
-    """Where the fleet's parameters are, else in the instance's own region."""
+    """AWS region of the fleet's parameters. Empty: the instance's region."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """All that an agent needs to join."""
+    """Everything that an agent on EC2 needs to join its controller."""
 
     instance: Instance
     fleet: str
@@ -73,19 +73,20 @@ class Arrived:
 
 
 def arrive(wanted: Wanted) -> Arrived:
-    """Find out who we are, and enrol. Blocking: up to some seconds.
+    """Find the instance's identity, fleet and controller, and enrol its public key. Blocking: up to some seconds.
 
     Raises:
-        UsageError: no instance, no name of its fleet, no credentials of its role, or the folder of keys is wrong.
-        FleetError: AWS refuses, or the fleet has no controller yet.
+        UsageError: this is not an EC2 instance, its fleet is unknown, its role has no credentials, or the key folder
+            is invalid.
+        FleetError: AWS refuses a request, or the fleet has no controller yet.
     """
     imds = Imds()
     instance = imds.instance()
     fleet = wanted.fleet or instance.fleet
     if not fleet:
         raise UsageError(
-            "which fleet? The instance's tags do not say",
-            hint="--fleet NAME, or switch on tags in the metadata of its launch template",
+            "the fleet of this instance is unknown: its metadata have no tag loadgen:fleet",
+            hint="pass --fleet NAME, or enable instance tags in the metadata options of the launch template",
         )
     clients = Clients()
     parameters = Parameters(clients, wanted.parameters_region or instance.region, fleet)
@@ -99,9 +100,12 @@ def arrive(wanted: Wanted) -> Arrived:
 
 
 def give_secrets(secrets: Mapping[str, Hidden], environ: MutableMapping[str, str], given: set[str]) -> None:
-    """Put the fleet's secrets where workers find theirs; what the machine itself was given goes before them.
+    """Set the fleet's secrets as environment variables for workers. Variables that the machine has itself win.
 
-    given: names of variables that were set here before; changed. One that is gone from the fleet is taken back.
+    Args:
+        environ: changed in place.
+        given: names of the variables that earlier calls have set; changed in place. A variable whose secret is gone
+            from the fleet is removed.
     """
     wanted = {variable_of(name): value for name, value in secrets.items()}
     for variable in given - wanted.keys():
@@ -114,21 +118,21 @@ def give_secrets(secrets: Mapping[str, Hidden], environ: MutableMapping[str, str
 
 
 class Leaving(Protocol):
-    """The agent, as far as it is told to go."""
+    """The two ways in which `Sentry` ends an agent."""
 
     def terminate(self, reason: str) -> None:
-        """Planned: others have its share, nothing is lost."""
+        """Leave as planned: other agents take over the share, and nothing is lost."""
 
     def cut_off(self, reason: str) -> None:
-        """At once."""
+        """End the load at once and leave."""
 
 
 class Sentry:
-    """Asks for an agent what only AWS knows.
+    """Polls AWS for one agent: notices about its instance, the fleet's kill flag, and secrets.
 
     Args:
-        leaves_early: to leave also where it is only recommended (rebalance).
-        sleep: `asyncio.sleep`; a test has its own.
+        leaves_early: whether the agent leaves already on a rebalance recommendation.
+        sleep: `asyncio.sleep`; tests pass their own.
     """
 
     def __init__(
@@ -145,11 +149,14 @@ class Sentry:
         self._said: dict[str, float] = {}
         self._told = ""
         self._seen: dict[str, Notice] = {}
-        """By kind."""
+        """The first notice of each kind."""
         self._is_leaving = False
 
     async def until_wanted(self) -> None:
-        """Do not join while the kill flag is up, nor on an instance that is being taken away."""
+        """Wait until the agent may join: the kill flag is clear and AWS is not stopping the instance.
+
+        Then fetch the secrets.
+        """
         while True:
             why = await self._asked(self._reason_to_stay_away)
             if not why:
@@ -159,20 +166,20 @@ class Sentry:
         await self._asked(self._fetch_secrets)
 
     async def watch(self, agent: Leaving) -> None:
-        """Until cancelled."""
+        """Poll until cancelled, and end `agent` when a notice or the kill flag requires it."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_instance(agent))
             group.create_task(self._watch_flag(agent))
             group.create_task(self._watch_secrets())
 
     def let_go(self) -> None:
-        """Everything is handed over: the group need not wait for us any longer. Blocking."""
+        """Let the auto scaling group stop this instance now, because everything is delivered. Blocking."""
         if "group" not in self._seen:
             return
         try:
             let_go(self._arrived.clients, self._arrived.fleet, self._arrived.instance)
-        except LoadgenError as error:  # it ends by itself when its time is over
-            log.warning("the group waits until its hook's time is over: %s", error.message)
+        except LoadgenError as error:  # harmless: the hook has a time limit
+            log.warning("the auto scaling group waits until its lifecycle hook times out: %s", error.message)
 
     async def _watch_instance(self, agent: Leaving) -> None:
         while True:
@@ -185,14 +192,14 @@ class Sentry:
 
     def _obey(self, notice: Notice, agent: Leaving) -> None:
         if notice.kind == "rebalance" and not self._leaves_early:
-            log.warning("%s; we stay until it is certain", notice.reason)
+            log.warning("%s; the agent stays until AWS announces the stop", notice.reason)
         elif not self._is_leaving:
             self._is_leaving = True
             log.warning("leaving: %s", notice.reason)
             agent.terminate(notice.reason)
 
     async def _watch_flag(self, agent: Leaving) -> None:
-        await self._sleep(LOOK_S * random())  # noqa: S311  # a fleet that starts at once does not ask at once
+        await self._sleep(LOOK_S * random())  # noqa: S311  # spreads the polls of a fleet that starts together
         while True:
             if (reason := await self._asked(self._arrived.parameters.kill_reason)) and not self._told:
                 self._told = reason
@@ -216,7 +223,7 @@ class Sentry:
         give_secrets(secrets, self._environ, self._given)
 
     async def _asked(self, question: Callable[[], T]) -> T | None:
-        """None where there is no answer: an agent that cannot ask goes on, and says so once a minute."""
+        """Run a blocking request in a thread; return None when AWS refuses, and log that at most once a minute."""
         try:
             return await asyncio.to_thread(question)
         except (FleetError, CredentialsError) as error:  # the next credentials may be good

@@ -1,4 +1,4 @@
-"""What an agent asks of its operating system; the only file here that knows which one it is."""
+"""Operating-system functions of an agent: CPUs, limits, environment. Only this file checks for Linux or macOS."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ _PR_SET_PDEATHSIG = 1
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LOADGEN_CA_FILE", "LOADGEN_DEBUG_RAW")
 _KEPT_PREFIXES = ("PYTHON", "LOADGEN_SECRET")
-"""Secrets of the scenario's own are given to an agent for its workers: LOADGEN_SECRET_<NAME>, LOADGEN_SECRETS_DIR."""
+"""Workers get the scenario's secrets by LOADGEN_SECRET_<NAME> and LOADGEN_SECRETS_DIR, and no other secrets."""
 
 
 def leave_no_core() -> None:
-    """A crash writes no image of memory, in which secrets would be; nor does one of a process started from here."""
+    """Disable core dumps of this process and of its children, because a dump would contain secrets."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def die_with_parent() -> None:
     """Ask the kernel to kill this process when its parent dies. Linux only.
 
-    Elsewhere, and in the instant before this call, the end of the socketpair has to do.
+    Elsewhere, and in the instant before this call, the worker ends when its socketpair is closed.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What scenario code may see of the agent's environment: how to run, and no secrets but its own."""
+    """Return the part of the agent's environment that scenario code gets: locale, paths and its own secrets."""
     return {name: value for name, value in environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
 
 
 def raise_file_limit() -> int:
-    """Every user needs a descriptor: take all that the hard limit allows. Returns the limit."""
+    """Raise the limit of open files to the hard limit, since each user needs a descriptor; return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS says "unlimited" and then refuses more than this.
+    # macOS reports "unlimited" and then refuses more than 10,240.
     wanted = hard if hard != resource.RLIM_INFINITY else 10_240 if sys.platform == "darwin" else 1 << 20
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return soft
@@ -67,25 +67,28 @@ def raise_file_limit() -> int:
 
 
 def cores() -> tuple[int, ...]:
-    """The CPUs that this process may run on, by number."""
+    """Return the numbers of the CPUs on which this process may run."""
     return tuple(sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else range(os.cpu_count() or 1))
 
 
 def cpu_count(root: Path = Path("/")) -> int:
-    """CPUs that this process may use: those that it may run on, and of a CPU limit the whole ones. At least 1."""
+    """Return the number of CPUs that this process may use, at least 1. A CPU limit of a container is rounded down."""
     limit = cpu_limit(root)
     return len(cores()) if limit is None else max(1, min(len(cores()), int(limit)))
 
 
 def pin(pid: int, core: int) -> None:
-    """Keep a process on one CPU. Linux only; elsewhere, or where it is not allowed, the scheduler goes on choosing."""
+    """Pin a process to one CPU. No effect outside of Linux, or when the system does not allow it."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.sched_setaffinity(pid, {core})
 
 
 def oom_kills(root: Path = Path("/")) -> int:
-    """How many processes the kernel has killed for want of memory, of the machine's or a group's; 0 where unknown."""
+    """Return the number of processes that the kernel has killed because memory ran out since boot; 0 if unknown.
+
+    It counts kills for the whole machine and for its control groups. `root` is the file system's root.
+    """
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):
@@ -94,4 +97,5 @@ def oom_kills(root: Path = Path("/")) -> int:
 
 
 def host_name() -> str:
+    """Return the host name of this machine."""
     return socket.gethostname()

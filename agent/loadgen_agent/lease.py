@@ -1,11 +1,11 @@
-"""Until when a worker may start anything, in memory that it shares with its supervisor.
+"""The lease of a worker slot: until when its worker may start iterations, in memory shared with the supervisor.
 
-The supervisor writes it as the controller acknowledges its heartbeats; a thread of the
-worker reads it (`watchdog.py`), and the drive's stop does. So a load ends with
-its lease also where the supervisor is frozen, or the scenario blocks the loop that its messages come by.
-A lease that has lapsed stays lapsed, although the supervisor renews it a moment later: whoever sees the lapse first
+The supervisor extends the lease when the controller acknowledges a heartbeat. A thread of the worker (`watchdog.py`)
+and the drive of the load read it. So a load ends with its lease even if the supervisor is frozen, or if the scenario
+blocks the loop that receives messages.
+A lapsed lease stays lapsed, even if the supervisor renews it a moment later. The first reader that sees the lapse
 stores it here, so that drive, watchdog and supervisor end the load for the same reason.
-The other way goes one text: where the scenario is, when it blocks the loop.
+The worker writes one text for the supervisor: the line of the scenario that blocks its loop.
 
 Times are ns of `perf_counter_ns`, which on one machine is one clock for all processes. Nothing is on a disk.
 """
@@ -26,12 +26,15 @@ _BYTES: Final = _NUMBERS + 1 + _TEXT_BYTES
 
 
 class Lease:
-    """The supervisor's side, of one worker's place; `fd` is inherited by each process that has it."""
+    """The supervisor's side of the lease of one worker slot.
+
+    Each process of the slot inherits `fd` and maps it with `leased_at`.
+    """
 
     def __init__(self) -> None:
         """
         Raises:
-            OSError: no memory for it.
+            OSError: the memory cannot be allocated.
         """
         if hasattr(os, "memfd_create"):
             self.fd = os.memfd_create("loadgen-lease")
@@ -43,29 +46,34 @@ class Lease:
         self._numbers = memoryview(self._memory)[:_NUMBERS].cast("q")
 
     def grant(self, until_ns: int, length_ns: int) -> None:
-        """It may start what is due before `until_ns`. 0: there is no load, and nothing to watch."""
+        """Allow the worker to start arrivals that are due before `until_ns`.
+
+        Args:
+            until_ns: end of the lease; 0 ends the watch, because there is no load.
+            length_ns: the lease's length, which the watchdog compares with the silence of the loop.
+        """
         self._numbers[1] = length_ns
         self._numbers[0] = until_ns
 
     @property
     def lapsed_ns(self) -> int:
-        """When the lease ended that the worker found lapsed; 0: none did."""
+        """End of the lease that a worker found lapsed; 0 when no lease has lapsed."""
         return self._numbers[2]
 
     @property
     def said(self) -> str:
-        """Where the scenario blocks the worker's loop, or blocked it when the worker ended itself; empty: nowhere."""
+        """Where the scenario blocks the worker's loop, or where it did when the worker ended itself; else empty."""
         length = self._memory[_NUMBERS]
         return self._memory[_NUMBERS + 1 : _NUMBERS + 1 + length].decode("utf-8", "ignore")
 
     def clear(self) -> None:
-        """For the next process."""
+        """Reset the memory for the slot's next process."""
         self.grant(0, 0)
         self._numbers[2] = 0
         self._memory[_NUMBERS] = 0
 
     def close(self) -> None:
-        """Safe to call again."""
+        """Release the memory and close the descriptor. Closing twice has no effect."""
         if self.fd >= 0:
             self._numbers.release()
             self._memory.close()
@@ -74,7 +82,7 @@ class Lease:
 
 
 class Leased:
-    """The worker's side."""
+    """The worker's side of the lease. Made by `leased_at`."""
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
@@ -82,7 +90,7 @@ class Leased:
 
     @property
     def until_ns(self) -> int:
-        """When it ends, or ended when it lapsed; 0: there is none."""
+        """End of the lease, also after it has lapsed; 0 when there is no load."""
         return self._numbers[2] or self._numbers[0]
 
     @property
@@ -90,7 +98,10 @@ class Leased:
         return self._numbers[1]
 
     def is_over(self) -> bool:
-        """HOT, once a wake-up of the drive: 0.1 µs. Once it has returned True, it does so for good."""
+        """Whether the lease has lapsed. After the first True it always returns True.
+
+        HOT, once per wake-up of the drive: 0.1 µs.
+        """
         numbers = self._numbers
         if numbers[2]:
             return True
@@ -101,6 +112,7 @@ class Leased:
         return True
 
     def say(self, text: str) -> None:
+        """Store where the scenario blocks the loop; at most 255 bytes of UTF-8 are kept."""
         data = text.encode("utf-8", "replace")[:_TEXT_BYTES]
         self._memory[_NUMBERS] = 0
         self._memory[_NUMBERS + 1 : _NUMBERS + 1 + len(data)] = data
@@ -108,7 +120,7 @@ class Leased:
 
 
 def leased_at(fd: int) -> Leased:
-    """In the worker. Closes `fd`."""
+    """Map the lease memory into a worker. Closes `fd`."""
     try:
         return Leased(mmap.mmap(fd, _BYTES))
     finally:

@@ -1,8 +1,8 @@
-"""A worker's output without secrets: what scenario code prints and logs goes to the agent's log, masked.
+"""Masks secrets in a worker's output, so that prints and logs of scenario code reach the agent's log without them.
 
-Only what goes through `sys.stdout` and `sys.stderr` is seen: a library that writes to
-the descriptor itself is not. Text is masked line by line, so a secret that is printed
-in two pieces within one line is found, and one that is spread over lines is not.
+Only output through `sys.stdout` and `sys.stderr` is masked; a library that writes to the descriptor itself bypasses
+it. Text is masked line by line. A secret that is printed in two pieces within one line is found, and a secret that
+is spread over several lines is not.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["NOTED", "MaskedOutput", "Unblocked", "mask_output"]
 
 _NOTE = " bytes of output dropped: the agent did not read them in time"
 NOTED = re.compile(rf"^(\d{{1,15}}){_NOTE}\n".encode(), re.MULTILINE)
-"""A line by which a worker counts what it has dropped."""
+"""Matches the line in which a worker reports how many bytes of its output it has dropped."""
 
 _LONGEST = 64 * 1024
-"""Characters of a line that are held back until it ends."""
+"""Most characters of an unfinished line that are held back."""
 
 
 class MaskedOutput(io.TextIOBase):
-    """Writes to `out` what `mask` makes of each line."""
+    """A text stream that passes each line through `mask` and writes the result to `out`."""
 
     def __init__(self, out: TextIO | Unblocked, mask: Callable[[str], str]) -> None:
         self._out, self._mask = out, mask
@@ -51,7 +51,7 @@ class MaskedOutput(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """What is whole is written at once; a line that has not ended is held until it has, or until `close`."""
+        """Flush the whole lines. An unfinished line is held back until it ends, or until `close`."""
         self._out.flush()
 
     def close(self) -> None:
@@ -114,13 +114,13 @@ class Unblocked(io.TextIOBase):
 
 
 def mask_output(mask: Callable[[str], str]) -> None:
-    """From now on this process's standard output and error are hushed. Call it before logging is set up."""
+    """Mask this process's standard output and error from now on. Call this before logging is set up."""
     sys.stdout = MaskedOutput(_unblocked(sys.stdout), mask)
     sys.stderr = MaskedOutput(_unblocked(sys.stderr), mask)
 
 
 def _unblocked(out: TextIO) -> TextIO | Unblocked:
-    """The same pipe opened anew, so that the descriptor itself goes on blocking for C code and for child processes."""
+    """Return a non-blocking stream to the same pipe. The descriptor itself still blocks, for C code and children."""
     if sys.platform != "linux":
         return out
     try:

@@ -1,9 +1,9 @@
-"""How far a worker has got, in memory that outlives it: so that the process after it goes on behind it.
+"""Shared memory with a worker's progress in counted loads, so that a replacement process continues there.
 
-What is due at a time needs no mark: whoever drives then drives it. Iterations of
-a counted load follow one upon another, and which of them were begun only the worker knows.
-So it writes their number, before each of them, into a few bytes that its
-supervisor holds open; an iteration costs 30 ns more by that. Nothing is on a disk.
+An arrival with a due time needs no such counter: the process that drives at that time starts it. The iterations of
+a counted load follow each other, and only the worker knows how many it has started. Before each of them the worker
+therefore writes their number into a few bytes that its supervisor keeps open. This costs 30 ns per iteration.
+Nothing is written to a disk.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ _BYTES = 8 * MAX_LOADS
 
 
 class Progress:
-    """Of one worker's place; `fd` is inherited by each process that has it."""
+    """The supervisor's side of the progress memory of one worker slot.
+
+    Each process of the slot inherits `fd` and maps it with `progress_at`.
+    """
 
     def __init__(self) -> None:
         """
         Raises:
-            OSError: no memory for it.
+            OSError: the memory cannot be allocated.
         """
         if hasattr(os, "memfd_create"):
             self.fd = os.memfd_create("loadgen-marks")
@@ -35,14 +38,14 @@ class Progress:
         os.ftruncate(self.fd, _BYTES)
 
     def close(self) -> None:
-        """Safe to call again."""
+        """Close the descriptor. Closing twice has no effect."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
 
 def progress_at(fd: int) -> memoryview[int]:
-    """In the worker: of each load, how many of its iterations were begun. Closes `fd`."""
+    """Map the progress memory into a worker: per load, the number of iterations that were started. Closes `fd`."""
     try:
         found = memoryview(mmap.mmap(fd, _BYTES))
     finally:

@@ -1,8 +1,7 @@
-"""One load of a plan as one worker drives it: its share, its users, its pace.
+"""Drives one worker's share of one load of a plan: its arrivals, its users and its pace.
 
-A plan has one load or several, each with its own beginning. They share the
-recorder, the connections' settings and the drain; everything else is a lane's
-own, so that what is exact for one load is exact for each of several.
+A plan has one or several loads, each with its own beginning. They share the recorder, the connection settings and the
+drain. Everything else belongs to a single load, so several loads are as exact as one.
 """
 
 from __future__ import annotations
@@ -30,20 +29,24 @@ from loadgen.profiles.stage import Stage
 __all__ = ["MAX_USERS", "LaneDrive", "bind"]
 
 MAX_USERS = 10_000
-"""Users of one load and worker where nothing sets `max_users`."""
+"""Most users of one load in one worker when the plan does not set `max_users`."""
 
 
 class LaneDrive:
-    """One load from its beginning to the end of its starts; the drain is the drive's.
+    """Drives a worker's share of one load, from its beginning until no more iterations are started.
+
+    The drain after that is done by the worker's `Drive`.
 
     Args:
-        load: index of the lane within the plan.
-        index, weights: this agent's place among all agents of the fleet, and their shares.
-        worker, workers: this worker's place among those of the agent.
-        new_life: makes the scenario's side of one more user of this lane.
-        points: where users meet; the end of the load lets those of this lane go on.
-        warmup_ns: of the plan, from T0.
-        marks: where a counted load notes how many iterations it has begun, and finds what a process before it had.
+        load: index of the load within the plan.
+        index, weights: index of this agent in `weights`, and the relative shares of all agents.
+        worker, workers: number of this worker, and how many the agent has.
+        new_life: makes the scenario's side of one more user of this load.
+        points: the rendez-vous of the plan; the end of the load releases the users of this load.
+        warmup_ns: warm-up of the plan, from T0.
+        max_lateness_ns: lateness after which an arrival is missed instead of started; None: never.
+        marks: progress memory; a counted load stores there how many iterations it has started, and continues from
+            the number that an earlier process stored.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class LaneDrive:
         self._load, self._points = load, points
         self._recorder = recorder
         self._counted = 0, 0
-        """Iterations started and missed that `take_counts` has returned."""
+        """Started and missed iterations that `take_counts` has returned."""
         self._ending = Ending.UNSAID
         self._from_ns = 0
         self._since_ns: int | None = None
@@ -77,7 +80,7 @@ class LaneDrive:
         self._is_over = False
         self._has_unique_rows = any(one.feed is not None and one.feed.is_unique for one in lane.journeys)
         self._after_ns = lane.after_ns
-        # Drawn by chance, arrivals are dealt as if there were one journey: which it is follows from n.
+        # With a random mix, arrivals are shared as if there were one journey; n decides which journey it is.
         chance = RandomMix(seed, load, lane.weights) if lane.random else None
         mix = [1.0] if lane.random else lane.weights
         self._share = Share.of(index, weights, mix, worker, workers, lane.max_users)
@@ -94,23 +97,24 @@ class LaneDrive:
         skipped = Tally.of(recorder).skipped_cycles
         self._drive = self._new_drive(lane, chance, new_life, warmup_ns - lane.after_ns, skipped)
         self._moved = asyncio.Event()
-        """The end of the load is another one."""
+        """Set when the end of the load has changed."""
         self._leave_ns: int | None = None
-        """From its beginning: what is due from then on is others'."""
+        """Time from the load's beginning from which arrivals belong to other agents; None: never."""
         self._clock: MonotonicClock | None = None
         self.start_skew_ns = 0
-        """How long after its beginning the load was really begun."""
+        """Time from the load's planned beginning until it really began."""
 
     @property
     def is_open(self) -> bool:
+        """Whether this is an open load, whose arrivals have due times."""
         return isinstance(self._drive, OpenDrive)
 
     @property
     def left_out(self) -> str:
-        """What another process cannot go on with where this one ended, and why; empty where it can.
+        """The part of the load that a replacement process cannot continue, and why; empty if it can continue all.
 
-        What is due at a time is driven by whoever is there then, and of a counted load a mark tells how many were
-        begun. Which rows users took only the process knew.
+        An arrival with a due time is driven by the process of that time, and a counted load stores how many iterations
+        were started. Only the lost process knew which unique rows its users took.
         """
         profile = self._profile
         if isinstance(profile, OpenProfile) or not self._share.owns_users(
@@ -121,16 +125,16 @@ class LaneDrive:
         if not isinstance(profile, UserProfile):
             if self._mark.kept is not None:
                 return ""
-            return f"the rest {whose}'s iterations: which of them were begun is not known"
+            return f"the rest {whose}'s iterations: it is unknown which of them were started"
         return f"the users {whose}: their rows must not be used again" if self._has_unique_rows else ""
 
     @property
     def ending(self) -> Ending:
-        """Why the load ended; UNSAID while it goes on."""
+        """Why the load ended; UNSAID while it is running."""
         return self._ending
 
     def take_counts(self) -> LoadCounts:
-        """What became of the iterations since the last call, and the state now."""
+        """Return the started and missed iterations since the last call, and the present waiting and users."""
         pool, (started, missed) = self.pool, self._counted
         self._counted = pool.started, pool.missed
         users = self._drive.present(self._clock.elapsed_ns()) if self._clock is not None else 0
@@ -138,22 +142,25 @@ class LaneDrive:
         return LoadCounts(self._load, pool.started - started, pool.missed - missed, waiting, users)
 
     async def give_up(self, before_ns: int) -> None:
-        """After a stop: count as missed what was due before `before_ns` after T0 and was not started."""
+        """Count as missed the unstarted arrivals that were due before `before_ns` after T0. Call it after a stop."""
         if self._clock is not None:
             await self._drive.give_up(self._clock.t0_ns, before_ns - self._after_ns)
 
     async def run(self, t0_ns: int, stop: asyncio.Event, from_ns: int = 0, since_ns: int = 0) -> asyncio.Task[None]:
-        """Start what is due until the planned end, or until `stop`; then the task that still drives, for `end`.
+        """Start due iterations until the planned end, or until `stop`; return the driving task, for the drain.
 
         Args:
             t0_ns: T0 of the plan on `perf_counter_ns`.
-            from_ns: from T0; above 0: another process drove this share before, and `left_out` of it is left out.
-            since_ns: from T0; above 0: the share is ours since then; what is due before `from_ns` is missed.
+            stop: ends the starts.
+            from_ns: time after T0 from which this process drives a share of another process; 0 for the whole load.
+                The part that `left_out` names is not driven.
+            since_ns: time after T0 since which the share belongs to this process. Arrivals that were due between
+                then and `from_ns` count as missed.
         """
         self._from_ns = max(0, from_ns - self._after_ns)
         self._since_ns = since_ns - self._after_ns if since_ns else None
         self._is_taken_over = from_ns > 0
-        # One clock a lane: its alarm serves one waiter.
+        # Each load has its own clock, because a clock's alarm serves only one waiter.
         clock = self._clock = MonotonicClock(t0_ns + self._after_ns)
         driving = asyncio.create_task(self._driven(clock, stop))
         await self._until_begun(clock, stop)
@@ -166,9 +173,9 @@ class LaneDrive:
         return driving
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> bool:
-        """From `at_ns` after T0 on, the load is these stages; from now on, where that is over.
+        """Change the load to these stages from `at_ns` after T0 on, or from now on if that time is over.
 
-        Also before `run`. Returns whether it could: False when nothing is started any more.
+        It may be called before `run`. Return False if the load has ended and the change has no effect.
         """
         if self._is_over:
             return False
@@ -177,9 +184,9 @@ class LaneDrive:
         return True
 
     def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> bool:
-        """From `at_ns` after T0 on, the agents have these weights. Also before `run`.
+        """Change the agents' weights from `at_ns` after T0 on. It may be called before `run`.
 
-        Returns whether it could: False when nothing is started any more. A load whose shares stay (`stays`) keeps them.
+        A load whose shares cannot move (`stays`) ignores the change. Return False if the load has ended.
         """
         if self._is_over:
             return False
@@ -188,7 +195,7 @@ class LaneDrive:
         return True
 
     def leave(self, at_ns: int) -> None:
-        """What is due from `at_ns` after T0 on is for others: to this share, the load ends then. Once."""
+        """Leave arrivals from `at_ns` after T0 on to other agents: for this share the load ends then. Call it once."""
         if not self._is_over:
             self._leave_ns = at_ns - self._after_ns
             self._drive.leave(self._leave_ns)
@@ -196,13 +203,13 @@ class LaneDrive:
 
     @property
     def stays(self) -> bool:
-        """Whether what an agent has of the load is nobody else's, whatever becomes of it. See `LaneSpec.stays`."""
+        """Whether an agent's share of the load can never move to another agent. See `LaneSpec.stays`."""
         if isinstance(self._profile, IterationProfile):
             return True
         return isinstance(self._profile, UserProfile) and self._has_unique_rows
 
     async def _until_begun(self, clock: MonotonicClock, stop: asyncio.Event) -> None:
-        """Or until `stop`, or until it is for others to begin it."""
+        """Wait until the load begins, until `stop`, or until the time at which this agent leaves."""
         stopped = asyncio.ensure_future(stop.wait())
         try:
             while not stop.is_set():
@@ -216,12 +223,12 @@ class LaneDrive:
             stopped.cancel()
 
     async def _until_end(self, clock: MonotonicClock, stop: asyncio.Event, driving: asyncio.Task[None]) -> Ending:
-        """Return when all due iterations have been started, or on `stop`, with the reason. The end may move meanwhile.
+        """Wait until all due iterations have been started, or until `stop`; return the reason.
 
-        UNSAID where neither holds: a fault of ours.
+        The end may move meanwhile. UNSAID means that the drive ended early, which is a bug.
         """
         stopped = asyncio.ensure_future(stop.wait())
-        counted = [driving] if isinstance(self._drive, CountedDrive) else []  # it ends by itself
+        counted = [driving] if isinstance(self._drive, CountedDrive) else []  # a counted load ends by itself
         try:
             while not stop.is_set():
                 self._moved.clear()
@@ -274,7 +281,7 @@ class LaneDrive:
 
 
 async def _first_of(*others: asyncio.Future[Any], own: Sequence[asyncio.Future[Any]]) -> None:
-    """Return when one of them is done; those that are ours are cancelled then."""
+    """Wait until one of the futures is done, then cancel those in `own`."""
     try:
         await asyncio.wait([*others, *own], return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -283,15 +290,16 @@ async def _first_of(*others: asyncio.Future[Any], own: Sequence[asyncio.Future[A
 
 
 def _sooner(a_ns: int | None, b_ns: int | None) -> int | None:
-    """None: never."""
+    """Return the earlier of two times; None means never."""
     return min((one for one in (a_ns, b_ns) if one is not None), default=None)
 
 
 def bind(plan: Plan, load: int) -> list[BoundJourney]:
-    """A lane's journeys with their rows at hand.
+    """Return a load's journeys, each with the function that returns the row of an iteration.
 
-    A row is the arrival's place among those that use the feed; in closed loads the user's, or with
-    `each="iteration"` a stripe by user: user, user + users, ... Rows of a lane stand behind those of the lanes before.
+    In an open load the row number is the arrival's position among the arrivals that use the feed. In a closed load it
+    is the user's number, or with `each="iteration"` the series user, user + users, ... Rows of a load follow those of
+    the loads before it in the plan.
     """
     lane = plan.lanes[load]
     bound: list[BoundJourney] = []
@@ -339,5 +347,5 @@ def _from(row: Callable[[int], Any], first: int) -> Callable[[int], Any]:
 
 
 def _striped(row: Callable[[int], Any], users: int, first: int) -> Callable[[int], Any]:
-    """Of n = (user << 32) + i, the user's i-th iteration."""
+    """Return a row function for n = (user << 32) + i, where i counts the user's iterations."""
     return lambda n: row(first + (n >> 32) + (n & 0xFFFFFFFF) * users)

@@ -1,11 +1,11 @@
-"""Drives one share of a plan in this process: the same for a worker of a fleet and for a run in a test.
+"""Drives one share of a plan in this process, both in a worker of a fleet and in a test run.
 
     drive = Drive(scenario, index=0, weights=[1.0], seed=7, emit=deltas.append)
     fin = await drive.run(perf_counter_ns() + 500_000_000)
 
-Each interval a delta goes to `emit`; at the end come the totals that all deltas
-must add up to. Each load of the plan is a `lane.py`; what they share (recorder,
-people, self-check, drain) is here. Nothing here knows of controllers, agents or the wire.
+Each interval a delta goes to `emit`; at the end `run` returns the totals of all deltas. Each load of the plan is
+driven by a `LaneDrive` (`load_drive.py`). This module has the parts that the loads share: recorder, users, self-check
+and drain. It does not depend on controllers, agents or the wire format.
 """
 
 from __future__ import annotations
@@ -47,36 +47,38 @@ from loadgen.units import NS_PER_MS, NS_PER_S
 __all__ = ["Drive", "Totals"]
 
 RUN_STEP = "(run set-up)"
-"""Where the requests of a plan's set-up and tear-down are recorded; before T0 and after the end, so in no delta."""
+"""Name of the step for requests of a plan's set-up and tear-down. They happen outside of the load, so no delta has
+them."""
 _GC_THRESHOLDS = (20_000, 50, 50)
-"""Of the garbage collector while a load is driven. Python's own have it look through all users again and again while
-thousands of them are made: for 6,400 at once 1.1 s of CPU and a pause of 257 ms, with these 0.17 s and 25 ms."""
+"""Thresholds of the garbage collector while a load is driven. With Python's defaults the collector scans all users
+again and again while thousands of them are made. Measured for 6,400 at once: 1.1 s of CPU and a pause of 257 ms with
+the defaults, 0.17 s and 25 ms with these."""
 _FOLD_NS = 50 * NS_PER_MS
-"""For so long a fold lets others have their turns."""
+"""Time during which the fold of an interval yields to other tasks; after it, the fold finishes without a break."""
 _FAULTS_SAID = 20
-"""Kinds of faults of the scenario that are told; the rest are counted."""
+"""Most kinds of errors in the scenario that are reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What all deltas of a share add up to."""
+    """Totals of all deltas of a share."""
 
     last_seq: int
     counters: Counters = field(default_factory=Counters)
     recorded: int = 0
     """Sum of all bucket counts."""
     start_skew_ns: int = 0
-    """How long after T0 the load was really begun."""
+    """Time from T0 until the load really began."""
     ending: Ending = Ending.UNSAID
-    """Why the load ended. UNSAID is a fault of ours."""
+    """Why the load ended. UNSAID means a bug."""
 
 
 class _Stop(asyncio.Event):
-    """The end of all starts, with its reason. The first reason stays, and once set it is never unset.
+    """The event that ends all starts, with its reason. The first reason is kept, and the event is never cleared.
 
-    `is_set` also asks whether the lease is over, since a process that was frozen asks that first. A lease that has
-    lapsed even for a moment ends the load for good: were it only looked at, a load could stop while everybody who
-    looks later sees a lease that runs.
+    `is_set` also checks the lease, because a process that was frozen calls it before anything else. A lease that
+    lapsed even for a moment ends the load for good. Otherwise the load could stop, and a later check would find a
+    renewed lease and no reason.
     """
 
     def __init__(self, is_over: Callable[[], bool] | None) -> None:
@@ -85,7 +87,7 @@ class _Stop(asyncio.Event):
         self.ending = Ending.UNSAID
 
     def is_set(self) -> bool:
-        """HOT, once a wake-up of a drive."""
+        """Whether starts have ended, also because the lease is over. HOT, once per wake-up of a drive."""
         if super().is_set():
             return True
         if self._is_over is None or not self._is_over():
@@ -94,7 +96,7 @@ class _Stop(asyncio.Event):
         return True
 
     def end(self, ending: Ending) -> None:
-        """Set it. A lease that is over goes before `ending`."""
+        """End all starts with this reason, or with LEASE if the lease is over."""
         if self.ending is Ending.UNSAID:
             is_lapsed = self._is_over is not None and self._is_over()
             self.ending = Ending.LEASE if is_lapsed else ending
@@ -102,21 +104,23 @@ class _Stop(asyncio.Event):
 
 
 class Drive:
-    """One share of a plan, from T0 to the end of the drain. Made within a running loop.
+    """Drives one share of a plan, from T0 to the end of the drain. Create it within a running loop.
 
     Args:
-        index, weights: this agent's place among all agents of the fleet, and their shares.
-        worker, workers: this worker's place among those of its agent.
-        emit: gets each interval's delta; must not block. Agent, epoch and run are not filled in.
+        index, weights: index of this agent in `weights`, and the relative shares of all agents.
+        worker, workers: number of this worker, and how many the agent has.
+        seed: seed of the run.
+        interval_ns: length of an interval.
+        emit: receives each interval's delta; must not block. Agent, epoch and run are not filled in.
         shared: the value that the plan's set-up returned.
-        region: of the agent; objectives may be about some regions only.
-        marks: of each load, kept beyond this process: how many iterations of a counted one were begun.
-        allow: what may be loaded; None: no list holds for the run.
-        own: the places of the control plane, which are never targets.
-        cap_per_s: requests/s of the whole fleet that the list admits to the plan's targets; None: as many as come.
-        tell: gets who waits at which rendez-vous, each time that changed; `release` says who may go. None: this share
-            is all there is, and its users meet among themselves.
-        is_over: whether the lease is over, asked before each start. Once it is, nothing more is started.
+        region: region of the agent; an objective may be limited to some regions.
+        marks: progress memory, which survives this process: the started iterations of each counted load.
+        allow: the allow-list; None: the run has none.
+        own: addresses and ports of the control plane, which are never targets.
+        cap_per_s: limit on the requests/s of the whole fleet; None: no limit.
+        tell: receives the counts of users at each rendez-vous after each change; `release` then releases them. None:
+            this is the only share, and its users meet without a controller.
+        is_over: returns whether the lease is over, called before each start. Then nothing more is started.
     """
 
     def __init__(
@@ -143,7 +147,7 @@ class Drive:
         self._interval_ns, self._emit = interval_ns, emit
         self._journeys = tuple(one.name for one in plan.journeys)
         self.redactor = Redactor(lambda: secret_values().values())
-        """Takes the scenario's secrets out of what leaves the worker."""
+        """Removes the scenario's secrets from texts that leave the worker."""
         raw = os.environ.get(RAW_VARIABLE)
         objectives = plan.watched
         self._watches = Watches(objectives, self._journeys, interval_ns, region, self._in_flight)
@@ -159,7 +163,7 @@ class Drive:
         self._place = index, worker, workers
         self._cap: Cap | None = None
         self._cap_changes: list[tuple[int, tuple[float, ...]]] = []
-        """(from when on, ns after T0, weights of the agents) of changes that the cap does not know of yet."""
+        """Share changes that the cap has not got yet: (time after T0, ns; weights of the agents)."""
         fence = Fence(allow, own)
         if allow is not None and any(entry.max_requests_per_s is not None for entry in allow.allow):
             self._cap = Cap(
@@ -227,11 +231,19 @@ class Drive:
         self._people.shared = value
 
     async def set_up(self) -> Any:
-        """Run the plan's set-up once; its JSON value is for all users of the fleet. Raises what it raises."""
+        """Run the plan's set-up once and return its value, for all users of the fleet.
+
+        Raises:
+            Exception: whatever the scenario's set-up raised.
+        """
         return await self._once(self._plan.set_up)
 
     async def tear_down(self) -> None:
-        """Run the plan's tear-down once."""
+        """Run the plan's tear-down once.
+
+        Raises:
+            Exception: whatever the scenario's tear-down raised.
+        """
         await self._once(self._plan.tear_down)
 
     async def _once(self, fn: Callable[[User], Awaitable[Any]] | None) -> Any:
@@ -248,37 +260,40 @@ class Drive:
     # -- the run --------------------------------------------------------------------------------
 
     def stop(self, *, now: bool = False, ending: Ending = Ending.STOPPED) -> None:
-        """Start nothing more; with `now` also cut off what is in flight. The first `ending` stays."""
+        """Stop starting iterations; with `now`, also interrupt those in flight. The first `ending` is kept."""
         self._stop.end(ending)
         self._points.end_all()
         if now:
             self._stop_now.set()
 
     def leave(self, at_ns: int) -> None:
-        """What is due from `at_ns` after T0 on is for others; what was begun by then may end, as at the load's end."""
+        """Leave arrivals from `at_ns` after T0 on to other agents; iterations that have started by then may end."""
         for lane in self._lanes:
             lane.leave(at_ns)
 
     def release(self, load: int, point: str, upto: int, at_ns: int) -> None:
-        """Who waits at the rendez-vous `point` of a load, up to the `upto`-th that came, goes on at `at_ns`."""
+        """Release the first `upto` arrived users of a load's rendez-vous `point` at `at_ns` (`perf_counter_ns`)."""
         self._points.release(load, point, upto, at_ns)
 
     def adjust(self, load: int, at_ns: int, stages: Sequence[Stage]) -> None:
-        """From `at_ns` after T0 on, load `load` is these stages. Also before `run`; each once, in order.
+        """Change load `load` to these stages from `at_ns` after T0 on.
 
-        What comes when the load is over already is not followed, and that is said.
+        It may be called before `run`. Each change must be passed once and in order. A change after the load's end is
+        ignored and noted in the report.
         """
         lane = self._lanes[load]
         if not lane.adjust(at_ns, stages):
             whose = f"load {lane.name}" if lane.name else "the load"
-            self._recorder.note(f"a change of {whose} came after its end, and was not followed")
+            self._recorder.note(f"a change of {whose} arrived after its end, and had no effect")
 
     def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
-        """From `at_ns` after T0 on, the agents have these weights; also before `run`, each once, in order.
+        """Change the agents' weights from `at_ns` after T0 on.
+
+        It may be called before `run`. Each change must be passed once and in order.
 
         Args:
-            number: of the change within the run, from 1.
-            weights: one for each agent of that time, 0 for those that are lost; who joined later had 0.
+            number: number of the share change within the run, from 1.
+            weights: weights by agent index; 0 for lost agents. Agents that join later have weight 0 until then.
         """
         for lane in self._lanes:
             lane.reassign(number, at_ns, weights)
@@ -288,7 +303,7 @@ class Drive:
                 self._reshare_cap(self._cap)
 
     def _reshare_cap(self, cap: Cap) -> None:
-        """The cap's shares change at the same instants as those of the load; T0 must be known."""
+        """Change the cap's shares at the same instants as those of the load. T0 must be known."""
         for at_ns, weights in self._cap_changes:
             cap.reshare(self._share_of_cap(weights), self._recorder.t0_ns + at_ns)
         self._cap_changes.clear()
@@ -299,30 +314,34 @@ class Drive:
 
     @property
     def left_out(self) -> str:
-        """What of the share cannot be taken over from another process, and why; empty where all of it can."""
+        """The part of the share that a replacement process cannot continue, and why; empty if it can continue all."""
         return "; ".join(dict.fromkeys(text for lane in self._lanes if (text := lane.left_out)))
 
     async def run(self, t0_ns: int, from_ns: int = 0, since_ns: int = 0) -> Totals:
-        """Drive the share from T0 (on `perf_counter_ns`), drain, and return what it all adds up to.
+        """Drive the share from T0 on, drain, and return the totals.
 
-        from_ns: from T0; above 0: another process drove it until then. What is due before is not ours.
-        since_ns: from T0; above 0: the share is ours since then. What is due between then and `from_ns` is missed.
+        Args:
+            t0_ns: T0 on `perf_counter_ns`.
+            from_ns: time after T0 from which this process drives, because another one drove the share before; 0 for
+                the whole load.
+            since_ns: time after T0 since which the share belongs to this process. Arrivals that were due between
+                then and `from_ns` count as missed.
 
         Raises:
-            Exception: whatever `emit` or the folding raised; the load is stopped at once then.
+            Exception: whatever `emit` or the folding raised; the load is then stopped at once.
         """
         self._recorder.t0_ns = self._watches.t0_ns = t0_ns
         if self._cap is not None:
             self._reshare_cap(self._cap)
         self._flipped_ns = from_ns // self._interval_ns * self._interval_ns
         gc.collect()
-        gc.freeze()  # the scenario and the libraries live as long as the worker: not worth a look each time
+        gc.freeze()  # the scenario and the libraries live as long as the worker, so the collector can skip them
         thresholds = gc.get_threshold()
         gc.set_threshold(*_GC_THRESHOLDS)
         clock = MonotonicClock(t0_ns)
         self._self_check.start()
         intervals = asyncio.create_task(self._intervals(clock))
-        intervals.add_done_callback(lambda _: self.stop(now=True))  # it ends by itself only when it failed
+        intervals.add_done_callback(lambda _: self.stop(now=True))  # the task only ends by itself when it failed
         try:
             loads = [asyncio.create_task(lane.run(t0_ns, self._stop, from_ns, since_ns)) for lane in self._lanes]
             driving: list[asyncio.Task[None]] = list(await asyncio.gather(*loads))
@@ -347,7 +366,7 @@ class Drive:
 
     @property
     def _ending(self) -> Ending:
-        """Why all loads ended."""
+        """The reason why all loads ended."""
         endings = {lane.ending for lane in self._lanes}
         if Ending.UNSAID in endings:
             return Ending.UNSAID
@@ -359,10 +378,13 @@ class Drive:
         return tuple(counts for lane in self._lanes if not (counts := lane.take_counts()).is_empty)
 
     async def _drain(self, driving: Sequence[asyncio.Task[None]], *, is_stopped: bool, clock: MonotonicClock) -> None:
-        """Let what runs end; what waits may still start at the planned end, but not after a stop.
+        """Let iterations in flight end, for at most the plan's drain time; then interrupt the rest.
 
-        is_stopped: iterations that were due by now and were not started are missed. Not after a lapsed lease:
-            from some time on they are another agent's.
+        At the planned end, waiting arrivals may still start; after a stop they may not.
+
+        Args:
+            is_stopped: count unstarted arrivals that were due by now as missed. False after a lapsed lease, because
+                another agent may have taken them over.
         """
         stopped = self._stop.is_set()
         self._stop.end(Ending.DONE)
@@ -389,15 +411,16 @@ class Drive:
             task.cancel()
 
     async def _intervals(self, clock: MonotonicClock) -> None:
-        """Flip at the end of each interval. After a blocked loop one delta spans what was slept through."""
+        """Emit a delta at the end of each interval. After a blocked loop one delta covers all passed intervals."""
         while True:
             await sleep_to(clock, self._flipped_ns + self._interval_ns)
             await self._flip_beside(clock.elapsed_ns() // self._interval_ns * self._interval_ns)
 
     async def _flip_beside(self, end_ns: int) -> None:
-        """In parts, between which answers are read and arrivals started. What has begun is ended, come what may.
+        """Fold an interval in parts, so that answers are read and arrivals started in between.
 
-        A loop that is blocked gets no further turns for it: else one fold would take as many blocks as it has parts.
+        A fold that has begun is always finished, even when the task is cancelled. After `_FOLD_NS` the remaining parts
+        run without a break: if the scenario blocks the loop, each break would cost one more block.
         """
         began_ns = perf_counter_ns()
         self._self_check.begin_look()
@@ -426,7 +449,7 @@ class Drive:
         self._recorded += sum(stats.n for stats in delta.stats)
         self._emit(delta)
 
-    # -- what the self-check and the watches ask --------------------------------------------------
+    # -- values for the self-check and the objectives -----------------------------------------------
 
     def _health(self, lag_p99_ns: int | None, response_p99_ns: int) -> Health:
         return self._self_check.health(lag_p99_ns, response_p99_ns, self._recorder.take_notes())
@@ -436,7 +459,7 @@ class Drive:
         return sum(p.users for p in pools), sum(p.in_flight for p in pools), sum(p.waiting for p in pools)
 
     def _in_flight(self, now_ns: int) -> Iterator[tuple[int, int, int]]:
-        """(index in the plan's journeys, due or ready time, think so far) of what runs or waits and is measured."""
+        """Yield (journey's index in the plan, due or ready time, think time so far) of each unfinished iteration."""
         for lane in self._lanes:
             index = [self._journeys.index(name) for name in lane.journeys]
             for journey, start_ns, idle_ns in lane.pool.in_flight_since(now_ns):
@@ -448,7 +471,7 @@ class Drive:
         return max((now_ns - start_ns for start_ns in starts if start_ns is not None), default=0)
 
     def _say_fault(self, text: str) -> None:
-        """Each fault of the scenario once, without secrets, and no more than 20 kinds."""
+        """Report each kind of error in the scenario once, without secrets, up to 20 kinds."""
         text = self.redactor.text(text)
         if text not in self._faults_said and len(self._faults_said) < _FAULTS_SAID:
             self._faults_said.add(text)

@@ -1,1 +1,1 @@
-"""Loads as values and arithmetic: how many users there are, what is due when, how that is changed. All of it pure."""
+"""Load profiles as pure values: due times of arrivals, numbers of users, and how both are changed during a run."""

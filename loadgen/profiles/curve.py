@@ -1,13 +1,12 @@
-"""Smooth curves as rows of linear stages: a sine, a day.
+"""Smooth curves as sequences of linear stages: a sine, a day.
 
-Everything downstream knows lines only, whose areas and due times are exact. So a curve
-is cut into pieces, and each piece is the chord between its ends times a factor that
-makes the area under it the curve's own. No piece owes anything to the next: up to the
-end of any of them there are as many arrivals as the formula says, but for rates
-of ten digits (less than one arrival in 10^9), and in between the rate is off by less
-than 0.1 % of the curve's highest (tests/profile/test_curve.py).
+All other modules handle linear stages only, because their areas and due times are exact. So a curve is cut into
+pieces. Each piece is the chord between its ends, multiplied by a factor so that its area equals the curve's. Errors do
+not add up from piece to piece: up to the end of each piece there are as many arrivals as the formula gives. (Rates are
+cut to ten digits, which costs less than one arrival in 10^9.) Within a piece the rate differs by less than 0.1 % of the
+curve's highest rate (tests/profiles/test_curve.py).
 
-Rates are 1/s, times integer ns from the curve's beginning. Pure.
+Rates are 1/s, times integer ns from the curve's beginning. Pure functions.
 """
 
 from __future__ import annotations
@@ -22,19 +21,20 @@ from loadgen.profiles.stage import Stage
 __all__ = ["MAX_PIECES", "PIECES", "day", "sine"]
 
 PIECES: Final = 96
-"""Of one full turn: the error of the rate falls with its square. 64 would make 0.16 %."""
+"""Pieces of one full period. The error of the rate falls with the square of this number: 64 pieces give 0.16 %."""
 MAX_PIECES: Final = 20_000
-"""About 200 turns. What a plan costs to read, 20 µs a piece, and to send grows with them."""
+"""Most pieces of one curve, about 200 periods. Each piece costs 20 µs to read a plan, and bytes to send it."""
 
 
 def sine(mean: float, amplitude: float, period_ns: int, duration_ns: int, phase_ns: int = 0) -> tuple[Stage, ...]:
-    """mean + amplitude · sin(2π (t + phase) / period), for `duration_ns`.
+    """Return the stages of mean + amplitude · sin(2π (t + phase) / period) for `duration_ns`.
 
     Raises:
-        ValueError: a period or duration of 0, more pieces than MAX_PIECES, an amplitude that leads below 0.
+        ValueError: the period or duration is 0, there are more pieces than MAX_PIECES, or the amplitude exceeds the
+            mean.
     """
     if period_ns <= 0 or duration_ns <= 0:
-        raise ValueError(f"a sine has a {'period' if period_ns <= 0 else 'duration'} above 0")
+        raise ValueError(f"the {'period' if period_ns <= 0 else 'duration'} of a sine must be above 0")
     if amplitude > mean:
         raise ValueError(f"a sine of {mean:g}/s with an amplitude of {amplitude:g}/s goes below 0")
     if duration_ns * PIECES > MAX_PIECES * period_ns:
@@ -49,7 +49,7 @@ def sine(mean: float, amplitude: float, period_ns: int, duration_ns: int, phase_
     begin = phase_ns / period_ns
     stages: list[Stage] = []
     for k, (start_ns, end_ns) in enumerate(pairwise(edges_ns)):
-        # From k, and not from the time: so the pieces of all turns are the same numbers.
+        # Computed from k and not from the time, so that all periods have exactly the same pieces.
         a = begin + k % PIECES / PIECES
         b = a + (1 / PIECES if k < len(edges_ns) - 2 else (end_ns - start_ns) / period_ns)
         if start_ns < end_ns:
@@ -61,26 +61,28 @@ def sine(mean: float, amplitude: float, period_ns: int, duration_ns: int, phase_
 
 
 def day(low: float, high: float, peak_h: float, trough_h: float, duration_ns: int) -> tuple[Stage, ...]:
-    """A day from midnight to midnight: half a cosine up from the trough, half a one down from the peak.
+    """Return the stages of a day from midnight to midnight: a half cosine up to the peak and one down to the trough.
 
-    With s from 0 to 1 on the way up: low + (high - low) · (1 - cos πs) / 2; on the way down: (1 + cos πs).
+    With s from 0 to 1 on the way up: low + (high - low) · (1 - cos πs) / 2; on the way down with (1 + cos πs).
 
     Args:
+        low, high: lowest and highest rate.
         peak_h, trough_h: hours, each 0 <= h < 24.
-        duration_ns: what the whole day takes, however short. The rates stay.
+        duration_ns: time in which the whole day passes. It does not change the rates.
     Raises:
-        ValueError: no duration, an hour that there is not, peak and trough less than an hour apart, low above high.
+        ValueError: the duration or an hour is invalid, peak and trough are less than an hour apart, or low is above
+            high.
     """
     if duration_ns <= 0:
-        raise ValueError("a day has a duration above 0")
+        raise ValueError("the duration of a day must be above 0")
     if low > high:
-        raise ValueError(f"a day's low of {low:g}/s is above its high of {high:g}/s")
+        raise ValueError(f"a day's low of {low:g}/s is above its high of {high:g}/s: exchange them")
     for hour in (peak_h, trough_h):
         if not 0 <= hour < 24:
-            raise ValueError(f"a day has no hour {hour:g}: 0 to 23.99")
+            raise ValueError(f"invalid hour {hour:g}: must be at least 0 and below 24")
     up_h = (peak_h - trough_h) % 24
     if not 1 <= up_h <= 23:
-        raise ValueError("a day's peak and its trough are at least an hour apart")
+        raise ValueError("the peak and the trough of a day must be at least an hour apart")
     if low == high:
         return (Stage(low, low, duration_ns),)
     digits = _digits(high)
@@ -97,10 +99,10 @@ def day(low: float, high: float, peak_h: float, trough_h: float, duration_ns: in
 
 
 def _hours(trough_h: float, up_h: float) -> Iterator[tuple[float, float]]:
-    """(hour, angle) of the knots of a day from 0 to 24; sin(angle) is -1 at the trough and 1 at the peak."""
+    """Yield (hour, angle) of the ends of a day's pieces, 0 to 24; sin(angle) is -1 at the trough, 1 at the peak."""
     steps = PIECES // 2
     whole: list[tuple[float, float]] = []
-    for turn in (-1, 0, 1):  # from the trough before midnight on
+    for turn in (-1, 0, 1):  # begins with the trough of the day before
         at_h, angle = trough_h + 24 * turn, pi * (2 * turn - 0.5)
         whole += [(at_h + up_h * k / steps, angle + pi * k / steps) for k in range(steps)]
         whole += [(at_h + up_h + (24 - up_h) * k / steps, angle + pi * (1 + k / steps)) for k in range(steps)]
@@ -113,7 +115,7 @@ def _hours(trough_h: float, up_h: float) -> Iterator[tuple[float, float]]:
 
 
 def _piece(mid: float, half: float, a: float, b: float, duration_ns: int, digits: int) -> Stage:
-    """mid + half · sin from angle a to b, as a line of the same area."""
+    """Return mid + half · sin from angle a to b as a linear stage with the same area."""
     centre, width = sin((a + b) / 2), (b - a) / 2
     chord = mid + half * centre * cos(width)
     area = mid + half * centre * (sin(width) / width if width else 1.0)
@@ -123,19 +125,19 @@ def _piece(mid: float, half: float, a: float, b: float, duration_ns: int, digits
 
 
 def _edge(rate: float, digits: int) -> Stage:
-    """Where the curve begins or ends by its formula: a stage of no duration.
+    """Return a stage of no duration with the curve's exact rate at one of its ends.
 
-    It tells the curve from a ramp beside it, and is where a `hold` after it goes on.
+    It separates the curve from a neighbouring ramp, and a following `hold` continues at its rate.
     """
     rate = max(0.0, round(rate, digits))
     return Stage(rate, rate, 0)
 
 
 def _cut(rate: float, digits: int) -> float:
-    """Cut and not rounded: an area that is a whole number by the formula must not become one arrival more."""
+    """Round a rate down, so that an area which is a whole number does not become one more arrival."""
     return floor(rate * 10.0**digits + 1e-3) / 10.0**digits
 
 
 def _digits(peak: float) -> int:
-    """So that rates have ten digits: as fractions they then have one small denominator, and add up fast."""
+    """Return the decimals that give rates ten digits: their fractions share a small denominator and add up fast."""
     return min(15, 9 - floor(log10(peak))) if peak > 0 else 0

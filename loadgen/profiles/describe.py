@@ -1,4 +1,4 @@
-"""A row of stages in words, for plans, reports and the terminal. Pure."""
+"""Describes stages in words, for plans, reports and the terminal. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from loadgen.units import NS_PER_S, format_duration, format_rate
 __all__ = ["Kind", "pieces_of", "stage_text", "texts", "time_text", "value_text"]
 
 Kind = Literal["rate", "users", "speed", "gate"]
-"""What the stages of a load are: iterations/s, users, how fast recorded times go by, whether iterations may begin."""
+"""Meaning of a stage's values: iterations/s, users, speed of recorded times, or 1 and 0 for "may start" and "not"."""
 
 _CURVE = 10
-"""So many ramps one after the other are pieces of a curve; nobody reads them one by one."""
+"""From this number of consecutive ramps on, they are described together as a curve."""
 
 
 def texts(stages: Sequence[Stage], unit: str) -> Iterator[str]:
-    """Each stage in words; a staircase of three steps or more, and the pieces of a curve, as one."""
+    """Yield the description of each stage. A staircase of three or more steps, or a curve, has one description."""
     i = 0
     while i < len(stages):
         stairs = _staircase(stages, i)
@@ -48,13 +48,13 @@ def texts(stages: Sequence[Stage], unit: str) -> Iterator[str]:
 
 
 def pieces_of(stages: Sequence[Stage]) -> int:
-    """How many of the stages are the first one to a person: all pieces of a curve are."""
+    """Return how many stages belong to the first described one: all pieces of a curve, otherwise 1; 0 for no stages."""
     pieces = len(_ramps(stages, 0))
     return pieces if pieces >= _CURVE else min(1, len(stages))
 
 
 def _staircase(stages: Sequence[Stage], i: int) -> int:
-    """How many stages from `i` on are holds of one length at evenly spaced levels."""
+    """Return how many stages from `i` on are holds of equal length at evenly spaced levels."""
     end = i
     while end < len(stages):
         stage = stages[end]
@@ -68,7 +68,7 @@ def _staircase(stages: Sequence[Stage], i: int) -> int:
 
 
 def _ramps(stages: Sequence[Stage], i: int) -> Sequence[Stage]:
-    """The ramps from `i` on, up to the next hold or jump. A curve is level at its top, where a piece may lie across."""
+    """Return the ramps from `i` on, up to the next hold or jump. A curve may have a single level piece at its top."""
     last = i - 1
     for k in range(i, len(stages)):
         stage = stages[k]
@@ -84,11 +84,12 @@ def _number(value: float, unit: str) -> str:
 
 
 def time_text(ns: int) -> str:
+    """Return a duration such as "10m" or "1.5s"."""
     return format_duration(ns) if ns >= 60 * NS_PER_S or ns < NS_PER_S else f"{ns / NS_PER_S:g}s"
 
 
 def stage_text(stage: Stage, kind: Kind) -> str:
-    """ "hold 200/s for 10m", "ramp 0 to 50 users in 30s"."""
+    """Return the description of one stage, e.g. "hold 200/s for 10m" or "ramp 0 to 50 users in 30s"."""
     lasting = format_duration(stage.duration_ns)
     if stage.start == stage.end:
         return f"hold {value_text(stage.start, kind)} for {lasting}"
@@ -96,7 +97,7 @@ def stage_text(stage: Stage, kind: Kind) -> str:
 
 
 def value_text(value: float, kind: Kind) -> str:
-    """ "200/s", "50 users", "2x"."""
+    """Return a value with its unit: "200/s", "50 users" or "2x"."""
     match kind:
         case "rate":
             return format_rate(value) if value != int(value) else f"{int(value):,}/s"

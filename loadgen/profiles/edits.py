@@ -1,14 +1,11 @@
-"""How the rest of a load is changed while it runs: paused, resumed, scaled, a stage skipped, ended. Pure.
+"""Changes the rest of a running load: pause, resume, scale, skip a stage, replace, end. Pure functions.
 
-A load is a row of stages. An edit leaves what was before it as it was, and says
-what is from then on; whoever has both has the load as it is now, and numbers
-its iterations as before. Nobody is asked what was started: of an open load
-arrival n is due where the area under the curve exceeds n, wherever the edits
-have moved that to, so none is lost and none is doubled.
+A load is a sequence of stages. A change keeps the stages before its time and replaces those after it. The numbers of
+iterations do not change, and nobody needs to know which were started. Arrival n of an open load is due where the area
+under the curve exceeds n, wherever changes have moved that point. So no arrival is lost or doubled.
 
-Times are ns from T0, the waiting of a load that begins later being a stage of 0
-in front; rates are iterations/s, levels users, and of counted loads there is
-nothing but open (1) and shut (0).
+Times are ns from T0; a load that begins later has a first stage of 0. Values are iterations/s or users. For counted
+loads the value is 1 (iterations may start) or 0 (paused).
 """
 
 from __future__ import annotations
@@ -37,23 +34,23 @@ __all__ = [
 ]
 
 PAUSE: Final = Stage(0.0, 0.0, 10 * MAX_DURATION_NS)
-"""A hold of 0 that is longer than any plan: nobody knows when it ends."""
+"""A hold of 0 that is longer than any plan, for a pause with an unknown end."""
 OPEN: Final = Stage(1.0, 1.0, 10 * MAX_DURATION_NS)
-"""All of a counted load."""
+"""The only stage of a counted load."""
 _MOST: Final[dict[Kind, float]] = {"rate": MAX_RATE_PER_S, "users": MAX_USERS, "speed": 1e6, "gate": 1.0}
 _LEAST: Final = 1e-6
-"""The lowest peak that a scaled load may have: one iteration in 11 days. Below it, 1e-308 makes numbers overflow."""
+"""The lowest peak of a scaled load: one iteration in 11 days. Values such as 1e-308 would make numbers overflow."""
 
 
 def is_pause(stages: Sequence[Stage]) -> bool:
-    """Whether they end in a pause that nobody knows the end of."""
+    """Whether the stages end with a pause whose end is unknown."""
     return bool(stages) and stages[-1].duration_ns > MAX_DURATION_NS and not stages[-1].end
 
 
 def cut(stages: Sequence[Stage], at_ns: int) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
-    """What is before `at_ns` and what is after it. Stages without a duration hold nothing and are left out.
+    """Return the stages before `at_ns` and those after it. Stages without a duration are left out.
 
-    A ramp is cut where it stands then, rounded to float64.
+    A ramp is cut at its value at that time, rounded to float64.
     """
     before: list[Stage] = []
     for k, stage in enumerate(stages):
@@ -71,14 +68,14 @@ def cut(stages: Sequence[Stage], at_ns: int) -> tuple[tuple[Stage, ...], tuple[S
 
 
 def replaced(stages: Sequence[Stage], at_ns: int, rest: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Until `at_ns` these stages, from then on `rest`; nothing in between, where the first end before it."""
+    """Return these stages until `at_ns` and `rest` after it. If the stages end earlier, the gap has the value 0."""
     before, _ = cut(stages, at_ns)
     gap_ns = at_ns - length(before)
     return (*before, *((Stage(0.0, 0.0, gap_ns),) if gap_ns > 0 else ()), *(s for s in rest if s.duration_ns))
 
 
 def value_at(stages: Sequence[Stage], t_ns: int) -> Fraction:
-    """Rate, users or speed at `t_ns` after the stages begin; 0 before, and from their end on."""
+    """Return the value at `t_ns` after the stages begin; 0 before the beginning and after the end."""
     for stage in stages:
         if 0 <= t_ns < stage.duration_ns:
             return stage.at(t_ns)
@@ -90,35 +87,35 @@ def value_at(stages: Sequence[Stage], t_ns: int) -> Fraction:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """One load of a plan as it runs: what was planned, with the edits so far. Begin with `Course.of`.
+    """One load of a running plan: its planned stages with all changes so far. Begin with `Course.of`.
 
-    edit    | running                              | paused                               | over
+    change  | running                              | paused                               | over
     pause   | -> paused                            | illegal                              | illegal
-    resume  | illegal                              | -> running, from where it stood      | illegal
-    scale   | the rest times the factor; recorded  | what waits times the factor          | illegal
-            | times pass so much faster            |                                      |
-    skip    | the rest without the present stage;  | what waits without its first stage;  | illegal
-            | illegal in the last one              | illegal in the last one              |
-    replace | the rest is what is given            | what waits is what is given          | illegal
+    resume  | illegal                              | -> running, from where it stopped    | illegal
+    scale   | multiplies the rest; recorded times  | multiplies the waiting stages        | illegal
+            | are played faster by the factor      |                                      |
+    skip    | removes the present stage; illegal   | removes the first waiting stage;     | illegal
+            | in the last one                      | illegal in the last one              |
+    replace | replaces the rest                    | replaces the waiting stages          | illegal
     end     | -> over                              | -> over                              | illegal
 
-    A counted load can be paused, resumed and ended; it is never over by itself, since its target decides.
-    What is illegal raises UsageError, with what to do. Edits come in the order of their times.
+    A counted load can only be paused, resumed and ended. Its end depends on the target and not on time.
+    An illegal change raises UsageError with a hint. Changes must come in the order of their times.
     """
 
     stages: tuple[Stage, ...]
-    """From T0 to the end: what was, and what is to be."""
+    """All stages from T0 to the end, past and future."""
     kind: Kind
     begin_ns: int = 0
-    """Planned."""
+    """Planned beginning of the load, from T0."""
     waiting: tuple[Stage, ...] | None = None
-    """While paused: what is left to do. None: not paused."""
+    """The remaining stages while the load is paused; None when it is not paused."""
     name: str = ""
-    """Of the load, for what is said of it."""
+    """Name of the load, for messages."""
 
     @classmethod
     def of(cls, profile: Profile, begin_ns: int = 0, name: str = "") -> Course:
-        """As planned."""
+        """Return the course of an unchanged load."""
         kind: Kind
         if isinstance(profile, ArrivalProfile):
             kind, stages = "rate", profile.stages
@@ -133,46 +130,51 @@ class Course:
 
     @property
     def is_paused(self) -> bool:
+        """Whether the load is paused."""
         return self.waiting is not None
 
     @property
     def end_ns(self) -> int | None:
-        """When it ends as things stand; None while that is not known: paused, or counted."""
+        """Present end of the load, from T0; None if it is unknown: the load is paused or counted."""
         is_endless = bool(self.stages) and self.stages[-1].duration_ns > MAX_DURATION_NS
         return None if is_endless else length(self.stages)
 
     def value_at(self, t_ns: int) -> float:
-        """Rate, users or speed at `t_ns` after T0."""
+        """Return the rate, users or speed at `t_ns` after T0."""
         return float(value_at(self.stages, t_ns))
 
     def own(self) -> tuple[Stage, ...]:
-        """The stages from the load's planned beginning on, as a profile has them."""
+        """Return the stages from the load's planned beginning on, as a profile has them."""
         return cut(self.stages, self.begin_ns)[1]
 
     def rest(self, at_ns: int) -> tuple[int, tuple[Stage, ...]]:
-        """(when, which stages from then on): what an agent is told of an edit at `at_ns`. Not before its beginning."""
+        """Return what agents get for a change at `at_ns`: (its time, the stages from then on).
+
+        The time is never before the load's beginning.
+        """
         at_ns = max(at_ns, self.begin_ns)
         return at_ns, cut(self.stages, at_ns)[1]
 
     # -- edits ----------------------------------------------------------------------------------
 
     def paused(self, at_ns: int) -> Course:
+        """Return the course, paused from `at_ns` on."""
         self._must_last(at_ns)
         if self.is_paused:
-            raise UsageError(f"{self._whose} is paused already", hint="loadgen resume goes on with it")
+            raise UsageError(f"{self._whose} is paused already", hint="loadgen resume continues it")
         before, after = cut(self.stages, at_ns)
         return replace(self, stages=(*before, PAUSE), waiting=after)
 
     def resumed(self, at_ns: int) -> Course:
-        """From where it stood, as if no time had gone by."""
+        """Return the course, resumed at `at_ns` with the stages that waited."""
         self._must_last(at_ns)
         if self.waiting is None:
-            raise UsageError(f"{self._whose} is not paused")
+            raise UsageError(f"{self._whose} is not paused", hint="loadgen pause pauses a load")
         before, _ = cut(self.stages, at_ns)
         return replace(self, stages=(*before, *self.waiting), waiting=None)
 
     def scaled(self, at_ns: int, factor: float) -> Course:
-        """All that is left, times `factor`."""
+        """Return the course with the remaining stages multiplied by `factor`."""
         self._must_last(at_ns)
         self._must_have_a_value("scaled")
         how = f"by {factor:g}"
@@ -180,23 +182,26 @@ class Course:
         return self._scaled(at_ns, exact(factor), how)
 
     def scaled_to(self, at_ns: int, value: float) -> Course:
-        """All that is left, times what makes the present value (that at which it waits) `value`."""
+        """Return the course with the remaining stages scaled so that the present value becomes `value`.
+
+        For a paused load, the present value is the first one after the pause.
+        """
         self._must_last(at_ns)
         self._must_have_a_value("scaled")
         how = f"to {value:g}"
         self._must_be_finite(value, how)
         now = value_at(self._left(at_ns), 0)
         if not now:
-            hint = "wait until it is above 0, or say by how much: loadgen scale 1.5"
+            hint = "wait until it is above 0, or pass a factor: loadgen scale 1.5"
             raise UsageError(f"{self._whose} is at 0 now, and 0 cannot be scaled to a value", hint=hint)
         return self._scaled(at_ns, exact(value) / now, how)
 
     def skipped(self, at_ns: int) -> Course:
-        """Without what is left of the present stage."""
+        """Return the course without the rest of the present stage."""
         self._must_last(at_ns)
         self._must_have_a_value("skipped in")
         if at_ns < self.begin_ns and not self.is_paused and self._waits_for_its_beginning(at_ns):
-            raise UsageError(f"{self._whose} has not begun", hint="say which other one: --load NAME")
+            raise UsageError(f"{self._whose} has not begun", hint="name a running load: --load NAME")
         left = self._left(at_ns)
         rest = left[pieces_of(left) :]
         if not rest:
@@ -204,11 +209,12 @@ class Course:
         return self._with_rest(at_ns, rest)
 
     def replaced(self, at_ns: int, stages: Sequence[Stage]) -> Course:
-        """From `at_ns` on (paused: from when it is resumed) these stages."""
+        """Return the course with these stages from `at_ns` on, or after the pause of a paused load."""
         self._must_last(at_ns)
         return self._with_rest(at_ns, tuple(s for s in stages if s.duration_ns))
 
     def ended(self, at_ns: int) -> Course:
+        """Return the course, ended at `at_ns`."""
         self._must_last(at_ns)
         return replace(self, stages=cut(self.stages, at_ns)[0], waiting=None)
 
@@ -241,7 +247,7 @@ class Course:
             )
 
     def _must_stay_within_limits(self, left: tuple[Stage, ...], factor: Fraction, how: str) -> None:
-        """Compares exact fractions, because 200/s times 1e308 is more than a float64 holds."""
+        """Raise UsageError if scaling exceeds a limit. Uses exact fractions: 200/s times 1e308 overflows a float64."""
         highest_now, most = highest(left), _MOST[self.kind]
         top, shown = exact(highest_now) * factor, value_text(highest_now, self.kind)
         whose = f"{self._whose} cannot be scaled {how}: its highest value, {shown},"
@@ -262,13 +268,13 @@ class Course:
 
     def _must_last(self, at_ns: int) -> None:
         if not self.is_paused and length(self.stages) <= at_ns:
-            raise UsageError(f"{self._whose} is over")
+            raise UsageError(f"{self._whose} is over and cannot be changed", hint="loadgen watch shows the loads")
 
     def _must_have_a_value(self, what: str) -> None:
         if self.kind == "gate":
             raise UsageError(
-                f"{self._whose} is so many iterations, and has no stages that could be {what}",
-                hint="it can be paused and resumed",
+                f"{self._whose} has a fixed number of iterations, and no stages that could be {what}",
+                hint="pause, resume or end it instead",
             )
 
     def _waits_for_its_beginning(self, at_ns: int) -> bool:
@@ -276,7 +282,7 @@ class Course:
 
 
 def _digits(number: Fraction) -> str:
-    """At most six significant digits, rounded down, so that the number itself is still within a limit."""
+    """Return a number with at most six significant digits, rounded down so that it is still within a limit."""
     number = min(number, Fraction(10) ** 300)  # a plan may have a rate of 1e-305/s, and floats end at 1.8e308
     unit = Fraction(10) ** (floor(log10(number)) - 5)
     down = number // unit * unit
@@ -284,7 +290,10 @@ def _digits(number: Fraction) -> str:
 
 
 def _faster(stage: Stage, factor: Fraction) -> Stage:
-    """All that is recorded within it is played in less time, to the ns above: the last of it stays before the end."""
+    """Return a speed stage that plays the same recording faster.
+
+    The duration is rounded up, so that the last recorded time stays before the end.
+    """
     fast = stage.times(factor)
     was, now = exact(stage.start) + exact(stage.end), exact(fast.start) + exact(fast.end)
     return Stage(fast.start, fast.end, ceil(stage.duration_ns * was / now) if now else stage.duration_ns)

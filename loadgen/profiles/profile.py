@@ -1,12 +1,11 @@
-"""Load profiles as values: when which iteration is due, how many users there are.
+"""Load profiles as values: due times of iterations, and numbers of users over time.
 
-Everything here is arithmetic on frozen values. No clock is read and nothing is
-awaited, so that controller, agents and tests come to the same numbers.
+Everything here is arithmetic on frozen values. It reads no clock and awaits nothing, so controller, agents and tests
+compute the same numbers.
 
-Times are integer nanoseconds from the load's beginning, rates iterations/s,
-levels users. A profile is a row of stages; where one ends and the next begins
-elsewhere, it jumps, and the later value holds. Iterations and users are counted
-from 0 over the whole fleet. The arithmetic of arrivals is `timeline.py`'s.
+Times are integer nanoseconds from the load's beginning, rates are iterations/s, levels are users. A profile is a
+sequence of stages. If a stage begins with another value than the one before ended, the profile jumps and the later
+value counts. Iterations and users are numbered from 0 over the whole fleet. `timeline.py` computes due times.
 """
 
 from __future__ import annotations
@@ -35,18 +34,20 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True,
     """An open load: iterations start at times that do not depend on how fast the target answers.
 
     Raises:
-        ProfileError: a rate that is negative, not finite or beyond MAX_RATE_PER_S; no duration; nothing to do.
+        ProfileError: a rate is negative, not finite or above MAX_RATE_PER_S; the duration is invalid; or all rates
+            are 0.
     """
 
     stages: tuple[Stage, ...]
     spacing: Spacing | None = None
-    """By chance; None: evenly."""
+    """Random spacing of the arrivals; None spaces them evenly."""
     is_edited: bool = False
-    """It was changed while it ran (`edits.py`): it may have been over before it had anything to do."""
+    """Whether the load was changed during a run (`edits.py`). Such a profile is not checked: it may have ended early,
+    with no arrivals."""
     label: str = ""
-    """What it is, where that says more than its stages do: "replay of traffic.csv"."""
+    """Source of the load, if it says more than the stages: "replay of traffic.csv"."""
     digest: ClassVar[str] = ""
-    """It has no times but what its stages say."""
+    """Empty, because the stages determine all arrival times."""
 
     def __post_init__(self) -> None:
         if not self.is_edited:
@@ -54,6 +55,7 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True,
 
     @property
     def duration_ns(self) -> int:
+        """Duration of the load."""
         return length(self.stages)
 
     @property
@@ -62,38 +64,38 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True,
         return highest(self.stages)
 
     def total(self) -> int:
-        """How many iterations are due: the n with a due time before the end. Exact, by chance for its seed."""
+        """Return the exact number of arrivals with a due time before the end; with random spacing, for its seed."""
         return self._schedule.total()
 
     def rate_at(self, t_ns: int) -> float:
-        """Iterations/s at `t_ns`; 0 before the start and from the end on."""
+        """Return the rate at `t_ns`, in iterations/s; 0 before the start and after the end."""
         return float(self._schedule.timeline.value_at(t_ns))
 
     def due_ns(self, n: np.ndarray) -> np.ndarray:
-        """When the n-th iterations are due: where the area under the rate curve exceeds n.
+        """Return when arrivals n are due: when the area under the rate curve reaches their positions.
 
         Args:
-            n: any shape, integers, each within 0 <= n < total().
+            n: integers of any shape, each within 0 <= n < total().
         Returns:
             int64 ns of the same shape, rounded to the nearest ns; non-decreasing in n, each < duration_ns.
-        Cost: 30 to 45 ns a value in blocks of 1,000; by chance, that of `Renewal` more.
+        Cost: 30 to 45 ns per value in blocks of 1,000; random spacing adds the cost of `Renewal`.
         """
         return self._schedule.due_ns(n)
 
     def schedule(self) -> Schedule:
-        """What agents drive: it can be changed from a time on."""
+        """Return the schedule that agents drive and that a load change can replace."""
         return self._schedule
 
     def scaled_to(self, peak: float) -> ArrivalProfile:
-        """The same shape, its highest rate being `peak`."""
+        """Return a profile of the same shape whose highest rate is `peak`."""
         return msgspec.structs.replace(self, stages=_scaled(self.stages, peak, "rate"))
 
     def lasting(self, duration_ns: int) -> ArrivalProfile:
-        """The same shape within exactly `duration_ns`, rates as they are."""
+        """Return a profile of the same shape and rates that lasts exactly `duration_ns`."""
         return msgspec.structs.replace(self, stages=_stretched(self.stages, duration_ns))
 
     def describe(self) -> str:
-        """ "arrivals: ramp 0 to 200/s in 2m, hold 200/s for 10m"; "arrivals, Poisson: hold 50/s for 10m"."""
+        """Return the load in words: "arrivals, Poisson: ramp 0 to 200/s in 2m, hold 200/s for 10m"."""
         spaced = f", {self.spacing.describe()}" if self.spacing is not None else ""
         if self.label:
             much = f"{self.total():,} in {time_text(self.duration_ns)}, at most {self.peak:,.4g}/s"
@@ -107,36 +109,37 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True,
 
 
 class UserProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True, tag_field="kind", tag="users"):
-    """A closed load: so many users at a time, each iterating as fast as the target lets it, or at a pace.
+    """A closed load: a number of users over time, each iterating as fast as the target allows, or at a pace.
 
-    User u is there while the level is above u; so a ramp from 0 to 500 has its first user at once
-    and its 500th just before its end, and those who came last leave first.
+    User u is present while the level is above u. So in a ramp from 0 to 500 the first user starts at once and the 500th
+    just before the end, and the users who came last leave first.
 
     Raises:
-        ProfileError: a level that is negative, not finite or beyond MAX_USERS; no duration; nothing to do; a pace
-            that is negative or beyond MAX_DURATION_NS.
+        ProfileError: a level is negative, not finite or above MAX_USERS; the duration is invalid; all levels are 0; or
+            the pace is negative or above MAX_DURATION_NS.
     """
 
     stages: tuple[Stage, ...]
     is_edited: bool = False
-    """As of arrivals."""
+    """Whether the load was changed during a run; such a profile is not checked."""
     label: str = ""
-    """What it is, where that says more than its stages do."""
+    """Source of the load, if it says more than the stages."""
     digest: str = ""
-    """Of an executor that a user wrote, see `digest_of_levels`."""
+    """Digest of the levels of an executor in the scenario, see `digest_of_levels`; otherwise empty."""
     pace_ns: int = 0
-    """Each user begins an iteration every so often; 0: as soon as the one before has ended."""
+    """Time from the start of a user's iteration to the start of its next; 0 starts the next when one has ended."""
     is_spread: bool = True
-    """Paced users that come at the same moment are spread over the first cycle."""
+    """Whether paced users that come at the same moment are spread over the first cycle."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.pace_ns <= MAX_DURATION_NS:
-            raise ProfileError(f"a pace cannot be {self.pace_ns} ns", hint="0 is none; at most 366 days")
+            raise ProfileError(f"a pace cannot be {self.pace_ns} ns", hint="use at most 366 days, or 0 for no pace")
         if not self.is_edited:
             _check(self.stages, "number of users", " users", MAX_USERS)
 
     @property
     def duration_ns(self) -> int:
+        """Duration of the load."""
         return length(self.stages)
 
     @property
@@ -145,19 +148,22 @@ class UserProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True, ta
         return ceil(exact(highest(self.stages)))
 
     def level_at(self, t_ns: int) -> int:
-        """Users that are there at `t_ns`; 0 before the start and from the end on."""
+        """Return the number of users at `t_ns`; 0 before the start and after the end."""
         return ceil(self._timeline.value_at(t_ns))
 
     def spans(self, user: int) -> tuple[tuple[int, int], ...]:
-        """When global user `user` is there: (start_ns, stop_ns) in order, without the stop, exact to the ns."""
+        """Return when user `user` of the fleet is present: (start_ns, stop_ns) in order, exact to the ns.
+
+        The stop is not part of a span.
+        """
         return tuple(spans_of(self.stages, user))
 
     def scaled_to(self, peak: float) -> UserProfile:
-        """The same shape, with `peak` users at its highest."""
+        """Return a profile of the same shape with at most `peak` users."""
         return msgspec.structs.replace(self, stages=_scaled(self.stages, peak, "number of users"))
 
     def lasting(self, duration_ns: int) -> UserProfile:
-        """The same shape within exactly `duration_ns`."""
+        """Return a profile of the same shape that lasts exactly `duration_ns`."""
         return msgspec.structs.replace(self, stages=_stretched(self.stages, duration_ns))
 
     @cached_property
@@ -165,7 +171,7 @@ class UserProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True, ta
         return Timeline(self.stages)
 
     def describe(self) -> str:
-        """ "users: ramp 0 to 500 in 1m, hold 500 for 5m"; "users, each every 10s: hold 50 for 10m"."""
+        """Return the load in words: "users, each every 10s: ramp 0 to 500 in 1m, hold 500 for 5m"."""
         if self.label:
             return f"users: {self.label}: at most {self.peak:,} in {time_text(self.duration_ns)}"
         paced = f", each every {time_text(self.pace_ns)}" if self.pace_ns else ""
@@ -173,69 +179,74 @@ class UserProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True, ta
 
 
 class IterationProfile(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="iterations"):
-    """A counted load: so many iterations, done by so many users as fast as the target lets them.
+    """A counted load: a number of iterations, done by a number of users as fast as the target allows.
 
     Raises:
-        ProfileError: no iterations, no users, too many of them, or `per_user` times the users is another number.
+        ProfileError: the iterations or users are out of range, or `per_user` times the users is not `iterations`.
     """
 
     iterations: int
     users: int
     per_user: int = 0
-    """How many each user does; 0: whoever is done with one takes the next."""
+    """Iterations of each user; 0: users share the iterations, and a free user takes the next one."""
     digest: ClassVar[str] = ""
 
     @classmethod
     def of_each(cls, per_user: int, users: int) -> IterationProfile:
-        """`per_user` iterations by each of `users` users."""
+        """Return a profile with `per_user` iterations by each of `users` users."""
         return cls(per_user * users, users, per_user)
 
     def __post_init__(self) -> None:
         if self.per_user and self.per_user * self.users != self.iterations:
-            raise ProfileError(f"{self.per_user} by each of {self.users} users are not {self.iterations} iterations")
+            raise ProfileError(
+                f"{self.per_user} by each of {self.users} users are not {self.iterations} iterations",
+                hint="make the product of both equal to the iterations",
+            )
         if not 0 < self.iterations <= 1 << 53:
-            raise ProfileError(f"{self.iterations} iterations cannot be done", hint="at least 1")
+            raise ProfileError(f"{self.iterations} iterations cannot be done", hint="use at least 1, at most 2^53")
         if not 0 < self.users <= MAX_USERS:
-            raise ProfileError(f"{self.users} users cannot do iterations", hint=f"1 to {MAX_USERS:,}")
+            raise ProfileError(f"{self.users} users cannot do iterations", hint=f"use 1 to {MAX_USERS:,} users")
 
     @property
     def duration_ns(self) -> None:
-        """Not known beforehand: the target decides."""
+        """None: the duration depends on the target."""
         return
 
     @property
     def peak(self) -> int:
-        """Users at a time, in the fleet."""
+        """Number of users in the fleet."""
         return self.users
 
     def total(self) -> int:
+        """Return the number of iterations."""
         return self.iterations
 
     def scaled_to(self, peak: float) -> IterationProfile:
-        """As many iterations, or as many of each user, by `peak` users."""
+        """Return a profile with `peak` users and the same iterations, or the same iterations per user."""
         if not (isfinite(peak) and peak == int(peak)):
-            raise ProfileError(f"{peak:g} is no number of users", hint="a whole number, at least 1")
+            raise ProfileError(f"invalid number of users {peak:g}", hint="use a whole number of at least 1")
         if self.per_user:
             return IterationProfile.of_each(self.per_user, int(peak))
         return IterationProfile(self.iterations, int(peak))
 
     def lasting(self, duration_ns: int) -> IterationProfile:
+        """Raise ProfileError, because a counted load has no duration that could be set."""
         raise ProfileError(
             f"a load of {self.iterations:,} iterations has no duration that could be set",
             hint="it ends when they are done; use arrivals() or users() for a load that lasts",
         )
 
     def describe(self) -> str:
-        """ "iterations: 1,000 by 10 users"; "iterations: 5 by each of 10 users"."""
+        """Return the load in words: "iterations: 1,000 by 10 users" or "iterations: 5 by each of 10 users"."""
         if self.per_user:
             return f"iterations: {self.per_user:,} by each of {self.users:,} user{'s' * (self.users != 1)}"
         return f"iterations: {self.iterations:,} by {self.users:,} user{'s' * (self.users != 1)}"
 
 
 def spans_of(stages: Iterable[Stage], user: int) -> Iterator[tuple[int, int]]:
-    """When the level is above `user`: (start_ns, stop_ns) in order, without the stop, exact to the ns.
+    """Yield the spans in which the level is above `user`: (start_ns, stop_ns) in order, exact to the ns.
 
-    Cost: 0.3 µs a stage, 8 µs one in which the user comes or goes.
+    The stop is not part of a span. Cost: 0.3 µs per stage, and 8 µs for a stage in which the user comes or goes.
     """
     span: tuple[int, int] | None = None
     for first_ns, stop_ns in _stage_spans(stages, user):
@@ -253,7 +264,7 @@ def _stage_spans(stages: Iterable[Stage], user: int) -> Iterator[tuple[int, int]
     end_ns = 0
     for stage in stages:
         start_ns, end_ns = end_ns, end_ns + stage.duration_ns
-        # What is above a whole number as a float is so as a fraction, too.
+        # Floats are enough here: a float above a whole number is also above it as an exact fraction.
         if start_ns == end_ns or (stage.start <= user and stage.end <= user):
             continue
         if stage.start > user and stage.end > user:
@@ -267,33 +278,33 @@ def _stage_spans(stages: Iterable[Stage], user: int) -> Iterator[tuple[int, int]
 
 
 OpenProfile = ArrivalProfile | TimedProfile
-"""Of a load whose arrivals are due at given times, whatever the target does."""
+"""Profiles of open loads, whose arrivals have due times that do not depend on the target."""
 Profile = OpenProfile | UserProfile | IterationProfile
 
 
-# -- what arrivals and users share ----------------------------------------------------------------
+# -- parts that arrivals and users share ----------------------------------------------------------
 
 
 def _check(stages: Sequence[Stage], what: str, unit: str, most: float) -> None:
     for stage in stages:
         for value in (stage.start, stage.end):
             if not isfinite(value) or value < 0:
-                raise ProfileError(f"a {what} cannot be {value:g}{unit}")
+                raise ProfileError(f"a {what} cannot be {value:g}{unit}", hint="use a finite value of at least 0")
             if value > most:
-                raise ProfileError(f"a {what} of {value:g}{unit} is beyond {most:g}{unit}")
+                raise ProfileError(f"a {what} of {value:g}{unit} exceeds the limit of {most:g}{unit}")
         if stage.duration_ns < 0:
-            raise ProfileError(f"a stage cannot last {stage.duration_ns} ns")
+            raise ProfileError(f"a stage cannot last {stage.duration_ns} ns", hint="use a duration of at least 0")
     duration_ns = length(stages)
     if duration_ns == 0:
-        raise ProfileError("the load has no duration", hint='say how long, as in .hold("1m")')
+        raise ProfileError("the load has no duration", hint='add a stage with a duration, as in .hold("1m")')
     if duration_ns > MAX_DURATION_NS:
-        raise ProfileError("the load lasts more than 366 days")
+        raise ProfileError("the load lasts more than 366 days", hint="use shorter stages")
     if highest(stages) == 0:
-        raise ProfileError("the load has nothing to do: it is 0 all the time")
+        raise ProfileError("the load has nothing to do: it is 0 all the time", hint="use a stage above 0")
 
 
 def _edges(stages: Sequence[Stage]) -> list[int]:
-    """Where the stages begin and end, ns: one more than there are stages."""
+    """Return the times at which the stages begin, and the end of the last one, ns."""
     edges = [0]
     for stage in stages:
         edges.append(edges[-1] + stage.duration_ns)
@@ -302,16 +313,16 @@ def _edges(stages: Sequence[Stage]) -> list[int]:
 
 def _scaled(stages: Sequence[Stage], peak: float, what: str) -> tuple[Stage, ...]:
     if not isfinite(peak) or peak <= 0:
-        raise ProfileError(f"a load cannot be scaled to a {what} of {peak:g}", hint="above 0")
+        raise ProfileError(f"a load cannot be scaled to a {what} of {peak:g}", hint="use a finite value above 0")
     factor = exact(peak) / exact(highest(stages))
     return tuple(stage.times(factor) for stage in stages)
 
 
 def _stretched(stages: Sequence[Stage], duration_ns: int) -> tuple[Stage, ...]:
     if duration_ns <= 0:
-        raise ProfileError(f"a load cannot last {duration_ns} ns", hint="above 0")
+        raise ProfileError(f"a load cannot last {duration_ns} ns", hint="use a duration above 0")
     old = _edges(stages)
-    new = [round(Fraction(edge * duration_ns, old[-1])) for edge in old]  # edges, not lengths: the sum stays exact
+    new = [round(Fraction(edge * duration_ns, old[-1])) for edge in old]  # edges, not lengths, so the sum is exact
     return tuple(
         Stage(stage.start, stage.end, end - start) for stage, (start, end) in zip(stages, pairwise(new), strict=True)
     )

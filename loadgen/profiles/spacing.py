@@ -1,22 +1,19 @@
-"""Where arrivals by chance lie: sums of random spacings, as a pure function of a seed and n.
+"""Random positions of arrivals: sums of random spacings, as a pure function of a seed and n.
 
-An open load has a rate curve and, on the area under it, a position for each arrival n
-of the fleet: it is due where the area reaches its position. Even positions are 0, 1,
-2 ...; here they are those of a renewal process whose spacings have mean 1 and the
-gamma law (of shape 1: exponential, a Poisson process). Under any curve that gives
-arrivals that follow the curve on average, and are irregular around it.
+An open load has a rate curve, and each arrival n of the fleet has a position on the area under it. The arrival is due
+when the area reaches its position. Even positions are 0, 1, 2, ... Here the positions are those of a renewal process,
+whose spacings have mean 1 and a gamma distribution. Shape 1 is exponential, which makes a Poisson process. The
+arrivals follow any curve on average, and are irregular around it.
 
-Nothing is walked through: positions are the leaves of a tree. A node stands for 16^k
-arrivals, and what its 16 children take of its length is drawn by the node alone. The
-sum of m gamma spacings of shape k is gamma of shape m·k, and is independent of the
-shares that the m have in it; so to draw the sum first and the shares afterwards gives
-the very same law as to add up one spacing after the other, and any n costs a path.
+Positions are the leaves of a tree, so any n costs one path instead of a sum over all earlier spacings. A node stands
+for 16^k arrivals, and the node alone determines how its length is divided among its 16 children. The sum of m gamma
+spacings of shape k is gamma with shape m·k, and independent of the m shares in it. So drawing the sum first and the
+shares later gives the same distribution as adding spacings one by one.
 
-Positions have no unit: the unit of area is one arrival. Numbers come from a counter and
-a hash, and logarithms from the four operations that IEEE 754 rounds exactly, so they
-are the same, bit by bit, on every machine and with every version of numpy: agents
-agree on them without a word (numpy's own `log` differs in the last bit between
-processors with and without AVX-512). No clock, no state that changes what is answered.
+Positions have no unit: the unit of area is one arrival. Numbers come from a counter and a hash, and logarithms from the
+four operations that IEEE 754 rounds exactly. So they are identical bit by bit on every machine and with every version
+of numpy, and agents need not exchange them. (numpy's own `log` differs in the last bit between processors with and
+without AVX-512.) There is no clock, and caches do not change any result.
 """
 
 from __future__ import annotations
@@ -35,87 +32,89 @@ __all__ = ["MAX_SHAPE", "MIN_SHAPE", "Renewal", "Spacing"]
 
 MIN_SHAPE: Final = 1e-3
 MAX_SHAPE: Final = 1e6
-"""Of the gamma law: a coefficient of variation from 31.6 to 0.001. Beyond, all arrivals are one burst, or even."""
+"""Limits of the gamma shape: coefficients of variation of 31.6 and 0.001. Beyond, arrivals are one burst, or even."""
 
 _BITS: Final = 4
 _FAN: Final = 1 << _BITS
-"""Children of a node. More make blocks of neighbours cheaper, fewer those of who has every 100th arrival. With 64 these
-cost 0.3 and 4 µs a value if exponential, 0.8 and 12 if gamma; with 16 0.5 and 2.8, 1.1 and 4.8 (bench/share.py)."""
+"""Children of a node. More children make neighbouring arrivals cheaper; fewer make every 100th arrival cheaper.
+Measured in µs per value (bench/share.py): with 64 children 0.3 and 4 if exponential, 0.8 and 12 if gamma; with 16
+children 0.5 and 2.8 if exponential, 1.1 and 4.8 if gamma."""
 _LEVELS: Final = 14
-"""16^14 = 2^56 arrivals: more than a profile may have."""
+"""Levels of the tree: 16^14 = 2^56 arrivals are more than a profile may have."""
 
 
 class Spacing(msgspec.Struct, frozen=True):
-    """Arrivals that are spaced by chance: gamma spacings, of which the Poisson process is one.
+    """Random spacing of arrivals with a gamma distribution; shape 1 is a Poisson process.
 
     Raises:
-        ProfileError: a shape outside MIN_SHAPE to MAX_SHAPE.
+        ProfileError: the shape is outside MIN_SHAPE to MAX_SHAPE.
     """
 
     shape: float = 1.0
-    """Of the gamma law, the burstiness: 1 is Poisson, below 1 burstier, above 1 more even."""
+    """Shape of the gamma distribution: 1 is Poisson, below 1 is burstier, above 1 is more even."""
     seed: int = 0
-    """Below 2^64."""
+    """Seed of the random numbers, below 2^64."""
 
     def __post_init__(self) -> None:
         if not (isfinite(self.shape) and MIN_SHAPE <= self.shape <= MAX_SHAPE):
             raise ProfileError(
-                f"arrivals cannot have a burstiness of {self.shape:g}", hint=f"{MIN_SHAPE:g} to {MAX_SHAPE:g}"
+                f"arrivals cannot have a burstiness of {self.shape:g}",
+                hint=f"use a value from {MIN_SHAPE:g} to {MAX_SHAPE:g}",
             )
 
     @property
     def cv(self) -> float:
-        """Coefficient of variation of the spacings: 1 is Poisson, 0 would be even."""
+        """Coefficient of variation of the spacings: 1 for Poisson; even spacings would have 0."""
         return float(self.shape**-0.5)
 
     def describe(self) -> str:
-        """ "Poisson", or "gamma with CV 2"."""
+        """Return the spacing in words: "Poisson" or "gamma with CV 2"."""
         return "Poisson" if self.shape == 1.0 else f"gamma with CV {self.cv:.3g}"
 
 
 class Renewal:
     """The positions of arrivals 0, 1, 2 ... of a stationary renewal process with gamma spacings of mean 1.
 
-    Stationary: time 0 is no arrival, but any moment of a process that has always been going on. So up to
-    any area there are as many arrivals on average as the area says, from the first one on, whatever the shape.
-    The first position therefore has the law of what is left of a spacing seen at random: a uniform part of one
-    that is drawn by its length, which is gamma of shape + 1. For a Poisson process that is exponential again.
+    Stationary means that time 0 is not an arrival, but a random moment of an endless process. So up to any area, the
+    average number of arrivals equals the area, whatever the shape. The first position is then the rest of a spacing
+    that contains a random moment. Such a spacing is chosen in proportion to its length, so its length has a gamma
+    distribution with shape + 1, and the rest is a uniform part of it. For a Poisson process the rest is exponential.
 
     Args:
-        shape: of the gamma law, MIN_SHAPE to MAX_SHAPE.
+        shape: shape of the gamma distribution, MIN_SHAPE to MAX_SHAPE.
         seed: any integer.
-    Cost: in blocks of 1,000 neighbours 0.5 µs a value if exponential, 1.1 µs if gamma; of every 100th arrival 3 and
-        5 µs; an n by itself 4 ms. Memory is bounded. (Measured: `bench/share.py`.)
+    Cost: in blocks of 1,000 neighbours 0.5 µs per value if exponential, 1.1 µs if gamma; for every 100th arrival 3 and
+        5 µs; a single n 4 ms. Memory is bounded. (Measured: `bench/share.py`.)
     Sources: SplitMix64 (Steele, Lea, Flood 2014) over a counter, as a hash; Marsaglia, Tsang, "A simple method for
-        generating gamma variables" (2000); that shares are independent of the sum: Lukacs (1955); the first
-        position: Cox, "Renewal theory" (1962), chapter 5.
+        generating gamma variables" (2000); independence of shares and sum: Lukacs (1955); the first position: Cox,
+        "Renewal theory" (1962), chapter 5.
     """
 
     __slots__ = ("_first", "_kept", "_keys", "_shape")
 
     def __init__(self, shape: float, seed: int) -> None:
         self._shape = shape
-        key = _mixed(_mixed(seed) ^ 0x6A09E667F3BCC908)  # mixed twice: neighbouring seeds have nothing in common
+        key = _mixed(_mixed(seed) ^ 0x6A09E667F3BCC908)  # mixed twice, so that neighbouring seeds are unrelated
         self._keys = [_mixed(key + 1 + level) for level in range(_LEVELS + 2)]
         self._kept: dict[int, tuple[int, np.ndarray]] = {}
-        """By level, the last node that was asked for alone, and its edges."""
+        """Cache by level: the last node that was computed alone, and its edges."""
         zero = np.zeros(1, dtype=np.int64)
         by_length = _gammas(self._keys[_LEVELS], zero, shape + 1)[0] / shape
         self._first = float(by_length * _uniforms(self._keys[_LEVELS + 1], zero)[0])
 
     def areas(self, n: np.ndarray) -> np.ndarray:
-        """The positions of arrivals `n`, any shape, 0 <= n < 2^53: float64 of the same shape, non-decreasing in n."""
+        """Return the positions of arrivals `n` (any array shape, 0 <= n < 2^53): float64, non-decreasing in n."""
         n = np.asarray(n, dtype=np.int64)
         begins, _ = self._spans(0, n.ravel())
         return (self._first + begins).reshape(n.shape)
 
     def count_below(self, area: Fraction | float) -> int:
-        """How many positions lie below `area`: the n of the first that does not. Cost: 3 ms."""
+        """Return the number of positions below `area`. Cost: 3 ms."""
         area = float(area)
         node = 0
         for level in reversed(range(_LEVELS)):
             edges = self._first + self._edges(level, np.array([node], dtype=np.int64))[0]
-            # Of equal edges the first: what begins exactly at `area` is not below it.
+            # side="left": an arrival exactly at `area` is not below it.
             child = int(np.searchsorted(edges[:-1], area, side="left")) - 1
             if child < 0:
                 return 0
@@ -123,14 +122,14 @@ class Renewal:
         return node + 1
 
     def _spans(self, level: int, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where nodes of a level begin and end, without the first position. (count,) float64 each."""
+        """Return where nodes of a level begin and end, without the first position: (count,) float64 each."""
         parents, at = np.unique(nodes >> _BITS, return_inverse=True)
         edges = self._edges(level, parents)
         child = nodes & (_FAN - 1)
         return edges[at, child], edges[at, child + 1]
 
     def _edges(self, level: int, parents: np.ndarray) -> np.ndarray:
-        """The edges of the children, at `level`, of each parent: (parents, 17) float64, non-decreasing along each."""
+        """Return the edges of each parent's children at `level`: (parents, 17) float64, non-decreasing in a row."""
         alone = int(parents[0]) if len(parents) == 1 else -1
         kept = self._kept.get(level)
         if kept is not None and kept[0] == alone:
@@ -138,7 +137,7 @@ class Renewal:
         children = (parents[:, None] << _BITS) + np.arange(_FAN, dtype=np.int64)
         shape = self._shape * float(_FAN**level)
         parts = _gammas(self._keys[level], children.ravel(), shape).reshape(children.shape)
-        sums = np.cumsum(parts, axis=1)  # one after the other: the same bits everywhere, as `sum` does not promise
+        sums = np.cumsum(parts, axis=1)  # adds in order: the same bits everywhere, which `sum` does not guarantee
         edges = np.zeros((len(parents), _FAN + 1))
         if level == _LEVELS - 1:
             edges[:, 1:] = sums / self._shape
@@ -158,12 +157,12 @@ _TINY: Final = np.finfo(np.float64).tiny
 
 
 def _mixed(z: int) -> int:
-    """64 bits of any integer, far from those of its neighbours."""
+    """Return a 64-bit hash of an integer, unrelated to the hashes of its neighbours."""
     return mixed(z * GOLDEN + GOLDEN)
 
 
 def _uniforms(key: int, n: np.ndarray) -> np.ndarray:
-    """Uniform in (0, 1], multiples of 2^-53."""
+    """Return a uniform number in (0, 1] for each n, a multiple of 2^-53."""
     with np.errstate(over="ignore"):
         z = n.astype(np.uint64) * np.uint64(GOLDEN) + np.uint64(key)
     uniform: np.ndarray = ((mixed_each(z) >> np.uint64(11)) + np.uint64(1)).astype(np.float64) * 2.0**-53
@@ -171,7 +170,7 @@ def _uniforms(key: int, n: np.ndarray) -> np.ndarray:
 
 
 def _gammas(key: int, n: np.ndarray, shape: float) -> np.ndarray:
-    """Gamma of `shape` and scale 1 by each n, (count,)."""
+    """Return a gamma number of `shape` and scale 1 for each n: (count,) float64."""
     if shape == 1.0:
         exponential: np.ndarray = -_log(_uniforms(key, n))
         return exponential
@@ -182,7 +181,10 @@ def _gammas(key: int, n: np.ndarray, shape: float) -> np.ndarray:
 
 
 def _gammas_from_1(key: int, n: np.ndarray, shape: float) -> np.ndarray:
-    """Gamma of a shape of at least 1. An n that is refused tries again with the next key: 1.3 to 1.4 attempts each."""
+    """Return gamma numbers of a shape of at least 1.
+
+    A rejected n is tried again with the next key; that takes 1.3 to 1.4 attempts on average.
+    """
     d = shape - 1.0 / 3.0
     c = 1.0 / float(np.sqrt(9.0 * d))
     found = np.empty(len(n))
@@ -196,7 +198,7 @@ def _gammas_from_1(key: int, n: np.ndarray, shape: float) -> np.ndarray:
         u = _uniforms(_mixed(key ^ 1), own)
         square = x * x
         is_taken = is_normal & (v > 0.0) & (u < 1.0 - 0.0331 * square * square)
-        # Without a logarithm that takes 92 to 99.9 %; the others are looked at closely.
+        # This test without a logarithm accepts 92 to 99.9 %; only the others need the exact test.
         unsure = np.flatnonzero(is_normal & (v > 0.0) & ~is_taken)
         if len(unsure):
             v_u = v[unsure]
@@ -207,7 +209,10 @@ def _gammas_from_1(key: int, n: np.ndarray, shape: float) -> np.ndarray:
 
 
 def _normals(key: int, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Normal numbers by n, and which of them are any: the polar method (Marsaglia, Bray 1964) refuses 21 %."""
+    """Return normal numbers for each n, and which of them are valid.
+
+    The polar method (Marsaglia, Bray 1964) rejects 21 %.
+    """
     a = 2.0 * _uniforms(_mixed(key ^ 2), n) - 1.0
     b = 2.0 * _uniforms(_mixed(key ^ 3), n) - 1.0
     square = a * a + b * b
@@ -219,15 +224,15 @@ def _normals(key: int, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 # -- log and exp of what IEEE 754 rounds exactly -----------------------------------------------------
 
 _LN2_HIGH: Final = float.fromhex("0x1.62e42fee00000p-1")
-"""The first 33 bits of ln 2: times an exponent it is exact."""
+"""The first 33 bits of ln 2; its product with an exponent is exact."""
 _LN2_LOW: Final = float.fromhex("0x1.a39ef35793c76p-33")
 
 
 def _log(x: np.ndarray) -> np.ndarray:
-    """Natural logarithm of normal numbers above 0, within 2 units in the last place. 20 ns a value.
+    """Return the natural logarithm of normal numbers above 0, within 2 units in the last place. 20 ns per value.
 
-    With s = (m - 1)/(m + 1) for a mantissa m in [0.707, 1.414): 2(s + s³/3 + s⁵/5 ...), of which the first left out is
-    below 1e-18.
+    With s = (m - 1)/(m + 1) for a mantissa m in [0.707, 1.414), it sums 2(s + s³/3 + s⁵/5 ...). The first omitted term
+    is below 1e-18.
     """
     mantissa, exponent = np.frexp(x)
     is_low = mantissa < 0.7071067811865476
@@ -244,7 +249,7 @@ def _log(x: np.ndarray) -> np.ndarray:
 
 
 def _exp(x: np.ndarray) -> np.ndarray:
-    """e^x for x <= 0, within 2 units in the last place; 0 below -708."""
+    """Return e^x for x <= 0, within 2 units in the last place; 0 below -708."""
     power = np.rint(x * 1.4426950408889634)
     rest = (x - power * _LN2_HIGH) - power * _LN2_LOW
     series = np.ones_like(x)

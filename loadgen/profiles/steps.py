@@ -1,4 +1,4 @@
-"""Loads whose arrivals have times of their own: as values that travel, without the times. Pure."""
+"""Open loads with given arrival times, as values that are sent without the times themselves. Pure functions."""
 
 from __future__ import annotations
 
@@ -19,49 +19,58 @@ from loadgen.units import NS_PER_S
 __all__ = ["MAX_BINS", "TimedProfile", "digest_of", "digest_of_levels"]
 
 MAX_BINS = 600
-"""What is told of the times of a `TimedProfile`: enough for any chart."""
+"""Most bins in which a `TimedProfile` counts its arrivals: enough for any chart."""
 
 
 class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
-    """An open load whose arrivals have times of their own: recorded ones, or those of an executor that a user wrote.
+    """An open load with given arrival times: recorded ones, or those of an executor in the scenario.
 
-    The times do not travel. Whoever has the scenario has them, too (`dsl/executor.py`); everybody else is told here how
-    many there are, about when, and what to tell them by. They lie on a curve of speed: 2 plays them twice as fast.
+    The times themselves are not part of this value. A process that has the scenario computes them (`dsl/executors`).
+    For all others the profile has the number of arrivals, a count per bin, and a digest to compare the times. A curve
+    of speeds plays the times; a speed of 2 is twice as fast.
 
     Raises:
-        ProfileError: played so that it lasts too long, or not at all.
+        ProfileError: the duration is invalid, or the rate exceeds its limit.
     """
 
     label: str
-    """Whose times they are."""
+    """Source of the times, e.g. the executor's name."""
     count: int
+    """Number of arrivals."""
     recorded_ns: int
-    """The end of the second in which the last one is, at speed 1."""
+    """End of the second that contains the last arrival, at speed 1."""
     bin_ns: int
+    """Length of a bin, at speed 1."""
     counts: tuple[int, ...]
-    """Arrivals in each `bin_ns` at speed 1, at most MAX_BINS; the last bin ends at `recorded_ns`."""
+    """Arrivals in each bin, at most MAX_BINS; the last bin ends at `recorded_ns`."""
     digest: str
-    """See `digest_of`."""
+    """Digest of the times; see `digest_of`."""
     duration_ns: int
-    """As it is played."""
+    """Duration as it is played."""
     is_by_chance: bool = False
-    """Another seed may give others: known of an executor only by asking it."""
+    """Whether another seed may give other times, which only the executor can decide."""
     edited: tuple[Stage, ...] | None = None
-    """The speeds, where they were changed while it ran (`edits.py`)."""
+    """The speeds, if they were changed during the run (`edits.py`)."""
 
     def __post_init__(self) -> None:
         if self.edited is not None:
             return
         if not 0 < self.duration_ns <= MAX_DURATION_NS:
-            raise ProfileError(f"a load cannot last {self.duration_ns} ns", hint="more than 0, and at most 366 days")
+            raise ProfileError(f"a load cannot last {self.duration_ns} ns", hint="use more than 0 and at most 366 days")
         if self.peak > MAX_RATE_PER_S:
-            raise ProfileError(f"a rate of {self.peak:g}/s is beyond {MAX_RATE_PER_S:g}/s")
+            raise ProfileError(
+                f"a rate of {self.peak:g}/s exceeds the limit of {MAX_RATE_PER_S:g}/s", hint="play the times slower"
+            )
 
     @classmethod
     def of(cls, times_s: np.ndarray, label: str) -> TimedProfile:
-        """Of (arrivals,) float64 seconds, non-decreasing, from 0; at least one.
+        """Make the profile of given times.
 
-        Bins last whole seconds: of less, the busiest one would say little of the rate.
+        Bins last whole seconds, because in shorter ones the busiest bin would say little about the rate.
+
+        Args:
+            times_s: (arrivals,) float64 seconds, non-decreasing, at least 0; at least one.
+            label: source of the times.
         """
         seconds = int(times_s[-1]) + 1
         bin_s = -(-seconds // MAX_BINS)
@@ -78,20 +87,20 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
 
     @property
     def speed(self) -> float:
-        """How fast the times are played. Rounded up where it has to be, so that the last one is before the end."""
+        """Playback speed of the times, rounded up if necessary so that the last arrival is before the end."""
         speed = self.recorded_ns / self.duration_ns
         return speed if exact(speed) * self.duration_ns >= self.recorded_ns else nextafter(speed, inf)
 
     @property
     def speeds(self) -> tuple[Stage, ...]:
-        """The curve that the times lie on: its area is the seconds of the recording."""
+        """The curve of playback speeds; its area is the seconds of the recording."""
         if self.edited is not None:
             return self.edited
         return (Stage(self.speed, self.speed, self.duration_ns),)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """About how many arrivals/s there are, as it is played."""
+        """The approximate rate as it is played, in arrivals/s, one stage per bin."""
         if self.edited is not None:
             return tuple(self._played(self.edited))
         ends_ns = [min((i + 1) * self.bin_ns, self.recorded_ns) for i in range(len(self.counts))]
@@ -102,7 +111,7 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
         )
 
     def _played(self, speeds: Iterable[Stage]) -> Iterator[Stage]:
-        """Bin after bin, at these speeds, each of which holds; nothing after the last one."""
+        """Yield the rate of each bin, played at these constant speeds; 0 after the last bin."""
         recorded_ns = 0.0
         for one in speeds:
             left_ns = one.duration_ns
@@ -123,11 +132,11 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
         return highest(self.stages)
 
     def total(self) -> int:
-        """How many iterations are due. Exact."""
+        """Return the exact number of arrivals."""
         return self.count
 
     def rate_at(self, t_ns: int) -> float:
-        """Iterations/s in the bin that `t_ns` is in; 0 before the start and from the end on."""
+        """Return the rate of the bin that contains `t_ns`, in iterations/s; 0 before the start and after the end."""
         for stage in self.stages:
             if 0 <= t_ns < stage.duration_ns:
                 return stage.start
@@ -135,17 +144,17 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
         return 0.0
 
     def scaled_to(self, peak: float) -> TimedProfile:
-        """The same arrivals, so fast or slow that the busiest bin has `peak` arrivals/s."""
+        """Return the profile with the same arrivals, played so that the busiest bin has `peak` arrivals/s."""
         if not isfinite(peak) or peak <= 0:
-            raise ProfileError(f"a load cannot be scaled to a rate of {peak:g}", hint="above 0")
+            raise ProfileError(f"a load cannot be scaled to a rate of {peak:g}", hint="use a finite rate above 0")
         return self.lasting(ceil(self.duration_ns * exact(self.peak) / exact(peak)))
 
     def lasting(self, duration_ns: int) -> TimedProfile:
-        """The same arrivals within exactly `duration_ns`."""
+        """Return the profile with the same arrivals, played within exactly `duration_ns`."""
         return msgspec.structs.replace(self, duration_ns=duration_ns)
 
     def describe(self) -> str:
-        """ "arrivals: FlashSale: 1,200 in 2m, at most 60/s"."""
+        """Return the load in words: "arrivals: FlashSale: 1,200 in 2m, at most 60/s"."""
         speed = self.recorded_ns / self.duration_ns
         played = f", {speed:.4g} times as fast" if speed != 1 else ""
         much = f"{self.count:,} in {time_text(self.duration_ns)}, at most {self.peak:,.4g}/s"
@@ -153,15 +162,15 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
 
 
 def digest_of(times_s: np.ndarray) -> str:
-    """How many times there are and a hash of them in ms: "1200:0f343b0931126a20".
+    """Return the number of times and a hash of them, rounded to ms: "1200:0f343b0931126a20".
 
-    In ms, since two machines' logarithms may differ in the last bit, and then in the nanosecond that it rounds to.
+    They are rounded because logarithms may differ in the last bit between machines, and so may the nanosecond.
     """
     ms = np.rint(times_s * 1_000).astype("<i8")
     return f"{len(times_s)}:{sha256(ms.tobytes()).hexdigest()[:16]}"
 
 
 def digest_of_levels(levels: Sequence[tuple[int, int]]) -> str:
-    """Of (ns, users): how many there are and a hash of them, as in `digest_of`."""
+    """Return the number of (ns, users) pairs and a hash of them, as `digest_of` does for times."""
     ms = np.array([(round(at_ns / 1e6), users) for at_ns, users in levels], dtype="<i8")
     return f"{len(levels)}:{sha256(ms.tobytes()).hexdigest()[:16]}"

@@ -1,20 +1,17 @@
-"""When which arrival is due: a rate curve as area over time, and the places on that area where arrivals lie.
+"""Computes the due times of arrivals from a rate curve and from the arrivals' positions on the area under it.
 
-Every open load is both. The curve is a row of stages, whose area grows as time
-passes; arrival n of the fleet is due where the area reaches its place. Spaced
-evenly its place is n; spaced by chance a sum of n chance spacings of mean 1; of
-recorded times the curve is the speed at which they are played, and the places are
-the times themselves, in seconds.
+Every open load has both. The curve is a sequence of stages, and the area under it grows with time. Arrival n of the
+fleet is due when the area reaches its position. With even spacing the position is n. With random spacing it is the sum
+of n random spacings of mean 1. For recorded times the curve is the playback speed, and the positions are the times
+themselves in seconds.
 
-So whatever changes a load while it goes on (a pause, another rate) changes the
-curve from a time on and nothing else: the places stay, and each arrival is due
-exactly once.
+So a change of a running load, such as a pause or another rate, only changes the curve from some time on. The positions
+stay, and each arrival is due exactly once.
 
-Times are integer nanoseconds from the load's beginning. Areas at the edges of
-stages are exact fractions, since one arrival more or less by rounding would be a
-row too many or a request unaccounted for. Within a stage they are float64, counted
-from the stage's end where the rate falls; the error is below 1 ns (measured
-against `Fraction` at n = 10^7), so nothing drifts.
+Times are integer nanoseconds from the load's beginning. Areas at the edges of stages are exact fractions, because one
+arrival more or less by rounding would use a row too many or leave a request unaccounted. Within a stage areas are
+float64, counted from the stage's end if the rate falls. The error is below 1 ns (measured against `Fraction` at
+n = 10^7), so times do not drift.
 """
 
 from __future__ import annotations
@@ -34,13 +31,13 @@ __all__ = ["Dues", "Listed", "Positions", "Schedule", "Timeline"]
 
 
 _Stretch = tuple[int, int, Fraction, Fraction]
-"""(begin, end) in ns, (rate at either): a stage in its place, exact."""
+"""A stage with its position in time: begin and end in ns, and the exact rates at both."""
 _Row = tuple[int, int, float, float, float, float, bool, int, int, float, float]
-"""Of a stretch, what due times are computed from; see `_settle` for the columns."""
+"""Values of a stretch from which due times are computed; see `_settle` for the columns."""
 
 
 def _row(stretch: _Stretch, before: Fraction) -> tuple[_Row, Fraction]:
-    """And the area up to its end, where `before` is that up to its beginning. 10 µs."""
+    """Return the row of a stretch and the area up to its end; `before` is the area up to its beginning. 10 µs."""
     start_ns, end_ns, start, end = stretch
     area = before + (start + end) / 2 * Fraction(end_ns - start_ns, NS_PER_S)
     first, last = ceil(before), ceil(area) - 1
@@ -62,9 +59,9 @@ def _row(stretch: _Stretch, before: Fraction) -> tuple[_Row, Fraction]:
 
 
 class Timeline:
-    """Stages one after the other, and the area under them. A value: nothing of it changes.
+    """A rate curve of consecutive stages, and the area under it. Immutable.
 
-    Cost: 10 µs a stage at birth.
+    Cost: 10 µs per stage to create.
     """
 
     def __init__(self, stages: Iterable[Stage]) -> None:
@@ -76,10 +73,12 @@ class Timeline:
         self._settle(stretches, [], Fraction(0))
 
     def _settle(self, stretches: Sequence[_Stretch], known: Sequence[tuple[_Row, Fraction]], area: Fraction) -> None:
-        """
+        """Compute all columns of the curve.
+
         Args:
-            known: of the first stretches, what was computed of them before, and the area under each up to its end.
-            area: under what was before the first stretch.
+            stretches: the stages with their positions in time.
+            known: rows of the first stretches that were computed before, each with the area up to its end.
+            area: area before the first stretch.
         """
         self._stretches = tuple(one for one in stretches if one[0] < one[1])
         self.end_ns = stretches[-1][1] if stretches else 0
@@ -91,14 +90,14 @@ class Timeline:
             self._rows.append(row)
             self._areas.append(area)
         self.area = area
-        """Under all of it: with even spacing, `ceil` of it is the number of arrivals."""
+        """Area under the whole curve; with even spacing, `ceil(area)` is the number of arrivals."""
         columns = list(zip(*(row for row in self._rows if row[3] or row[4]), strict=True)) or [()] * 11
         self._first_n = np.array(columns[0], dtype=np.int64)
         self._last_n = np.array(columns[1], dtype=np.int64)
         self._left_over = np.array(columns[2], dtype=np.float64)
-        """Area between the edge that we count from and the arrival nearest to it."""
+        """Area between the edge from which we count and the nearest arrival."""
         self._low = np.array(columns[3], dtype=np.float64)
-        """The lower rate of the two ends; where it and the slope are 0 nothing is due, and the stretch is left out."""
+        """The lower of the two rates. A stretch with rate 0 and slope 0 has no arrivals and is left out."""
         self._slope = np.array(columns[4], dtype=np.float64)
         self._gap_ns = np.array(columns[5], dtype=np.float64)
         self._is_falling = np.array(columns[6], dtype=bool)
@@ -110,14 +109,14 @@ class Timeline:
     # -- the curve ----------------------------------------------------------------------------
 
     def value_at(self, t_ns: int) -> Fraction:
-        """The rate at `t_ns`, or just after it where it jumps; 0 before the beginning and from the end on."""
+        """Return the rate at `t_ns`, or just after a jump there; 0 before the beginning and after the end."""
         for start_ns, end_ns, start, end in self._stretches:
             if start_ns <= t_ns < end_ns:
                 return between(start, end, t_ns - start_ns, end_ns - start_ns)
         return Fraction(0)
 
     def area_at(self, t_ns: int) -> Fraction:
-        """Under the curve up to `t_ns`, exact."""
+        """Return the exact area under the curve up to `t_ns`."""
         for (start_ns, end_ns, start, end), area in zip(self._stretches, self._areas, strict=False):
             if t_ns < end_ns:
                 passed_ns = max(0, t_ns - start_ns)
@@ -126,11 +125,11 @@ class Timeline:
         return self.area
 
     def replaced(self, at_ns: int, stages: Sequence[Stage], since_ns: int | None = None) -> Timeline:
-        """The same up to `at_ns`, and from then on `stages`.
+        """Return a curve that is the same up to `at_ns` and follows `stages` from then on.
 
         Args:
-            since_ns: what ended before it will not be asked for again, and is let go. An `at_ns` before all that
-                is left of the curve counts as its beginning.
+            since_ns: stages that ended before it are dropped, because their arrivals are not needed again. An `at_ns`
+                before the remaining curve counts as the curve's beginning.
         """
         first = 0
         if since_ns is not None:
@@ -150,7 +149,7 @@ class Timeline:
         for stage in stages:
             kept.append((here_ns, here_ns + stage.duration_ns, exact(stage.start), exact(stage.end)))
             here_ns += stage.duration_ns
-        # What is kept whole was computed before.
+        # Rows of stages that are kept whole need not be computed again.
         pairs = zip(kept, self._stretches[first:], strict=False)
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         known = list(zip(self._rows[first : first + same], self._areas[first + 1 : first + 1 + same], strict=True))
@@ -161,18 +160,19 @@ class Timeline:
     # -- from area to time --------------------------------------------------------------------
 
     def due_of(self, n: np.ndarray) -> np.ndarray:
-        """When the area reaches n: when the n-th arrivals, from 0, of an even spacing are due.
+        """Return when the evenly spaced arrivals n (from 0) are due: when the area reaches n.
 
-        With a rate s that changes by a each second, s·t + a·t²/2 = area. Solved for t without the cancellation of
-        the textbook root; where the rate falls, from the end of the stage, so that the last arrivals of
-        a ramp to 0 are as exact as the first ones of a ramp from 0. After a pause at rate 0 the
-        next arrival is due when the rate is above 0 again, as the first is at the start.
+        With a rate s that changes by a per second, s·t + a·t²/2 = area. This is solved for t without the cancellation
+        of the textbook root. For a falling rate it is solved from the end of the stage, so that the last arrivals of a
+        ramp to 0 are as exact as the first ones of a ramp from 0. After a pause at rate 0, the next arrival is due when
+        the rate is above 0 again.
 
         Args:
-            n: any shape, int64, each below `ceil(area)`. Of what was let go: due where what is left begins.
+            n: int64 of any shape, each below `ceil(area)`. Arrivals of dropped stages are due at the beginning of the
+                remaining curve.
         Returns:
             int64 ns of the same shape, rounded to the nearest ns; non-decreasing in n, each < end_ns.
-        Cost: 30 to 45 ns a value in blocks of 1,000.
+        Cost: 30 to 45 ns per value in blocks of 1,000.
         Source: the same area argument as k6's `cal` in lib/executor/ramping_arrival_rate.go.
         """
         at: np.ndarray | int = 0
@@ -183,9 +183,9 @@ class Timeline:
         return self._within(np.maximum(area, 0.0), at)
 
     def when(self, areas: np.ndarray) -> np.ndarray:
-        """When the area reaches `areas`, float64, each below `area`: as `due_of`, for places that are no whole numbers.
+        """Return when the area reaches `areas` (float64, each below `area`): `due_of` for fractional positions.
 
-        The error is that of the float: at an area of 10^9 1e-7 arrivals, 1 ps at 100,000/s.
+        The error is that of float64: 1e-7 arrivals at an area of 10^9, which is 1 ps at 100,000/s.
         """
         at: np.ndarray | int = 0
         if len(self._before) > 1:
@@ -194,7 +194,7 @@ class Timeline:
         return self._within(np.maximum(from_edge, 0.0), at)
 
     def _within(self, area: np.ndarray, at: np.ndarray | int) -> np.ndarray:
-        """Times at which stretch `at` has this area from its edge, its end where it falls."""
+        """Return the times at which stretch `at` has this area, counted from its begin, or from its end if it falls."""
         low = self._low[at]
         below = low + np.sqrt(low * low + 2.0 * self._slope[at] * area)  # 0 only at the very start of a ramp from 0
         ramp_ns = np.divide(area * (2.0 * NS_PER_S), below, out=np.zeros_like(below), where=below > 0)
@@ -208,17 +208,17 @@ class Timeline:
 
 
 class Positions(Protocol):
-    """Where on the area under the curve arrivals lie, other than evenly. The same for whoever asks, in any order."""
+    """Uneven positions of arrivals on the area under the curve. They do not depend on the order of calls."""
 
     def areas(self, n: np.ndarray) -> np.ndarray:
-        """Of arrivals n (int64, from 0 over the whole fleet, increasing): float64, non-decreasing in n."""
+        """Return the positions of arrivals n (int64, from 0 over the fleet, increasing): float64, non-decreasing."""
 
     def count_below(self, area: Fraction) -> int:
-        """How many arrivals lie below `area`."""
+        """Return the number of arrivals with a position below `area`."""
 
 
 class Listed:
-    """Places that are all known: recorded times, or those that an executor gave.
+    """Positions from a list: recorded times, or the times of an executor.
 
     Args:
         places: (arrivals,) float64, non-decreasing.
@@ -230,28 +230,30 @@ class Listed:
         self._places = places
 
     def areas(self, n: np.ndarray) -> np.ndarray:
+        """Return the listed positions of arrivals n."""
         found: np.ndarray = self._places[n]
         return found
 
     def count_below(self, area: Fraction) -> int:
+        """Return the number of listed positions below `area`."""
         return int(np.searchsorted(self._places, float(area), side="left"))
 
 
 class Dues(Protocol):
-    """Whatever tells when which arrival is due: a profile, or the schedule of one that has been changed."""
+    """A source of due times: a profile, or the schedule of a changed load."""
 
     def total(self) -> int:
-        """How many arrivals there are, of the whole fleet."""
+        """Return the number of arrivals of the whole fleet."""
 
     def due_ns(self, n: np.ndarray) -> np.ndarray:
-        """When arrivals n, each 0 <= n < total(), are due: int64 ns, non-decreasing in n."""
+        """Return when arrivals n (0 <= n < total()) are due: int64 ns, non-decreasing in n."""
 
 
 class Schedule:
-    """A curve and the places on it: all that an agent needs to know of an open load. A value.
+    """A rate curve with the positions of arrivals: everything that an agent needs of an open load. Immutable.
 
     Args:
-        positions: None: evenly, the n-th where the area is n.
+        positions: positions of the arrivals; None spaces them evenly, the n-th at area n.
     """
 
     __slots__ = ("_positions", "_total", "timeline")
@@ -262,20 +264,23 @@ class Schedule:
 
     @property
     def end_ns(self) -> int:
+        """End of the curve, from the load's beginning."""
         return self.timeline.end_ns
 
     def total(self) -> int:
+        """Return the number of arrivals of the whole fleet."""
         return self._total
 
     def count_at(self, t_ns: int) -> int:
-        """How many arrivals are due before `t_ns`."""
+        """Return the number of arrivals that are due before `t_ns`."""
         area = self.timeline.area_at(t_ns)
         return ceil(area) if self._positions is None else self._positions.count_below(area)
 
     def due_ns(self, n: np.ndarray) -> np.ndarray:
-        """
+        """Return when arrivals n are due: int64 ns of the same shape.
+
         Raises:
-            IndexError: an n that there is not.
+            IndexError: an n is below 0 or at least `total()`.
         """
         n = np.asarray(n, dtype=np.int64)
         if n.size and (int(n.min()) < 0 or int(n.max()) >= self._total):
@@ -287,5 +292,5 @@ class Schedule:
         return self.timeline.when(self._positions.areas(n))
 
     def replaced(self, at_ns: int, stages: Sequence[Stage], since_ns: int | None = None) -> Schedule:
-        """The same up to `at_ns`, and from then on along `stages`: each arrival that is due later is due there."""
+        """Return the schedule with its curve replaced from `at_ns` on; see `Timeline.replaced`. Positions stay."""
         return Schedule(self.timeline.replaced(at_ns, stages, since_ns), self._positions)

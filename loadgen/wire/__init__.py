@@ -1,1 +1,1 @@
-"""Between controller, agents and workers: typed messages, their protobuf form, frames and sockets."""
+"""Communication between controller, agents and workers: typed messages, protobuf encoding, frames and sockets."""

@@ -1,13 +1,13 @@
-"""Whether a message stays within the limits of `loadgen/measure/deltas/limits.py`.
+"""Checks whether a message stays within the limits of `loadgen/measure/deltas/limits.py`.
 
-Two checks, since a small message can unfold to a large one:
+There are two checks, because a small message can unpack to a large one:
 
-- `check_shape` walks through the bytes of a large message before they are parsed, and counts
-  what is in it. 16 MiB of empty parts compress to 1 kB and would take 1 GB once parsed.
-- `check_message` looks at the texts and numbers of a message that was read from an agent.
+- `check_shape` reads the bytes of a large message before it is parsed, and counts its fields. 16 MiB of empty parts
+  compress to 1 kB and would take 1 GB once parsed.
+- `check_message` checks the texts and numbers of a message that was read from an agent.
 
-Both raise `LimitExceeded`, which names the field, what was found, and the limit. `text_limit`
-serves the other side as well: `codec.encode` cuts the texts that an agent sends to it.
+Both raise `LimitExceeded`, which names the field, its size and the limit. `codec.encode` also uses `text_limit`, to
+cut the texts that an agent sends.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from loadgen.wire import messages as m
 __all__ = ["SHAPE_FROM_BYTES", "check_message", "check_shape", "text_limit"]
 
 SHAPE_FROM_BYTES: Final = 64 * 1024
-"""Below it the parts of a message cannot take more than some 3 MiB."""
+"""Shorter messages are not checked by `check_shape`: once parsed, they take at most 3 MiB."""
 _SURELY_SHORT: Final = limits.NAME_BYTES // 4
-"""Characters that are within every limit, whatever they are."""
+"""A text with at most this many characters is within every limit, whatever the characters are."""
 
 _TEXTS: Final[Mapping[str, int]] = {
     "Fault.message": limits.FAULT_BYTES,
@@ -65,7 +65,7 @@ _TEXTS: Final[Mapping[str, int]] = {
     "Delta.index": 4 * limits.PAIRS_IN_DELTA,
     "Delta.count": 4 * limits.PAIRS_IN_DELTA,
 }
-"""Bytes of texts and byte strings that are no names."""
+"""Most bytes of texts and byte strings; fields that are not listed are names, with the limit of names."""
 
 _COUNTS: Final[Mapping[str, int]] = {
     "Delta.new_series": limits.SERIES_OF_AGENT,
@@ -88,7 +88,7 @@ _COUNTS: Final[Mapping[str, int]] = {
     "SeriesKey.tags": limits.TAGS_OF_SERIES,
     "Waiting.points": limits.POINTS_OF_WORKER,
 }
-"""How many of a repeated field there may be."""
+"""Most entries of each repeated field."""
 
 _FROM_AGENTS: Final = frozenset(
     (
@@ -100,7 +100,7 @@ _FROM_AGENTS: Final = frozenset(
 
 
 def text_limit(message: str, field: str) -> int | None:
-    """Return how many bytes a text of an agent's message may have; None for messages of controllers."""
+    """Return the most bytes that a text of an agent's message may have; None for messages of controllers."""
     return _TEXTS.get(f"{message}.{field}", limits.NAME_BYTES) if message in _FROM_AGENTS else None
 
 
@@ -119,11 +119,11 @@ def _too_long(field: str, size_bytes: int, limit: int) -> LimitExceeded:
 class _Field:
     name: str
     part: Any
-    """Descriptor of the message that it is; None for texts, bytes and packed numbers."""
+    """Descriptor of a nested message; None for texts, bytes and packed numbers."""
     most_bytes: int | None
     most: int | None
     width: int
-    """Bytes of a packed number: 4 or 8; 0 where they vary; -1 where it is none."""
+    """Bytes of a packed number: 4 or 8, or 0 for a variable length; -1 for fields that are not packed numbers."""
 
 
 _fields: Final[dict[str, dict[int, _Field]]] = {}
@@ -131,11 +131,11 @@ _HIGH: Final = bytes(range(128, 256))
 
 
 def check_shape(payload: bytes, descriptor: Any) -> None:
-    """Count what a message holds, without parsing it. About 0.5 µs a field.
+    """Check the counts and sizes of a message's fields without parsing it. About 0.5 µs per field.
 
     Raises:
-        LimitExceeded: too many of something, or a text that is too long.
-        WireError: no such message.
+        LimitExceeded: a field has too many entries, or a text is too long.
+        WireError: the bytes are not such a message.
     """
     try:
         _walk(payload, 0, len(payload), descriptor, limits.ELEMENTS)
@@ -144,7 +144,7 @@ def check_shape(payload: bytes, descriptor: Any) -> None:
 
 
 def _walk(data: bytes, at: int, end: int, descriptor: Any, left: int) -> int:
-    """Return how many more elements there may be behind the message in [at, end)."""
+    """Check one message in [at, end), and return how many more elements the rest may have."""
     fields = _fields.get(descriptor.name) or _fields_of(descriptor)
     counts: dict[int, int] = {}
     while at < end:
@@ -183,7 +183,7 @@ def _walk(data: bytes, at: int, end: int, descriptor: Any, left: int) -> int:
 
 
 def _packed(data: bytes, at: int, size: int, width: int) -> int:
-    """How many numbers are in a packed field."""
+    """Return the number of values in a packed field."""
     return size // width if width else len(data[at : at + size].translate(None, _HIGH))
 
 
@@ -228,7 +228,7 @@ _WIDTHS: Final = {_DOUBLE: 8, _FIXED64: 8, _SFIXED64: 8, _FLOAT: 4, _FIXED32: 4,
 
 
 class _Texts:
-    """The texts of one kind of message. HOT where there are many of them: 0.3 µs each when all are short."""
+    """Checks the texts of one message class. HOT for classes with many values: 0.3 µs each when all are short."""
 
     def __init__(self, kind: type, *names: str) -> None:
         self._names = names
@@ -268,7 +268,7 @@ def _check_number(field: str, value: float, low: float, high: float) -> None:
 _bounded_counters: Final = attrgetter(*(name for name in COUNTER_NAMES if name != "bytes_received"))
 _delta_texts: Final = _Texts(Delta, "agent", "run_id")
 _exemplar_texts: Final = _Texts(Exemplar, "journey", "step", "request", "outcome")
-"""Its other texts are held to a few words where it is merged (`measure/deltas/exemplar.py`)."""
+"""The merge checks the other texts of an exemplar against a few known words (`measure/deltas/exemplar.py`)."""
 _failure_texts: Final = _Texts(
     Failure,
     *("journey", "step", "request", "outcome", "trace"),
@@ -280,10 +280,10 @@ _loss_texts: Final = _Texts(Loss, "cause", "left_out")
 
 
 def check_message(message: m.Message) -> None:
-    """Check what an agent sent.
+    """Check the texts, counts and values of an agent's message.
 
     Raises:
-        LimitExceeded: a text, a number of things or a value is beyond its limit.
+        LimitExceeded: a text, a number of entries or a value exceeds its limit.
     """
     texts = _BY_KIND.get(type(message))
     if texts is not None:
@@ -294,7 +294,7 @@ def check_message(message: m.Message) -> None:
 
 
 def _check_delta(delta: Delta) -> None:
-    """HOT on the controller, once an agent and second: 5 µs with 10 exemplars."""
+    """Check a delta. HOT on the controller, once per agent and second: 5 µs with 10 exemplars."""
     if len(delta.agent) + len(delta.run_id) > _SURELY_SHORT:
         _delta_texts.check((delta,))
     if len(delta.index) > _TEXTS["Delta.index"]:
@@ -328,7 +328,7 @@ def _check_health(health: Health) -> None:
 
 
 def _check_exemplars(exemplars: Sequence[Exemplar]) -> None:
-    """HOT: 0.2 µs each, where `_Texts.check` takes twice as long."""
+    """Check the texts of exemplars. HOT: 0.2 µs each; `_Texts.check` takes twice as long."""
     for one in exemplars:
         if len(one.journey) + len(one.step) + len(one.request) + len(one.outcome) > _SURELY_SHORT:
             _exemplar_texts.check((one,))

@@ -1,14 +1,12 @@
-"""Messages to bytes and back; the only importer of protobuf.
+"""Encodes messages to bytes and decodes them. No other module imports protobuf.
 
-Each encoded message stands for itself: an envelope with the protocol's version,
-the type, length and CRC of the payload, and the payload. What cannot be read,
-for whatever reason, is a `WireError` and nothing else: the peer may be broken,
-hostile, or of another version, and the reader lives on.
+Each encoded message is an envelope with the protocol's version, the type, length and CRC of the payload, and the
+payload. Decoding raises only `WireError`, whatever the cause: the peer may be broken, hostile, or of another version,
+and the reader must continue.
 
-The checks here are those of form (version, type, CRC, size, finite numbers,
-columns of one length). What a delta *means* is checked where it is merged. The limits
-on what an agent may send are in `bounds.py`: a message is checked for what it would
-unfold to before it is parsed, and texts that an agent sends are cut here.
+This module checks the form: version, type, CRC, size, finite numbers, columns of equal length. The meaning of a delta
+is checked where it is merged. The limits of an agent's messages are in `bounds.py`. Messages are checked before they
+are parsed, because a small message can unpack to a large one. Texts that an agent sends are cut here.
 """
 
 from __future__ import annotations
@@ -47,13 +45,13 @@ from loadgen.wire.v1 import wire_pb2 as pb
 __all__ = ["MAX_MESSAGE_BYTES", "MAX_UNPACKED_BYTES", "decode", "encode"]
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
-"""Of one encoded message; the socket refuses longer frames."""
+"""Longest encoded message; the socket refuses longer frames."""
 MAX_UNPACKED_BYTES: Final = 16 << 20
-"""Of one payload after decompression."""
+"""Longest payload after decompression."""
 COMPRESS_FROM_BYTES: Final = 4096
-"""Below that zstd costs more than it saves."""
+"""Payloads up to this size are not compressed, because zstd costs more than it saves."""
 
-# Level 1: a delta of 20 names shrinks from 8.0 to 3.1 kB for 6 µs of the reader's time (RELIABILITY section 3).
+# Level 1: measured, a delta of 20 names shrinks from 8.0 to 3.1 kB for 6 µs of the reader's time.
 _pack = zstandard.ZstdCompressor(level=1, write_checksum=False).compress
 _unpacker = zstandard.ZstdDecompressor()
 _COVERED = struct.Struct("<5I")
@@ -71,21 +69,21 @@ _UNREADABLE = (
 
 
 def encode(message: m.Message, *, limit_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
-    """One self-contained envelope.
+    """Encode a message as one self-contained envelope.
 
     Raises:
-        WireError: longer than `limit_bytes`, or a number out of its field's range.
+        WireError: the result is longer than `limit_bytes`, or a number is out of its field's range.
     """
     kind = _BY_CLASS.get(type(message))
     if kind is None:
-        raise WireError(f"{type(message).__name__} is no message")
+        raise WireError(f"{type(message).__name__} is not a message class")
     number, write = kind.number, kind.write
     try:
         payload = write(message).SerializeToString()
     except (EncodeError, TypeError, ValueError) as exc:
         raise WireError(f"cannot encode {type(message).__name__}: {exc}") from exc
     if len(payload) > MAX_UNPACKED_BYTES:
-        raise WireError(f"{type(message).__name__} of {len(payload):,} bytes: the limit is {MAX_UNPACKED_BYTES:,}")
+        raise WireError(f"{type(message).__name__} has {len(payload):,} bytes: the limit is {MAX_UNPACKED_BYTES:,}")
     encoding = pb.ENCODING_PLAIN
     if len(payload) > COMPRESS_FROM_BYTES:
         packed = _pack(payload)
@@ -102,22 +100,23 @@ def encode(message: m.Message, *, limit_bytes: int = MAX_MESSAGE_BYTES) -> bytes
     )
     data: bytes = envelope.SerializeToString()
     if len(data) > limit_bytes:
-        raise WireError(f"{type(message).__name__} of {len(data):,} bytes: the limit is {limit_bytes:,}")
+        raise WireError(f"{type(message).__name__} has {len(data):,} bytes: the limit is {limit_bytes:,}")
     return data
 
 
 def decode(data: bytes, *, limit_bytes: int = MAX_MESSAGE_BYTES, from_agent: bool = False) -> m.Message:
-    """The message in one envelope.
+    """Decode the message in one envelope.
 
     Args:
-        from_agent: check it against the limits on what an agent may send. What we wrote ourselves needs no check.
+        limit_bytes: longest envelope to accept.
+        from_agent: also check the limits of an agent's messages. Our own messages need no check.
 
     Raises:
-        WireError: anything that is not exactly one message of this major version.
-        LimitExceeded: an agent's message that is beyond a limit.
+        WireError: the data are not exactly one message of this major version.
+        LimitExceeded: an agent's message exceeds a limit.
     """
     if len(data) > limit_bytes:
-        raise WireError(f"message of {len(data):,} bytes: the limit is {limit_bytes:,}")
+        raise WireError(f"a message has {len(data):,} bytes: the limit is {limit_bytes:,}")
     try:
         return _decode(data, from_agent)
     except _UNREADABLE as exc:
@@ -128,14 +127,15 @@ def _decode(data: bytes, from_agent: bool) -> m.Message:
     envelope = pb.Envelope.FromString(data)
     if envelope.major != m.PROTOCOL_MAJOR:
         raise WireError(
-            f"message of protocol {envelope.major}.{envelope.minor}, we speak {m.PROTOCOL_MAJOR}.{m.PROTOCOL_MINOR}",
+            f"a message has protocol version {envelope.major}.{envelope.minor},"
+            f" and we need {m.PROTOCOL_MAJOR}.{m.PROTOCOL_MINOR}",
             hint="run the same version of loadgen on the controller and on every agent",
         )
     payload = envelope.payload
     if len(payload) != envelope.length:
-        raise WireError(f"payload of {len(payload)} bytes, {envelope.length} announced")
+        raise WireError(f"the payload has {len(payload)} bytes, and {envelope.length} were announced")
     if _crc(envelope.major, envelope.minor, envelope.type, envelope.encoding, payload) != envelope.crc32:
-        raise WireError("bad checksum")
+        raise WireError("bad checksum: the message was damaged on the way")
     kind = _BY_NUMBER.get(envelope.type)
     if kind is None:
         raise WireError(f"unknown message type {envelope.type}")
@@ -152,7 +152,7 @@ def _decode(data: bytes, from_agent: bool) -> m.Message:
 
 
 def _unpack(payload: bytes) -> bytes:
-    # The frame must announce its size: with that, the library's own output limit would be ignored.
+    # The frame must announce its size, because for such frames the library ignores its own output limit.
     size = zstandard.frame_content_size(payload)
     if not 0 <= size <= MAX_UNPACKED_BYTES:
         raise LimitExceeded("the payload when unpacked", f"{size:,} bytes long", f"{MAX_UNPACKED_BYTES:,}")
@@ -176,15 +176,15 @@ def _finite(value: float, name: str) -> float:
 
 
 def _text(text: str) -> str:
-    """File names and error texts may hold what UTF-8 cannot: replaced, so that the message still arrives."""
+    """Replace characters that UTF-8 cannot encode. File names and error texts may have some."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 class _Kind:
-    """How one class of message is written and read.
+    """Translates one message class to its protobuf class and back.
 
-    Fields that are numbers, texts or bytes are taken over by name; `special` names
-    those that are not, with how to write and how to read each.
+    Numbers, texts and bytes are copied by field name. `special` has the other fields, each with a function to write
+    and a function to read it.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class _Kind:
     def read(self, proto: Any) -> Any:
         if self.is_plain:
             return self.message(*self.all(proto))
-        values = list(self.all(proto))  # in the order of the fields: by name it takes twice as long
+        values = list(self.all(proto))  # by position, because by name it takes twice as long
         for place, name in self._float_places:
             _finite(values[place], name)
         for place, from_proto in self._special_places:
@@ -249,7 +249,7 @@ def _texts(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def _notes(texts: Sequence[str]) -> tuple[str, ...]:
-    """As many as one interval may have, each within its limit; the last says how many are left out."""
+    """Cut notes to the limits of one interval; if some are left out, the last note gives their number."""
     if len(texts) > limits.NOTES:
         texts = (*texts[: limits.NOTES - 1], f"{len(texts) - limits.NOTES + 1:,} more are left out")
     return tuple(limits.cut(_text(text), limits.TEXT_BYTES) for text in texts)
@@ -266,7 +266,7 @@ def _read_stages(stages: Iterable[pb.Stage]) -> tuple[Stage, ...]:
 def _checked(stage: Stage) -> Stage:
     for value in (stage.start, stage.end):
         if _finite(value, "stages") < 0:
-            raise WireError(f"a stage with {value:g}")
+            raise WireError(f"a stage has the value {value:g}: it must be at least 0")
     return stage
 
 
@@ -338,15 +338,15 @@ def _read_key(key: pb.SeriesKey) -> SeriesKey:
 
 
 class _DeltaKind(_Kind):
-    """HOT on the controller, once an agent and second: the statistics travel as columns."""
+    """Translates a Delta. HOT on the controller, once per agent and second, so statistics are sent as columns."""
 
     def __init__(self) -> None:
         super().__init__(pb.TYPE_DELTA, Delta, pb.Delta)
 
     def write(self, message: Any) -> Proto:
         delta: Delta = message
-        if len(delta.index) > 4 * limits.PAIRS_IN_DELTA:  # neighbours that would come to this are not joined
-            raise WireError(f"delta of {len(delta.index) // 4:,} buckets: the limit is {limits.PAIRS_IN_DELTA:,}")
+        if len(delta.index) > 4 * limits.PAIRS_IN_DELTA:  # the backlog then does not join these neighbours
+            raise WireError(f"a delta has {len(delta.index) // 4:,} buckets: the limit is {limits.PAIRS_IN_DELTA:,}")
         stats = StatsColumns.of(delta.stats)
         return pb.Delta(
             agent=_text(delta.agent),
@@ -379,8 +379,8 @@ class _DeltaKind(_Kind):
         delta: pb.Delta = proto
         index, count = delta.index, delta.count
         if len(index) != len(count) or len(index) % 4:
-            raise WireError(f"delta with {len(index)} bytes of index and {len(count)} of count")
-        # Arrays, made while they are at hand: who merges them would have to make them later, for more.
+            raise WireError(f"a delta has {len(index)} bytes of index and {len(count)} of count: they must be equal")
+        # Arrays are made here, because it would cost more to make them later, in the merge.
         columns = (
             array("q", delta.stats_series[:]),
             array("Q", delta.stats_n[:]),
@@ -413,14 +413,14 @@ class _DeltaKind(_Kind):
 
 
 def _each(kind: _Kind, some: Sequence[Any]) -> tuple[Any, ...]:
-    """Most deltas have none of most. HOT of exemplars: one is read in 0.8 µs."""
+    """Read a repeated field; most are empty in most deltas. HOT for exemplars: 0.8 µs each."""
     if not some:
         return ()
     return tuple(starmap(kind.message, map(kind.all, some)) if kind.is_plain else map(kind.read, some))
 
 
 class _Optional(_Kind):
-    """With one number that may be missing, which protobuf's defaults cannot tell from 0."""
+    """A message class with one optional number, because protobuf's default does not distinguish None from 0."""
 
     def __init__(self, number: pb.Type, message: type[Any], proto: type[Proto], maybe: str, **special: Any) -> None:
         super().__init__(number, message, proto, {maybe: (self._write_maybe, lambda value: value), **special})

@@ -1,8 +1,7 @@
-"""Messages over a stream of bytes: supervisor and worker over an inherited socketpair.
+"""Messages over a byte stream: the inherited socketpair between supervisor and worker.
 
-A frame is its length, u32 little endian, and one encoded message. Both ends are
-ours and local, so an unreadable frame ends the stream: there is no way to find
-the next one.
+A frame is its length, u32 little endian, and one encoded message. Both ends are local and part of loadgen. An
+unreadable frame ends the stream, because the next frame cannot be found.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ __all__ = ["FrameStream"]
 
 _LENGTH = struct.Struct("<I")
 _MAX_BYTES = MAX_UNPACKED_BYTES + 4096
-"""More than over the network: a worker's delta may be split or packed by its supervisor before it travels."""
+"""Longest frame. It exceeds the network's limit, because the supervisor may compress a worker's delta."""
 
 
 class FrameStream:
-    """One end of the stream. One task reads; any may write."""
+    """One end of the stream. Only one task may read; any task may write."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -31,28 +30,28 @@ class FrameStream:
 
     @classmethod
     async def over(cls, sock: socket.socket) -> FrameStream:
-        """Takes the socket over; closing the stream closes it."""
+        """Make a stream from a socket. Closing the stream also closes the socket."""
         sock.setblocking(False)
         return cls(*await asyncio.open_unix_connection(sock=sock, limit=1 << 20))
 
     @classmethod
     async def inherit(cls, fd: int) -> FrameStream:
-        """The end of a socketpair that the parent process left open at `fd`."""
+        """Make a stream from a socketpair's end that the parent process left open as descriptor `fd`."""
         sock = socket.socket(fileno=fd)
         sock.set_inheritable(False)
         return await cls.over(sock)
 
     async def read(self) -> Message | None:
-        """The next message; None when the other end is gone. Cancelling it loses nothing.
+        """Return the next message; None when the other end is gone. Cancelling `read` loses no message.
 
         Raises:
-            WireError: what came is no message. The stream is of no more use.
+            WireError: the frame is not a valid message. The stream cannot be used any more.
         """
         try:
             if self._length is None:
                 (self._length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
             if self._length > _MAX_BYTES:
-                raise WireError(f"frame of {self._length:,} bytes: the limit is {_MAX_BYTES:,}")
+                raise WireError(f"a frame has {self._length:,} bytes: the limit is {_MAX_BYTES:,}")
             data = await self._reader.readexactly(self._length)
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
@@ -60,20 +59,21 @@ class FrameStream:
         return decode(data, limit_bytes=_MAX_BYTES)
 
     def write(self, message: Message) -> None:
-        """Queues the message; never blocks. To an end that is gone it goes nowhere: `read` says so.
+        """Queue a message; never blocks. If the other end is gone the message is lost, and `read` returns None.
 
         Raises:
-            WireError: it cannot be encoded.
+            WireError: the message cannot be encoded.
         """
         data = encode(message, limit_bytes=_MAX_BYTES)
         self._writer.write(_LENGTH.pack(len(data)) + data)
 
     async def drain(self) -> None:
-        """Waits until the other end has taken most of what was written."""
+        """Wait until most of the queued bytes are written."""
         try:
             await self._writer.drain()
         except ConnectionError:
             return
 
     def close(self) -> None:
+        """Close the stream and its socket."""
         self._writer.close()

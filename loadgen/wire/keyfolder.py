@@ -1,9 +1,8 @@
-"""Changes the controller's folder of keys: makes it, adds agents, revokes them. What lies in it says `keys.py`.
+"""Changes the controller's key folder: makes it, adds agents, revokes keys. `keys.py` describes its files.
 
-The secret key of an agent is in one place only, `copy-to/NAME`, which goes to that
-agent's host as a whole and can be deleted here afterwards. A revoked key is kept
-among the revoked ones, so that it stays out even where a copy of it comes back.
-A controller that runs looks at the folder again and again: nothing here is half there.
+The secret key of an agent is only in the folder `copy-to/NAME`. Copy that folder to the agent's host; it can be
+deleted here afterwards. Revoked keys are kept in `revoked`, so that they stay revoked even if a copy reappears.
+A running controller rereads the folder, so every change here is atomic.
 """
 
 from __future__ import annotations
@@ -21,39 +20,39 @@ __all__ = ["KnownKey", "add_agent", "handout", "init_keys", "list_keys", "revoke
 
 @dataclass(frozen=True, slots=True, order=True)
 class KnownKey:
-    """A key of an agent, as a person wants to see it."""
+    """One key of an agent, as shown by `loadgen keys list`."""
 
     name: str
     fingerprint: str
     made_at: datetime
-    """UTC; of its file."""
+    """Modification time of its file, UTC."""
     is_revoked: bool = False
 
 
 def init_keys(folder: Path) -> bool:
-    """Make the controller's pair if it is not there. Whether it is new.
+    """Make the key folder with the controller's key pair; return False if the pair exists already.
 
     Raises:
-        UsageError: others may write in the folder.
-        StorageError: it cannot be written.
+        UsageError: other users may write to the folder.
+        StorageError: the folder cannot be written.
     """
     if (folder / "controller.key").exists():
         return False
     own = KeyPair.new()
     for made in (folder, folder / "agents", folder / "revoked", folder / "copy-to"):
         _make_folder(made)
-    read_agents(folder)  # a folder that others may write in gets no secrets
+    read_agents(folder)  # raises if others may write to the folder, before a secret is written
     write_new(folder / "controller.key", own.secret + b"\n", 0o600)
     write_new(folder / "controller.pub", own.public + b"\n", 0o644)
     return True
 
 
 def add_agent(folder: Path, name: str) -> Path | None:
-    """Make a key for the agent or group `name`; the folder to copy to its host, None where it has a key.
+    """Make a key for the agent or group `name`; return the folder to copy to its host, or None if it has a key.
 
     Raises:
-        UsageError: no name for a key, or no folder of keys.
-        StorageError: it cannot be written.
+        UsageError: the name is invalid, or `folder` is not a key folder.
+        StorageError: the folder cannot be written.
     """
     check_key_name(name)
     controller = _initialised(folder)
@@ -63,23 +62,26 @@ def add_agent(folder: Path, name: str) -> Path | None:
     _delete_handout(folder, name)
     write_new(out / "controller.pub", controller + b"\n", 0o644)
     write_new(out / "agents" / f"{name}.key", pair.secret + b"\n", 0o600)
-    write_new(_public(folder, name), pair.public + b"\n", 0o644)  # last: from now on it is let in
+    write_new(_public(folder, name), pair.public + b"\n", 0o644)  # last, because this makes the key valid
     return out
 
 
 def revoke(folder: Path, name: str) -> str:
-    """Never let the key of `name` in again; its fingerprint. The name is free for a new key.
+    """Revoke the key of `name` for good and return its fingerprint. The name is free for a new key.
 
     Raises:
-        UsageError: no such key, or no folder of keys.
-        StorageError: it cannot be written.
+        UsageError: the key does not exist, or `folder` is not a key folder.
+        StorageError: the folder cannot be written.
     """
     check_key_name(name)
     _initialised(folder)
     path = _public(folder, name)
     if not path.exists():
         known = ", ".join(one.name for one in list_keys(folder) if not one.is_revoked)
-        raise UsageError(f"there is no key of {name!r}", hint=f"there are {known}" if known else "there are none")
+        raise UsageError(
+            f"there is no key named {name!r}",
+            hint=f"choose one of: {known}" if known else "the folder has no keys that could be revoked",
+        )
     mark = fingerprint(read_key(path))
     _make_folder(folder / "revoked")
     try:
@@ -91,10 +93,10 @@ def revoke(folder: Path, name: str) -> str:
 
 
 def list_keys(folder: Path) -> tuple[KnownKey, ...]:
-    """Those that are let in, by name, and then those that are revoked.
+    """Return the valid keys by name, and then the revoked ones.
 
     Raises:
-        UsageError: no folder of keys, or something in it is wrong.
+        UsageError: `folder` is not a key folder, or one of its files is invalid.
     """
     _initialised(folder)
     agents, wrong = read_agents(folder)
@@ -108,7 +110,7 @@ def list_keys(folder: Path) -> tuple[KnownKey, ...]:
 
 
 def handout(folder: Path, name: str) -> Path:
-    """What goes to the host of the agent `name`."""
+    """Return the folder that must be copied to the host of the agent `name`."""
     return folder / "copy-to" / name
 
 
@@ -122,10 +124,14 @@ def _public(folder: Path, name: str) -> Path:
 
 
 def _initialised(folder: Path) -> bytes:
-    """The controller's public key."""
+    """Return the controller's public key.
+
+    Raises:
+        UsageError: `folder` is not a key folder.
+    """
     path = folder / "controller.pub"
     if not path.is_file():
-        raise UsageError(f"{folder} is no folder of keys: {path} is not there", hint=f"loadgen keys init {folder}")
+        raise UsageError(f"{folder} is not a key folder: {path} is missing", hint=f"run loadgen keys init {folder}")
     return read_key(path)
 
 
@@ -137,7 +143,7 @@ def _make_folder(path: Path) -> None:
 
 
 def _delete_handout(folder: Path, name: str) -> None:
-    """Of an earlier key of that name."""
+    """Delete the `copy-to` folder of an earlier key of that name."""
     out = handout(folder, name)
     try:
         for path in (out / "controller.pub", out / "agents" / f"{name}.key"):

@@ -1,23 +1,23 @@
-"""CURVE keys: who may listen, who may speak, and for which agents.
+"""CURVE keys: which keys a controller and its agents use, and for which agents a key is valid.
 
 The controller's folder, which `keyfolder.py` makes and changes:
 
-    controller.key   controller.pub      one pair
+    controller.key   controller.pub      the controller's key pair
     agents/NAME.pub                      the public key of an agent, or of a group of agents
-    revoked/NAME.FINGERPRINT.pub         keys that are never let in again, wherever else they lie
+    revoked/NAME.FINGERPRINT.pub         revoked keys, which are refused even if they are also in agents/
 
 The folder of an agent:
 
-    controller.pub                       the one controller that it talks to
+    controller.pub                       the public key of its controller
     agents/NAME.key                      its secret key
 
-The controller takes in whoever holds a key whose public half lies in `agents/`,
-and a key speaks only for its own name: the agent `NAME`, or `NAME.` and more
-(`eu.web-3` with the key `eu`), so that one key may serve a whole group.
+The controller accepts every key whose public half is in `agents/`. A key is valid only for its own name: for the
+agent `NAME`, and for agents whose name begins with `NAME.` (`eu.web-3` with the key `eu`). So one key may serve a
+whole group.
 
-Keys are Z85 text as everywhere with ZeroMQ. Secret files belong to their user
-alone (0600), and what says who may come in is written by nobody else; anything
-looser is refused, not repaired: it may have been used.
+Keys are Z85 text, as usual with ZeroMQ. Only their user may read secret files (0600), and no other user may write to
+files that decide which keys are valid. Looser permissions are an error and are not repaired, because somebody may
+already have used them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 ANY_AGENT = "*"
-"""The name of a throw-away key: it serves every agent of one embedded run."""
+"""Name of a temporary key that is valid for every agent of one embedded run."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -67,17 +67,23 @@ _TO_Z85, _FROM_Z85 = bytes.maketrans(_RFC1924, _Z85), bytes.maketrans(_Z85, _RFC
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """Both halves as Z85, 40 ASCII characters each."""
+    """A CURVE key pair; both halves are Z85 text of 40 ASCII characters."""
 
     public: bytes
     secret: bytes = field(repr=False)
 
     @classmethod
     def new(cls) -> KeyPair:
+        """Generate a new pair."""
         return cls._of(X25519PrivateKey.generate())
 
     @classmethod
     def of_secret(cls, secret: bytes) -> KeyPair:
+        """Return the pair of a secret key (Z85).
+
+        Raises:
+            ValueError: the text is not a key.
+        """
         return cls._of(X25519PrivateKey.from_private_bytes(_unz85(secret)))
 
     @classmethod
@@ -87,49 +93,58 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class ControllerKeys:
-    """What the controller listens with."""
+    """The controller's key pair and the keys that it accepts."""
 
     own: KeyPair
     agents: Mapping[bytes, str]
-    """Name by public key (Z85); everyone else is refused at the handshake."""
+    """Names by public key (Z85). Other keys are refused at the handshake."""
     folder: Path | None = None
-    """Where they were read, and where others may come or be revoked; None: they stay as they are."""
+    """The key folder, which the controller rereads for new and revoked keys; None: the keys never change."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentKeys:
-    """What an agent speaks with."""
+    """An agent's key pair and the public key of its controller."""
 
     own: KeyPair
     controller: bytes
-    """The controller's public key (Z85): the agent talks to no one else."""
+    """The controller's public key (Z85). The agent connects to no other controller."""
     name: str = ""
-    """Of the key; empty where it was not read from a file."""
+    """Name of the key; empty if it was not read from a file."""
 
 
 def may_speak_for(name: str, agent: str) -> bool:
-    """Whether the key `name` may speak for `agent`."""
+    """Whether the key `name` is valid for the agent `agent`."""
     return name == ANY_AGENT or agent == name or (name != "" and agent.startswith(name + "."))
 
 
 def is_agent_id(text: str) -> bool:
-    """Letters, digits, `.`, `_` and `-`, at most 128: safe in file names, terminals and reports."""
+    """Whether a text is a valid agent name: 1 to 128 letters, digits, `.`, `_` and `-`, with a letter or digit first.
+
+    Such names are safe in file names, terminals and reports.
+    """
     return _AGENT_ID.fullmatch(text) is not None
 
 
 def check_agent_id(agent: str) -> str:
+    """Return the agent name.
+
+    Raises:
+        UsageError: the name is invalid.
+    """
     if not is_agent_id(agent):
         raise UsageError(
-            f"{agent!r} is no name for an agent", hint="use letters, digits, '.', '_' and '-', at most 128 of them"
+            f"invalid agent name {agent!r}",
+            hint="use at most 128 letters, digits, '.', '_' and '-', with a letter or digit first",
         )
     return agent
 
 
 def throw_away(into: Path | None = None) -> ControllerKeys:
-    """Fresh keys for one embedded run: one agent key that may speak for any agent.
+    """Make temporary keys for one embedded run, with one agent key that is valid for any agent.
 
     Args:
-        into: a private, empty folder, for the agent processes' `--keys`; holds no controller secret.
+        into: a private, empty folder to write for the agents' `--keys`; it gets no secret of the controller.
     """
     own, agent = KeyPair.new(), KeyPair.new()
     if into is not None:
@@ -140,39 +155,47 @@ def throw_away(into: Path | None = None) -> ControllerKeys:
 
 
 def check_key_name(name: str) -> str:
+    """Return the key name.
+
+    Raises:
+        UsageError: the name is invalid.
+    """
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a key", hint="use letters, digits, '_' and '-', at most 64 of them")
+        raise UsageError(
+            f"invalid key name {name!r}",
+            hint="use at most 64 letters, digits, '_' and '-', with a letter or digit first",
+        )
     return name
 
 
 def fingerprint(public: bytes) -> str:
-    """16 hexadecimal digits that a person can compare: of the sha256 of the raw key."""
+    """Return the first 16 hexadecimal digits of the sha256 of the raw key, for people to compare."""
     return hashlib.sha256(_unz85(public)).hexdigest()[:16]
 
 
 def load_controller(folder: Path, *, agents_come_later: bool = False) -> ControllerKeys:
-    """The controller's pair, and the public keys of all agents.
+    """Read the controller's key pair and the public keys of all agents.
 
     Args:
-        agents_come_later: keys are put there while the controller runs, so none need be there yet.
+        agents_come_later: accept a folder without agent keys, because they are added while the controller runs.
 
     Raises:
-        UsageError: a file that is missing, open to others, or no key; or no agent at all.
+        UsageError: a file is missing, writable by others, or not a key; or there is no agent key.
     """
-    own = _read_pair(_there(folder / "controller.key", f"loadgen keys init {folder}"))
+    own = _read_pair(_there(folder / "controller.key", f"run loadgen keys init {folder}"))
     agents, wrong = read_agents(folder)
     if wrong:
         raise wrong[0]
     if not agents and not agents_come_later:
-        raise UsageError(f"no agent key in {folder / 'agents'}", hint=f"loadgen keys agent {folder} NAME")
+        raise UsageError(f"no agent key in {folder / 'agents'}", hint=f"run loadgen keys agent {folder} NAME")
     return ControllerKeys(own, agents, folder)
 
 
 def read_agents(folder: Path) -> tuple[Mapping[bytes, str], tuple[UsageError, ...]]:
-    """Whose keys may come in: name by public key; and what is wrong with the files that let in nobody.
+    """Read the valid agent keys: names by public key, and the errors of files that were left out.
 
     Raises:
-        UsageError: the folder itself cannot be read, or others may write in it.
+        UsageError: the folder cannot be read, or others may write to it.
     """
     agents: dict[bytes, str] = {}
     wrong: list[UsageError] = []
@@ -188,9 +211,14 @@ def read_agents(folder: Path) -> tuple[Mapping[bytes, str], tuple[UsageError, ..
             public = read_key(path)
             _only_ours_to_write(path)
             if not _NAME.fullmatch(path.stem):
-                raise UsageError(f"{path} has no name for a key", hint="rename it: letters, digits, '_' and '-'")
+                raise UsageError(
+                    f"{path}: the file name is not a valid key name", hint="rename it: use letters, digits, '_' and '-'"
+                )
             if public in agents:
-                raise UsageError(f"{path} is the same key as that of {agents[public]}", hint="one key, one name")
+                raise UsageError(
+                    f"{path} has the same key as {agents[public]}",
+                    hint="remove one of the two files, since each key must have one name",
+                )
         except UsageError as error:
             wrong.append(error)
             continue
@@ -200,49 +228,52 @@ def read_agents(folder: Path) -> tuple[Mapping[bytes, str], tuple[UsageError, ..
 
 
 def load_agent(folder: Path, agent: str | None = None) -> AgentKeys:
-    """The key of `agent`: its own, its group's, or the only one there is.
+    """Read the key of `agent`: its own, that of its group, or the only key in the folder.
 
     Raises:
-        UsageError: a file that is missing, open to others, or no key; or several keys and none for `agent`.
+        UsageError: a file is missing, open to others, or not a key; or there are several keys and none for `agent`.
     """
-    pinned = _there(folder / "controller.pub", "copy what `loadgen keys agent` makes for this agent")
+    pinned = _there(folder / "controller.pub", "copy the folder that `loadgen keys agent` makes for this agent")
     _only_ours_to_write(pinned)
     controller = read_key(pinned)
     found = {path.stem: path for path in sorted((folder / "agents").glob("*.key"))}
     path = found.get((agent or "").split(".")[0])
     if path is None:
         if not found:
-            hint = "copy here what `loadgen keys agent` makes for this agent, in copy-to/NAME"
+            hint = "copy the folder copy-to/NAME that `loadgen keys agent` makes for this agent"
             raise UsageError(f"no agent key in {folder / 'agents'}", hint=hint)
         if len(found) > 1:
-            whose = f"for agent {agent!r}" if agent else "unless you say --id"
-            raise UsageError(f"which key {whose}? There are {', '.join(found)}", hint=f"--id {next(iter(found))}")
+            whose = f"none of them is valid for agent {agent!r}" if agent else "--id is missing"
+            raise UsageError(
+                f"{folder / 'agents'} has several keys ({', '.join(found)}), and {whose}",
+                hint=f"choose one, e.g. --id {next(iter(found))}",
+            )
         (path,) = found.values()
     return AgentKeys(_read_pair(path), controller, path.stem)
 
 
 def z85(raw: bytes) -> bytes:
-    """A raw key as text."""
+    """Return a raw key of 32 bytes as Z85 text."""
     return base64.b85encode(raw).translate(_TO_Z85)
 
 
 def _unz85(text: bytes) -> bytes:
     if len(text) != 40 or text.translate(None, _Z85):
-        raise ValueError("no Z85 key of 40 characters")
+        raise ValueError("it must have 40 characters of Z85")
     raw = base64.b85decode(text.translate(_FROM_Z85))
     if len(raw) != 32:
-        raise ValueError("no key of 32 bytes")
+        raise ValueError("it must encode 32 bytes")
     return raw
 
 
 def _there(path: Path, hint: str) -> Path:
     if not path.is_file():
-        raise UsageError(f"{path} is not there", hint=hint)
+        raise UsageError(f"{path} is missing", hint=hint)
     return path
 
 
 def _public_files(folder: Path) -> list[Path]:
-    """Sorted; none where the folder is not there."""
+    """Return the sorted public key files of a folder; an empty list if the folder does not exist."""
     if not folder.exists():
         return []
     _only_ours_to_write(folder)
@@ -253,29 +284,33 @@ def _public_files(folder: Path) -> list[Path]:
 
 
 def _only_ours_to_write(path: Path) -> None:
-    """Who may write here may let anybody in."""
+    """Check that no other user may write to `path`, since that user could add keys.
+
+    Raises:
+        UsageError: others may write to it, or it cannot be read.
+    """
     try:
         mode = path.stat().st_mode
     except OSError as exc:
         raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UsageError(
-            f"others may write {path}, and so decide whose keys are good (mode {stat.S_IMODE(mode):04o})",
-            hint=f"look whether it is as you left it, then chmod go-w {path}",
+            f"other users may write to {path}, and so decide which keys are valid (mode {stat.S_IMODE(mode):04o})",
+            hint=f"check that the files are unchanged, then run chmod go-w {path}",
         )
 
 
 def _read_pair(path: Path) -> KeyPair:
-    """The pair of a secret file that only its user can read."""
+    """Read the key pair of a secret file, which only its user may read."""
     check_private(path)
     return KeyPair.of_secret(read_key(path))
 
 
 def read_key(path: Path) -> bytes:
-    """The key in a file, as Z85.
+    """Read the key in a file, as Z85.
 
     Raises:
-        UsageError: it cannot be read, or holds none.
+        UsageError: the file cannot be read, or does not contain a key.
     """
     try:
         text = path.read_bytes()[:100].strip()
@@ -283,5 +318,5 @@ def read_key(path: Path) -> bytes:
     except OSError as exc:
         raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
     except ValueError as exc:
-        raise UsageError(f"{path} is no key: {exc}", hint="revoke it, and make a new one") from None
+        raise UsageError(f"{path} is not a valid key: {exc}", hint="revoke it, and make a new one") from None
     return text

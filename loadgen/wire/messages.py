@@ -1,8 +1,7 @@
-"""What controller, agents and workers say to each other, as values.
+"""The messages between controller, agents and workers, as frozen values.
 
-Everything that crosses a process is one of these; `wire/codec.py` turns them
-into protobuf and back, and nothing else of the program touches protobuf. Times
-named `*_ns` are monotonic clocks of the side that the name says.
+Every message between processes is one of these classes. `wire/codec.py` translates them to protobuf and back; no
+other module uses protobuf. Times named `*_ns` are on the monotonic clock of the side that the field's text names.
 
     agent -> controller   Hello, ClockPing, BundleRequest, Ready, Refused, SetUpDone, Heartbeat, Delta, Waiting,
                           Steered, Fin, TornDown
@@ -67,25 +66,25 @@ __all__ = [
 ]
 
 PROTOCOL_MAJOR = 1
-"""Peers of another major are refused by name. A controller reads agents of its own minor and of older ones."""
+"""Peers with another major version are rejected. A controller reads messages of its own minor and of older ones."""
 PROTOCOL_MINOR = 4
 ADJUSTABLE_MINOR = 2
-"""The first that knows Adjust."""
+"""The first minor version whose agents follow Adjust."""
 GUARDED_MINOR = 3
-"""The first that keeps to an allow-list."""
+"""The first minor version whose agents check the allow-list."""
 REASSIGNABLE_MINOR = 3
-"""The first that knows Reassign."""
+"""The first minor version whose agents follow Reassign."""
 COUNTED_MINOR = 4
-"""The first that counts iterations by load and says why its share ended."""
+"""The first minor version whose agents count iterations by load and send why their share ended."""
 SIGNED_MINOR = 4
-"""The first whose agents check the signed statement of a run; older ones check a signature of the bundle's hash."""
+"""The first minor version whose agents check a run's signed statement; older ones check the bundle's signed hash."""
 CHUNK_BYTES = 64 * 1024
-"""Length of each BundleChunk but the last one of a bundle, which is shorter."""
+"""Length of each BundleChunk, except for a shorter last one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """An agent registers, also again after it lost the connection."""
+    """An agent registers with the controller, also after each reconnection."""
 
     agent: str
     region: str
@@ -95,51 +94,55 @@ class Hello:
     host: str
     cpus: int
     weight: float = 1.0
-    """Its capacity beside the others of its region: how many workers it has."""
+    """Relative capacity among the agents of its region: its number of workers."""
     epoch: int = -1
-    """The epoch it has, when it registers again; -1 for an agent that was just started."""
+    """The agent's present epoch when it registers again; -1 for a new process."""
     instance_type: str = ""
-    """On EC2: "c7i.xlarge". Empty: elsewhere, or an agent that does not say it."""
+    """EC2 instance type such as "c7i.xlarge"; empty outside of EC2, and from older agents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The controller took the agent in; `epoch` counts its registrations."""
+    """The controller accepts the agent; `epoch` counts the processes of this agent name."""
 
     epoch: int
     lease_s: float
     run_id: str = ""
-    """The run that this controller conducts: an agent still busy with another one drops that."""
+    """The controller's run with this agent. An agent that is busy with another run drops that run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The controller does not take the agent in, and why (another major, another key for the id)."""
+    """The controller does not accept the agent, with the reason (another major version, another key for the id)."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Nack:
-    """Something that the agent sent was no use, and why. Sent too often, it is in quarantine."""
+    """A message of the agent was invalid, with the reason. After too many of them the agent is in quarantine."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ClockPing:
+    """The agent asks for the controller's clock, to measure the offset."""
+
     agent_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class ClockPong:
+    """The answer to a ClockPing or a heartbeat: the time from it, and the controller's clock."""
+
     agent_ns: int
     controller_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Get ready for a run: fetch the bundle, load the plan, take your share."""
+    """The order to prepare a run: fetch the bundle, load the plan and compute the share."""
 
     run_id: str
     generation: int
@@ -152,38 +155,43 @@ class Prepare:
     """`loadgen.dsl.plans.spec.Overrides` as JSON: target, peak, duration, regions, params."""
     seed: int
     index: int
-    """This agent's place in `weights`."""
+    """Index of this agent in `weights`."""
     weights: tuple[float, ...]
-    """The shares of all agents, in the order of their indices; they need not sum to 1."""
+    """Relative shares of all agents, by index; they need not sum to 1."""
     interval_ns: int
     bundle_dir: str = ""
-    """Supervisor to worker only: where the bundle was unpacked."""
+    """Supervisor to worker only: the folder of the unpacked bundle."""
     worker: int = 0
+    """Supervisor to worker only: number of the worker slot."""
     workers: int = 1
-    """Supervisor to worker only: which of the agent's workers it is."""
+    """Supervisor to worker only: number of the agent's workers."""
     life: int = 0
-    """Supervisor to worker only: how many processes have had this place before."""
+    """Supervisor to worker only: number of earlier processes of this slot."""
     digests: tuple[str, ...] = ()
-    """Of each load what its own times were told by where the run was ordered (`loadgen.profiles.steps.digest_of`);
-    empty for loads without any. A worker that comes to others refuses."""
+    """Digest of each load's own arrival times, as computed where the run was launched
+    (`loadgen.profiles.steps.digest_of`); "" for a load without own times. A worker with another digest refuses."""
     allow_json: bytes = b""
-    """What may be loaded: `loadgen.allowlist.AllowList` as JSON. Empty: no list is demanded."""
+    """Allowed targets: `loadgen.allowlist.AllowList` as JSON. Empty: the run needs no allow-list."""
     control_plane: tuple[str, ...] = ()
-    """Never targets: HOST:PORT of the controller's sockets. An agent adds where it reaches it."""
+    """HOST:PORT of the controller's sockets, which are never targets. An agent adds the address that it connects to."""
     signature: bytes = b""
-    """Of `statement`, by the signing key of the person who launched the run; empty where there is none."""
+    """Signature of `statement` by the operator's signing key; empty for an unsigned run."""
     statement: bytes = b""
-    """What is signed: `loadgen.signed.statement.Statement`. Empty without a signature."""
+    """The signed statement of the run (`loadgen.signed.statement.Statement`); empty for an unsigned run."""
 
 
 @dataclass(frozen=True, slots=True)
 class BundleRequest:
+    """The agent requests one chunk of a bundle."""
+
     sha256: str
     offset: int
 
 
 @dataclass(frozen=True, slots=True)
 class BundleChunk:
+    """The controller sends one chunk of a bundle."""
+
     sha256: str
     offset: int
     data: bytes
@@ -191,18 +199,20 @@ class BundleChunk:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
+    """The agent or worker is ready to start its share."""
+
     run_id: str
     generation: int
     bundle_sha256: str
     clock_error_ns: int = 0
-    """Half of the smallest round trip: how far off the agent's idea of the controller's clock may be."""
+    """Largest possible error of the agent's clock offset: half of the shortest round trip."""
     left_out: str = ""
-    """Worker to supervisor only: what it cannot take over of the worker before it, and why."""
+    """Worker to supervisor only: the part of the share that a replacement cannot continue, and why; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The agent cannot take part (bundle, faults of the scenario, a dead worker), and why."""
+    """The agent cannot take part, with the reason: the bundle, errors in the scenario, or a dead worker."""
 
     run_id: str
     reason: str
@@ -211,91 +221,97 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """To one agent, before the start: run the plan's set-up once."""
+    """The order to one agent, before the start, to run the plan's set-up once."""
 
     run_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class SetUpDone:
+    """The set-up has ended, with its value as JSON."""
+
     run_id: str
     value_json: bytes
     error: str = ""
-    """Not empty: it raised; file, line and text."""
+    """File, line and text of the exception that the set-up raised; empty if it succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartAt:
-    """T0 for all. Controller to agent on the controller's clock; supervisor to worker on the agent's."""
+    """The start of the load at T0. From controller to agent T0 is on the controller's clock, then on the agent's."""
 
     run_id: str
     t0_ns: int
     shared_json: bytes = b"null"
     """The value of the plan's set-up, for `user.shared`."""
     from_ns: int = 0
-    """Above 0: the load goes on already; take part from here on, from T0. What is due before it is not yours."""
+    """Time after T0 from which to take part in a running load; 0 for the whole load."""
     since_ns: int = 0
-    """Above 0: the share is yours since then, from T0. Arrivals that were due between then and `from_ns` are missed."""
+    """Time after T0 since which the share belongs to the receiver; 0 for `from_ns`. Arrivals that were due between it
+    and `from_ns` count as missed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adjust:
-    """While a run goes on: from `at_ns` after T0 on, load `load` is these stages, whatever it was to be.
+    """A load change in a running run: from `at_ns` after T0 on, load `load` follows these stages.
 
-    Of arrivals n stay as they are; only when they are due changes, so each is started once whoever heard of it when.
-    Whoever has heard `number` - 1 follows it; who has not, and who has heard it already, does not. So it can be said
-    again, and none is followed out of turn.
+    Arrivals keep their numbers and only their due times change, so each is started once, whenever an agent receives
+    the change. A receiver follows a change only directly after the change `number - 1`. So the controller can repeat
+    changes, and none is followed twice or out of order.
     """
 
     run_id: str
     number: int
-    """Within the run, of all loads and of every Reassign, from 1."""
+    """Number of the change within the run, from 1. Adjust and Reassign share the numbers."""
     load: int
-    """Index within the plan."""
+    """Index of the load within the plan."""
     at_ns: int
-    """Not before the load's beginning, and never before that of the load's Adjust before."""
+    """Time after T0; not before the load's beginning, nor before the load's previous change."""
     stages: tuple[Stage, ...]
-    """Rates, users or speed, as the load's own are. None: the load ends at `at_ns`."""
+    """Stages of rate, users or speed, as in the load's profile. Empty: the load ends at `at_ns`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reassign:
-    """While a run goes on: from `at_ns` after T0 on, the agents have these weights (`share_changes.py`).
+    """A share change in a running run: from `at_ns` after T0 on, the agents have these weights (`share_changes.py`).
 
-    It is followed in turn with the run's Adjusts, among which it is numbered.
+    Adjusts and Reassigns of a run share their numbers, and agents follow them in that order.
     """
 
     run_id: str
     number: int
+    """Number of the change within the run, from 1."""
     generation: int
-    """Of the shares, from 2; those of Prepare are the first."""
+    """Generation of the shares, from 2; the shares of Prepare are the first."""
     at_ns: int
     weights: tuple[float, ...]
-    """By index, of all agents that ever took part; 0 of those that are lost. What no weight can be given to stays
-    with the lost, and nobody drives it."""
+    """Weights by index of all agents that ever took part; 0 for lost ones. Users that cannot move to another agent
+    stay with a lost agent and are not driven."""
 
 
 @dataclass(frozen=True, slots=True)
 class Steer:
-    """To one worker of one agent: which rate comes next for the whole fleet? With what was seen and it has not.
+    """The request for the next rate of a steered load, to one worker of one agent, with new observations.
 
-    Who has not what comes before `first` says so by what it knows, and gets that.
+    A worker that misses observations before `first` answers with its number of observations, and gets the rest.
     """
 
     run_id: str
     load: int
-    """Index within the plan."""
+    """Index of the load within the plan."""
     first: int
-    """Index of the first of these looks, counted from the load's beginning."""
+    """Index of the first observation in `looks`, counted from the load's beginning."""
     count: int
-    """How many looks there are by now. Asked is after all of them."""
+    """Number of all observations so far. The decision must be based on all of them."""
     looks: tuple[Look, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Steered:
-    """What the load's executor decided after `known` looks; or, with neither rate nor end nor error, that it asks for
-    the looks from there on."""
+    """A rate decision of the load's executor after `known` observations.
+
+    Without rate, end and error, the worker requests the observations from index `known` on.
+    """
 
     run_id: str
     load: int
@@ -304,45 +320,46 @@ class Steered:
     ends: bool = False
     why: str = ""
     error: str = ""
-    """Why there is no decision: it raised, or answered what is none."""
+    """Why there is no decision: the executor raised, or returned an invalid value. Otherwise empty."""
     finding_json: bytes = b""
-    """`loadgen.dsl.executors.steering.Finding` as JSON; empty where there is none."""
+    """`loadgen.dsl.executors.steering.Finding` as JSON; empty without a finding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """I am alive; with what was sent and acknowledged, so that gaps show while idle."""
+    """A sign of life, with the numbers of sent and acknowledged deltas, so that gaps show while idle."""
 
     run_id: str
     phase: str
     last_seq_sent: int = -1
     last_seq_acked: int = -1
     note: str = ""
-    """What a person should know now: the worker has been silent, the scenario blocks its loop."""
+    """A warning for the operator, e.g. that the scenario blocks a worker's loop; else empty."""
     adjusted: int = 0
-    """Number of the last Adjust or Reassign that it has heard; 0: none."""
+    """Number of the last Adjust or Reassign that the sender follows; 0 for none."""
     sent_ns: int = 0
-    """Agent's clock. Not 0: to be acknowledged with a ClockPong, from which its lease counts."""
+    """Agent's clock. If not 0, the controller answers with a ClockPong, which extends the lease from this time."""
     leaves_ns: int = 0
-    """Not 0: what is due from so long after T0 on it leaves to others, whether anybody answers or not."""
+    """Time after T0 from which a leaving agent leaves arrivals to others, even without an answer; 0: it stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A worker's users at its rendez-vous, each time that changed. All it says is said again with the next one."""
+    """The counts of a worker's users at its rendez-vous, sent after each change. Each message contains all counts."""
 
     run_id: str
     worker: int = 0
-    """Which of the agent's, and which process of those that had its place; the supervisor fills both in."""
+    """Number of the worker slot; the supervisor fills it in."""
     life: int = 0
+    """Number of the slot's process; the supervisor fills it in."""
     points: tuple[WaitingAt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseAt:
-    """To one worker: its users at one rendez-vous, up to the `upto`-th that came, go on at `at_ns`.
+    """The order to one worker to release its first `upto` arrived users of one rendez-vous at `at_ns`.
 
-    at_ns: controller to agent on the controller's clock, supervisor to worker on the agent's.
+    From controller to agent `at_ns` is on the controller's clock, from supervisor to worker on the agent's.
     """
 
     run_id: str
@@ -356,62 +373,66 @@ class ReleaseAt:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Every delta of `epoch` up to `seq` is durable and merged."""
+    """The controller has stored and merged every delta of `epoch` up to `seq`."""
 
     run_id: str
     epoch: int
     seq: int
     interval_ns: int = 0
-    """From now on one delta for each interval of this length, please; 0: for each of the plan's."""
+    """Requested interval of future deltas; 0 for the plan's interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Start nothing more. `now`: also cut off what is in flight; otherwise let it drain."""
+    """The order to start no more iterations. With `now`, iterations in flight are interrupted; otherwise they drain."""
 
     run_id: str
     reason: str
     now: bool = False
     kill: bool = False
-    """With `now`: nobody is waited for. A worker that has not ended within a moment is killed."""
+    """With `now`: kill a worker that has not ended within a moment."""
     at_ns: int = 0
-    """Not 0, and from the supervisor only: what is due before so long after T0 is started all the same."""
+    """Supervisor to worker only: stop at this time after T0 and start earlier arrivals as usual; 0: stop now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fin:
-    """The agent's last word on a run: what its deltas must add up to."""
+    """The last message of an agent or worker in a run, with the totals of all its deltas."""
 
     run_id: str
     epoch: int
     last_seq: int
-    """-1 when it sent none."""
+    """Number of its last delta; -1 if it sent none."""
     totals: Counters = field(default_factory=Counters)
     recorded: int = 0
-    """Sum of all bucket counts that it sent."""
+    """Sum of all bucket counts in its deltas."""
     started_at_ns: int = 0
-    """When the first iteration's T0 wake-up really happened, minus T0: the start skew."""
+    """Start skew: the time from T0 until the load really began."""
     reason: str = ""
-    """Not empty: it ended early, and why."""
+    """Why the load ended early; empty if it did not."""
     ending: Ending = Ending.UNSAID
-    """Why it ended."""
+    """Why the load ended, as one of the known kinds."""
 
 
 @dataclass(frozen=True, slots=True)
 class TearDown:
+    """The order to one agent, after the load, to run the plan's tear-down once."""
+
     run_id: str
     shared_json: bytes = b"null"
 
 
 @dataclass(frozen=True, slots=True)
 class TornDown:
+    """The tear-down has ended; `error` is what it raised, or empty."""
+
     run_id: str
     error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Bye:
-    """The controller needs the agent no more for this run; `leave`: exit."""
+    """The controller releases the agent from this run; with `leave` the agent exits."""
 
     run_id: str
     leave: bool = False
@@ -433,7 +454,7 @@ FROM_AGENTS = frozenset(
         TornDown,
     }
 )
-"""What an agent may say to its controller; everything else is the controller's to say."""
+"""Messages that an agent may send to its controller; only the controller sends the others."""
 
 Message = (
     Hello

@@ -1,16 +1,13 @@
-"""The two ends of the network between controller and agents; the only importer of zmq.
+"""The sockets between controller and agents: `Router` and `Dealer`. No other module imports zmq.
 
-Both ends are encrypted and know each other's keys (CURVE); there is no other
-way in. What is delivered here is bytes from a peer that may speak for the agent
-it names; what they mean is the codec's business. Nothing here promises
-delivery: messages that matter are kept and sent again by whoever sends them.
+Connections are encrypted, and both ends check each other's key (CURVE). This module delivers bytes from a peer whose
+key is valid for the agent that it names; the codec decodes them. Delivery is not guaranteed: senders keep important
+messages and send them again.
 
-How a socket is read. A cancelled `await recv()` loses messages, and a
-non-blocking send of `zmq.asyncio` hides its failure in a future (RELIABILITY P3,
-P4). So the sockets are plain ones, read by one task that waits for the socket's
-file descriptor and then takes all there is without blocking, and sends answer
-at once with yes or no. That descriptor is edge-triggered: a *send* may swallow
-the edge of a message that came in, hence another look after each.
+How a socket is read: with `zmq.asyncio`, a cancelled `await recv()` loses messages, and a non-blocking send hides its
+failure in a future. So the sockets here are plain ones. One task waits for the socket's file descriptor and then reads
+all messages without blocking, and a send returns at once whether it succeeded. The descriptor is edge-triggered, and a
+*send* may consume the edge of an incoming message. Therefore the task checks for messages again after each send.
 """
 
 from __future__ import annotations
@@ -45,16 +42,16 @@ __all__ = ["Dealer", "Router", "RouterStats", "parse_address"]
 
 ZAP_DOMAIN: Final = b"loadgen"
 _AT_ONCE = 200
-"""Messages read before the loop's other work has its turn."""
+"""Most messages that are read before the event loop does other work."""
 _NONCE_BYTES = 8
 _MOST_HEARD = 20_000
-"""Identities that are remembered: each process has another."""
+"""Most identities that are remembered; each agent process has its own."""
 _UNBINDING_S = 0.005
 _UNBINDING_TRIES = 200
 _AGAIN_WAITS_S = (1.0, 3.0)
-"""An agent whose connection libzmq has given up makes another after a time between these: not all of them at once."""
+"""Range of the random delay before an agent reconnects, so that a fleet does not reconnect at the same moment."""
 
-# Numbers: to join two names of an enum takes longer than to send.
+# Plain numbers, because combining two members of an enum takes longer than a send.
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.SNDMORE | zmq.NOBLOCK)
 
@@ -64,15 +61,15 @@ _HEARTBEAT: Final = {
     zmq.HEARTBEAT_TTL: 5500,
     zmq.TCP_MAXRT: 3000,
 }
-"""ms. They show that a connection is dead, not that the program at its end is alive (P5).
+"""Heartbeats of libzmq, in ms. They detect a dead connection; they do not show that the program behind it is alive.
 
-A dead one has to be gone while there is time to make another within the lease of 8 s: within 5.5 s, and within 3 s
-where something was sent and nothing of TCP comes back. Both ends see it alike, so that the router has given an old
-connection up when its agent comes anew: one that is taken over with messages still to come on the old one can abort
-libzmq 4.3.5 (its issue 4841; seen after 5 s of partition, when only the agent gave up early).
+A dead connection must be detected early enough to reconnect within the lease of 8 s. That takes at most 5.5 s, and at
+most 3 s if something was sent and TCP gets no answer. Both ends use the same values, so the router has closed the old
+connection when the agent reconnects. Otherwise a handover with unread messages on the old connection can abort libzmq
+4.3.5 (its issue 4841; seen after 5 s of partition, when only the agent closed early).
 """
 _FRAME_BYTES: Final = MAX_MESSAGE_BYTES + 1024
-"""A message and what CURVE wraps around it."""
+"""Longest frame: a message with the overhead of CURVE."""
 _ROUTER: Final = _HEARTBEAT | {
     zmq.LINGER: 1000,
     zmq.ROUTER_MANDATORY: 1,
@@ -88,7 +85,7 @@ _ROUTER: Final = _HEARTBEAT | {
 }
 _DEALER: Final = _HEARTBEAT | {
     zmq.LINGER: 0,
-    zmq.RECONNECT_IVL_MAX: 1000,  # not 5000: after 5 s without a network the next try was 3 s later, and the lease over
+    zmq.RECONNECT_IVL_MAX: 1000,  # with 5000, the try after 5 s without a network came 3 s later, after the lease
     zmq.IMMEDIATE: 1,
     zmq.MAXMSGSIZE: _FRAME_BYTES,
     zmq.SNDHWM: 64,
@@ -98,10 +95,10 @@ _DEALER: Final = _HEARTBEAT | {
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of "10.0.0.7:5557" or "[::1]:5557"; an IPv6 address keeps its brackets.
+    """Return host and port of "10.0.0.7:5557" or "[::1]:5557"; an IPv6 address keeps its brackets.
 
     Raises:
-        UsageError: another form.
+        UsageError: the text does not have the form HOST:PORT.
     """
     try:
         found = split_host_port(text)
@@ -114,37 +111,37 @@ def parse_address(text: str) -> tuple[str, int]:
 
 @dataclass(slots=True)
 class RouterStats:
-    """What came in and went wrong, so that it can be shown."""
+    """Counters of received, refused and unsent messages of a router."""
 
     received: int = 0
     keys_refused: int = 0
-    """Handshakes with a key that we do not know."""
+    """Handshakes with an unknown key."""
     gate_failures: int = 0
-    """Handshakes that were refused since looking at their key failed: a bug of ours."""
+    """Handshakes that were refused because the check of their key raised: a bug in loadgen."""
     revoked: int = 0
     """Messages on a connection that was made before its key was revoked."""
     malformed: int = 0
-    """Messages of other than one frame, or from a peer without an agent's name."""
+    """Messages that do not have exactly one frame, or whose peer has no valid agent name."""
     impostors: int = 0
-    """Messages of a peer whose key may not speak for the agent that it names."""
+    """Messages of a peer whose key is not valid for the agent that it names."""
     unsent: int = 0
-    """The peer was gone, or did not take what was sent to it."""
+    """Messages that could not be sent, because the peer was gone or its queue was full."""
 
 
 class _Reader:
-    """One task that reads several sockets; what a socket's taker raises ends it."""
+    """One task that reads several sockets and passes each message to a function. An exception in it ends the task."""
 
     def __init__(self) -> None:
         self._takers: list[tuple[zmq.Socket[bytes], Callable[[Sequence[zmq.Frame]], None]]] = []
         self._ready = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        """While it is serving."""
+        """The loop that runs `serve`; None outside of `serve`."""
 
     def add(self, socket: zmq.Socket[bytes], take: Callable[[Sequence[zmq.Frame]], None]) -> None:
         self._takers.append((socket, take))
 
     def exchange(self, socket: zmq.Socket[bytes], other: zmq.Socket[bytes]) -> None:
-        """From now on `other` is read instead. Call it before `socket` is closed."""
+        """Read `other` instead of `socket` from now on. Call this before `socket` is closed."""
         for place, (read, take) in enumerate(self._takers):
             if read is socket:
                 self._takers[place] = other, take
@@ -154,7 +151,7 @@ class _Reader:
         self._ready.set()
 
     def look_again(self) -> None:
-        """After a send: it may have swallowed the sign that something came in. Once for all sends of a turn."""
+        """Check for messages again, because a send may have consumed the sign of an incoming one."""
         self._ready.set()
 
     async def serve(self) -> None:
@@ -164,7 +161,7 @@ class _Reader:
         try:
             while True:
                 self._ready.clear()
-                # A list: every socket is read, also when the first has more.
+                # A list and not a generator, so that every socket is read even if the first has more messages.
                 if any([self._drain(socket, take) for socket, take in self._takers]) or self._ready.is_set():
                     await asyncio.sleep(0)
                 else:
@@ -176,11 +173,11 @@ class _Reader:
 
     @staticmethod
     def _drain(socket: zmq.Socket[bytes], take: Callable[[Sequence[zmq.Frame]], None]) -> bool:
-        """Takes what is there; whether there may be more."""
+        """Read waiting messages, up to the limit; return whether there may be more."""
         for _ in range(_AT_ONCE):
             try:
                 frames = [socket.recv(_NOBLOCK, copy=False)]
-                while frames[-1].more:  # recv_multipart takes twice as long: it asks the socket, and by name
+                while frames[-1].more:  # recv_multipart takes twice as long, because it asks the socket by name
                     frames.append(socket.recv(_NOBLOCK, copy=False))
             except zmq.Again:
                 return False
@@ -189,18 +186,15 @@ class _Reader:
 
 
 class Router:
-    """The controller's end: takes messages from every agent, and answers by identity.
+    """The controller's socket: receives messages from all agents, and sends by identity.
 
-    `on_message(identity, agent, data)` is called by `serve`, one message at a
-    time. `identity` is the connection's: it stays the same while an agent's
-    process lives, also over reconnects, and differs between two processes that
-    use one agent id. The peer's key may speak for `agent`; that a message
-    inside names the same agent is the caller's to check.
+    `serve` calls `on_message(identity, agent, data)`, one message at a time. `identity` belongs to the agent's process:
+    it survives reconnections, and two processes with the same agent name have different ones. The peer's key is valid
+    for `agent`. The caller must check that a message inside names the same agent.
 
-    `on_refused(kind, text)` is called for whatever was not handed on, each time.
+    `on_refused(kind, text)` is called for each message or handshake that was refused.
 
-    Use it within a running event loop; `serve()` is to be awaited by somebody,
-    since whatever goes wrong ends it.
+    Use it within a running event loop, and await `serve()`, which raises every failure.
     """
 
     def __init__(
@@ -210,18 +204,22 @@ class Router:
         on_message: Callable[[bytes, str, bytes], None],
         on_refused: Callable[[str, str], None] = lambda kind, text: None,
     ) -> None:
-        """Listens at once.
+        """Start to listen.
+
+        Args:
+            bind: "HOST:PORT"; port 0 takes a free port.
 
         Raises:
-            PortBusy, UsageError: we cannot listen at `bind` ("HOST:PORT"; port 0 takes a free one).
+            PortBusy: another program listens at `bind`.
+            UsageError: the address is invalid or does not belong to this machine.
         """
         self._host, port = parse_address(bind)
         self.stats = RouterStats()
         self._agents, self._on_message, self._on_refused = keys.agents, on_message, on_refused
         self._heard: dict[tuple[bytes, str], str] = {}
-        """Agents by identity and key, of those that may speak as things stand."""
+        """Cache of accepted peers: the agent by identity and key."""
         self._context = zmq.Context()
-        # The gatekeeper must stand before anyone can knock: without one every key would be let in (P6).
+        # The ZAP handler must be bound before the socket listens: without a handler libzmq accepts every key.
         self._gate = self._context.socket(zmq.REP)
         self._gate.setsockopt(zmq.LINGER, 0)
         self._gate.bind("inproc://zeromq.zap.01")
@@ -250,12 +248,13 @@ class Router:
         return listening
 
     def drop_all(self) -> None:
-        """Hang up on everybody and listen anew at the same address. It frees what half messages hold of memory (P9).
+        """Close all connections and listen again at the same address. This frees the memory of incomplete messages.
 
-        Agents connect again by themselves, and send again what was not acknowledged.
+        A peer can hold memory with the first frames of a message that it never completes; libzmq has no limit for that.
+        Agents reconnect by themselves, and send everything unacknowledged again.
 
         Raises:
-            FleetError: the address cannot be had any more.
+            FleetError: the address is no longer free.
         """
         _, port = parse_address(self.address)
         before = self._socket
@@ -265,36 +264,43 @@ class Router:
         before.close(0)
 
     def _listen_again(self, port: int) -> zmq.Socket[bytes]:
-        for _ in range(_UNBINDING_TRIES):  # libzmq gives an address up a moment after it says so
+        for _ in range(_UNBINDING_TRIES):  # libzmq frees an address a moment after `unbind` returns
             try:
                 return self._listen(port)
             except zmq.ZMQError:
                 time.sleep(_UNBINDING_S)
-        raise FleetError(f"port {port} cannot be listened at again")
+        raise FleetError(
+            f"the controller cannot listen at port {port} again, because another program took the port."
+            " End that program, then start the controller again"
+        )
 
     @property
     def address(self) -> str:
-        """Where it listens, with the real port."""
-        # Of the endpoint only the port: libzmq writes 127.0.0.1 as [::ffff:127.0.0.1].
+        """Address at which it listens, with the real port."""
+        # Only the port is read from the endpoint, because libzmq writes 127.0.0.1 as [::ffff:127.0.0.1].
         endpoint = bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
         return f"{self._host}:{endpoint.rpartition(':')[2]}"
 
     def admit(self, agents: Mapping[bytes, str]) -> None:
-        """From now on these keys (name by public key) come in and are heard, and no others, however they came in."""
+        """Accept only these keys from now on, also on existing connections.
+
+        Args:
+            agents: names by public key.
+        """
         self._agents = agents
         self._heard.clear()
 
     async def serve(self) -> None:
-        """Hands on what comes in, until cancelled. Ends with what `on_message` raises."""
+        """Receive messages until cancelled. It raises what `on_message` raises."""
         await self._reader.serve()
 
     def send(self, identity: bytes, data: bytes) -> bool:
-        """Whether the message is on its way. Never blocks; no promise that it arrives.
+        """Queue a message; return False if the peer is gone or its queue is full. Never blocks.
 
-        False: the peer is gone, or its queue is full.
+        True does not mean that the message arrives.
         """
         try:
-            self._socket.send(identity, _MORE)  # send_multipart takes twice as long for two
+            self._socket.send(identity, _MORE)  # send_multipart takes twice as long for two frames
             self._socket.send(data, _NOBLOCK)
         except zmq.ZMQError as exc:
             if exc.errno not in (errno.EAGAIN, errno.EHOSTUNREACH):
@@ -306,7 +312,7 @@ class Router:
         return True
 
     def close(self) -> None:
-        """Once `serve` is over. Takes up to a second to hand over what was sent last."""
+        """Close the socket after `serve` has ended. Takes up to 1 s, to deliver the last messages."""
         self._gate.close()
         self._socket.close()
         self._context.term()
@@ -315,29 +321,29 @@ class Router:
         self.stats.received += 1
         if len(frames) != 2:
             self.stats.malformed += 1
-            self._on_refused("malformed", f"a message of {len(frames) - 1} frames, and not of one")
+            self._on_refused("malformed", f"a message has {len(frames) - 1} frames: it must have exactly one")
             return
-        # The identity is the peer's own claim; the key was proved (P8). Read each time: ids can be handed over.
+        # The peer chose the identity, but proved its key. The key is read each time: identities can be taken over.
         identity, key = frames[0].bytes, str(frames[1].get("User-Id"))
         agent = self._heard.get((identity, key)) or self._speaker(identity, key)
         if agent is not None:
             self._on_message(identity, agent, frames[1].bytes)
 
     def _speaker(self, identity: bytes, key: str) -> str | None:
-        """The agent of this identity, where the key may speak for it."""
+        """Return the agent of this identity if the key is valid for it; otherwise count the refusal, return None."""
         agent = _agent_of(identity)
         if agent is None:
             self.stats.malformed += 1
-            self._on_refused("malformed", "a message of a connection without an agent's name")
+            self._on_refused("malformed", "a message came from a connection without an agent's name")
             return None
         name = self._agents.get(key.encode())
         if name is None:
             self.stats.revoked += 1
-            self._on_refused("revoked key", f"a message of {agent}, whose key was revoked")
+            self._on_refused("revoked key", f"a message came from {agent}, whose key was revoked")
             return None
         if not may_speak_for(name, agent):
             self.stats.impostors += 1
-            self._on_refused("impostor", f"a message for {agent} with the key of {name}")
+            self._on_refused("impostor", f"a message named agent {agent}, but came with the key of {name}")
             return None
         if len(self._heard) >= _MOST_HEARD:
             self._heard.clear()
@@ -345,7 +351,7 @@ class Router:
         return agent
 
     def _on_knock(self, frames: Sequence[zmq.Frame]) -> None:
-        """One ZAP request (RFC 27). Answers all of them: an unanswered one would lock everybody out (P7)."""
+        """Answer one ZAP request (RFC 27). Each must get an answer: without one, libzmq stops accepting any peer."""
         parts = [frame.bytes for frame in frames]
         version, request, *_ = [*parts, b"", b""]
         answer = (b"400", b"unknown key", b"")
@@ -355,16 +361,16 @@ class Router:
             else:
                 self.stats.keys_refused += 1
                 self._on_refused("unknown key", _stranger(parts))
-        except Exception as exc:  # noqa: BLE001  this one stays outside; all others must still be answered
+        except Exception as exc:  # noqa: BLE001  refuse this peer, and still answer all others
             self.stats.gate_failures += 1
             answer = (b"500", b"the key cannot be looked up", b"")
-            self._on_refused("gate failed", f"a peer was refused, since its key could not be looked up: {exc!r}")
+            self._on_refused("gate failed", f"a peer was refused, because the check of its key failed: {exc!r}")
         with contextlib.suppress(zmq.Again):
             self._gate.send_multipart([version, request, *answer, b""], zmq.NOBLOCK)
         self._reader.look_again()
 
     def _who(self, request: list[bytes]) -> bytes | None:
-        """The key that knocks; None for one that is not to come in."""
+        """Return the key of a handshake as Z85; None if it must be refused."""
         match request:
             case [b"1.0", _, domain, _, _, b"CURVE", raw] if domain == ZAP_DOMAIN and len(raw) == 32:
                 key = z85(raw)
@@ -373,9 +379,9 @@ class Router:
 
 
 class Dealer:
-    """An agent's end: connects, and connects again for ever. Same rules as the Router's.
+    """An agent's socket: connects to the controller, and reconnects for ever.
 
-    `on_message(data)` is called by `serve`, one message at a time.
+    `serve` calls `on_message(data)`, one message at a time. Use it within a running event loop, and await `serve()`.
     """
 
     def __init__(
@@ -386,21 +392,25 @@ class Dealer:
         on_message: Callable[[bytes], None],
         on_connect: Callable[[], None] = lambda: None,
     ) -> None:
-        """Starts to connect to `controller` ("HOST:PORT"); `on_connect` is called for each connection that is made.
+        """Start to connect.
+
+        Args:
+            controller: address of the controller, "HOST:PORT".
+            on_connect: called for each new connection.
 
         Raises:
-            UsageError: no such address, or no name for an agent.
+            UsageError: the address or the agent's name is invalid.
         """
         host, port = parse_address(controller)
         self.trouble = f"no answer from {controller} yet"
-        """Why there is no connection, in words; empty while there is one."""
+        """Why there is no connection; empty while there is one."""
         self._controller = controller
         self._on_message, self._on_connect = on_message, on_connect
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         for option, value in _DEALER.items():
             self._socket.setsockopt(option, value)
-        # Not all agents of a fleet at once after a controller's restart.
+        # Random, so that after a controller's restart the agents of a fleet do not reconnect at the same moment.
         self._socket.setsockopt(zmq.RECONNECT_IVL, random.randint(100, 300))  # noqa: S311
         self._socket.setsockopt(zmq.ROUTING_ID, identity_of(agent))
         self._socket.setsockopt(zmq.CURVE_SERVERKEY, keys.controller)
@@ -428,16 +438,17 @@ class Dealer:
 
     @property
     def is_connected(self) -> bool:
+        """Whether the handshake with the controller has succeeded."""
         return not self.trouble
 
     async def serve(self) -> None:
-        """Hands on what comes in, until cancelled. Ends with what `on_message` raises."""
+        """Receive messages until cancelled. It raises what `on_message` raises."""
         await self._reader.serve()
 
     def send(self, data: bytes) -> bool:
-        """Whether the message is on its way. Never blocks; no promise that it arrives.
+        """Queue a message; return False if there is no connection or its queue is full. Never blocks.
 
-        False: there is no connection, or its queue is full.
+        True does not mean that the message arrives.
         """
         try:
             self._socket.send(data, zmq.NOBLOCK)
@@ -448,14 +459,18 @@ class Dealer:
         return True
 
     def reconnect(self) -> None:
-        """Give the connection up and make another. What has not left yet is lost, as with any that breaks."""
+        """Close the connection and open a new one. Messages that were not sent yet are lost."""
         self._leave_it()
         with contextlib.suppress(zmq.ZMQError):  # nothing is left to disconnect
             self._socket.disconnect(self._endpoint)
         self._socket.connect(self._endpoint)
 
     def close(self, linger_ms: int = 0) -> None:
-        """Once `serve` is over. `linger_ms`: how long at most it takes to hand over what was sent last."""
+        """Close the socket after `serve` has ended.
+
+        Args:
+            linger_ms: longest time to deliver the last messages.
+        """
         self._leave_it()
         self._socket.disable_monitor()
         self._monitor.close(0)
@@ -475,7 +490,7 @@ class Dealer:
                 self.trouble = ""
                 self._on_connect()
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                self.trouble = f"the controller at {self._controller} does not know our key"
+                self.trouble = f"the controller at {self._controller} does not know our key; add it with `loadgen keys`"
                 self._try_again()
             case zmq.EVENT_DISCONNECTED if not self.trouble:
                 self.trouble = f"the connection to {self._controller} was lost"
@@ -483,20 +498,23 @@ class Dealer:
             case zmq.EVENT_CLOSED:
                 self.trouble = f"nobody listens at {self._controller}"
             case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL if not self.trouble:
-                # Long after the handshake, in spite of the name: a frame was damaged. libzmq reads no further and
-                # keeps the connection until its heartbeat times out (measured: 8 s).
-                self.trouble = f"what came from {self._controller} was damaged"
+                # In spite of its name this event comes long after the handshake: a frame was damaged. libzmq reads no
+                # further, but keeps the connection until its heartbeat times out (measured: 8 s).
+                self.trouble = f"a message from {self._controller} was damaged on the way"
                 self.reconnect()
             case _:
-                if "our key" not in self.trouble:  # it gave up the handshake without a word
-                    self.trouble = f"what listens at {self._controller} is not the controller whose key we have"
+                if "our key" not in self.trouble:  # the peer ended the handshake without an error
+                    self.trouble = (
+                        f"the program at {self._controller} is not the controller whose key we have;"
+                        " check the address and controller.pub"
+                    )
                 self._try_again()
 
     def _try_again(self) -> None:
-        """Where libzmq has not by then, without a word.
+        """Reconnect after a delay, unless libzmq has by then.
 
-        Not to who refused us, though a key may be made known and a controller come back; nor to who sends a length or a
-        greeting that makes no sense, though the network may have done it.
+        libzmq silently gives up after a refused key and after a malformed greeting or length. Yet the key may be added
+        later, the controller may come back, and the network may have damaged the data.
         """
         if self._again is None:
             loop = asyncio.get_running_loop()
@@ -509,7 +527,7 @@ class Dealer:
 
 
 def identity_of(agent: str) -> bytes:
-    """A routing id for `agent` that no other peer can guess, and so not take over (P8)."""
+    """Return a routing id for `agent` with a random part, so that no other peer can guess it and take it over."""
     return check_agent_id(agent).encode() + b"\0" + os.urandom(_NONCE_BYTES)
 
 
@@ -522,17 +540,18 @@ def _agent_of(identity: bytes) -> str | None:
 
 
 def _stranger(request: list[bytes]) -> str:
-    """Who was refused, for a person. Nothing of it is proved."""
+    """Describe a refused peer for the log. The peer has proved none of these values."""
     match request:
         case [_, _, _, address, _, b"CURVE", raw] if len(raw) == 32:
             where = address.decode("ascii", "replace")[:60]
-            return f"a peer at {where} was refused: its key {fingerprint(z85(raw))} is not among the agents'"
-    return "a peer was refused: it brought no key"
+            return f"a peer at {where} was refused: its key {fingerprint(z85(raw))} is not among the agents' keys"
+    return "a peer was refused: it sent no key"
 
 
 def _cannot_listen(bind: str, exc: zmq.ZMQError) -> FleetError | UsageError:
     if exc.errno == errno.EADDRINUSE:
         return PortBusy(
-            f"cannot listen at {bind}: another program does", hint="choose another port, or port 0 for any free one"
+            f"cannot listen at {bind}: another program uses the port",
+            hint="choose another port, or port 0 for any free one",
         )
     return UsageError(f"cannot listen at {bind}: {exc}", hint="write an address of this machine and a port")

@@ -115,7 +115,7 @@ def test_a_damaged_record_is_skipped_and_said_and_what_follows_can_still_be_merg
         assert merge.accept("eu", delta) is Accepted.MERGED
     assert [delta.seq for delta in found] == list(range(6))
     assert found[1].health.notes == (
-        "what was measured from 1.0 s to 2.0 s is lost: its record in the spool is damaged",
+        "the measurements from 1.0 s to 2.0 s are lost: their record in the spool is damaged",
     )
     assert counts_of(found) == counts_of([run[0], replace(run[1], index=b"", count=b""), *run[2:]])
     (epoch,) = merge.epochs("eu")

@@ -51,12 +51,12 @@ def test_wrong_arguments_and_keys_end_with_2_and_say_what_to_do(
     keys = made_keys(tmp_path)
     usual = ["--region", "eu", "--keys", str(keys)]
     assert "has no port" in refused(capsys, *usual, "--controller", "nonsense")
-    assert "no name for an agent" in refused(capsys, *usual, "--controller", "127.0.0.1:1", "--id", "a/b")
-    assert "needs a name" in refused(capsys, "--region", " ", *usual[2:], "--controller", "127.0.0.1:1")
-    assert "no number of seconds" in refused(capsys, *usual, "--controller", "127.0.0.1:1", "--give-up", "nan")
+    assert "invalid agent name" in refused(capsys, *usual, "--controller", "127.0.0.1:1", "--id", "a/b")
+    assert "must be a printable name" in refused(capsys, "--region", " ", *usual[2:], "--controller", "127.0.0.1:1")
+    assert "invalid number of seconds" in refused(capsys, *usual, "--controller", "127.0.0.1:1", "--give-up", "nan")
     for many in ("0", "two", "257"):
-        assert "no number of workers" in refused(capsys, *usual, "--controller", "127.0.0.1:1", "--workers", many)
-    assert "--fleet, --leave-early: only with --aws" in refused(
+        assert "must be an integer" in refused(capsys, *usual, "--controller", "127.0.0.1:1", "--workers", many)
+    assert "--fleet, --leave-early: only allowed with --aws" in refused(
         capsys, *usual, "--controller", "127.0.0.1:1", "--fleet", "shop", "--leave-early"
     )
     assert "--aws needs --bucket" in refused(capsys, "--aws")

@@ -371,6 +371,6 @@ def test_what_is_missing_on_the_way_is_said_with_its_exit_code(
 
 
 def test_instance_whose_fleet_nobody_says_is_told_how_to_say_it(instance: fake.Imds, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="which fleet") as caught:
+    with pytest.raises(UsageError, match="the fleet of this instance is unknown") as caught:
         arrive(Wanted(BUCKET, tmp_path / "keys"))
     assert "--fleet NAME" in caught.value.hint

@@ -163,7 +163,7 @@ def test_a_whole_life() -> None:
         TellWorkers(START),
         CloseBooks(FIN, ""),
         EndWorkers(),
-        Exit(ExitCode.PASSED, "the controller needs us no more"),
+        Exit(ExitCode.PASSED, "the controller released this agent"),
     ]
 
 
@@ -210,7 +210,7 @@ def test_a_stop_that_the_controller_asked_for_is_no_early_end() -> None:
 
 def test_a_silent_controller_stops_the_load_and_the_fin_says_so() -> None:
     agent, effects = walk(at(Phase.RUNNING), ControllerLost(8.1), FIN)
-    why = "nothing heard of the controller for 8.1 s"
+    why = "the controller was silent for 8.1 s"
     assert effects == [TellWorkers(Stop("r1", why)), CloseBooks(FIN, why)]
     assert agent.phase is Phase.FINISHED
     assert walk(agent, GaveUp("silent for 60 s"))[1][-1] == Exit(ExitCode.FLEET, "silent for 60 s")

@@ -114,7 +114,7 @@ async def test_f32_an_agent_says_of_a_controller_of_another_major_which_versions
         identity, _, _ = await controller.next()
         controller.router.send(identity, newer)
         await until(lambda: link.trouble)
-        assert "message of protocol 9." in link.trouble
+        assert "a message has protocol version 9." in link.trouble
         assert "run the same version of loadgen" in link.trouble
         controller.router.send(identity, encode(ClockPong(1, 1)))
         await until(lambda: not link.trouble)

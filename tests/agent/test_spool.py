@@ -223,7 +223,7 @@ def test_a_damaged_record_is_skipped_and_counted(tmp_path: Path) -> None:
     (found,) = left(tmp_path)
     assert found.damaged == 1
     assert [delta.seq for delta in found.deltas] == [*range(12), *range(13, 19)]
-    note = "1 records of its spool cannot be read: what they held is lost"
+    note = "1 records of the agent's spool are damaged: their measurements are lost"
     taken = handed_over(Ledger.left_over("r1", "eu", 7, found.deltas, note), merge)
     assert taken[0].health.notes == (note,)
     assert [delta.seq for delta in taken] == list(range(19))

@@ -403,7 +403,7 @@ async def test_a_worker_of_several_that_blocks_is_named(bundle: Bundle) -> None:
         await until(s.controller.is_complete)
 
 
-@pytest.mark.parametrize(("plan", "why"), [("dies", "exit code 3"), ("garbles", "cannot be read")])
+@pytest.mark.parametrize(("plan", "why"), [("dies", "exit code 3"), ("garbles", "an invalid message")])
 async def test_a_worker_that_ends_or_talks_nonsense_leaves_a_fin_with_the_reason(
     bundle: Bundle, plan: str, why: str
 ) -> None:
@@ -443,10 +443,10 @@ async def test_without_its_controller_an_agent_stops_its_load_and_in_the_end_its
         await until(lambda: s.controller.taken)
         s.controller.is_mute = True
         fin = await s.controller.hear(Fin)
-        assert "nothing heard of the controller" in fin.reason
+        assert "the controller was silent" in fin.reason
         ending = await s.ending()
         assert ending.code is ExitCode.FLEET
-        assert "not handed over" in ending.reason
+        assert "are not delivered" in ending.reason
 
 
 @pytest.mark.fault("F8", "agent to controller")
@@ -461,7 +461,7 @@ async def test_a_controller_that_speaks_and_does_not_hear_is_lost_too(bundle: Bu
             while s.agent.phase is not Phase.FINISHED:
                 s.controller.say(Ack("r1", 1, -1))
                 await asyncio.sleep(0.05)
-        assert "nothing heard of the controller" in (await s.controller.hear(Fin)).reason
+        assert "the controller was silent" in (await s.controller.hear(Fin)).reason
 
 
 async def test_a_blocked_worker_that_did_not_end_itself_is_ended_and_another_takes_its_place(
@@ -605,7 +605,7 @@ async def test_an_agent_that_nobody_takes_in_gives_up_in_time(bundle: Bundle) ->
         ending = await s.ending()
         assert (ending.code, ending.reason) == (
             ExitCode.FLEET,
-            "not taken in within 0 s: the controller does not answer",
+            "not accepted by the controller within 0 s: the controller does not answer",
         )
 
 

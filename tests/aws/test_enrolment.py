@@ -66,7 +66,7 @@ def test_instance_writes_its_key_under_its_own_user_id(url: str, monkeypatch: py
 @pytest.mark.parametrize(
     ("name", "more", "why"),
     [
-        (f"{ROLE_ID}:i-0123456789abcdef0", {"public_key": "short"}, "no Z85 key"),
+        (f"{ROLE_ID}:i-0123456789abcdef0", {"public_key": "short"}, "it must have 40 characters of Z85"),
         (f"{ROLE_ID}:i-0123456789abcdef0", {"format": 2}, "format 2"),
         (f"{ROLE_ID}:i-0123456789abcdef0", {"agent": "frankfurt"}, "does not speak for the instance"),
         (f"{ROLE_ID}:i-0123456789abcdef0", {"region": 7}, "Expected `str`"),

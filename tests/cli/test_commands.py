@@ -291,7 +291,7 @@ def test_all_names_that_are_none_are_said_and_no_key_is_made(tmp_path: Path) -> 
 
     assert result.exit_code == 2
     for name in ("'a b'", "'../x'", "''"):
-        assert f"{name} is no name for a key" in result.stderr
+        assert f"invalid key name {name}" in result.stderr
     assert not list((keys / "agents").glob("good*"))
 
 
@@ -344,9 +344,9 @@ def test_the_signing_key_is_made_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "wrong", "hint"),
     [
-        (("agent", "keys", "eu"), "is no folder of keys", "loadgen keys init keys"),
-        (("list", "keys"), "is no folder of keys", "loadgen keys init keys"),
-        (("revoke", "keys", "eu"), "is no folder of keys", "loadgen keys init keys"),
+        (("agent", "keys", "eu"), "is not a key folder", "loadgen keys init keys"),
+        (("list", "keys"), "is not a key folder", "loadgen keys init keys"),
+        (("revoke", "keys", "eu"), "is not a key folder", "loadgen keys init keys"),
     ],
 )
 def test_keys_without_a_folder_say_how_to_make_it(

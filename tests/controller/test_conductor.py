@@ -653,7 +653,10 @@ async def test_message_of_another_major_version_is_refused_too(stage: Stage, mon
     data = encode(old.hello())
     monkeypatch.undo()
     await old.send_bytes(data)
-    assert f"message of protocol 9.{PROTOCOL_MINOR}, we speak 1.{PROTOCOL_MINOR}" in (await old.next(Rejected)).reason
+    assert (
+        f"a message has protocol version 9.{PROTOCOL_MINOR}, and we need 1.{PROTOCOL_MINOR}"
+        in (await old.next(Rejected)).reason
+    )
 
 
 @pytest.mark.parametrize(

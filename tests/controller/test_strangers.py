@@ -342,5 +342,7 @@ async def test_f32_an_agent_one_major_newer_is_told_both_versions_and_what_to_do
     monkeypatch.undo()
     await newer.send_bytes(data)
     reason = (await newer.next(Rejected)).reason
-    assert f"message of protocol {PROTOCOL_MAJOR + 1}.{PROTOCOL_MINOR}, we speak {PROTOCOL_MAJOR}." in reason
+    assert (
+        f"a message has protocol version {PROTOCOL_MAJOR + 1}.{PROTOCOL_MINOR}, and we need {PROTOCOL_MAJOR}." in reason
+    )
     assert "run the same version of loadgen" in reason

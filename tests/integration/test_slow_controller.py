@@ -84,5 +84,5 @@ def test_a_controller_that_stands_still_for_20_s_finds_its_agents_stopped_and_al
     assert adds_up(summary)
     assert summary["requests"]["finished"] == served
     (agent,) = summary["agents"]
-    assert "nothing heard of the controller" in agent["missing"]
+    assert "the controller was silent" in agent["missing"]
     assert not summary["requests"]["errors"]

@@ -209,4 +209,4 @@ async def test_a_change_after_the_end_is_not_followed_and_that_is_said(tmp_path:
         totals = await drive.run(perf_counter_ns())
         drive.adjust(0, 50 * MS, (Stage(1000, 1000, 10**9),))
     assert totals.counters.iterations_started == 1
-    assert drive._recorder.take_notes() == ("a change of the load came after its end, and was not followed",)
+    assert drive._recorder.take_notes() == ("a change of the load arrived after its end, and had no effect",)

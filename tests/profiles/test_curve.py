@@ -95,8 +95,8 @@ def test_all_turns_of_a_sine_have_the_same_numbers() -> None:
     ("mean", "amplitude", "period_ns", "duration_ns", "said"),
     [
         (100, 101, S, S, "goes below 0"),
-        (100, 50, 0, S, "a period above 0"),
-        (100, 50, S, 0, "a duration above 0"),
+        (100, 50, 0, S, "the period of a sine must be above 0"),
+        (100, 50, S, 0, "must be above 0"),
         (100, 50, S, 3600 * S, "3,600 periods is too long: at most 208"),
     ],
 )
@@ -158,10 +158,10 @@ def test_a_day_in_half_an_hour_has_the_rates_of_the_whole_one() -> None:
     ("low", "high", "peak_h", "trough_h", "duration_ns", "said"),
     [
         (200, 20, 20, 4, H, "low of 200/s is above its high of 20/s"),
-        (20, 200, 24, 4, H, "no hour 24"),
-        (20, 200, 20, -1, H, "no hour -1"),
+        (20, 200, 24, 4, H, "invalid hour 24"),
+        (20, 200, 20, -1, H, "invalid hour -1"),
         (20, 200, 4.5, 4, H, "at least an hour apart"),
-        (20, 200, 20, 4, 0, "a duration above 0"),
+        (20, 200, 20, 4, 0, "must be above 0"),
     ],
 )
 def test_a_day_that_is_none_is_refused(

@@ -131,7 +131,7 @@ def delta(pairs: int) -> Delta:
 
 
 def test_another_major_is_refused_and_says_which() -> None:
-    with pytest.raises(WireError, match=rf"protocol 2\.0, we speak 1\.{m.PROTOCOL_MINOR}") as caught:
+    with pytest.raises(WireError, match=rf"protocol version 2\.0, and we need 1\.{m.PROTOCOL_MINOR}") as caught:
         decode(sealed(b"", pb.TYPE_BYE, major=2))
     assert "same version" in caught.value.hint
 
@@ -161,7 +161,7 @@ def test_a_newer_minor_with_fields_we_do_not_know_is_read() -> None:
         (sealed(b"", pb.TYPE_UNSPECIFIED), "unknown message type 0"),
         (sealed(b"", pb.TYPE_BYE, 7), "unknown encoding 7"),
         (sealed(b"", pb.TYPE_BYE, crc32=1), "bad checksum"),
-        (sealed(b"", pb.TYPE_BYE, length=1), "1 announced"),
+        (sealed(b"", pb.TYPE_BYE, length=1), "1 were announced"),
         (bytes(MAX_MESSAGE_BYTES + 1), "limit"),
         (sealed(pb.Welcome(lease_s=float("nan")).SerializeToString(), pb.TYPE_WELCOME), "lease_s is nan"),
         (sealed(pb.Hello(weight=float("inf")).SerializeToString(), pb.TYPE_HELLO), "weight is inf"),

@@ -1,1 +1,1 @@
-"""Keeps what an agent measured until the controller has stored it: in memory, then on disk."""
+"""Keeps an agent's measurements until the controller has stored them: in memory, then on disk."""

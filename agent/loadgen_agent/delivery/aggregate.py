@@ -1,16 +1,15 @@
-"""Makes of what the workers of an agent measured what the agent measured: one delta an interval, one seq, no gaps.
+"""Adds up the deltas of an agent's workers to the agent's deltas: one per interval, numbered without gaps.
 
-An interval of the agent is complete when each worker that runs has told it. A
-slow worker delays it and loses nothing: what the others told meanwhile waits,
-and where it tells of several intervals at once so does the agent. Who has
-finished or died is waited for no more.
+An interval of the agent is complete when each running worker has sent its delta. A slow worker delays the interval
+but loses nothing: the other workers' deltas wait. If a worker's delta covers several intervals, the agent's delta
+does, too. Workers that have finished or died are not waited for.
 
-Counts, histograms and customs add up, as they do from agent to agent. What is in
-flight is a snapshot, so the last one of each process counts, also that of one
-that died: nobody knows what became of it. How fit a worker was is kept apart.
+Counts, histograms and custom metrics are summed, as the controller does for agents. Numbers of iterations in flight
+are snapshots, so the last one of each process counts. That includes a dead process, whose iterations have an unknown
+end. The health of each worker is kept separately.
 
-Pure: no clock, no I/O. Of a worker that is alone and never died each delta
-passes as it is, at no cost; adding up two of 100 series with 100 values each costs 0.6 ms.
+This module uses no clock and no I/O. With a single worker that never died, each delta passes through unchanged, at
+no cost. Adding up two deltas of 100 series with 100 values each costs 0.6 ms.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ from loadgen.wire.messages import Fin
 __all__ = ["AddUp", "together"]
 
 _MAX_CHECKS = CUSTOM_OF_AGENT - MAX_CUSTOM - 1
-"""Of all workers together; a worker's other custom metrics are those that the scenario declares."""
+"""Most names of checks of all workers together; the limit of an agent minus the metrics that a scenario declares."""
 _MAX_FAILURES_BYTES = 512 * 1024
-"""Of one delta: what is whole must fit a message."""
+"""Most bytes of failures in one delta, because a delta must fit into one message."""
 
 
 _ENDINGS = (
@@ -54,30 +53,33 @@ _ENDINGS = (
     Ending.LEFT,
     Ending.DONE,
 )
-"""Of several workers' endings, the first of these is the agent's."""
+"""Endings by priority: the first of these that a worker has is the agent's ending."""
 
 
 class _Process:
-    """One life of a worker: what came of it."""
+    """One process of a worker, with the sums of its deltas."""
 
     def __init__(self, worker: int, from_ns: int) -> None:
         self.worker = worker
         self.told_ns = from_ns
         self.ids: list[int] = []
-        """The agent's id of each series, by the process's own."""
+        """The agent's number of each series, by the process's own number."""
         self.totals = Counters()
         self.recorded = 0
         self.deltas = 0
         self.snapshot: tuple[DueCounts, ...] = ()
-        """What it last said to be in flight."""
+        """Its last counts of overdue and undecided iterations."""
         self.state: tuple[LoadCounts, ...] = ()
-        """What waits and who is there, as it said last; nothing is started or missed in it."""
+        """Its last counts of waiting arrivals and of users; the counts of started and missed arrivals are 0."""
         self.fin: Fin | None = None
         self.reason = ""
 
 
 class AddUp:
-    """Of one run. Workers are counted from 0; `begin` each process, then `take` what it sends, then `end` it."""
+    """The sum of the workers of one run. `begin` each process, then `take` its deltas, then `end` it.
+
+    Workers are counted from 0.
+    """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
@@ -87,29 +89,29 @@ class AddUp:
         self._ids = Numbering()
         self._is_full_said = False
         self._checks: set[str] = set()
-        """Names of checks that have a row of their own."""
+        """Names of checks that have their own row."""
         self._end_ns = 0
-        """Of the last interval that was given out."""
+        """End of the last interval that was returned."""
         self._seq = 0
         self._told = 0
-        """How many series the deltas that were given out have brought."""
+        """Number of series that were in returned deltas."""
         self._gauges: dict[tuple[str, int], float] = {}
         """The last value of each gauge and worker."""
         self._failed: Counter[tuple[str, str, str]] = Counter()
         self._failures: list[Failure] = []
-        """To go with a delta to come."""
+        """Failures that wait for a later delta."""
         self._due: tuple[DueCounts, ...] = ()
-        """What ended and had no place in a delta yet."""
+        """Counts of ended iterations that did not fit into the last delta."""
         self._losses: list[Loss] = []
 
     # -- processes ------------------------------------------------------------------------------
 
     def begin(self, worker: int, from_ns: int = 0) -> None:
-        """A process drives the worker's share from `from_ns` on. What the one before it waits for is not waited for."""
+        """Begin a process that drives the worker's share from `from_ns` on, in ns after T0."""
         self._running[worker] = _Process(worker, from_ns)
 
     def take(self, worker: int, delta: Delta) -> list[Delta]:
-        """What a worker's process sent; the agent's deltas that are complete by that."""
+        """Add a worker's delta; return the agent's deltas that are now complete."""
         process = self._running.get(worker)
         if process is None:
             return []
@@ -121,7 +123,7 @@ class AddUp:
         return self._complete()
 
     def end(self, worker: int, fin: Fin | None = None) -> list[Delta]:
-        """The process has finished, or died without a Fin. The agent's deltas that are complete by that."""
+        """End a process, with its Fin or None if it died; return the agent's deltas that are now complete."""
         process = self._running.pop(worker, None)
         if process is None:
             return []
@@ -134,7 +136,7 @@ class AddUp:
         return self._complete()
 
     def in_flight(self, worker: int) -> int:
-        """Iterations that the worker's process has begun and not told the end of."""
+        """Return the number of iterations that the worker's process has started and whose end it has not reported."""
         process = self._running.get(worker)
         if process is None:
             return 0
@@ -142,27 +144,27 @@ class AddUp:
         return max(0, t.iterations_started - t.iterations_finished - t.iterations_cut_off)
 
     def told_ns(self, worker: int) -> int:
-        """Up to when the worker's process has told, on the run's clock."""
+        """Return the end of the worker's last delta, in ns after T0; 0 without a process."""
         process = self._running.get(worker)
         return process.told_ns if process is not None else 0
 
     def lose(self, loss: Loss) -> None:
-        """To be told with the next delta; said again with more, it replaces what was not told yet."""
+        """Report the loss of a process in the next delta. It replaces an unreported loss of the same worker."""
         self._losses = [one for one in self._losses if one.place != loss.place] + [loss]
 
     def tell(self) -> list[Delta]:
-        """Losses at once, in a delta of no time, where none has told them yet."""
+        """Return a delta of no time with the unreported losses; an empty list when there are none."""
         return [self._add([], self._end_ns)] if self._losses else []
 
     def rest(self) -> list[Delta]:
-        """The run is over: what waits, and losses and failures that no delta has told."""
+        """Return the last deltas of the run, with all waiting measurements, losses and failures."""
         found = self._complete()
         while self._losses or self._failures or self._due:
             found.append(self._add([], self._end_ns))
         return found
 
     def fin(self, run_id: str, reason: str = "") -> Fin:
-        """What everything adds up to: what each process says of itself, or of one that died what came of it."""
+        """Return the agent's Fin: the sum of the workers' Fins, and of the deltas of those that died without one."""
         totals, recorded, skew_ns, reasons = Counters(), 0, 0, [reason] if reason else []
         endings: dict[int, Ending] = {}
         for process in (*self._ended, *self._running.values()):
@@ -209,7 +211,7 @@ class AddUp:
         return f"worker {process.worker} sent {sent} deltas, {process.deltas} arrived"
 
     def _complete(self) -> list[Delta]:
-        """In steps as fine as what was told allows."""
+        """Return the agent's complete deltas, each as short as the workers' deltas allow."""
         waiting = self._waiting
         horizon_ns = min(
             (process.told_ns for process in self._running.values()),
@@ -218,7 +220,7 @@ class AddUp:
         found: list[Delta] = []
         for end_ns in sorted({delta.end_ns for _, delta in waiting if delta.end_ns <= horizon_ns}):
             if any(delta.start_ns < end_ns < delta.end_ns for _, delta in waiting):
-                continue  # one delta spans it
+                continue  # a worker's delta spans this boundary
             batch = [one for one in waiting if one[1].end_ns <= end_ns]
             waiting = [one for one in waiting if one[1].end_ns > end_ns]
             found.append(self._add(batch, end_ns))
@@ -262,7 +264,7 @@ class AddUp:
         return made
 
     def _loads(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[LoadCounts, ...]:
-        """What was started and missed in the batch, and what waits in all workers that run."""
+        """Return per load the started and missed arrivals of the batch, and the waiting ones of all running workers."""
         ended = [
             [LoadCounts(one.load, one.started, one.missed) for one in delta.loads] for _, delta in batch if delta.loads
         ]
@@ -303,7 +305,7 @@ class AddUp:
         return told
 
     def _customs(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[CustomStats, ...]:
-        """Sums; the last value of a gauge is that of all workers together, also of those that did not set it now."""
+        """Return the sums of custom metrics. A gauge's last value is the sum of the last values of all workers."""
         found: dict[str, CustomStats] = {}
         for process, delta in batch:
             for one in map(self._known, delta.custom):
@@ -318,7 +320,7 @@ class AddUp:
         )
 
     def _known(self, one: CustomStats) -> CustomStats:
-        """The same, in `check: (other)` where the workers together have more names of checks than the limit allows."""
+        """Return the metric; a check beyond the limit of names is renamed to `check: (other)`."""
         if one.kind != "rate" or one.name in self._checks or not one.name.startswith(CHECK):
             return one
         if len(self._checks) >= _MAX_CHECKS:
@@ -327,7 +329,7 @@ class AddUp:
         return one
 
     def _take_failures(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[Failure, ...]:
-        """The first of each kind of the agent, as many as a delta may bring."""
+        """Return the agent's first failures of each kind, as many as fit into one delta; keep the rest."""
         for _, delta in batch:
             for one in delta.failures:
                 kind = (one.journey, one.request, one.outcome)
@@ -346,7 +348,7 @@ class AddUp:
 
 
 def together(parts: Sequence[Health]) -> Health:
-    """Of several workers: what adds up is added up, of everything else the worst."""
+    """Return the health of several workers as one: sums where values add up, and otherwise the worst value."""
     if len(parts) == 1:
         return parts[0]
     if not parts:
@@ -372,7 +374,7 @@ def together(parts: Sequence[Health]) -> Health:
         gc_max_us=worst("gc_max_us"),
         fds=fullest.fds,
         fd_limit=fullest.fd_limit,
-        ports=worst("ports"),  # of the machine, each worker sees the same
+        ports=worst("ports"),  # a number of the whole machine, so every worker reports the same
         port_limit=worst("port_limit"),
         memory_free_bytes=min((one.memory_free_bytes for one in parts if one.memory_free_bytes), default=0),
         unacked=worst("unacked"),
@@ -383,7 +385,7 @@ def together(parts: Sequence[Health]) -> Health:
 
 
 def _first_arrivals(batch: Sequence[tuple[_Process, Delta]]) -> tuple[FirstArrival, ...]:
-    """Each once: all workers of an agent compute the same."""
+    """Return the first arrivals without duplicates, because all workers of an agent compute the same ones."""
     return tuple(dict.fromkeys(chain.from_iterable(delta.first_arrivals for _, delta in batch)))
 
 
@@ -396,7 +398,7 @@ def _waits(due: Iterable[DueCounts]) -> tuple[DueCounts, ...]:
 
 
 def _by_worker(batch: Sequence[tuple[_Process, Delta]]) -> tuple[WorkerHealth, ...]:
-    """Of each worker of the batch; where it told twice the later state, and what was wrong in either."""
+    """Return the health of each worker in the batch: its latest state, with the problems of all its deltas."""
     found: dict[int, WorkerHealth] = {}
     for process, delta in batch:
         health, started = delta.health, delta.counters.iterations_started
@@ -409,7 +411,7 @@ def _by_worker(batch: Sequence[tuple[_Process, Delta]]) -> tuple[WorkerHealth, .
 
 
 def _histograms(batch: Sequence[tuple[_Process, Delta]]) -> tuple[bytes, bytes, tuple[SeriesStats, ...]]:
-    """(index, count, stats) of all, by the agent's series."""
+    """Return (index, count, stats) of all deltas together, numbered by the agent's series."""
     indices, counts = [], []
     stats: dict[int, SeriesStats] = {}
     for process, delta in batch:
@@ -435,7 +437,7 @@ def _histograms(batch: Sequence[tuple[_Process, Delta]]) -> tuple[bytes, bytes, 
 
 
 def _exemplars(parts: Sequence[tuple[Exemplar, ...]]) -> tuple[Exemplar, ...]:
-    """All, or where they are too many as many of each as there is room for."""
+    """Return all exemplars; beyond the limit, take them from the workers in turn."""
     if sum(map(len, parts)) <= MAX_EXEMPLARS:
         return tuple(chain.from_iterable(parts))
     by_turns = chain.from_iterable(zip_longest(*parts))

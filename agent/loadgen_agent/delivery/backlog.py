@@ -1,15 +1,15 @@
-"""Deltas that were never sent, in as little room as they are given: none is ever dropped.
+"""Stores deltas that were never sent, within a memory limit and without dropping any.
 
-They stay in memory as long as there is room (`ROOM_BYTES`); then, where the agent has
-a spool, on the disk alone; and where that is full or missing, neighbours are joined
-(`loadgen.measure.deltas.join_deltas`): then it is known less exactly when things happened, and
-still how often. The pair that makes the shortest joint comes first, the oldest of equals, so time gets
-coarser evenly. Only what was never sent is joined: of what was, the controller may have merged a part.
+Deltas stay in memory while there is room (`ROOM_BYTES`). After that, an agent with a spool keeps them on disk only.
+If the spool is full or missing, neighbouring deltas are joined (`loadgen.measure.deltas.join_deltas`). A joined delta
+keeps all counts but covers a longer time. The pair with the shortest joint time is joined first, and the oldest of
+equal pairs, so time resolution decreases evenly. Only deltas that were never sent are joined, because the
+controller may already have merged a sent one.
 
-When the controller asks for fewer deltas (D4), they are joined up to the
-boundaries of that interval before they are taken in.
+A busy controller may ask for a longer interval. Then deltas are joined up to the boundaries of that interval before
+they are stored.
 
-Pure but for the spool, which is handed in.
+This module does no I/O except through the spool that is passed in.
 """
 
 from __future__ import annotations
@@ -31,58 +31,60 @@ __all__ = ["ROOM_BYTES", "Backlog", "Place", "Sheet", "Shelf"]
 log = logging.getLogger(__name__)
 
 ROOM_BYTES: Final = 16 << 20
-"""In memory: half an hour of deltas of 9 kB, one a second."""
+"""Memory for unsent deltas: half an hour of one delta of 9 kB per second."""
 
 Place = tuple[int, int, int]
-"""Where a shelf has it."""
+"""Position of a record in a shelf: segment, offset, length."""
 
 
 class Shelf(Protocol):
-    """What keeps deltas outside of memory (`spool.py`)."""
+    """A store for encoded deltas outside of memory (`spool.py`)."""
 
     def put(self, data: bytes) -> Place | None:
-        """None: there is no room, or it cannot be written."""
+        """Store a record; return None when there is no room or it cannot be written."""
 
     def get(self, place: Place) -> bytes | None:
-        """None: it is damaged."""
+        """Return a record; None when it is damaged."""
 
     def drop(self, place: Place) -> None:
-        """It is not needed any more."""
+        """Delete a record that is no longer needed."""
 
 
 @dataclass(slots=True)
 class Sheet:
-    """One delta, encoded under `seq`, which need not be the one that it will have."""
+    """One delta, encoded with a provisional `seq`; it gets its final number when it is sent."""
 
     data: bytes | None
-    """None: on the shelf alone."""
+    """The encoded delta; None when it is only on the shelf."""
     seq: int
     start_ns: int
     end_ns: int
     size_bytes: int
     new_series: tuple[SeriesKey, ...] = ()
-    """Kept here, too: those behind it cannot be read without."""
+    """Also kept in memory, because later deltas cannot be decoded without these series."""
     place: Place | None = None
     is_full: bool = False
-    """It and the one behind it must stay two."""
+    """It cannot be joined with the next one, because the result would be too long."""
 
 
 class Backlog:
-    """Of one run of one agent. `append` at one end, `take` at the other."""
+    """The queue of unsent deltas of one run of one agent. `append` adds the newest, `take` removes the oldest."""
 
     def __init__(self, blank: Delta, shelf: Shelf | None = None, room_bytes: int = ROOM_BYTES) -> None:
         """
         Args:
-            blank: of the run, agent and epoch, with nothing in it.
+            blank: an empty delta of the run, agent and epoch.
+            shelf: the spool; None to keep everything in memory.
+            room_bytes: limit of the encoded deltas in memory.
         """
         self._blank = blank
         self._shelf, self._room_bytes = shelf, room_bytes
         self._sheets: deque[Sheet] = deque()
         self._in_memory_bytes = 0
         self._interval_ns = 0
-        """To which deltas are joined before they are taken in; 0: as they come."""
+        """Interval to which deltas are joined before they are stored; 0 stores them as they come."""
         self._open: Delta | None = None
-        """What is being joined."""
+        """The delta to which the next ones are being joined."""
         self._is_said = False
 
     def __len__(self) -> int:
@@ -90,28 +92,30 @@ class Backlog:
 
     @property
     def is_ready(self) -> bool:
-        """Whether `take` has something."""
+        """Whether `take` can return a delta."""
         return bool(self._sheets)
 
     @property
     def size_bytes(self) -> int:
-        """On the shelf and in memory, without what is being joined."""
+        """Bytes of all stored deltas, in memory or only on the shelf, without the one that is being joined."""
         return sum(sheet.size_bytes for sheet in self._sheets)
 
     @property
     def in_memory_bytes(self) -> int:
+        """Bytes of the encoded deltas in memory."""
         return self._in_memory_bytes
 
     def ask(self, interval_ns: int) -> None:
-        """From now on join deltas up to the boundaries of this interval; 0: none any more."""
+        """Join future deltas up to the boundaries of this interval; 0 ends joining."""
         self._interval_ns = interval_ns
         if not interval_ns:
             self.flush()
 
     def append(self, delta: Delta) -> None:
-        """
+        """Add the newest delta.
+
         Raises:
-            WireError: it cannot be sent, however often one tries.
+            WireError: the delta cannot be encoded, for example because it is too long.
         """
         if self._open is not None:
             joint = join(self._open, delta)
@@ -125,13 +129,13 @@ class Backlog:
             self._put(delta)
 
     def flush(self) -> None:
-        """Nothing more is joined to what is being joined."""
+        """Store the delta that is being joined, so that `take` can return it."""
         if self._open is not None:
             delta, self._open = self._open, None
             self._put(delta)
 
     def take(self, seq: int) -> Sheet:
-        """The oldest, under the number that it has from now on. There must be one (`is_ready`)."""
+        """Remove and return the oldest delta, encoded with its final number `seq`. Call this only if `is_ready`."""
         sheet = self._sheets.popleft()
         if sheet.data is None and sheet.place is not None and self._shelf is not None:
             sheet.data = self._shelf.get(sheet.place)
@@ -147,7 +151,7 @@ class Backlog:
     # -- room ---------------------------------------------------------------------------------------
 
     def _is_whole(self, delta: Delta) -> bool:
-        """It reaches up to a boundary; a quarter of an interval of slack for edges that are not exact."""
+        """Whether the delta reaches a boundary. A tolerance of a quarter interval allows for inexact edges."""
         intervals = max(1, delta.health.counted[0])
         slack_ns = (delta.end_ns - delta.start_ns) // intervals // 4
         start, end = (delta.start_ns + slack_ns) // self._interval_ns, (delta.end_ns + slack_ns) // self._interval_ns
@@ -165,7 +169,7 @@ class Backlog:
     def _make_room(self) -> None:
         if self._in_memory_bytes <= self._room_bytes:
             return
-        for sheet in reversed(self._sheets):  # what is sent last
+        for sheet in reversed(self._sheets):  # newest first, because the oldest are sent next
             if sheet.data is not None and sheet.place is not None:
                 self._in_memory_bytes -= len(sheet.data)
                 sheet.data = None
@@ -175,7 +179,7 @@ class Backlog:
             pass
 
     def _join_two(self) -> bool:
-        """Of those in memory; False: all must stay as they are."""
+        """Join the best pair of neighbours in memory; return False when no pair is left to join."""
         sheets = self._sheets
         pairs = [
             (after.end_ns - sheet.start_ns, at)
@@ -185,7 +189,11 @@ class Backlog:
         if not pairs:
             if not self._is_said:
                 self._is_said = True
-                log.warning("what was measured takes %d MiB and cannot be joined", self._in_memory_bytes >> 20)
+                log.warning(
+                    "unsent measurements take %d MiB of memory and cannot be joined further."
+                    " Restore the connection to the controller, or give the agent a spool (--spool)",
+                    self._in_memory_bytes >> 20,
+                )
             return False
         _, at = min(pairs)
         first, second = sheets[at], sheets[at + 1]
@@ -199,7 +207,7 @@ class Backlog:
         if joint is not None:
             try:
                 data = encode(joint)
-            except WireError:  # longer than a message may be
+            except WireError:  # the joint is longer than a message may be
                 data = None
         if joint is None or data is None:
             first.is_full = True
@@ -223,7 +231,7 @@ class Backlog:
     # -- on the way out -----------------------------------------------------------------------------
 
     def _again(self, sheet: Sheet, delta: Delta) -> None:
-        """Its number has changed: those before it were joined."""
+        """Encode a delta again, because its number has changed after deltas before it were joined."""
         before = replace(sheet)
         sheet.data, sheet.seq, sheet.place = encode(delta), delta.seq, None
         if self._shelf is not None:
@@ -231,9 +239,9 @@ class Backlog:
         self._drop(before)
 
     def _lose(self, sheet: Sheet, seq: int) -> None:
-        """What stands for a damaged one: its number, and the word that it is lost. It covers no time."""
+        """Replace a damaged delta by an empty one with its number and a note about the loss. It covers no time."""
         span = f"{sheet.start_ns / NS_PER_S:.1f} s to {sheet.end_ns / NS_PER_S:.1f} s"
-        note = f"what was measured from {span} is lost: its record in the spool is damaged"
+        note = f"the measurements from {span} are lost: their record in the spool is damaged"
         log.error("%s", note)
         stands_for_it = replace(
             self._blank,
@@ -247,5 +255,5 @@ class Backlog:
 
 
 def _is_long(delta: Delta) -> bool:
-    """Too long to gather further, whatever was asked for."""
+    """Whether a delta is too long to be joined further, whatever interval was requested."""
     return len(delta.index) > 256 << 10

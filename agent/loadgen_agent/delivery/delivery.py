@@ -1,7 +1,7 @@
-"""All that an agent has measured, until the controller has it: the book of its run, and what earlier processes left.
+"""Delivers an agent's measurements: those of its present run, and leftovers of earlier processes.
 
-What is due is sent as far as the line takes it, our own before what was left over. Beyond the memory, and beyond the
-process, it is kept in a spool on the disk (`spool.py`) where there is one.
+It sends as much as the connection accepts, the present run first. Measurements that exceed the memory limit, or
+outlive the process, are in a spool on disk (`spool.py`), if the agent has one.
 """
 
 from __future__ import annotations
@@ -23,69 +23,78 @@ __all__ = ["Delivery"]
 log = logging.getLogger(__name__)
 
 MAX_INTERVAL_NS: Final = 60 * NS_PER_S
-"""For which a controller may ask one delta."""
+"""Longest interval that a controller may request for one delta."""
 
 
 class Delivery:
-    """Of one agent."""
+    """All undelivered measurements of one agent."""
 
     def __init__(self, agent: str, root: Path | None) -> None:
-        """root: where the spools are; None, or one that cannot be used: what is not delivered is kept in memory."""
+        """
+        Args:
+            root: folder of the spools; None, or an unusable one, keeps undelivered measurements in memory only.
+        """
         self._agent = agent
         self._spools = _spools(root, agent) if root is not None else None
         self._spool: Spool | None = None
         self._left = self._left_over()
         self.ledger: Ledger | None = None
-        """Of the run that goes on."""
+        """Unacknowledged deltas of the present run; None outside of runs."""
 
     @property
     def sent(self) -> int:
-        """Number of the last delta that is under way; -1: none."""
+        """Number of the last sent delta of the run; -1 for none."""
         return self.ledger.sent if self.ledger is not None else -1
 
     @property
     def acked(self) -> int:
+        """Number of the last acknowledged delta of the run; -1 for none."""
         return self.ledger.acked if self.ledger is not None else -1
 
     @property
     def unacked(self) -> int:
-        """How many deltas of the run the controller does not have for good."""
+        """Number of deltas of the run that the controller has not stored yet."""
         return self.ledger.last_seq - self.ledger.acked if self.ledger is not None else 0
 
     @property
     def owes_nothing(self) -> bool:
-        """All of the run is handed over, or there is none."""
+        """Whether all deltas of the run are acknowledged and its Fin was sent, or there is no run."""
         return self.ledger is None or self.ledger.is_handed_over
 
     @property
     def has_left_over(self) -> bool:
-        """Whether earlier processes left something that is not handed over yet."""
+        """Whether deltas of earlier processes are still undelivered."""
         return bool(self._left)
 
     def begin(self, run_id: str, epoch: int) -> None:
-        """The book of a run."""
+        """Begin a run, with a new ledger and spool."""
         if self._spools is not None:
             self._spool = self._spools.spool(run_id, epoch)
         self.ledger = Ledger(run_id, self._agent, epoch, self._spool)
 
     def keep(self, delta: Delta) -> None:
-        """Raises WireError where it cannot be sent, however often one tries."""
+        """Add a delta of the run; ignored outside of runs.
+
+        Raises:
+            WireError: the delta cannot be encoded, for example because it is too long.
+        """
         if self.ledger is not None:
             self.ledger.keep(delta)
 
     def end(self, fin: Fin | None, reason: str) -> None:
-        """No more is measured in this run; see `Ledger.close`."""
+        """End the measurements of this run; see `Ledger.close`."""
         if self.ledger is not None:
             self.ledger.close(fin, reason)
 
     def forget(self) -> None:
-        """The run is over for us. What its spool still holds is for the next process."""
+        """Forget the run. Undelivered records in its spool are left for the next process."""
         self.ledger = None
         if self._spool is not None:
             self._spool.close()
             self._spool = None
 
     def ack(self, ack: Ack) -> None:
+        """Remove the acknowledged deltas, and follow the interval that the controller requests."""
         now_ns, place = time.perf_counter_ns(), (ack.run_id, ack.epoch)
         if self.ledger is not None and self.ledger.place == place:
             self.ledger.ack(ack.epoch, ack.seq, now_ns)
@@ -93,23 +102,24 @@ class Delivery:
         for left in [one for one in self._left if one[0].place == place]:
             left[0].ack(ack.epoch, ack.seq, now_ns)
             if left[0].is_empty:
-                log.info("what an earlier process had left of %s is handed over", ack.run_id)
+                log.info("all leftover measurements of run %s are delivered", ack.run_id)
                 left[1].remove()
                 self._left.remove(left)
 
     def send_again(self) -> None:
-        """The connection is new: what was under way may be lost."""
+        """Send everything unacknowledged again, because a new connection may have lost messages in flight."""
         for book in self._books():
             book.send_again()
 
     def pump(self, send: Callable[[bytes], bool]) -> None:
-        """Hand what is due to `send`, as long as that takes it."""
+        """Pass due messages to `send` until it returns False or none is left."""
         now_ns = time.perf_counter_ns()
         for book in self._books():
             while (data := book.next_due(now_ns)) is not None and send(data):
                 book.was_sent(now_ns)
 
     def close(self) -> None:
+        """Forget the run and unlock the spools."""
         self.forget()
         if self._spools is not None:
             self._spools.close()
@@ -125,7 +135,7 @@ class Delivery:
         for left in self._spools.leftovers() if self._spools is not None else ():
             note = ""
             if left.damaged:
-                note = f"{left.damaged} records of its spool cannot be read: what they held is lost"
+                note = f"{left.damaged} records of the agent's spool are damaged: their measurements are lost"
                 log.error("%s: %s", left.folder, note)
             log.info("an earlier process of %s left %d deltas of %s", self._agent, len(left.deltas), left.run_id)
             if not left.deltas:
@@ -139,5 +149,10 @@ def _spools(root: Path, agent: str) -> Spools | None:
     try:
         return Spools(root, agent)
     except OSError as error:
-        log.warning("no spool in %s, what is not delivered is kept in memory: %s", root, error.strerror or error)
+        log.warning(
+            "no spool in %s (%s): undelivered measurements are kept in memory only."
+            " Make the folder writable, or pass another one as --spool DIR",
+            root,
+            error.strerror or error,
+        )
         return None

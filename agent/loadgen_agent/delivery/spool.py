@@ -1,14 +1,14 @@
-"""What an agent measured and could not deliver yet, on its disk: beyond what the memory holds, and beyond its process.
+"""Stores an agent's undelivered deltas on disk, so that they need no memory and survive the end of the process.
 
-Each delta is written when it is measured and struck out when it is acknowledged, so what a folder
-holds is what is not delivered. A process that is started again under the same name
-finds the folders of those before it (`leftovers`). Nothing is synced: this outlives the process, not the machine.
+Each delta is written when it is measured and marked as dropped when it is acknowledged. So a folder holds exactly the
+undelivered deltas. A restarted agent of the same name finds the folders of earlier processes (`leftovers`). Files are
+not synced, so the spool survives the end of the process but not a crash of the machine.
 
-    ROOT/AGENT/lock                      whose process has the folder
+    ROOT/AGENT/lock                      locked by the process that uses the folder
     ROOT/AGENT/RUN/EPOCH/000001.spool    records: magic, "kept" or "dropped", length, CRC of the payload; the payload
 
-A disk that is full or broken is no error: `put` says so, and what could not be written stays in
-memory. A record that cannot be read is skipped, and said.
+A full or broken disk is not an error: `put` returns None, and the delta stays in memory. An unreadable record is
+skipped and counted as damaged.
 """
 
 from __future__ import annotations
@@ -36,40 +36,44 @@ __all__ = ["ROOM_BYTES", "Leftover", "Spool", "Spools", "default_root"]
 log = logging.getLogger(__name__)
 
 ROOM_BYTES: Final = 64 << 20
-"""On the disk, of one run."""
+"""Disk space for one run."""
 _SEGMENT_BYTES: Final = 4 << 20
 _HEAD: Final = struct.Struct("<4scII")
 _MAGIC: Final = b"LGsp"
 _KEPT, _DROPPED = b"K", b"D"
 _SAY_AGAIN_S: Final = 10.0
 _OLD_S: Final = 7 * 86_400.0
-"""Nobody will want what was left behind so long ago."""
+"""Leftovers older than this are deleted."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Spool:
-    """Of one run and epoch; a shelf for `Backlog`. Blocking, as long as the page cache takes it: some 20 µs a delta."""
+    """The spool of one run and epoch, used as a shelf by `Backlog`.
+
+    Calls block, but write only to the page cache: about 20 µs per delta.
+    """
 
     def __init__(self, folder: Path, room_bytes: int = ROOM_BYTES) -> None:
         """
         Raises:
-            OSError: there is no such folder, and none can be made.
+            OSError: the folder does not exist and cannot be made.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder, self._room_bytes = folder, room_bytes
         self._files: dict[int, int] = {}
-        """By segment, its descriptor."""
+        """Descriptor of each segment."""
         self._living: dict[int, int] = {}
-        """By segment, how many of its records are kept."""
+        """Number of kept records in each segment."""
         self._newest, self._end, self._size_bytes = 0, _SEGMENT_BYTES, 0
         self._said_s = -_SAY_AGAIN_S
 
     @property
     def size_bytes(self) -> int:
-        """Of what is kept."""
+        """Bytes of all kept records."""
         return self._size_bytes
 
     def put(self, data: bytes) -> Place | None:
+        """Append a record; return None when the spool or the disk is full, or the disk fails."""
         record = _HEAD.pack(_MAGIC, _KEPT, len(data), zlib.crc32(data)) + data
         if self._size_bytes + len(record) > self._room_bytes:
             return None
@@ -89,6 +93,7 @@ class Spool:
         return self._newest, at, len(record)
 
     def get(self, place: Place) -> bytes | None:
+        """Read a record; return None when it cannot be read or is damaged."""
         segment, at, length = place
         try:
             record = os.pread(self._files[segment], length, at)
@@ -99,6 +104,7 @@ class Spool:
         return found[0] if found is not None else None
 
     def drop(self, place: Place) -> None:
+        """Mark a record as delivered. A segment without kept records is deleted."""
         segment, at, length = place
         self._size_bytes -= length
         self._living[segment] -= 1
@@ -114,7 +120,7 @@ class Spool:
             self._say(f"cannot write to the spool in {self._folder}: {error.strerror}")
 
     def close(self) -> None:
-        """What is not delivered stays for the next process; where all is, nothing stays."""
+        """Close the files. Undelivered records stay for the next process; without any, the folder is removed."""
         for fd in self._files.values():
             os.close(fd)
         self._files.clear()
@@ -142,30 +148,31 @@ class Spool:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """What an earlier process of this agent did not deliver of one run."""
+    """Undelivered deltas of one run, left by an earlier process of this agent."""
 
     folder: Path
     run_id: str
     epoch: int
     deltas: tuple[Delta, ...]
     damaged: int
-    """Records that cannot be read."""
+    """Number of records that cannot be read."""
 
     def remove(self) -> None:
+        """Delete the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Spools:
-    """All of one agent. One process at a time has them.
+    """All spools of one agent name on this machine. Only one process at a time can open them.
 
     Args:
-        root: of all agents of this machine.
+        root: folder for the spools of all agents of this machine.
     """
 
     def __init__(self, root: Path, agent: str) -> None:
         """
         Raises:
-            OSError: the folder cannot be made, or another process has it.
+            OSError: the folder cannot be made, or another process has locked it.
         """
         self._folder = root / agent
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -177,17 +184,24 @@ class Spools:
             raise OSError(error.errno, f"another agent {agent} runs on this machine") from error
 
     def spool(self, run_id: str, epoch: int) -> Spool | None:
-        """For what is measured from now on. None: it cannot be had."""
+        """Make the spool of a run that begins; None when the folder cannot be made (logged)."""
         if not _NAME.fullmatch(run_id):
             return None
         try:
             return Spool(self._folder / run_id / str(epoch))
         except OSError as error:
-            log.warning("no spool in %s, what is not delivered is kept in memory: %s", self._folder, error.strerror)
+            log.warning(
+                "no spool in %s (%s): undelivered measurements are kept in memory only."
+                " Make the folder writable, or pass --spool DIR",
+                self._folder,
+                error.strerror,
+            )
             return None
 
     def leftovers(self) -> list[Leftover]:
-        """Of earlier processes, oldest first. What holds nothing any more, or is older than 7 days, is removed."""
+        """Return the undelivered deltas of earlier processes, oldest first. Folders that are empty or older than 7 days
+        are removed.
+        """
         found = []
         for folder in sorted(self._folder.glob("*/*"), key=_written_s):
             run_id, epoch = folder.parent.name, folder.name
@@ -201,6 +215,7 @@ class Spools:
         return found
 
     def close(self) -> None:
+        """Unlock the folder, and remove the folders of runs that have nothing left."""
         os.close(self._lock)
         for folder in self._folder.glob("*"):
             if folder.is_dir() and not any(folder.iterdir()):
@@ -208,18 +223,18 @@ class Spools:
 
 
 def default_root() -> Path:
-    """Where the agents of this user keep what they could not deliver."""
+    """Return the folder in which the agents of this user keep their spools."""
     state = os.environ.get("XDG_STATE_HOME")
     return (Path(state) if state else Path.home() / ".local" / "state") / "loadgen" / "spool"
 
 
 def _written_s(folder: Path) -> float:
-    """When its last file was begun; Unix time."""
+    """Return the time at which the folder's last file was made, in Unix seconds."""
     return folder.stat().st_mtime
 
 
 def _payload(record: bytes) -> tuple[bytes, bytes, int] | None:
-    """(payload, "kept" or "dropped", bytes of the record) of the first record; None: damaged."""
+    """Return (payload, "kept" or "dropped", bytes of the record) of the first record; None when it is damaged."""
     if len(record) < _HEAD.size:
         return None
     magic, state, length, crc = _HEAD.unpack_from(record)
@@ -230,7 +245,10 @@ def _payload(record: bytes) -> tuple[bytes, bytes, int] | None:
 
 
 def _records(data: bytes) -> Iterator[tuple[bytes, bytes] | None]:
-    """(payload, state); None for each stretch that is damaged. The last one may be torn: that was never promised."""
+    """Yield (payload, state) of each record, or None for each damaged stretch.
+
+    A torn last record is ignored: the process ended while it wrote, so the record was never complete.
+    """
     at = 0
     while at < len(data):
         found = _payload(data[at : at + _HEAD.size + _length(data, at)])
@@ -253,7 +271,7 @@ def _length(data: bytes, at: int) -> int:
 
 
 def _read(folder: Path, run_id: str, epoch: int) -> tuple[tuple[Delta, ...], int]:
-    """What was kept, in order, and how many records are damaged."""
+    """Return the kept deltas of a folder in order, and the number of damaged records."""
     deltas: list[Delta] = []
     damaged = 0
     for path in sorted(folder.glob("*.spool")):
@@ -277,7 +295,10 @@ def _read(folder: Path, run_id: str, epoch: int) -> tuple[tuple[Delta, ...], int
 
 
 def _in_order(deltas: list[Delta]) -> Iterator[Delta]:
-    """By time. Of a joint and its parts, between which the process ended, the joint, which was written last."""
+    """Yield deltas by time.
+
+    If the process ended after it wrote a joint delta and before it dropped the parts, only the joint is yielded.
+    """
     at_ns = -1
     for _, delta in sorted(enumerate(deltas), key=lambda one: (one[1].start_ns, -one[1].end_ns, -one[0])):
         if delta.end_ns > at_ns or (delta.end_ns == delta.start_ns == at_ns):

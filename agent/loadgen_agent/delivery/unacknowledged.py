@@ -1,16 +1,14 @@
-"""Deltas kept until the controller has them for good, and the Fin that closes the book.
+"""Keeps the deltas of a run until the controller has stored them, and sends its Fin after the last one.
 
-Go-back-N: at most `WINDOW` deltas are on their way; an acknowledgement covers
-everything up to its number; when none comes for a while, or the connection is
-new, everything from the first unacknowledged one is sent again. The controller
-takes them strictly in order, so each is merged exactly once.
+The protocol is Go-back-N. At most `WINDOW` deltas are in flight, and an acknowledgement covers everything up to its
+number. If none arrives for a while, or after a new connection, all deltas from the first unacknowledged one are sent
+again. The controller accepts deltas strictly in order, so each is merged exactly once.
 
-A delta gets its number when it is sent for the first time, and is the same from
-then on. Until then it is in the backlog (`backlog.py`), which makes do with the room that there is.
+A delta gets its final number when it is first sent, and does not change after that. Until then it is in the backlog
+(`backlog.py`), which may join it with its neighbours to save memory.
 
-Pure but for the spool: the clock is handed in (ns, monotonic), and what is due to be sent is
-returned. A delta's seq is the book's own, so that one book can later hold the
-sum of several workers.
+This module does no I/O except through the spool. The clock is passed in (ns, monotonic), and the bytes to send are
+returned. Numbers are given here, and the workers' own numbers are ignored.
 """
 
 from __future__ import annotations
@@ -32,16 +30,17 @@ from loadgen_agent.delivery.backlog import ROOM_BYTES, Backlog, Sheet, Shelf
 __all__ = ["FIN_AGAIN_NS", "STALLED_NS", "UNDER_WAY_BYTES", "WINDOW", "Ledger"]
 
 WINDOW = 32
-"""Deltas under way at once: over 500 ms of round trip that is still more than 1 delta/s."""
+"""Most deltas in flight: more than 1 delta/s even with a round trip of 500 ms."""
 UNDER_WAY_BYTES = 64 << 10
-"""But for the first: over 256 kbit/s a heartbeat behind them waits for 2 s, and not for a lease."""
+"""Most bytes in flight after the first delta: at 256 kbit/s a heartbeat behind them waits 2 s, less than a lease."""
 STALLED_NS = 2 * NS_PER_S
-"""Without progress for so long, a group commit and a round trip included: send from the first unacknowledged again."""
+"""Time without an acknowledgement after which deltas are sent again. It includes a round trip and a group commit."""
 FIN_AGAIN_NS = 1 * NS_PER_S
+"""Interval at which the Fin is repeated until the controller sends Bye."""
 
 
 class Ledger:
-    """The book of one run of one agent."""
+    """The unacknowledged deltas and the Fin of one run of one agent."""
 
     def __init__(
         self, run_id: str, agent: str, epoch: int, shelf: Shelf | None = None, room_bytes: int = ROOM_BYTES
@@ -50,34 +49,34 @@ class Ledger:
         self._blank = Delta(agent, epoch, 0, 0, 0, run_id=run_id)
         self._backlog = Backlog(self._blank, shelf, room_bytes)
         self._kept: deque[Sheet] = deque()
-        """Numbered, seq `acked + 1` and on."""
+        """Numbered deltas without an acknowledgement; the first has seq `acked + 1`."""
         self._sent = 0
-        """How many of `_kept` are under way."""
+        """Number of deltas of `_kept` that are in flight."""
         self._progress_ns = 0
-        """When the first of those under way was sent, or the last of them acknowledged."""
+        """Time at which the first delta in flight was sent, or the last acknowledgement arrived."""
         self._stalls = 0
-        """How often in a row nothing was acknowledged: each time it waits twice as long, up to 8 s; of what was left
-        over up to 64 s, since this controller may not know that run."""
+        """Number of repeats in a row without an acknowledgement. Each doubles the wait, up to 8 s. For leftovers the
+        limit is 64 s, since this controller may not know their run."""
         self._totals = Counters()
         self._recorded = 0
         self._taken = 0
-        """Of the workers' deltas."""
+        """Number of the workers' deltas that were kept."""
         self._next = 0
-        """The number that is given next."""
+        """Number that the next delta gets."""
         self._fin: Fin | None = None
         self._fin_sent_ns: int | None = None
         self._is_left_over, self._window = False, WINDOW
 
     @classmethod
     def left_over(cls, run_id: str, agent: str, epoch: int, deltas: Sequence[Delta], note: str = "") -> Ledger:
-        """The book of an earlier process, from what its spool holds. It has no Fin: nobody knows what came after.
+        """Make a ledger from the spool of an earlier process. It has no Fin, because the end of that run is unknown.
 
-        What it had sent has the numbers that it was sent under. Of what it had not, some may be left out, since deltas
-        were joined or cannot be read: empty ones take their places. One at a time is sent, until the controller
-        has taken one: it may know nothing of that run.
+        Sent deltas keep their numbers. Some numbers may be missing, because deltas were joined or cannot be read; empty
+        deltas fill these gaps. Only one delta is in flight until the controller has acknowledged one, because this
+        controller may not know the run.
 
         Args:
-            note: goes with the first of them.
+            note: a note that is added to the first delta.
         """
         book = cls(run_id, agent, epoch)
         book._is_left_over, book._window = True, 1
@@ -97,38 +96,42 @@ class Ledger:
 
     @property
     def last_seq(self) -> int:
-        """Of all that were kept, as far as it stands now; -1 for none."""
+        """Number of the newest delta, -1 for none. It can decrease when unsent deltas are joined."""
         return self._next + len(self._backlog) - 1
 
     @property
     def acked(self) -> int:
+        """Number of the last acknowledged delta; -1 for none."""
         return self._next - len(self._kept) - 1
 
     @property
     def sent(self) -> int:
+        """Number of the last delta that was sent; -1 for none."""
         return self.acked + self._sent
 
     @property
     def place(self) -> tuple[str, int]:
-        """(run, epoch)"""
+        """Run and epoch of the deltas."""
         return self._run_id, self._epoch
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left that is not acknowledged."""
+        """Whether every delta is acknowledged."""
         return not self._unacked
 
     @property
     def is_closed(self) -> bool:
+        """Whether the run has ended and the ledger accepts no more deltas."""
         return self._fin is not None
 
     @property
     def is_handed_over(self) -> bool:
-        """Closed, and every delta acknowledged. The Fin goes on being sent until the controller says Bye."""
+        """Whether the ledger is closed, every delta is acknowledged and the Fin was sent at least once."""
         return self._fin is not None and not self._unacked and self._fin_sent_ns is not None
 
     @property
     def unacked_bytes(self) -> int:
+        """Bytes of all unacknowledged deltas."""
         return sum(sheet.size_bytes for sheet in self._kept) + self._backlog.size_bytes
 
     @property
@@ -136,14 +139,14 @@ class Ledger:
         return len(self._kept) + len(self._backlog)
 
     def ask(self, interval_ns: int) -> None:
-        """From now on one delta for each interval of this length; 0: as they come."""
+        """Join future deltas to one per interval of this length; 0 keeps them as they come."""
         self._backlog.ask(interval_ns if self._fin is None else 0)
 
     def keep(self, delta: Delta) -> None:
-        """The next delta, as the worker made it. After the book is closed it is too late: dropped.
+        """Add the next delta of the workers. A delta that arrives after `close` is dropped.
 
         Raises:
-            WireError: it cannot be sent, however often one tries.
+            WireError: the delta cannot be encoded, for example because it is too long.
         """
         if self._fin is not None:
             return
@@ -158,10 +161,11 @@ class Ledger:
         self._recorded += sum(stats.n for stats in delta.stats)
 
     def close(self, fin: Fin | None, reason: str) -> None:
-        """What everything must add up to.
+        """End the run with its Fin, which the ledger sends after the last delta.
 
-        A worker that died left no totals of its own. Then they are those of its
-        deltas, and the reason says that what it did since the last one is unknown.
+        Args:
+            fin: totals that the workers sent; None if they died. Then the totals are the sums of the kept deltas.
+            reason: why the load ended early, or "".
         """
         if self._fin is not None:
             return
@@ -174,7 +178,7 @@ class Ledger:
         self._fin = replace(fin, run_id=self._run_id, epoch=self._epoch, reason=reason)
 
     def ack(self, epoch: int, seq: int, now_ns: int) -> None:
-        """Everything up to `seq` is durable. Late, repeated and impossible ones change nothing."""
+        """Remove all deltas up to `seq`, which the controller has stored. Late or impossible values are ignored."""
         if epoch == self._epoch and self._is_left_over and -1 <= seq < self.acked:
             kept, self._kept = self._kept, deque()
             self._fill(range(seq + 1, self._next - len(kept)), self._blank)
@@ -193,12 +197,12 @@ class Ledger:
         self._progress_ns, self._stalls = now_ns, 0
 
     def send_again(self) -> None:
-        """The connection is new: what was under way may be lost."""
+        """Send everything unacknowledged again, because a new connection may have lost deltas in flight."""
         self._sent = self._stalls = 0
         self._fin_sent_ns = None
 
     def next_due(self, now_ns: int) -> bytes | None:
-        """What to send now; `was_sent` must be told if it could be. None: nothing, for now."""
+        """Return the next message to send, or None if there is none now. Call `was_sent` after sending it."""
         if self._sent and now_ns - self._progress_ns > STALLED_NS << self._stalls:
             self._sent, self._stalls = 0, min(self._stalls + 1, 5 if self._is_left_over else 2)
         if self._sent == len(self._kept) < WINDOW and self._backlog.is_ready:
@@ -207,7 +211,7 @@ class Ledger:
         if self._sent < min(len(self._kept), self._window):
             under_way = sum(sheet.size_bytes for sheet in islice(self._kept, self._sent + 1))
             return self._kept[self._sent].data if not self._sent or under_way <= UNDER_WAY_BYTES else None
-        # The Fin after the last delta: a controller that has it knows that nothing else comes.
+        # The Fin goes after the last delta, so a controller that has it knows that no delta follows.
         if self._fin is None or self._sent < self._unacked:
             return None
         if self._fin_sent_ns is not None and now_ns - self._fin_sent_ns < FIN_AGAIN_NS:
@@ -215,13 +219,13 @@ class Ledger:
         return encode(replace(self._fin, last_seq=self.last_seq))
 
     def _fill(self, seqs: Iterable[int], at: Delta) -> None:
-        """Empty deltas of no time, at the beginning of `at`, for numbers that nothing stands for."""
+        """Add empty deltas for missing numbers. They cover no time, at the beginning of `at`."""
         for seq in seqs:
             self._kept.append(_sheet(replace(self._blank, seq=seq, start_ns=at.start_ns, end_ns=at.start_ns)))
             self._next = max(self._next, seq + 1)
 
     def was_sent(self, now_ns: int) -> None:
-        """What `next_due` returned is on its way."""
+        """Note that the message from `next_due` was sent."""
         if self._sent < len(self._kept):
             if self._sent == 0:
                 self._progress_ns = now_ns

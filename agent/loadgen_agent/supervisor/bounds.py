@@ -42,23 +42,23 @@ __all__ = ["INTERVAL_NS", "MAX_AGENTS", "Gate", "wrong_order"]
 log = logging.getLogger(__name__)
 
 INTERVAL_NS: Final = (10 * NS_PER_MS, 60 * NS_PER_S)
-"""As the API of a controller admits it."""
+"""Shortest and longest interval; the controller's API has the same limits."""
 MAX_AGENTS: Final = 100_000
 MAX_WEIGHT: Final = 1e100
 """Weights are relative. Below this the sum of all weights is finite."""
 MAX_STAGES: Final = 10_000
-"""In one change; curves have thousands."""
+"""Stages in one change; a curve has thousands."""
 MAX_CHANGES: Final = 1_000_000
-"""In one run; a steered load that changes each second reaches it after 11 days."""
+"""Changes in one run; a steered load that changes each second reaches this after 11 days."""
 MAX_LOOKS: Final = 100_000
 MAX_GENERATION: Final = 2**62
-"""Also of epochs: both are sent back in signed fields of 64 bits."""
+"""Limit of generations and epochs, which are sent back in signed fields of 64 bits."""
 MAX_JSON_BYTES: Final = 512 * 1024
 MAX_NAME: Final = 256
 MAX_TEXT: Final = 1_000
 MAX_PLACES: Final = 1_000
 AHEAD_NS: Final = 600 * NS_PER_S
-"""T0 may be this far in the future; a sound controller gives its agents a few seconds."""
+"""The furthest T0 in the future; a sound controller gives its agents a few seconds."""
 LEASE_S: Final = (0.1, 3600.0)
 _SAY_AGAIN_NS: Final = 10 * NS_PER_S
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -74,7 +74,7 @@ def wrong_order(prepare: Prepare) -> str:
 
 
 def _wrongs(prepare: Prepare) -> Iterator[str]:
-    """The run's id is for `Gate`: an answer would have to carry it."""
+    """Yield each error of an order. `Gate` checks the run's id, since a Refused would have to carry it."""
     low, high = INTERVAL_NS
     if not low <= prepare.interval_ns <= high:
         yield f"the interval of {prepare.interval_ns} ns is invalid: it must be {low // NS_PER_MS} ms to 60 s"
@@ -178,11 +178,11 @@ class Gate:
         )
 
     def _is_near(self, controller_ns: int) -> bool:
-        """Within twice the longest load, so that any run fits and our clock's values fit 64 bits."""
+        """Whether a time is within twice the longest load, so that any run fits and our times fit 64 bits."""
         return abs(self._own_ns(controller_ns) - self._now_ns()) <= 2 * MAX_DURATION_NS
 
     def _ignore(self, message: Message, why: str) -> None:
-        """At most one line in 10 s."""
+        """Count an ignored message, and log at most one line in 10 s."""
         self.ignored += 1
         now_ns = self._now_ns()
         if self._logged_ns is None or now_ns - self._logged_ns > _SAY_AGAIN_NS:

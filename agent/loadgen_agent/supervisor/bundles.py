@@ -1,7 +1,7 @@
-"""Getting a run's bundle from the controller: in chunks, verified as a whole, unpacked into a private folder.
+"""Fetches a run's bundle from the controller in chunks, verifies it, and unpacks it into a private folder.
 
-`Fetch` says what to ask for and takes what comes; it neither sends nor waits.
-Nothing of a bundle is written, let alone imported, before its sha256 is right.
+`Fetch` returns the requests to send and receives the chunks; it does no I/O itself.
+No part of a bundle is written or imported before the sha256 of the whole is verified.
 """
 
 from __future__ import annotations
@@ -18,38 +18,39 @@ from loadgen.wire.messages import CHUNK_BYTES, BundleChunk, BundleRequest
 __all__ = ["AHEAD", "ASK_AGAIN_NS", "Cache", "Fetch"]
 
 AHEAD = 10
-"""Chunks asked for and not here yet: keeps a long line busy, and other messages wait for at most these."""
+"""Chunks in flight. Enough to fill a slow line; other messages wait behind at most these."""
 ASK_AGAIN_NS = 2 * NS_PER_S
+"""Time after which a chunk that did not arrive is requested again."""
 
 
 class Fetch:
-    """One bundle on its way. Needs as much memory as the bundle has bytes, whatever the controller sends.
+    """One bundle that is being fetched. Uses at most as much memory as the bundle's announced size.
 
-    Every chunk has CHUNK_BYTES but the last one, which is shorter.
+    Every chunk has CHUNK_BYTES, except a shorter last one.
     """
 
     def __init__(self, sha256: str, size_bytes: int, chunk_bytes: int = CHUNK_BYTES) -> None:
         """
         Raises:
-            BundleError: larger than any bundle may be.
+            BundleError: the size is 0 or above MAX_BYTES.
         """
         if not 0 < size_bytes <= MAX_BYTES:
-            raise BundleError(f"bundle of {size_bytes:,} bytes: the limit is {MAX_BYTES:,}")
+            raise BundleError(f"the bundle has {size_bytes:,} bytes: it must have 1 to {MAX_BYTES:,}")
         self.sha256, self.size_bytes, self._chunk_bytes = sha256, size_bytes, chunk_bytes
         self._data = bytearray()
-        """Grows with the chunks: bytes that are announced and never sent cost nothing."""
+        """Grows with the chunks, so that announced bytes that are never sent cost no memory."""
         self._asked_ns: dict[int, int] = {}
-        """When, by offset, of what was asked for and is not here yet."""
+        """Time of the last request for each chunk in flight, by offset."""
         self._next = 0
-        """Offset of the first chunk that was never asked for."""
+        """Offset of the first chunk that was never requested."""
 
     @property
     def data(self) -> bytes | None:
-        """The whole bundle, not verified; None until it is here."""
+        """The whole bundle, not verified; None until all chunks have arrived."""
         return None if self._next < self.size_bytes or self._asked_ns else bytes(self._data)
 
     def requests(self, now_ns: int) -> list[BundleRequest]:
-        """What to ask for now: new chunks within the credit, and those that took too long."""
+        """Return the requests to send now: new chunks up to AHEAD in flight, and late ones again."""
         late = [offset for offset, asked_ns in self._asked_ns.items() if now_ns - asked_ns > ASK_AGAIN_NS]
         while self._next < self.size_bytes and len(self._asked_ns) < AHEAD:
             self._asked_ns[self._next] = now_ns
@@ -60,10 +61,10 @@ class Fetch:
         return [BundleRequest(self.sha256, offset) for offset in late]
 
     def take(self, chunk: BundleChunk) -> None:
-        """What was not asked for, or comes twice, changes nothing.
+        """Add a chunk. Chunks that were not requested, or arrive twice, are ignored.
 
         Raises:
-            BundleError: the chunk has another length than was asked for.
+            BundleError: the chunk has a wrong length.
         """
         if chunk.sha256 != self.sha256 or chunk.offset not in self._asked_ns:
             return
@@ -81,31 +82,36 @@ class Fetch:
 
 
 class Cache:
-    """Unpacked bundles by sha256, in a folder that lives as long as the agent."""
+    """Unpacked bundles by sha256, in a temporary folder that lives as long as the agent."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
 
     def get(self, sha256: str) -> Path | None:
+        """Return the folder of an unpacked bundle; None when it is not in the cache."""
         place = self._place(sha256)
         return place if place is not None and place.is_dir() else None
 
     def put(self, sha256: str, data: bytes) -> Path:
-        """Verify and unpack. Blocking.
+        """Verify and unpack a bundle; return its folder. Blocking.
 
         Raises:
-            BundleError: not what `sha256` says, not safe, or it cannot be written.
+            BundleError: the data do not match `sha256`, the archive is not safe, or the folder cannot be written.
         """
         if self._folder is None:
             try:
                 self._folder = Path(tempfile.mkdtemp(prefix="loadgen-agent-"))
             except OSError as exc:
-                raise BundleError(f"no place for a bundle: {exc.strerror}") from exc
+                raise BundleError(
+                    f"the agent cannot make a temporary folder for the bundle: {exc.strerror}."
+                    " Free space, or set TMPDIR to a writable folder"
+                ) from exc
         place = self._folder / sha256
         unpack(data, sha256, place)
         return place
 
     def clear(self) -> None:
+        """Remove all unpacked bundles from the disk."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -1,16 +1,14 @@
-"""The life of an agent as a pure function: events in, effects out.
+"""The agent's state machine as a pure function: events in, effects out.
 
-Nothing here reads a clock, sends, or starts a process; `supervisor.py` performs
-the effects. Deltas, acknowledgements and heartbeats do not pass here: `ledger.py`
-keeps them, whatever the phase. Nor does who waits at a rendez-vous, which is handed on.
+Nothing here reads a clock, sends, or starts a process; `supervisor.py` performs the effects. Deltas, acknowledgements
+and heartbeats bypass this module, because they are handled in every phase (`delivery/`). So do the counts of users at
+a rendez-vous, which are only forwarded.
 
-The controller may repeat what it said, say it late, or be another one than
-before, so nothing that *it* says is illegal; what makes no sense is ignored. What
-our own parts say out of turn is a bug.
+The controller may repeat a message, send it late, or be a different controller than before. So no message of the
+controller is illegal; one that does not fit the phase is ignored. An event of our own parts in a wrong phase is a bug.
 
-An agent has one worker or several. They are one crew here, which is ready when
-all are, and whose Fin is the sum of theirs: how that comes, and what becomes of a
-worker that dies under load, is a table of its own in `crew.py`.
+An agent has one or several workers. Here they are one group, which is ready when all workers are, and whose Fin is the
+sum of theirs. `worker_group.py` has the table of single workers, and replaces a worker that dies under load.
 """
 
 from __future__ import annotations
@@ -68,83 +66,90 @@ __all__ = [
 
 
 class Phase(Enum):
+    """Phase of an agent."""
+
     JOINING = "joining"
-    """Not known to the controller yet."""
+    """The controller has not accepted the agent yet."""
     IDLE = "idle"
     FETCHING = "fetching"
-    """The bundle."""
+    """The agent fetches the run's bundle."""
     LOADING = "loading"
-    """The workers read the scenario, and each takes its share."""
+    """The workers load the scenario and compute their shares."""
     READY = "ready"
     RUNNING = "running"
     STOPPING = "stopping"
-    """Told to start nothing more; what runs may drain."""
+    """No more iterations are started; those in flight may end."""
     FINISHED = "finished"
-    """No load any more; what was measured is being handed over."""
+    """The load has ended; the agent delivers its measurements."""
     GONE = "gone"
 
     @property
     def has_load(self) -> bool:
+        """Whether the workers have load or are ending it."""
         return self in (Phase.RUNNING, Phase.STOPPING)
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """Where an agent stands."""
+    """State of an agent."""
 
     phase: Phase = Phase.JOINING
     epoch: int = -1
-    """Given by the controller; -1 before the first Welcome."""
+    """Number of this process, given by the controller; -1 before the first Welcome."""
     prepare: Prepare | None = None
-    """Of the run it is in; None outside of runs."""
+    """The order of its run; None outside of runs."""
     reason: str = ""
-    """Why it stops early; goes into its Fin."""
+    """Why the load stops early, for the Fin; empty if it does not."""
     is_leaving: bool = False
-    """To exit as soon as what was measured is handed over."""
+    """Whether the agent exits as soon as all measurements are delivered."""
     exit_code: ExitCode = ExitCode.PASSED
 
     @property
     def run_id(self) -> str:
+        """Id of its run; empty outside of runs."""
         return self.prepare.run_id if self.prepare is not None else ""
 
 
-# -- events: what the controller and the workers say, and these --------------------------------
+# -- events: the messages of controller and workers, and these ----------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class BundleHere:
-    """Fetched, verified, unpacked."""
+    """The bundle is fetched, verified and unpacked."""
 
     folder: str
 
 
 @dataclass(frozen=True, slots=True)
 class BundleFailed:
+    """The bundle cannot be fetched, verified or unpacked, or the order was refused."""
+
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class WorkersLost:
-    """Before the start: the process of one of them ended unasked. Under load: of each, as often as it is replaced."""
+    """The worker group failed: a worker died before the start, or under load every worker died too often."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ControllerLost:
-    """Nothing was heard of it for the lease."""
+    """The controller has acknowledged nothing for longer than the lease."""
 
     silent_s: float
     is_lapse: bool = False
-    """A worker found its lease lapsed, and ended its load; the controller may have acknowledged something since."""
+    """A worker found its lease lapsed and ended its load. The controller may have acknowledged something since."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terminated:
-    """A signal, or whoever started us is gone. `now`: for the second time."""
+    """The agent must end, because of a signal, an AWS notice, or the end of its parent process."""
 
     reason: str
     now: bool = False
+    """Whether to end the load at once: this is the second request, or the kill flag is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +159,12 @@ class LeftOff:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """Nothing is left that the controller would have to take."""
+    """All measurements are delivered."""
 
 
 @dataclass(frozen=True, slots=True)
 class GaveUp:
-    """The time for handing over, or for being taken in at all, is over."""
+    """The time limit for joining, or for delivering measurements, is over."""
 
     reason: str
 
@@ -187,58 +192,67 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class SendAgain:
-    """The connection is new: measure the clock, and send what was never acknowledged."""
+    """Measure the clock offset, and send everything unacknowledged again, because the connection is new."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
+    """Check the order, and fetch the run's bundle."""
+
     prepare: Prepare
 
 
 @dataclass(frozen=True, slots=True)
 class StartWorkers:
+    """Start the worker processes of the run."""
+
     prepare: Prepare
 
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """The controller."""
+    """Send a message to the controller."""
 
     message: Message
 
 
 @dataclass(frozen=True, slots=True)
 class TellWorkers:
+    """Send a message to the workers."""
+
     message: SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Name a time soon, to the controller and to the workers: what is due from then on is for others."""
+    """Choose a time soon, and send it to controller and workers: later arrivals belong to other agents."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class EndWorkers:
-    """With their processes, if there are any."""
+    """End the worker processes, if there are any."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloseBooks:
-    """Nothing more will be measured: keep the Fin and send it until Bye. None: the workers left none."""
+    """End the measurements: keep the Fin, and send it until Bye."""
 
     fin: Fin | None
+    """None: the workers died without a Fin."""
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """The run: its bundle's fetch, its deltas, its Fin."""
+    """Forget the run: the fetch of its bundle, its deltas and its Fin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
+    """End the agent's process."""
+
     code: ExitCode
     reason: str
 
@@ -248,10 +262,10 @@ Moved = tuple[Agent, tuple[Effect, ...]]
 
 
 def step(agent: Agent, event: Event) -> Moved:
-    """The whole life of an agent. No I/O, no clock, no logging.
+    """Return the agent's next state and the effects to perform. No I/O, no clock, no logging.
 
     event          | joining   | idle        | fetching    | loading     | ready       | running     | stopping    | finished
-    Welcome        | -> idle   | same epoch and run: send again; others: this controller knows nothing of our run: -> idle
+    Welcome        | -> idle   | same epoch and run: send again; otherwise the controller does not have our run: -> idle
     Rejected       | -> gone (5), whatever was going on
     Prepare        | ignored   | -> fetching | another run or a higher generation:     | ignored     | ignored     | as fetching
                    |           |             | -> fetching; the same: ready again      |             |             |
@@ -279,8 +293,11 @@ def step(agent: Agent, event: Event) -> Moved:
     HandedOver     | ignored   | ignored     | ignored     | ignored     | ignored     | ignored     | ignored     | leaving: -> gone
     GaveUp         | -> gone(5)| ignored     | ignored     | ignored     | ignored     | ignored     | ignored     | -> gone (5)
 
-    Ready, Refused, SetUpDone, TornDown and Fin are what the crew says as one.
-    A message that names another run is ignored, but for Prepare. Gone ignores everything.
+    Ready, Refused, SetUpDone, TornDown and Fin are answers of the whole worker group.
+    Except for Prepare, a message that names another run is ignored. Gone ignores every event.
+
+    Raises:
+        IllegalTransition: the event is illegal in the agent's phase, which is a bug.
     """  # noqa: E501
     if agent.phase is Phase.GONE:
         return agent, ()
@@ -299,9 +316,9 @@ def step(agent: Agent, event: Event) -> Moved:
             | TearDown()
             | Bye()
         ):
-            return _heard_controller(agent, event)
+            return _on_controller_message(agent, event)
         case Ready() | Refused() | SetUpDone() | Fin() | TornDown() | WorkersLost():
-            return _heard_worker(agent, event)
+            return _on_worker_message(agent, event)
         case BundleHere(folder) if agent.phase is Phase.FETCHING and agent.prepare is not None:
             prepare = replace(agent.prepare, bundle_dir=folder)
             return replace(agent, phase=Phase.LOADING), (StartWorkers(prepare),)
@@ -312,7 +329,7 @@ def step(agent: Agent, event: Event) -> Moved:
         case ControllerLost(silent_s, is_lapse):
             if is_lapse:
                 return _stop(agent, f"the controller acknowledged nothing for longer than the lease of {silent_s:g} s")
-            return _stop(agent, f"nothing heard of the controller for {silent_s:.1f} s")
+            return _stop(agent, f"the controller was silent for {silent_s:.1f} s")
         case Terminated(reason, now):
             return _terminated(agent, reason, now)
         case LeftOff():
@@ -325,18 +342,18 @@ def step(agent: Agent, event: Event) -> Moved:
             return _go(agent, ExitCode.FLEET, reason) if stuck else (agent, ())
 
 
-def _heard_controller(agent: Agent, event: FromController) -> Moved:
+def _on_controller_message(agent: Agent, event: FromController) -> Moved:
     match event:
         case Welcome():
             return _welcome(agent, event)
         case Rejected(reason):
-            return _go(agent, ExitCode.FLEET, f"the controller does not take this agent in: {reason}")
+            return _go(agent, ExitCode.FLEET, f"the controller does not accept this agent: {reason}")
         case Prepare():
             return _prepare(agent, event)
     if agent.phase is Phase.JOINING or event.run_id != agent.run_id:
-        # A Bye without a run is for an agent that took part in none.
+        # A Bye without a run is for an agent that took part in no run.
         leaves = isinstance(event, Bye) and event.leave and not event.run_id
-        return _go(agent, ExitCode.PASSED, "the controller needs us no more") if leaves else (agent, ())
+        return _go(agent, ExitCode.PASSED, "the controller released this agent") if leaves else (agent, ())
     match event:
         case SetUp() if agent.phase is Phase.READY:
             return agent, (TellWorkers(event),)
@@ -354,12 +371,12 @@ def _heard_controller(agent: Agent, event: FromController) -> Moved:
             return _stop(agent, reason, now, kill=kill, by_controller=True)
         case Bye(leave=leave):
             if leave or agent.is_leaving:
-                return _go(agent, agent.exit_code, "the controller needs us no more")
+                return _go(agent, agent.exit_code, "the controller released this agent")
             return _forget(agent)
     return agent, ()
 
 
-def _heard_worker(agent: Agent, event: FromWorker | WorkersLost) -> Moved:
+def _on_worker_message(agent: Agent, event: FromWorker | WorkersLost) -> Moved:
     match agent.phase, event:
         case Phase.LOADING, Ready():
             return replace(agent, phase=Phase.READY), (Tell(event),)
@@ -386,7 +403,7 @@ def _welcome(agent: Agent, welcome: Welcome) -> Moved:
     joined = replace(agent, epoch=welcome.epoch)
     if agent.phase is Phase.JOINING:
         return replace(joined, phase=Phase.IDLE), (SendAgain(),)
-    # Another epoch: it counts our deltas from the beginning, so those of the old one can never be merged.
+    # With another epoch the controller counts our deltas from 0, so it can never merge those of the old epoch.
     is_known = welcome.epoch == agent.epoch and welcome.run_id in ("", agent.run_id)
     if is_known or agent.prepare is None:
         return joined, (SendAgain(),)
@@ -408,14 +425,14 @@ def _prepare(agent: Agent, prepare: Prepare) -> Moved:
 
 
 def _stop(agent: Agent, reason: str, now: bool = False, *, kill: bool = False, by_controller: bool = False) -> Moved:
-    """Nothing new is started from here on; what a controller asks for is no early end."""
+    """Stop the load. A stop by the controller is not an early end, so it sets no reason for the Fin."""
     match agent.phase:
         case Phase.FETCHING if by_controller:
             return _forget(agent)
         case Phase.LOADING | Phase.READY if by_controller:
             return _close(agent, None, reason)
         case Phase.RUNNING | Phase.STOPPING:
-            # Told again and not by the controller: it had its time to drain.
+            # A second stop that does not come from the controller ends the drain: it has had its time.
             now = now or (agent.phase is Phase.STOPPING and not by_controller)
             kept = agent.reason or ("" if by_controller else reason)
             stopping = replace(agent, phase=Phase.STOPPING, reason=kept)
@@ -433,14 +450,14 @@ def _terminated(agent: Agent, reason: str, now: bool) -> Moved:
         case Phase.FINISHED if not now:
             return replace(agent, is_leaving=True), ()
         case Phase.FINISHED:
-            return _go(agent, ExitCode.FLEET, f"{reason}, twice: what was not acknowledged is lost")
+            return _go(agent, ExitCode.FLEET, f"{reason}, twice: all unacknowledged measurements are lost")
     told = (Tell(Refused(agent.run_id, reason)),) if agent.prepare is not None else ()
     gone, effects = _go(agent, ExitCode.PASSED, reason)
     return gone, (*told, *effects)
 
 
 def _close(agent: Agent, fin: Fin | None, reason: str) -> Moved:
-    """The load is over. A worker that left no Fin is ended; one that did may still have to tear down."""
+    """End the load. Workers without a Fin are ended; others may still have to run the tear-down."""
     finished = replace(agent, phase=Phase.FINISHED, reason=reason)
     return finished, (*(() if fin is not None else (EndWorkers(),)), CloseBooks(fin, reason))
 

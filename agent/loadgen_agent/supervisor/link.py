@@ -1,8 +1,8 @@
-"""The agent's line to its controller: messages, whether it is alive, and how its clock stands to ours.
+"""The agent's connection to its controller: messages, signs of life, and the offset between the two clocks.
 
-Whatever comes from the controller is a sign that it lives. That it hears us, too, says its answer to what we
-sent: from then the lease counts, so it also ends where only one direction is cut. What cannot be read is
-counted and said at most once in 10 s; it never ends the agent.
+Any message from the controller shows that it is alive. Only its answer to one of our messages shows that it also
+receives ours. The lease counts from the time of that message, so it also ends when only one direction is cut.
+Unreadable messages are counted and logged at most once in 10 s; they never end the agent.
 """
 
 from __future__ import annotations
@@ -27,34 +27,38 @@ _SAY_AGAIN_NS = 10 * NS_PER_S
 
 
 class ClockOffset:
-    """Controller's clock minus ours, from round trips: the shortest one is the least disturbed.
+    """Estimates the controller's clock minus ours from round trips. The shortest one counts: it is least disturbed.
 
-    Off by at most half of that round trip; within 0.06 ms on an idle machine and
-    0.18 ms on a busy one, where the mean of all is off by 1 ms (RELIABILITY section 3).
+    The error is at most half of that round trip. Measured: 0.06 ms on an idle machine and 0.18 ms on a busy one, where
+    the mean of all round trips was wrong by 1 ms.
     """
 
     PINGS = 16
+    """Round trips of one measurement."""
     AGAIN_NS = 200 * NS_PER_MS
-    """After so long without an answer the next one is sent beside it."""
+    """Time without an answer after which the next ping is sent nevertheless."""
     UNKNOWN_NS = 3600 * NS_PER_S
-    """How far off it may be before the first answer: nothing is known."""
+    """Assumed error before the first answer."""
 
     def __init__(self, before: ClockOffset | None = None) -> None:
-        """`before`: what stands until the first answer."""
+        """
+        Args:
+            before: the estimate to use until the first answer.
+        """
         self.offset_ns: int = 0 if before is None else before.offset_ns
         self.error_ns: int = self.UNKNOWN_NS if before is None else before.error_ns
-        """How far off the offset may be."""
+        """Largest possible error of the offset."""
         self.round_trip_ns: int | None = None
         self.pongs = 0
         self._asked: deque[int] = deque(maxlen=64)
-        """When those were sent that have no answer yet: on a slow line the second goes before the first is answered."""
+        """Send times of pings without an answer. On a slow line there may be several."""
 
     @property
     def is_measured(self) -> bool:
         return self.pongs >= self.PINGS
 
     def next_ping(self, now_ns: int) -> ClockPing | None:
-        """One at a time while answers come soon, until there were enough."""
+        """Return the next ping to send; None while one is in flight for less than AGAIN_NS, or after PINGS answers."""
         waits = bool(self._asked) and now_ns - self._asked[-1] < self.AGAIN_NS
         if self.is_measured or waits:
             return None
@@ -62,7 +66,8 @@ class ClockOffset:
         return ClockPing(now_ns)
 
     def pong(self, pong: ClockPong, now_ns: int) -> None:
-        if pong.agent_ns not in self._asked:  # of a heartbeat, or of a life before
+        """Use an answer that was received at `now_ns`. An answer to a heartbeat or to an older link is ignored."""
+        if pong.agent_ns not in self._asked:
             return
         self._asked.remove(pong.agent_ns)
         self.pongs += 1
@@ -73,11 +78,15 @@ class ClockOffset:
             self.error_ns = round_trip_ns // 2
 
     def to_own_ns(self, controller_ns: int) -> int:
+        """Convert a time of the controller's clock to our clock."""
         return controller_ns - self.offset_ns
 
 
 class Link:
-    """`on_message(message)` for everything but clock pongs; `on_connect()` for each new connection."""
+    """The connection to the controller, which reconnects by itself.
+
+    It calls `on_message(message)` for each message except clock answers, and `on_connect()` for each new connection.
+    """
 
     def __init__(
         self,
@@ -91,41 +100,44 @@ class Link:
         self.clock = ClockOffset()
         self.unreadable = 0
         self.heard_ns = clock_ns()
-        """When the controller last said anything; the beginning counts."""
+        """Time of the controller's last message; at first the time of creation."""
         self.acked_ns = self.heard_ns
-        """When that was sent which the controller has acknowledged last; the lease counts from here."""
+        """Send time of our newest message that the controller has answered; the lease counts from here."""
         self._now_ns, self._on_message = clock_ns, on_message
         self._said_ns: int | None = None
         self._nonsense = ""
-        """What was wrong with the last message, e.g. of another version; empty where it could be read."""
+        """Why the last message could not be read, e.g. because of another version; empty when it could."""
         self._dealer = Dealer(controller, keys, agent, self._on_data, on_connect)
 
     @property
     def trouble(self) -> str:
-        """Why there is no connection, or no sense in it; empty while all is well."""
+        """Why there is no connection, or why its last message was unreadable; empty while all is well."""
         return self._dealer.trouble or self._nonsense
 
     async def serve(self) -> None:
+        """Keep the connection open until cancelled."""
         await self._dealer.serve()
 
     def send(self, message: Message) -> bool:
-        """Whether it is on its way."""
+        """Send a message; return False when there is no connection or its queue is full."""
         return self.send_encoded(encode(message))
 
     def send_encoded(self, data: bytes) -> bool:
+        """Send an encoded message; return False when there is no connection or its queue is full."""
         return self._dealer.send(data)
 
     def measure_clock(self) -> None:
-        """Anew. The old estimate stands until the first answer is here."""
+        """Start a new measurement of the clock offset. The old estimate is used until the first answer arrives."""
         self.clock = ClockOffset(self.clock)
         self.ping()
 
     def ping(self) -> None:
-        """The next exchange of the measurement, if one is due."""
+        """Send the next ping of the measurement, if one is due."""
         if (ping := self.clock.next_ping(self._now_ns())) is not None:
             self.send(ping)
 
     def close(self) -> None:
+        """Close the connection; queued messages get 0.5 s to leave."""
         self._dealer.close(linger_ms=500)
 
     def _on_data(self, data: bytes) -> None:
@@ -137,7 +149,12 @@ class Link:
             self._nonsense = f"{error.message}: {error.hint}" if error.hint else error.message
             if self._said_ns is None or now_ns - self._said_ns > _SAY_AGAIN_NS:
                 self._said_ns = now_ns
-                log.warning("%d messages of the controller were unreadable, the last: %s", self.unreadable, error)
+                log.warning(
+                    "%d messages from the controller were unreadable, the last: %s."
+                    " Install the same version of loadgen on agents and controller",
+                    self.unreadable,
+                    error,
+                )
             return
         self.heard_ns, self._nonsense = now_ns, ""
         if isinstance(message, ClockPong):

@@ -36,18 +36,18 @@ TAG: Final = "LOADGEN_WORKER_TAG"
 """Environment variable of a worker and of everything that it starts."""
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PATIENCE_S: Final = 2.0
-"""For killed processes to end, and for one that forks without end."""
+"""Time limit for killed processes to end, also when one of them forks without end."""
 _PAUSE_S: Final = 0.01
 
 
 class _State:
-    """Of this process: being a subreaper is a property of a process, not of an object."""
+    """State of the whole process, because being a subreaper is a property of a process."""
 
     is_adopting = False
     owns_all = False
-    """Whether every child that is not a worker must be a worker's: nobody else could have given us one."""
+    """Whether every child that is not a worker must have been left behind by a worker."""
     workers: set[int] = set()  # noqa: RUF012  # one for the process
-    """Workers that were started and not waited for."""
+    """Workers that were started and not yet waited for."""
 
 
 def adopt() -> None:
@@ -104,7 +104,7 @@ async def end_left_behind(tag: str, who: str) -> None:
     """Kill the processes that a worker has left behind, and wait until they have ended.
 
     Args:
-        tag: of the worker, which has ended and was waited for.
+        tag: tag of the worker, which has ended and was waited for.
         who: the worker's name for the log, as in "worker 1".
     """
     if not _State.is_adopting:
@@ -131,7 +131,7 @@ async def end_left_behind(tag: str, who: str) -> None:
 
 
 def _left_behind(tag: str) -> list[int]:
-    """Our children that the worker of this tag has left behind; those that have ended are waited for."""
+    """Return our children that the worker with this tag has left behind. Wait for those that have ended."""
     found = []
     for pid in children_of(os.getpid()):
         if pid in _State.workers:
@@ -154,7 +154,7 @@ def _tag_of(pid: int) -> str:
 
 
 def _kill(pid: int) -> bool:
-    """False: the process is another user's, so it may not be killed."""
+    """Kill a process; return False if it belongs to another user and must not be killed."""
     try:
         os.kill(pid, signal.SIGKILL)
     except PermissionError:

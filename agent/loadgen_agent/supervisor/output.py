@@ -24,15 +24,15 @@ __all__ = ["LIMIT_BYTES", "Output", "Pipe"]
 log = logging.getLogger(__name__)
 
 LIMIT_BYTES: Final = 10 * 2**20
-"""Of all workers of one run of this agent."""
+"""Limit for the output of all workers in one run of this agent."""
 _PIPE_BYTES: Final = 2**20
-"""What a pipe holds while the agent is busy. The most that Linux grants to a program without privileges."""
+"""Capacity of a pipe while the agent is busy. Linux grants no more to a program without privileges."""
 _READ_BYTES: Final = 2**18
-"""At once, so that a flood does not keep the agent from its heartbeats (about 0.1 ms)."""
+"""Largest single read (about 0.1 ms), so that a flood of output does not delay the agent's heartbeats."""
 _LINE_BYTES: Final = 2**16
-"""Of a line that is held back until it ends, so that lines of several workers do not mix."""
+"""Longest unfinished line that is held back, so that lines of several workers do not mix."""
 _LAST_READS: Final = 256
-"""When a pipe is closed although a process that could not be ended goes on writing."""
+"""Most reads of a pipe that is being closed, because a process that could not be ended may write for ever."""
 
 
 class Output:
@@ -41,7 +41,8 @@ class Output:
     def __init__(self, write: Callable[[bytes], None] | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
         """
         Args:
-            write: takes what is passed on; by default standard error does.
+            write: receives the output that is passed on; the default writes it to standard error.
+            limit_bytes: limit of the output in the whole run.
         """
         self._write, self._left, self._limit = write or _to_stderr, limit_bytes, limit_bytes
         self._pipes: list[Pipe] = []
@@ -49,7 +50,8 @@ class Output:
         """Bytes beyond the limit."""
 
     def pipe(self) -> Pipe:
-        """
+        """Make the pipe of a new worker.
+
         Raises:
             OSError: no descriptor is free.
         """
@@ -57,7 +59,7 @@ class Output:
         return self._pipes[-1]
 
     def close(self) -> None:
-        """After the last worker: the number of dropped bytes, if there are any."""
+        """Close all pipes, after the last worker has ended, and log the number of dropped bytes if there are any."""
         for pipe in self._pipes:
             pipe.close()
         if self.dropped:
@@ -86,18 +88,18 @@ class Pipe:
     def __init__(self, take: Callable[[bytes, bool], None]) -> None:
         """
         Args:
-            take: gets bytes, and whether they are the last ones.
+            take: receives the bytes of whole lines, and whether they are the last ones.
         """
         self._take, self._held = take, b""
         self._fd, self.write_fd = os.pipe()
         os.set_blocking(self._fd, False)
         if sys.platform == "linux":
-            with contextlib.suppress(OSError):  # beyond what this user may have in pipes
+            with contextlib.suppress(OSError):  # the user's limit for pipes is reached
                 fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def read(self) -> None:
-        """Read from now on, within the running loop; the worker has its end."""
+        """Start reading in the running loop. Call this after the worker has inherited `write_fd`."""
         self._close_write()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._fd, self._read_some)
@@ -115,7 +117,7 @@ class Pipe:
         self._close_write()
 
     def _read_some(self) -> bool:
-        """False: there is nothing for now, or never again."""
+        """Read and pass on whole lines. Return False when the pipe is empty or has ended."""
         try:
             data = os.read(self._fd, _READ_BYTES)
         except BlockingIOError:
@@ -149,13 +151,13 @@ class Pipe:
 
 
 def _counted(dropped: bytes) -> int:
-    """Bytes that a worker printed. A note in them stands for those that the worker has dropped itself."""
+    """Return the number of bytes that a worker printed, including those that a note of the worker says it dropped."""
     notes = list(NOTED.finditer(dropped))
     return len(dropped) + sum(int(note[1]) - len(note[0]) - 1 for note in notes)  # 1: the line end before it
 
 
 def _to_stderr(data: bytes) -> None:
-    """A closed or full standard error is no reason to end an agent."""
+    """Write to standard error. A closed or full standard error is ignored, because it must not end an agent."""
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.flush()
         while data:

@@ -1,9 +1,8 @@
-"""The agent: the shell around `lifecycle.step` that performs its effects.
+"""The agent's main process: performs the effects of its state machine (`lifecycle.step`).
 
-It holds the line to the controller and the workers (`workers.py`), and hands messages
-from one to the other: deltas through the ledger, who waits at a rendez-vous as it
-is, everything else through the lifecycle. It runs none of the scenario's code, so it goes on breathing when that
-blocks a loop: it is the supervisor that keeps the dead-man switch.
+It connects the controller (`link.py`) with the workers (`workers.py`). Deltas go through the delivery, counts of users
+at a rendez-vous are forwarded unchanged, and all other messages go through the state machine. The supervisor runs no
+scenario code, so a scenario that blocks its loop does not block the supervisor. It keeps the dead-man switch.
 
 All times are ns of `perf_counter_ns`, which on one machine is one clock for all processes.
 """
@@ -94,44 +93,44 @@ log = logging.getLogger(__name__)
 TICK_S = 0.05
 HEARTBEAT_NS = 1 * NS_PER_S
 WORKER_SILENT_NS = 5 * NS_PER_S
-"""A running worker's heartbeat comes from its scenario's loop; without one for so long, the loop is blocked."""
+"""Silence after which a running worker counts as blocked, because its heartbeat comes from the scenario's loop."""
 WATCHDOG_NS = 2 * NS_PER_S
-"""More than a worker's own watchdog needs to end a worker that is blocked for longer than the lease."""
+"""Time after the lease before the supervisor kills a blocked worker; the worker's own watchdog needs less."""
 OWN_PAUSE_NS = 1 * NS_PER_S
-"""Two ticks further apart than this: it was us who stood still, and what the workers said is still to be read."""
+"""Two ticks further apart than this show that the supervisor itself was frozen, and worker messages are unread."""
 GRACE_NS = 5 * NS_PER_S
-"""To drain, for workers that are stopped by us and not by the controller."""
+"""Time to drain for workers that the agent stops by itself, not the controller."""
 LEAVE_NS = 700 * NS_PER_MS
-"""From the word to leave until others have the share: must reach the controller, and from it all of them, before."""
+"""Notice before a leaving agent's share goes to others; it must reach the controller and all agents in this time."""
 KILL_NS = 600 * NS_PER_MS
-"""For the Fin of workers that were told to cut off, where nobody is to be waited for."""
+"""Time for the Fin of workers that must interrupt their iterations, when a kill was requested."""
 CUT_NS = 3 * NS_PER_S
-"""For the Fin of workers that were told to cut off; less than the controller waits after a stop at once."""
+"""Time for the Fin of workers that must interrupt their iterations; the controller waits longer than this."""
 FAREWELL_NS = 2 * NS_PER_S
-"""An agent that leaves by itself waits for so long for the Bye after its last word."""
+"""Time for which a leaving agent waits for Bye after everything is delivered."""
 LEAVING_S = 20.0
-"""To hand over, for an agent that was told to leave."""
+"""Longest silence of the controller while a leaving agent delivers its measurements."""
 SAY_AGAIN_NS = 10 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How an agent is to behave; the defaults are those of an agent in a fleet."""
+    """Options of an agent; the defaults are those of an agent in a fleet."""
 
     join_s: float | None = None
-    """How long to try to be taken in; None: for ever."""
+    """Time limit for joining the controller; None: no limit."""
     hand_over_s: float = 1800.0
-    """How long to try to hand over what was measured to a controller that is silent."""
+    """Longest silence of the controller while measurements are undelivered; then the agent exits."""
     with_parent: bool = False
-    """To leave when the process that started it is gone."""
+    """Whether to leave when the parent process has ended."""
     verifier: Verifier | None = None
-    """Checks the signature of runs that this agent takes; None: it takes any run of its controller."""
+    """Checks the signatures of runs; None accepts any run of the controller."""
     spool: Path | None = None
-    """Where to keep what is not delivered, beyond the memory and the process."""
+    """Folder for undelivered measurements on disk; None keeps them in memory only."""
 
 
 class Supervisor:
-    """One agent. Make it within the running loop, then await `run()`."""
+    """One agent process. Create it within the running loop, then await `run()`."""
 
     def __init__(
         self,
@@ -146,18 +145,22 @@ class Supervisor:
     ) -> None:
         """
         Args:
-            instance_type: of EC2, where this is one.
+            controller: address of the controller, HOST:PORT.
+            region: region label of the agent.
+            agent: name of the agent.
+            worker: command that starts a worker process.
+            instance_type: EC2 instance type; empty outside of EC2.
         Raises:
-            UsageError: no such address, or no name for an agent.
+            UsageError: the address or the agent's name is invalid.
         """
         self._region, self._id, self._terms = region, agent, terms
         self._instance_type = instance_type
         host, port = parse_address(controller)
         addresses = addresses_of(host.strip("[]"))
         self._controller = tuple(f"[{one}]:{port}" if ":" in one else f"{one}:{port}" for one in addresses)
-        """Where it is reached, which is never a target."""
+        """Addresses of the controller, which are never targets."""
         self._is_near = bool(addresses) and all(as_address(one).is_loopback for one in addresses)
-        """The controller is on this machine."""
+        """Whether the controller is on this machine."""
         self._command, self._crewing = worker, crewing
         self._parent = os.getppid()
         self._agent = Agent()
@@ -167,27 +170,27 @@ class Supervisor:
         self._cache = Cache()
         self._workers: Workers | None = None
         self._waiting: dict[int, Waiting] = {}
-        """Who waits at a rendez-vous, by worker."""
+        """The newest counts of users at rendez-vous, by worker."""
         self._untold: set[int] = set()
-        """Workers whose newest the controller may not have heard."""
+        """Workers whose newest counts may not have reached the controller."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
         self._unpacking: asyncio.Task[None] | None = None
         now_ns = time.perf_counter_ns()
         self._began_ns = now_ns
         self._hello_ns: int | None = None
-        """When the last Hello was sent that is not answered; None: none is needed."""
+        """Time of the last unanswered Hello; None once the controller has answered."""
         self._handed_ns = self._heartbeat_ns = self._said_ns = now_ns
         self._stopping_ns: int | None = None
-        """Since when the workers have been told to stop by us, not by the controller."""
+        """Time at which the agent itself, not the controller, told the workers to stop."""
         self._t0_ns: int | None = None
-        """Of the run, on our clock."""
+        """T0 of the run, on our clock."""
         self._leaves_ns = 0
-        """From when on others have our share, from T0; 0: we stay."""
+        """Time after T0 from which other agents have our share; 0: we stay."""
         self._kill_ns: int | None = None
-        """Since when they are not to be waited for."""
+        """Time at which a kill of the workers was requested."""
         self._cut_ns: int | None = None
-        """Since when they have been told to cut off."""
+        """Time at which the workers were told to interrupt their iterations."""
         self._done: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._link = Link(controller, keys, agent, self._on_message, self._say_hello)
         self._trust = Trust(terms.verifier)
@@ -195,22 +198,23 @@ class Supervisor:
 
     @property
     def phase(self) -> Phase:
+        """Present phase of the agent."""
         return self._agent.phase
 
     def terminate(self, reason: str) -> None:
-        """Stop the load, hand over, leave. A second time: at once."""
+        """Stop the load, deliver the measurements and exit. A second call interrupts the load, and a third exits."""
         again = self._agent.is_leaving
         self._event(Terminated(reason, now=again))
 
     def cut_off(self, reason: str) -> None:
-        """Stop the load at once, hand over what there is, leave."""
+        """Stop the load at once, deliver the measurements and exit."""
         self._event(Terminated(reason, now=self._agent.phase.has_load))
 
     async def run(self) -> Exit:
-        """Until the controller lets it go, or there is no sense in staying.
+        """Run the agent until the controller releases it or it gives up; return its exit code and reason.
 
         Raises:
-            BugError: an event that its phase has no row for.
+            BugError: an event was illegal in its phase.
         """
         lasting = [asyncio.create_task(self._link.serve()), asyncio.create_task(self._tick_for_ever())]
         try:
@@ -229,7 +233,7 @@ class Supervisor:
             self._cache.clear()
             self._delivery.close()
 
-    # -- what comes in -------------------------------------------------------------------------
+    # -- messages of the controller ------------------------------------------------------------
 
     def _on_message(self, message: Message) -> None:
         if (admitted := self._gate.admit(message)) is None:
@@ -249,18 +253,18 @@ class Supervisor:
             case Adjust() | Reassign() | ReleaseAt() | Steer():
                 self._event(message)
                 if isinstance(message, Reassign):
-                    self._heartbeat_ns -= HEARTBEAT_NS  # one that joins waits until all have heard it
+                    self._heartbeat_ns -= HEARTBEAT_NS  # at once: a late joiner waits until all agents confirm
             case Nack(reason):
-                log.warning("the controller could not use what was sent: %s", reason)
+                log.warning("the controller rejected a message of this agent: %s", reason)
             case _:
-                log.warning("an agent has no use for %s", type(message).__name__)
+                log.warning("ignored %s: a controller does not send it to agents", type(message).__name__)
 
     def _event(self, event: Event) -> None:
         before = self._agent
         self._agent, effects = step(before, event)
         if self._agent.phase is not before.phase:
             log.info("%s -> %s: %s", before.phase.value, self._agent.phase.value, type(event).__name__)
-            self._heartbeat_ns -= HEARTBEAT_NS  # the controller hears of it at the next tick
+            self._heartbeat_ns -= HEARTBEAT_NS  # so that the next tick sends the new phase to the controller
         for effect in effects:
             self._perform(effect)
 
@@ -322,10 +326,11 @@ class Supervisor:
             self._workers.tell(message)
 
     def _leave(self, reason: str) -> None:
-        """The workers keep to it whether anybody hears of it or not: so nobody else can begin what we began.
+        """Choose the time at which this agent leaves, and send it to workers and controller.
 
-        Not before the last change that is on its way: changes come in the order of their times, so our share could be
-        another's only from then on, and would be nobody's until then.
+        The workers stop at that time even if the message never reaches the controller, so no arrival is started twice.
+        The time is never before the last known change. Changes take effect in the order of their times, so other agents
+        could get the share only after that change, and until then nobody would drive it.
         """
         now_ns = time.perf_counter_ns()
         if self._t0_ns is not None:
@@ -351,13 +356,16 @@ class Supervisor:
         self._ask_for_chunks()
 
     def _check_trust(self, prepare: Prepare) -> None:
-        """
+        """Check that this agent may take an order.
+
         Raises:
-            BundleError: out of bounds, or not what somebody signed whom this agent trusts.
+            BundleError: the order is out of bounds, or has no valid signature although this agent requires one.
             UsageError: a controller on another host sent no allow-list.
         """
         if not prepare.allow_json and not self._is_near:
-            raise UsageError("the controller sent no allow-list, and it is on another host: nothing may be loaded")
+            raise UsageError(
+                "the controller is on another host and sent no allow-list: this agent needs one. Pass --allow FILE"
+            )
         self._trust.check(prepare)
 
     def _ask_for_chunks(self) -> None:
@@ -413,7 +421,7 @@ class Supervisor:
         self._pump()
 
     def _on_steered(self, message: Steered) -> None:
-        """Said once: where it gets lost, it is asked again with the next interval."""
+        """Send a rate decision once. If it gets lost, the controller asks again in the next interval."""
         self._link.send(message)
 
     def _on_waiting(self, message: Waiting) -> None:
@@ -422,7 +430,7 @@ class Supervisor:
         self._tell_waiting()
 
     def _tell_waiting(self) -> None:
-        """The newest of each worker says all that those before it said."""
+        """Send the newest counts of each worker; they include all earlier ones."""
         if self._hello_ns is None:
             self._untold = {worker for worker in self._untold if not self._link.send(self._waiting[worker])}
 
@@ -443,7 +451,7 @@ class Supervisor:
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
 
-    # -- what time brings ----------------------------------------------------------------------
+    # -- ticks -----------------------------------------------------------------------------------
 
     async def _tick_for_ever(self) -> None:
         before_ns = time.perf_counter_ns()
@@ -460,15 +468,15 @@ class Supervisor:
             self._say_hello()
         if self._agent.phase is not Phase.JOINING and now_ns - self._heartbeat_ns >= HEARTBEAT_NS:
             self._beat(now_ns)
-        if self._agent.phase is not Phase.JOINING:  # a controller has no answer for who is not taken in
+        if self._agent.phase is not Phase.JOINING:  # a controller does not answer agents that have not joined
             self._link.ping()
         self._ask_for_chunks()
         self._pump()
         self._tell_waiting()
         if self._is_orphan and not self._agent.is_leaving:
-            self.terminate("the process that started this agent is gone")
-            if self._agent.phase.has_load:  # and nobody is there who could have its share
-                self.terminate("the process that started this agent is gone")
+            self.terminate("the process that started this agent has ended")
+            if self._agent.phase.has_load:  # end it at once, because no other agent could take over the share
+                self.terminate("the process that started this agent has ended")
         if self._workers is not None:
             self._workers.bury(now_ns)
         if self._agent.phase.has_load:
@@ -481,7 +489,7 @@ class Supervisor:
         return self._terms.with_parent and os.getppid() != self._parent
 
     def _say_hello(self) -> None:
-        """Until it is answered: with each connection, then once a second."""
+        """Send Hello. It is sent with each new connection, then once a second until the controller answers."""
         self._hello_ns = time.perf_counter_ns()
         hello = Hello(
             agent=self._id,
@@ -528,19 +536,19 @@ class Supervisor:
         return f"{have} been silent for more than {WORKER_SILENT_NS // NS_PER_S} s: the scenario blocks its loop"
 
     def _pump(self) -> None:
-        """Send what is due, as far as the line takes it."""
+        """Send due deltas, as many as the connection accepts."""
         if self._hello_ns is None:
             self._delivery.pump(self._link.send_encoded)
 
     def _watch_load(self, now_ns: int) -> None:
-        """The dead-man switch, and workers that do not stop."""
+        """Keep the dead-man switch while there is load, and kill workers that do not stop."""
         workers = self._workers
         if workers is None:
             return
         silent_ns = now_ns - self._link.acked_ns
         workers.grant(self._link.acked_ns + self._lease_ns, self._lease_ns)
         is_told = self._stopping_ns is not None or self._cut_ns is not None
-        # A worker may have seen a lapse that was over before we looked: then its load has ended, and so do the others.
+        # A worker may have seen a short lapse before this check did: its load has ended, so stop the others, too.
         if silent_ns > self._lease_ns and not is_told:
             self._event(ControllerLost(silent_ns / NS_PER_S))
         elif workers.lapsed_ns and not is_told:
@@ -557,7 +565,7 @@ class Supervisor:
         if self._agent.phase is Phase.STOPPING:
             late = workers.silent(now_ns, self._lease_ns)
             self._kill(late, "was silent while it was to stop; its loop is blocked")
-        elif self._agent.phase is Phase.RUNNING:  # its own watchdog should have, and could not
+        elif self._agent.phase is Phase.RUNNING:  # a last resort: its own watchdog should have killed it before
             late = workers.silent(now_ns, self._lease_ns + WATCHDOG_NS)
             self._kill(late, f"was silent for more than {(self._lease_ns + WATCHDOG_NS) / NS_PER_S:.0f} s")
 
@@ -567,14 +575,14 @@ class Supervisor:
                 self._workers.kill(worker, why)
 
     def _watch_waiting(self, now_ns: int) -> None:
-        """For a controller that takes us in, or takes what was measured."""
+        """Check the time limits for joining, and for delivering measurements after the load."""
         if self._agent.phase is Phase.JOINING:
             why = self._link.trouble or "the controller does not answer"
             if now_ns - self._said_ns > SAY_AGAIN_NS:
                 self._said_ns = now_ns
                 log.warning("still waiting: %s", why)
             if self._terms.join_s is not None and now_ns - self._began_ns > self._terms.join_s * NS_PER_S:
-                self._event(GaveUp(f"not taken in within {self._terms.join_s:.0f} s: {why}"))
+                self._event(GaveUp(f"not accepted by the controller within {self._terms.join_s:.0f} s: {why}"))
             return
         is_leaving = self._agent.is_leaving
         if not self._delivery.owes_nothing:
@@ -583,14 +591,14 @@ class Supervisor:
             self._event(HandedOver())
         limit_s = min(self._terms.hand_over_s, LEAVING_S) if is_leaving else self._terms.hand_over_s
         if self._is_orphan:
-            limit_s = 0.0  # its controller was the process that is gone, keys and port with it
+            limit_s = 0.0  # the parent was its controller, and its keys and port are gone
         silent_ns = now_ns - self._link.heard_ns
         if self._agent.phase is Phase.FINISHED and silent_ns > limit_s * NS_PER_S:
-            lost = f"{self._delivery.unacked} deltas not handed over"
+            lost = f"{self._delivery.unacked} deltas are not delivered"
             self._event(GaveUp(f"the controller was silent for {silent_ns / NS_PER_S:.0f} s: {lost}"))
 
     def _task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """One whose failure is the agent's."""
+        """Start a task whose failure ends the agent."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)

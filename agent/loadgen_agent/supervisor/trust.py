@@ -1,7 +1,7 @@
-"""Which orders an agent takes from its controller.
+"""Checks whether an agent accepts its controller's order for a run.
 
-An agent that has the public half of a signing key takes only orders that equal a statement signed with the other
-half. It takes each statement for one run only, so a controller cannot start the same signed run a second time here.
+An agent with the public half of a signing key accepts only orders that equal a statement signed with the other
+half. It accepts each statement for one run only, so a controller cannot start the same signed run twice.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ __all__ = ["Trust"]
 
 
 class Trust:
-    """One agent's decisions, for as long as its process lives.
+    """One agent's check of orders. It remembers used statements for as long as the process lives.
 
     Args:
-        verifier: None: unsigned orders are taken, and signatures are not looked at.
+        verifier: checks signatures; None accepts unsigned orders and ignores signatures.
     """
 
     def __init__(self, verifier: Verifier | None) -> None:
         self._verifier = verifier
         self._used: dict[str, tuple[str, datetime]] = {}
-        """Run and expiry of each statement that was taken, by its id."""
+        """Run and expiry of each accepted statement, by its id."""
 
     def check(self, prepare: Prepare, now: datetime | None = None) -> None:
-        """
+        """Check an order, and note its statement as used for this run.
+
         Raises:
-            BundleError: the order is out of bounds, or it is not what somebody signed for this run.
+            BundleError: the order is out of bounds, unsigned, expired, used for another run, or not as signed.
         """
         if why := wrong_order(prepare):
             raise BundleError(why)
@@ -42,7 +43,7 @@ class Trust:
         self._take(Statement.read(prepare.statement), prepare, now or datetime.now(UTC))
 
     def verified(self, prepare: Prepare) -> bytes:
-        """Return the statement for the workers, which believe it; empty when this agent has no key to check it."""
+        """Return the order's statement for the workers, which trust it; empty when this agent checks no signatures."""
         return b"" if self._verifier is None else prepare.statement
 
     def _take(self, statement: Statement, prepare: Prepare, now: datetime) -> None:

@@ -1,10 +1,10 @@
-"""The workers of an agent as a pure function: what each of them says in, what all of them together say out.
+"""The worker group of an agent as a pure state machine: messages of single workers in, answers of the group out.
 
-The agent's life (`lifecycle.py`) knows one crew, which is ready, finishes or
-fails as a whole. Here is how that comes from several processes, and what becomes
-of one that dies under load: another takes its place, up to `LIVES` in all.
+The agent's state machine (`lifecycle.py`) sees one group, which is ready, finishes or fails as a whole. This module
+combines the messages of several processes into that. It also replaces a worker that dies under load, with up to
+`LIVES` processes per worker slot.
 
-Nothing here reads a clock, sends, or starts a process; `supervisor.py` does.
+Nothing here reads a clock, sends, or starts a process; `workers.py` performs the effects.
 """
 
 from __future__ import annotations
@@ -53,50 +53,56 @@ __all__ = [
 ]
 
 LIVES = 3
-"""Processes that a worker's place has at most: what kills three of them would kill the next."""
+"""Most processes per worker slot: a scenario that kills three of them would kill the next one, too."""
 
 
 class Stage(Enum):
+    """Stage of a worker slot."""
+
     LOADING = "loading"
     READY = "ready"
     RUNNING = "running"
     COMING = "coming"
-    """Another process loads, to take the place of one that died."""
+    """A new process loads the scenario, to replace one that died under load."""
     DONE = "done"
+    """It has sent its Fin."""
     GONE = "gone"
-    """Done, and its process ended since."""
+    """It has sent its Fin, and its process has ended."""
     LOST = "lost"
+    """Its last process died and is not replaced."""
 
     @property
     def owes(self) -> bool:
-        """Whether a Fin is to be waited for."""
+        """Whether the slot's Fin is still expected."""
         return self in (Stage.RUNNING, Stage.COMING)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSlot:
-    """A worker's place."""
+    """State of one worker slot."""
 
     stage: Stage = Stage.LOADING
     life: int = 0
-    """Which of the processes that had this place, from 0."""
+    """Number of the slot's present process, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerGroup:
+    """State of all workers of an agent in one run."""
+
     hands: tuple[WorkerSlot, ...]
     is_stopping: bool = False
-    """Nobody is replaced any more."""
+    """Dead workers are no longer replaced."""
     is_leaving: bool = False
-    """Until a time that is told they follow what changes; then they end."""
+    """The workers follow changes until the time that a Stop named; then they end."""
     reason: str = ""
-    """Why the last one died."""
+    """Why the last dead worker died."""
     adjusts: tuple[Adjust | Reassign, ...] = ()
-    """Changes of the load and of its shares, all that were heard, in order: a process that takes a place hears them
-    before it begins."""
+    """All load changes and share changes in order. A replacement process gets them before it starts iterations."""
 
     @classmethod
     def of(cls, workers: int) -> WorkerGroup:
+        """Return the first state of a group with this number of workers."""
         return cls((WorkerSlot(),) * workers)
 
 
@@ -105,7 +111,7 @@ class WorkerGroup:
 
 @dataclass(frozen=True, slots=True)
 class SentByWorker:
-    """By the process that has the place now."""
+    """The present process of a slot sent a message."""
 
     worker: int
     message: Ready | Refused | SetUpDone | Fin | TornDown
@@ -113,7 +119,7 @@ class SentByWorker:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """Its process or its stream ended unasked."""
+    """The process of a slot, or its stream, ended unexpectedly."""
 
     worker: int
     reason: str
@@ -121,7 +127,7 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class SentByAgent:
-    """To all of them, by the agent; what is for one of them names it."""
+    """The agent sent a message to the group. A message for a single worker names it."""
 
     message: SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown
 
@@ -134,7 +140,7 @@ Event = SentByWorker | Died | SentByAgent
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Start a process for the place."""
+    """Start a new process for a slot."""
 
     worker: int
     life: int
@@ -142,13 +148,15 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class TellOne:
+    """Send a message to one worker."""
+
     worker: int
     message: Message
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """The process is ready to take over: tell it from when."""
+    """Tell a ready replacement process the time from which it drives."""
 
     worker: int
     left_out: str
@@ -156,7 +164,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The process died under load, with what it had not told."""
+    """A process died under load; its unsent measurements are lost."""
 
     worker: int
     reason: str
@@ -165,7 +173,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The process has told everything."""
+    """A process has sent its last measurements and its Fin."""
 
     worker: int
     fin: Fin
@@ -173,26 +181,26 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """End the place's process, if there is one."""
+    """Kill the process of a slot, if there is one."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the crew says as one."""
+    """Send the answer of the whole group to the agent."""
 
     message: Ready | Refused | SetUpDone | TornDown
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Nobody drives any more, and somebody did to the end."""
+    """The load has ended, and at least one worker has sent its Fin."""
 
 
 @dataclass(frozen=True, slots=True)
 class AllLost:
-    """Nobody is left: before the start the first that died, under load all of them, each as often as it may."""
+    """The group failed: a worker died before the start, or under load the last process of every slot is lost."""
 
     reason: str
 
@@ -202,7 +210,7 @@ Moved = tuple[WorkerGroup, tuple[Effect, ...]]
 
 
 def step(crew: WorkerGroup, event: Event) -> Moved:
-    """What one worker says changes its place, and now and then what the crew says.
+    """Return the group's next state and the effects to perform. No I/O, no clock, no logging.
 
     event       | loading        | ready         | running        | coming          | done          | gone, lost
     Ready       | -> ready; the  | illegal       | illegal        | -> running, told| illegal       | illegal
@@ -215,16 +223,19 @@ def step(crew: WorkerGroup, event: Event) -> Moved:
     Fin         | illegal        | illegal       | -> done        | illegal         | illegal       | illegal
     Died        | all lost       | all lost      | -> coming; in its last life, or when    | -> gone       | illegal
                 |                |               | stopping: -> lost                       |               |
-    SetUp       | to worker 0; its value goes to all with StartAt
+    SetUp       | to worker 0; the value goes to all workers with StartAt
     StartAt     | illegal        | -> running    | ignored
-    ReleaseAt   | to the worker that it names, if that runs and the process is the one that it names
-    Steer       | to the first that runs; nobody: ignored, it is asked again
-    Adjust,     | the next in number: kept, and to each that is ready or runs; others, and when stopping: ignored
-    Reassign    |
-    Stop        | to each that runs; nobody is replaced from here on. For a time to come: changes are told until then
-    TearDown    | to the first that is ready or done; nobody: answered with that
+    ReleaseAt   | to the worker and process that it names, if that is running; otherwise ignored
+    Steer       | to the first running worker; if there is none, ignored: the controller asks again
+    Adjust,     | the next number: stored, and to each ready or running worker; other numbers, and when stopping:
+    Reassign    | ignored
+    Stop        | to each running worker; dead ones are no longer replaced; with a time: changes are followed until then
+    TearDown    | to the first worker that is ready or done; if there is none, answered with an error
 
-    When the last place that owes a Fin is done or lost, the crew has finished; where all are lost, it is lost.
+    When no slot owes a Fin any more, the group has finished; if all slots are lost, the group is lost.
+
+    Raises:
+        IllegalTransition: the event is illegal in the slot's stage, which is a bug.
     """
     match event:
         case SentByAgent(message):
@@ -311,7 +322,7 @@ def _died(crew: WorkerGroup, event: Event, worker: int, reason: str) -> Moved:
 
 
 def _settled(crew: WorkerGroup, *effects: Effect) -> Moved:
-    """After a place is done or lost: is anybody left to wait for?"""
+    """After a slot is done or lost: end the group if no slot owes a Fin."""
     if any(hand.stage.owes for hand in crew.hands):
         return crew, effects
     if all(hand.stage is Stage.LOST for hand in crew.hands):

@@ -1,7 +1,7 @@
-"""The worker's process, and the stream to it.
+"""The process of a worker, and the message stream to it.
 
-A program of its own, started over an inherited socketpair: no fork of our
-sockets and keys, no pickle, an environment without secrets. It dies with us.
+A worker is a separate program that inherits one end of a socketpair. It gets no copy of the agent's sockets and keys,
+no pickled objects, and an environment without the agent's secrets. It ends when the agent ends.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from loadgen_agent.supervisor.output import Output, Pipe
 
 __all__ = ["WORKER", "Child"]
 
-# -P: what lies in the folder where the agent was started is not to be imported.
+# -P: files in the folder in which the agent was started must not be imported.
 WORKER: Sequence[str] = (sys.executable, "-P", "-m", "loadgen_agent.worker.worker")
 _PATIENCE_S = 2.0
+"""Time for a process to exit before it is killed."""
 
 
 class Child:
-    """One worker. Made by `start`."""
+    """The process of one worker. Made by `start`."""
 
     def __init__(self, process: subprocess.Popen[bytes], stream: FrameStream, tag: str, pipe: Pipe | None) -> None:
         self._process, self._stream, self._tag, self._pipe = process, stream, tag, pipe
@@ -44,15 +45,18 @@ class Child:
         memory_fds: tuple[int, int] | None = None,
         output: Output | None = None,
     ) -> Child:
-        """
+        """Start a worker process.
+
         Args:
-            worker: which of several it is.
-            core: to keep it on.
-            memory_fds: of the marks and of the lease of its place (`marks.py`, `lease.py`).
-            output: where its standard output and error go. None: to those of this process.
+            command: program and arguments; normally `WORKER`.
+            region: region label of the agent.
+            worker: number of the worker slot; None when the agent has only one.
+            core: CPU to which to pin the process.
+            memory_fds: descriptors of the slot's progress and lease memory (`progress.py`, `lease.py`).
+            output: receives the process's standard output and error. None: it shares those of this process.
 
         Raises:
-            OSError: it cannot be started.
+            OSError: the process cannot be started.
         """
         more = [] if worker is None else ["--worker", str(worker)]
         inherited = memory_fds or ()
@@ -87,44 +91,50 @@ class Child:
 
     @property
     def pid(self) -> int:
+        """Process number of the worker."""
         return self._process.pid
 
     @property
     def is_alive(self) -> bool:
+        """Whether the process has not ended yet."""
         return self._poll() is None
 
     def hang_up(self) -> None:
-        """`read` then ends, also where another process holds the other end of the stream."""
+        """Close the stream, so that `read` ends even if another process still holds the other end."""
         self._stream.close()
 
     async def read(self) -> Message | None:
-        """The next message; None when it is gone.
+        """Return the next message of the worker; None at the end of the stream.
 
         Raises:
-            WireError: what it sent is no message.
+            WireError: the worker sent an unreadable message.
         """
         return await self._stream.read()
 
     def write(self, message: Message) -> None:
+        """Queue a message for the worker; it does not block."""
         self._stream.write(message)
 
     def kill(self) -> None:
-        """At once; `read` then ends."""
+        """Kill the process now; `read` then ends."""
         if self._poll() is None:
             self._process.kill()
 
     async def how_it_ended(self) -> str:
-        """After `read` returned None: "was killed by SIGKILL", "ended with exit code 3"."""
+        """Wait for the exit and describe it: "was killed by SIGKILL", "ended with exit code 3".
+
+        Call this after `read` returned None.
+        """
         await self._wait(_PATIENCE_S)
         if self._pipe is not None:
-            self._pipe.drain()  # its last words come before what is said of its death
+            self._pipe.drain()  # so that its last output is shown before the message about its death
         code = self._process.wait()
         if code < 0:
             return f"was killed by {signal.Signals(-code).name}"
         return f"ended with exit code {code}"
 
     async def end(self) -> None:
-        """Let it go, and see to it that it goes, with every process that it has started."""
+        """Ask the process to exit and kill it if it does not; also kill every process that it has started."""
         self._stream.write(Bye(""))
         await self._wait(_PATIENCE_S)
         self._stream.close()
@@ -140,7 +150,7 @@ class Child:
             await asyncio.sleep(0.01)
 
     def _poll(self) -> int | None:
-        """The exit code; None while it runs. Its process group ends with it."""
+        """Return the exit code, or None while the process runs. When it has ended, kill its process group."""
         if self._process.returncode is None:
             is_zombie = orphans.has_ended(self.pid)
             if is_zombie:
@@ -148,6 +158,6 @@ class Child:
             code = self._process.poll()
             if code is not None:
                 orphans.waited_for(self.pid)
-                if not is_zombie:  # macOS cannot look without waiting
+                if not is_zombie:  # macOS has no way to see a zombie without waiting for it
                     orphans.kill_group(self.pid)
         return self._process.returncode

@@ -1,7 +1,7 @@
-"""The worker processes of one run: the shell around `crew.step`, with what they measured going through `add_up.py`.
+"""Manages the worker processes of one run: performs the effects of `worker_group.step`.
 
-It starts and ends the processes and hands their messages on. What the crew says
-as one goes to `on_event`, which is the agent's life; the agent's deltas go to `on_delta`.
+It starts and ends the processes and forwards their messages. Answers of the whole group go to `on_event`, which feeds
+the agent's state machine. The workers' deltas are added up by `aggregate.py` and go to `on_delta`.
 
 All times are ns of `perf_counter_ns`.
 """
@@ -70,27 +70,28 @@ __all__ = ["MAX_WORKERS", "Answers", "Crewing", "Workers"]
 log = logging.getLogger(__name__)
 
 MAX_WORKERS = 256
-"""Of one agent: more cores than any machine that generates load has."""
+"""Most workers of one agent; more than a machine that generates load has cores."""
 BURY_NS = 1 * NS_PER_S
+"""Time from the end of a process until its stream is closed, for the output that is still in the stream."""
 RESUME_NS = 50 * NS_PER_MS
-"""From telling a process to take over until it does, so that what is due then is on time."""
+"""Notice that a replacement process gets before it takes over, so that its first arrivals start on time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crewing:
-    """How an agent's workers are to be."""
+    """Number of an agent's workers and the CPUs to which they are pinned."""
 
     workers: int = 1
     cores: tuple[int, ...] = ()
-    """To keep each on one of them, in turn. Empty: the operating system spreads them."""
+    """CPUs to which the workers are pinned in turn. Empty: the operating system places them."""
 
 
 Answers = Ready | Refused | SetUpDone | TornDown | Fin | AllLost
-"""What the crew says as one."""
+"""Answers of the whole group."""
 
 
 class _SlotProcess:
-    """A worker's place, and the process that has it."""
+    """A worker slot with its shared memory and its present process."""
 
     def __init__(self) -> None:
         self.marks: Progress | None = None
@@ -101,15 +102,15 @@ class _SlotProcess:
         self.adjusted = 0
         """Number of the last change that its process follows."""
         self.gone_ns: int | None = None
-        """Since when its process is known to be gone."""
+        """Time at which its process was first seen to have ended."""
         self.oom_kills = 0
-        """Of the machine, when its process was started."""
+        """The machine's count of out-of-memory kills when its process was started."""
         self.kill_reason = ""
-        """Why we killed it, where we did."""
+        """Why the supervisor killed it; empty if it did not."""
 
 
 class Workers:
-    """Of one run. Make it within the running loop; `begin`, and in the end `end`."""
+    """The workers of one run. Create it within the running loop, call `begin`, and at the end `end` and `gone`."""
 
     def __init__(
         self,
@@ -132,24 +133,24 @@ class Workers:
         self._add_up = AddUp(crews.workers)
         self._output = Output()
         self._losses: dict[int, Loss] = {}
-        """Of places whose process is not replaced yet."""
+        """Losses of slots whose process is not replaced yet."""
         self._waiters: set[int] = set()
-        """Workers that have told of users at a rendez-vous."""
+        """Workers that have reported users at a rendez-vous."""
         self._start: StartAt | None = None
         self._is_over = False
         self._endings: set[asyncio.Task[None]] = set()
 
     @property
     def pids(self) -> tuple[int | None, ...]:
-        """By worker; None where no process runs."""
+        """Process numbers by worker; None for a slot without a process."""
         return tuple(place.child.pid if place.child is not None else None for place in self._places)
 
     @property
     def adjusted(self) -> int:
-        """Number of the last Adjust or Reassign that all workers with load follow; 0: none.
+        """Number of the last Adjust or Reassign that all workers with load follow; 0 for none.
 
-        A worker whose loop is blocked starts all due arrivals before it reads a change. If the supervisor spoke for it,
-        a late joiner would start some of them, too.
+        A worker whose loop is blocked starts all due arrivals before it reads a change. If the supervisor confirmed the
+        change for it, a late joiner would start some of these arrivals, too.
         """
         places = zip(self._places, self._crew.hands, strict=True)
         followed = [place.adjusted for place, hand in places if hand.stage is Stage.RUNNING]
@@ -157,15 +158,16 @@ class Workers:
 
     @property
     def changed_ns(self) -> int:
-        """From when on all changes hold that were heard, after T0; 0: none."""
+        """Time after T0 at which the last received change takes effect; 0 when there was no change."""
         return max((change.at_ns for change in self._crew.adjusts), default=0)
 
     def begin(self) -> None:
+        """Start the first process of each slot."""
         for worker in range(self._crews.workers):
             self._begin(worker, 0)
 
     def tell(self, message: SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown) -> None:
-        """All of them, or the one that is named. StartAt and ReleaseAt are on our own clock."""
+        """Send a message to all workers, or to the one that it names. Times in it must be of the agent's clock."""
         if isinstance(message, StartAt) and self._start is None:
             self._start = message
             for worker, place in enumerate(self._places):
@@ -174,7 +176,7 @@ class Workers:
         self._step(SentByAgent(message))
 
     def silent(self, now_ns: int, for_ns: int) -> list[int]:
-        """Workers that owe their last word and said nothing for so long: the scenario blocks their loop."""
+        """Return the running workers that have been silent for more than `for_ns`: the scenario blocks their loop."""
         return [
             worker
             for worker, (place, hand) in enumerate(zip(self._places, self._crew.hands, strict=True))
@@ -182,27 +184,27 @@ class Workers:
         ]
 
     def grant(self, until_ns: int, length_ns: int) -> None:
-        """Their lease: what they may start until it is renewed; 0 ends the watch over it."""
+        """Set the lease of all workers: its end, and its length. An end of 0 ends the watch."""
         for place in self._places:
             if place.lease is not None:
                 place.lease.grant(until_ns, length_ns)
 
     @property
     def lapsed_ns(self) -> int:
-        """When a lease ended that a worker found lapsed; 0: none did. It holds for all: they have one controller."""
+        """End of a lease that any worker found lapsed; 0 for none. All workers have the same controller and lease."""
         return max((place.lease.lapsed_ns for place in self._places if place.lease is not None), default=0)
 
     def excuse(self, pause_ns: int) -> None:
-        """It was us who did not listen for so long."""
+        """Do not count `pause_ns` as silence of the workers, because the supervisor itself did not run."""
         for place in self._places:
             place.heard_ns += pause_ns
 
     def owing(self) -> list[int]:
-        """Workers that have not said their last word."""
+        """Return the workers whose Fin is still expected."""
         return [worker for worker, hand in enumerate(self._crew.hands) if hand.stage.owes]
 
     def kill(self, worker: int, why: str) -> None:
-        """At once; what it says then is that it "worker 1 `why`"."""
+        """Kill the worker now. Its death is reported as "worker 1 <why>"."""
         place = self._places[worker]
         if place.child is not None and not place.kill_reason:
             place.kill_reason = f"{self.name(worker)} {why}"
@@ -210,7 +212,10 @@ class Workers:
             place.child.kill()
 
     def bury(self, now_ns: int) -> None:
-        """Now and then: processes that are gone although their stream is not, since one that they forked holds it."""
+        """Close the streams of processes that have ended, if a process that they forked still holds the stream.
+
+        Also waits for adopted orphans. Call this at every tick.
+        """
         reap()
         for place in self._places:
             if place.child is None or place.child.is_alive:
@@ -221,16 +226,16 @@ class Workers:
                 place.child.hang_up()
 
     def where(self, worker: int) -> str:
-        """The scenario's line that blocks the worker's loop, and for how long; empty where its watchdog knows none."""
+        """Return the scenario's line that blocks the worker's loop, and for how long; empty when none does."""
         lease = self._places[worker].lease
         return lease.said if lease is not None else ""
 
     def name(self, worker: int) -> str:
-        """ "worker 1", or "the worker" of an agent that has one."""
+        """Return "worker 1", or "the worker" when the agent has only one."""
         return f"worker {worker}" if self._crews.workers > 1 else "the worker"
 
     def end(self) -> None:
-        """All processes, and nobody listens to them any more."""
+        """End all processes and ignore their further messages. `gone` waits until they have ended."""
         self._is_over = True
         for worker, place in enumerate(self._places):
             self._drop(worker)
@@ -241,7 +246,7 @@ class Workers:
                 place.lease = None
 
     async def gone(self) -> None:
-        """Return when every process that was ended is."""
+        """Wait until every ended process is gone, then close their output."""
         await asyncio.gather(*self._endings, return_exceptions=True)
         self._output.close()
 
@@ -254,7 +259,7 @@ class Workers:
         place.task = self._spawn(self._work(worker, life))
 
     async def _work(self, worker: int, life: int) -> None:
-        """One process, from its start to its end. Once its place has another task, nobody listens to it."""
+        """Run one process from its start to its end. Its messages are ignored once the slot has another task."""
         place, this = self._places[worker], asyncio.current_task()
         if place.task is not this:  # ended before it began
             return
@@ -280,15 +285,15 @@ class Workers:
         try:
             while place.task is this and (message := await child.read()) is not None:
                 if place.task is this:
-                    self._hear(worker, message)
+                    self._on_message(worker, message)
         except WireError as error:
-            reason = f"{self.name(worker)} said what cannot be read or sent: {error.message}"
+            reason = f"{self.name(worker)} sent an invalid message: {error.message}"
         if place.task is this:
             died_ns = time.perf_counter_ns()
             reason = reason or f"{self.name(worker)} {await child.how_it_ended()}"
             if reason.endswith("SIGKILL") and oom_kills() > place.oom_kills:
                 reason += ": memory ran out"
-            if place.lease is not None and place.lease.said:  # its watchdog, or what it saw last
+            if place.lease is not None and place.lease.said:  # the blocking line that its watchdog stored
                 reason = f"{place.kill_reason or reason}: {place.lease.said}"
                 place.kill_reason = ""
             if place.task is this:
@@ -305,7 +310,7 @@ class Workers:
 
     # -- what comes in --------------------------------------------------------------------------
 
-    def _hear(self, worker: int, message: Message) -> None:
+    def _on_message(self, worker: int, message: Message) -> None:
         self._places[worker].heard_ns = time.perf_counter_ns()
         match message:
             case Delta():
@@ -321,7 +326,7 @@ class Workers:
             case Ready() | Refused() | SetUpDone() | Fin() | TornDown():
                 self._step(SentByWorker(worker, message))
             case _:
-                log.warning("a supervisor has no use for %s", type(message).__name__)
+                log.warning("ignored %s from %s: a worker does not send it", type(message).__name__, self.name(worker))
 
     def _give(self, deltas: Sequence[Delta]) -> None:
         for delta in deltas:
@@ -343,7 +348,7 @@ class Workers:
                     child.write(message)
             case Drop(worker):
                 if (child := self._places[worker].child) is not None:
-                    child.kill()  # at once: what takes its place must be alone
+                    child.kill()  # now, because its replacement must not run beside it
                 self._drop(worker)
             case Ended(worker, fin):
                 self._give(self._add_up.end(worker, fin))
@@ -363,20 +368,20 @@ class Workers:
     # -- one that died --------------------------------------------------------------------------
 
     def _lose(self, worker: int, reason: str, at_ns: int, is_replaced: bool) -> None:
-        """Said at once: with what it had told last, or as a delta of no time."""
+        """Report a loss at once: with the deltas that the worker had sent, or as a delta of no time."""
         log.warning("%s%s", reason, "; another process takes its place" if is_replaced else "")
         if self._start is None:
             return
-        died_ns = max(0, at_ns - self._start.t0_ns)  # 0: before T0, when it had done nothing
+        died_ns = max(0, at_ns - self._start.t0_ns)  # 0: it died before T0, when it had done nothing
         told_ns, in_flight = self._add_up.told_ns(worker), self._add_up.in_flight(worker)
-        if (known := self._losses.get(worker)) is not None:  # it died before it had taken over
+        if (known := self._losses.get(worker)) is not None:  # the replacement died before it took over
             self._losses[worker] = replace(known, cause=f"{known.cause}, then {reason}"[:2_000])
         else:
             workers = self._crews.workers
             self._losses[worker] = Loss(worker, workers, died_ns, min(told_ns, died_ns), NOBODY, in_flight, reason)
         self._add_up.lose(self._losses[worker])
         self._give([*self._add_up.end(worker), *self._add_up.tell()])
-        if worker in self._waiters:  # none of its users waits any more
+        if worker in self._waiters:  # its users are gone, so none of them waits any more
             self._waiters.discard(worker)
             life = self._crew.hands[worker].life + (0 if is_replaced else 1)
             self._on_waiting(Waiting(self._prepare.run_id, worker, life))
@@ -385,13 +390,13 @@ class Workers:
         return at_ns // self._prepare.interval_ns * self._prepare.interval_ns
 
     def _resume(self, worker: int, left_out: str) -> None:
-        """From now on, and not from when the other died: what was due meanwhile would come all at once."""
+        """Let a replacement drive from now on. A start at the time of the death would cause a burst of due arrivals."""
         start, child = self._start, self._places[worker].child
         if start is None or child is None:
             return
         from_ns = max(0, time.perf_counter_ns() - start.t0_ns + RESUME_NS)
         self._add_up.begin(worker, self._interval_begin_ns(from_ns))
         child.write(replace(start, from_ns=from_ns))
-        log.info("%s goes on %.1f s after the start", self.name(worker), from_ns / NS_PER_S)
+        log.info("%s resumes %.1f s after the start of the load", self.name(worker), from_ns / NS_PER_S)
         if (loss := self._losses.pop(worker, None)) is not None:
             self._add_up.lose(replace(loss, resumed_ns=from_ns, left_out=left_out))

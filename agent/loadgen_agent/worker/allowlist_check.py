@@ -1,4 +1,4 @@
-"""What the allow-list of a Prepare means for one worker: it is checked here again, whatever the controller found."""
+"""Checks the allow-list of an order in the worker, independently of the controller's check."""
 
 from __future__ import annotations
 
@@ -24,20 +24,23 @@ __all__ = ["Fenced", "fenced", "places_of", "wrong_change"]
 
 @dataclass(frozen=True, slots=True)
 class Fenced:
-    """allow: None: no list holds. own: the control plane's places."""
+    """The limits that the allow-list and the signed statement set for a worker."""
 
     allow: AllowList | None
+    """None: the order has no allow-list."""
     limits: Limits
     own: frozenset[tuple[Address, int]]
+    """Addresses and ports of the control plane, which are never targets."""
 
 
 def fenced(prepare: Prepare, plan: Plan) -> Fenced:
-    """
+    """Check the plan against the order's allow-list and signed statement, and return the limits.
+
     Raises:
-        UsageError: the list does not admit the plan; says all that it does not. Or the plan's targets are not those of
-            the signed statement.
+        UsageError: the allow-list does not admit the plan (the message lists every reason), or the plan's targets
+            differ from those of the signed statement.
         BundleError: the statement is invalid.
-        ValueError: the list is none.
+        ValueError: the allow-list is invalid.
     """
     own = places_of(prepare.control_plane)
     signed = Limits()
@@ -58,7 +61,7 @@ def fenced(prepare: Prepare, plan: Plan) -> Fenced:
 def wrong_change(lanes: Sequence[Lane], limits: Limits, adjust: Adjust) -> str:
     """Return why a worker does not follow a change of its load; empty when the change is within bounds.
 
-    A controller checks the same; a worker follows none that exceeds the limits of its allow-list.
+    A controller checks the same. A worker never follows a change that exceeds the limits of its allow-list.
     """
     if adjust.load >= len(lanes):
         return f"load {adjust.load} is unknown: the plan has {len(lanes)}"
@@ -72,7 +75,7 @@ def wrong_change(lanes: Sequence[Lane], limits: Limits, adjust: Adjust) -> str:
 
 
 def places_of(texts: Collection[str]) -> frozenset[tuple[Address, int]]:
-    """Of "10.0.0.7:5557" and "[::1]:5557"; texts of another form are left out."""
+    """Parse addresses like "10.0.0.7:5557" and "[::1]:5557"; other texts are left out."""
     found = set()
     for text in texts:
         try:

@@ -1,11 +1,11 @@
-"""Asks a load's executor which rate comes next, beside the load that this process drives.
+"""Runs the executors of steered loads: answers the controller's requests for the next rate.
 
-The executor is the scenario's code, so it runs in a thread of its own: one that
-blocks gives no answer, and neither holds up the load's loop nor the end of the
-process. While it thinks the newest question waits; older ones are not answered.
+An executor is scenario code, so it runs in its own thread. An executor that blocks gives no answer, but delays
+neither the load's event loop nor the end of the process. While it runs, only the newest request waits; older ones are
+not answered.
 
-It keeps what it was told of each load, and says how much of it it has, so that the
-controller tells the rest to a process that is new.
+A worker keeps the observations of each load and answers with their number, so that the controller sends the missing
+ones to a new process.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class _Load:
     looks: list[Look] = field(default_factory=list)
     is_thinking: bool = False
     asked: int = 0
-    """Looks that the newest question is about."""
+    """Number of observations in the newest request."""
 
 
 class Steersman:
-    """Of one worker. Make it within the running loop.
+    """The steering executors of one worker. Create it within the running loop.
 
     Args:
         say: sends an answer; called on the loop.
-        redact: takes secrets out of texts.
+        redact: removes secrets from texts.
     """
 
     def __init__(self, plan: Plan, say: Callable[[Message], None], redact: Callable[[str], str]) -> None:
@@ -54,7 +54,7 @@ class Steersman:
         }
 
     def ask(self, steer: Steer) -> None:
-        """Answers later, unless the executor never does; at once where looks are missing."""
+        """Ask the executor for a rate decision, which is sent later. If observations are missing, answer at once."""
         load = self._loads.get(steer.load)
         if load is None:
             self._say(Steered(steer.run_id, steer.load, 0, error="the load is not steered"))
@@ -80,11 +80,11 @@ class Steersman:
             except RuntimeError:  # the process is ending
                 return
 
-        # A daemon: the process may end while it thinks.
+        # A daemon thread, so that the process can end while the executor runs.
         threading.Thread(target=think, name=f"steering load {number}", daemon=True).start()
 
     def _answer(self, run_id: str, number: int, load: _Load, looks: tuple[Look, ...]) -> Steered:
-        """In the thread."""
+        """Call the executor and make its answer. Runs in the executor's thread."""
         try:
             decision: object = load.executor.steer(looks)
         except Exception as error:  # noqa: BLE001  # scenario code: told to the controller, which keeps the rate

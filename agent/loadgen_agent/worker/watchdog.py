@@ -1,8 +1,8 @@
-"""The dead-man switch within a worker: a thread apart from the loop that runs the scenario.
+"""The dead-man switch within a worker: a thread that watches the event loop which runs the scenario.
 
-It stops the load when the lease is over, and ends the process when the loop cannot
-hear that, or stands still for longer than the lease. Who is frozen with all of
-the process (a stopped machine) is not blocked: only time that the thread itself saw pass counts.
+It stops the load when the lease is over. It kills the process when the loop is too blocked to notice that, or is
+blocked for longer than the lease. A process that is frozen as a whole, as on a suspended machine, does not count as
+blocked: the thread only counts time during which it ran itself.
 """
 
 from __future__ import annotations
@@ -25,45 +25,51 @@ __all__ = ["BLOCKED_NS", "DEAF_NS", "GRACE_NS", "Finding", "Watch", "Watchdog"]
 
 LOOK_S: Final = 0.1
 _MOST_NS: Final = 300_000_000
-"""Of the time between two looks so much counts as seen."""
+"""Most time between two looks that counts as blocked; more means that the thread itself was frozen."""
 BLOCKED_NS: Final = 2 * NS_PER_S
-"""Of a loop that stands still for so long, the supervisor hears where."""
+"""Blocked time after which the thread reports the scenario's line to the supervisor."""
 DEAF_NS: Final = 1 * NS_PER_S
-"""A loop that stands still for so long does not hear that its lease is over."""
+"""Blocked time after which the loop is too late to end its load by itself when the lease is over."""
 GRACE_NS: Final = 5 * NS_PER_S
-"""After the lease, for what is in flight."""
+"""Time after the lease for iterations in flight."""
 
 
 class Finding(Enum):
+    """Action of the watchdog after a look."""
+
     FINE = "fine"
     BLOCKED = "blocked"
-    """To be said."""
+    """Report the line that blocks the loop."""
     STOP = "stop"
+    """Stop starting iterations."""
     CUT = "cut"
-    """What is in flight, too."""
+    """Also interrupt the iterations in flight."""
     KILL = "kill"
+    """Kill the process."""
 
 
 class Watch:
-    """What a look means. No clock, no I/O."""
+    """Decides from the lease and the loop's progress what the watchdog does. No clock, no I/O."""
 
     def __init__(self) -> None:
         self._looked_ns: int | None = None
         self._turns = -1
         self.blocked_ns = 0
-        """For how long, as far as it was seen, the loop has stood still."""
+        """Time for which the loop has been blocked, as far as it was observed."""
 
     def look(self, now_ns: int, turns: int, until_ns: int, length_ns: int) -> Finding:
-        """
-        the loop stood still | no lease | lease runs | lease is over | over for the grace, too
+        """Return the finding of one look.
+
+        the loop is blocked  | no lease | lease runs | lease is over | over for the grace, too
         not, or shortly      | fine     | fine       | stop          | cut
         for DEAF_NS          | fine     | fine       | kill          | kill
         for BLOCKED_NS       | fine     | blocked    | kill          | kill
         longer than a lease  | fine     | kill       | kill          | kill
 
         Args:
-            turns: how often the loop has turned so far.
-            until_ns, length_ns: of the lease; 0: there is none.
+            now_ns: the time of the look.
+            turns: a counter that the loop increases while it runs.
+            until_ns, length_ns: end and length of the lease; an end of 0 means that there is no load.
         """
         before_ns, self._looked_ns = self._looked_ns, now_ns
         if turns != self._turns or not until_ns:
@@ -81,11 +87,11 @@ class Watch:
 
 
 class Watchdog:
-    """Of a worker under load.
+    """The watchdog thread of a worker under load.
 
     Args:
-        where: the scenario's line that a frame of the loop's thread is in, or "".
-        stop: called on the loop, again and again; `now`: cut off what is in flight.
+        where: returns the scenario's line in which a frame of the loop's thread is, or "".
+        stop: stops the load; called on the loop, repeatedly. Its argument is True to interrupt iterations in flight.
     """
 
     def __init__(self, leased: Leased, where: Callable[[FrameType | None], str], stop: Callable[[bool], None]) -> None:
@@ -95,13 +101,14 @@ class Watchdog:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Within the loop that is to be watched."""
+        """Start the thread. Call this within the event loop to watch."""
         self._loop = asyncio.get_running_loop()
         self._turn()
         loop_thread = threading.get_ident()
         threading.Thread(target=self._watch, args=(loop_thread,), name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
+        """End the thread after its present look."""
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
@@ -113,7 +120,7 @@ class Watchdog:
     def _watch(self, loop_thread: int) -> None:
         watch, has_said = Watch(), False
         while not self._is_over:
-            self._leased.is_over()  # a lapse that this thread sees is one for the drive, too
+            self._leased.is_over()  # stores a lapse, so that the drive ends for the same reason
             finding = watch.look(perf_counter_ns(), self._turns, self._leased.until_ns, self._leased.length_ns)
             match finding:
                 case Finding.KILL:

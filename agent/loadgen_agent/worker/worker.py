@@ -1,8 +1,7 @@
-"""The worker: a program of its own that drives one share of a plan and streams deltas to its supervisor.
+"""The worker: a program that drives one share of a plan and streams deltas to its supervisor.
 
-It has no keys and knows no controller. It hears messages over an inherited
-socketpair, and ends at once when its supervisor does: the socketpair then ends
-(and on Linux the kernel kills it).
+It has no keys and no connection to the controller. It receives messages over an inherited socketpair. When its
+supervisor ends, the socketpair is closed and the worker ends at once; on Linux the kernel also kills it.
 
     python -m loadgen_agent.worker.worker --fd 5 --region eu-west-1
 """
@@ -73,11 +72,16 @@ log = logging.getLogger(__name__)
 
 _HEARTBEAT_S = 1.0
 _REDACTOR = Redactor(lambda: secret_values().values())
-"""Takes the scenario's secrets out of what leaves this process as text."""
+"""Removes the scenario's secrets from every text that leaves this process."""
 
 
 class Worker:
-    """Answers the supervisor's messages one by one; only the load itself runs beside."""
+    """One worker process. It handles the supervisor's messages one by one, while the load runs in its own task.
+
+    Args:
+        marks: progress memory of the slot; None when the worker has none.
+        leased: lease memory of the slot; None disables the dead-man switch.
+    """
 
     def __init__(
         self,
@@ -88,7 +92,7 @@ class Worker:
     ) -> None:
         self._stream, self._marks, self._leased = stream, marks, leased
         self._reason = ""
-        """Why its own watchdog stopped it."""
+        """Why the worker itself ended its load early: the lease or the longest duration was over."""
         self._region = region
         self._prepare: Prepare | None = None
         self._drive: Drive | None = None
@@ -98,11 +102,11 @@ class Worker:
         self._adjusted = 0
         """Number of the last Adjust or Reassign that the drive follows."""
         self._most_ns: int | None = None
-        """From T0, after which nothing more is started, whatever the plan says."""
+        """Longest duration that the allow-list admits, from T0; after it no iteration is started."""
         self._wrong_change: Callable[[Adjust], str] = lambda _: ""
 
     async def serve(self) -> None:
-        """Until Bye, or until the supervisor is gone."""
+        """Handle messages until Bye arrives or the supervisor is gone."""
         beating = asyncio.create_task(self._beat())
         try:
             while (message := await self._stream.read()) is not None:
@@ -124,7 +128,7 @@ class Worker:
             case StartAt():
                 self._running = asyncio.create_task(self._run(message))
             case Adjust() if self._drive is not None and (why := self._wrong_change(message)):
-                log.warning("ignored a change of the load: %s", why)
+                log.warning("ignored a change of the load, because %s", why)
                 self._follows(message.number)
             case Adjust() if self._drive is not None:
                 self._drive.adjust(message.load, message.at_ns, message.stages)
@@ -143,10 +147,10 @@ class Worker:
             case TearDown():
                 self._stream.write(await self._tear_down(message))
             case _:
-                log.warning("a worker has no use for %s", type(message).__name__)
+                log.warning("ignored %s: a supervisor does not send it now", type(message).__name__)
 
     def _on_prepare(self, prepare: Prepare) -> Message:
-        """Load the plan and take the share; every fault of the scenario goes back to the controller."""
+        """Load the plan and compute the share. Return Ready, or Refused with every error in the scenario."""
         self._prepare = prepare
         try:
             overrides = Overrides.from_json(prepare.overrides_json)
@@ -191,7 +195,11 @@ class Worker:
         except Exception as error:  # noqa: BLE001  # scenario code: told to the controller, which aborts the run
             return SetUpDone(message.run_id, b"null", _REDACTOR.known(fault_text(error)))
         if len(value) > SHARED_BYTES:
-            return SetUpDone(message.run_id, b"null", f"it returned {len(value):,} bytes of JSON, of {SHARED_BYTES:,}")
+            return SetUpDone(
+                message.run_id,
+                b"null",
+                f"it returned {len(value):,} bytes of JSON: the limit is {SHARED_BYTES:,}. Return less",
+            )
         return SetUpDone(message.run_id, value)
 
     async def _tear_down(self, message: TearDown) -> Message:
@@ -223,7 +231,7 @@ class Worker:
             ending = loop.call_later(max(0.0, left_s), at_limit)
         try:
             totals = await self._drive.run(start.t0_ns, start.from_ns, start.since_ns)
-        except Exception as error:  # ours: the supervisor must hear of it, not wait for ever
+        except Exception as error:  # a bug of ours: report it, or the supervisor would wait for ever
             log.exception("the drive failed")
             self._stream.write(Refused(start.run_id, _REDACTOR.known(f"worker failed: {fault_text(error)}")))
             return
@@ -233,10 +241,10 @@ class Worker:
             if ending is not None:
                 ending.cancel()
         self._phase = "done"
-        if totals.ending is Ending.LEASE:  # the drive found it before the watchdog
+        if totals.ending is Ending.LEASE:  # the drive may find the lapse before the watchdog
             self._lease_is_over(now=False)
         elif totals.ending is Ending.TIME_LIMIT:
-            self._reason = "the longest duration that the allow-list admits was over"
+            self._reason = "the load reached the longest duration that the allow-list admits"
         self._stream.write(
             Fin(
                 start.run_id,
@@ -271,7 +279,7 @@ class Worker:
             self._stream.write(Waiting(self._prepare.run_id, points=points))
 
     def _follows(self, number: int) -> None:
-        """Tell the supervisor at once: until then nobody may begin what we have less by this change."""
+        """Confirm a change to the supervisor at once; other agents wait for that before they take over our share."""
         self._adjusted = number
         self._say_alive()
 
@@ -280,25 +288,25 @@ class Worker:
         self._stream.write(Heartbeat(run_id, self._phase, adjusted=self._adjusted))
 
     async def _beat(self) -> None:
-        """From the loop that does the work, so that a blocked loop falls silent."""
+        """Send heartbeats from the loop that runs the scenario, so that a blocked loop is noticed by its silence."""
         while True:
             self._say_alive()
             await asyncio.sleep(_HEARTBEAT_S)
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
-    """Started by the supervisor, never by hand."""
+    """Run the worker program. The supervisor starts it; it is not meant for users."""
     parser = argparse.ArgumentParser(prog="loadgen-worker", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--region", required=True)
-    parser.add_argument("--worker", type=int, help="which of several, for the log")
-    parser.add_argument("--marks", type=int, help="descriptor of its marks, see marks.py")
-    parser.add_argument("--lease", type=int, help="descriptor of its lease, see lease.py")
+    parser.add_argument("--worker", type=int, help="number of the worker slot, for the log")
+    parser.add_argument("--marks", type=int, help="descriptor of its progress memory, see progress.py")
+    parser.add_argument("--lease", type=int, help="descriptor of its lease memory, see lease.py")
     args = parser.parse_args(argv)
     die_with_parent()
     leave_no_core()
     mask_output(_REDACTOR.known)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles a Ctrl-C
     name = "worker" if args.worker is None else f"worker {args.worker} of"
     log_to_stderr(logging.INFO, f"{name} {args.region}: %(message)s")
 

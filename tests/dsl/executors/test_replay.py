@@ -215,7 +215,7 @@ def test_what_is_said_wrong_is_told_at_once(executor: Executor, messages: list[s
 def test_a_speed_that_leaves_nothing_of_a_bin_is_told(tmp_path: Path) -> None:
     path = curve(tmp_path, (0, 5), (1, 7))
     assert says(replay(path, speed=1e12)) == ["speed=1e+12 and scale=1: the counts of the bins cannot be kept exactly"]
-    assert says(replay(path, scale=1e9)) == ["a rate of 5e+09/s is beyond 1e+08/s"]
+    assert says(replay(path, scale=1e9)) == ["a rate of 5e+09/s exceeds the limit of 1e+08/s"]
     assert says(replay.timestamps(path, speed=1e-9))[0].startswith("a load cannot last")
 
 
