@@ -1,13 +1,14 @@
-"""Checks that what the docs name is there: `make check` runs it, and a test.
+"""Check that everything that the docs name exists. `make check` and a test run it.
 
-Looked at in docs/, README.md and CHANGELOG.md, within backticks and outside of code blocks:
+It reads docs/, README.md, CHANGELOG.md and CONTRIBUTING.md. Outside of code blocks it checks, within backticks:
 
-- `path/file.py:name` and `path/file.py:Class.method`: the file, and the name in it (by its syntax tree);
-- `path/file.ext` with a folder that the project has: the file;
-- `module.name` of a module of ours, also dotted in full: the name in it;
-- `user.name`, `user.http.name`, `reply.name`: what a journey holds in its hand, so the name in that class;
-- `loadgen COMMAND`: the command; `--option` anywhere: an option of some command.
-- relative links to files.
+- `path/file.py:name` and `path/file.py:Class.method`: the file exists and defines the name (by its syntax tree);
+- `path/file.ext` in a folder of the project: the file exists;
+- `module.name` of a module of the project, also with its full dotted name: the module defines the name;
+- `user.name`, `user.http.name`, `reply.name`: the class of that object in a journey has the name;
+- `loadgen COMMAND`: the command exists; `--option` anywhere: some command has the option.
+
+Relative links must lead to a file, and links with `#heading` to a heading of that page.
 """
 
 from __future__ import annotations
@@ -40,12 +41,13 @@ _FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)+")
 _DOTTED = re.compile(r"([a-z_][\w]*(?:\.[a-z_]\w*)*)\.([A-Za-z_]\w*(?:\.[a-z_]\w*)?)(?:\(\))?")
 _COMMAND = re.compile(r"loadgen ([a-z]+)\b")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+_LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)]*))?\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Something that a page names and that is not there."""
+    """A file, name, command, option or link target that a page mentions and that does not exist."""
 
     page: Path
     line: int
@@ -64,23 +66,30 @@ def main() -> int:
 
 
 def pages(root: Path) -> list[Path]:
-    return [*sorted((root / "docs").rglob("*.md")), root / "README.md", root / "CHANGELOG.md"]
+    """Return the pages to check."""
+    top = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
+    return [*sorted((root / "docs").rglob("*.md")), *(root / name for name in top)]
 
 
 def check(text: str, page: Path) -> Iterator[Missing]:
-    """Everything that `page` names and that is not there. Code blocks keep their lines and lose their content."""
+    """Yield everything that `page` mentions and that does not exist. Line numbers count the lines of code blocks."""
     prose = _CODE_BLOCK.sub(lambda m: "\n" * m[0].count("\n"), text)
     for number, line in enumerate(prose.splitlines(), 1):
-        for link in _LINK.findall(line):
-            if "://" not in link and not (ROOT / page.parent / link).exists():
+        for link, heading in _LINK.findall(line):
+            if "://" in link:
+                continue
+            target = ROOT / page.parent / link if link else ROOT / page
+            if not target.exists():
                 yield Missing(page, number, link, "no such file")
+            elif heading and target.suffix == ".md" and target.is_file() and heading not in headings(target):
+                yield Missing(page, number, f"{link}#{heading}", "no such heading")
         for code in _BACKTICKED.findall(line):
             if why := wrong(code):
                 yield Missing(page, number, code, why)
 
 
 def wrong(code: str) -> str:
-    """Why what stands in the backticks is not there; empty when it is, or when it is nothing that can be checked."""
+    """Return why the name in backticks does not exist; empty if it exists or cannot be checked."""
     if named := _FILE_AND_NAME.fullmatch(code):
         path = ROOT / named[1]
         if not path.is_file():
@@ -98,7 +107,11 @@ def wrong(code: str) -> str:
 
 
 def wrong_dotted(module: str, name: str) -> str:
-    """`histogram.Histogram`, `loadgen.measure.histograms.histogram.Histogram`, `loadgen_controller.core.lifecycle`."""
+    """Return why a dotted name does not exist; empty if it exists or cannot be checked.
+
+    Examples: `histogram.Histogram`, `loadgen.measure.histograms.histogram.Histogram`,
+    `loadgen_controller.core.lifecycle`.
+    """
     whole = f"{module}.{name}"
     holder, _, rest = whole.rpartition(".")
     if holder in IN_HAND:
@@ -119,8 +132,17 @@ def wrong_dotted(module: str, name: str) -> str:
 
 
 @cache
+def headings(page: Path) -> frozenset[str]:
+    """Return the anchors of the page's headings, as GitHub makes them: lower case, hyphens, no punctuation."""
+    prose = _CODE_BLOCK.sub("", page.read_text(encoding="utf-8"))
+    return frozenset(
+        re.sub(r"[^\w\- ]", "", found.lower().strip()).replace(" ", "-") for found in _HEADING.findall(prose)
+    )
+
+
+@cache
 def modules() -> dict[str, Path]:
-    """All modules of the project, by dotted name."""
+    """Return all modules of the project by dotted name."""
     found: dict[str, Path] = {}
     for package, folder in PACKAGES.items():
         top = ROOT / folder if folder == package else ROOT / folder / package
@@ -132,7 +154,7 @@ def modules() -> dict[str, Path]:
 
 @cache
 def has_name(path: Path, name: str) -> bool:
-    """Whether the file defines, assigns or imports `name`; `Class.method` looks into the class."""
+    """Return whether the file defines, assigns or imports `name`; for `Class.method`, whether the class does."""
     body: list[ast.stmt] = ast.parse(path.read_text(encoding="utf-8")).body
     for part in name.split("."):
         for statement in body:
@@ -170,7 +192,7 @@ def commands() -> frozenset[str]:
 
 @cache
 def options() -> frozenset[str]:
-    """All options of all commands, ours and the agent's, as they are written in the sources."""
+    """Return all options of `loadgen` and `loadgen-agent`, as written in the sources."""
     sources = [*(ROOT / "controller/loadgen_controller").rglob("*.py"), *(ROOT / "agent/loadgen_agent").glob("*.py")]
     found = {"--help"}
     for path in sources:

@@ -44,7 +44,8 @@ from tests.support.target import RunningTarget, running_target
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
-    *(ROOT / "docs" / f"{name}.md" for name in ("language", "network", "workload-models", "journeys-as-graphs")),
+    *sorted((ROOT / "docs").glob("language*.md")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("network", "workload-models", "journeys-as-graphs")),
     *sorted((ROOT / "docs").glob("tutorial-*.md")),
 )
 IN_A_JOURNEY = "# in a journey\n"

@@ -24,8 +24,8 @@ from loadgen.analysis.gate import LEAST_HISTORY, Effect, Outcome
 from loadgen.analysis.ratios import RatioEffect
 from loadgen.history.gate.baseline_level import LOOKED_AT, least_count
 from loadgen.history.gate.decision import Begin, Decision, Family, Settings, Verdict
+from loadgen.history.gate.hypothesis_families import HISTORY, Families, errors_of, pairs_of
 from loadgen.history.gate.outlier_agents import Outlier, odd_agents, odd_regions, rest_is_slower
-from loadgen.history.gate.test_families import HISTORY, Families, errors_of, pairs_of
 from loadgen.history.store.baseline_run import PERCENTILES, Accepted, Reference
 from loadgen.history.store.extract import unfit_of
 from loadgen.history.store.text import listed

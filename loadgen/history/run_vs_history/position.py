@@ -3,7 +3,7 @@
     found = standings(store.runs(key), accepted_of(run))
     found.rows[0].effect.change, found.rows[0].is_clear      # 0.041, True
 
-The figures come from the code of the gate (`test_families.py`), so report and gate never contradict each other. They
+The figures come from the code of the gate (`hypothesis_families.py`), so report and gate never contradict each other. They
 use the newest 20 runs of the current level, the pinned releases, and intervals that include the run-to-run variation.
 
 This is no verdict: a single run decides nothing, and the gate decides whether a difference matters.
@@ -21,7 +21,7 @@ import numpy as np
 from loadgen.analysis.gate import Effect, holm
 from loadgen.history.gate.baseline_level import LOOKED_AT, Named, rows_of
 from loadgen.history.gate.decision import Begin, Settings
-from loadgen.history.gate.test_families import HISTORY, Families
+from loadgen.history.gate.hypothesis_families import HISTORY, Families
 from loadgen.history.store.baseline_run import PERCENTILES, Accepted, Reference
 from loadgen.history.store.extract import unfit_of
 

@@ -11,7 +11,7 @@ from loadgen.analysis.gate import Effect, Outcome
 from loadgen.analysis.ratios import LEAST_EXCESS, RatioEffect
 from loadgen.history.gate.decision import Decision, Family, Verdict
 from loadgen.history.gate.gate_verdict import DECIDING
-from loadgen.history.gate.test_families import HISTORY
+from loadgen.history.gate.hypothesis_families import HISTORY
 from loadgen.report.report_tables import Report, Table
 from loadgen.units import format_change, format_changes, format_share
 

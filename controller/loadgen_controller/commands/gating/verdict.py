@@ -10,7 +10,7 @@ from loadgen.errors import UsageError
 from loadgen.history.gate.baseline_level import LOOKED_AT
 from loadgen.history.gate.decision import Begin, Decision, Settings, Verdict
 from loadgen.history.gate.gate_verdict import decide
-from loadgen.history.gate.test_families import HISTORY
+from loadgen.history.gate.hypothesis_families import HISTORY
 from loadgen.history.store.baseline_run import ALL, Accepted, Event
 from loadgen.history.store.store import Store
 
