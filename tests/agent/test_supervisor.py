@@ -46,6 +46,7 @@ from loadgen.wire.messages import (
     WaitingAt,
     Welcome,
 )
+from loadgen_agent.supervisor import lifecycle
 from loadgen_agent.supervisor import supervisor as module
 from loadgen_agent.supervisor.lifecycle import Exit, Phase
 from loadgen_agent.supervisor.supervisor import Supervisor, Terms
@@ -69,7 +70,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds in life takes tenths here."""
     monkeypatch.setattr(module, "HEARTBEAT_NS", 100_000_000)
     monkeypatch.setattr(module, "WORKER_SILENT_NS", 400_000_000)
-    monkeypatch.setattr(module, "FAREWELL_NS", 200_000_000)
+    monkeypatch.setattr(lifecycle, "FAREWELL_NS", 200_000_000)
     monkeypatch.setattr("loadgen_agent.delivery.unacknowledged.STALLED_NS", 150_000_000)
     monkeypatch.setattr("loadgen_agent.delivery.unacknowledged.FIN_AGAIN_NS", 100_000_000)
 
@@ -77,8 +78,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def stern(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little patience with a worker that is told to stop: for one that will not, however long it is given."""
-    monkeypatch.setattr(module, "GRACE_NS", 400_000_000)
-    monkeypatch.setattr(module, "CUT_NS", 300_000_000)
+    monkeypatch.setattr(lifecycle, "GRACE_NS", 400_000_000)
+    monkeypatch.setattr(lifecycle, "CUT_NS", 300_000_000)
 
 
 class Stage:
@@ -467,7 +468,7 @@ async def test_a_controller_that_speaks_and_does_not_hear_is_lost_too(bundle: Bu
 async def test_a_blocked_worker_that_did_not_end_itself_is_ended_and_another_takes_its_place(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WATCHDOG_NS", 300_000_000)
+    monkeypatch.setattr(lifecycle, "WATCHDOG_NS", 300_000_000)
     async with stage(bundle) as s:
         s.controller.lease_s = 2.0
         await s.controller.start("blocks")
@@ -525,7 +526,7 @@ async def test_an_agent_leaves_no_sooner_than_a_change_that_it_has_heard_of_hold
 
 
 async def test_a_kill_waits_for_no_worker(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CUT_NS", 60_000_000_000)
+    monkeypatch.setattr(lifecycle, "CUT_NS", 60_000_000_000)
     async with stage(bundle) as s:
         await s.controller.start("blocks")
         await until(lambda: len(s.controller.taken) >= 3)

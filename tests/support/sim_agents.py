@@ -72,7 +72,6 @@ from loadgen_agent.supervisor.lifecycle import (
     Agent,
     BundleHere,
     CloseBooks,
-    ControllerLost,
     Effect,
     EndWorkers,
     Event,
@@ -81,9 +80,11 @@ from loadgen_agent.supervisor.lifecycle import (
     Forget,
     Phase,
     SendAgain,
+    Sight,
     StartWorkers,
     Tell,
     TellWorkers,
+    Tick,
     step,
 )
 from loadgen_agent.supervisor.link import Link
@@ -466,10 +467,10 @@ class SimAgent:
             phase = self._agent.phase.value
             self._send(Heartbeat(self._agent.run_id, phase, sent, acked, adjusted=self._adjusted, sent_ns=now_ns))
         if self._agent.phase.has_load:
-            if (silent_ns := now_ns - self._link.acked_ns) > self._lease_ns:
+            if now_ns - self._link.acked_ns > self._lease_ns:
                 self.gave_up = True
                 self._swarm.gave_up.add(self.id)
-                self._event(ControllerLost(silent_ns / NS_PER_S))
+                self._event(Tick(now_ns, Sight(self._link.acked_ns, self._link.heard_ns)))
             self._measure(now_ns)
         self._pump()
 

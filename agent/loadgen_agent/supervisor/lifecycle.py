@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Final
 
 from loadgen.errors import ExitCode, IllegalTransition
+from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.messages import (
     Adjust,
     Bye,
@@ -40,29 +42,46 @@ from loadgen.wire.messages import (
 
 __all__ = [
     "Agent",
+    "Beat",
     "BundleFailed",
     "BundleHere",
     "CloseBooks",
-    "ControllerLost",
     "Effect",
     "EndWorkers",
     "Event",
     "Exit",
     "Fetch",
     "Forget",
-    "GaveUp",
-    "HandedOver",
-    "Leave",
-    "LeftOff",
+    "KillWorkers",
     "Phase",
+    "RenewLease",
     "SendAgain",
+    "Sight",
     "StartWorkers",
     "Tell",
     "TellWorkers",
     "Terminated",
+    "Tick",
     "WorkersLost",
     "step",
 ]
+
+
+WATCHDOG_NS: Final = 2 * NS_PER_S
+"""Time after the lease before the supervisor kills a blocked worker; the worker's own watchdog needs less."""
+GRACE_NS: Final = 5 * NS_PER_S
+"""Time to drain for workers that the agent stops by itself, not the controller."""
+LEAVE_NS: Final = 700 * NS_PER_MS
+"""Notice before a leaving agent's share goes to others; it must reach the controller and all agents in this time."""
+KILL_NS: Final = 600 * NS_PER_MS
+"""Time for the Fin of workers that must interrupt their iterations, when a kill was requested."""
+CUT_NS: Final = 3 * NS_PER_S
+"""Time for the Fin of workers that must interrupt their iterations; the controller waits longer than this."""
+FAREWELL_NS: Final = 2 * NS_PER_S
+"""Time for which a leaving agent waits for Bye after everything is delivered."""
+LEAVING_S: Final = 20.0
+"""Longest silence of the controller while a leaving agent delivers its measurements."""
+_ORPHANED: Final = "the process that started this agent has ended"
 
 
 class Phase(Enum):
@@ -103,6 +122,26 @@ class Agent:
     is_leaving: bool = False
     """Whether the agent exits as soon as all measurements are delivered."""
     exit_code: ExitCode = ExitCode.PASSED
+    now_ns: int = 0
+    """Time of the last Tick, on our clock as all times here."""
+    began_ns: int = 0
+    """Time at which the agent began to join."""
+    join_s: float | None = None
+    """Time limit for joining the controller; None: no limit."""
+    hand_over_s: float = 1800.0
+    """Longest silence of the controller while measurements are undelivered; then the agent exits."""
+    lease_ns: int = 8 * NS_PER_S
+    """Length of the lease, from the last Welcome."""
+    t0_ns: int | None = None
+    """T0 of the run; None before the start."""
+    leaves_ns: int = 0
+    """Time after T0 from which other agents have our share; 0: we stay."""
+    grace_ends_ns: int | None = None
+    """Deadline of the drain of workers that the agent itself stopped; None: it has not stopped them."""
+    kill_at_ns: int | None = None
+    """Deadline of workers that must interrupt their iterations; None: they need not."""
+    handed_ns: int = 0
+    """Time of the last Tick at which measurements were undelivered after the load."""
 
     @property
     def run_id(self) -> str:
@@ -135,56 +174,55 @@ class WorkersLost:
 
 
 @dataclass(frozen=True, slots=True)
-class ControllerLost:
-    """The controller has acknowledged nothing for longer than the lease."""
-
-    silent_s: float
-    is_lapse: bool = False
-    """A worker found its lease lapsed and ended its load. The controller may have acknowledged something since."""
-
-
-@dataclass(frozen=True, slots=True)
 class Terminated:
     """The agent must end, because of a signal, an AWS notice, or the end of its parent process."""
 
     reason: str
     now: bool = False
     """Whether to end the load at once: this is the second request, or the kill flag is set."""
+    changed_ns: int = 0
+    """Time after T0 at which the last known change takes effect; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOff:
-    """The time is here from which on others have our share."""
+class Sight:
+    """What a Tick finds: signs of life of controller, workers and parent, and undelivered measurements."""
+
+    acked_ns: int
+    """Send time of our newest message that the controller has answered; the lease counts from here."""
+    heard_ns: int
+    """Time of the controller's last message."""
+    trouble: str = ""
+    """Why there is no connection; empty while there is one."""
+    is_orphan: bool = False
+    """Whether the parent process, with which the agent must end, has ended."""
+    is_lapsed: bool = False
+    """Whether a worker found its lease lapsed. The controller may have acknowledged something since."""
+    changed_ns: int = 0
+    """Time after T0 at which the last known change takes effect; 0 for none."""
+    owing: tuple[int, ...] = ()
+    """Workers whose Fin is still expected."""
+    silent: tuple[tuple[int, int], ...] = ()
+    """Running workers, each with the ns since its last message."""
+    unacked: int = 0
+    """Number of the run's deltas that the controller has not stored."""
+    is_delivered: bool = True
+    """Whether all deltas are acknowledged and the Fin was sent."""
 
 
 @dataclass(frozen=True, slots=True)
-class HandedOver:
-    """All measurements are delivered."""
+class Tick:
+    """Time has passed. Without a sight it only sets the clock, which the shell does before every other event."""
 
-
-@dataclass(frozen=True, slots=True)
-class GaveUp:
-    """The time limit for joining, or for delivering measurements, is over."""
-
-    reason: str
+    now_ns: int
+    sight: Sight | None = None
 
 
 FromController = (
     Welcome | Rejected | Prepare | SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown | Bye
 )
 FromWorker = Ready | Refused | SetUpDone | Fin | TornDown
-Event = (
-    FromController
-    | FromWorker
-    | BundleHere
-    | BundleFailed
-    | WorkersLost
-    | ControllerLost
-    | Terminated
-    | LeftOff
-    | HandedOver
-    | GaveUp
-)
+Event = FromController | FromWorker | BundleHere | BundleFailed | WorkersLost | Terminated | Tick
 
 
 # -- effects -----------------------------------------------------------------------------------
@@ -224,10 +262,24 @@ class TellWorkers:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
-    """Choose a time soon, and send it to controller and workers: later arrivals belong to other agents."""
+class Beat:
+    """Send a heartbeat now, because it names the time at which this agent leaves."""
 
-    reason: str
+
+@dataclass(frozen=True, slots=True)
+class RenewLease:
+    """Set the workers' lease: its end and its length."""
+
+    until_ns: int
+    length_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillWorkers:
+    """Kill workers; their deaths are reported as "worker 1 <why>"."""
+
+    workers: tuple[int, ...]
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +309,20 @@ class Exit:
     reason: str
 
 
-Effect = SendAgain | Fetch | StartWorkers | Tell | TellWorkers | Leave | EndWorkers | CloseBooks | Forget | Exit
+Effect = (
+    SendAgain
+    | Fetch
+    | StartWorkers
+    | Tell
+    | TellWorkers
+    | Beat
+    | RenewLease
+    | KillWorkers
+    | EndWorkers
+    | CloseBooks
+    | Forget
+    | Exit
+)
 Moved = tuple[Agent, tuple[Effect, ...]]
 
 
@@ -286,13 +351,16 @@ def step(agent: Agent, event: Event) -> Moved:
     TornDown       |           |             |             |             | controller  | controller  | controller  | controller
     Fin            | illegal   | illegal     | illegal     | illegal     | illegal     | -> finished | -> finished | ignored
     WorkersLost    | illegal   | illegal     | illegal     | -> idle     | -> idle     | -> finished | -> finished | noted
-    ControllerLost | ignored   | ignored     | ignored     | ignored     | ignored     | -> stopping | stops now   | ignored
     Terminated     | -> gone(0)| -> gone (0) | -> gone (0) | -> gone (0) | -> gone (0) | leaving;    | now: at once| leaving; now: gone
                    |           |             |             |             |             | now: at once |             |
-    LeftOff        | ignored   | ignored     | ignored     | ignored     | ignored     | -> stopping | ignored     | ignored
-    HandedOver     | ignored   | ignored     | ignored     | ignored     | ignored     | ignored     | ignored     | leaving: -> gone
-    GaveUp         | -> gone(5)| ignored     | ignored     | ignored     | ignored     | ignored     | ignored     | -> gone (5)
+    Tick           | time to   | clock       | clock       | clock       | clock       | lease over: | grace over: | leaving, all
+                   | join over:|             |             |             |             | -> stopping;| cut; cut or | delivered:
+                   | -> gone(5)|             |             |             |             | share left: | silent too  | -> gone;
+                   |           |             |             |             |             | -> stopping;| long: kill; | silent too
+                   |           |             |             |             |             | silent too  | lease over: | long: -> gone
+                   |           |             |             |             |             | long: kill  | cut         | (5)
 
+    A Tick that finds the parent gone terminates the agent first, and a load at once.
     Ready, Refused, SetUpDone, TornDown and Fin are answers of the whole worker group.
     Except for Prepare, a message that names another run is ignored. Gone ignores every event.
 
@@ -326,20 +394,97 @@ def step(agent: Agent, event: Event) -> Moved:
             return _refuse(agent, Refused(agent.run_id, reason))
         case BundleHere() | BundleFailed():
             raise IllegalTransition(agent, event)
-        case ControllerLost(silent_s, is_lapse):
-            if is_lapse:
-                return _stop(agent, f"the controller acknowledged nothing for longer than the lease of {silent_s:g} s")
-            return _stop(agent, f"the controller was silent for {silent_s:.1f} s")
-        case Terminated(reason, now):
-            return _terminated(agent, reason, now)
-        case LeftOff():
-            return (replace(agent, phase=Phase.STOPPING) if agent.phase is Phase.RUNNING else agent), ()
-        case HandedOver():
-            done = agent.phase is Phase.FINISHED and agent.is_leaving
-            return _go(agent, agent.exit_code, agent.reason) if done else (agent, ())
-        case GaveUp(reason):
-            stuck = agent.phase in (Phase.JOINING, Phase.FINISHED)
-            return _go(agent, ExitCode.FLEET, reason) if stuck else (agent, ())
+        case Terminated(reason, now, changed_ns):
+            return _terminated(agent, reason, now, changed_ns)
+        case Tick(now_ns, sight):
+            agent = replace(agent, now_ns=max(agent.now_ns, now_ns))
+            return (agent, ()) if sight is None else _tick(agent, sight)
+
+
+# -- time ----------------------------------------------------------------------------------------
+
+
+def _tick(agent: Agent, sight: Sight) -> Moved:
+    effects: tuple[Effect, ...] = ()
+    if sight.is_orphan and not agent.is_leaving:
+        agent, effects = _terminated(agent, _ORPHANED, False, sight.changed_ns)
+        if agent.phase.has_load:  # end it at once, because no other agent could take over the share
+            agent, more = _terminated(agent, _ORPHANED, True, sight.changed_ns)
+            effects = (*effects, *more)
+    match agent.phase:
+        case Phase.RUNNING | Phase.STOPPING:
+            agent, more = _under_load(agent, sight)
+        case Phase.JOINING:
+            agent, more = _joining(agent, sight)
+        case Phase.FINISHED:
+            agent, more = _delivering(agent, sight)
+        case _:
+            more = ()
+    return agent, (*effects, *more)
+
+
+def _under_load(agent: Agent, sight: Sight) -> Moved:
+    """The dead-man switch, the time of leaving, and workers that do not stop, in this order."""
+    now_ns = agent.now_ns
+    effects: list[Effect] = [RenewLease(sight.acked_ns + agent.lease_ns, agent.lease_ns)]
+    if (why := _lease_over(agent, sight)) and agent.grace_ends_ns is None and agent.kill_at_ns is None:
+        agent, more = _stop(agent, why)
+        effects += more
+    is_due = agent.leaves_ns and agent.t0_ns is not None and now_ns >= agent.t0_ns + agent.leaves_ns
+    if is_due and agent.phase is Phase.RUNNING:
+        agent = replace(agent, phase=Phase.STOPPING, grace_ends_ns=now_ns + GRACE_NS)
+    if agent.grace_ends_ns is not None and agent.kill_at_ns is None and now_ns > agent.grace_ends_ns:
+        stop = Stop(agent.run_id, agent.reason, now=True, kill=agent.is_leaving)
+        agent = _told_to_stop(agent, stop)
+        effects.append(TellWorkers(stop))
+    if agent.kill_at_ns is not None and now_ns > agent.kill_at_ns and sight.owing:
+        effects.append(KillWorkers(sight.owing, "did not stop when it was told to; its loop is blocked"))
+    if agent.phase is Phase.STOPPING:
+        limit_ns, why = agent.lease_ns, "was silent while it was to stop; its loop is blocked"
+    else:  # a last resort: its own watchdog should have killed it before
+        limit_ns = agent.lease_ns + WATCHDOG_NS
+        why = f"was silent for more than {limit_ns / NS_PER_S:.0f} s"
+    if late := tuple(worker for worker, silent_ns in sight.silent if silent_ns > limit_ns):
+        effects.append(KillWorkers(late, why))
+    return agent, tuple(effects)
+
+
+def _lease_over(agent: Agent, sight: Sight) -> str:
+    """Return why the load must end; empty while the lease runs."""
+    silent_ns = agent.now_ns - sight.acked_ns
+    if silent_ns > agent.lease_ns:
+        return f"the controller was silent for {silent_ns / NS_PER_S:.1f} s"
+    # A worker may have seen a short lapse before this check did: its load has ended, so stop the others, too.
+    if sight.is_lapsed:
+        lease_s = agent.lease_ns / NS_PER_S
+        return f"the controller acknowledged nothing for longer than the lease of {lease_s:g} s"
+    return ""
+
+
+def _joining(agent: Agent, sight: Sight) -> Moved:
+    if agent.join_s is None or agent.now_ns - agent.began_ns <= agent.join_s * NS_PER_S:
+        return agent, ()
+    why = sight.trouble or "the controller does not answer"
+    return _go(agent, ExitCode.FLEET, f"not accepted by the controller within {agent.join_s:.0f} s: {why}")
+
+
+def _delivering(agent: Agent, sight: Sight) -> Moved:
+    now_ns = agent.now_ns
+    if not sight.is_delivered:
+        agent = replace(agent, handed_ns=now_ns)
+    if agent.is_leaving and now_ns - agent.handed_ns > FAREWELL_NS:
+        return _go(agent, agent.exit_code, agent.reason)
+    limit_s = min(agent.hand_over_s, LEAVING_S) if agent.is_leaving else agent.hand_over_s
+    if sight.is_orphan:
+        limit_s = 0.0  # the parent was its controller, and its keys and port are gone
+    silent_ns = now_ns - sight.heard_ns
+    if silent_ns <= limit_s * NS_PER_S:
+        return agent, ()
+    lost = f"{sight.unacked} deltas are not delivered"
+    return _go(agent, ExitCode.FLEET, f"the controller was silent for {silent_ns / NS_PER_S:.0f} s: {lost}")
+
+
+# -- messages ------------------------------------------------------------------------------------
 
 
 def _on_controller_message(agent: Agent, event: FromController) -> Moved:
@@ -359,8 +504,8 @@ def _on_controller_message(agent: Agent, event: FromController) -> Moved:
             return agent, (TellWorkers(event),)
         case TearDown() if agent.phase in (Phase.READY, Phase.FINISHED):
             return agent, (TellWorkers(event),)
-        case StartAt() if agent.phase is Phase.READY:
-            return replace(agent, phase=Phase.RUNNING), (TellWorkers(event),)
+        case StartAt(t0_ns=t0_ns) if agent.phase is Phase.READY:
+            return replace(agent, phase=Phase.RUNNING, t0_ns=t0_ns), (TellWorkers(event),)
         case ReleaseAt() if agent.phase.has_load:
             return agent, (TellWorkers(event),)
         case Steer() if agent.phase is Phase.RUNNING:
@@ -400,7 +545,7 @@ def _on_worker_message(agent: Agent, event: FromWorker | WorkersLost) -> Moved:
 
 
 def _welcome(agent: Agent, welcome: Welcome) -> Moved:
-    joined = replace(agent, epoch=welcome.epoch)
+    joined = replace(agent, epoch=welcome.epoch, lease_ns=round(welcome.lease_s * NS_PER_S))
     if agent.phase is Phase.JOINING:
         return replace(joined, phase=Phase.IDLE), (SendAgain(),)
     # With another epoch the controller counts our deltas from 0, so it can never merge those of the old epoch.
@@ -435,15 +580,42 @@ def _stop(agent: Agent, reason: str, now: bool = False, *, kill: bool = False, b
             # A second stop that does not come from the controller ends the drain: it has had its time.
             now = now or (agent.phase is Phase.STOPPING and not by_controller)
             kept = agent.reason or ("" if by_controller else reason)
-            stopping = replace(agent, phase=Phase.STOPPING, reason=kept)
-            return stopping, (TellWorkers(Stop(agent.run_id, reason, now, kill)),)
+            stop = Stop(agent.run_id, reason, now, kill)
+            stopping = _told_to_stop(replace(agent, phase=Phase.STOPPING, reason=kept), stop)
+            return stopping, (TellWorkers(stop),)
     return agent, ()
 
 
-def _terminated(agent: Agent, reason: str, now: bool) -> Moved:
+def _told_to_stop(agent: Agent, stop: Stop) -> Agent:
+    """Set the deadline of workers that get this Stop. The earliest deadline counts."""
+    if stop.now:
+        wait_ns = min(KILL_NS, CUT_NS) if stop.kill else CUT_NS
+        at_ns = agent.now_ns + wait_ns
+        return replace(agent, kill_at_ns=at_ns if agent.kill_at_ns is None else min(agent.kill_at_ns, at_ns))
+    if agent.reason and agent.grace_ends_ns is None:
+        return replace(agent, grace_ends_ns=agent.now_ns + GRACE_NS)
+    return agent
+
+
+def _leave(agent: Agent, reason: str, changed_ns: int) -> Moved:
+    """Choose the time at which this agent leaves, and send it to workers and controller.
+
+    The workers stop at that time even if the message never reaches the controller, so no arrival is started twice. The
+    time is never before the last known change. Changes take effect in the order of their times, so other agents could
+    get the share only after that change, and until then nobody would drive it.
+    """
+    agent = replace(agent, is_leaving=True, reason=reason)
+    if agent.t0_ns is None:
+        return agent, ()
+    leaves_ns = max(1, agent.now_ns + LEAVE_NS - agent.t0_ns, changed_ns)
+    stop = Stop(agent.run_id, reason, at_ns=leaves_ns)
+    return replace(agent, leaves_ns=leaves_ns), (TellWorkers(stop), Beat())
+
+
+def _terminated(agent: Agent, reason: str, now: bool, changed_ns: int) -> Moved:
     match agent.phase:
         case Phase.RUNNING if not now:
-            return replace(agent, is_leaving=True, reason=reason), (Leave(reason),)
+            return _leave(agent, reason, changed_ns)
         case Phase.RUNNING | Phase.STOPPING:
             agent, effects = _stop(agent, reason, now, kill=now)
             return replace(agent, is_leaving=True), effects
@@ -458,7 +630,7 @@ def _terminated(agent: Agent, reason: str, now: bool) -> Moved:
 
 def _close(agent: Agent, fin: Fin | None, reason: str) -> Moved:
     """End the load. Workers without a Fin are ended; others may still have to run the tear-down."""
-    finished = replace(agent, phase=Phase.FINISHED, reason=reason)
+    finished = replace(agent, phase=Phase.FINISHED, reason=reason, grace_ends_ns=None, kill_at_ns=None)
     return finished, (*(() if fin is not None else (EndWorkers(),)), CloseBooks(fin, reason))
 
 
@@ -470,7 +642,17 @@ def _refuse(agent: Agent, refused: Refused) -> Moved:
 def _forget(agent: Agent) -> Moved:
     if agent.prepare is None:
         return replace(agent, phase=Phase.IDLE), ()
-    return replace(agent, phase=Phase.IDLE, prepare=None, reason=""), (EndWorkers(), Forget())
+    idle = replace(
+        agent,
+        phase=Phase.IDLE,
+        prepare=None,
+        reason="",
+        t0_ns=None,
+        leaves_ns=0,
+        grace_ends_ns=None,
+        kill_at_ns=None,
+    )
+    return idle, (EndWorkers(), Forget())
 
 
 def _go(agent: Agent, code: ExitCode, reason: str) -> Moved:

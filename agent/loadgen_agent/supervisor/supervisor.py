@@ -22,7 +22,7 @@ from loadgen.allowlist import as_address
 from loadgen.engine.health.process_health import addresses_of
 from loadgen.errors import BundleError, UsageError
 from loadgen.signed.signatures import Verifier
-from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.units import NS_PER_S
 from loadgen.wire.keys import AgentKeys
 from loadgen.wire.messages import (
     PROTOCOL_MAJOR,
@@ -57,25 +57,25 @@ from loadgen_agent.supervisor.bounds import Gate
 from loadgen_agent.supervisor.bundles import Cache, Fetch
 from loadgen_agent.supervisor.lifecycle import (
     Agent,
+    Beat,
     BundleFailed,
     BundleHere,
     CloseBooks,
-    ControllerLost,
     Effect,
     EndWorkers,
     Event,
     Exit,
     Forget,
-    GaveUp,
-    HandedOver,
-    Leave,
-    LeftOff,
+    KillWorkers,
     Phase,
+    RenewLease,
     SendAgain,
+    Sight,
     StartWorkers,
     Tell,
     TellWorkers,
     Terminated,
+    Tick,
     WorkersLost,
     step,
 )
@@ -94,22 +94,8 @@ TICK_S = 0.05
 HEARTBEAT_NS = 1 * NS_PER_S
 WORKER_SILENT_NS = 5 * NS_PER_S
 """Silence after which a running worker counts as blocked, because its heartbeat comes from the scenario's loop."""
-WATCHDOG_NS = 2 * NS_PER_S
-"""Time after the lease before the supervisor kills a blocked worker; the worker's own watchdog needs less."""
 OWN_PAUSE_NS = 1 * NS_PER_S
 """Two ticks further apart than this show that the supervisor itself was frozen, and worker messages are unread."""
-GRACE_NS = 5 * NS_PER_S
-"""Time to drain for workers that the agent stops by itself, not the controller."""
-LEAVE_NS = 700 * NS_PER_MS
-"""Notice before a leaving agent's share goes to others; it must reach the controller and all agents in this time."""
-KILL_NS = 600 * NS_PER_MS
-"""Time for the Fin of workers that must interrupt their iterations, when a kill was requested."""
-CUT_NS = 3 * NS_PER_S
-"""Time for the Fin of workers that must interrupt their iterations; the controller waits longer than this."""
-FAREWELL_NS = 2 * NS_PER_S
-"""Time for which a leaving agent waits for Bye after everything is delivered."""
-LEAVING_S = 20.0
-"""Longest silence of the controller while a leaving agent delivers its measurements."""
 SAY_AGAIN_NS = 10 * NS_PER_S
 
 
@@ -163,8 +149,14 @@ class Supervisor:
         """Whether the controller is on this machine."""
         self._command, self._crewing = worker, crewing
         self._parent = os.getppid()
-        self._agent = Agent()
-        self._lease_ns = 8 * NS_PER_S
+        now_ns = time.perf_counter_ns()
+        self._agent = Agent(
+            now_ns=now_ns,
+            began_ns=now_ns,
+            handed_ns=now_ns,
+            join_s=terms.join_s,
+            hand_over_s=terms.hand_over_s,
+        )
         self._delivery = Delivery(agent, terms.spool)
         self._fetch: Fetch | None = None
         self._cache = Cache()
@@ -176,21 +168,9 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
         self._unpacking: asyncio.Task[None] | None = None
-        now_ns = time.perf_counter_ns()
-        self._began_ns = now_ns
         self._hello_ns: int | None = None
         """Time of the last unanswered Hello; None once the controller has answered."""
-        self._handed_ns = self._heartbeat_ns = self._said_ns = now_ns
-        self._stopping_ns: int | None = None
-        """Time at which the agent itself, not the controller, told the workers to stop."""
-        self._t0_ns: int | None = None
-        """T0 of the run, on our clock."""
-        self._leaves_ns = 0
-        """Time after T0 from which other agents have our share; 0: we stay."""
-        self._kill_ns: int | None = None
-        """Time at which a kill of the workers was requested."""
-        self._cut_ns: int | None = None
-        """Time at which the workers were told to interrupt their iterations."""
+        self._heartbeat_ns = self._said_ns = now_ns
         self._done: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._link = Link(controller, keys, agent, self._on_message, self._say_hello)
         self._trust = Trust(terms.verifier)
@@ -204,11 +184,11 @@ class Supervisor:
     def terminate(self, reason: str) -> None:
         """Stop the load, deliver the measurements and exit. A second call interrupts the load, and a third exits."""
         again = self._agent.is_leaving
-        self._event(Terminated(reason, now=again))
+        self._event(Terminated(reason, again, self._changed_ns))
 
     def cut_off(self, reason: str) -> None:
         """Stop the load at once, deliver the measurements and exit."""
-        self._event(Terminated(reason, now=self._agent.phase.has_load))
+        self._event(Terminated(reason, self._agent.phase.has_load, self._changed_ns))
 
     async def run(self) -> Exit:
         """Run the agent until the controller releases it or it gives up; return its exit code and reason.
@@ -246,11 +226,15 @@ class Supervisor:
             case BundleChunk():
                 self._on_chunk(message)
             case Welcome():
-                self._hello_ns, self._lease_ns = None, round(message.lease_s * NS_PER_S)
+                self._hello_ns = None
                 self._event(message)
-            case Rejected() | Prepare() | SetUp() | StartAt() | Stop() | TearDown() | Bye():
+            case StartAt(t0_ns=t0_ns):
+                self._event(replace(message, t0_ns=self._link.clock.to_own_ns(t0_ns)))
+            case ReleaseAt(at_ns=at_ns):
+                self._event(replace(message, at_ns=self._link.clock.to_own_ns(at_ns)))
+            case Rejected() | Prepare() | SetUp() | Stop() | TearDown() | Bye():
                 self._event(message)
-            case Adjust() | Reassign() | ReleaseAt() | Steer():
+            case Adjust() | Reassign() | Steer():
                 self._event(message)
                 if isinstance(message, Reassign):
                     self._heartbeat_ns -= HEARTBEAT_NS  # at once: a late joiner waits until all agents confirm
@@ -261,9 +245,12 @@ class Supervisor:
 
     def _event(self, event: Event) -> None:
         before = self._agent
+        if not isinstance(event, Tick):  # so that deadlines count from the event, not from the last tick
+            before, _ = step(before, Tick(time.perf_counter_ns()))
         self._agent, effects = step(before, event)
         if self._agent.phase is not before.phase:
-            log.info("%s -> %s: %s", before.phase.value, self._agent.phase.value, type(event).__name__)
+            why = (isinstance(event, Tick) and self._agent.reason) or type(event).__name__
+            log.info("%s -> %s: %s", before.phase.value, self._agent.phase.value, why)
             self._heartbeat_ns -= HEARTBEAT_NS  # so that the next tick sends the new phase to the controller
         for effect in effects:
             self._perform(effect)
@@ -285,20 +272,24 @@ class Supervisor:
             case Tell(message):
                 self._link.send(message)
             case TellWorkers(message):
-                self._tell_workers(message)
-            case Leave(reason):
-                self._leave(reason)
+                if self._workers is not None:
+                    self._workers.tell(message)
+            case Beat():
+                self._beat(self._agent.now_ns)
+            case RenewLease(until_ns, length_ns):
+                if self._workers is not None:
+                    self._workers.grant(until_ns, length_ns)
+            case KillWorkers(workers, why):
+                self._kill(workers, why)
             case EndWorkers():
                 self._end_workers()
             case CloseBooks(fin, reason):
                 if self._workers is not None:
                     self._workers.grant(0, 0)
-                self._stopping_ns = self._cut_ns = self._kill_ns = None
                 self._delivery.end(fin, reason)
                 self._pump()
             case Forget():
-                self._t0_ns, self._leaves_ns = None, 0
-                self._fetch = self._stopping_ns = self._cut_ns = self._kill_ns = None
+                self._fetch = None
                 self._delivery.forget()
                 self._waiting.clear()
                 self._untold.clear()
@@ -307,37 +298,6 @@ class Supervisor:
             case Exit():
                 if not self._done.done():
                     self._done.set_result(effect)
-
-    def _tell_workers(self, message: SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown) -> None:
-        now_ns = time.perf_counter_ns()
-        match message:
-            case StartAt(t0_ns=t0_ns):
-                self._t0_ns = self._link.clock.to_own_ns(t0_ns)
-                message = replace(message, t0_ns=self._t0_ns)
-            case ReleaseAt(at_ns=at_ns):
-                message = replace(message, at_ns=self._link.clock.to_own_ns(at_ns))
-            case Stop(now=True):
-                self._cut_ns = now_ns if self._cut_ns is None else self._cut_ns
-                if message.kill and self._kill_ns is None:
-                    self._kill_ns = now_ns
-            case Stop(at_ns=0) if self._agent.reason and self._stopping_ns is None:
-                self._stopping_ns = now_ns
-        if self._workers is not None:
-            self._workers.tell(message)
-
-    def _leave(self, reason: str) -> None:
-        """Choose the time at which this agent leaves, and send it to workers and controller.
-
-        The workers stop at that time even if the message never reaches the controller, so no arrival is started twice.
-        The time is never before the last known change. Changes take effect in the order of their times, so other agents
-        could get the share only after that change, and until then nobody would drive it.
-        """
-        now_ns = time.perf_counter_ns()
-        if self._t0_ns is not None:
-            changed_ns = self._workers.changed_ns if self._workers is not None else 0
-            self._leaves_ns = max(1, now_ns + LEAVE_NS - self._t0_ns, changed_ns)
-            self._tell_workers(Stop(self._agent.run_id, reason, at_ns=self._leaves_ns))
-            self._beat(now_ns)
 
     def _begin_fetch(self, prepare: Prepare) -> None:
         try:
@@ -473,16 +433,31 @@ class Supervisor:
         self._ask_for_chunks()
         self._pump()
         self._tell_waiting()
-        if self._is_orphan and not self._agent.is_leaving:
-            self.terminate("the process that started this agent has ended")
-            if self._agent.phase.has_load:  # end it at once, because no other agent could take over the share
-                self.terminate("the process that started this agent has ended")
         if self._workers is not None:
             self._workers.bury(now_ns)
-        if self._agent.phase.has_load:
-            self._watch_load(now_ns)
-        elif self._agent.phase in (Phase.JOINING, Phase.FINISHED):
-            self._watch_waiting(now_ns)
+        if self._agent.phase is Phase.JOINING and now_ns - self._said_ns > SAY_AGAIN_NS:
+            self._said_ns = now_ns
+            log.warning("still waiting: %s", self._link.trouble or "the controller does not answer")
+        self._event(Tick(now_ns, self._sight(now_ns)))
+
+    def _sight(self, now_ns: int) -> Sight:
+        workers = self._workers
+        return Sight(
+            acked_ns=self._link.acked_ns,
+            heard_ns=self._link.heard_ns,
+            trouble=self._link.trouble,
+            is_orphan=self._is_orphan,
+            is_lapsed=workers is not None and workers.lapsed_ns != 0,
+            changed_ns=self._changed_ns,
+            owing=() if workers is None else tuple(workers.owing()),
+            silent=() if workers is None else tuple(workers.silences(now_ns)),
+            unacked=self._delivery.unacked,
+            is_delivered=self._delivery.owes_nothing,
+        )
+
+    @property
+    def _changed_ns(self) -> int:
+        return self._workers.changed_ns if self._workers is not None else 0
 
     @property
     def _is_orphan(self) -> bool:
@@ -518,7 +493,7 @@ class Supervisor:
                 note,
                 adjusted,
                 sent_ns=now_ns,
-                leaves_ns=self._leaves_ns,
+                leaves_ns=self._agent.leaves_ns,
             )
         )
 
@@ -540,62 +515,10 @@ class Supervisor:
         if self._hello_ns is None:
             self._delivery.pump(self._link.send_encoded)
 
-    def _watch_load(self, now_ns: int) -> None:
-        """Keep the dead-man switch while there is load, and kill workers that do not stop."""
-        workers = self._workers
-        if workers is None:
-            return
-        silent_ns = now_ns - self._link.acked_ns
-        workers.grant(self._link.acked_ns + self._lease_ns, self._lease_ns)
-        is_told = self._stopping_ns is not None or self._cut_ns is not None
-        # A worker may have seen a short lapse before this check did: its load has ended, so stop the others, too.
-        if silent_ns > self._lease_ns and not is_told:
-            self._event(ControllerLost(silent_ns / NS_PER_S))
-        elif workers.lapsed_ns and not is_told:
-            self._event(ControllerLost(self._lease_ns / NS_PER_S, is_lapse=True))
-        is_due = self._leaves_ns and self._t0_ns is not None and now_ns >= self._t0_ns + self._leaves_ns
-        if is_due and self._agent.phase is Phase.RUNNING:
-            self._stopping_ns = now_ns
-            self._event(LeftOff())
-        if self._stopping_ns is not None and self._cut_ns is None and now_ns - self._stopping_ns > GRACE_NS:
-            self._tell_workers(Stop(self._agent.run_id, self._agent.reason, now=True, kill=self._agent.is_leaving))
-        is_over = self._kill_ns is not None and now_ns - self._kill_ns > KILL_NS
-        if is_over or (self._cut_ns is not None and now_ns - self._cut_ns > CUT_NS):
-            self._kill(workers.owing(), "did not stop when it was told to; its loop is blocked")
-        if self._agent.phase is Phase.STOPPING:
-            late = workers.silent(now_ns, self._lease_ns)
-            self._kill(late, "was silent while it was to stop; its loop is blocked")
-        elif self._agent.phase is Phase.RUNNING:  # a last resort: its own watchdog should have killed it before
-            late = workers.silent(now_ns, self._lease_ns + WATCHDOG_NS)
-            self._kill(late, f"was silent for more than {(self._lease_ns + WATCHDOG_NS) / NS_PER_S:.0f} s")
-
     def _kill(self, late: Sequence[int], why: str) -> None:
         if self._workers is not None:
             for worker in late:
                 self._workers.kill(worker, why)
-
-    def _watch_waiting(self, now_ns: int) -> None:
-        """Check the time limits for joining, and for delivering measurements after the load."""
-        if self._agent.phase is Phase.JOINING:
-            why = self._link.trouble or "the controller does not answer"
-            if now_ns - self._said_ns > SAY_AGAIN_NS:
-                self._said_ns = now_ns
-                log.warning("still waiting: %s", why)
-            if self._terms.join_s is not None and now_ns - self._began_ns > self._terms.join_s * NS_PER_S:
-                self._event(GaveUp(f"not accepted by the controller within {self._terms.join_s:.0f} s: {why}"))
-            return
-        is_leaving = self._agent.is_leaving
-        if not self._delivery.owes_nothing:
-            self._handed_ns = now_ns
-        if is_leaving and now_ns - self._handed_ns > FAREWELL_NS:
-            self._event(HandedOver())
-        limit_s = min(self._terms.hand_over_s, LEAVING_S) if is_leaving else self._terms.hand_over_s
-        if self._is_orphan:
-            limit_s = 0.0  # the parent was its controller, and its keys and port are gone
-        silent_ns = now_ns - self._link.heard_ns
-        if self._agent.phase is Phase.FINISHED and silent_ns > limit_s * NS_PER_S:
-            lost = f"{self._delivery.unacked} deltas are not delivered"
-            self._event(GaveUp(f"the controller was silent for {silent_ns / NS_PER_S:.0f} s: {lost}"))
 
     def _task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Start a task whose failure ends the agent."""

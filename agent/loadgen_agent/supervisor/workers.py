@@ -177,10 +177,14 @@ class Workers:
 
     def silent(self, now_ns: int, for_ns: int) -> list[int]:
         """Return the running workers that have been silent for more than `for_ns`: the scenario blocks their loop."""
+        return [worker for worker, silent_ns in self.silences(now_ns) if silent_ns > for_ns]
+
+    def silences(self, now_ns: int) -> list[tuple[int, int]]:
+        """Return each running worker with the time since its last message, ns."""
         return [
-            worker
+            (worker, now_ns - place.heard_ns)
             for worker, (place, hand) in enumerate(zip(self._places, self._crew.hands, strict=True))
-            if hand.stage is Stage.RUNNING and now_ns - place.heard_ns > for_ns
+            if hand.stage is Stage.RUNNING
         ]
 
     def grant(self, until_ns: int, length_ns: int) -> None:
