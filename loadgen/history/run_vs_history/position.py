@@ -4,7 +4,8 @@
     found.rows[0].effect.change, found.rows[0].is_clear      # 0.041, True
 
 The figures come from the code of the gate (`hypothesis_families.py`), so report and gate never contradict each other.
-use the newest 20 runs of the current level, the pinned releases, and intervals with the run-to-run variation in them.
+They use the newest 20 runs of the current level and the pinned releases, and their intervals include the run-to-run
+variation.
 
 This is no verdict: a single run decides nothing, and the gate decides whether a difference matters.
 """
