@@ -216,7 +216,7 @@ def test_a_worker_follows_no_change_that_the_allow_list_does_not_admit(tmp_path:
         return wrong_change(lanes, within, m.Adjust("r1", 1, load_, 0, (Stage(1.0, to, NS_PER_S),)))
 
     assert [why(0, 50), why(1, 20), why(0, 1e8, Limits()), why(1, 1e7, Limits())] == [""] * 4
-    assert "51 iterations/s are asked for" in why(0, 51)
+    assert "51 iterations/s are planned" in why(0, 51)
     assert "21 users are asked for" in why(1, 21)
     assert "users are too many" in why(1, 1.1e7, Limits())
     assert why(2, 1) == "load 2 is unknown: the plan has 2"

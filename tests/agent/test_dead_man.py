@@ -23,6 +23,8 @@ SCENARIO = """
 import time
 from loadgen import Plan, User, arrivals, journey, users
 
+pytestmark = pytest.mark.process
+
 asked = 0
 
 @journey

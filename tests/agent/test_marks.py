@@ -12,8 +12,8 @@ from loadgen_agent.progress import Progress, progress_at
 
 _CHILD = """
 import sys
-from loadgen_agent.progress import marks_at
-marks = marks_at(int(sys.argv[1]))
+from loadgen_agent.progress import progress_at
+marks = progress_at(int(sys.argv[1]))
 print(marks[0], marks[49], flush=True)
 marks[0] += 7
 """

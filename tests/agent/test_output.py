@@ -137,7 +137,7 @@ def test_a_print_into_a_full_pipe_returns_and_the_dropped_bytes_are_counted() ->
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux opens a pipe a second time")
 def test_a_hushed_process_does_not_wait_for_its_reader_and_its_children_do() -> None:
     code = (
-        "import os, sys; from loadgen_agent.masked_output import hush; hush(lambda text: text)\n"
+        "import os, sys; from loadgen_agent.masked_output import mask_output; mask_output(lambda text: text)\n"
         "for _ in range(1_000): print('x' * 1_000)\n"  # more than a pipe holds, and nobody reads
         "os.write(2, b'done'); assert os.get_blocking(1)"
     )

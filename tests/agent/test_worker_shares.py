@@ -20,6 +20,8 @@ from pathlib import Path
 
 from loadgen import Plan, User, arrivals, feed, journey
 
+pytestmark = pytest.mark.process
+
 
 @dataclass(frozen=True)
 class Row:

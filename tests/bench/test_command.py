@@ -9,6 +9,8 @@ import pytest
 import bench.__main__ as command
 from bench.report import Section
 
+pytestmark = pytest.mark.process
+
 
 def _fails() -> Section:
     raise RuntimeError("wrk failed")

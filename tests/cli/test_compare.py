@@ -56,7 +56,7 @@ def told(*args: str) -> dict[str, Any]:
 def test_one_run_beside_one_is_inconclusive_and_says_what_would_tell(runs: Path) -> None:
     result = loadgen("compare", A, B)
     assert result.exit_code == 3, result.output
-    assert "nobody knows how much runs of the same code differ" in result.stdout
+    assert "the run-to-run variation of this code is unknown" in result.stdout
     assert "--between 3%" in result.stdout
 
 
@@ -71,7 +71,7 @@ def test_equal_runs_do_not_differ(runs: Path) -> None:
 def test_runs_too_short_for_their_own_error_are_not_decided_by_what_is_stated(runs: Path) -> None:
     result = loadgen("compare", A, B, "--between", "3%")
     assert result.exit_code == 3, result.output
-    assert "Inconclusive: one run beside one run, too few samples to know what a run is off by." in result.stdout
+    assert "Inconclusive: one run against one run" in result.stdout
 
 
 def test_several_runs_a_side_are_known_by_themselves(runs: Path) -> None:

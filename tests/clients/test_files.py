@@ -117,8 +117,8 @@ def test_file_and_blob_never_raise_and_keep_what_is_wrong_and_where(tmp_path: Pa
     for made, message in (
         (file("no such file.bin"), "no file 'no such file.bin'"),
         (file(tmp_path), "is a folder"),
-        (file(""), "is no path"),
-        (file(7), "is no path"),  # type: ignore[arg-type]
+        (file(""), "is not a path of a file"),
+        (file(7), "is not a path of a file"),  # type: ignore[arg-type]
         (blob("5 parsecs"), "invalid size"),
         (blob(None), "is no size"),  # type: ignore[arg-type]
         (blob(-1), "must be at least 0"),

@@ -197,7 +197,7 @@ async def test_what_is_no_request_has_no_row() -> None:
     async with scripted(ok()) as server, measured(server.url) as it:
         with pytest.raises(httpx.UnsupportedProtocol):
             await it.client.get("ftp://x.example/")
-        with pytest.raises(httpx.LocalProtocolError, match="CR, LF nor NUL"):
+        with pytest.raises(httpx.LocalProtocolError, match="CR, LF or NUL"):
             await it.client.get("/", headers={"X": "a\r\nX-Evil: 1"})
         assert it.rows == []
         assert it.recorder.counters.requests_started == 0

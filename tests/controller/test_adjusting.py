@@ -76,7 +76,7 @@ def test_a_rate_goes_to_the_load_that_has_one() -> None:
         (LoadChange("scale", load="base", users=5), "no number of users"),
         (LoadChange("skip"), "must name one of them"),
         (LoadChange("pause", load="nobody"), "no load nobody"),
-        (LoadChange("scale", load="count", factor=2), "so many iterations"),
+        (LoadChange("scale", load="count", factor=2), "fixed number of iterations"),
         (LoadChange("resume"), "not paused"),
         (LoadChange("resume", load="base"), "not paused"),
     ],

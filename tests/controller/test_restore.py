@@ -293,7 +293,7 @@ async def test_the_allow_list_and_the_caps_of_before_still_hold(run: Restarts) -
     await run.take_up()
     await run.back(a, b)
     assert (run.conductor.order.allow, run.conductor.order.limits) == (listed, Limits(max_requests_per_s=150))
-    with pytest.raises(UsageError, match="admits 150 requests/s"):
+    with pytest.raises(UsageError, match="admits only 150 requests/s"):
         run.conductor.adjust(LoadChange("scale", factor=1_000))
     await end(run, a, b)
 

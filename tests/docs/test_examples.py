@@ -274,7 +274,7 @@ OF_THE_ENGINE = {
 }
 """What the engine uses of what a journey holds: no words of the language."""
 OF_A_LOAD = {
-    *("faults", "files", "lower", "profile", "origin", "stages", "level", "said", "slos"),
+    *("faults", "files", "lower", "profile", "origin", "stages", "level", "errors", "slos"),
     *("shape", "seed", "pace_ns", "is_spread"),
 }
 """What the engine asks of a load."""

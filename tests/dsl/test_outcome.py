@@ -169,7 +169,7 @@ async def in_a_group(user: Any) -> None:
         (misspells_of_a_reply, 1, "'Reply' object has no attribute 'expct'", 'did you mean "expect"?'),
         (unknown_argument, 1, "unexpected keyword argument 'seconds'", "the signature is think(low, high=None)"),
         (no_duration, 1, 'ValueError: invalid duration "soon"', 'write "500ms", "10s"'),
-        (negative_think, 1, "ValueError: a duration cannot be -1", "write 0 or more"),
+        (negative_think, 1, "ValueError: invalid duration -1: must be finite and at least 0", "write 0 or more"),
         (no_state, 1, "this journey has no state", "declare it: @journey(state=Session)"),
         (unknown_target, 1, 'the plan has no target "login"', "targets={"),
         (gathers_an_answer, 1, "cannot be awaited", "remove the `await` within the parentheses"),

@@ -81,7 +81,7 @@ def test_one_bad_region_is_told_as_what_it_is() -> None:
     report = report_of(compare(base, new, history=PAST))
     (line,) = [line for line in report.lines if line.startswith("Only region us")]
     assert "is +40.0 % there and 0.0 % elsewhere (p95, and 1 more name)" in line
-    assert "not the code" in line
+    assert "this region and not the release" in line
     assert any(table.title.startswith("By region") for table in report.tables)
 
 
@@ -168,7 +168,7 @@ def test_known_shift_of_all_quantiles_is_a_flat_curve() -> None:
     assert found.change == pytest.approx([0.1] * 99)
     assert all(low < 0.1 < high for low, high in zip(found.low, found.high, strict=True))
     assert not found.is_known
-    assert "not how much runs differ" in found.band
+    assert "the run-to-run variation is unknown" in found.band
 
 
 def test_known_shift_of_the_tail_is_seen_there_only() -> None:
@@ -230,5 +230,5 @@ def test_any_curve_can_be_drawn(changes: tuple[float, ...]) -> None:
 
 
 def test_a_plot_of_no_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="too few to draw in"):
+    with pytest.raises(ValueError, match="a plot needs at least 11 by 3 characters"):
         text_plot(curve(0.0), height=2)

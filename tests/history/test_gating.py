@@ -88,7 +88,7 @@ def test_fail_outranks_inconclusive() -> None:
         ({"result": "invalid", "validity": "invalid", "reasons": ("generator lag",)}, "generator lag"),
         ({"result": "incomplete"}, "data are missing"),
         ({"result": "interrupted"}, "it was interrupted"),
-        ({"achieved_rate": 150.0}, "150.0 iterations/s of 200.0 were started"),
+        ({"achieved_rate": 150.0}, "only 150.0 of 200.0 iterations/s were started"),
         ({"faults": ("the warm-up was left in",)}, "the warm-up was left in"),
     ],
 )

@@ -25,7 +25,7 @@ def test_of_nothing_a_share_may_be_anything() -> None:
 
 @pytest.mark.parametrize(("seen", "of", "level"), [(3, 2, 0.95), (-1, 2, 0.95), (1, 2, 1.0)])
 def test_what_is_no_share_is_refused(seen: int, of: int, level: float) -> None:
-    with pytest.raises(ValueError, match=r"no share|level"):
+    with pytest.raises(ValueError, match=r"not a proportion|level"):
         clopper_pearson(seen, of, level=level)
 
 

@@ -63,7 +63,7 @@ def test_a_failed_iteration_is_the_same_when_it_is_run_again(tmp_path: Path) -> 
     assert body_of(again.out) == body_of(whole.out)
     assert nobody.exit_code == 2
     assert "the load has no user 1" in nobody.err
-    assert "write a number below 10" in nobody.err
+    assert "write the number of an arrival, below 10" in nobody.err
     assert rerun.exit_code in (1, 4)
     before, after = sorted(runs.iterdir())
     seen = [

@@ -187,7 +187,7 @@ def test_an_agent_takes_only_bundles_that_are_signed_by_whom_it_trusts(tmp_path:
 
     assert (code, len(target.at_s)) == ((0, 20) if signed_by == "ours" else (5, 0)), said
     if signed_by != "ours":
-        assert ("is not signed" if not signed_by else "is not of the key") in " ".join(said.split())
+        assert ("is not signed" if not signed_by else "is signed with another key") in " ".join(said.split())
 
 
 def test_a_run_signed_at_the_terminal_goes_through_a_controller_that_has_no_signing_key(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_a_stretched_profile_lasts_exactly_as_long_as_was_asked_for(profile: Arr
         ([(10, -5, 10)], "cannot be -5/s"),
         ([(float("nan"), 1, 10)], "cannot be nan/s"),
         ([(1, float("inf"), 10)], "cannot be inf/s"),
-        ([(1, 1e9, 10)], "beyond 1e"),
+        ([(1, 1e9, 10)], "exceeds the limit of 1e"),
         ([(1, 1, 400 * 86_400)], "366 days"),
     ],
 )

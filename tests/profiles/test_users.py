@@ -121,7 +121,7 @@ def test_a_counted_load_has_no_duration_and_only_its_users_scale() -> None:
     assert profile.describe() == "iterations: 1,000 by 10 users"
     with pytest.raises(ProfileError, match="no duration"):
         profile.lasting(S)
-    with pytest.raises(ProfileError, match="no number of users"):
+    with pytest.raises(ProfileError, match="invalid number of users"):
         profile.scaled_to(2.5)
 
 

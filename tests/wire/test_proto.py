@@ -8,6 +8,8 @@ import pytest
 
 from tools import proto
 
+pytestmark = pytest.mark.process
+
 
 def test_the_committed_code_is_up_to_date_and_checking_needs_no_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proto, "TOOL", Path("/nonexistent"))

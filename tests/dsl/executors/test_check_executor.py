@@ -21,6 +21,8 @@ from loadgen.profiles.timeline import Schedule
 from loadgen.testing import check_executor
 from tests.support.scenarios import write
 
+pytestmark = pytest.mark.process
+
 
 @dataclass(frozen=True)
 class Sale(OpenExecutor):
