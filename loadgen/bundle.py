@@ -91,7 +91,7 @@ class Bundle:
 
 
 def pack(scenario: Scenario) -> Bundle:
-    """Pack a scenario with all files that it uses.
+    """Pack a scenario file and all files that it uses into a bundle for agents, and return the bundle.
 
     Raises:
         BundleError: a file that must not be in a bundle, too many files, or too many bytes.
@@ -101,7 +101,9 @@ def pack(scenario: Scenario) -> Bundle:
 
 
 def pack_files(scenario: Path, files: Iterable[Path], *, certificates: Iterable[Path] = ()) -> Bundle:
-    """Pack the scenario file with others of its folder. certificates: allowed files with names like secrets."""
+    """Pack the scenario file and `files` of the same folder into a bundle, and return it. certificates: files that may
+    be packed although their names look like those of secrets.
+    """
     root = scenario.parent
     allowed = {_inside(root, path) for path in certificates}
     by_name = {_inside(root, path): path for path in (scenario, *files)}
@@ -123,7 +125,7 @@ def pack_files(scenario: Path, files: Iterable[Path], *, certificates: Iterable[
 
 
 def _inside(root: Path, path: Path) -> str:
-    """Return the name of a file in the bundle."""
+    """Return the name of a file in the bundle: its path relative to the scenario's folder. Raise if it is not inside."""
     absolute = Path(os.path.normpath(root.absolute() / path))
     try:
         return absolute.relative_to(os.path.normpath(root.absolute())).as_posix()
@@ -134,7 +136,7 @@ def _inside(root: Path, path: Path) -> str:
 
 
 def _content(root: Path, name: str, path: Path, *, is_certificate: bool, most: int) -> bytes:
-    """Return the bytes of a file, or raise if it must not be in a bundle."""
+    """Return the bytes of a file, or raise if it must not be in a bundle. most: the size limit in bytes."""
     if not is_plain(name):
         raise BundleError(f"the file name {name!a} cannot be in a bundle", hint="rename the file")
     if not is_certificate and (why := _is_secret(name)):
@@ -173,7 +175,7 @@ def _refuse_links(root: Path, name: str) -> None:
 
 
 def _is_secret(name: str) -> str:
-    """Return the pattern that marks a name as that of a secret; empty if none matches."""
+    """Return the pattern that marks a file name as that of a secret, such as "*.pem"; "" if no pattern matches."""
     *folders, last = PurePosixPath(name.lower()).parts
     for folder in folders:
         if folder in _SECRET_FOLDERS:
@@ -192,10 +194,10 @@ def _too_large(size: int) -> BundleError:
 
 
 def verify(data: bytes, sha256: str) -> None:
-    """Check the size and the hash of an archive.
+    """Raise if the bytes of a bundle are too many, or if their hash is not `sha256` (hex).
 
     Raises:
-        BundleError: too large, or not the archive with this `sha256` (hex).
+        BundleError: see above.
     """
     if len(data) > MAX_BYTES:
         raise _too_large(len(data))
@@ -205,7 +207,7 @@ def verify(data: bytes, sha256: str) -> None:
 
 
 def unpack(data: bytes, sha256: str, into: Path) -> tuple[Path, ...]:
-    """Verify a bundle and write its files to the folder `into`, completely or not at all.
+    """Verify a bundle and write its files to the folder `into`, completely or not at all, and return their paths.
 
     An existing `into` is replaced.
 
@@ -243,7 +245,7 @@ def _write(folder: Path, name: PurePosixPath, content: bytes) -> PurePosixPath:
 
 
 def _members(data: bytes) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """Yield every file of a safe archive. Raises at the first unsafe one.
+    """Yield (name, content) of every file in the bytes of a bundle. Raise at the first unsafe entry.
 
     Compressed archives are not opened, so no file can be larger than the archive itself.
     """
@@ -271,7 +273,9 @@ def _members(data: bytes) -> Iterator[tuple[PurePosixPath, bytes]]:
 
 
 def _safe_name(entry: tarfile.TarInfo) -> PurePosixPath:
-    """Return the name of an entry. Raises unless it is a regular file with a plain relative name."""
+    """Return the name of an archive's entry. Raise BundleError unless the entry is a regular file with a plain relative
+    name.
+    """
     shown = ascii(entry.name[:100])
     if not entry.isreg() or entry.issparse():
         kind = "a link" if entry.issym() or entry.islnk() else "a folder" if entry.isdir() else "not a regular file"
@@ -282,7 +286,7 @@ def _safe_name(entry: tarfile.TarInfo) -> PurePosixPath:
 
 
 def place_in(folder: Path, name: str) -> Path:
-    """Return the regular file with this name inside an unpacked bundle.
+    """Return the path of a regular file in the folder of an unpacked bundle, given its name.
 
     Raises:
         BundleError: the name is not a plain relative path, there is no such file, or links lead out of the folder.
@@ -301,7 +305,9 @@ def place_in(folder: Path, name: str) -> Path:
 
 
 def is_plain(name: str) -> bool:
-    """Return True for a usual relative path: no `..`, no doubled or trailing slash, no backslash, all printable."""
+    """Return True if `name` is a usual relative path: no `..`, no doubled or trailing slash, no backslash, all
+    characters printable.
+    """
     path = PurePosixPath(name)
     return (
         bool(path.parts)

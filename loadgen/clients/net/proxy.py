@@ -39,7 +39,9 @@ class ProxyNetwork:
     """Connects through the proxy; for excepted hosts it uses `direct`."""
 
     def __init__(self, http: Http, direct: TcpNetwork, note: Callable[[str], None] = lambda _: None) -> None:
-        """Raises the same errors as `proxy_login`."""
+        """Make the network of a plan with a proxy. `note` is called with hints about the measurements. Raises the same
+        errors as `proxy_login`.
+        """
         assert http.proxy_address is not None
         self._proxy, self._proxy_port = http.proxy_address
         self._where = f"proxy {self._proxy}:{self._proxy_port}"
@@ -69,7 +71,7 @@ class ProxyNetwork:
         return await self._direct.adopt(sock, tls, server_hostname, factory, where, opening)
 
     async def _tunnel(self, host: str, port: int, opening: Opening) -> socket.socket:
-        """Return a socket that the proxy has connected with the target."""
+        """Connect to the proxy, ask it for a tunnel to host:port (CONNECT), and return the socket of the tunnel."""
         try:
             sock = await self._direct.open_socket(self._proxy, self._proxy_port, opening)
         except RequestFailed as failure:
@@ -92,9 +94,7 @@ class ProxyNetwork:
         return sock
 
     async def _answer(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
-        """Return the head of the proxy's answer. A tunnel sends nothing after it yet; the body of a refusal is not
-        read.
-        """
+        """Read the proxy's answer to CONNECT, and return its head as bytes. A body after a refusal is not read."""
         answer = b""
         while _END not in answer:
             part = await loop.sock_recv(sock, 4096)
@@ -117,14 +117,16 @@ class ProxyNetwork:
             raise RequestFailed(f"proxy {PROTOCOL}", f"{self._where} sent bytes right after it opened the tunnel")
 
     def _as_proxy_failure(self, failure: RequestFailed) -> RequestFailed:
-        """Return a failure as one of the proxy. Generator faults and time-outs keep their outcome."""
+        """Return a failure with the outcome "proxy ..." in place of "...". Generator faults and time-outs are returned
+        unchanged.
+        """
         if failure.outcome in OWN_FAULTS or failure.outcome == TIMEOUT:
             return failure
         return RequestFailed(f"proxy {failure.outcome}", failure.detail)
 
 
 def network_of(http: Http, note: Callable[[str], None] = lambda _: None, fence: Fence = OPEN) -> Network:
-    """Return the network of a plan's `Http`.
+    """Return the network that opens connections as the plan's `Http` settings require, for example through a proxy.
 
     note: is called with a text that readers of the measurements should know. fence: decides which addresses are
     allowed.

@@ -91,13 +91,17 @@ def _hint(error: ssl.SSLError) -> str:
 
 
 def _named(place: Place) -> str:
-    """Return the path, or the name of a secret; never its value."""
+    """Return how messages name a certificate or key: its path, or the name of the secret that contains it. The secret's
+    value is never returned.
+    """
     return str(place) if isinstance(place, str | Path) else f'secret("{place.name}")'
 
 
 @contextmanager
 def _file_of(place: Place) -> Iterator[str]:
-    """Yield the path of a file that OpenSSL can read inside the context."""
+    """Yield the path of a file that contains a certificate or key. The path is valid within the `with` block; a
+    secret's value gets a temporary file.
+    """
     if isinstance(place, str | Path):
         yield _readable(Path(place), str(place))
         return
