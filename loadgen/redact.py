@@ -85,7 +85,9 @@ _SHORTEST_SECRET: Final = 4
 
 
 def mask(value: str) -> str:
-    """Return "****" in place of a secret value. An empty value, and a value that consists of stars, are unchanged."""
+    """Return 4, 8 or 12 stars in place of a secret value, depending on its length. An empty value, and a value that
+    consists of stars, are unchanged.
+    """
     if not value.strip("*"):
         return value
     return "****" if len(value) <= 16 else "********" if len(value) <= 64 else "************"

@@ -41,9 +41,9 @@ def check_private(path: Path) -> None:
     try:
         status = path.stat()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from error
     if stat.S_ISDIR(status.st_mode):
-        raise UsageError(f"cannot read {path}: it is a folder")
+        raise UsageError(f"cannot read {path}: it is a folder", hint="pass the path of a file")
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(
             f"{path} contains a secret, but others may read it (mode {stat.S_IMODE(status.st_mode):04o})",
@@ -64,7 +64,9 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic_write(path, data, mode, is_exclusive=True)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}", hint="choose another folder") from error
+        raise StorageError(
+            f"cannot write {path}: {error.strerror}", hint="choose another folder, or correct its permissions"
+        ) from error
 
 
 # -- folders of runs ------------------------------------------------------------------------------

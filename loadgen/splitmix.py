@@ -32,7 +32,9 @@ def mixed(z: int) -> int:
 
 
 def mixed_each(z: np.ndarray) -> np.ndarray:
-    """Replace each value of an array of uint64 by its `mixed` hash, in place, and return the array. Takes 3 ns a value."""
+    """Replace each value of an array of uint64 by its `mixed` hash, in place, and return the array. Takes 3 ns
+    a value.
+    """
     with np.errstate(over="ignore"):
         z ^= z >> np.uint64(30)
         z *= np.uint64(_FIRST)

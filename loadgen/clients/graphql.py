@@ -65,7 +65,9 @@ class Gql(dict[str, Any]):
             UsageError: `gql(...)` was called with invalid arguments, so the request cannot be sent.
         """
         if self.fault:
-            raise UsageError(f"gql: {self.fault}", hint='gql("query Name($id: ID!) {...}", variables={"id": 7})')
+            raise UsageError(
+                f"gql: {self.fault}", hint='write, for example, gql("query Name($id: ID!) {...}", variables={"id": 7})'
+            )
         if self.note:
             note(self.note)
         return dict(self)

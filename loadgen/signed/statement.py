@@ -115,7 +115,10 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             BundleError: not a statement of this format, or not exactly the bytes that `data` returns.
         """
         if len(data) > MAX_STATEMENT_BYTES:
-            raise BundleError(f"the signed statement has {len(data):,} bytes: the limit is {MAX_STATEMENT_BYTES:,}")
+            raise BundleError(
+                f"the signed statement has {len(data):,} bytes: the limit is {MAX_STATEMENT_BYTES:,}",
+                hint="use an allow-list with fewer entries",
+            )
         try:
             number = msgspec.json.decode(data, type=_Format).format
             if number != _FORMAT:
@@ -125,7 +128,10 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 )
             found = msgspec.json.decode(data, type=cls)
         except (ValueError, RecursionError) as error:
-            raise BundleError(f"the signed statement cannot be read: {error}") from None
+            raise BundleError(
+                f"the signed statement cannot be read: {error}",
+                hint="use the same version of loadgen where the run is started, at the controller and on every agent",
+            ) from None
         if found.data != data:
             raise BundleError(
                 "the signed statement is not in the form that this version of loadgen writes:"

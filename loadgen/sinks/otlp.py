@@ -94,7 +94,9 @@ class OtlpSink(Sink):
 
 
 def _parts(snapshot: Snapshot) -> Iterator[list[tuple[Family, list[Point]]]]:
-    """Divide a snapshot into messages of at most `_AT_ONCE` points, and yield the families and points of each message."""
+    """Divide a snapshot into messages of at most `_AT_ONCE` points, and yield the families and points of each
+    message.
+    """
     part: list[tuple[Family, list[Point]]] = []
     size = 0
     for family, points in families((snapshot,)):

@@ -49,7 +49,9 @@ class Stats:
         self.requests[route] = self.requests.get(route, 0) + 1
 
     def answered(self, route: str, status: int, waited_ns: int) -> None:
-        """Count one answer of a route. waited_ns: how long the answer was held back on purpose, by stall and latency."""
+        """Count one answer of a route. waited_ns: how long the answer was held back on purpose, by stall and
+        latency.
+        """
         by_status = self.answers.get(route)
         if by_status is None:
             by_status = self.answers[route] = {}

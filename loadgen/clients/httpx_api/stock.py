@@ -233,7 +233,7 @@ class _Body(httpx.AsyncByteStream):
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            failure = RequestFailed(TIMEOUT, "no complete answer in time")
+            failure = RequestFailed(TIMEOUT, "no complete answer within the time-out; timeout=... sets a longer one")
             self._fail(failure, self._deadline_ns)
             raise as_httpx_error(failure, self._stage) from error
         except httpx.TransportError as error:

@@ -259,7 +259,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
         return NEVER_NS if seconds is None else round(seconds * NS_PER_S)
 
     def limit_now(self, stage: Stage) -> int:
-        """Return the deadline of a stage that begins now, by `perf_counter_ns`; NEVER_NS if the stage has no time-out."""
+        """Return the deadline of a stage that begins now, by `perf_counter_ns`; NEVER_NS if it has no time-out."""
         seconds = self._limits.get(stage)
         return NEVER_NS if seconds is None else perf_counter_ns() + round(seconds * NS_PER_S)
 

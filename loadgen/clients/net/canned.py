@@ -156,7 +156,9 @@ class _CannedTransport(asyncio.Transport):
 
 
 def _take_request(sent: bytearray) -> CannedRequest | None:
-    """Remove the first complete HTTP request from the buffer `sent` and return it; None if no request is complete yet."""
+    """Remove the first complete HTTP request from the buffer `sent` and return it; None if no request is
+    complete yet.
+    """
     end = sent.find(b"\r\n\r\n")
     if end < 0:
         return None

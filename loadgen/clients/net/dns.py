@@ -155,7 +155,9 @@ class Resolver:
     def _of_family(self, address: str) -> str:
         if self._family not in (AF_UNSPEC, family_of(address)):
             version = self._http.ip
-            raise RequestFailed(DNS, f'{address} is not an IPv{version} address, but the plan has ip="{version}"')
+            raise RequestFailed(
+                DNS, f'{address} is not an IPv{version} address, but the plan has ip="{version}": change one of them'
+            )
         return address
 
     async def _ask(self, host: str) -> _Answer:
@@ -186,7 +188,7 @@ class Resolver:
         addresses = tuple(dict.fromkeys(one for one in found if self._family in (AF_UNSPEC, family_of(one))))
         if not addresses:
             family = "" if self._http.ip is None else f"IPv{self._http.ip} "
-            return self._failed(RequestFailed(DNS, f"{host}: no {family}address"))
+            return self._failed(RequestFailed(DNS, f"{host}: no {family}address; check the name in DNS"))
         known = self._answers.get(host)
         turn = known.turn if known is not None and known.addresses else self._random.randrange(len(addresses))
         return _Answer(addresses, None, self._clock() + self._ttl_s, turn)

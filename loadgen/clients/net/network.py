@@ -271,7 +271,9 @@ class _Sources:
         """
         sources = self._of[family_of(address)]
         if not sources:
-            raise RequestFailed(UNREACHABLE, f"{address}:{port}: Http(source=...) has no address of this IP version")
+            raise RequestFailed(
+                UNREACHABLE, f"{address}:{port}: Http(source=...) has no address of this IP version; add one"
+            )
         # Workers begin with different sources. Otherwise the first one would carry most of a short run.
         turn = self._turns.get(address)
         turn = self._turns[address] = randrange(len(sources)) if turn is None else turn + 1  # noqa: S311

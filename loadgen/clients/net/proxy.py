@@ -99,22 +99,31 @@ class ProxyNetwork:
         while _END not in answer:
             part = await loop.sock_recv(sock, 4096)
             if not part and not answer:
-                raise RequestFailed(f"proxy {RESET}", f"{self._where} closed the connection without an answer")
+                raise RequestFailed(
+                    f"proxy {RESET}", f"{self._where} closed the connection without an answer; check Http(proxy=...)"
+                )
             if not part or len(answer) > MAX_ANSWER_BYTES or not b"HTTP/1.".startswith((answer + part)[:7]):
-                raise RequestFailed(f"proxy {PROTOCOL}", f"{self._where} does not speak HTTP: {(answer + part)[:60]!r}")
+                raise RequestFailed(
+                    f"proxy {PROTOCOL}",
+                    f"{self._where} does not speak HTTP: {(answer + part)[:60]!r}; check Http(proxy=...)",
+                )
             answer += part
         return answer
 
     def _judge(self, answer: bytes) -> None:
         status = _STATUS.match(answer)
         if status is None:
-            raise RequestFailed(f"proxy {PROTOCOL}", f"{self._where} does not speak HTTP: {answer[:60]!r}")
+            raise RequestFailed(
+                f"proxy {PROTOCOL}", f"{self._where} does not speak HTTP: {answer[:60]!r}; check Http(proxy=...)"
+            )
         code = int(status[1])
         if not 200 <= code < 300:
             reason = (status[2] or b"").decode("latin-1").strip()
             raise RequestFailed(f"proxy {code}", f"{self._where} refused the tunnel: {code} {reason}".rstrip())
         if not answer.endswith(_END):
-            raise RequestFailed(f"proxy {PROTOCOL}", f"{self._where} sent bytes right after it opened the tunnel")
+            raise RequestFailed(
+                f"proxy {PROTOCOL}", f"{self._where} sent bytes right after it opened the tunnel; check Http(proxy=...)"
+            )
 
     def _as_proxy_failure(self, failure: RequestFailed) -> RequestFailed:
         """Return a failure with the outcome "proxy ..." in place of "...". Generator faults and time-outs are returned

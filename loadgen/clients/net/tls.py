@@ -44,7 +44,7 @@ def tls_context(ca_file: str | Path | None = None, http: Http = Http()) -> ssl.S
         except (OSError, ssl.SSLError) as error:
             raise UsageError(
                 f"cannot read certificates from {ca_file}: {error}",
-                hint="a CA file must be PEM: -----BEGIN CERTIFICATE-----",
+                hint="check the path; a CA file must be PEM: -----BEGIN CERTIFICATE-----",
             ) from error
     if http.cert is not None:
         own, *key = http.cert if isinstance(http.cert, tuple) else (http.cert,)
@@ -71,7 +71,10 @@ def _load(context: ssl.SSLContext, own: Place, key: Place | None) -> None:
         except ssl.SSLError as error:
             raise UsageError(f"cert: {what}: {_why(error)}", hint=_hint(error)) from error
         except OSError as error:
-            raise UsageError(f"cert: cannot read {what}: {error.strerror or error}") from error
+            raise UsageError(
+                f"cert: cannot read {what}: {error.strerror or error}",
+                hint="check the path, and the permissions of the file on each agent",
+            ) from error
 
 
 def _no_pass_phrase() -> bytes:

@@ -220,7 +220,9 @@ class ConnectionPool:
     def _protocol(
         self, origin: Origin, loop: asyncio.AbstractEventLoop, wheel: TimeoutWheel, stack: list[Connection]
     ) -> Callable[[], Any]:
-        """Return a function that makes the asyncio protocol of a new connection. `http2_pool.py` overrides this method."""
+        """Return a function that makes the asyncio protocol of a new connection. `http2_pool.py` overrides
+        this method.
+        """
         return lambda: self._http1(loop, wheel, stack, self._forget, origin.where, self.limit_bytes)
 
     def _connection(self, protocol: Any) -> Connection:

@@ -46,7 +46,9 @@ class Source(Protocol):
         """Drop the rest of the body, because nobody will read it."""
 
     def allow_until(self, exchange: Exchange, deadline_ns: int) -> None:
-        """Change the deadline of `exchange` to `deadline_ns` (`perf_counter_ns`). Do nothing if the exchange has ended."""
+        """Change the deadline of `exchange` to `deadline_ns` (`perf_counter_ns`). Do nothing if the exchange
+        has ended.
+        """
 
 
 class Sink(Exchange, Protocol):

@@ -215,7 +215,7 @@ class Connection(asyncio.Protocol):
             at_ns = max(self.deadline_ns, exchange.sent_ns)
             if exchange.first_byte_ns > at_ns:
                 exchange.first_byte_ns = 0
-            self._fail(TIMEOUT, "no complete answer in time", at_ns)
+            self._fail(TIMEOUT, "no complete answer within the time-out; timeout=... sets a longer one", at_ns)
 
     # -- bodies and answers that are streams ------------------------------------------------
 
@@ -684,7 +684,9 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def _too_large(self) -> None:
-        self._fail(TOO_LARGE, f"{self.where} sent a body of more than {self._limit_bytes} bytes")
+        self._fail(
+            TOO_LARGE, f"{self.where} sent a body of more than {self._limit_bytes} bytes; raise Http(max_body=...)"
+        )
 
     def _fail(self, outcome: str, detail: str, at_ns: int | None = None) -> None:
         exchange, self._exchange = self._exchange, None

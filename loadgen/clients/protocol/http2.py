@@ -459,7 +459,9 @@ class Http2Connection(asyncio.Protocol):
             self._wheel.watch(self)
 
     def _begin(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int, is_whole: bool) -> _Stream:
-        """HOT. Open a stream, write the request to it, and return the stream. is_whole: `data` contains the whole body."""
+        """HOT. Open a stream, write the request to it, and return the stream. is_whole: `data` contains the
+        whole body.
+        """
         self._is_offered = False  # the caller has taken it from the stack
         stream = _Stream(self, exchange, self._loop.create_future(), head_only, deadline_ns)
         streams = self._streams
@@ -880,7 +882,11 @@ class Http2Connection(asyncio.Protocol):
                 sink.took_head(head)
                 stream.waiter.set_result(None)
         elif head.length is not None and head.length > self._limit_bytes and not stream.head_only:
-            self._drop(stream, TOO_LARGE, f"{self.where} sent a body of more than {self._limit_bytes} bytes")
+            self._drop(
+                stream,
+                TOO_LARGE,
+                f"{self.where} sent a body of more than {self._limit_bytes} bytes; raise Http(max_body=...)",
+            )
 
     def _on_other_head(self, event: TrailersReceived, is_trailers: bool) -> None:
         """Check the headers of an interim answer (1xx) or of trailers. They are not used; if they are malformed, the
@@ -918,7 +924,11 @@ class Http2Connection(asyncio.Protocol):
             if data and sink.took(data, now_ns):
                 stream.is_paused = True
         elif stream.have > self._limit_bytes:
-            self._drop(stream, TOO_LARGE, f"{self.where} sent a body of more than {self._limit_bytes} bytes")
+            self._drop(
+                stream,
+                TOO_LARGE,
+                f"{self.where} sent a body of more than {self._limit_bytes} bytes; raise Http(max_body=...)",
+            )
             return
         else:
             chunks = stream.chunks
@@ -1027,7 +1037,9 @@ class Http2Connection(asyncio.Protocol):
         if exchange.first_byte_ns > at_ns:
             exchange.first_byte_ns = 0
         is_dead = self._heard_ns < exchange.sent_ns
-        self._drop(stream, TIMEOUT, "no complete answer in time", at_ns=at_ns)
+        self._drop(
+            stream, TIMEOUT, "no complete answer within the time-out; timeout=... sets a longer one", at_ns=at_ns
+        )
         if is_dead:
             self.retire()
 

@@ -62,7 +62,9 @@ def _unpacked_text(head: Head, body: bytes, kind: str) -> str:
 
 
 def _body_text(body: bytes, kind: str) -> str:
-    """Return the beginning of a body as text, or its size and content type if it is not text. kind: its content type."""
+    """Return the beginning of a body as text, or its size and content type if it is not text. kind: its
+    content type.
+    """
     if not body:
         return ""
     is_cut = len(body) > MAX_SHOWN_BYTES

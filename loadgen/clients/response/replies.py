@@ -298,7 +298,9 @@ class Reply:
 
     @property
     def elapsed(self) -> timedelta:
-        """Return the time from sending this request to the end of its answer, without earlier redirects, as httpx does."""
+        """Return the time from sending this request to the end of its answer, without earlier redirects, as
+        httpx does.
+        """
         return timedelta(microseconds=(self.done_ns - self.sent_ns) / 1000)
 
     @property

@@ -196,7 +196,11 @@ class StreamedReply(Reply):
                     joined = join_tail(parts, joined)
                 size += len(piece)
                 if size > self.limit_bytes:
-                    raise self._break(RequestFailed(TOO_LARGE, f"the body has more than {self.limit_bytes} bytes"))
+                    raise self._break(
+                        RequestFailed(
+                            TOO_LARGE, f"the body has more than {self.limit_bytes} bytes; raise Http(max_body=...)"
+                        )
+                    )
             lazy["content"] = b"".join(parts)
         content: bytes = lazy["content"]
         return content
