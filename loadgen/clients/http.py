@@ -270,8 +270,8 @@ class HttpClient:
     def stream(
         self, method: str, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[AllOptions]
     ) -> ReplyStream:
-        """Send a request and read its answer while it arrives: `async with user.http.stream("GET", "/events") as
-        reply:`.
+        """Return a context manager that sends a request and yields its reply as soon as the head has arrived: `async
+        with user.http.stream("GET", "/events") as reply:`. The body is read while it arrives.
         """
         return ReplyStream(self._call(method.upper(), url, name, None, options, is_stream=True), expect)
 

@@ -173,7 +173,9 @@ class SnapshotMaker:
         yield Snapshot(self._run, k, started_ns, end_ns, is_final, tuple(made), counters, levels)
 
     def _find(self, merge: Merge) -> None:
-        """Assign the series that are new in the merge to the groups in which outputs show them."""
+        """Assign the merge's new series to groups. A group combines all series that outputs show under the same labels,
+        observed and censored values.
+        """
         rows, bounds = [], []
         for number, (region, key) in enumerate(merge.names[len(self._row_of) :], len(self._row_of)):
             row = -1

@@ -443,8 +443,8 @@ class StockHttpClient(HttpClient):
 
 
 def _make_sendable(given: dict[str, Any]) -> None:
-    """Convert, in place, bodies that httpx's async client does not accept: `file()`, `blob()` and synchronous
-    iterators.
+    """Convert those bodies in `given`, the options of a call, that httpx's async client does not accept: `file()`,
+    `blob()` and synchronous iterators. `given` is changed in place.
     """
     for key in ("content", "data"):
         value = given.get(key)
@@ -479,7 +479,9 @@ def _sent(request: httpx.Request, raw: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def _failure(error: httpx.TransportError, where: str) -> RequestFailed:
-    """Translate an exception of httpx into a failure with an outcome, if possible from the OS error that caused it."""
+    """Return the failure, with an outcome such as `reset`, that corresponds to an exception of httpx. If an error of
+    the operating system caused the exception, it determines the outcome. where: HOST:PORT.
+    """
     if isinstance(error, httpx.TimeoutException):
         return RequestFailed(TIMEOUT, f"{where}: {type(error).__name__}")
     found = _system_error(error)

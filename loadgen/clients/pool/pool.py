@@ -233,8 +233,8 @@ class ConnectionPool:
         return connection
 
     def close_idle(self) -> None:
-        """Take all open connections out of use: each is closed after its requests have ended. The next request opens a
-        new one.
+        """Close all idle connections. An HTTP/2 connection with requests under way accepts no more and is closed after
+        them. The next request opens a new connection.
         """
         for stack in self.idle.values():
             while stack:

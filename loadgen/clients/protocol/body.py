@@ -44,11 +44,11 @@ _SAME = frozenset({str, int, bool, type(None)})
 
 
 def encode_json(value: Any) -> bytes:
-    """Encode JSON as httpx does: compact, UTF-8, without NaN.
+    """Return `value` as JSON in bytes, exactly as httpx encodes it: compact, UTF-8, without NaN.
 
     msgspec is six times as fast and writes the same bytes for strings, integers, and lists and objects of these. It
-    writes
-    other bytes for floats (1e16, NaN) and for keys that are not strings, so values with those use the standard library.
+    writes other bytes for floats (1e16, NaN) and for keys that are not strings, so values with those use the standard
+    library.
     """
     if _is_same(value):
         try:
