@@ -148,7 +148,9 @@ class Feed:
         self._until_s = max(self._until_s, until_s)
 
     def look(self, tally: Tally) -> Tally:
-        """Return the tally, after updating its number of deliveries if clients fetch the figures from this output."""
+        """Return the tally. If clients fetch the figures from this output, first set its number of deliveries to the
+        number of fetches.
+        """
         if (taken := self.sink.taken(tally.run_id)) is not None:
             tally.sent = taken
         return tally

@@ -48,7 +48,7 @@ class Forward:
 
     @classmethod
     def of(cls, http: Http) -> Forward | None:
-        """Return the Forward of a plan's settings; None if the plan has no proxy."""
+        """Return a Forward, which writes requests for the plan's proxy; None if the plan has no proxy."""
         return None if http.proxy is None else cls(http)
 
     def first_lines(self, method: bytes, scheme: str, host: str, netloc: bytes, raw_path: bytes) -> bytes:

@@ -111,7 +111,9 @@ class Origin:
 
 @cache
 def origin_of(scheme: str, host: str, port: int) -> Origin:
-    """Return the Origin with this scheme, host and port. The same arguments always return the same object."""
+    """Return the Origin (scheme, host and port) for these arguments. The same arguments always return the same
+    object.
+    """
     return Origin(scheme, host, port)
 
 

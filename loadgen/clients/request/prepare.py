@@ -94,7 +94,8 @@ def prepare(
     options: Any,
     json: Any = None,
 ) -> tuple[Route, bytes]:
-    """Return (the route, the bytes) of a request with the user's headers and cookies and the options of the call.
+    """Return (the route, the bytes) of a request with the user's headers and cookies and the options of the call. A
+    route is a method and URL with the parts of the request that are always equal.
 
     Raises:
         ValueError: an invalid URL, method or header, or JSON with NaN.

@@ -175,5 +175,7 @@ def _origin(url: httpx.URL) -> Origin:
 
 @lru_cache(maxsize=64)
 def routes_of(base_url: str, name: str = "", forward: Forward | None = None) -> Routes:
-    """Return the routes of a target. All clients of this process with the same arguments share them."""
+    """Return the routes of a target: its methods and URLs, each with the prepared beginning of its requests. All
+    clients of this process with the same arguments share them.
+    """
     return Routes(base_url, name, forward)
