@@ -86,7 +86,8 @@ _DAY: Final = timedelta(days=1)
 
 @lru_cache(maxsize=4096)
 def as_address(text: str) -> Address:
-    """Parse an address and return where it really leads: IPv4 inside IPv6 becomes IPv4, "any address" this machine.
+    """Parse an IP address and return the address that it really leads to: IPv4 inside IPv6 becomes IPv4, and the "any
+    address" becomes this machine.
 
     Raises:
         ValueError: not an IP address.
@@ -107,8 +108,8 @@ def _embedded_ipv4_or_self(address: IPv6Address) -> Address:
 
 
 def never(address: Address) -> str:
-    """Return why an address is never a target: "link-local", "metadata", "multicast", "broadcast"; empty if it may be
-    one.
+    """Return why load against this address is never permitted: "link-local", "metadata", "multicast" or "broadcast"; ""
+    if it may be permitted.
     """
     if address in _METADATA:
         return "metadata"
@@ -120,7 +121,7 @@ def never(address: Address) -> str:
 
 
 def is_own(address: Address) -> bool:
-    """Return True for addresses of this machine or a private network."""
+    """Return True if this is an address of this machine or of a private network."""
     return address.is_private or address.is_loopback
 
 
@@ -157,7 +158,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return at < datetime.combine(self.expires, time(), UTC) + _DAY
 
     def admits(self, host: str, address: Address | None, port: int) -> bool:
-        """Return True if the entry covers this target. Its expiry date is not checked; see `holds_at`.
+        """Return True if this entry permits load on the target with this name, address and port. The entry's expiry
+        date is not checked; see `holds_at`.
 
         Args:
             host: the requested name; empty if only the address counts.
@@ -188,7 +190,8 @@ class AllowList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """Parse the JSON of a list. It comes from a peer, so every value is checked.
+        """Parse JSON from another process and return the allow-list. Every value is checked, because the sender is not
+        trusted.
 
         Raises:
             ValueError: not the JSON of a list, or an invalid entry.
@@ -200,19 +203,23 @@ class AllowList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return found
 
     def to_json(self) -> bytes:
-        """Return the list as JSON for the agents, without proofs, which the controller has checked."""
+        """Return the list as JSON for the agents. Proofs are left out, because the controller has checked them."""
         bare = tuple(msgspec.structs.replace(entry, proof=None) for entry in self.allow)
         return msgspec.json.encode(AllowList(allow=bare))
 
     def entry(self, host: str, address: Address | None, port: int, at: datetime) -> Entry | None:
-        """Return the first valid entry that admits the target; None if there is none. See `Entry.admits`."""
+        """Return the first entry that permits load on the target and has not expired at the time `at`; None if there is
+        none. For the arguments see `Entry.admits`.
+        """
         for entry in self.allow:
             if entry.admits(host, address, port) and entry.holds_at(at):
                 return entry
         return None
 
     def why_not(self, host: str, address: Address | None, port: int, at: datetime) -> str:
-        """Return why no entry admits the target, in a few words, for the closest entry. Assumes that none admits it."""
+        """Return a few words about why no entry permits load on the target, taken from the entry that fits best. Call
+        it only if `entry` has returned None.
+        """
         expired = [entry for entry in self.allow if entry.admits(host, address, port)]
         if expired:
             return f"its entry expired on {expired[0].expires} (owner: {expired[0].owner})"
@@ -227,17 +234,20 @@ class AllowList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def split_cap(per_s: float, weights: Sequence[float], index: int, worker: int = 0, workers: int = 1) -> int:
-    """Return how many requests a worker may start in any second: its integer share of the fleet's cap.
+    """Return how many requests a worker may start in any second: its integer share of the fleet's limit of `per_s`
+    requests per second.
 
-    The shares of all workers of all agents add up exactly to the cap times SLACK, rounded down. They are split by
-    largest
-    remainder: among agents by weight, among an agent's workers evenly. Each worker computes its share alone.
+    weights: of all agents. index: of the worker's agent in them. worker, workers: the worker's number in its agent, and
+    how many there are. The shares of all workers add up exactly to the limit times SLACK, rounded down. They are split
+    by largest remainder: among agents by weight, among an agent's workers evenly. Each worker computes its share alone.
     """
     return _parted(_parted(floor(per_s * SLACK), weights)[index], [1.0] * workers)[worker]
 
 
 def share_of_cap(per_s: float, weights: Sequence[float], index: int, worker: int = 0, workers: int = 1) -> CapShare:
-    """Return a worker's part of the fleet's cap, as `split_cap`. An agent without a weight joined later and gets 0."""
+    """Return a worker's share of the fleet's limit of requests per second, as an integer (as `split_cap`) and exactly.
+    An agent without a weight joined later and gets 0.
+    """
     if index >= len(weights):
         return CapShare(0, 0.0)
     exact = per_s * SLACK * weights[index] / (sum(weights) or 1.0) / workers
@@ -260,7 +270,7 @@ def _parted(whole: int, weights: Sequence[float]) -> list[int]:
 
 
 def read(path: Path) -> AllowList:
-    """Read an allow-list from a TOML file.
+    """Read an allow-list from a TOML file, check it and return it.
 
     Raises:
         UsageError: the file cannot be read, or all users of the machine may write it.
@@ -336,8 +346,8 @@ class _List:
         return entry
 
     def _line(self, n: int, key: str) -> int:
-        """Return the line of a key of the n-th entry, or of the entry's head; 0 if the entries are written in another
-        form.
+        """Return the line of `key` in the n-th entry of the file, or the first line of the entry. Return 0 if the
+        entries are not written as [[allow]] tables.
         """
         if n >= len(self._heads):
             return 0
@@ -368,7 +378,7 @@ _EXAMPLES: Final = {
 
 
 def _wrong(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Yield (message, key) of each error in an entry."""
+    """Check an entry of an allow-list, and yield (message, key of the wrong value) for each error."""
     network = _network(entry.host)
     if network is None and not _HOST.fullmatch(entry.host):
         yield f"host: {entry.host!r} is not a name, address or network", "host"
@@ -409,7 +419,7 @@ def _plain_host(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _network(text: str) -> IPv4Network | IPv6Network | None:
-    """Return an address or network; None if `text` is neither."""
+    """Parse an IP address or network and return it as a network; None if `text` is neither."""
     try:
         return ip_network(text)
     except ValueError:

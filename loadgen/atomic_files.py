@@ -31,7 +31,9 @@ def atomic_write(
     is_durable: bool = False,
     may_lack_links: bool = False,
 ) -> None:
-    """Write `data` to the file `path`. The arguments and exceptions are those of `atomic_file`."""
+    """Write `data` to the file `path` so that readers see either the old file or the complete new one. The arguments
+    and exceptions are those of `atomic_file`.
+    """
     with atomic_file(
         path, mode, is_exclusive=is_exclusive, is_durable=is_durable, may_lack_links=may_lack_links
     ) as file:
@@ -47,7 +49,8 @@ def atomic_file(
     is_durable: bool = False,
     may_lack_links: bool = False,
 ) -> Iterator[BinaryIO]:
-    """Open a temporary file that becomes `path` when the block ends. If the block raises, `path` is unchanged.
+    """Yield a temporary file for writing, which is renamed to `path` when the `with` block ends. If the block raises,
+    `path` is unchanged.
 
     Args:
         mode: permissions of the new file, before the umask.
@@ -78,7 +81,7 @@ def atomic_file(
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names of the files in a folder survive a crash of the machine.
+    """Write the directory of a folder to disk (fsync), so that the names of its files survive a crash of the machine.
 
     Raises:
         OSError: the folder cannot be opened or synced.

@@ -70,6 +70,8 @@ _SECRET_TEXTS = (
     ("a token of a chat", re.compile(rb"\bxox[abprs]-[0-9A-Za-z-]{20,}")),
 )
 _HINT_FOR_SECRETS = 'install it on the agents by other means, and use it in the scenario by secret("...")'
+_HINT_FOR_UNSAFE = "the bundle is damaged or not made by loadgen: start the run again with loadgen run"
+_HINT_FOR_WRITING = "free disk space, or correct the permissions of the folder above it"
 _SECRET_FOLDERS = (".aws", ".ssh", ".gnupg", ".kube", ".docker", ".azure", ".git")
 
 
@@ -91,7 +93,7 @@ class Bundle:
 
 
 def pack(scenario: Scenario) -> Bundle:
-    """Pack a scenario with all files that it uses.
+    """Pack a scenario file and all files that it uses into a bundle for agents, and return the bundle.
 
     Raises:
         BundleError: a file that must not be in a bundle, too many files, or too many bytes.
@@ -101,12 +103,17 @@ def pack(scenario: Scenario) -> Bundle:
 
 
 def pack_files(scenario: Path, files: Iterable[Path], *, certificates: Iterable[Path] = ()) -> Bundle:
-    """Pack the scenario file with others of its folder. certificates: allowed files with names like secrets."""
+    """Pack the scenario file and `files` of the same folder into a bundle, and return it. certificates: files that may
+    be packed although their names look like those of secrets.
+    """
     root = scenario.parent
     allowed = {_inside(root, path) for path in certificates}
     by_name = {_inside(root, path): path for path in (scenario, *files)}
     if len(by_name) > MAX_FILES:
-        raise BundleError(f"the bundle has {format_count(len(by_name))} files; the limit is {format_count(MAX_FILES)}")
+        raise BundleError(
+            f"the bundle has {format_count(len(by_name))} files; the limit is {format_count(MAX_FILES)}",
+            hint="join small files, or use fewer of them",
+        )
     archive = BytesIO()
     size = 0
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -123,7 +130,9 @@ def pack_files(scenario: Path, files: Iterable[Path], *, certificates: Iterable[
 
 
 def _inside(root: Path, path: Path) -> str:
-    """Return the name of a file in the bundle."""
+    """Return the name of a file in the bundle: its path relative to the scenario's folder. Raise if it is not
+    inside.
+    """
     absolute = Path(os.path.normpath(root.absolute() / path))
     try:
         return absolute.relative_to(os.path.normpath(root.absolute())).as_posix()
@@ -134,7 +143,7 @@ def _inside(root: Path, path: Path) -> str:
 
 
 def _content(root: Path, name: str, path: Path, *, is_certificate: bool, most: int) -> bytes:
-    """Return the bytes of a file, or raise if it must not be in a bundle."""
+    """Return the bytes of a file, or raise if it must not be in a bundle. most: the size limit in bytes."""
     if not is_plain(name):
         raise BundleError(f"the file name {name!a} cannot be in a bundle", hint="rename the file")
     if not is_certificate and (why := _is_secret(name)):
@@ -148,7 +157,9 @@ def _content(root: Path, name: str, path: Path, *, is_certificate: bool, most: i
             raise _too_large(MAX_BYTES - most + status.st_size)
         content = path.read_bytes()
     except OSError as error:
-        raise BundleError(f"{name} cannot be read: {error.strerror or error}") from error
+        raise BundleError(
+            f"{name} cannot be read: {error.strerror or error}", hint="check the path and its permissions"
+        ) from error
     if len(content) > most:  # the file grew after stat()
         raise _too_large(MAX_BYTES - most + len(content))
     if not is_certificate and (what := next((what for what, form in _SECRET_TEXTS if form.search(content)), "")):
@@ -173,7 +184,7 @@ def _refuse_links(root: Path, name: str) -> None:
 
 
 def _is_secret(name: str) -> str:
-    """Return the pattern that marks a name as that of a secret; empty if none matches."""
+    """Return the pattern that marks a file name as that of a secret, such as "*.pem"; "" if no pattern matches."""
     *folders, last = PurePosixPath(name.lower()).parts
     for folder in folders:
         if folder in _SECRET_FOLDERS:
@@ -192,20 +203,23 @@ def _too_large(size: int) -> BundleError:
 
 
 def verify(data: bytes, sha256: str) -> None:
-    """Check the size and the hash of an archive.
+    """Raise if the bytes of a bundle are too many, or if their hash is not `sha256` (hex).
 
     Raises:
-        BundleError: too large, or not the archive with this `sha256` (hex).
+        BundleError: see above.
     """
     if len(data) > MAX_BYTES:
         raise _too_large(len(data))
     found = hashlib.sha256(data).hexdigest()
     if found != sha256.lower():
-        raise BundleError(f"the bundle's sha256 is {found[:12]}…, expected {sha256[:12]}…", hint="fetch it again")
+        raise BundleError(
+            f"the bundle's sha256 is {found[:12]}…, expected {sha256[:12]}…",
+            hint="the archive is damaged: start the run again",
+        )
 
 
 def unpack(data: bytes, sha256: str, into: Path) -> tuple[Path, ...]:
-    """Verify a bundle and write its files to the folder `into`, completely or not at all.
+    """Verify a bundle and write its files to the folder `into`, completely or not at all, and return their paths.
 
     An existing `into` is replaced.
 
@@ -221,14 +235,14 @@ def unpack(data: bytes, sha256: str, into: Path) -> tuple[Path, ...]:
         into.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
     except OSError as error:
-        raise BundleError(f"{into} cannot be written: {error.strerror or error}") from error
+        raise BundleError(f"{into} cannot be written: {error.strerror or error}", hint=_HINT_FOR_WRITING) from error
     try:
         names = [_write(staging, name, content) for name, content in _members(data)]
         if into.exists():
             shutil.rmtree(into)
         staging.rename(into)
     except OSError as error:
-        raise BundleError(f"{into} cannot be written: {error.strerror or error}") from error
+        raise BundleError(f"{into} cannot be written: {error.strerror or error}", hint=_HINT_FOR_WRITING) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return tuple(into / name for name in names)
@@ -243,7 +257,7 @@ def _write(folder: Path, name: PurePosixPath, content: bytes) -> PurePosixPath:
 
 
 def _members(data: bytes) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """Yield every file of a safe archive. Raises at the first unsafe one.
+    """Yield (name, content) of every file in the bytes of a bundle. Raise at the first unsafe entry.
 
     Compressed archives are not opened, so no file can be larger than the archive itself.
     """
@@ -254,54 +268,65 @@ def _members(data: bytes) -> Iterator[tuple[PurePosixPath, bytes]]:
             while (entry := tar.next()) is not None:
                 name = _safe_name(entry)
                 if name in seen:
-                    raise BundleError(f"unsafe bundle: {name} is in it twice")
+                    raise BundleError(f"unsafe bundle: {name} is in it twice", hint=_HINT_FOR_UNSAFE)
                 seen.add(name)
                 size += entry.size
                 if len(seen) > MAX_FILES:
-                    raise BundleError(f"unsafe bundle: more than {format_count(MAX_FILES)} files")
+                    raise BundleError(
+                        f"unsafe bundle: more than {format_count(MAX_FILES)} files", hint=_HINT_FOR_UNSAFE
+                    )
                 if size > MAX_BYTES or not 0 <= entry.size <= len(data):
-                    raise BundleError(f"unsafe bundle: {name} claims to have {format_count(entry.size)} bytes")
+                    raise BundleError(
+                        f"unsafe bundle: {name} claims to have {format_count(entry.size)} bytes", hint=_HINT_FOR_UNSAFE
+                    )
                 file = tar.extractfile(entry)
                 content = b"" if file is None else file.read()
                 if len(content) != entry.size:
-                    raise BundleError(f"unsafe bundle: {name} is truncated")
+                    raise BundleError(f"unsafe bundle: {name} is truncated", hint=_HINT_FOR_UNSAFE)
                 yield name, content
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
-        raise BundleError(f"unsafe bundle: not an archive of loadgen: {error}") from error
+        raise BundleError(f"unsafe bundle: not an archive of loadgen: {error}", hint=_HINT_FOR_UNSAFE) from error
 
 
 def _safe_name(entry: tarfile.TarInfo) -> PurePosixPath:
-    """Return the name of an entry. Raises unless it is a regular file with a plain relative name."""
+    """Return the name of an archive's entry. Raise BundleError unless the entry is a regular file with a plain relative
+    name.
+    """
     shown = ascii(entry.name[:100])
     if not entry.isreg() or entry.issparse():
         kind = "a link" if entry.issym() or entry.islnk() else "a folder" if entry.isdir() else "not a regular file"
-        raise BundleError(f"unsafe bundle: {shown} is {kind}")
+        raise BundleError(f"unsafe bundle: {shown} is {kind}", hint=_HINT_FOR_UNSAFE)
     if not is_plain(entry.name):
-        raise BundleError(f"unsafe bundle: the name {shown} is not a plain relative path")
+        raise BundleError(f"unsafe bundle: the name {shown} is not a plain relative path", hint=_HINT_FOR_UNSAFE)
     return PurePosixPath(entry.name)
 
 
 def place_in(folder: Path, name: str) -> Path:
-    """Return the regular file with this name inside an unpacked bundle.
+    """Return the path of a regular file in the folder of an unpacked bundle, given its name.
 
     Raises:
         BundleError: the name is not a plain relative path, there is no such file, or links lead out of the folder.
     """
     shown = ascii(name[:100])
     if not is_plain(name):
-        raise BundleError(f"the scenario's path {shown} is invalid: it must be a plain relative path within the bundle")
+        raise BundleError(
+            f"the scenario's path {shown} is invalid: it must be a plain relative path within the bundle",
+            hint=_HINT_FOR_UNSAFE,
+        )
     path = folder / name
     try:
         is_inside = path.resolve(strict=True).is_relative_to(folder.resolve(strict=True))
     except (OSError, RuntimeError):  # RuntimeError: a loop of links
-        raise BundleError(f"the scenario {shown} is not in the bundle") from None
+        raise BundleError(f"the scenario {shown} is not in the bundle", hint=_HINT_FOR_UNSAFE) from None
     if not is_inside or not path.is_file():
-        raise BundleError(f"the scenario {shown} is not a file within the bundle")
+        raise BundleError(f"the scenario {shown} is not a file within the bundle", hint=_HINT_FOR_UNSAFE)
     return path
 
 
 def is_plain(name: str) -> bool:
-    """Return True for a usual relative path: no `..`, no doubled or trailing slash, no backslash, all printable."""
+    """Return True if `name` is a usual relative path: no `..`, no doubled or trailing slash, no backslash, all
+    characters printable.
+    """
     path = PurePosixPath(name)
     return (
         bool(path.parts)

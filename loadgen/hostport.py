@@ -28,12 +28,12 @@ class HostPort(NamedTuple):
 
     @property
     def bracketed(self) -> str:
-        """The host as it is written before a port: `[::1]`, `10.0.0.7`, `shop.example`."""
+        """Return the host as it is written before a port: `[::1]`, `10.0.0.7`, `shop.example`."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
 
 def split_host_port(text: str) -> HostPort:
-    """Split "shop.example", "shop.example:443", "10.0.0.7:5557", "[::1]" or "[::1]:5557" into host and port.
+    """Parse "shop.example", "shop.example:443", "10.0.0.7:5557", "[::1]" or "[::1]:5557", and return host and port.
 
     Raises:
         ValueError: the text has another form; the message describes what is wrong.
@@ -55,7 +55,7 @@ def split_host_port(text: str) -> HostPort:
 
 
 def host_port(text: str) -> tuple[str, int]:
-    """Split a text as `split_host_port` does, and require a port.
+    """Parse a text as `split_host_port` does, and return (host, port). The text must contain a port.
 
     Raises:
         ValueError: the text has another form, or no port.

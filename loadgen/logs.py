@@ -25,13 +25,15 @@ class LineFormatter(logging.Formatter):
 
 
 def log_to_stderr(level: int, text: str, datefmt: str | None = None) -> None:
-    """Set up the root logger of a program. text, datefmt: as in `logging.Formatter`."""
+    """Configure logging of this program to stderr. level: the lowest level shown. text, datefmt: the formats of a line
+    and of its time, as in `logging.Formatter`.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter(text, datefmt))
     logging.basicConfig(level=level, handlers=[handler])
 
 
 def tame_last_resort() -> None:
-    """Format warnings also in programs that set up no logging: Python prints them on stderr."""
+    """Set the format of warnings for programs that do not configure logging. Python prints these warnings on stderr."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(LineFormatter())

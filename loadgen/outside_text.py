@@ -85,8 +85,8 @@ def one_line(text: str, most: int | None = None) -> str:
 
 
 def is_plain(text: str) -> bool:
-    """Return True if `one_line` would not change the text. It is also False for some texts that `one_line` does not
-    change.
+    """Return True only if `one_line` would not change the text. This fast check is also False for some texts that
+    `one_line` does not change.
     """
     if not text.isprintable() or "::" in text or "##" in text:
         return False
@@ -94,23 +94,29 @@ def is_plain(text: str) -> bool:
 
 
 def block(text: str) -> list[str]:
-    """Return the text as lines, each made safe by `one_line`; tabs become spaces. An empty text is one empty line."""
+    """Split a text into lines and return them, each made safe for a terminal by `one_line`. Tabs become spaces. An
+    empty text returns one empty line.
+    """
     lines = text.replace("\r\n", "\n").split("\n")
     return [one_line(line.expandtabs() if "\t" in line else line) for line in lines]
 
 
 def in_html(text: str) -> str:
-    """Return the text for the content of an element or for a quoted attribute."""
+    """Return the text escaped for the content of an HTML element or for a quoted attribute."""
     return html.escape(one_line(text))
 
 
 def in_json(encoded: str) -> str:
-    """Escape invisible characters in the strings of a JSON document, as JSON allows; no value changes."""
+    """Return a JSON document in which invisible characters in strings are escaped. The values of the document are
+    unchanged.
+    """
     return _NOT_IN_JSON.sub(lambda found: _in_json(ord(found[0])), encoded)
 
 
 def in_cell(text: str) -> str:
-    """Return one line that no spreadsheet treats as a formula: it gets an apostrophe. Numbers are unchanged."""
+    """Return the text as one line that no spreadsheet treats as a formula: a text that looks like one gets an
+    apostrophe in front. Numbers are unchanged.
+    """
     line = one_line(text)
     is_formula = text.lstrip().startswith(_FORMULA) or text.startswith(_FORMULA)
     return f"'{line}" if is_formula and _NUMBER.fullmatch(text) is None else line
@@ -121,7 +127,9 @@ def _visible(text: str) -> str:
 
 
 def _broken(found: re.Match[str]) -> str:
-    """Replace the first character of a CI command by its code."""
+    """Return a matched command of a CI system, such as "::error", made harmless: its first character is replaced by its
+    code.
+    """
     return f"\\x{ord(found[0][0]):02x}{found[0][1:]}"
 
 

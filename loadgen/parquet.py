@@ -23,8 +23,8 @@ _ABOUT: Final = b"loadgen"
 
 
 def write_table(columns: Columns, groups: Iterable[Rows], file: BinaryIO, about: str = "") -> None:
-    """Write rows, group by group, and a description `about`. None becomes null. Empty groups are skipped; `file` stays
-    open.
+    """Write rows to a Parquet file, group by group, with the text `about` as its description. None becomes null. Empty
+    groups are skipped; `file` stays open.
 
     Raises:
         UsageError: pyarrow is not installed.
@@ -44,7 +44,7 @@ def write_table(columns: Columns, groups: Iterable[Rows], file: BinaryIO, about:
 
 
 def about(data: bytes) -> str:
-    """Return the description that `write_table` wrote; empty if there is none.
+    """Return the description that `write_table` stored in the Parquet file `data`; "" if there is none.
 
     Raises:
         ValueError: not Parquet, or damaged.
@@ -56,7 +56,8 @@ def about(data: bytes) -> str:
 def read_table(
     data: bytes, columns: Sequence[str], groups: Sequence[int] | None = None
 ) -> tuple[str, Mapping[str, list[Any]]]:
-    """Return the description and the given columns as lists. Null becomes nan in float columns, and None in all others.
+    """Read the Parquet file `data`, and return (its description, the values of the given columns as lists, by name).
+    Null becomes nan in float columns, and None in all others.
 
     Args:
         groups: read only these groups of rows, by index; indices that do not exist are ignored. None: all groups.
@@ -91,7 +92,9 @@ def _about(file: Any) -> str:
 
 
 def _values(arrow: Any, column: Any) -> list[Any]:
-    """Return a column as Python values. Equal texts are one object: there are few different ones, and many rows."""
+    """Return a Parquet column as a list of Python values. Equal texts are one object, because there are few different
+    ones and many rows.
+    """
     if arrow.types.is_string(column.type):
         coded = column.combine_chunks().dictionary_encode()
         coded = coded.combine_chunks() if isinstance(coded, arrow.ChunkedArray) else coded
@@ -102,7 +105,9 @@ def _values(arrow: Any, column: Any) -> list[Any]:
 
 
 def _text(value: object) -> object:
-    """Replace invalid Unicode (lone surrogates) in a text: otherwise pyarrow would reject the whole file."""
+    """Return a text in which invalid Unicode (lone surrogates) is replaced; other values are unchanged. Otherwise
+    pyarrow would reject the whole file.
+    """
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 

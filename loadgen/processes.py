@@ -9,7 +9,8 @@ __all__ = ["children_of"]
 
 
 def children_of(parent: int) -> dict[int, str]:
-    """Return the state of each child process of `parent`, by process id: "S" for sleeping, "Z" for a zombie.
+    """Return the state of each child process of the process `parent`, by process id: "S" for sleeping, "Z" for a
+    zombie.
 
     Reads all of /proc (3.3 ms for 102 processes), because not every kernel has `/proc/PID/task/*/children`.
     """

@@ -85,19 +85,23 @@ _SHORTEST_SECRET: Final = 4
 
 
 def mask(value: str) -> str:
-    """Return stars for a value. An empty value and a value of stars are unchanged."""
+    """Return 4, 8 or 12 stars in place of a secret value, depending on its length. An empty value, and a value that
+    consists of stars, are unchanged.
+    """
     if not value.strip("*"):
         return value
     return "****" if len(value) <= 16 else "********" if len(value) <= 64 else "************"
 
 
 def is_secret_name(name: str) -> bool:
-    """Return True if the name of a header, field or column marks its value as secret."""
+    """Return True if the name of a header, field or column (such as "password") means that its value is secret."""
     return bool(_names(name))
 
 
 def _names(text: str) -> list[tuple[int, int]]:
-    """Return where words of the list occur, as [start, end), in order."""
+    """Find the words that mark a value as secret, such as "password", and return their positions as (start, end), in
+    order.
+    """
     lower = _lower(text)
     spots: list[tuple[int, int]] = []
     for word, check in _NAMES:
@@ -145,7 +149,7 @@ class Redactor:
         return _by_name(text)
 
     def known(self, text: str) -> str:
-        """Return the text with only the scenario's own secrets masked: for names, which should stay readable."""
+        """Return the text with only the scenario's own secrets masked. For names, which should stay readable."""
         pattern = self._pattern()
         if pattern is None:
             return text
@@ -153,7 +157,9 @@ class Redactor:
         return self._without_parts(text) if "<cut: " in text or " ..." in text else text
 
     def _without_parts(self, text: str) -> str:
-        """Mask the beginning of a secret that is left before a cut."""
+        """Return the text with partial secrets masked: where a text was cut off in the middle of a secret, the
+        beginning of the secret is still there.
+        """
         done: list[str] = []
         at = 0
         for cut in _CUT.finditer(text):
@@ -164,7 +170,7 @@ class Redactor:
         return "".join((*done, text[at:]))
 
     def row(self, row: object) -> str:
-        """Return a data row as JSON, with the values of secret columns masked. "" for no row.
+        """Return a row of a scenario's data as JSON, with the values of secret columns masked. Return "" for no row.
 
         row: a dataclass, a struct, a mapping or a sequence; a text is treated as JSON.
         """
@@ -184,7 +190,9 @@ class Redactor:
 
 
 def _written(value: str) -> Iterable[str]:
-    """Yield a value unchanged, and in the notations of JSON, URLs, forms and Python."""
+    """Yield a secret in all notations in which it may occur in a text: unchanged, and as written in JSON, URLs, forms
+    and Python.
+    """
     yield value
     yield json.dumps(value)[1:-1]
     yield json.dumps(value, ensure_ascii=False)[1:-1]
@@ -196,7 +204,9 @@ def _written(value: str) -> Iterable[str]:
 
 
 def _overlap(text: str, form: str) -> int:
-    """Return how many characters of the beginning of `form` the text ends with; 0 if there are too few to be sure."""
+    """Return the length of the longest beginning of `form`, a secret, with which the text ends; 0 if it is too short to
+    be sure.
+    """
     for length in range(min(len(text), len(form) - 1), _SHORTEST_PART - 1, -1):
         if text.endswith(form[:length]):
             return length
@@ -214,7 +224,7 @@ def _of_look(found: re.Match[str]) -> str:
 
 
 def _of_tag(found: re.Match[str]) -> str:
-    """Mask the value of an HTML input whose name marks it as secret."""
+    """Return a matched HTML input element with its value masked if its name marks it as secret."""
     tag = found[0]
     if not is_secret_name(tag):
         return tag
@@ -222,7 +232,9 @@ def _of_tag(found: re.Match[str]) -> str:
 
 
 def _by_name(text: str) -> str:
-    """Mask values that are assigned to a name on the list, in any notation. One pass, linear."""
+    """Return the text with the values masked that belong to a secret name, in any notation (`password=...`, `"token":
+    "..."`). Takes one pass, in linear time.
+    """
     done: list[str] = []
     at = 0
     for start, end in _names(text):
@@ -237,7 +249,9 @@ def _by_name(text: str) -> str:
 
 
 def _value_of(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """Return where the value of the name at [start, end) is; None if nothing is assigned to it."""
+    """Return (start, end) of the value that belongs to the name at [start, end) of the text; None if no value follows
+    the name.
+    """
     end = _end(_REST_OF_NAME, text, end)
     quoted = _QUOTE.match(text, end)
     separator = _SEPARATOR.match(text, quoted.end() if quoted else end)
@@ -262,7 +276,9 @@ def _value_of(text: str, start: int, end: int) -> tuple[int, int] | None:
 
 
 def _header_line(text: str, start: int, separator: re.Match[str]) -> tuple[int, int] | None:
-    """Return the value of `Name: value` at the beginning of a line: the rest of the line and continuation lines."""
+    """Return (start, end) of the value of a header line `Name: value`, with its continuation lines; None if the name at
+    `start` does not begin a line.
+    """
     begin = text.rfind("\n", max(0, start - 200), start) + 1
     if begin == 0 and start > 200:
         return None
@@ -273,7 +289,9 @@ def _header_line(text: str, start: int, separator: re.Match[str]) -> tuple[int, 
 
 
 def _of_part(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """Return the body of a multipart field with `Content-Disposition: form-data; name="password"`."""
+    """Return (start, end) of the body of a multipart field such as `Content-Disposition: form-data; name="password"`,
+    whose name is at [start, end); None if it is no such field.
+    """
     begin = text.rfind("\n", max(0, start - 400), start) + 1
     if "name=" not in text[begin:start].lower():
         return None
@@ -285,7 +303,9 @@ def _of_part(text: str, start: int, end: int) -> tuple[int, int] | None:
 
 
 def _of_element(text: str, end: int) -> tuple[int, int] | None:
-    """Return the value in `<password>value<`."""
+    """Return (start, end) of the text of an XML element such as `<password>value<`, whose name ends at `end`; None if
+    it is no element.
+    """
     found = _ELEMENT.match(text, end, end + 400)
     if found is None:
         return None
@@ -304,7 +324,7 @@ _IN_NESTED: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[\[\]{
 
 
 def _end_of_nested(text: str, at: int) -> int:
-    """Return the position after the bracket that closes the one at `at`; the end of the text if none does."""
+    """Return the position after the bracket that closes the one at `at`; the end of the text if no bracket does."""
     depth = 0
     for found in _IN_NESTED.finditer(text, at):
         if found[0] in "[{(":
@@ -322,7 +342,9 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 
 def _masked(value: Any, depth: int = 0) -> Any:
-    """Return the value for JSON, with the values of secret names masked."""
+    """Return a value in a form for JSON, in which the values of secret names are masked. Anything nested more than 8
+    levels deep becomes "...".
+    """
     if depth > 8:
         return "..."
     if is_dataclass(value) and not isinstance(value, type):

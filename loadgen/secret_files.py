@@ -33,7 +33,7 @@ UMASK_ONLY = 0o666
 
 
 def check_private(path: Path) -> None:
-    """Return if only its owner can read the file.
+    """Raise if users other than its owner may read the file, or if it belongs to another user than the present one.
 
     Raises:
         UsageError: the file cannot be read, others may read it, or it belongs to another user.
@@ -41,9 +41,9 @@ def check_private(path: Path) -> None:
     try:
         status = path.stat()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from error
     if stat.S_ISDIR(status.st_mode):
-        raise UsageError(f"cannot read {path}: it is a folder")
+        raise UsageError(f"cannot read {path}: it is a folder", hint="pass the path of a file")
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(
             f"{path} contains a secret, but others may read it (mode {stat.S_IMODE(status.st_mode):04o})",
@@ -54,7 +54,8 @@ def check_private(path: Path) -> None:
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Write a new file atomically. Missing folders are made for their owner alone.
+    """Write a new file so that it exists completely or not at all. Missing folders are made with access for their owner
+    alone.
 
     Raises:
         StorageError: it cannot be written, or exists already.
@@ -63,14 +64,17 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic_write(path, data, mode, is_exclusive=True)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}", hint="choose another folder") from error
+        raise StorageError(
+            f"cannot write {path}: {error.strerror}", hint="choose another folder, or correct its permissions"
+        ) from error
 
 
 # -- folders of runs ------------------------------------------------------------------------------
 
 
 def make_folder(path: Path, *, exist_ok: bool = False) -> None:
-    """Make a folder for its owner alone; below a parent with the setgid bit, the group gets the parent's permissions.
+    """Make a folder to which only its owner has access. Below a parent with the setgid bit, the group gets the parent's
+    permissions.
 
     Raises:
         OSError: it cannot be made, or exists already.
@@ -80,16 +84,17 @@ def make_folder(path: Path, *, exist_ok: bool = False) -> None:
 
 
 def make_subfolder(path: Path) -> None:
-    """Make a folder in the folder of a run, unless it exists. It has the permissions of the run's folder, except write.
+    """Make a folder in the folder of a run, unless it exists. Other users get the permissions of the run's folder,
+    except write.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be made.
     """
     path.mkdir(0o700 | (path.parent.stat().st_mode & 0o055), exist_ok=True)
 
 
 def file_mode(folder: Path) -> int:
-    """Return the mode of a new file in a run's folder: everyone who may read the folder may read the file.
+    """Return the permissions of a new file in a run's folder: everyone who may read the folder may read the file.
 
     Raises:
         OSError: the folder does not exist.
@@ -98,8 +103,8 @@ def file_mode(folder: Path) -> int:
 
 
 def shared_mode(runs_dir: Path) -> int:
-    """Return the mode of a file beside the folders of runs, about all of them: 0640 in a team's folder of runs, else
-    0600.
+    """Return the permissions of a file about all runs, which is stored beside their folders: 0640 in a team's folder of
+    runs, else 0600.
 
     Raises:
         OSError: the folder does not exist.
@@ -109,6 +114,8 @@ def shared_mode(runs_dir: Path) -> int:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """As `os.open`, for a file in a run's folder; never follows a symbolic link. Creates the file with `file_mode`."""
+    """Open a file in a run's folder, as `os.open` does, and return its descriptor. A symbolic link is never followed. A
+    new file gets the permissions of `file_mode`.
+    """
     mode = file_mode(path.parent) if flags & os.O_CREAT else 0
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)

@@ -59,7 +59,8 @@ class Checked:
 
 
 def check_executor(executor: Executor, *, agents: int = 7, seeds: Sequence[int] = (1, 2)) -> Checked:
-    """Check that any fleet can drive the load of an executor.
+    """Test that fleets of any size can drive the load that an executor makes, and raise if not. For unit tests of own
+    executors.
 
     Args:
         agents: fleets of 1 to this number of agents are tried, with equal and with unequal weights.
@@ -106,7 +107,9 @@ class _Check:
         self.left_out: list[str] = []
 
     def seed(self, seed: int, agents: int) -> Lowered | None:
-        """Check the executor with one seed. Return its load; None if it has errors and cannot be divided."""
+        """Check the executor with one seed, and add the problems found to `problems`. Return its load; None if the load
+        has errors and cannot be divided.
+        """
         try:
             lowered = _fresh(self._executor).lower(seed)
         except ScenarioError as error:
@@ -127,8 +130,8 @@ class _Check:
     # -- a pure function --------------------------------------------------------------------------
 
     def _is_pure(self, seed: int, lowered: Lowered) -> None:
-        """Check that the load is the same again: with other states of the global random generators, and in another
-        interpreter.
+        """Check that the executor makes the same load again: with other states of the global random generators, and in
+        another interpreter. Add a difference to `problems`.
         """
         before, of_numpy = random.getstate(), np.random.get_state()  # generators that an author may have used
         try:
@@ -149,7 +152,9 @@ class _Check:
         self._is_the_same_elsewhere(seed, lowered)
 
     def _is_the_same_elsewhere(self, seed: int, lowered: Lowered) -> None:
-        """Check the load in a fresh interpreter, where sets have another order and no state is left from before."""
+        """Check that the executor makes the same load in a new Python process, where sets have another order and no
+        state is left from before. Add a difference to `problems`.
+        """
         digest = lowered.profile.digest
         module = sys.modules.get(type(self._executor).__module__)
         file = getattr(module, "__file__", None)
@@ -198,7 +203,7 @@ print(eval(text, vars(module)).lower(seed).profile.digest)
 
 
 def _fresh(executor: Executor) -> Executor:
-    """Return a copy of an executor without its caches, so that it computes everything again."""
+    """Return a copy of an executor without its cached values, so that it computes everything again."""
     again = copy.copy(executor)
     for name, value in (("_lowered", {}), ("_read", None)):
         if hasattr(again, name):
@@ -207,7 +212,7 @@ def _fresh(executor: Executor) -> Executor:
 
 
 def _difference(one: Lowered, other: Lowered) -> str:
-    """Return the difference of two loads in words; empty if they are equal."""
+    """Compare two loads. Return "" if they are equal, else a clause about the first difference."""
     if one.times is not None and other.times is not None:
         if len(one.times) != len(other.times):
             return f"it returns {len(other.times):,} arrivals instead of {len(one.times):,}"
@@ -222,7 +227,7 @@ def _difference(one: Lowered, other: Lowered) -> str:
 
 
 def _fleets(agents: int) -> Iterator[tuple[float, ...]]:
-    """Yield weights of fleets of 1 to `agents` agents, equal and unequal."""
+    """Yield fleets of 1 to `agents` agents, each as the weights of its agents: first equal, then unequal ones."""
     for count in range(1, agents + 1):
         yield (1.0,) * count
         if count > 1:
@@ -249,7 +254,9 @@ def _arrivals_wrong(schedule: Schedule, agents: int) -> Iterator[str]:
 
 
 def _driven(schedule: Schedule, fleet: Sequence[Share], from_ns: int, until_ns: int) -> list[list[tuple[int, int]]]:
-    """Return the (n, due) that each agent of a fleet drives between two times, in its order."""
+    """Return a list of (number, due time) of arrivals for each agent of a fleet: those that it starts between two
+    times, in its order.
+    """
     return [
         [
             pair
@@ -263,7 +270,9 @@ def _driven(schedule: Schedule, fleet: Sequence[Share], from_ns: int, until_ns: 
 def _parts_wrong(
     parts: Sequence[Sequence[tuple[int, int]]], due_ns: np.ndarray, weights: Sequence[float]
 ) -> Iterator[str]:
-    """Check that the parts contain each arrival once and at its time, and that every prefix is shared fairly."""
+    """Yield an error text unless the agents' parts contain each arrival exactly once and at its time, and every prefix
+    of the arrivals is shared fairly by weight.
+    """
     owner = np.full(len(due_ns), -1, dtype=np.int64)
     for index, part in enumerate(parts):
         for n, due in part:
@@ -293,7 +302,9 @@ def _prefixes_wrong(owner: np.ndarray, weights: Sequence[float], what: str) -> I
 
 
 def _resplit_wrong(schedule: Schedule, due_ns: np.ndarray, agents: int) -> Iterator[str]:
-    """Check three share changes: one agent joins and later one leaves, each time with new shares."""
+    """Yield an error text for each fleet that does not start each arrival once while one agent joins and later one
+    leaves. Both times all shares change.
+    """
     if not len(due_ns):
         return
     last = int(due_ns[-1]) + 1
@@ -345,7 +356,7 @@ def _iterations_wrong(profile: IterationProfile, agents: int) -> Iterator[str]:
 
 
 def _owners(count: int, weights: Sequence[float], owned: Callable[[Share], Sequence[int]]) -> np.ndarray | None:
-    """Return the agent of each item; None if an item belongs to no agent or to two."""
+    """Return the index of the agent that owns each of `count` items; None if an item belongs to no agent or to two."""
     owner = np.full(count, -1, dtype=np.int64)
     for index in range(len(weights)):
         ours = np.array(owned(Share.of(index, weights, [1.0])), dtype=np.int64)

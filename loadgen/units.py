@@ -59,7 +59,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)")
 
 
 def parse_duration(text: str | float) -> int:
-    """Return the nanoseconds of "500ms", "2m", "1m30s"; a bare number is seconds.
+    """Parse a duration, such as "500ms", "2m" or "1m30s", and return it in ns. A bare number is in seconds.
 
     Raises:
         ValueError: not a duration, negative, or not finite.
@@ -76,7 +76,8 @@ def parse_duration(text: str | float) -> int:
 
 
 def parse_rate(text: str | float) -> float:
-    """Return the iterations per second of "200/s", "30/m", "1000/h"; a bare number is per second.
+    """Parse a rate, such as "200/s", "30/m" or "1000/h", and return it in iterations per second. A bare number is per
+    second.
 
     Negative rates are accepted here; the profile rejects them, with their place in the scenario.
 
@@ -97,7 +98,7 @@ def parse_rate(text: str | float) -> float:
 
 
 def parse_ratio(text: str | float) -> float:
-    """Return the share, from 0 to 1, of "0.1%" or 0.001.
+    """Parse a ratio, such as "0.1%" or 0.001, and return it as a number from 0 to 1.
 
     Raises:
         ValueError: not a ratio, or outside 0 to 1.
@@ -113,7 +114,7 @@ def parse_ratio(text: str | float) -> float:
 
 
 def parse_size(text: str | int) -> int:
-    """Return the bytes of "5MB", "64KiB" or 1024.
+    """Parse a size, such as "5MB", "64KiB" or 1024, and return it in bytes.
 
     Raises:
         ValueError: not a size, or negative.
@@ -129,7 +130,8 @@ def parse_size(text: str | int) -> int:
 
 
 def format_duration(ns: float) -> str:
-    """Return three significant digits and a fitting unit: "412 µs", "1.53 ms", "2.50 s", "1m30s".
+    """Return a duration as text with three significant digits and a fitting unit: "412 µs", "1.53 ms", "2.50 s",
+    "1m30s".
 
     From a minute on, it shows whole seconds.
     """
@@ -151,7 +153,9 @@ def format_rate(per_s: float) -> str:
 
 
 def format_ratio(ratio: float) -> str:
-    """Return a ratio as "0.10 %". A small value is never shown as 0 ("< 0.001 %"), and almost all never as 100 %."""
+    """Return a ratio as text in percent: "0.10 %". A small ratio is never shown as 0 ("< 0.001 %"), and one that is
+    almost 1 never as 100 %.
+    """
     percent = ratio * 100
     if 0 < percent < 0.001:
         return "< 0.001 %"
@@ -162,7 +166,9 @@ def format_ratio(ratio: float) -> str:
 
 
 def format_share(share: float) -> str:
-    """Return a limit or an effect as "3 %" or "11.8 %"; "any" for inf."""
+    """Return a limit or an effect, given as a number such as 0.03, as text in percent: "3 %" or "11.8 %"; "any" for
+    inf.
+    """
     return "any" if share == inf else f"{share * 100:.3g} %" if abs(share) < 10 else f"{share * 100:,.0f} %"
 
 
@@ -182,7 +188,7 @@ def format_change(change: float) -> str:
 
 
 def format_changes(low: float, high: float) -> str:
-    """Return the interval of a change: "+1.9 to +6.4 %"; "-" for nan."""
+    """Return the limits of a relative change, such as 0.019 and 0.064, as text: "+1.9 to +6.4 %"; "-" for nan."""
     return "-" if isnan(low) else f"{format_change(low).removesuffix(' %')} to {format_change(high)}"
 
 

@@ -52,29 +52,32 @@ class Gql(dict[str, Any]):
 
     @property
     def note(self) -> str:
-        """A hint for the author of the scenario; usually empty."""
+        """Return a hint for the scenario's author if the operation has no name; "" if it has one."""
         if self.get("operationName"):
             return ""
         return 'a GraphQL operation has no name, so its row is "gql (anonymous)": write "query Name {...}"'
 
     def ready(self, note: Callable[[str], None]) -> dict[str, Any]:
-        """Return the JSON to send, and pass a hint for the author, if there is one, to `note`.
+        """Return this request as the JSON object to send. If the operation has no name, call `note` with a hint for the
+        scenario's author.
 
         Raises:
-            UsageError: the request is faulty and cannot be sent.
+            UsageError: `gql(...)` was called with invalid arguments, so the request cannot be sent.
         """
         if self.fault:
-            raise UsageError(f"gql: {self.fault}", hint='gql("query Name($id: ID!) {...}", variables={"id": 7})')
+            raise UsageError(
+                f"gql: {self.fault}", hint='write, for example, gql("query Name($id: ID!) {...}", variables={"id": 7})'
+            )
         if self.note:
             note(self.note)
         return dict(self)
 
     def judge(self, reply: Reply) -> None:
-        """Check the answer for GraphQL errors. A reply that has failed already, for example by `http 503`, is left
-        alone.
+        """Raise if the answer of this request contains GraphQL errors or is not a GraphQL answer. Do nothing if `reply`
+        has failed already, for example by `http 503`.
 
         Raises:
-            ExpectFailed: with the outcome `gql errors` or `gql no data`.
+            ExpectFailed: with the outcome `gql errors` (unless `accept_errors` is set) or `gql no data`.
         """
         if reply.outcome != OK:
             return
@@ -99,7 +102,8 @@ def gql(
     operation: str | None = None,
     accept_errors: bool = False,
 ) -> Gql:
-    """Make a GraphQL request, for `json=` of a call: `user.http.post("/graphql", json=gql("query Cart {...}"))`.
+    """Return a GraphQL request for the argument `json=` of a request: `user.http.post("/graphql", json=gql("query Cart
+    {...}"))`.
 
     The row is named after the operation. This function never raises; the call that sends the request does.
 
@@ -133,7 +137,9 @@ def gql(
 
 @lru_cache(maxsize=1024)
 def _operations(query: str) -> tuple[tuple[str, ...], str]:
-    """Return the names of the operations in a query document ("" for an unnamed one), and an error text or ""."""
+    """Return (the names of the operations in a query document, an error text). An unnamed operation has the name "";
+    the error text is "" if the document is valid.
+    """
     bare = _SKIPPED.sub(" ", query)
     names: list[str] = []
     depth = begin = 0

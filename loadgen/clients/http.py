@@ -146,7 +146,9 @@ class HttpClient:
     # -- the user's state -------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Become a new user: no cookies, default headers. Connections stay open."""
+        """Prepare this client for its next user: delete all cookies and restore the default headers. Connections stay
+        open.
+        """
         self._headers: UserHeaders | None = None
         self._cookies: UserCookies | None = None
 
@@ -182,9 +184,10 @@ class HttpClient:
     def get(
         self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
     ) -> Coroutine[Any, Any, Reply]:
-        """HOT. Send a GET request.
+        """HOT. Send a GET request and return the reply.
 
-        name: the name of the row; by default `GET /path` without the query. expect: the right status, or several.
+        name: the name under which the request is counted; by default `GET /path` without the query. expect: the
+        expected status, or a collection of them; for another status, ExpectFailed is raised.
         """
         if options:
             return self._call("GET", url, name, expect, options)
@@ -205,7 +208,9 @@ class HttpClient:
         expect: _Status = None,
         **options: Unpack[BodyOptions],
     ) -> Coroutine[Any, Any, Reply]:
-        """HOT with `json`. Send a POST request. `json=gql(...)` sends a GraphQL request (`graphql.py`)."""
+        """HOT with `json`. Send a POST request and return the reply. `json=gql(...)` sends a GraphQL request
+        (`graphql.py`).
+        """
         if not options and json is not None and type(json) is not Gql:
             route = self._posts[url]
             bare = self._headers is None and self._cookies is None
@@ -265,16 +270,18 @@ class HttpClient:
     def stream(
         self, method: str, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[AllOptions]
     ) -> ReplyStream:
-        """Send a request and read its answer while it arrives: `async with user.http.stream("GET", "/events") as
-        reply:`.
+        """Return a context manager that sends a request and yields its reply as soon as the head has arrived: `async
+        with user.http.stream("GET", "/events") as reply:`. The body is read while it arrives.
         """
         return ReplyStream(self._call(method.upper(), url, name, None, options, is_stream=True), expect)
 
     # -- the way of one request -------------------------------------------------------------
 
     def _begin(self, route: Route) -> bytes | None:
-        """HOT. Return the request line, Host, and the user's headers and cookies; None if only `prepare` can write
-        them.
+        """HOT. Return the beginning of a request: its first line, Host, and the user's headers and cookies.
+
+        Returns None if a header of the user changes more than itself, so that only the slower `prepare` can write the
+        request.
         """
         headers = self._headers
         if headers is None:
@@ -289,7 +296,9 @@ class HttpClient:
         return begin
 
     async def _plain(self, route: Route, data: bytes, name: str | None, expect: _Status) -> Reply:
-        """HOT. Send one untraced, untagged request on a kept connection: 9 of 10 requests. `_send` handles the rest."""
+        """HOT. Send a request on an open, idle connection and return its reply, if the plan uses no trace headers, tags
+        or phases. This fast path serves 9 in 10 requests; all others are passed to `_send`.
+        """
         stack = self._pool.idle.get(route.origin)
         if not stack or not self._is_plain:
             return await self._send(route, data, name, expect)
@@ -332,11 +341,12 @@ class HttpClient:
         trace: str = "",
         retries: int | None = None,
     ) -> Reply:
-        """HOT. Send one request, and follow its redirects if that is on.
+        """HOT. Send one request, follow its redirects if that is on, and return the reply.
 
-        timeouts: None only from the plain path. deadline_ns: 0 means: computed from `timeouts`. stream: the class of
-        the
-        reply, if it is streamed. trace: the trace to which the request belongs. retries: None means the plan's.
+        timeouts: None means the plan's, and that the request has no headers of its own. deadline_ns: by
+        `perf_counter_ns`; 0 means the time-out counted from now. stream: the class of the reply if its body is
+        streamed. trace: the id of the trace to which the request belongs; "" starts a new one. retries: None means the
+        plan's.
         """
         meter = self._meter
         series = meter.ask(name or route.name)
@@ -390,7 +400,11 @@ class HttpClient:
         stream: type[StreamedReply] | None = None,
         retries: int | None = None,
     ) -> Reply:
-        """Act on the status and the cookies of an answer. data: the request as sent, without trace headers."""
+        """Process an answer: store its cookies, set its outcome by the status, follow a redirect if that is on, and
+        return the last reply.
+
+        data: the request as sent, without trace headers.
+        """
         meter, head, status = self._meter, reply.head, reply.status_code
         if not head.is_plain:
             if head.sets_cookie and not self._user_cookies().learn(reply.route.url, head.raw):
@@ -419,8 +433,8 @@ class HttpClient:
         deadline_ns: int,
         retries: int | None = None,
     ) -> None:
-        """Handle a failure on a kept connection: send again if the connection was stale or a retry is allowed, else
-        raise.
+        """Handle `failure` of a request on an open, idle connection. Send the request again on another connection if
+        the target had just closed this one or a retry is allowed; otherwise record and raise the failure.
         """
         attempts = self._attempts(reply, retries, deadline_ns)
         if not self._is_stale(failure, reply, connection) and not (
@@ -436,7 +450,11 @@ class HttpClient:
     async def _send_fresh(
         self, reply: Reply, data: bytes, timeouts: Timeouts, deadline_ns: int, attempts: Attempts | None
     ) -> None:
-        """Send on a connection that the pool opens. A shared pool may return a kept connection instead."""
+        """Send the request of `reply` on a connection from `ConnectionPool.open`, and return when its answer is there.
+
+        The connection is new, except that a shared pool may return an open one. A failed request is sent again if the
+        connection was stale or `attempts` allows it; otherwise the failure is recorded and raised.
+        """
         route, refused = reply.route, 0
         while True:
             opening = Opening()
@@ -469,20 +487,21 @@ class HttpClient:
             return
 
     def _give_up(self, reply: Reply, connection: Connection) -> None:
-        """Clean up after a cancelled request on `connection`."""
+        """Clean up after a cancelled request: drop it from `connection` and from the list of requests under way."""
         connection.cancel(reply)
         self._gone(reply)
 
     @staticmethod
     def _gone(reply: Reply) -> None:
-        """Stop watching a cancelled request for being overdue."""
+        """Remove a cancelled request from the watch for overdue requests, if its series has one."""
         if reply.series.watch is not None:
             reply.series.watch.gone(reply.asked_ns)
 
     def _traced(self, tracer: Tracer, route: Route, data: bytes, trace: str, *, is_plain: bool) -> tuple[bytes, str]:
-        """Return the request with trace headers after Host, and its trace id. A trace id from the scenario is kept.
+        """Return (the request with trace headers inserted, its trace id). If the scenario has set a trace header
+        itself, the request is unchanged.
 
-        is_plain: the request has no headers except the user's.
+        trace: the trace id to use; "" makes a new one. is_plain: the request has no headers except the user's.
         """
         headers = self._headers
         if not is_plain or (headers is not None and not tracer.header_names.isdisjoint(headers.names)):
@@ -497,9 +516,11 @@ class HttpClient:
         return traced, trace
 
     def _is_stale(self, failure: RequestFailed, reply: Reply, connection: Connection) -> bool:
-        """Return True if the request may be sent again: the target closed a kept connection without a byte of answer.
+        """Return True if a failed request may be sent again without a retry being counted, and note this in the
+        measurements.
 
-        Also True, whatever the method, if the target refused the request unseen (HTTP/2).
+        That is so if the target closed an open, idle connection before a byte of its answer, and the method is
+        idempotent; or, whatever the method, if the target reported that it did not process the request (HTTP/2).
         """
         if not isinstance(failure, Unprocessed) and (
             failure.outcome != RESET or reply.size_bytes or not connection.requests or not reply.route.is_idempotent
@@ -513,7 +534,7 @@ class HttpClient:
         return True
 
     def _failed(self, reply: Reply, failure: RequestFailed) -> RequestFailed:
-        """Record that the target gave no answer, and return the exception to raise."""
+        """Record that a request got no complete answer, and return the exception for the caller to raise."""
         reply.outcome = failure.outcome
         count_own_fault(failure.outcome)
         self._meter.hold(reply)
@@ -533,7 +554,9 @@ class HttpClient:
         *,
         is_stream: bool = False,
     ) -> Reply:
-        """Send a request with options. is_stream: return when the head of the answer is there."""
+        """Send a request with all options of a call, and return its reply. is_stream: return when the head of the
+        answer has arrived.
+        """
         json = options.get("json") if json is None else json
         operation = json if isinstance(json, Gql) else None
         if operation is not None:
@@ -590,7 +613,9 @@ class HttpClient:
         stream: type[StreamedReply] | None,
         retries: int,
     ) -> Reply:
-        """Send the requests of an auth flow, one row each, and return the last answer."""
+        """Send the requests of an httpx auth flow, each measured under its own name, and return the reply to the last
+        one.
+        """
         asked = route
         deadline_ns = perf_counter_ns() + timeouts.total_ns
         flow = auth.async_auth_flow(request_of(route, data))
@@ -640,8 +665,8 @@ class HttpClient:
         stream: type[StreamedReply] | None,
         retries: int | None,
     ) -> Reply:
-        """Follow the redirects of `reply`, which the meter holds, and return the last hop. data: as sent, without trace
-        headers.
+        """Follow the redirects of `reply`, each measured as a request of its own, and return the reply to the last one.
+        data: the first request as sent, without trace headers.
         """
         history: list[Reply] = []
         while reply.has_redirect_location:

@@ -55,8 +55,10 @@ class Attempts:
         self._begun_ns = reply.asked_ns
 
     def goes_again(self, failure: RequestFailed, reply: Reply, *, had_connection: bool) -> bool:
-        """Return True if a failed request is to be sent again. Then the failed attempt is recorded and `reply` is
-        reset.
+        """Decide whether a failed request is sent again. If so, record the failed attempt, reset `reply` and return
+        True.
+
+        had_connection: the request failed on an open connection; False if no connection could be opened.
         """
         if not self._left or perf_counter_ns() >= self._deadline_ns:
             return False
@@ -102,10 +104,10 @@ class _Attempt:
 
 
 def retries_of(given: object, default: int) -> int:
-    """Return the value of a call's `retries=`, or `default` if it has none.
+    """Return the number of retries of a call: its option `retries=`, or `default` if it has none.
 
     Raises:
-        UsageError: not an integer from 0 to MOST_RETRIES.
+        UsageError: `retries=` is not an integer from 0 to MOST_RETRIES.
     """
     if given is None:
         return default

@@ -37,7 +37,7 @@ class Signer:
 
     @classmethod
     def read(cls, path: Path) -> Signer:
-        """Read the secret key from a file.
+        """Return a Signer with the secret key in the file `path`.
 
         Raises:
             UsageError: the file is missing, readable by others, or not a key.
@@ -46,7 +46,7 @@ class Signer:
         return cls(Ed25519PrivateKey.from_private_bytes(_read(path)))
 
     def sign(self, statement: bytes) -> bytes:
-        """Sign the bytes of a run's statement. Returns 64 bytes."""
+        """Return the signature (64 bytes) of a run's statement, which is given as bytes."""
         return self._key.sign(_CONTEXT + statement)
 
     def __repr__(self) -> str:
@@ -61,7 +61,7 @@ class Verifier:
 
     @classmethod
     def read(cls, path: Path) -> Verifier:
-        """Read the public key from a file.
+        """Return a Verifier with the public key in the file `path`.
 
         Raises:
             UsageError: the file is missing, or not a key.
@@ -69,7 +69,7 @@ class Verifier:
         return cls(Ed25519PublicKey.from_public_bytes(_read(path)))
 
     def check(self, statement: bytes, signature: bytes) -> None:
-        """Return if `signature` is a valid signature of `statement`.
+        """Raise unless `signature` is a signature of `statement` by the trusted key.
 
         Raises:
             BundleError: the signature or the statement is missing, or another key made the signature.
@@ -94,7 +94,8 @@ class Verifier:
 
 
 def make(folder: Path) -> Path | None:
-    """Make a new key pair in the folder, and return the path of the secret key; None if there is a pair already.
+    """Make a new key pair in the folder, and return the path of the secret key. If the folder contains a secret key
+    already, change nothing and return None.
 
     Raises:
         StorageError: the files cannot be written.
@@ -117,9 +118,12 @@ def _read(path: Path) -> bytes:
         text = path.read_bytes()[:200].strip()
         raw = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from error
     except binascii.Error:
         raw = b""
     if len(raw) != 32 or not text.startswith(_PREFIX):
-        raise UsageError(f"{path} is not a signing key", hint="it must have one line: ed25519 and 32 bytes as base64")
+        raise UsageError(
+            f"{path} is not a signing key",
+            hint="pass a file made by loadgen keys: it has one line, ed25519 and 32 bytes as base64",
+        )
     return raw

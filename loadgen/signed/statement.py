@@ -81,7 +81,11 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         allow: AllowList | None,
         now: datetime | None = None,
     ) -> Self:
-        """Make the statement for a plan, with a new id. now: the time of the signature; by default the present."""
+        """Return a new statement, with a new id, of everything that the signature of a run covers: the plan, its
+        targets and limits, and the hash of the scenario's bundle.
+
+        now: the time of the signature; by default the present.
+        """
         made_at = (now or datetime.now(UTC)).replace(microsecond=0)
         load_ns = spec.duration_ns if spec.duration_ns is not None else limits.max_duration_ns
         load = UNKNOWN_DURATION if load_ns is None else timedelta(seconds=-(-load_ns // NS_PER_S))
@@ -105,13 +109,16 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @classmethod
     def read(cls, data: bytes) -> Self:
-        """Parse the bytes of a statement.
+        """Parse the bytes of a signed statement and return it.
 
         Raises:
-            BundleError: not a statement of this format, or not in the form that `data` writes.
+            BundleError: not a statement of this format, or not exactly the bytes that `data` returns.
         """
         if len(data) > MAX_STATEMENT_BYTES:
-            raise BundleError(f"the signed statement has {len(data):,} bytes: the limit is {MAX_STATEMENT_BYTES:,}")
+            raise BundleError(
+                f"the signed statement has {len(data):,} bytes: the limit is {MAX_STATEMENT_BYTES:,}",
+                hint="use an allow-list with fewer entries",
+            )
         try:
             number = msgspec.json.decode(data, type=_Format).format
             if number != _FORMAT:
@@ -121,7 +128,10 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 )
             found = msgspec.json.decode(data, type=cls)
         except (ValueError, RecursionError) as error:
-            raise BundleError(f"the signed statement cannot be read: {error}") from None
+            raise BundleError(
+                f"the signed statement cannot be read: {error}",
+                hint="use the same version of loadgen where the run is started, at the controller and on every agent",
+            ) from None
         if found.data != data:
             raise BundleError(
                 "the signed statement is not in the form that this version of loadgen writes:"
@@ -131,15 +141,19 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def data(self) -> bytes:
-        """The bytes to sign: indented JSON, with the fields in the order above and a line break at the end."""
+        """Return the bytes to sign: indented JSON with the fields in the order above, and a line break at the end."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
     def differences(self, prepare: Prepare) -> tuple[str, ...]:
-        """Return the names of all values in which an order differs from this statement; empty if there are none."""
+        """Compare this statement with the controller's order to prepare a run, and return the names of the values that
+        differ; empty if all are equal.
+        """
         return tuple(self._differences(prepare))
 
     def other_targets(self, spec: PlanSpec) -> str:
-        """Return why a loaded plan has other targets than this statement; empty if they are the same."""
+        """Compare the targets of a loaded plan with those of this statement. Return "" if they are the same, else a
+        sentence about the difference.
+        """
         if (spec.target, spec.targets) == (self.target, self.targets):
             return ""
         here = ", ".join(dict.fromkeys((spec.target, *spec.targets.values())))
@@ -169,7 +183,9 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def bare(allow: AllowList | None) -> AllowList | None:
-    """Return the list without values that agents do not need: line numbers, and proofs, which the controller checks."""
+    """Return an allow-list without the values that agents do not need: line numbers, and proofs, which the controller
+    checks. None stays None.
+    """
     if allow is None:
         return None
     return AllowList(allow=tuple(msgspec.structs.replace(entry, proof=None, line=0) for entry in allow.allow))

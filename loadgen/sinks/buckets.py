@@ -36,16 +36,16 @@ _BUCKET_OF_SLOT: Final[Counts] = np.searchsorted(_EDGE_SLOTS, np.arange(SLOTS))
 
 
 def buckets_of(slots: Counts) -> Counts:
-    """Return the bucket of each slot, as indices from 0 to BUCKETS - 1."""
+    """Return the bucket of each histogram slot, as indices from 0 to BUCKETS - 1."""
     return _BUCKET_OF_SLOT[slots]
 
 
 def in_buckets(observed: Histogram, censored: int = 0) -> Counts:
-    """Return the number of values in each bucket, shape (BUCKETS,). Cost: about 20 µs.
+    """Convert a histogram to counts a bucket, and return them with the shape (BUCKETS,). Cost: about 20 µs.
 
     Args:
-        censored: the number of values with only a known lower bound (time-outs, missed, cut off). Their true time is
-            longer, so they are counted above every edge: otherwise they could count as fast enough.
+        censored: the number of values with only a known lower bound (time-outs, missed, cut off). Their true time
+            is longer, so they are counted above every edge: otherwise they could count as fast enough.
     """
     slots, counts = observed.sparse()
     counted = np.bincount(_BUCKET_OF_SLOT[slots], weights=counts, minlength=BUCKETS).astype(np.int64)

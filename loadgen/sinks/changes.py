@@ -36,7 +36,7 @@ class Since:
         self._counters: dict[str, dict[str, Counters]] = {}
 
     def changes(self, snapshot: Snapshot) -> Iterator[Change]:
-        """Yield the changes of series whose count has grown since the last delivery."""
+        """Yield a Change, the increase since the last delivery, for each series of `snapshot` whose count has grown."""
         known = self._series.get(snapshot.run.run_id, {})
         for series in snapshot.series:
             was = known.get(series.labels)
@@ -46,22 +46,22 @@ class Since:
                 yield Change(series, series.count - was.count, series.buckets - was.buckets)
 
     def counters(self, snapshot: Snapshot) -> Iterator[tuple[str, Counters]]:
-        """Yield for each region the increase of its counters since the last delivery."""
+        """Yield (region, the increase of its counters since the last delivery) for each region of `snapshot`."""
         known = self._counters.get(snapshot.run.run_id, {})
         for region, counters in snapshot.counters.items():
             yield region, counters - known.get(region, Counters())
 
     def took(self, snapshot: Snapshot, series: Series) -> None:
-        """Record that one series was delivered."""
+        """Store that the output has delivered `series` of `snapshot`, so that later increases count from it."""
         self._series.setdefault(snapshot.run.run_id, {})[series.labels] = series
 
     def took_counter(self, snapshot: Snapshot, region: str, name: str) -> None:
-        """Record that one counter of a region was delivered."""
+        """Store that the output has delivered the counter `name` of a region, so that later increases count from it."""
         known = self._counters.setdefault(snapshot.run.run_id, {}).setdefault(region, Counters())
         setattr(known, name, getattr(snapshot.counters[region], name))
 
     def took_all(self, snapshot: Snapshot) -> None:
-        """Record that a whole snapshot was delivered; after a run's last snapshot, forget the run."""
+        """Store that the output has delivered all of `snapshot`. After a run's last snapshot, forget the run."""
         run_id = snapshot.run.run_id
         if snapshot.is_final:
             self._series.pop(run_id, None)
@@ -72,7 +72,9 @@ class Since:
 
 
 def recent_of(series: Series) -> dict[str, Value]:
-    """Return mean and percentiles of the snapshot's interval; empty if it has no values. Cost: about 60 µs."""
+    """Return the mean and the percentiles of a series within the snapshot's interval, by name; empty if the interval
+    has no values. Cost: about 60 µs.
+    """
     if series.recent is None:
         return {}
     mean = mean_us(*series.recent)

@@ -38,7 +38,9 @@ class Sink(ABC):
     """Whether the sink also needs the figures of the interval alone (`Series.recent`)."""
 
     def __init__(self, kind: str, where: str) -> None:
-        """kind: as in `--out`. where: the receiver's address as it is shown; it must not contain secrets."""
+        """Store what kind of output this is and where it sends. kind: as in `--out`. where: the receiver's address for
+        messages; it must not contain secrets.
+        """
         self.kind, self.where = kind, where
 
     def __repr__(self) -> str:
@@ -46,23 +48,27 @@ class Sink(ABC):
 
     @abstractmethod
     def deliver(self, snapshot: Snapshot) -> None:
-        """Send one snapshot; may block.
+        """Send one snapshot of a run's figures to the receiver. The call may block.
 
         Raises:
             Undelivered, OSError: the snapshot was not delivered, or not completely.
         """
 
     def taken(self, run_id: str) -> int | None:
-        """Return how often a client has fetched the figures of a run; None for sinks that send figures themselves."""
+        """Return how often a client has fetched the figures of a run. None if this output sends figures itself, without
+        being asked.
+        """
         return None
 
     def awaits_s(self, run_id: str) -> float:
-        """Return how long to wait after the end of a run until a client fetches its last figures; 0 for no wait."""
+        """Return how many seconds the program should wait, after the end of a run, for a client to fetch its last
+        figures; 0 for no wait.
+        """
         return 0.0
 
     @abstractmethod
     def close(self) -> None:
-        """Close connections and files. Any thread may call it, also while another thread delivers."""
+        """Close connections and files of this output. Any thread may call it, also while another thread delivers."""
 
 
 @dataclass(slots=True)
@@ -83,12 +89,12 @@ class Tally:
     is_closed: bool = False
 
     def row(self) -> dict[str, object]:
-        """Return the counts as a row of summary.json."""
+        """Return the counts of delivered and dropped snapshots of an output, as an object for summary.json."""
         known: dict[str, object] = {"kind": self.kind, "where": self.where}
         return known | {"sent": self.sent, "dropped": self.dropped, "trouble": self.trouble or None}
 
     def drop(self, why: str, count: int = 1) -> None:
-        """Count waiting snapshots as dropped."""
+        """Count `count` waiting snapshots as dropped, and store the reason `why`."""
         self.dropped, self.waiting = self.dropped + count, self.waiting - count
         self.trouble, self.is_failing = why, True
 
@@ -114,11 +120,13 @@ class Feed:
         return f"<Feed of {self.sink}: {len(self._queue)} wait>"
 
     def tally(self, run_id: str) -> Tally:
-        """Return new delivery counts for a run."""
+        """Return a new Tally, which counts the deliveries of one run to this output."""
         return Tally(run_id, self.sink.kind, self.sink.where)
 
     def offer(self, snapshot: Snapshot, tally: Tally) -> None:
-        """Queue a snapshot, without blocking. A full queue drops its oldest snapshot, but never the last of a run."""
+        """Add a snapshot to the queue of this output, without blocking. A full queue drops its oldest snapshot, but
+        never the last one of a run.
+        """
         if self._is_left_out(snapshot):
             return
         with self._changed:
@@ -134,22 +142,30 @@ class Feed:
             self._changed.notify_all()
 
     def try_until(self, until_s: float) -> None:
-        """Try last snapshots again until `until_s` of `time.monotonic`."""
+        """Permit retries of the last snapshots of runs until `until_s` (`time.monotonic`), or longer if that was
+        permitted before.
+        """
         self._until_s = max(self._until_s, until_s)
 
     def look(self, tally: Tally) -> Tally:
-        """Update the tally with the number of fetches, if the sink counts them, and return it."""
+        """Return the tally. If clients fetch the figures from this output, first set its number of deliveries to the
+        number of fetches.
+        """
         if (taken := self.sink.taken(tally.run_id)) is not None:
             tally.sent = taken
         return tally
 
     def wait(self, tally: Tally, until_s: float) -> None:
-        """Block until no snapshot of the tally waits, or until `until_s` of `time.monotonic`. For any thread."""
+        """Block until all snapshots of the tally are delivered or dropped, but at most until `until_s`
+        (`time.monotonic`). Any thread may call it.
+        """
         with self._changed:
             self._changed.wait_for(lambda: not tally.waiting, max(0.0, until_s - time.monotonic()))
 
     def give_up(self, tally: Tally, why: str) -> None:
-        """Drop the snapshots that wait or are being delivered. The tally does not change any more."""
+        """Drop the snapshots of one run that wait or are being delivered, for the reason `why`. The tally does not
+        change any more.
+        """
         with self._changed:
             if tally.waiting:
                 tally.drop(f"{why}: {tally.trouble}" if tally.trouble else why, tally.waiting)
@@ -159,7 +175,7 @@ class Feed:
                 self._queue.remove(one)
 
     def close(self) -> None:
-        """Drop all waiting snapshots, end the thread and close the sink."""
+        """Drop all waiting snapshots, end the delivering thread and close the output."""
         with self._changed:
             self._is_closed = True
             self._queue.clear()
@@ -205,7 +221,7 @@ class Feed:
         return not tally.is_closed and not self._is_closed and time.monotonic() + _AGAIN_S < self._until_s
 
     def _delivered(self, snapshot: Snapshot) -> str:
-        """Deliver a snapshot; return why that failed, empty if it succeeded."""
+        """Try to deliver a snapshot. Return "" if that succeeded, else the reason of the failure."""
         try:
             self.sink.deliver(snapshot)
         except Undelivered as error:

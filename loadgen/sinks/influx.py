@@ -73,11 +73,15 @@ def _fields(fields: Mapping[str, float]) -> str:
 
 
 def _tags(tags: Mapping[str, str | None]) -> str:
-    """Return the text of tags, for example ",journey=checkout"; the protocol permits no tag without a value."""
+    """Return tags in InfluxDB's line protocol, for example ",journey=checkout". Tags without a value are left out,
+    because the protocol does not permit them.
+    """
     return "".join(f",{name}={_escaped(value)}" for name, value in tags.items() if value)
 
 
 def _escaped(value: str) -> str:
-    """Return the text escaped for a tag. Line breaks and a backslash at the end cannot be escaped; replace them."""
+    """Return a tag name or value with special characters escaped. Line breaks and a backslash at the end cannot be
+    escaped, so they are replaced.
+    """
     text = re.sub(r"\s", " ", value).rstrip("\\") or "_"
     return re.sub(r"([,= ])", r"\\\1", text)

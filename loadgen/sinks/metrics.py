@@ -132,7 +132,9 @@ FAMILIES: Final = (*HISTOGRAMS.values(), *COUNTERS.values(), *LEVELS, INFO, CLOC
 
 
 def families(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Family, list[Point]]]:
-    """Yield each family with its points from all snapshots. Each snapshot belongs to a different run."""
+    """Yield each metric family (a name, its type and labels) with its points from all snapshots. Each snapshot must
+    belong to a different run.
+    """
     snapshots = tuple(snapshots)
     for kind, family in HISTOGRAMS.items():
         yield (
@@ -160,7 +162,9 @@ def families(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Family, list[Point
 
 
 def values_of(point: Point) -> Iterator[int]:
-    """Yield the cumulative counts of a histogram: the number of values up to each edge, and last the total."""
+    """Yield the cumulative counts of a histogram point: for each bucket edge the number of values up to it, and last
+    the total.
+    """
     assert point.series is not None
     total = 0
     for count in point.series.buckets.tolist():

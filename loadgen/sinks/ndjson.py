@@ -52,7 +52,11 @@ class NdjsonSink(Sink):
         return encoded if self._path is not None else in_json(encoded.decode()).encode()  # stdout may be a terminal
 
     def _write(self, data: bytes, *, is_begun: bool = False) -> None:
-        """Write all of `data`; after an error, keep the rest of a started line, so that the file has whole lines."""
+        """Write all of `data` to the file or stdout. After an error, keep the rest of a line that is partly written,
+        for the next call, so that the file has whole lines.
+
+        is_begun: `data` begins in the middle of a line.
+        """
         if self._file is None:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
             self._file = sys.stdout.fileno() if self._path is None else os.open(self._path, flags, 0o644)

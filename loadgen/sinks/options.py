@@ -66,14 +66,15 @@ class Wanted:
 
     @property
     def shown(self) -> str:
-        """The destination as notices and logs show it: a URL without its query."""
+        """Return the destination as messages show it: a URL without its query, which may contain secrets."""
         return urlunsplit((*urlsplit(self.where)[:3], "", "")) if self.kind in _URLS else self.where
 
 
 def read_outputs(
     texts: Iterable[str], add: Add, environ: Mapping[str, str] = os.environ, *, folder: Path = Path()
 ) -> tuple[Wanted, ...]:
-    """Parse `--out` options and return the valid outputs; call `add` for every error of the others. Opens nothing.
+    """Parse the texts of `--out` options and return the valid outputs. For each error call `add` with a message and a
+    hint. No output is opened.
 
     folder: the base of relative paths.
     """
@@ -92,7 +93,7 @@ def read_outputs(
 
 
 def open_outputs(wanted: Iterable[Wanted], add: Add, environ: Mapping[str, str] = os.environ) -> Outputs:
-    """Open the outputs, and call `add` for each that cannot be opened.
+    """Return the outputs, ready for use. For each that cannot be opened call `add` with a message and a hint.
 
     Only a port to listen at is opened now. Receivers are connected to when the first figures are sent.
     """
@@ -119,7 +120,9 @@ class _Reading:
         self.kind = text.partition("=")[0].strip()
 
     def wanted(self) -> Wanted | None:
-        """Return the parsed output; None if it has errors, which were added."""
+        """Parse the `--out` text and return the output that it describes. If it has errors, report them and return
+        None.
+        """
         if self.kind not in KINDS:
             kinds = f"use one of {', '.join(KINDS)}; for example --out {_EXAMPLES['prometheus']}"
             self._add(f'unknown kind of output "{self.kind[:40]}"', kinds)
@@ -151,7 +154,9 @@ class _Reading:
         self._add_to(f"--out {self.kind}: {message}" if self.kind in KINDS else f"--out: {message}", hint)
 
     def _split(self, text: str) -> tuple[str, list[tuple[str, str]]]:
-        """Split the text at each ",name=": return the text before the first one, and the names with their values."""
+        """Split a text such as "URL,header=...,every=10s" at each ",name=". Return (the text before the first one, a
+        list of (name, value)).
+        """
         where, *rest = re.split(r",([a-z]+)=", text)
         return where.strip(), list(zip(rest[::2], (value.strip() for value in rest[1::2]), strict=True))
 
@@ -210,7 +215,9 @@ class _Reading:
         return urlunsplit(url)
 
     def _place(self, text: str) -> str:
-        """HOST:PORT; a port alone is one of this machine."""
+        """Return the address as HOST:PORT; a port alone becomes one of this machine. An invalid address is reported and
+        returned.
+        """
         text = f"127.0.0.1:{text.removeprefix(':')}" if re.fullmatch(r":?\d+", text) else text
         lowest = 0 if self.kind == "prometheus" else 1
         try:
@@ -263,7 +270,7 @@ def _is_there(module: str) -> bool:
 
 
 def _sink(wanted: Wanted, environ: Mapping[str, str]) -> Sink:
-    """Open the sink of an output. Only the packages of its kind are imported.
+    """Return the opened sink for an output. Only the packages that this kind of output needs are imported.
 
     Raises:
         OSError, UsageError: the sink cannot be opened.

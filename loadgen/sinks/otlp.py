@@ -94,7 +94,9 @@ class OtlpSink(Sink):
 
 
 def _parts(snapshot: Snapshot) -> Iterator[list[tuple[Family, list[Point]]]]:
-    """Yield the contents of each message, with at most `_AT_ONCE` points."""
+    """Divide a snapshot into messages of at most `_AT_ONCE` points, and yield the families and points of each
+    message.
+    """
     part: list[tuple[Family, list[Point]]] = []
     size = 0
     for family, points in families((snapshot,)):
@@ -141,7 +143,7 @@ def _metric(
 
 
 def name_of(family: Family) -> str:
-    """Return the name of a metric in OpenTelemetry, for example "loadgen.request.duration"."""
+    """Return the name of a metric family in OpenTelemetry, for example "loadgen.request.duration"."""
     return family.name.removesuffix("_seconds").removesuffix("_bytes").replace("_", ".", 2)
 
 

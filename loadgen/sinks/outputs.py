@@ -59,18 +59,18 @@ class Outputs:
 
     @property
     def has_stdout(self) -> bool:
-        """Whether an output writes to stdout, so that the terminal must not."""
+        """Return True if an output writes to stdout, so that the terminal display must not."""
         return any((feed.sink.kind, feed.sink.where) == ("ndjson", "-") for feed in self.feeds)
 
     def of_run(self, run: RunName, look: Callable[[], Sight], notice: Callable[[str], None]) -> RunOutputs:
-        """Return the outputs of one run; for the arguments see `RunOutputs`."""
+        """Return the outputs of one run. The arguments are described at `RunOutputs`."""
         return RunOutputs(self.feeds, run, look, notice)
 
     async def linger(self, run_id: str, is_over: asyncio.Event, say: Callable[[str], None]) -> None:
-        """Wait until the last figures of a run were scraped, or until `is_over` is set.
+        """Wait until clients have fetched (scraped) the last figures of a run, or until `is_over` is set.
 
         Call it before the program exits; the end of a run does not need it. An output that was never scraped is not
-        waited for, and no output longer than its `Sink.awaits_s`. say: called with a text before a wait.
+        waited for, and no output longer than its `Sink.awaits_s`. say: called with a message before a wait.
         """
         began_s, is_said = time.monotonic(), False
         while not is_over.is_set():
@@ -86,7 +86,7 @@ class Outputs:
                 await asyncio.wait_for(is_over.wait(), min(left_s, _LOOK_S))
 
     def close(self) -> None:
-        """Close all outputs."""
+        """Close all outputs. Snapshots that still wait are dropped."""
         for feed in self.feeds:
             feed.close()
 
@@ -114,12 +114,16 @@ class RunOutputs:
         self._serving: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Start a task that sends each complete interval; without outputs, do nothing."""
+        """Start a task that regularly sends the figures of each complete interval of the run. Without outputs, do
+        nothing.
+        """
         if self._tallies:
             self._serving = asyncio.create_task(self._serve(), name="outputs")
 
     async def send(self) -> None:
-        """Send the intervals that have become complete since the last call, and report failing outputs."""
+        """Queue the figures of the intervals that have become complete since the last call, and pass a notice about
+        each failing output to the operator.
+        """
         sight = self._look()
         if sight.clock_ns is not None:
             for window in self._complete(sight):
@@ -127,15 +131,19 @@ class RunOutputs:
         self._notice_troubles()
 
     async def cancel(self) -> None:
-        """Stop the task, so that nothing more is sent. Repeated calls, and calls after `end`, are harmless."""
+        """Stop the task of `begin`, so that no more figures are sent. Repeated calls, and calls after `end`, are
+        harmless.
+        """
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.gather(self._serving, return_exceptions=True)
 
     async def end(self, patience_s: float = PATIENCE_S) -> list[dict[str, object]]:
-        """Send the totals of the run, wait until the outputs have delivered them, and return the rows of the summary.
+        """Send the totals of the run, wait until the outputs have delivered them, and return one object of counts an
+        output, for summary.json.
 
-        Call it once. Nothing may be merged meanwhile. A run that has not started sends nothing.
+        Call it once, and merge no deltas meanwhile. A run that has not started sends nothing. patience_s: the longest
+        wait.
         """
         if not self._tallies:
             return []
@@ -169,7 +177,7 @@ class RunOutputs:
             feed.wait(tally, until_s)
 
     async def _stopped(self) -> str:
-        """Stop the task, and return the error that had ended it; empty if there was none."""
+        """Stop the task of `begin`, and return the text of the error that had ended it before; "" if there was none."""
         if self._serving is None:
             return ""
         self._serving.cancel()
@@ -182,7 +190,9 @@ class RunOutputs:
             await self.send()
 
     def _complete(self, sight: Sight) -> list[Window]:
-        """Return the complete intervals that were not sent yet, the oldest first."""
+        """Return the complete intervals that were not sent yet, the oldest first: at the first call only the newest
+        one, later at most the newest `_AT_ONCE`.
+        """
         newest = sight.merge.latest_window(sight.live or None, sight.clock_ns)
         if newest is None or (self._sent_k is not None and newest.k <= self._sent_k):
             return []

@@ -44,7 +44,7 @@ class Poster:
         )
 
     def post(self, content: bytes, headers: Mapping[str, str]) -> bytes:
-        """Send a POST request and return the body of the response. Redirects are not followed.
+        """Send a POST request to the receiver and return the body of its response. Redirects are not followed.
 
         Raises:
             Undelivered: there was no response in time, or its status was not 2xx.
@@ -64,7 +64,7 @@ class Poster:
             raise Undelivered(self._plain(text) or type(error).__name__) from None
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the receiver."""
         self._client.close()
 
     def _text_of(self, body: bytes) -> str:
@@ -72,7 +72,7 @@ class Poster:
         return f": {text}" if text else ""
 
     def _plain(self, text: str) -> str:
-        """Return the text as one short line, with the secrets of the request replaced."""
+        """Return a text of the receiver as one short line, in which the secrets of the request are masked."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return one_line(" ".join(text.split()), 160)

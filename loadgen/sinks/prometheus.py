@@ -76,9 +76,8 @@ class ScrapeSink(Sink):
         return self._taken.get(run_id, 0)
 
     def awaits_s(self, run_id: str) -> float:
-        """Return 1.5 times the gap between the last two scrapes.
-
-        Returns 0 if the run was never scraped, or if its last figures were.
+        """Return how many seconds to wait for the last scrape of a run: 1.5 times the time between the last two
+        scrapes. Return 0 if the run was never scraped, or if its last figures were.
         """
         with self._lock:
             if not self._taken.get(run_id) or run_id in self._was_taken:
@@ -86,7 +85,9 @@ class ScrapeSink(Sink):
             return min(max(self._gap_s, 1.0) * 1.5, _LONGEST_S)
 
     def answer(self, accept: str) -> tuple[bytes, str]:
-        """Return the body and the content type of a scrape. accept: the request's Accept header."""
+        """Return (the body, the content type) of the answer to a scrape, with the newest figures of all runs, and count
+        the scrape. accept: the request's Accept header.
+        """
         with self._lock:
             now_s = time.monotonic()
             for run_id in [run_id for run_id, over_s in self._over_s.items() if now_s - over_s > _KEPT_S]:
@@ -154,7 +155,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        """Bind without the look-up of the host name that the standard library does.
+        """Bind the server to its address, without the look-up of the host name that the standard library does.
 
         With SO_REUSEADDR a port that was closed a moment ago can be used again; a port in use still cannot.
         """
@@ -175,7 +176,7 @@ class _Server(ThreadingHTTPServer):
             self.turns.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore errors of a request: the client has closed the connection."""
+        """Ignore errors while a request is answered, because they mean that the client has closed the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -194,4 +195,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Scrapes are not logged."""
+        """Do nothing: scrapes are not logged."""

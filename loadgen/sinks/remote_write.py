@@ -64,7 +64,9 @@ class RemoteWriteSink(Sink):
 
 
 def _series(snapshot: Snapshot, known: dict[_Key, list[bytes]]) -> Iterator[bytes]:
-    """Yield an encoded TimeSeries with one sample for each series, as field 1 of the WriteRequest."""
+    """Yield an encoded TimeSeries, with one sample, for each value of a snapshot, as field 1 of Prometheus's
+    WriteRequest. known: a cache of encoded labels, which is filled.
+    """
     time = _varint_field(2, snapshot.time_ns // 1_000_000)
     for family, points in families((snapshot,)):
         for point in points:
@@ -79,7 +81,9 @@ def _series(snapshot: Snapshot, known: dict[_Key, list[bytes]]) -> Iterator[byte
 
 
 def _labels(family: Family, values: tuple[str, ...]) -> Iterator[bytes]:
-    """Yield the encoded labels of each series of a point: of each bucket, count and sum, or of its single value."""
+    """Yield the encoded labels of each time series that a point becomes: one for each bucket, the count and the sum of
+    a histogram, or one for a single value.
+    """
     labels = dict(zip(family.labels, values, strict=True)) | {"job": "loadgen"}
     if family.kind != "histogram":
         yield _encoded(labels | {"__name__": family.name + ("_total" if family.kind == "counter" else "")})
@@ -91,7 +95,9 @@ def _labels(family: Family, values: tuple[str, ...]) -> Iterator[bytes]:
 
 
 def _encoded(labels: Mapping[str, str]) -> bytes:
-    """Encode labels in the order of their names, as the specification requires; leave out those without a value."""
+    """Return labels encoded in the order of their names, as the specification requires. Labels without a value are left
+    out.
+    """
     return b"".join(
         _field(1, _field(1, name.encode()) + _field(2, value.encode("utf-8", "replace")))
         for name, value in sorted(labels.items())

@@ -108,7 +108,7 @@ class Snapshot:
 
     @property
     def time_ns(self) -> int:
-        """The end of the figures as Unix time."""
+        """Return the end of the snapshot's time span, as Unix time in ns."""
         return self.started_ns + self.end_ns
 
 
@@ -147,7 +147,8 @@ class SnapshotMaker:
     def steps(
         self, merge: Merge, window: Window | None, started_ns: int, end_ns: int, *, is_final: bool = False
     ) -> Iterator[Snapshot | None]:
-        """Make a snapshot in steps: yield None whenever the event loop may run other tasks, and last the snapshot.
+        """Make a snapshot of a run's figures in small steps. Yield None whenever the event loop may run other tasks,
+        and at last the snapshot.
 
         Args:
             window: the complete interval; None to count everything that was merged, without levels.
@@ -172,7 +173,9 @@ class SnapshotMaker:
         yield Snapshot(self._run, k, started_ns, end_ns, is_final, tuple(made), counters, levels)
 
     def _find(self, merge: Merge) -> None:
-        """Assign the merge's new series to groups."""
+        """Assign the merge's new series to groups. A group combines all series that outputs show under the same labels,
+        observed and censored values.
+        """
         rows, bounds = [], []
         for number, (region, key) in enumerate(merge.names[len(self._row_of) :], len(self._row_of)):
             row = -1
@@ -197,7 +200,7 @@ class SnapshotMaker:
         return self._groups.setdefault(labels, _Group(len(self._groups)))
 
     def _added(self, window: Window) -> _Added:
-        """Return the values of the interval for each group."""
+        """Return the values that one interval adds to each group: counts a bucket, totals, censored values and sums."""
         index, counts, stats = window.sparse()
         numbers = index // SLOTS
         rows, shape = self._row_of[numbers], (len(self._groups), BUCKETS)

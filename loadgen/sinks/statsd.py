@@ -75,7 +75,9 @@ class StatsdSink(Sink):
         self._socket = None
 
     def _connected(self) -> socket.socket:
-        """Return a connected UDP socket; only with a connection does the kernel report that no process listens."""
+        """Open and return a UDP socket that is connected to the receiver. Only with a connection does the kernel report
+        that no process listens there.
+        """
         host, port = self._address
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         self._socket = made = socket.socket(family, kind, protocol)
@@ -139,7 +141,7 @@ def _packets(lines: Iterator[_Line]) -> Iterator[list[_Line]]:
 
 
 def _part(text: str) -> str:
-    """Return the text with only characters that are permitted in a part of a dotted name."""
+    """Return a text in which characters that are not permitted in a part of a dotted StatsD name are replaced."""
     return re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_") or "_"
 
 

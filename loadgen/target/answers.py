@@ -32,7 +32,9 @@ class Request:
 
 
 def answer(status: int, body: bytes = b"", kind: bytes = JSON, more: bytes = b"") -> Answer:
-    """Make an answer. kind: its content type. more: further header lines, each with its line end."""
+    """Return an HTTP answer of the demo shop. kind: its content type. more: further header lines, each with its line
+    end.
+    """
     head = b"HTTP/1.1 %d %s\r\nServer: loadgen-shop\r\nContent-Type: %s\r\n%sContent-Length: %d\r\n"
     return Answer(status, head % (status, HTTPStatus(status).phrase.encode(), kind, more, len(body)), body)
 

@@ -116,7 +116,9 @@ class Api:
         return str(self._made)
 
     def _stamped(self, what: str, number: str, for_s: float) -> str:
-        """Return NUMBER.UNTIL.PROOF; UNTIL is in ms of our clock."""
+        """Return a token NUMBER.UNTIL.PROOF that is valid for `for_s` seconds. UNTIL is the expiry time in ms of our
+        clock; PROOF shows that this shop made the token for the purpose `what`.
+        """
         text = f"{number}.{round((self._now_s() + for_s) * 1000)}"
         return f"{text}.{self._prove(what, text)}"
 
@@ -132,7 +134,7 @@ class Api:
 
 
 def _failed(message: str, field: str) -> Answer:
-    """Return a GraphQL failure: status 200 with `errors`."""
+    """Return the answer to a failed GraphQL request: status 200 with `errors` in the body."""
     return json_answer(200, {"data": None, "errors": [{"message": message, "path": [field]}]})
 
 

@@ -34,7 +34,9 @@ class LogNormal:
     sigma: float
 
     def quantile_ns(self, q: float, z: float | None = None) -> int:
-        """Return the exact quantile at `q` (0 < q < 1). z: the same quantile of the standard normal, if known."""
+        """Return the exact quantile of this distribution at `q` (0 < q < 1), in ns. z: the same quantile of the
+        standard normal distribution, if known.
+        """
         from statistics import NormalDist  # imported here because it is slow to import
 
         return round(self.median_ns * math.exp(self.sigma * (NormalDist().inv_cdf(q) if z is None else z)))
@@ -86,22 +88,28 @@ class Stall:
         if self.path is not None and self.path not in LATENCIES:
             raise UsageError(f"--path: the shop has no path {self.path}", hint="use one of " + ", ".join(LATENCIES))
         if self.first_ns is not None and self.first_ns < 0:
-            raise UsageError("first_ns of a stall must be at least 0")
+            raise UsageError(f"first_ns of a stall must be at least 0, got {self.first_ns}", hint="use 0 or more ns")
 
     @property
     def offset_ns(self) -> int:
-        """When the first window begins, in ns after the first request."""
+        """Return when the first stall (a window in which requests get no answer) begins, in ns after the first
+        request.
+        """
         return (self.every_ns - self.length_ns) // 2 if self.first_ns is None else self.first_ns
 
     def wait_ns(self, arrived_ns: int) -> int:
-        """Return how long a request is frozen that arrived this long after the first request; 0 outside the windows."""
+        """Return how many ns a request must wait for the end of a stall; 0 outside of stalls. arrived_ns: its arrival,
+        in ns after the first request.
+        """
         into = arrived_ns - self.offset_ns
         if into < 0:
             return 0
         return max(0, self.length_ns - into % self.every_ns)
 
     def windows_ns(self, until_ns: int, last: int | None = None) -> Iterator[tuple[int, int]]:
-        """Yield (start, end) of each window that begins before `until_ns`; only the last `last` of them, if given."""
+        """Yield (start, end) of each stall that begins before `until_ns`, in ns after the first request. last: only
+        that many of the last ones.
+        """
         starts = range(self.offset_ns, until_ns, self.every_ns)
         for start in starts if last is None else starts[-last:]:
             yield start, start + self.length_ns
@@ -131,15 +139,17 @@ class TargetConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.error_ratio <= 1:
-            raise UsageError(f"--error-ratio must be from 0 to 100 %, got {self.error_ratio}")
+            raise UsageError(
+                f"--error-ratio must be from 0 to 100 %, got {self.error_ratio}", hint="for example --error-ratio 1%"
+            )
         if not 0 <= self.port <= 65535:
             raise UsageError(f"invalid port {self.port}: use 0 to 65535")
         if self.slots < 0:
             raise UsageError(f"--slots must be at least 0, got {self.slots}", hint="0 means no limit")
         if self.slow_start_ns < 0:
-            raise UsageError("--slow-start must not be negative")
+            raise UsageError("--slow-start must not be negative", hint="for example --slow-start 30s, or 0s for none")
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise UsageError("TLS needs both --tls-cert and --tls-key")
+            raise UsageError("TLS needs both --tls-cert and --tls-key", hint="pass both options, or none of them")
 
     @classmethod
     def of_options(
@@ -160,7 +170,7 @@ class TargetConfig:
         tls_cert: Path | None = None,
         tls_key: Path | None = None,
     ) -> TargetConfig:
-        """Make a configuration from command-line options.
+        """Return the configuration of the demo shop for the values of its command-line options.
 
         slower: "/cart=10%" makes the latencies of this path longer by this share, as a new release might.
 
@@ -210,7 +220,9 @@ class TargetConfig:
 
 
 def _slower(latencies: Mapping[str, LogNormal], options: Iterable[str]) -> dict[str, LogNormal]:
-    """Return the latencies with some paths slower. Raises UsageError with all errors in the options."""
+    """Return `latencies` with longer medians for the paths that `options` name, such as "/cart=10%". Raises UsageError
+    with all errors in the options.
+    """
     changed, wrong = dict(latencies), []
     for option in options:
         path, sign, share = option.rpartition("=")

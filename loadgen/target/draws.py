@@ -30,12 +30,14 @@ def _latency_block(generator: np.random.Generator, law: LogNormal, count: int) -
 
 
 def latencies_ns(seed: int, path: str, law: LogNormal, count: int) -> np.ndarray:
-    """Return the first `count` latencies of a path: (count,) int64, ns, without stalls and slow start."""
+    """Return the first `count` latencies that the demo shop draws for a path: (count,) int64, in ns, without stalls and
+    slow start.
+    """
     return _latency_block(_generator(seed, path, _LATENCY), law, count)
 
 
 def failures(seed: int, path: str, error_ratio: float, count: int) -> np.ndarray:
-    """Return which of the first `count` requests of a path are answered with 503: (count,) bool."""
+    """Return which of the first `count` requests of a path the demo shop answers with 503: (count,) bool."""
     return _generator(seed, path, _FAILURE).random(count) < error_ratio
 
 
@@ -49,7 +51,7 @@ class Draws:
         self._failures = self._each_failure(seed, path, error_ratio) if error_ratio > 0 else None
 
     def latency_ns(self) -> int:
-        """Return the next latency; 0 if the path has none."""
+        """Draw and return the latency of the next request of this path, in ns; 0 if the path has none."""
         return next(self._latencies) if self._latencies is not None else 0
 
     def fails(self) -> bool:

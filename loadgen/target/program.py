@@ -15,13 +15,12 @@ __all__ = ["run"]
 
 
 def run(config: TargetConfig, on_ready: Callable[[Target], None], *, exit_with_stdin: bool = False) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Run the demo shop until SIGINT or SIGTERM.
 
     Args:
         on_ready: is called once the port is open.
-        exit_with_stdin: also stop when standard input ends, so that the shop cannot outlive the process at the other
-            end
-            of the pipe.
+        exit_with_stdin: also stop when standard input ends, so that the shop cannot outlive the process at the
+            other end of the pipe.
     Raises:
         PortBusy, UsageError: before `on_ready` is called.
     """

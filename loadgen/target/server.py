@@ -87,14 +87,16 @@ class Target:
         return f"{'https' if self.config.tls_cert else 'http'}://{host}:{self.port}"
 
     def reset(self) -> None:
-        """Reset the counts and the latencies; the next request counts as the first."""
+        """Set all counts to 0 and restart the draws of latencies and errors. The next request counts as the first."""
         self._stats = Stats(len(self._connections))
         self._first_ns = None
         self._draws = self._new_draws()
         self._free_ns = [0] * self.config.slots
 
     def stats(self) -> dict[str, Any]:
-        """Return the content of `GET /stats`. `*_monotonic_ns` are CLOCK_MONOTONIC, comparable within the machine."""
+        """Return the JSON object for `GET /stats`: what the demo shop has counted. `*_monotonic_ns` are
+        CLOCK_MONOTONIC, comparable within the machine.
+        """
         stall = self.config.stall
         since_first_ns = perf_counter_ns() - self._first_ns if self._first_ns is not None else 0
         return {
@@ -117,7 +119,7 @@ class Target:
         }
 
     async def start(self) -> None:
-        """Open the port.
+        """Open the port of the demo shop and begin to answer requests.
 
         Raises:
             PortBusy: the port is in use.
@@ -136,7 +138,7 @@ class Target:
             ) from error
 
     async def stop(self) -> None:
-        """Close the port and all connections. Answers that are not due are dropped."""
+        """Close the port and all connections. Answers that are still held back are dropped."""
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
@@ -148,8 +150,8 @@ class Target:
     # -- one request ---------------------------------------------------------------------------
 
     def answer(self, request: Request, now_ns: int) -> tuple[str | None, Answer, int]:
-        """HOT, once a request. Return its route (None: not counted), its answer, and how long to hold the answer back,
-        in ns.
+        """HOT, once a request. Return (the request's route, its answer, how many ns to hold the answer back). The route
+        is None for a request of `/stats`, which is not counted.
         """
         path = request.path
         if path.startswith("/stats") and (special := self._special(request)) is not None:
@@ -199,7 +201,7 @@ class Target:
     # -- waiting -------------------------------------------------------------------------------
 
     def hold(self, due_ns: int, connection: _Connection, pending: _Pending) -> None:
-        """Flush `connection` when `pending` is due."""
+        """Arrange that `connection` writes its answers when `pending`, a held-back answer, is due at `due_ns`."""
         self._pushed += 1
         heappush(self._heap, (due_ns, self._pushed, connection, pending))
         if self._heap[0][0] < self._armed_ns or not self._armed_ns:
@@ -283,7 +285,9 @@ class _Connection(asyncio.Protocol):
         self.flush()
 
     def eof_received(self) -> bool:
-        """Close the connection. A FIN may only end the client's side, but clients that gave up are far more common."""
+        """Close the connection when the client has closed its side. A client may only have finished sending, but
+        clients that gave up are far more common.
+        """
         return False
 
     def pause_writing(self) -> None:
@@ -350,7 +354,7 @@ class _Connection(asyncio.Protocol):
     # -- answering -----------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """HOT. Write the due answers, in the order of the requests."""
+        """HOT. Write the answers that are due, in the order of their requests."""
         pending = self._pending
         while pending and pending[0].is_due and not self._is_congested:
             done = pending.popleft()
@@ -366,14 +370,14 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _refuse(self, refusal: Answer) -> None:
-        """Answer an invalid request, after the ones before it, and close the connection."""
+        """Answer an invalid request with `refusal`, after the answers to earlier requests, and close the connection."""
         self._target._stats.bad(refusal.status)
         data = refusal.head + b"Connection: close\r\n\r\n" + refusal.body
         self._pending.append(_Pending(self._target._stats, None, refusal.status, data, 0))
         self._is_closing = True
 
     def _read_or_not(self) -> None:
-        """Pause reading from a client that sends faster than it can be answered, and resume it later."""
+        """Stop reading while a client sends faster than it can be answered, and start again afterwards."""
         wants = not self._is_congested and len(self._pending) < _MAX_PIPELINED
         if wants is not self._is_reading and not self._transport.is_closing():
             self._is_reading = wants
@@ -384,7 +388,9 @@ class _Connection(asyncio.Protocol):
 
 
 def _split(url: bytes) -> tuple[str | None, str]:
-    """Return the path and the query of a request's target; None as path if it is neither a path nor a URL."""
+    """Return (the path, the query) of the target in a request line. The path is None if the target is neither a path
+    nor a URL.
+    """
     if not url.startswith(b"/"):
         try:
             parsed = httptools.parse_url(url)
@@ -405,7 +411,10 @@ def _tls(config: TargetConfig) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(config.tls_cert, config.tls_key)
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"the certificate {config.tls_cert} cannot be used: {error}") from error
+        raise UsageError(
+            f"the certificate {config.tls_cert} cannot be used: {error}",
+            hint="pass PEM files that belong together as --tls-cert and --tls-key",
+        ) from error
     return context
 
 
@@ -417,7 +426,7 @@ _BODY_TOO_LARGE = answer(413, b'{"error":"the body is too large"}')
 
 @contextlib.asynccontextmanager
 async def serve(config: TargetConfig | None = None) -> AsyncIterator[Target]:
-    """Run a demo shop in this event loop: its port is open within the block."""
+    """Run a demo shop in this event loop, and yield it. Its port is open within the `async with` block."""
     target = Target(config or TargetConfig())
     try:
         await target.start()

@@ -95,13 +95,15 @@ class Shop:
         }
 
     def route(self, path: str) -> str:
-        """Return the path's pattern, for example `/products/{sku}`; `(other)` for an unknown path."""
+        """Return the pattern that a path belongs to, for example `/products/{sku}`; `(other)` for an unknown path."""
         if path in self._routes:
             return path if "{" not in path else OTHER_ROUTE
         return _PATTERNS.get(path[1:].partition("/")[0], OTHER_ROUTE) if path.count("/") == 2 else OTHER_ROUTE
 
     def handle(self, route: str, request: Request) -> Answer:
-        """Return the answer. HEAD gets that of GET, whose body the server leaves out."""
+        """Process a request of the demo shop and return the answer. A HEAD request gets the answer of GET, whose body
+        the server leaves out.
+        """
         methods = self._routes.get(route)
         if methods is None:
             return self._not_found

@@ -49,7 +49,9 @@ class Stats:
         self.requests[route] = self.requests.get(route, 0) + 1
 
     def answered(self, route: str, status: int, waited_ns: int) -> None:
-        """Count an answer. waited_ns: how long it was held back on purpose, stall and latency."""
+        """Count one answer of a route. waited_ns: how long the answer was held back on purpose, by stall and
+        latency.
+        """
         by_status = self.answers.get(route)
         if by_status is None:
             by_status = self.answers[route] = {}
@@ -67,7 +69,7 @@ class Stats:
         self.bad_requests[status] = self.bad_requests.get(status, 0) + 1
 
     def served(self, route: str) -> Histogram:
-        """Return the histogram of the waits of a route's answers."""
+        """Return a histogram of how long the answers of a route were held back on purpose."""
         self._fold(route)
         return self._folded.get(route, Histogram())
 
@@ -97,8 +99,8 @@ class Stats:
 
 
 def _histogram_json(histogram: Histogram) -> dict[str, Any]:
-    """Return a sparse histogram in the layout of `loadgen.measure.histograms.histogram`: ascending `slots` with their
-    `counts`.
+    """Return a histogram as a JSON object with the ascending indices of its non-empty `slots`, in the layout of
+    `loadgen.measure.histograms.histogram`, and their `counts`.
     """
     slots, counts = histogram.sparse()
     return {

@@ -105,7 +105,7 @@ async def test_without_a_time_to_live_each_connection_asks() -> None:
         (gaierror(EAI_AGAIN, "Temporary failure"), "shop.example: Temporary failure"),
         (OSError(5, "Input/output error"), "shop.example: Input/output error"),
         (UnicodeError("label too long"), "shop.example: label too long"),
-        ([], "shop.example: no address"),
+        ([], "shop.example: no address; check the name in DNS"),
     ],
 )
 async def test_dns_that_fails_or_has_nothing_is_an_outcome_and_not_asked_by_each(error: Answer, detail: str) -> None:
@@ -194,7 +194,7 @@ async def test_only_one_family_is_asked_for_and_used(ip: object, family: Address
 
 async def test_a_host_without_an_address_of_the_family_is_dns() -> None:
     failure = await failure_of(Names(["10.0.0.1"]).resolver(Http(ip="6")))
-    assert (failure.outcome, failure.detail) == ("dns", "shop.example: no IPv6 address")
+    assert (failure.outcome, failure.detail) == ("dns", "shop.example: no IPv6 address; check the name in DNS")
     failure = await failure_of(Names([]).resolver(Http(ip="6")), "10.0.0.1")
     assert failure.outcome == "dns"
     assert 'ip="6"' in failure.detail

@@ -92,7 +92,9 @@ _TIMED_OUT: Final[dict[Stage, type[_Both]]] = {
 
 
 def as_httpx_error(failure: RequestFailed, stage: Stage) -> RequestFailed:
-    """Return the same failure as an exception that is also an exception of httpx."""
+    """Return an exception with the outcome of `failure` that is both a RequestFailed and the httpx exception for this
+    stage, such as `httpx.ConnectError`.
+    """
     outcome = failure.outcome
     if outcome == TIMEOUT:
         kind = _TIMED_OUT[stage]

@@ -95,9 +95,11 @@ class HttpxRows:
         self._iteration = (0, 0, "")
 
     def begin(self, request: httpx.Request, origin: Origin, target: bytes) -> tuple[RequestSeries, Call, Turn | None]:
-        """Start a row: settle the user's previous sample and count one more started request.
+        """Begin the measurement of a request: choose its name and count it as started. This also records the user's
+        previous request.
 
-        Returns the series of the row, the state of the call, and the turn in a concurrent group (None outside of one).
+        Returns (the series of its name, the state of the call, its turn in a concurrent group). Outside of a group the
+        turn is None.
         """
         extensions = request.extensions
         call = extensions.get(ROW)
@@ -124,8 +126,8 @@ class HttpxRows:
         return series, call, turn
 
     def trace_lines(self, request: httpx.Request, call: Call) -> bytes:
-        """Return the trace header lines to add, and set `call.trace`. Empty if the request has a trace header. Needs a
-        tracer.
+        """Return the trace header lines to add to a request, and store the trace id in `call.trace`. If the request has
+        a trace header already, return b"". Only for plans with tracing.
         """
         assert self.tracer is not None
         for name, value in request.headers.raw:
@@ -137,14 +139,16 @@ class HttpxRows:
         return lines
 
     def outcome_of(self, request: httpx.Request, status: int) -> str:
-        """Return the outcome of an answer with this status."""
+        """Return the outcome of an answer: `ok` for a status below 400 or one that the request accepts, otherwise for
+        example `http 503`.
+        """
         if status < 400:
             return OK
         accept = request.extensions.get("accept")
         return OK if accept is not None and status in accept else http_outcome(status)
 
     def answered(self, sample: HttpxSample) -> None:
-        """Record a request whose answer is complete, or was read as far as the journey wanted."""
+        """Record a request whose answer is complete, or was read as far as the journey read it."""
         meter = self.meter
         if sample.turn is None and sample.outcome is OK and not self._open:
             meter.hold(sample)
@@ -160,13 +164,17 @@ class HttpxRows:
                 self._settle_error(sample)
 
     def failed(self, sample: HttpxSample) -> None:
-        """Record a request without a complete answer. The journey gets the exception from the transport."""
+        """Record a request that got no complete answer. This method raises nothing: the transport raises the exception
+        to the journey.
+        """
         with within(sample.turn):
             self.meter.hold(sample)
             self.meter.settle()
 
     def gone(self, sample: HttpxSample) -> None:
-        """Drop a cancelled request: it was started and never finished, so it has no row."""
+        """Remove a cancelled request from the watch for overdue requests. The request is not recorded, because it never
+        ended.
+        """
         if sample.series.watch is not None:
             sample.series.watch.gone(sample.asked_ns)
 
@@ -180,7 +188,9 @@ class HttpxRows:
             self._settle_error(challenged)
 
     def _settle_error(self, sample: HttpxSample) -> None:
-        """Record the held error. It fails the iteration, unless an earlier error did, until a repeat succeeds."""
+        """Record an answer with an error status as failed. The error fails the iteration, unless a later, equal request
+        succeeds (`_repeated`) or an earlier error failed the iteration already.
+        """
         meter = self.meter
         before = meter.failed
         meter.settle()
@@ -191,7 +201,9 @@ class HttpxRows:
             self._open[key] = was
 
     def _repeated(self, sample: HttpxSample) -> None:
-        """Take back the error of an earlier, equal request, because this repeat of it succeeded."""
+        """Cancel the failure of the iteration by an earlier request, because an equal one has now succeeded. If another
+        error is still open, that one fails the iteration instead.
+        """
         self._forget_last_iteration()
         was = self._open.pop(_key(sample), None)
         if was is None or not was[1]:

@@ -69,7 +69,9 @@ class StockPool(ConnectionPool):
     __slots__ = ("_is_shared", "transport")
 
     def __init__(self, network: Network, ssl: _ssl.SSLContext | None, limit: int | None = None) -> None:
-        """limit: the number of connections, if users share the pool; None for one user's pool."""
+        """Make a pool of httpx connections. limit: the number of connections if users share the pool; None for one
+        user's pool.
+        """
         super().__init__(network, ssl)
         self._is_shared = limit is not None
         limits = httpx.Limits(max_connections=limit, max_keepalive_connections=limit)
@@ -153,7 +155,7 @@ class StockTransport(httpx.AsyncBaseTransport):
         self._rows, self._inner = rows, pool.transport
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send and measure one request. Raises the same exceptions as `HttpxTransport`."""
+        """Send and measure one request, and return its response. Raises the same exceptions as `HttpxTransport`."""
         rows = self._rows
         url = request.url
         origin = origin_of_url(url)
@@ -205,7 +207,9 @@ class _Body(httpx.AsyncByteStream):
         self._parts: list[bytes] = []
 
     async def traced(self, event: str, _: object) -> None:
-        """Take times from httpcore's `trace` extension. event: for example "http11.send_request_headers.started"."""
+        """Store the time of an event of the request in its sample. httpcore calls this method through its `trace`
+        extension; `event` is for example "http11.send_request_headers.started".
+        """
         if event.endswith("send_request_headers.started"):
             self.sample.sent_ns = perf_counter_ns()
             self.sample.done_ns = 0
@@ -216,10 +220,10 @@ class _Body(httpx.AsyncByteStream):
             self.sample.first_byte_ns = perf_counter_ns()
 
     async def within(self, step: Coroutine[Any, Any, Any]) -> Any:
-        """Await one step of the request, and enforce the call's deadline.
+        """Await one step of the request and return its result, within the call's time limit.
 
         Raises:
-            RequestFailed: the same object is also an exception of httpx.
+            RequestFailed: the step failed or took too long; the exception is also one of httpx.
         """
         left_ns = self._deadline_ns - perf_counter_ns()
         limit = asyncio.timeout(None if self._deadline_ns >= NEVER_NS // 2 else max(0, left_ns) / NS_PER_S)
@@ -229,7 +233,7 @@ class _Body(httpx.AsyncByteStream):
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            failure = RequestFailed(TIMEOUT, "no complete answer in time")
+            failure = RequestFailed(TIMEOUT, "no complete answer within the time-out; timeout=... sets a longer one")
             self._fail(failure, self._deadline_ns)
             raise as_httpx_error(failure, self._stage) from error
         except httpx.TransportError as error:
@@ -245,7 +249,7 @@ class _Body(httpx.AsyncByteStream):
             raise
 
     def took(self, response: httpx.Response) -> None:
-        """Take the head of the answer into the sample."""
+        """Store the status and headers of the response in the sample of the request."""
         sample, rows = self.sample, self._rows
         version = response.http_version.removeprefix("HTTP/")
         reason = response.extensions.get("reason_phrase", b"")
@@ -280,7 +284,7 @@ class _Body(httpx.AsyncByteStream):
         self._end(perf_counter_ns())
 
     def abandon(self) -> None:
-        """Drop a cancelled request: it gets no row."""
+        """Drop a cancelled request: it is not recorded."""
         if not self._is_recorded:
             self._recorded()
             self._rows.gone(self.sample)
@@ -374,7 +378,9 @@ class StockHttpClient(HttpClient):
         *,
         is_stream: bool = False,
     ) -> Reply:
-        """Send a request as `HttpClient._call` does. Raises UsageError for an option that the stock client lacks."""
+        """Send a request as `HttpClient._call` does, and return its reply. Raises UsageError for an option that the
+        stock client does not support.
+        """
         asked_ns = perf_counter_ns()
         given: dict[str, Any] = {key: value for key, value in options.items() if value is not None or key == "timeout"}
         if wrong := [key for key in _NOT_HERE if given.pop(key, None)]:
@@ -437,8 +443,8 @@ class StockHttpClient(HttpClient):
 
 
 def _make_sendable(given: dict[str, Any]) -> None:
-    """Convert, in place, bodies that httpx's async client does not accept: `file()`, `blob()` and synchronous
-    iterators.
+    """Convert those bodies in `given`, the options of a call, that httpx's async client does not accept: `file()`,
+    `blob()` and synchronous iterators. `given` is changed in place.
     """
     for key in ("content", "data"):
         value = given.get(key)
@@ -473,7 +479,9 @@ def _sent(request: httpx.Request, raw: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def _failure(error: httpx.TransportError, where: str) -> RequestFailed:
-    """Translate an exception of httpx into a failure with an outcome, if possible from the OS error that caused it."""
+    """Return the failure, with an outcome such as `reset`, that corresponds to an exception of httpx. If an error of
+    the operating system caused the exception, it determines the outcome. where: HOST:PORT.
+    """
     if isinstance(error, httpx.TimeoutException):
         return RequestFailed(TIMEOUT, f"{where}: {type(error).__name__}")
     found = _system_error(error)
@@ -489,7 +497,9 @@ def _failure(error: httpx.TransportError, where: str) -> RequestFailed:
 
 
 def _system_error(error: BaseException) -> OSError | None:
-    """Return the innermost OSError behind `error` that has a reason; None if there is none."""
+    """Return the innermost OSError in the chain of causes of `error` that has an errno or is an error of TLS; None if
+    there is none.
+    """
     found: OSError | None = None
     left: list[BaseException] = [error]
     seen: set[int] = set()

@@ -94,12 +94,13 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         self._rows = HttpxRows(meter, base_url, targets or {}, tags, tracer)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """HOT, though httpx's own work takes ten times as long. Send one request. Budget: bench/sdk.py.
+        """HOT. Send one request and return its response, whose body may still be arriving. Budget: bench/sdk.py; httpx
+        itself takes ten times as long.
 
         Raises:
-            httpx.TransportError: the same object is also a `RequestFailed` (errors.py).
+            httpx.TransportError: the request failed; the exception is also a `RequestFailed` (errors.py).
             httpx.LocalProtocolError: a header contains a line break.
-            httpx.UnsupportedProtocol: neither http nor https.
+            httpx.UnsupportedProtocol: the scheme of the URL is neither http nor https.
         """
         rows = self._rows
         url = request.url
@@ -184,7 +185,9 @@ class HttpxTransport(httpx.AsyncBaseTransport):
     def _is_stale(
         self, failure: RequestFailed, answer: HttpxAnswer, connection: Connection, upload: Upload | None
     ) -> bool:
-        """Return True if the request may be sent again, by the rules of `HttpClient._is_stale`."""
+        """Return True if a failed request may be sent again on another connection. The rules are those of
+        `HttpClient._is_stale`.
+        """
         if not isinstance(failure, Unprocessed) and (
             failure.outcome != RESET
             or answer.size_bytes
@@ -247,16 +250,16 @@ class HttpxAnswer(httpx.AsyncByteStream):
 
     @property
     def status_code(self) -> int | None:
-        """The status; None without an answer."""
+        """Return the HTTP status; None if no answer arrived."""
         return self.status or None
 
     def limit_ns(self, stage: Stage) -> int:
-        """Return the time-out of a stage in ns; NEVER_NS without one."""
+        """Return the request's httpx time-out for `stage` (for example "read") in ns; NEVER_NS if it has none."""
         seconds = self._limits.get(stage)
         return NEVER_NS if seconds is None else round(seconds * NS_PER_S)
 
     def limit_now(self, stage: Stage) -> int:
-        """Return the deadline of a stage that begins now, in `perf_counter_ns`; NEVER_NS without a time-out."""
+        """Return the deadline of a stage that begins now, by `perf_counter_ns`; NEVER_NS if it has no time-out."""
         seconds = self._limits.get(stage)
         return NEVER_NS if seconds is None else perf_counter_ns() + round(seconds * NS_PER_S)
 
@@ -308,7 +311,9 @@ class HttpxAnswer(httpx.AsyncByteStream):
             self._wanted.set_result(None)
 
     def opened(self, opening: Opening, outcome: str = OK) -> None:
-        """Record the times of opening a connection for this request, or the phase that failed with `outcome`."""
+        """Record how long each phase of opening a connection took for this request. If opening failed, record also the
+        phase that failed, with `outcome`.
+        """
         self.series.opened(opening.times, opening.failed_in(), outcome)
         for phase, ns in opening.times.items():
             self.opening_ns[phase] = self.opening_ns.get(phase, 0) + ns
@@ -316,7 +321,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
     # -- its row --------------------------------------------------------------------------------
 
     def fail(self, failure: RequestFailed) -> None:
-        """Record the request as failed, without a complete answer. Does nothing if it is recorded already."""
+        """Record that the request failed without a complete answer. Do nothing if the request is recorded already."""
         if self._is_recorded:
             return
         self._is_recorded = True
@@ -329,7 +334,9 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self._rows.failed(self)
 
     def abandon(self) -> None:
-        """Drop a cancelled request. If its answer is complete, the connection may already serve another request."""
+        """Drop this cancelled request from its connection, without recording it. A connection that already serves
+        another request is left alone.
+        """
         if self.connection is not None:
             self.connection.cancel(self)
         self._gone()
@@ -341,7 +348,9 @@ class HttpxAnswer(httpx.AsyncByteStream):
             self._rows.gone(self)
 
     def exchange(self) -> tuple[str, str]:
-        """Return request and response as text, not redacted; only the beginning of the response's body."""
+        """Return (request, response) as texts in which secrets are not masked. Of the response's body only the
+        beginning is included; without an answer the second text is "".
+        """
         return request_text(self.sent), "" if not self.status else response_text(self.head, self.body)
 
     # -- what httpx calls -------------------------------------------------------------------------
@@ -350,10 +359,11 @@ class HttpxAnswer(httpx.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        """Return the next piece of the body.
+        """Return the next piece of the body. At its end, raise StopAsyncIteration.
 
         Raises:
-            httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError: the answer broke; also a RequestFailed.
+            httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError: the body broke off; the exception is also
+                a RequestFailed.
         """
         while not self._unread:
             if self._failure is not None:
@@ -377,7 +387,9 @@ class HttpxAnswer(httpx.AsyncByteStream):
         return data
 
     async def aclose(self) -> None:
-        """End the body. If it is not complete, record the request as done now, or drop it if its task was cancelled."""
+        """Stop reading the body. If it is not complete, record the request as ended now, or drop it if its task was
+        cancelled.
+        """
         if not self._is_recorded:
             if isinstance(sys.exc_info()[1], asyncio.CancelledError | GeneratorExit):
                 self.abandon()
@@ -412,7 +424,7 @@ def httpx_client(
 
 
 def _head(request: httpx.Request, origin: Origin, target: bytes, forward: Forward | None) -> bytes:
-    """Return request line and headers, without the empty line. Host comes first, as h11 writes it."""
+    """Return the request line and headers as bytes, without the empty line after them. Host comes first, as in h11."""
     raw = request.headers.raw
     if raw and raw[0][0].lower() != b"host":
         raw = sorted(raw, key=lambda item: item[0].lower() != b"host")
@@ -428,7 +440,9 @@ def _head(request: httpx.Request, origin: Origin, target: bytes, forward: Forwar
 
 
 def _lines(raw: list[tuple[bytes, bytes]]) -> bytes:
-    """Return header lines as `header_lines` does. Checking all lines at once takes a third of the time."""
+    """Return the header lines of `raw` as bytes, as `header_lines` does. All lines are checked at once, which takes a
+    third of the time.
+    """
     lines = b"".join([name + b": " + value + b"\r\n" for name, value in raw])
     if _SOUND.fullmatch(lines) and lines.count(b"\r\n") == len(raw):
         return lines
@@ -436,10 +450,7 @@ def _lines(raw: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def _headers_of(head: Head) -> httpx.Headers:
-    """Return a head as httpx headers, from a cache.
-
-    Heads are equal for a second or so (until `Date` changes), and copying headers is faster than making them.
-    """
+    """Return the headers of an answer as httpx.Headers, copied from a cache."""
     headers = _HEADERS.get(head)
     if headers is None:
         headers = httpx.Headers(head.raw)
@@ -452,7 +463,9 @@ def _headers_of(head: Head) -> httpx.Headers:
 
 
 def _skip_jar_without_cookies(cookies: httpx.Cookies) -> None:
-    """Make the jar look only at answers that set a cookie: it takes 17 µs to find that an answer sets none."""
+    """Change the cookie jar of a client so that it ignores answers that set no cookie. httpx's own jar takes 17 µs to
+    find that out.
+    """
     learn = cookies.extract_cookies
 
     def extract_cookies(response: httpx.Response) -> None:
@@ -464,10 +477,8 @@ def _skip_jar_without_cookies(cookies: httpx.Cookies) -> None:
 
 
 def _cache_merged_urls(client: httpx.AsyncClient) -> None:
-    """Cache the URLs that a client merges with its base URL: parsing two URLs a request is a fifth of httpx's own work.
-
-    All clients of the worker share the cache. Its key includes the base URL, so a changed `base_url` is respected.
-    `_merge_url` is the only private name of httpx that we use. A release without it only loses the cache.
+    """Change a client so that it caches the URLs that it merges with its base URL. Parsing two URLs a request is a
+    fifth of httpx's own work.
     """
     merge: Callable[[httpx.URL | str], httpx.URL] | None = getattr(client, "_merge_url", None)
     if merge is None:
@@ -503,7 +514,9 @@ def _data(request: httpx.Request, head: bytes, answer: HttpxAnswer) -> bytes:
 
 
 def _upload(request: httpx.Request, answer: HttpxAnswer, is_chunked: bool) -> Upload:
-    """Return a streamed body; each piece has to be written within the write time-out."""
+    """Return the request's streamed body as an Upload. Each piece must be written within the write time-out; the
+    scenario's code that produces the pieces has no time limit.
+    """
     length = None if is_chunked else int(request.headers.get("content-length", 0))
     stream: Any = request.stream
 

@@ -58,7 +58,7 @@ def reply(
     headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     reason: str = "",
 ) -> bytes:
-    """Return the bytes of a response, with Content-Type and Content-Length filled in."""
+    """Return the bytes of an HTTP response for tests, with Content-Type and Content-Length filled in."""
     body, kind = content or b"", ""
     if json is not None:
         body, kind = _json.dumps(json).encode("utf-8"), "application/json"
@@ -107,10 +107,10 @@ class CannedNetwork:
         return transport, connection
 
     def answer(self, request: CannedRequest) -> bytes:
-        """Return the bytes of the answer, and store the request.
+        """Store a request that the client has sent, and return the bytes of the canned response for it.
 
         Raises:
-            UsageError: there is no canned reply for it.
+            UsageError: there is no canned response for this request.
         """
         self.requests.append(request)
         requested = f"{request.method} {request.path}"
@@ -156,7 +156,9 @@ class _CannedTransport(asyncio.Transport):
 
 
 def _take_request(sent: bytearray) -> CannedRequest | None:
-    """Remove the first complete request from `sent` and return it; None if there is none."""
+    """Remove the first complete HTTP request from the buffer `sent` and return it; None if no request is
+    complete yet.
+    """
     end = sent.find(b"\r\n\r\n")
     if end < 0:
         return None
@@ -180,7 +182,9 @@ def _take_request(sent: bytearray) -> CannedRequest | None:
 
 
 def _chunked(sent: bytearray, at: int) -> tuple[bytes, int] | None:
-    """Return a chunked body that begins at `at`, and its end; None if it is incomplete."""
+    """Decode the chunked body that begins at index `at` of `sent`. Return (the body, the index after it); None if it is
+    incomplete.
+    """
     parts: list[bytes] = []
     while (line_end := sent.find(b"\r\n", at)) >= 0:
         size = int(sent[at:line_end], 16)

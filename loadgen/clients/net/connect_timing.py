@@ -35,13 +35,13 @@ class Opening:
         self._begun_ns = 0
 
     def begin(self, phase: Phase) -> None:
-        """Begin `phase` now, and end the phase that is under way."""
+        """Start the timing of `phase` (for example `dns`), and end that of the phase before it."""
         now_ns = self._clock()
         self._end(now_ns)
         self.under_way, self._begun_ns = phase, now_ns
 
     def end(self) -> None:
-        """End the phase that is under way."""
+        """End the timing of the phase that is under way, if there is one."""
         self._end(self._clock())
 
     def _end(self, now_ns: int) -> None:
@@ -50,7 +50,7 @@ class Opening:
             self.under_way = None
 
     def failed_in(self) -> Phase | None:
-        """End the phase that is under way and return it as the one that failed; None if no phase was."""
+        """End the timing after a failure, and return the phase that was under way; None if no phase was."""
         phase = self.under_way
         self.end()
         return phase

@@ -20,7 +20,8 @@ _TIMEOUT_S: Final = 5.0
 
 
 def why_unproved(origin: str, word: str, address: str | None = None) -> str:
-    """Return why `origin` does not show `word`, in a few words; empty if it does. Blocks up to 5 s for each read.
+    """Check that the consent file on the host of `origin` contains the line `word`. Return "" if it does, else a short
+    reason. Blocks up to 5 s for each read.
 
     Args:
         origin: "https://shop.example", with a port if it has one.

@@ -48,7 +48,9 @@ _FAMILIES: Final = {None: AF_UNSPEC, "4": AF_INET, "6": AF_INET6}
 
 
 async def look_up(host: str, family: AddressFamily) -> Sequence[str]:
-    """Look a host up with the system's resolver, and return its addresses in the resolver's order."""
+    """Resolve a host name with the system's resolver, and return its addresses in the resolver's order. family: AF_INET
+    or AF_INET6, or AF_UNSPEC for both.
+    """
     found = await asyncio.get_running_loop().getaddrinfo(host, None, family=family, type=SOCK_STREAM)
     return [str(info[4][0]) for info in found]
 
@@ -93,7 +95,8 @@ class Resolver:
         self.asked = 0
 
     async def addresses(self, host: str, port: int) -> Sequence[str]:
-        """Return addresses to connect to, in the order in which to try them; at least one.
+        """Return the addresses of a host, at least one, in the order in which to try to connect. Successive calls begin
+        with different addresses; those that failed recently come last.
 
         Raises:
             RequestFailed: `dns`; or a fault of the generator, if no file descriptor is left for the lookup.
@@ -115,18 +118,20 @@ class Resolver:
         return self._shunned_last(found[begin:] + found[:begin], port)
 
     def knows(self, host: str, port: int) -> bool:
-        """Return True if `addresses` would need no lookup."""
+        """Return True if `addresses` can answer without a DNS lookup: from the settings, from the cache, or because
+        `host` is an address.
+        """
         if self._from_settings(host, port) is not None or _is_address(host):
             return True
         answer = self._answers.get(host)
         return answer is not None and answer.until_s > self._clock()
 
     def is_overridden(self, host: str, port: int) -> bool:
-        """Return True if the addresses come from `Http.resolve`, so they are not those of the name."""
+        """Return True if the addresses of this host come from the setting `Http.resolve` and not from DNS."""
         return self._from_settings(host, port) is not None
 
     def failed(self, address: str, port: int) -> None:
-        """Note that no connection to `address` was possible: it is tried last for a while."""
+        """Record that a connection to `address` failed, so that `addresses` returns it last for a while."""
         self._shunned[address, port] = self._clock() + SHUNNED_FOR_S
 
     def _shunned_last(self, addresses: tuple[str, ...], port: int) -> Sequence[str]:
@@ -150,12 +155,14 @@ class Resolver:
     def _of_family(self, address: str) -> str:
         if self._family not in (AF_UNSPEC, family_of(address)):
             version = self._http.ip
-            raise RequestFailed(DNS, f'{address} is not an IPv{version} address, but the plan has ip="{version}"')
+            raise RequestFailed(
+                DNS, f'{address} is not an IPv{version} address, but the plan has ip="{version}": change one of them'
+            )
         return address
 
     async def _ask(self, host: str) -> _Answer:
-        """Wait for the lookup of `host` that is under way, or start one. A waiter that is cancelled does not stop the
-        lookup.
+        """Return the result of looking `host` up. Callers share a lookup that is under way; a cancelled caller does not
+        stop it.
         """
         asking = self._asking.get(host)
         if asking is None:
@@ -164,7 +171,9 @@ class Resolver:
         return await asyncio.shield(asking)
 
     async def _look_up(self, host: str) -> _Answer:
-        """Look `host` up and cache the result. Never raises: the caller may have been cancelled."""
+        """Look `host` up in DNS, cache the result and return it. A failure is part of the result and is not raised,
+        because the caller may have been cancelled.
+        """
         self.asked += 1
         try:
             answer = self._answer(host, await self._lookup(host, self._family))
@@ -179,7 +188,7 @@ class Resolver:
         addresses = tuple(dict.fromkeys(one for one in found if self._family in (AF_UNSPEC, family_of(one))))
         if not addresses:
             family = "" if self._http.ip is None else f"IPv{self._http.ip} "
-            return self._failed(RequestFailed(DNS, f"{host}: no {family}address"))
+            return self._failed(RequestFailed(DNS, f"{host}: no {family}address; check the name in DNS"))
         known = self._answers.get(host)
         turn = known.turn if known is not None and known.addresses else self._random.randrange(len(addresses))
         return _Answer(addresses, None, self._clock() + self._ttl_s, turn)

@@ -13,7 +13,8 @@ _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 
 
 def parse_resolve(text: str) -> tuple[str, tuple[str, ...]]:
-    """Parse HOST[:PORT]:ADDRESS[,ADDRESS], as in curl: "shop.example:443:10.0.0.1,[fd00::1]".
+    """Parse HOST[:PORT]:ADDRESS[,ADDRESS], as curl's `--resolve` takes it, for example
+    "shop.example:443:10.0.0.1,[fd00::1]". Return (HOST or HOST:PORT, the addresses).
 
     Raises:
         ValueError: not of that form.
@@ -28,7 +29,7 @@ def parse_resolve(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def as_address(text: object) -> str | None:
-    """Return an IP address in its usual spelling; None if `text` is not an IP address."""
+    """Return an IP address in its usual spelling, as `ipaddress` writes it; None if `text` is not an IP address."""
     if not isinstance(text, str):
         return None
     try:
@@ -38,22 +39,22 @@ def as_address(text: object) -> str | None:
 
 
 def _bare(text: str) -> str:
-    """Remove the brackets that an IPv6 address may have."""
+    """Return `text` without the square brackets that an IPv6 address may have."""
     return text[1:-1] if text.startswith("[") and text.endswith("]") else text
 
 
 def family_digit(address: object) -> str:
-    """Return "4" or "6", the family of an address or a network."""
+    """Return the IP version of an address or a network: "4" or "6"."""
     return "6" if ":" in str(address) else "4"
 
 
 def is_name(text: str) -> bool:
-    """Return True for a host name in ASCII."""
+    """Return True if `text` is a host name in ASCII, such as "shop.example"."""
     return _HOST.fullmatch(text) is not None and len(text) <= 253
 
 
 def is_place(text: str) -> bool:
-    """Return True for HOST or HOST:PORT; a host may be an address."""
+    """Return True if `text` is HOST or HOST:PORT, where HOST is a name or an address."""
     if as_address(text) is not None:
         return True
     try:
@@ -64,14 +65,16 @@ def is_place(text: str) -> bool:
 
 
 def is_host_or_network(text: str) -> bool:
-    """Return True for a name, an address, a network, ".shop.example" or "*.shop.example"."""
+    """Return True if `text` is a host name, an address, a network, or a pattern such as ".shop.example" or
+    "*.shop.example".
+    """
     if "/" in text:
         return is_network(text)
     return as_address(text) is not None or is_name(text.removeprefix("*").removeprefix("."))
 
 
 def is_network(text: object) -> bool:
-    """Return True for a network such as "10.0.0.0/8"."""
+    """Return True if `text` is an IP network such as "10.0.0.0/8"."""
     if not isinstance(text, str) or "/" not in text:
         return False
     try:

@@ -66,10 +66,14 @@ class Network(Protocol):
         factory: Callable[[], Connection],
         opening: Opening,
     ) -> tuple[asyncio.BaseTransport, Connection]:
-        """Open a connection. Raises RequestFailed: `dns`, `refused`, `tls` ... The caller applies time-outs.
+        """Open a connection to host:port, with TLS if `tls` is given, and return (its transport, its protocol made by
+        `factory`). The caller applies time-outs.
 
-        opening: records when `dns`, `connect` and `tls` begin and when the last one ends; after a failure the phase
-        stays open.
+        opening: receives the times of the phases `dns`, `connect` and `tls`; after a failure the phase that failed is
+        still under way.
+
+        Raises:
+            RequestFailed: with the outcome `dns`, `refused`, `tls` ...
         """
         ...
 
@@ -150,12 +154,12 @@ class TcpNetwork:
             raise connect_failure(error, path) from error
 
     async def open_socket(self, host: str, port: int, opening: Opening) -> socket.socket:
-        """Return a connected, non-blocking socket, for a dialogue before the connection is established (CONNECT).
+        """Connect to host:port and return the non-blocking socket, for programs that first talk to a proxy (CONNECT).
 
-        The phase `connect` stays under way: that dialogue is part of it.
+        The phase `connect` of `opening` stays under way, because that dialogue belongs to it.
 
         Raises:
-            RequestFailed: `dns`, `refused` ...
+            RequestFailed: with the outcome `dns`, `refused` ...
         """
 
         async def go(address: str) -> socket.socket:
@@ -174,10 +178,13 @@ class TcpNetwork:
         where: str,
         opening: Opening,
     ) -> tuple[asyncio.BaseTransport, Connection]:
-        """Make a connection from a connected socket. The socket is closed if that fails.
+        """Turn a connected socket into a connection, with TLS if `tls` is given, and return (its transport, its
+        protocol made by `factory`). If that fails, close the socket.
+
+        where: HOST:PORT, for messages.
 
         Raises:
-            RequestFailed: `tls`, `reset` ...
+            RequestFailed: with the outcome `tls`, `reset` ...
         """
         options = _tls_options(tls, self._sni or server_hostname)
         if tls is not None:
@@ -194,7 +201,8 @@ class TcpNetwork:
             raise
 
     async def _first(self, host: str, port: int, go: Callable[[str], Awaitable[T]], opening: Opening) -> T:
-        """Try the addresses of a host in order, and return the result of `go` for the first one that connects.
+        """Call `go` with the addresses of a host, one after another, until a connection succeeds, and return what `go`
+        returned. If all fail, raise the failure that explains most.
 
         We try them ourselves, because the loops merge several errors into one text without an errno.
         """
@@ -258,10 +266,14 @@ class _Sources:
                     ) from error
 
     async def connected(self, address: str, port: int) -> socket.socket:
-        """Connect from the next source; if all its ports to this address are in use, from the others."""
+        """Return a socket connected to address:port from the next source address in turn. If all ports of this source
+        are in use, try the other sources.
+        """
         sources = self._of[family_of(address)]
         if not sources:
-            raise RequestFailed(UNREACHABLE, f"{address}:{port}: Http(source=...) has no address of this IP version")
+            raise RequestFailed(
+                UNREACHABLE, f"{address}:{port}: Http(source=...) has no address of this IP version; add one"
+            )
         # Workers begin with different sources. Otherwise the first one would carry most of a short run.
         turn = self._turns.get(address)
         turn = self._turns[address] = randrange(len(sources)) if turn is None else turn + 1  # noqa: S311
@@ -275,7 +287,9 @@ class _Sources:
 
 
 def _own_of(source: str) -> list[str]:
-    """Return an address as it is, and for a network the addresses of this machine in it."""
+    """Return the source addresses that an entry of `Http(source=...)` means: the address itself, or all addresses of
+    this machine in a network.
+    """
     if "/" not in source:
         return [source]
     network = ip_network(source, strict=False)
@@ -309,7 +323,9 @@ def _tls_options(tls: ssl.SSLContext | None, server_hostname: str | None) -> dic
 
 
 def _most_informative(failures: list[RequestFailed]) -> RequestFailed:
-    """Return the failure that explains most: a generator fault, else the last one of a reachable address."""
+    """Return the failure that explains most: a fault of the generator if there is one, else the last failure of a
+    reachable address.
+    """
 
     def rank(failure: RequestFailed) -> int:
         return 2 if failure.outcome in OWN_FAULTS else int(failure.outcome != UNREACHABLE)
@@ -325,7 +341,8 @@ def _why_no_port(failure: RequestFailed, address: str, port: int) -> RequestFail
 
 
 def _has_source(address: str, port: int) -> bool:
-    """Return False if this machine has no address from which to reach `address`, for example `::1` without IPv6.
+    """Return True if this machine has an address of its own from which it can reach `address`; False for example for
+    `::1` without IPv6.
 
     The system reports EADDRNOTAVAIL in this case too, not only when its ports are used up. "Connecting" a datagram
     socket sends nothing and needs only an address.

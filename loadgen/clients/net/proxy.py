@@ -39,7 +39,9 @@ class ProxyNetwork:
     """Connects through the proxy; for excepted hosts it uses `direct`."""
 
     def __init__(self, http: Http, direct: TcpNetwork, note: Callable[[str], None] = lambda _: None) -> None:
-        """Raises the same errors as `proxy_login`."""
+        """Make the network of a plan with a proxy. `note` is called with hints about the measurements. Raises the same
+        errors as `proxy_login`.
+        """
         assert http.proxy_address is not None
         self._proxy, self._proxy_port = http.proxy_address
         self._where = f"proxy {self._proxy}:{self._proxy_port}"
@@ -69,7 +71,7 @@ class ProxyNetwork:
         return await self._direct.adopt(sock, tls, server_hostname, factory, where, opening)
 
     async def _tunnel(self, host: str, port: int, opening: Opening) -> socket.socket:
-        """Return a socket that the proxy has connected with the target."""
+        """Connect to the proxy, ask it for a tunnel to host:port (CONNECT), and return the socket of the tunnel."""
         try:
             sock = await self._direct.open_socket(self._proxy, self._proxy_port, opening)
         except RequestFailed as failure:
@@ -92,39 +94,48 @@ class ProxyNetwork:
         return sock
 
     async def _answer(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
-        """Return the head of the proxy's answer. A tunnel sends nothing after it yet; the body of a refusal is not
-        read.
-        """
+        """Read the proxy's answer to CONNECT, and return its head as bytes. A body after a refusal is not read."""
         answer = b""
         while _END not in answer:
             part = await loop.sock_recv(sock, 4096)
             if not part and not answer:
-                raise RequestFailed(f"proxy {RESET}", f"{self._where} closed the connection without an answer")
+                raise RequestFailed(
+                    f"proxy {RESET}", f"{self._where} closed the connection without an answer; check Http(proxy=...)"
+                )
             if not part or len(answer) > MAX_ANSWER_BYTES or not b"HTTP/1.".startswith((answer + part)[:7]):
-                raise RequestFailed(f"proxy {PROTOCOL}", f"{self._where} does not speak HTTP: {(answer + part)[:60]!r}")
+                raise RequestFailed(
+                    f"proxy {PROTOCOL}",
+                    f"{self._where} does not speak HTTP: {(answer + part)[:60]!r}; check Http(proxy=...)",
+                )
             answer += part
         return answer
 
     def _judge(self, answer: bytes) -> None:
         status = _STATUS.match(answer)
         if status is None:
-            raise RequestFailed(f"proxy {PROTOCOL}", f"{self._where} does not speak HTTP: {answer[:60]!r}")
+            raise RequestFailed(
+                f"proxy {PROTOCOL}", f"{self._where} does not speak HTTP: {answer[:60]!r}; check Http(proxy=...)"
+            )
         code = int(status[1])
         if not 200 <= code < 300:
             reason = (status[2] or b"").decode("latin-1").strip()
             raise RequestFailed(f"proxy {code}", f"{self._where} refused the tunnel: {code} {reason}".rstrip())
         if not answer.endswith(_END):
-            raise RequestFailed(f"proxy {PROTOCOL}", f"{self._where} sent bytes right after it opened the tunnel")
+            raise RequestFailed(
+                f"proxy {PROTOCOL}", f"{self._where} sent bytes right after it opened the tunnel; check Http(proxy=...)"
+            )
 
     def _as_proxy_failure(self, failure: RequestFailed) -> RequestFailed:
-        """Return a failure as one of the proxy. Generator faults and time-outs keep their outcome."""
+        """Return a failure with the outcome "proxy ..." in place of "...". Generator faults and time-outs are returned
+        unchanged.
+        """
         if failure.outcome in OWN_FAULTS or failure.outcome == TIMEOUT:
             return failure
         return RequestFailed(f"proxy {failure.outcome}", failure.detail)
 
 
 def network_of(http: Http, note: Callable[[str], None] = lambda _: None, fence: Fence = OPEN) -> Network:
-    """Return the network of a plan's `Http`.
+    """Return the network that opens connections as the plan's `Http` settings require, for example through a proxy.
 
     note: is called with a text that readers of the measurements should know. fence: decides which addresses are
     allowed.

@@ -42,17 +42,19 @@ class Forward:
     """Writes the first lines of http:// requests for a proxy. All routes of a worker share one."""
 
     def __init__(self, http: Http) -> None:
-        """Raises the same errors as `proxy_login`."""
+        """Prepare requests for the proxy of `http`. Raises the same errors as `proxy_login`."""
         self._excepted = Excepted(tuple(http.no_proxy))
         self._login = proxy_login(http)
 
     @classmethod
     def of(cls, http: Http) -> Forward | None:
-        """Return the Forward of a plan's settings; None without a proxy."""
+        """Return a Forward, which writes requests for the plan's proxy; None if the plan has no proxy."""
         return None if http.proxy is None else cls(http)
 
     def first_lines(self, method: bytes, scheme: str, host: str, netloc: bytes, raw_path: bytes) -> bytes:
-        """Return the request line, plus the lines that are for the proxy alone if the request goes through it."""
+        """Return the request line of a request. If the request goes through the proxy, the line contains the whole URL,
+        and the proxy's login follows.
+        """
         if scheme != "http" or host in self._excepted:
             return request_line(method, raw_path)
         return request_line(method, b"http://" + netloc + raw_path) + self._login
@@ -63,7 +65,7 @@ def request_line(method: bytes, target: bytes) -> bytes:
 
 
 def proxy_login(http: Http) -> bytes:
-    """Return the Proxy-Authorization line; empty without `proxy_auth`.
+    """Return the header line Proxy-Authorization for the plan's proxy; b"" if the plan sets no `proxy_auth`.
 
     Raises:
         UsageError: the secret's value is not user:password.

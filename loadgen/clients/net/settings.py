@@ -90,20 +90,22 @@ class Http:
 
     @property
     def proxy_address(self) -> tuple[str, int] | None:
-        """Host and port of the proxy; None without a proxy."""
+        """Return (host, port) of the proxy; None without a proxy."""
         if self.proxy is None:
             return None
         url = urlsplit(self.proxy)
         return url.hostname or "", url.port or 80
 
     def addresses_for(self, host: str, port: int) -> tuple[str, ...] | None:
-        """Return the addresses that `resolve` has for a host (in lower case); None if DNS decides."""
+        """Return the addresses that the setting `resolve` has for a host (in lower case); None if it has none and DNS
+        decides.
+        """
         given = self.resolve.get(f"{host}:{port}") or self.resolve.get(host)
         return None if given is None else _several(given)
 
     def settled(self, folder: Path) -> Http:
-        """Return the same settings in a normal form: names in lower case, lists as tuples, the certificate's path from
-        `folder`.
+        """Return the same settings in a normal form: names in lower case, lists as tuples, and the certificate's path
+        based on `folder`, the scenario's folder.
         """
         cert = self.cert
         if isinstance(cert, tuple) and isinstance(cert[0], str | Path):
@@ -112,7 +114,7 @@ class Http:
         return replace(self, cert=cert, resolve=resolve, no_proxy=_several(self.no_proxy), source=_several(self.source))
 
     def with_resolve(self, more: Mapping[str, Sequence[str]]) -> Http:
-        """Return the same settings with more `resolve` entries, which take precedence."""
+        """Return the same settings with more entries of `resolve`, which replace existing ones for the same host."""
         return replace(self, resolve={**self.resolve, **more})
 
     def certificate_in(self, folder: Path) -> Path | None:
@@ -121,14 +123,16 @@ class Http:
         return folder / first if isinstance(first, str | Path) and is_within(folder, first) else None
 
     def wrongs(self, folder: Path | None = None) -> Iterator[tuple[str, str]]:
-        """Yield all errors as (message, what to write instead). folder: the scenario's, in which files are searched."""
+        """Yield each error of these settings as (message, what to write instead). folder: the scenario's folder, in
+        which files are searched.
+        """
         return wrongs_of(self, folder or Path())
 
     # -- in words --------------------------------------------------------------------------------------
 
     def as_json(self, folder: Path | None = None) -> dict[str, Any]:
-        """Return the settings that differ from the defaults, as JSON: secrets by name, files of `folder` relative to
-        it.
+        """Return the settings that differ from the defaults, as a JSON object. Secrets are replaced by their names;
+        paths of files in `folder` are relative to it.
         """
         usual = Http()
         given = {one.name: getattr(self, one.name) for one in fields(self)}
@@ -137,7 +141,7 @@ class Http:
         }
 
     def notes(self) -> Iterator[str]:
-        """Yield notes that readers of the measurements should know."""
+        """Yield texts about these settings that readers of the measurements should know."""
         if self.http2:
             where = "" if self.http2 == "prior" else " if the target chose it"
             yield f"requests used HTTP/2{where}: a user's concurrent requests share a connection"

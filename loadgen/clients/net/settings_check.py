@@ -32,7 +32,9 @@ _CERT_HINT = 'write cert=("client.pem", secret("client-key")), or the absolute p
 
 
 def wrongs_of(http: Http, folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield all errors as (message, what to write instead). folder: of the scenario, in which files are searched."""
+    """Check HTTP settings, and yield each error as (message, what to write instead). folder: the scenario's folder, in
+    which files are searched.
+    """
     for check in (
         _versions_wrong,
         _proxy_wrong,
@@ -162,14 +164,14 @@ def _cert_wrong(http: Http, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _listed(given: object) -> list[object]:
-    """Return a list or tuple as a list, and any other value as a list of one."""
+    """Return a list or tuple as a list, and any other value as a list with this one value."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         return [given]
     return list(given)
 
 
 def is_secret(value: object) -> bool:
-    """Return True if `value` is a secret: it has a name and can be revealed."""
+    """Return True if `value` is a secret made by `secret()`: an object with a name and a method `reveal`."""
     return callable(getattr(value, "reveal", None)) and isinstance(getattr(value, "name", None), str)
 
 
@@ -201,8 +203,8 @@ def _is_path(path: str | Path) -> bool:
 
 
 def is_within(folder: Path, path: str | Path) -> bool:
-    """Return True if `path` is in the scenario's folder, so that it would travel to agents. Relative paths always
-    count.
+    """Return True if `path` is in the scenario's folder, so that the file is sent to agents with the scenario. Relative
+    paths always count as inside.
     """
     return (folder.resolve() / path).resolve().is_relative_to(folder.resolve()) or not Path(path).is_absolute()
 

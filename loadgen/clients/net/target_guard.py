@@ -28,15 +28,15 @@ MOMENT_S: Final = 0.05
 
 
 def is_not_allowed(outcome: str) -> bool:
-    """Return True if `outcome` is a refusal by the target guard."""
+    """Return True if `outcome` means that the target guard refused the connection."""
     return outcome.removeprefix("proxy ").startswith(NOT_ALLOWED)
 
 
 def place_of(address: str, port: int) -> tuple[Address, int]:
-    """Return the form in which `Fence` compares (address, port).
+    """Parse an address and return (address, port) in the form in which `Fence` compares them.
 
     Raises:
-        ValueError: not an IP address.
+        ValueError: `address` is not an IP address.
     """
     return as_address(address), port
 
@@ -62,12 +62,12 @@ class Fence:
         self._own, self._admitted, self._now = frozenset(own), admitted, now
 
     async def check(self, host: str, address: str, port: int) -> None:
-        """Return if the address may be connected to.
+        """Raise if the plan may not connect to this address; return nothing if it may.
 
         Args:
             host: the requested host name; empty if the plan sets the address and not DNS.
         Raises:
-            RequestFailed: `not allowed: ...`, with the reason.
+            RequestFailed: with the outcome `not allowed: ...`, which contains the reason.
         """
         try:
             where = as_address(address)
@@ -83,7 +83,8 @@ class Fence:
         return await self._refuse(_rule(why), f"{_named(host, address)}:{port}: {why}")
 
     async def check_behind(self, host: str, port: int) -> None:
-        """Check a host that a proxy connects to. Its address is the proxy's to find, so the name is checked.
+        """Raise if the plan may not reach this host through a proxy. The proxy looks the address up, so the name is
+        checked.
 
         Raises:
             RequestFailed: as `check`.
@@ -103,7 +104,8 @@ class Fence:
         return await self._refuse(_rule(why), f"{host}:{port}: {why}")
 
     async def check_socket(self, path: str) -> None:
-        """Check a UNIX socket: an allow-list admits none, because anything may be behind it.
+        """Raise if the plan may not connect to this UNIX socket. An allow-list admits no UNIX socket, because any
+        program may listen there.
 
         Raises:
             RequestFailed: as `check`.
@@ -128,7 +130,9 @@ OPEN: Final = Fence()
 
 
 def _rule(why: str) -> str:
-    """Return the short name of the rule, for tables."""
+    """Return the short name of the rule that refused a target (`expired`, `port`, `address` or `no entry`), for tables.
+    why: the full reason.
+    """
     if "expired" in why:
         return "expired"
     if "is for ports" in why:

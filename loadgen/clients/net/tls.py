@@ -44,7 +44,7 @@ def tls_context(ca_file: str | Path | None = None, http: Http = Http()) -> ssl.S
         except (OSError, ssl.SSLError) as error:
             raise UsageError(
                 f"cannot read certificates from {ca_file}: {error}",
-                hint="a CA file must be PEM: -----BEGIN CERTIFICATE-----",
+                hint="check the path; a CA file must be PEM: -----BEGIN CERTIFICATE-----",
             ) from error
     if http.cert is not None:
         own, *key = http.cert if isinstance(http.cert, tuple) else (http.cert,)
@@ -71,7 +71,10 @@ def _load(context: ssl.SSLContext, own: Place, key: Place | None) -> None:
         except ssl.SSLError as error:
             raise UsageError(f"cert: {what}: {_why(error)}", hint=_hint(error)) from error
         except OSError as error:
-            raise UsageError(f"cert: cannot read {what}: {error.strerror or error}") from error
+            raise UsageError(
+                f"cert: cannot read {what}: {error.strerror or error}",
+                hint="check the path, and the permissions of the file on each agent",
+            ) from error
 
 
 def _no_pass_phrase() -> bytes:
@@ -91,13 +94,17 @@ def _hint(error: ssl.SSLError) -> str:
 
 
 def _named(place: Place) -> str:
-    """Return the path, or the name of a secret; never its value."""
+    """Return how messages name a certificate or key: its path, or the name of the secret that contains it. The secret's
+    value is never returned.
+    """
     return str(place) if isinstance(place, str | Path) else f'secret("{place.name}")'
 
 
 @contextmanager
 def _file_of(place: Place) -> Iterator[str]:
-    """Yield the path of a file that OpenSSL can read inside the context."""
+    """Yield the path of a file that contains a certificate or key. The path is valid within the `with` block; a
+    secret's value gets a temporary file.
+    """
     if isinstance(place, str | Path):
         yield _readable(Path(place), str(place))
         return

@@ -28,7 +28,7 @@ def pool_for(
     limit_bytes: int = MAX_BODY_BYTES,
     has_phases: bool = False,
 ) -> ConnectionPool:
-    """Return the pool for one user slot.
+    """Return the connection pool for one user, as the plan's policy `connections` requires.
 
     shared: the worker's shared pool, if it exists already. If the policy is `shared` and this is None, a new pool is
     returned; pass it as `shared` for the next slots. http2: see `settings.Http`; the TLS context has to offer HTTP/2 as

@@ -20,7 +20,9 @@ _MOST_READ_BYTES: Final = 256 * 1024
 
 
 def connection_kind(limit_bytes: int, *, has_phases: bool) -> type[Connection]:
-    """Return the connection class for a size limit of bodies, with or without phases."""
+    """Return the class of HTTP/1.1 connections for a size limit of bodies. has_phases: the connections measure the
+    phases of each request.
+    """
     if limit_bytes < _MOST_READ_BYTES:
         return _CappedPhasedConnection if has_phases else _CappedConnection
     return PhasedConnection if has_phases else Connection

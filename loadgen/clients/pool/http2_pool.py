@@ -104,7 +104,8 @@ class Http2Pool(ConnectionPool):
         *,
         place_ns: int | None = None,
     ) -> Connection:
-        """Return a connection with room, wait for the one that is being opened, or open a new one.
+        """Return an HTTP/2 connection with room for another request: an open one, the one that is being opened, or a
+        new one.
 
         Raises:
             RequestFailed: `timeout`, `dns`, `refused`, `tls` ...

@@ -62,7 +62,7 @@ class Connections:
 
     @classmethod
     def parse(cls, text: str) -> Connections:
-        """Parse "kept", "fresh" or "shared:50".
+        """Parse a connection policy, "kept", "fresh" or "shared:50", as users write it.
 
         Raises:
             ValueError: none of these, or a limit out of range.
@@ -111,7 +111,9 @@ class Origin:
 
 @cache
 def origin_of(scheme: str, host: str, port: int) -> Origin:
-    """Return the only Origin instance of this scheme, host and port."""
+    """Return the Origin (scheme, host and port) for these arguments. The same arguments always return the same
+    object.
+    """
     return Origin(scheme, host, port)
 
 
@@ -157,7 +159,7 @@ class ConnectionPool:
         self.stale_retries = 0
 
     def __len__(self) -> int:
-        """The number of open connections, idle or busy."""
+        """Return the number of open connections, idle or busy."""
         return len(self._open)
 
     async def open(
@@ -184,7 +186,11 @@ class ConnectionPool:
     async def _connect(
         self, origin: Origin, stack: list[Connection], connect_ns: int, deadline_ns: int, opening: Opening
     ) -> Connection:
-        """Connect. The connection puts itself on `stack` whenever it is idle."""
+        """Open a connection and return it. From then on the connection adds itself to `stack` whenever it is idle.
+
+        Raises:
+            RequestFailed: as `open`.
+        """
         if origin.is_tls and self._ssl is None:
             raise RequestFailed(TLS, f"{origin.where}: the pool has no TLS context for https://; pass ssl=")
         loop = asyncio.get_running_loop()
@@ -216,22 +222,28 @@ class ConnectionPool:
     def _protocol(
         self, origin: Origin, loop: asyncio.AbstractEventLoop, wheel: TimeoutWheel, stack: list[Connection]
     ) -> Callable[[], Any]:
-        """Return the factory of a new connection's protocol. `http2_pool.py` overrides this method."""
+        """Return a function that makes the asyncio protocol of a new connection. `http2_pool.py` overrides
+        this method.
+        """
         return lambda: self._http1(loop, wheel, stack, self._forget, origin.where, self.limit_bytes)
 
     def _connection(self, protocol: Any) -> Connection:
-        """Return the connection behind a connected protocol. `http2_pool.py` overrides this method."""
+        """Return the connection that belongs to an asyncio protocol: for HTTP/1.1 the same object. `http2_pool.py`
+        overrides this method.
+        """
         connection: Connection = protocol
         return connection
 
     def close_idle(self) -> None:
-        """Retire all kept connections: close them after their requests have ended. The next request opens a new one."""
+        """Close all idle connections. An HTTP/2 connection with requests under way accepts no more and is closed after
+        them. The next request opens a new connection.
+        """
         for stack in self.idle.values():
             while stack:
                 stack.pop().retire()
 
     def leave(self) -> None:
-        """Close all connections, because the user of this pool is gone. A shared pool keeps them."""
+        """Close all connections, because the user of this pool has ended. A shared pool keeps its connections."""
         self.close()
 
     def close(self) -> None:
@@ -294,7 +306,8 @@ class SharedPool(ConnectionPool):
         *,
         place_ns: int | None = None,
     ) -> Connection:
-        """Return a kept connection or a new one. Wait for a place until the deadline, then connect within `connect_ns`.
+        """Return an idle connection or a new one. If the pool is full, wait for a place until `place_ns`, then connect
+        within `connect_ns`.
 
         Raises:
             RequestFailed: `timeout`, `dns`, `refused`, `tls` ...
@@ -316,7 +329,11 @@ class SharedPool(ConnectionPool):
         return connection
 
     async def _take(self, shelf: _Shelf, deadline_ns: int, opening: Opening) -> Connection | None:
-        """Return a kept connection; or None if the caller may open one (counted in `_coming`)."""
+        """Return an idle connection, after waiting for one if the pool is full. None means that the caller may open a
+        connection, which is counted in `_coming` already.
+
+        shelf: the idle connections to the origin. deadline_ns: end of the wait, by `perf_counter_ns`.
+        """
         is_first = False
         while True:
             if shelf:
@@ -361,7 +378,11 @@ class SharedPool(ConnectionPool):
             shelf.append(connection)
 
     def _returned(self, shelf: _Shelf, connection: Connection) -> bool:
-        """Handle a connection that became idle. Return True if a waiting request got it or it was closed for one."""
+        """Give a connection that became idle to the first waiting request. If that request is for another origin, close
+        the connection, or hold it back until its other requests have ended.
+
+        Return False if no request waits, so that the connection stays idle.
+        """
         turn = self._next()
         if turn is None:
             return False
@@ -377,7 +398,7 @@ class SharedPool(ConnectionPool):
         return True
 
     def _admit_next(self) -> None:
-        """If a place is free, give the first waiting request the permission to open a connection."""
+        """If the pool has a free place, permit the first waiting request to open a connection."""
         if len(self._open) + self._coming < self.limit and (turn := self._next()) is not None:
             self._coming += 1
             turn[1].set_result(None)
@@ -390,7 +411,7 @@ class SharedPool(ConnectionPool):
         return None
 
     def _close_other(self) -> bool:
-        """Close one idle connection to any origin to free its place. Return False if no connection is idle."""
+        """Close one idle connection to any origin to make room in the pool. Return False if no connection is idle."""
         for shelf in self._shelves.values():
             for connection in shelf:
                 if connection.is_free:
@@ -437,8 +458,8 @@ class _Shelf(list[Connection]):
             super().append(connection)
 
     def freed(self, connection: Connection) -> None:
-        """Handle a connection whose last request has ended. If it is neither here nor held back, a waiter just received
-        it.
+        """Offer a connection to waiting requests after its last request has ended. Do nothing if a waiting request has
+        just received it.
         """
         if connection in self:
             self.remove(connection)
@@ -450,7 +471,7 @@ class _Shelf(list[Connection]):
 
 
 def within(left_ns: int) -> asyncio.Timeout:
-    """Return a time-out context for `left_ns`; without limit for NEVER_NS."""
+    """Return a context manager that raises TimeoutError after `left_ns`; without a limit for NEVER_NS."""
     return asyncio.timeout(None if left_ns >= NEVER_NS // 2 else left_ns / NS_PER_S)
 
 

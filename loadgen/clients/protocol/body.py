@@ -44,11 +44,11 @@ _SAME = frozenset({str, int, bool, type(None)})
 
 
 def encode_json(value: Any) -> bytes:
-    """Encode JSON as httpx does: compact, UTF-8, without NaN.
+    """Return `value` as JSON in bytes, exactly as httpx encodes it: compact, UTF-8, without NaN.
 
     msgspec is six times as fast and writes the same bytes for strings, integers, and lists and objects of these. It
-    writes
-    other bytes for floats (1e16, NaN) and for keys that are not strings, so values with those use the standard library.
+    writes other bytes for floats (1e16, NaN) and for keys that are not strings, so values with those use the standard
+    library.
     """
     if _is_same(value):
         try:
@@ -101,11 +101,15 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
         self._is_begun = False
 
     def framed_as(self, *, is_chunked: bool, length: int | None) -> Upload:
-        """Return the same body, framed as the caller's headers require."""
+        """Return a copy of this body with other framing: chunked, or with a Content-Length of `length`, as the caller's
+        headers require.
+        """
         return Upload(self._again, length, can_repeat=self.can_repeat, is_chunked=is_chunked)
 
     async def framed(self) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes that follow the head in HTTP/1.1. Raises as `pieces`."""
+        """Yield the bytes of the body as HTTP/1.1 sends them after the headers: chunked or unchanged. Raises as
+        `pieces`.
+        """
         async with aclosing(self.pieces()) as pieces:
             async for data in pieces:
                 yield b"%x\r\n%b\r\n" % (len(data), data) if self.is_chunked else data
@@ -113,7 +117,7 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield b"0\r\n\r\n"
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body without framing, as HTTP/2 sends it. Empty pieces are left out.
+        """Yield the bytes of the body without chunked framing, as HTTP/2 sends them. Empty pieces are left out.
 
         Raises:
             ValueError: the body is shorter or longer than its length.
@@ -187,8 +191,8 @@ class StreamedRequest(bytes):
 
 
 def encode_content(content: object) -> Body:
-    """Return a body of text, bytes or pieces, as httpx accepts it. Unlike httpx's async client, accept sync iterables
-    too.
+    """Return the argument `content=` of a request as a body: text, bytes, or an iterable of bytes. Unlike httpx's async
+    client, this also accepts synchronous iterables.
 
     Raises:
         TypeError: none of these.
@@ -212,7 +216,7 @@ def encode_content(content: object) -> Body:
 
 
 def _of_file(file: Any) -> Upload:
-    """Return an open file as a body, from its current position. Its length is found as in httpx."""
+    """Return a body that reads an open file from its current position. Its length is determined as in httpx."""
     if isinstance(file, io.TextIOBase):
         raise TypeError('content= is a file that is open for text: open it as "rb"')
     try:
@@ -240,7 +244,8 @@ async def _read_async(file: Any) -> AsyncIterator[bytes]:
 
 
 def encode_form(data: Mapping[str, Any]) -> bytes:
-    """Encode a form: `a=1&b=2`, lists as repeated keys, None as an empty value, booleans in lower case.
+    """Return form data as the bytes of `a=1&b=2`: lists as repeated keys, None as an empty value, booleans in lower
+    case.
 
     Raises:
         TypeError: a value is a file() or blob(), which belongs into `files=`.
@@ -255,11 +260,10 @@ def encode_form(data: Mapping[str, Any]) -> bytes:
 
 
 def encode_multipart(data: Mapping[str, Any] | None, files: Any, content_type: str | None = None) -> tuple[Body, bytes]:
-    """Return body and Content-Type line of a form with files, encoded by httpx.
+    """Return (the body, its Content-Type header line) of a form with files, encoded by httpx.
 
     The body is bytes if all of it is in memory. Otherwise it is sent piece by piece, with a Content-Length if every
-    part
-    has a length. content_type: the caller's Content-Type, with the boundary to use.
+    part has a length. content_type: the caller's Content-Type, with the boundary to use.
     """
     fields, parts = _parts(data, files)
     headers = {} if content_type is None else {"Content-Type": content_type}
@@ -284,7 +288,9 @@ def encode_multipart(data: Mapping[str, Any] | None, files: Any, content_type: s
 
 
 def _parts(data: Mapping[str, Any] | None, files: Any) -> tuple[dict[str, Any] | None, list[tuple[str, Any]]]:
-    """Return `data` and `files` for httpx, with readers in place of sources."""
+    """Return `data` and `files` in the form that httpx's multipart encoder accepts: each `file()` or `blob()` is
+    replaced by an object that it can read.
+    """
     given = files.items() if isinstance(files, Mapping) else files
     parts = [(name, _readable(value)) for name, value in given]
     plain = dict(data or {})

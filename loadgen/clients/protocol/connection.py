@@ -40,13 +40,15 @@ class Source(Protocol):
     """The connection, as seen by the stream that reads from it."""
 
     def resume(self) -> None:
-        """Read on: the sink accepts more data."""
+        """Continue to read the body after a pause, because the sink accepts more data."""
 
     def abort(self) -> None:
-        """Drop the rest of the body: it will not be read."""
+        """Drop the rest of the body, because nobody will read it."""
 
     def allow_until(self, exchange: Exchange, deadline_ns: int) -> None:
-        """Change the deadline of `exchange`. Does nothing if the exchange has ended."""
+        """Change the deadline of `exchange` to `deadline_ns` (`perf_counter_ns`). Do nothing if the exchange
+        has ended.
+        """
 
 
 class Sink(Exchange, Protocol):
@@ -59,17 +61,19 @@ class Sink(Exchange, Protocol):
     def took_head(self, head: Head) -> None: ...
 
     def took(self, data: bytes, now_ns: int) -> bool:
-        """Receive the next piece of the body. Return True to pause; `Source.resume` then asks for more."""
+        """Receive the next piece of the body from the connection. Return True to pause reading; the sink then calls
+        `Source.resume` to continue.
+        """
         ...
 
     def ended(self) -> None:
-        """The body is complete, and the connection may serve another request."""
+        """Handle the end of the body: it is complete, and the connection may serve another request."""
 
     def broke(self, failure: RequestFailed) -> None:
-        """The body failed in the middle."""
+        """Handle that the body broke off in the middle, with this failure."""
 
     def cut(self) -> None:
-        """We closed the connection in the middle of the body."""
+        """Handle that our side closed the connection in the middle of the body."""
 
 
 class Connection(Protocol):
@@ -85,33 +89,40 @@ class Connection(Protocol):
 
     @property
     def is_free(self) -> bool:
-        """True if no request is under way on it."""
+        """Return True if no request is under way on this connection."""
 
     def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> Awaitable[None]:
-        """HOT. As `send`, for a small request without upload whose method is not HEAD."""
+        """HOT. Send a request and wait for its answer, as `send` does, for a small request without a streamed body
+        whose method is not HEAD.
+        """
 
     def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> Awaitable[None]:
-        """Write a request, given as HTTP/1.1 bytes, and wait for the response, or only for its head if it is streamed.
+        """Write a request, given as HTTP/1.1 bytes, and wait until its answer is complete. If the answer is streamed
+        (`exchange` is a Sink), wait only for its head. The answer is stored in `exchange`.
 
-        head_only: the method is HEAD. deadline_ns: in `perf_counter_ns`; NEVER_NS for none.
+        head_only: the method is HEAD. deadline_ns: by `perf_counter_ns`; NEVER_NS for none.
 
         Raises:
             RequestFailed: the exchange's `done_ns` is then set.
         """
 
     def ask_stream(self, data: bytes, sink: Sink, head_only: bool, deadline_ns: int) -> Awaitable[None]:
-        """As `send`, without a coroutine, for a request without upload whose answer is streamed."""
+        """Send a request without a streamed body, as `send` does, and return a future for the head of its streamed
+        answer. No coroutine is made.
+        """
 
     def cancel(self, exchange: Exchange) -> None:
-        """Drop an exchange whose caller no longer waits. Harmless if it has ended, even if another one is under way by
-        now.
+        """Drop an exchange whose caller no longer waits. Do nothing if this exchange has ended, even if another one is
+        under way now.
         """
 
     def retire(self) -> None:
-        """Accept no more requests, and close when no request is under way."""
+        """Accept no more requests, and close the connection as soon as no request is under way."""
 
     def abort(self) -> None:
-        """Close at once. Waiting requests are cancelled rather than failed: we caused this, not the target."""
+        """Close the connection at once. Requests under way are cancelled rather than failed, because our side caused
+        this and not the target.
+        """
 
 
 class Lost(Protocol):

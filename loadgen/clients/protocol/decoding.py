@@ -41,7 +41,9 @@ _PYTHONS_OWN: Final = frozenset({"idna", "punycode", "raw-unicode-escape", "unde
 
 @lru_cache(maxsize=64)
 def is_charset(name: str) -> bool:
-    """Return True if `name`, as sent by a target, is a charset. Python also has codecs such as "hex" and "punycode"."""
+    """Return True if `name`, as sent by a target, is a text encoding. Python also has codecs for other purposes, such
+    as "hex" and "punycode".
+    """
     try:
         b"ab".decode(name, errors="replace")
     except (LookupError, UnicodeError):
@@ -54,12 +56,13 @@ class DecodingError(ValueError):
 
 
 def decode(body: bytes, encodings: str, limit_bytes: int) -> bytes:
-    """Undo `encodings` ("gzip", "deflate, gzip"), the last one first. Unknown encodings are skipped, as in httpx.
+    """Return `body` with its Content-Encoding undone, for example "gzip" or "deflate, gzip", the last one first.
+    Unknown encodings are skipped, as in httpx.
 
     limit_bytes: the size limit of the output of each encoding.
 
     Raises:
-        DecodingError: see there.
+        DecodingError: the body does not match its encoding, or decodes to more than `limit_bytes`.
     """
     if not body:
         return body
@@ -96,7 +99,7 @@ class Unpacker:
         return self._through(data, 0)
 
     def finish(self) -> None:
-        """Check that the encoded data is complete, at the end of the body.
+        """Raise if the encoded body ended too early. Call this after the last `feed`.
 
         Raises:
             DecodingError: the encoded data ends in the middle.
@@ -126,7 +129,9 @@ class _Layer(Protocol):
     def is_over(self) -> bool: ...
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield decoded pieces of at most _STEP_BYTES, none of them empty. Raises DecodingError."""
+        """Decode the next bytes of one encoding, and yield non-empty pieces of at most _STEP_BYTES. Raises
+        DecodingError.
+        """
         ...
 
 

@@ -58,7 +58,7 @@ class Head:
         """Length of the body in bytes; None if it is chunked or ends when the connection is closed."""
 
     def get(self, name: bytes) -> bytes | None:
-        """Return the first value of a header, given its lower-case name; None if it is missing."""
+        """Return the first value of the header `name` (in lower case); None if the answer has no such header."""
         for key, value in self.raw:
             if key.lower() == name:
                 return value
@@ -85,7 +85,9 @@ HEADS: dict[bytes, Head] = {}
 
 
 def keep_head(key: bytes, head: Head) -> None:
-    """Cache a head whose body has a known length. A full cache is emptied: most of its heads have an old Date."""
+    """Cache the parsed head of an answer under its bytes, if the body's length is known. A full cache is emptied,
+    because most of its heads contain an old Date.
+    """
     if head.length is None or len(key) > _MAX_CACHED_HEAD_BYTES or len(head.raw) > MAX_KEPT_FIELDS:
         return
     if len(HEADS) >= MAX_CACHED_HEADS:

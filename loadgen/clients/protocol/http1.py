@@ -141,7 +141,9 @@ class Connection(asyncio.Protocol):
     # -- what the client calls --------------------------------------------------------------
 
     def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> asyncio.Future[None]:
-        """HOT. As `send`, for a request without upload, of at most MANY_BYTES, whose method is not HEAD."""
+        """HOT. Send a request and wait for its answer, as `send` does, for a request of at most MANY_BYTES without a
+        streamed body whose method is not HEAD.
+        """
         self._exchange = exchange
         self.deadline_ns = deadline_ns
         if deadline_ns < self.check_ns:
@@ -155,11 +157,11 @@ class Connection(asyncio.Protocol):
         return waiter
 
     def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> Awaitable[None]:
-        """Write a request. head_only: the method is HEAD. deadline_ns: NEVER_NS for none.
+        """Write a request and wait until its answer is complete, or only for the head if `exchange` is a Sink.
+        head_only: the method is HEAD. deadline_ns: by `perf_counter_ns`; NEVER_NS for none.
 
-        The caller's own task sends the body of a StreamedRequest. An exception of the body's code is raised here, and
-        the
-        request is then still under way. If the answer is to be streamed, `exchange` is a Sink.
+        The caller's own task sends the body of a StreamedRequest. If the code that makes the body raises, its exception
+        is raised here, and the request is then still under way.
         """
         if type(data) is not bytes:
             return self._send_streamed(cast("StreamedRequest", data), exchange, head_only, deadline_ns)
@@ -181,18 +183,20 @@ class Connection(asyncio.Protocol):
         return self._exchange is None
 
     def cancel(self, exchange: Exchange) -> None:
-        """Close the connection if `exchange` is still under way. Its answer may just have arrived, and another may be
-        under way.
+        """Close the connection if `exchange` is still under way on it. If `exchange` has ended already, do nothing,
+        because another request may be under way now.
         """
         if self._exchange is exchange:
             self.abort()
 
     def retire(self) -> None:
-        """Close the connection, which is idle."""
+        """Close the connection. It must be idle."""
         self.abort()
 
     def abort(self) -> None:
-        """Close at once. A waiting request is cancelled rather than failed: we caused this, not the target."""
+        """Close the connection at once. A waiting request is cancelled rather than failed, because our side caused this
+        and not the target.
+        """
         waits = self._exchange is not None
         self._exchange = None
         sink, self._sink = self._sink, None
@@ -203,13 +207,15 @@ class Connection(asyncio.Protocol):
             sink.cut()
 
     def expire(self) -> None:
-        """Fail the request with a time-out, censored at the deadline. Bytes that arrived later do not count."""
+        """Fail the request under way with a time-out, because its deadline has passed. Its time ends at the deadline;
+        bytes that arrived later do not count.
+        """
         exchange = self._exchange
         if exchange is not None:
             at_ns = max(self.deadline_ns, exchange.sent_ns)
             if exchange.first_byte_ns > at_ns:
                 exchange.first_byte_ns = 0
-            self._fail(TIMEOUT, "no complete answer in time", at_ns)
+            self._fail(TIMEOUT, "no complete answer within the time-out; timeout=... sets a longer one", at_ns)
 
     # -- bodies and answers that are streams ------------------------------------------------
 
@@ -233,8 +239,8 @@ class Connection(asyncio.Protocol):
         await waiter
 
     async def _push(self, upload: Upload, waiter: asyncio.Future[None]) -> None:
-        """Send a body until it ends, or until an answer or a failure arrives, even while the body's own code is
-        waiting.
+        """Send the streamed body of a request until it ends, or until an answer or a failure arrives (`waiter`), even
+        while the body's own code is waiting.
         """
         self._is_large = self._is_sending = True
         if self._phase == _START:
@@ -278,8 +284,8 @@ class Connection(asyncio.Protocol):
                 self._spare = None
 
     def _same_socket(self) -> socket.socket | None:
-        """Return a duplicate of the socket, for 3 µs. None with TLS, whose bytes only the transport can read, or
-        without socket.
+        """Return a duplicate of the connection's socket. Return None with TLS, whose bytes only the transport can read,
+        or if there is no socket. Takes 3 µs.
         """
         own = self._transport.get_extra_info("socket")
         if own is None or self._transport.get_extra_info("ssl_object") is not None:
@@ -290,11 +296,10 @@ class Connection(asyncio.Protocol):
             return None
 
     def _rescue(self) -> None:
-        """Read what the target sent before writing failed.
+        """Read and process the answer that the target had sent before our write failed.
 
         A target that answers 413 and closes sends a reset after its answer. Our next write then fails, and the loop
-        closes the
-        transport without reading the answer.
+        closes the transport without reading the answer.
         """
         spare = self._spare
         while spare is not None and self._exchange is not None:
@@ -311,7 +316,7 @@ class Connection(asyncio.Protocol):
         return self._phase == _STREAM
 
     def resume(self) -> None:
-        """Read on: the sink accepts more data."""
+        """Continue to read the answer after a pause, because the sink accepts more data."""
         if not self.is_closed:
             self._transport.resume_reading()
 
@@ -336,7 +341,9 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # uvloop's transports are not asyncio's class
 
     def data_received(self, data: bytes) -> None:
-        """HOT. Budget with a cached head: 1 µs (bench/client.py)."""
+        """HOT. Process bytes from the target, for the request under way. Bytes without a request close the connection.
+        Budget with a cached head: 1 µs (bench/client.py).
+        """
         now_ns = perf_counter_ns()
         exchange = self._exchange
         if exchange is None:  # no request: a 408 on an idle connection, or a broken server
@@ -377,7 +384,7 @@ class Connection(asyncio.Protocol):
             self._pass_on(exchange, data, now_ns)
 
     def eof_received(self) -> None:
-        """Handle that the target closed its side. The transport closes ours after this."""
+        """Handle that the target has closed its side of the connection. The transport then closes our side."""
         exchange, head = self._exchange, self._final
         if exchange is None:
             self._close()
@@ -407,7 +414,9 @@ class Connection(asyncio.Protocol):
     # -- a head that is known, and the rest of a body of known length ----------------------------
 
     def _begin(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
-        """HOT if answers of a route differ. Handle the first read of an answer that is unlike the route's last one."""
+        """HOT if answers of a route differ. Process the first bytes of an answer that is not equal to the route's last
+        answer.
+        """
         begin = data.find(b"\r\n\r\n") + 4
         if begin > 4:
             key = data[:begin]
@@ -429,7 +438,9 @@ class Connection(asyncio.Protocol):
         self._feed(exchange, data, now_ns)
 
     def _part(self, exchange: Exchange, head: Head, rest: bytes, length: int, now_ns: int) -> None:
-        """Handle a first read that contains the head and less or more than the whole body."""
+        """Process the first bytes of an answer when they contain the head and not exactly its body: less of it, or
+        bytes after it.
+        """
         if length > self._limit_bytes:
             self._too_large()
         elif len(rest) > length:
@@ -486,7 +497,9 @@ class Connection(asyncio.Protocol):
             self._fail(PROTOCOL, f"{self.where} does not speak HTTP/1.1: {why}")
 
     def _check_overhead(self, exchange: Exchange) -> bool:
-        """Fail an answer that has too many bytes besides its body. Return True if it was failed."""
+        """Fail an answer with too many bytes besides its body (headers, chunk extensions, trailers). Return True if it
+        was failed.
+        """
         if self._final is None:
             self._fail(HEAD_TOO_LARGE, f"{self.where} sent more than {MAX_HEAD_BYTES} bytes of headers")
             return True
@@ -498,13 +511,15 @@ class Connection(asyncio.Protocol):
         return True
 
     def _has_more(self, head: Head, exchange: Exchange) -> bool:
-        """Return True if more bytes arrived than the answer: reported by llhttp, or empty lines, which llhttp skips."""
+        """Return True if the target sent bytes after the end of the answer: llhttp reported them, or they are empty
+        lines, which llhttp skips.
+        """
         if self._extra or self._key is None or head.length is None:
             return self._extra
         return len(self._key) + self._have != exchange.size_bytes
 
     def _pass_on(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
-        """As `_feed`, for a streamed answer."""
+        """Process bytes of a streamed answer, as `_feed` does for others, and pass its head and body to the sink."""
         sink = self._sink
         assert sink is not None
         if not exchange.first_byte_ns:
@@ -540,8 +555,8 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _pass_on_whole(self, sink: Sink, data: bytes, now_ns: int) -> bool:
-        """Pass on an answer that arrived in one read with a cached head, as small answers do. Return False if it is not
-        one.
+        """Pass a streamed answer to the sink if all of it is in `data` and its head is in the cache, as for most small
+        answers. Return False if it is not.
         """
         end = data.find(b"\r\n\r\n")
         key = data[: end + 4]
@@ -566,7 +581,7 @@ class Connection(asyncio.Protocol):
         self._complete = self._extra = False
 
     def _parse(self, data: bytes) -> str:
-        """Parse more bytes. Return an error text; empty if there is no error."""
+        """Parse more bytes of an answer. Return "" or the text of an error."""
         parser = self._parser
         if parser is None:
             parser = self._parser = httptools.HttpResponseParser(self)
@@ -629,7 +644,9 @@ class Connection(asyncio.Protocol):
     # -- ends -------------------------------------------------------------------------------
 
     def _finish(self, exchange: Exchange, head: Head, reusable: bool, now_ns: int) -> None:
-        """HOT. Complete the request: the whole response is there."""
+        """HOT. End the request under way, because its whole answer has arrived; after its deadline, fail it with a
+        time-out. reusable: the connection may serve another request.
+        """
         if now_ns > self.deadline_ns:  # late, but the wheel has not checked it yet
             self.expire()
             return
@@ -656,7 +673,9 @@ class Connection(asyncio.Protocol):
         sink.ended()
 
     def _release(self, reusable: bool) -> None:
-        """Put the connection back on its stack, or close it. On the stack it has to be ready for any request."""
+        """Make the connection available for the next request, or close it. It is closed if it is not reusable or the
+        request's body is not completely sent.
+        """
         if reusable and not (self._is_large and (self._is_sending or self._transport.get_write_buffer_size())):
             self._head_only = self._is_large = False
             self._phase = _START
@@ -665,7 +684,9 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def _too_large(self) -> None:
-        self._fail(TOO_LARGE, f"{self.where} sent a body of more than {self._limit_bytes} bytes")
+        self._fail(
+            TOO_LARGE, f"{self.where} sent a body of more than {self._limit_bytes} bytes; raise Http(max_body=...)"
+        )
 
     def _fail(self, outcome: str, detail: str, at_ns: int | None = None) -> None:
         exchange, self._exchange = self._exchange, None

@@ -159,7 +159,7 @@ class _OneFrame(FrameBuffer):
         """The number of frames of that head so far."""
 
     def add_data(self, data: Any) -> None:
-        """Take one whole frame, as bytes."""
+        """Store one whole frame, given as bytes, for the library to read."""
         kind, flags = data[3], data[4]
         if kind <= 1 and not flags & _ODD_FLAGS and not self.is_in_head and (not kind or flags & _END_HEADERS):
             self._frame = data
@@ -211,11 +211,15 @@ class _Library(H2Connection):
         self.increment_flow_control_window(_CONNECTION_WINDOW_BYTES - 65_535)
 
     def consume_window(self, size: int) -> None:
-        """Count DATA of a stream that has ended against the connection's window."""
+        """Subtract `size` bytes of DATA, which arrived for a stream that has ended, from the connection's flow control
+        window.
+        """
         self._inbound_flow_control_window_manager.window_consumed(size)
 
     def forget_unknown_settings(self) -> None:
-        """Drop settings with unknown numbers: the library would store all 65,536 of them, 45 MB a connection."""
+        """Delete stored settings of the target with unknown numbers. The library would store all 65,536 of them, 45 MB
+        a connection.
+        """
         if len(self.remote_settings) > _MOST_KNOWN_SETTINGS:
             for code in tuple(self.remote_settings):
                 if code not in _KNOWN_SETTINGS:
@@ -403,11 +407,15 @@ class Http2Connection(asyncio.Protocol):
     # -- what the client calls --------------------------------------------------------------
 
     def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> asyncio.Future[None]:
-        """HOT. As `send`, for a request without upload whose method is not HEAD."""
+        """HOT. Send a request and wait for its answer, as `send` does, for a request without a streamed body whose
+        method is not HEAD.
+        """
         return self._begin(data, exchange, False, deadline_ns, True).waiter
 
     def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> Awaitable[None]:
-        """See `connection.Connection`. The caller's own task sends the body of a StreamedRequest."""
+        """Send a request and wait for its answer, as described at `connection.Connection.send`. The caller's own task
+        sends the body of a StreamedRequest.
+        """
         if type(data) is not bytes:
             return self._send_streamed(cast("StreamedRequest", data), exchange, head_only, deadline_ns)
         return self._begin(data, exchange, head_only, deadline_ns, True).waiter
@@ -438,7 +446,7 @@ class Http2Connection(asyncio.Protocol):
             self._notify_cut(stream)
 
     def expire(self) -> None:
-        """Time out late streams. Called by the timing wheel."""
+        """Fail all requests whose deadline has passed with a time-out. The timing wheel calls this method."""
         now_ns = perf_counter_ns()
         for stream in tuple(self._streams.values()):
             if stream.deadline_ns <= now_ns:
@@ -451,7 +459,9 @@ class Http2Connection(asyncio.Protocol):
             self._wheel.watch(self)
 
     def _begin(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int, is_whole: bool) -> _Stream:
-        """HOT. Open a stream and write the request. is_whole: `data` contains the whole body."""
+        """HOT. Open a stream, write the request to it, and return the stream. is_whole: `data` contains the
+        whole body.
+        """
         self._is_offered = False  # the caller has taken it from the stack
         stream = _Stream(self, exchange, self._loop.create_future(), head_only, deadline_ns)
         streams = self._streams
@@ -488,7 +498,9 @@ class Http2Connection(asyncio.Protocol):
         return stream
 
     def _refuse(self, stream: _Stream) -> None:
-        """Fail a request because the connection is full or closed: that changed after the caller took it."""
+        """Fail a request that cannot be sent, because the connection became full or closed after the caller had chosen
+        it.
+        """
         if self.is_closed and not self._is_leaving:
             self._fail(stream, *self._closed_as)
             return
@@ -519,8 +531,8 @@ class Http2Connection(asyncio.Protocol):
         await waiter
 
     async def _push(self, upload: Upload, stream: _Stream) -> None:
-        """Send a body until it ends, or until an answer or a failure arrives, even while the body's own code is
-        waiting.
+        """Send the streamed body of a request until it ends, or until an answer or a failure arrives, even while the
+        body's own code is waiting.
         """
         waiter, loop = stream.waiter, self._loop
         answered = asyncio.timeout(None)
@@ -566,7 +578,9 @@ class Http2Connection(asyncio.Protocol):
             waiter.remove_done_callback(stop)
 
     def _pump(self, stream: _Stream) -> None:
-        """Pass to the library as much of the body as the windows allow. Does not flush."""
+        """Give the library as much of a stream's unsent body as flow control permits. The bytes are not written to the
+        socket yet.
+        """
         unsent, library, number = stream.unsent, self._library, stream.id
         assert unsent is not None
         while unsent:
@@ -604,7 +618,9 @@ class Http2Connection(asyncio.Protocol):
         self._transport.write(self._library.data_to_send())
 
     def data_received(self, data: bytes) -> None:
-        """HOT. Collect bytes until `_read` can use them: it needs at least the first 9 bytes of a frame."""
+        """HOT. Receive bytes from the target, and pass them to `_read` as soon as they contain the first 9 bytes of a
+        frame.
+        """
         now_ns = self._heard_ns = perf_counter_ns()
         begun_ns = now_ns
         if self._part:
@@ -619,7 +635,11 @@ class Http2Connection(asyncio.Protocol):
         self._read(data, begun_ns, now_ns)
 
     def _read(self, data: bytes, begun_ns: int, now_ns: int) -> None:
-        """HOT. Process frame by frame, so that each counts for its stream and a broken one spoils none before it."""
+        """HOT. Process received bytes frame by frame, so that each frame is counted for its stream, and an invalid
+        frame does not affect those before it.
+
+        begun_ns, now_ns: when the first and the last of the bytes arrived.
+        """
         library, streams = self._library, self._streams
         at, size = 0, len(data)
         for _ in range(FRAMES_A_TURN):
@@ -677,14 +697,16 @@ class Http2Connection(asyncio.Protocol):
             self._transport.write(out)
 
     def _fall_behind(self, left_bytes: int) -> None:
-        """Leave the rest of the frames to the loop's next turn."""
+        """Schedule the processing of the remaining `left_bytes` for the next iteration of the event loop, if they
+        contain the head of a frame.
+        """
         if left_bytes >= 9:
             self._is_behind, self._need = True, maxsize
             self._loop.call_soon(self._catch_up)
 
     def _catch_up(self) -> None:
-        """Process frames that were left over. Their time is that of the last read, so none counts as earlier than it
-        arrived.
+        """Process the frames that `_fall_behind` left over. Their time of arrival is that of the last read, so no frame
+        counts as earlier than it arrived.
         """
         if self.is_closed:
             return
@@ -703,9 +725,10 @@ class Http2Connection(asyncio.Protocol):
     # -- frames without an answer in them ---------------------------------------------------
 
     def _passes_over(self, kind: int, number: int, stream: _Stream | None, frame: bytes) -> bool:
-        """Pay for a frame that may be part of a flood.
+        """Check a frame against the limits on floods, and return True if the library need not process it. It is also
+        True if the connection has ended because of the frame.
 
-        Returns True if the library need not process it, also because the connection has ended.
+        number: the stream's number. stream: None if no such stream is open.
         """
         length, flags = len(frame) - 9, frame[4]
         buffer = self._library.incoming_buffer
@@ -737,7 +760,9 @@ class Http2Connection(asyncio.Protocol):
         return not is_paid or kind > _CONTINUATION or (kind == _PRIORITY and length == 5 and number > 0)
 
     def _takes_late_data(self, length: int) -> bool:
-        """Count DATA of a stream that has ended against the connection's window. Always returns True: it is handled."""
+        """Process DATA for a stream that has ended: only subtract its length from the connection's window. Always
+        returns True, because the frame is then handled.
+        """
         if not self._pays_late(1):
             return True
         if length:
@@ -748,7 +773,9 @@ class Http2Connection(asyncio.Protocol):
         return True
 
     def _takes_late_head(self, flags: int, frame: bytes) -> bool:
-        """Decode a head of an ended stream, only for the header table. Return False if it is in several frames."""
+        """Decode the headers of a stream that has ended, only to update the header compression table. Return False if
+        they are in several frames, so that the library must process them.
+        """
         if not self._pays_late(1 + (len(frame) >> LATE_HEAD_BITS)):
             return True
         if flags & (_END_HEADERS | _ODD_FLAGS) != _END_HEADERS:
@@ -758,14 +785,18 @@ class Http2Connection(asyncio.Protocol):
         return True
 
     def _pays(self, cost: int, kind: int) -> bool:
-        """Pay for a frame that may be part of a flood. Return False if the connection has ended because of it."""
+        """Charge `cost` for a frame that may be part of a flood to the connection's budget. If the budget is exceeded,
+        end the connection and return False.
+        """
         if self._budget.spend(cost, self._heard_ns, is_read=self._drained is None):
             return True
         self._flood(f"more than {IDLE_FRAMES:,} frames without an answer in them, the last a {frame_name(kind)}")
         return False
 
     def _pays_late(self, cost: int) -> bool:
-        """Pay for a frame of a stream that has ended. Return False if the connection has ended because of it."""
+        """Charge `cost` for a frame of a stream that has ended to the connection's budget. If the budget is exceeded,
+        end the connection and return False.
+        """
         if self._budget.spend_late(cost, self._heard_ns, is_read=self._drained is None):
             return True
         self._flood("too many frames for requests that have ended")
@@ -780,7 +811,7 @@ class Http2Connection(asyncio.Protocol):
     # -- the end of the connection ----------------------------------------------------------
 
     def eof_received(self) -> None:
-        """Handle that the target closed its side. The transport closes ours after this."""
+        """Handle that the target has closed its side of the connection. The transport then closes our side."""
         if self._is_behind:
             self._end_later()
         else:
@@ -797,7 +828,7 @@ class Http2Connection(asyncio.Protocol):
         self._end()
 
     def _end_later(self) -> None:
-        """End the connection after the frames that came before the end are processed. Until then send nothing."""
+        """End the connection after all frames that have arrived are processed. Until then send nothing."""
         self._has_ended = self._is_leaving = True
         self._withdraw()
 
@@ -815,7 +846,7 @@ class Http2Connection(asyncio.Protocol):
     # -- events of the library --------------------------------------------------------------
 
     def _on(self, event: Event, now_ns: int) -> None:
-        """HOT. Handle one event of the library."""
+        """HOT. Handle one event of the h2 library, such as received headers or the end of a stream."""
         kind = type(event)
         if kind is DataReceived:
             self._on_data(cast("DataReceived", event), now_ns)
@@ -851,10 +882,16 @@ class Http2Connection(asyncio.Protocol):
                 sink.took_head(head)
                 stream.waiter.set_result(None)
         elif head.length is not None and head.length > self._limit_bytes and not stream.head_only:
-            self._drop(stream, TOO_LARGE, f"{self.where} sent a body of more than {self._limit_bytes} bytes")
+            self._drop(
+                stream,
+                TOO_LARGE,
+                f"{self.where} sent a body of more than {self._limit_bytes} bytes; raise Http(max_body=...)",
+            )
 
     def _on_other_head(self, event: TrailersReceived, is_trailers: bool) -> None:
-        """Check interim answers and trailers. They are not used, but must be well-formed."""
+        """Check the headers of an interim answer (1xx) or of trailers. They are not used; if they are malformed, the
+        request fails.
+        """
         stream = self._streams.get(event.stream_id)
         received = cast("Received", event.headers[0])
         if stream is not None and (received.wrong or (is_trailers and received.head is not None)):
@@ -887,7 +924,11 @@ class Http2Connection(asyncio.Protocol):
             if data and sink.took(data, now_ns):
                 stream.is_paused = True
         elif stream.have > self._limit_bytes:
-            self._drop(stream, TOO_LARGE, f"{self.where} sent a body of more than {self._limit_bytes} bytes")
+            self._drop(
+                stream,
+                TOO_LARGE,
+                f"{self.where} sent a body of more than {self._limit_bytes} bytes; raise Http(max_body=...)",
+            )
             return
         else:
             chunks = stream.chunks
@@ -898,12 +939,14 @@ class Http2Connection(asyncio.Protocol):
             self._open_window(stream)
 
     def _give_back(self) -> None:
-        """Return received bytes to the connection's window."""
+        """Permit the target to send as many more bytes on this connection as were received (a WINDOW_UPDATE)."""
         self._library.increment_flow_control_window(self._unacknowledged)
         self._unacknowledged = 0
 
     def _open_window(self, stream: _Stream) -> None:
-        """Return received bytes to a stream's window, unless it is paused or has ended."""
+        """Permit the target to send as many more bytes on this stream as were received. Do nothing if the stream is
+        paused or has ended, or while half of its window is free.
+        """
         if stream.is_paused or stream.unacknowledged < STREAM_WINDOW_BYTES // 2 or stream.id not in self._streams:
             return
         with suppress(ProtocolError):
@@ -955,7 +998,7 @@ class Http2Connection(asyncio.Protocol):
     # -- ends of one stream -----------------------------------------------------------------
 
     def _finish(self, stream: _Stream, now_ns: int) -> None:
-        """HOT. Complete a request: its whole answer is there."""
+        """HOT. End a request, because its whole answer has arrived; after its deadline, fail it with a time-out."""
         head = stream.head
         if now_ns > stream.deadline_ns:  # late, but the wheel has not checked it yet
             self._time_out(stream)
@@ -988,13 +1031,15 @@ class Http2Connection(asyncio.Protocol):
         self._drop(stream, PROTOCOL, f"{self.where} sent an invalid HTTP/2 answer: {why}", ErrorCodes.PROTOCOL_ERROR)
 
     def _time_out(self, stream: _Stream) -> None:
-        """Fail a request with a time-out, censored at the deadline. Bytes that arrived later do not count."""
+        """Fail a request with a time-out. Its time ends at the deadline; bytes that arrived later do not count."""
         exchange = stream.exchange
         at_ns = max(stream.deadline_ns, exchange.sent_ns)
         if exchange.first_byte_ns > at_ns:
             exchange.first_byte_ns = 0
         is_dead = self._heard_ns < exchange.sent_ns
-        self._drop(stream, TIMEOUT, "no complete answer in time", at_ns=at_ns)
+        self._drop(
+            stream, TIMEOUT, "no complete answer within the time-out; timeout=... sets a longer one", at_ns=at_ns
+        )
         if is_dead:
             self.retire()
 
@@ -1006,14 +1051,14 @@ class Http2Connection(asyncio.Protocol):
         code: ErrorCodes = ErrorCodes.CANCEL,
         at_ns: int | None = None,
     ) -> None:
-        """Fail a request by our own decision, and reset its stream."""
+        """Fail a request because of our own decision, and reset its stream with the error code `code`."""
         self._fail(stream, outcome, detail, at_ns)
         self._reset(stream, code)
         self._flush()
         self._make_room()
 
     def _cut(self, stream: _Stream) -> None:
-        """Cancel a request whose caller is gone, and reset its stream."""
+        """Cancel a request whose caller no longer waits, and reset its stream."""
         if self._streams.pop(stream.id, None) is None:
             return
         self._reset(stream, ErrorCodes.CANCEL)
@@ -1047,7 +1092,7 @@ class Http2Connection(asyncio.Protocol):
     # -- room, and the end of all -----------------------------------------------------------
 
     def _offer(self) -> None:
-        """HOT. Put the connection on its stack, because it has room for another stream."""
+        """HOT. Put the connection on the pool's stack of usable connections, because it has room for another stream."""
         if not self._is_offered:
             self._is_offered = True
             self.stack.append(self)
@@ -1059,8 +1104,8 @@ class Http2Connection(asyncio.Protocol):
                 self.stack.remove(self)
 
     def _make_room(self) -> None:
-        """Update the stack after a change of the number of streams or of their limit; close a connection that is
-        leaving.
+        """Update the pool's stack of usable connections after the number of streams, or its limit, has changed. Close a
+        connection that accepts no more requests and has none under way.
         """
         if self.is_closed:
             return
@@ -1085,11 +1130,13 @@ class Http2Connection(asyncio.Protocol):
         self._broken(why)
 
     def _broken(self, why: str) -> None:
-        """End the connection because the bytes received are not HTTP/2. The library has written a GOAWAY."""
+        """End the connection and fail its requests, because the bytes received are not valid HTTP/2. The library has
+        already written a GOAWAY frame.
+        """
         self._end_all(PROTOCOL, f"{self.where} does not speak HTTP/2: {why}")
 
     def _end_all(self, outcome: str, detail: str) -> None:
-        """End the connection by our own decision, because of something that the target sent."""
+        """Close the connection and fail all its requests with `outcome`, because of something that the target sent."""
         self._flush()
         if not self._streams:
             self._closed_as = (outcome, detail)

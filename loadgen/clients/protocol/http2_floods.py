@@ -79,7 +79,7 @@ _NAMES: Final = (
 
 
 def frame_name(kind: int) -> str:
-    """ "PING"; "frame of unknown kind 0xfa"."""
+    """Return the name of a frame type for messages: "PING frame", or "frame of unknown kind 0xfa"."""
     return f"{_NAMES[kind]} frame" if kind < len(_NAMES) else f"frame of unknown kind {kind:#04x}"
 
 
@@ -95,18 +95,22 @@ class FrameBudget:
         self._settled_ns = now_ns
 
     def spend(self, cost: int, now_ns: int, *, is_read: bool) -> bool:
-        """Pay for a frame. Returns False if the budget is exceeded. is_read: the target reads what we write."""
+        """Charge `cost` for a frame to the budget, and return False if the budget is exceeded. is_read: the target
+        reads what we write.
+        """
         self._spent += cost
         return self._spent <= IDLE_FRAMES or self._settle(now_ns, is_read=is_read)
 
     def spend_late(self, cost: int, now_ns: int, *, is_read: bool) -> bool:
-        """Pay for a frame of a stream that has ended."""
+        """Charge `cost` for a frame of a stream that has ended, and return False if the budget is exceeded. Expected
+        late frames are free (`expect_late`).
+        """
         late = min(cost, self._late)
         self._late -= late
         return late == cost or self.spend(cost - late, now_ns, is_read=is_read)
 
     def expect_late(self) -> None:
-        """We have reset a stream: frames of it may still be on their way."""
+        """Permit some late frames without cost, because we have reset a stream and frames of it may still arrive."""
         self._late = min(self._late + LATE_FRAMES, _MOST_LATE)
 
     def _settle(self, now_ns: int, *, is_read: bool) -> bool:

@@ -82,7 +82,9 @@ _known: dict[bytes, dict[bytes, RequestFields]] = {b"http": {}, b"https": {}}
 
 
 def fields_of(head: bytes, scheme: bytes) -> RequestFields:
-    """Return the fields of a request's head, given as HTTP/1.1 bytes with the empty line. scheme: `http` or `https`."""
+    """Return the HTTP/2 header fields of a request whose head is given as HTTP/1.1 bytes, up to and including the empty
+    line. scheme: `http` or `https`.
+    """
     known = _known[scheme]
     fields = known.get(head)
     if fields is None:
@@ -147,7 +149,7 @@ class Encoder(HpackEncoder):
             self.table_size_changes = [lowest] if lowest == size else [lowest, size]
 
     def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:
-        """HOT. Return the header block; a cached one for a known head."""
+        """HOT. Return the compressed header block of a request, from a cache if the same head was encoded before."""
         request = self.coming
         if request is None:
             return super().encode(headers, huffman)
@@ -167,7 +169,7 @@ class Encoder(HpackEncoder):
         return block
 
     def add(self, to_add: tuple[bytes, bytes], sensitive: bool, huffman: bool = False) -> bytes:
-        """Encode one field. A value that changes too often for the table becomes a literal without indexing."""
+        """Return one encoded header field. Fields whose values change often are not added to the compression table."""
         if to_add[0] in _NOT_INDEXED:
             field = super().add(to_add, True, False)
             if field[0] & 0xF0 == 0x10:  # "never indexed" would also bind proxies; write "without indexing"
@@ -205,7 +207,9 @@ class Received(HeaderTuple):
 
 
 def _check_fields(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHeaders, str]:
-    """Return the status (empty for trailers), the headers, and the reason why they are malformed (or empty)."""
+    """Check the fields of an answer. Return (the status, the headers, why they are malformed). The status is b"" for
+    trailers, and the reason "" if they are valid.
+    """
     status, wrong = b"", ""
     raw: RawHeaders = []
     length = None
@@ -283,7 +287,7 @@ class Decoder(HpackDecoder):
         self._blocks: dict[bytes, tuple[int, list[HeaderTuple]]] = {}
 
     def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
-        """HOT. Return the fields of a block; cached ones for a known block."""
+        """HOT. Return the header fields of a compressed block, from a cache if the same block was decoded before."""
         meaning = _meanings.get(data)
         if meaning is not None:
             received, adds = meaning
@@ -297,7 +301,7 @@ class Decoder(HpackDecoder):
         return self._decoded(data)
 
     def pass_over(self, data: bytes) -> str:
-        """Decode a block only for its effect on the table. Return an error text, or empty."""
+        """Decode a header block only to update the compression table. Return "" or the text of an error."""
         try:
             self.decode(data)
         except HPACKError as error:

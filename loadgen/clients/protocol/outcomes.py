@@ -78,7 +78,9 @@ _BY_ERRNO = {
 
 
 def connect_failure(error: OSError, where: str) -> RequestFailed:
-    """Translate an error of the operating system or of TLS into a failure with an outcome. where: HOST:PORT."""
+    """Return the RequestFailed, with an outcome such as `refused`, for an error of the operating system or of TLS while
+    connecting. where: HOST:PORT.
+    """
     detail = f"{where}: {error.strerror or error}"
     if isinstance(error, ssl.SSLError):
         why = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
@@ -94,7 +96,7 @@ def connect_failure(error: OSError, where: str) -> RequestFailed:
 
 @cache
 def http_outcome(status: int) -> str:
-    """Return the outcome of an error status: "http 503"."""
+    """Return the outcome of an answer with an error status, for example "http 503"."""
     return f"http {status}"
 
 
@@ -118,12 +120,14 @@ _H2_CODES: Final = (
 
 
 def h2_outcome(code: int) -> str:
-    """Return the outcome of an HTTP/2 error code: "h2 refused_stream"; "h2 unknown_error" for a non-standard number."""
+    """Return the outcome of an HTTP/2 error code, for example "h2 refused_stream"; "h2 unknown_error" for a
+    non-standard number.
+    """
     return f"h2 {_H2_CODES[code]}" if 0 <= code < len(_H2_CODES) else "h2 unknown_error"
 
 
 def count_own_fault(outcome: str) -> None:
-    """Count a request that ended with `outcome` if that is a fault of the generator."""
+    """Increment the count of `generator_faults` if `outcome` is a fault of the generator and not of the target."""
     global _own_faults
     if outcome in OWN_FAULTS:
         _own_faults += 1

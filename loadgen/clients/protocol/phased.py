@@ -45,7 +45,9 @@ class PhasedSample(Protocol):
 
 
 def phases_of(sample: PhasedSample) -> Iterator[tuple[Phase, int]]:
-    """Yield (phase, ns) in order. The last one was under way when the request ended. Empty if nothing was sent."""
+    """Yield (phase, its duration in ns) of a request, in order. The last phase was under way when the request ended.
+    Yields nothing if the request was not sent.
+    """
     sent_ns, written_ns, first_ns, done_ns = sample.sent_ns, sample.written_ns, sample.first_byte_ns, sample.done_ns
     if not sent_ns:
         return

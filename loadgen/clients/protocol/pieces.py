@@ -10,6 +10,8 @@ MANY_PIECES: Final = 1024
 
 
 def join_tail(pieces: list[bytes], joined: int) -> int:
-    """Join all pieces from index `joined` on into one. Return `joined` for the next call: each byte is copied once."""
+    """Join all items of `pieces` from index `joined` on into one, in place. Return the value of `joined` for the next
+    call, so that each byte is copied once.
+    """
     pieces[joined:] = [b"".join(pieces[joined:])]
     return joined + 1

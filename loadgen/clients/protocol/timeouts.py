@@ -49,7 +49,7 @@ class Watched(Protocol):
     """When the wheel looks next; NEVER_NS if it does not. Set by the wheel only."""
 
     def expire(self) -> None:
-        """Handle a deadline that has passed."""
+        """Handle that the deadline of this object has passed. The timing wheel calls this method."""
 
 
 class TimeoutWheel:
@@ -69,7 +69,9 @@ class TimeoutWheel:
         return sum(map(len, self._buckets.values()))
 
     def watch(self, it: Watched) -> None:
-        """Check `it` at its deadline. Call this if the deadline is before `it.check_ns`."""
+        """Arrange that `it.expire` is called when the deadline of `it` has passed. Call this when `it` gets a deadline
+        before `it.check_ns`.
+        """
         self.forget(it)
         tick = it.deadline_ns >> _TICK_BITS
         bucket = self._buckets.get(tick)
@@ -82,13 +84,15 @@ class TimeoutWheel:
             self._arm(tick)
 
     def forget(self, it: Watched) -> None:
-        """Remove `it` from the wheel, because it is closed."""
+        """Remove `it` from the wheel, for example because its connection is closed. Do nothing if `it` is not there."""
         if it.check_ns != NEVER_NS:
             self._buckets.get(it.check_ns >> _TICK_BITS, set()).discard(it)
             it.check_ns = NEVER_NS
 
     def turn(self) -> None:
-        """Check every bucket whose tick is over. The timer calls it; a call too early is harmless."""
+        """Expire all watched objects whose deadline has passed, and set the timer for the next ones. The timer calls
+        this method; calling it too early is harmless.
+        """
         now_ns = self._now_ns()
         self._armed_tick = NEVER_NS
         while self._ticks and (self._ticks[0] + 1) << _TICK_BITS <= now_ns:
@@ -115,7 +119,7 @@ _wheels: WeakKeyDictionary[asyncio.AbstractEventLoop, TimeoutWheel] = WeakKeyDic
 
 
 def wheel_of(loop: asyncio.AbstractEventLoop) -> TimeoutWheel:
-    """Return the only wheel of an event loop."""
+    """Return the TimeoutWheel of an event loop, which is made at the first call."""
     wheel = _wheels.get(loop)
     if wheel is None:
         wheel = _wheels[loop] = TimeoutWheel(loop.call_later)

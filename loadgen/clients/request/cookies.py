@@ -56,14 +56,18 @@ class _NotTooLarge(DefaultCookiePolicy):
 
 class _AsBrowsers(_NotTooLarge):
     def return_ok_domain(self, cookie: Cookie, request: Request) -> bool:
-        """A cookie of the scenario that has no domain at all is sent everywhere, as in httpx."""
+        """Return True if `cookie` may be sent with `request`. A cookie of the scenario that has no domain at all is
+        sent to every host, as in httpx.
+        """
         if cookie.domain and not cookie.domain_specified and cookie.domain != _host_of(request):
             return False
         return super().return_ok_domain(cookie, request)
 
 
 def _host_of(request: Request) -> str:
-    """Return the host as the jar names it in a stored cookie: in lower case, without the port; `localhost.local`."""
+    """Return the host of a request as the cookie jar stores it: in lower case and without the port. A name without a
+    dot gets ".local".
+    """
     host: str = cookiejar.eff_request_host(request)[1]  # type: ignore[attr-defined]  # not in typeshed
     return host
 
@@ -73,7 +77,9 @@ def _size(cookie: Cookie) -> int:
 
 
 def _site(domain: str) -> str:
-    """Return an approximation of the registrable domain: the last two names, or three for `shop.co.uk` and its like."""
+    """Return the approximate site of a cookie's domain, whose cookies are limited together: its last two labels, or
+    three for domains such as `shop.co.uk`.
+    """
     names = domain.lstrip(".").rsplit(".", 3)
     if names[-1].isdigit():  # an IP address
         return domain
@@ -174,7 +180,7 @@ class _Jar(BoundedJar):
         super().clear(domain, path, name)
 
     def render(self, url: str, line: bytes) -> None:
-        """Cache the header for this URL."""
+        """Store the Cookie header `line` for `url` in the cache, which is emptied when it is full."""
         if not self.rendered:
             self.rendered_bytes = 0
         self.rendered_bytes += len(line)
@@ -197,7 +203,7 @@ class UserCookies(httpx.Cookies):
             self.update(cookies)
 
     def header_line(self, url: str) -> bytes:
-        """Return "Cookie: a=b" and CRLF for a request to `url`, or empty bytes.
+        """Return the header line "Cookie: a=b" with CRLF for a request to `url`; b"" if no cookie belongs to it.
 
         Non-ASCII characters that a target has set are sent back as UTF-8, where httpx fails.
 
@@ -219,9 +225,8 @@ class UserCookies(httpx.Cookies):
         return line
 
     def learn(self, url: str, raw: list[tuple[bytes, bytes]]) -> bool:
-        """Store the cookies that a response from `url` sets.
-
-        Returns False if the response sets more cookies, or larger ones, than a browser keeps.
+        """Store the cookies that the response headers `raw` from `url` set. Return False if they are more or larger
+        than a browser accepts.
         """
         set_by = [(n, v) for n, v in raw if n.lower() == b"set-cookie"]
         taken = [(n, v) for n, v in set_by[:MAX_SET_COOKIES] if len(v) <= MAX_LINE_BYTES]

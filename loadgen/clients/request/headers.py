@@ -23,10 +23,10 @@ _VALUE = re.compile(rb"[^\0\r\n]*")
 
 
 def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return `Name: value` lines, each with its CRLF.
+    """Return the headers as bytes: lines `Name: value`, each with its CRLF.
 
     Raises:
-        ValueError: a name that is not a token, or a value with CR, LF or NUL, which could add a second header.
+        ValueError: a name is not a token, or a value contains CR, LF or NUL, which could add a second header.
     """
     lines = []
     for name, value in headers:
@@ -60,7 +60,8 @@ class UserHeaders(httpx.Headers):
         return cls(_DEFAULTS)
 
     def plain_lines(self) -> bytes | None:
-        """Return the headers as bytes, rendered again only after a change; None if a header changes what else is sent.
+        """Return these headers as lines of bytes, cached until a change. Return None if a header, such as Host, also
+        affects other parts of the request, so that the slower `prepare` must write it.
 
         Raises:
             ValueError: see `header_lines`.
@@ -87,10 +88,10 @@ class UserHeaders(httpx.Headers):
 
 
 def with_call_headers(mine: UserHeaders | None, call: Any) -> tuple[bytes, httpx.Headers | None]:
-    """Return the header lines of a user and one call, and the merged headers if one of them changes what else is sent.
+    """Return (the header lines of a user and one call, the merged headers). A call's header replaces the user's header
+    of the same name, as in httpx.
 
-    A call's header replaces the user's header of the same name, as in httpx. If headers are merged, the lines leave out
-    Host.
+    The second value is None if the two sets can simply follow each other. Otherwise the lines leave out Host.
     """
     user = UserHeaders.default() if mine is None else mine
     lines = user.plain_lines()

@@ -94,7 +94,8 @@ def prepare(
     options: Any,
     json: Any = None,
 ) -> tuple[Route, bytes]:
-    """Return the route and the bytes of a request.
+    """Return (the route, the bytes) of a request with the user's headers and cookies and the options of the call. A
+    route is a method and URL with the parts of the request that are always equal.
 
     Raises:
         ValueError: an invalid URL, method or header, or JSON with NaN.
@@ -124,10 +125,11 @@ def prepare(
 
 
 def prepare_from(routes: Routes, request: httpx.Request, cookies: UserCookies | None = None) -> tuple[Route, bytes]:
-    """Return the route and the bytes of an httpx.Request (a redirect, or a step of an auth flow), with `cookies` added.
+    """Return (the route, the bytes) of an httpx.Request, such as a redirect or a step of an auth flow, with the user's
+    `cookies` added.
 
     Raises:
-        BadRedirect: neither http nor https.
+        BadRedirect: the scheme of the URL is neither http nor https.
     """
     try:
         route = routes.make_from(request.method, request.url)
@@ -142,7 +144,9 @@ def prepare_from(routes: Routes, request: httpx.Request, cookies: UserCookies | 
 
 
 def request_of(route: Route, data: bytes) -> httpx.Request:
-    """Return the httpx.Request that `data` encodes, without the lines for a proxy."""
+    """Return the httpx.Request for a request that is given as its route and bytes. Header lines for a proxy are left
+    out.
+    """
     head, _, body = data.partition(b"\r\n\r\n")
     lines = [line.partition(b": ") for line in head[len(route.line) :].split(b"\r\n") if line]
     headers = [(name, value) for name, _, value in lines]
@@ -152,13 +156,15 @@ def request_of(route: Route, data: bytes) -> httpx.Request:
 
 
 def can_repeat(data: bytes) -> bool:
-    """Return False if the body of a request was sent and cannot be produced again."""
+    """Return True if a request, given as its bytes, can be sent again. False if its body comes from an iterator that is
+    used up.
+    """
     upload = getattr(data, "upload", None)
     return upload is None or bool(upload.can_repeat)
 
 
 def timeouts_of(options: Any, default: Timeouts) -> Timeouts:
-    """Return the time-outs that a call's `timeout=` requests, or `default`."""
+    """Return the time-outs of a call: those of its option `timeout=`, or `default` if it has none."""
     value = options.get("timeout", httpx.USE_CLIENT_DEFAULT)
     if value is httpx.USE_CLIENT_DEFAULT:
         return default
@@ -172,10 +178,11 @@ def timeouts_of(options: Any, default: Timeouts) -> Timeouts:
 
 
 def auth_of(options: Any, url: httpx.URL | str) -> httpx.Auth | None:
-    """Return the auth that a call's `auth=` requests, or else that of the user and password in the URL; None without.
+    """Return the authentication of a call: its option `auth=`, or else the user and password in the URL; None if it has
+    neither.
 
     Raises:
-        TypeError: neither a pair nor an httpx.Auth.
+        TypeError: `auth=` is neither a pair nor an httpx.Auth.
     """
     auth = options.get("auth")
     if isinstance(auth, httpx.Auth):
@@ -213,8 +220,8 @@ def _cookie_line(cookies: UserCookies | None, call: Any, url: str) -> bytes:
 
 
 def _body(options: Any, json: Any, content_type: str | None) -> tuple[Body, bytes]:
-    """Return the body and its Content-Type line, chosen in httpx's order. content_type: the caller's own, if there is
-    one.
+    """Return (the body of a call, its Content-Type header line), by the same precedence of options as httpx.
+    content_type: the caller's own Content-Type, if there is one.
     """
     content, data = options.get("content"), options.get("data")
     if data is not None and not isinstance(data, Mapping):
@@ -231,7 +238,7 @@ def _body(options: Any, json: Any, content_type: str | None) -> tuple[Body, byte
 
 
 def _framed(body: Body, headers: Any) -> Body:
-    """Return the body, framed as the caller's own headers require."""
+    """Return the body with the framing (chunked or a Content-Length) that the caller's own headers require."""
     if "transfer-encoding" in headers:
         if isinstance(body, Upload):
             return body.framed_as(is_chunked=True, length=body.length)

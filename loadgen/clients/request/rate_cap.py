@@ -85,18 +85,19 @@ class Cap:
         self._set(per_s)
 
     def admit(self, entry: Entry) -> None:
-        """Apply the cap of the entry that admitted a connection, if it is lower than the present one. It holds for all
-        requests.
+        """Apply the limit of requests per second of an allow-list entry that admitted a connection, if it is lower than
+        the present limit. The limit then holds for all requests.
         """
         if entry.max_requests_per_s is not None and (self.per_s is None or entry.max_requests_per_s < self.per_s):
             self._set(entry.max_requests_per_s)
 
     def reshare(self, share: Callable[[float], CapShare], at_ns: int) -> None:
-        """Use another share from `at_ns` on (`perf_counter_ns`), the instant from which the arrivals change, too.
+        """Use another share of the fleet's cap from `at_ns` on (`perf_counter_ns`), the instant from which the arrivals
+        change, too.
 
         In the second after `at_ns`, the limit is the average of the share over the last second. So an evenly spread
-        load loses
-        nothing, and the limits of all workers add up to the cap at any time. Call this in the order of the times.
+        load loses nothing, and the limits of all workers add up to the cap at any time. Call this in the order of the
+        times.
         """
         self._shares.append((max(at_ns, self._shares[-1][0]), share))
         self._settle_ns = _ALWAYS
@@ -104,7 +105,9 @@ class Cap:
             self._strict_until_ns = _ALWAYS
 
     def take(self) -> bool:
-        """HOT, once a request, if there is a cap. Return True if a request may start, and count it as started."""
+        """HOT, once a request, if there is a cap. Return True and count a started request, or return False if the
+        request would exceed the cap and must not start.
+        """
         if self.per_s is None:
             return True
         now_ns, started = self._clock(), self._started
@@ -125,9 +128,10 @@ class Cap:
         return False
 
     def _is_even(self, now_ns: int) -> bool:
-        """Return True if starts have come no faster than the share plus the tolerated unevenness after a share change.
+        """Return True if requests have recently started no faster than the share of the cap plus a tolerance, so that
+        `take` need not apply the strict limit. Only asked after a share change.
 
-        Once they come faster, the limit is strict for two seconds, and earlier starts count.
+        Once requests start faster, the limit is strict for two seconds, and earlier starts count.
         """
         shares = [share for at_ns, share in self._shares if at_ns <= now_ns] or [self._shares[0][1]]
         per_s = shares[-1](self.per_s or 0.0).exact
@@ -139,7 +143,7 @@ class Cap:
         return now_ns >= self._strict_until_ns
 
     def refusal(self) -> OverTheCap:
-        """Return the exception to raise after `take` has returned False."""
+        """Return the exception that the caller raises after `take` has returned False."""
         started = self._started
         if len(started) < self._most:
             next_ns = started[-1] + self._apart_ns
@@ -157,8 +161,8 @@ class Cap:
             self._settle(self._clock())
 
     def _settle(self, now_ns: int) -> None:
-        """Compute how many requests may start in the second that ends now: the average of the share over it, rounded
-        up.
+        """Compute how many requests may start in the second that ends at `now_ns`: the average of the worker's share of
+        the cap over this second, rounded up.
 
         It is rounded up because arrivals are whole: while shares change, each worker may start less than one extra.
         """
@@ -184,7 +188,7 @@ class Cap:
 
 
 def capped(base: type[Meter], cap: Cap) -> type[Meter]:
-    """Return a class of meters that start no request above the cap."""
+    """Return a subclass of the meter class `base` whose method `ask` refuses to start requests above the cap."""
 
     class CappedMeter(base):  # type: ignore[valid-type, misc]
         __slots__ = ()

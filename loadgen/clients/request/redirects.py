@@ -24,10 +24,10 @@ class BadRedirect(ValueError):
 
 
 def redirected(request: httpx.Request, status: int, location: str) -> httpx.Request:
-    """Return the next request, without cookies.
+    """Return the request to which `request` was redirected, without cookies. status, location: of the redirect.
 
     Raises:
-        BadRedirect: `location` is not a URL, or neither http nor https.
+        BadRedirect: `location` is not a URL, or its scheme is neither http nor https.
     """
     url = _url(request, location)
     method = _method(request.method, status)

@@ -115,7 +115,8 @@ class Routes:
         self._forward = forward
 
     def of(self, method: str) -> _Table:
-        """Return the routes of a method: `routes.of("GET")["/cart"]`.
+        """Return the routes of an HTTP method, by URL: `routes.of("GET")["/cart"]`. A missing route is made on first
+        use.
 
         Raises:
             ValueError: an invalid HTTP method.
@@ -128,10 +129,11 @@ class Routes:
         return table
 
     def make(self, method: str, url: str | httpx.URL) -> Route:
-        """Resolve a URL against the target, as httpx does, and return its route.
+        """Resolve a URL against the target, as httpx does, and return a route for it: the prepared beginning of its
+        requests.
 
         Raises:
-            ValueError: an invalid URL, or neither http nor https.
+            ValueError: the URL is invalid, or its scheme is neither http nor https.
         """
         if (
             self._plain_base
@@ -147,7 +149,7 @@ class Routes:
         return self.make_from(method, self.merge(url))
 
     def merge(self, url: str | httpx.URL) -> httpx.URL:
-        """Resolve a URL as `httpx.Client._merge_url` does: a relative URL is appended to the target's path."""
+        """Return a URL resolved as `httpx.Client._merge_url` does: a relative URL is appended to the target's path."""
         try:
             parsed = httpx.URL(url)
             if not parsed.is_relative_url:
@@ -157,7 +159,7 @@ class Routes:
             raise ValueError(f"invalid URL {url!r}: {error}") from error
 
     def make_from(self, method: str, url: httpx.URL) -> Route:
-        """Return a route to an absolute URL, without caching it."""
+        """Return a new route to an absolute URL. Unlike other routes, it is not cached."""
         origin = _origin(url)
         path = url.raw_path.partition(b"?")[0].decode("ascii")
         before = self._before_path if origin is self._origin else f"{origin.scheme}://{origin.where}"
@@ -173,5 +175,7 @@ def _origin(url: httpx.URL) -> Origin:
 
 @lru_cache(maxsize=64)
 def routes_of(base_url: str, name: str = "", forward: Forward | None = None) -> Routes:
-    """Return the routes of a target, which all its clients in this process share."""
+    """Return the routes of a target: its methods and URLs, each with the prepared beginning of its requests. All
+    clients of this process with the same arguments share them.
+    """
     return Routes(base_url, name, forward)

@@ -42,10 +42,10 @@ class DiscardedReply(StreamedReply):
         return False
 
     async def over(self) -> DiscardedReply:
-        """Wait for the end of the body.
+        """Wait until the whole answer has arrived and been discarded, then return this reply.
 
         Raises:
-            RequestFailed: `reset`, `protocol`, `timeout`: the body broke in the middle.
+            RequestFailed: `reset`, `protocol`, `timeout`: the body broke off in the middle.
         """
         try:
             while not self._is_whole:
@@ -76,7 +76,7 @@ class DiscardedReply(StreamedReply):
 
     @property
     def content(self) -> bytes:
-        """Always refuses.
+        """Raise UsageError, because the body was discarded.
 
         Raises:
             UsageError: always.
@@ -84,13 +84,13 @@ class DiscardedReply(StreamedReply):
         self._refuse()
 
     def json(self, **kwargs: Any) -> Any:
-        """Always raises UsageError. A `ValueError` would mean that the body is not JSON."""
+        """Raise UsageError, because the body was discarded. A `ValueError` would mean that the body is not JSON."""
         self._refuse()
 
     async def aread(self) -> bytes:
-        """Always raises UsageError."""
+        """Raise UsageError, because the body was discarded."""
         self._refuse()
 
     def aiter_raw(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
-        """Always raises UsageError."""
+        """Raise UsageError, because the body was discarded."""
         self._refuse()

@@ -25,7 +25,7 @@ _C1 = re.compile(r"[\x80-\x9f]")
 
 
 def request_text(data: bytes) -> str:
-    """Return the bytes of a request as text."""
+    """Return a request, given as its bytes, as text for human readers. Secrets are not masked."""
     head, _, body = data.partition(b"\r\n\r\n")
     lines = _latin(head).replace("\r\n", "\n")
     upload = data.upload if isinstance(data, StreamedRequest) else None
@@ -37,7 +37,10 @@ def request_text(data: bytes) -> str:
 
 
 def response_text(head: Head, body: bytes | None, *, is_unpacked: bool = False) -> str:
-    """Return a response as text. body: as received, or decoded if `is_unpacked`; None if it was not kept."""
+    """Return a response as text for human readers: its status line, headers and the beginning of its body.
+
+    body: as received, or decoded if `is_unpacked`; None if it was not kept.
+    """
     first = f"HTTP/{head.http_version} {head.status} {_latin(head.reason)}".rstrip()
     lines = [first, *(f"{_latin(name)}: {_latin(value)}" for name, value in head.raw)]
     kind = _latin(head.get(b"content-type") or b"")
@@ -59,7 +62,9 @@ def _unpacked_text(head: Head, body: bytes, kind: str) -> str:
 
 
 def _body_text(body: bytes, kind: str) -> str:
-    """Return the beginning of a body, or its size and content type if it is not text."""
+    """Return the beginning of a body as text, or its size and content type if it is not text. kind: its
+    content type.
+    """
     if not body:
         return ""
     is_cut = len(body) > MAX_SHOWN_BYTES
@@ -72,7 +77,9 @@ def _body_text(body: bytes, kind: str) -> str:
 
 
 def _decoded(part: bytes, charset: str, is_cut: bool) -> str | None:
-    """Decode text; None if it is not in that charset. is_cut: its last character may be incomplete."""
+    """Return bytes as text, or None if they are not valid in this charset. is_cut: the last character may be
+    incomplete.
+    """
     if not is_charset(charset):
         return None
     for lost in range(4 if is_cut else 1):

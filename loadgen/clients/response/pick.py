@@ -30,10 +30,11 @@ class Missing(Exception):  # internal to this package: users get an ExpectFailed
 
 
 def pick_from(reply: Reply, path: str, kind: Any) -> Any:
-    """Return the value at `path` as `kind`: the first match, or all matches if `kind` is a list.
+    """Return the value at `path` of an answer, converted to the type `kind`: the first match, or all matches if `kind`
+    is a list.
 
     Raises:
-        Missing: no match, no JSON, or the wrong type.
+        Missing: no match, the body is not JSON, or the value has the wrong type.
         ValueError: `path` is invalid.
     """
     find, is_typed = _compile(path)

@@ -88,7 +88,9 @@ class Reply:
         self.status_code: int
 
     def opened(self, opening: Opening, outcome: str = OK) -> None:
-        """Record the times of opening a connection for this request, or the phase that failed with `outcome`."""
+        """Record how long each phase of opening a connection took for this request. If opening failed, record also the
+        phase that failed, with `outcome`.
+        """
         self.series.opened(opening.times, opening.failed_in(), outcome)
 
     # -- expectations -----------------------------------------------------------------------
@@ -102,13 +104,12 @@ class Reply:
         header: Mapping[str, str | re.Pattern[str]] | None = None,
         max_ms: float | None = None,
     ) -> Reply:
-        """Check the answer, and return the reply itself, so that `pick` can follow.
+        """Check the answer and raise if it is not as expected; otherwise return the reply itself, so that `pick` can
+        follow.
 
-        status: the right one, or a set or range of right ones. json: has to be equal; of objects only the given keys
-        are
-        compared. text: has to occur in the body; a pattern has to match in it. header: each has to be equal, or match
-        its
-        pattern. max_ms: limit of the response time of the request.
+        status: the expected one, or a set or range of them. json: must be equal to the body; of objects only the given
+        keys are compared. text: must occur in the body; a pattern must match in it. header: each must be equal, or
+        match its pattern. max_ms: limit of the response time of the request.
 
         Raises:
             ExpectFailed: `expect status`, `expect json` ...; the request's outcome becomes the same.
@@ -138,11 +139,11 @@ class Reply:
     @overload
     def pick(self, path: str, kind: type[T]) -> T: ...
     def pick(self, path: str, kind: Any = str) -> Any:
-        """Take a value out of the answer: `$.token`, `css:input[name=csrf]@value`, `header:etag`.
+        """Return a value from the answer, found by a path such as `$.token`, `css:input[name=csrf]@value` or
+        `header:etag`.
 
-        kind: the type of the value; a list takes all matches, any other type the first one. Dataclasses and msgspec
-        structs
-        are allowed, too.
+        kind: the type of the value; a list returns all matches, any other type the first one. Dataclasses and msgspec
+        structs are allowed, too.
 
         Raises:
             ExpectFailed: `pick $.token`: no match, or the wrong type.
@@ -153,7 +154,8 @@ class Reply:
             raise self._failed(f"pick {path}", f"{error}, in {self._excerpt()}") from error
 
     def raise_for_status(self) -> Reply:
-        """As in httpx, with our exception: the outcome `http 404` ends the iteration.
+        """Raise if the status is not 2xx; otherwise return the reply itself. The exception ends the iteration, with an
+        outcome such as `http 404`.
 
         Raises:
             ExpectFailed: the status is not 2xx.
@@ -179,7 +181,7 @@ class Reply:
 
     @property
     def content(self) -> bytes:
-        """The decoded body.
+        """Return the body of the answer as bytes, with its Content-Encoding undone.
 
         Raises:
             RequestFailed: `protocol`: the body does not match its Content-Encoding.
@@ -227,7 +229,7 @@ class Reply:
         lazy["encoding"] = value
 
     def json(self, **kwargs: Any) -> Any:
-        """The body as JSON; keyword arguments go to json.loads.
+        """Return the body parsed as JSON. Keyword arguments are passed to json.loads.
 
         Raises:
             ValueError: the body is not JSON.
@@ -254,7 +256,7 @@ class Reply:
 
     @property
     def request(self) -> httpx.Request:
-        """The request as it was sent."""
+        """Return the request as it was sent."""
         lazy = self._lazily()
         request: httpx.Request | None = lazy.get("request")
         if request is None:
@@ -268,7 +270,7 @@ class Reply:
 
     @property
     def cookies(self) -> httpx.Cookies:
-        """The cookies set by this answer."""
+        """Return the cookies that this answer sets."""
         return self.as_httpx().cookies
 
     @property
@@ -289,25 +291,27 @@ class Reply:
 
     @property
     def next_request(self) -> httpx.Request | None:
-        """The request that would follow this redirect, without cookies; None if this is not a redirect."""
+        """Return the request that would follow this redirect, without cookies; None if the answer is not a redirect."""
         if not self.has_redirect_location:
             return None
         return redirected(self.request, self.status_code, self.headers["location"])
 
     @property
     def elapsed(self) -> timedelta:
-        """From sent to done, of this request alone, as in httpx."""
+        """Return the time from sending this request to the end of its answer, without earlier redirects, as
+        httpx does.
+        """
         return timedelta(microseconds=(self.done_ns - self.sent_ns) / 1000)
 
     @property
     def call_elapsed(self) -> timedelta:
-        """The time from the call to its end, including all hops of its redirects."""
+        """Return the time from the journey's call to the end of the answer, including all its redirects."""
         first = self.history[0] if self.history else self
         return timedelta(microseconds=(self.done_ns - first.asked_ns) / 1000)
 
     @property
     def num_bytes_downloaded(self) -> int:
-        """The size of the body, as received."""
+        """Return the size of the body in bytes, as received."""
         return len(self.body)
 
     @property
@@ -357,10 +361,10 @@ class Reply:
         return self.content
 
     def close(self) -> None:
-        """Does nothing: the whole answer is here."""
+        """Do nothing, because the whole answer has been received."""
 
     async def aclose(self) -> None:
-        """Does nothing: the whole answer is here."""
+        """Do nothing, because the whole answer has been received."""
 
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
         return self.as_httpx().iter_bytes(chunk_size)
@@ -372,7 +376,7 @@ class Reply:
         return self.as_httpx().iter_lines()
 
     def as_httpx(self) -> httpx.Response:
-        """Return a real httpx.Response of the same answer, for rarely used attributes and for code that needs one."""
+        """Return an httpx.Response with the same answer, for code that needs one or for rarely used attributes."""
         lazy = self._lazily()
         response: httpx.Response | None = lazy.get("httpx")
         if response is None:
@@ -383,7 +387,8 @@ class Reply:
         return response
 
     def exchange(self) -> tuple[str, str]:
-        """Return request and response as text (`exchange.py`), not redacted. Without an answer the second text is "".
+        """Return (request, response) as texts in which secrets are not masked (`exchange.py`). Without an answer the
+        second text is "".
 
         Costs some 20 µs, so call it only for the few exchanges that are stored.
         """

@@ -34,7 +34,9 @@ class Kinds:
 
 @cache
 def kinds_of(limit_bytes: int, *, has_phases: bool) -> Kinds:
-    """Return the reply classes for a size limit of decoded bodies, with or without phases."""
+    """Return the classes of plain, streamed and discarded replies for a size limit of decoded bodies. has_phases: the
+    replies measure the phases of each request.
+    """
     return Kinds(
         _kind(Reply, limit_bytes, has_phases),
         _kind(StreamedReply, limit_bytes, has_phases),

@@ -123,7 +123,8 @@ class StreamedReply(Reply):
     # -- reading --------------------------------------------------------------------------------
 
     async def aiter_raw(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives, still encoded; in pieces of `chunk_size` if given.
+        """Yield the pieces of the body as they arrive, not decoded. chunk_size: the size of each piece; None for any
+        size.
 
         Raises:
             RequestFailed: `reset`, `protocol`, `timeout`: the body broke in the middle.
@@ -138,7 +139,7 @@ class StreamedReply(Reply):
             yield piece
 
     async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the decoded body. Raises as `aiter_raw`."""
+        """Yield the pieces of the body as they arrive, with the Content-Encoding undone. Raises as `aiter_raw`."""
         if self._lazy is not None and "content" in self._lazy:
             content: bytes = self._lazy["content"]
             size = chunk_size or max(1, len(content))
@@ -149,7 +150,9 @@ class StreamedReply(Reply):
             yield piece
 
     async def aiter_text(self, chunk_size: int | None = None) -> AsyncIterator[str]:
-        """Yield the body as text, in its charset or UTF-8. Invalid bytes become U+FFFD."""
+        """Yield the pieces of the body as text, decoded by the charset of the answer or UTF-8. Invalid bytes become
+        U+FFFD.
+        """
         decoder = codecs.getincrementaldecoder(self.encoding or "utf-8")(errors="replace")
         held = ""
         async for piece in self.aiter_bytes():
@@ -168,7 +171,7 @@ class StreamedReply(Reply):
             held = held[chunk_size:] if chunk_size is not None else ""
 
     async def aiter_lines(self) -> AsyncIterator[str]:
-        """Yield lines as `str.splitlines` splits them, without their ends."""
+        """Yield the lines of the body without their line ends, split as `str.splitlines` does."""
         lines = _Lines()
         async for text in self.aiter_text():
             for line in lines.feed(text):
@@ -177,7 +180,8 @@ class StreamedReply(Reply):
             yield line
 
     async def aread(self) -> bytes:
-        """Read the whole decoded body. After this the reply is like any other, with `text`, `json()` and `pick`.
+        """Read the rest of the answer and return the whole decoded body. After this the reply is like any other, with
+        `text`, `json()` and `pick`.
 
         Raises:
             RequestFailed: as `aiter_raw`; `body too large` beyond `Http(max_body=...)`.
@@ -192,7 +196,11 @@ class StreamedReply(Reply):
                     joined = join_tail(parts, joined)
                 size += len(piece)
                 if size > self.limit_bytes:
-                    raise self._break(RequestFailed(TOO_LARGE, f"the body has more than {self.limit_bytes} bytes"))
+                    raise self._break(
+                        RequestFailed(
+                            TOO_LARGE, f"the body has more than {self.limit_bytes} bytes; raise Http(max_body=...)"
+                        )
+                    )
             lazy["content"] = b"".join(parts)
         content: bytes = lazy["content"]
         return content
@@ -241,7 +249,9 @@ class StreamedReply(Reply):
     # -- the end --------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
-        """Stop reading. If the body is not complete, record the request as done now and close the connection."""
+        """Stop reading the answer. If the body is not complete, record the request as ended now and close the
+        connection.
+        """
         if self._is_closed and self._is_recorded:
             return
         self._is_closed = True
@@ -254,11 +264,11 @@ class StreamedReply(Reply):
         self._record()
 
     async def left(self) -> None:
-        """End the stream, because its block was left."""
+        """End the stream when the journey leaves its `async with` block."""
         await self.aclose()
 
     def abandon(self) -> None:
-        """Drop a cancelled request: it was started and never finished, so it has no row."""
+        """Drop a cancelled request and the rest of its answer. The request is not recorded, because it never ended."""
         self._is_closed = True
         if not self._is_recorded:
             self._is_recorded = True
@@ -269,8 +279,8 @@ class StreamedReply(Reply):
         self._unread.clear()
 
     async def skip(self) -> None:
-        """Skip an answer whose body is not used (a redirect, a challenge). A short body is read, so the connection
-        stays open.
+        """Skip the body of an answer that nobody uses (a redirect, an auth challenge). A short body is read, so that
+        the connection stays open.
         """
         try:
             async for _ in self._pieces():
@@ -280,7 +290,9 @@ class StreamedReply(Reply):
             await self.aclose()
 
     def _record(self) -> None:
-        """Record the request once. It then is the user's provisional sample, like any other."""
+        """Give the ended request to the meter, unless that was done before. The meter records it when the outcome is
+        final.
+        """
         if not self._is_recorded:
             self._is_recorded = True
             self._meter.hold(self)
@@ -308,10 +320,10 @@ class StreamedReply(Reply):
 
     @property
     def content(self) -> bytes:
-        """The whole decoded body.
+        """Return the whole decoded body.
 
         Raises:
-            httpx.ResponseNotRead: before `aread`.
+            httpx.ResponseNotRead: `aread` was not called before.
         """
         if self._lazy is None or "content" not in self._lazy:
             raise httpx.ResponseNotRead
@@ -320,7 +332,7 @@ class StreamedReply(Reply):
 
     @property
     def num_bytes_downloaded(self) -> int:
-        """The size of the body as received, as far as it was read."""
+        """Return the number of body bytes received so far, not decoded."""
         return self._raw_bytes
 
     @property
@@ -369,7 +381,9 @@ class ReplyStream:
 
 
 async def _cut(pieces: AsyncIterator[bytes], size: int | None) -> AsyncIterator[bytes]:
-    """Yield pieces of `size` bytes, the last of which may be shorter; unchanged pieces for None."""
+    """Yield the bytes of `pieces` in pieces of `size` bytes, the last of which may be shorter. For None, yield the
+    pieces unchanged.
+    """
     if size is None:
         async for piece in pieces:
             yield piece
