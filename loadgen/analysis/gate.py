@@ -197,8 +197,8 @@ def judge_pairs(
 ) -> Judgement:
     """Judge runs that alternated (A B A B ...) on the same agents and targets, in pairs of the n-th runs.
 
-    A drift is in both runs of a pair and cancels out, so this detects smaller effects than `judge` with the same
-    number of runs. Fewer than 5 pairs never pass. Everything else is as in `judge`.
+    A drift is in both runs of a pair and cancels out, so this detects smaller effects than `judge` with the same number
+    of runs. Fewer than 5 pairs never pass. Everything else is as in `judge`.
 
     Raises:
         ValueError: as in `judge`; or a name has different numbers of runs before and after.

@@ -50,7 +50,10 @@ def count_of(value: object, what: str) -> int:
 
 
 def hour_of(value: object) -> float:
-    """Return an hour of the day, 0 <= h < 24, from "20:30" or 20.5."""
+    """Return an hour of the day, 0 <= h < 24, from text ("20:30") or a number (20.5).
+
+    Raises ValueError if the value is not an hour of the day.
+    """
     hour = -1.0
     if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d{1,2}):([0-5]\d)\s*", value, re.ASCII)):
         hour = int(found[1]) + int(found[2]) / 60
@@ -62,7 +65,10 @@ def hour_of(value: object) -> float:
 
 
 def number_of(value: object, what: str) -> float:
-    """Return a finite number above 0. what: the argument's name, for the message."""
+    """Return the value as a finite number above 0.
+
+    what: the argument's name, for the message of the ValueError that is raised otherwise.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{what}: {value!r} is not a number above 0")
     try:

@@ -56,7 +56,7 @@ class _Staged(Executor):
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """All errors; `profile()` works only without errors."""
+        """Return all errors of this load; `profile()` works only if there are none."""
         if self.errors:
             return self.errors
         try:
@@ -79,7 +79,8 @@ class _Staged(Executor):
         return Stage(level, level, duration_ns)
 
     def _then(self, origin: Origin, more: Callable[[], tuple[Stage, ...]]) -> Self:
-        """Return this load with more stages, or with an error if `more` raises ValueError."""
+        """Return this load with the stages that `more` returns, or with the error at `origin` if it raises ValueError.
+        """
         try:
             stages = more()
         except ValueError as error:
@@ -126,7 +127,7 @@ class Arrivals(_Staged):
         duration: str | float,
         phase: str | float = 0,
     ) -> Self:
-        """Return this load with a rate that swings: mean + amplitude · sin(2π (t + phase) / period), for `duration`.
+        """Return this load with one more part of length `duration`: mean + amplitude · sin(2π (t + phase) / period).
 
         phase: time into the period at the start. 0: at the mean and rising; a quarter of the period: at the maximum.
         """
@@ -192,7 +193,7 @@ class Arrivals(_Staged):
         return Lowered(ArrivalProfile(profile.stages, spacing))
 
     def profile(self) -> ArrivalProfile:
-        """Return the curve with even spacings.
+        """Return the load's curve as a profile with evenly spaced arrivals.
 
         Raises:
             ScenarioError: the load has errors.
@@ -214,11 +215,10 @@ class Users(_Staged):
     is_spread: bool = True
 
     def pace(self, every: str | float, *, spread: bool = True) -> Self:
-        """Return this load with a pace: each user starts an iteration every `every`. The rate is users / every.
+        """Return this load with a pace: each user starts an iteration each `every`. So the rate is users / `every`.
 
         An iteration longer than `every` skips the cycles that it overruns; the metric `pace: skipped cycles` counts
-        them.
-        There is never a burst. The wait does not count as response time.
+        them. There is never a burst. The wait does not count as response time.
 
         spread: users that start at the same moment (with `users(50).hold(...)`: all) are spread over the first cycle.
             False: they all start at once, again in each cycle.
@@ -243,7 +243,7 @@ class Users(_Staged):
         return self._then(here(), lambda: (Stage(self.level, count_of(to, "users"), duration_of(over)),))
 
     def profile(self) -> UserProfile:
-        """Return the curve.
+        """Return the load's curve of numbers of users as a profile.
 
         Raises:
             ScenarioError: the load has errors.
@@ -285,7 +285,7 @@ class Iterations(Executor):
 
 
 def arrivals(rate: str | float | None = None) -> Arrivals:
-    """An open load: iterations start at planned times. Add stages to it: `arrivals("200/s").hold("10m")`.
+    """Return an open load: iterations start at planned times. Add stages to it: `arrivals("200/s").hold("10m")`.
 
     rate: the rate at the start: "200/s", "1000/h", or a number per second; None: 0.
     """
@@ -297,7 +297,7 @@ def arrivals(rate: str | float | None = None) -> Arrivals:
 
 
 def users(n: int | None = None) -> Users:
-    """A closed load: a number of users that iterate. Add stages to it: `users(64).hold("10m")`.
+    """Return a closed load: a number of users that iterate. Add stages to it: `users(64).hold("10m")`.
 
     n: the number of users at the start; None: 0.
     """
@@ -309,7 +309,7 @@ def users(n: int | None = None) -> Users:
 
 
 def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = None) -> Iterations:
-    """A load with a fixed number of iterations: `n` in the whole fleet, or `per_user` by each user.
+    """Return a load with a fixed number of iterations: `n` in the whole fleet, or `per_user` by each user.
 
     Args:
         n: total number of iterations, which the users share as they become free.
@@ -346,7 +346,10 @@ def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = N
 
 
 def _shape(cv: object, burstiness: object) -> float:
-    """Return the shape of the gamma distribution; raises ValueError."""
+    """Return the shape parameter of the gamma distribution of spacings, from `cv` or `burstiness`.
+
+    Raises ValueError if both or neither are given, or the value is invalid.
+    """
     if (cv is None) == (burstiness is None):
         raise ValueError("gamma: give either cv= or burstiness=, as in gamma(cv=2.0)")
     if cv is None:

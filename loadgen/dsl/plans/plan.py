@@ -294,8 +294,7 @@ class Plan:
         """Return the index of the first feed row for a journey in a load: the number of rows that earlier loads use.
 
         So loads that share a unique feed use no row twice. An earlier load with an unknown number of rows counts with
-        one
-        row per user; for a unique feed, this case is an error.
+        one row per user; for a unique feed, this case is an error.
 
         Raises:
             ScenarioError: a load has errors.
@@ -518,8 +517,7 @@ def rows_needed(plan: Plan) -> Iterator[tuple[Journey[Any], int]]:
     """Yield each feed's first journey, with the number of rows that the feed needs.
 
     Journeys and loads that share a feed share its rows. A closed load needs one row per user, or if each iteration
-    takes
-    a row, at least that many.
+    takes a row, at least that many.
 
     Raises:
         ScenarioError: a load has errors.

@@ -190,8 +190,8 @@ def p(
 ) -> Percentile:
     """Return the q-th percentile of response times, to compare with a limit: `p(95) < "300ms"`.
 
-    The percentile is over all due iterations, including missed and failed ones, which count as slower than any
-    limit. Without `step` and `request`, each journey is judged by itself.
+    The percentile is over all due iterations, including missed and failed ones, which count as slower than any limit.
+    Without `step` and `request`, each journey is judged by itself.
 
     Args:
         q: in percent, above 0 and at most 100: `p(95)`, `p(99.9)`. Values below 1 are an error.

@@ -146,8 +146,7 @@ class User:
 
         Nested steps are named `outer/inner`. The response time of a step excludes think time. The outcome of a step is
         the exception that left its block. Without an exception, it is the first `http` error of a request in the step
-        that
-        no `expect` accepted, or else ok.
+        that no `expect` accepted, or else ok.
         """
         return Step(self, name)
 
@@ -159,10 +158,8 @@ class User:
         """Pause like a human: `think(2)` or `think("500ms")`; `think(1, 3)` draws evenly between the two.
 
         Numbers are seconds; texts are durations. A distribution draws the pause: `think(lognormal(1.4, .8))`. The pause
-        does
-        not count as response time, except within `gather`, where other calls run meanwhile. Random pauses use the
-        iteration's
-        own random numbers, so a run can be repeated.
+        does not count as response time, except within `gather`, where other calls run meanwhile. Random pauses use the
+        iteration's own random numbers, so a run can be repeated.
 
         Raises:
             ValueError: an invalid or negative duration.
@@ -192,11 +189,10 @@ class User:
         """Wait so that this user's iterations start every `every`. For closed loads; call it last in the journey.
 
         The wait ends `every` after the planned start of this cycle; the first cycle starts with the iteration's first
-        line.
-        An iteration that took longer than its cycle waits for the next start in the future, so there is never a burst.
-        The metric `pace: skipped cycles` counts the skipped starts. The wait is idle time: part of the duration, not of
-        the response time. A user that paused (because the load went down and up again) starts a new grid of cycles. The
-        plan's `drain` must be longer than `every`, or the last iterations are cut off during their wait.
+        line. An iteration that took longer than its cycle waits for the next start in the future, so there is never a
+        burst. The metric `pace: skipped cycles` counts the skipped starts. The wait is idle time: part of the duration,
+        not of the response time. A user that paused (because the load went down and up again) starts a new grid of
+        cycles. The plan's `drain` must be longer than `every`, or the last iterations are cut off during their wait.
 
         Raises:
             ValueError: an invalid duration.
@@ -290,8 +286,7 @@ class User:
             await user.poll(lambda: user.http.get("/job/1"), until=is_done, name="job")
 
         The whole wait is recorded as one request named `name`, from the first poll to the accepted result. The polls
-        have
-        rows of their own, all named `NAME (poll)`. The wait counts as response time of the step and the journey.
+        have rows of their own, all named `NAME (poll)`. The wait counts as response time of the step and the journey.
 
         A poll that fails (`refused`, a failed `expect`) ends the wait with its outcome. A status of 400 or more is an
         error here, too; if 404 means "not ready yet", pass `accept={200, 404}` to the call.
@@ -434,9 +429,8 @@ class User:
         """A real `httpx.AsyncClient` over this user's connections, measured: `AsyncOpenAI(http_client=user.httpx)`.
 
         The client is created on first use, with the plan's target as `base_url`, and is kept for the user's life. A
-        fresh
-        user gets a fresh client with its own cookies, headers and hooks. A closed client is replaced by a new one. Rows
-        are named `GET /path`, or by the request's `extensions={"name": ...}`.
+        fresh user gets a fresh client with its own cookies, headers and hooks. A closed client is replaced by a new
+        one. Rows are named `GET /path`, or by the request's `extensions={"name": ...}`.
         """
         client = self._httpx
         if client is None or client.is_closed:
