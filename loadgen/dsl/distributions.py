@@ -61,7 +61,9 @@ class Distribution(ABC):
     @property
     @abstractmethod
     def mean(self) -> float:
-        """Return the expected value, which `loadgen plan` uses for estimates. Undefined if the distribution has errors.
+        """Return the expected value, which `loadgen plan` uses for estimates.
+
+        Undefined if the distribution has errors.
         """
 
     @abstractmethod

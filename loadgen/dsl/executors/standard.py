@@ -79,7 +79,9 @@ class _Staged(Executor):
         return Stage(level, level, duration_ns)
 
     def _then(self, origin: Origin, more: Callable[[], tuple[Stage, ...]]) -> Self:
-        """Return this load with the stages that `more` returns, or with the error at `origin` if it raises ValueError.
+        """Return this load with the stages that `more` returns.
+
+        If `more` raises ValueError, return this load with an error at `origin` instead.
         """
         try:
             stages = more()

@@ -282,7 +282,7 @@ def _no_node(one: Any) -> tuple[str, str] | None:
 
 
 def _row_lines(origin: Origin) -> list[int]:
-    """Return the line of each row of the graph written at `origin`; [] if the rows are not written in the call itself."""
+    """Return the line of each row of the graph written at `origin`; [] if the rows are not written in the call."""
     try:
         tree = read_source(Path(origin.file)).tree
     except ScenarioError:
