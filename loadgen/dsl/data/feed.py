@@ -64,7 +64,7 @@ class Feed(Generic[Row]):
             before the run; "cycle" starts again when all rows have been used.
         """
         if when_out not in ("stop", "cycle"):
-            return self._faulty(f'when_out={when_out!r} must be "stop" or "cycle"')
+            return self._faulty(f'when_out={when_out!r} must be "stop" or "cycle"; write unique(when_out="cycle")')
         return self._with(is_unique=True, when_out=when_out)
 
     def cycle(self) -> Feed[Row]:
@@ -102,7 +102,7 @@ class Feed(Generic[Row]):
     def _with(self, **changes: Any) -> Feed[Row]:
         seed = changes.get("seed", 0)
         if not isinstance(seed, int) or isinstance(seed, bool):
-            return self._faulty(f"seed={seed!r} must be a whole number")
+            return self._faulty(f"seed={seed!r} must be a whole number; write seed=1")
         return replace(self, **changes)
 
     def _faulty(self, message: str) -> Feed[Row]:
@@ -158,7 +158,7 @@ def csv(path: str | PathLike[str], schema: type[Row], *, delimiter: str = ",") -
     origin = here()
     errors = [*_path_faults(path, origin), *schema_faults(schema, origin)]
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\r\n"':
-        errors.append(origin.fault(f"delimiter={delimiter!r} must be one character"))
+        errors.append(origin.fault(f"delimiter={delimiter!r} must be one character", 'write delimiter=";"'))
     return Feed(origin, _beside(origin, path), schema, (), "csv", delimiter, errors=tuple(errors))
 
 

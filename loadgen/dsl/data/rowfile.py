@@ -50,6 +50,8 @@ FULL_CHECK_BYTES = 16 << 20
 _CHECKED = 100_000
 """Rows of a large file whose types are checked: this many at the beginning, and as many random ones."""
 _BATCH = 1_000
+_ROW_HINT = "correct the row, or change the type of the field in the schema"
+_COLUMN_HINT = "add it to the file, or give the field a default in the schema"
 
 
 class Table(Protocol[Row_co]):
@@ -336,7 +338,7 @@ def _check_batch(cells: _Cells[Row], batch: list[list[str]], batch_lines: list[i
             try:
                 cells.row(record)
             except Exception as error:  # noqa: BLE001  # as above
-                faults.add(line, _csv_message(error, cells.named(record)))
+                faults.add(line, _csv_message(error, cells.named(record)), _ROW_HINT)
 
 
 def _jsonl_table(schema: type[Row], data: bytes, faults: FileFaults) -> Table[Row]:
@@ -411,7 +413,11 @@ def _check_header(schema: type[Any], header: Sequence[str], delimiter: str, line
             continue
         is_good = False
         there = ", ".join(f'"{name}"' for name in header)
-        faults.add(line, f'no column "{column.name}" for {schema.__name__}, only {there}', closest(column.name, header))
+        faults.add(
+            line,
+            f'no column "{column.name}" for {schema.__name__}, only {there}',
+            closest(column.name, header) or _COLUMN_HINT,
+        )
     return is_good
 
 
@@ -456,13 +462,15 @@ def _json_message(error: Exception, schema: type[Any], line: bytes) -> tuple[str
         message = str(error)
         missing = fullmatch(r"Object missing required field `([^`]*)`.*", message)
         if missing is None:
-            return message.replace("`", ""), ""
+            return message.replace("`", ""), _ROW_HINT
         keys = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
         there = ", ".join(f'"{key}"' for key in keys)
-        return f'no "{missing[1]}" for {schema.__name__}, only {there or "an empty object"}', closest(missing[1], keys)
+        return f'no "{missing[1]}" for {schema.__name__}, only {there or "an empty object"}', closest(
+            missing[1], keys
+        ) or _COLUMN_HINT
     if isinstance(error, msgspec.DecodeError):
         return f"invalid JSON: {error}", "write one JSON object per line"
-    return f"{type(error).__name__}: {error}", ""
+    return f"{type(error).__name__}: {error}", _ROW_HINT
 
 
 def _report_unreadable(error: Exception, lines: _Lines, line: int, faults: FileFaults) -> None:

@@ -111,7 +111,7 @@ class Authored(Executor):
             yield raised(error, self, f"{name}.wrong")
             return
         for message in messages:
-            yield self._origin.fault(f"{name}: {message}")
+            yield self._origin.fault(f"{name}: {message}", f"correct the arguments of {name}")
 
 
 class OpenExecutor(Authored):

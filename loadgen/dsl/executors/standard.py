@@ -75,7 +75,7 @@ class _Staged(Executor):
     def _held(self, level: float, duration: str | float) -> Stage:
         duration_ns = duration_of(duration)
         if duration_ns == 0:
-            raise ValueError("the duration of a hold must be above 0")
+            raise ValueError('the duration of a hold must be above 0; write hold("1m")')
         return Stage(level, level, duration_ns)
 
     def _then(self, origin: Origin, more: Callable[[], tuple[Stage, ...]]) -> Self:
@@ -233,9 +233,9 @@ class Users(_Staged):
             if not every_ns:
                 raise ValueError('a pace must be above 0; write .pace("10s")')
             if every_ns > MAX_DURATION_NS:
-                raise ValueError(f"a pace must be at most 366 days, got {every}")
+                raise ValueError(f'a pace must be at most 366 days, got {every}; write .pace("10s")')
             if not isinstance(spread, bool):
-                raise ValueError(f"spread={spread!r} must be True or False")
+                raise ValueError(f"spread={spread!r} must be True or False; write spread=False, or leave it out")
         except ValueError as error:
             return replace(self, errors=(*self.errors, origin.fault(str(error))))
         return replace(self, pace_ns=every_ns, is_spread=spread)
@@ -329,7 +329,7 @@ def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = N
     for what, value in counts.items():
         try:
             if (what == "users" or value is not None) and count_of(value, what) == 0:
-                raise ValueError(f"the number of {what} must be at least 1")
+                raise ValueError(f"the number of {what} must be at least 1; raise it")
         except ValueError as error:
             faults.append(origin.fault(str(error)))
     if not faults and per_user is not None:
@@ -368,7 +368,7 @@ def _shape(cv: object, burstiness: object) -> float:
 def _levels(start: float, by: float, upto: float) -> list[float]:
     first, step, last = exact(start), exact(by), exact(upto)
     if step == 0 or (last - first) / step < 0:
-        raise ValueError(f"steps from {start:g}/s by {by:g}/s never reach {upto:g}/s")
+        raise ValueError(f"steps from {start:g}/s by {by:g}/s never reach {upto:g}/s; correct by=")
     more: Fraction = (last - first) / step
     if more >= MAX_STEPS:
         raise ValueError(

@@ -143,7 +143,7 @@ class SteeringExecutor(Authored):
             try:
                 rates[argument] = read(given)
             except (ValueError, OverflowError) as error:
-                yield self._origin.fault(f"{name}: {argument}: {error}")
+                yield self._origin.fault(f"{name}: {argument}: {error}", f"correct {argument} of {name}")
         if rates.get("start", 0.0) > rates.get("upto", float("inf")):
             yield self._origin.fault(
                 f"{name}: start, {format_rate(rates['start'])}, is above upto, {format_rate(rates['upto'])}",

@@ -155,7 +155,9 @@ def _read(path: Path) -> Source:
             there = [p.name for p in path.parent.iterdir() if p.suffix == ".py"]
         except OSError:
             there = []
-        raise ScenarioError([Fault(where, 0, "no such file", did_you_mean(path.name, sorted(there)))])
+        raise ScenarioError(
+            [Fault(where, 0, "no such file", did_you_mean(path.name, sorted(there)) or "correct the path")]
+        )
     if path.suffix != ".py":
         raise ScenarioError([Fault(where, 0, "is not a Python file", "give a scenario file whose name ends in .py")])
     try:

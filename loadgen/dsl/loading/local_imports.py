@@ -202,7 +202,7 @@ class Siblings:
             module = importlib.import_module(one.module)
         except ImportError as error:
             if one.is_certain:
-                self.faults.append(Fault(str(source.path), one.line, str(error)))
+                self.faults.append(Fault(str(source.path), one.line, str(error), "correct the name of the module"))
             return
         for name in one.names:
             if name != "*" and not hasattr(module, name) and _find(f"{one.module}.{name}") is None and one.is_certain:

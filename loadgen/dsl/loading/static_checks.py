@@ -268,7 +268,7 @@ class _Clients:
         return isinstance(func, ast.Attribute) and self._is_client(func.value)
 
     def kind_of_value(self, node: ast.expr) -> str:
-        """Return "user" if an expression is the journey's user, "client" if it is an HTTP client of the user; else ""."""
+        """Return what an expression is: "user" (the journey's), "client" (an HTTP client of the user), or "" (other)."""
         return "user" if self._is_user(node) else "client" if self._is_client(node) else ""
 
     def _is_user(self, node: ast.expr) -> bool:

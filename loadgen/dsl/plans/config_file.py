@@ -198,7 +198,9 @@ def read_settings(path: Path | None) -> Settings:
         raise ScenarioError([_syntax(path, error)]) from None
     except (OSError, UnicodeDecodeError) as error:
         message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise ScenarioError([Fault(str(path), 0, message, "write a TOML file in UTF-8")]) from None
+        raise ScenarioError(
+            [Fault(str(path), 0, message, "check the path and its permissions; the file must be TOML in UTF-8")]
+        ) from None
     reading = _Reading(path, text)
     settings = reading.settings(content)
     if reading.faults:

@@ -346,7 +346,10 @@ class Plan:
         plan.labels = self.labels | overrides.labels
         plan._retarget(overrides)
         if not plan.http.verify:
-            plan._warn("http", "http: verify=False accepts any certificate, even that of an attacker on the way")
+            plan._warn(
+                "http",
+                "http: verify=False accepts any certificate, even that of an attacker on the way; set ca= instead",
+            )
         if overrides.resolve:
             plan.http = self.http.with_resolve(overrides.resolve)
             plan._overridden += [Fault("--resolve", 0, *wrong) for wrong in plan.http.wrongs(self.folder)]
@@ -454,7 +457,9 @@ class Plan:
         """
         faults = [fault for one in self.loads for fault in one.faults]
         if faults or not (self.loads or is_executor(self.load)):
-            raise ScenarioError(faults or [self.origin.fault("the plan has no load")])
+            raise ScenarioError(
+                faults or [self.origin.fault("the plan has no load", 'write load=arrivals("50/s").hold("1m")')]
+            )
         seed = self._lowering_seed
         if self.loads:
             return tuple(
@@ -519,7 +524,11 @@ class Plan:
         """
         gone = tuple(slos)
         self.warnings += tuple(
-            slo.origin.fault(f"{slo.objective.text} is left out: {why}") for slo in gone if slo.objective is not None
+            slo.origin.fault(
+                f"{slo.objective.text} is left out: {why}", "no change is needed: this run is judged without it"
+            )
+            for slo in gone
+            if slo.objective is not None
         )
         self.slos = tuple(slo for slo in self.slos if slo not in gone)
 
@@ -536,7 +545,10 @@ class Plan:
             elif name in self.targets:
                 self.targets[name] = url
             else:
-                self._warn("targets", f'{option} has a target "{name}" that the plan does not have')
+                self._warn(
+                    "targets",
+                    f'{option} has a target "{name}" that the plan does not have; remove it, or correct the name',
+                )
         kept = [name for name in self.targets if name and name not in overrides.targets]
         if overrides.target is not None:
             self.targets[self.target_name] = overrides.target
@@ -544,7 +556,10 @@ class Plan:
         self.target = self.targets.get(self.target_name) or self.target
         if (overrides.targets or overrides.env) and kept:
             for name in kept:
-                self._warn("targets", f'{option} has no target "{name}": it stays {self.targets[name]}')
+                self._warn(
+                    "targets",
+                    f'{option} has no target "{name}": it stays {self.targets[name]}; add it there to change it',
+                )
 
     def _warn(self, argument: str, message: str) -> None:
         self.warnings += (self._fault(Wrong(argument, message)),)

@@ -267,7 +267,8 @@ def scopes_wrong(
             if name is not None and name not in there:
                 owner = "plan" if own == journeys or what == "region" else "load"
                 yield slo.origin.fault(
-                    f'{slo.objective.text}: the {owner} has no {what} "{name}"', did_you_mean(name, there)
+                    f'{slo.objective.text}: the {owner} has no {what} "{name}"',
+                    did_you_mean(name, there) or f"leave out {what}=",
                 )
 
 

@@ -339,7 +339,9 @@ class User:
             raise
         sample.end(deadline_ns, TIMEOUT)
         raise RequestFailed(
-            TIMEOUT, f"{name}: no accepted result after {format_duration(timeout_ns)} and {count} polls"
+            TIMEOUT,
+            f"{name}: no accepted result after {format_duration(timeout_ns)} and {count} polls; "
+            "check until=, or raise timeout=",
         )
 
     # -- chance -------------------------------------------------------------------------------
