@@ -142,7 +142,7 @@ class Limit(SteeringExecutor):
     # -- what is known ----------------------------------------------------------------------
 
     def finding(self, climb: Climb) -> Finding:
-        """Return what is known so far about the highest rate that meets the objectives, as a verdict, text and rates.
+        """Return what is known so far about the highest rate that meets the objectives (the knee): verdict, text and rates.
 
         It is the final finding once the search has ended.
         """
@@ -164,9 +164,9 @@ class Limit(SteeringExecutor):
 
     @abstractmethod
     def _located(self, climb: Climb, knee: Knee, texts: str) -> Finding:
-        """Return the finding for an estimate `knee`: "found" if it is certain enough, else "not decided".
+        """Return the finding for the estimated `knee`, the highest rate that meets the objectives.
 
-        texts: the objectives as text, for the finding's sentence.
+        It is "found" if the estimate is certain enough, else "not decided". texts: the objectives, for its sentence.
         """
 
     def _topped(self, climb: Climb, texts: str) -> Finding:

@@ -173,12 +173,15 @@ class Knee:
     cumulated: Floats
 
     def rate(self, quantile: float) -> float:
-        """Return the rate (iterations/s) that is above the knee with probability `quantile`, 0 to 1."""
+        """Return the rate, iterations/s, that is above the knee with probability `quantile` (0 to 1).
+
+        The knee is the highest rate at which the objectives are met; 0.5 gives its median.
+        """
         return exp(float(np.interp(quantile, self.cumulated, self.log_rates)))
 
     @property
     def width(self) -> float:
-        """Return the relative uncertainty of the knee: 0.05 means ±5 %.
+        """Return the relative uncertainty of the knee, the highest rate that meets the objectives: 0.05 means ±5 %.
 
         It is half of the range from the distribution's 5 % quantile to its 95 % quantile.
         """
@@ -248,7 +251,7 @@ def _log_likelihood(
 
 
 def _pooled(stays: Iterable[Stay]) -> list[Stay]:
-    """Return the stays with those at about the same rate combined into one, in which each counts with its weight."""
+    """Return the results with those at about the same rate combined into one, in which each counts with its weight."""
     bins: dict[int, list[Stay]] = {}
     for stay in stays:
         bins.setdefault(round(log(stay.rate_per_s) / _BIN), []).append(stay)

@@ -277,7 +277,7 @@ class Iterations(Executor):
         return Lowered(self.profile())
 
     def profile(self) -> IterationProfile:
-        """Return the profile: iterations in total, users, and iterations per user.
+        """Return the load as a profile: iterations in total, number of users, and iterations per user.
 
         Raises:
             ScenarioError: the load has errors.

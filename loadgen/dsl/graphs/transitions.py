@@ -189,8 +189,9 @@ class Transitions:
     def _shared(self, at: int | None, what: str, read: list[tuple[Any, Taken]]) -> tuple[Taken, ...]:
         """Return the edges of a row with probabilities that sum to 1; add errors for invalid ones.
 
-        Edges of probability 0 are left out. If there are errors, edges are replaced so that no error follows from
-        another.
+        Edges of probability 0 are left out. After an error, the edges are replaced by valid ones, so that no other
+        error
+        follows from it.
 
         Args:
             at: the index of the row; None: the edges by which sessions start.

@@ -268,7 +268,7 @@ class _Clients:
         return isinstance(func, ast.Attribute) and self._is_client(func.value)
 
     def kind_of_value(self, node: ast.expr) -> str:
-        """Return what an expression is: "user" (the journey's), "client" (an HTTP client of the user), or "" (other)."""
+        """Return the kind of an expression: "user" (the journey's), "client" (an HTTP client of the user), or ""."""
         return "user" if self._is_user(node) else "client" if self._is_client(node) else ""
 
     def _is_user(self, node: ast.expr) -> bool:
