@@ -142,7 +142,7 @@ class Limit(SteeringExecutor):
     # -- what is known ----------------------------------------------------------------------
 
     def finding(self, climb: Climb) -> Finding:
-        """Return what is known so far about the highest rate that meets the objectives (the knee): verdict, text and rates.
+        """Return what is known about the knee, the highest rate that meets the objectives: verdict, text and rates.
 
         It is the final finding once the search has ended.
         """
