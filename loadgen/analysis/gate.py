@@ -161,7 +161,7 @@ def judge(
     tolerate: float = 0.10,
     alpha: float = 0.05,
 ) -> Judgement:
-    """Judge new runs against accepted ones.
+    """Judge whether new runs are slower than accepted ones; return the outcome of each name and of all together.
 
     Args:
         history: for each name its values, shape (runs,), natural logarithms, oldest first: lists, arrays, pandas
@@ -195,7 +195,7 @@ def judge_pairs(
     tolerate: float = 0.10,
     alpha: float = 0.05,
 ) -> Judgement:
-    """Judge runs that alternated (A B A B ...) on the same agents and targets, in pairs of the n-th runs.
+    """Judge whether the runs after are slower than those before, which alternated (A B A B ...) on the same agents.
 
     A drift is in both runs of a pair and cancels out, so this detects smaller effects than `judge` with the same number
     of runs. Fewer than 5 pairs never pass. Everything else is as in `judge`.
@@ -224,10 +224,10 @@ def judge_reference(
     tolerate: float = 0.10,
     alpha: float = 0.05,
 ) -> Judgement:
-    """Judge new runs against the few runs of one release; only the run-to-run variation comes from the history.
+    """Judge whether new runs are slower than the few runs of one release, the reference.
 
-    This finds slow drifts. A drift of 2 % per release becomes part of the history, and no single step is a regression;
-    but the reference stays the same.
+    Only the run-to-run variation comes from the history. This finds slow drifts. A drift of 2 % per release becomes
+    part of the history, and no single step is a regression; but the reference stays the same.
 
     Args:
         reference: for each name one value or more of the release. `Effect.history` counts these.
@@ -286,7 +286,7 @@ class _Test:
 
 
 def _compared(history: Array, new: Array) -> _Test:
-    """Test whether the new runs are slower than the history, with the pooled deviation of both."""
+    """Return the test of whether the new runs are slower than the history, with the pooled deviation of both."""
     n, k = len(history), len(new)
     law = _law(n, k)
     centre, old, squares = (float(one[0]) for one in _figures(history[None, :], new[None, :]))
@@ -295,7 +295,7 @@ def _compared(history: Array, new: Array) -> _Test:
 
 
 def _compared_pairs(before: Array, after: Array) -> _Test:
-    """Test whether the runs after are slower than those before, by the differences of the n-th pairs."""
+    """Return the test of whether the runs after are slower than those before, by the differences of the n-th pairs."""
     steps = after - before
     law = _law(len(steps), 0)
     centre, _, squares = (float(one[0]) for one in _figures(steps[None, :], steps[None, :0]))
@@ -303,7 +303,10 @@ def _compared_pairs(before: Array, after: Array) -> _Test:
 
 
 def _beside(reference: Array, new: Array, history: Array) -> _Test:
-    """Test whether the new runs are slower than the reference, with the deviation of the history and the new runs."""
+    """Return the test of whether the new runs are slower than the reference.
+
+    Its deviation comes from the history and the new runs.
+    """
     n, k, m = len(history), len(new), len(reference)
     law = _law(n, k)
     centre, _, squares = (float(one[0]) for one in _figures(history[None, :], new[None, :]))

@@ -124,9 +124,9 @@ def steps(values: npt.ArrayLike, changes: Sequence[int], *, ar: bool = False) ->
 def between(before: npt.ArrayLike, after: npt.ArrayLike, *, ar: bool = False) -> tuple[float, float, float]:
     """Return three numbers: the relative change between two groups of runs, and the ends of its 95 % interval.
 
-    before, after: shapes (n,) and (k,); natural logarithms. The interval is by Welch, with clipped outliers; its ends
-    are
-    nan if a side has one value.
+    The interval is by Welch, with clipped outliers; its ends are nan if a side has one value.
+
+    before, after: shapes (n,) and (k,); natural logarithms.
     """
     old, new = (_drawn_in(read_values(one, what, least=1)) for one, what in ((before, "before"), (after, "after")))
     difference = float(new.mean() - old.mean())

@@ -213,7 +213,7 @@ class Graph(Journey[R]):
         now: datetime | None = None,
         path: Sequence[Node[Any] | Journey[None]] | None = None,
     ) -> Trial:
-        """Run one session on canned replies, like `Journey.trial`.
+        """Run one session on canned replies, without network, and return what it did, as `Journey.trial` does.
 
         Args:
             replies, shared, now: as in `Journey.trial`.

@@ -141,9 +141,12 @@ class People:
         load: int = 0,
         tags: Tags = (),
     ) -> JourneyLife:
-        """Create a user and return the `JourneyLife` that runs its iterations.
+        """Create a user and return its `JourneyLife`, the object that runs its iterations.
 
-        For `fresh` and `report` see `JourneyLife`.
+        Args:
+            journeys: the journeys that the user may run.
+            fresh, report: as in `JourneyLife`.
+            load: the index of the plan's load that the user belongs to; `tags` are those of the load.
         """
         pool = self._pool()
         user = self._user(recorder, load, tags, pool, self._points)
