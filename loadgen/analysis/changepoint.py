@@ -53,7 +53,7 @@ _NO_NOISE: Final = 1e-12
 
 
 def scan(values: npt.ArrayLike, *, alpha: float = 0.01, min_effect: float = 0.03, ar: bool = False) -> tuple[int, ...]:
-    """Return the index of the first value of each new level, in rising order. The result is deterministic.
+    """Find the changes of level in a series: return the index of the first value of each new level, in rising order.
 
     Args:
         values: shape (runs,), natural logarithms of one figure of each run, oldest first. A list, an array or a pandas
@@ -86,7 +86,10 @@ def scan(values: npt.ArrayLike, *, alpha: float = 0.01, min_effect: float = 0.03
 
 
 def _split(values: Array, alpha: float, ar: bool) -> int | None:
-    """Return the position of the best split; None if it is not significant."""
+    """Return the position at which a segment is best split into two levels; None if the difference is not significant.
+
+    ar: allow for correlation between neighbouring runs.
+    """
     n = len(values)
     excess, split = _best(values, alpha, ar)
     if excess > 1:
@@ -98,7 +101,11 @@ def _split(values: Array, alpha: float, ar: bool) -> int | None:
 
 
 def _best(values: Array, alpha: float, ar: bool) -> tuple[float, int]:
-    """Return the |t| of the best split divided by its critical value, and the position of the split."""
+    """Return how clear the best split of a segment is, and its position.
+
+    The first value is |t| divided by its critical value: above 1, the split is significant. It is 0 for few or equal
+    values.
+    """
     n = len(values)
     if n < 2 * LEAST or values.min() == values.max():
         return 0.0, 0
@@ -110,7 +117,10 @@ def _best(values: Array, alpha: float, ar: bool) -> tuple[float, int]:
 
 
 def _ranks(values: Array) -> Array:
-    """Return ranks from 1; equal values share their mean rank. `scipy.stats` has this, but takes 0.4 s to import."""
+    """Return the rank of each value, from 1; equal values share their mean rank.
+
+    `scipy.stats` has this, but takes 0.4 s to import.
+    """
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: Array = (counts.cumsum() - (counts - 1) / 2)[places]
     return ranks
@@ -122,7 +132,7 @@ def _scores(ranks: Array) -> Array:
 
 
 def _t_of_splits(rows: Array) -> Array:
-    """Return the two-sample |t| of each split of each row, shape (rows, n - 2 LEAST + 1)."""
+    """Return the two-sample |t| statistic of each possible split of each row, shape (rows, n - 2 LEAST + 1)."""
     n = rows.shape[1]
     left = np.arange(LEAST, n - LEAST + 1)
     right = n - left
@@ -138,7 +148,7 @@ def _t_of_splits(rows: Array) -> Array:
 
 @lru_cache(maxsize=4096)
 def _critical(n: int, alpha: float) -> float:
-    """Return the critical value: without a change, the best |t| of n values exceeds it with probability `alpha`."""
+    """Return the |t| that the best split of n values without a change exceeds with probability `alpha`."""
     generator = np.random.default_rng(n)
     rows = np.tile(_scores(np.arange(1.0, n + 1)), (_DRAWS, 1))
     highest = _t_of_splits(generator.permuted(rows, axis=1)).max(axis=1)
@@ -146,7 +156,10 @@ def _critical(n: int, alpha: float) -> float:
 
 
 def _deflation(scores: Array, split: int) -> float:
-    """Return the factor for |t| that allows for the correlation of neighbours around the two levels."""
+    """Return the factor (at most 1) for |t| that allows for correlation between neighbouring values.
+
+    split: the position at which the second of the two levels starts.
+    """
     if len(scores) < _AR_LEAST:
         return 1.0
     rest = np.concatenate((scores[:split] - scores[:split].mean(), scores[split:] - scores[split:].mean()))
@@ -158,7 +171,11 @@ def _deflation(scores: Array, split: int) -> float:
 
 
 def _pruned(values: Array, changes: list[int], least: float) -> list[int]:
-    """Remove changes smaller than `least`, the smallest first, because a removal makes neighbouring levels longer."""
+    """Return the changes without those whose medians differ by less than `least`.
+
+    The smallest is removed first, because each removal makes the neighbouring levels longer. `changes` itself is
+    modified.
+    """
     while changes:
         medians = [float(np.median(part)) for part in np.split(values, changes)]
         steps = [abs(after - before) for before, after in pairwise(medians)]
@@ -170,7 +187,7 @@ def _pruned(values: Array, changes: list[int], least: float) -> list[int]:
 
 
 def _placed(values: Array, changes: list[int]) -> list[int]:
-    """Move each change by at most 5 values, to the position with the smallest absolute errors of both levels."""
+    """Return the changes, each moved by at most 5 values to where the absolute errors of both levels are smallest."""
     edges = [0, *changes, len(values)]
     for k in range(1, len(edges) - 1):
         start, end = edges[k - 1], edges[k + 1]

@@ -95,7 +95,7 @@ class Between:
 
     @property
     def basis(self) -> Basis:
-        """HISTORY if it was estimated from runs, STATED otherwise."""
+        """Return HISTORY if the variation was estimated from runs, STATED if the user gave it."""
         return Basis.HISTORY if self.runs else Basis.STATED
 
 
@@ -114,7 +114,7 @@ class Shift:
 
     @property
     def is_known(self) -> bool:
-        """Whether the interval includes the run-to-run variation."""
+        """Return True if the interval includes the run-to-run variation."""
         return self.basis is not Basis.UNKNOWN
 
 
@@ -145,7 +145,7 @@ class OddOne:
 
 
 def stated(deviation: float) -> Between:
-    """Return a run-to-run variation that the user states; 0.03 is 3 %.
+    """Return the run-to-run variation that a user states as a relative deviation; 0.03 is 3 %.
 
     Raises:
         ValueError: it is 0 or less, or not finite.
@@ -157,7 +157,7 @@ def stated(deviation: float) -> Between:
 
 
 def between(history: npt.ArrayLike, errors: npt.ArrayLike | None = None) -> Between | None:
-    """Estimate the run-to-run variation from a history.
+    """Estimate the run-to-run variation from the values of past runs, such as one percentile of each.
 
     The history is divided at its changes (`changepoint.scan`), and outliers are clipped (`levels.levels`). The pooled
     variance within levels, minus the mean square of the errors, is the variance between runs; its root is at least
@@ -194,7 +194,7 @@ def shift(
     new_errors: npt.ArrayLike | None = None,
     known: Between | None = None,
 ) -> Shift:
-    """Return how much the new runs differ from those of the base.
+    """Compare new runs with base runs: return the relative change with its 95 % interval and p-value.
 
     Args:
         base, new: shape (runs,), natural logarithms; at least one run each.
@@ -216,7 +216,7 @@ def shift(
 
 
 def shift_pairs(base: npt.ArrayLike, new: npt.ArrayLike) -> Shift:
-    """Return the change between runs that alternated, by Student's t of pairs: the n-th base run with the n-th new run.
+    """Compare runs that alternated, by Student's t of pairs: the n-th base run with the n-th new run.
 
     A drift is in both runs of a pair and cancels out. But there are half as many degrees of freedom, so pairs are
     better from about five pairs on.
@@ -241,7 +241,7 @@ def ratio_shift(
     new_errors: npt.ArrayLike | None = None,
     known: Between | None = None,
 ) -> RatioShift:
-    """Return how much the error ratio differs.
+    """Compare the error ratio of new runs with that of base runs: return the difference, its 95 % interval and p-value.
 
     Errors come in bursts, so intervals that assume independent requests are far too narrow. So the standard error of a
     run comes from the ratios of its batches, and is at least that of independent requests.
@@ -334,7 +334,13 @@ def odd_one_out(shifts: Mapping[str, float], weights: Mapping[str, float] | None
 
 
 def _of_two(difference: float, base: float, new: float, known: Between | None) -> Shift:
-    """Compare two single runs. base, new: their standard errors, nan if unknown."""
+    """Compare two single runs: return the relative change with its interval.
+
+    Args:
+        difference: of the logarithms.
+        base, new: the standard errors within the two runs, nan if unknown.
+        known: the run-to-run variation; without it, the interval covers only the errors within the runs.
+    """
     has_errors = isfinite(base) and isfinite(new)
     if not has_errors and (known is None or not known.runs):
         return Shift(expm1(difference), nan, nan, 1.0, Basis.UNKNOWN, nan)
@@ -350,7 +356,10 @@ def _of_two(difference: float, base: float, new: float, known: Between | None) -
 
 
 def _stated_of(known: Between, n: int, base: npt.ArrayLike | None, k: int, new: npt.ArrayLike | None) -> Between | None:
-    """Add the mean square of the runs' standard errors to a stated variation; None if one of them is unknown."""
+    """Return a stated variation with the mean square of the runs' standard errors added; None if one is unknown.
+
+    n, k: the numbers of base runs and of new runs. base, new: their standard errors.
+    """
     errors = np.concatenate([np.full(m, nan) if e is None else np.asarray(e) for m, e in ((n, base), (k, new))])
     if not np.isfinite(errors).all():
         return None
@@ -358,7 +367,7 @@ def _stated_of(known: Between, n: int, base: npt.ArrayLike | None, k: int, new: 
 
 
 def _known_term(known: Between | None) -> float:
-    """Return Satterthwaite's term for twice the variance between runs.
+    """Return the variation's term in Satterthwaite's degrees of freedom, for twice the variance; 0 for None.
 
     It uses the total deviation: subtracting the errors within runs does not make the estimate more certain.
     """
@@ -366,7 +375,7 @@ def _known_term(known: Between | None) -> float:
 
 
 def _of_runs(a: Array, b: Array, known: Between | None, floor: float) -> tuple[float, float, Basis]:
-    """Return the standard error of the difference of means, its degrees of freedom, and its source.
+    """Return the standard error of the difference of means, its degrees of freedom, and the source of the variation.
 
     floor: the smallest variance of a run.
     """

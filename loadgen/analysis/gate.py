@@ -112,7 +112,7 @@ class Effect:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether the name alone looks slower (p < 0.05), so that more runs are worthwhile."""
+        """Return True if this name alone looks slower (p < 0.05), so that more runs are worthwhile."""
         return self.p < 0.05 and self.change > 0
 
 
@@ -129,27 +129,27 @@ class Judgement:
 
     @property
     def effects(self) -> dict[str, float]:
-        """The relative change by name."""
+        """Return the relative change of each name; 0.1 is 10 % slower."""
         return {one.name: one.change for one in self.names}
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """The 95 % interval of the relative change by name."""
+        """Return the 95 % interval of the relative change of each name."""
         return {one.name: (one.low, one.high) for one in self.names}
 
     @property
     def mde(self) -> dict[str, float]:
-        """The minimum detectable effect by name, relative."""
+        """Return the minimum detectable effect of each name, relative: smaller slow-downs could be missed."""
         return {one.name: one.detectable for one in self.names}
 
     @property
     def failed(self) -> tuple[Effect, ...]:
-        """The names with outcome FAIL."""
+        """Return the effects with outcome FAIL."""
         return tuple(one for one in self.names if one.outcome is Outcome.FAIL)
 
     @property
     def suspects(self) -> tuple[Effect, ...]:
-        """The names that alone look slower than `delta`; more runs can confirm or refute that."""
+        """Return the effects that alone look slower than `delta`; more runs can confirm or refute that."""
         return tuple(one for one in self.names if one.is_suspect and one.change > self.delta)
 
 
@@ -161,7 +161,7 @@ def judge(
     tolerate: float = 0.10,
     alpha: float = 0.05,
 ) -> Judgement:
-    """Judge new runs against accepted ones.
+    """Judge whether new runs are slower than accepted ones; return the outcome of each name and of all together.
 
     Args:
         history: for each name its values, shape (runs,), natural logarithms, oldest first: lists, arrays, pandas
@@ -195,10 +195,10 @@ def judge_pairs(
     tolerate: float = 0.10,
     alpha: float = 0.05,
 ) -> Judgement:
-    """Judge runs that alternated (A B A B ...) on the same agents and targets, in pairs of the n-th runs.
+    """Judge whether the runs after are slower than those before, which alternated (A B A B ...) on the same agents.
 
-    A drift is in both runs of a pair and cancels out, so this detects smaller effects than `judge` with the same
-    number of runs. Fewer than 5 pairs never pass. Everything else is as in `judge`.
+    A drift is in both runs of a pair and cancels out, so this detects smaller effects than `judge` with the same number
+    of runs. Fewer than 5 pairs never pass. Everything else is as in `judge`.
 
     Raises:
         ValueError: as in `judge`; or a name has different numbers of runs before and after.
@@ -224,10 +224,10 @@ def judge_reference(
     tolerate: float = 0.10,
     alpha: float = 0.05,
 ) -> Judgement:
-    """Judge new runs against the few runs of one release; only the run-to-run variation comes from the history.
+    """Judge whether new runs are slower than the few runs of one release, the reference.
 
-    This finds slow drifts. A drift of 2 % per release becomes part of the history, and no single step is a regression;
-    but the reference stays the same.
+    Only the run-to-run variation comes from the history. This finds slow drifts. A drift of 2 % per release becomes
+    part of the history, and no single step is a regression; but the reference stays the same.
 
     Args:
         reference: for each name one value or more of the release. `Effect.history` counts these.
@@ -247,7 +247,7 @@ def judge_reference(
 
 
 def detectable(history: int, new: int, deviation: float, *, level: float = _LEVEL, power: float = _POWER) -> float:
-    """Return the relative effect that these numbers of runs find with this power, by the noncentral t.
+    """Return the smallest relative slow-down that these numbers of runs find with this power, by the noncentral t.
 
     Args:
         history, new: the numbers of runs, at least 1; for 1 and 1 the result is inf.
@@ -286,7 +286,7 @@ class _Test:
 
 
 def _compared(history: Array, new: Array) -> _Test:
-    """Test the new runs' centre against the history's, with the pooled deviation of both."""
+    """Return the test of whether the new runs are slower than the history, with the pooled deviation of both."""
     n, k = len(history), len(new)
     law = _law(n, k)
     centre, old, squares = (float(one[0]) for one in _figures(history[None, :], new[None, :]))
@@ -295,7 +295,7 @@ def _compared(history: Array, new: Array) -> _Test:
 
 
 def _compared_pairs(before: Array, after: Array) -> _Test:
-    """Test the centre of the differences of pairs against 0."""
+    """Return the test of whether the runs after are slower than those before, by the differences of the n-th pairs."""
     steps = after - before
     law = _law(len(steps), 0)
     centre, _, squares = (float(one[0]) for one in _figures(steps[None, :], steps[None, :0]))
@@ -303,7 +303,10 @@ def _compared_pairs(before: Array, after: Array) -> _Test:
 
 
 def _beside(reference: Array, new: Array, history: Array) -> _Test:
-    """Test the new runs' centre against the reference's, with the deviation of the history and the new runs."""
+    """Return the test of whether the new runs are slower than the reference.
+
+    Its deviation comes from the history and the new runs.
+    """
     n, k, m = len(history), len(new), len(reference)
     law = _law(n, k)
     centre, _, squares = (float(one[0]) for one in _figures(history[None, :], new[None, :]))
@@ -313,10 +316,10 @@ def _beside(reference: Array, new: Array, history: Array) -> _Test:
 
 
 def _figures(history: Array, new: Array) -> tuple[Array, Array, Array]:
-    """Return for each row: the centre of the new values, that of the history, and the sum of squares around both.
+    """Return three values per row: the centre of the new runs, that of the history, and the sum of squares around both.
 
-    Without new values: the centre and the sum of squares of the history. Values far from the median are clipped to 2.7
-    deviations (4 median absolute deviations), for the centre to 1.25. Short histories permit more, because their
+    Without new runs, the first two are the centre and the median of the history. Values far from the median are clipped
+    to 2.7 deviations (4 median absolute deviations), for the centre to 1.25. Short histories permit more, because their
     deviation is uncertain.
     """
     middle = np.median(history, axis=1, keepdims=True)
@@ -346,9 +349,10 @@ class _Law:
 
 @lru_cache(maxsize=1024)
 def _law(n: int, k: int) -> _Law:
-    """Simulate the distribution for n and k runs, with a fixed seed; clipping makes sums of squares smaller.
+    """Return the distribution of a test with n runs in the history and k new runs, simulated with a fixed seed.
 
-    Without clipping it would be n + k - 2 degrees of freedom and a variance of 1 / n + 1 / k.
+    Clipping makes sums of squares smaller. Without clipping, the degrees of freedom would be n + k - 2 and the variance
+    1 / n + 1 / k.
     """
     generator = np.random.default_rng((n, k))
     rows = min(20_000, max(4_000, 4_000_000 // (n + k)))
@@ -362,7 +366,10 @@ def _law(n: int, k: int) -> _Law:
 
 
 def _detectable(error: float, df: float, level: float = _LEVEL, power: float = _POWER) -> float:
-    """Return the detectable effect as a logarithm; inf if even the largest effect would not be found."""
+    """Return the smallest detectable effect, as a logarithm; inf if even the largest effect would not be found.
+
+    error, df: the standard error of the difference and its degrees of freedom.
+    """
     shift = float(special.nctdtrinc(df, 1 - power, special.stdtrit(df, 1 - level)))
     return shift * error if np.isfinite(shift) else inf
 
@@ -385,7 +392,16 @@ def _judged(
     least: int = LEAST_HISTORY,
     few: frozenset[str] = frozenset(),
 ) -> Judgement:
-    """Combine the tests of all names into a judgement. few: names with too short a history for a PASS."""
+    """Return the judgement of all names, from the test of each.
+
+    Args:
+        names: all names, in order; those without a test are INCONCLUSIVE.
+        old, fresh: the values of the history and of the new runs.
+        found: the tests.
+        delta, tolerate, alpha: as in `judge`.
+        least: the minimum number of old runs for a PASS.
+        few: names with too short a history for a PASS.
+    """
     tested = list(found)
     adjusted = dict(zip(tested, holm(np.array([found[name].p for name in tested])), strict=True))
     effects = []
@@ -449,7 +465,7 @@ def _runs(n: int) -> str:
 
 
 def holm(p: Array) -> Array:
-    """Return p-values with Holm's step-down correction, divided by 0.8 as a safety margin. p: shape (names,).
+    """Return p-values adjusted by Holm's step-down correction and divided by 0.8, a safety margin. p: shape (names,).
 
     Source: S. Holm, Scandinavian Journal of Statistics 6, 1979.
     """
@@ -469,7 +485,10 @@ def _is_testable(old: Mapping[str, Array], fresh: Mapping[str, Array], name: str
 
 
 def _arrays(**given: Mapping[str, npt.ArrayLike]) -> list[dict[str, Array]]:
-    """Convert the mappings to arrays by name; raise ValueError with all errors, or if no mapping has a name."""
+    """Return the values of each mapping as arrays by name.
+
+    Raises ValueError with all errors, or if no mapping has a name.
+    """
     wrong: list[str] = []
     read: list[dict[str, Array]] = []
     for what, by_name in given.items():

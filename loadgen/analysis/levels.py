@@ -60,7 +60,7 @@ class Level:
 
     @property
     def count(self) -> int:
-        """The number of values."""
+        """Return the number of values in this level."""
         return self.end - self.start
 
 
@@ -88,7 +88,7 @@ class Outlier:
 
 
 def levels(values: npt.ArrayLike, changes: Sequence[int] = ()) -> tuple[Level, ...]:
-    """Return the levels between the changes that `scan` found.
+    """Return the levels into which `changes` divide a series, each with its mean and deviation.
 
     Args:
         values: shape (n,), finite.
@@ -107,7 +107,7 @@ def levels(values: npt.ArrayLike, changes: Sequence[int] = ()) -> tuple[Level, .
 
 
 def steps(values: npt.ArrayLike, changes: Sequence[int], *, ar: bool = False) -> tuple[Step, ...]:
-    """Return the size of each change, from the levels before and after it.
+    """Return one step per change: the relative change from the level before to the level after it, with its interval.
 
     Args:
         values, changes: as in `levels`.
@@ -122,9 +122,11 @@ def steps(values: npt.ArrayLike, changes: Sequence[int], *, ar: bool = False) ->
 
 
 def between(before: npt.ArrayLike, after: npt.ArrayLike, *, ar: bool = False) -> tuple[float, float, float]:
-    """Return the relative change between two groups of runs, and its 95 % interval (Welch, with clipped outliers).
+    """Return three numbers: the relative change between two groups of runs, and the ends of its 95 % interval.
 
-    before, after: shapes (n,) and (k,); natural logarithms. The interval is nan if a side has one value.
+    The interval is by Welch, with clipped outliers; its ends are nan if a side has one value.
+
+    before, after: shapes (n,) and (k,); natural logarithms.
     """
     old, new = (_drawn_in(read_values(one, what, least=1)) for one, what in ((before, "before"), (after, "after")))
     difference = float(new.mean() - old.mean())
@@ -160,7 +162,7 @@ def outliers(values: npt.ArrayLike, changes: Sequence[int] = (), *, far: float =
 
 
 def _middle(part: Array) -> tuple[float, float]:
-    """Return the median and the robust deviation."""
+    """Return the median of a level and its robust standard deviation, which is at least `_FLOOR`."""
     middle = float(np.median(part))
     return middle, max(_MAD_TO_SD * float(np.median(np.abs(part - middle))), _FLOOR)
 

@@ -13,7 +13,7 @@ __all__ = ["clopper_pearson"]
 
 
 def clopper_pearson(seen: int, of: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Return the exact confidence interval of a proportion, both ends in 0 to 1; (0, 1) without cases.
+    """Return both ends of the exact confidence interval of a proportion, 0 to 1; (0, 1) without cases.
 
     Args:
         seen: cases with the property, 0 to `of`.

@@ -64,16 +64,17 @@ class RatioEffect:
 
     @property
     def excess(self) -> float:
-        """The increase of the ratio."""
+        """Return the increase of the ratio: 0.01 is one percentage point more errors."""
         return self.after - self.before
 
 
 def judge_ratios(
     history: Mapping[str, Counts], new: Mapping[str, Counts], *, alpha: float = 0.01, least: float = LEAST_EXCESS
 ) -> tuple[RatioEffect, ...]:
-    """Judge the names that are in both mappings, in the order of the history. Each side needs at least one run.
+    """Judge for each name in both mappings whether the new runs have more errors; return one effect per name.
 
     Args:
+        history, new: errors and requests by name; at least one run each. The result has the order of the history.
         alpha: the probability that any name fails although nothing has changed.
         least: a smaller increase of the ratio never fails.
 
@@ -138,7 +139,7 @@ class _Side:
 
 
 def _compared(before: _Side, after: _Side) -> tuple[float, float]:
-    """Return the one-sided p-value, and half the width of the 95 % interval.
+    """Test whether the ratio has risen: return the one-sided p-value, and half the width of the 95 % interval.
 
     New runs are assumed to vary at least as much as those of the history.
     """

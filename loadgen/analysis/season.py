@@ -47,12 +47,14 @@ class Parts:
 
     @property
     def adjusted(self) -> Array:
-        """The values without their season, shape (n,)."""
+        """Return the values without their season, shape (n,)."""
         return self.trend + self.rest
 
     @property
     def strength(self) -> float:
-        """The season's part of the variance without trend, 0 to 1: 1 - var(rest) / var(season + rest), no outliers.
+        """Return how strong the season is, 0 to 1: its part of the variance that is left without trend.
+
+        The value is 1 - var(rest) / var(season + rest), without outliers.
 
         Source: Wang, Smith, Hyndman, Data Mining and Knowledge Discovery 13, 2006.
         """
@@ -62,7 +64,10 @@ class Parts:
 
     @property
     def p(self) -> float:
-        """The p-value of the hypothesis that there is no season: Kruskal-Wallis over the positions in the period."""
+        """Return the p-value of the hypothesis that there is no season.
+
+        The test is Kruskal-Wallis over the positions in the period.
+        """
         rest = self.season + self.rest
         if rest.min() == rest.max():
             return 1.0
@@ -70,12 +75,12 @@ class Parts:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the series has a season that is not explained by chance."""
+        """Return True if the series has a season that is not explained by chance."""
         return self.p < CLEAR
 
 
 def decompose(values: npt.ArrayLike, period: int) -> Parts:
-    """Divide a series into trend, season and rest.
+    """Return the trend, season and rest of a series.
 
     Args:
         values: shape (n,), oldest first, at equal time steps; logarithms if the season is a ratio.

@@ -23,7 +23,7 @@ _MOST: Final = 1e100
 
 
 def read_values(given: npt.ArrayLike, what: str, *, least: int = 0, finite: bool = True) -> Array:
-    """Return the values as an array of shape (runs,), with one value per run.
+    """Check the values of runs and return them as a float array of shape (runs,).
 
     Args:
         what: the name in error messages, as in "history has values that are not finite".
@@ -42,15 +42,18 @@ def read_values(given: npt.ArrayLike, what: str, *, least: int = 0, finite: bool
 
 
 def values_wrong(given: npt.ArrayLike) -> tuple[Array, str]:
-    """Return the array and what is wrong with it (empty if it is valid), for callers that collect errors.
+    """Return the values as an array, and what is wrong with them; "" if they are valid.
 
-    The text continues a sentence with "has": "values that are not finite".
+    This is for callers that collect errors. The text continues a sentence with "has": "values that are not finite".
     """
     return _read(given, finite=True)
 
 
 def setting_wrong(name: str, value: object, wanted: str, is_right: Callable[[float], bool]) -> str:
-    """Return the error message for an invalid setting; empty if it is valid. wanted: the valid range, as text."""
+    """Return the error message for an invalid setting; "" if `is_right` accepts it.
+
+    wanted: the valid range as text, such as "above 0".
+    """
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if is_number and is_right(float(value)):  # type: ignore[arg-type]
         return ""

@@ -48,7 +48,7 @@ class Distribution(ABC):
         return (self.origin.fault(message, hint),)
 
     def draw(self, random: Random) -> float:
-        """Draw one number; takes exactly one number from `random`.
+        """Return a random number from this distribution. It uses exactly one number of `random`.
 
         Raises:
             UsageError: the distribution was created with invalid arguments.
@@ -61,11 +61,14 @@ class Distribution(ABC):
     @property
     @abstractmethod
     def mean(self) -> float:
-        """The expected value, which `loadgen plan` uses for estimates. Undefined if there are errors."""
+        """Return the expected value, which `loadgen plan` uses for estimates.
+
+        Undefined if the distribution has errors.
+        """
 
     @abstractmethod
     def _at(self, u: float) -> float:
-        """Return the u-quantile, for 0 < u < 1."""
+        """Return the value below which a draw is with probability `u`, 0 < u < 1."""
 
     def __mul__(self, factor: float) -> Distribution:
         """Return this distribution with every draw multiplied by `factor`, such as a trait of the user."""
@@ -80,12 +83,12 @@ class Distribution(ABC):
 
 
 def fixed(x: float) -> Distribution:
-    """A distribution that always gives `x`."""
+    """Return a distribution that always gives `x`."""
     return _Fixed(x, origin=here(), problem=_not_numbers("fixed", x=x))
 
 
 def uniform(a: float, b: float) -> Distribution:
-    """The uniform distribution between `a` and `b`; `a` must not exceed `b`."""
+    """Return the uniform distribution between `a` and `b`; `a` must not exceed `b`."""
     problem = _not_numbers("uniform", a=a, b=b)
     if not problem and a > b:
         problem = f"uniform({a}, {b}) has its lower bound above its upper bound | write uniform({b}, {a})"
@@ -93,7 +96,7 @@ def uniform(a: float, b: float) -> Distribution:
 
 
 def exponential(mean: float) -> Distribution:
-    """The exponential distribution: the waiting time to the next random event, `mean` on average.
+    """Return the exponential distribution: the waiting time to the next random event, `mean` on average.
 
     mean: above 0.
     """
@@ -104,7 +107,7 @@ def exponential(mean: float) -> Distribution:
 
 
 def lognormal(mu: float, sigma: float) -> Distribution:
-    """The lognormal distribution, the usual shape of think times.
+    """Return the lognormal distribution, the usual shape of think times.
 
     The median is exp(mu) and the mean is exp(mu + sigma²/2); mu and sigma are of the logarithm.
     """
@@ -120,7 +123,7 @@ def lognormal(mu: float, sigma: float) -> Distribution:
 
 
 def normal(mean: float, sd: float, low: float | None = 0) -> Distribution:
-    """The normal distribution, truncated at `low`; None sets no lower bound.
+    """Return the normal distribution, truncated at `low`; None sets no lower bound.
 
     Values below `low` are excluded, not clipped, so they do not pile up at `low`.
     """
@@ -135,7 +138,7 @@ def normal(mean: float, sd: float, low: float | None = 0) -> Distribution:
 
 
 def empirical(values: Iterable[float]) -> Distribution:
-    """The distribution of given values, such as logged think times; each is drawn with equal probability.
+    """Return the distribution of given values, such as logged think times; each is drawn with equal probability.
 
     The values are copied.
     """

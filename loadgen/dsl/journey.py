@@ -81,17 +81,20 @@ class Journey(Generic[Row]):
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """All errors of this journey; its feed reports its own."""
+        """Return all errors of this journey. Errors in the rows of its feed are not included."""
         return tuple(self._faults)
 
     @property
     def warnings(self) -> tuple[Fault, ...]:
-        """Problems that do not prevent a run, to show before it."""
+        """Return problems that do not prevent a run, and are shown before it; () for a plain journey."""
         return ()
 
     @property
     def parts(self) -> tuple[tuple[str, Callable[..., Any]], ...]:
-        """The scenario's functions that this journey runs, each with the name of the step around it; "" for none."""
+        """Return the scenario's functions that this journey runs, each as (name of the step around it, function).
+
+        The name is "" if there is no step around it. A plain journey has one function, a graph one per node.
+        """
         return (("", self.fn),)
 
     @overload
@@ -103,7 +106,10 @@ class Journey(Generic[Row]):
         self, fn: Callable[[UserWith[Any], Row], Coroutine[Any, Any, None]]
     ) -> Callable[[UserWith[Any], Row], Coroutine[Any, Any, None]]: ...
     def set_up(self, fn: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
-        """Decorate a function that each user runs once, before its first iteration. Not part of response times."""
+        """Register the decorated function, which each user runs once before its first iteration; return it unchanged.
+
+        Its time is not part of any response time.
+        """
         self._once(self.set_up_fn, fn, "set-up")
         self.set_up_fn = fn
         return fn
@@ -117,7 +123,7 @@ class Journey(Generic[Row]):
         self, fn: Callable[[UserWith[Any], Row], Coroutine[Any, Any, None]]
     ) -> Callable[[UserWith[Any], Row], Coroutine[Any, Any, None]]: ...
     def tear_down(self, fn: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
-        """Decorate a function that each user runs once, after its last iteration."""
+        """Register the decorated function, which each user runs once after its last iteration; return it unchanged."""
         self._once(self.tear_down_fn, fn, "tear-down")
         self.tear_down_fn = fn
         return fn
@@ -145,7 +151,7 @@ class Journey(Generic[Row]):
     async def trial(
         self, row: Any = None, *, replies: Any, seed: int = 0, shared: Any = None, now: datetime | None = None
     ) -> Trial:
-        """Run the journey once on canned replies, without network; think times take no time.
+        """Run the journey once on canned replies, without network, and return what it did. Think times take no time.
 
         Args:
             row: the data row, for a journey with data.
@@ -232,7 +238,7 @@ def journey(*, name: str | None = None) -> Callable[[Callable[[User], Coroutine[
 def journey(
     fn: Any = None, /, *, data: Any = None, state: Any = None, name: str | None = None, each: Any = "user"
 ) -> Any:
-    """Turn an async function into a journey. Write `@journey` or `@journey(data=...)` above it.
+    """Return a journey made from an async function. Write `@journey` or `@journey(data=...)` above the function.
 
     Args:
         data: a feed; its row becomes the function's second argument.
@@ -254,7 +260,10 @@ def journey(
 
 
 def state_wrong(state: object, of: str, origin: Origin, takes: int) -> Iterator[Fault]:
-    """Yield an error for a `state=` that is not callable with `takes` arguments."""
+    """Yield an error if `state` is async or cannot be called with `takes` arguments (0, or 1 for the data row).
+
+    of: the name of the journey or graph, for messages.
+    """
     name = getattr(state, "__name__", repr(state))
     if not callable(state):
         yield origin.fault(

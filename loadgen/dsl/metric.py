@@ -64,12 +64,12 @@ class Metric(ABC):
 
     @abstractmethod
     def bind(self, recorder: Recorder) -> None:
-        """Record to this recorder from now on; earlier values are dropped."""
+        """Record to this recorder from now on, and forget values recorded before."""
 
     @property
     @abstractmethod
     def values(self) -> tuple[float, ...]:
-        """Values recorded since `bind`, or since the last interval; for tests."""
+        """Return the values recorded since the last interval, or since `bind`, for tests of a scenario."""
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name} at {self.origin}>"
@@ -106,7 +106,7 @@ class Counter(_Summed):
     kind = "counter"
 
     def add(self, n: int = 1) -> None:
-        """Add a whole number.
+        """Add a whole number of at least 0 to the sum.
 
         Raises:
             UsageError: not a whole number, below 0, or a sum above 2^40 in one interval.
@@ -120,7 +120,7 @@ class Counter(_Summed):
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The sum, as a single value."""
+        """Return the sum, as the only element of the tuple."""
         return (float(self._total),)
 
 
@@ -147,7 +147,7 @@ class Gauge(_Summed):
 
     @property
     def values(self) -> tuple[float, ...]:
-        """Lowest, highest and last value; empty if it was not set."""
+        """Return the lowest, highest and last value; () if no value was set."""
         return (self._low, self._high, self._last) if self._n else ()
 
 
@@ -157,13 +157,13 @@ class Rate(_Summed):
     kind = "rate"
 
     def add(self, is_hit: bool) -> None:
-        """Count one try; any true value counts as a hit."""
+        """Count one try, and one hit if `is_hit` is true."""
         self._n += 1
         self._total += bool(is_hit)
 
     @property
     def values(self) -> tuple[float, ...]:
-        """(hits, tries)."""
+        """Return two numbers: hits and tries."""
         return float(self._total), float(self._n)
 
 
@@ -199,12 +199,12 @@ class Trend(Metric):
 
     @property
     def values(self) -> tuple[float, ...]:
-        """All values added while no recorder was bound."""
+        """Return all values added while no recorder was bound, as in tests."""
         return tuple(self._kept)
 
 
 def counter(name: str, *, unit: str = "") -> Counter:
-    """Declare a counter, which sums whole numbers: `orders.add()`. Call it at the top of the file.
+    """Declare and return a counter, which sums whole numbers: `orders.add()`. Call it at the top of the file.
 
     name: the name in reports. unit: shown with it.
     """
@@ -212,23 +212,23 @@ def counter(name: str, *, unit: str = "") -> Counter:
 
 
 def gauge(name: str, *, unit: str = "") -> Gauge:
-    """Declare a gauge, which keeps the lowest, highest and last value: `stock.set(3)`. Call it at the top of the file.
+    """Declare and return a gauge, which keeps the lowest, highest and last value: `stock.set(3)`.
 
-    name: the name in reports. unit: shown with it.
+    Call it at the top of the file. name: the name in reports. unit: shown with it.
     """
     return _declare(Gauge, name, unit, origin=here())
 
 
 def rate(name: str) -> Rate:
-    """Declare a rate, which counts how often something was true: `hits.add(is_hit)`. Call it at the top of the file.
+    """Declare and return a rate, which counts how often something was true: `hits.add(is_hit)`.
 
-    name: the name in reports.
+    Call it at the top of the file. name: the name in reports.
     """
     return _declare(Rate, name, "", origin=here())
 
 
 def trend(name: str, *, unit: str = "", resolution: float = 0.001) -> Trend:
-    """Declare a trend, a distribution with percentiles: `basket.add(41.90)`. Call it at the top of the file.
+    """Declare and return a trend, a distribution with percentiles: `basket.add(41.90)`. Call it at the top of the file.
 
     Args:
         name: the name in reports.
@@ -250,7 +250,10 @@ class Declared:
         self._is_full = False
 
     def declare(self, metric: _M) -> _M:
-        """Return the metric, or an equal metric declared earlier; report a conflict."""
+        """Register a metric and return it; if an equal metric was declared before, return that one instead.
+
+        Add an error if another metric has the name, or if there are too many metrics.
+        """
         before = self.metrics.get(metric.name)
         if before is not None:
             if type(before) is type(metric) and before.spec == metric.spec:
@@ -274,7 +277,7 @@ _declared: ContextVar[Declared | None] = ContextVar("loadgen_metrics", default=N
 
 @contextmanager
 def metrics_declared() -> Iterator[Declared]:
-    """Collect all metrics declared within this context."""
+    """Collect all metrics that are declared within this `with` block, in the returned `Declared`."""
     declared = Declared()
     token = _declared.set(declared)
     try:

@@ -74,7 +74,7 @@ _made: list[ScenarioFile | ScenarioBlob] | None = None
 
 @contextmanager
 def bodies_made() -> Iterator[list[ScenarioFile | ScenarioBlob]]:
-    """Collect each `file()` and `blob()` created within the context, in order."""
+    """Collect each `file()` and `blob()` created within this `with` block, in a list, in order."""
     global _made
     before, _made = _made, []
     try:
@@ -90,7 +90,7 @@ def _note(body: Body) -> Body:
 
 
 def file(path: str | PathLike[str]) -> ScenarioFile:
-    """A file in the scenario's folder to send: `content=file(...)`, `files={"photo": file(...)}`.
+    """Return a request body that is read from a file: `content=file(...)`, `files={"photo": file(...)}`.
 
     The path is relative to the calling file. The file is read while it is sent, 64 KiB at a time. Slices send a part:
     `file("a.bin")[:5_000_000]`. In a form, the file name is taken from the path, and the content type from the name.
@@ -117,7 +117,7 @@ def file(path: str | PathLike[str]) -> ScenarioFile:
 
 
 def blob(size: str | int, *, seed: int = 0) -> ScenarioBlob:
-    """Pseudo-random bytes to send, generated while they are sent: `content=blob("5MB", seed=1)`.
+    """Return a request body of pseudo-random bytes, generated while they are sent: `content=blob("5MB", seed=1)`.
 
     The bytes depend only on `seed`, so they are the same on each agent. They do not compress. Slices send a part:
     `blob("5MB")[:1_000_000]`.
@@ -143,6 +143,9 @@ def blob(size: str | int, *, seed: int = 0) -> ScenarioBlob:
 
 
 def _refuse(faults: tuple[Fault, ...]) -> None:
-    """Raise if there are errors. Needed for bodies created within a journey, which the loader never sees."""
+    """Raise ScenarioError if there are errors.
+
+    This is for bodies that are created within a journey, because the loader never sees their errors.
+    """
     if faults:
         raise ScenarioError(faults)

@@ -54,7 +54,7 @@ class Secret:
         return self._name
 
     def reveal(self) -> str:
-        """Return the secret's value, to use in a request within a journey.
+        """Return the secret's value, for use in a request within a journey.
 
         While the scenario is loaded, this is an error and returns ****, because the plan would carry the value to
         agents.
@@ -100,7 +100,7 @@ _asked: ContextVar[AskedSecrets | None] = ContextVar("loadgen_secrets", default=
 
 @contextmanager
 def secrets_asked() -> Iterator[AskedSecrets]:
-    """Collect the names of all `secret(...)` calls within this context."""
+    """Collect the names given to `secret(...)` within this `with` block, and the errors in them."""
     asked = AskedSecrets()
     token = _asked.set(asked)
     try:
@@ -110,7 +110,7 @@ def secrets_asked() -> Iterator[AskedSecrets]:
 
 
 def secret(name: str) -> Secret:
-    """A secret by name, whose value only `reveal()` in a journey returns: `TOKEN = secret("api-token")`.
+    """Return a secret by name, whose value only `reveal()` in a journey returns: `TOKEN = secret("api-token")`.
 
     name: 1 to 100 letters, digits, -, _ and dots. "api-token" is read from the environment variable
         LOADGEN_SECRET_API_TOKEN, or from the file `api-token` in the folder named by LOADGEN_SECRETS_DIR.
@@ -131,23 +131,32 @@ def name_is_good(name: object) -> bool:
 
 
 def variable_of(name: str) -> str:
-    """Return the environment variable for a secret: "api-token" -> LOADGEN_SECRET_API_TOKEN."""
+    """Return the name of the environment variable that holds a secret: "api-token" -> LOADGEN_SECRET_API_TOKEN."""
     return "LOADGEN_SECRET_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
 
 
 def secret_values() -> dict[str, str]:
-    """Return name -> value of the secrets resolved in this process, which must be masked in all output."""
+    """Return the values of the secrets that this process has read so far, by name.
+
+    They must be masked in all output.
+    """
     return dict(_values)
 
 
 def missing_secrets(names: Iterable[str], origins: dict[str, Origin] | None = None) -> list[Fault]:
-    """Return an error for each secret that is not set on this machine; the others are resolved."""
+    """Return an error for each secret that is not set on this machine. The values of the others are read and kept.
+
+    origins: the place to report for each name; a name without a place is reported at "secrets".
+    """
     places = origins or {}
     return [_missing(name, places.get(name)) for name in names if _find(name) is None]
 
 
 def _find(name: str) -> str | None:
-    """Return the value from the variable or file; None if missing. Cached, so that masking stays the same."""
+    """Return a secret's value from its environment variable or file; None if it is missing.
+
+    A value that was found is kept, so that it stays masked even if the variable changes.
+    """
     found = _values.get(name)
     if found is None and name_is_good(name):
         found = os.environ.get(variable_of(name)) or _from_folder(name)

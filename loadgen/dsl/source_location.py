@@ -32,7 +32,7 @@ class Origin:
 
 
 def here(depth: int = 0) -> Origin:
-    """Return the line of user code that called into `loadgen.dsl`, directly or through other modules of it.
+    """Return the file and line of the user's code that called into `loadgen.dsl`, however deep the present call is.
 
     depth: go this many frames further out, for helpers that call the DSL on behalf of their own caller.
     """

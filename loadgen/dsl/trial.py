@@ -104,7 +104,7 @@ class Trial:
 
     @property
     def skipped(self) -> bool:
-        """True if the journey ended with `user.skip`."""
+        """Return True if the journey ended with `user.skip`."""
         return self.outcome == SKIPPED
 
 
@@ -117,7 +117,7 @@ async def try_journey(
     shared: Any = None,
     now: datetime | None = None,
 ) -> Trial:
-    """Run a journey once; see `Journey.trial`.
+    """Run a journey once on canned replies and return what it did. The arguments are those of `Journey.trial`.
 
     Raises:
         ScenarioError: the journey has errors.
@@ -259,7 +259,10 @@ class _Notes(Recorder):
 
 
 def _watched(fn: Callable[..., Any], raised: list[BaseException]) -> Callable[..., Any]:
-    """Return the function wrapped so that its exceptions are stored; the user's life would only keep their outcomes."""
+    """Return the function wrapped so that it appends its exceptions to `raised`, and raises them again.
+
+    Without it, only the outcome of an exception would be known after the iteration.
+    """
 
     @wraps(fn)
     async def watched(*args: Any) -> None:
@@ -273,7 +276,10 @@ def _watched(fn: Callable[..., Any], raised: list[BaseException]) -> Callable[..
 
 
 def _metrics_of(one: Journey[Any], recorder: Recorder) -> list[tuple[Metric, int]]:
-    """Return the custom metrics of the journey's modules, reset, each with its present number of values."""
+    """Return the custom metrics defined in the journey's modules, each with its present number of values.
+
+    All but trends are reset and bound to `recorder`.
+    """
     modules = [getattr(fn, "__globals__", {}) for _, fn in one.parts]
     found = {id(it): it for module in modules for it in module.values() if isinstance(it, Metric)}
     for metric in found.values():

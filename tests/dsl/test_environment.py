@@ -268,6 +268,6 @@ def test_a_target_that_the_environment_leaves_as_it_was_is_told(tmp_path: Path) 
     assert scenario.plan.spec().targets == {"api": "https://api.example", "pay": "https://pay.shop.example"}
     assert scenario.plan.target == "https://api.example"
     assert sorted(warning.message for warning in scenario.warnings) == [
-        '[env.prod] has a target "login" that the plan does not have',
-        '[env.prod] has no target "pay": it stays https://pay.shop.example',
+        '[env.prod] has a target "login" that the plan does not have; remove it, or correct the name',
+        '[env.prod] has no target "pay": it stays https://pay.shop.example; add it there to change it',
     ]

@@ -194,7 +194,7 @@ def test_a_drawn_mix_has_a_row_for_each_arrival() -> None:
         ([spike(max_users=0)], {}, ["max_users: 0 is not a whole number of at least 1"]),
         ([Load(browse, "50/s")], {}, ["load: '50/s' is not a load"]),  # type: ignore[arg-type]
         ([Load(len, arrivals(5).hold(1))], {}, ["mix: len is not a journey"]),  # type: ignore[arg-type]
-        ([Load(browse, arrivals("-5/s").hold(1))], {}, ["a rate must not be negative, got -5/s"]),
+        ([Load(browse, arrivals("-5/s").hold(1))], {}, ["a rate must not be negative, got -5/s; write 0 or more"]),
         ([browse], {}, [f"loads: {browse!r} is not a Load"]),
         ([base()], {"load": arrivals(5).hold(1)}, ["loads: a plan has either load and mix, or loads"]),
         ([base()], {"mix": browse}, ["loads: a plan has either load and mix, or loads"]),

@@ -98,7 +98,7 @@ def test_the_spec_of_a_plan_with_faults_is_refused_with_all_of_them() -> None:
         ),
         ({"target": None}, "target: None is not a URL"),
         ({"load": "50/s"}, "load: '50/s' is not a load"),
-        ({"load": arrivals().ramp(to="-5/s", over="1s")}, "a rate must not be negative, got -5/s"),
+        ({"load": arrivals().ramp(to="-5/s", over="1s")}, "a rate must not be negative, got -5/s; write 0 or more"),
         ({"mix": {}}, "mix: no journey is given"),
         ({"mix": {browse: 0, buy: 0}}, "mix: all weights are 0"),
         ({"mix": {browse: -1, buy: 1}}, "mix: the weight of browse is negative: -1"),

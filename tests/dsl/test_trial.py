@@ -195,7 +195,10 @@ async def test_a_poll_takes_no_time_and_its_wait_is_what_it_would_have_been() ->
     assert trial.requests[-1].response_ns == pytest.approx(10e9, rel=0.1)
     assert trial.thought_s == 0
     never = await imports.trial(replies={"GET /job": {"state": "busy"}})
-    assert (never.outcome, never.detail) == ("timeout", "import: no accepted result after 2m and 24 polls")
+    assert (never.outcome, never.detail) == (
+        "timeout",
+        "import: no accepted result after 2m and 24 polls; check until=, or raise timeout=",
+    )
 
 
 async def test_a_trial_tells_checks_skips_and_where_it_failed() -> None:

@@ -64,28 +64,34 @@ class Feed(Generic[Row]):
             before the run; "cycle" starts again when all rows have been used.
         """
         if when_out not in ("stop", "cycle"):
-            return self._faulty(f'when_out={when_out!r} must be "stop" or "cycle"')
+            return self._faulty(f'when_out={when_out!r} must be "stop" or "cycle"; write unique(when_out="cycle")')
         return self._with(is_unique=True, when_out=when_out)
 
     def cycle(self) -> Feed[Row]:
-        """Return this feed with rows that start again when all have been used."""
+        """Return this feed changed so that it starts again at its first row when all rows have been used."""
         return self._with(when_out="cycle")
 
     def shuffle(self, *, seed: int = 0) -> Feed[Row]:
-        """Return this feed in a random order that depends only on `seed`: the same on all agents and in all rounds."""
+        """Return this feed with its rows in a random order, which depends only on `seed`.
+
+        The order is the same on all agents and each time that the feed starts again.
+        """
         return self._with(order="shuffle", seed=seed)
 
     def random(self, *, seed: int = 0) -> Feed[Row]:
-        """Return this feed with a random row each time. The n-th row depends only on `seed` and n; rows may repeat."""
+        """Return this feed changed to give a random row at each use. The row of use n depends only on `seed` and n.
+
+        The same row may be given more than once.
+        """
         return self._with(order="random", seed=seed)
 
     def needs_rows(self, uses: int) -> int:
-        """Return how many rows the feed must have for `uses` uses: `uses` if each row is used once, else 1."""
+        """Return the minimum number of rows for `uses` row requests: `uses` if no row may be used twice, else 1."""
         return max(1, uses) if self.is_unique and self.when_out == "stop" else 1
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Errors in the arguments; `open_feed` reports errors in the file."""
+        """Return the errors in this feed's arguments. Errors in its file are reported by `open_feed`."""
         if self.is_unique and self.order == "random":
             return (
                 *self.errors,
@@ -96,7 +102,7 @@ class Feed(Generic[Row]):
     def _with(self, **changes: Any) -> Feed[Row]:
         seed = changes.get("seed", 0)
         if not isinstance(seed, int) or isinstance(seed, bool):
-            return self._faulty(f"seed={seed!r} must be a whole number")
+            return self._faulty(f"seed={seed!r} must be a whole number; write seed=1")
         return replace(self, **changes)
 
     def _faulty(self, message: str) -> Feed[Row]:
@@ -124,7 +130,10 @@ class Rows(Generic[Row]):
         return self._count
 
     def row(self, n: int) -> Row | None:
-        """Return the row of the n-th use, from 0; None if there are no more rows."""
+        """Return the row for use number `n` (from 0) of the whole fleet.
+
+        Returns None if all rows have been used and the feed does not start again.
+        """
         count = self._count
         if self._seed is not None:
             return self._at(mixed(self._seed + (n + 1) * GOLDEN) * count >> 64)
@@ -136,7 +145,7 @@ class Rows(Generic[Row]):
 
 
 def csv(path: str | PathLike[str], schema: type[Row], *, delimiter: str = ",") -> Feed[Row]:
-    """A feed of the rows of a CSV file (UTF-8, with a header). The path is relative to the calling file.
+    """Return a feed of the rows of a CSV file (UTF-8, with a header). The path is relative to the calling file.
 
     Columns are matched to the schema's fields by name; other columns are ignored. Cells are converted to the fields'
     types ("12" to int, "true" to bool, "2026-01-31" to date). An empty cell of an optional field becomes None.
@@ -149,12 +158,12 @@ def csv(path: str | PathLike[str], schema: type[Row], *, delimiter: str = ",") -
     origin = here()
     errors = [*_path_faults(path, origin), *schema_faults(schema, origin)]
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\r\n"':
-        errors.append(origin.fault(f"delimiter={delimiter!r} must be one character"))
+        errors.append(origin.fault(f"delimiter={delimiter!r} must be one character", 'write delimiter=";"'))
     return Feed(origin, _beside(origin, path), schema, (), "csv", delimiter, errors=tuple(errors))
 
 
 def jsonl(path: str | PathLike[str], schema: type[Row]) -> Feed[Row]:
-    """A feed of the rows of a file with one JSON object per line. The path is relative to the calling file.
+    """Return a feed of the rows of a file with one JSON object per line. The path is relative to the calling file.
 
     schema: a dataclass or `msgspec.Struct`, the type of the rows. Keys without a field are ignored.
     """
@@ -164,7 +173,10 @@ def jsonl(path: str | PathLike[str], schema: type[Row]) -> Feed[Row]:
 
 
 def rows(given: Iterable[Row]) -> Feed[Row]:
-    """A feed of objects written in the scenario. They are not copied, so a change by one journey is seen by others."""
+    """Return a feed of row objects written in the scenario.
+
+    The objects are not copied, so a journey that changes its row changes it for all later uses.
+    """
     origin = here()
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         return Feed(
@@ -182,7 +194,7 @@ def rows(given: Iterable[Row]) -> Feed[Row]:
 
 
 def open_feed(feed: Feed[Row]) -> Rows[Row]:
-    """Read and check all rows of a feed. Repeated calls return the same rows at no cost.
+    """Read and check the feed's rows, and return them by number. Repeated calls return the same object at no cost.
 
     Raises:
         ScenarioError: with the errors in the feed's arguments, or in its file.
@@ -210,7 +222,7 @@ def _path_faults(path: object, origin: Origin) -> list[Fault]:
 
 
 def _beside(origin: Origin, path: object) -> Path | None:
-    """Return a path relative to the folder of the calling file, so that it works wherever the scenario is unpacked."""
+    """Return `path` resolved against the folder of the file that called the DSL; None if `path` is not a path."""
     if not isinstance(path, str | PathLike):
         return None
     return Path(origin.file).parent / cast("str", fspath(path))
@@ -220,6 +232,6 @@ def _beside(origin: Origin, path: object) -> Path | None:
 
 
 def _permutation(count: int, seed: int) -> np.ndarray:
-    """Return a random permutation, (count,) int64: the numbers 0 to count - 1, sorted by a hash of (seed, number)."""
+    """Return the row numbers 0 to count - 1 in a random order, (count,) int64: sorted by a hash of (seed, number)."""
     z = np.uint64(seed & MASK) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(GOLDEN)
     return np.argsort(mixed_each(z), kind="stable")

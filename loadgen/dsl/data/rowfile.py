@@ -50,6 +50,8 @@ FULL_CHECK_BYTES = 16 << 20
 _CHECKED = 100_000
 """Rows of a large file whose types are checked: this many at the beginning, and as many random ones."""
 _BATCH = 1_000
+_ROW_HINT = "correct the row, or change the type of the field in the schema"
+_COLUMN_HINT = "add it to the file, or give the field a default in the schema"
 
 
 class Table(Protocol[Row_co]):
@@ -57,7 +59,7 @@ class Table(Protocol[Row_co]):
 
     @property
     def unchecked(self) -> int:
-        """Number of rows whose types were not checked."""
+        """Return the number of rows whose types were not checked: above 0 only for a large file."""
 
     def at(self, i: int) -> Row_co: ...
     def __len__(self) -> int: ...
@@ -91,7 +93,7 @@ class _Mapped(Generic[Row]):
         return len(self._starts)
 
     def sample(self) -> Iterator[int]:
-        """Yield the indexes of rows to check, in ascending order."""
+        """Yield the indexes of the rows whose types are checked, ascending: the first rows and a random sample."""
         count = len(self)
         yield from range(min(count, _CHECKED))
         if count > _CHECKED:
@@ -102,7 +104,10 @@ class _Mapped(Generic[Row]):
         return self._data[self._starts[i] : self._ends[i]]
 
     def line(self, i: int) -> int:
-        """Return the line where a record starts. Slow, because it counts all lines before; only for errors."""
+        """Return the line number (from 1) in the file at which record `i` starts.
+
+        Slow, because it counts all lines before; only for error messages.
+        """
         before = np.frombuffer(self._data, dtype=np.uint8, count=int(self._starts[i]))
         return int(np.count_nonzero(before == ord("\n"))) + 1
 
@@ -152,10 +157,16 @@ class FileFaults:
 def read_table(
     path: Path, schema: type[Row], kind: Literal["csv", "jsonl"], delimiter: str, origin: Origin
 ) -> Table[Row]:
-    """Read and check all rows of a file. `origin`: where the scenario names the file.
+    """Read a CSV or JSON lines file, check its rows against `schema`, and return them as a table.
+
+    In a file above FULL_CHECK_BYTES, the types of only some rows are checked.
+
+    Args:
+        delimiter: the character between CSV cells; ignored for JSON lines.
+        origin: the line of the scenario that names the file, for errors.
 
     Raises:
-        ScenarioError: the file cannot be read, or with all errors in its rows.
+        ScenarioError: the file cannot be read, or has errors. It has the first errors one by one, with their lines.
     """
     faults = FileFaults(path)
     try:
@@ -184,7 +195,10 @@ def read_table(
 def _large_table(
     path: Path, schema: type[Row], kind: Literal["csv", "jsonl"], delimiter: str, faults: FileFaults
 ) -> Table[Row] | None:
-    """Return the table for a large file; None if the file is small or may have errors, and must be read as a whole."""
+    """Return the memory-mapped table of a large file, after a check of a sample of its rows.
+
+    Returns None if the file is small, or its structure is not plain; `read_table` then reads it as a whole.
+    """
     if path.stat().st_size <= FULL_CHECK_BYTES:
         return None
     with path.open("rb") as file:
@@ -244,7 +258,10 @@ class _Lines:
 
 
 def _csv_table(schema: type[Row], data: bytes, delimiter: str, faults: FileFaults) -> Table[Row]:
-    """Check all records of a CSV file. Uses batches, because one msgspec call for many rows is three times as fast."""
+    """Return the table of a CSV file, after a check of every record; errors are added to `faults`.
+
+    Records are checked in batches, because one msgspec call for many rows is three times as fast.
+    """
     spans: array[int] = array("q")
     lines = _Lines(data)
     reader = csv.reader(lines, strict=True, delimiter=delimiter)
@@ -303,7 +320,7 @@ class _Cells(Generic[Row]):
         return msgspec.convert(self.named(record), self._schema, strict=False)
 
     def all_rows(self, records: Iterable[Sequence[str]]) -> None:
-        """Raise unless every record can be converted."""
+        """Raise the conversion error of the first record that cannot be converted to a row; else return nothing."""
         msgspec.convert([self.named(record) for record in records], list[self._schema], strict=False)  # type: ignore[name-defined]
 
     def split(self, record: bytes) -> list[str]:
@@ -321,7 +338,7 @@ def _check_batch(cells: _Cells[Row], batch: list[list[str]], batch_lines: list[i
             try:
                 cells.row(record)
             except Exception as error:  # noqa: BLE001  # as above
-                faults.add(line, _csv_message(error, cells.named(record)))
+                faults.add(line, _csv_message(error, cells.named(record)), _ROW_HINT)
 
 
 def _jsonl_table(schema: type[Row], data: bytes, faults: FileFaults) -> Table[Row]:
@@ -362,7 +379,7 @@ def _allows_none(kind: msgspec.inspect.Type) -> bool:
 
 
 def schema_faults(schema: object, origin: Origin) -> list[Fault]:
-    """Return the errors in a row type.
+    """Return the errors in the type of a feed's rows; [] if rows of this type can be read from a file.
 
     Call it while the scenario's module is importable: it makes msgspec resolve the annotations.
     """
@@ -378,7 +395,7 @@ def schema_faults(schema: object, origin: Origin) -> list[Fault]:
 
 
 def _check_header(schema: type[Any], header: Sequence[str], delimiter: str, line: int, faults: FileFaults) -> bool:
-    """Report each column that is missing or occurs twice; return whether the header is valid."""
+    """Add an error to `faults` for each column that is missing or occurs twice; return True if the header is valid."""
     columns = _columns(schema)
     other = _other_delimiter(header, delimiter)
     if other and any(column.is_required and column.name not in header for column in columns):
@@ -396,18 +413,22 @@ def _check_header(schema: type[Any], header: Sequence[str], delimiter: str, line
             continue
         is_good = False
         there = ", ".join(f'"{name}"' for name in header)
-        faults.add(line, f'no column "{column.name}" for {schema.__name__}, only {there}', closest(column.name, header))
+        faults.add(
+            line,
+            f'no column "{column.name}" for {schema.__name__}, only {there}',
+            closest(column.name, header) or _COLUMN_HINT,
+        )
     return is_good
 
 
 def _other_delimiter(header: Sequence[str], delimiter: str) -> str:
-    """Return the delimiter that the file probably uses instead; "" if there is no sign of one."""
+    """Return the delimiter that the file probably uses instead of `delimiter`; "" if there is no sign of one."""
     others = (";", "\t", "|", ",")
     return next((one for one in others if one != delimiter and len(header) == 1 and one in header[0]), "")
 
 
 def closest(name: str, there: Iterable[str]) -> str:
-    """Return a hint with the most similar name; "" if none is similar."""
+    """Return the hint 'did you mean "..."?' with the one of `there` that is most similar to `name`; "" if none is."""
     by_lower = {other.lower(): other for other in there}
     close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     return f'did you mean "{by_lower[close[0]]}"?' if close else ""
@@ -436,22 +457,27 @@ def _csv_message(error: Exception, cells: Mapping[str, object]) -> str:
 
 
 def _json_message(error: Exception, schema: type[Any], line: bytes) -> tuple[str, str]:
-    """Return the message and the hint for an invalid JSON line."""
+    """Return the error message and its hint ("" if none) for a JSON line that cannot be converted to `schema`."""
     if isinstance(error, msgspec.ValidationError):
         message = str(error)
         missing = fullmatch(r"Object missing required field `([^`]*)`.*", message)
         if missing is None:
-            return message.replace("`", ""), ""
+            return message.replace("`", ""), _ROW_HINT
         keys = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
         there = ", ".join(f'"{key}"' for key in keys)
-        return f'no "{missing[1]}" for {schema.__name__}, only {there or "an empty object"}', closest(missing[1], keys)
+        return f'no "{missing[1]}" for {schema.__name__}, only {there or "an empty object"}', closest(
+            missing[1], keys
+        ) or _COLUMN_HINT
     if isinstance(error, msgspec.DecodeError):
         return f"invalid JSON: {error}", "write one JSON object per line"
-    return f"{type(error).__name__}: {error}", ""
+    return f"{type(error).__name__}: {error}", _ROW_HINT
 
 
 def _report_unreadable(error: Exception, lines: _Lines, line: int, faults: FileFaults) -> None:
-    """Report a record that is not valid CSV or UTF-8. Later records are not read, since their limits are uncertain."""
+    """Add an error for a record that is not valid CSV or UTF-8 to `faults`.
+
+    The caller then stops reading, since it is uncertain where the next record starts.
+    """
     if isinstance(error, UnicodeDecodeError):
         faults.add(
             lines.next_line - 1, f"byte 0x{error.object[error.start]:02x} is not UTF-8", "save the file as UTF-8"
@@ -465,7 +491,7 @@ def _report_unreadable(error: Exception, lines: _Lines, line: int, faults: FileF
 
 
 def unreadable(origin: Origin, path: Path, error: OSError) -> Fault:
-    """Return the error for a file that cannot be opened, at the line of the scenario that names it."""
+    """Return the error for a file that cannot be opened, at the scenario's line that names the file, with a hint."""
     message = f"cannot read {path.name}: {error.strerror or error}"
     if path.exists():
         return origin.fault(message, f"check the permissions of {path}")

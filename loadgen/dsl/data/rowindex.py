@@ -38,9 +38,11 @@ class Records:
 
 
 def csv_records(data: np.ndarray, delimiter: str) -> Records | None:
-    """Return the header and all rows of a CSV file, without empty lines; None if the file is not plain CSV.
+    """Return where each record of a CSV file starts and ends, without empty lines. The first record is the header.
 
-    data: (bytes,) uint8.
+    Returns None if the file is not plain CSV; the caller then reads it record by record.
+
+    data: the file's bytes, (bytes,) uint8.
     Cost: see `feed.open_feed`.
     """
     if len(delimiter.encode()) != 1 or delimiter == "\0":
@@ -78,7 +80,11 @@ def csv_records(data: np.ndarray, delimiter: str) -> Records | None:
 
 
 def json_records(data: np.ndarray) -> Records | None:
-    """Return the lines of a file of JSON objects, without empty lines; None if a line does not start with "{"."""
+    """Return where each line of a file of JSON objects starts and ends, without empty lines.
+
+    Returns None if a line does not start with "{", or the text is not UTF-8; the caller then reads the file line by
+    line.
+    """
     if _is_foreign(data):
         return None
     edges = [np.flatnonzero(piece == _NEWLINE) + (first + 1) for first, piece in _pieces(data)]
@@ -94,7 +100,10 @@ def _pieces(data: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _records(data: np.ndarray, edges: list[np.ndarray]) -> tuple[Records, np.ndarray]:
-    """Return the records that are not empty, and a mask of them among all records."""
+    """Return the records that are not empty, and a mask that is True for these among all records.
+
+    edges: arrays of the positions at which records end, in ascending order.
+    """
     kind: type = np.uint32 if len(data) < 1 << 32 else np.int64
     whole: np.ndarray = np.concatenate([np.zeros(1, dtype=np.int64), *edges]).astype(kind)
     starts, ends = whole[:-1], whole[1:]
@@ -105,7 +114,7 @@ def _records(data: np.ndarray, edges: list[np.ndarray]) -> tuple[Records, np.nda
 
 
 def _are_quotes_plain(data: np.ndarray, at: np.ndarray, delimiter: int, *, is_open: bool) -> bool:
-    """Return whether quotes only enclose whole cells or come in pairs, so that counting them shows what is quoted.
+    """Return True if quotes only enclose whole cells or come in pairs, so that counting them shows the quoted text.
 
     To the `csv` module, a quote in the middle of an unquoted cell is an ordinary character, so counting fails there.
 
@@ -120,7 +129,7 @@ def _are_quotes_plain(data: np.ndarray, at: np.ndarray, delimiter: int, *, is_op
 
 
 def _is_foreign(data: np.ndarray) -> bool:
-    """Return whether the data is not UTF-8, or has a carriage return without newline."""
+    """Return True if the data is not UTF-8, or has a carriage return without newline."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for _, piece in _pieces(data):

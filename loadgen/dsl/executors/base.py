@@ -36,7 +36,7 @@ class Lowered:
 
     @property
     def positions(self) -> Positions | None:
-        """Positions of all arrivals on the curve; None: they follow from the profile."""
+        """Return the time of each arrival on the curve; None if the arrivals follow from the profile."""
         return None if self.times is None else Listed(self.times)
 
 
@@ -49,28 +49,29 @@ class Executor(ABC):
     @property
     @abstractmethod
     def origin(self) -> Origin:
-        """The line of the scenario that created this executor."""
+        """Return the line of the scenario that created this executor."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Files that the executor reads, which must travel with the scenario."""
+        """Return the files that the executor reads, which agents must receive together with the scenario."""
         return ()
 
     @property
     def slos(self) -> tuple[Slo, ...]:
-        """The objectives that a steering executor follows."""
+        """Return the objectives that a steering executor tries to meet; () for other executors."""
         return ()
 
     @property
     @abstractmethod
     def faults(self) -> tuple[Fault, ...]:
-        """Errors in the executor's own arguments; it can be lowered only without errors."""
+        """Return the errors in the executor's arguments. `lower` may be called only if there are none."""
 
     @abstractmethod
     def lower(self, seed: int) -> Lowered:
-        """Return the profile to drive. A pure function of the executor and the run's seed, so all processes agree.
+        """Return the load's profile, which agents drive, and for a steered load how it is steered.
 
-        Called often, so implementations cache expensive results, such as a file's contents.
+        The result depends only on the executor and `seed`, the run's seed, so all processes agree. It is requested
+        often, so implementations cache expensive results, such as a file's contents.
 
         Raises:
             ScenarioError: the executor has errors, or its result cannot be driven.

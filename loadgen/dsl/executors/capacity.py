@@ -69,7 +69,7 @@ class Limit(SteeringExecutor):
     @property
     @abstractmethod
     def word(self) -> str:
-        """The name of the function that created it: "hold" or "search"."""
+        """Return the name of the function that created this executor: "hold" or "search"."""
 
     @property
     @abstractmethod
@@ -77,7 +77,7 @@ class Limit(SteeringExecutor):
 
     @abstractmethod
     def decide(self, climb: Climb) -> Decision:
-        """Return the decision for the state of the search."""
+        """Return the next rate of the fleet and its reason, given the present state of the search."""
 
     def steer(self, looks: Sequence[Look]) -> Decision:
         return self.decide(self._climbed(looks))
@@ -104,7 +104,10 @@ class Limit(SteeringExecutor):
         )
 
     def window_s(self, rate_per_s: float) -> float:
-        """Return the length of a window at this rate in seconds, including its ignored beginning."""
+        """Return how long this load stays at `rate_per_s` before it is judged, in seconds.
+
+        The time includes the beginning, whose results are ignored.
+        """
         return window_s(self.terms, rate_per_s) + settling_s(self.terms, rate_per_s)
 
     def describe(self) -> str:
@@ -139,7 +142,10 @@ class Limit(SteeringExecutor):
     # -- what is known ----------------------------------------------------------------------
 
     def finding(self, climb: Climb) -> Finding:
-        """Return the finding as of now; it may be the final one."""
+        """Return what is known about the knee, the highest rate that meets the objectives: verdict, text and rates.
+
+        It is the final finding once the search has ended.
+        """
         knee, texts = climb.knee, " and ".join(aim.text for aim in self.aims)
         if climb.phase is Phase.ENDED and climb.best_per_s:
             return Finding("not decided", f"the target did not recover: {climb.why}")
@@ -158,7 +164,10 @@ class Limit(SteeringExecutor):
 
     @abstractmethod
     def _located(self, climb: Climb, knee: Knee, texts: str) -> Finding:
-        """Return the finding if a knee was located, with its uncertainty."""
+        """Return the finding for the estimated `knee`, the highest rate that meets the objectives.
+
+        It is "found" if the estimate is certain enough, else "not decided". texts: the objectives, for its sentence.
+        """
 
     def _topped(self, climb: Climb, texts: str) -> Finding:
         upto = climb.upto(self.terms)
@@ -179,7 +188,7 @@ class Limit(SteeringExecutor):
         return parse_ratio(self.tolerance)
 
     def _too_few(self, climb: Climb) -> str:
-        """Return a warning if the windows are too long for the load's duration; "" otherwise."""
+        """Return "; too few samples: ..." if the load is too short for enough windows at its present rate; else ""."""
         for i, aim in enumerate(self.aims):
             if aim.least / climb.asked_per_s * _LEAST_WINDOWS > parse_duration(self.duration) / NS_PER_S:
                 seen = round(climb.stay.count(i))
@@ -189,7 +198,10 @@ class Limit(SteeringExecutor):
         return ""
 
     def _seen(self, stays: Sequence[Stay]) -> str:
-        """Return a text about the newest stay: "p(99) < 300ms at 0.9 of its limit"."""
+        """Return what the newest stay at one rate showed, as text: "p(99) < 300ms: p(99) about 270 ms of 300".
+
+        Returns "" if there are no results.
+        """
         worst = stays[-1].worst(self.aims) if stays else None
         if worst is None:
             return ""
@@ -223,7 +235,10 @@ class Hold(Limit):
         return Decision(climb.asked_per_s, "; ".join(part for part in parts if part), finding)
 
     def _located(self, climb: Climb, knee: Knee, texts: str) -> Finding:
-        """Return a finding without interval: a load that backs off early does not see what is beyond the knee."""
+        """Return the finding with the held rate and the estimated knee, but without an interval of the knee.
+
+        A load that backs off early does not measure rates above the knee, so the interval would be unreliable.
+        """
         held = climb.asked_per_s if climb.phase is Phase.TRACKING else self._resumed(climb, knee)
         rate = knee.rate(_MIDDLE)
         if not self._is_found(climb, knee):
@@ -233,7 +248,7 @@ class Hold(Limit):
         return Finding("found", text, rate, held_per_s=held)
 
     def _resumed(self, climb: Climb, knee: Knee) -> float:
-        """Return the rate to use when the backlog is gone."""
+        """Return the rate to hold after a back-off, when the target's backlog is gone, in iterations/s."""
         return min(knee.rate(self.terms.quantile), climb.upto(self.terms))
 
 
@@ -274,7 +289,7 @@ def hold(
     every: str | float = "5s",
     tolerance: str | float = "5%",
 ) -> Hold:
-    """An open load that finds the highest rate at which the objectives are met, and holds it.
+    """Return an open load that finds the highest rate at which the objectives are met, and holds it.
 
     Args:
         objectives: such as `p(99) < "300ms"`, `error_ratio() < "1%"`. Each journey must meet all of them.
@@ -295,7 +310,7 @@ def search(
     every: str | float = "5s",
     tolerance: str | float = "5%",
 ) -> Search:
-    """An open load that steps up to the knee, the highest rate that meets the objectives, and then ends.
+    """Return an open load that steps up to the knee, the highest rate that meets the objectives, and then ends.
 
     It ends when the interval of the estimate is within the tolerance, or after `duration`. The summary reports the rate
     and its 90 % interval, or why it was not found. The arguments are those of `hold`.

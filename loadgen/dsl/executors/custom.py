@@ -53,30 +53,30 @@ class Authored(Executor):
         return one
 
     def wrong(self) -> Iterable[str]:
-        """Return the errors in this executor's own values, one sentence each. Override it to check them."""
+        """Return one sentence for each error in this executor's own values. Subclasses override it to check them."""
         return ()
 
     @property
     def origin(self) -> Origin:
-        """The line of the scenario that created this executor."""
+        """Return the line of the scenario that created this executor."""
         return self._origin
 
     @property
     def home(self) -> Path:
-        """The folder of the file with this executor's class."""
+        """Return the folder of the file in which this executor's class is written."""
         file = getattr(sys.modules.get(type(self).__module__), "__file__", None)
         return Path(file).parent if isinstance(file, str) else Path(self._origin.file).parent
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Errors in the executor's own values; `lower` reports errors in what it yields."""
+        """Return the errors in the executor's own values. Errors in the values that it yields are raised by `lower`."""
         if self._own is None:
             object.__setattr__(self, "_own", tuple(self._own_faults()))
         assert self._own is not None
         return self._own
 
     def lower(self, seed: int) -> Lowered:
-        """Return the profile, after walking through all yielded values once per seed.
+        """Return the load's profile, made of all values that the user's method yields. The result is cached per seed.
 
         Raises:
             ScenarioError: with the errors of `faults`, or all errors in the yielded values.
@@ -98,7 +98,7 @@ class Authored(Executor):
     @property
     @abstractmethod
     def method(self) -> str:
-        """The name of the method that yields, for messages: "FlashSale.due"."""
+        """Return the name of the user's method that yields the values, for messages: "FlashSale.due"."""
 
     @abstractmethod
     def _built(self, seed: int) -> Lowered: ...
@@ -111,7 +111,7 @@ class Authored(Executor):
             yield raised(error, self, f"{name}.wrong")
             return
         for message in messages:
-            yield self._origin.fault(f"{name}: {message}")
+            yield self._origin.fault(f"{name}: {message}", f"correct the arguments of {name}")
 
 
 class OpenExecutor(Authored):
@@ -148,7 +148,7 @@ class ClosedExecutor(Authored):
 
     @abstractmethod
     def levels(self, seed: int) -> Iterator[tuple[float, int]]:
-        """Yield (seconds from the load's start, users of the whole fleet from then on), in order.
+        """Yield pairs: a time in seconds from the load's start, and the fleet's number of users from then on, in order.
 
         There are no users before the first level. Must be a pure function, like `OpenExecutor.due`.
         """

@@ -42,22 +42,25 @@ class Walked(Protocol):
 
     @property
     def origin(self) -> Origin:
-        """The line that created the executor, where errors in its values are reported."""
+        """Return the line of the scenario that created the executor, at which errors in its values are reported."""
 
     @property
     def home(self) -> Path:
-        """The folder of the author's files. Exceptions are reported at the innermost line within it."""
+        """Return the folder of the files that the scenario's author wrote.
+
+        An exception is reported at the innermost line within this folder.
+        """
 
     @property
     def method(self) -> str:
-        """Name of the method that yields: "FlashSale.due"."""
+        """Return the name of the user's method that yields the values, for messages: "FlashSale.due"."""
 
 
 def walk_times(walk: Walked, yields: Callable[[], Iterable[object]]) -> array[float]:
-    """Return all yielded times: seconds, at least 0, non-decreasing, finite; at least one.
+    """Run the user's generator and return all times that it yields: seconds, finite, at least 0, non-decreasing.
 
     Raises:
-        ScenarioError: with all errors.
+        ScenarioError: with all errors: nothing or too much yielded, invalid times, or an exception of the user's code.
     Cost: 0.1 µs per value, plus the user's own code.
     """
     taken = _Times()
@@ -66,7 +69,9 @@ def walk_times(walk: Walked, yields: Callable[[], Iterable[object]]) -> array[fl
 
 
 def walk_levels(walk: Walked, yields: Callable[[], Iterable[object]]) -> list[tuple[float, int]]:
-    """Return all yielded (seconds, users): times as in `walk_times`, users from 0 to MAX_USERS.
+    """Run the user's generator and return all pairs (seconds, users) that it yields.
+
+    The seconds are valid as in `walk_times`; users are whole numbers from 0 to MAX_USERS.
 
     Raises:
         ScenarioError: with all errors.
@@ -161,7 +166,7 @@ class _Levels:
 
 
 def _number(value: object) -> float:
-    """Return a value as float; NaN if it is not a number, infinity if it is too large."""
+    """Return a yielded value as a float; NaN if it is not a number, infinity if it is too large for a float."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return float("nan")
     try:
@@ -252,7 +257,10 @@ def _walk(walk: Walked, yields: Callable[[], Iterable[object]], taker: _Taker, m
 
 
 def _blocked(walk: Walked, walker: _Walker, taker: _Taker) -> Fault:
-    """Return the error for a blocked executor, at the user's line where it waits, if there is one."""
+    """Return the error for a user's generator that has not yielded for too long.
+
+    The error is at the user's line that is running at the moment, if it can be found.
+    """
     frame = sys._current_frames().get(walker.ident or 0)
     at = walk.origin
     while frame is not None:
@@ -268,7 +276,7 @@ def _blocked(walk: Walked, walker: _Walker, taker: _Taker) -> Fault:
 
 
 def raised(error: BaseException, walk: Walked, method: str) -> Fault:
-    """Return the error for an exception of user code, at the innermost of the user's lines."""
+    """Return the error for an exception that the user's `method` raised, at the innermost line of the user's code."""
     at = walk.origin
     for frame, line in traceback.walk_tb(error.__traceback__):
         if _is_within(walk.home, frame):

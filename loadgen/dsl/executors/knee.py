@@ -81,12 +81,15 @@ class Aim:
 
     @property
     def least(self) -> float:
-        """Number of results needed for any statement: 300 for a p99."""
+        """Return the number of results needed for any statement about the objective: 300 for a p99."""
         return 3 / self.allowed
 
     @property
     def slope(self) -> float:
-        """Decrease of ln(share of slower results) per increase of ln(time), for an exponential tail."""
+        """Return by how much ln(share of results slower than a time) falls per unit of ln(time).
+
+        The tail is taken to be exponential. The slope of an error ratio is 1.
+        """
         return log(1 / self.allowed) if self.limit_s is not None else 1.0
 
 
@@ -109,7 +112,11 @@ class Tally:
         return replace(self, good=self.good + weight * good, bad=self.bad + weight * bad, slower=added)
 
     def distance(self, aim: Aim) -> float:
-        """Return ln(percentile / limit), interpolated between rungs; for an error ratio ln(share / allowed)."""
+        """Return how far the measured percentile is from its limit: ln(percentile / limit), above 0 if it is missed.
+
+        The percentile is interpolated between the time limits at which agents count. For an error ratio, return
+        ln(share of errors / allowed share).
+        """
         above = aim.allowed * self.count
         if aim.limit_s is None or not self.slower:
             return log((self.bad + _HALF) / (above + _HALF))
@@ -142,13 +149,14 @@ class Stay:
         return replace(self, length_s=self.length_s + length_s, tallies=tuple(tallies.values()))
 
     def count(self, objective: int) -> float:
-        """Return the number of results for an objective, over all journeys."""
+        """Return the number of results counted for one objective, all journeys together. objective: its index."""
         return sum(one.count for one in self.tallies if one.objective == objective)
 
     def worst(self, aims: Sequence[Aim]) -> Tally | None:
-        """Return the tally closest to its limit or furthest beyond it, among those with enough results.
+        """Return the results of the objective and journey that is closest to its limit or furthest beyond it.
 
-        If none has enough results, return the one with the largest share of what it needs; None without results.
+        Only those with enough results compete. If none has enough, return the one with the largest share of the results
+        that it needs. Returns None if there are no results at all.
         """
         some = [one for one in self.tallies if one.count > 0]
         enough = [one for one in some if one.count >= aims[one.objective].least]
@@ -165,17 +173,27 @@ class Knee:
     cumulated: Floats
 
     def rate(self, quantile: float) -> float:
-        """Return the rate that the knee is below with probability `quantile` (0 to 1)."""
+        """Return the rate, iterations/s, that is above the knee with probability `quantile` (0 to 1).
+
+        The knee is the highest rate at which the objectives are met; 0.5 gives its median.
+        """
         return exp(float(np.interp(quantile, self.cumulated, self.log_rates)))
 
     @property
     def width(self) -> float:
-        """Half of the range from the 5 % to the 95 % quantile, relative: 0.05 means ±5 %."""
+        """Return the relative uncertainty of the knee, the highest rate that meets the objectives: 0.05 means ±5 %.
+
+        It is half of the range from the distribution's 5 % quantile to its 95 % quantile.
+        """
         return log(self.rate(0.95) / self.rate(0.05)) / 2
 
 
 def find_knee(stays: Sequence[Stay], aims: Sequence[Aim]) -> Knee:
-    """Return the distribution of the knee after these stays; the last one must have results.
+    """Estimate the knee, the highest rate that meets the objectives, as a probability distribution over rates.
+
+    Args:
+        stays: results of all periods at one rate, oldest first; the last one must have results.
+        aims: the objectives.
 
     Cost: 4 ms after 100 stays at 20 rates (timeit).
     """
@@ -210,7 +228,12 @@ def find_knee(stays: Sequence[Stay], aims: Sequence[Aim]) -> Knee:
 def _log_likelihood(
     log_rates: Floats, rates: Floats, distance: Floats, above: Floats, slope: Floats, in_flight: Floats, is_ratio: Bools
 ) -> Floats:
-    """Return the log-likelihood, (steep, base, clusters, knee). Arrays of the stays become the second-last axis."""
+    """Return the log-likelihood of each candidate knee, as an array with the axes (steep, base, clusters, knee).
+
+    Args:
+        log_rates: logarithms of the candidate knees.
+        rates, distance, above, slope, in_flight, is_ratio: one value per stay, summed over in the result.
+    """
     steep, base, clusters = _SHAPE
     rates, distance, above, slope, in_flight = (a[:, None] for a in (rates, distance, above, slope, in_flight))
     room = 1 + steep * (1 - rates / np.exp(log_rates))
@@ -228,7 +251,7 @@ def _log_likelihood(
 
 
 def _pooled(stays: Iterable[Stay]) -> list[Stay]:
-    """Combine stays at about the same rate into one, each counted with its weight."""
+    """Return the results with those at about the same rate combined into one, in which each counts with its weight."""
     bins: dict[int, list[Stay]] = {}
     for stay in stays:
         bins.setdefault(round(log(stay.rate_per_s) / _BIN), []).append(stay)

@@ -79,7 +79,7 @@ class ClimbTerms:
 
     @property
     def limit_s(self) -> float:
-        """The longest time limit of the objectives; 0 if none has one."""
+        """Return the longest time limit of the objectives, in seconds; 0 if none has a time limit."""
         return max((aim.limit_s or 0.0 for aim in self.aims), default=0.0)
 
     @property
@@ -138,7 +138,10 @@ def begin(terms: ClimbTerms) -> Climb:
 
 
 def step(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
-    """Return the state after one more observation. Cost: 10 µs, plus `find_knee` at the end of a window."""
+    """Return the state of the search after one more observation `look`. Pure: it changes none of its arguments.
+
+    Cost: 10 µs, plus `find_knee` at the end of a window.
+    """
     climb = replace(climb, now_s=look.to_s)
     if climb.phase is Phase.ENDED:
         return climb
@@ -162,7 +165,10 @@ def step(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
 
 
 def window_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKING) -> float:
-    """Return the length of a window at this rate in seconds, if all due arrivals are decided."""
+    """Return how long the load must stay at `rate_per_s` to be judged, in seconds.
+
+    This is a minimum, which assumes that the result of every due arrival is known.
+    """
     if phase is Phase.GROWING:
         return max(terms.every_s, _RESULTS_WHILE_GROWING / rate_per_s, _LIMITS_WHILE_GROWING * terms.limit_s)
     results = max(aim.least for aim in terms.aims)
@@ -170,7 +176,7 @@ def window_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKING
 
 
 def settling_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKING) -> float:
-    """Return how much of a window's beginning is ignored, in seconds; at most the length of the window.
+    """Return how much of the stay at a rate is ignored at its beginning, in seconds; at most the length of the window.
 
     It is the objective's limit, in which all arrivals of the previous rate are decided, plus about two relaxation times
     of an M/M/1 queue. One relaxation time is 0.2 * rate * limit^2 near the knee (see `knee.py`).
@@ -203,7 +209,7 @@ def _is_over_budget(terms: ClimbTerms, stay: Stay) -> bool:
 
 
 def _broken(terms: ClimbTerms, climb: Climb, stay: Stay) -> str:
-    """Return why the window can no longer be good; "" while it can."""
+    """Return why this stay at one rate has already missed an objective for certain; "" if it may still be good."""
     length_s = window_s(terms, climb.asked_per_s, climb.phase)
     for one in stay.tallies:
         aim = terms.aims[one.objective]
@@ -216,7 +222,7 @@ def _broken(terms: ClimbTerms, climb: Climb, stay: Stay) -> str:
 
 
 def _judge(terms: ClimbTerms, climb: Climb) -> Climb:
-    """Judge a window that has ended without breaking, and choose the next rate."""
+    """Judge a stay at one rate that ended without breaking an objective; return the state with the next rate."""
     stay, rate = climb.stay, climb.asked_per_s
     climb = _learned(terms, climb)
     worst = stay.worst(terms.aims)
@@ -233,13 +239,16 @@ def _judge(terms: ClimbTerms, climb: Climb) -> Climb:
 
 
 def _learned(terms: ClimbTerms, climb: Climb) -> Climb:
-    """Store the current stay, and start a new one at the same rate, which is already settled."""
+    """Return the state with the current stay added to the stored ones, and a new, empty stay at the same rate.
+
+    The new stay needs no time to settle. Older stays lose some of their weight.
+    """
     older = tuple(replace(one, weight=one.weight * terms.forget) for one in climb.stays[1 - _KEPT :])
     return replace(climb, stays=(*older, climb.stay), stay=Stay(climb.asked_per_s))
 
 
 def _track(terms: ClimbTerms, climb: Climb) -> Climb:
-    """Move to the rate given by the knee's distribution."""
+    """Estimate the knee from all stays, and return the state that moves to the rate of its distribution's quantile."""
     knee = find_knee(climb.stays, terms.aims)
     climb = replace(climb, knee=knee)
     rate = climb.asked_per_s
@@ -274,7 +283,10 @@ def _fall(terms: ClimbTerms, climb: Climb, rate: float, why: str) -> Climb:
 
 
 def _drain(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
-    """Wait until current arrivals are served in time. If that takes too long, halve the rate again."""
+    """Return the state after one more observation of a back-off, in which the target works off its backlog.
+
+    The search continues after two clean observations in a row. If the backlog lasts too long, the rate is halved again.
+    """
     counts = Stay(climb.asked_per_s).plus(look.parts, 0.0)
     decided = sum(one.count for one in counts.tallies)
     is_clean = decided > 0 and all(
@@ -295,7 +307,11 @@ def _drain(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
 
 
 def _unsound(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
-    """Ignore an invalid observation: the window continues after it, with its earlier results."""
+    """Return the state after an unusable observation: an agent has not reported, or the generator was not valid.
+
+    The stay continues after it, with its earlier results. After five observations with an invalid generator in a row,
+    the rate falls.
+    """
     if not look.unfit:
         missing = f"{look.reported} of {look.agents} agents reported"
         return replace(climb, clean=0, note=f"measurements are ignored while only {missing}")

@@ -21,11 +21,11 @@ def rate_of(value: object, *, below_0: bool = False) -> float:
     try:
         rate = parse_rate(value)
     except OverflowError:
-        raise ValueError(f"a rate must be finite, got {value}") from None
+        raise ValueError(f'a rate must be finite, got {value}; write "200/s"') from None
     if rate < 0 and not below_0:
-        raise ValueError(f"a rate must not be negative, got {value}")
+        raise ValueError(f"a rate must not be negative, got {value}; write 0 or more")
     if abs(rate) > MAX_RATE_PER_S:
-        raise ValueError(f"a rate must be at most {MAX_RATE_PER_S:g}/s, got {value}")
+        raise ValueError(f"a rate must be at most {MAX_RATE_PER_S:g}/s, got {value}; lower it")
     return rate
 
 
@@ -35,22 +35,25 @@ def duration_of(value: object) -> int:
     try:
         return parse_duration(value)
     except OverflowError:
-        raise ValueError(f"a duration must be finite, got {value}") from None
+        raise ValueError(f'a duration must be finite, got {value}; write "10m"') from None
 
 
 def count_of(value: object, what: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{value!r} is not a number of {what}; write a whole number")
     if value < 0:
-        raise ValueError(f"the number of {what} must not be negative, got {value}")
+        raise ValueError(f"the number of {what} must not be negative, got {value}; write 0 or more")
     most = MAX_USERS if what == "users" else 1 << 53
     if value > most:
-        raise ValueError(f"the number of {what} must be at most {most:,}, got {value:,}")
+        raise ValueError(f"the number of {what} must be at most {most:,}, got {value:,}; lower it")
     return value
 
 
 def hour_of(value: object) -> float:
-    """Return an hour of the day, 0 <= h < 24, from "20:30" or 20.5."""
+    """Return an hour of the day, 0 <= h < 24, from text ("20:30") or a number (20.5).
+
+    Raises ValueError if the value is not an hour of the day.
+    """
     hour = -1.0
     if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d{1,2}):([0-5]\d)\s*", value, re.ASCII)):
         hour = int(found[1]) + int(found[2]) / 60
@@ -62,15 +65,18 @@ def hour_of(value: object) -> float:
 
 
 def number_of(value: object, what: str) -> float:
-    """Return a finite number above 0. what: the argument's name, for the message."""
+    """Return the value as a finite number above 0.
+
+    what: the argument's name, for the message of the ValueError that is raised otherwise.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{what}: {value!r} is not a number above 0")
+        raise ValueError(f"{what}: {value!r} is not a number above 0; write {what}=1")
     try:
         number = float(value)
     except OverflowError:
         number = float("inf")
     if not (isfinite(number) and number > 0):
-        raise ValueError(f"{what}: {value} is not a number above 0")
+        raise ValueError(f"{what}: {value} is not a number above 0; write {what}=1")
     return number
 
 

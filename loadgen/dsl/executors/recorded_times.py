@@ -76,7 +76,11 @@ class Bin:
 
 
 def read_points(path: Path, origin: Origin, time: Column, value: Column) -> list[Point]:
-    """Return all rows of a curve, in order of time. `origin`: where the scenario names the file.
+    """Return the points (time, value) of a recorded curve from all rows of a CSV file, in order of time.
+
+    Args:
+        origin: the line of the scenario that names the file, for errors.
+        time, value: the columns to read.
 
     Raises:
         ScenarioError: the file cannot be read, or with all errors in its rows.
@@ -112,7 +116,7 @@ def read_points(path: Path, origin: Origin, time: Column, value: Column) -> list
 
 
 def read_times(path: Path, origin: Origin, column: Column) -> array[int]:
-    """Return the time of each arrival, in ns since the first; non-decreasing.
+    """Return the times of recorded arrivals from one column of a CSV file, in ns since the first; non-decreasing.
 
     Raises:
         ScenarioError: the file cannot be read, or with all errors in its rows.
@@ -147,9 +151,9 @@ _TIME_HINT: Final = 'write "2026-01-31T23:59:59Z", or seconds'
 def _cells(
     path: Path, origin: Origin, columns: Sequence[Column], faults: FileFaults, most: int
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, cells of the given columns) for each row except the header.
+    """Yield (line, texts in the given columns) for each row of a CSV file, except the header.
 
-    An error that ends the reading is added to `faults`.
+    At most `most` rows are read. An error that ends the reading is added to `faults`.
 
     Raises:
         ScenarioError: the file cannot be opened.
@@ -221,7 +225,7 @@ def _rows(lines: _Lines, columns: Sequence[Column], faults: FileFaults, most: in
 def _places(
     cells: Sequence[str], columns: Sequence[Column], line: int, faults: FileFaults, *, is_header: bool
 ) -> list[int]:
-    """Return the indexes of the columns in a row; [] if a column is missing, which is reported."""
+    """Return the position of each column in a row; [] if a column is missing, which is added to `faults`."""
     names = [cell.strip() for cell in cells] if is_header else []
     places: list[int] = []
     for column in columns:
@@ -249,7 +253,10 @@ _seconds_of: dict[str, int] = {}
 
 
 def _time_ns(text: str) -> int | None:
-    """Return a time in ns since 1970, or plain seconds in ns; None if it is not a time."""
+    """Return the time that a text gives, in ns: since 1970 for a date and time, or as written for plain seconds.
+
+    Returns None if the text is not a time.
+    """
     found = _TIME.fullmatch(text)
     if found is None:
         if not _SECONDS.fullmatch(text):
@@ -274,7 +281,7 @@ def _time_ns(text: str) -> int | None:
 
 
 def _number(text: str) -> Fraction | None:
-    """Return a number exactly ("0.1" is 1/10); None if it is not a finite number."""
+    """Return the number that a text gives, exactly: "0.1" is 1/10. Returns None if it is not a finite number."""
     if not _SECONDS.fullmatch(text) or len(text) > 40 or abs(int(re.split("[eE]", text + "e0")[1])) > 30:
         return None
     return Fraction(text)
@@ -288,11 +295,11 @@ def _quoted(cell: str) -> str:
 
 
 def held(points: Sequence[Point], gaps: Gaps, faults: FileFaults, *, is_count: bool) -> list[Bin]:
-    """Return each row as a bin that lasts until the next row; the last bin has the usual length.
+    """Return a bin for each row, in which its value holds until the next row; the last bin has the usual length.
 
     The usual length is that of most rows. If the next row is a multiple of it away, the bins between are missing, and
-    `gaps` decides their value. With `gaps="hold"`, rates may be held for any length. Counts may not, because the
-    number of arrivals in the gap would be unknown.
+    `gaps` decides their value. With `gaps="hold"`, rates may be held for any length. Counts may not, because the number
+    of arrivals in the gap would be unknown.
 
     Args:
         points: at least two, in order.

@@ -66,7 +66,7 @@ class Recording(Executor):
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Errors in the arguments; `lower` reports errors in the file."""
+        """Return the errors in the arguments. Errors in the file are raised by `lower`."""
         return tuple(self._faults)
 
     @property
@@ -74,7 +74,7 @@ class Recording(Executor):
         return () if self._faults else (self.path,)
 
     def lower(self, seed: int) -> Lowered:
-        """Return the recorded load; the seed has no influence.
+        """Return the recorded load as a profile and times; `seed` has no influence.
 
         Raises:
             ScenarioError: with the errors in the arguments, or in the file.
@@ -153,7 +153,7 @@ class ReplayedCurve(Recording):
         return Lowered(ArrivalProfile(stages, label=self._label))
 
     def _steps(self, bins: Sequence[Bin]) -> tuple[Stage, ...]:
-        """Return one hold per bin whose area is exactly the value in the file."""
+        """Return one stage with a constant rate per bin, whose number of arrivals is exactly the value in the file."""
         speed, scale = self._factors["speed"], self._factors["scale"]
         areas = [
             one.value * scale if self._is_count else one.value * scale * Fraction(one.end_ns - one.start_ns, NS_PER_S)
@@ -178,7 +178,7 @@ class ReplayedCurve(Recording):
         )
 
     def _lines(self, points: Sequence[Point]) -> tuple[Stage, ...]:
-        """Return one ramp from each row to the next."""
+        """Return one stage per pair of neighbouring rows, in which the rate changes linearly from one to the other."""
         speed, scale = self._factors["speed"], self._factors["scale"]
         begin_ns = points[0].at_ns
         edges = [round((point.at_ns - begin_ns) / speed) for point in points]
@@ -219,7 +219,7 @@ class Replay:
         speed: float = 1,
         scale: float = 1,
     ) -> ReplayedCurve:
-        """An open load from a CSV file of times with rates or counts.
+        """Return an open load from a CSV file of times with rates or counts.
 
         Args:
             path: the CSV file, relative to the calling file, in the scenario's folder or below; `.gz` is decompressed.
@@ -236,7 +236,7 @@ class Replay:
         )  # fmt: skip
 
     def timestamps(self, path: str | PathLike[str], *, column: Column = 0, speed: float = 1) -> ReplayedTimes:
-        """An open load from a CSV file with one row per arrival, at its time since the first. `.gz` is decompressed.
+        """Return an open load from a CSV file with one row per arrival, each due at its time since the first row's.
 
         Args:
             path: the CSV file, relative to the calling file.

@@ -16,7 +16,7 @@ __all__ = ["break_point", "soak", "spike", "stress"]
 def stress(
     to: str | float, *, over: str | float = "5m", hold: str | float = "20m", down: str | float = "2m"
 ) -> Arrivals:
-    """An open load above the usual peak: ramp from 0 to `to`, hold it, and ramp down to 0.
+    """Return an open load above the usual peak: ramp from 0 to `to`, hold it, and ramp down to 0.
 
     Use it to check whether the target meets its objectives there, and whether it recovers.
 
@@ -37,7 +37,7 @@ def spike(
     fall: str | float = "10s",
     after: str | float = "5m",
 ) -> Arrivals:
-    """An open load with a sudden peak: `base`, then `peak` for a short time, then `base` again.
+    """Return an open load with a sudden peak: `base`, then `peak` for a short time, then `base` again.
 
     The part before the peak is for comparison; the part after it shows how long the target takes to recover.
 
@@ -49,7 +49,7 @@ def spike(
 
 
 def soak(rate: str | float, duration: str | float = "8h", *, over: str | float = "5m") -> Arrivals:
-    """An open load for many hours: ramp to the usual `rate`, then hold it. It finds leaks.
+    """Return an open load for many hours: ramp to the usual `rate`, then hold it. It finds leaks.
 
     Args:
         rate: the usual rate: "50/s".
@@ -60,9 +60,9 @@ def soak(rate: str | float, duration: str | float = "8h", *, over: str | float =
 
 
 def break_point(start: str | float, *, by: str | float, upto: str | float, every: str | float = "2m") -> Arrivals:
-    """An open load that rises in steps until the target fails: `start`, `start + by` ... up to `upto`, `every` each.
+    """Return an open load that rises in steps: `start`, `start + by` ... up to `upto`, each held for `every`.
 
-    Each step is long enough to be judged by itself, unlike a ramp. Let an objective with `abort=True` end the run:
-    `p(99, window="1m", abort=True) < "1s"`.
+    It shows the rate at which the target fails. Each step is long enough to be judged by itself, unlike a ramp. Let an
+    objective with `abort=True` end the run: `p(99, window="1m", abort=True) < "1s"`.
     """
     return arrivals().steps(start, by=by, every=every, upto=upto)

@@ -56,7 +56,7 @@ class _Staged(Executor):
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """All errors; `profile()` works only without errors."""
+        """Return all errors of this load; `profile()` works only if there are none."""
         if self.errors:
             return self.errors
         try:
@@ -75,11 +75,14 @@ class _Staged(Executor):
     def _held(self, level: float, duration: str | float) -> Stage:
         duration_ns = duration_of(duration)
         if duration_ns == 0:
-            raise ValueError("the duration of a hold must be above 0")
+            raise ValueError('the duration of a hold must be above 0; write hold("1m")')
         return Stage(level, level, duration_ns)
 
     def _then(self, origin: Origin, more: Callable[[], tuple[Stage, ...]]) -> Self:
-        """Return this load with more stages, or with an error if `more` raises ValueError."""
+        """Return this load with the stages that `more` returns.
+
+        If `more` raises ValueError, return this load with an error at `origin` instead.
+        """
         try:
             stages = more()
         except ValueError as error:
@@ -126,7 +129,7 @@ class Arrivals(_Staged):
         duration: str | float,
         phase: str | float = 0,
     ) -> Self:
-        """Return this load with a rate that swings: mean + amplitude · sin(2π (t + phase) / period), for `duration`.
+        """Return this load with one more part of length `duration`: mean + amplitude · sin(2π (t + phase) / period).
 
         phase: time into the period at the start. 0: at the mean and rising; a quarter of the period: at the maximum.
         """
@@ -192,7 +195,7 @@ class Arrivals(_Staged):
         return Lowered(ArrivalProfile(profile.stages, spacing))
 
     def profile(self) -> ArrivalProfile:
-        """Return the curve with even spacings.
+        """Return the load's curve as a profile with evenly spaced arrivals.
 
         Raises:
             ScenarioError: the load has errors.
@@ -214,11 +217,10 @@ class Users(_Staged):
     is_spread: bool = True
 
     def pace(self, every: str | float, *, spread: bool = True) -> Self:
-        """Return this load with a pace: each user starts an iteration every `every`. The rate is users / every.
+        """Return this load with a pace: each user starts an iteration each `every`. So the rate is users / `every`.
 
         An iteration longer than `every` skips the cycles that it overruns; the metric `pace: skipped cycles` counts
-        them.
-        There is never a burst. The wait does not count as response time.
+        them. There is never a burst. The wait does not count as response time.
 
         spread: users that start at the same moment (with `users(50).hold(...)`: all) are spread over the first cycle.
             False: they all start at once, again in each cycle.
@@ -231,9 +233,9 @@ class Users(_Staged):
             if not every_ns:
                 raise ValueError('a pace must be above 0; write .pace("10s")')
             if every_ns > MAX_DURATION_NS:
-                raise ValueError(f"a pace must be at most 366 days, got {every}")
+                raise ValueError(f'a pace must be at most 366 days, got {every}; write .pace("10s")')
             if not isinstance(spread, bool):
-                raise ValueError(f"spread={spread!r} must be True or False")
+                raise ValueError(f"spread={spread!r} must be True or False; write spread=False, or leave it out")
         except ValueError as error:
             return replace(self, errors=(*self.errors, origin.fault(str(error))))
         return replace(self, pace_ns=every_ns, is_spread=spread)
@@ -243,7 +245,7 @@ class Users(_Staged):
         return self._then(here(), lambda: (Stage(self.level, count_of(to, "users"), duration_of(over)),))
 
     def profile(self) -> UserProfile:
-        """Return the curve.
+        """Return the load's curve of numbers of users as a profile.
 
         Raises:
             ScenarioError: the load has errors.
@@ -275,7 +277,7 @@ class Iterations(Executor):
         return Lowered(self.profile())
 
     def profile(self) -> IterationProfile:
-        """Return the profile: iterations in total, users, and iterations per user.
+        """Return the load as a profile: iterations in total, number of users, and iterations per user.
 
         Raises:
             ScenarioError: the load has errors.
@@ -285,7 +287,7 @@ class Iterations(Executor):
 
 
 def arrivals(rate: str | float | None = None) -> Arrivals:
-    """An open load: iterations start at planned times. Add stages to it: `arrivals("200/s").hold("10m")`.
+    """Return an open load: iterations start at planned times. Add stages to it: `arrivals("200/s").hold("10m")`.
 
     rate: the rate at the start: "200/s", "1000/h", or a number per second; None: 0.
     """
@@ -297,7 +299,7 @@ def arrivals(rate: str | float | None = None) -> Arrivals:
 
 
 def users(n: int | None = None) -> Users:
-    """A closed load: a number of users that iterate. Add stages to it: `users(64).hold("10m")`.
+    """Return a closed load: a number of users that iterate. Add stages to it: `users(64).hold("10m")`.
 
     n: the number of users at the start; None: 0.
     """
@@ -309,7 +311,7 @@ def users(n: int | None = None) -> Users:
 
 
 def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = None) -> Iterations:
-    """A load with a fixed number of iterations: `n` in the whole fleet, or `per_user` by each user.
+    """Return a load with a fixed number of iterations: `n` in the whole fleet, or `per_user` by each user.
 
     Args:
         n: total number of iterations, which the users share as they become free.
@@ -327,7 +329,7 @@ def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = N
     for what, value in counts.items():
         try:
             if (what == "users" or value is not None) and count_of(value, what) == 0:
-                raise ValueError(f"the number of {what} must be at least 1")
+                raise ValueError(f"the number of {what} must be at least 1; raise it")
         except ValueError as error:
             faults.append(origin.fault(str(error)))
     if not faults and per_user is not None:
@@ -346,7 +348,10 @@ def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = N
 
 
 def _shape(cv: object, burstiness: object) -> float:
-    """Return the shape of the gamma distribution; raises ValueError."""
+    """Return the shape parameter of the gamma distribution of spacings, from `cv` or `burstiness`.
+
+    Raises ValueError if both or neither are given, or the value is invalid.
+    """
     if (cv is None) == (burstiness is None):
         raise ValueError("gamma: give either cv= or burstiness=, as in gamma(cv=2.0)")
     if cv is None:
@@ -363,7 +368,7 @@ def _shape(cv: object, burstiness: object) -> float:
 def _levels(start: float, by: float, upto: float) -> list[float]:
     first, step, last = exact(start), exact(by), exact(upto)
     if step == 0 or (last - first) / step < 0:
-        raise ValueError(f"steps from {start:g}/s by {by:g}/s never reach {upto:g}/s")
+        raise ValueError(f"steps from {start:g}/s by {by:g}/s never reach {upto:g}/s; correct by=")
     more: Fraction = (last - first) / step
     if more >= MAX_STEPS:
         raise ValueError(

@@ -101,10 +101,10 @@ class SteeringExecutor(Authored):
 
     @abstractmethod
     def steer(self, looks: Sequence[Look]) -> Decision:
-        """Return the rate from now on.
+        """Return the next rate of the whole fleet and its reason, from all observations since the load started.
 
-        Must be a pure function of all observations since the load started, oldest first, at least one. It must return
-        well within a second, because it shares a process with the load.
+        Must be a pure function of `looks`, which has at least one observation, the oldest first. It must return well
+        within a second, because it shares a process with the load.
         """
 
     @property
@@ -117,7 +117,7 @@ class SteeringExecutor(Authored):
         return Lowered(ArrivalProfile((Stage(start, start, duration_ns),)), steering=steering)
 
     def describe(self) -> str:
-        """Return a short description for the plan and the report."""
+        """Return a short description of the executor for the plan and the report: "Gentle: 5/s to 200/s"."""
         start, upto = format_rate(_rate(self.start)), format_rate(_rate(self.upto))
         return f"{type(self).__name__}: {start} to {upto}"
 
@@ -127,7 +127,7 @@ class SteeringExecutor(Authored):
 
     @property
     def steered(self) -> tuple[Objective, ...]:
-        """The objectives as values."""
+        """Return the valid objectives of this executor as plain values, which can be sent to agents."""
         return tuple(one.objective for one in self.slos if one.objective is not None)
 
     def _given(self) -> Iterable[object]:
@@ -143,7 +143,7 @@ class SteeringExecutor(Authored):
             try:
                 rates[argument] = read(given)
             except (ValueError, OverflowError) as error:
-                yield self._origin.fault(f"{name}: {argument}: {error}")
+                yield self._origin.fault(f"{name}: {argument}: {error}", f"correct {argument} of {name}")
         if rates.get("start", 0.0) > rates.get("upto", float("inf")):
             yield self._origin.fault(
                 f"{name}: start, {format_rate(rates['start'])}, is above upto, {format_rate(rates['upto'])}",
@@ -160,7 +160,10 @@ class SteeringExecutor(Authored):
 
 
 def decision_wrong(decision: object, upto: float) -> str:
-    """Return why the result of `steer` is invalid, as a message to its author; "" for a valid one."""
+    """Return why a result of `steer` is invalid, as part of a message for the user; "" if it is valid.
+
+    upto: the highest allowed rate, iterations/s.
+    """
     if not isinstance(decision, Decision):
         return f"it returned {decision!r}, which is not a Decision(rate, why)"
     rate: object = decision.rate_per_s

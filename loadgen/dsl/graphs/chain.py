@@ -16,7 +16,7 @@ __all__ = ["covering", "longer_than", "reached", "visits"]
 
 
 def visits(entry: np.ndarray, hops: np.ndarray) -> np.ndarray:
-    """Return the mean number of visits of each place per session.
+    """Return the mean number of visits of each place (node of the graph) per session.
 
     Args:
         entry: (n,) float64, sums to 1.
@@ -34,7 +34,7 @@ def visits(entry: np.ndarray, hops: np.ndarray) -> np.ndarray:
 
 
 def longer_than(entry: np.ndarray, hops: np.ndarray, most: int) -> float:
-    """Return the probability that a session has more than `most` visits: entry · hops^most · 1.
+    """Return the probability, 0 to 1, that a session has more than `most` visits: entry · hops^most · 1.
 
     Cost: log2(most) matrix products.
     """
@@ -42,7 +42,10 @@ def longer_than(entry: np.ndarray, hops: np.ndarray, most: int) -> float:
 
 
 def reached(begin: Iterable[int], onward: Sequence[Collection[int]]) -> set[int]:
-    """Return all places reachable from `begin`, including `begin`. onward[i]: the places that i leads to."""
+    """Return the numbers of all places that can be reached from the places `begin`, which are included.
+
+    onward: for each place, the places to which it has an edge.
+    """
     found, waiting = set(begin), deque(begin)
     while waiting:
         for place in onward[waiting.popleft()]:
@@ -53,7 +56,7 @@ def reached(begin: Iterable[int], onward: Sequence[Collection[int]]) -> set[int]
 
 
 def covering(begin: Sequence[int], onward: Sequence[Sequence[int]], exits: Collection[int]) -> list[list[int]]:
-    """Return a few short walks from `begin` to an exit that together visit every reachable place.
+    """Return a few walks (lists of places) from one of `begin` to an exit, which together visit every reachable place.
 
     Each walk goes to the nearest unvisited place, and to the nearest exit when no unvisited place is reachable. The
     result is not always the shortest, which would be NP-hard, but has at most n walks.

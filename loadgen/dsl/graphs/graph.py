@@ -100,7 +100,7 @@ class Graph(Journey[R]):
 
     @property
     def nodes(self) -> tuple[Place, ...]:
-        """All nodes, in the order of their rows."""
+        """Return all nodes of the graph, in the order of their rows."""
         return self._transitions.nodes
 
     @property
@@ -109,7 +109,7 @@ class Graph(Journey[R]):
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """All errors of the graph and its nodes; its feed reports its own."""
+        """Return all errors of the graph and its nodes. Errors in the rows of its feed are not included."""
         of_nodes = (fault for one in self.nodes for fault in one.faults)
         return (*super().faults, *self._transitions.faults, *of_nodes, *self._once_wrong())
 
@@ -128,7 +128,7 @@ class Graph(Journey[R]):
 
     @cached_property
     def visits(self) -> dict[str, float]:
-        """Mean number of visits of each node per session, by name; their sum is the mean length of a session.
+        """Return the mean number of visits per session of each node, by name. The sum is the mean length of a session.
 
         Computed with the fundamental matrix of the Markov chain, as if there were no `max_visits` and no node failed.
 
@@ -140,7 +140,11 @@ class Graph(Journey[R]):
 
     @property
     def think_s(self) -> float:
-        """Mean think time on edges per session, seconds. Raises what `visits` raises."""
+        """Return the mean total think time of a session in seconds: the pauses on edges, not those within nodes.
+
+        Raises:
+            ScenarioError: the graph has errors.
+        """
         rows = zip(self.visits.values(), self._transitions.rows, strict=True)
         return fsum(
             visits * taken.share * max(0.0, taken.think.mean)
@@ -150,7 +154,12 @@ class Graph(Journey[R]):
         )
 
     def path(self, n: int, *, seed: int, load: int = 0) -> tuple[str, ...]:
-        """Return the nodes that iteration `n` of load number `load` visits in a run with this seed, if no node fails.
+        """Return the names of the nodes that one session visits, in order, if no node fails.
+
+        Args:
+            n: the number of the iteration.
+            seed: the run's seed.
+            load: the index of the load in the plan.
 
         Raises:
             ScenarioError: the graph has errors.
@@ -159,7 +168,7 @@ class Graph(Journey[R]):
         return tuple(stop.name for stop in self.walk.stops(seed, load, n))
 
     def covering(self) -> Iterator[tuple[tuple[str, ...], Walk]]:
-        """Yield a few short sessions that together visit every node: the names of the nodes, and the session's walk.
+        """Yield a few short sessions that together visit every node: each as its nodes' names and the `Walk` to run.
 
         Raises:
             ScenarioError: the graph has errors.
@@ -204,7 +213,7 @@ class Graph(Journey[R]):
         now: datetime | None = None,
         path: Sequence[Node[Any] | Journey[None]] | None = None,
     ) -> Trial:
-        """Run one session on canned replies, like `Journey.trial`.
+        """Run one session on canned replies, without network, and return what it did, as `Journey.trial` does.
 
         Args:
             replies, shared, now: as in `Journey.trial`.
@@ -245,7 +254,7 @@ class Graph(Journey[R]):
     # -- reading ----------------------------------------------------------------------------------
 
     def _check_begin(self, state: object) -> None:
-        """Report an invalid `state`, and nodes that need a state if nothing creates one."""
+        """Add an error if `state` is invalid, or if a node needs a state that nothing creates."""
         takes = next((one for one in self.nodes if isinstance(one, Node)), None)
         if state is not None:
             self._faults += state_wrong(state, f"graph {self.name}", self.origin, 0 if self.feed is None else 1)
@@ -343,7 +352,7 @@ def graph(
     max_visits: int = MAX_VISITS,
     each: Any = "user",
 ) -> Any:
-    """Make a journey that walks from node to node at random.
+    """Return a journey that walks from node to node at random; each of its iterations is one session.
 
         graph({browse: {browse: .5, buy: .2, leave: .3}, buy: {leave: 1}}, state=Cart)
 
@@ -375,11 +384,14 @@ def graph(
 
 
 def _begin(state: Any, *, has_data: bool) -> Callable[[Any], Any]:
-    """Return the function that creates a session's first state from its row."""
+    """Return the function that creates a session's first state from its data row (None without data).
+
+    Without `state`, the row itself is the state.
+    """
     if state is None:
         return lambda row: row
     return state if has_data else lambda _: state()
 
 
 async def _nothing_to_walk(user: User, row: Any = None) -> None:
-    """Placeholder for the walk until the rows are read."""
+    """Do nothing. This is the graph's function until its constructor has read the rows and sets the real one."""

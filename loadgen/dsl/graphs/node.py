@@ -92,7 +92,7 @@ def node(fn: Any = None, /, *, name: str | None = None) -> Any:
 
 
 def edge(probability: float, *, think: Think | None = None) -> Edge:
-    """Make an edge with its own think time: `edge(.3, think=(1, 3))`.
+    """Return an edge with its own think time: `edge(.3, think=(1, 3))`.
 
     Args:
         probability: of this edge in its row, or its count if the graph has `counts=True`.
@@ -103,7 +103,10 @@ def edge(probability: float, *, think: Think | None = None) -> Edge:
 
 
 def read_think(what: str, think: object, origin: Origin) -> tuple[Distribution | None, tuple[Fault, ...]]:
-    """Return a think time as a distribution of seconds, and the errors in it. None stays None."""
+    """Return a think time, as written in a scenario, as a distribution of seconds, and the errors in it.
+
+    Returns None as the distribution if `think` is None or has errors. what: the function's name, for messages.
+    """
     if think is None:
         return None, ()
     try:

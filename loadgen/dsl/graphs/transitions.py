@@ -78,7 +78,10 @@ class Transitions:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """All errors, each at the line of its row if the rows are written in the call, else at the line of the call."""
+        """Return all errors in the rows.
+
+        Each has the line of its row if the rows are written in the call of `graph`, else the line of the call.
+        """
         lines = _row_lines(self._origin) if self._wrong else []
 
         def line(row: int | None) -> int:
@@ -88,7 +91,10 @@ class Transitions:
         return (*found, *self._of_edges)
 
     def hops(self) -> np.ndarray:
-        """Return the transition matrix, (n, n) float64; what a row lacks to 1 is the probability to leave."""
+        """Return the probabilities of going from node i to node j, (n, n) float64.
+
+        What row i lacks to 1 is the probability to leave the graph after node i.
+        """
         matrix = np.zeros((len(self.nodes), len(self.nodes)))
         for i, row in enumerate(self.rows):
             for j, share in self._inner(row):
@@ -103,14 +109,14 @@ class Transitions:
         return vector
 
     def onward(self) -> list[list[int]]:
-        """Return, for each node, the nodes that it leads to."""
+        """Return for each node the indexes of the nodes to which it has an edge."""
         return [[j for j, _ in self._inner(row)] for row in self.rows]
 
     def begins(self) -> list[int]:
         return [j for j, _ in self._inner(self.entry)]
 
     def exits(self) -> list[int]:
-        """Return the nodes from which a session may leave."""
+        """Return the indexes of the nodes after which a session may leave."""
         return [i for i, row in enumerate(self.rows) if any(taken.to is leave for taken in row)]
 
     def _inner(self, row: tuple[Taken, ...]) -> Iterator[tuple[int, float]]:
@@ -121,7 +127,7 @@ class Transitions:
     # -- reading ----------------------------------------------------------------------------------
 
     def _read_nodes(self, edges: Any) -> dict[Place, Any]:
-        """Return the rows of all valid nodes; report invalid nodes."""
+        """Return each valid node with its row as written; add an error for each invalid node."""
         if not isinstance(edges, Mapping) or not edges:
             what = "has no rows" if isinstance(edges, Mapping) else f"must be a mapping of nodes, got {edges!r}"
             self._report(
@@ -181,7 +187,17 @@ class Transitions:
         return self._shared(None, "start", read)
 
     def _shared(self, at: int | None, what: str, read: list[tuple[Any, Taken]]) -> tuple[Taken, ...]:
-        """Return the edges with their probabilities, without those of probability 0; report invalid ones."""
+        """Return the edges of a row with probabilities that sum to 1; add errors for invalid ones.
+
+        Edges of probability 0 are left out. After an error, the edges are replaced by valid ones, so that no other
+        error
+        follows from it.
+
+        Args:
+            at: the index of the row; None: the edges by which sessions start.
+            what: the row's name in messages.
+            read: the probability or count of each edge as written, and the edge without it.
+        """
         kind, is_bad = "count" if self._has_counts else "probability", False
         for value, taken in read:
             if not _is_share(value):
@@ -206,7 +222,7 @@ class Transitions:
         return tuple(Taken(value / total, taken.to, taken.think) for value, taken in read if value)
 
     def _check_ways(self) -> None:
-        """Report nodes that no session reaches, and nodes from which no session can leave."""
+        """Add an error for each node that no session reaches, and for each node after which no session can leave."""
         onward, anywhere = self.onward(), {i for i, row in enumerate(self.rows) if any(t.to is None for t in row)}
         back: list[list[int]] = [[] for _ in self.nodes]
         for i, more in enumerate(onward):
@@ -245,7 +261,7 @@ def _is_share(value: object) -> bool:
 
 
 def _no_node(one: Any) -> tuple[str, str] | None:
-    """Return why an object cannot be a node, and the hint; None for a valid node."""
+    """Return why an object cannot be a node of a graph, and the hint how to correct it; None for a valid node."""
     if isinstance(one, Node):
         return None
     if isinstance(one, Journey):

@@ -49,11 +49,11 @@ class Row:
         self._ends = tuple(accumulate(probability for probability, _ in hops))[:-1]  # the last edge takes the rest
 
     def at(self, u: float) -> Hop:
-        """Return the edge for a uniform random number, 0 <= u < 1."""
+        """Return the edge that a random number `u` selects, 0 <= u < 1: each edge with its probability."""
         return self.hops[bisect_right(self._ends, u)]
 
     def to(self, stop: Stop | None) -> Hop | None:
-        """Return the edge to `stop`; None if there is none."""
+        """Return the edge that leads to `stop` (None: that leaves the graph); None if there is no such edge."""
         return next((hop for hop in self.hops if hop.to is stop), None)
 
 
@@ -81,7 +81,10 @@ class Walk:
         self.entry, self.begin, self.max_visits = entry, begin, max_visits
 
     async def session(self, user: User, row: Any = None) -> None:
-        """Run one session. HOT for graphs: 0.7 µs per visit in addition to its step (bench/walk.py)."""
+        """Run one session of the graph: visit nodes until an edge leaves it. A session with too many visits fails.
+
+        HOT for graphs: 0.7 µs per visit in addition to its step (bench/walk.py).
+        """
         key = _key(*user.chance_key)
         begun = state = self.begin(row)
         hop = self.hop(self.entry, key, 0)
@@ -107,11 +110,14 @@ class Walk:
             user.fail(f"more than {self.max_visits:,} visits")
 
     def hop(self, row: Row, key: int, visit: int) -> Hop:
-        """Return the edge that the session takes after visit number `visit` (0: the entry)."""
+        """Return the edge of `row` that the session `key` takes after its visit number `visit` (0: when it enters)."""
         return row.at(_uniform(key, visit))
 
     def stops(self, seed: int, load: int, n: int) -> Iterator[Stop]:
-        """Yield the nodes that a session visits if none fails; at most `max_visits`. Cost: 0.5 µs per node."""
+        """Yield the nodes that one session visits if none fails; at most `max_visits`. The session is not run.
+
+        seed, load, n: the run's seed, the index of the load and the number of the iteration. Cost: 0.5 µs per node.
+        """
         key = _key(seed, load, n)
         hop = self.hop(self.entry, key, 0)
         for visit in range(1, self.max_visits + 1):
@@ -133,10 +139,10 @@ class AlongPath(Walk):
 
 
 def _key(seed: int, load: int, n: int) -> int:
-    """Return 64 bits for a session, very different from those of its neighbours."""
+    """Return the 64 bits from which all choices of one session follow. Neighbouring sessions get unrelated bits."""
     return mixed(mixed(seed * GOLDEN + load * _LOAD_STEP + 2) + n * GOLDEN)
 
 
 def _uniform(key: int, visit: int) -> float:
-    """Return a random number for a visit of a session, 0 <= u < 1."""
+    """Return the random number for one visit of the session `key`, 0 <= u < 1; the same on each call."""
     return (mixed(key + visit * GOLDEN) >> 11) * 2.0**-53

@@ -72,7 +72,10 @@ class Scenario:
 
 
 def split_plan(text: str) -> tuple[Path, str | None]:
-    """Split "checkout.py:spike" into file and plan name. The name is None if the text has none."""
+    """Return the file and the plan's name from a text such as "checkout.py:spike".
+
+    The name is None if the text has none.
+    """
     file, colon, plan = text.rpartition(":")
     if colon and plan.isidentifier() and not Path(text).exists():
         return Path(file), plan
@@ -86,7 +89,7 @@ def load(
     *,
     check_secrets: bool = False,
 ) -> Scenario:
-    """Read, run and check a scenario file.
+    """Read, run and check a scenario file, and return its plans and journeys with the chosen plan.
 
     Args:
         path: the scenario's Python file.
@@ -152,7 +155,9 @@ def _read(path: Path) -> Source:
             there = [p.name for p in path.parent.iterdir() if p.suffix == ".py"]
         except OSError:
             there = []
-        raise ScenarioError([Fault(where, 0, "no such file", did_you_mean(path.name, sorted(there)))])
+        raise ScenarioError(
+            [Fault(where, 0, "no such file", did_you_mean(path.name, sorted(there)) or "correct the path")]
+        )
     if path.suffix != ".py":
         raise ScenarioError([Fault(where, 0, "is not a Python file", "give a scenario file whose name ends in .py")])
     try:
@@ -202,7 +207,12 @@ class _Loaded:
         self.journeys = tuple(journeys.values())
 
     def choose(self, name: str | None, overrides: Overrides, *, is_broken: bool) -> Plan | None:
-        """Return the chosen plan with the overrides applied; report an error if it cannot be found."""
+        """Return the chosen plan with the overrides applied; None and an error if it cannot be found.
+
+        Args:
+            name: the plan's name; None: the plan named `plan`, or the only one.
+            is_broken: the file has errors already, which may be why the plan is missing; then no error is added.
+        """
         where = str(self.source.path)
         names = ", ".join(self.plans)
         plan: Plan | None = None
@@ -222,7 +232,10 @@ class _Loaded:
         return None if plan is None else plan.with_overrides(overrides)
 
     def check(self, chosen: Plan | None) -> None:
-        """Run all checks of the loaded scenario. `chosen` is checked with its overrides, other plans as written."""
+        """Run all checks of the scenario and add its errors and warnings to this object.
+
+        `chosen` is checked with its overrides, other plans as written.
+        """
         targets = {name for plan in self.plans.values() for name in plan.targets}
         for source in self.siblings.sources.values():
             wrong, doubtful = mistakes(source, targets if self.plans else None)
@@ -249,7 +262,10 @@ class _Loaded:
         self.faults += missing_secrets(self.secrets, self.secrets)
 
     def _secrets_written(self) -> dict[str, Origin]:
-        """Return the secrets that only running journeys read, found as literals in the code."""
+        """Return the secrets named by literal text in the scenario's files, each with its place.
+
+        Calls of `secret` within journeys are found only in this way, because loading does not run journeys.
+        """
         return {
             name: Origin(str(path), line)
             for path, source in self.siblings.sources.items()
@@ -258,7 +274,10 @@ class _Loaded:
         }
 
     def take_bodies(self, bodies: Iterable[ScenarioFile | ScenarioBlob]) -> None:
-        """Check that files sent by requests exist, and add them to the files that travel with the scenario."""
+        """Add the files that requests send to the files that agents need.
+
+        Each file that is missing, or not in the scenario's folder, adds an error.
+        """
         for body in bodies:
             self.faults += body.faults
             if isinstance(body, ScenarioFile) and not body.faults and self._travels(body.path, body.origin):
@@ -278,7 +297,10 @@ class _Loaded:
             self.files.add(feed.path)
 
     def _travels(self, path: Path, origin: Origin) -> bool:
-        """Return whether a file is in the scenario's folder; agents get no other files, so others are an error."""
+        """Return True if a file is in the scenario's folder or below.
+
+        Otherwise add an error and return False, because agents receive no other files.
+        """
         if path.resolve().is_relative_to(self.source.path.parent.resolve()):
             return True
         self.faults.append(
@@ -327,7 +349,10 @@ class _Loaded:
         self.faults.append(slo.origin.fault(f'{objective.text}: {has} step "{objective.step}"', hint))
 
     def _check_request(self, slo: Slo) -> None:
-        """Check that the files contain a request with the name in an objective, as far as their text shows."""
+        """Add an error if no request in the scenario's files has the name that an objective gives.
+
+        Names are read from the source text. If some are computed, add only a warning.
+        """
         if slo.objective is None or slo.objective.request is None:
             return
         name = re.sub(r" \(hop \d+\)$", "", slo.objective.request)
@@ -347,7 +372,10 @@ class _Loaded:
             self.faults.append(slo.origin.fault(f"{text}", did_you_mean(slo.objective.request, there)))
 
     def _steps(self, journeys: Iterable[Journey[Any]]) -> tuple[list[StepName], list[StepName]]:
-        """Return the steps of the given journeys' own functions, and the steps of helper functions (of no journey)."""
+        """Return two lists of step names: those in the given journeys' functions, and those in helper functions.
+
+        A helper is a function that is not part of any journey.
+        """
         wanted: dict[tuple[str, int], list[str]] = {}
         """Place of a function -> the steps around its call."""
         for one in journeys:
@@ -370,7 +398,10 @@ class _Loaded:
         return [call for source in self.siblings.sources.values() for call in rendezvous_calls(source)]
 
     def _check_rendezvous(self, plan: Plan) -> None:
-        """Report rendez-vous that need more users than the load can have at a time, as far as the files' text shows."""
+        """Report rendez-vous that wait for more users than the load can have at a time.
+
+        Numbers are read from the files' text; numbers that are computed are not checked.
+        """
         if plan.faults:
             return
         journeys = _places(self.journeys)
@@ -439,7 +470,7 @@ class _Loaded:
 
 
 def _is_known(name: str, steps: list[StepName], inner: list[StepName]) -> bool:
-    """Return whether a step of this name exists: one of `steps`, or one of them with a helper's step inside."""
+    """Return True if a step of this name can exist: one of `steps`, or one of them with steps `inner` nested in it."""
     if any(step.fits(name) and not step.is_computed for step in steps):
         return True
     cuts = (i for i, c in enumerate(name) if c == "/")
@@ -450,7 +481,7 @@ def _is_known(name: str, steps: list[StepName], inner: list[StepName]) -> bool:
 
 
 def _places(journeys: Iterable[Journey[Any]]) -> set[tuple[str, int]]:
-    """Return the places of all functions that the journeys run."""
+    """Return the (file, first line) of each function that the journeys run."""
     return {_place(fn) for one in journeys for _, fn in one.parts}
 
 
@@ -460,7 +491,7 @@ def _place(fn: Callable[..., Any]) -> tuple[str, int]:
 
 
 def _shown(fault: Fault) -> Fault:
-    """Return the fault with its path relative to the working directory, if the file is below it."""
+    """Return the same error with its path relative to the working directory, if the file is below it."""
     return Fault(_short(Path(fault.file)), fault.line, fault.message, fault.hint)
 
 

@@ -51,7 +51,10 @@ class Siblings:
     # -- while the scenario is loaded and run ---------------------------------------------------
 
     def activate(self) -> None:
-        """Import `names` from the scenario's folder from now on, and forget the modules of the scenario before."""
+        """From now on let Python import the modules `names` from this scenario's folder.
+
+        The modules of the scenario that was loaded before are removed.
+        """
         if Siblings._active is not None:
             Siblings._active._deactivate()
         Siblings._active = self
@@ -75,14 +78,14 @@ class Siblings:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of a module in the scenario's folder, or None.
+        """Return the spec with which Python imports a module of the scenario's folder; None for any other module.
 
-        Python calls this for each finder in `sys.meta_path`.
+        Python calls this method for each finder in `sys.meta_path`.
         """
         return PathFinder.find_spec(name, [str(self.root)]) if path is None and name in self.names else None
 
     def files(self) -> set[Path]:
-        """Return the scenario's file and all modules in its folder that it has imported, in whatever way."""
+        """Return the paths of the scenario's file and of all modules in its folder that have been imported."""
         found = set(self.sources)
         for name, module in list(sys.modules.items()):
             if name not in self._before and self._is_within(module) and module.__file__ is not None:
@@ -153,7 +156,10 @@ class Siblings:
         self._local(source, one, base)
 
     def _local(self, source: Source, one: Import, module: str) -> None:
-        """Read a module of the scenario's folder, its parent packages, and imported names that are modules."""
+        """Read a module of the scenario's folder, its parent packages, and those imported names that are modules.
+
+        A missing module is added to the errors.
+        """
         parts = module.split(".")
         for end in range(1, len(parts) + 1):
             if not self._enter(parts[:end]):
@@ -167,7 +173,10 @@ class Siblings:
             self._enter([*parts, name])
 
     def _enter(self, parts: list[str]) -> bool:
-        """Read the file of a module in the scenario's folder; return False if there is no such file."""
+        """Read the file of a module in the scenario's folder and follow its imports.
+
+        Returns False if there is no such module. parts: the module's dotted name, split.
+        """
         folder = self.root.joinpath(*parts)
         is_package = (folder / "__init__.py").is_file()
         path = folder / "__init__.py" if is_package else folder.with_name(folder.name + ".py")
@@ -188,12 +197,12 @@ class Siblings:
         return folder.with_name(top + ".py").is_file() or (folder.is_dir() and any(folder.glob("*.py")))
 
     def _check_names(self, source: Source, one: Import) -> None:
-        """Check that the names imported from loadgen exist; a misspelt name gets a hint."""
+        """Add an error for each name imported from loadgen that does not exist, with the most similar name as hint."""
         try:
             module = importlib.import_module(one.module)
         except ImportError as error:
             if one.is_certain:
-                self.faults.append(Fault(str(source.path), one.line, str(error)))
+                self.faults.append(Fault(str(source.path), one.line, str(error), "correct the name of the module"))
             return
         for name in one.names:
             if name != "*" and not hasattr(module, name) and _find(f"{one.module}.{name}") is None and one.is_certain:
@@ -214,7 +223,10 @@ class _LastResort:
 
 
 def did_you_mean_module(name: str, root: Path) -> str:
-    """Return a hint: the most similar module name, or else where modules are searched."""
+    """Return a hint for a missing module: the most similar module name, or else where to put the module.
+
+    root: the scenario's folder.
+    """
     beside = [p.stem for p in root.glob("*.py")] + [p.name for p in root.glob("*/") if any(p.glob("*.py"))]
     return did_you_mean(name, [*beside, *_OURS, *sys.stdlib_module_names]) or (
         "put the module into the scenario's folder, or install its package here and on the agents"
@@ -227,7 +239,7 @@ def did_you_mean(name: str, there: Sequence[str]) -> str:
 
 
 def _elsewhere(top: str) -> str | None:
-    """Return what else has this module name, the standard library or an installed package; None if nothing has."""
+    """Return "a module of the standard library" or "an installed package" if one has this name; None otherwise."""
     if top in sys.stdlib_module_names:
         return "a module of the standard library"
     spec = next(iter(_installed_specs(top)), None)
@@ -249,7 +261,7 @@ def _find(name: str) -> ModuleSpec | None:
 
 
 def _location(spec: ModuleSpec) -> Path | None:
-    """Return the file or folder of a module; None for built-in modules."""
+    """Return the file or folder from which a module is imported; None for built-in modules."""
     if spec.origin in ("built-in", "frozen"):
         return None
     if spec.origin is not None:

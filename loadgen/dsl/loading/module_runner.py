@@ -40,7 +40,7 @@ _numbers = itertools.count()
 
 
 def run_statements(source: Source, siblings: Siblings) -> tuple[ModuleType, list[Fault]]:
-    """Run a scenario's file; return its module and the errors of all failed statements."""
+    """Run a scenario's file one statement at a time; return its module and the errors of all failed statements."""
     module = ModuleType(f"loadgen_scenario_{next(_numbers)}")
     module.__file__ = str(source.path)
     module.__doc__ = ast.get_docstring(source.tree)
@@ -76,7 +76,10 @@ def _statements(source: Source, module: ModuleType, siblings: Siblings) -> Itera
 
 
 def _one_name_each(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Split imports of several names into one import per name, so that one missing name does not remove the others."""
+    """Yield the statements, with an import of several names split into one import per name.
+
+    Then a missing name does not keep the other names from being imported.
+    """
     for statement in body:
         match statement:
             case ast.ImportFrom(module="__future__"):
@@ -90,7 +93,7 @@ def _one_name_each(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _given_names(statement: ast.stmt) -> set[str]:
-    """Return the module-level names that a statement assigns."""
+    """Return the names that a statement assigns, defines or imports."""
     names: set[str] = set()
     for node in ast.walk(statement):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -103,7 +106,7 @@ def _given_names(statement: ast.stmt) -> set[str]:
 
 
 def _fault_of(error: BaseException, source: Source, siblings: Siblings) -> Fault:
-    """Return the error for an exception, at the innermost line of the user's own code."""
+    """Return the error for an exception that a statement raised, at the innermost line of the scenario's own files."""
     file, line = str(source.path), 0
     for frame in traceback.extract_tb(error.__traceback__):
         if Path(frame.filename) in siblings.sources:
@@ -149,7 +152,7 @@ _MISSING = re.compile(
 
 
 def _suggestion(error: BaseException, text: str) -> str:
-    """Return a hint with the name most similar to a misspelt one; "" without one.
+    """Return the hint 'did you mean "..."?' with the name most similar to a misspelt one; "" if there is none.
 
     Python's own "Did you mean" is missing from the text of some exceptions.
     """
@@ -167,7 +170,7 @@ def _suggestion(error: BaseException, text: str) -> str:
 
 
 def _names_at(error: NameError | AttributeError) -> list[str]:
-    """Return the names that are defined where the missing name was used: on the object, or in the scopes."""
+    """Return the names that existed where a name was missing: attributes of the object, or variables in scope."""
     if isinstance(error, AttributeError):
         return [one for one in dir(error.obj) if not one.startswith("_")]
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
@@ -186,7 +189,10 @@ def _parameters(owner: str | None, function: str) -> list[str]:
 
 
 def _advice(error: BaseException, text: str) -> str:
-    """Return a hint for fixing an exception raised while the scenario was loaded."""
+    """Return a hint on how to fix an exception raised while the scenario was loaded; never empty.
+
+    text: the exception's text.
+    """
     missing = _MISSING.search(text)
     if missing:
         names = re.findall(r"'(\w+)'", missing["names"])

@@ -50,7 +50,7 @@ def rendezvous_calls(source: Source) -> Iterator[RendezvousCall]:
 
 
 def number_faults(calls: Iterable[RendezvousCall]) -> Iterator[Fault]:
-    """Yield an error for each invalid number of users, and for each name used with two different numbers."""
+    """Yield an error for each call whose number of users is invalid or differs from that of another with its name."""
     first: dict[str, RendezvousCall] = {}
     for call in sorted(calls, key=lambda call: (call.file, call.line)):
         if call.users is None:
@@ -67,7 +67,7 @@ def number_faults(calls: Iterable[RendezvousCall]) -> Iterator[Fault]:
 
 
 def most_together(lane: Lane) -> tuple[int, str]:
-    """Return the largest number of users of a load that can wait at the same time, and the reason as text."""
+    """Return how many users of a load can wait at the same time at most, and why, as text that follows "the load"."""
     profile = lane.profile
     if isinstance(profile, UserProfile):
         return profile.peak, f"has at most {format_count(profile.peak)} users at a time"
@@ -81,7 +81,7 @@ def most_together(lane: Lane) -> tuple[int, str]:
 
 
 def _own_nodes(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Yield all nodes below, without nested functions; those are visited separately."""
+    """Yield all syntax nodes of a function's body, without those of nested functions, which are visited separately."""
     for node in body:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node

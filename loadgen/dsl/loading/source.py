@@ -47,11 +47,14 @@ class StepName:
 
     @classmethod
     def of(cls, name: str) -> StepName:
-        """Return the pattern of a step with this literal name."""
+        """Return the name of a step whose name is this literal text."""
         return cls(re.escape(name), name, is_computed=False)
 
     def within(self, outer: str) -> StepName:
-        """Return this step as nested in a step named `outer`; "" leaves it unchanged."""
+        """Return this step's name when it is nested in a step named `outer`: "outer/inner".
+
+        The name is unchanged if `outer` is "".
+        """
         if not outer:
             return self
         return StepName(f"{re.escape(outer)}/{self.pattern}", f"{outer}/{self.text}", self.is_computed)
@@ -69,22 +72,25 @@ class Source:
 
     @property
     def has_lazy_annotations(self) -> bool:
-        """True if the file has `from __future__ import annotations`."""
+        """Return True if the file has `from __future__ import annotations`."""
         return any(i.module == "__future__" and "annotations" in i.names for i in self.imports())
 
     def imports(self) -> tuple[Import, ...]:
-        """Return all imports, including those within functions, but not those under `if TYPE_CHECKING`."""
+        """Return all imports of the file, including those within functions, but not those under `if TYPE_CHECKING`."""
         return tuple(_imports(self.tree.body, True))
 
     def steps(self) -> dict[int, tuple[StepName, ...]]:
-        """Return the steps of each function, by the function's first line.
+        """Return the names of the steps in each function of the file, by the function's first line.
 
         The first line is that of the first decorator, as in `co_firstlineno`.
         """
         return {line: tuple(self._steps_of(fn.body, ())) for line, fn in self.functions()}
 
     def argument_lines(self, line: int) -> dict[str, int]:
-        """Return the line of each argument of the `Plan(` call at `line`; elements of lists are named "slos[1]"."""
+        """Return the line of each argument of the `Plan(...)` call at `line`, by the argument's name.
+
+        Elements of lists are named "slos[1]". Returns {} if there is no such call.
+        """
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call) and node.lineno == line and _last_name(node.func) == "Plan":
                 by_place = dict(zip(("target", "load", "mix", "slos", "regions"), node.args, strict=False))
@@ -100,7 +106,7 @@ class Source:
         return {}
 
     def texts_given(self, function: str) -> Iterator[tuple[str, int]]:
-        """Yield the literal first argument of each call of `function`, with its line."""
+        """Yield (text, line) of each call of `function` whose first argument is a literal text."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call) and _last_name(node.func) == function:
                 for first in node.args[:1]:
@@ -108,12 +114,15 @@ class Source:
                         yield first.value, node.lineno
 
     def text_of(self, node: ast.expr) -> tuple[str, str]:
-        """Return a regular expression for a text expression, and its display form with `{...}` for computed parts."""
+        """Return two texts for an expression: a regular expression for its value, and the value as shown in messages.
+
+        Computed parts are `.+` in the first and `{...}` in the second.
+        """
         pattern, text, _ = self._name(node)
         return pattern, text
 
     def number_of(self, node: ast.expr) -> int | None:
-        """Return the value of an expression that is a literal whole number or a constant of the module, else None."""
+        """Return the whole number that an expression writes literally or by a constant of the module; else None."""
         value = self._constants.get(node.id) if isinstance(node, ast.Name) else None
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
             value = -node.operand.value if type(node.operand.value) is int else None
@@ -122,13 +131,16 @@ class Source:
         return value if isinstance(value, int) else None
 
     def functions(self) -> Iterator[tuple[int, ast.FunctionDef | ast.AsyncFunctionDef]]:
-        """Yield all functions, each with its first line (that of its first decorator, as in `co_firstlineno`)."""
+        """Yield (first line, function) of each function in the file.
+
+        The first line is that of the first decorator, as in `co_firstlineno`.
+        """
         for node in ast.walk(self.tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield _first_line(node), node
 
     def keyword_line(self, line: int, name: str) -> int:
-        """Return the line of argument `name` in a call that covers `line`, or `line` itself without such argument."""
+        """Return the line of the argument `name=` in a call that covers `line`; `line` itself if there is none."""
         calls = [
             node
             for node in ast.walk(self.tree)
@@ -180,7 +192,7 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """Read and parse a Python file.
+    """Return the text and syntax tree of a Python file.
 
     Raises:
         ScenarioError: the file cannot be read, or is not valid Python.
@@ -203,7 +215,7 @@ def read_source(path: Path) -> Source:
 
 
 def syntax_fault(file: str, error: SyntaxError) -> Fault:
-    """Return the error for invalid syntax, with the source line in the hint."""
+    """Return the error for invalid syntax in `file`; the source line is part of the hint."""
     shown = (error.text or "").strip()
     hint = f"correct this line, or the one before it: {shown}" if shown else "correct this line"
     if "outside async function" in error.msg or "outside function" in error.msg:
@@ -225,7 +237,10 @@ def _imports(body: Sequence[ast.AST], is_certain: bool) -> Iterator[Import]:
 
 
 def _constants(tree: ast.Module) -> dict[str, str | int]:
-    """Return the module-level names with one text or whole number as value that are assigned only once in the file."""
+    """Return the value of each module-level constant, by name.
+
+    A constant is a name with a literal text or whole number that is assigned only once in the file.
+    """
     stores: dict[str, int] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):

@@ -71,7 +71,7 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[list[Fault], list[Fault]]:
-    """Return errors and warnings found in one file.
+    """Return the errors and the warnings found in the text of one file, as two lists.
 
     targets: all target names of the file's plans; None if they are unknown, and then target names are not checked.
     """
@@ -93,7 +93,7 @@ class _Reading:
         self.warnings: list[Fault] = []
 
     def secrets(self) -> None:
-        """Report secrets that are inserted into a text without `reveal()`."""
+        """Add an error for each secret that is inserted into a text without `reveal()`."""
         names = {
             target.id
             for node in self._tree.body
@@ -175,7 +175,10 @@ class _Reading:
             self._fault(call, f"{what}(...) is used before it is awaited", f"write `await {what}(...)`")
 
     def _used_unawaited(self, fn: ast.AsyncFunctionDef, assign: ast.Assign | ast.AnnAssign) -> tuple[str, str] | None:
-        """Return the variable of an un-awaited call and an attribute read from it; None if it may be awaited later."""
+        """Return the variable that holds an un-awaited call, and an attribute read from it.
+
+        Returns None if the variable may be awaited later, or no attribute of it is read.
+        """
         targets = assign.targets if isinstance(assign, ast.Assign) else [assign.target]
         if len(targets) != 1 or not isinstance(targets[0], ast.Name):
             return None
@@ -218,7 +221,10 @@ class _Reading:
             self._fault(call, message, f"write `orders = {what}(...)` at the top of the file, and use it in {fn.name}")
 
     def _dotted(self, func: ast.expr) -> str:
-        """Return the full dotted name of a called function, through the file's imports; "" for unknown prefixes."""
+        """Return the full dotted name of a called function, resolved by the file's imports.
+
+        Returns "" for a method or attribute of anything that is not imported.
+        """
         text = _shown(func)
         first, dot, rest = text.partition(".")
         if first in self._imported:
@@ -258,11 +264,11 @@ class _Clients:
         return ""
 
     def is_client(self, func: ast.expr) -> bool:
-        """Return whether a function is a method of an HTTP client of the user."""
+        """Return True if a called function is a method of one of the user's HTTP clients: `user.http.get`."""
         return isinstance(func, ast.Attribute) and self._is_client(func.value)
 
     def kind_of_value(self, node: ast.expr) -> str:
-        """Return "user", "client", or "" for other values."""
+        """Return the kind of an expression: "user" (the journey's), "client" (an HTTP client of the user), or ""."""
         return "user" if self._is_user(node) else "client" if self._is_client(node) else ""
 
     def _is_user(self, node: ast.expr) -> bool:
@@ -286,7 +292,7 @@ def _is_user(arg: ast.arg) -> bool:
 
 
 def _own_nodes(fn: _Function) -> Iterator[ast.AST]:
-    """Yield all nodes in the function's body, without nested async functions; those are visited separately."""
+    """Yield all syntax nodes of the function's body, without the bodies of nested async functions."""
     waiting: list[ast.AST] = list(fn.body)
     while waiting:
         node = waiting.pop()
@@ -306,7 +312,7 @@ def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def _shown(func: ast.expr) -> str:
-    """Return an expression as text, such as `user.http.get`; of more than 60 characters only the end."""
+    """Return an expression as source text, such as `user.http.get`; of more than 60 characters only the end."""
     text = ast.unparse(func)
     return text if len(text) <= 60 else "..." + text[-50:]
 
@@ -329,7 +335,10 @@ class RequestName:
 
 
 def request_names(source: Source) -> Iterator[RequestName]:
-    """Yield the names of all calls that look like requests. Requests of foreign clients are not found."""
+    """Yield the predicted name of each call in the file that looks like a request.
+
+    Requests of third-party clients are not found.
+    """
     for node in ast.walk(source.tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
@@ -349,7 +358,7 @@ def request_names(source: Source) -> Iterator[RequestName]:
 
 
 def _is_path(source: Source, call: ast.Call) -> bool:
-    """Return whether the call's first argument may be a URL; that of `row.get("name")` is not."""
+    """Return True if the call's first argument may be a path or URL; that of `row.get("name")` is not."""
     text = source.text_of(call.args[0])[1]
     return ".http." in _shown(call.func) or text.startswith(("/", "http://", "https://", "{...}"))
 

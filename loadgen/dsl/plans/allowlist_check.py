@@ -39,7 +39,7 @@ class Limits:
 
     @classmethod
     def of(cls, entries: Collection[Entry]) -> Limits:
-        """Return the strictest limit of each kind."""
+        """Return the limits that satisfy all entries: the lowest of each kind."""
         return cls(
             min((e.max_requests_per_s for e in entries if e.max_requests_per_s is not None), default=None),
             min((e.max_users for e in entries if e.max_users is not None), default=None),
@@ -47,14 +47,14 @@ class Limits:
         )
 
     def stricter(self, other: Limits) -> Limits:
-        """Return the lower one of each limit."""
+        """Return the limits that satisfy both: the lower one of each kind."""
         rates = [one for one in (self.max_requests_per_s, other.max_requests_per_s) if one is not None]
         users = [one for one in (self.max_users, other.max_users) if one is not None]
         times = [one for one in (self.max_duration_ns, other.max_duration_ns) if one is not None]
         return Limits(min(rates, default=None), min(users, default=None), min(times, default=None))
 
     def too_fast(self, per_s: float) -> str:
-        """Return why this rate of iterations is too high; "" if it is allowed."""
+        """Return a sentence if this planned rate of iterations (per second) is above the limit; "" if it is allowed."""
         if self.max_requests_per_s is None or per_s <= self.max_requests_per_s:
             return ""
         return (
@@ -63,13 +63,13 @@ class Limits:
         )
 
     def too_many(self, users: float) -> str:
-        """Return why this number of users is too high; "" if it is allowed."""
+        """Return a sentence if this planned number of users is above the limit; "" if it is allowed."""
         if self.max_users is None or users <= self.max_users:
             return ""
         return f"{users:,.12g} users are planned, but the allow-list admits only {format_count(self.max_users)}"
 
     def too_long(self, duration_ns: int | None) -> str:
-        """Return why this duration is too long; "" if it is allowed.
+        """Return a sentence if this planned duration is above the limit; "" if it is allowed.
 
         A duration of None is unknown and passes; the run is stopped when the limit is reached.
         """
@@ -81,7 +81,7 @@ class Limits:
         )
 
     def of_changed(self, spec: PlanSpec) -> str:
-        """Return why a plan that was changed during its run is too large; "" if it is allowed."""
+        """Return why a plan that was changed during its run exceeds these limits; "" if it is allowed."""
         return "; ".join(_of_size(spec, self))
 
 
@@ -99,9 +99,14 @@ class Stranger:
 def check(
     spec: PlanSpec, http: Http, allow: AllowList, at: datetime, resolve: Resolve
 ) -> tuple[Limits, tuple[str, ...]]:
-    """Return the limits for this run, and a sentence for each reason why the list does not admit the plan.
+    """Check a plan against an allow-list: return the limits for its run, and a sentence for each reason to refuse it.
 
-    http: the plan's HTTP settings. at: the time for which entries must be valid. resolve: looks up a host name.
+    The plan is allowed if there are no sentences.
+
+    Args:
+        http: the plan's HTTP settings.
+        at: the time at which the list's entries must be valid.
+        resolve: a function that returns the addresses of a host name.
     """
     used: list[Entry] = []
     refused = [*_of_targets(spec, http, allow, at, resolve, used)]
@@ -111,7 +116,10 @@ def check(
 
 
 def strangers(spec: PlanSpec, http: Http, allow: AllowList, at: datetime, resolve: Resolve) -> tuple[Stranger, ...]:
-    """Return the targets at public addresses that the list admits, each once."""
+    """Return each target of the plan at a public address that the list admits, once.
+
+    The arguments are those of `check`.
+    """
     found: dict[tuple[str, str | None], Stranger] = {}
     for url in (spec.target, *spec.targets.values()):
         if (place := _place(url)) is None:

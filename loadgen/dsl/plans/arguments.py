@@ -97,7 +97,10 @@ def read_weights(argument: str, what: str, pairs: Iterable[tuple[Any, Any]], wro
 
 
 def read_tags(tags: object, wrong: list[Wrong]) -> tuple[str, ...]:
-    """Return the names of response headers in `tags` ("header:x-cache"), in lower case, each once."""
+    """Return the lower-case names of response headers in a plan's `tags` ("header:x-cache"), each once.
+
+    Invalid tags are left out, and each adds an error to `wrong`.
+    """
     given = list(tags) if isinstance(tags, Iterable) and not isinstance(tags, str | Mapping) else [tags]
     names: dict[str, None] = {}
     for one in given:
@@ -115,7 +118,10 @@ def read_tags(tags: object, wrong: list[Wrong]) -> tuple[str, ...]:
 
 
 def read_trace(trace: object, wrong: list[Wrong]) -> Trace | None:
-    """Return the trace settings, from "1%" or a `Trace`; None without them, or if they are invalid."""
+    """Return the trace settings from "1%" or a `Trace`; None if `trace` is None.
+
+    An invalid value adds an error to `wrong` and gives None, too.
+    """
     if trace is None:
         return None
     try:
@@ -130,7 +136,10 @@ def read_trace(trace: object, wrong: list[Wrong]) -> Trace | None:
 
 
 def read_connections(connections: object, wrong: list[Wrong]) -> Connections:
-    """Return the connection policy, from "shared:50" or a `Connections`; "kept" if it is invalid."""
+    """Return the connection policy from "kept", "shared:50" or a `Connections`.
+
+    An invalid value adds an error to `wrong` and gives "kept".
+    """
     try:
         if isinstance(connections, Connections):
             return connections
@@ -166,7 +175,7 @@ _STOCK_TAKES: Final = frozenset({"cert", "verify"})
 
 
 def client_wrong(client: object, connections: Connections, http: Http) -> Iterator[Wrong]:
-    """Yield an error for an unknown `client`, and for each setting that the stock httpx client does not support."""
+    """Yield an error if `client` is unknown, and for each setting that `client="httpx"` does not support."""
     if client not in _CLIENTS:
         hint = did_you_mean(client, _CLIENTS) if isinstance(client, str) else ""
         yield Wrong("client", f"client={client!r}: unknown client", hint or 'write "loadgen" or "httpx"')
@@ -183,7 +192,10 @@ def client_wrong(client: object, connections: Connections, http: Http) -> Iterat
 
 
 def read_labels(labels: object, wrong: list[Wrong]) -> dict[str, str]:
-    """Return the valid labels; report names and values that are not text."""
+    """Return the labels of a plan, name -> value; {} for None.
+
+    Names and values that are not text add errors to `wrong`.
+    """
     if labels is None:
         return {}
     pairs = list(labels.items()) if isinstance(labels, Mapping) else [(labels, None)]
@@ -195,7 +207,7 @@ def read_labels(labels: object, wrong: list[Wrong]) -> dict[str, str]:
 
 
 def read_text(argument: str, value: object, wrong: list[Wrong]) -> str:
-    """Return a text without surrounding spaces; "" if it is not a text, which is reported."""
+    """Return a text argument without surrounding spaces. Another type adds an error to `wrong` and gives ""."""
     if isinstance(value, str):
         return value.strip()
     wrong.append(Wrong(argument, f"{argument}: {value!r} is not a text", f'write {argument}="..."'))
@@ -203,7 +215,10 @@ def read_text(argument: str, value: object, wrong: list[Wrong]) -> str:
 
 
 def read_duration(argument: str, value: object, wrong: list[Wrong]) -> int | None:
-    """Return a duration in ns, from text or seconds; None if there is none, or if it is invalid."""
+    """Return a duration in ns from a text ("30s") or a number of seconds; None if `value` is None.
+
+    An invalid value adds an error to `wrong` and gives None, too.
+    """
     if value is None:
         return None
     try:
@@ -216,7 +231,10 @@ def read_duration(argument: str, value: object, wrong: list[Wrong]) -> int | Non
 
 
 def read_time_limit(argument: str, value: object, default_s: int, wrong: list[Wrong]) -> int:
-    """Return a time limit above 0 in ns; `default_s` if it is missing or invalid."""
+    """Return a time limit in ns; `default_s` seconds if `value` is None.
+
+    A value that is invalid or 0 adds an error to `wrong` and gives the default, too.
+    """
     limit_ns = read_duration(argument, value, wrong)
     if limit_ns == 0:
         wrong.append(Wrong(argument, f"{argument}: must be above 0", f'write {argument}="{default_s}s"'))
@@ -224,7 +242,10 @@ def read_time_limit(argument: str, value: object, default_s: int, wrong: list[Wr
 
 
 def by_name(regions: object) -> list[tuple[Any, Any]]:
-    """Return (name, weight) of each region; a list of names gives equal weights."""
+    """Return the plan's `regions` as pairs (name, weight); a list of names, or one name, gives equal weights.
+
+    The names and weights are not checked.
+    """
     if isinstance(regions, Mapping):
         return list(regions.items())
     if isinstance(regions, str):
@@ -235,7 +256,7 @@ def by_name(regions: object) -> list[tuple[Any, Any]]:
 
 
 def once_wrong(argument: str, fn: object) -> Iterator[Wrong]:
-    """Yield an error unless `fn` is an async function of one argument, as for set_up and tear_down."""
+    """Yield an error unless `fn` is an async function that takes only the user, as set_up and tear_down of a plan."""
     name = getattr(fn, "__name__", repr(fn))
     hint = f"write `async def {name}(user: User)`"
     code = getattr(fn, "__code__", None)
@@ -254,7 +275,7 @@ def is_url(target: object) -> bool:
 
 
 def url_wrong(target: object) -> tuple[str, str]:
-    """Return the error in a target's URL and its hint; ("", "") for a valid URL."""
+    """Return the error message for an invalid URL of a target, and a hint; ("", "") if the URL is valid."""
     hint = 'write "https://shop.example" or "http://127.0.0.1:8080"'
     if not isinstance(target, str):
         return f"target: {target!r} is not a URL", hint
@@ -278,7 +299,10 @@ def url_wrong(target: object) -> tuple[str, str]:
 
 
 def did_you_mean(name: str, there: Iterable[str]) -> str:
-    """Return a hint: the known name most similar to `name`, or else up to 10 known names; "" if none are known."""
+    """Return a hint for an unknown name: the most similar one of `there`, or else up to 10 of them.
+
+    Returns "" if `there` is empty.
+    """
     known = list(there)
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     if close:

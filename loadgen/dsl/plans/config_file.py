@@ -126,9 +126,10 @@ class Settings:
 
 
 def find_settings(scenario: Path) -> Path | None:
-    """Return the nearest `loadgen.toml`: in the scenario's folder, or above it up to the repository's root.
+    """Return the path of the nearest `loadgen.toml`; None if there is none.
 
-    A world-writable folder above, such as /tmp, ends the search, because anybody could put a file there.
+    The search starts in the scenario's folder and goes up to the repository's root. A world-writable folder above the
+    scenario's, such as /tmp, ends the search, because anybody could put a file there.
     """
     folder = scenario.absolute().parent
     for place in (folder, *folder.parents):
@@ -142,9 +143,9 @@ def find_settings(scenario: Path) -> Path | None:
 
 
 def _is_anybodys(folder: Path) -> bool:
-    """True if everybody may put files there.
+    """Return True if everybody may put files into a folder: it is world-writable and has the sticky bit.
 
-    Checks the sticky bit, too: mounts of foreign file systems, where all files are world-writable, do not have it.
+    The sticky bit is checked because mounts of foreign file systems, where all files are world-writable, lack it.
     """
     try:
         mode = folder.stat().st_mode
@@ -154,7 +155,7 @@ def _is_anybodys(folder: Path) -> bool:
 
 
 def read_environment(scenario: Path, name: str) -> Environment:
-    """Return the environment `name` for a scenario.
+    """Return the environment `name` ([env.NAME]) from the `loadgen.toml` that applies to a scenario.
 
     Raises:
         ScenarioError: no `loadgen.toml`, no such environment, or all errors in the file.
@@ -172,7 +173,9 @@ def read_environment(scenario: Path, name: str) -> Environment:
 
 
 def read_places(scenario: Path, env: str | None) -> Places:
-    """Return the history and the outputs of a scenario's `loadgen.toml`, in environment `env` if given.
+    """Return where a scenario's history is stored and where its results are sent, from its `loadgen.toml`.
+
+    env: the environment whose places come first; None: the file's general places.
 
     Raises:
         ScenarioError: as in `read_environment`. Without `env`, a missing file is no error.
@@ -181,7 +184,7 @@ def read_places(scenario: Path, env: str | None) -> Places:
 
 
 def read_settings(path: Path | None) -> Settings:
-    """Return all contents of a file; None gives empty settings.
+    """Return the contents of a `loadgen.toml`; without a path, empty settings.
 
     Raises:
         ScenarioError: with all errors in the file.
@@ -195,7 +198,9 @@ def read_settings(path: Path | None) -> Settings:
         raise ScenarioError([_syntax(path, error)]) from None
     except (OSError, UnicodeDecodeError) as error:
         message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise ScenarioError([Fault(str(path), 0, message, "write a TOML file in UTF-8")]) from None
+        raise ScenarioError(
+            [Fault(str(path), 0, message, "check the path and its permissions; the file must be TOML in UTF-8")]
+        ) from None
     reading = _Reading(path, text)
     settings = reading.settings(content)
     if reading.faults:
@@ -204,7 +209,7 @@ def read_settings(path: Path | None) -> Settings:
 
 
 def merged(environment: Environment | None, overrides: Overrides) -> Overrides:
-    """Return the combined changes of an environment and the command line; the command line wins."""
+    """Return the overrides of an environment combined with those of the command line, which win."""
     if environment is None:
         return overrides
     base = environment.overrides
@@ -265,7 +270,7 @@ class _Reading:
         return str(self._path.parent / os.path.expanduser(store))  # noqa: PTH111  # pathlib's raises of no such user
 
     def _out(self, where: tuple[str, ...], out: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """Check only the kinds of outputs.
+        """Return `out`, the outputs to which results are sent, after a check that each is of a known kind.
 
         Their targets are checked at the run, because variables and packages may be set up only then.
         """
@@ -337,7 +342,10 @@ class _Reading:
         return Environment(name, overrides, env.allow, places)
 
     def _fields(self, where: tuple[str, ...], table: dict[str, Any], of: type[msgspec.Struct]) -> dict[str, Any]:
-        """Return the values of a table that have the right type; report the others."""
+        """Return the values of a TOML table that fit the fields of `of`; add an error for each other key.
+
+        where: the table's place in the file, for errors.
+        """
         fields = {f.name: f.type for f in msgspec.structs.fields(of)}
         self._check_keys(where, table, list(fields))
         good: dict[str, Any] = {}
@@ -365,7 +373,7 @@ class _Reading:
             self._add(where, message, hint)
 
     def _add(self, where: tuple[str, ...], message: str, hint: str) -> None:
-        """Report an error at the line of a key. A key in an inline table is reported at the table's line."""
+        """Add an error at the line of the key `where`. A key in an inline table is reported at the table's line."""
         line = next((self._lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in self._lines), 0)
         self.faults.append(Fault(str(self._path), line, message, hint))
 
@@ -406,7 +414,7 @@ _TABLE = re.compile(rf"\s*\[\s*({_KEY_PART}(?:\s*\.\s*{_KEY_PART})*)\s*\]")
 
 
 def _key_lines(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Yield each table and key with the line where it is first written.
+    """Yield each table and key of a TOML text as the parts of its dotted name, with its first line.
 
     This is a guess if lines of a multi-line string look like keys.
     """

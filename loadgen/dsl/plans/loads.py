@@ -73,7 +73,7 @@ class Lane:
     """Arrival positions of a `TimedProfile`; None: positions follow from the profile."""
 
     def schedule(self) -> Schedule:
-        """Return the schedule of due arrivals. Only for open loads."""
+        """Return the times at which this load's arrivals are due. Only open loads have a schedule."""
         profile = self.profile
         if isinstance(profile, TimedProfile):
             return Schedule(Timeline(profile.speeds), self.positions)
@@ -82,7 +82,10 @@ class Lane:
 
     @property
     def end_ns(self) -> int | None:
-        """End of the load's curve, in ns from the start of the run; None if the target decides (counted iterations)."""
+        """Return when the load's curve ends, in ns from the start of the run.
+
+        Returns None for counted iterations, because the target's speed decides when they end.
+        """
         duration_ns = self.profile.duration_ns
         return None if duration_ns is None else self.after_ns + duration_ns
 
@@ -125,12 +128,12 @@ class Load:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """All errors in this load's arguments and its executor; journeys report their own."""
+        """Return all errors in this load's arguments and its executor. Errors of its journeys are not included."""
         own = tuple(self.origin.fault(wrong.message, wrong.hint) for wrong in self._wrong)
         return own + (self.load.faults if is_executor(self.load) else ())
 
     def lane(self, seed: int, max_users: int | None = None, *, random: bool = False) -> Lane:
-        """Return this load as written in the scenario, without overrides.
+        """Return this load as agents drive it, without overrides of the command line.
 
         Args:
             seed: the seed that the executor draws arrival times from.
@@ -203,9 +206,9 @@ def lane_of(
 
 
 def read_mix(mix: object, wrong: list[Wrong]) -> tuple[tuple[Journey[Any], ...], tuple[float, ...]]:
-    """Return the journeys of a mix and their weights, in the given order; append errors to `wrong`.
+    """Return two tuples: the journeys of a plan's `mix`, in the given order, and the weight of each.
 
-    A journey with weight 0 stays in the result and gets no load.
+    A journey with weight 0 stays in the result and gets no load. Each invalid entry adds an error to `wrong`.
     """
     given: dict[Journey[Any], Any] = {}
     before = len(wrong)
@@ -223,7 +226,7 @@ def read_mix(mix: object, wrong: list[Wrong]) -> tuple[tuple[Journey[Any], ...],
 
 
 def names_wrong(argument: str, journeys: Iterable[Journey[Any]]) -> Iterable[Wrong]:
-    """Yield an error for each name that two journeys share; their results would be one row."""
+    """Yield an error for each name that two of the journeys share, because their results would be mixed in one row."""
     names = [one.name for one in journeys]
     for twice in sorted({name for name in names if names.count(name) > 1}):
         yield Wrong(argument, f'{argument}: two journeys are named "{twice}"', 'give one of them @journey(name="...")')
@@ -243,12 +246,12 @@ def _no_journey_hint(one: object, name: str) -> str:
 
 
 def scaled(lanes: Sequence[Lane], peak: float, peak_of: Literal["", "rate", "users"]) -> tuple[Lane, ...]:
-    """Return the loads with one kind scaled by a common factor, so that their highest sum is `peak`.
+    """Return the loads with one kind multiplied by a common factor, so that the highest sum of that kind is `peak`.
 
     Loads of the other kind are unchanged.
 
     Args:
-        peak: iterations/s for open loads, or users.
+        peak: iterations/s for open loads, or users for closed ones.
         peak_of: which kind to scale; "" means the kind of the first load.
 
     Raises:
@@ -276,7 +279,7 @@ def _times(profile: Profile, factor: Fraction) -> Profile:
 
 
 def stretched(lanes: Sequence[Lane], duration_ns: int) -> tuple[Lane, ...]:
-    """Return the loads with curves and starts stretched by a common factor, so that the last one ends at `duration_ns`.
+    """Return the loads with curves and starts stretched by a common factor: the last load then ends at `duration_ns`.
 
     Raises:
         ProfileError: a load has no known end, or `duration_ns` is too short for it.
@@ -306,10 +309,10 @@ def most_iterations(lane: Lane, profile: OpenProfile | IterationProfile) -> int:
 
 
 def rows_used(lane: Lane, feed: Feed[Any]) -> int | None:
-    """Return how many rows of a feed a load uses; None if it has no known end.
+    """Return how many rows of a feed a load uses at most; None if there is no limit.
 
-    A closed load uses one row per user. It has no known end if a journey takes a row per iteration, because the
-    target's speed decides the number of iterations.
+    A closed load uses one row per user. If one of its journeys takes a row per iteration, there is no limit, because
+    the target's speed decides the number of iterations.
     """
     readers = [i for i, one in enumerate(lane.journeys) if one.feed is feed and lane.weights[i] > 0]
     if not readers:

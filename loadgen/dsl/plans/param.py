@@ -35,7 +35,7 @@ class Params:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The value of each setting that the scenario has read; stored in the manifest."""
+        """Return the value of each setting that the scenario has read, by name. The run's manifest stores them."""
         return {name: value for name, (_, value, _) in self.asked.items()}
 
 
@@ -44,7 +44,7 @@ _params: ContextVar[Params | None] = ContextVar("loadgen_params", default=None)
 
 @contextmanager
 def params_given(given: Mapping[str, str], required: Iterable[str] | None = None) -> Iterator[Params]:
-    """Within this context, `param` reads its values from `given`.
+    """Let `param` read its values from `given` within this `with` block; the returned `Params` collects what it reads.
 
     required: names that the scenario must read, or else the loader reports an error; None: all of `given`.
     """
@@ -103,7 +103,7 @@ def param(name: str, kind: type[T], *, default: T | None = None) -> T:
 
 
 def _is_a(value: object, kind: type) -> bool:
-    """Check the type of a default. An int is also a valid float; a bool is only a bool."""
+    """Return True if a default has the type `kind`. An int is also a valid float; a bool is only a bool."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)

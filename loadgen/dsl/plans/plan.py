@@ -216,23 +216,26 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """The scenario's folder; relative paths in the plan start there."""
+        """Return the scenario's folder, to which relative paths in the plan refer."""
         return Path(self.origin.file).parent
 
     @property
     def certificates(self) -> tuple[Path, ...]:
-        """Certificate files, without keys, that travel with the scenario."""
+        """Return the certificate files of the plan, which agents receive with the scenario.
+
+        Private keys are not among them.
+        """
         client = self.http.certificate_in(self.folder)
         return tuple(path for path in (self.ca, client) if path is not None)
 
     @property
     def executors(self) -> tuple[Executor, ...]:
-        """The executors of all loads as written, in order. Anything that is not an executor is left out."""
+        """Return the executors of all loads as written, in order. Anything that is not an executor is left out."""
         return tuple(one for one in [*(one.load for one in self.loads), self.load] if isinstance(one, Executor))
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
-        """All loads with the overrides applied, in order.
+        """Return all loads as agents drive them, with the overrides applied, in order.
 
         Raises:
             ScenarioError: a load has errors, or the overrides do not fit.
@@ -246,7 +249,10 @@ class Plan:
 
     @property
     def said(self) -> tuple[tuple[Slo, tuple[Journey[Any], ...]], ...]:
-        """All objectives with the journeys that each may name: the plan's own, then those that steered loads follow."""
+        """Return each objective with the journeys that it may name: those of the plan, or those of its steered load.
+
+        The plan's own objectives come first, then those that steered loads follow.
+        """
         own = tuple((slo, self.journeys) for slo in self.slos)
         try:
             lanes = self.lanes
@@ -257,13 +263,13 @@ class Plan:
 
     @property
     def watched(self) -> tuple[Objective, ...]:
-        """The objectives that agents count per interval: the plan's own, then those of steered loads, in order."""
+        """Return the objectives that agents count per interval: the plan's own, then those of steered loads."""
         slos = [slo.objective for slo in self.slos if slo.objective is not None]
         return (*slos, *steered_objectives(lane.steering for lane in self.lanes))
 
     @property
     def profile(self) -> Profile:
-        """The profile of the first load, with the overrides applied.
+        """Return the profile (curve) of the first load, with the overrides applied.
 
         Raises:
             ScenarioError: the load has errors, or the overrides do not fit it.
@@ -272,13 +278,19 @@ class Plan:
 
     @property
     def duration_ns(self) -> int | None:
-        """Time from the start to the end of the last load; None if the target decides. Raises what `lanes` raises."""
+        """Return the time from the start of the run to the end of the last load, in ns.
+
+        Returns None if a load has no known end, because it counts iterations.
+
+        Raises:
+            ScenarioError: a load has errors, or the overrides do not fit.
+        """
         ends_ns = [lane.end_ns for lane in self.lanes]
         known = [end_ns for end_ns in ends_ns if end_ns is not None]
         return max(known) if len(known) == len(ends_ns) else None
 
     def ways(self) -> Ways:
-        """Return the settings that users need to reach the targets."""
+        """Return the settings with which users connect to the targets: URLs, time-outs, connections and so on."""
         return Ways(
             self.targets,
             self.target_name,
@@ -291,11 +303,10 @@ class Plan:
         )
 
     def row_offset(self, lane: int, journey: Journey[Any]) -> int:
-        """Return the index of the first feed row for a journey in a load: the number of rows that earlier loads use.
+        """Return the index of the first feed row for a journey in load number `lane`: the rows of earlier loads.
 
-        So loads that share a unique feed use no row twice. An earlier load with an unknown number of rows counts with
-        one
-        row per user; for a unique feed, this case is an error.
+        So loads that share a unique feed use no row twice. An earlier load without a limit of rows counts with one row
+        per user; for a unique feed, this case is an error. The result is 0 for a journey without data.
 
         Raises:
             ScenarioError: a load has errors.
@@ -306,7 +317,10 @@ class Plan:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """All errors of the plan, its loads, its objectives and its overrides, sorted. Journeys report their own."""
+        """Return all errors of the plan, its loads, objectives and overrides, sorted.
+
+        Errors of its journeys are not included.
+        """
         found = [self._fault(wrong) for wrong in (*self._wrong, *self._arguments_wrong())]
         found += [fault for slo in self.slos for fault in slo.faults]
         found += scopes_wrong(self.said, self.journeys, self.regions)
@@ -321,7 +335,10 @@ class Plan:
         return tuple(sorted({*found, *self._overridden}))
 
     def with_overrides(self, overrides: Overrides) -> Plan:
-        """Return a copy with the changes from the command line; changes that do not fit are among its `faults`."""
+        """Return a copy of this plan with the changes from the command line.
+
+        Changes that do not fit are in its `faults`.
+        """
         plan = copy(self)
         plan.overrides = overrides
         plan.seed = overrides.seed if self.seed is None else self.seed
@@ -329,7 +346,10 @@ class Plan:
         plan.labels = self.labels | overrides.labels
         plan._retarget(overrides)
         if not plan.http.verify:
-            plan._warn("http", "http: verify=False accepts any certificate, even that of an attacker on the way")
+            plan._warn(
+                "http",
+                "http: verify=False accepts any certificate, even that of an attacker on the way; set ca= instead",
+            )
         if overrides.resolve:
             plan.http = self.http.with_resolve(overrides.resolve)
             plan._overridden += [Fault("--resolve", 0, *wrong) for wrong in plan.http.wrongs(self.folder)]
@@ -346,7 +366,7 @@ class Plan:
         return plan
 
     def check_digests(self, expected: Sequence[str]) -> None:
-        """Compare the times of all loads in this process with those of the process that ordered the run.
+        """Raise an error if the times of a load differ between this process and the one that ordered the run.
 
         expected: one digest per load; an empty one is not compared.
 
@@ -370,7 +390,7 @@ class Plan:
             raise ScenarioError(faults)
 
     def spec(self) -> PlanSpec:
-        """Return the serializable part of the plan, with the overrides applied.
+        """Return the plan without code, with the overrides applied, as it is stored and sent to the controller.
 
         Raises:
             ScenarioError: the plan has errors.
@@ -430,10 +450,16 @@ class Plan:
     # -- internals --------------------------------------------------------------------------------
 
     def _written(self) -> tuple[Lane, ...]:
-        """Return the loads as written in the scenario, without overrides."""
+        """Return the loads as written in the scenario, without overrides.
+
+        Raises:
+            ScenarioError: a load has errors, or there is no load.
+        """
         faults = [fault for one in self.loads for fault in one.faults]
         if faults or not (self.loads or is_executor(self.load)):
-            raise ScenarioError(faults or [self.origin.fault("the plan has no load")])
+            raise ScenarioError(
+                faults or [self.origin.fault("the plan has no load", 'write load=arrivals("50/s").hold("1m")')]
+            )
         seed = self._lowering_seed
         if self.loads:
             return tuple(
@@ -445,18 +471,24 @@ class Plan:
 
     @property
     def _lowering_seed(self) -> int:
-        """The seed for lowering loads; 0 if there is none yet. A run always has one."""
+        """Return the seed with which executors compute their curves; 0 as long as the plan has none.
+
+        A run always has one.
+        """
         return self.seed if isinstance(self.seed, int) else 0
 
     def _known_duration_ns(self) -> int | None:
-        """Return the duration; None also if the loads have errors, which are reported elsewhere."""
+        """Return the duration in ns; None if it is unknown, or if the loads have errors (reported elsewhere)."""
         try:
             return self.duration_ns
         except ScenarioError:
             return None
 
     def _fault(self, wrong: Wrong) -> Fault:
-        """Return an error with the line of its argument, or of the plan if that line is unknown."""
+        """Return the error for an argument, at the argument's line in the scenario.
+
+        If that line is unknown, the error is at the plan's line.
+        """
         if wrong.origin is not None:
             return wrong.origin.fault(wrong.message, wrong.hint)
         whole = self.lines.get(wrong.argument.partition("[")[0], self.origin.line)
@@ -476,22 +508,35 @@ class Plan:
         yield from client_wrong(self.client, self.connections, self.http)
 
     def _lanes_wrong(self) -> Iterator[Fault]:
-        """Yield the errors of all loads together; errors of a single load are reported elsewhere."""
+        """Yield the errors that concern several loads together, or overrides.
+
+        Errors of a single load are reported elsewhere.
+        """
         with suppress(ScenarioError):
             yield from rows_wrong(self.lanes)
         with suppress(ScenarioError):
             yield from overrides_wrong(self._written(), self.overrides)
 
     def _leave_out(self, slos: Iterable[Slo], why: str) -> None:
-        """Remove objectives that would have no data in this run, and so could never pass; warn about each."""
+        """Remove objectives that could never pass because they have no data in this run, and add a warning for each.
+
+        why: the reason, as the end of the warning's sentence.
+        """
         gone = tuple(slos)
         self.warnings += tuple(
-            slo.origin.fault(f"{slo.objective.text} is left out: {why}") for slo in gone if slo.objective is not None
+            slo.origin.fault(
+                f"{slo.objective.text} is left out: {why}", "no change is needed: this run is judged without it"
+            )
+            for slo in gone
+            if slo.objective is not None
         )
         self.slos = tuple(slo for slo in self.slos if slo not in gone)
 
     def _retarget(self, overrides: Overrides) -> None:
-        """Change the targets' URLs. An unknown name is only a warning: an environment serves several scenarios."""
+        """Replace the targets' URLs by those in `overrides`.
+
+        An unknown name adds only a warning, because an environment serves several scenarios.
+        """
         option = f"[env.{overrides.env}]" if overrides.env else "--targets"
         for name, url in overrides.targets.items():
             message, hint = url_wrong(url)
@@ -500,7 +545,10 @@ class Plan:
             elif name in self.targets:
                 self.targets[name] = url
             else:
-                self._warn("targets", f'{option} has a target "{name}" that the plan does not have')
+                self._warn(
+                    "targets",
+                    f'{option} has a target "{name}" that the plan does not have; remove it, or correct the name',
+                )
         kept = [name for name in self.targets if name and name not in overrides.targets]
         if overrides.target is not None:
             self.targets[self.target_name] = overrides.target
@@ -508,18 +556,20 @@ class Plan:
         self.target = self.targets.get(self.target_name) or self.target
         if (overrides.targets or overrides.env) and kept:
             for name in kept:
-                self._warn("targets", f'{option} has no target "{name}": it stays {self.targets[name]}')
+                self._warn(
+                    "targets",
+                    f'{option} has no target "{name}": it stays {self.targets[name]}; add it there to change it',
+                )
 
     def _warn(self, argument: str, message: str) -> None:
         self.warnings += (self._fault(Wrong(argument, message)),)
 
 
 def rows_needed(plan: Plan) -> Iterator[tuple[Journey[Any], int]]:
-    """Yield each feed's first journey, with the number of rows that the feed needs.
+    """Yield for each feed of the plan its first journey and the minimum number of rows that the feed must have.
 
     Journeys and loads that share a feed share its rows. A closed load needs one row per user, or if each iteration
-    takes
-    a row, at least that many.
+    takes a row, at least that many.
 
     Raises:
         ScenarioError: a load has errors.
@@ -542,7 +592,7 @@ def _rows_counted(lane: Lane, journey: Journey[Any]) -> int:
 
 
 def _journeys_spec(lanes: Sequence[Lane]) -> tuple[JourneySpec, ...]:
-    """Return the journeys of all loads with their share of the mix.
+    """Return the journeys of the given loads without their code, each with its share of all iterations.
 
     A load counts by its number of arrivals; if the number of any load is unknown, all loads count the same.
     """
@@ -585,7 +635,7 @@ def _load_text(lane: Lane) -> str:
 
 
 def _total(lanes: Iterable[Lane]) -> int | None:
-    """Return the number of iterations of all loads; None if one of them is closed."""
+    """Return the total number of iterations of all loads; None if it is unknown, because one of them is closed."""
     totals = [None if isinstance(lane.profile, UserProfile) else lane.profile.total() for lane in lanes]
     return None if None in totals else sum(total or 0 for total in totals)
 

@@ -72,7 +72,10 @@ class ReadLoads:
 
 
 def read_loads(load: object, mix: object, loads: object, wrong: list[Wrong]) -> ReadLoads:
-    """Return the loads: either `load` with `mix`, or several `loads`."""
+    """Return the loads of a plan with their journeys, from either `load` with `mix`, or a list `loads`.
+
+    Each invalid argument adds an error to `wrong`.
+    """
     given = list(loads) if isinstance(loads, Iterable) and not isinstance(loads, str | Mapping) else [loads]
     for i, one in enumerate(given):
         if not isinstance(one, Load):
@@ -123,7 +126,10 @@ class ReadTargets:
 
 
 def read_targets(target: object, targets: object, wrong: list[Wrong]) -> ReadTargets:
-    """Return the targets. `target` is a name in `targets`, a URL in addition to them, or the only URL."""
+    """Return the targets of a plan. `target` is a name in `targets`, a URL in addition to them, or the only URL.
+
+    Each invalid argument adds an error to `wrong`.
+    """
     named: dict[str, str] = {}
     if targets is not None and (not isinstance(targets, Mapping) or not targets):
         message = f"targets: {targets!r} is not a mapping of names to URLs"
@@ -149,7 +155,7 @@ def read_targets(target: object, targets: object, wrong: list[Wrong]) -> ReadTar
 
 
 def read_slos(slos: object, wrong: list[Wrong]) -> tuple[Slo, ...]:
-    """Return the objectives; report everything else in the list."""
+    """Return the objectives in a plan's `slos`; anything else in the list adds an error to `wrong`."""
     given = list(slos) if isinstance(slos, Iterable) and not isinstance(slos, str) else [slos]
     for i, one in enumerate(given):
         if not isinstance(one, Slo):
@@ -159,7 +165,10 @@ def read_slos(slos: object, wrong: list[Wrong]) -> tuple[Slo, ...]:
 
 
 def read_ca(ca: object, folder: Path, wrong: list[Wrong]) -> Path | None:
-    """Return the path of the file with certificates, relative to the scenario's `folder`; None without one."""
+    """Return the path of the file of CA certificates; None if `ca` is None or not a path.
+
+    A relative path starts at `folder`, the scenario's. A missing file adds an error to `wrong`.
+    """
     if ca is None:
         return None
     if not isinstance(ca, str | Path):
@@ -181,7 +190,7 @@ def seed_wrong(seed: object) -> Iterator[Wrong]:
 
 
 def warmup_wrong(warmup_ns: int, duration_ns: int | None) -> Iterator[Wrong]:
-    """Yield an error if the warm-up takes the whole load. duration_ns: None if it is unknown."""
+    """Yield an error if the warm-up is not shorter than the load. duration_ns: the load's; None if it is unknown."""
     if duration_ns is not None and warmup_ns >= duration_ns:
         yield Wrong(
             "warmup",
@@ -192,7 +201,7 @@ def warmup_wrong(warmup_ns: int, duration_ns: int | None) -> Iterator[Wrong]:
 
 
 def executors_wrong(executors: Iterable[Executor], seed: int) -> Iterator[Fault]:
-    """Yield errors that only appear when an executor is lowered: in user code, or in a file that it reads."""
+    """Yield the errors that appear only when an executor computes its curve: in user code or in a file."""
     for one in executors:
         if not one.faults:
             try:
@@ -202,7 +211,10 @@ def executors_wrong(executors: Iterable[Executor], seed: int) -> Iterator[Fault]
 
 
 def windows_too_long(slos: Iterable[Slo], warmup_ns: int, duration_ns: int | None) -> tuple[Slo, ...]:
-    """Return the objectives whose window is longer than the measured part of the load."""
+    """Return the objectives whose window is longer than the measured part of the load.
+
+    duration_ns: the load's; None if it is unknown, and then no window is too long.
+    """
     if duration_ns is None or warmup_ns >= duration_ns:
         return ()
     measured_ns = duration_ns - warmup_ns
@@ -241,7 +253,7 @@ def scopes_wrong(
     journeys: Sequence[Journey[Any]],
     regions: Iterable[str],
 ) -> Iterator[Fault]:
-    """Yield an error for each objective on an unknown journey or region. The loader checks steps.
+    """Yield an error for each objective that names an unknown journey or region. The loader checks names of steps.
 
     objectives: each with the journeys that it may name. journeys, regions: those of the plan.
     """
@@ -255,7 +267,8 @@ def scopes_wrong(
             if name is not None and name not in there:
                 owner = "plan" if own == journeys or what == "region" else "load"
                 yield slo.origin.fault(
-                    f'{slo.objective.text}: the {owner} has no {what} "{name}"', did_you_mean(name, there)
+                    f'{slo.objective.text}: the {owner} has no {what} "{name}"',
+                    did_you_mean(name, there) or f"leave out {what}=",
                 )
 
 
@@ -265,9 +278,9 @@ def scopes_wrong(
 def regions_chosen(
     chosen: Mapping[str, float | None], regions: Mapping[str, float], faults: list[Fault]
 ) -> dict[str, float]:
-    """Return the regions of `--regions` with their weights; append an error to `faults` for each invalid one.
+    """Return the regions chosen with `--regions`, name -> weight; add an error to `faults` for each invalid one.
 
-    chosen: name -> weight; None takes the weight of the plan's `regions`.
+    chosen: name -> weight; None takes the weight from `regions`, the plan's own.
     """
     found: dict[str, float] = {}
     for name, weight in chosen.items():
@@ -284,7 +297,7 @@ def regions_chosen(
 
 
 def overrides_wrong(lanes: Sequence[Lane], overrides: Overrides) -> Iterator[Fault]:
-    """Yield the error if `--rate`, `--users` or `--duration` does not fit the loads as written."""
+    """Yield an error if `--rate`, `--users` or `--duration` cannot be applied to the loads as written."""
     option = {"rate": "--rate", "users": "--users"}.get(overrides.peak_of, "peak")
     try:
         if overrides.peak is not None:
@@ -300,7 +313,7 @@ def overrides_wrong(lanes: Sequence[Lane], overrides: Overrides) -> Iterator[Fau
 
 
 def override_ns(duration_s: float) -> int:
-    """Return the duration of `--duration` in ns; raises ProfileError for an invalid one."""
+    """Return the value of `--duration`, given in seconds, in ns; raises ProfileError if it is invalid."""
     try:
         return parse_duration(duration_s)
     except ValueError as error:

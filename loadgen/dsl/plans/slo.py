@@ -39,7 +39,7 @@ class Slo:
     faults: tuple[Fault, ...] = ()
 
     def __bool__(self) -> bool:
-        """True unless there are errors.
+        """Return True if the objective has no errors.
 
         Python reads `"1ms" < p(95) < "2ms"` as an `and`, which returns the first false part. So the error of the first
         comparison is kept.
@@ -79,7 +79,7 @@ class _Measured:
     faults: tuple[Fault, ...]
 
     def __repr__(self) -> str:
-        """Return the text as written, which a message shows if the limit is missing."""
+        """Return the expression as written, such as `p(95)`. It is shown in the error for a missing limit."""
         return self.expression
 
     def _below(self, limit: object) -> Slo:
@@ -117,7 +117,7 @@ class _Measured:
         )
 
     def _limit(self, limit: object) -> tuple[float, str]:
-        """Return the limit (ns of a percentile, or a ratio) and its text.
+        """Return the limit as a number (ns for a percentile, else a ratio) and as text.
 
         Raises:
             ValueError: the limit has the wrong type or unit, or is 0.
@@ -188,10 +188,10 @@ def p(
     window: str | float | None = None,
     abort: bool = False,
 ) -> Percentile:
-    """Return the q-th percentile of response times, to compare with a limit: `p(95) < "300ms"`.
+    """Return the q-th percentile of response times. Compare it with a limit to make an objective: `p(95) < "300ms"`.
 
-    The percentile is over all due iterations, including missed and failed ones, which count as slower than any
-    limit. Without `step` and `request`, each journey is judged by itself.
+    The percentile is over all due iterations, including missed and failed ones, which count as slower than any limit.
+    Without `step` and `request`, each journey is judged by itself.
 
     Args:
         q: in percent, above 0 and at most 100: `p(95)`, `p(99.9)`. Values below 1 are an error.
@@ -228,7 +228,7 @@ def error_ratio(
     window: str | float | None = None,
     abort: bool = False,
 ) -> ErrorRatio:
-    """Return the share of iterations that did not end ok, to compare with a limit: `error_ratio() < "0.1%"`.
+    """Return the share of iterations that did not end ok. Compare it with a limit: `error_ratio() < "0.1%"`.
 
     Iterations count as errors if they failed, timed out, were missed or were cut off. With `step` or `request`, the
     ratio is of this step or request instead.
@@ -270,7 +270,10 @@ def _arguments(scope: _Scope) -> list[str]:
 
 
 def _window(origin: Origin, what: str, window: object, abort: object) -> _Window:
-    """Return the window, with its errors if it is invalid."""
+    """Return the window in which an objective is judged; if an argument is invalid, an empty one with the errors.
+
+    what: the function's name, for messages.
+    """
     if not isinstance(abort, bool):
         return _Window(
             faults=(origin.fault(f"{what}(abort={abort!r}): abort must be True or False", "write abort=True"),)

@@ -63,7 +63,7 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:
-        """Decode overrides; empty text gives no overrides.
+        """Return the overrides that were encoded by `to_json`; empty data gives no overrides.
 
         Raises:
             ValueError: `data` is not the JSON of overrides.
@@ -75,7 +75,7 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def parse_regions(text: str) -> dict[str, float | None]:
-    """Parse the value of `--regions`: "a,b" selects regions of the plan, "a=1,b=2" replaces them with new weights.
+    """Return the value of `--regions`: "a,b" selects regions of the plan, "a=1,b=2" replaces them with new weights.
 
     Returns:
         Name -> weight; None where only a name is given.
@@ -124,15 +124,15 @@ class SteeringSpec(msgspec.Struct, frozen=True, kw_only=True):
     upto_per_s: float
 
     def most(self, profile: Profile) -> int:
-        """Return an upper bound for the number of due iterations: the highest rate for the whole duration."""
+        """Return the highest possible number of iterations: the highest allowed rate, as long as `profile` lasts."""
         duration_ns = profile.duration_ns or 0
         return -(-int(self.upto_per_s * duration_ns) // NS_PER_S) + 1
 
 
 def steered_objectives(loads: Iterable[SteeringSpec | None]) -> tuple[Objective, ...]:
-    """Return the objectives of all steered loads, in order.
+    """Return the objectives of all steered loads, in order. An entry of None is a load that is not steered.
 
-    Each gets a window of at least 1 s, so that agents count it per interval.
+    Each objective gets a window of 1 s if it has none, so that agents count it per interval.
     """
     return tuple(
         msgspec.structs.replace(objective, window_ns=objective.window_ns or NS_PER_S)
@@ -161,7 +161,7 @@ class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stays(self) -> str:
-        """Why other agents cannot take over this load's share of a lost agent; empty if they can."""
+        """Return the reason why other agents cannot take over a lost agent's share of this load; "" if they can."""
         if isinstance(self.profile, IterationProfile):
             return "it is unknown which of its iterations were started"
         if isinstance(self.profile, UserProfile) and any(journey.is_unique for journey in self.journeys):
@@ -249,17 +249,17 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_open(self) -> bool:
-        """True if all loads are open."""
+        """Return True if all loads are open."""
         return all(isinstance(profile, OpenProfile) for _, profile in self._parts())
 
     def rate_at(self, t_ns: int) -> float:
-        """Return the planned rate at `t_ns`, iterations/s, of all open loads together."""
+        """Return the planned rate of all open loads together, iterations/s, `t_ns` after the start of the run."""
         return sum(
             profile.rate_at(t_ns - after_ns) for after_ns, profile in self._parts() if isinstance(profile, OpenProfile)
         )
 
     def level_at(self, t_ns: int) -> int:
-        """Return the planned number of users at `t_ns`, of all closed loads together.
+        """Return the planned number of users of all closed loads together, `t_ns` after the start of the run.
 
         A load of counted iterations has no known end, so its users count forever.
         """
@@ -276,7 +276,7 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def highest_sum(parts: Iterable[tuple[int, Profile]]) -> float:
-    """Return the highest sum that loads reach at any time: of rates for open loads, of users for closed ones.
+    """Return the highest sum of the given loads at any time: of rates for open loads, of users for closed ones.
 
     parts: (start in ns, profile) of each load. The calculation uses exact fractions. The sum is linear between the
     edges of stages, so its maximum is just before or just after an edge.

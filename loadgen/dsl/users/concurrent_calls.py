@@ -86,7 +86,7 @@ class Apart(Generic[T]):
 
 
 def _failing(others: Mine, meter: Meter) -> Mine:
-    """Return the surrounding place, marked as failed if the call has failed."""
+    """Return the state `others` of the code around a call, marked as failed if the call has failed."""
     place, failed, sample, is_held = others
     return place, failed if failed is not None else meter.failed, sample, is_held
 

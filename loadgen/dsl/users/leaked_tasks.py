@@ -55,9 +55,11 @@ class Owner(Protocol):
     def started(self, stray: Stray) -> None: ...
 
     def forgot(self, name: str, where: str, source: str) -> None:
-        """Receive a coroutine named `name` that was never awaited.
+        """Be notified that a coroutine of this owner's iteration was never awaited.
 
-        where, source: its place and line; "" if they are still unknown.
+        name: the coroutine function's name. where, source: the place and the line of code that called it; "" if they
+        are
+            still unknown.
         """
 
 
@@ -69,7 +71,9 @@ _latest: ref[Any] | None = None
 
 
 def owns(*, keeps: bool = False) -> Callable[[F], F]:
-    """Mark a method of an Owner, or of an object with an `owner`: tasks started in its calls belong to that owner.
+    """Return a decorator for a method whose `self` runs iterations, or has such an `owner`.
+
+    Tasks that are started while the method runs then belong to that owner, which is notified of them.
 
     keeps: the tasks belong to the user for its whole life, not to the iteration.
     """
@@ -82,7 +86,10 @@ def owns(*, keeps: bool = False) -> Callable[[F], F]:
 
 
 def look_out(owner: Owner) -> None:
-    """Start watching for leaks in this process and on the running loop. Repeated calls do no harm."""
+    """Start watching for leaked tasks and coroutines in this process and on the running loop.
+
+    `owner` receives the coroutines whose owner cannot be found. Repeated calls do no harm.
+    """
     global _latest
     _latest = ref(owner)
     if getattr(warnings.showwarning, "__code__", None) is not _SHOWWARNING:
@@ -121,7 +128,7 @@ class _Factory:
 
 
 def _register(task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> None:
-    """Find the owner of a new task on the call stack, or through the task that starts it, and notify the owner."""
+    """Find the owner of a new task, by the call stack or by the task that starts it, and notify the owner."""
     starter: FrameType | None = None
     frame: FrameType | None = sys._getframe(2)
     owner: Owner | None = None

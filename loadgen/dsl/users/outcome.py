@@ -44,7 +44,7 @@ _INSTALLED: Final = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "pl
 
 
 def outcome_of(error: BaseException) -> str:
-    """Return the outcome for an exception: a failure of the target (`http 404`), or a script error (`script KeyError`).
+    """Return the outcome for an exception: a failure of the target (`http 404`) or a script error (`script KeyError`).
 
     A library's exception for a failed request on `user.httpx`, such as `openai.NotFoundError`, gets the outcome of
     that request: `http 404`. For exception groups (`asyncio.TaskGroup`), `cause_of` chooses the exception.
@@ -67,7 +67,10 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 def is_bound(outcome: str) -> bool:
-    """Return whether a measured time is only a lower bound, because the call was stopped."""
+    """Return True if an outcome (`timeout`, `cut off`) means that the measured time is only a lower bound.
+
+    The call was stopped then, so its real time would have been longer.
+    """
     return outcome in (CUT_OFF, TIMEOUT)
 
 
@@ -76,21 +79,27 @@ def is_ours(module: str) -> bool:
 
 
 def is_installed(file: str) -> bool:
-    """Return whether a file belongs to the standard library or a package.
+    """Return True if a file belongs to the standard library or an installed package.
 
-    Also true for pseudo files such as `<frozen importlib>`.
+    Also True for pseudo files such as `<frozen importlib>`.
     """
     return file.startswith((*_INSTALLED, "<"))
 
 
 def place(frame: FrameType, line: int | None = None) -> str:
-    """Return the place of a frame: "checkout.py:14 in checkout"."""
+    """Return file, line and function of a stack frame as text: "checkout.py:14 in checkout".
+
+    line: the line to show; None: the one that the frame is executing.
+    """
     code = frame.f_code
     return f"{Path(code.co_filename).name}:{line or frame.f_lineno} in {code.co_name}"
 
 
 def where_of(error: BaseException) -> str:
-    """Return the innermost place in the scenario's own code: "checkout.py:14 in checkout"; "" if there is none."""
+    """Return where in the scenario's own code an exception was raised: "checkout.py:14 in checkout".
+
+    This is the innermost frame that is not loadgen's or a package's; "" if there is none.
+    """
     where = ""
     for frame, line in _own(cause_of(error)):
         where = place(frame, line)
@@ -98,7 +107,7 @@ def where_of(error: BaseException) -> str:
 
 
 def traceback_of(error: BaseException) -> str:
-    """Return the traceback of the scenario's own frames as text, innermost last, with the exception.
+    """Return the traceback of an exception as text, with only the frames of the scenario's own code, innermost last.
 
     At most MAX_FRAMES frames. Cost: 50 µs and more, because it reads source lines.
     """
@@ -114,7 +123,7 @@ def traceback_of(error: BaseException) -> str:
 
 
 def fault_text(error: BaseException) -> str:
-    """Return place, exception and advice as text: "checkout.py:14 in checkout: KeyError: 'sku'; ..."."""
+    """Return place, exception and hint as one text: "checkout.py:14 in checkout: KeyError: 'sku'; ..."."""
     cause = cause_of(error)
     where, hint = where_of(cause), advice(cause)
     return f"{where + ': ' if where else ''}{type(cause).__name__}: {cause}{'; ' + hint if hint else ''}"
@@ -204,7 +213,7 @@ _WORDS: Final = {
 
 
 def _signature(kind: str, method: str) -> str:
-    """Return the signature of a method as advice: "it is think(low, high=None)"; "" for unknown classes."""
+    """Return the signature of a method as a hint: "the signature is think(low, high=None)"; "" for unknown classes."""
     module = sys.modules.get(_WORDS.get(kind, ""))
     function = getattr(getattr(module, kind, None), method, None)
     if function is None:
@@ -238,7 +247,7 @@ _HTTP: Final = ("get", "post", "put", "patch", "delete", "head", "options", "req
 
 
 def _own(error: BaseException) -> Iterator[tuple[FrameType, int]]:
-    """Yield the scenario's own frames of a traceback with their lines, the outermost first."""
+    """Yield (frame, line) of a traceback's frames in the scenario's own code, the outermost first."""
     for frame, line in traceback.walk_tb(error.__traceback__):
         if not is_ours(frame.f_globals.get("__name__", "")) and not frame.f_code.co_filename.startswith(_INSTALLED):
             yield frame, line

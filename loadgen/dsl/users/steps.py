@@ -63,7 +63,7 @@ class Step:
         meter.leave(self._outer, response_ns, duration_ns, outcome, is_censored, self._entered_ns)
 
     def _idle(self, now_ns: int) -> int:
-        """Return the idle time since the step was entered, ns."""
+        """Return how long the user has been idle since it entered the step, in ns. now_ns: the present time."""
         return self._user.idle_until(now_ns) - self._idle_ns
 
 
@@ -118,5 +118,5 @@ class Measure:
             self.series.watch.gone(self.asked_ns)
 
     def exchange(self) -> tuple[str, str]:
-        """Return the last request and reply as text, for exemplars; ("", "") if unknown."""
+        """Return the last request and its reply as texts, to store them with a failure; ("", "") if unknown."""
         return exchange_of(self.last) or ("", "")

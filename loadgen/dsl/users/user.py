@@ -142,27 +142,24 @@ class User:
     # -- where time goes ----------------------------------------------------------------------
 
     def step(self, name: str) -> Step:
-        """Time a named part of the journey: `async with user.step("login"):`.
+        """Return a context manager that times a named part of the journey: `async with user.step("login"):`.
 
         Nested steps are named `outer/inner`. The response time of a step excludes think time. The outcome of a step is
         the exception that left its block. Without an exception, it is the first `http` error of a request in the step
-        that
-        no `expect` accepted, or else ok.
+        that no `expect` accepted, or else ok.
         """
         return Step(self, name)
 
     def measure(self, name: str) -> Measure:
-        """Time any awaited call as a request named `name`: `async with user.measure("sign"):`."""
+        """Return a context manager that times any awaited call as a request: `async with user.measure("sign"):`."""
         return Measure(self.meter, name)
 
     async def think(self, low: float | str | Distribution, high: float | str | None = None) -> None:
         """Pause like a human: `think(2)` or `think("500ms")`; `think(1, 3)` draws evenly between the two.
 
         Numbers are seconds; texts are durations. A distribution draws the pause: `think(lognormal(1.4, .8))`. The pause
-        does
-        not count as response time, except within `gather`, where other calls run meanwhile. Random pauses use the
-        iteration's
-        own random numbers, so a run can be repeated.
+        does not count as response time, except within `gather`, where other calls run meanwhile. Random pauses use the
+        iteration's own random numbers, so a run can be repeated.
 
         Raises:
             ValueError: an invalid or negative duration.
@@ -192,11 +189,10 @@ class User:
         """Wait so that this user's iterations start every `every`. For closed loads; call it last in the journey.
 
         The wait ends `every` after the planned start of this cycle; the first cycle starts with the iteration's first
-        line.
-        An iteration that took longer than its cycle waits for the next start in the future, so there is never a burst.
-        The metric `pace: skipped cycles` counts the skipped starts. The wait is idle time: part of the duration, not of
-        the response time. A user that paused (because the load went down and up again) starts a new grid of cycles. The
-        plan's `drain` must be longer than `every`, or the last iterations are cut off during their wait.
+        line. An iteration that took longer than its cycle waits for the next start in the future, so there is never a
+        burst. The metric `pace: skipped cycles` counts the skipped starts. The wait is idle time: part of the duration,
+        not of the response time. A user that paused (because the load went down and up again) starts a new grid of
+        cycles. The plan's `drain` must be longer than `every`, or the last iterations are cut off during their wait.
 
         Raises:
             ValueError: an invalid duration.
@@ -290,8 +286,7 @@ class User:
             await user.poll(lambda: user.http.get("/job/1"), until=is_done, name="job")
 
         The whole wait is recorded as one request named `name`, from the first poll to the accepted result. The polls
-        have
-        rows of their own, all named `NAME (poll)`. The wait counts as response time of the step and the journey.
+        have rows of their own, all named `NAME (poll)`. The wait counts as response time of the step and the journey.
 
         A poll that fails (`refused`, a failed `expect`) ends the wait with its outcome. A status of 400 or more is an
         error here, too; if 404 means "not ready yet", pass `accept={200, 404}` to the call.
@@ -344,20 +339,28 @@ class User:
             raise
         sample.end(deadline_ns, TIMEOUT)
         raise RequestFailed(
-            TIMEOUT, f"{name}: no accepted result after {format_duration(timeout_ns)} and {count} polls"
+            TIMEOUT,
+            f"{name}: no accepted result after {format_duration(timeout_ns)} and {count} polls; "
+            "check until=, or raise timeout=",
         )
 
     # -- chance -------------------------------------------------------------------------------
 
     @property
     def random(self) -> Random:
-        """Random numbers of this iteration. The seed is (run seed, load, arrival), so a repeated run draws the same."""
+        """Return the random numbers of this iteration.
+
+        The seed is (run seed, load, arrival), so a repeated run draws the same numbers.
+        """
         if self._random is None:
             self._random = Random(_seed_of(self._seed, self.meter.load, self._n))  # noqa: S311  # no secret depends on it
         return self._random
 
     def draw(self, of: Distribution) -> float:
-        """Draw a number from a distribution: `draw(exponential(3))`. It uses this iteration's random numbers."""
+        """Return a number drawn from a distribution: `draw(exponential(3))`.
+
+        It uses this iteration's random numbers.
+        """
         return _distribution("draw", of).draw(self.random)
 
     def trait(self, name: str, of: Distribution) -> float:
@@ -431,12 +434,11 @@ class User:
 
     @property
     def httpx(self) -> HttpxClient:
-        """A real `httpx.AsyncClient` over this user's connections, measured: `AsyncOpenAI(http_client=user.httpx)`.
+        """Return an `httpx.AsyncClient` over this user's connections, measured: `AsyncOpenAI(http_client=user.httpx)`.
 
         The client is created on first use, with the plan's target as `base_url`, and is kept for the user's life. A
-        fresh
-        user gets a fresh client with its own cookies, headers and hooks. A closed client is replaced by a new one. Rows
-        are named `GET /path`, or by the request's `extensions={"name": ...}`.
+        fresh user gets a fresh client with its own cookies, headers and hooks. A closed client is replaced by a new
+        one. Rows are named `GET /path`, or by the request's `extensions={"name": ...}`.
         """
         client = self._httpx
         if client is None or client.is_closed:
@@ -532,7 +534,10 @@ class User:
     # -- the engine's side --------------------------------------------------------------------
 
     def _be_back(self) -> None:
-        """End an idle period, which may have been cancelled by a time-out of the journey."""
+        """End an idle period of the user and add its length to the iteration's idle time.
+
+        This is also called when a time-out of the journey cancelled the idle period.
+        """
         self.idle_ns += perf_counter_ns() - self._idle_since_ns
         self._idle_since_ns = 0
 
@@ -542,17 +547,20 @@ class User:
 
     @property
     def chance_key(self) -> tuple[int, int, int]:
-        """(run seed, load, n), from which all random numbers of this iteration follow."""
+        """Return (run seed, load, iteration number), from which all random numbers of this iteration follow."""
         return self._seed, self.meter.load, self._n
 
     def begin(self, n: int, number: int | None = None) -> None:
-        """Start iteration `n`; called by the engine. `number` is the user's number, by default `n`."""
+        """Reset the user for iteration `n`; called by the engine.
+
+        number: the user's number, by default `n`.
+        """
         self._n, self._random, self._state = n, None, None
         self._number = n if number is None else number
         self.idle_ns = self._idle_since_ns = 0
 
     def renew(self) -> None:
-        """Make this a fresh user without cookies and headers. Connections stay open. Call `close_clients` first."""
+        """Make this a fresh user: remove cookies and headers. Connections stay open. Call `close_clients` first."""
         self.http.reset()
         if self._others is not None:
             for client in self._others.values():
@@ -561,7 +569,7 @@ class User:
         self._pace_due_ns = 0
 
     def take_state(self, state: object) -> None:
-        """Set the state for the iteration that starts."""
+        """Set `user.state` for the iteration that starts; called by the engine."""
         self._state = state
 
     async def close_clients(self) -> None:
@@ -593,7 +601,7 @@ class UserWith(User, Generic[S]):
 
     @property
     def state(self) -> S:
-        """The user's state, created once per user by the journey's `state=`, and kept for the user's life.
+        """Return the user's state, created once per user by the journey's `state=`, and kept for the user's life.
 
         Raises:
             UsageError: the journey has no `state=`.
@@ -605,7 +613,7 @@ class UserWith(User, Generic[S]):
 
     @state.setter
     def state(self, value: S) -> None:
-        """Replace the state; raises UsageError for a value of another type."""
+        """Replace the user's state; raises UsageError for a value of another type."""
         before = self._state
         if before is not None and not isinstance(value, type(before)):
             raise UsageError(
@@ -626,7 +634,7 @@ def _distribution(word: str, of: object) -> Distribution:
 
 
 def _checked_rendezvous(name: object, users: object, timeout: float | str) -> int:
-    """Return the time-out of a rendez-vous in ns; raises ValueError or UsageError for invalid arguments."""
+    """Check the arguments of a rendez-vous and return its time-out in ns; raises ValueError or UsageError."""
     if not isinstance(name, str) or not 0 < len(name) <= MAX_POINT_NAME:
         raise UsageError(
             f"rendezvous: invalid name {name!r}",
@@ -644,7 +652,7 @@ def _checked_rendezvous(name: object, users: object, timeout: float | str) -> in
 
 
 def _seed_of(seed: int, load: int, n: int) -> int:
-    """Return a seed that differs for each (seed, load, n)."""
+    """Return one seed for the run's seed, the load's index and the iteration's number; different for each of these."""
     return (seed % 2**64 << 96) + (load << 80) + n
 
 
@@ -657,7 +665,7 @@ async def _run(call: Awaitable[T]) -> T:
 
 
 async def _asked(call: Callable[[], Awaitable[T]], until: Callable[[T], object]) -> tuple[T, bool]:
-    """Make one poll; return its result and whether it ends the wait."""
+    """Make one poll; return its result, and True if `until` accepts the result, which ends the wait."""
     asking = call()
     if not inspect.isawaitable(asking):
         raise UsageError(

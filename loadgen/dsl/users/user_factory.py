@@ -73,7 +73,7 @@ class Ways:
 
     @property
     def url(self) -> str:
-        """The base URL of `user.http`."""
+        """Return the base URL of `user.http`: that of the plan's main target, or of the first one."""
         return self.targets[self.target] if self.target is not None else next(iter(self.targets.values()))
 
 
@@ -125,7 +125,7 @@ class People:
             self._shared_pool = self._pool()
 
     def user(self, recorder: Recorder, load: int = 0, *, tags: Tags = ()) -> User:
-        """Create a user without a life, as for set-up and tear-down of a plan.
+        """Create and return a user that runs no iterations, as for set-up and tear-down of a plan.
 
         load: the index of the plan's load that the user belongs to; `tags` are those of the load.
         """
@@ -141,7 +141,13 @@ class People:
         load: int = 0,
         tags: Tags = (),
     ) -> JourneyLife:
-        """Create a user with the `JourneyLife` that runs its iterations. For `fresh` and `report` see `JourneyLife`."""
+        """Create a user and return its `JourneyLife`, the object that runs its iterations.
+
+        Args:
+            journeys: the journeys that the user may run.
+            fresh, report: as in `JourneyLife`.
+            load: the index of the plan's load that the user belongs to; `tags` are those of the load.
+        """
         pool = self._pool()
         user = self._user(recorder, load, tags, pool, self._points)
         close_idle = pool.close_idle if self.ways.connections.policy == "fresh" else None
@@ -153,7 +159,7 @@ class People:
             self._shared_pool.close()
 
     def open_client(self, meter: Meter, pool: ConnectionPool, target: str) -> HttpClient:
-        """Create the HTTP client for a target, by name.
+        """Create and return a user's HTTP client for the target of this name.
 
         Raises:
             UsageError: the plan has no target of that name.
@@ -172,7 +178,7 @@ class People:
         return self._client(meter, pool, url, "" if url == self._url else target)
 
     def open_httpx(self, meter: Meter, pool: ConnectionPool) -> HttpxClient:
-        """Create an httpx client for one user, over the user's connections."""
+        """Create and return an httpx client for one user, which uses the user's connections."""
         ways = self.ways
         if isinstance(pool, StockPool):
             stock = StockTransport(HttpxRows(meter, self._url, ways.targets, ways.tags, self._tracer), pool)

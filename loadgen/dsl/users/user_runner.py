@@ -75,12 +75,12 @@ class BoundJourney:
 
     @property
     def defined(self) -> str:
-        """Where the journey is defined: "checkout.py:14"."""
+        """Return where the journey is defined: "checkout.py:14"."""
         return _defined(self.functions[0] if self.functions else self.fn)
 
     @property
     def catching(self) -> str:
-        """The place of the first handler that catches CancelledError; "" if none is found."""
+        """Return the place of the journey's first `except` that catches CancelledError; "" if none is found."""
         return next((where for fn in self.functions or (self.fn,) if (where := _catching(fn))), "")
 
 
@@ -131,7 +131,10 @@ class JourneyLife:
 
     @owns()
     async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None:
-        """Run one iteration and set `outcome`, `censored` and the times. HOT, once an iteration."""
+        """Run one iteration; then `outcome`, `censored` and the times describe it. HOT, once an iteration.
+
+        pool_limited: the iteration had to wait for a free user.
+        """
         user = self._user
         meter = user.meter
         journey = self._journey = self._journeys[arrival.journey]
@@ -198,7 +201,10 @@ class JourneyLife:
         self._report_forgotten()
 
     def resisted(self) -> None:
-        """Report a journey that caught its cancellation and continued. Called by the engine after such an iteration."""
+        """Report a journey that caught its cancellation and continued.
+
+        The engine calls this after such an iteration. The report is made once per journey and worker.
+        """
         journey = self._journey
         if journey is not None and Tally.of(self._user.meter.recorder).is_new(("resisted", journey.name)):
             self._report(
@@ -235,7 +241,7 @@ class JourneyLife:
         self._user.take_state(state)
 
     def state_is(self, state: object) -> None:
-        """Store the state that the journey has assigned to `user.state`."""
+        """Keep the state that the journey has assigned to `user.state`, for the user's later iterations."""
         self._states[id(self._state_of)] = state
 
     async def _end_user(self) -> None:
@@ -289,7 +295,7 @@ class JourneyLife:
         )
 
     def _is_stopped(self, error: BaseException) -> bool:
-        """Return whether `error` is the engine's own cancellation.
+        """Return True if `error` is the engine's own cancellation of the iteration, not an exception of the scenario.
 
         Raises:
             CancelledError: the iteration was abandoned, so its result no longer counts.
@@ -329,7 +335,10 @@ class JourneyLife:
         strays.append(stray)
 
     def _end_strays(self, journey: BoundJourney) -> None:
-        """Cancel tasks that this iteration started and did not await. Tasks of libraries run until the user leaves."""
+        """Cancel the tasks that this iteration started and did not await, and report each.
+
+        In closed loads, tasks that a library started run until the user leaves.
+        """
         strays, self._strays = self._strays or [], None
         for stray in strays:
             if stray.task.done():
@@ -365,7 +374,7 @@ class JourneyLife:
         )
 
     def _report_forgotten(self) -> None:
-        """Report never-awaited coroutines whose line was not found in the whole run."""
+        """Report the coroutines that were never awaited and whose line has not been found in the whole run."""
         forgotten = Tally.of(self._user.meter.recorder).forgotten
         for key, text in forgotten.items():
             if text:
@@ -373,7 +382,7 @@ class JourneyLife:
                 self._report(text)
 
     def _check_awaits(self, journey: BoundJourney) -> None:
-        """Report a journey of a closed load that awaits nothing, which would block the worker's event loop.
+        """Report a journey of a closed load that awaits nothing, because it would block the worker's event loop.
 
         Called after a short iteration: if the loop has not turned since the one before, the journey awaited nothing.
         """
@@ -395,7 +404,7 @@ class JourneyLife:
         self._turned = True
 
     def _abandon(self) -> None:
-        """Close the coroutine of an iteration that still runs when the user leaves, having caught its cancellation."""
+        """Close the coroutine of an iteration that still runs when the user leaves: it caught its cancellation."""
         running, journey = self._running, self._journey
         if not inspect.iscoroutine(running) or inspect.getcoroutinestate(running) != inspect.CORO_SUSPENDED:
             return
@@ -419,7 +428,7 @@ def _defined(fn: Callable[..., Any]) -> str:
 
 
 def _standing(running: Coroutine[Any, Any, Any]) -> str:
-    """Return the place in the scenario's own code where a suspended coroutine waits; "" if there is none."""
+    """Return the place in the scenario's own code at which a suspended coroutine waits; "" if there is none."""
     where = ""
     at: Any = running
     while at is not None:
@@ -433,7 +442,7 @@ def _standing(running: Coroutine[Any, Any, Any]) -> str:
 
 
 def _catching(fn: Callable[..., Any]) -> str:
-    """Return the place of the first handler in a function that catches CancelledError; "" if none is found."""
+    """Return the place of the first `except` in a function that catches CancelledError; "" if none is found."""
     fn = inspect.unwrap(fn)
     try:
         lines, first = inspect.getsourcelines(fn)

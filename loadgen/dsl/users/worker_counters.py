@@ -87,7 +87,7 @@ class Tally:
 
     @staticmethod
     def of(recorder: Recorder) -> Tally:
-        """Return the one tally of a recorder; create it on first use."""
+        """Return the counters of the worker that has this recorder. They are created on first use."""
         found = _tallies.get(recorder)
         if found is None:
             found = _tallies[recorder] = Tally(recorder)
@@ -111,7 +111,10 @@ class Tally:
         self.cycles.add(cycles)
 
     def over_the_cap(self, text: str) -> None:
-        """Count a request that was not started because of the cap; `text` gives the reason."""
+        """Count a request that was not started because of the allow-list's limit of requests/s.
+
+        text: the reason, which is also noted once in the results.
+        """
         if self.held_back is None:
             self.held_back = self._counted(HELD_BACK, "counter")
         self.held_back.add(1)
@@ -119,7 +122,10 @@ class Tally:
             self._note(f"requests were not started: {text}")
 
     def rendezvous(self, ended: Ended) -> None:
-        """Count a user at a rendez-vous. Users released by the end of the load are not counted."""
+        """Count a user whose wait at a rendez-vous has ended: met or timed out.
+
+        Users released by the end of the load are not counted.
+        """
         if self.met is None or self.timed_out is None:
             self.met, self.timed_out = self._counted(MET, "counter"), self._counted(TIMED_OUT, "counter")
         if ended == "met":
@@ -128,7 +134,10 @@ class Tally:
             self.timed_out.add(1)
 
     def reason(self, reason: str) -> str:
-        """Return the outcome for `user.fail(reason)`, limited in number and length."""
+        """Return the outcome for `user.fail(reason)`: "fail: REASON", cut to 100 characters.
+
+        After 50 different reasons, the outcome is "fail: (other)", so that outcomes stay few.
+        """
         outcome = self._reasons.get(reason)
         if outcome is None:
             if len(self._reasons) >= MAX_REASONS:
@@ -142,7 +151,10 @@ class Tally:
         return outcome
 
     def is_new(self, what: object) -> bool:
-        """Return True the first time for each `what`. Used to report a problem once per worker, not once per user."""
+        """Return True at the first call with `what`, then False.
+
+        So a problem is reported once per worker, not per user.
+        """
         if what in self._seen:
             return False
         self._seen.add(what)
@@ -156,7 +168,7 @@ class Tally:
         return len(self.checks) - (OTHER in self.checks) >= MAX_CHECKS - 1 or counted >= MAX_CUSTOM - 5
 
     def _known(self, text: str) -> str:
-        """Return the text with known secrets masked, because names leave the worker."""
+        """Return the text with the values of secrets masked, because names leave the worker."""
         recorder = self._recorder()
         return text if recorder is None else recorder.redactor.known(text)
 

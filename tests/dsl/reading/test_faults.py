@@ -56,7 +56,7 @@ def test_two_faults_in_one_file_are_both_told() -> None:
 def test_every_wrong_argument_of_a_plan_is_told_at_its_own_line() -> None:
     assert [line.partition(" | ")[0] for line in told(FAULTY / "wrong_plan.py")] == [
         "wrong_plan.py:19 target: 'shop.example' is not an http or https URL",
-        "wrong_plan.py:20 a rate must not be negative, got -5/s",
+        "wrong_plan.py:20 a rate must not be negative, got -5/s; write 0 or more",
         "wrong_plan.py:21 mix: the weight of buy is negative: -1",
         "wrong_plan.py:23 p(95) > '300ms': an objective must use <",
         'wrong_plan.py:24 p(99, step="lisst") < 1s: no journey of the plan has a step "lisst"',
