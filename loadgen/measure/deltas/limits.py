@@ -147,9 +147,9 @@ MOST_VALUES: Final = (1 << 32) - 1
 
 
 def cut(text: str, most: int = NAME_BYTES) -> str:
-    """Return the text cut to `most` bytes of UTF-8; a mark at its end gives its full length.
+    """Return the text shortened to at most `most` bytes of UTF-8, with a mark at its end such as " ... (5,120 bytes)".
 
-    A short text is returned unchanged, and so is one that was cut before. `most` must be at least 64.
+    A text within the limit is returned unchanged, and so is one that was cut before. `most` must be at least 64.
     """
     if len(text) * 4 <= most:
         return text

@@ -39,12 +39,15 @@ class WaitingAt:
 
     @property
     def waiting(self) -> int:
-        """Users that wait now."""
+        """Return the number of this worker's users that are waiting at the rendez-vous now."""
         return self.arrived - self.gone
 
 
 def check_waiting(points: Iterable[WaitingAt]) -> None:
-    """Raise WireError if a worker's counts are impossible, or have too many or repeated points."""
+    """Check a worker's counts of users at its rendez-vous, and raise WireError if one is impossible.
+
+    Also rejected are more than 50 rendez-vous, and the same rendez-vous twice.
+    """
     seen: set[tuple[int, str]] = set()
     for one in points:
         is_odd = one.users < 1 or not 0 <= one.gone <= one.arrived or len(one.name) > MAX_POINT_NAME

@@ -61,7 +61,10 @@ class Wellformed:
     """(n_deltas,) number of rows of `stats` that each delta has."""
 
     def by_numbers(self, numbers: Sequence[Counts]) -> tuple[Counts, Stats]:
-        """Return index and stats with new numbers for the series: `numbers[delta][id]` replaces `id`."""
+        """Return (index, stats) in which each agent's own series ids are replaced by the numbers of the whole run.
+
+        numbers: for each delta, an array that maps the agent's id of a series to its number in the run.
+        """
         own = self.stats.series
         firsts = np.cumsum([0, *map(len, numbers[:-1])])
         others = np.concatenate(numbers)[own + np.repeat(firsts, self.rows)]
@@ -71,13 +74,12 @@ class Wellformed:
 
 
 def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | None:
-    """HOT, called with about a dozen deltas: check the counts and sums of all together.
+    """HOT, called with about a dozen deltas: check the histogram counts and sums of all deltas at once.
 
-    Returns None if at least one delta must be checked by itself with `check_delta`. The fields that `check_fields`
-    checks
-    are not checked here.
+    Returns the concatenated deltas if all are sound. Returns None if at least one is not, or needs a slower check; the
+    caller then checks each by itself with `check_delta`. The fields that `check_fields` checks are not checked here.
 
-    known: number of series of each agent, with those that its delta adds.
+    known: for each delta, the number of series of its agent, with those that the delta adds.
     """
     if any(len(delta.index) != len(delta.count) or len(delta.index) % 4 for delta in deltas):
         return None
@@ -128,14 +130,16 @@ def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | Non
 
 
 def _words(column: Sequence[int]) -> array[int]:
-    """Return the column as an array of 64-bit integers; columns from the wire have that type already."""
+    """Return the column as an array of 64-bit integers; the same object if it is such an array (as from the wire)."""
     return column if isinstance(column, array) else array("q", column)
 
 
 def check_delta(delta: Delta, known: int) -> Wellformed:
-    """Raise WireError unless every field of the delta is possible and consistent with the others.
+    """Check every field of one delta, and return its histogram counts as arrays.
 
-    known: number of series that the agent sent before.
+    Raise WireError if a field is impossible by itself, or contradicts another one.
+
+    known: number of series that the agent sent before this delta.
     """
     check_fields(delta, known)
     name = f"delta {delta.seq} of {delta.agent}"
@@ -149,7 +153,10 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
 
 
 def check_fields(delta: Delta, known: int) -> None:
-    """HOT: raise WireError if any field other than counts and sums is impossible."""
+    """HOT: check all fields of a delta except histogram counts and sums, and raise WireError if one is impossible.
+
+    known: number of series that the agent sent before this delta.
+    """
     name = f"delta {delta.seq} of {delta.agent}"
     if not 0 <= delta.start_ns <= delta.end_ns:
         raise WireError(f"{name} has an impossible interval: {delta.start_ns} to {delta.end_ns} ns")
@@ -180,9 +187,12 @@ def check_fields(delta: Delta, known: int) -> None:
 
 
 def _lengths(name: str, known: int, index: Counts, counts: Counts, stats: Stats) -> Counts:
-    """Return the number of pairs that each series of `stats` has; raise WireError if pairs and stats do not match.
+    """Return, for each series of `stats`, how many (index, count) pairs belong to it.
 
-    Only the begin and end of each series are searched: 46 series are less work than 2,000 pairs.
+    Raise WireError if the pairs are invalid or do not add up to the numbers of values in `stats`. Only the begin and
+    end of each series are searched: 46 series are less work than 2,000 pairs.
+
+    name: names the delta in the error message. known: number of the agent's series, with those that the delta adds.
     """
     series, n = stats.series, stats.n
     if not len(index):
@@ -204,7 +214,10 @@ def _lengths(name: str, known: int, index: Counts, counts: Counts, stats: Stats)
 
 
 def _stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
-    """Return the statistics as arrays, sorted by series; raise WireError if one is impossible."""
+    """Return the statistics of a delta's series as arrays, sorted by series; raise WireError if one is impossible.
+
+    `name` names the delta in the error message.
+    """
     columns = StatsColumns.of(stats)
     try:
         table = np.array(columns.columns, dtype=np.int64)
@@ -223,7 +236,7 @@ def _stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
 
 
 def _long_stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
-    """Do the same as `_stats` if a sum or a product may not fit into 64 bits."""
+    """Return the same as `_stats`, with Python integers, for sums or products that may not fit into 64 bits."""
     for one in stats:
         if not _is_possible(one):
             raise WireError(f"{name} has impossible sums: {one}")
@@ -236,5 +249,5 @@ def _long_stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
 
 
 def _is_possible(s: SeriesStats) -> bool:
-    """Return whether `n` values between the least and the greatest can have this sum."""
+    """Return whether `n` values between the least and the greatest value of `s` can have the sum of `s`."""
     return 0 <= s.min_ns <= s.max_ns <= MAX_NS and 0 <= s.n * s.min_ns <= s.sum_ns <= s.n * s.max_ns

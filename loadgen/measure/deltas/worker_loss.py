@@ -48,17 +48,23 @@ class Loss:
         return f"{text}, without {self.left_out}" if self.left_out else text
 
     def gone_until_ns(self, end_ns: int) -> int:
-        """Return the time up to which part of the share was not driven. `end_ns` is the end of the load."""
+        """Return the time until which the dead worker's share was driven only partly or not at all, ns from T0.
+
+        That is when a replacement took over the whole share; otherwise `end_ns`, the end of the load.
+        """
         return end_ns if self.resumed_ns == NOBODY or self.left_out else min(self.resumed_ns, end_ns)
 
     @property
     def place(self) -> tuple[int, int]:
-        """Distinguishes this loss from other losses of its agent."""
+        """Return (worker slot, time of death), which distinguishes this loss from other losses of the agent."""
         return self.worker, self.died_ns
 
 
 def check_losses(name: str, losses: Iterable[Loss]) -> None:
-    """Raise WireError if delta `name` has too many losses or an impossible one."""
+    """Check the lost workers that one delta reports, and raise WireError if there are too many or one is impossible.
+
+    `name` names the delta in the error message.
+    """
     for count, one in enumerate(losses):
         if count >= MAX_LOSSES:
             raise WireError(f"{name} has more than {MAX_LOSSES:,} losses")
