@@ -136,7 +136,7 @@ def _rows(
 
 
 def _marked(rows: Sequence[Standing]) -> list[Standing]:
-    """Mark the rows whose difference is more than chance. Unlike the gate, this marks faster names, too."""
+    """Return the rows, with `is_clear` set where the difference is more than chance. Faster names are marked, too."""
     if not rows:
         return []
     p = np.array([2 * min(row.effect.p, 1 - row.effect.p) for row in rows])

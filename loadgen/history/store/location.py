@@ -37,17 +37,19 @@ class Place(Protocol):
     """Files by name. A name may contain folders: "events/a.json"."""
 
     def names(self, below: str) -> list[str]:
-        """Return the names of all files that begin with `below`, sorted; empty if the location does not exist yet.
+        """Return the names of all files whose name begins with `below`, sorted; empty if the location does not exist.
 
         Raises:
             StorageError, CloudError: the location cannot be listed.
         """
 
     def read(self, names: Iterable[str]) -> list[bytes | str]:
-        """Return the content of each file, in order; for a file that cannot be read, the reason as a str."""
+        """Return, for each name in order, the content of the file; if it cannot be read, the reason as a str."""
 
     def put_new(self, name: str, data: bytes) -> bool:
-        """Write a file completely and durably, or leave no trace. Return False and change nothing if the name exists.
+        """Write a new file completely and durably, or not at all, and return True.
+
+        If the name exists already, return False and change nothing.
 
         Raises:
             StorageError, CloudError: the file cannot be written.

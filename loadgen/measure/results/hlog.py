@@ -228,7 +228,7 @@ def _windows(pieces: Iterable[_Piece], length_ns: int) -> Iterator[_Window]:
 
 
 def _parts(index: Counts, counts: Counts) -> Iterator[tuple[int, Counts, Counts]]:
-    """Yield (series number, its slots, their counts) for each series in sorted (index, count) pairs of a delta or cell."""
+    """Yield (series number, its slots, their counts) for each series in sorted (index, count) pairs."""
     if not len(index):
         return
     series, slots = np.divmod(index, SLOTS)

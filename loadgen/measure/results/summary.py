@@ -247,10 +247,11 @@ def _in_order(found: Iterable[Row]) -> list[Row]:
 
 
 def _intervals(batches: Batches | None, row: Row, outcome: str, region: str) -> dict[str, object]:
-    """Return two entries of a line: the confidence intervals of its percentiles, and what they are computed from.
+    """Return the entries `response_ci_ms` and `interval` of a line: confidence intervals, and what they come from.
 
-    `response_ci_ms` has [low, high] or a reason for each percentile, and `interval` a text such as "5 batches of 24.0
-    s". Both are None without batches, or for an outcome other than ok.
+    `response_ci_ms` has [low, high] or the reason why there is none, for each percentile. `interval` is a text such as
+    "5 batches of 24.0 s", or the reason if no percentile has an interval. Both are None without batches, or for single
+    outcomes other than ok.
     """
     if batches is None or outcome not in (ALL, OK):
         return {"response_ci_ms": None, "interval": None}
@@ -276,9 +277,9 @@ def figures(observed: Histogram, censored: Histogram | None = None) -> dict[str,
 
 
 def figure(value: Value | None) -> Figure:
-    """Return a value in ms with three decimals, or text such as "> 1234.5" if it is only a lower bound.
+    """Return a value in ms with three decimals, or a text such as "> 1234.5" for a lower bound.
 
-    A bound is rounded down. None stays None.
+    A bound is rounded down, never up. None stays None.
     """
     if value is None:
         return None

@@ -142,8 +142,7 @@ def find_run(run: str, runs_dir: Path) -> Path:
 
 
 def replace_file(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Write `data` to a file, replacing an older one, whole or not at all: a temporary file is made durable and
-    renamed.
+    """Write `data` to a file, whole or not at all: a temporary file is made durable and then renamed.
 
     Args:
         mode: permissions of the file, before the umask. None: those of a file in a run's folder
@@ -364,8 +363,7 @@ class RunDir:
     # -- the log ----------------------------------------------------------------------------
 
     def append(self, payload: bytes) -> int:
-        """Buffer one record for the log of deltas, and return its number among those appended since the log was opened,
-        from 1.
+        """Buffer one record for the log of deltas, and return its number, counted from 1 since the log was opened.
 
         Only `sync` writes it. It must not be acknowledged to the agent before `durable` has reached its number.
 
@@ -394,8 +392,9 @@ class RunDir:
             self._events.append(data)
 
     def sync(self) -> int:
-        """Write all buffered records and events to the disk. Thread-safe. It blocks 3 to 10 ms, so call it off the
-        loop.
+        """Write all buffered records and events to the disk. It blocks 3 to 10 ms, so call it off the loop.
+
+        It is thread-safe.
 
         Returns:
             `durable`: the number of the last record that is durable now.
@@ -426,8 +425,9 @@ class RunDir:
             return self.durable
 
     def records(self, start: int = len(_MAGIC)) -> Iterator[bytes]:
-        """Yield the payloads of the log of deltas from offset `start` on, oldest first, up to its end or the first
-        damage.
+        """Yield the payloads of the log of deltas from offset `start` on, oldest first.
+
+        It ends at the end of the log or at the first damaged record.
 
         Raises:
             StorageError: the log cannot be read, or is not a log of deltas.
@@ -453,7 +453,7 @@ class RunDir:
         self.close()
 
     def close(self) -> None:
-        """Close the log of deltas, which also ends its lock. Buffered records and events that were not synced are lost."""
+        """Close the log of deltas and end its lock. Buffered data that were not synced are lost."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -347,8 +347,7 @@ class Batches(Recount):
         return [float(s / m) if m else nan for s, m in zip(sums, n, strict=True)]
 
     def of_objective(self, objective: Objective, result: SloResult) -> Interval:
-        """Return the confidence interval of the value that an objective limits, over the whole run: in ms, or as a
-        ratio.
+        """Return the confidence interval of the value that an objective limits, in ms or as a ratio.
 
         The percentile is that of all due iterations or requests, with the bad above every value. For a ratio the
         interval comes from the batches' ratios (plain, not logarithms). If nothing was bad it is from 0 to 3 / n (rule
@@ -417,10 +416,10 @@ class Batches(Recount):
         ]
 
     def _rho_at(self, group: int, q: float | None = None) -> Rho:
-        """Return the estimated correlation of neighbouring batches (rho) of a group, from its values above percentile
-        `q`.
+        """Return the estimated correlation of neighbouring batches (rho) of a group, a numbered (region, row).
 
-        With `q` None, from its level. Results are cached. group: number of a (region, row).
+        It is estimated from the number of values above percentile `q`, or for None from the group's level. It is
+        cached.
         """
         known = self._rhos.get((group, q))
         if known is None:
@@ -454,8 +453,7 @@ class Batches(Recount):
         return exceeding
 
     def _of_values(self, values_us: Sequence[float | None], rho: float) -> Interval:
-        """Return the confidence interval in ms from a percentile's values: first the run's, then one for each batch,
-        µs.
+        """Return the confidence interval in ms from a percentile's values in µs: first the run's, then each batch's.
 
         If any of them is None (only a lower bound is known), there is no interval, and the reason is "censored".
         """
