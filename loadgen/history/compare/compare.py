@@ -90,7 +90,9 @@ def compare(
     Cost: 0.7 s of CPU for 60 names in 3 regions of 4 agents and a history of 20 runs.
     """
     if empty := [side.label for side in (base, new) if not side.runs]:
-        raise UsageError(f"no run of {' and none of '.join(empty)}", hint="name runs that exist: loadgen runs")
+        raise UsageError(
+            f"no run of {' and none of '.join(empty)}", hint="name runs that exist; `loadgen runs` lists them"
+        )
     if is_paired and (len(base.runs) != len(new.runs) or len(base.runs) < 2):
         raise UsageError(
             f"cannot pair {len(base.runs)} and {len(new.runs)} runs of {base.label} and {new.label}",

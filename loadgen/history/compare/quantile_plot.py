@@ -49,7 +49,7 @@ def text_plot(curve: Curve, *, width: int = WIDTH, height: int = HEIGHT) -> list
 
 
 def svg(curve: Curve, *, width: int = 620, height: int = 230) -> str:
-    """Return the curve drawn as one SVG element, which is styled by classes of the page (`grid`, `line`, `band` ...)."""
+    """Return the curve drawn as one SVG element, which is styled by classes of the page (`grid`, `line` ...)."""
     left, right, top, bottom = 58, 12, 12, 34
     low, high = _reach(curve)
     span = (width - left - right) / (len(QUANTILES) - 1)

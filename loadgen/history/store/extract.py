@@ -131,7 +131,9 @@ def names_of(batches: Batches) -> dict[Row, str]:
 
 def _summary(run: Run) -> Summary:
     if run.summary is None:
-        raise IncompleteError(f"{run.id} has no summary: it has not ended, or it was killed", hint="run it again")
+        raise IncompleteError(
+            f"{run.id} has no summary: it has not ended, or it was killed", hint="wait until it ends, or run it again"
+        )
     return run.summary
 
 

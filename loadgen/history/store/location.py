@@ -24,13 +24,16 @@ _MOST_BYTES: Final = 64 << 20
 """Largest file that is read. A run of 10,000 names in 20 regions is a tenth of it."""
 _AT_ONCE: Final = 16
 _HINTS: Final = {
-    errno.EACCES: "choose a place that you may use with --store",
-    errno.EPERM: "choose a place that you may use with --store",
+    errno.EACCES: "check the permissions of the path, or choose another place with --store",
+    errno.EPERM: "check the permissions of the path, or choose another place with --store",
     errno.EROFS: "the file system is read-only; choose another place with --store",
     errno.ENOSPC: "make space, or choose another place with --store",
     errno.EDQUOT: "your disk quota is used up; choose another place with --store",
     errno.ENOTDIR: "a part of the path is a file; choose another place with --store",
 }
+
+
+_HINT: Final = "check the path and its permissions, or choose another place with --store"
 
 
 class Place(Protocol):
@@ -129,7 +132,7 @@ def _raise(exc: OSError) -> None:
 
 
 def _error(doing: str, path: Path, exc: OSError) -> StorageError:
-    return StorageError(f"cannot {doing} {path}: {exc.strerror or exc}", hint=_HINTS.get(exc.errno or 0, ""))
+    return StorageError(f"cannot {doing} {path}: {exc.strerror or exc}", hint=_HINTS.get(exc.errno or 0, _HINT))
 
 
 class Objects:

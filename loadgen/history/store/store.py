@@ -104,7 +104,9 @@ class Store:
         self._check(run, because)
         name = f"{_RUNS}key={run.key.hash()}/{run.run_id}.parquet"
         if not _RUN.fullmatch(name):
-            raise UsageError(f'invalid run id "{run.run_id}"', hint="run ids have letters, digits, dots and hyphens")
+            raise UsageError(
+                f'invalid run id "{run.run_id}"', hint="use a run whose id has only letters, digits, '.', '_' and '-'"
+            )
         if not self._place.put_new(name, to_parquet(run)):
             return False
         details = {"key": run.key.hash()} | ({"unfit": "; ".join(unfit_of(run))} if unfit_of(run) else {})
@@ -117,7 +119,7 @@ class Store:
             # Such a run has a verdict (it failed), but a history of such runs would make the next outage look normal.
             raise InvalidError(
                 f"{run.run_id} cannot be accepted: no request or iteration succeeded",
-                hint="loadgen failures shows why",
+                hint="`loadgen failures RUN` shows why; accept a run in which requests succeeded",
             )
         whys = unfit_of(run)
         is_measured = run.result not in _UNMEASURED and run.validity != "invalid" and run.result != "invalid"
@@ -165,8 +167,10 @@ class Store:
         asked = list(run_ids)
         missing = [run_id for run_id in asked if run_id not in names]
         if missing:
-            hint = f"loadgen history runs --store {self} lists the accepted runs"
-            raise UsageError(f"no accepted run {', '.join(missing)} in {self}", hint=hint)
+            raise UsageError(
+                f"no accepted run {', '.join(missing)} in {self}",
+                hint=f"`loadgen history runs --store {self}` lists the accepted runs",
+            )
         return self._read([names[one] for one in asked], lambda data: from_parquet(data, is_whole=is_whole))
 
     def find(self, text: str) -> str:
@@ -184,8 +188,9 @@ class Store:
             raise UsageError(
                 f"{len(found)} accepted runs begin with {text}", hint=f"give more of the id: {', '.join(found[:5])}"
             )
-        hint = f"loadgen history runs --store {self} lists the accepted runs"
-        raise UsageError(f"no accepted run {text} in {self}", hint=hint)
+        raise UsageError(
+            f"no accepted run {text} in {self}", hint=f"`loadgen history runs --store {self}` lists the accepted runs"
+        )
 
     def matching(self, key: Key) -> list[Near]:
         """Return all keys in the history with their differences from `key`, the most similar key first."""
@@ -215,8 +220,10 @@ class Store:
         if not because.strip():
             raise UsageError("striking a run needs a reason", hint="give --because TEXT, which is recorded")
         if run_id not in {one for _, (_, one) in self._named()}:
-            hint = f"loadgen history runs --store {self} lists the accepted runs"
-            raise UsageError(f"no accepted run {run_id} in {self}", hint=hint)
+            raise UsageError(
+                f"no accepted run {run_id} in {self}",
+                hint=f"`loadgen history runs --store {self}` lists the accepted runs",
+            )
         if run_id in self.struck():
             return False
         self.note(Event(STRUCK, "", by, (run_id,), because.strip()))
@@ -236,7 +243,7 @@ class Store:
         """
         if not name.strip() or not run_ids:
             raise UsageError(
-                "a reference needs a name and at least one run", hint="loadgen history pin RUN... --name 1.4"
+                "a reference needs a name and at least one run", hint="give both: loadgen history pin RUN... --name 1.4"
             )
         struck = self.struck()
         if gone := [one for one in run_ids if one in struck]:
@@ -309,7 +316,10 @@ class Store:
     def _keys_of(self, run_ids: Sequence[str]) -> list[Key]:
         runs = self.get(run_ids, is_whole=False)
         if len(runs) != len(run_ids):
-            raise UsageError(f"cannot pin a run that cannot be read: {self.troubles[-1]}", hint="pin other runs")
+            raise UsageError(
+                f"cannot pin a run that cannot be read: {self.troubles[-1]}",
+                hint="pin other runs, or restore the file from a copy",
+            )
         return [run.key for run in runs]
 
     def _read(self, names: Sequence[str], decode: Callable[[bytes], T]) -> list[T]:

@@ -16,7 +16,7 @@ from typing import Final, Literal
 import msgspec
 
 from loadgen.errors import WireError
-from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT
+from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SAME_VERSION
 
 __all__ = [
     "CHECK",
@@ -133,12 +133,12 @@ def check_custom(name: str, stats: tuple[CustomStats, ...]) -> None:
     too many metrics. `name` names the delta in the error message.
     """
     if len(stats) > CUSTOM_OF_AGENT:
-        raise WireError(f"{name} has {len(stats):,} custom metrics, more than {CUSTOM_OF_AGENT:,}")
+        raise WireError(f"{name} has {len(stats):,} custom metrics, more than {CUSTOM_OF_AGENT:,}", hint=SAME_VERSION)
     for one in stats:
         if one.kind not in CUSTOM_KINDS or one.n < 0 or not all(map(isfinite, (one.low, one.high, one.last))):
-            raise WireError(f"{name} has an impossible custom metric: {one}")
+            raise WireError(f"{name} has an impossible custom metric: {one}", hint=SAME_VERSION)
         if one.kind == "rate" and not 0 <= one.total <= one.n:
-            raise WireError(f"{name} has a rate with more hits than tries: {one}")
+            raise WireError(f"{name} has a rate with more hits than tries: {one}", hint=SAME_VERSION)
 
 
 def sum_custom(a: CustomStats, b: CustomStats, last: float | None = None) -> CustomStats:

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.errors import WireError
+from loadgen.measure.deltas.limits import SAME_VERSION
 
 __all__ = ["BAD", "GOOD", "MAX_DUE_ROWS", "OVERDUE", "UNDECIDED", "DueCounts", "DueState", "DueTable", "check_due"]
 
@@ -211,8 +212,8 @@ def check_due(name: str, counts: tuple[DueCounts, ...]) -> None:
     `name` names the delta in the error message.
     """
     if len(counts) > MAX_DUE_ROWS:
-        raise WireError(f"{name} has {len(counts):,} rows of due counts, more than {MAX_DUE_ROWS:,}")
+        raise WireError(f"{name} has {len(counts):,} rows of due counts, more than {MAX_DUE_ROWS:,}", hint=SAME_VERSION)
     for one in counts:
         values = (one.good, one.bad, one.overdue, one.undecided)
         if not 0 <= one.k < _MAX_K or one.objective < 0 or min(values) < 0 or max(values) > _MAX_COUNT:
-            raise WireError(f"{name} has impossible due counts: {one}")
+            raise WireError(f"{name} has impossible due counts: {one}", hint=SAME_VERSION)

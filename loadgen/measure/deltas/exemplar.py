@@ -17,6 +17,7 @@ from typing import Final, Literal
 import msgspec
 
 from loadgen.errors import WireError
+from loadgen.measure.deltas.limits import SAME_VERSION
 from loadgen.measure.deltas.series import OK
 
 __all__ = [
@@ -269,14 +270,15 @@ def check_exemplars(name: str, exemplars: tuple[Exemplar, ...], failures: tuple[
     if len(exemplars) > MAX_EXEMPLARS or len(failures) > MAX_FAILURES:
         raise WireError(
             f"{name} has {len(exemplars):,} exemplars and {len(failures):,} failures, "
-            f"more than {MAX_EXEMPLARS:,} and {MAX_FAILURES:,}"
+            f"more than {MAX_EXEMPLARS:,} and {MAX_FAILURES:,}",
+            hint=SAME_VERSION,
         )
     for one in exemplars:
         if one.why not in ("slowest", "failed", "random"):
-            raise WireError(f"{name} has an exemplar of an unknown kind: {one.why}")
+            raise WireError(f"{name} has an exemplar of an unknown kind: {one.why}", hint=SAME_VERSION)
         if min(one.response_ns, one.service_ns) < 0 or len(one.trace) > 64:
-            raise WireError(f"{name} has an impossible exemplar: {one}")
+            raise WireError(f"{name} has an impossible exemplar: {one}", hint=SAME_VERSION)
     for failure in failures:
         texts = (failure.detail, failure.where, failure.traceback, failure.row, failure.sent, failure.received)
         if sum(map(len, texts)) > MAX_FAILURE_BYTES:
-            raise WireError(f"{name} has a failure of more than {MAX_FAILURE_BYTES:,} bytes")
+            raise WireError(f"{name} has a failure of more than {MAX_FAILURE_BYTES:,} bytes", hint=SAME_VERSION)

@@ -35,6 +35,7 @@ __all__ = [
     "PAIRS_IN_DELTA",
     "POINTS_OF_WORKER",
     "RATE_PER_S",
+    "SAME_VERSION",
     "SERIES_OF_AGENT",
     "SERIES_OF_RUN",
     "SHARE",
@@ -144,6 +145,10 @@ BYTES_IN_DELTA: Final = 1 << 50
 
 MOST_VALUES: Final = (1 << 32) - 1
 """Most values in one delta, or in a sum of several: a bucket's count has 4 bytes."""
+
+
+SAME_VERSION: Final = "run the same version of loadgen on the controller and on all agents; if the versions are equal, report this as a bug"
+"""The hint of each error about an invalid delta: an agent of the controller's version never sends one."""
 
 
 def cut(text: str, most: int = NAME_BYTES) -> str:

@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Final
 
 from loadgen.errors import WireError
-from loadgen.measure.deltas.limits import FIRST_ARRIVALS_IN_DELTA, LOADS
+from loadgen.measure.deltas.limits import FIRST_ARRIVALS_IN_DELTA, LOADS, SAME_VERSION
 
 __all__ = [
     "Ending",
@@ -123,16 +123,18 @@ def check_loads(
     """
     if len(loads) > LOADS or len(first_arrivals) > FIRST_ARRIVALS_IN_DELTA:
         raise WireError(
-            f"{name} has {len(loads):,} loads and {len(first_arrivals):,} first arrivals, more than a delta may have"
+            f"{name} has {len(loads):,} loads and {len(first_arrivals):,} first arrivals, more than a delta may have",
+            hint=SAME_VERSION,
         )
     if not loads:
         return
     if len({one.load for one in loads}) != len(loads) or max(one.load for one in loads) >= LOADS:
-        raise WireError(f"{name} counts a load twice, or a load with an index of {LOADS:,} or more")
+        raise WireError(f"{name} counts a load twice, or a load with an index of {LOADS:,} or more", hint=SAME_VERSION)
     if max(max(one.started, one.missed, one.waiting, one.users) for one in loads) > _MOST:
-        raise WireError(f"{name} has an impossible count of a load")
+        raise WireError(f"{name} has an impossible count of a load", hint=SAME_VERSION)
     sums = sum(one.started for one in loads), sum(one.missed for one in loads)
     if sums != (started, missed):
         raise WireError(
-            f"{name} counts {sums[0]:,} started and {sums[1]:,} missed by load, {started:,} and {missed:,} in total"
+            f"{name} counts {sums[0]:,} started and {sums[1]:,} missed by load, {started:,} and {missed:,} in total",
+            hint=SAME_VERSION,
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen.errors import WireError
+from loadgen.measure.deltas.limits import SAME_VERSION
 
 __all__ = ["MAX_POINTS", "MAX_POINT_NAME", "WaitingAt", "check_waiting"]
 
@@ -52,5 +53,5 @@ def check_waiting(points: Iterable[WaitingAt]) -> None:
     for one in points:
         is_odd = one.users < 1 or not 0 <= one.gone <= one.arrived or len(one.name) > MAX_POINT_NAME
         if is_odd or one.waiting > _MAX_WAITING or (one.load, one.name) in seen or len(seen) >= MAX_POINTS:
-            raise WireError(f"impossible counts of a rendez-vous: {one}")
+            raise WireError(f"impossible counts of a rendez-vous: {one}", hint=SAME_VERSION)
         seen.add((one.load, one.name))

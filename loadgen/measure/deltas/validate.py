@@ -21,7 +21,7 @@ from loadgen.measure.deltas.delta import COUNTER_NAMES, Delta, SeriesStats, Stat
 from loadgen.measure.deltas.due_counts import check_due
 from loadgen.measure.deltas.exemplar import check_exemplars
 from loadgen.measure.deltas.join_deltas import MAX_INTERVALS
-from loadgen.measure.deltas.limits import MOST_VALUES
+from loadgen.measure.deltas.limits import MOST_VALUES, SAME_VERSION
 from loadgen.measure.deltas.load_counts import check_loads
 from loadgen.measure.deltas.series import Kind, Metric
 from loadgen.measure.deltas.worker_loss import check_losses
@@ -144,7 +144,9 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
     check_fields(delta, known)
     name = f"delta {delta.seq} of {delta.agent}"
     if len(delta.index) != len(delta.count) or len(delta.index) % 4:
-        raise WireError(f"{name} has {len(delta.index)} bytes of index and {len(delta.count)} of counts")
+        raise WireError(
+            f"{name} has {len(delta.index)} bytes of index and {len(delta.count)} of counts", hint=SAME_VERSION
+        )
     index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
     counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
     stats = _stats(name, delta.stats)
@@ -159,16 +161,16 @@ def check_fields(delta: Delta, known: int) -> None:
     """
     name = f"delta {delta.seq} of {delta.agent}"
     if not 0 <= delta.start_ns <= delta.end_ns:
-        raise WireError(f"{name} has an impossible interval: {delta.start_ns} to {delta.end_ns} ns")
+        raise WireError(f"{name} has an impossible interval: {delta.start_ns} to {delta.end_ns} ns", hint=SAME_VERSION)
     known += len(delta.new_series)
     if known > MAX_SERIES:
-        raise WireError(f"{name} brings the agent to {known:,} series, more than {MAX_SERIES:,}")
+        raise WireError(f"{name} brings the agent to {known:,} series, more than {MAX_SERIES:,}", hint=SAME_VERSION)
     for key in delta.new_series:
         if key.kind not in _KINDS or key.metric not in _METRICS:
-            raise WireError(f"{name} has an unknown kind of series: {key.kind} {key.metric}")
+            raise WireError(f"{name} has an unknown kind of series: {key.kind} {key.metric}", hint=SAME_VERSION)
     counters: tuple[int, ...] = counter_values(delta.counters)
     if min(counters) < 0:
-        raise WireError(f"{name} has a negative counter: {delta.counters}")
+        raise WireError(f"{name} has a negative counter: {delta.counters}", hint=SAME_VERSION)
     check_due(name, delta.due)
     check_custom(name, delta.custom)
     check_exemplars(name, delta.exemplars, delta.failures)
@@ -177,12 +179,15 @@ def check_fields(delta: Delta, known: int) -> None:
         counted = delta.counters
         check_loads(name, delta.loads, delta.first_arrivals, counted.iterations_started, counted.iterations_missed)
     if len(delta.workers) > MAX_WORKERS or any(one.iterations_started < 0 for one in delta.workers):
-        raise WireError(f"{name} has more than {MAX_WORKERS:,} workers, or a worker with a negative count")
+        raise WireError(
+            f"{name} has more than {MAX_WORKERS:,} workers, or a worker with a negative count", hint=SAME_VERSION
+        )
     for health in (delta.health, *(one.health for one in delta.workers)):
         if not 0 <= health.unfit_intervals <= health.intervals <= MAX_INTERVALS:
             raise WireError(
                 f"{name} has impossible numbers of intervals: {health.intervals:,}, "
-                f"{health.unfit_intervals:,} of them unfit"
+                f"{health.unfit_intervals:,} of them unfit",
+                hint=SAME_VERSION,
             )
 
 
@@ -197,19 +202,21 @@ def _lengths(name: str, known: int, index: Counts, counts: Counts, stats: Stats)
     series, n = stats.series, stats.n
     if not len(index):
         if len(series):
-            raise WireError(f"{name} has sums that do not match its counts")
+            raise WireError(f"{name} has sums that do not match its counts", hint=SAME_VERSION)
         return series
     if (index[1:] <= index[:-1]).any():
-        raise WireError(f"{name} has indices that do not increase")
+        raise WireError(f"{name} has indices that do not increase", hint=SAME_VERSION)
     if int(index[-1]) >= known * SLOTS:
-        raise WireError(f"{name} counts series {int(index[-1]) // SLOTS}, but only {known} are known")
+        raise WireError(
+            f"{name} counts series {int(index[-1]) // SLOTS}, but only {known} are known", hint=SAME_VERSION
+        )
     if not counts.all():
-        raise WireError(f"{name} has a count of 0")
+        raise WireError(f"{name} has a count of 0", hint=SAME_VERSION)
     starts, ends = np.searchsorted(index, (series * SLOTS, (series + 1) * SLOTS))
     lengths: Counts = ends - starts
     is_all = len(series) and lengths.all() and int(lengths.sum()) == len(index)
     if not is_all or not np.array_equal(np.add.reduceat(counts, starts), n):
-        raise WireError(f"{name} has sums that do not match its counts")
+        raise WireError(f"{name} has sums that do not match its counts", hint=SAME_VERSION)
     return lengths
 
 
@@ -228,7 +235,9 @@ def _stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
         return _long_stats(name, stats)
     is_possible = (min_ns >= 0) & (min_ns <= max_ns) & (max_ns <= MAX_NS) & (n >= 0)
     if not (is_possible & (n * min_ns <= sum_ns) & (sum_ns <= n * max_ns)).all():
-        raise WireError(f"{name} has impossible sums: {next(one for one in stats if not _is_possible(one))}")
+        raise WireError(
+            f"{name} has impossible sums: {next(one for one in stats if not _is_possible(one))}", hint=SAME_VERSION
+        )
     if (series[1:] <= series[:-1]).any():
         series, n, sum_ns, min_ns, max_ns = table[:, np.argsort(series, kind="stable")]
     sum_us, rest_ns = np.divmod(sum_ns, 1_000)
@@ -239,12 +248,12 @@ def _long_stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
     """Return the same as `_stats`, with Python integers, for sums or products that may not fit into 64 bits."""
     for one in stats:
         if not _is_possible(one):
-            raise WireError(f"{name} has impossible sums: {one}")
+            raise WireError(f"{name} has impossible sums: {one}", hint=SAME_VERSION)
     rows = sorted((s.series, s.n, *divmod(s.sum_ns, 1_000), s.min_ns, s.max_ns) for s in stats)
     try:
         columns = np.array(rows, dtype=np.int64).reshape(-1, 6).T
     except OverflowError:
-        raise WireError(f"{name} has sums that do not fit into 64 bits") from None
+        raise WireError(f"{name} has sums that do not fit into 64 bits", hint=SAME_VERSION) from None
     return Stats(*columns)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen.errors import WireError
+from loadgen.measure.deltas.limits import SAME_VERSION
 from loadgen.units import NS_PER_S
 
 __all__ = ["MAX_LOSSES", "NOBODY", "Loss", "check_losses"]
@@ -67,7 +68,7 @@ def check_losses(name: str, losses: Iterable[Loss]) -> None:
     """
     for count, one in enumerate(losses):
         if count >= MAX_LOSSES:
-            raise WireError(f"{name} has more than {MAX_LOSSES:,} losses")
+            raise WireError(f"{name} has more than {MAX_LOSSES:,} losses", hint=SAME_VERSION)
         is_odd = not 0 <= one.worker < one.workers or one.in_flight < 0 or one.told_ns < 0 or one.died_ns < 0
         if is_odd or (one.resumed_ns != NOBODY and one.resumed_ns < one.told_ns) or len(one.cause) > 2_000:
-            raise WireError(f"{name} has an impossible loss: {one}")
+            raise WireError(f"{name} has an impossible loss: {one}", hint=SAME_VERSION)

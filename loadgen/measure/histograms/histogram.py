@@ -60,7 +60,10 @@ def slots_of_ns(values_ns: np.ndarray) -> Counts:
         return np.zeros(0, dtype=np.int64)
     us = (values_ns.astype(np.int64, copy=False) + 500) // 1_000
     if values_ns.min() < 0 or us.max() > _MAX_US:
-        raise BugError(f"a measured time must be within 0 and {MAX_NS} ns: {values_ns.min()} to {values_ns.max()}")
+        raise BugError(
+            f"a measured time must be within 0 and {MAX_NS} ns: {values_ns.min()} to {values_ns.max()}",
+            hint="please report this with the run folder",
+        )
     # The exponent of the float is the bit length: exact below 2^53.
     bucket = np.frexp((us | (2 * _HALF - 1)).astype(np.float64))[1].astype(np.int64) - (_HALF_BITS + 1)
     slots: Counts = (bucket << _HALF_BITS) + (us >> bucket)

@@ -23,6 +23,7 @@ from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta, Health
 from loadgen.measure.deltas.due_counts import DueCounts, DueState, DueTable
 from loadgen.measure.deltas.exemplar import ExemplarState, ExemplarTable
 from loadgen.measure.deltas.generator_health import Fitness
+from loadgen.measure.deltas.limits import SAME_VERSION
 from loadgen.measure.deltas.numbering import is_merged
 from loadgen.measure.deltas.series import Kind, SeriesKey
 from loadgen.measure.deltas.validate import Wellformed, check_all, check_delta, check_fields, counter_values
@@ -276,7 +277,9 @@ class Merge(Measured):
         single = [key for key in delta.new_series if not is_merged(key)]
         known = {self._catalogue.numbers.get((region, key), key) for key in single}
         if len(known) != len(single) or not known.isdisjoint(epoch._numbers.tolist()):
-            raise WireError(f"delta {delta.seq} of {delta.agent} has a new series that the agent sent before")
+            raise WireError(
+                f"delta {delta.seq} of {delta.agent} has a new series that the agent sent before", hint=SAME_VERSION
+            )
 
     def _accept_batch(self, batch: Iterable[Next], found: list[Accepted | WireError]) -> None:
         """Check deltas of different agents, and merge the sound ones.

@@ -52,15 +52,18 @@ _MAX_RECORD: Final = 64 << 20
 _HINTS: Final = {
     errno.ENOSPC: "make space, or choose another folder with --runs-dir",
     errno.EDQUOT: "your disk quota is used up; make space, or choose another folder with --runs-dir",
-    errno.EACCES: "choose a folder that you may write to with --runs-dir",
-    errno.EPERM: "choose a folder that you may write to with --runs-dir",
+    errno.EACCES: "check the permissions of the path, or choose another folder with --runs-dir",
+    errno.EPERM: "check the permissions of the path, or choose another folder with --runs-dir",
     errno.EROFS: "the file system is read-only; choose another folder with --runs-dir",
     errno.EEXIST: "choose another folder with --runs-dir",
     errno.ENOTDIR: "a part of the path is a file; choose another folder with --runs-dir",
-    errno.ENOENT: "is this the folder of a run? `loadgen runs` lists them",
+    errno.ENOENT: "check the path; `loadgen runs` lists the runs",
     errno.EIO: "the disk is failing; choose another one with --runs-dir",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
 }
+
+
+_HINT: Final = "check the path and its permissions, or choose another folder with --runs-dir"
 
 
 def storage_error(path: Path, exc: OSError, *, doing: str = "write") -> StorageError:
@@ -70,7 +73,7 @@ def storage_error(path: Path, exc: OSError, *, doing: str = "write") -> StorageE
     """
     why = exc.strerror or str(exc)
     is_missing_parent = exc.errno == errno.ENOENT and doing == "write"
-    hint = "choose another folder with --runs-dir" if is_missing_parent else _HINTS.get(exc.errno or 0, "")
+    hint = "choose another folder with --runs-dir" if is_missing_parent else _HINTS.get(exc.errno or 0, _HINT)
     return StorageError(f"cannot {doing} {path}: {why}", hint=hint)
 
 
@@ -373,7 +376,8 @@ class RunDir:
         if not 0 < len(payload) <= _MAX_RECORD:
             raise StorageError(
                 f"cannot append a record of {len(payload):,} bytes to {self.log_path}: "
-                f"it must have 1 to {_MAX_RECORD:,}"
+                f"it must have 1 to {_MAX_RECORD:,}",
+                hint="please report this with the run folder",
             )
         record = framed(payload)
         with self._swap:
@@ -520,5 +524,5 @@ def _read_json(path: Path) -> dict[str, object]:
     except msgspec.DecodeError as exc:
         raise StorageError(
             f"cannot read {path}: {exc}",
-            hint="the run may have been killed while it wrote the file; look at its other files",
+            hint="the file is damaged: copy the run's folder again, or read the other files in it",
         ) from exc

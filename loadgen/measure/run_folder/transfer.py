@@ -85,7 +85,7 @@ class Coming:
         if not _ID.fullmatch(run_id):
             raise StorageError(
                 f"cannot receive a run: invalid run id {run_id[:80]!r}",
-                hint="a run id has letters, digits, '.', '_' and '-', and at most 121 characters",
+                hint="send a run whose id has only letters, digits, '.', '_' and '-', and at most 121 characters",
             )
         self.path = runs_dir / run_id
         self._partial = runs_dir / f".{run_id}.coming"
