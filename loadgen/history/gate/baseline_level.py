@@ -70,7 +70,9 @@ def levels_of(
     newest: int = NEWEST,
     begins: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Level], dict[str, str]]:
-    """Find the current level of each name that more than half of the newest runs have: its runs since its last change.
+    """Find the current level of each name that more than half of the newest runs have.
+
+    A level is the stretch of runs since the name's last change.
 
     Args:
         runs: accepted runs, oldest first; only the newest 100 are used.

@@ -181,7 +181,7 @@ def _softened(family: Family, soft: dict[str, str]) -> Family:
 def _would_do(decision: Decision) -> bool:
     """Return whether a total of `DECIDING` new runs would decide all undecided names.
 
-    False if there are so many new runs already, nothing is undecided, or a name lacks accepted or new values.
+    False if there are enough new runs already, nothing is undecided, or a name lacks accepted or new values.
     """
     k = len(decision.new)
     unseen = [

@@ -54,7 +54,7 @@ class Families:
         self.levels, self.left_out = self._levels(self.settings.percentile)
 
     def families(self, references: Sequence[tuple[Reference, Sequence[Accepted]]], wanted: str) -> Iterator[Family]:
-        """Yield the test results against the history, then against each reference. Nothing if no name can be judged.
+        """Yield the test results against the history, then against each reference, if any name can be judged.
 
         wanted: name of the reference whose undecided results make the verdict INCONCLUSIVE.
         """

@@ -58,7 +58,7 @@ class Key:
     def hash(self) -> str:
         """Return 16 hexadecimal digits that identify the key, the same on every machine.
 
-        They are part of the file names in the store.
+        The hash is part of the file names in the store.
         """
         text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]

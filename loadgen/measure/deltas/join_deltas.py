@@ -137,7 +137,7 @@ def _losses(first: Delta, second: Delta) -> tuple[Loss, ...]:
 
 
 def _exemplars(both: Sequence[Exemplar]) -> tuple[Exemplar, ...]:
-    """Return all exemplars if a delta may hold so many; otherwise a selection of at most MAX_EXEMPLARS.
+    """Return all exemplars if there are at most MAX_EXEMPLARS, and otherwise a selection of that many.
 
     The selection takes exemplars from all series in turn, from each series at most as many as a run stores.
     """
@@ -200,7 +200,7 @@ def _health(first: Delta, second: Delta) -> Health:
 def _in_time(first: Health, second: Health) -> Health:
     """Return the joined health of two successive intervals.
 
-    It has the state of `second` (such as users in flight), the worst measurements of both, and the numbers of intervals
+    The result has the state of `second` (such as users in flight), the worst measurements of both, and the numbers of intervals
     added up.
     """
 

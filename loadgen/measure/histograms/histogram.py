@@ -289,7 +289,7 @@ def percentile(observed: Histogram, censored: Histogram | None, q: float) -> Val
 def percentiles(observed: Histogram, censored: Histogram | None, qs: Sequence[float]) -> list[Value | None]:
     """Return percentiles `qs` (0 to 100) of observed and censored values together; all None without values.
 
-    Of a censored value only a lower bound is known. The rank of a percentile is looked up twice: with the censored
+    A censored value is known only as a lower bound. The rank of a percentile is looked up twice: with the censored
     values at their bounds and at infinity. If both results are in one slot, the percentile is known. Otherwise only a
     lower bound is returned, marked with `is_bound`: the lowest value of the slot found with the bounds.
     """

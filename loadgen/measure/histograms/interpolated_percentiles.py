@@ -16,7 +16,7 @@ __all__ = ["Ranked", "mean_us", "percentiles_us"]
 
 
 def mean_us(observed: Histogram, censored: Histogram) -> float | None:
-    """Return the mean of the observed values in µs; None if there are none, or if there is any censored value."""
+    """Return the mean of the observed values in µs; None without observed or with any censored values."""
     return observed.sum_ns / observed.total / 1_000 if observed.total and not censored.total else None
 
 

@@ -70,6 +70,6 @@ class Sum:
 def add_up(a: Iterable[int], b: Iterable[int]) -> list[int]:
     """Return the element-wise sum of two sequences of counters, both in the order of COUNTER_NAMES.
 
-    It is called once per delta, and lists are quicker than Counters objects.
+    This function is called once per delta, and lists are quicker than Counters objects.
     """
     return list(map(add, a, b))

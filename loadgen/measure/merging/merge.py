@@ -191,7 +191,7 @@ class Merge(Measured):
     def accept(self, region: str, delta: Delta) -> Accepted:
         """Merge one delta if it is the next one of its agent, and return what happened to it.
 
-        A delta that is merged already, leaves a gap or has an old epoch is not merged, and the result says so. For
+        A delta that is merged already, leaves a gap or has an old epoch is not merged. The result names the case. For
         several deltas `accept_all` is cheaper.
 
         Raises:
@@ -234,7 +234,7 @@ class Merge(Measured):
     def accept_each(self, deltas: Iterable[tuple[str, Delta]]) -> Iterator[tuple[str, Delta, Accepted]]:
         """Merge (region, delta) pairs in order, and yield (region, delta, result of `accept`) for each.
 
-        They are merged some at a time, so deltas after the yielded one may be merged already.
+        The deltas are merged some at a time, so deltas after the yielded one may be merged already.
 
         Raises:
             WireError: a delta is malformed; the deltas before it are merged.

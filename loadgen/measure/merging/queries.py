@@ -91,7 +91,7 @@ class Catalogue:
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return (numbers of the matching observed series, numbers of the matching censored series).
 
-        Of a censored value only a lower bound is known. None for journey, step or request matches any.
+        A censored value is known only as a lower bound. None for journey, step or request matches any.
 
         Args:
             exact: None for step or request matches only series without one.
@@ -170,7 +170,7 @@ class Measured:
     def sum_of(self, numbers: Sequence[int]) -> Histogram:
         """Return one histogram of several series together, given by their numbers (positions in `names`).
 
-        It is a new object, which the caller may change.
+        The caller may change the returned histogram.
         """
         return self._histogram(numbers)
 
@@ -187,7 +187,7 @@ class Measured:
     ) -> tuple[Histogram, Histogram]:
         """Return two histograms (observed values, censored values) of all matching series together.
 
-        None matches any journey, step or request. Of a censored value only a lower bound is known.
+        None matches any journey, step or request. A censored value is known only as a lower bound.
         """
         observed, censored = self._catalogue.find(
             kind, journey, step, request, outcome, metric, region, warmup, exact=False
@@ -205,7 +205,7 @@ class Measured:
     ) -> tuple[Histogram, Histogram]:
         """Return two histograms (observed values, censored values) of exactly this row: a journey, a step or a request.
 
-        In a row, None for the step means "outside steps". Of a censored value only a lower bound is known.
+        In a row, None for the step means "outside steps". A censored value is known only as a lower bound.
 
         tags: only series that have these tags, e.g. (("x-cache", "hit"),).
         """
@@ -232,7 +232,7 @@ class Measured:
     ) -> int:
         """Return the number of response times of all matching series, censored ones included. None matches any name.
 
-        It is cheap, because no histogram is built.
+        The count is cheap, because no histogram is built.
         """
         observed, censored = self._catalogue.find(
             kind, journey, step, request, outcome, "response", region, warmup, exact=False

@@ -45,7 +45,7 @@ class Budget:
     def least(self) -> int:
         """Return the least number of events with which a window is judged.
 
-        With so many events, one bad event does not exceed the budget. It is 1 for a budget of 0.
+        With that number, one bad event does not exceed the budget. The result is 1 for a budget of 0.
         """
         return -(-self.allowed.denominator // self.allowed.numerator) if self.allowed else 1
 

@@ -88,6 +88,6 @@ class Look:
     def is_sound(self) -> bool:
         """Return whether a rate decision may use this observation.
 
-        It may if the generator was fit to measure, and all agents have reported.
+        The observation is sound if the generator was fit to measure, and all agents have reported.
         """
         return not self.unfit and self.reported >= self.agents

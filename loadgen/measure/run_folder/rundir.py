@@ -398,7 +398,7 @@ class RunDir:
     def sync(self) -> int:
         """Write all buffered records and events to the disk. It blocks 3 to 10 ms, so call it off the loop.
 
-        It is thread-safe.
+        The method is thread-safe.
 
         Returns:
             `durable`: the number of the last record that is durable now.

@@ -399,7 +399,7 @@ class Batches(Recount):
     def _rho(self, rows: Sequence[Row], region: str, q: float) -> float:
         """Return the correlation of neighbouring batches (rho) by which an interval over these rows is corrected.
 
-        It is the largest estimate of all rows, and at least LEAST_RHO.
+        The result is the largest estimate of all rows, and at least LEAST_RHO.
         """
         return max(LEAST_RHO, *(max(level.upper, tail.mean) for level, tail in self._rhos_of(rows, region, q)))
 

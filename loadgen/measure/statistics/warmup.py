@@ -140,7 +140,7 @@ def found_cut_in_cells(cells: Iterable[Cell], end_ns: int, interval_ns: int = NS
 def find_cut(levels: np.ndarray, interval_ns: int = NS_PER_S) -> Cut:
     """Find the time from which on the levels of the intervals are steady, and return it with the reason.
 
-    That time is the end of the warm-up. It is 0 if levels were steady from the start, never became steady, or are too
+    That time is the end of the warm-up. The cut is at 0 if levels were steady from the start, never became steady, or are too
     few.
 
     Args:
@@ -196,7 +196,7 @@ def _differ(part: np.ndarray, rest: np.ndarray) -> bool:
 def _variance_of_mean(rest: np.ndarray) -> float:
     """Return the variance of the mean of autocorrelated points.
 
-    It is estimated from the means of ten equal parts, or of single points if there are fewer than ten.
+    The estimate comes from the means of ten equal parts, or of single points if there are fewer than ten.
     """
     parts = np.array_split(rest, min(10, len(rest)))
     means = np.array([part.mean() for part in parts])
