@@ -200,7 +200,7 @@ def _health(first: Delta, second: Delta) -> Health:
 def _in_time(first: Health, second: Health) -> Health:
     """Return the joined health of two successive intervals.
 
-    The result has the state of `second` (such as users in flight), the worst measurements of both, and the numbers of intervals
+    The result has the state of `second` (such as users), the worst measurements of both, and the numbers of intervals
     added up.
     """
 

@@ -146,8 +146,10 @@ BYTES_IN_DELTA: Final = 1 << 50
 MOST_VALUES: Final = (1 << 32) - 1
 """Most values in one delta, or in a sum of several: a bucket's count has 4 bytes."""
 
-
-SAME_VERSION: Final = "run the same version of loadgen on the controller and on all agents; if the versions are equal, report this as a bug"
+SAME_VERSION: Final = (
+    "run the same version of loadgen on the controller and on all agents; "
+    "if the versions are equal, report this as a bug"
+)
 """The hint of each error about an invalid delta: an agent of the controller's version never sends one."""
 
 

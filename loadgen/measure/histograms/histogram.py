@@ -162,7 +162,7 @@ class Histogram:
         self.max_ns = max_ns if self.max_ns is None else max(self.max_ns, max_ns)
 
     def add_histogram(self, other: Histogram) -> None:
-        """Add the counts, sum, least and greatest value of another histogram."""
+        """Add the counts of another histogram to this one, and update the exact sum, least and greatest value."""
         self.add_dense(0, other._counts)
         if other.min_ns is not None and other.max_ns is not None:
             self.note(other.sum_ns, other.min_ns, other.max_ns)

@@ -270,7 +270,10 @@ class Merge(Measured):
         return Next(place, region, delta, epoch, counter_values(delta.counters))
 
     def _check_new(self, region: str, delta: Delta, epoch: Epoch) -> None:
-        """Raise WireError if the delta announces a series as new that its agent has sent before."""
+        """Raise WireError if the delta announces a series as new that its agent has sent before.
+
+        Series that stand for several, merged into `(other)`, may be announced again.
+        """
         if not delta.new_series:
             return
         # merged series may be sent any number of times

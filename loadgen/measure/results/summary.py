@@ -139,8 +139,8 @@ def build(
     Args:
         merge: the measurements of the whole run.
         slos: the results of the plan's objectives.
-        batches: made of the same deltas, for confidence intervals; None: there are none. `merge` itself may be passed,
-            if it is a Batches.
+        batches: made of the same deltas, for confidence intervals. None: the summary has no intervals. `merge` itself
+            may be passed, if it is a Batches.
     """
     counters = merge.counters()
     limited = counters.requests_pool_limited

@@ -418,8 +418,7 @@ class Batches(Recount):
     def _rho_at(self, group: int, q: float | None = None) -> Rho:
         """Return the estimated correlation of neighbouring batches (rho) of a group, a numbered (region, row).
 
-        It is estimated from the number of values above percentile `q`, or for None from the group's level. It is
-        cached.
+        The estimate comes from the number of values above percentile `q`, or for None from the group's level.
         """
         known = self._rhos.get((group, q))
         if known is None:

@@ -66,8 +66,8 @@ def neighbours_rho(series: Floats, batches: int) -> Rho:
 def _grid(n: int, batches: int) -> tuple[Floats, Floats, Floats]:
     """Return three arrays that describe all models of the noise, sorted by their correlation of neighbouring batches.
 
-    The arrays are 1 / spectral density (models, n // 2), the sum of the density's logarithms, and the correlation. A model is
-    an AR(1) process with some decay time and share of the variance, under white noise. n: number of intervals.
+    The arrays are 1 / spectral density (models, n // 2), the sum of the density's logarithms, and the correlation. A
+    model is an AR(1) process with some decay time and share of the variance, under white noise. n: number of intervals.
     """
     omega = 2 * np.pi * np.arange(1, n // 2 + 1) / n
     densities, rho = [], []

@@ -140,8 +140,8 @@ def found_cut_in_cells(cells: Iterable[Cell], end_ns: int, interval_ns: int = NS
 def find_cut(levels: np.ndarray, interval_ns: int = NS_PER_S) -> Cut:
     """Find the time from which on the levels of the intervals are steady, and return it with the reason.
 
-    That time is the end of the warm-up. The cut is at 0 if levels were steady from the start, never became steady, or are too
-    few.
+    That time is the end of the warm-up. The cut is at 0 if levels were steady from the start, never became steady, or
+    are too few.
 
     Args:
         levels: (n,) of each interval, in order; NaN if unknown. Any unit: only differences matter.
