@@ -72,11 +72,12 @@ def compare(
     between_runs: float | None = None,
     is_paired: bool = False,
 ) -> Comparison:
-    """Compare the new side with the base.
+    """Compare two releases name by name, and return the rows of figures, the outcome and possible other causes.
 
     Args:
-        history: accepted runs of the same key, oldest first. The newest 20 give the run-to-run variation; runs that
-            are compared are left out.
+        base, new: the runs of both releases.
+        history: accepted runs of the same key, oldest first. The newest 20 give the run-to-run variation; runs that are
+            compared are left out.
         between_runs: the run-to-run variation as the operator states it, relative: 0.03. It replaces the history.
         is_paired: the runs of both sides alternated, so the n-th run of one side is compared with the n-th run of the
             other, and the pairs give the run-to-run variation. Error ratios are not compared in pairs.
@@ -89,7 +90,9 @@ def compare(
     Cost: 0.7 s of CPU for 60 names in 3 regions of 4 agents and a history of 20 runs.
     """
     if empty := [side.label for side in (base, new) if not side.runs]:
-        raise UsageError(f"no run of {' and none of '.join(empty)}", hint="name runs that exist: loadgen runs")
+        raise UsageError(
+            f"no run of {' and none of '.join(empty)}", hint="name runs that exist; `loadgen runs` lists them"
+        )
     if is_paired and (len(base.runs) != len(new.runs) or len(base.runs) < 2):
         raise UsageError(
             f"cannot pair {len(base.runs)} and {len(new.runs)} runs of {base.label} and {new.label}",
@@ -155,7 +158,7 @@ _Figures = Mapping[Place, list[Figure]]
 
 
 def _figures(runs: Iterable[Accepted]) -> _Figures:
-    """Group the figures of runs by place: for each place, one figure of each run that has it."""
+    """Return the figures of several runs by place (name, percentile, region, agent): one of each run that has it."""
     found: dict[Place, list[Figure]] = {}
     for run in runs:
         for one in run.figures:
@@ -166,7 +169,11 @@ def _figures(runs: Iterable[Accepted]) -> _Figures:
 def _rows(
     base: _Figures, new: _Figures, places: Sequence[Place], known: _Variation, failing: set[str], pairs: int
 ) -> list[Row]:
-    """Compare all places and mark clear differences. pairs: number of pairs; 0: the runs are not paired."""
+    """Return a row with the difference and the verdict for each place, sorted by name and percentile.
+
+    known: the run-to-run variation. failing: names with more errors, which are not reported as faster. pairs: number of
+    pairs of runs; 0 if the runs are not paired.
+    """
     order = {name: n for n, name in enumerate(_names(places))}
     statistics = {name: n for n, name in enumerate(STATISTICS)}
     compared = [place for place in places if place[1] in statistics]
@@ -217,7 +224,7 @@ def _row(place: Place, base: Sequence[Figure], new: Sequence[Figure], known: Bet
 
 
 def _why(found: Shift, known: Between | None, within: str) -> str:
-    """Why a row is inconclusive, or what its interval leaves out; empty if nothing.
+    """Return why a row is inconclusive, or what its interval leaves out, as text; "" if neither.
 
     within: why one of two single runs has no error estimate, such as "too short".
     """
@@ -235,12 +242,15 @@ def _judged(row: Row, p_adjusted: float, is_failing: bool) -> Row:
 
 
 def _may_differ(row: Row) -> bool:
-    """Whether the row differs, or whether that is unknown."""
+    """Return whether the row has a clear difference, or it is unknown whether it has one."""
     return row.verdict is not Verdict.NO_CLEAR
 
 
 def _mean(of: Sequence[Figure]) -> float:
-    """The geometric mean in ms, or the largest bound if a value is only a bound; nan if there are no figures."""
+    """Return the geometric mean of the figures in ms; nan if there are no figures.
+
+    If only a lower bound is known of a figure, the result is the largest figure (inf).
+    """
     if all(_is_number(one.value_ms) for one in of):
         return exp(sum(log(one.value_ms) for one in of) / len(of))
     return max((one.value_ms for one in of), default=nan)
@@ -258,7 +268,7 @@ def _names(places: Iterable[Place]) -> list[str]:
 
 
 def _error_counts(runs: Iterable[Accepted]) -> dict[tuple[str, str], list[Errors]]:
-    """Group the error counts of runs by (name, region): one of each run that has it."""
+    """Return the error counts of several runs by (name, region): one of each run that has any judged requests there."""
     found: dict[tuple[str, str], list[Errors]] = {}
     for run in runs:
         for one in run.errors:
@@ -305,9 +315,12 @@ def _odd_ones(base: Side, new: Side, before: _Figures, after: _Figures, names: S
 
 
 def _odd_agents(name: str, label: str, others: _Figures, own: _Figures, sign: int) -> Iterator[Odd]:
-    """Find an agent of one side that differs alone.
+    """Yield an `Odd` if exactly one agent of a side changed at this name, while that side's other agents did not.
 
     Each agent is compared with the same agent of the other side, or if there is none, with its region there.
+
+    label: the side's label. own, others: figures of the side, and of the other one. sign: 1 if the side is the new one,
+    -1 for the base.
     """
     shifts, weights = {}, {}
     agents = [p for p in own if p[0] == name and p[1] == PRIMARY and p[3] != ALL]
@@ -322,7 +335,7 @@ def _odd_agents(name: str, label: str, others: _Figures, own: _Figures, sign: in
 
 
 def _difference(base: Sequence[Figure] | None, new: Sequence[Figure] | None) -> float:
-    """The difference of the logarithms; nan if a side has no value."""
+    """Return the difference of the logarithms of both sides' means; nan if a side has no known value."""
     if not base or not new:
         return nan
     before, after = _mean(base), _mean(new)
@@ -354,12 +367,15 @@ def _outcome(base: Side, new: Side, rows: Sequence[Row], known: _Variation) -> t
 
 
 def _for(some: Sequence[Row], rows: Sequence[Row]) -> str:
-    """Name the rows in `some`, unless these are all rows."""
+    """Return " for " and the names in `some`, to be appended to a reason; "" if `some` are all rows."""
     return "" if len(some) == len(rows) else f" for {listed(_names_of(some))}"
 
 
 def _differences(base: Side, new: Side) -> Iterator[str]:
-    """Yield each difference in the keys between the first run of the base and any other run, once."""
+    """Yield, as text and once each, the differences in key between the base's first run and all other runs.
+
+    A key holds the conditions of a run, such as plan, target and machines.
+    """
     first = base.runs[0]
     found: dict[str, list[str]] = {}
     for run in (*base.runs[1:], *new.runs):

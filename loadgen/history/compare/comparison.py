@@ -75,12 +75,12 @@ class Row:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the row is marked as slower or faster."""
+        """Return whether the row has the verdict slower or faster."""
         return self.verdict in (Verdict.SLOWER, Verdict.FASTER)
 
     @property
     def is_whole(self) -> bool:
-        """Whether the row covers all regions and agents."""
+        """Return whether the row covers all regions and all agents together, and not a single one."""
         return self.region == ALL and self.agent == ALL
 
 
@@ -133,5 +133,5 @@ class Comparison:
 
     @property
     def whole(self) -> tuple[Row, ...]:
-        """The rows that cover all regions and agents."""
+        """Return the rows that cover all regions and all agents together."""
         return tuple(row for row in self.rows if row.is_whole)

@@ -26,12 +26,15 @@ _WORST: Final = (Outcome.INVALID, Outcome.INCONCLUSIVE, Outcome.COMPARED)
 
 
 def outcome_of(comparisons: Sequence[Comparison]) -> Outcome:
-    """Return the worst outcome of all comparisons."""
+    """Return the worst outcome of several comparisons: invalid, else inconclusive, else compared."""
     return next(one for one in _WORST if one is Outcome.COMPARED or any(c.outcome is one for c in comparisons))
 
 
 def encode(comparisons: Sequence[Comparison], curves: Sequence[Sequence[Curve]], exit_code: int) -> bytes:
-    """Return the document as indented UTF-8 that ends with a newline. curves: for each comparison, its curves."""
+    """Return several comparisons as one JSON document in UTF-8, indented, with a newline at its end.
+
+    curves: for each comparison, its curves of differences by quantile. exit_code: of the command, for the document.
+    """
     document = {
         "format": FORMAT,
         "outcome": str(outcome_of(comparisons)),

@@ -48,7 +48,10 @@ svg text { font-size: 12px; fill: var(--quiet); }
 
 
 def page(comparisons: Sequence[Comparison], curves: Sequence[Sequence[Curve]]) -> bytes:
-    """Return the file as UTF-8; the same comparisons give the same bytes. curves: for each comparison, its curves."""
+    """Return an HTML page in UTF-8 that shows the comparisons. The same arguments give the same bytes.
+
+    curves: for each comparison, its curves of differences by quantile.
+    """
     title = "; ".join(f"{one.new.label} compared with {one.base.label}" for one in comparisons)
     digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     lines = [

@@ -21,7 +21,9 @@ _MOST: Final = 2.5
 
 
 def text_plot(curve: Curve, *, width: int = WIDTH, height: int = HEIGHT) -> list[str]:
-    """Return lines of at most `width` + 9 characters: ● is the difference, ░ its band, ─ the line of no difference.
+    """Return the curve drawn in characters for a terminal, as lines of at most `width` + 9 characters.
+
+    ● is the difference at a quantile, ░ its confidence band, ─ the line of no difference.
 
     Raises:
         ValueError: `height` is below 3 lines or `width` below 11 columns.
@@ -47,7 +49,7 @@ def text_plot(curve: Curve, *, width: int = WIDTH, height: int = HEIGHT) -> list
 
 
 def svg(curve: Curve, *, width: int = 620, height: int = 230) -> str:
-    """Return one SVG element. It uses the page's colours (`--ink`, `--quiet`, `--grid`, `--line`, `--band`)."""
+    """Return the curve drawn as one SVG element, which is styled by classes of the page (`grid`, `line` ...)."""
     left, right, top, bottom = 58, 12, 12, 34
     low, high = _reach(curve)
     span = (width - left - right) / (len(QUANTILES) - 1)
@@ -77,7 +79,10 @@ def svg(curve: Curve, *, width: int = 620, height: int = 230) -> str:
 
 
 def _reach(curve: Curve) -> tuple[float, float]:
-    """Return the lowest and highest value of the drawing: it spans 0, all differences, and bands up to `_MOST`."""
+    """Return the lowest and highest value of the drawing's vertical axis.
+
+    It spans 0, all differences, and the bands up to 2.5 times the largest difference.
+    """
     changes = [0.0, *(value for value in curve.change if isfinite(value))]
     most = max(_LEAST_REACH, *(abs(value) for value in changes)) * _MOST
     ends = [max(-most, min(most, value)) for value in (*curve.low, *curve.high) if isfinite(value)]
@@ -108,7 +113,7 @@ def _axis(width: int) -> str:
 
 
 def _label(value: float | None) -> str:
-    """ "+12 %", "+2.5 %", "+0.4 %", "+240 %"."""
+    """Return a relative difference as text for an axis, such as "+12 %" or "+2.5 %"; "0" for 0 and "" for None."""
     if not value:
         return "" if value is None else "0"
     percent = round(value * 100, 0 if abs(value) >= 0.0995 else 1)
@@ -116,7 +121,7 @@ def _label(value: float | None) -> str:
 
 
 def _ticks(low: float, high: float) -> Iterator[float]:
-    """Yield round numbers between `low` and `high`, including 0."""
+    """Yield round numbers between `low` and `high`, including 0, at which an axis gets its grid lines."""
     rough = (high - low) / 5
     size = 10.0 ** floor(log10(rough))
     step = next(size * n for n in (1, 2, 5, 10) if size * n >= rough)
@@ -125,7 +130,7 @@ def _ticks(low: float, high: float) -> Iterator[float]:
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[list[int]]:
-    """Group consecutive numbers."""
+    """Yield each group of consecutive numbers as a list: [1, 2, 5] gives [1, 2] and [5]."""
     for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
         yield [n for _, n in group]
 

@@ -51,7 +51,7 @@ class Curve:
 
     @property
     def band(self) -> str:
-        """A sentence that explains the band."""
+        """Return a sentence that explains to the reader what the curve's confidence band includes."""
         if not any(isfinite(value) for value in self.low):
             return "No band: the runs are too short to estimate the error within them."
         content = "the run-to-run variation"
@@ -61,9 +61,10 @@ class Curve:
 
 
 def quantiles_of(batches: Batches, names: Collection[str]) -> dict[str, Quantiles]:
-    """Return the quantiles of those of `names` that the run has. Names are written as in `Figure.name`.
+    """Return the quantiles 1 to 99 of response times of those `names` that the run has, by name.
 
-    batches: from `extract.counted_of`.
+    batches: the run's second result of `extract.counted_of`. names: written as in `Figure.name`.
+
     Cost: 40 ms for each name.
     """
     qs = [float(q) for q in QUANTILES]
@@ -86,7 +87,7 @@ def curve_of(
     *,
     is_paired: bool = False,
 ) -> Curve:
-    """Compare one name at each quantile.
+    """Return the relative difference of one name between two sides at each quantile, with its confidence band.
 
     Args:
         base, new: the quantiles of the name, one for each run of the side.
@@ -104,7 +105,7 @@ def curve_of(
 
 
 def known_of(comparison: Comparison, name: str) -> dict[str, Between]:
-    """Return the run-to-run variation of a name by percentile, as far as the comparison has it."""
+    """Return the run-to-run variation of a name by percentile ("p50", "p95" ...), where the comparison has it."""
     return {row.percentile: row.between for row in comparison.whole if row.name == name and row.between is not None}
 
 

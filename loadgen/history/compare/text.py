@@ -36,7 +36,10 @@ _ENDS: Final = {Outcome.COMPARED: "", Outcome.INCONCLUSIVE: ", inconclusive", Ou
 
 
 def report_of(comparison: Comparison, *, all_rows: bool = False) -> Report:
-    """Return headline, sentences and tables, most important first. all_rows: show every row of figures."""
+    """Return a comparison as a report: a headline, sentences and tables, the most important first.
+
+    all_rows: show every row of figures; False: with many rows, only p95 and clear differences.
+    """
     tables = (
         _figure_table(comparison, all_rows),
         _error_table(comparison),
@@ -175,7 +178,7 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
 
 
 def _error_table(comparison: Comparison) -> Table:
-    """The errors of all names, and of single regions only clear differences."""
+    """Return the table of error ratios: those of all names, and of single regions only clear differences."""
     rows = [row for row in comparison.errors if row.shift.base or row.shift.new]
     shown = [row for row in rows if row.region == ALL or row.verdict is not Verdict.NO_CLEAR]
     return Table(
@@ -195,7 +198,10 @@ def _error_cells(row: ErrorRow) -> tuple[str, ...]:
 
 
 def _place_table(comparison: Comparison, kind: str, all_rows: bool) -> Table:
-    """The p95 of each region or of each agent. kind: "region" or "agent"."""
+    """Return the table of the p95 of each region, or of each agent. kind: "region" or "agent".
+
+    With many rows and without `all_rows`, only clear differences and journeys are shown.
+    """
     of_agents = kind == "agent"
     rows = [
         row
@@ -232,7 +238,7 @@ def _interval(low: str, high: str, value: float) -> str:
 
 
 def _is(verdict: Verdict) -> str:
-    """The verdict, shortened for a column."""
+    """Return the verdict as a short text for a column of a table."""
     return "not clear" if verdict is Verdict.NO_CLEAR else str(verdict)
 
 
@@ -245,7 +251,10 @@ def _is_known(row: Row) -> bool:
 
 
 def _is_chance(row: Row) -> bool:
-    """Whether the interval excludes 0, but the row is not marked after the adjustment of p-values."""
+    """Return whether the row's interval excludes 0 although the row counts as no clear difference.
+
+    With many names some intervals exclude 0 by chance, so p-values are adjusted before a row is marked.
+    """
     of = row.shift
     return of is not None and of.is_known and not of.low <= 0 <= of.high and row.verdict is Verdict.NO_CLEAR
 

@@ -48,12 +48,15 @@ class Level:
 
 
 def rows_of(run: Accepted) -> Named:
-    """Return the run's figures over all regions and agents, by (percentile, name)."""
+    """Return the run's figures over all regions and agents as {(percentile, name): figure}."""
     return {(one.percentile, one.name): one for one in run.figures if one.region == ALL and one.agent == ALL}
 
 
 def least_count(percentile: str) -> int:
-    """Return how many values a run needs for a meaningful percentile: 10 above it, so 200 for p95, 1,000 for p99."""
+    """Return how many values a run needs for a meaningful percentile: 200 for "p95", 1,000 for "p99", 30 for "mean".
+
+    With so many, 10 values are expected above the percentile.
+    """
     if percentile == "mean":
         return _LEAST_OF_MEAN
     return round(_LEAST_BEYOND / (1 - float(percentile.removeprefix("p")) / 100))
@@ -68,6 +71,8 @@ def levels_of(
     begins: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Level], dict[str, str]]:
     """Find the current level of each name that more than half of the newest runs have.
+
+    A level is the stretch of runs since the name's last change.
 
     Args:
         runs: accepted runs, oldest first; only the newest 100 are used.
@@ -99,7 +104,7 @@ def levels_of(
 def _values(
     runs: Sequence[Accepted], rows: Sequence[Named], percentile: str, name: str
 ) -> Iterator[tuple[str, str, float]]:
-    """Yield (run id, start time, logarithm of ms) for each run with a finite value."""
+    """Yield (run id, start time, natural logarithm of ms) for each run in which the figure of this name is known."""
     for run, row in zip(runs, rows, strict=True):
         one = row.get((percentile, name))
         if one is not None and (value := one.log_value) is not None:

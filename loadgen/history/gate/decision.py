@@ -98,10 +98,13 @@ class Decision:
 
     @property
     def detectable(self) -> float:
-        """The smallest slow-down that would have been detected at every compared name; nan if there is none."""
+        """Return the smallest slow-down (0.05 is 5 %) that the gate would have detected at every compared name.
+
+        nan if no name was compared.
+        """
         return max((one.detectable for one in self.compared), default=nan)
 
     @property
     def compared(self) -> tuple[Effect, ...]:
-        """Results of names that have figures on both sides, against the first baseline."""
+        """Return the results of all names that have figures on both sides, against the first baseline."""
         return tuple(one for family in self.families[:1] for one in family.judgement.names if one.history and one.new)

@@ -48,14 +48,16 @@ def decide(
     begins: Sequence[Begin] = (),
     wanted: str = "",
 ) -> Decision:
-    """Judge new runs of one key. The same arguments give the same decision.
+    """Judge whether a release may go out, and return the verdict with its reasons and all test results.
+
+    The same arguments give the same decision.
 
     Args:
         history: accepted runs of the same key, oldest first. Runs that are also in `new` are ignored.
         new: the runs of the release, oldest first.
         references: pinned releases with their runs, of the same key.
         begins: runs that were accepted in spite of a FAIL.
-        wanted: the reference that the operator named: an undecided comparison with it is INCONCLUSIVE, too.
+        wanted: name of the reference that the operator named: an undecided comparison with it is INCONCLUSIVE, too.
 
     Raises:
         ValueError: there is no new run, or a setting is out of range.
@@ -83,7 +85,7 @@ def decide(
 
 
 def decide_pairs(before: Sequence[Accepted], after: Sequence[Accepted], settings: Settings | None = None) -> Decision:
-    """Judge runs of B (`after`) that alternated with runs of A (`before`), pair by pair.
+    """Judge release B (`after`) against release A (`before`), whose runs alternated, pair by pair. Return the decision.
 
     Raises:
         ValueError: the sides have no runs or different numbers of runs, or a setting is out of range.
@@ -107,7 +109,10 @@ def _invalid(runs: Sequence[Accepted]) -> tuple[str, ...]:
 
 
 def _concluded(decision: Decision, old: Sequence[Accepted]) -> Decision:
-    """Derive verdict, reasons and warnings from the results of all families."""
+    """Return the decision completed with verdict, reasons and warnings, which follow from its test results.
+
+    old: the runs with which the new ones were compared.
+    """
     settings, new = decision.settings, decision.new
     missing = max(DECIDING - len(new), 0)
     odd = [one for run in new for one in odd_agents(run, settings.percentile)]
@@ -159,7 +164,10 @@ def _concluded(decision: Decision, old: Sequence[Accepted]) -> Decision:
 
 
 def _softened(family: Family, soft: dict[str, str]) -> Family:
-    """Turn FAIL into INCONCLUSIVE for names that do not make the gate fail. soft: the reason for each such name."""
+    """Return the family with FAIL changed into INCONCLUSIVE for names that do not make the gate fail.
+
+    soft: for each such name, the reason.
+    """
     names = [
         replace(one, outcome=Outcome.INCONCLUSIVE, reason=soft[one.name])
         if one.name in soft and (one.outcome is Outcome.FAIL or one in family.judgement.suspects)
@@ -171,7 +179,10 @@ def _softened(family: Family, soft: dict[str, str]) -> Family:
 
 
 def _would_do(decision: Decision) -> bool:
-    """Whether `DECIDING` new runs would decide the undecided names, which have too few new runs now."""
+    """Return whether a total of `DECIDING` new runs would decide all undecided names.
+
+    False if there are enough new runs already, nothing is undecided, or a name lacks accepted or new values.
+    """
     k = len(decision.new)
     unseen = [
         one
@@ -196,7 +207,7 @@ def _nothing(settings: Settings, old: Sequence[Accepted]) -> str:
 
 
 def _unsure(family: Family) -> Iterator[str]:
-    """Yield why names are undecided, one sentence for each reason with all its names."""
+    """Yield a sentence for each reason why names of the family are undecided, with all names that it concerns."""
     against = "" if family.against in (HISTORY, "A") else f" (against {family.against})"
     unseen: list[Effect] = []
     reasons: dict[str, list[str]] = {}
@@ -218,7 +229,7 @@ def _unsure(family: Family) -> Iterator[str]:
 
 
 def _tails(decision: Decision, known: set[str]) -> Iterator[str]:
-    """Yield a warning for each name that is slower at another percentile and is not in `known`."""
+    """Yield a warning for each name that is slower at a percentile that does not decide, and is not in `known`."""
     for one in decision.secondary:
         if one.outcome is Outcome.FAIL and one.name.partition(" of ")[2] not in known:
             yield f"{one.name} is {format_share(one.change)} slower (95 %: {format_changes(one.low, one.high)})"
@@ -232,7 +243,10 @@ def _doubts(new: Sequence[Accepted]) -> Iterator[str]:
 
 
 def _is_of_agents(decision: Decision, old: Sequence[Accepted], odd: Sequence[Outlier], name: str) -> bool:
-    """Whether one agent alone makes this name slower: in most new runs, and not slower without that agent."""
+    """Return whether a single agent makes this name slower: in most new runs, and without that agent it is not slower.
+
+    odd: agents that are slower than the others of their region, in each run.
+    """
     runs = {one.run_id for one in odd if one.name == name}
     if 2 * len(runs) <= len(decision.new):
         return False
@@ -277,5 +291,5 @@ def _more_errors(one: RatioEffect) -> str:
 
 
 def _tested(family: Family) -> int:
-    """How many names were compared, for which the p-values are adjusted."""
+    """Return the number of names that were compared in this family; p-values are adjusted for that number."""
     return sum(1 for one in family.judgement.names if one.history and one.new)

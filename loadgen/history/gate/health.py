@@ -60,7 +60,7 @@ class Health:
 
     @property
     def state(self) -> State:
-        """The health that follows from these counts."""
+        """Return whether the gate is healthy, ill, blind or unknown, as these counts show."""
         if self.low > PROMISED:
             return State.ILL
         if self.controls < LEAST:
@@ -68,7 +68,7 @@ class Health:
         return State.BLIND if 2 * self.inconclusive > self.controls else State.HEALTHY
 
     def said(self) -> str:
-        """Return the health as one sentence without a full stop."""
+        """Return a sentence (without a full stop) that describes the gate's health to the operator."""
         if not self.controls:
             return "the gate's health is unknown: there has been no A/A control (run loadgen history control)"
         share = f"{self.failed} of {self.controls} A/A controls failed, {self.low * 100:.2g} to {self.high * 100:.2g} %"
@@ -89,12 +89,16 @@ class Health:
                 return f"the gate is healthy: {share}"
 
     def is_stale(self, now: datetime) -> bool:
-        """Whether the last control is more than three weeks old. False if there was none."""
+        """Return whether the newest A/A control is more than three weeks old at `now`; False if there was none."""
         return bool(self.newest) and (now - datetime.fromisoformat(self.newest[0].at)).days > _STALE_DAYS
 
 
 def health_of(events: Iterable[Event], key: str | None = None) -> Health:
-    """Count the results of the newest controls among `events`. key: hash of the key to count; None: all keys."""
+    """Return the health that follows from the newest 100 A/A controls among `events`.
+
+    A control judges runs of the same code against each other. key: hash of the key whose controls count; None: all
+    keys.
+    """
     controls = [one for one in events if one.kind == CONTROL and key in (None, one.details.get("key"))]
     newest = tuple(sorted(controls, key=lambda one: one.at, reverse=True)[:_NEWEST])
     outcomes = [one.details.get("outcome", "") for one in newest]

@@ -54,7 +54,7 @@ class Families:
         self.levels, self.left_out = self._levels(self.settings.percentile)
 
     def families(self, references: Sequence[tuple[Reference, Sequence[Accepted]]], wanted: str) -> Iterator[Family]:
-        """Yield the results against the history, then against each reference. None if no name can be judged.
+        """Yield the test results against the history, then against each reference, if any name can be judged.
 
         wanted: name of the reference whose undecided results make the verdict INCONCLUSIVE.
         """
@@ -79,7 +79,10 @@ class Families:
                 yield Family(reference.name, judgement, ids_, is_wanted=reference.name == wanted)
 
     def secondary(self) -> tuple[Effect, ...]:
-        """Judge the other percentiles against the history, as one family; names such as "p99 of checkout"."""
+        """Judge the percentiles that do not decide against the history, and return a result for each.
+
+        They form one family. Names in the results are such as "p99 of checkout".
+        """
         old: dict[str, npt.ArrayLike] = {}
         fresh: dict[str, npt.ArrayLike] = {}
         for percentile in PERCENTILES:
@@ -91,11 +94,11 @@ class Families:
         return judge(old, fresh, **self._effects(self.settings.alpha)).names if old else ()
 
     def errors(self) -> tuple[RatioEffect, ...]:
-        """Judge the error ratios against the newest runs of the history."""
+        """Judge the error ratio of each name against the newest runs of the history, and return the results."""
         return errors_of(self.history[-self.settings.newest :], self.new, self.settings.alpha)
 
     def notes(self) -> Iterator[str]:
-        """Yield sentences about names that are not judged and about changes of level."""
+        """Yield sentences about names that are not judged, and about runs with which a level changed."""
         reasons: dict[str, list[str]] = {}
         for name, why in self.left_out.items():
             reasons.setdefault(why, []).append(name)
@@ -123,7 +126,7 @@ class Families:
         return levels_of(self.history, self._old, percentile, newest=self.settings.newest, begins=begins)
 
     def _named(self, judgement: Judgement) -> Judgement:
-        """Correct the reason for names whose percentile is not missing, but known only as a lower bound."""
+        """Return the judgement with a better reason for names whose new figure exists, but only as a lower bound."""
         bound = {name for row in self._fresh for of, name in row if of == self.settings.percentile}
         why = f"{self.settings.percentile} falls among cut-off or missed iterations, so its value is unknown"
         names = [replace(o, reason=why) if not o.new and o.name in bound else o for o in judgement.names]
@@ -134,18 +137,21 @@ class Families:
         return {name: np.array(values) for name, values in found.items() if values}
 
     def _strangers(self, percentile: str) -> dict[str, npt.ArrayLike]:
-        """New values of names that no accepted run has."""
+        """Return the new runs' values of names that no accepted run has, by name: logarithms of ms."""
         known = {name for row in self._old for _, name in row}
         names = dict.fromkeys(name for row in self._fresh for of, name in row if of == percentile and name not in known)
         return self._new_values(percentile, names)
 
     def _is_renewed(self, name: str, reference: Reference) -> bool:
-        """Whether a new level of this name was accepted after the reference was pinned."""
+        """Return whether a new level of this name was accepted (in spite of a FAIL) after the reference was pinned."""
         return any(name in begin.names and begin.at > reference.pinned_at for begin in self.begins)
 
 
 def errors_of(old: Sequence[Accepted], new: Sequence[Accepted], alpha: float) -> tuple[RatioEffect, ...]:
-    """Judge the error ratios of names that both sides have, with a fifth of the gate's false-alarm probability."""
+    """Judge the error ratio of each name that both sides have, and return the results.
+
+    alpha: the gate's probability of a false alarm, of which error ratios get a fifth.
+    """
     sides = [_counts(old), _counts(new)]
     return judge_ratios(*sides, alpha=alpha * _OF_ERRORS)
 
@@ -153,7 +159,7 @@ def errors_of(old: Sequence[Accepted], new: Sequence[Accepted], alpha: float) ->
 def pairs_of(
     before: Sequence[Accepted], after: Sequence[Accepted], percentiles: Sequence[str], settings: Settings
 ) -> Judgement | None:
-    """Judge alternating runs of two sides at several percentiles, as one family; None if no name has enough samples.
+    """Judge alternating runs of two sides at several percentiles, as one family; None if no name has enough values.
 
     A name that some runs of a side lack counts as missing on that side. With several percentiles, names are such as
     "p99 of checkout".

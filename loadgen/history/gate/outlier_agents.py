@@ -43,7 +43,10 @@ class Outlier:
 
 
 def odd_agents(run: Accepted, percentile: str) -> Iterator[Outlier]:
-    """Yield agents that are clearly slower than the others of their region. Regions with fewer than 3 agents: none."""
+    """Yield, for each name and region, the slowest agent if it is clearly slower than the region's other agents.
+
+    Regions with fewer than 3 agents are left out.
+    """
     by_place: dict[tuple[str, str], list[Figure]] = {}
     for one in run.figures:
         if one.percentile == percentile and one.agent != ALL and 0 < one.value_ms < inf:
@@ -63,9 +66,10 @@ def odd_agents(run: Accepted, percentile: str) -> Iterator[Outlier]:
 def odd_regions(
     history: Sequence[Accepted], new: Sequence[Accepted], percentile: str, delta: float
 ) -> Iterator[Outlier]:
-    """Yield names that became slower in exactly one region, by the medians of the runs.
+    """Yield each name that became slower in exactly one region, by the medians of the runs.
 
-    delta: the other regions must have changed by less than this, relative. The `run_id` is that of the newest run.
+    delta: the other regions must have become slower by less than this, relative. The `run_id` is that of the newest
+    run.
     """
     before, after = _by_region(history, percentile), _by_region(new, percentile)
     names: dict[str, dict[str, float]] = {}
@@ -89,10 +93,12 @@ def rest_is_slower(
     percentile: str,
     delta: float,
 ) -> bool:
-    """Whether a name is slower than in the history by more than `delta`, without the outlier agents in `odd`.
+    """Return whether a name is slower than in the history by more than `delta`, with outlier agents left out.
 
-    Each region is compared with its own history, a single region with the whole history. True if a region has no
-    other agents or no history.
+    Each region is compared with its own history, a single region with the whole history. True if a region has no other
+    agents or no history.
+
+    odd: the outlier agents of all new runs.
     """
     out = {(one.run_id, one.region, one.agent) for one in odd if one.name == name}
     before = _by_region(history, percentile, name)
@@ -116,7 +122,10 @@ def rest_is_slower(
 
 
 def _by_region(runs: Sequence[Accepted], percentile: str, name: str = "") -> dict[tuple[str, str], list[float]]:
-    """Logarithms of ms, one for each run, by (name, region); region `ALL` is the whole run."""
+    """Return natural logarithms of ms, one for each run, by (name, region); region `ALL` is the whole run.
+
+    name: only this name; "": all names.
+    """
     found: dict[tuple[str, str], list[float]] = {}
     for run in runs:
         for one in run.figures:

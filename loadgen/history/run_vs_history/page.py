@@ -35,7 +35,9 @@ _ROWS: Final = 180
 
 
 def section(found: Standings, gate: str) -> str:
-    """Return the section's HTML elements, without an enclosing one. gate: the command that judges the run.
+    """Return the HTML elements of the report's section about a run and its history, without an enclosing element.
+
+    gate: the command line that judges the run, which the section shows.
 
     Size: at most 150 kB. Cost: some ms for each plot.
     """

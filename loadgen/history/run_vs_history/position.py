@@ -82,15 +82,14 @@ def standings(
     *,
     begins: Sequence[Begin] = (),
 ) -> Standings | None:
-    """Compare a run with the accepted runs that were started before it.
+    """Compare a run with the accepted runs that were started before it, and return the differences of each name.
+
+    The result is None if fewer than two earlier runs were fit to measure.
 
     Args:
         history: accepted runs of the same key, oldest first; it may contain the run itself.
         references: pinned releases with their runs, of the same key.
         begins: runs that were accepted in spite of a FAIL, with which levels begin, as for the gate.
-
-    Returns:
-        The comparison; None if fewer than two earlier runs were fit to measure.
 
     Cost: 1 s for 60 names and 100 runs, mostly for the simulations that `judge` and `scan` do once a process.
     """
@@ -136,7 +135,7 @@ def _rows(
 
 
 def _marked(rows: Sequence[Standing]) -> list[Standing]:
-    """Mark the rows whose difference is more than chance. Unlike the gate, this marks faster names, too."""
+    """Return the rows, with `is_clear` set where the difference is more than chance. Faster names are marked, too."""
     if not rows:
         return []
     p = np.array([2 * min(row.effect.p, 1 - row.effect.p) for row in rows])

@@ -20,12 +20,15 @@ _JOURNEYS: Final = 3
 
 
 def sentences(found: Standings, gate: str) -> tuple[str, ...]:
-    """Return the sentences about a run in its history, most important first. gate: the command that judges the run."""
+    """Return sentences that describe how the run compares with its history, the most important first.
+
+    gate: the command line that judges the run, for the last sentence.
+    """
     return tuple(_sentences(found, gate))
 
 
 def sorted_rows(found: Standings) -> list[Standing]:
-    """Sort the rows: clear differences first, the largest first; then journeys, then the rest in history order."""
+    """Return the rows sorted for readers: clear differences first, the largest first; then journeys, then the rest."""
     return sorted(found.rows, key=_rank)
 
 
@@ -34,9 +37,11 @@ def _rank(row: Standing) -> tuple[bool, float, bool]:
 
 
 def document_of(found: Standings, gate: str) -> dict[str, object]:
-    """Return the value of `in_history` in the run's document (docs/live-page.md).
+    """Return the value of `in_history` in the run's JSON document (docs/live-page.md).
 
     Keys may be added and must not be removed: programs read them.
+
+    gate: the command line that judges the run.
     """
     return {
         "sentences": list(sentences(found, gate)),
@@ -98,7 +103,10 @@ def _sentences(found: Standings, gate: str) -> Iterator[str]:
 
 
 def _sentence(row: Standing, *, is_one_of_many: bool) -> str:
-    """Compare one name with its level and with the pinned releases."""
+    """Return a sentence that compares one name of the run with its level and with the pinned releases.
+
+    is_one_of_many: whether many names are compared, of which some differ by chance.
+    """
     runs = f"{format_count(row.effect.history)} accepted runs"
     what = f"{row.percentile} of {row.name}"
     if not row.effect.low <= 0 <= row.effect.high:

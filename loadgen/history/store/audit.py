@@ -37,7 +37,7 @@ class _File(msgspec.Struct, frozen=True):
 
 
 def encoded(event: Event) -> tuple[str, bytes]:
-    """Return a new file name for an event, with a random part, and the content of the file."""
+    """Return (name of a new file for the event, its content). A random part makes the name unique."""
     stamp = re.sub(r"[^0-9TZ]", "", event.at)
     file = _File(FORMAT, event.kind, event.at, event.by, event.run_ids, event.because, dict(event.details))
     data = msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n"
@@ -45,7 +45,7 @@ def encoded(event: Event) -> tuple[str, bytes]:
 
 
 def decoded(data: bytes) -> Event:
-    """Decode an event.
+    """Return the event that a file of the audit trail contains.
 
     Raises:
         ValueError: the file is damaged.
@@ -61,7 +61,7 @@ def decoded(data: bytes) -> Event:
 
 
 def named(names: Iterable[str], kinds: Iterable[str] = ()) -> list[str]:
-    """Select the file names of events of these kinds, or of all kinds if none is given; oldest first."""
+    """Return those file names that belong to events of these kinds, or of all kinds if none is given; oldest first."""
     slugs = {_slug(kind) for kind in kinds}
     found = ((name, match[1]) for name in names if (match := _NAME.fullmatch(name)))
     return sorted(name for name, slug in found if not slugs or slug in slugs)

@@ -56,12 +56,15 @@ class Key:
     """The highest rate or number of users in the plan: "200/s", "64 users"."""
 
     def hash(self) -> str:
-        """Return 16 hexadecimal digits that are the same on every machine. The store names the key so."""
+        """Return 16 hexadecimal digits that identify the key, the same on every machine.
+
+        The hash is part of the file names in the store.
+        """
         text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def differences(self, other: Key) -> list[str]:
-        """Return the differences from `other` as text; empty if the keys are equal. "Here" is this key."""
+        """Return the differences between this key ("here") and `other` ("there") as texts; empty if they are equal."""
         found = []
         for one in fields(self):
             mine, others = str(getattr(self, one.name)), str(getattr(other, one.name))
@@ -75,7 +78,7 @@ class Key:
 
 
 def _lines_that_differ(mine: str, others: str) -> list[str]:
-    """Compare two plans line by line, by the name before the colon."""
+    """Return the differences between two plans (lines of "name: value") as texts, one for each name that differs."""
     here, there = (
         {line.partition(": ")[0]: line.partition(": ")[2] for line in t.splitlines()} for t in (mine, others)
     )
@@ -112,7 +115,7 @@ class Figure:
 
     @property
     def log_value(self) -> float | None:
-        """Natural logarithm of the value, as comparisons use it; None if only a bound is known."""
+        """Return the natural logarithm of the value in ms, as comparisons use it; None if only a bound is known."""
         return log(self.value_ms) if 0 < self.value_ms < inf else None
 
 
@@ -132,7 +135,7 @@ class Errors:
 
     @property
     def ratio(self) -> float:
-        """Errors / total, 0 to 1; 0 if nothing was judged."""
+        """Return the share of errors among all judged iterations or requests, 0 to 1; 0 if none were judged."""
         return self.errors / self.total if self.total else 0.0
 
 
@@ -167,7 +170,10 @@ class Accepted:
     """Other reasons why its figures are misleading, such as a warm-up that was left in."""
 
     def log_values(self, percentile: str) -> dict[str, float]:
-        """Return the natural logarithm of ms by name, over all regions and agents. Bounds are left out."""
+        """Return {name: natural logarithm of ms} for one percentile, over all regions and agents.
+
+        Names of which only a lower bound is known are left out.
+        """
         return {
             one.name: value
             for one in self.figures
@@ -176,12 +182,15 @@ class Accepted:
         }
 
     def figure(self, name: str, percentile: str, *, region: str = ALL, agent: str = ALL) -> Figure | None:
-        """Return one figure; None if the run does not have it."""
+        """Return the figure of a name at a percentile; None if the run does not have it.
+
+        region, agent: `ALL`, or the one that the figure is about.
+        """
         wanted = (name, percentile, region, agent)
         return next((o for o in self.figures if (o.name, o.percentile, o.region, o.agent) == wanted), None)
 
     def errors_of(self, name: str, *, region: str = ALL) -> Errors | None:
-        """Return the errors of a name; None if the run does not have them."""
+        """Return the error counts of a name, over all regions or of one; None if the run does not have them."""
         return next((one for one in self.errors if (one.name, one.region) == (name, region)), None)
 
 

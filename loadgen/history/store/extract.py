@@ -51,7 +51,7 @@ _ENDS: Final = {
 
 
 def unfit_of(run: Accepted) -> tuple[str, ...]:
-    """Return why a run can be neither judged nor a baseline, as text; empty if it can.
+    """Return the reasons why a run can be neither judged nor a baseline, as texts; empty if it can.
 
     A run that failed its objectives can: it measured a slow target correctly.
     """
@@ -70,7 +70,9 @@ def unfit_of(run: Accepted) -> tuple[str, ...]:
 
 
 def accepted_of(run: Run) -> Accepted:
-    """Return the data of a run that the history stores. This does not accept it.
+    """Return the figures, errors and conditions of a run in the form in which the history stores them.
+
+    Nothing is stored yet; `Store.add` does that.
 
     Raises:
         IncompleteError, StorageError: as `counted_of`.
@@ -79,7 +81,7 @@ def accepted_of(run: Run) -> Accepted:
 
 
 def counted_of(run: Run) -> tuple[Accepted, Batches]:
-    """Return the same as `accepted_of`, and the batches by region from which it was computed.
+    """Return (the result of `accepted_of`, the batches by region from which it was computed).
 
     Raises:
         IncompleteError: the run has not ended, or it was killed.
@@ -111,7 +113,10 @@ def counted_of(run: Run) -> tuple[Accepted, Batches]:
 
 
 def names_of(batches: Batches) -> dict[Row, str]:
-    """Return the name of each row, journeys first. A request that has the name of a step gets " (request)" appended."""
+    """Return the unique name of each row, such as "checkout > login"; journeys come first.
+
+    A request that would have the name of a step gets " (request)" appended.
+    """
     found: dict[Row, str] = {}
     taken: set[str] = set()
     for row in sorted(batches.rows(), key=lambda row: _KINDS.index(row.kind) if row.kind in _KINDS else len(_KINDS)):
@@ -126,7 +131,9 @@ def names_of(batches: Batches) -> dict[Row, str]:
 
 def _summary(run: Run) -> Summary:
     if run.summary is None:
-        raise IncompleteError(f"{run.id} has no summary: it has not ended, or it was killed", hint="run it again")
+        raise IncompleteError(
+            f"{run.id} has no summary: it has not ended, or it was killed", hint="wait until it ends, or run it again"
+        )
     return run.summary
 
 
@@ -143,7 +150,10 @@ def _spec(run: Run) -> PlanSpec:
 
 
 def _counted(run: Run, summary: Summary, spec: PlanSpec) -> tuple[Batches, Batches | None]:
-    """Count the run in batches by region, and by agent if there are several. The log is read once."""
+    """Return (the run's batches by region, its batches by agent). The log is read once.
+
+    The second is None if the run has one agent or more than 64. In it, agents take the place of regions.
+    """
     interval_ns = round(run.interval_s * NS_PER_S)
     cut_ns = round(summary.warmup.cut_s * NS_PER_S) if summary.warmup is not None else 0
     is_found = summary.warmup is not None and summary.warmup.how == "found" and cut_ns > 0
@@ -159,7 +169,7 @@ def _counted(run: Run, summary: Summary, spec: PlanSpec) -> tuple[Batches, Batch
 
 
 def _load_ns(run: Run, summary: Summary, spec: PlanSpec) -> int:
-    """The end of the load that the verdict used, or else that of the plan, ns from T0."""
+    """Return the time of the end of the load, ns from T0: the one that the verdict used, or else that of the plan."""
     for event in reversed(run.events):
         if event.get("kind") == "facts" and isinstance(found := (event.get("facts") or {}).get("load_ns"), int):
             return found
@@ -178,7 +188,10 @@ def _figures(run: Run, by_region: Batches, by_agent: Batches | None, named: dict
 
 
 def _of_row(batches: Batches, row: Row, name: str, part: str, region: str, agent: str) -> Iterator[Figure]:
-    """Yield the figures of one row; none if nothing succeeded. part: the region or agent in `batches`."""
+    """Yield one figure of a row for each percentile and the mean; nothing if nothing succeeded.
+
+    part: the region or agent whose values in `batches` are used. name, region, agent: those of the figures.
+    """
     observed, censored = batches.select_row(row, OK, region=part)
     count = observed.total + censored.total
     if not count:

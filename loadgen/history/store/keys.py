@@ -24,7 +24,7 @@ __all__ = ["key_of"]
 
 
 def key_of(manifest: Mapping[str, Any], spec: PlanSpec) -> Key:
-    """Return the key of a run. spec: the plan in the manifest."""
+    """Return the key of a run: the conditions that must be equal for a comparison. spec: the plan in the manifest."""
     return Key(
         plan="\n".join(f"{name}: {value}" for name, value in _plan_lines(manifest, spec) if value),
         target=spec.environment or ", ".join(sorted({_place(url) for url in (spec.target, *spec.targets.values())})),
@@ -69,18 +69,21 @@ def _load(lane: LaneSpec) -> str:
 
 
 def _mix(of: PlanSpec | LaneSpec) -> str:
-    """The mix of a load, such as "browse=0.75 (data/people.csv), search=0.25, drawn"; drawn: at random."""
+    """Return the mix of journeys of a load as text, such as "browse=0.75 (data/people.csv), search=0.25, drawn".
+
+    "drawn" stands for journeys that are chosen at random.
+    """
     named = (f"{one.name}={one.weight:.6g}" + (f" ({one.data})" if one.data else "") for one in of.journeys)
     return ", ".join([*named, *(("drawn",) if of.random else ())])
 
 
 def _is_rate(spec: PlanSpec) -> bool:
-    """Whether the plan's peak is a rate and not a number of users: the first load decides."""
+    """Return whether the plan's peak is a rate (True) or a number of users; the first load decides."""
     return isinstance(spec.profile, OpenProfile)
 
 
 def _place(url: str) -> str:
-    """Host and port of a URL: "shop.example:443" for "https://shop.example/app"."""
+    """Return host and port of a URL: "shop.example:443" for "https://shop.example/app"."""
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return f"{parts.hostname or url}:{port}"
@@ -92,7 +95,7 @@ def _shares(weights: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def _machines(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the kind of machine of each agent."""
+    """Yield, for each agent of the run, a text that describes its machine, such as "c7g.large" or "x86_64, 2 cpus"."""
     is_here = manifest.get("placement") == "embedded"
     arch = str((manifest.get("machine") or {}).get("arch", "")) if is_here else ""
     for agent in manifest.get("agents") or ():

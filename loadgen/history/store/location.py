@@ -24,8 +24,8 @@ _MOST_BYTES: Final = 64 << 20
 """Largest file that is read. A run of 10,000 names in 20 regions is a tenth of it."""
 _AT_ONCE: Final = 16
 _HINTS: Final = {
-    errno.EACCES: "choose a place that you may use with --store",
-    errno.EPERM: "choose a place that you may use with --store",
+    errno.EACCES: "check the permissions of the path, or choose another place with --store",
+    errno.EPERM: "check the permissions of the path, or choose another place with --store",
     errno.EROFS: "the file system is read-only; choose another place with --store",
     errno.ENOSPC: "make space, or choose another place with --store",
     errno.EDQUOT: "your disk quota is used up; choose another place with --store",
@@ -33,21 +33,26 @@ _HINTS: Final = {
 }
 
 
+_HINT: Final = "check the path and its permissions, or choose another place with --store"
+
+
 class Place(Protocol):
     """Files by name. A name may contain folders: "events/a.json"."""
 
     def names(self, below: str) -> list[str]:
-        """Return the names of all files that begin with `below`, sorted; empty if the location does not exist yet.
+        """Return the names of all files whose name begins with `below`, sorted; empty if the location does not exist.
 
         Raises:
             StorageError, CloudError: the location cannot be listed.
         """
 
     def read(self, names: Iterable[str]) -> list[bytes | str]:
-        """Return the content of each file, in order; for a file that cannot be read, the reason as a str."""
+        """Return, for each name in order, the content of the file; if it cannot be read, the reason as a str."""
 
     def put_new(self, name: str, data: bytes) -> bool:
-        """Write a file completely and durably, or leave no trace. Return False and change nothing if the name exists.
+        """Write a new file completely and durably, or not at all, and return True.
+
+        If the name exists already, return False and change nothing.
 
         Raises:
             StorageError, CloudError: the file cannot be written.
@@ -127,7 +132,7 @@ def _raise(exc: OSError) -> None:
 
 
 def _error(doing: str, path: Path, exc: OSError) -> StorageError:
-    return StorageError(f"cannot {doing} {path}: {exc.strerror or exc}", hint=_HINTS.get(exc.errno or 0, ""))
+    return StorageError(f"cannot {doing} {path}: {exc.strerror or exc}", hint=_HINTS.get(exc.errno or 0, _HINT))
 
 
 class Objects:

@@ -94,7 +94,7 @@ class _Format(msgspec.Struct, frozen=True):
 
 
 def to_parquet(run: Accepted) -> bytes:
-    """Encode a run as Parquet. The same run and version of pyarrow give the same bytes.
+    """Return the run encoded as a Parquet file. The same run and version of pyarrow give the same bytes.
 
     Raises:
         UsageError: pyarrow is not installed.
@@ -122,7 +122,7 @@ def to_parquet(run: Accepted) -> bytes:
 
 
 def from_parquet(data: bytes, *, is_whole: bool = False) -> Accepted:
-    """Decode a run.
+    """Return the run that a Parquet file of the history contains.
 
     Args:
         is_whole: include the figures of single regions and agents; False: skip them, which is faster.
@@ -163,7 +163,10 @@ def from_parquet(data: bytes, *, is_whole: bool = False) -> Accepted:
 
 
 def key_in(data: bytes) -> Key:
-    """Decode only the key of a run, from the file's metadata. Raises the same errors as `from_parquet`."""
+    """Return only the key of the run that a Parquet file contains, which is quick.
+
+    Raises the same errors as `from_parquet`.
+    """
     return _key(_described(about(data)))
 
 
@@ -251,10 +254,13 @@ def _key(of: _About) -> Key:
 
 
 def _number(value: float) -> float:
-    """Replace any nan by the same nan: floats have many, and their bits would change the checksum."""
+    """Return the value; for any nan always the same nan.
+
+    Floats have many nans, and their different bits would change the checksum.
+    """
     return nan if isnan(value) else float(value)
 
 
 def _finite(value: float) -> float | None:
-    """Replace nan and inf by None, since JSON has neither."""
+    """Return the value; None for nan and inf, since JSON has neither."""
     return value if isfinite(value) else None

@@ -69,7 +69,7 @@ class Store:
 
     @classmethod
     def open(cls, url: str) -> Store:
-        """Open the history at `url`, a folder's path or "s3://bucket/prefix". It is created by the first write.
+        """Return the history at `url`, a folder's path or "s3://bucket/prefix". The first write creates it.
 
         Raises:
             UsageError: the URL is neither, or boto3 is not installed.
@@ -81,21 +81,18 @@ class Store:
 
     @property
     def troubles(self) -> tuple[str, ...]:
-        """Why files could not be read since the store was opened, a sentence for each."""
+        """Return a sentence for each file that could not be read since the store was opened, with the reason."""
         return tuple(self._troubles)
 
     # -- runs -------------------------------------------------------------------------------------
 
     def add(self, run: Accepted, *, because: str = "", by: str = "") -> bool:
-        """Accept a run into the history, and record who did it.
+        """Accept a run into the history, and record who did it. Return False if the history has the run already.
 
         Args:
-            because: why the run is accepted although something speaks against it; recorded as an event of its own
-                kind. Empty: a run that cannot be a baseline is rejected.
+            because: why the run is accepted although something speaks against it; recorded as an event of its own kind.
+                Empty: a run that cannot be a baseline is rejected.
             by: who accepts it.
-
-        Returns:
-            False if the run is already in the history; then nothing changes.
 
         Raises:
             InvalidError: the run cannot be a baseline and `because` is empty; or it was not measured properly, which no
@@ -107,7 +104,9 @@ class Store:
         self._check(run, because)
         name = f"{_RUNS}key={run.key.hash()}/{run.run_id}.parquet"
         if not _RUN.fullmatch(name):
-            raise UsageError(f'invalid run id "{run.run_id}"', hint="run ids have letters, digits, dots and hyphens")
+            raise UsageError(
+                f'invalid run id "{run.run_id}"', hint="use a run whose id has only letters, digits, '.', '_' and '-'"
+            )
         if not self._place.put_new(name, to_parquet(run)):
             return False
         details = {"key": run.key.hash()} | ({"unfit": "; ".join(unfit_of(run))} if unfit_of(run) else {})
@@ -120,7 +119,7 @@ class Store:
             # Such a run has a verdict (it failed), but a history of such runs would make the next outage look normal.
             raise InvalidError(
                 f"{run.run_id} cannot be accepted: no request or iteration succeeded",
-                hint="loadgen failures shows why",
+                hint="`loadgen failures RUN` shows why; accept a run in which requests succeeded",
             )
         whys = unfit_of(run)
         is_measured = run.result not in _UNMEASURED and run.validity != "invalid" and run.result != "invalid"
@@ -157,7 +156,7 @@ class Store:
         return sorted(found, key=lambda run: (run.started_at, run.run_id))
 
     def get(self, run_ids: Iterable[str], *, is_whole: bool = True) -> list[Accepted]:
-        """Return the runs with these ids, in this order, struck or not. Unreadable runs are added to `troubles`.
+        """Return the runs with these ids in this order, even struck ones. Unreadable runs are added to `troubles`.
 
         is_whole: include the figures of single regions and agents.
 
@@ -168,12 +167,14 @@ class Store:
         asked = list(run_ids)
         missing = [run_id for run_id in asked if run_id not in names]
         if missing:
-            hint = f"loadgen history runs --store {self} lists the accepted runs"
-            raise UsageError(f"no accepted run {', '.join(missing)} in {self}", hint=hint)
+            raise UsageError(
+                f"no accepted run {', '.join(missing)} in {self}",
+                hint=f"`loadgen history runs --store {self}` lists the accepted runs",
+            )
         return self._read([names[one] for one in asked], lambda data: from_parquet(data, is_whole=is_whole))
 
     def find(self, text: str) -> str:
-        """Return the id of the accepted run that is `text` or begins with it. "last" is the newest run.
+        """Return the full id of the accepted run whose id is `text` or begins with it; "last" is the newest run.
 
         Raises:
             UsageError: no run or several runs match.
@@ -187,15 +188,16 @@ class Store:
             raise UsageError(
                 f"{len(found)} accepted runs begin with {text}", hint=f"give more of the id: {', '.join(found[:5])}"
             )
-        hint = f"loadgen history runs --store {self} lists the accepted runs"
-        raise UsageError(f"no accepted run {text} in {self}", hint=hint)
+        raise UsageError(
+            f"no accepted run {text} in {self}", hint=f"`loadgen history runs --store {self}` lists the accepted runs"
+        )
 
     def matching(self, key: Key) -> list[Near]:
-        """Return all keys of the history, those with the fewest differences from `key` first."""
+        """Return all keys in the history with their differences from `key`, the most similar key first."""
         return sorted(self._near(key), key=lambda near: (len(near.differences), -near.runs))
 
     def why_none(self, key: Key) -> str:
-        """Return why no accepted run can be compared with runs of `key`, for a message; empty if some can."""
+        """Return why no accepted run can be compared with runs of `key`, as a text for the operator; "" if some can."""
         near = self.matching(key)
         if not near:
             return f"there are no accepted runs in {self} yet; accept one with `loadgen history add RUN --store {self}`"
@@ -208,7 +210,9 @@ class Store:
     # -- decisions --------------------------------------------------------------------------------
 
     def strike(self, run_id: str, because: str, *, by: str = "") -> bool:
-        """Exclude a run from all comparisons from now on. Return False if it is struck already.
+        """Exclude a run from all comparisons from now on ("strike" it), and record the reason and the author.
+
+        Return True, or False if the run is struck already.
 
         Raises:
             UsageError: there is no such run, or the reason is empty.
@@ -216,26 +220,30 @@ class Store:
         if not because.strip():
             raise UsageError("striking a run needs a reason", hint="give --because TEXT, which is recorded")
         if run_id not in {one for _, (_, one) in self._named()}:
-            hint = f"loadgen history runs --store {self} lists the accepted runs"
-            raise UsageError(f"no accepted run {run_id} in {self}", hint=hint)
+            raise UsageError(
+                f"no accepted run {run_id} in {self}",
+                hint=f"`loadgen history runs --store {self}` lists the accepted runs",
+            )
         if run_id in self.struck():
             return False
         self.note(Event(STRUCK, "", by, (run_id,), because.strip()))
         return True
 
     def struck(self) -> dict[str, Event]:
-        """Return the struck runs: for each run id, the event with time, author and reason."""
+        """Return the runs that are excluded from comparisons: {run id: the event with time, author and reason}."""
         return {run_id: event for event in self.events(STRUCK) for run_id in event.run_ids}
 
     def pin(self, run_ids: Sequence[str], name: str, *, by: str = "") -> Reference:
-        """Make these runs the reference called `name`. They replace an earlier reference of that name.
+        """Make these runs a reference (a pinned release) called `name`, and return it.
+
+        They replace an earlier reference of that name.
 
         Raises:
             UsageError: there are no runs or no name, a run is missing or struck, or the runs cannot be compared.
         """
         if not name.strip() or not run_ids:
             raise UsageError(
-                "a reference needs a name and at least one run", hint="loadgen history pin RUN... --name 1.4"
+                "a reference needs a name and at least one run", hint="give both: loadgen history pin RUN... --name 1.4"
             )
         struck = self.struck()
         if gone := [one for one in run_ids if one in struck]:
@@ -255,7 +263,10 @@ class Store:
         return Reference(name.strip(), event.run_ids, event.at, by)
 
     def references(self, key: Key) -> list[Reference]:
-        """Return the references of a key, in the order in which they were pinned, without runs that were struck."""
+        """Return the references (pinned releases) of a key, in the order in which they were pinned.
+
+        Struck runs are left out, and so are references of which no run is left.
+        """
         struck = self.struck()
         found: dict[str, Reference] = {}
         for event in self.events(PINNED):
@@ -267,20 +278,23 @@ class Store:
         return [one for one in found.values() if one.run_ids]
 
     def note(self, event: Event) -> Event:
-        """Record an event. If it has no time, it gets the present time. Return it as it was written."""
+        """Write an event to the audit trail, with the present time if it has none. Return it as it was written."""
         event = event if event.at else replace(event, at=self._now())
         while not self._place.put_new(*encoded(event)):
             pass  # the random number in the name was taken (one in four billion): draw another one
         return event
 
     def events(self, *kinds: str) -> list[Event]:
-        """Return the events of these kinds, or all events if none is given; oldest first."""
+        """Return the events of these kinds from the audit trail, or all events if no kind is given; oldest first."""
         return self._read(named(self._place.names(EVENTS), kinds), decoded)
 
     # -- within -----------------------------------------------------------------------------------
 
     def _named(self, key: Key | None = None) -> Iterator[tuple[str, tuple[str, str]]]:
-        """Yield (file name, (hash of the key, run id)) for each run, sorted by run id."""
+        """Yield (file name, (hash of the key, run id)) for each run in the history, sorted by run id.
+
+        key: only runs of this key; None: of all keys.
+        """
         below = _RUNS if key is None else f"{_RUNS}key={key.hash()}/"
         found = ((name, match) for name in self._place.names(below) if (match := _RUN.fullmatch(name)))
         yield from sorted(((name, (match[1], match[2])) for name, match in found), key=lambda one: one[1][1])
@@ -302,11 +316,17 @@ class Store:
     def _keys_of(self, run_ids: Sequence[str]) -> list[Key]:
         runs = self.get(run_ids, is_whole=False)
         if len(runs) != len(run_ids):
-            raise UsageError(f"cannot pin a run that cannot be read: {self.troubles[-1]}", hint="pin other runs")
+            raise UsageError(
+                f"cannot pin a run that cannot be read: {self.troubles[-1]}",
+                hint="pin other runs, or restore the file from a copy",
+            )
         return [run.key for run in runs]
 
     def _read(self, names: Sequence[str], decode: Callable[[bytes], T]) -> list[T]:
-        """Return the decoded files; those that cannot be read are left out and added to `troubles`."""
+        """Return the contents of the files with these names, decoded by `decode`, in order.
+
+        Files that cannot be read or decoded are left out and added to `troubles`.
+        """
         found = []
         for name, data in zip(names, self._place.read(names), strict=True):
             if isinstance(data, str):

@@ -11,7 +11,7 @@ _SHOWN: Final = 5
 
 
 def listed(names: Iterable[str]) -> str:
-    """Join the first five names with commas, and append how many more there are: "a, b, c, d, e and 3 more"."""
+    """Return the first five names joined with commas, and how many more there are: "a, b, c, d, e and 3 more"."""
     names = list(names)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

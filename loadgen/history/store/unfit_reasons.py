@@ -20,9 +20,10 @@ _FAR_LEAST: Final = log(1.1)
 
 
 def faults_of(summary: Summary, spec: PlanSpec, batches: Batches) -> tuple[str, ...]:
-    """Return the reasons as text; empty if there are none.
+    """Return reasons why the figures of a finished run are misleading, as texts; empty if there are none.
 
     Args:
+        summary: the summary of the run.
         spec: the plan with which the run was started.
         batches: the run in batches, without the known warm-up.
     """
@@ -34,7 +35,10 @@ def faults_of(summary: Summary, spec: PlanSpec, batches: Batches) -> tuple[str, 
 
 
 def _is_level(spec: PlanSpec, from_ns: int) -> bool:
-    """Whether the planned load is constant from `from_ns` on. On a ramp, warm-up and ramp cannot be distinguished."""
+    """Return whether the planned load is constant from `from_ns` (from T0) on.
+
+    On a ramp, a warm-up that was left in cannot be distinguished from the ramp.
+    """
     for after_ns, profile in [(lane.after_ns, lane.profile) for lane in spec.lanes] or [(0, spec.profile)]:
         if after_ns > from_ns:
             return False
@@ -51,7 +55,10 @@ def _is_level(spec: PlanSpec, from_ns: int) -> bool:
 
 
 def _left_in(batches: Batches) -> Iterator[str]:
-    """Yield a sentence for each journey whose first batch is an outlier. With fewer than 20 intervals: none."""
+    """Yield a sentence for each journey whose first batch differs so much that its warm-up was probably left in.
+
+    Nothing is yielded for a run of fewer than 20 intervals.
+    """
     if batches.bins < LEAST_INTERVALS:
         return
     for row in batches.rows("journey"):

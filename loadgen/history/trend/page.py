@@ -26,7 +26,7 @@ Row = Sequence[str]
 
 
 def html(key: Key, found: Sequence[Trend], health: Health, *, made_at: str) -> bytes:
-    """Return the file as UTF-8. The same arguments give the same bytes.
+    """Return an HTML page in UTF-8 that shows the trends of a history. The same arguments give the same bytes.
 
     Args:
         key: the key of the runs.
@@ -141,7 +141,10 @@ def _figure(one: Trend) -> Iterator[str]:
 
 
 def _table(columns: Row, rows: Iterable[Row], none: str) -> str:
-    """Return a table, or `none` as a paragraph if it has no rows. The cells are markup, already escaped."""
+    """Return an HTML table; if it has no rows, the text `none` as a paragraph, or "" if that is empty.
+
+    columns, rows: HTML that is already escaped.
+    """
     body = "".join("<tr>" + "".join(f'<td class="wide">{cell}</td>' for cell in row) + "</tr>\n" for row in rows)
     if not body:
         return f"<p>{none}</p>" if none else ""
@@ -159,7 +162,7 @@ def _coloured(change: float) -> str:
 
 
 def _against(against: Against) -> str:
-    """The difference, coloured if its interval excludes 0 or if there is no interval."""
+    """Return the difference from a pinned release as HTML, coloured if its interval excludes 0 or is unknown."""
     if isnan(against.low):
         return _coloured(against.change)
     shown = format_change(against.change) if against.low <= 0 <= against.high else _coloured(against.change)

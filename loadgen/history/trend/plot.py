@@ -66,9 +66,11 @@ class _Frame:
 
 
 def plot(one: Trend, new: tuple[Accepted, float] | None = None, *, size: Size = LARGE) -> str:
-    """Return the series as SVG, with ms on a logarithmic axis. Outliers beyond the other values are drawn at the edge.
+    """Return a trend drawn as SVG: one point for each run, with ms on a logarithmic axis.
 
-    new: a run that is drawn after the series and is not part of it, with the logarithm of its value.
+    Outliers beyond the other values are drawn at the edge.
+
+    new: (run, natural logarithm of its value) that is drawn after the others and is not part of the trend.
     """
     odd = {outlier.at for outlier in one.outliers}
     references = [
@@ -95,7 +97,7 @@ def plot(one: Trend, new: tuple[Accepted, float] | None = None, *, size: Size = 
 
 
 def season_plot(one: Trend, season: Season) -> str:
-    """Return three plots as SVG: the trend in ms, and the season and the remainder as factors."""
+    """Return three drawings as SVG: the trend without its season in ms, and the season and the remainder as factors."""
     off = season.seasonal(one.values)
     drawn = []
     for title, values, text in (
@@ -115,7 +117,10 @@ def season_plot(one: Trend, season: Season) -> str:
 
 
 def _height_of(one: Trend, change: float) -> float:
-    """The height of a reference, computed from the newest level and its difference from the reference."""
+    """Return the height (logarithm of ms) at which a pinned release is drawn.
+
+    It follows from the newest level and the level's relative difference from the release, `change`.
+    """
     return one.level.height - log1p(change)
 
 
@@ -154,7 +159,10 @@ def _runs(frame: _Frame, one: Trend, odd: set[int], size: Size) -> Iterator[str]
 
 
 def _dots(frame: _Frame, one: Trend, odd: set[int]) -> str:
-    """All runs except outliers as one path: lines of length 0 with round ends, which look like dots."""
+    """Return all runs except outliers as one SVG path of lines of length 0 with round ends, which look like dots.
+
+    odd: positions of the outliers in the series.
+    """
     dots = (f"M{frame.x(n):.1f} {frame.y(one.adjusted[n]):.1f}h0" for n in range(len(one.runs)) if n not in odd)
     return f'<path class="dots" d="{"".join(dots)}"/>'
 

@@ -67,12 +67,12 @@ class Change:
 
     @property
     def commits(self) -> str:
-        """The commits of both runs; see `commits_between`."""
+        """Return the commits from the run before to the run after the change: "abc1234..def5678"; "" if unknown."""
         return commits_between(self.before, self.after)
 
     @property
     def labels(self) -> str:
-        """The labels that differ, such as "release 1.4 -> 1.5"."""
+        """Return the labels that differ between the runs before and after the change, such as "release 1.4 -> 1.5"."""
         old, new = self.before.labels, self.after.labels
         names = [*old, *(name for name in new if name not in old)]
         return ", ".join(
@@ -127,7 +127,7 @@ class Season:
     """Days without a run, which were interpolated."""
 
     def seasonal(self, values: Sequence[float]) -> tuple[float, ...]:
-        """Return the season's part of each value, logarithms. values: the values that were decomposed."""
+        """Return how much the season adds to each value, as logarithms. values: the values that were decomposed."""
         parts = zip(values, self.trend, self.rest, strict=True)
         return tuple(value - trend - rest for value, trend, rest in parts)
 
@@ -157,12 +157,12 @@ class Trend:
 
     @property
     def level(self) -> Level:
-        """The newest level."""
+        """Return the newest level: the stretch without change at the end of the series."""
         return self.levels[-1]
 
     @property
     def now_ms(self) -> float:
-        """The height of the newest level, in ms."""
+        """Return the height of the newest level in ms."""
         return exp(self.level.height)
 
 
@@ -171,7 +171,7 @@ def trends(
     look: Look | None = None,
     references: Sequence[tuple[Reference, Sequence[Accepted]]] = (),
 ) -> tuple[Trend, ...]:
-    """Find the trend of every name that at least one fit run has.
+    """Return the trend of every name that at least one fit run has: its levels, changes and outliers.
 
     Args:
         runs: runs of one key, oldest first.
@@ -204,7 +204,7 @@ def trends(
 
 
 def commits_between(before: Accepted, after: Accepted) -> str:
-    """Return the commits between two runs as `git log` accepts them: "abc1234..def5678".
+    """Return the commits between two runs as `git log` accepts them, such as "abc1234..def5678".
 
     A single commit if both runs have the same one; "" if one is unknown. A commit is that of the scenario's folder,
     with "+" at its end if there were uncommitted changes.
@@ -281,7 +281,7 @@ def _trend(
 
 
 def _log_of(figure: Figure | None) -> float | str:
-    """The logarithm, or the reason why there is none."""
+    """Return the natural logarithm of a figure in ms; if it is missing or only a bound, the reason as a text."""
     if figure is None:
         return "it has no such name"
     if not 0 < figure.value_ms < np.inf:
@@ -320,5 +320,5 @@ def _season_of(parts: Parts, places: Mapping[str, float], trend: Array, rest: Ar
 
 
 def _day(run: Accepted) -> date:
-    """The day of the run's start, UTC."""
+    """Return the date on which the run started, UTC."""
     return datetime.fromisoformat(run.started_at).date()

@@ -16,7 +16,7 @@ from typing import Final, Literal
 import msgspec
 
 from loadgen.errors import WireError
-from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT
+from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SAME_VERSION
 
 __all__ = [
     "CHECK",
@@ -77,7 +77,7 @@ class CustomTable:
     """Names of the metrics that each agent has sent."""
 
     def add(self, region: str, agent: str, stats: Iterable[CustomStats]) -> None:
-        """Add the custom metrics that one agent reported for one interval."""
+        """Add the custom metrics that one agent of `region` sent for one interval to that agent's sums."""
         names = self._of_agents.setdefault(agent, set())
         for one in stats:
             rows = self._rows.setdefault(one.name, {})
@@ -86,31 +86,31 @@ class CustomTable:
             names.add(one.name)
 
     def state(self) -> list[tuple[str, str, CustomStats]]:
-        """Return (region, agent, sum) of every row, for a checkpoint."""
+        """Return the whole table for a checkpoint, as a list of (region, agent, that agent's sum of one metric)."""
         return [(region, agent, stats) for rows in self._rows.values() for (region, agent), stats in rows.items()]
 
     def take_state(self, state: Iterable[tuple[str, str, CustomStats]]) -> None:
-        """Replace the contents with rows from `state()`."""
+        """Replace the contents of the table with a list that `state()` returned, after a restart of the controller."""
         self._rows, self._of_agents = {}, {}
         for region, agent, stats in state:
             self.add(region, agent, (stats,))
 
     def names(self) -> list[str]:
-        """Return the names of the metrics, in the order in which they were first seen."""
+        """Return the names of all custom metrics in the table, in the order in which they were first seen."""
         return list(self._rows)
 
     def names_of(self, agent: str) -> Set[str]:
-        """Return the names of the metrics that the agent has sent."""
+        """Return the names of all custom metrics that this agent has sent; an empty set for an unknown agent."""
         return self._of_agents.get(agent, frozenset())
 
     def kind(self, name: str) -> CustomKind | None:
-        """Return the kind of a metric; None for an unknown name."""
+        """Return the kind of a metric ("counter", "gauge", "rate"); None if no agent has sent a metric of this name."""
         return next((stats.kind for stats in self._rows.get(name, {}).values()), None)
 
     def of(self, name: str, region: str = "*") -> CustomStats | None:
-        """Return the sum of a metric over the agents of a region, or over all agents; None for an unknown name.
+        """Return one metric, added up over a region's agents ("*": all agents); None if none of them has sent it.
 
-        `last` is the sum of the agents' last values.
+        The field `last` of the result is the sum of the agents' last values.
         """
         found: CustomStats | None = None
         for (where, _), stats in self._rows.get(name, {}).items():
@@ -122,23 +122,31 @@ class CustomTable:
         return name in self._rows
 
     def __len__(self) -> int:
-        """Return the number of metric names."""
+        """Return the number of different metric names in the table."""
         return len(self._rows)
 
 
 def check_custom(name: str, stats: tuple[CustomStats, ...]) -> None:
-    """Raise WireError if a custom metric of delta `name` has impossible values."""
+    """Check the counters, gauges and rates of one delta, and raise WireError if one is impossible.
+
+    Rejected are an unknown kind, a negative count, a value that is not finite, a rate with more hits than tries, and
+    too many metrics. `name` names the delta in the error message.
+    """
     if len(stats) > CUSTOM_OF_AGENT:
-        raise WireError(f"{name} has {len(stats):,} custom metrics, more than {CUSTOM_OF_AGENT:,}")
+        raise WireError(f"{name} has {len(stats):,} custom metrics, more than {CUSTOM_OF_AGENT:,}", hint=SAME_VERSION)
     for one in stats:
         if one.kind not in CUSTOM_KINDS or one.n < 0 or not all(map(isfinite, (one.low, one.high, one.last))):
-            raise WireError(f"{name} has an impossible custom metric: {one}")
+            raise WireError(f"{name} has an impossible custom metric: {one}", hint=SAME_VERSION)
         if one.kind == "rate" and not 0 <= one.total <= one.n:
-            raise WireError(f"{name} has a rate with more hits than tries: {one}")
+            raise WireError(f"{name} has a rate with more hits than tries: {one}", hint=SAME_VERSION)
 
 
 def sum_custom(a: CustomStats, b: CustomStats, last: float | None = None) -> CustomStats:
-    """Add two intervals of one metric. `b` is the later one; `last`, if given, replaces its last value."""
+    """Return the sum of two values of the same metric, of which `b` is the later one.
+
+    The sum has the `last` value of `b`, unless the argument `last` gives another one. If one of them has no recorded
+    values, the other one is returned unchanged.
+    """
     if not a.n or not b.n:
         return a if not b.n else b
     return CustomStats(

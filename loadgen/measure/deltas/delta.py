@@ -51,7 +51,7 @@ class Counters:
         return Counters(**{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(self)})
 
     def copy(self) -> Counters:
-        """Return a copy."""
+        """Return an independent copy of these counters."""
         return self + Counters()
 
 
@@ -110,7 +110,7 @@ class Health(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def counted(self) -> tuple[int, int]:
-        """(intervals that this value covers, unfit ones among them)."""
+        """Return (number of intervals that this value covers, number of them in which the generator was unfit)."""
         return (self.intervals, self.unfit_intervals) if self.intervals else (1, int(bool(self.unfit)))
 
 
@@ -154,14 +154,14 @@ class StatsColumns(Sequence[SeriesStats]):
         min_ns: Sequence[int],
         max_ns: Sequence[int],
     ) -> None:
-        """Raise ValueError if the columns differ in length."""
+        """Store five columns of equal length, one element for each series. Raise ValueError if their lengths differ."""
         self.series, self.n, self.sum_ns, self.min_ns, self.max_ns = series, n, sum_ns, min_ns, max_ns
         if any(len(column) != len(series) for column in self.columns):
             raise ValueError(f"columns of statistics differ in length: {[len(column) for column in self.columns]}")
 
     @classmethod
     def of(cls, stats: Sequence[SeriesStats]) -> StatsColumns:
-        """Return the statistics as columns; the same object if they are columns already."""
+        """Return the statistics of several series as a StatsColumns; `stats` itself if it is one already."""
         if isinstance(stats, StatsColumns):
             return stats
         return cls(
@@ -174,7 +174,7 @@ class StatsColumns(Sequence[SeriesStats]):
 
     @property
     def columns(self) -> tuple[Sequence[int], ...]:
-        """The columns, in the order of the fields of SeriesStats."""
+        """Return the five columns in the order of SeriesStats: series, n, sum_ns, min_ns and max_ns."""
         return self.series, self.n, self.sum_ns, self.min_ns, self.max_ns
 
     def __len__(self) -> int:

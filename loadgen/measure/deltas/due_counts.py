@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.errors import WireError
+from loadgen.measure.deltas.limits import SAME_VERSION
 
 __all__ = ["BAD", "GOOD", "MAX_DUE_ROWS", "OVERDUE", "UNDECIDED", "DueCounts", "DueState", "DueTable", "check_due"]
 
@@ -76,7 +77,7 @@ class _Row:
         """The number after the last interval that has counts."""
 
     def add(self, k: int, good: int, bad: int, overdue: int, undecided: int) -> None:
-        """Add counts to interval `k`. Negative counts take an old snapshot back."""
+        """Add counts to those of due interval `k`. Negative counts remove counts that were added before."""
         of, at = divmod(k, _CHUNK)
         chunk = self._chunks.get(of)
         if chunk is None:
@@ -93,7 +94,7 @@ class _Row:
             self.end = k + 1
 
     def since(self, k: int) -> _Row:
-        """Return a copy without the counts of intervals before `k`."""
+        """Return a copy of this row in which all intervals before number `k` have no counts."""
         made = _Row()
         made.end = self.end
         for of, chunk in self._chunks.items():
@@ -106,7 +107,10 @@ class _Row:
         return made
 
     def counts(self, first: int, end: int) -> npt.NDArray[np.int64]:
-        """Return the counts of the intervals [first, end) as a (4, end - first) array."""
+        """Return the counts of the intervals from `first` to `end` - 1 as an array of shape (4, end - first).
+
+        Its rows are GOOD, BAD, OVERDUE and UNDECIDED; intervals without counts have zeros.
+        """
         found = np.zeros((4, max(0, end - first)), dtype=np.int64)
         for of, chunk in self._chunks.items():
             start, stop = max(first, of * _CHUNK), min(end, (of + 1) * _CHUNK)
@@ -130,7 +134,11 @@ class DueTable:
         """Each agent's newest counts of running iterations."""
 
     def add(self, agent: str, counts: Iterable[DueCounts]) -> None:
-        """Add the counts of one delta. They replace the agent's earlier snapshot of running iterations."""
+        """Add the counts of one delta of an agent to the table.
+
+        Good and bad counts add up. Overdue and undecided counts replace those of the agent's previous delta, since they
+        are a snapshot of the iterations that are still running.
+        """
         # The old snapshot is taken back, even if the new one is empty.
         for old in self._snapshots.pop(agent, ()):
             self._row(old).add(old.k, 0, 0, -old.overdue, -old.undecided)
@@ -143,7 +151,7 @@ class DueTable:
             self._snapshots[agent] = tuple(snapshot)
 
     def since(self, k: int) -> DueTable:
-        """Return a copy without the counts of intervals before `k`."""
+        """Return a copy of the table in which all intervals before number `k` have no counts."""
         made = DueTable()
         made._rows = {name: row.since(k) for name, row in self._rows.items() if row.end > k}
         made._snapshots = {
@@ -152,7 +160,7 @@ class DueTable:
         return made
 
     def state(self) -> DueState:
-        """Return the contents, for a checkpoint."""
+        """Return the contents of the table as a value, to be stored in a checkpoint."""
         rows = [
             (objective, journey, row.end, {of: chunk.tobytes() for of, chunk in row._chunks.items()})
             for (objective, journey), row in self._rows.items()
@@ -160,7 +168,7 @@ class DueTable:
         return DueState(rows, self._snapshots)
 
     def take_state(self, state: DueState) -> None:
-        """Replace the contents with those of `state()`."""
+        """Replace the contents of the table with a value that `state()` returned, after a restart of the controller."""
         self._snapshots = state.snapshots
         for objective, journey, end, chunks in state.rows:
             row = self._rows[objective, journey] = _Row()
@@ -168,15 +176,26 @@ class DueTable:
             row._chunks = {of: array("q", chunk) for of, chunk in chunks.items()}
 
     def journeys(self, objective: int) -> list[str]:
-        """Return the journeys for which the objective has counts, in the order in which they were first seen."""
+        """Return the journeys for which an objective has counts, in the order in which they were first seen.
+
+        objective: its index in the plan's `slos`. A name is "" for an objective that is not limited to one journey.
+        """
         return [journey for of, journey in self._rows if of == objective]
 
     def end(self, objective: int) -> int:
-        """Return the number after the last interval for which the objective has counts; 0 without counts."""
+        """Return 1 + the number of the last interval in which an objective has counts; 0 if it has none.
+
+        objective: its index in the plan's `slos`.
+        """
         return max((row.end for (of, _), row in self._rows.items() if of == objective), default=0)
 
     def counts(self, objective: int, journey: str, first: int, end: int) -> npt.NDArray[np.int64]:
-        """Return a (4, end - first) array with the counts of intervals [first, end): GOOD, BAD, OVERDUE, UNDECIDED."""
+        """Return the counts of one objective and journey in the intervals from `first` to `end` - 1.
+
+        The result is an array of shape (4, end - first) with the rows GOOD, BAD, OVERDUE and UNDECIDED.
+
+        objective: its index in the plan's `slos`. journey: "" if the objective is not limited to one journey.
+        """
         row = self._rows.get((objective, journey))
         return row.counts(first, end) if row is not None else np.zeros((4, max(0, end - first)), dtype=np.int64)
 
@@ -188,10 +207,13 @@ class DueTable:
 
 
 def check_due(name: str, counts: tuple[DueCounts, ...]) -> None:
-    """Raise WireError if delta `name` has too many due counts or impossible ones."""
+    """Check the due counts of one delta, and raise WireError if there are too many rows or a row is impossible.
+
+    `name` names the delta in the error message.
+    """
     if len(counts) > MAX_DUE_ROWS:
-        raise WireError(f"{name} has {len(counts):,} rows of due counts, more than {MAX_DUE_ROWS:,}")
+        raise WireError(f"{name} has {len(counts):,} rows of due counts, more than {MAX_DUE_ROWS:,}", hint=SAME_VERSION)
     for one in counts:
         values = (one.good, one.bad, one.overdue, one.undecided)
         if not 0 <= one.k < _MAX_K or one.objective < 0 or min(values) < 0 or max(values) > _MAX_COUNT:
-            raise WireError(f"{name} has impossible due counts: {one}")
+            raise WireError(f"{name} has impossible due counts: {one}", hint=SAME_VERSION)

@@ -17,6 +17,7 @@ from typing import Final, Literal
 import msgspec
 
 from loadgen.errors import WireError
+from loadgen.measure.deltas.limits import SAME_VERSION
 from loadgen.measure.deltas.series import OK
 
 __all__ = [
@@ -162,7 +163,10 @@ class ExemplarTable:
         """Exemplars that were dropped because their series were beyond the cap."""
 
     def add(self, region: str, agent: str, exemplars: Iterable[Exemplar]) -> None:
-        """HOT on the controller, once per delta: add one agent's exemplars. About 1 µs for each."""
+        """HOT on the controller, once per delta: add the exemplars that one agent sent for one interval.
+
+        They also replace what `last` returns for this agent. Cost: about 1 µs for each exemplar.
+        """
         taken = tuple(exemplars)
         self._last[agent] = (region, taken)
         for one in taken:
@@ -199,14 +203,21 @@ class ExemplarTable:
             self._into(kept.random, self.RANDOM, kept.random_seen, region, agent, one)
 
     def _into(self, kept: list[KeptExemplar], most: int, seen: int, region: str, agent: str, one: Exemplar) -> None:
-        """Put `one` into a reservoir by algorithm R: the `seen`-th candidate is kept with probability most / seen."""
+        """Add one exemplar to `kept`, a random selection of at most `most` exemplars (algorithm R, reservoir sampling).
+
+        seen: number of exemplars that were offered to `kept` so far, with this one. When `kept` is full, the new
+        exemplar replaces a random one with the probability `most` / `seen`, and is dropped otherwise.
+        """
         if len(kept) < most:
             kept.append(KeptExemplar(region, agent, one))
         elif (at := int(self._random.random() * seen)) < most:
             kept[at] = KeptExemplar(region, agent, one)
 
     def state(self) -> ExemplarState:
-        """Return the contents, for a checkpoint."""
+        """Return the contents of the table as a value, to be stored in a checkpoint.
+
+        Each agent's newest exemplars (`last`) are left out.
+        """
         series = [
             _KeptState(key, one.slowest, one.failed, one.random, one.failed_seen, one.random_seen)
             for key, one in self._series.items()
@@ -214,7 +225,7 @@ class ExemplarTable:
         return ExemplarState(series, self._count, self.left_out)
 
     def take_state(self, state: ExemplarState) -> None:
-        """Replace the contents with those of `state()`."""
+        """Replace the contents of the table with a value that `state()` returned, after a restart of the controller."""
         self._count, self.left_out = state.count, state.left_out
         for one in state.series:
             kept = self._series[one.key] = _Kept()
@@ -226,7 +237,10 @@ class ExemplarTable:
         return list(self._series)
 
     def of(self, journey: str, step: str = "", request: str = "") -> list[KeptExemplar]:
-        """Return the exemplars of one series, each once: slowest first, then failed ones, then random ones."""
+        """Return the stored exemplars of one series, each once: the slowest first, then failed, then random ones.
+
+        The list is empty for an unknown series.
+        """
         kept = self._series.get((journey, step, request))
         if kept is None:
             return []
@@ -234,13 +248,13 @@ class ExemplarTable:
         return list(dict.fromkeys((*slowest, *kept.failed, *kept.random)))
 
     def last(self) -> Iterator[KeptExemplar]:
-        """Yield the exemplars of each agent's newest interval."""
+        """Yield, for each agent, the exemplars that it sent with its newest delta."""
         for agent, (region, taken) in self._last.items():
             for one in taken:
                 yield KeptExemplar(region, agent, one)
 
     def __iter__(self) -> Iterator[KeptExemplar]:
-        """Yield all stored exemplars, series by series."""
+        """Yield all stored exemplars of the run, one series after another."""
         for key in self._series:
             yield from self.of(*key)
 
@@ -249,18 +263,22 @@ class ExemplarTable:
 
 
 def check_exemplars(name: str, exemplars: tuple[Exemplar, ...], failures: tuple[Failure, ...]) -> None:
-    """Raise WireError if exemplars or failures of delta `name` exceed a limit or are impossible."""
+    """Check the exemplars and failures of one delta, and raise WireError if one is impossible or a limit is exceeded.
+
+    `name` names the delta in the error message.
+    """
     if len(exemplars) > MAX_EXEMPLARS or len(failures) > MAX_FAILURES:
         raise WireError(
             f"{name} has {len(exemplars):,} exemplars and {len(failures):,} failures, "
-            f"more than {MAX_EXEMPLARS:,} and {MAX_FAILURES:,}"
+            f"more than {MAX_EXEMPLARS:,} and {MAX_FAILURES:,}",
+            hint=SAME_VERSION,
         )
     for one in exemplars:
         if one.why not in ("slowest", "failed", "random"):
-            raise WireError(f"{name} has an exemplar of an unknown kind: {one.why}")
+            raise WireError(f"{name} has an exemplar of an unknown kind: {one.why}", hint=SAME_VERSION)
         if min(one.response_ns, one.service_ns) < 0 or len(one.trace) > 64:
-            raise WireError(f"{name} has an impossible exemplar: {one}")
+            raise WireError(f"{name} has an impossible exemplar: {one}", hint=SAME_VERSION)
     for failure in failures:
         texts = (failure.detail, failure.where, failure.traceback, failure.row, failure.sent, failure.received)
         if sum(map(len, texts)) > MAX_FAILURE_BYTES:
-            raise WireError(f"{name} has a failure of more than {MAX_FAILURE_BYTES:,} bytes")
+            raise WireError(f"{name} has a failure of more than {MAX_FAILURE_BYTES:,} bytes", hint=SAME_VERSION)

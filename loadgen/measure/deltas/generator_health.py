@@ -44,7 +44,10 @@ _FIT_BUT = 1
 
 
 def cause_of(reason: str) -> Cause:
-    """Return the kind of a reason, recognised by its words; "other" if no pattern matches."""
+    """Return the kind of cause to which a reason for an unfit interval belongs, recognised by the words of its text.
+
+    The result is "other" if the text matches no known pattern.
+    """
     return next((cause for cause, pattern in _CAUSES.items() if pattern.search(reason)), "other")
 
 
@@ -102,9 +105,13 @@ class Fitness:
     """By step of the rate: [intervals, unfit ones]."""
 
     def add(self, health: Health, counters: Counters | None = None, start_ns: int = 0, end_ns: int = 0) -> None:
-        """Add the health of one interval and, if given, the counters of the work done in it. Cost: 5 µs.
+        """Add the health of one interval: count the interval, its reasons and notes, and keep the peak values.
 
-        start_ns, end_ns: on the run's clock.
+        Args:
+            counters: the work done in the interval; the capacity is computed from it. None: unknown.
+            start_ns, end_ns: the interval on the run's clock, ns from T0.
+
+        Cost: 5 µs.
         """
         intervals, unfit = health.counted
         self.intervals += intervals
@@ -132,15 +139,16 @@ class Fitness:
 
     @property
     def unfit_spans(self) -> list[tuple[float, float]]:
-        """`unfit_spans_ns` in seconds since T0, for the summary."""
+        """Return the unfit times as a list of (start, end) in seconds from T0, for the summary."""
         return [(start / NS_PER_S, end / NS_PER_S) for start, end in self.unfit_spans_ns]
 
     @property
     def capacity_per_s(self) -> float:
-        """The highest iterations/s up to which at most 5 % of the intervals at each rate were unfit.
+        """Return the rate that this generator can drive: the highest iterations/s at which it was fit to measure.
 
-        A run at one rate that is unfit now and then has no such rate. The result is then the highest rate of a fit
-        interval, and 0 if no interval was fit.
+        That is the highest rate up to which at most 5 % of the intervals at each rate were unfit. A run at one rate
+        that is unfit now and then has no such rate; the result is then the highest rate of a fit interval, or 0 if no
+        interval was fit.
         """
         known = 0.0
         for step in sorted(self.rates):
@@ -165,7 +173,10 @@ class Fitness:
             self.memory_free_bytes_min = min(least, health.memory_free_bytes)
 
     def _add_notes(self, notes: tuple[str, ...]) -> None:
-        """Count notes. A line that blocks again is the same note, even if it took another time."""
+        """Store new notes, and count the intervals in which a line of the scenario blocked the event loop.
+
+        Notes about the same blocking line count as one note, even if the line blocked for another length of time.
+        """
         for note in notes:
             if (found := _HOLDER.match(note)) is not None:
                 holder = self.holders.get(found["where"])
@@ -201,7 +212,10 @@ def _add_span(spans: list[tuple[int, int]], start_ns: int, end_ns: int) -> None:
 
 
 def spans_text(spans_ns: list[tuple[int, int]], most: int = 3) -> str:
-    """Return a text such as "3 to 5 s, 9 to 10 s and 2 more"; empty if there are no spans."""
+    """Return times as a text such as "3 to 5 s, 9 to 10 s and 2 more"; "" for an empty list.
+
+    spans_ns: (start, end) of each, ns. most: number of spans that are written out.
+    """
     if not spans_ns:
         return ""
     texts = [f"{round(start / NS_PER_S, 1):g} to {round(end / NS_PER_S, 1):g} s" for start, end in spans_ns[:most]]

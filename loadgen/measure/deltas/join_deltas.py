@@ -39,7 +39,7 @@ _MAX_COUNT: Final = (1 << 32) - 1
 
 
 def join(first: Delta, second: Delta) -> Delta | None:
-    """Return both deltas as one, with the seq of `first`; None if they must stay separate.
+    """Return one delta that covers the intervals of both, with the seq of `first`; None if they must stay separate.
 
     They must stay separate if there is a gap in time between them, because the joined delta would claim that the gap
     was measured. They also stay separate if the result would exceed a limit of deltas: a bucket beyond 32 bits, or too
@@ -81,7 +81,10 @@ def join(first: Delta, second: Delta) -> Delta | None:
 
 
 def _buckets(first: Delta, second: Delta) -> tuple[np.ndarray, np.ndarray]:
-    """Return (index, count), both int64. Series ids belong to the agent, so they are the same in both deltas."""
+    """Return the summed histogram counts of both deltas as two int64 arrays: (sorted index, count for each index).
+
+    Series ids belong to the agent, so the same id means the same series in both deltas.
+    """
     indices = [np.frombuffer(delta.index, dtype="<u4").astype(np.int64) for delta in (first, second)]
     counts = [np.frombuffer(delta.count, dtype="<u4").astype(np.int64) for delta in (first, second)]
     index, place = np.unique(np.concatenate(indices), return_inverse=True)
@@ -102,7 +105,10 @@ def _stats(first: Delta, second: Delta) -> tuple[SeriesStats, ...]:
 
 
 def _due(first: Delta, second: Delta) -> tuple[DueCounts, ...]:
-    """Add good and bad counts up; take the snapshot of running iterations from `second`."""
+    """Return the joined due counts: good and bad counts of both added up, overdue and undecided ones only of `second`.
+
+    Overdue and undecided counts are a snapshot of running iterations, so the later delta replaces the earlier one.
+    """
     ended: dict[tuple[int, str, int], DueCounts] = {
         (one.objective, one.journey, one.k): replace(one, overdue=0, undecided=0)
         for one in first.due
@@ -123,7 +129,7 @@ def _customs(first: Delta, second: Delta) -> tuple[CustomStats, ...]:
 
 
 def _losses(first: Delta, second: Delta) -> tuple[Loss, ...]:
-    """Return the losses of both; a loss that was sent again, with more detail, replaces its first version."""
+    """Return the lost workers of both deltas. If both contain the same loss, the version of `second` is returned."""
     return tuple({loss.place: loss for loss in (*first.losses, *second.losses)}.values())
 
 
@@ -131,7 +137,10 @@ def _losses(first: Delta, second: Delta) -> tuple[Loss, ...]:
 
 
 def _exemplars(both: Sequence[Exemplar]) -> tuple[Exemplar, ...]:
-    """Return all exemplars if they fit; otherwise as many of each series as a run keeps, from all series in turn."""
+    """Return all exemplars if there are at most MAX_EXEMPLARS, and otherwise a selection of that many.
+
+    The selection takes exemplars from all series in turn, from each series at most as many as a run stores.
+    """
     if len(both) <= MAX_EXEMPLARS:
         return tuple(both)
     by_series: dict[tuple[str, str, str], list[Exemplar]] = {}
@@ -143,7 +152,11 @@ def _exemplars(both: Sequence[Exemplar]) -> tuple[Exemplar, ...]:
 
 
 def _of_series(some: Sequence[Exemplar]) -> list[Exemplar]:
-    """Return the slowest exemplars first, then failed and random ones from all over the time."""
+    """Return those exemplars of one series that are kept if a joined delta has too many, most important first.
+
+    First come the slowest, then failed and random ones. The number of each kind is that of a run's ExemplarTable.
+    Exemplars of the warm-up are left out.
+    """
     measured = [one for one in some if not one.warmup]
     slowest = nlargest(
         ExemplarTable.SLOWEST, (one for one in measured if one.outcome == OK), key=lambda one: one.response_ns
@@ -154,7 +167,7 @@ def _of_series(some: Sequence[Exemplar]) -> list[Exemplar]:
 
 
 def _spread(some: Sequence[Exemplar], most: int) -> list[Exemplar]:
-    """Return at most `most` elements, at equal distances."""
+    """Return at most `most` elements of a sequence, at equal distances from each other; all if there are no more."""
     if len(some) <= most:
         return list(some)
     return [some[k * len(some) // most] for k in range(most)]
@@ -164,12 +177,15 @@ def _spread(some: Sequence[Exemplar], most: int) -> list[Exemplar]:
 
 
 def _intervals(delta: Delta) -> tuple[int, int]:
-    """(intervals that the delta covers, unfit ones among them); (0, 0) for a delta that only reports a loss."""
+    """Return (number of intervals that the delta covers, number of them in which the generator was unfit).
+
+    The result is (0, 0) for a delta that only reports a lost worker.
+    """
     return delta.health.counted if _has_time(delta) else (0, 0)
 
 
 def _has_time(delta: Delta) -> bool:
-    """Whether the delta measured an interval, and does not only report a loss."""
+    """Return whether the delta measured an interval; False if it only reports a lost worker."""
     return delta.end_ns > delta.start_ns or bool(delta.index)
 
 
@@ -182,7 +198,11 @@ def _health(first: Delta, second: Delta) -> Health:
 
 
 def _in_time(first: Health, second: Health) -> Health:
-    """Return the later state with the worst measurements of both, and the number of intervals."""
+    """Return the joined health of two successive intervals.
+
+    The result has the state of `second` (such as users), the worst measurements of both, and the numbers of intervals
+    added up.
+    """
 
     def worst(name: str) -> int:
         return int(max(getattr(first, name), getattr(second, name)))
@@ -216,7 +236,10 @@ def _in_time(first: Health, second: Health) -> Health:
 
 
 def _reasons(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return each text once; if there are too many, at least the first of each kind."""
+    """Return the reasons for unfit intervals without repeats, at most 20.
+
+    If there are more, the first reason of each kind of cause is kept before others.
+    """
     once = list(dict.fromkeys(texts))
     if len(once) <= _MAX_REASONS:
         return tuple(once)

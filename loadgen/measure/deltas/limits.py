@@ -35,6 +35,7 @@ __all__ = [
     "PAIRS_IN_DELTA",
     "POINTS_OF_WORKER",
     "RATE_PER_S",
+    "SAME_VERSION",
     "SERIES_OF_AGENT",
     "SERIES_OF_RUN",
     "SHARE",
@@ -145,11 +146,17 @@ BYTES_IN_DELTA: Final = 1 << 50
 MOST_VALUES: Final = (1 << 32) - 1
 """Most values in one delta, or in a sum of several: a bucket's count has 4 bytes."""
 
+SAME_VERSION: Final = (
+    "run the same version of loadgen on the controller and on all agents; "
+    "if the versions are equal, report this as a bug"
+)
+"""The hint of each error about an invalid delta: an agent of the controller's version never sends one."""
+
 
 def cut(text: str, most: int = NAME_BYTES) -> str:
-    """Return the text cut to `most` bytes of UTF-8; a mark at its end gives its full length.
+    """Return the text shortened to at most `most` bytes of UTF-8, with a mark at its end such as " ... (5,120 bytes)".
 
-    A short text is returned unchanged, and so is one that was cut before. `most` must be at least 64.
+    A text within the limit is returned unchanged, and so is one that was cut before. `most` must be at least 64.
     """
     if len(text) * 4 <= most:
         return text

@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Final
 
 from loadgen.errors import WireError
-from loadgen.measure.deltas.limits import FIRST_ARRIVALS_IN_DELTA, LOADS
+from loadgen.measure.deltas.limits import FIRST_ARRIVALS_IN_DELTA, LOADS, SAME_VERSION
 
 __all__ = [
     "Ending",
@@ -67,7 +67,7 @@ class LoadCounts:
 
     @property
     def is_empty(self) -> bool:
-        """True if all counts are 0."""
+        """Return True if all counts are 0, so that a delta may leave this load out."""
         return not (self.started or self.missed or self.waiting or self.users)
 
 
@@ -85,7 +85,7 @@ class FirstArrival:
 
 
 def add_loads(parts: Iterable[Sequence[LoadCounts]]) -> tuple[LoadCounts, ...]:
-    """The counts of several workers in the same interval, by load. All columns add up."""
+    """Return the sums, load by load, of the counts that several workers sent for the same interval, sorted by load."""
     found: dict[int, LoadCounts] = {}
     for some in parts:
         for one in some:
@@ -103,7 +103,10 @@ def add_loads(parts: Iterable[Sequence[LoadCounts]]) -> tuple[LoadCounts, ...]:
 
 
 def joined_loads(first: Sequence[LoadCounts], second: Sequence[LoadCounts]) -> tuple[LoadCounts, ...]:
-    """Join two successive intervals of one agent: started and missed add up, the state is that of the second."""
+    """Return the counts of two successive intervals of one agent as those of one longer interval.
+
+    `started` and `missed` add up; `waiting` and `users` are those of the second interval.
+    """
     before = [LoadCounts(one.load, one.started, one.missed) for one in first]
     return add_loads((before, second))
 
@@ -111,22 +114,27 @@ def joined_loads(first: Sequence[LoadCounts], second: Sequence[LoadCounts]) -> t
 def check_loads(
     name: str, loads: Sequence[LoadCounts], first_arrivals: Sequence[FirstArrival], started: int, missed: int
 ) -> None:
-    """Raise WireError unless the counts by load are possible and add up to the delta's own counters.
+    """Check the counts by load of one delta, and raise WireError if they are impossible or do not match the totals.
 
-    An empty `loads` comes from an agent of a protocol before 1.4, or from an interval without counts.
+    Args:
+        name: names the delta in the error message.
+        loads: empty from an agent of a protocol before 1.4, or without counts; this is valid.
+        started, missed: the delta's own totals of iterations, to which the loads must add up.
     """
     if len(loads) > LOADS or len(first_arrivals) > FIRST_ARRIVALS_IN_DELTA:
         raise WireError(
-            f"{name} has {len(loads):,} loads and {len(first_arrivals):,} first arrivals, more than a delta may have"
+            f"{name} has {len(loads):,} loads and {len(first_arrivals):,} first arrivals, more than a delta may have",
+            hint=SAME_VERSION,
         )
     if not loads:
         return
     if len({one.load for one in loads}) != len(loads) or max(one.load for one in loads) >= LOADS:
-        raise WireError(f"{name} counts a load twice, or a load with an index of {LOADS:,} or more")
+        raise WireError(f"{name} counts a load twice, or a load with an index of {LOADS:,} or more", hint=SAME_VERSION)
     if max(max(one.started, one.missed, one.waiting, one.users) for one in loads) > _MOST:
-        raise WireError(f"{name} has an impossible count of a load")
+        raise WireError(f"{name} has an impossible count of a load", hint=SAME_VERSION)
     sums = sum(one.started for one in loads), sum(one.missed for one in loads)
     if sums != (started, missed):
         raise WireError(
-            f"{name} counts {sums[0]:,} started and {sums[1]:,} missed by load, {started:,} and {missed:,} in total"
+            f"{name} counts {sums[0]:,} started and {sums[1]:,} missed by load, {started:,} and {missed:,} in total",
+            hint=SAME_VERSION,
         )

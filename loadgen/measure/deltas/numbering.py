@@ -33,16 +33,19 @@ _SHORT: Final = NAME_BYTES // 4
 
 
 def tight_from(most: int) -> int:
-    """Return the number of series from which on new series are merged."""
+    """Return the number of series (80 % of the limit `most`) from which on new series are merged with others."""
     return most * 80 // 100
 
 
 def fitting(key: SeriesKey, is_known: Callable[[SeriesKey], bool], used: int, most: int) -> SeriesKey:
-    """Return the series under which a new series `key` is counted: itself while there is room, else a merged one.
+    """Return the series under which a new series is counted: `key` itself while there is room, else a merged series.
+
+    A merged series has `(other)` in place of a part of its name. The fuller the table is, the more parts are replaced.
 
     Args:
-        is_known: whether a series has a number already.
-        used, most: numbers in use, and the limit.
+        is_known: returns whether a series has a number already.
+        used: count of numbers in use.
+        most: limit of numbers.
     """
     if used < tight_from(most) or key.kind == "trend":
         return key
@@ -58,14 +61,17 @@ def fitting(key: SeriesKey, is_known: Callable[[SeriesKey], bool], used: int, mo
 
 
 def is_merged(key: SeriesKey) -> bool:
-    """Return whether the series stands for several, so that an agent may send it more than once."""
+    """Return whether the key stands for several series together: a part of its name or the value of a tag is `(other)`.
+
+    An agent may send such a key as a new series more than once.
+    """
     if OTHER in (key.outcome, key.step, key.request, key.journey):
         return True
     return any(value == OTHER for _, value in key.tags)
 
 
 def shortened(key: SeriesKey) -> SeriesKey:
-    """Return the series with every name cut to the limit; the same object if no name is too long."""
+    """Return the key with each part of its name cut to the limit of bytes; the same object if no part is too long."""
     in_all = len(key.journey) + len(key.step or "") + len(key.request or "") + len(key.outcome)
     if in_all <= _SHORT and not key.tags:
         return key  # nearly always: a cheap test of every new series
@@ -99,7 +105,10 @@ class Numbering:
         return len(self.keys)
 
     def number(self, key: SeriesKey) -> int:
-        """Return the number of a series, or of the merged one under which it is counted."""
+        """Return the number under which the values of a series are counted; a new series gets the next number.
+
+        When the table is nearly full, this is the number of a merged series that stands for several.
+        """
         numbers = self._numbers
         found = numbers.get(key)
         if found is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen.errors import WireError
+from loadgen.measure.deltas.limits import SAME_VERSION
 
 __all__ = ["MAX_POINTS", "MAX_POINT_NAME", "WaitingAt", "check_waiting"]
 
@@ -39,15 +40,18 @@ class WaitingAt:
 
     @property
     def waiting(self) -> int:
-        """Users that wait now."""
+        """Return the number of this worker's users that are waiting at the rendez-vous now."""
         return self.arrived - self.gone
 
 
 def check_waiting(points: Iterable[WaitingAt]) -> None:
-    """Raise WireError if a worker's counts are impossible, or have too many or repeated points."""
+    """Check a worker's counts of users at its rendez-vous, and raise WireError if one is impossible.
+
+    Also rejected are more than 50 rendez-vous, and the same rendez-vous twice.
+    """
     seen: set[tuple[int, str]] = set()
     for one in points:
         is_odd = one.users < 1 or not 0 <= one.gone <= one.arrived or len(one.name) > MAX_POINT_NAME
         if is_odd or one.waiting > _MAX_WAITING or (one.load, one.name) in seen or len(seen) >= MAX_POINTS:
-            raise WireError(f"impossible counts of a rendez-vous: {one}")
+            raise WireError(f"impossible counts of a rendez-vous: {one}", hint=SAME_VERSION)
         seen.add((one.load, one.name))

@@ -21,7 +21,7 @@ from loadgen.measure.deltas.delta import COUNTER_NAMES, Delta, SeriesStats, Stat
 from loadgen.measure.deltas.due_counts import check_due
 from loadgen.measure.deltas.exemplar import check_exemplars
 from loadgen.measure.deltas.join_deltas import MAX_INTERVALS
-from loadgen.measure.deltas.limits import MOST_VALUES
+from loadgen.measure.deltas.limits import MOST_VALUES, SAME_VERSION
 from loadgen.measure.deltas.load_counts import check_loads
 from loadgen.measure.deltas.series import Kind, Metric
 from loadgen.measure.deltas.worker_loss import check_losses
@@ -61,7 +61,10 @@ class Wellformed:
     """(n_deltas,) number of rows of `stats` that each delta has."""
 
     def by_numbers(self, numbers: Sequence[Counts]) -> tuple[Counts, Stats]:
-        """Return index and stats with new numbers for the series: `numbers[delta][id]` replaces `id`."""
+        """Return (index, stats) in which each agent's own series ids are replaced by the numbers of the whole run.
+
+        numbers: for each delta, an array that maps the agent's id of a series to its number in the run.
+        """
         own = self.stats.series
         firsts = np.cumsum([0, *map(len, numbers[:-1])])
         others = np.concatenate(numbers)[own + np.repeat(firsts, self.rows)]
@@ -71,13 +74,12 @@ class Wellformed:
 
 
 def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | None:
-    """HOT, called with about a dozen deltas: check the counts and sums of all together.
+    """HOT, called with about a dozen deltas: check the histogram counts and sums of all deltas at once.
 
-    Returns None if at least one delta must be checked by itself with `check_delta`. The fields that `check_fields`
-    checks
-    are not checked here.
+    Returns the concatenated deltas if all are sound. Returns None if at least one is not, or needs a slower check; the
+    caller then checks each by itself with `check_delta`. The fields that `check_fields` checks are not checked here.
 
-    known: number of series of each agent, with those that its delta adds.
+    known: for each delta, the number of series of its agent, with those that the delta adds.
     """
     if any(len(delta.index) != len(delta.count) or len(delta.index) % 4 for delta in deltas):
         return None
@@ -128,19 +130,23 @@ def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | Non
 
 
 def _words(column: Sequence[int]) -> array[int]:
-    """Return the column as an array of 64-bit integers; columns from the wire have that type already."""
+    """Return the column as an array of 64-bit integers; the same object if it is such an array (as from the wire)."""
     return column if isinstance(column, array) else array("q", column)
 
 
 def check_delta(delta: Delta, known: int) -> Wellformed:
-    """Raise WireError unless every field of the delta is possible and consistent with the others.
+    """Check every field of one delta, and return its histogram counts as arrays.
 
-    known: number of series that the agent sent before.
+    Raise WireError if a field is impossible by itself, or contradicts another one.
+
+    known: number of series that the agent sent before this delta.
     """
     check_fields(delta, known)
     name = f"delta {delta.seq} of {delta.agent}"
     if len(delta.index) != len(delta.count) or len(delta.index) % 4:
-        raise WireError(f"{name} has {len(delta.index)} bytes of index and {len(delta.count)} of counts")
+        raise WireError(
+            f"{name} has {len(delta.index)} bytes of index and {len(delta.count)} of counts", hint=SAME_VERSION
+        )
     index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
     counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
     stats = _stats(name, delta.stats)
@@ -149,19 +155,22 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
 
 
 def check_fields(delta: Delta, known: int) -> None:
-    """HOT: raise WireError if any field other than counts and sums is impossible."""
+    """HOT: check all fields of a delta except histogram counts and sums, and raise WireError if one is impossible.
+
+    known: number of series that the agent sent before this delta.
+    """
     name = f"delta {delta.seq} of {delta.agent}"
     if not 0 <= delta.start_ns <= delta.end_ns:
-        raise WireError(f"{name} has an impossible interval: {delta.start_ns} to {delta.end_ns} ns")
+        raise WireError(f"{name} has an impossible interval: {delta.start_ns} to {delta.end_ns} ns", hint=SAME_VERSION)
     known += len(delta.new_series)
     if known > MAX_SERIES:
-        raise WireError(f"{name} brings the agent to {known:,} series, more than {MAX_SERIES:,}")
+        raise WireError(f"{name} brings the agent to {known:,} series, more than {MAX_SERIES:,}", hint=SAME_VERSION)
     for key in delta.new_series:
         if key.kind not in _KINDS or key.metric not in _METRICS:
-            raise WireError(f"{name} has an unknown kind of series: {key.kind} {key.metric}")
+            raise WireError(f"{name} has an unknown kind of series: {key.kind} {key.metric}", hint=SAME_VERSION)
     counters: tuple[int, ...] = counter_values(delta.counters)
     if min(counters) < 0:
-        raise WireError(f"{name} has a negative counter: {delta.counters}")
+        raise WireError(f"{name} has a negative counter: {delta.counters}", hint=SAME_VERSION)
     check_due(name, delta.due)
     check_custom(name, delta.custom)
     check_exemplars(name, delta.exemplars, delta.failures)
@@ -170,41 +179,52 @@ def check_fields(delta: Delta, known: int) -> None:
         counted = delta.counters
         check_loads(name, delta.loads, delta.first_arrivals, counted.iterations_started, counted.iterations_missed)
     if len(delta.workers) > MAX_WORKERS or any(one.iterations_started < 0 for one in delta.workers):
-        raise WireError(f"{name} has more than {MAX_WORKERS:,} workers, or a worker with a negative count")
+        raise WireError(
+            f"{name} has more than {MAX_WORKERS:,} workers, or a worker with a negative count", hint=SAME_VERSION
+        )
     for health in (delta.health, *(one.health for one in delta.workers)):
         if not 0 <= health.unfit_intervals <= health.intervals <= MAX_INTERVALS:
             raise WireError(
                 f"{name} has impossible numbers of intervals: {health.intervals:,}, "
-                f"{health.unfit_intervals:,} of them unfit"
+                f"{health.unfit_intervals:,} of them unfit",
+                hint=SAME_VERSION,
             )
 
 
 def _lengths(name: str, known: int, index: Counts, counts: Counts, stats: Stats) -> Counts:
-    """Return the number of pairs that each series of `stats` has; raise WireError if pairs and stats do not match.
+    """Return, for each series of `stats`, how many (index, count) pairs belong to it.
 
-    Only the begin and end of each series are searched: 46 series are less work than 2,000 pairs.
+    Raise WireError if the pairs are invalid or do not add up to the numbers of values in `stats`. Only the begin and
+    end of each series are searched: 46 series are less work than 2,000 pairs.
+
+    name: names the delta in the error message. known: number of the agent's series, with those that the delta adds.
     """
     series, n = stats.series, stats.n
     if not len(index):
         if len(series):
-            raise WireError(f"{name} has sums that do not match its counts")
+            raise WireError(f"{name} has sums that do not match its counts", hint=SAME_VERSION)
         return series
     if (index[1:] <= index[:-1]).any():
-        raise WireError(f"{name} has indices that do not increase")
+        raise WireError(f"{name} has indices that do not increase", hint=SAME_VERSION)
     if int(index[-1]) >= known * SLOTS:
-        raise WireError(f"{name} counts series {int(index[-1]) // SLOTS}, but only {known} are known")
+        raise WireError(
+            f"{name} counts series {int(index[-1]) // SLOTS}, but only {known} are known", hint=SAME_VERSION
+        )
     if not counts.all():
-        raise WireError(f"{name} has a count of 0")
+        raise WireError(f"{name} has a count of 0", hint=SAME_VERSION)
     starts, ends = np.searchsorted(index, (series * SLOTS, (series + 1) * SLOTS))
     lengths: Counts = ends - starts
     is_all = len(series) and lengths.all() and int(lengths.sum()) == len(index)
     if not is_all or not np.array_equal(np.add.reduceat(counts, starts), n):
-        raise WireError(f"{name} has sums that do not match its counts")
+        raise WireError(f"{name} has sums that do not match its counts", hint=SAME_VERSION)
     return lengths
 
 
 def _stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
-    """Return the statistics as arrays, sorted by series; raise WireError if one is impossible."""
+    """Return the statistics of a delta's series as arrays, sorted by series; raise WireError if one is impossible.
+
+    `name` names the delta in the error message.
+    """
     columns = StatsColumns.of(stats)
     try:
         table = np.array(columns.columns, dtype=np.int64)
@@ -215,7 +235,9 @@ def _stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
         return _long_stats(name, stats)
     is_possible = (min_ns >= 0) & (min_ns <= max_ns) & (max_ns <= MAX_NS) & (n >= 0)
     if not (is_possible & (n * min_ns <= sum_ns) & (sum_ns <= n * max_ns)).all():
-        raise WireError(f"{name} has impossible sums: {next(one for one in stats if not _is_possible(one))}")
+        raise WireError(
+            f"{name} has impossible sums: {next(one for one in stats if not _is_possible(one))}", hint=SAME_VERSION
+        )
     if (series[1:] <= series[:-1]).any():
         series, n, sum_ns, min_ns, max_ns = table[:, np.argsort(series, kind="stable")]
     sum_us, rest_ns = np.divmod(sum_ns, 1_000)
@@ -223,18 +245,18 @@ def _stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
 
 
 def _long_stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
-    """Do the same as `_stats` if a sum or a product may not fit into 64 bits."""
+    """Return the same as `_stats`, with Python integers, for sums or products that may not fit into 64 bits."""
     for one in stats:
         if not _is_possible(one):
-            raise WireError(f"{name} has impossible sums: {one}")
+            raise WireError(f"{name} has impossible sums: {one}", hint=SAME_VERSION)
     rows = sorted((s.series, s.n, *divmod(s.sum_ns, 1_000), s.min_ns, s.max_ns) for s in stats)
     try:
         columns = np.array(rows, dtype=np.int64).reshape(-1, 6).T
     except OverflowError:
-        raise WireError(f"{name} has sums that do not fit into 64 bits") from None
+        raise WireError(f"{name} has sums that do not fit into 64 bits", hint=SAME_VERSION) from None
     return Stats(*columns)
 
 
 def _is_possible(s: SeriesStats) -> bool:
-    """Return whether `n` values between the least and the greatest can have this sum."""
+    """Return whether `n` values between the least and the greatest value of `s` can have the sum of `s`."""
     return 0 <= s.min_ns <= s.max_ns <= MAX_NS and 0 <= s.n * s.min_ns <= s.sum_ns <= s.n * s.max_ns

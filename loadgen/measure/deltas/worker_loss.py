@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen.errors import WireError
+from loadgen.measure.deltas.limits import SAME_VERSION
 from loadgen.units import NS_PER_S
 
 __all__ = ["MAX_LOSSES", "NOBODY", "Loss", "check_losses"]
@@ -48,20 +49,26 @@ class Loss:
         return f"{text}, without {self.left_out}" if self.left_out else text
 
     def gone_until_ns(self, end_ns: int) -> int:
-        """Return the time up to which part of the share was not driven. `end_ns` is the end of the load."""
+        """Return the time until which the dead worker's share was driven only partly or not at all, ns from T0.
+
+        That is when a replacement took over the whole share; otherwise `end_ns`, the end of the load.
+        """
         return end_ns if self.resumed_ns == NOBODY or self.left_out else min(self.resumed_ns, end_ns)
 
     @property
     def place(self) -> tuple[int, int]:
-        """Distinguishes this loss from other losses of its agent."""
+        """Return (worker slot, time of death), which distinguishes this loss from other losses of the agent."""
         return self.worker, self.died_ns
 
 
 def check_losses(name: str, losses: Iterable[Loss]) -> None:
-    """Raise WireError if delta `name` has too many losses or an impossible one."""
+    """Check the lost workers that one delta reports, and raise WireError if there are too many or one is impossible.
+
+    `name` names the delta in the error message.
+    """
     for count, one in enumerate(losses):
         if count >= MAX_LOSSES:
-            raise WireError(f"{name} has more than {MAX_LOSSES:,} losses")
+            raise WireError(f"{name} has more than {MAX_LOSSES:,} losses", hint=SAME_VERSION)
         is_odd = not 0 <= one.worker < one.workers or one.in_flight < 0 or one.told_ns < 0 or one.died_ns < 0
         if is_odd or (one.resumed_ns != NOBODY and one.resumed_ns < one.told_ns) or len(one.cause) > 2_000:
-            raise WireError(f"{name} has an impossible loss: {one}")
+            raise WireError(f"{name} has an impossible loss: {one}", hint=SAME_VERSION)

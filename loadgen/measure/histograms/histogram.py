@@ -49,16 +49,21 @@ SLOTS: Final = 23 * _HALF
 
 
 def slots_of_ns(values_ns: np.ndarray) -> Counts:
-    """Return the slot of each value; ns are rounded to µs, half up. About 10 ns a value.
+    """Return, for each time in ns, the number of the histogram slot that counts it. Times are rounded to µs, half up.
+
+    Cost: about 10 ns a value.
 
     Raises:
-        BugError: a value below 0 or above MAX_NS, which the recorder never produces.
+        BugError: a value is below 0 or above MAX_NS, which the recorder never produces.
     """
     if not len(values_ns):
         return np.zeros(0, dtype=np.int64)
     us = (values_ns.astype(np.int64, copy=False) + 500) // 1_000
     if values_ns.min() < 0 or us.max() > _MAX_US:
-        raise BugError(f"a measured time must be within 0 and {MAX_NS} ns: {values_ns.min()} to {values_ns.max()}")
+        raise BugError(
+            f"a measured time must be within 0 and {MAX_NS} ns: {values_ns.min()} to {values_ns.max()}",
+            hint="please report this with the run folder",
+        )
     # The exponent of the float is the bit length: exact below 2^53.
     bucket = np.frexp((us | (2 * _HALF - 1)).astype(np.float64))[1].astype(np.int64) - (_HALF_BITS + 1)
     slots: Counts = (bucket << _HALF_BITS) + (us >> bucket)
@@ -83,7 +88,10 @@ def lowest_us(slot: _Slot) -> _Slot:
 
 
 def highest_us(slot: _Slot) -> _Slot:
-    """Return the highest value of a slot, or of each slot of an array, µs. HdrHistogram reports it as a percentile."""
+    """Return the highest value of a slot, or of each slot of an array, µs.
+
+    A percentile is reported as the highest value of its slot, as HdrHistogram does it.
+    """
     return _at(_HIGHEST_US, slot)
 
 
@@ -113,7 +121,7 @@ class Histogram:
         return f"<Histogram of {self.total:,} values: p50 {p50} µs, p99 {p99} µs>"
 
     def __eq__(self, other: object) -> bool:
-        """Compare the counts slot by slot; sum, least and greatest are ignored."""
+        """Return whether both histograms have equal counts in all slots; the other figures are ignored."""
         if not isinstance(other, Histogram):
             return NotImplemented
         return all(map(np.array_equal, self.sparse(), other.sparse()))
@@ -122,7 +130,7 @@ class Histogram:
 
     @classmethod
     def of_ns(cls, values_ns: np.ndarray | list[int]) -> Histogram:
-        """Build a histogram from values in ns."""
+        """Return a new histogram of the given times in ns."""
         values = np.asarray(values_ns, dtype=np.int64)
         made = cls()
         if len(values):
@@ -132,9 +140,9 @@ class Histogram:
         return made
 
     def add(self, slots: np.ndarray, counts: np.ndarray) -> None:
-        """Add `counts` to `slots`; each slot at most once in a call.
+        """Add `counts[i]` values to slot `slots[i]`, for each i. No slot may occur twice in one call.
 
-        Call `note` for the sum, the least and the greatest value.
+        This does not update the exact sum, least and greatest value: call `note` for them.
         """
         if len(slots):
             self._grow(int(slots.max()) + 1)
@@ -142,31 +150,31 @@ class Histogram:
             self._cumulated = None
 
     def add_dense(self, first: int, counts: np.ndarray) -> None:
-        """Add `counts` to consecutive slots, the first of which is `first`."""
+        """Add `counts` to the counts of consecutive slots, beginning with slot `first`."""
         self._grow(first + len(counts))
         self._counts[first : first + len(counts)] += counts
         self._cumulated = None
 
     def note(self, sum_ns: int, min_ns: int, max_ns: int) -> None:
-        """Add the sum, and update the least and greatest value, for values whose counts were added."""
+        """Update the exact sum, least and greatest value, for values whose counts were added separately."""
         self.sum_ns += sum_ns
         self.min_ns = min_ns if self.min_ns is None else min(self.min_ns, min_ns)
         self.max_ns = max_ns if self.max_ns is None else max(self.max_ns, max_ns)
 
     def add_histogram(self, other: Histogram) -> None:
-        """Add the counts, sum, least and greatest value of another histogram."""
+        """Add the counts of another histogram to this one, and update the exact sum, least and greatest value."""
         self.add_dense(0, other._counts)
         if other.min_ns is not None and other.max_ns is not None:
             self.note(other.sum_ns, other.min_ns, other.max_ns)
 
     @property
     def total(self) -> int:
-        """Number of values."""
+        """Return the number of values in the histogram."""
         cumulated = self._cumulate()
         return int(cumulated[-1]) if len(cumulated) else 0
 
     def percentile_us(self, q: float) -> int:
-        """Return the value at percentile `q` (0 to 100) by HdrHistogram's own rank rule, µs; 0 if empty."""
+        """Return the value at percentile `q` (0 to 100) in µs, by HdrHistogram's rank rule; 0 if it is empty."""
         total = self.total
         if not total:
             return 0
@@ -174,23 +182,23 @@ class Histogram:
         return highest_us(slot) if q else lowest_us(slot)
 
     def value_at_rank_us(self, rank: int) -> int:
-        """Return the highest value of the slot that holds the `rank`-th value (1 .. total), µs."""
+        """Return the `rank`-th smallest value in µs (1 .. total), rounded up to the highest value of its slot."""
         return highest_us(self._slot_at(rank))
 
     def count_at_most_us(self, us: int) -> int:
-        """Return the number of values at or below `us`, within the slot that holds `us` (0.1 % of `us`)."""
+        """Return the number of values up to `us`, including all values in the slot of `us` (0.1 % of `us` wide)."""
         if us < 0 or not len(self._counts):
             return 0
         slot = int(np.searchsorted(_LOWEST_US, us, side="right")) - 1
         return int(self._cumulate()[min(slot, len(self._counts) - 1)])
 
     def sparse(self) -> tuple[Counts, Counts]:
-        """Return the slots that have counts, ascending, and their counts."""
+        """Return (numbers of the slots that have values, ascending; the counts of these slots)."""
         slots = np.flatnonzero(self._counts)
         return slots, self._counts[slots]
 
     def encode(self) -> str:
-        """Return the counts as text that any HdrHistogram tool reads: V2, compressed, base64. Values are µs."""
+        """Return the counts (values in µs) as text that any HdrHistogram tool reads: V2, compressed, base64."""
         package = HdrHistogram(1, _MAX_US, _DIGITS)
         slots, counts = self.sparse()
         if len(slots):
@@ -200,9 +208,10 @@ class Histogram:
 
     @classmethod
     def decode(cls, text: str) -> Histogram:
-        """Build a histogram from the text of `encode`, or from any HdrHistogram V2 text.
+        """Return a new histogram from the text that `encode` returned, or from any other HdrHistogram V2 text.
 
-        Each value of another layout is taken as the lowest of its slot, as HdrHistogram's own `add` does.
+        If the text has another layout of slots, each of its values is taken as the lowest of its slot, as
+        HdrHistogram's own `add` does.
 
         Raises:
             ValueError: the text is not an HdrHistogram, or it holds values beyond 1 h.
@@ -228,7 +237,11 @@ class Histogram:
 
 
 def _rank(q: float, total: int) -> int:
-    """Return the rank, 1 .. total, with the package's order of operations, so that rounding never differs from it."""
+    """Return the rank (1 .. total) of percentile `q` among `total` values.
+
+    The computation has the same order of operations as the HdrHistogram package, so that rounding never differs from
+    it.
+    """
     return max(int((min(q, 100.0) * total / 100) + 0.5), 1)
 
 
@@ -265,16 +278,20 @@ class Value:
 
 
 def percentile(observed: Histogram, censored: Histogram | None, q: float) -> Value | None:
-    """Return one percentile; see `percentiles`."""
+    """Return percentile `q` (0 to 100) of observed and censored values together; None if there are no values.
+
+    If censored values (of which only a lower bound is known) decide, the result is marked as a bound; see
+    `percentiles`.
+    """
     return percentiles(observed, censored, (q,))[0]
 
 
 def percentiles(observed: Histogram, censored: Histogram | None, qs: Sequence[float]) -> list[Value | None]:
-    """Return percentiles `qs` (0 to 100) of observed and censored values together; None if there are no values.
+    """Return percentiles `qs` (0 to 100) of observed and censored values together; all None without values.
 
-    The rank is looked up twice: with the censored values at their bounds (L) and at infinity (U). The true percentile
-    lies between the two. If both are one slot, the percentile is known. Otherwise it is the bound `> L`, where L is the
-    lowest value of the slot, so that the bound is true.
+    A censored value is known only as a lower bound. The rank of a percentile is looked up twice: with the censored
+    values at their bounds and at infinity. If both results are in one slot, the percentile is known. Otherwise only a
+    lower bound is returned, marked with `is_bound`: the lowest value of the slot found with the bounds.
     """
     if censored is None or not censored.total:
         return [Value(observed.percentile_us(q), False) if observed.total else None for q in qs]
@@ -294,7 +311,10 @@ def _between(observed: Histogram, both: Histogram, q: float) -> Value:
 
 
 def mean_us(observed: Histogram, censored: Histogram | None = None) -> Value | None:
-    """Return the mean of the exact values, or a lower bound if any value is censored; None if there are no values."""
+    """Return the exact mean of observed and censored values in µs; None if there are no values.
+
+    If any value is censored (only its lower bound is known), the result is marked as a lower bound.
+    """
     bounds = censored.total if censored is not None else 0
     total = observed.total + bounds
     if not total:

@@ -16,7 +16,7 @@ __all__ = ["Ranked", "mean_us", "percentiles_us"]
 
 
 def mean_us(observed: Histogram, censored: Histogram) -> float | None:
-    """Return the mean of the values, µs; None without values, or if any value is censored."""
+    """Return the mean of the observed values in µs; None without observed or with any censored values."""
     return observed.sum_ns / observed.total / 1_000 if observed.total and not censored.total else None
 
 
@@ -31,7 +31,7 @@ class Ranked:
         self.total = histogram.total
 
     def at_us(self, rank: float) -> float:
-        """Return the value below which `rank` values lie (0 < rank <= total), µs."""
+        """Return the time in µs below which `rank` values lie, interpolated within its slot (0 < rank <= total)."""
         at = min(int(np.searchsorted(self._cumulated, rank)), len(self._slots) - 1)
         slot, count = int(self._slots[at]), int(self._counts[at])
         before = int(self._cumulated[at]) - count
@@ -41,7 +41,10 @@ class Ranked:
 
 
 def percentiles_us(observed: Histogram, censored: Histogram, qs: Sequence[float]) -> list[float | None]:
-    """Return interpolated percentiles `qs` (0 to 100), µs; None if only a bound is known or there are no values."""
+    """Return percentiles `qs` (0 to 100) in µs, interpolated within their slots.
+
+    A percentile is None if there are no values, or if it falls among censored values, of which only a bound is known.
+    """
     both = observed
     if censored.total:
         both = Histogram()

@@ -68,8 +68,8 @@ class Store:
         """Create an empty store.
 
         Args:
-            dtype: of a count; 4 bytes are enough for one interval.
-            pages: expected number of pages; growing later costs as much as adding.
+            dtype: integer type of a count; 4 bytes are enough for one interval.
+            pages: expected number of pages (blocks of 128 histogram slots); growing later costs as much as adding.
         """
         self._to_add: list[tuple[Counts, Counts, Stats]] = []
         """Parts that were passed to `add` and are not in the arrays yet. Adding many together costs a fraction."""
@@ -90,20 +90,23 @@ class Store:
 
     @property
     def pages(self) -> int:
-        """Number of pages in use."""
+        """Return the number of pages in use. A page holds 128 neighbouring histogram slots of one series."""
         return self._used - 1
 
     @property
     def size_bytes(self) -> int:
-        """Approximate memory use."""
+        """Return the approximate memory use of the store in bytes."""
         return self._pages.nbytes + 4 * _ROWS * int(np.count_nonzero(self._n)) + 5 * self._n.nbytes
 
     def add(self, index: Counts, counts: Counts, stats: Stats) -> None:
-        """HOT, once a delta: add counts and statistics. The caller must not change the arrays afterwards.
+        """HOT, once a delta: add histogram counts and statistics of several series.
+
+        The caller must not change the arrays afterwards, because they are added to the store later, many together.
 
         Args:
-            index: (n_pairs,) series number * SLOTS + slot.
-            counts: (n_pairs,) counts to add.
+            index: (n_pairs,) series number * SLOTS + histogram slot.
+            counts: (n_pairs,) counts to add, one for each element of `index`.
+            stats: number of values, sum, least and greatest value of each series.
         """
         if not len(index):
             return
@@ -113,7 +116,7 @@ class Store:
             self._settle()
 
     def _settle(self) -> None:
-        """Add all waiting parts to the arrays. About 7 ns a pair."""
+        """Add everything that was passed to `add` and is still waiting to the arrays. Cost: about 7 ns a pair."""
         if not self._to_add:
             return
         given, self._to_add, self._waiting = self._to_add, [], 0
@@ -144,24 +147,24 @@ class Store:
 
     @property
     def total(self) -> int:
-        """Number of values of all series."""
+        """Return the number of values of all series together."""
         self._settle()
         return int(self._n.sum())
 
     def count(self, numbers: Iterable[int]) -> int:
-        """Return the number of values of these series, without building their histograms."""
+        """Return the number of values of the series with these numbers together, without building their histograms."""
         self._settle()
         known = len(self._n)
         return sum(int(self._n[number]) for number in numbers if number < known)
 
     def histogram(self, numbers: Iterable[int]) -> Histogram:
-        """Return the sum of these series as a histogram; about 5 µs each."""
+        """Return one histogram with the values of all series with these numbers. Cost: about 5 µs for each series."""
         made = Histogram()
         self.add_to(made, numbers)
         return made
 
     def add_to(self, made: Histogram, numbers: Iterable[int]) -> None:
-        """Add the sum of these series to the histogram `made`."""
+        """Add the values of all series with these numbers to the histogram `made`."""
         self._settle()
         filled = [number for number in numbers if number < len(self._n) and self._n[number]]
         if not filled:
@@ -179,7 +182,10 @@ class Store:
         made.note(sum_ns, int(self._min_ns[filled].min()), int(self._max_ns[filled].max()))
 
     def add_store(self, other: Store) -> None:
-        """Add all counts and statistics of another store, of any dtype. About 0.4 µs a page."""
+        """Add all counts and statistics of another store to this one. The other store is not changed.
+
+        Its counts may have another integer type. Cost: about 0.4 µs a page.
+        """
         other._settle()
         self._settle()
         size = other._size()
@@ -201,9 +207,9 @@ class Store:
         np.maximum(self._max_ns[:size], other._max_ns[:size], out=self._max_ns[:size])
 
     def sparse(self) -> tuple[Counts, Counts, Stats]:
-        """Return all counts and statistics in the form that `add` takes; the index ascends.
+        """Return all values of the store as (index, counts, statistics) in the form of `add`; the index ascends.
 
-        Cost: about 1 ns a slot of a used page.
+        Cost: about 1 ns for each slot of a page in use.
         """
         self._settle()
         table = self._table.reshape(-1)
@@ -216,7 +222,7 @@ class Store:
         return (used[at >> _BITS] << _BITS) | (at & (_PAGE - 1)), pages[at].astype(np.int64), stats
 
     def state(self) -> StoreState:
-        """Return the contents, for a store of the same dtype.
+        """Return the contents of the store as bytes for a checkpoint. Only a store of the same dtype can load them.
 
         Equal counts give equal bytes, in whatever order they were added.
         """
@@ -230,7 +236,7 @@ class Store:
         return StoreState(size, pages.tobytes(), table.tobytes(), [column[:size].tobytes() for column in columns])
 
     def take_state(self, state: StoreState) -> None:
-        """Replace the contents with those of `state()`."""
+        """Replace the contents of the store with those that `state()` returned."""
         self._to_add, self._waiting = [], 0
         self._pages = np.frombuffer(bytearray(state.pages), dtype=self._pages.dtype).reshape(-1, _PAGE)
         self._used = len(self._pages)
@@ -240,7 +246,7 @@ class Store:
         )
 
     def clear(self) -> None:
-        """Remove all values and keep the memory: fresh memory costs twice as much as zeroing the old."""
+        """Remove all values but keep the memory for reuse: fresh memory costs twice as much as zeroing the old."""
         self._to_add, self._waiting = [], 0
         self._pages[: self._used] = 0
         self._used = 1
@@ -250,7 +256,7 @@ class Store:
             array[:] = 0
 
     def _size(self) -> int:
-        """Return the number after the last series that has values."""
+        """Return 1 + the highest number of a series that has values; 0 for an empty store."""
         filled = np.flatnonzero(self._n)
         return int(filled[-1]) + 1 if len(filled) else 0
 
@@ -280,7 +286,10 @@ class Store:
 
 
 def joined(stores: Sequence[Store], dtype: type[np.int64] | type[np.uint32] = np.int64) -> Store:
-    """Return the sum of all stores. A single store is returned itself, so the caller must not change the result."""
+    """Return one store with the sum of all `stores`, with counts of type `dtype`.
+
+    If there is only one, that store itself is returned, so the caller must not change the result.
+    """
     if len(stores) == 1:
         return stores[0]
     whole = Store(dtype)

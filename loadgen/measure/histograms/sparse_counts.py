@@ -16,9 +16,10 @@ _AT_ONCE: Final = 40_000
 
 
 def sum_pairs(indices: Sequence[Counts], all_counts: Sequence[Counts]) -> tuple[Counts, Counts]:
-    """Return the sum of all pairs as (index, counts); the index is sorted and has no repeats.
+    """Return the sum of many lists of (index, count) pairs as (indices, counts), sorted and without repeats.
 
-    Nothing is sorted: used pages of 128 slots are numbered, and counts are added into them.
+    indices, all_counts: for each source, an array of indices and one of their counts. Nothing is sorted in the process:
+    pages of 128 indices that are in use get numbers, and counts are added into them.
     """
     greatest = max((int(index.max()) for index in indices if len(index)), default=-1)
     is_used = np.zeros((greatest >> _PAGE_BITS) + 1, dtype=bool)
@@ -35,7 +36,7 @@ def sum_pairs(indices: Sequence[Counts], all_counts: Sequence[Counts]) -> tuple[
 
 
 def _portions(indices: Sequence[Counts], all_counts: Sequence[Counts]) -> Iterator[tuple[Counts, Counts]]:
-    """Yield the pairs, concatenated to portions that fit the processor's cache."""
+    """Yield all pairs as (indices, counts), concatenated into portions that fit the processor's cache."""
     first = waiting = 0
     for last, index in enumerate(indices, 1):
         waiting += len(index)

@@ -68,7 +68,10 @@ class Epoch:
         return f"<Epoch {self.epoch} of {self.agent}: seqs below {self.next_seq} merged, {self.recorded:,} values>"
 
     def freeze(self) -> EpochState:
-        """Return the contents as values. They share lists with this epoch, so encode them at once."""
+        """Return the contents of this epoch as a value for a checkpoint.
+
+        The value shares lists with this epoch, so encode it before the next delta is merged.
+        """
         return EpochState(
             self.agent,
             self.epoch,
@@ -85,7 +88,7 @@ class Epoch:
 
     @classmethod
     def thaw(cls, state: EpochState) -> Epoch:
-        """Build an epoch from the result of `freeze`."""
+        """Return a new epoch with the contents that `freeze` returned."""
         made = cls(state.agent, state.epoch, state.region)
         made.next_seq, made.recorded, made.request_values = state.next_seq, state.recorded, state.request_values
         made.spans, made._counters = state.spans, state.counters
@@ -96,21 +99,21 @@ class Epoch:
 
     @property
     def series(self) -> int:
-        """Number of series that the agent has sent."""
+        """Return the number of different series that the agent has sent in this epoch."""
         return len(self._numbers)
 
     @property
     def counters(self) -> Counters:
-        """Sum of the counters of all merged deltas."""
+        """Return the sum of the counters of all merged deltas of this epoch."""
         return Counters(*self._counters)
 
     def missing_ns(self, start_ns: int, end_ns: int) -> int:
-        """Return the part of [start, end) that no merged delta covers, ns."""
+        """Return how many ns of the time [start_ns, end_ns) are not covered by any merged delta of this epoch."""
         covered = sum(max(0, min(end, end_ns) - max(start, start_ns)) for start, end in self.spans)
         return max(0, end_ns - start_ns - covered)
 
     def cover(self, start_ns: int, end_ns: int) -> None:
-        """Add [start, end) to the covered times."""
+        """Record that a merged delta has covered the time [start_ns, end_ns)."""
         spans = self.spans
         if spans and spans[-1][0] <= start_ns <= spans[-1][1]:
             spans[-1] = (spans[-1][0], max(spans[-1][1], end_ns))
@@ -118,7 +121,10 @@ class Epoch:
             spans.append((start_ns, end_ns))
 
     def count_loads(self, delta: Delta) -> None:
-        """Add the counts by load. A load that the delta leaves out had no starts, and nothing waits for it."""
+        """Add a delta's counts by load of the plan to the agent's progress in each load.
+
+        A load that the delta leaves out had no starts in the interval, and no due iterations wait for a user.
+        """
         if not delta.loads and not delta.first_arrivals and not self.loads:
             return
         counted = {one.load: one for one in delta.loads}
@@ -146,10 +152,10 @@ class Next:
 
     @property
     def known(self) -> int:
-        """Number of series of the epoch, including the new ones of the delta."""
+        """Return the number of the agent's series in this epoch, including those that the delta adds."""
         return len(self.epoch._numbers) + len(self.delta.new_series)
 
     @property
     def has_time(self) -> bool:
-        """Whether the delta measured an interval, and does not only report a loss."""
+        """Return whether the delta measured an interval; False if it only reports a lost worker."""
         return self.delta.start_ns != self.delta.end_ns or bool(self.delta.index)

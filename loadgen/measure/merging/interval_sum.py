@@ -25,7 +25,7 @@ class Sum:
     __slots__ = ("counters", "deltas", "end_ns", "is_free", "start_ns", "store", "values")
 
     def __init__(self, start_ns: int, end_ns: int, store: Store) -> None:
-        """Create an empty sum. `store` must be empty, with counts of 4 bytes."""
+        """Create the empty sum of the interval [start_ns, end_ns). `store` must be empty and have counts of 4 bytes."""
         self.start_ns, self.end_ns, self.store = start_ns, end_ns, store
         self.counters: dict[str, list[int]] = {}
         """By region, in the order of COUNTER_NAMES."""
@@ -41,26 +41,35 @@ class Sum:
         return self.start_ns, self.end_ns
 
     def has_room(self, values: int) -> bool:
-        """Return whether `values` more fit into the 4 bytes of a bucket, even if all fall into one."""
+        """Return whether `values` more values can be added, even if all fall into one histogram bucket of 4 bytes."""
         return not self.values or self.values + values <= MOST_VALUES
 
     def add(self, index: Counts, counts: Counts, stats: Stats, values: int, deltas: int) -> None:
-        """Add the counts of `deltas` deltas; series in `index` have the catalogue's numbers."""
+        """Add histogram counts and statistics of `deltas` deltas with `values` values in total.
+
+        index: (n_pairs,) number of the series in the run's catalogue * SLOTS + histogram slot.
+        """
         self.store.add(index, counts, stats)
         self.values += values
         self.deltas += deltas
 
     def count(self, region: str, counters: Iterable[int]) -> None:
-        """Add the counters of a region."""
+        """Add counters (in the order of COUNTER_NAMES) to those of a region."""
         before = self.counters.get(region)
         self.counters[region] = list(counters) if before is None else add_up(before, counters)
 
     def join(self, other: Sum) -> None:
-        """Add the counts of another sum, so that a window shows both by one store. Only for a sum that is free."""
+        """Add the histogram counts of another sum to this one, so that a window can query both in a single store.
+
+        Call it only for a sum that nothing but a window uses (`is_free`).
+        """
         self.store.add_store(other.store)
         self.values += other.values
 
 
 def add_up(a: Iterable[int], b: Iterable[int]) -> list[int]:
-    """Add two rows of counters, in the order of COUNTER_NAMES. Lists are quicker than values here, once per delta."""
+    """Return the element-wise sum of two sequences of counters, both in the order of COUNTER_NAMES.
+
+    This function is called once per delta, and lists are quicker than Counters objects.
+    """
     return list(map(add, a, b))

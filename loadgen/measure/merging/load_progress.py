@@ -36,11 +36,11 @@ class LoadProgress(msgspec.Struct):
 
     @property
     def total(self) -> int:
-        """Iterations that were due so far: started, missed, or waiting."""
+        """Return the number of iterations that were due so far: started, missed, or waiting for a free user."""
         return self.started + self.missed + self.waiting
 
     def add(self, end_ns: int, counts: LoadCounts) -> None:
-        """Add the counts of an interval that ended at `end_ns`."""
+        """Add the counts of an interval that ended at `end_ns` (ns from T0) to the totals, and keep samples."""
         self.started += counts.started
         self.missed += counts.missed
         self.waiting = counts.waiting
@@ -53,11 +53,11 @@ class LoadProgress(msgspec.Struct):
                 self.users = _thinned(self.users)
 
     def users_at(self, end_ns: int) -> int:
-        """Return the users at the end of the newest interval that ended by `end_ns`."""
+        """Return the number of users at the end of the newest interval that ended by `end_ns`; 0 without one."""
         at = bisect_right(self.users, end_ns, key=lambda one: one[0])
         return self.users[at - 1][1] if at else 0
 
 
 def _thinned(samples: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return every other sample, the newest included."""
+    """Return every second sample of the list, so that the newest one is kept."""
     return samples[(len(samples) + 1) % 2 :: 2]

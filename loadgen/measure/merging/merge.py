@@ -23,6 +23,7 @@ from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta, Health
 from loadgen.measure.deltas.due_counts import DueCounts, DueState, DueTable
 from loadgen.measure.deltas.exemplar import ExemplarState, ExemplarTable
 from loadgen.measure.deltas.generator_health import Fitness
+from loadgen.measure.deltas.limits import SAME_VERSION
 from loadgen.measure.deltas.numbering import is_merged
 from loadgen.measure.deltas.series import Kind, SeriesKey
 from loadgen.measure.deltas.validate import Wellformed, check_all, check_delta, check_fields, counter_values
@@ -137,9 +138,9 @@ class Merge(Measured):
     # -- checkpoints ------------------------------------------------------------------------
 
     def freeze(self) -> MergeState:
-        """Return the contents as values, and close all open sums.
+        """Return the contents of this merge as a value for a checkpoint. All sums of single intervals are closed first.
 
-        The values share lists and dicts with this merge, so encode them before the next delta is merged.
+        The value shares lists and dicts with this merge, so encode it before the next delta is merged.
         """
         self.close()
         return MergeState(
@@ -160,7 +161,7 @@ class Merge(Measured):
 
     @staticmethod
     def thaw(state: MergeState) -> Merge:
-        """Build a merge from the result of `freeze`."""
+        """Return a new merge with the contents that `freeze` returned."""
         made = Merge(state.interval_ns)
         for region, key in state.names:
             made._catalogue.number(region, key)
@@ -183,12 +184,15 @@ class Merge(Measured):
     # -- merging ----------------------------------------------------------------------------
 
     def next_seq(self, agent: str, epoch: int) -> int:
-        """Return the seq that would be merged next: 0 for a new epoch."""
+        """Return the sequence number of the next delta to merge of this agent and epoch: 0 if none was merged yet."""
         found = self._epochs.get(agent, {}).get(epoch)
         return found.next_seq if found is not None else 0
 
     def accept(self, region: str, delta: Delta) -> Accepted:
-        """Merge the delta if it is the next one. For several deltas `accept_all` is cheaper.
+        """Merge one delta if it is the next one of its agent, and return what happened to it.
+
+        A delta that is merged already, leaves a gap or has an old epoch is not merged. The result names the case. For
+        several deltas `accept_all` is cheaper.
 
         Raises:
             WireError: the delta is malformed; nothing has changed.
@@ -199,7 +203,7 @@ class Merge(Measured):
         return found
 
     def accept_all(self, deltas: Sequence[tuple[str, Delta]]) -> list[Accepted | WireError]:
-        """HOT on the controller: merge several (region, delta) in order, and return the result of each.
+        """HOT on the controller: merge several (region, delta) in order, and return each result as in `accept`.
 
         A malformed delta gives a WireError in the list instead of an exception. A dozen deltas of one interval together
         cost half of what they cost one by one (bench/merge.py).
@@ -219,12 +223,18 @@ class Merge(Measured):
         return found
 
     def read(self, deltas: Iterable[tuple[str, Delta]]) -> None:
-        """Merge all of (region, delta). Raises WireError as `accept` does."""
+        """Merge all (region, delta) pairs, in order.
+
+        Raises:
+            WireError: a delta is malformed; the deltas before it are merged.
+        """
         for _ in self.accept_each(deltas):
             pass
 
     def accept_each(self, deltas: Iterable[tuple[str, Delta]]) -> Iterator[tuple[str, Delta, Accepted]]:
-        """Merge all of (region, delta), some at a time, and yield (region, delta, result) for each.
+        """Merge (region, delta) pairs in order, and yield (region, delta, result of `accept`) for each.
+
+        The deltas are merged some at a time, so deltas after the yielded one may be merged already.
 
         Raises:
             WireError: a delta is malformed; the deltas before it are merged.
@@ -237,7 +247,13 @@ class Merge(Measured):
                 yield region, delta, accepted
 
     def _is_next(self, place: int, region: str, delta: Delta) -> Next | Accepted | WireError:
-        """Return a `Next` if the delta can be merged, and otherwise the reason why not."""
+        """Check whether a delta can be merged now. Return a `Next` if so.
+
+        Otherwise return why not: an `Accepted` for a repeated, early or outdated delta, a WireError for a malformed
+        one.
+
+        place: the delta's position in the list of results.
+        """
         epochs = self._epochs.get(delta.agent, {})
         # A delta of an older registration is late: the newer registration has closed it.
         newest = max(epochs, default=-1)
@@ -254,17 +270,25 @@ class Merge(Measured):
         return Next(place, region, delta, epoch, counter_values(delta.counters))
 
     def _check_new(self, region: str, delta: Delta, epoch: Epoch) -> None:
-        """Raise WireError if the delta brings a series that its agent has sent before."""
+        """Raise WireError if the delta announces a series as new that its agent has sent before.
+
+        Series that stand for several, merged into `(other)`, may be announced again.
+        """
         if not delta.new_series:
             return
         # merged series may be sent any number of times
         single = [key for key in delta.new_series if not is_merged(key)]
         known = {self._catalogue.numbers.get((region, key), key) for key in single}
         if len(known) != len(single) or not known.isdisjoint(epoch._numbers.tolist()):
-            raise WireError(f"delta {delta.seq} of {delta.agent} has a new series that the agent sent before")
+            raise WireError(
+                f"delta {delta.seq} of {delta.agent} has a new series that the agent sent before", hint=SAME_VERSION
+            )
 
     def _accept_batch(self, batch: Iterable[Next], found: list[Accepted | WireError]) -> None:
-        """Check and merge deltas of different agents; write the errors to `found`."""
+        """Check deltas of different agents, and merge the sound ones.
+
+        For each other delta, write its WireError to its position in `found`.
+        """
         by_interval: dict[tuple[int, int], list[Next]] = {}
         for one in batch:
             by_interval.setdefault(one.interval, []).append(one)
@@ -282,7 +306,10 @@ class Merge(Measured):
                     self._merge((one,), checked)
 
     def _merge(self, batch: Sequence[Next], checked: Wellformed) -> None:
-        """Merge checked deltas of one interval. This cannot fail, so a delta is merged as a whole or not at all."""
+        """Merge several checked deltas of the same interval into the run.
+
+        This cannot fail, so a delta is merged as a whole or not at all.
+        """
         for one in batch:
             self._register(one)
         index, stats = checked.by_numbers([one.epoch._numbers for one in batch])
@@ -296,7 +323,7 @@ class Merge(Measured):
         self._merge_interval(batch, index, checked.counts, stats, sum(recorded))
 
     def _register(self, one: Next) -> None:
-        """Register the epoch of a delta and number its new series."""
+        """Register the epoch to which a delta belongs, and give its new series numbers in the run's catalogue."""
         epoch, delta = one.epoch, one.delta
         self._epochs.setdefault(delta.agent, {})[delta.epoch] = epoch
         if delta.new_series:
@@ -304,7 +331,10 @@ class Merge(Measured):
             epoch._numbers = np.concatenate((epoch._numbers, np.array(new, dtype=np.int64)))
 
     def _merge_own(self, one: Next) -> None:
-        """Merge the parts of a delta that do not depend on other agents."""
+        """Merge all parts of a delta except its histograms: its epoch's counters, due counts, exemplars, health.
+
+        Custom metrics and lost workers are merged here, too.
+        """
         epoch, delta = one.epoch, one.delta
         epoch.next_seq += 1
         epoch._counters = add_up(epoch._counters, one.counters)
@@ -321,7 +351,7 @@ class Merge(Measured):
             self._add_fitness(delta)
 
     def _due_of(self, delta: Delta) -> tuple[DueCounts, ...]:
-        """Return the due counts to merge; `Recount` overrides this."""
+        """Return those due counts of a delta that are merged: here all; `Recount` leaves out the warm-up's."""
         return delta.due
 
     def _add_fitness(self, delta: Delta) -> None:
@@ -337,7 +367,11 @@ class Merge(Measured):
     # -- intervals --------------------------------------------------------------------------
 
     def _merge_interval(self, batch: Sequence[Next], index: Counts, counts: Counts, stats: Stats, values: int) -> None:
-        """Add a batch of one interval to the counters, the window and the sum of the interval."""
+        """Add deltas of the same interval to the run's counters, to the window of the interval, and to its sum.
+
+        index, counts, stats: the histograms of all these deltas, with series numbers of the catalogue. values: number
+        of values in them.
+        """
         start_ns, end_ns = batch[0].interval
         counters: dict[str, list[int]] = {}
         for one in batch:
@@ -359,7 +393,11 @@ class Merge(Measured):
     def _add_interval(
         self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
     ) -> Sum | None:
-        """Add counts to the open sum of the interval, and return that sum."""
+        """Add histogram counts to the open sum of the interval [start_ns, end_ns), and return that sum.
+
+        The sum is created if needed. deltas, values: number of deltas and of values that are added. `Recount` overrides
+        this and returns None.
+        """
         added = self._open.get((start_ns, end_ns))
         if added is not None and not added.has_room(values):
             self._close(added)
@@ -374,16 +412,16 @@ class Merge(Measured):
         return added
 
     def close(self, before_ns: int | None = None) -> None:
-        """Move the sums of intervals that ended by `before_ns`, or all sums, into those of the run.
+        """Close the sums of single intervals that ended by `before_ns` (None: all), and add them to the run's sum.
 
-        Deltas that arrive later for such an interval begin a new sum. Cost: 4 ms for 1,000 agents.
+        A delta that arrives later for such an interval begins a new sum. Cost: 4 ms for 1,000 agents.
         """
         for one in tuple(self._open.values()):
             if before_ns is None or one.end_ns <= before_ns:
                 self._close(one)
 
     def _close(self, one: Sum) -> None:
-        """Move one open sum into the sums of the run."""
+        """Close the sum of one interval: add it to the sum of the run, and hand it to the owner if `kept` is a list."""
         del self._open[one.start_ns, one.end_ns]
         self._stores[:] = [store for store in self._stores if store is not one.store]
         self._stores[0].add_store(one.store)
@@ -403,13 +441,15 @@ class Merge(Measured):
 
     @property
     def waiting(self) -> int:
-        """Number of deltas that were merged since the owner last collected the sums."""
+        """Return the number of merged deltas in sums that the owner of this merge has not collected yet."""
         return sum(one.deltas for some in (self.kept or (), self._open.values()) for one in some)
 
     def _update_windows(self, batch: Sequence[Next], counters: dict[str, list[int]] | None) -> Window | None:
-        """Update the windows that a batch of one interval covers, and return the last one, which gets the values.
+        """Add health and counters of deltas of one interval to the windows of that time, and return the last window.
 
-        counters: sums by region over the whole batch; None if the batch has deltas without an interval.
+        The caller adds the histograms to the returned window. None: the interval is older than all kept windows.
+
+        counters: the deltas' summed counters by region; None if `batch` leaves out deltas that cover no time.
         """
         first, last = self._intervals(*batch[0].interval)
         shared = [one for one in batch if one.delta.health.intervals > 1] if last > first else []
@@ -450,13 +490,16 @@ class Merge(Measured):
         return window
 
     def _intervals(self, start_ns: int, end_ns: int) -> tuple[int, int]:
-        """Return the first and the last interval that [start, end) covers, with a quarter of slack for edges."""
+        """Return the numbers of the first and the last interval that the time [start_ns, end_ns) covers.
+
+        Edges may be off by a quarter of an interval.
+        """
         length, slack = self.interval_ns, self.interval_ns // 4
         first = max(0, (start_ns + slack) // length)
         return first, max(first, (end_ns + slack) // length - 1)
 
     def _window(self, k: int) -> Window | None:
-        """Return the window of interval `k`, created if needed; None if it is older than the kept ones."""
+        """Return the window of interval number `k`, created if needed; None if the interval is too old."""
         window = self._windows.get(k)
         if window is None and k > self._latest - KEPT_WINDOWS and k >= self._oldest:
             self._latest = max(self._latest, k)
@@ -466,7 +509,7 @@ class Merge(Measured):
         return window
 
     def _forget(self) -> None:
-        """Drop windows that are too old or too many, and reuse their stores."""
+        """Remove windows that are too old, or that take too much memory, and keep their stores for reuse."""
         kept = sorted(self._windows)
         size_bytes = sum(store.size_bytes for window in self._windows.values() for store in window._stores)
         while kept and (
@@ -484,41 +527,46 @@ class Merge(Measured):
     # -- queries ----------------------------------------------------------------------------
 
     def agents(self) -> tuple[str, ...]:
-        """Return the agents with merged deltas, sorted."""
+        """Return the names of all agents of which deltas were merged, sorted."""
         return tuple(sorted(self._epochs))
 
     def epochs(self, agent: str) -> tuple[Epoch, ...]:
-        """Return the agent's registrations with merged deltas, oldest first."""
+        """Return the epochs (registrations) of an agent of which deltas were merged, oldest first."""
         return tuple(epoch for _, epoch in sorted(self._epochs.get(agent, {}).items()))
 
     def counters(self, region: str = ALL, agent: str | None = None) -> Counters:
-        """Return exact counts: of all, of a region, of an agent over its epochs, or of an agent in a region."""
+        """Return the exact counters of the run, limited to a region, to an agent, or to both if they are given.
+
+        Those of an agent are added up over all its epochs.
+        """
         if agent is None:
             return super().counters(region)
         return Counters(*add_all(e._counters for e in self.epochs(agent) if region in (ALL, e.region)))
 
     def has_series(self, region: str, key: SeriesKey) -> bool:
-        """Return whether any agent of the region has sent the series."""
+        """Return whether any agent of the region has sent a series with this key."""
         return (region, key) in self._catalogue.numbers
 
     def losses(self, agent: str) -> tuple[Loss, ...]:
-        """Return the workers of the agent that died, in the order in which it reported them."""
+        """Return the lost workers that the agent has reported, in the order of its first report of each."""
         return tuple(self._losses.get(agent, {}).values())
 
     def window(self, k: int) -> Window | None:
-        """Return the window of interval [k L, (k + 1) L), or None if it is not kept."""
+        """Return the window (all agents' measurements) of interval number `k`; None if it is not kept."""
         return self._windows.get(k)
 
     def windows(self) -> list[Window]:
-        """Return the kept windows, oldest first: up to 30."""
+        """Return the kept windows, oldest first: those of the newest intervals, at most 30."""
         return [self._windows[k] for k in sorted(self._windows)]
 
     def latest_window(self, live: Collection[str] | None = None, clock_ns: int | None = None) -> Window | None:
-        """Return the newest interval that all of `live` reported, or that ended more than 1.5 s before `clock_ns`.
+        """Return the window of the newest interval that all of `live` have reported, or that is overdue.
+
+        An interval is overdue if it ended more than 1.5 s before `clock_ns`. None: there is no such interval.
 
         Args:
-            live: agents that still report; None: all agents with merged deltas.
-            clock_ns: now, on the run's clock; None: only intervals that all agents reported.
+            live: names of the agents that still report; None: all agents with merged deltas.
+            clock_ns: now, on the run's clock; None: no interval is overdue.
         """
         wanted = set(self._epochs if live is None else live)
         for k in sorted(self._windows, reverse=True):
@@ -530,20 +578,20 @@ class Merge(Measured):
 
 
 def _parts(values: Counts, ends: Counts) -> list[int]:
-    """Return the sums of the parts of `values` that end before each of `ends`."""
+    """Return the sums of consecutive parts of `values`. `ends[i]` is the position after the last element of part i."""
     upto = np.concatenate(([0], np.cumsum(values)))[np.concatenate(([0], ends))]
     found: list[int] = np.diff(upto).tolist()
     return found
 
 
 def _together(before: Health, health: Health) -> Health:
-    """Combine two reports of one interval: the later state, with the reasons and notes of both."""
+    """Return the health of an agent that reported one interval twice: the later state, and all reasons and notes."""
     unfit, notes = dict.fromkeys((*before.unfit, *health.unfit)), dict.fromkeys((*before.notes, *health.notes))
     return msgspec.structs.replace(health, unfit=tuple(unfit), notes=tuple(notes))
 
 
 def check_invariant(merge: Merge) -> list[str]:
-    """Return what does not add up, in words; empty if everything does.
+    """Check that the totals of a merge agree with each other. Return each contradiction as text; an empty list if none.
 
     The sum of the histograms' counts must equal the counter of requests, the sum over regions and the sum over agents,
     and likewise for iterations. The counts are taken from the buckets, not from stored totals.

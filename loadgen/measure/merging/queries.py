@@ -57,13 +57,16 @@ class Catalogue:
 
     @property
     def requests(self) -> npt.NDArray[np.bool_]:
-        """By number: whether the series holds response times of requests, of which each finished request has one."""
+        """Return a bool for each series number: whether the series holds response times of requests.
+
+        Each finished request has exactly one value in these series.
+        """
         if len(self._requests) < len(self.names):
             self._requests = np.array([k.kind == "request" and k.metric == "response" for _, k in self.names])
         return self._requests
 
     def number(self, region: str, key: SeriesKey) -> int:
-        """Return the number of a series, assigning the next one if it is new."""
+        """Return the number of (region, series); a new one gets the next number."""
         found = self.numbers.get((region, key))
         if found is None:
             found = self.numbers[region, key] = len(self.names)
@@ -86,10 +89,13 @@ class Catalogue:
         exact: bool,
         tags: Tags | None = None,
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the numbers of the observed and of the censored series that match.
+        """Return (numbers of the matching observed series, numbers of the matching censored series).
 
-        exact: None for step or request means "without"; otherwise None means "any".
-        tags: the series must have these, perhaps among others; None: any tags.
+        A censored value is known only as a lower bound. None for journey, step or request matches any.
+
+        Args:
+            exact: None for step or request matches only series without one.
+            tags: the series must have these, perhaps among others; None: any tags.
         """
         wanted = (kind, journey, step, request, outcome, metric, region, warmup, exact, tags)
         found = self._cache.get(wanted)
@@ -135,31 +141,37 @@ class Measured:
         self._by_region: dict[str, list[int]] = {}
 
     def regions(self) -> tuple[str, ...]:
-        """Return the regions that reported, sorted."""
+        """Return the names of the regions whose agents have reported, sorted."""
         return tuple(sorted(self._by_region))
 
     def counters(self, region: str = ALL) -> Counters:
-        """Return exact counts of a region, or of all."""
+        """Return the exact counters of a region, or of all regions together."""
         return Counters(*add_all(v for name, v in self._by_region.items() if region in (ALL, name)))
 
     def keys(self, region: str = ALL) -> list[SeriesKey]:
-        """Return the series that have values, in the order in which they were first seen."""
+        """Return the keys of all series of a region that have values, in the order in which they were first seen."""
         names = self._catalogue.names
         found = (names[n][1] for n in range(len(names)) if region in (ALL, names[n][0]) and self._values((n,)))
         return list(dict.fromkeys(found))
 
     def histogram(self, key: SeriesKey, region: str = ALL) -> Histogram | None:
-        """Return the histogram of one series, of a region or summed over all; None if it has no values."""
+        """Return the histogram of one series in a region, or summed over all regions; None if it has no values."""
         regions = self.regions() if region == ALL else (region,)
         numbers = [n for r in regions if (n := self._catalogue.numbers.get((r, key))) is not None]
         return self._histogram(numbers) if self._values(numbers) else None
 
     def count_of(self, numbers: Sequence[int]) -> int:
-        """Return the number of values of these series, given by their numbers in `names`. About 1 µs."""
+        """Return the number of values of several series together, given by their numbers (positions in `names`).
+
+        Cost: about 1 µs.
+        """
         return self._values(numbers)
 
     def sum_of(self, numbers: Sequence[int]) -> Histogram:
-        """Return the sum of these series, given by their numbers in `names`. The caller may change the result."""
+        """Return one histogram of several series together, given by their numbers (positions in `names`).
+
+        The caller may change the returned histogram.
+        """
         return self._histogram(numbers)
 
     def select(
@@ -173,7 +185,10 @@ class Measured:
         region: str = ALL,
         warmup: bool = False,
     ) -> tuple[Histogram, Histogram]:
-        """Return observed and censored values, summed over everything that is not given (step None is any step)."""
+        """Return two histograms (observed values, censored values) of all matching series together.
+
+        None matches any journey, step or request. A censored value is known only as a lower bound.
+        """
         observed, censored = self._catalogue.find(
             kind, journey, step, request, outcome, metric, region, warmup, exact=False
         )
@@ -188,7 +203,9 @@ class Measured:
         warmup: bool = False,
         tags: Tags | None = None,
     ) -> tuple[Histogram, Histogram]:
-        """Return observed and censored values of exactly this row (step None is "outside steps").
+        """Return two histograms (observed values, censored values) of exactly this row: a journey, a step or a request.
+
+        In a row, None for the step means "outside steps". A censored value is known only as a lower bound.
 
         tags: only series that have these tags, e.g. (("x-cache", "hit"),).
         """
@@ -198,7 +215,7 @@ class Measured:
     def select_rows(
         self, rows: Iterable[Row], metric: Metric = "response", region: str = ALL, warmup: bool = False
     ) -> tuple[Histogram, Histogram]:
-        """Return observed and censored values of all these rows together; 5 µs a series."""
+        """Return two histograms (observed values, censored values) of all these rows together. Cost: 5 µs a series."""
         parts = [self._find_row(row, ALL, metric, region, warmup) for row in rows]
         observed, censored = ([number for part in parts for number in part[at]] for at in (0, 1))
         return self._histogram(observed), self._histogram(censored)
@@ -213,7 +230,10 @@ class Measured:
         region: str = ALL,
         warmup: bool = False,
     ) -> int:
-        """Return the number of response times, censored ones included. Cheap: no histogram is built."""
+        """Return the number of response times of all matching series, censored ones included. None matches any name.
+
+        The count is cheap, because no histogram is built.
+        """
         observed, censored = self._catalogue.find(
             kind, journey, step, request, outcome, "response", region, warmup, exact=False
         )
@@ -221,15 +241,21 @@ class Measured:
 
     @property
     def names(self) -> Sequence[tuple[str, SeriesKey]]:
-        """(region, series) by number. Entries never change; new ones are appended."""
+        """Return (region, key of the series) for each series number. Entries never change; new ones are appended."""
         return self._catalogue.names
 
     def sparse(self) -> tuple[Counts, Counts, Stats]:
-        """Return all measurements as (index, counts, stats) in the form of `Store.add`, with numbers of `names`."""
+        """Return all measurements as (index, counts, stats) in the form of `Store.add`.
+
+        Series are numbered as in `names`.
+        """
         return joined(self._stores).sparse()
 
     def rows(self, kind: Kind | None = None, region: str = ALL, warmup: bool = False) -> list[Row]:
-        """Return the rows that have response times, in the order in which they were first seen."""
+        """Return the rows (journeys, steps, requests) that have response times, in the order of first use.
+
+        kind: only rows of this kind; None: of all kinds.
+        """
         found: list[Row] = []
         for (of_kind, journey, step, request, metric, is_warmup), numbers in self._catalogue.groups.items():
             if kind not in (None, of_kind) or metric != "response" or is_warmup != warmup:
@@ -240,7 +266,7 @@ class Measured:
         return found
 
     def row_tags(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, dict[str, int]]:
-        """Return the tags that split the row, as name -> value -> number of response times; empty for most rows."""
+        """Return the tags of a row's requests as {tag name: {tag value: number of response times}}; often empty."""
         found: dict[str, dict[str, int]] = {}
         for number in (n for part in self._find_row(row, ALL, "response", region, warmup) for n in part):
             if values := self._values((number,)):
@@ -250,7 +276,7 @@ class Measured:
         return found
 
     def row_phases(self, row: Row, region: str = ALL, warmup: bool = False) -> list[Phase]:
-        """Return the phases that the requests of this row had, in the order of a request."""
+        """Return the phases (such as connect or TLS) that the requests of this row had, in the order of a request."""
         return [
             phase
             for phase in PHASES
@@ -258,7 +284,7 @@ class Measured:
         ]
 
     def row_outcomes(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, int]:
-        """Return the number of response times of the row by outcome: `ok` first, then by count."""
+        """Return {outcome: number of response times} of a row, `ok` first and then by falling count."""
         return self._outcomes(self._find_row(row, ALL, "response", region, warmup))
 
     def outcomes(
@@ -270,7 +296,10 @@ class Measured:
         region: str = ALL,
         warmup: bool = False,
     ) -> dict[str, int]:
-        """Return the number of response times by outcome, summed over what is not given: `ok` first, then by count."""
+        """Return {outcome: number of response times} of all matching series, `ok` first and then by falling count.
+
+        None matches any journey, step or request.
+        """
         return self._outcomes(
             self._catalogue.find(kind, journey, step, request, ALL, "response", region, warmup, exact=False)
         )
@@ -339,12 +368,15 @@ class Window(Measured):
         return f"<Window {self.k}: {len(self.health)} agents reported>"
 
     def freeze(self) -> WindowState:
-        """Return the contents as values; the sums of the interval become one."""
+        """Return the contents of this window as a value for a checkpoint. Several sums of its interval become one."""
         return WindowState(self.k, self._by_region, joined(self._stores, np.uint32).state(), self.health, self.workers)
 
     @classmethod
     def thaw(cls, catalogue: Catalogue, state: WindowState, interval_ns: int) -> Window:
-        """Build a window from the result of `freeze`. Its one sum is closed: later deltas begin a new sum."""
+        """Return a new window with the contents that `freeze` returned.
+
+        Later deltas of its interval begin a new sum.
+        """
         made = cls(catalogue, state.k, interval_ns)
         shown = Sum(made.start_ns, made.end_ns, Store(np.uint32))
         shown.store.take_state(state.store)
@@ -356,27 +388,27 @@ class Window(Measured):
 
     @property
     def agents(self) -> Collection[str]:
-        """Agents that have reported the interval."""
+        """Return the names of the agents that have reported the interval."""
         return self.health.keys()
 
     @property
     def users(self) -> int:
-        """Users of all agents at the end of the interval."""
+        """Return the number of users of all agents at the end of the interval."""
         return sum(h.users for h in self.health.values())
 
     @property
     def in_flight(self) -> int:
-        """Iterations of all agents that run at the end of the interval."""
+        """Return the number of iterations of all agents that are running at the end of the interval."""
         return sum(h.in_flight for h in self.health.values())
 
     @property
     def waiting(self) -> int:
-        """Due iterations of all agents that wait for a free user at the end of the interval."""
+        """Return the number of due iterations of all agents that wait for a free user at the end of the interval."""
         return sum(h.waiting for h in self.health.values())
 
 
 def add_all(rows: Iterable[Iterable[int]]) -> Iterator[int]:
-    """Add up rows of counters, in the order of COUNTER_NAMES."""
+    """Return the sums of several sequences of counters, element by element, in the order of COUNTER_NAMES."""
     total = [0] * len(COUNTER_NAMES)
     for row in rows:
         total = add_up(total, row)

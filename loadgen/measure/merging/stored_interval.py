@@ -58,7 +58,10 @@ class Cell:
 
 
 def cell_of(made: Sum) -> Cell:
-    """Return a closed sum as a cell. About 4 ms for a second of 1,000 agents with 40 series."""
+    """Return the closed sum of an interval as a cell, the form in which it is stored in the run's folder.
+
+    Cost: about 4 ms for a second of 1,000 agents with 40 series.
+    """
     return Cell(made.start_ns, made.end_ns, made.counters, *made.store.sparse())
 
 
@@ -84,7 +87,7 @@ _decoder: Final = msgspec.msgpack.Decoder(_Record)
 
 
 def encode_cell(cell: Cell) -> bytes:
-    """Return the cell as one framed record."""
+    """Return the cell as one record for the file of cells, with its length and CRC."""
     steps = _narrow(np.diff(cell.index, prepend=0))
     counts = _narrow(cell.counts)
     stats = np.array([getattr(cell.stats, name) for name in Stats.__slots__], dtype="<i8")
@@ -103,7 +106,10 @@ def encode_cell(cell: Cell) -> bytes:
 
 
 def _narrow(values: Counts) -> np.ndarray:
-    """Return the values in 2 or 4 bytes each if they fit: with 8 bytes each, zstd takes most of the time."""
+    """Return the values as the smallest unsigned type (2, 4 or 8 bytes) that holds all of them.
+
+    With 8 bytes each, the compression would take most of the time.
+    """
     most = int(values.max()) if len(values) else 0
     return values.astype("<u2" if most < 1 << 16 else "<u4" if most < 1 << 32 else "<u8")
 
@@ -117,7 +123,7 @@ def _decode(data: bytes) -> Cell:
 
 
 def read_cells(path: Path, end: int) -> Iterator[Cell]:
-    """Yield all cells of the file, which must be sound up to offset `end`; later bytes are ignored.
+    """Yield all cells of a file up to offset `end`, oldest first; later bytes are ignored.
 
     Raises:
         StorageError: the file cannot be read, or is damaged before `end`.

@@ -50,7 +50,10 @@ SCRIPT: Final = "script "
 
 
 def is_judged(outcome: str) -> bool:
-    """Return whether an outcome counts as good or bad, and not as neither."""
+    """Return whether objectives count this outcome as good or bad.
+
+    False for skipped iterations and for faults of the scenario's code.
+    """
     return outcome != SKIPPED and not outcome.startswith(SCRIPT)
 
 
@@ -76,12 +79,12 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def kind_of_series(self) -> Kind:
-        """The kind of series that the objective judges."""
+        """Return "request", "step" or "journey": the kind of series that the objective judges."""
         return "request" if self.request else "step" if self.step else "journey"
 
     @property
     def budget(self) -> Budget:
-        """The error budget that follows from the limit or the percentile."""
+        """Return the error budget (the share of events that may be bad) that follows from limit or percentile."""
         if self.kind == "error_ratio":
             return Budget(_exact(self.limit), is_strict=True)
         return Budget(1 - _exact(self.q) / 100, is_strict=False)
@@ -151,7 +154,7 @@ def evaluate_all(
     gaps: Sequence[Gap] = (),
     is_over: bool = True,
 ) -> tuple[SloResult, ...]:
-    """Return the results of all objectives of a plan, in order; see `evaluate`."""
+    """Evaluate all objectives of a plan, and return their results in the order of the plan; see `evaluate`."""
     return tuple(
         result
         for index, objective in enumerate(objectives)
@@ -183,7 +186,7 @@ def evaluate(
     gaps: Sequence[Gap] = (),
     is_over: bool = True,
 ) -> tuple[SloResult, ...]:
-    """Return one result for each journey that the objective covers.
+    """Evaluate one objective, and return one result for each journey that it covers.
 
     Without data the verdict is inconclusive, never passed. If the run is incomplete, the verdict is failed only if the
     missing part, counted as good, could not have saved the objective; otherwise it is inconclusive. A window that is
@@ -194,9 +197,10 @@ def evaluate(
 
     Args:
         merge: the whole run, or one interval of it (only for objectives over the whole run).
-        missing_share: of the planned load, 0 to 1.
+        complete: whether all measurements of the run have arrived.
+        missing_share: share of the planned load that was not measured, 0 to 1.
         journeys: those of the plan, so that a journey without any data gets a result too.
-        index: of the objective in the plan's `slos`; needed if it has a window.
+        index: position of the objective in the plan's `slos`; needed if it has a window.
         from_ns: end of the warm-up: windows begin with the first interval that is wholly after it.
         end_ns: end of the judged time: the end of the load, or in a running run the end of the newest interval that all
             agents reported. None: the end of the last interval with due counts.
@@ -290,7 +294,12 @@ def _verdict(budget: Budget, bad: int, count: int, complete: bool, missing_share
 
 
 def _observed_ms(objective: Objective, ok: Histogram, count: int) -> float | str | None:
-    """Return the shortest time within which q % of all due iterations or requests ended ok."""
+    """Return the objective's percentile in ms: the shortest time within which q % of all due events ended ok.
+
+    If fewer ended ok, return a lower bound as text, such as "> 300.0". None if nothing was due.
+
+    ok: response times of events that ended ok. count: number of all due events (iterations or requests).
+    """
     if not count:
         return None
     limit_us = _limit_us(objective)
@@ -347,7 +356,7 @@ class _Windows:
         self._missing = self._missing_in(gaps)
 
     def result(self, journey: str | None) -> SloResult:
-        """Return the result for one journey; None: for an objective without journeys."""
+        """Return the objective's result for one journey; None for an objective that is not limited to journeys."""
         objective, seconds = self._objective, self._length_ns / NS_PER_S
         counts = self._due.counts(self._index, journey or "", self._first, self._end)
         found = slide(counts, self._width, objective.budget, self._missing)
@@ -391,7 +400,10 @@ class _Windows:
         return ("passed", "") if self._complete else ("inconclusive", "data are missing")
 
     def _missing_in(self, gaps: Sequence[Gap]) -> npt.NDArray[np.float64] | None:
-        """Return the share of each interval's load that was not reported, as an (n,) array; None without gaps."""
+        """Return for each judged interval the share of its load (0 to 1) that was not reported.
+
+        None: there are no gaps in the objective's region, or no judged interval.
+        """
         region, length_ns = self._objective.region, self._length_ns
         gaps = [gap for gap in gaps if region in (None, gap.region)]
         if not gaps or self._end <= self._first:
@@ -409,7 +421,10 @@ class _Windows:
 
 
 def describe(result: SloResult) -> str:
-    """Return the result as a part of a sentence: the observed value, the number it is of, and the limit."""
+    """Return a result as the end of a sentence for reports, such as "observed 212.0 ms of 1,200 that were due".
+
+    For an inconclusive result it is the reason.
+    """
     if result.verdict == "inconclusive":
         return result.reason
     if result.window_s is None:
@@ -438,12 +453,12 @@ def _observed_text(result: SloResult) -> str:
 
 
 def span_text(start_s: float, length_s: float) -> str:
-    """Return a text such as "2:10 to 3:10", from T0."""
+    """Return a time span as a text such as "2:10 to 3:10", in minutes and seconds from T0."""
     return f"{time_text(start_s)} to {time_text(start_s + length_s)}"
 
 
 def time_text(at_s: float) -> str:
-    """Return minutes and seconds from T0: "2:10", "1:02:10", or "0:02.5" with tenths if they are not 0."""
+    """Return a time from T0 as a text such as "2:10" or "1:02:10"; "0:02.5" with tenths if they are not 0."""
     tenths = round(at_s * 10)
     seconds, tenth = divmod(tenths, 10)
     hours, minutes = seconds // 3600, seconds // 60 % 60
@@ -456,5 +471,5 @@ def _percent(share: float) -> str:
 
 
 def number_text(ms: float) -> str:
-    """Return ms without exponent and trailing zeros, one to three decimals: "1234.5", "60000.0"."""
+    """Return a number of ms as text without exponent, with one to three decimals: "1234.5", "60000.0"."""
     return np.format_float_positional(round(ms, 3), trim="0")

@@ -70,21 +70,24 @@ class Look:
 
     @property
     def good(self) -> int:
-        """Good iterations, over all parts."""
+        """Return the number of good iterations of all objectives and journeys in the interval."""
         return sum(part.good for part in self.parts)
 
     @property
     def bad(self) -> int:
-        """Bad iterations, over all parts."""
+        """Return the number of bad iterations of all objectives and journeys in the interval."""
         return sum(part.bad for part in self.parts)
 
     @property
     def bad_ratio(self) -> float | None:
-        """Share of the decided iterations that are bad; None if none were decided."""
+        """Return the share of bad iterations among those decided as good or bad; None if none were decided."""
         decided = self.good + self.bad
         return self.bad / decided if decided else None
 
     @property
     def is_sound(self) -> bool:
-        """Whether a decision may use this observation: the generator was fit, and all agents have reported."""
+        """Return whether a rate decision may use this observation.
+
+        The observation is sound if the generator was fit to measure, and all agents have reported.
+        """
         return not self.unfit and self.reported >= self.agents

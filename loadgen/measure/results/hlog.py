@@ -43,14 +43,17 @@ _DAMAGED: Final = "the file is damaged, or is not an HdrHistogram V2 log: copy i
 
 
 def tag_of(region: str, key: SeriesKey) -> str:
-    """Return the series as a tag; missing parts are left out."""
+    """Return a series of a region as the tag of a line in the log: "kind=request&journey=...", percent-encoded.
+
+    Missing parts are left out.
+    """
     parts = {"region": region, **{f.name: getattr(key, f.name) for f in fields(key) if f.name != "tags"}}
     named = [(name, _text(value)) for name, value in parts.items() if value not in (None, False)]
     return urlencode([*named, *((f"tag.{name}", value) for name, value in key.tags)], quote_via=quote, safe="")
 
 
 def key_of(tag: str) -> tuple[str, SeriesKey]:
-    """Return region and series of a tag.
+    """Return (region, key of the series) from a tag that `tag_of` returned.
 
     Raises:
         ValueError: the tag was not written by `tag_of`.
@@ -67,21 +70,27 @@ def key_of(tag: str) -> tuple[str, SeriesKey]:
 
 
 def write_hlog(path: Path, deltas: Iterable[tuple[str, Delta]], start_wall: datetime, window_s: int = 10) -> int:
-    """Write the log from a run's deltas, whole or not at all.
+    """Write `histograms.hlog` from a run's deltas, whole or not at all, and return its number of lines.
 
     Args:
+        path: the file to write.
         deltas: (region, delta) in the order in which they were merged; each once.
         start_wall: wall-clock time of T0.
-    Returns:
-        Number of lines. Cost: about 0.35 ms a line; memory for a minute of counts.
+        window_s: the time that one line covers.
+
     Raises:
         StorageError: the file could not be written.
+
+    Cost: about 0.35 ms a line; memory for a minute of counts.
     """
     return _write(path, _pieces_of_deltas(deltas), start_wall, window_s * NS_PER_S)
 
 
 def write_hlog_of_cells(path: Path, cells: Iterable[Cell], start_wall: datetime, window_s: int = 10) -> int:
-    """Write the same log as `write_hlog`, from a run's cells in the order of their file (see `stored_interval.py`)."""
+    """Write the same file as `write_hlog`, from a run's cells (its stored intervals). Return its number of lines.
+
+    cells: in the order of their file (see `stored_interval.py`).
+    """
     return _write(path, _pieces_of_cells(cells), start_wall, window_s * NS_PER_S)
 
 
@@ -112,7 +121,7 @@ _LINE: Final = re.compile(r"(?:Tag=([^,]*),)?([\d.]+),([\d.]+),([\d.]+),(\S+)\s*
 
 
 def read_hlog(path: Path) -> Iterator[HlogLine]:
-    """Yield the intervals of any HdrHistogram V2 log whose values fit into our layout.
+    """Yield each line of any HdrHistogram V2 log, with its tag, time and histogram. Values must be below 1 h.
 
     Raises:
         StorageError: the file cannot be read, or a line is damaged; the message has its number.
@@ -157,7 +166,7 @@ class _Parts:
         self._parts: list[tuple[Counts, Counts]] = []
 
     def add(self, slots: Counts, counts: Counts) -> None:
-        """Add counts to slots."""
+        """Add counts to those of this series, as two arrays: slot numbers and the count of each."""
         self._parts.append((slots, counts))
         if len(self._parts) >= _MOST_PARTS:
             slots, place = np.unique(np.concatenate([slots for slots, _ in self._parts]), return_inverse=True)
@@ -166,7 +175,7 @@ class _Parts:
             self._parts = [(slots, sums)]
 
     def histogram(self) -> Histogram:
-        """Return all counts as one histogram."""
+        """Return a new histogram with all counts of this series."""
         made = Histogram()
         for slots, counts in self._parts:
             made.add(slots, counts)
@@ -200,7 +209,10 @@ def _pieces_of_cells(cells: Iterable[Cell]) -> Iterator[_Piece]:
 
 
 def _windows(pieces: Iterable[_Piece], length_ns: int) -> Iterator[_Window]:
-    """Yield windows once they are complete, oldest first. A piece belongs to the window in which it began."""
+    """Yield the counts of each window of `length_ns` once it is complete, oldest first.
+
+    Counts belong to the window in which their interval began.
+    """
     held: dict[int, _Window] = {}
     for piece in pieces:
         k = piece.start_ns // length_ns
@@ -216,7 +228,7 @@ def _windows(pieces: Iterable[_Piece], length_ns: int) -> Iterator[_Window]:
 
 
 def _parts(index: Counts, counts: Counts) -> Iterator[tuple[int, Counts, Counts]]:
-    """Yield (series, slots, counts) of each series; `index` must be sorted."""
+    """Yield (series number, its slots, their counts) for each series in sorted (index, count) pairs."""
     if not len(index):
         return
     series, slots = np.divmod(index, SLOTS)

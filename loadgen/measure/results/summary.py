@@ -134,10 +134,13 @@ class RunFacts:
 def build(
     facts: RunFacts, merge: Merge, slos: Sequence[SloResult] = (), batches: Batches | None = None
 ) -> dict[str, object]:
-    """Return the contents of summary.json, as plain values.
+    """Return the contents of summary.json as a dict of plain values, from facts about the run and its measurements.
 
     Args:
-        batches: made of the same deltas; None: no row has intervals. `merge` itself may be passed, if it is a Batches.
+        merge: the measurements of the whole run.
+        slos: the results of the plan's objectives.
+        batches: made of the same deltas, for confidence intervals. None: the summary has no intervals. `merge` itself
+            may be passed, if it is a Batches.
     """
     counters = merge.counters()
     limited = counters.requests_pool_limited
@@ -190,7 +193,12 @@ def build(
 
 
 def rows(merge: Measured, *, warmup: bool = False, batches: Batches | None = None) -> Iterator[dict[str, object]]:
-    """Yield all rows of figures: global ones first; within a region journeys, steps, requests as they were first seen.
+    """Yield the lines of the summary's table: a dict of figures for each row (journey, step or request) and outcome.
+
+    Lines over all regions come first, then those of each region. Within a region journeys come first, then steps and
+    requests.
+
+    warmup: yield the figures of the warm-up instead of those after it.
 
     Cost: about 0.2 ms a row; with intervals also that of `Batches.intervals`, at most twice a name and region.
     """
@@ -205,7 +213,10 @@ def rows(merge: Measured, *, warmup: bool = False, batches: Batches | None = Non
 
 
 def _chosen(merge: Measured, region: str, warmup: bool) -> list[tuple[Row, list[str]]]:
-    """Return the rows and their outcomes, in order; if too many, the journeys and the most frequent rows."""
+    """Return the rows of a region that get lines in the summary, in order, each with its most frequent outcomes.
+
+    If there are too many rows, the journeys and the most frequent other rows are chosen.
+    """
     found = []
     for row in _in_order(merge.rows(region=region, warmup=warmup)):
         outcomes = merge.row_outcomes(row, region, warmup)
@@ -221,7 +232,10 @@ def _chosen(merge: Measured, region: str, warmup: bool) -> list[tuple[Row, list[
 
 
 def _left_out(merge: Measured, series: Sequence[dict[str, object]]) -> Iterator[str]:
-    """Yield a note if rows have no line in the summary."""
+    """Yield one note with the number of rows that have no line in the summary, or nothing if all rows have one.
+
+    series: the lines of the summary.
+    """
     rows = sum(line["region"] == ALL and line["outcome"] == ALL for line in series)
     if (left := len(merge.rows()) - rows) > 0:
         yield f"{left:,} rows with the fewest values are left out of the summary; `histograms.hlog` has all of them"
@@ -233,7 +247,12 @@ def _in_order(found: Iterable[Row]) -> list[Row]:
 
 
 def _intervals(batches: Batches | None, row: Row, outcome: str, region: str) -> dict[str, object]:
-    """Return `response_ci_ms` ([low, high] or a reason, by percentile) and `interval`, the batches they come from."""
+    """Return the entries `response_ci_ms` and `interval` of a line: confidence intervals, and what they come from.
+
+    `response_ci_ms` has [low, high] or the reason why there is none, for each percentile. `interval` is a text such as
+    "5 batches of 24.0 s", or the reason if no percentile has an interval. Both are None without batches, or for single
+    outcomes other than ok.
+    """
     if batches is None or outcome not in (ALL, OK):
         return {"response_ci_ms": None, "interval": None}
     found = batches.intervals(row, tuple(_WITH_INTERVALS.values()), outcome, region)
@@ -246,7 +265,10 @@ def _intervals(batches: Batches | None, row: Row, outcome: str, region: str) -> 
 
 
 def figures(observed: Histogram, censored: Histogram | None = None) -> dict[str, Figure] | None:
-    """Return mean and percentiles, ms; None if there are no values."""
+    """Return {"mean": ..., "p50": ...}: the mean and the percentiles of observed and censored values in ms.
+
+    None if there are no values.
+    """
     mean = mean_us(observed, censored)
     if mean is None:
         return None
@@ -255,7 +277,10 @@ def figures(observed: Histogram, censored: Histogram | None = None) -> dict[str,
 
 
 def figure(value: Value | None) -> Figure:
-    """Return ms with three decimals; the string "> 1234.5" for a lower bound, which is never rounded up."""
+    """Return a value in ms with three decimals, or a text such as "> 1234.5" for a lower bound.
+
+    A bound is rounded down, never up. None stays None.
+    """
     if value is None:
         return None
     if value.is_bound:
@@ -287,7 +312,10 @@ def _row(
 
 
 def _phases(merge: Measured, row: Row, region: str, warmup: bool) -> dict[str, object]:
-    """Return the phases that the requests had, each with its own count: few requests open a connection."""
+    """Return {phase: its count, mean and percentiles in ms} for the phases that the requests of a row had.
+
+    Counts differ: few requests open a connection.
+    """
     found: dict[str, object] = {}
     for phase in merge.row_phases(row, region, warmup):
         observed, censored = merge.select_row(row, ALL, phase, region, warmup)
@@ -306,7 +334,10 @@ def _warmup(facts: RunFacts, merge: Measured) -> dict[str, object]:
 
 
 def _tagged(merge: Measured) -> Iterator[dict[str, object]]:
-    """Yield rows over all regions and outcomes for each value of each tag except the load, most frequent first."""
+    """Yield a line of figures for each row and each value of each tag, the most frequent value first.
+
+    The figures are over all regions and outcomes. The tag that names the load is left out; `_loads` has its lines.
+    """
     for row in _in_order(merge.rows()):
         for name, values in merge.row_tags(row).items():
             for value in sorted(values, key=lambda value: -values[value]) if name != LOAD_TAG else ():
@@ -314,7 +345,10 @@ def _tagged(merge: Measured) -> Iterator[dict[str, object]]:
 
 
 def _loads(merge: Measured) -> Iterator[dict[str, object]]:
-    """Yield, for each load of a plan that has several, its rows over all regions and outcomes."""
+    """Yield {"load": name, "series": lines of figures} for each load of a plan that has several loads.
+
+    The lines are over all regions and outcomes.
+    """
     by_load: dict[str, list[dict[str, object]]] = {}
     lines = 0
     for row in _in_order(merge.rows()):
@@ -327,7 +361,10 @@ def _loads(merge: Measured) -> Iterator[dict[str, object]]:
 
 
 def _custom(merge: Merge, metrics: Sequence[MetricSpec]) -> Iterator[dict[str, object]]:
-    """Yield each metric over all regions, then by region if there are several; declared metrics first."""
+    """Yield a line for each custom metric of the scenario: over all regions, then by region if there are several.
+
+    Metrics that the scenario declares come first.
+    """
     specs = {spec.name: spec for spec in metrics}
     keys = merge.keys()
     trends = dict.fromkeys(key.request or "" for key in keys if key.kind == "trend")
@@ -343,7 +380,10 @@ def _custom(merge: Merge, metrics: Sequence[MetricSpec]) -> Iterator[dict[str, o
 
 
 def _trend(merge: Measured, name: str, region: str, spec: MetricSpec | None) -> dict[str, object]:
-    """Return the percentiles of a trend in its own unit: 1 µs of its histogram stands for the trend's resolution."""
+    """Return the count, mean and percentiles of a trend (a custom metric with a distribution) in its own unit.
+
+    The trend's histogram stores multiples of its resolution in place of µs.
+    """
     values = Histogram()
     for warmup in (False, True):
         for part in merge.select_row(Row("trend", "", None, name), metric="value", region=region, warmup=warmup):

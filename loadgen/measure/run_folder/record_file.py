@@ -23,17 +23,17 @@ MAX_RECORD: Final = 1 << 30
 
 
 def framed(payload: bytes) -> bytes:
-    """Return the payload as one record."""
+    """Return the payload as one record of a file: its length, its CRC-32 and the payload itself."""
     return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
 
 
 def pack(data: bytes) -> bytes:
-    """Compress with zstd. Only for our own files: `unpack` does not limit the size of its result."""
+    """Return the data compressed with zstd. Only for our own files: `unpack` does not limit the size of its result."""
     return zstandard.ZstdCompressor(level=1).compress(data)
 
 
 def unpack(data: bytes) -> bytes:
-    """Decompress the result of `pack`.
+    """Return the data that `pack` compressed.
 
     Raises:
         ValueError: the data was not made by `pack`.
@@ -45,9 +45,9 @@ def unpack(data: bytes) -> bytes:
 
 
 def read_framed(path: Path, magic: bytes, start: int = MAGIC_BYTES, most: int = MAX_RECORD) -> Iterator[bytes]:
-    """Yield the payloads from offset `start` on, up to the end of the file or to the first damage.
+    """Yield the payload of each record of a file from offset `start` on, up to the end or to the first damaged record.
 
-    most: largest size of a record, bytes.
+    magic: the 8 bytes with which the file must begin. most: largest size of a payload, bytes.
 
     Raises:
         OSError: the file cannot be read.

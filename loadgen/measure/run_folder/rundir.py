@@ -52,22 +52,28 @@ _MAX_RECORD: Final = 64 << 20
 _HINTS: Final = {
     errno.ENOSPC: "make space, or choose another folder with --runs-dir",
     errno.EDQUOT: "your disk quota is used up; make space, or choose another folder with --runs-dir",
-    errno.EACCES: "choose a folder that you may write to with --runs-dir",
-    errno.EPERM: "choose a folder that you may write to with --runs-dir",
+    errno.EACCES: "check the permissions of the path, or choose another folder with --runs-dir",
+    errno.EPERM: "check the permissions of the path, or choose another folder with --runs-dir",
     errno.EROFS: "the file system is read-only; choose another folder with --runs-dir",
     errno.EEXIST: "choose another folder with --runs-dir",
     errno.ENOTDIR: "a part of the path is a file; choose another folder with --runs-dir",
-    errno.ENOENT: "is this the folder of a run? `loadgen runs` lists them",
+    errno.ENOENT: "check the path; `loadgen runs` lists the runs",
     errno.EIO: "the disk is failing; choose another one with --runs-dir",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
 }
 
 
+_HINT: Final = "check the path and its permissions, or choose another folder with --runs-dir"
+
+
 def storage_error(path: Path, exc: OSError, *, doing: str = "write") -> StorageError:
-    """Translate an error of the file system into a StorageError with the file, the cause and a hint."""
+    """Return a StorageError for an OSError that occurred at `path`: with the file, the cause and what to do.
+
+    doing: "write" or "read", for the message.
+    """
     why = exc.strerror or str(exc)
     is_missing_parent = exc.errno == errno.ENOENT and doing == "write"
-    hint = "choose another folder with --runs-dir" if is_missing_parent else _HINTS.get(exc.errno or 0, "")
+    hint = "choose another folder with --runs-dir" if is_missing_parent else _HINTS.get(exc.errno or 0, _HINT)
     return StorageError(f"cannot {doing} {path}: {why}", hint=hint)
 
 
@@ -77,13 +83,22 @@ def utc_text(at: datetime) -> str:
 
 
 def new_run_id(now: datetime, name: str = "") -> str:
-    """Return a new run id that sorts by time: "20261124-170312-checkout-a1b2". `name` is the scenario's."""
+    """Return a new run id that sorts by time, such as "20261124-170312-checkout-a1b2".
+
+    now: the start of the run. name: the scenario's. The last part is random.
+    """
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
     return "-".join(filter(None, (now.astimezone(UTC).strftime("%Y%m%d-%H%M%S"), slug, secrets.token_hex(2))))
 
 
 def list_runs(runs_dir: Path) -> list[Path]:
-    """Return the folders of runs, newest first; empty without runs. Unreadable folders of other users are left out."""
+    """Return the paths of all run folders in `runs_dir`, newest first; an empty list if there are none.
+
+    Folders that may not be read, such as those of other users, are left out.
+
+    Raises:
+        StorageError: `runs_dir` itself cannot be read.
+    """
     try:
         found = [path for path in runs_dir.iterdir() if _is_run(path)]
     except FileNotFoundError:
@@ -101,7 +116,9 @@ def _is_run(path: Path) -> bool:
 
 
 def find_run(run: str, runs_dir: Path) -> Path:
-    """Return the folder of one run. run: its id, the beginning of its id, "last" for the newest, or a path.
+    """Return the path of the folder of one run.
+
+    run: its id, the beginning of its id, "last" for the newest run, or a path.
 
     Raises:
         UsageError: no run matches, or more than one.
@@ -128,10 +145,11 @@ def find_run(run: str, runs_dir: Path) -> Path:
 
 
 def replace_file(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Write the file whole or not at all: into a temporary file, made durable, then renamed.
+    """Write `data` to a file, whole or not at all: a temporary file is made durable and then renamed.
 
     Args:
-        mode: of the file, before the umask. None: that of a file in a run's folder (`loadgen/secret_files.py`).
+        mode: permissions of the file, before the umask. None: those of a file in a run's folder
+            (`loadgen/secret_files.py`).
 
     Raises:
         StorageError: the file could not be written; its old content is unchanged.
@@ -146,7 +164,10 @@ class RunDir:
     """The folder of one run, open for reading, or for writing by one process."""
 
     def __init__(self, path: Path, *, now: Callable[[], datetime] | None = None) -> None:
-        """Use `create` or `open` instead. `now` returns the wall-clock time, which is only used for labels."""
+        """Prepare an object for the folder without opening it. Use `create` or `open` instead.
+
+        now: returns the wall-clock time, which is only used for labels.
+        """
         self.path = path
         self.cut_bytes = 0
         """Damaged or torn bytes at the end of the log, found when it was opened."""
@@ -167,7 +188,7 @@ class RunDir:
 
     @classmethod
     def create(cls, runs_dir: Path, run_id: str, *, now: Callable[[], datetime] | None = None) -> RunDir:
-        """Create the folder `runs_dir/run_id` with an empty log, and open it for writing.
+        """Create the folder `runs_dir/run_id` with an empty log of deltas, and return it open for writing.
 
         Raises:
             StorageError: the folder exists already, or cannot be created.
@@ -192,7 +213,9 @@ class RunDir:
     def open(
         cls, path: Path, *, writable: bool = False, sound_to: int = 0, now: Callable[[], datetime] | None = None
     ) -> RunDir:
-        """Open a run's folder. With `writable` a torn or damaged end of the log is cut off.
+        """Return the folder of an existing run, opened for reading, or with `writable` also for writing.
+
+        With `writable`, a torn or damaged end of the log of deltas is cut off, and the log is locked.
 
         sound_to: offset in the log up to which it is known to be sound. If the log reaches that far, only the rest is
         checked.
@@ -225,7 +248,9 @@ class RunDir:
         return run_dir
 
     def _lock(self) -> None:
-        """Lock the log for writing. The lock ends with the process, however that ends.
+        """Lock the log, so that no second process writes to it. The lock ends with the process, however that ends.
+
+        On a file system without locks this does nothing.
 
         Raises:
             StorageError: another process has the lock.
@@ -247,7 +272,7 @@ class RunDir:
 
     @property
     def run_id(self) -> str:
-        """The name of the folder."""
+        """Return the id of the run, which is the name of its folder."""
         return self.path.name
 
     @property
@@ -256,12 +281,12 @@ class RunDir:
 
     @property
     def durable_end(self) -> int:
-        """Offset in the log up to which it is durable."""
+        """Return the offset in the log of deltas up to which its records are durable on the disk."""
         return self._end
 
     @property
     def appended_end(self) -> int:
-        """Offset in the log at which the appended records will end."""
+        """Return the offset at which the log will end once all appended (buffered) records are written."""
         return self._appended_end
 
     @property
@@ -294,15 +319,15 @@ class RunDir:
 
     @property
     def failures_path(self) -> Path:
-        """The folder of stored failures; it exists if something failed."""
+        """Return the path of the folder with stored failures. It exists only if something failed."""
         return self.path / "failures"
 
     def write_manifest(self, manifest: Mapping[str, object]) -> None:
-        """Write manifest.json, whole or not at all."""
+        """Write manifest.json into the folder, whole or not at all."""
         replace_file(self.manifest_path, _pretty(manifest))
 
     def write_bundle(self, data: bytes) -> None:
-        """Write bundle.tar, whole or not at all."""
+        """Write bundle.tar (the scenario's files) into the folder, whole or not at all."""
         replace_file(self.bundle_path, data)
 
     def read_manifest(self) -> dict[str, object]:
@@ -314,7 +339,9 @@ class RunDir:
         return _read_json(self.summary_path)
 
     def read_events(self) -> Iterator[dict[str, object]]:
-        """Yield the lines of events.jsonl, oldest first; none if the file is missing. A torn last line is left out.
+        """Yield each line of events.jsonl as a dict, oldest first; nothing if the file is missing.
+
+        A last line that was not written completely is left out.
 
         Raises:
             StorageError: the file cannot be read, or a line before the last is not JSON.
@@ -339,14 +366,18 @@ class RunDir:
     # -- the log ----------------------------------------------------------------------------
 
     def append(self, payload: bytes) -> int:
-        """Buffer one record; return its ordinal among the records appended since the log was opened, from 1.
+        """Buffer one record for the log of deltas, and return its number, counted from 1 since the log was opened.
 
-        The record is not durable, and must not be acknowledged, before `durable` has reached the ordinal.
+        Only `sync` writes it. It must not be acknowledged to the agent before `durable` has reached its number.
+
+        Raises:
+            StorageError: the record is empty or larger than 64 MiB.
         """
         if not 0 < len(payload) <= _MAX_RECORD:
             raise StorageError(
                 f"cannot append a record of {len(payload):,} bytes to {self.log_path}: "
-                f"it must have 1 to {_MAX_RECORD:,}"
+                f"it must have 1 to {_MAX_RECORD:,}",
+                hint="please report this with the run folder",
             )
         record = framed(payload)
         with self._swap:
@@ -355,17 +386,23 @@ class RunDir:
             return self.durable + self._in_writing + len(self._records)
 
     def event(self, kind: str, **fields: object) -> None:
-        """Buffer one line for events.jsonl, with wall-clock and monotonic time."""
+        """Buffer one line for events.jsonl with the event's kind and fields, wall-clock and monotonic time.
+
+        Only `sync` writes it.
+        """
         line = {"at": utc_text(self._now()), "mono_ns": time.monotonic_ns(), "kind": kind, **fields}
         data = msgspec.json.encode(line, enc_hook=str) + b"\n"
         with self._swap:
             self._events.append(data)
 
     def sync(self) -> int:
-        """Write everything that is buffered. Blocks (fdatasync: 3 to 10 ms), so call it off the loop. Thread-safe.
+        """Write all buffered records and events to the disk. It blocks 3 to 10 ms, so call it off the loop.
+
+        The method is thread-safe.
 
         Returns:
-            `durable`: the ordinal up to which records are durable now.
+            `durable`: the number of the last record that is durable now.
+
         Raises:
             StorageError: a write failed; the data stays buffered, and a later `sync` tries again.
         """
@@ -392,7 +429,9 @@ class RunDir:
             return self.durable
 
     def records(self, start: int = len(_MAGIC)) -> Iterator[bytes]:
-        """Yield the payloads of the log from offset `start` on, oldest first, up to its end or to the first damage.
+        """Yield the payloads of the log of deltas from offset `start` on, oldest first.
+
+        It ends at the end of the log or at the first damaged record.
 
         Raises:
             StorageError: the log cannot be read, or is not a log of deltas.
@@ -408,13 +447,17 @@ class RunDir:
             raise storage_error(self.log_path, exc, doing="read") from exc
 
     def seal(self, summary: Mapping[str, object]) -> None:
-        """Finish the run: write the buffered data, then the summary, whole or not at all. Closes the log."""
+        """Finish the run: write all buffered data and then summary.json, and close the log.
+
+        Raises:
+            StorageError: a file cannot be written.
+        """
         self.sync()
         replace_file(self.summary_path, _pretty(summary))
         self.close()
 
     def close(self) -> None:
-        """Close the log. Buffered records that were not synced are lost."""
+        """Close the log of deltas and end its lock. Buffered data that were not synced are lost."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -430,7 +473,10 @@ class RunDir:
             os.close(fd)
 
     def _extend(self, path: Path, fd: int, end: int, parts: list[bytes]) -> int:
-        """Make `parts` durable from offset `end` on, and return the new end. On failure the file is cut at `end`."""
+        """Write `parts` to a file at offset `end`, make them durable, and return the new end.
+
+        If that fails, the file is cut at the old `end`, and a StorageError is raised.
+        """
         try:
             os.lseek(fd, end, os.SEEK_SET)
             written = _write_all(fd, b"".join(parts))
@@ -444,7 +490,7 @@ class RunDir:
         return end + written
 
     def _cut_events(self) -> int:
-        """Cut a torn last line off; return the length of the rest."""
+        """Cut a torn last line off events.jsonl, and return the file's length in bytes; 0 if there is no file."""
         try:
             data = self.events_path.read_bytes()
         except FileNotFoundError:
@@ -478,5 +524,5 @@ def _read_json(path: Path) -> dict[str, object]:
     except msgspec.DecodeError as exc:
         raise StorageError(
             f"cannot read {path}: {exc}",
-            hint="the run may have been killed while it wrote the file; look at its other files",
+            hint="the file is damaged: copy the run's folder again, or read the other files in it",
         ) from exc

@@ -37,12 +37,12 @@ _FAILURE: Final = re.compile(r"failures/[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}\.json
 
 
 def is_needed(name: str) -> bool:
-    """Return whether a file of this name belongs to a run's folder; only such a name is safe to write."""
+    """Return whether a file of this name is sent with a run. A receiver must write no file of another name."""
     return name in _NEEDED or _FAILURE.fullmatch(name) is not None
 
 
 def needed(path: Path) -> Iterator[str]:
-    """Yield the names of the files in the folder that are sent."""
+    """Yield the names of the files in a run's folder that are sent to another machine."""
     yield from (name for name in _NEEDED if (path / name).is_file())
     for file in sorted((path / "failures").glob("*.json")):
         if is_needed(name := f"failures/{file.name}"):
@@ -50,7 +50,9 @@ def needed(path: Path) -> Iterator[str]:
 
 
 def pieces_of(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield all files as (name, piece), the pieces of a file one after another; an empty file has one empty piece.
+    """Yield (file name, piece of its content) for all files of a run's folder that are sent, file by file.
+
+    An empty file has one empty piece.
 
     Raises:
         StorageError: a file cannot be read.
@@ -75,7 +77,7 @@ class Coming:
     """
 
     def __init__(self, runs_dir: Path, run_id: str) -> None:
-        """Prepare to receive a run.
+        """Prepare to receive the run `run_id` into `runs_dir`. Nothing is written before the `with` block.
 
         Raises:
             StorageError: the sender's id is not a valid run id.
@@ -83,7 +85,7 @@ class Coming:
         if not _ID.fullmatch(run_id):
             raise StorageError(
                 f"cannot receive a run: invalid run id {run_id[:80]!r}",
-                hint="a run id has letters, digits, '.', '_' and '-', and at most 121 characters",
+                hint="send a run whose id has only letters, digits, '.', '_' and '-', and at most 121 characters",
             )
         self.path = runs_dir / run_id
         self._partial = runs_dir / f".{run_id}.coming"
@@ -92,7 +94,7 @@ class Coming:
 
     @property
     def is_there(self) -> bool:
-        """True if the run has arrived before, or was made here."""
+        """Return whether the run's folder exists here already: it arrived before, or the run was made here."""
         return self.path.is_dir()
 
     def __enter__(self) -> Self:
@@ -105,7 +107,7 @@ class Coming:
         return self
 
     def add(self, name: str, piece: bytes) -> None:
-        """Write the next piece of a file."""
+        """Write the next piece of a file. A name other than that of the last piece begins a new file."""
         try:
             if self._file is None or name != self._name:
                 self._close()

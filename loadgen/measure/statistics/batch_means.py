@@ -185,12 +185,12 @@ class Batches(Recount):
 
     @property
     def length_s(self) -> float:
-        """Length of one batch."""
+        """Return the length of one batch in seconds."""
         return (self.end_ns - self.start_ns) / len(self._batches) / NS_PER_S
 
     @property
     def text(self) -> str:
-        """A text such as "5 batches of 24.0 s"."""
+        """Return the number and length of the batches as a text such as "5 batches of 24.0 s"."""
         return f"{len(self._batches)} batches of {self.length_s:.1f} s"
 
     # -- adding -----------------------------------------------------------------------------
@@ -202,9 +202,11 @@ class Batches(Recount):
         super()._add_interval(start_ns, end_ns, deltas, index, counts, stats, values)
 
     def add_cells(self, live: Merge, cells: Iterable[Cell]) -> None:
-        """Add a finished run from its cells instead of its deltas: 0.3 ms for a cell of 40 series.
+        """Add a finished run from its cells (the stored sums of intervals) instead of its deltas.
 
         live: the merge of the deltas that the cells were made of. Data of single agents are taken from it.
+
+        Cost: 0.3 ms for a cell of 40 series.
         """
         self._take_agents(live)
         numbers = np.zeros(0, dtype=np.int64)
@@ -221,7 +223,7 @@ class Batches(Recount):
                 self._count(region, counters)
 
     def _at(self, start_ns: int, end_ns: int) -> None:
-        """Set the batch and the bin for the counts that follow, which were measured in [start_ns, end_ns)."""
+        """Select the batch and the bin to which the next `_add` adds its counts, measured in [start_ns, end_ns)."""
         # An interval belongs to the batch of its middle, so that inexact edges do not move it to the neighbour.
         at = (start_ns + end_ns) // 2 - self.start_ns
         length = self.end_ns - self.start_ns
@@ -283,11 +285,14 @@ class Batches(Recount):
     # -- results ----------------------------------------------------------------------------
 
     def interval(self, row: Row, q: float, outcome: str = ALL, region: str = ALL) -> Interval:
-        """Return the interval of percentile `q` (0 to 100) of the row's response time, ms."""
+        """Return the confidence interval (ms) of percentile `q` (0 to 100) of the response times of a row.
+
+        A row is a journey, a step or a request. Without an interval, the result has the reason.
+        """
         return self.intervals(row, (q,), outcome, region)[0]
 
     def intervals(self, row: Row, qs: Sequence[float], outcome: str = ALL, region: str = ALL) -> list[Interval]:
-        """Return an interval for each of `qs`.
+        """Return the confidence interval (ms) of each percentile in `qs` (0 to 100) of the response times of a row.
 
         Cost: about 2 ms for five, with 7,500 values in 300 intervals (process time).
         """
@@ -303,8 +308,9 @@ class Batches(Recount):
         ]
 
     def errors(self, row: Row, qs: Sequence[float | None], outcome: str = ALL, region: str = ALL) -> list[Error]:
-        """Return the standard error of the logarithm of each percentile `qs` of the row's response time; None: of the
-        mean.
+        """Return, for each percentile in `qs`, the standard error of its logarithm, from the row's response times.
+
+        None in `qs` stands for the mean instead of a percentile. An error that is unknown comes with the reason.
         """
         parts = [part.select_row(row, outcome, region=region) for part in (self, *self._batches)]
         totals = [observed.total + censored.total for observed, censored in parts]
@@ -320,7 +326,10 @@ class Batches(Recount):
         ]
 
     def ratio_error(self, row: Row, region: str = ALL) -> Error:
-        """Return the standard error of the row's error ratio, not of its logarithm; no error if nothing was bad."""
+        """Return the standard error of the row's error ratio (not of its logarithm).
+
+        The result has no value if nothing went wrong, or with a reason if the data do not suffice.
+        """
         (good, n), *parts = [_judged_row(part, row, region) for part in (self, *self._batches)]
         why = self._refused([n, *(of for _, of in parts)], [row], region, _MIDDLE)
         if why or good == n:
@@ -329,7 +338,7 @@ class Batches(Recount):
         return Error(self._half(ratios, self._rho([row], region, _MIDDLE)) / T_QUANTILE)
 
     def levels(self, row: Row) -> list[float]:
-        """Return the mean logarithm of the row's response times (µs) in each batch, in order; nan without values."""
+        """Return, for each batch in order, the mean logarithm of the row's response times in µs; nan without values."""
         group = self._groups.get((ALL, row))
         if group is None:
             return [nan] * len(self._batches)
@@ -338,11 +347,11 @@ class Batches(Recount):
         return [float(s / m) if m else nan for s, m in zip(sums, n, strict=True)]
 
     def of_objective(self, objective: Objective, result: SloResult) -> Interval:
-        """Return the interval of an objective over the whole run: in ms, or as a ratio.
+        """Return the confidence interval of the value that an objective limits, in ms or as a ratio.
 
         The percentile is that of all due iterations or requests, with the bad above every value. For a ratio the
         interval comes from the batches' ratios (plain, not logarithms). If nothing was bad it is from 0 to 3 / n (rule
-        of three).
+        of three). An objective over sliding windows has no interval.
         """
         kind, region = objective.kind_of_series, objective.region or ALL
         names = (kind, result.journey, objective.step, objective.request)
@@ -372,7 +381,10 @@ class Batches(Recount):
     # -- computation --------------------------------------------------------------------------
 
     def _refused(self, counts: Sequence[int], rows: Sequence[Row], region: str, q: float) -> Why:
-        """Return why there is no interval, or "". counts: number of values of the run, then of each batch."""
+        """Return why the data allow no confidence interval of percentile `q`; "" if they allow one.
+
+        counts: number of values of the run, then of each batch.
+        """
         beyond = [n * min(q, 100 - q) / 100 + 1e-9 for n in counts]
         if beyond[0] < BEYOND or min(beyond) < 1:
             return TOO_FEW
@@ -385,11 +397,18 @@ class Batches(Recount):
         return TOO_SHORT if is_short else ""
 
     def _rho(self, rows: Sequence[Row], region: str, q: float) -> float:
-        """Return the correlation for the correction: the largest of the rows, at least LEAST_RHO."""
+        """Return the correlation of neighbouring batches (rho) by which an interval over these rows is corrected.
+
+        The result is the largest estimate of all rows, and at least LEAST_RHO.
+        """
         return max(LEAST_RHO, *(max(level.upper, tail.mean) for level, tail in self._rhos_of(rows, region, q)))
 
     def _rhos_of(self, rows: Sequence[Row], region: str, q: float) -> list[tuple[Rho, Rho]]:
-        """Return, for each row, rho of its level and rho of the exceedances of its percentile over all regions."""
+        """Return for each row two estimated correlations of neighbouring batches (rho).
+
+        The first is that of the row's level in the region. The second is that of the number of values above percentile
+        `q`, over all regions.
+        """
         return [
             (self._rho_at(self._groups[region, row]), self._rho_at(self._groups[ALL, row], q))
             for row in rows
@@ -397,7 +416,10 @@ class Batches(Recount):
         ]
 
     def _rho_at(self, group: int, q: float | None = None) -> Rho:
-        """Return rho of a group's exceedances of percentile `q`; None: rho of its level."""
+        """Return the estimated correlation of neighbouring batches (rho) of a group, a numbered (region, row).
+
+        The estimate comes from the number of values above percentile `q`, or for None from the group's level.
+        """
         known = self._rhos.get((group, q))
         if known is None:
             series = self._level(group) if q is None else self._exceedances(group, q)
@@ -405,13 +427,19 @@ class Batches(Recount):
         return known
 
     def _level(self, group: int) -> np.ndarray:
-        """Return the deviation of each bin's sum of logarithms from the sum that its count would have at the mean."""
+        """Return for each bin how far its sum of logarithms is from the sum expected at the mean of the whole run.
+
+        group: number of a (region, row).
+        """
         n, sums = self._n[group], self._levels[group]
         level: np.ndarray = sums - n * (sums.sum() / max(1, n.sum()))
         return level
 
     def _exceedances(self, group: int, q: float) -> np.ndarray:
-        """Return, for each bin, the number of values above percentile `q` minus the expected number."""
+        """Return for each bin the number of values above percentile `q` of the whole run, minus the expected number.
+
+        group: number of a (region, row).
+        """
         cells = self._cell_of[group]
         buckets = np.flatnonzero(cells >= 0)
         counts = self._cells[cells[buckets]].astype(np.float64)
@@ -424,7 +452,10 @@ class Batches(Recount):
         return exceeding
 
     def _of_values(self, values_us: Sequence[float | None], rho: float) -> Interval:
-        """Return the interval from the run's and each batch's percentile, µs. A value of None is only a bound."""
+        """Return the confidence interval in ms from a percentile's values in µs: first the run's, then each batch's.
+
+        If any of them is None (only a lower bound is known), there is no interval, and the reason is "censored".
+        """
         if any(value is None for value in values_us):
             return Interval(why=CENSORED)
         known = [max(value, 0.5) for value in values_us if value is not None]
@@ -436,12 +467,18 @@ class Batches(Recount):
         return Interval(round(low_us / 1_000, 3), round(high_us / 1_000, 3))
 
     def _of_logs(self, values_us: Sequence[float | None], rho: float) -> Error:
-        """Return the error from each batch's value, µs. A value of None is only a bound."""
+        """Return the standard error of the logarithm of a percentile or mean, from the value of each batch in µs.
+
+        If any of them is None (only a lower bound is known), there is no error, and the reason is "censored".
+        """
         known = [log(max(value, 0.5)) for value in values_us if value is not None]
         return Error(self._half(known, rho) / T_QUANTILE) if len(known) == len(values_us) else Error(why=CENSORED)
 
     def _half(self, values: Sequence[float], rho: float) -> float:
-        """Return half the length of the interval of the mean of batches whose neighbours correlate by rho."""
+        """Return half the length of the 95 % interval of the mean of `values`, one for each batch.
+
+        rho: correlation of neighbouring batches, for which the length is corrected.
+        """
         m = len(values)
         mean = sum(values) / m
         variance = sum((value - mean) ** 2 for value in values) / (m - 1)
@@ -468,7 +505,10 @@ def read_batches(
     *,
     recount: bool = False,
 ) -> Batches:
-    """Return the batches of all of (region, delta), in the order in which they were merged."""
+    """Return a new Batches of all (region, delta) pairs, which must be in the order in which they were merged.
+
+    start_ns, end_ns, recount: as in `Batches`.
+    """
     batches = Batches(start_ns, end_ns, interval_ns, recount=recount)
     batches.read(deltas)
     return batches
@@ -483,9 +523,9 @@ def recounted_cells(
     warmup_ns: int = 0,
     is_found: bool = False,
 ) -> tuple[Batches, Cut | None]:
-    """Do the same as `recounted`, with the same result, from the cells of the run (see `stored_interval.py`).
+    """Return the same as `recounted`, computed from the cells of the run (its stored intervals), which is faster.
 
-    live: the merge of all deltas of the run.
+    live: the merge of all deltas of the run. cells: returns all cells in order each time it is called.
     """
     if end_ns is None:
         end_ns = max((cell.end_ns for cell in cells()), default=0)
@@ -504,13 +544,14 @@ def recounted(
     warmup_ns: int = 0,
     is_found: bool = False,
 ) -> tuple[Batches, Cut | None]:
-    """Return the batches of a run that is over, and its warm-up cut if that had to be found.
+    """Return (the batches of a run that is over, the cut of its warm-up). The cut is None unless it had to be found.
 
     Args:
         deltas: returns all of (region, delta) each time it is called, in the order in which they were merged.
         end_ns: end of the load; None: when the last delta ended, for loads whose end depends on the target.
-        warmup_ns: as stated in the plan.
+        warmup_ns: length of the warm-up as stated in the plan.
         is_found: the plan has `warmup="auto"`; the batches then replace the merge of the run, without the warm-up.
+
     Cost: a pass over the deltas, and a second one if the warm-up or the end has to be found.
     """
     if end_ns is None:
@@ -523,7 +564,10 @@ def recounted(
 def with_intervals(
     results: Sequence[SloResult], objectives: Sequence[Objective], batches: Batches
 ) -> tuple[SloResult, ...]:
-    """Return the results with `low` and `high` added if an interval is known; objectives over windows have none."""
+    """Return the results of objectives, each with the ends of its confidence interval in `low` and `high`.
+
+    Results over sliding windows and those without a known interval have None there.
+    """
     by_text = {objective.text: objective for objective in objectives}
     found = []
     for result in results:
@@ -539,7 +583,10 @@ _LOWEST_US: Final = lowest_us(np.arange(SLOTS))
 
 
 def _judged(measured: Measured, names: tuple[Kind, str | None, str | None, str | None], region: str) -> tuple[int, int]:
-    """Return (ok, all that are judged): faults of the script and skipped ones are excluded."""
+    """Return (number of ok, number of all judged) of the matching iterations or requests in a region.
+
+    Skipped ones and faults of the scenario's code are not judged. names: kind, journey, step, request; None: any.
+    """
     outcomes = measured.outcomes(*names, region=region)
     return outcomes.get(OK, 0), sum(n for outcome, n in outcomes.items() if is_judged(outcome))
 

@@ -42,11 +42,12 @@ class Rho(NamedTuple):
 
 
 def neighbours_rho(series: Floats, batches: int) -> Rho:
-    """Return the correlation of neighbouring batches if the series is cut into `batches` batches.
+    """Return the estimated correlation of neighbouring batches, if the series is cut into `batches` batches.
 
     Args:
         series: (n,) float64; n intervals, evenly spaced, n >= 2 * batches. Any unit. A series of zeros counts as white
             noise.
+
     Cost: 0.1 ms for 300 intervals, after the first call with a length (20 ms).
     """
     inverse, log_sums, rho = _grid(len(series), batches)
@@ -63,7 +64,11 @@ def neighbours_rho(series: Floats, batches: int) -> Rho:
 
 @lru_cache(maxsize=16)
 def _grid(n: int, batches: int) -> tuple[Floats, Floats, Floats]:
-    """Return, for each model in the order of rho: 1 / spectral density (models, n // 2), sum of its logarithm, rho."""
+    """Return three arrays that describe all models of the noise, sorted by their correlation of neighbouring batches.
+
+    The arrays are 1 / spectral density (models, n // 2), the sum of the density's logarithms, and the correlation. A
+    model is an AR(1) process with some decay time and share of the variance, under white noise. n: number of intervals.
+    """
     omega = 2 * np.pi * np.arange(1, n // 2 + 1) / n
     densities, rho = [], []
     for decay in np.geomspace(0.7, n / 2, _DECAYS):
@@ -78,7 +83,10 @@ def _grid(n: int, batches: int) -> tuple[Floats, Floats, Floats]:
 
 
 def _rho(phi: float, share: float, length: int) -> float:
-    """Return the correlation of the means of two neighbouring batches of `length` intervals."""
+    """Return the correlation of the means of two neighbouring batches of `length` intervals under one model.
+
+    phi: correlation of the slow (AR(1)) part from interval to interval. share: its share of the variance.
+    """
     lags = np.arange(1, length)
     variance = length + 2 * share * float(np.sum((length - lags) * phi**lags))
     offsets = np.arange(1 - length, length)

@@ -69,7 +69,7 @@ class Levels:
         self._rows: dict[str, dict[int, tuple[int, float]]] = {}
 
     def add(self, delta: Delta) -> None:
-        """Add one delta; call this in the order in which the deltas were merged."""
+        """Add the journeys' response times of one delta. Call this in the order in which the deltas were merged."""
         keys = self._keys.setdefault((delta.agent, delta.epoch), [])
         keys.extend(delta.new_series)
         index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
@@ -79,7 +79,7 @@ class Levels:
         self._add((delta.start_ns + delta.end_ns) // 2, keys, index, counts)
 
     def add_cell(self, cell: Cell) -> None:
-        """Add one cell; call this in the order of the cells in their file."""
+        """Add the journeys' response times of one cell (a stored interval); call this in the order of the file."""
         self._names.extend(key for _, key in cell.names)
         if len(cell.index):
             self._add((cell.start_ns + cell.end_ns) // 2, self._names, cell.index, cell.counts)
@@ -97,7 +97,11 @@ class Levels:
                 row[k] = (before[0] + int(n[number]), before[1] + float(sums[number]))
 
     def series(self, end_ns: int) -> np.ndarray:
-        """Return (n,) float64: one level for each interval before `end_ns`; NaN if nothing ended in it."""
+        """Return one level for each interval that begins before `end_ns`, as an array of shape (n,) float64.
+
+        A level is the mean logarithm of response times, each journey relative to its own mean over the run; NaN if no
+        iteration ended in the interval.
+        """
         length = max(0, -(-end_ns // self.interval_ns))
         n, deviation = np.zeros(length), np.zeros(length)
         for row in self._rows.values():
@@ -113,11 +117,11 @@ class Levels:
 
 
 def found_cut(deltas: Iterable[tuple[str, Delta]], end_ns: int, interval_ns: int = NS_PER_S) -> Cut:
-    """Return the end of the warm-up of a run, found from its deltas.
+    """Find the end of a run's warm-up from its deltas, and return it with the reason; it is 0 if none was found.
 
     Args:
         deltas: (region, delta) in the order in which they were merged; each once.
-        end_ns: of the load; iterations that end in the drain are ignored.
+        end_ns: end of the load; iterations that end in the drain are ignored.
     """
     levels = Levels(interval_ns)
     for _, delta in deltas:
@@ -126,7 +130,7 @@ def found_cut(deltas: Iterable[tuple[str, Delta]], end_ns: int, interval_ns: int
 
 
 def found_cut_in_cells(cells: Iterable[Cell], end_ns: int, interval_ns: int = NS_PER_S) -> Cut:
-    """Return the end of the warm-up of a run, found from its cells (see `stored_interval.py`)."""
+    """Find the end of a run's warm-up from its cells, the stored intervals of `stored_interval.py`; see `found_cut`."""
     levels = Levels(interval_ns)
     for cell in cells:
         levels.add_cell(cell)
@@ -134,7 +138,10 @@ def found_cut_in_cells(cells: Iterable[Cell], end_ns: int, interval_ns: int = NS
 
 
 def find_cut(levels: np.ndarray, interval_ns: int = NS_PER_S) -> Cut:
-    """Return the end of the warm-up from the levels of the intervals.
+    """Find the time from which on the levels of the intervals are steady, and return it with the reason.
+
+    That time is the end of the warm-up. The cut is at 0 if levels were steady from the start, never became steady, or
+    are too few.
 
     Args:
         levels: (n,) of each interval, in order; NaN if unknown. Any unit: only differences matter.
@@ -170,7 +177,10 @@ def find_cut(levels: np.ndarray, interval_ns: int = NS_PER_S) -> Cut:
 
 
 def _is_steady(means: np.ndarray, d: int) -> bool:
-    """Return whether the halves of the rest after `d` points agree, or differ little compared with the cut part."""
+    """Return whether the points from position `d` on are steady: the means of their halves agree within chance.
+
+    A drift of at most a quarter of the change at the cut `d` is steady, too.
+    """
     half = d + (len(means) - d) // 2
     drift = abs(float(means[d:half].mean() - means[half:].mean()))
     change = abs(float(means[:d].mean() - means[d:].mean()))
@@ -178,13 +188,16 @@ def _is_steady(means: np.ndarray, d: int) -> bool:
 
 
 def _differ(part: np.ndarray, rest: np.ndarray) -> bool:
-    """Return whether the means differ clearly, measured by the noise of `rest`."""
+    """Return whether the means of `part` and `rest` differ by more than chance, judged by the noise of `rest`."""
     error = float(np.sqrt(_variance_of_mean(rest) * (1 + len(rest) / len(part))))
     return abs(float(part.mean() - rest.mean())) > _CLEAR * error
 
 
 def _variance_of_mean(rest: np.ndarray) -> float:
-    """Return the variance of the mean of autocorrelated points, from the means of their tenths if there are enough."""
+    """Return the variance of the mean of autocorrelated points.
+
+    The estimate comes from the means of ten equal parts, or of single points if there are fewer than ten.
+    """
     parts = np.array_split(rest, min(10, len(rest)))
     means = np.array([part.mean() for part in parts])
     return float(means.var(ddof=1)) / len(means)
@@ -213,23 +226,26 @@ class Recount(Merge):
     def _add_interval(
         self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
     ) -> None:
-        """Add the counts directly to the sums of the run: a recount has no open sums."""
+        """Add counts directly to the sums of the run, and return None: a recount has no sums of intervals."""
         self._is_before = end_ns <= self.cut_ns
         self._add(index, counts, stats)
 
     def _take_agents(self, live: Merge) -> None:
-        """Share the data that do not depend on the cut with `live`, a merge of the same deltas."""
+        """Take over the data that a cut does not change from `live`, a merge of the same deltas.
+
+        These are agents, losses, health, custom metrics and exemplars. Due counts are taken over from the cut on.
+        """
         self._epochs, self._losses, self._latest = live._epochs, live._losses, live._latest
         self.fitness, self.worker_fitness = live.fitness, live.worker_fitness
         self.custom, self.exemplars = live.custom, live.exemplars
         self.due = live.due.since(self.cut_ns // self.interval_ns) if self.cut_ns else live.due
 
     def _window(self, k: int) -> None:
-        """Return None: a recount keeps no windows."""
+        """Return None for every interval: a recount has no windows."""
         return
 
     def _add(self, index: Counts, counts: Counts, stats: Stats) -> None:
-        """Add counts, under the warm-up twins of their series if they ended before the cut."""
+        """Add histogram counts to the sums of the run, to series marked as warm-up if they ended before the cut."""
         if not self._is_before:
             super()._add(index, counts, stats)
             return
@@ -246,7 +262,7 @@ class Recount(Merge):
         super()._add(pair_twins * SLOTS + slots, counts, replace(stats, series=twins))
 
     def _twins_of(self, numbers: Counts) -> Counts:
-        """Return, for each series, the number of the same series marked as warm-up."""
+        """Return, for each series number, the number of the same series marked as warm-up; it is created if needed."""
         names = self._catalogue.names
         while len(self._twin_of) < len(names):
             known = len(self._twin_of)
