@@ -168,7 +168,7 @@ class Sentry:
         await self._asked(self._fetch_secrets)
 
     async def watch(self, agent: Leaving) -> None:
-        """Poll AWS until cancelled, and end `agent` when AWS announces a stop of the instance or the kill flag is set."""
+        """Poll AWS until cancelled; end `agent` when AWS announces the instance's stop or the kill flag is set."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_instance(agent))
             group.create_task(self._watch_flag(agent))

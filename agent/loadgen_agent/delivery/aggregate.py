@@ -426,7 +426,7 @@ def _waits(due: Iterable[DueCounts]) -> tuple[DueCounts, ...]:
 
 
 def _by_worker(batch: Sequence[tuple[_Process, Delta]]) -> tuple[WorkerHealth, ...]:
-    """Return the health of each worker in the batch: its latest state, with the problems and notes of all its deltas."""
+    """Return the health of each worker in the batch: its latest state, and the problems of all its deltas."""
     found: dict[int, WorkerHealth] = {}
     for process, delta in batch:
         health, started = delta.health, delta.counters.iterations_started

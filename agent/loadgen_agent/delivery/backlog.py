@@ -41,7 +41,7 @@ class Shelf(Protocol):
     """A store for encoded deltas outside of memory (`spool.py`)."""
 
     def put(self, data: bytes) -> Place | None:
-        """Store an encoded delta, and return its position on the shelf; None if there is no room or the write failed."""
+        """Store an encoded delta and return its position; None if there is no room or the write failed."""
 
     def get(self, place: Place) -> bytes | None:
         """Return the encoded delta at this position; None if it is damaged."""

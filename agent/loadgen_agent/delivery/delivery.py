@@ -117,12 +117,12 @@ class Delivery:
                 self._left.remove(left)
 
     def send_again(self) -> None:
-        """Mark everything unacknowledged to be sent again, because a lost connection may have lost messages in flight."""
+        """Mark all unacknowledged messages to be sent again, because a lost connection may have lost some."""
         for book in self._books():
             book.send_again()
 
     def pump(self, send: Callable[[bytes], bool]) -> None:
-        """Pass all messages that may be sent now to `send`, until `send` returns False because the connection is full."""
+        """Pass the messages that may be sent now to `send`, until it returns False because its queue is full."""
         now_ns = time.perf_counter_ns()
         for book in self._books():
             while (data := book.next_due(now_ns)) is not None and send(data):

@@ -69,7 +69,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def wrong_order(prepare: Prepare) -> str:
-    """Return the first error of a controller's order for a run, in one sentence; empty if all values are within bounds."""
+    """Return the first error of a controller's order for a run, in one sentence; empty if there is none."""
     return next(_wrongs(prepare), "")
 
 

@@ -54,7 +54,10 @@ class Fetch:
         return None if self._next < self.size_bytes or self._asked_ns else bytes(self._data)
 
     def requests(self, now_ns: int) -> list[BundleRequest]:
-        """Return the chunk requests to send to the controller now: new ones up to AHEAD in flight, and late ones again."""
+        """Return the chunk requests to send to the controller now.
+
+        These are new ones, so that AHEAD are in flight, and again those whose chunk is late.
+        """
         late = [offset for offset, asked_ns in self._asked_ns.items() if now_ns - asked_ns > ASK_AGAIN_NS]
         while self._next < self.size_bytes and len(self._asked_ns) < AHEAD:
             self._asked_ns[self._next] = now_ns

@@ -162,7 +162,10 @@ class Pipe:
 
 
 def _counted(dropped: bytes) -> int:
-    """Return the number of bytes in dropped output, plus those that notes of the worker in it report as dropped before."""
+    """Return the number of bytes in dropped output.
+
+    A worker's note in it that N bytes were dropped counts as N bytes.
+    """
     notes = list(NOTED.finditer(dropped))
     return len(dropped) + sum(int(note[1]) - len(note[0]) - 1 for note in notes)  # 1: the line end before it
 

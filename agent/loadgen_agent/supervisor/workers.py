@@ -176,7 +176,7 @@ class Workers:
         self._step(SentByAgent(message))
 
     def silent(self, now_ns: int, for_ns: int) -> list[int]:
-        """Return the running workers that sent nothing for more than `for_ns`, because the scenario blocks their loop."""
+        """Return the running workers that sent nothing for more than `for_ns`: the scenario blocks their loop."""
         return [worker for worker, silent_ns in self.silences(now_ns) if silent_ns > for_ns]
 
     def silences(self, now_ns: int) -> list[tuple[int, int]]:
@@ -205,7 +205,7 @@ class Workers:
         return max((place.lease.lapsed_ns for place in self._places if place.lease is not None), default=0)
 
     def excuse(self, pause_ns: int) -> None:
-        """Move the workers' last signs of life by `pause_ns`, because in that time the supervisor itself did not run."""
+        """Move the workers' last signs of life by `pause_ns`, in which the supervisor itself did not run."""
         for place in self._places:
             place.heard_ns += pause_ns
 

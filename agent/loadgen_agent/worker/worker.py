@@ -150,7 +150,7 @@ class Worker:
                 log.warning("ignored %s: a supervisor does not send it now", type(message).__name__)
 
     def _on_prepare(self, prepare: Prepare) -> Message:
-        """Load the plan of an order and compute this worker's share; return Ready, or Refused with every error found."""
+        """Load an order's plan and compute this worker's share; return Ready, or Refused with every error."""
         self._prepare = prepare
         try:
             overrides = Overrides.from_json(prepare.overrides_json)

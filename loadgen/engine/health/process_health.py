@@ -269,7 +269,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def _groups(root: Path, controller: str) -> Iterator[tuple[Path, bool]]:
-    """Yield (folder, whether it is of version 2) of the control groups that contain this process, from its own upwards."""
+    """Yield (folder, whether it is of version 2) of each control group of this process, from its own upwards."""
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):

@@ -284,7 +284,7 @@ class SelfCheck:
         )
 
     def _loop_notes(self, seen: Seen) -> list[str]:
-        """Return notes about scenario lines that blocked the event loop, or that held it often in an interval with lag."""
+        """Return notes about scenario lines that blocked the event loop, or held it often while there was lag."""
         blocked, self._blocked = self._blocked, {}
         held, self._held = self._held, Counter()
         looks, self._looks = self._looks, 0

@@ -42,7 +42,7 @@ _NEAR_NS: Final = 1_000
 
 
 class Mark:
-    """The progress of this share, stored outside this process (`progress.py` of the agent) so that a replacement finds it.
+    """The progress of this share, stored in memory that a replacement process shares (`progress.py`).
 
     For an open load: the fleet's first arrival that had not been begun at the last change of the load or its shares.
     For a counted load: the number of our iterations that were begun.

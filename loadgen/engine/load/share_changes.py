@@ -82,7 +82,7 @@ class Deal:
             yield from self._walked(max(first, begin), total)
 
     def most_users(self) -> int | None:
-        """Return the most users that this worker may have at a time after the last change; None if there is no limit."""
+        """Return the most users that this worker may have after the last change; None if there is no limit."""
         if self.max_users is None:
             return None
         if not _part(self.changes[-1].weights if self.changes else self.share.weights, self.share.index):
@@ -114,7 +114,7 @@ class Deal:
     # -- the whole fleet --------------------------------------------------------------------------
 
     def owners(self, n: np.ndarray) -> np.ndarray:
-        """Return for each of the fleet's arrival numbers `n` the index of its agent after all changes: (len(n),) int64."""
+        """Return for each of the fleet's arrivals `n` the index of its agent after all changes: (len(n),) int64."""
         owners = self.share.owners_of(n)
         for k, change in enumerate(self.changes):
             since = n >= change.at
@@ -189,7 +189,7 @@ class Deal:
     # -- workers ----------------------------------------------------------------------------------
 
     def _worker_weights(self, changes: int) -> list[int]:
-        """Return the weight of each worker of this agent: 1, or 0 for a worker without users, which gets no arrivals."""
+        """Return the weight of each worker of this agent: 1, or 0 if it has no users and gets no arrivals."""
         if self.max_users is None:
             return [1] * self.share.workers
         return at_least_one([min(1, users) for users in self._users_by_worker(self.max_users, changes)])

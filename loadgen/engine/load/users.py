@@ -135,7 +135,7 @@ class UserPool:
         return len(self._waiting)
 
     def arrive(self, arrival: Arrival) -> None:
-        """HOT, once an iteration of an open load: start an arrival that is due now, or queue it until a user is free."""
+        """HOT, once an iteration of an open load: start an arrival that is due now, or let it wait for a user."""
         self.due += 1
         self._recorder.counters.iterations_due += 1
         if self._free:

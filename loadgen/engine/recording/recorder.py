@@ -144,7 +144,7 @@ class Recorder:
     def request_series(
         self, journey: str, step: str | None, name: str, warmup: bool = False, tags: Tags = ()
     ) -> RequestSeries:
-        """Return the series of a request, created on first use; the one of `(other)` if the place has too many names."""
+        """Return the series of a request, created on first use; that of `(other)` if there are too many names."""
         key = SeriesKey("request", journey, step, name, OK, "response", warmup=warmup, tags=tags)
         found = self._series.get(key)
         if found is None:
@@ -305,7 +305,7 @@ class Recorder:
         )
 
     def missed(self, series: JourneySeries, late_ns: int, due_ns: int = 0) -> None:
-        """Record an iteration that was due and never started, with its lateness `late_ns` as a lower bound (censored)."""
+        """Record an iteration that was due and never started; its lateness is a lower bound of its time."""
         self.counters.iterations_missed += 1
         self._iteration(series, late_ns, late_ns, late_ns, None, MISSED, True, due_ns, 0, 0)
 

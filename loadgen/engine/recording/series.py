@@ -64,7 +64,7 @@ class Watch(Protocol):
         """
 
     def ended(self, at_ns: int, response_ns: int, outcome: str) -> None:
-        """Register that a step, request or iteration that began at `at_ns` ended, with its response time and outcome."""
+        """Register that a step, request or iteration that began at `at_ns` ended with this outcome."""
 
     def gone(self, at_ns: int) -> None:
         """Register that a step or request that began at `at_ns` was cancelled, and has no outcome."""
