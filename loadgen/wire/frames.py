@@ -55,7 +55,7 @@ class FrameStream:
             if self._length > _MAX_BYTES:
                 raise WireError(
                     f"a frame has {self._length:,} bytes: the limit is {_MAX_BYTES:,}",
-                    hint="let the scenario write only to descriptors that it has opened; otherwise report a bug in loadgen",
+                    hint="let the scenario write only to descriptors that it has opened, or report a bug",
                 )
             data = await self._reader.readexactly(self._length)
         except (asyncio.IncompleteReadError, ConnectionError):
