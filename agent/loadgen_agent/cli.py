@@ -74,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 async def _serve_on_aws(args: argparse.Namespace) -> Exit:
-    """
+    """Run the agent on an EC2 instance until it ends, and return its exit code and reason.
+
     Raises:
         LoadgenError: this machine is not an instance of a fleet, or AWS refuses a request.
     """
@@ -104,9 +105,9 @@ async def _serve(args: argparse.Namespace) -> Exit:
 
 
 def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str, instance_type: str = "") -> Supervisor:
-    """Make a supervisor from the command line; SIGTERM and SIGINT will terminate it.
+    """Make a supervisor from the command line, and let SIGTERM and SIGINT terminate it.
 
-    Must be called within the running loop. Raises the process's file limit and disables core dumps.
+    It must be called within the running loop. It also raises the process's limit of open files and disables core dumps.
     """
     agent = check_agent_id(name)
     raise_file_limit()

@@ -73,7 +73,9 @@ class Arrived:
 
 
 def arrive(wanted: Wanted) -> Arrived:
-    """Find the instance's identity, fleet and controller, and enrol its public key. Blocking: up to some seconds.
+    """Find this EC2 instance's identity, fleet, keys and controller, and publish its public key to the fleet.
+
+    Blocking: it takes up to some seconds.
 
     Raises:
         UsageError: this is not an EC2 instance, its fleet is unknown, its role has no credentials, or the key folder
@@ -100,7 +102,7 @@ def arrive(wanted: Wanted) -> Arrived:
 
 
 def give_secrets(secrets: Mapping[str, Hidden], environ: MutableMapping[str, str], given: set[str]) -> None:
-    """Set the fleet's secrets as environment variables for workers. Variables that the machine has itself win.
+    """Set the fleet's secrets as environment variables for the workers. A variable that the machine itself has is kept.
 
     Args:
         environ: changed in place.
@@ -121,10 +123,10 @@ class Leaving(Protocol):
     """The two ways in which `Sentry` ends an agent."""
 
     def terminate(self, reason: str) -> None:
-        """Leave as planned: other agents take over the share, and nothing is lost."""
+        """Let the agent leave as planned: other agents take over its share, and nothing is lost."""
 
     def cut_off(self, reason: str) -> None:
-        """End the load at once and leave."""
+        """Let the agent end its load at once and leave."""
 
 
 class Sentry:
@@ -153,9 +155,9 @@ class Sentry:
         self._is_leaving = False
 
     async def until_wanted(self) -> None:
-        """Wait until the agent may join: the kill flag is clear and AWS is not stopping the instance.
+        """Wait until the agent may join the fleet: no kill flag is set and AWS is not about to stop the instance.
 
-        Then fetch the secrets.
+        Then fetch the fleet's secrets into the environment.
         """
         while True:
             why = await self._asked(self._reason_to_stay_away)
@@ -166,14 +168,17 @@ class Sentry:
         await self._asked(self._fetch_secrets)
 
     async def watch(self, agent: Leaving) -> None:
-        """Poll until cancelled, and end `agent` when a notice or the kill flag requires it."""
+        """Poll AWS until cancelled; end `agent` when AWS announces the instance's stop or the kill flag is set."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_instance(agent))
             group.create_task(self._watch_flag(agent))
             group.create_task(self._watch_secrets())
 
     def let_go(self) -> None:
-        """Let the auto scaling group stop this instance now, because everything is delivered. Blocking."""
+        """Allow the auto scaling group to stop this instance now, because all measurements are delivered. Blocking.
+
+        It does nothing if the group has not announced to stop the instance.
+        """
         if "group" not in self._seen:
             return
         try:
@@ -223,7 +228,10 @@ class Sentry:
         give_secrets(secrets, self._environ, self._given)
 
     async def _asked(self, question: Callable[[], T]) -> T | None:
-        """Run a blocking request in a thread; return None when AWS refuses, and log that at most once a minute."""
+        """Run a blocking AWS request in a thread, and return its result. If AWS refuses, log it and return None.
+
+        The same refusal is logged at most once a minute.
+        """
         try:
             return await asyncio.to_thread(question)
         except (FleetError, CredentialsError) as error:  # the next credentials may be good

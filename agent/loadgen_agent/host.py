@@ -53,7 +53,10 @@ def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def raise_file_limit() -> int:
-    """Raise the limit of open files to the hard limit, since each user needs a descriptor; return the new limit."""
+    """Raise this process's limit of open files to the hard limit, and return the new limit.
+
+    Each user needs a descriptor.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # macOS reports "unlimited" and then refuses more than 10,240.
     wanted = hard if hard != resource.RLIM_INFINITY else 10_240 if sys.platform == "darwin" else 1 << 20

@@ -32,7 +32,8 @@ class Lease:
     """
 
     def __init__(self) -> None:
-        """
+        """Allocate the shared memory.
+
         Raises:
             OSError: the memory cannot be allocated.
         """
@@ -46,7 +47,7 @@ class Lease:
         self._numbers = memoryview(self._memory)[:_NUMBERS].cast("q")
 
     def grant(self, until_ns: int, length_ns: int) -> None:
-        """Allow the worker to start arrivals that are due before `until_ns`.
+        """Set the lease that the worker reads: it may start arrivals that are due before `until_ns`.
 
         Args:
             until_ns: end of the lease; 0 ends the watch, because there is no load.
@@ -57,12 +58,18 @@ class Lease:
 
     @property
     def lapsed_ns(self) -> int:
-        """End of the lease that a worker found lapsed; 0 when no lease has lapsed."""
+        """End of the lease that the worker stored when it found it over; 0 if it has found none.
+
+        On `perf_counter_ns`.
+        """
         return self._numbers[2]
 
     @property
     def said(self) -> str:
-        """Where the scenario blocks the worker's loop, or where it did when the worker ended itself; else empty."""
+        """Text of the worker's watchdog: which scenario line blocks the loop, and for how long; empty if none does.
+
+        The text stays when the worker kills itself because of a blocked loop.
+        """
         length = self._memory[_NUMBERS]
         return self._memory[_NUMBERS + 1 : _NUMBERS + 1 + length].decode("utf-8", "ignore")
 
@@ -73,7 +80,7 @@ class Lease:
         self._memory[_NUMBERS] = 0
 
     def close(self) -> None:
-        """Release the memory and close the descriptor. Closing twice has no effect."""
+        """Release the shared memory and close its descriptor. A second call has no effect."""
         if self.fd >= 0:
             self._numbers.release()
             self._memory.close()
@@ -90,7 +97,7 @@ class Leased:
 
     @property
     def until_ns(self) -> int:
-        """End of the lease, also after it has lapsed; 0 when there is no load."""
+        """End of the lease on `perf_counter_ns`, also after the lease is over; 0 when there is no load."""
         return self._numbers[2] or self._numbers[0]
 
     @property
@@ -98,9 +105,9 @@ class Leased:
         return self._numbers[1]
 
     def is_over(self) -> bool:
-        """Whether the lease has lapsed. After the first True it always returns True.
+        """Whether the lease is over, so that the worker must start no more load.
 
-        HOT, once per wake-up of the drive: 0.1 µs.
+        After the first True it always returns True. HOT, once per wake-up of the drive: 0.1 µs.
         """
         numbers = self._numbers
         if numbers[2]:
@@ -112,7 +119,7 @@ class Leased:
         return True
 
     def say(self, text: str) -> None:
-        """Store where the scenario blocks the loop; at most 255 bytes of UTF-8 are kept."""
+        """Store for the supervisor which scenario line blocks the loop, or "". At most 255 bytes of UTF-8 are kept."""
         data = text.encode("utf-8", "replace")[:_TEXT_BYTES]
         self._memory[_NUMBERS] = 0
         self._memory[_NUMBERS + 1 : _NUMBERS + 1 + len(data)] = data
@@ -120,7 +127,7 @@ class Leased:
 
 
 def leased_at(fd: int) -> Leased:
-    """Map the lease memory into a worker. Closes `fd`."""
+    """Map the lease memory with descriptor `fd` into this worker, return the worker's side of it, and close `fd`."""
     try:
         return Leased(mmap.mmap(fd, _BYTES))
     finally:

@@ -51,7 +51,7 @@ class MaskedOutput(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Flush the whole lines. An unfinished line is held back until it ends, or until `close`."""
+        """Flush the complete lines. An incomplete line is held back until its end is written, or until `close`."""
         self._out.flush()
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class MaskedOutput(io.TextIOBase):
             self._out.write(self._shown(held))
 
     def _shown(self, text: str) -> str:
-        """Without secrets, and unable to steer the terminal that the agent's log may be."""
+        """Return the text without secrets and without control characters that could steer a terminal."""
         return "\n".join(block(self._mask(text)))
 
 
@@ -75,7 +75,8 @@ class Unblocked(io.TextIOBase):
     """
 
     def __init__(self, fd: int) -> None:
-        """
+        """Make a stream that writes to the pipe `fd`.
+
         Args:
             fd: of a pipe, opened with O_NONBLOCK. Its open file must not be shared with code that expects to block.
         """
@@ -102,7 +103,7 @@ class Unblocked(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Write the number of dropped bytes, if there are any and the pipe has room for it."""
+        """Write a line with the number of dropped bytes, if bytes were dropped and the pipe has room for the line."""
         if not self.dropped:
             return
         note = f"\n{self.dropped}{_NOTE}\n".encode()
@@ -114,13 +115,19 @@ class Unblocked(io.TextIOBase):
 
 
 def mask_output(mask: Callable[[str], str]) -> None:
-    """Mask this process's standard output and error from now on. Call this before logging is set up."""
+    """Mask secrets in this process's standard output and error from now on. Call this before logging is set up.
+
+    `mask` returns a text without its secrets.
+    """
     sys.stdout = MaskedOutput(_unblocked(sys.stdout), mask)
     sys.stderr = MaskedOutput(_unblocked(sys.stderr), mask)
 
 
 def _unblocked(out: TextIO) -> TextIO | Unblocked:
-    """Return a non-blocking stream to the same pipe. The descriptor itself still blocks, for C code and children."""
+    """Return a stream to the same pipe that never waits; `out` itself if that is no pipe, or not on Linux.
+
+    The original descriptor still blocks, for C code and child processes.
+    """
     if sys.platform != "linux":
         return out
     try:

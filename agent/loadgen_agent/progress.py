@@ -26,7 +26,8 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        """
+        """Allocate the shared memory.
+
         Raises:
             OSError: the memory cannot be allocated.
         """
@@ -38,14 +39,17 @@ class Progress:
         os.ftruncate(self.fd, _BYTES)
 
     def close(self) -> None:
-        """Close the descriptor. Closing twice has no effect."""
+        """Close the memory's descriptor. A second call has no effect."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
 
 def progress_at(fd: int) -> memoryview[int]:
-    """Map the progress memory into a worker: per load, the number of iterations that were started. Closes `fd`."""
+    """Map the progress memory with descriptor `fd` into this worker, and close `fd`.
+
+    The result has one number for each load: its iterations that were started.
+    """
     try:
         found = memoryview(mmap.mmap(fd, _BYTES))
     finally:

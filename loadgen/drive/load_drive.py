@@ -111,7 +111,7 @@ class LaneDrive:
 
     @property
     def left_out(self) -> str:
-        """The part of the load that a replacement process cannot continue, and why; empty if it can continue all.
+        """Text that names the part of this load that a replacement process cannot continue, and why; else empty.
 
         An arrival with a due time is driven by the process of that time, and a counted load stores how many iterations
         were started. Only the lost process knew which unique rows its users took.
@@ -134,7 +134,10 @@ class LaneDrive:
         return self._ending
 
     def take_counts(self) -> LoadCounts:
-        """Return the started and missed iterations since the last call, and the present waiting and users."""
+        """Return the load's counts: iterations started and missed since the last call, and those waiting now.
+
+        They also contain the number of users that are present now.
+        """
         pool, (started, missed) = self.pool, self._counted
         self._counted = pool.started, pool.missed
         users = self._drive.present(self._clock.elapsed_ns()) if self._clock is not None else 0
@@ -142,12 +145,14 @@ class LaneDrive:
         return LoadCounts(self._load, pool.started - started, pool.missed - missed, waiting, users)
 
     async def give_up(self, before_ns: int) -> None:
-        """Count as missed the unstarted arrivals that were due before `before_ns` after T0. Call it after a stop."""
+        """Count arrivals as missed that were due before `before_ns` after T0 and not started. Call it after a stop."""
         if self._clock is not None:
             await self._drive.give_up(self._clock.t0_ns, before_ns - self._after_ns)
 
     async def run(self, t0_ns: int, stop: asyncio.Event, from_ns: int = 0, since_ns: int = 0) -> asyncio.Task[None]:
-        """Start due iterations until the planned end, or until `stop`; return the driving task, for the drain.
+        """Start this load's due iterations until its planned end, or until `stop` is set.
+
+        Return the task that drives the load, which the caller cancels or awaits in the drain.
 
         Args:
             t0_ns: T0 of the plan on `perf_counter_ns`.
@@ -173,7 +178,7 @@ class LaneDrive:
         return driving
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> bool:
-        """Change the load to these stages from `at_ns` after T0 on, or from now on if that time is over.
+        """Replace the load's curve from `at_ns` after T0 on, or from now on if that time is over, by these stages.
 
         It may be called before `run`. Return False if the load has ended and the change has no effect.
         """
@@ -184,7 +189,7 @@ class LaneDrive:
         return True
 
     def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> bool:
-        """Change the agents' weights from `at_ns` after T0 on. It may be called before `run`.
+        """Split the load by new weights of the agents from `at_ns` after T0 on. It may be called before `run`.
 
         A load whose shares cannot move (`stays`) ignores the change. Return False if the load has ended.
         """
@@ -195,7 +200,10 @@ class LaneDrive:
         return True
 
     def leave(self, at_ns: int) -> None:
-        """Leave arrivals from `at_ns` after T0 on to other agents: for this share the load ends then. Call it once."""
+        """Leave arrivals and users from `at_ns` after T0 on to other agents, so that this share's load ends then.
+
+        Call it once.
+        """
         if not self._is_over:
             self._leave_ns = at_ns - self._after_ns
             self._drive.leave(self._leave_ns)
@@ -209,7 +217,7 @@ class LaneDrive:
         return isinstance(self._profile, UserProfile) and self._has_unique_rows
 
     async def _until_begun(self, clock: MonotonicClock, stop: asyncio.Event) -> None:
-        """Wait until the load begins, until `stop`, or until the time at which this agent leaves."""
+        """Wait until the load begins. Return earlier if `stop` is set, or when this agent leaves."""
         stopped = asyncio.ensure_future(stop.wait())
         try:
             while not stop.is_set():
@@ -223,9 +231,10 @@ class LaneDrive:
             stopped.cancel()
 
     async def _until_end(self, clock: MonotonicClock, stop: asyncio.Event, driving: asyncio.Task[None]) -> Ending:
-        """Wait until all due iterations have been started, or until `stop`; return the reason.
+        """Wait until the load ends or `stop` is set, and return why it ended.
 
-        The end may move meanwhile. UNSAID means that the drive ended early, which is a bug.
+        A load ends when all iterations that were due by its end have been started. The end may move meanwhile. UNSAID
+        means that the drive ended early, which is a bug.
         """
         stopped = asyncio.ensure_future(stop.wait())
         counted = [driving] if isinstance(self._drive, CountedDrive) else []  # a counted load ends by itself
@@ -250,7 +259,7 @@ class LaneDrive:
         return Ending.STOPPED if stop.is_set() else Ending.UNSAID
 
     async def close(self) -> None:
-        """End the users, with their connections."""
+        """End all users of the load, and close their connections."""
         await self.pool.close()
         if self._clock is not None:
             self._clock.close()
@@ -281,7 +290,7 @@ class LaneDrive:
 
 
 async def _first_of(*others: asyncio.Future[Any], own: Sequence[asyncio.Future[Any]]) -> None:
-    """Wait until one of the futures is done, then cancel those in `own`."""
+    """Wait until any of the futures is done, then cancel those in `own`. The others are left as they are."""
     try:
         await asyncio.wait([*others, *own], return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -295,7 +304,7 @@ def _sooner(a_ns: int | None, b_ns: int | None) -> int | None:
 
 
 def bind(plan: Plan, load: int) -> list[BoundJourney]:
-    """Return a load's journeys, each with the function that returns the row of an iteration.
+    """Return a load's journeys, each with the function that returns the feed's row for an iteration.
 
     In an open load the row number is the arrival's position among the arrivals that use the feed. In a closed load it
     is the user's number, or with `each="iteration"` the series user, user + users, ... Rows of a load follow those of
@@ -347,5 +356,8 @@ def _from(row: Callable[[int], Any], first: int) -> Callable[[int], Any]:
 
 
 def _striped(row: Callable[[int], Any], users: int, first: int) -> Callable[[int], Any]:
-    """Return a row function for n = (user << 32) + i, where i counts the user's iterations."""
+    """Return a function that returns the row of n = (user << 32) + i, the i-th iteration of a user.
+
+    The user takes every `users`-th row of `row`, from `first` + user on.
+    """
     return lambda n: row(first + (n >> 32) + (n & 0xFFFFFFFF) * users)

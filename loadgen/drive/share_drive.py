@@ -87,7 +87,10 @@ class _Stop(asyncio.Event):
         self.ending = Ending.UNSAID
 
     def is_set(self) -> bool:
-        """Whether starts have ended, also because the lease is over. HOT, once per wake-up of a drive."""
+        """Whether no more iterations may start, because of `end` or because the lease is over.
+
+        HOT, once per wake-up of a drive.
+        """
         if super().is_set():
             return True
         if self._is_over is None or not self._is_over():
@@ -96,7 +99,10 @@ class _Stop(asyncio.Event):
         return True
 
     def end(self, ending: Ending) -> None:
-        """End all starts with this reason, or with LEASE if the lease is over."""
+        """Let no more iterations start, and store this reason, or LEASE if the lease is over.
+
+        An earlier reason is kept.
+        """
         if self.ending is Ending.UNSAID:
             is_lapsed = self._is_over is not None and self._is_over()
             self.ending = Ending.LEASE if is_lapsed else ending
@@ -231,7 +237,9 @@ class Drive:
         self._people.shared = value
 
     async def set_up(self) -> Any:
-        """Run the plan's set-up once and return its value, for all users of the fleet.
+        """Run the plan's set-up once, and return its value (None without a set-up).
+
+        It does not store the value in `shared`.
 
         Raises:
             Exception: whatever the scenario's set-up raised.
@@ -239,7 +247,7 @@ class Drive:
         return await self._once(self._plan.set_up)
 
     async def tear_down(self) -> None:
-        """Run the plan's tear-down once.
+        """Run the plan's tear-down once, if it has one.
 
         Raises:
             Exception: whatever the scenario's tear-down raised.
@@ -260,23 +268,29 @@ class Drive:
     # -- the run --------------------------------------------------------------------------------
 
     def stop(self, *, now: bool = False, ending: Ending = Ending.STOPPED) -> None:
-        """Stop starting iterations; with `now`, also interrupt those in flight. The first `ending` is kept."""
+        """Start no more iterations, with `ending` as the reason; with `now`, also interrupt those in flight.
+
+        The reason of the first call is kept.
+        """
         self._stop.end(ending)
         self._points.end_all()
         if now:
             self._stop_now.set()
 
     def leave(self, at_ns: int) -> None:
-        """Leave arrivals from `at_ns` after T0 on to other agents; iterations that have started by then may end."""
+        """Leave arrivals and users from `at_ns` after T0 on to other agents.
+
+        Iterations that have started by then may end.
+        """
         for lane in self._lanes:
             lane.leave(at_ns)
 
     def release(self, load: int, point: str, upto: int, at_ns: int) -> None:
-        """Release the first `upto` arrived users of a load's rendez-vous `point` at `at_ns` (`perf_counter_ns`)."""
+        """Let the first `upto` users that ever arrived at a rendez-vous continue at `at_ns` (`perf_counter_ns`)."""
         self._points.release(load, point, upto, at_ns)
 
     def adjust(self, load: int, at_ns: int, stages: Sequence[Stage]) -> None:
-        """Change load `load` to these stages from `at_ns` after T0 on.
+        """Replace the curve of load `load` (index in the plan) from `at_ns` after T0 on by these stages.
 
         It may be called before `run`. Each change must be passed once and in order. A change after the load's end is
         ignored and noted in the report.
@@ -287,7 +301,7 @@ class Drive:
             self._recorder.note(f"a change of {whose} arrived after its end, and had no effect")
 
     def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
-        """Change the agents' weights from `at_ns` after T0 on.
+        """Split all loads, and the limit on requests/s, by new weights of the agents from `at_ns` after T0 on.
 
         It may be called before `run`. Each change must be passed once and in order.
 
@@ -303,7 +317,10 @@ class Drive:
                 self._reshare_cap(self._cap)
 
     def _reshare_cap(self, cap: Cap) -> None:
-        """Change the cap's shares at the same instants as those of the load. T0 must be known."""
+        """Pass the stored share changes to the cap on requests/s, so that it changes with the load.
+
+        T0 must be known.
+        """
         for at_ns, weights in self._cap_changes:
             cap.reshare(self._share_of_cap(weights), self._recorder.t0_ns + at_ns)
         self._cap_changes.clear()
@@ -314,11 +331,11 @@ class Drive:
 
     @property
     def left_out(self) -> str:
-        """The part of the share that a replacement process cannot continue, and why; empty if it can continue all."""
+        """Text that names the part of this share that a replacement process cannot continue, and why; else empty."""
         return "; ".join(dict.fromkeys(text for lane in self._lanes if (text := lane.left_out)))
 
     async def run(self, t0_ns: int, from_ns: int = 0, since_ns: int = 0) -> Totals:
-        """Drive the share from T0 on, drain, and return the totals.
+        """Drive the share from T0 to its end, wait for iterations in flight, and return the totals.
 
         Args:
             t0_ns: T0 on `perf_counter_ns`.
@@ -366,7 +383,7 @@ class Drive:
 
     @property
     def _ending(self) -> Ending:
-        """The reason why all loads ended."""
+        """Why the load as a whole ended, from the reasons of all loads; UNSAID if one of them has none."""
         endings = {lane.ending for lane in self._lanes}
         if Ending.UNSAID in endings:
             return Ending.UNSAID
@@ -378,7 +395,7 @@ class Drive:
         return tuple(counts for lane in self._lanes if not (counts := lane.take_counts()).is_empty)
 
     async def _drain(self, driving: Sequence[asyncio.Task[None]], *, is_stopped: bool, clock: MonotonicClock) -> None:
-        """Let iterations in flight end, for at most the plan's drain time; then interrupt the rest.
+        """Wait until iterations in flight have ended, for at most the plan's drain time; then interrupt the rest.
 
         At the planned end, waiting arrivals may still start; after a stop they may not.
 
@@ -411,16 +428,20 @@ class Drive:
             task.cancel()
 
     async def _intervals(self, clock: MonotonicClock) -> None:
-        """Emit a delta at the end of each interval. After a blocked loop one delta covers all passed intervals."""
+        """Pass a delta to `emit` at the end of each interval, until cancelled.
+
+        After a blocked loop one delta covers all passed intervals.
+        """
         while True:
             await sleep_to(clock, self._flipped_ns + self._interval_ns)
             await self._flip_beside(clock.elapsed_ns() // self._interval_ns * self._interval_ns)
 
     async def _flip_beside(self, end_ns: int) -> None:
-        """Fold an interval in parts, so that answers are read and arrivals started in between.
+        """Make and emit the delta up to `end_ns` after T0 in parts.
 
-        A fold that has begun is always finished, even when the task is cancelled. After `_FOLD_NS` the remaining parts
-        run without a break: if the scenario blocks the loop, each break would cost one more block.
+        Between the parts answers are read and arrivals started. A delta that was begun is always finished, even when
+        the task is cancelled. After `_FOLD_NS` the remaining parts run without a break: if the scenario blocks the
+        loop, each break would cost one more block.
         """
         began_ns = perf_counter_ns()
         self._self_check.begin_look()
@@ -459,7 +480,10 @@ class Drive:
         return sum(p.users for p in pools), sum(p.in_flight for p in pools), sum(p.waiting for p in pools)
 
     def _in_flight(self, now_ns: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (journey's index in the plan, due or ready time, think time so far) of each unfinished iteration."""
+        """Yield (journey index in the plan, start, think time so far) of each iteration that runs or waits.
+
+        The start is the due time, or in a closed load the real start, on `perf_counter_ns`.
+        """
         for lane in self._lanes:
             index = [self._journeys.index(name) for name in lane.journeys]
             for journey, start_ns, idle_ns in lane.pool.in_flight_since(now_ns):
@@ -471,7 +495,10 @@ class Drive:
         return max((now_ns - start_ns for start_ns in starts if start_ns is not None), default=0)
 
     def _say_fault(self, text: str) -> None:
-        """Report each kind of error in the scenario once, without secrets, up to 20 kinds."""
+        """Add an error in the scenario to the notes for the operator, without secrets.
+
+        Each text appears once, at most 20.
+        """
         text = self.redactor.text(text)
         if text not in self._faults_said and len(self._faults_said) < _FAULTS_SAID:
             self._faults_said.add(text)

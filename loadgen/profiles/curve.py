@@ -99,7 +99,10 @@ def day(low: float, high: float, peak_h: float, trough_h: float, duration_ns: in
 
 
 def _hours(trough_h: float, up_h: float) -> Iterator[tuple[float, float]]:
-    """Yield (hour, angle) of the ends of a day's pieces, 0 to 24; sin(angle) is -1 at the trough, 1 at the peak."""
+    """Yield (hour, angle) of the ends of a day's pieces, for hours 0 to 24, where the sine of the angle gives the rate.
+
+    sin(angle) is -1 at the trough and 1 at the peak.
+    """
     steps = PIECES // 2
     whole: list[tuple[float, float]] = []
     for turn in (-1, 0, 1):  # begins with the trough of the day before
@@ -115,7 +118,7 @@ def _hours(trough_h: float, up_h: float) -> Iterator[tuple[float, float]]:
 
 
 def _piece(mid: float, half: float, a: float, b: float, duration_ns: int, digits: int) -> Stage:
-    """Return mid + half · sin from angle a to b as a linear stage with the same area."""
+    """Return a linear stage with the same area as mid + half · sin(x) from angle `a` to angle `b`."""
     centre, width = sin((a + b) / 2), (b - a) / 2
     chord = mid + half * centre * cos(width)
     area = mid + half * centre * (sin(width) / width if width else 1.0)
@@ -134,10 +137,16 @@ def _edge(rate: float, digits: int) -> Stage:
 
 
 def _cut(rate: float, digits: int) -> float:
-    """Round a rate down, so that an area which is a whole number does not become one more arrival."""
+    """Return the rate rounded down to `digits` decimals.
+
+    So an area which is a whole number does not become one more arrival.
+    """
     return floor(rate * 10.0**digits + 1e-3) / 10.0**digits
 
 
 def _digits(peak: float) -> int:
-    """Return the decimals that give rates ten digits: their fractions share a small denominator and add up fast."""
+    """Return the number of decimals that gives rates up to `peak` ten digits in all.
+
+    The fractions of such rates share a small denominator and add up fast.
+    """
     return min(15, 9 - floor(log10(peak))) if peak > 0 else 0

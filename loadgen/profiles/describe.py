@@ -19,7 +19,7 @@ _CURVE = 10
 
 
 def texts(stages: Sequence[Stage], unit: str) -> Iterator[str]:
-    """Yield the description of each stage. A staircase of three or more steps, or a curve, has one description."""
+    """Yield a description of each stage in words. A staircase of three or more steps, or a curve, gets a single one."""
     i = 0
     while i < len(stages):
         stairs = _staircase(stages, i)
@@ -48,13 +48,13 @@ def texts(stages: Sequence[Stage], unit: str) -> Iterator[str]:
 
 
 def pieces_of(stages: Sequence[Stage]) -> int:
-    """Return how many stages belong to the first described one: all pieces of a curve, otherwise 1; 0 for no stages."""
+    """Return the number of stages in the first part of a load: all pieces of a curve, otherwise 1, or 0."""
     pieces = len(_ramps(stages, 0))
     return pieces if pieces >= _CURVE else min(1, len(stages))
 
 
 def _staircase(stages: Sequence[Stage], i: int) -> int:
-    """Return how many stages from `i` on are holds of equal length at evenly spaced levels."""
+    """Return how many stages from index `i` on form a staircase: holds of equal length at evenly spaced levels."""
     end = i
     while end < len(stages):
         stage = stages[end]
@@ -68,7 +68,10 @@ def _staircase(stages: Sequence[Stage], i: int) -> int:
 
 
 def _ramps(stages: Sequence[Stage], i: int) -> Sequence[Stage]:
-    """Return the ramps from `i` on, up to the next hold or jump. A curve may have a single level piece at its top."""
+    """Return the ramps from index `i` on, up to the next hold or jump.
+
+    A curve may have a single level piece at its top.
+    """
     last = i - 1
     for k in range(i, len(stages)):
         stage = stages[k]
@@ -84,12 +87,12 @@ def _number(value: float, unit: str) -> str:
 
 
 def time_text(ns: int) -> str:
-    """Return a duration such as "10m" or "1.5s"."""
+    """Return a duration as text, such as "10m" or "1.5s"."""
     return format_duration(ns) if ns >= 60 * NS_PER_S or ns < NS_PER_S else f"{ns / NS_PER_S:g}s"
 
 
 def stage_text(stage: Stage, kind: Kind) -> str:
-    """Return the description of one stage, e.g. "hold 200/s for 10m" or "ramp 0 to 50 users in 30s"."""
+    """Return one stage in words, e.g. "hold 200/s for 10m" or "ramp 0 to 50 users in 30s"."""
     lasting = format_duration(stage.duration_ns)
     if stage.start == stage.end:
         return f"hold {value_text(stage.start, kind)} for {lasting}"
@@ -97,7 +100,7 @@ def stage_text(stage: Stage, kind: Kind) -> str:
 
 
 def value_text(value: float, kind: Kind) -> str:
-    """Return a value with its unit: "200/s", "50 users" or "2x"."""
+    """Return a stage's value with its unit: "200/s", "50 users" or "2x"."""
     match kind:
         case "rate":
             return format_rate(value) if value != int(value) else f"{int(value):,}/s"

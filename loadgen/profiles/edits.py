@@ -43,14 +43,14 @@ _LEAST: Final = 1e-6
 
 
 def is_pause(stages: Sequence[Stage]) -> bool:
-    """Whether the stages end with a pause whose end is unknown."""
+    """Whether a load with these stages is paused at its end without a known time of resumption."""
     return bool(stages) and stages[-1].duration_ns > MAX_DURATION_NS and not stages[-1].end
 
 
 def cut(stages: Sequence[Stage], at_ns: int) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
-    """Return the stages before `at_ns` and those after it. Stages without a duration are left out.
+    """Split a load's stages at `at_ns`: return those before and those after it.
 
-    A ramp is cut at its value at that time, rounded to float64.
+    Stages without a duration are left out.
     """
     before: list[Stage] = []
     for k, stage in enumerate(stages):
@@ -68,14 +68,17 @@ def cut(stages: Sequence[Stage], at_ns: int) -> tuple[tuple[Stage, ...], tuple[S
 
 
 def replaced(stages: Sequence[Stage], at_ns: int, rest: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return these stages until `at_ns` and `rest` after it. If the stages end earlier, the gap has the value 0."""
+    """Return the load's stages until `at_ns`, followed by `rest`.
+
+    If the stages end earlier, the gap has the value 0.
+    """
     before, _ = cut(stages, at_ns)
     gap_ns = at_ns - length(before)
     return (*before, *((Stage(0.0, 0.0, gap_ns),) if gap_ns > 0 else ()), *(s for s in rest if s.duration_ns))
 
 
 def value_at(stages: Sequence[Stage], t_ns: int) -> Fraction:
-    """Return the value at `t_ns` after the stages begin; 0 before the beginning and after the end."""
+    """Return the exact value of the curve at `t_ns` after its beginning; 0 before the beginning and after the end."""
     for stage in stages:
         if 0 <= t_ns < stage.duration_ns:
             return stage.at(t_ns)
@@ -115,7 +118,7 @@ class Course:
 
     @classmethod
     def of(cls, profile: Profile, begin_ns: int = 0, name: str = "") -> Course:
-        """Return the course of an unchanged load."""
+        """Return the course (stages with all changes so far) of a load that was not changed yet."""
         kind: Kind
         if isinstance(profile, ArrivalProfile):
             kind, stages = "rate", profile.stages
@@ -135,30 +138,27 @@ class Course:
 
     @property
     def end_ns(self) -> int | None:
-        """Present end of the load, from T0; None if it is unknown: the load is paused or counted."""
+        """Present end of the load in ns after T0; None if it is unknown, because the load is paused or counted."""
         is_endless = bool(self.stages) and self.stages[-1].duration_ns > MAX_DURATION_NS
         return None if is_endless else length(self.stages)
 
     def value_at(self, t_ns: int) -> float:
-        """Return the rate, users or speed at `t_ns` after T0."""
+        """Return the load's rate, number of users or playback speed at `t_ns` after T0."""
         return float(value_at(self.stages, t_ns))
 
     def own(self) -> tuple[Stage, ...]:
-        """Return the stages from the load's planned beginning on, as a profile has them."""
+        """Return the stages from the load's planned beginning on, without the time from T0 to the beginning."""
         return cut(self.stages, self.begin_ns)[1]
 
     def rest(self, at_ns: int) -> tuple[int, tuple[Stage, ...]]:
-        """Return what agents get for a change at `at_ns`: (its time, the stages from then on).
-
-        The time is never before the load's beginning.
-        """
+        """Return what agents must get after a change at `at_ns`: (time of the change, stages from then on)."""
         at_ns = max(at_ns, self.begin_ns)
         return at_ns, cut(self.stages, at_ns)[1]
 
     # -- edits ----------------------------------------------------------------------------------
 
     def paused(self, at_ns: int) -> Course:
-        """Return the course, paused from `at_ns` on."""
+        """Return a copy of the course that is paused from `at_ns` on."""
         self._must_last(at_ns)
         if self.is_paused:
             raise UsageError(f"{self._whose} is paused already", hint="loadgen resume continues it")
@@ -166,7 +166,7 @@ class Course:
         return replace(self, stages=(*before, PAUSE), waiting=after)
 
     def resumed(self, at_ns: int) -> Course:
-        """Return the course, resumed at `at_ns` with the stages that waited."""
+        """Return a copy of a paused course that continues at `at_ns` with the stages that waited."""
         self._must_last(at_ns)
         if self.waiting is None:
             raise UsageError(f"{self._whose} is not paused", hint="loadgen pause pauses a load")
@@ -174,7 +174,7 @@ class Course:
         return replace(self, stages=(*before, *self.waiting), waiting=None)
 
     def scaled(self, at_ns: int, factor: float) -> Course:
-        """Return the course with the remaining stages multiplied by `factor`."""
+        """Return a copy of the course whose stages after `at_ns` are multiplied by `factor`."""
         self._must_last(at_ns)
         self._must_have_a_value("scaled")
         how = f"by {factor:g}"
@@ -182,10 +182,7 @@ class Course:
         return self._scaled(at_ns, exact(factor), how)
 
     def scaled_to(self, at_ns: int, value: float) -> Course:
-        """Return the course with the remaining stages scaled so that the present value becomes `value`.
-
-        For a paused load, the present value is the first one after the pause.
-        """
+        """Return a copy of the course, scaled from `at_ns` on so that the value at that time becomes `value`."""
         self._must_last(at_ns)
         self._must_have_a_value("scaled")
         how = f"to {value:g}"
@@ -197,7 +194,7 @@ class Course:
         return self._scaled(at_ns, exact(value) / now, how)
 
     def skipped(self, at_ns: int) -> Course:
-        """Return the course without the rest of the present stage."""
+        """Return a copy of the course without the rest of the stage that is present at `at_ns`."""
         self._must_last(at_ns)
         self._must_have_a_value("skipped in")
         if at_ns < self.begin_ns and not self.is_paused and self._waits_for_its_beginning(at_ns):
@@ -209,12 +206,12 @@ class Course:
         return self._with_rest(at_ns, rest)
 
     def replaced(self, at_ns: int, stages: Sequence[Stage]) -> Course:
-        """Return the course with these stages from `at_ns` on, or after the pause of a paused load."""
+        """Return a copy of the course with these stages from `at_ns` on, or after the pause if it is paused."""
         self._must_last(at_ns)
         return self._with_rest(at_ns, tuple(s for s in stages if s.duration_ns))
 
     def ended(self, at_ns: int) -> Course:
-        """Return the course, ended at `at_ns`."""
+        """Return a copy of the course that ends at `at_ns`."""
         self._must_last(at_ns)
         return replace(self, stages=cut(self.stages, at_ns)[0], waiting=None)
 
@@ -247,7 +244,10 @@ class Course:
             )
 
     def _must_stay_within_limits(self, left: tuple[Stage, ...], factor: Fraction, how: str) -> None:
-        """Raise UsageError if scaling exceeds a limit. Uses exact fractions: 200/s times 1e308 overflows a float64."""
+        """Raise UsageError if the stages `left`, multiplied by `factor`, exceed a limit. `how` is for the message.
+
+        It uses exact fractions: 200/s times 1e308 overflows a float64.
+        """
         highest_now, most = highest(left), _MOST[self.kind]
         top, shown = exact(highest_now) * factor, value_text(highest_now, self.kind)
         whose = f"{self._whose} cannot be scaled {how}: its highest value, {shown},"
@@ -282,7 +282,7 @@ class Course:
 
 
 def _digits(number: Fraction) -> str:
-    """Return a number with at most six significant digits, rounded down so that it is still within a limit."""
+    """Return a number as text with at most six significant digits, rounded down so that it is still within a limit."""
     number = min(number, Fraction(10) ** 300)  # a plan may have a rate of 1e-305/s, and floats end at 1.8e308
     unit = Fraction(10) ** (floor(log10(number)) - 5)
     down = number // unit * unit
@@ -290,10 +290,7 @@ def _digits(number: Fraction) -> str:
 
 
 def _faster(stage: Stage, factor: Fraction) -> Stage:
-    """Return a speed stage that plays the same recording faster.
-
-    The duration is rounded up, so that the last recorded time stays before the end.
-    """
+    """Return a stage of playback speed that plays the same recorded times `factor` times as fast."""
     fast = stage.times(factor)
     was, now = exact(stage.start) + exact(stage.end), exact(fast.start) + exact(fast.end)
     return Stage(fast.start, fast.end, ceil(stage.duration_ns * was / now) if now else stage.duration_ns)

@@ -55,20 +55,20 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True,
 
     @property
     def duration_ns(self) -> int:
-        """Duration of the load."""
+        """Duration of the load, in ns."""
         return length(self.stages)
 
     @property
     def peak(self) -> float:
-        """The highest rate, iterations/s."""
+        """The highest rate of the load, in iterations/s."""
         return highest(self.stages)
 
     def total(self) -> int:
-        """Return the exact number of arrivals with a due time before the end; with random spacing, for its seed."""
+        """Return the exact number of arrivals in the whole load. With random spacing it depends on the seed."""
         return self._schedule.total()
 
     def rate_at(self, t_ns: int) -> float:
-        """Return the rate at `t_ns`, in iterations/s; 0 before the start and after the end."""
+        """Return the rate at `t_ns` after the load's beginning, in iterations/s; 0 before it and after the end."""
         return float(self._schedule.timeline.value_at(t_ns))
 
     def due_ns(self, n: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True,
         return self._schedule.due_ns(n)
 
     def schedule(self) -> Schedule:
-        """Return the schedule that agents drive and that a load change can replace."""
+        """Return the load's arrivals as a schedule, which agents drive and whose curve can be replaced."""
         return self._schedule
 
     def scaled_to(self, peak: float) -> ArrivalProfile:
@@ -139,23 +139,20 @@ class UserProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True, ta
 
     @property
     def duration_ns(self) -> int:
-        """Duration of the load."""
+        """Duration of the load, in ns."""
         return length(self.stages)
 
     @property
     def peak(self) -> int:
-        """The most users at a time, in the fleet."""
+        """The most users at a time in the whole fleet."""
         return ceil(exact(highest(self.stages)))
 
     def level_at(self, t_ns: int) -> int:
-        """Return the number of users at `t_ns`; 0 before the start and after the end."""
+        """Return the planned number of users at `t_ns` after the load's beginning; 0 before it and after the end."""
         return ceil(self._timeline.value_at(t_ns))
 
     def spans(self, user: int) -> tuple[tuple[int, int], ...]:
-        """Return when user `user` of the fleet is present: (start_ns, stop_ns) in order, exact to the ns.
-
-        The stop is not part of a span.
-        """
+        """Return the times in which the fleet's user `user` is present: (start_ns, stop_ns), exact to the ns."""
         return tuple(spans_of(self.stages, user))
 
     def scaled_to(self, peak: float) -> UserProfile:
@@ -193,7 +190,7 @@ class IterationProfile(msgspec.Struct, frozen=True, omit_defaults=True, tag_fiel
 
     @classmethod
     def of_each(cls, per_user: int, users: int) -> IterationProfile:
-        """Return a profile with `per_user` iterations by each of `users` users."""
+        """Return a profile in which each of `users` users runs `per_user` iterations."""
         return cls(per_user * users, users, per_user)
 
     def __post_init__(self) -> None:
@@ -209,16 +206,16 @@ class IterationProfile(msgspec.Struct, frozen=True, omit_defaults=True, tag_fiel
 
     @property
     def duration_ns(self) -> None:
-        """None: the duration depends on the target."""
+        """Always None, because the duration of a counted load depends on the target."""
         return
 
     @property
     def peak(self) -> int:
-        """Number of users in the fleet."""
+        """Number of users in the whole fleet."""
         return self.users
 
     def total(self) -> int:
-        """Return the number of iterations."""
+        """Return the number of iterations of the whole fleet."""
         return self.iterations
 
     def scaled_to(self, peak: float) -> IterationProfile:
@@ -230,7 +227,7 @@ class IterationProfile(msgspec.Struct, frozen=True, omit_defaults=True, tag_fiel
         return IterationProfile(self.iterations, int(peak))
 
     def lasting(self, duration_ns: int) -> IterationProfile:
-        """Raise ProfileError, because a counted load has no duration that could be set."""
+        """Raise ProfileError, because the duration of a counted load cannot be set."""
         raise ProfileError(
             f"a load of {self.iterations:,} iterations has no duration that could be set",
             hint="it ends when they are done; use arrivals() or users() for a load that lasts",
@@ -244,9 +241,10 @@ class IterationProfile(msgspec.Struct, frozen=True, omit_defaults=True, tag_fiel
 
 
 def spans_of(stages: Iterable[Stage], user: int) -> Iterator[tuple[int, int]]:
-    """Yield the spans in which the level is above `user`: (start_ns, stop_ns) in order, exact to the ns.
+    """Yield (start_ns, stop_ns) of each time in which user `user` is present in a curve of users, in order.
 
-    The stop is not part of a span. Cost: 0.3 µs per stage, and 8 µs for a stage in which the user comes or goes.
+    Times are exact to the ns. The user is present while the level is above its number. The stop is not part of a span.
+    Cost: 0.3 µs per stage, and 8 µs for a stage in which the user comes or goes.
     """
     span: tuple[int, int] | None = None
     for first_ns, stop_ns in _stage_spans(stages, user):
@@ -291,7 +289,9 @@ def _check(stages: Sequence[Stage], what: str, unit: str, most: float) -> None:
             if not isfinite(value) or value < 0:
                 raise ProfileError(f"a {what} cannot be {value:g}{unit}", hint="use a finite value of at least 0")
             if value > most:
-                raise ProfileError(f"a {what} of {value:g}{unit} exceeds the limit of {most:g}{unit}")
+                raise ProfileError(
+                    f"a {what} of {value:g}{unit} exceeds the limit of {most:g}{unit}", hint="use a lower value"
+                )
         if stage.duration_ns < 0:
             raise ProfileError(f"a stage cannot last {stage.duration_ns} ns", hint="use a duration of at least 0")
     duration_ns = length(stages)
@@ -304,7 +304,7 @@ def _check(stages: Sequence[Stage], what: str, unit: str, most: float) -> None:
 
 
 def _edges(stages: Sequence[Stage]) -> list[int]:
-    """Return the times at which the stages begin, and the end of the last one, ns."""
+    """Return the times in ns at which the stages begin, followed by the end of the last one."""
     edges = [0]
     for stage in stages:
         edges.append(edges[-1] + stage.duration_ns)

@@ -50,7 +50,7 @@ class Stage(msgspec.Struct, frozen=True):
         return between(exact(self.start), exact(self.end), t_ns, self.duration_ns)
 
     def times(self, factor: Fraction) -> Stage:
-        """Return the stage with both values multiplied by `factor`."""
+        """Return a copy of the stage with both values multiplied by `factor`."""
         return Stage(float(exact(self.start) * factor), float(exact(self.end) * factor), self.duration_ns)
 
 
@@ -60,10 +60,10 @@ def between(start: Fraction, end: Fraction, passed_ns: int, duration_ns: int) ->
 
 
 def length(stages: Iterable[Stage]) -> int:
-    """Return the total duration of the stages, ns."""
+    """Return the total duration of the stages in ns."""
     return sum(stage.duration_ns for stage in stages)
 
 
 def highest(stages: Iterable[Stage]) -> float:
-    """Return the highest value of the stages that have a duration; 0 without such stages."""
+    """Return the highest value of all stages that have a duration; 0 if there are none."""
     return max((max(stage.start, stage.end) for stage in stages if stage.duration_ns), default=0.0)

@@ -64,9 +64,7 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
 
     @classmethod
     def of(cls, times_s: np.ndarray, label: str) -> TimedProfile:
-        """Make the profile of given times.
-
-        Bins last whole seconds, because in shorter ones the busiest bin would say little about the rate.
+        """Make the profile of arrivals at given times.
 
         Args:
             times_s: (arrivals,) float64 seconds, non-decreasing, at least 0; at least one.
@@ -87,20 +85,23 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
 
     @property
     def speed(self) -> float:
-        """Playback speed of the times, rounded up if necessary so that the last arrival is before the end."""
+        """Factor by which the recorded times are played faster than they were recorded.
+
+        It is rounded up if necessary so that the last arrival is before the end.
+        """
         speed = self.recorded_ns / self.duration_ns
         return speed if exact(speed) * self.duration_ns >= self.recorded_ns else nextafter(speed, inf)
 
     @property
     def speeds(self) -> tuple[Stage, ...]:
-        """The curve of playback speeds; its area is the seconds of the recording."""
+        """The playback speed over time, as stages; the area under it is the seconds of the recording."""
         if self.edited is not None:
             return self.edited
         return (Stage(self.speed, self.speed, self.duration_ns),)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The approximate rate as it is played, in arrivals/s, one stage per bin."""
+        """The approximate rate over time as it is played, in arrivals/s, with one stage per bin."""
         if self.edited is not None:
             return tuple(self._played(self.edited))
         ends_ns = [min((i + 1) * self.bin_ns, self.recorded_ns) for i in range(len(self.counts))]
@@ -111,7 +112,7 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
         )
 
     def _played(self, speeds: Iterable[Stage]) -> Iterator[Stage]:
-        """Yield the rate of each bin, played at these constant speeds; 0 after the last bin."""
+        """Yield the rate of each bin as a stage, played at these constant speeds; rate 0 after the last bin."""
         recorded_ns = 0.0
         for one in speeds:
             left_ns = one.duration_ns
@@ -128,15 +129,18 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
 
     @property
     def peak(self) -> float:
-        """Iterations/s in the busiest bin."""
+        """Rate in the busiest bin, in iterations/s."""
         return highest(self.stages)
 
     def total(self) -> int:
-        """Return the exact number of arrivals."""
+        """Return the exact number of arrivals in the whole load."""
         return self.count
 
     def rate_at(self, t_ns: int) -> float:
-        """Return the rate of the bin that contains `t_ns`, in iterations/s; 0 before the start and after the end."""
+        """Return the rate at `t_ns` after the load begins, in iterations/s; 0 before the beginning and after the end.
+
+        It is the average rate of the bin that contains `t_ns`.
+        """
         for stage in self.stages:
             if 0 <= t_ns < stage.duration_ns:
                 return stage.start
@@ -144,13 +148,13 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
         return 0.0
 
     def scaled_to(self, peak: float) -> TimedProfile:
-        """Return the profile with the same arrivals, played so that the busiest bin has `peak` arrivals/s."""
+        """Return a profile with the same arrivals, played so fast that the busiest bin has `peak` arrivals/s."""
         if not isfinite(peak) or peak <= 0:
             raise ProfileError(f"a load cannot be scaled to a rate of {peak:g}", hint="use a finite rate above 0")
         return self.lasting(ceil(self.duration_ns * exact(self.peak) / exact(peak)))
 
     def lasting(self, duration_ns: int) -> TimedProfile:
-        """Return the profile with the same arrivals, played within exactly `duration_ns`."""
+        """Return a profile with the same arrivals, played at the speed at which it lasts exactly `duration_ns`."""
         return msgspec.structs.replace(self, duration_ns=duration_ns)
 
     def describe(self) -> str:
@@ -162,15 +166,15 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
 
 
 def digest_of(times_s: np.ndarray) -> str:
-    """Return the number of times and a hash of them, rounded to ms: "1200:0f343b0931126a20".
+    """Return a text to compare lists of times: their number and a hash of them, such as "1200:0f343b0931126a20".
 
-    They are rounded because logarithms may differ in the last bit between machines, and so may the nanosecond.
+    They are rounded to ms, because logarithms may differ in the last bit between machines, and so may the nanosecond.
     """
     ms = np.rint(times_s * 1_000).astype("<i8")
     return f"{len(times_s)}:{sha256(ms.tobytes()).hexdigest()[:16]}"
 
 
 def digest_of_levels(levels: Sequence[tuple[int, int]]) -> str:
-    """Return the number of (ns, users) pairs and a hash of them, as `digest_of` does for times."""
+    """Return a text to compare lists of (ns, users) pairs: their number and a hash, with times rounded to ms."""
     ms = np.array([(round(at_ns / 1e6), users) for at_ns, users in levels], dtype="<i8")
     return f"{len(levels)}:{sha256(ms.tobytes()).hexdigest()[:16]}"

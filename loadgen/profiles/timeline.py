@@ -37,7 +37,10 @@ _Row = tuple[int, int, float, float, float, float, bool, int, int, float, float]
 
 
 def _row(stretch: _Stretch, before: Fraction) -> tuple[_Row, Fraction]:
-    """Return the row of a stretch and the area up to its end; `before` is the area up to its beginning. 10 µs."""
+    """Return the values of a stretch from which due times are computed, and the area under the curve up to its end.
+
+    `before` is the area up to its beginning. Cost: 10 µs.
+    """
     start_ns, end_ns, start, end = stretch
     area = before + (start + end) / 2 * Fraction(end_ns - start_ns, NS_PER_S)
     first, last = ceil(before), ceil(area) - 1
@@ -73,7 +76,7 @@ class Timeline:
         self._settle(stretches, [], Fraction(0))
 
     def _settle(self, stretches: Sequence[_Stretch], known: Sequence[tuple[_Row, Fraction]], area: Fraction) -> None:
-        """Compute all columns of the curve.
+        """Compute and store the columns from which due times are looked up.
 
         Args:
             stretches: the stages with their positions in time.
@@ -109,14 +112,17 @@ class Timeline:
     # -- the curve ----------------------------------------------------------------------------
 
     def value_at(self, t_ns: int) -> Fraction:
-        """Return the rate at `t_ns`, or just after a jump there; 0 before the beginning and after the end."""
+        """Return the exact rate at `t_ns`, or just after a jump there; 0 before the beginning and after the end."""
         for start_ns, end_ns, start, end in self._stretches:
             if start_ns <= t_ns < end_ns:
                 return between(start, end, t_ns - start_ns, end_ns - start_ns)
         return Fraction(0)
 
     def area_at(self, t_ns: int) -> Fraction:
-        """Return the exact area under the curve up to `t_ns`."""
+        """Return the exact area under the curve up to `t_ns`.
+
+        Rounded up, it is the number of evenly spaced arrivals that are due before `t_ns`.
+        """
         for (start_ns, end_ns, start, end), area in zip(self._stretches, self._areas, strict=False):
             if t_ns < end_ns:
                 passed_ns = max(0, t_ns - start_ns)
@@ -125,7 +131,7 @@ class Timeline:
         return self.area
 
     def replaced(self, at_ns: int, stages: Sequence[Stage], since_ns: int | None = None) -> Timeline:
-        """Return a curve that is the same up to `at_ns` and follows `stages` from then on.
+        """Return a copy of the curve that is the same up to `at_ns` and follows `stages` from then on.
 
         Args:
             since_ns: stages that ended before it are dropped, because their arrivals are not needed again. An `at_ns`
@@ -183,9 +189,10 @@ class Timeline:
         return self._within(np.maximum(area, 0.0), at)
 
     def when(self, areas: np.ndarray) -> np.ndarray:
-        """Return when the area reaches `areas` (float64, each below `area`): `due_of` for fractional positions.
+        """Return the times at which the area under the curve reaches `areas` (float64, each below `area`), int64 ns.
 
-        The error is that of float64: 1e-7 arrivals at an area of 10^9, which is 1 ps at 100,000/s.
+        It is `due_of` for fractional positions. The error is that of float64: 1e-7 arrivals at an area of 10^9, which
+        is 1 ps at 100,000/s.
         """
         at: np.ndarray | int = 0
         if len(self._before) > 1:
@@ -194,7 +201,10 @@ class Timeline:
         return self._within(np.maximum(from_edge, 0.0), at)
 
     def _within(self, area: np.ndarray, at: np.ndarray | int) -> np.ndarray:
-        """Return the times at which stretch `at` has this area, counted from its begin, or from its end if it falls."""
+        """Return the times at which stretch `at` has reached this area, int64 ns after the curve's beginning.
+
+        `area` is counted from the stretch's beginning, or from its end if the rate falls.
+        """
         low = self._low[at]
         below = low + np.sqrt(low * low + 2.0 * self._slope[at] * area)  # 0 only at the very start of a ramp from 0
         ramp_ns = np.divide(area * (2.0 * NS_PER_S), below, out=np.zeros_like(below), where=below > 0)
@@ -211,7 +221,10 @@ class Positions(Protocol):
     """Uneven positions of arrivals on the area under the curve. They do not depend on the order of calls."""
 
     def areas(self, n: np.ndarray) -> np.ndarray:
-        """Return the positions of arrivals n (int64, from 0 over the fleet, increasing): float64, non-decreasing."""
+        """Return the positions of arrivals n, measured as area under the rate curve: float64, non-decreasing.
+
+        `n` is int64, counted from 0 over the fleet, increasing.
+        """
 
     def count_below(self, area: Fraction) -> int:
         """Return the number of arrivals with a position below `area`."""
@@ -230,12 +243,12 @@ class Listed:
         self._places = places
 
     def areas(self, n: np.ndarray) -> np.ndarray:
-        """Return the listed positions of arrivals n."""
+        """Return the positions of arrivals n from the list, measured as area under the rate curve."""
         found: np.ndarray = self._places[n]
         return found
 
     def count_below(self, area: Fraction) -> int:
-        """Return the number of listed positions below `area`."""
+        """Return how many positions in the list are below `area`."""
         return int(np.searchsorted(self._places, float(area), side="left"))
 
 
@@ -243,10 +256,13 @@ class Dues(Protocol):
     """A source of due times: a profile, or the schedule of a changed load."""
 
     def total(self) -> int:
-        """Return the number of arrivals of the whole fleet."""
+        """Return the number of arrivals of the whole fleet in this load."""
 
     def due_ns(self, n: np.ndarray) -> np.ndarray:
-        """Return when arrivals n (0 <= n < total()) are due: int64 ns, non-decreasing in n."""
+        """Return the due times of arrivals n after the load's beginning: int64 ns, non-decreasing in n.
+
+        `n` has values from 0 to `total()` - 1.
+        """
 
 
 class Schedule:
@@ -264,20 +280,20 @@ class Schedule:
 
     @property
     def end_ns(self) -> int:
-        """End of the curve, from the load's beginning."""
+        """End of the curve in ns after the load's beginning."""
         return self.timeline.end_ns
 
     def total(self) -> int:
-        """Return the number of arrivals of the whole fleet."""
+        """Return the number of arrivals of the whole fleet in this load."""
         return self._total
 
     def count_at(self, t_ns: int) -> int:
-        """Return the number of arrivals that are due before `t_ns`."""
+        """Return how many arrivals of the whole fleet are due before `t_ns`."""
         area = self.timeline.area_at(t_ns)
         return ceil(area) if self._positions is None else self._positions.count_below(area)
 
     def due_ns(self, n: np.ndarray) -> np.ndarray:
-        """Return when arrivals n are due: int64 ns of the same shape.
+        """Return the due times of arrivals n after the load's beginning: int64 ns of the same shape.
 
         Raises:
             IndexError: an n is below 0 or at least `total()`.
@@ -292,5 +308,8 @@ class Schedule:
         return self.timeline.when(self._positions.areas(n))
 
     def replaced(self, at_ns: int, stages: Sequence[Stage], since_ns: int | None = None) -> Schedule:
-        """Return the schedule with its curve replaced from `at_ns` on; see `Timeline.replaced`. Positions stay."""
+        """Return a copy of the schedule whose curve follows `stages` from `at_ns` on; see `Timeline.replaced`.
+
+        The arrivals keep their positions on the area under the curve.
+        """
         return Schedule(self.timeline.replaced(at_ns, stages, since_ns), self._positions)

@@ -100,7 +100,7 @@ _FROM_AGENTS: Final = frozenset(
 
 
 def text_limit(message: str, field: str) -> int | None:
-    """Return the most bytes that a text of an agent's message may have; None for messages of controllers."""
+    """Return the most bytes that a text or bytes field of a message may have; None for messages of controllers."""
     return _TEXTS.get(f"{message}.{field}", limits.NAME_BYTES) if message in _FROM_AGENTS else None
 
 
@@ -131,7 +131,7 @@ _HIGH: Final = bytes(range(128, 256))
 
 
 def check_shape(payload: bytes, descriptor: Any) -> None:
-    """Check the counts and sizes of a message's fields without parsing it. About 0.5 µs per field.
+    """Check the counts and sizes of the fields in an encoded message, before it is parsed. About 0.5 µs per field.
 
     Raises:
         LimitExceeded: a field has too many entries, or a text is too long.
@@ -140,11 +140,17 @@ def check_shape(payload: bytes, descriptor: Any) -> None:
     try:
         _walk(payload, 0, len(payload), descriptor, limits.ELEMENTS)
     except IndexError:
-        raise WireError(f"unreadable {descriptor.name}: it ends too early") from None
+        raise WireError(
+            f"unreadable {descriptor.name}: it ends too early",
+            hint="run the same version of loadgen on the controller and on every agent",
+        ) from None
 
 
 def _walk(data: bytes, at: int, end: int, descriptor: Any, left: int) -> int:
-    """Check one message in [at, end), and return how many more elements the rest may have."""
+    """Check the encoded message in data[at:end].
+
+    Of the `left` elements that are allowed, return how many are left after it.
+    """
     fields = _fields.get(descriptor.name) or _fields_of(descriptor)
     counts: dict[int, int] = {}
     while at < end:
@@ -160,7 +166,10 @@ def _walk(data: bytes, at: int, end: int, descriptor: Any, left: int) -> int:
         elif kind == 2:
             size, at = _varint(data, at)
             if at + size > end:
-                raise WireError(f"unreadable {descriptor.name}: it ends too early")
+                raise WireError(
+                    f"unreadable {descriptor.name}: it ends too early",
+                    hint="run the same version of loadgen on the controller and on every agent",
+                )
             field = fields.get(number)
             if field is not None:
                 found = 1 if field.width < 0 else _packed(data, at, size, field.width)
@@ -174,16 +183,25 @@ def _walk(data: bytes, at: int, end: int, descriptor: Any, left: int) -> int:
                     left = _walk(data, at, at + size, field.part, left)
             at += size
         else:
-            raise WireError(f"unreadable {descriptor.name}: a field of kind {kind}")
+            raise WireError(
+                f"unreadable {descriptor.name}: a field of kind {kind}",
+                hint="run the same version of loadgen on the controller and on every agent",
+            )
         if left < 0:
             raise LimitExceeded(descriptor.name, f"more than {limits.ELEMENTS:,} fields long", f"{limits.ELEMENTS:,}")
     if at != end:
-        raise WireError(f"unreadable {descriptor.name}: it ends too early")
+        raise WireError(
+            f"unreadable {descriptor.name}: it ends too early",
+            hint="run the same version of loadgen on the controller and on every agent",
+        )
     return left
 
 
 def _packed(data: bytes, at: int, size: int, width: int) -> int:
-    """Return the number of values in a packed field."""
+    """Return the number of values in a packed field, which is at data[at:at + size].
+
+    `width` is the bytes of a value, or 0 if the length varies.
+    """
     return size // width if width else len(data[at : at + size].translate(None, _HIGH))
 
 
@@ -199,7 +217,10 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-    raise WireError("unreadable message: a number of more than 10 bytes")
+    raise WireError(
+        "unreadable message: a number of more than 10 bytes",
+        hint="run the same version of loadgen on the controller and on every agent",
+    )
 
 
 def _fields_of(descriptor: Any) -> dict[int, _Field]:
@@ -280,7 +301,7 @@ _loss_texts: Final = _Texts(Loss, "cause", "left_out")
 
 
 def check_message(message: m.Message) -> None:
-    """Check the texts, counts and values of an agent's message.
+    """Check that the texts, counts and values of an agent's decoded message are within their limits.
 
     Raises:
         LimitExceeded: a text, a number of entries or a value exceeds its limit.
@@ -294,7 +315,10 @@ def check_message(message: m.Message) -> None:
 
 
 def _check_delta(delta: Delta) -> None:
-    """Check a delta. HOT on the controller, once per agent and second: 5 µs with 10 exemplars."""
+    """Check that the fields of a delta are within their limits; raise LimitExceeded if one is not.
+
+    HOT on the controller, once per agent and second: 5 µs with 10 exemplars.
+    """
     if len(delta.agent) + len(delta.run_id) > _SURELY_SHORT:
         _delta_texts.check((delta,))
     if len(delta.index) > _TEXTS["Delta.index"]:
@@ -328,7 +352,10 @@ def _check_health(health: Health) -> None:
 
 
 def _check_exemplars(exemplars: Sequence[Exemplar]) -> None:
-    """Check the texts of exemplars. HOT: 0.2 µs each; `_Texts.check` takes twice as long."""
+    """Check that the texts of exemplars are within their limits; raise LimitExceeded if one is not.
+
+    HOT: 0.2 µs each; `_Texts.check` takes twice as long.
+    """
     for one in exemplars:
         if len(one.journey) + len(one.step) + len(one.request) + len(one.outcome) > _SURELY_SHORT:
             _exemplar_texts.check((one,))

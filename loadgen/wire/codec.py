@@ -69,21 +69,32 @@ _UNREADABLE = (
 
 
 def encode(message: m.Message, *, limit_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
-    """Encode a message as one self-contained envelope.
+    """Encode a message to bytes: an envelope with version, type, checksum and payload.
+
+    A long payload is compressed.
 
     Raises:
         WireError: the result is longer than `limit_bytes`, or a number is out of its field's range.
     """
     kind = _BY_CLASS.get(type(message))
     if kind is None:
-        raise WireError(f"{type(message).__name__} is not a message class")
+        raise WireError(
+            f"{type(message).__name__} is not a message class",
+            hint="this is a bug in loadgen: report it with this message",
+        )
     number, write = kind.number, kind.write
     try:
         payload = write(message).SerializeToString()
     except (EncodeError, TypeError, ValueError) as exc:
-        raise WireError(f"cannot encode {type(message).__name__}: {exc}") from exc
+        raise WireError(
+            f"cannot encode {type(message).__name__}: {exc}",
+            hint="this is a bug in loadgen: report it with this message",
+        ) from exc
     if len(payload) > MAX_UNPACKED_BYTES:
-        raise WireError(f"{type(message).__name__} has {len(payload):,} bytes: the limit is {MAX_UNPACKED_BYTES:,}")
+        raise WireError(
+            f"{type(message).__name__} has {len(payload):,} bytes: the limit is {MAX_UNPACKED_BYTES:,}",
+            hint="use fewer names, tags and custom metrics in the scenario",
+        )
     encoding = pb.ENCODING_PLAIN
     if len(payload) > COMPRESS_FROM_BYTES:
         packed = _pack(payload)
@@ -100,12 +111,15 @@ def encode(message: m.Message, *, limit_bytes: int = MAX_MESSAGE_BYTES) -> bytes
     )
     data: bytes = envelope.SerializeToString()
     if len(data) > limit_bytes:
-        raise WireError(f"{type(message).__name__} has {len(data):,} bytes: the limit is {limit_bytes:,}")
+        raise WireError(
+            f"{type(message).__name__} has {len(data):,} bytes: the limit is {limit_bytes:,}",
+            hint="use fewer names, tags and custom metrics in the scenario",
+        )
     return data
 
 
 def decode(data: bytes, *, limit_bytes: int = MAX_MESSAGE_BYTES, from_agent: bool = False) -> m.Message:
-    """Decode the message in one envelope.
+    """Decode the message in the bytes of one envelope, and return it.
 
     Args:
         limit_bytes: longest envelope to accept.
@@ -116,11 +130,16 @@ def decode(data: bytes, *, limit_bytes: int = MAX_MESSAGE_BYTES, from_agent: boo
         LimitExceeded: an agent's message exceeds a limit.
     """
     if len(data) > limit_bytes:
-        raise WireError(f"a message has {len(data):,} bytes: the limit is {limit_bytes:,}")
+        raise WireError(
+            f"a message has {len(data):,} bytes: the limit is {limit_bytes:,}",
+            hint="run the same version of loadgen on the controller and on every agent",
+        )
     try:
         return _decode(data, from_agent)
     except _UNREADABLE as exc:
-        raise WireError(f"unreadable message: {exc}") from exc
+        raise WireError(
+            f"unreadable message: {exc}", hint="run the same version of loadgen on the controller and on every agent"
+        ) from exc
 
 
 def _decode(data: bytes, from_agent: bool) -> m.Message:
@@ -133,16 +152,28 @@ def _decode(data: bytes, from_agent: bool) -> m.Message:
         )
     payload = envelope.payload
     if len(payload) != envelope.length:
-        raise WireError(f"the payload has {len(payload)} bytes, and {envelope.length} were announced")
+        raise WireError(
+            f"the payload has {len(payload)} bytes, and {envelope.length} were announced",
+            hint="check the network between the controller and its agents",
+        )
     if _crc(envelope.major, envelope.minor, envelope.type, envelope.encoding, payload) != envelope.crc32:
-        raise WireError("bad checksum: the message was damaged on the way")
+        raise WireError(
+            "bad checksum: the message was damaged on the way",
+            hint="check the network between the controller and its agents",
+        )
     kind = _BY_NUMBER.get(envelope.type)
     if kind is None:
-        raise WireError(f"unknown message type {envelope.type}")
+        raise WireError(
+            f"unknown message type {envelope.type}",
+            hint="run the same version of loadgen on the controller and on every agent",
+        )
     if envelope.encoding == pb.ENCODING_ZSTD:
         payload = _unpack(payload)
     elif envelope.encoding != pb.ENCODING_PLAIN:
-        raise WireError(f"unknown encoding {envelope.encoding}")
+        raise WireError(
+            f"unknown encoding {envelope.encoding}",
+            hint="run the same version of loadgen on the controller and on every agent",
+        )
     if from_agent and len(payload) > SHAPE_FROM_BYTES:
         check_shape(payload, kind.proto.DESCRIPTOR)
     message: m.Message = kind.read(kind.proto.FromString(payload))
@@ -176,7 +207,10 @@ def _finite(value: float, name: str) -> float:
 
 
 def _text(text: str) -> str:
-    """Replace characters that UTF-8 cannot encode. File names and error texts may have some."""
+    """Return the text with "?" for each character that UTF-8 cannot encode.
+
+    File names and error texts may have some.
+    """
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -233,7 +267,9 @@ def _ending(number: int) -> Ending:
     try:
         return Ending(number)
     except ValueError:
-        raise WireError(f"unknown ending {number}") from None
+        raise WireError(
+            f"unknown ending {number}", hint="run the same version of loadgen on the controller and on every agent"
+        ) from None
 
 
 def _ending_number(ending: Ending) -> int:
@@ -249,7 +285,7 @@ def _texts(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def _notes(texts: Sequence[str]) -> tuple[str, ...]:
-    """Cut notes to the limits of one interval; if some are left out, the last note gives their number."""
+    """Return notes cut to the limits of one interval. If some are left out, the last note gives their number."""
     if len(texts) > limits.NOTES:
         texts = (*texts[: limits.NOTES - 1], f"{len(texts) - limits.NOTES + 1:,} more are left out")
     return tuple(limits.cut(_text(text), limits.TEXT_BYTES) for text in texts)
@@ -266,7 +302,10 @@ def _read_stages(stages: Iterable[pb.Stage]) -> tuple[Stage, ...]:
 def _checked(stage: Stage) -> Stage:
     for value in (stage.start, stage.end):
         if _finite(value, "stages") < 0:
-            raise WireError(f"a stage has the value {value:g}: it must be at least 0")
+            raise WireError(
+                f"a stage has the value {value:g}: it must be at least 0",
+                hint="run the same version of loadgen on the controller and on every agent",
+            )
     return stage
 
 
@@ -346,7 +385,10 @@ class _DeltaKind(_Kind):
     def write(self, message: Any) -> Proto:
         delta: Delta = message
         if len(delta.index) > 4 * limits.PAIRS_IN_DELTA:  # the backlog then does not join these neighbours
-            raise WireError(f"a delta has {len(delta.index) // 4:,} buckets: the limit is {limits.PAIRS_IN_DELTA:,}")
+            raise WireError(
+                f"a delta has {len(delta.index) // 4:,} buckets: the limit is {limits.PAIRS_IN_DELTA:,}",
+                hint="use fewer names and tags in the scenario",
+            )
         stats = StatsColumns.of(delta.stats)
         return pb.Delta(
             agent=_text(delta.agent),
@@ -379,7 +421,10 @@ class _DeltaKind(_Kind):
         delta: pb.Delta = proto
         index, count = delta.index, delta.count
         if len(index) != len(count) or len(index) % 4:
-            raise WireError(f"a delta has {len(index)} bytes of index and {len(count)} of count: they must be equal")
+            raise WireError(
+                f"a delta has {len(index)} bytes of index and {len(count)} of count: they must be equal",
+                hint="run the same version of loadgen on the controller and on every agent",
+            )
         # Arrays are made here, because it would cost more to make them later, in the merge.
         columns = (
             array("q", delta.stats_series[:]),
@@ -413,7 +458,10 @@ class _DeltaKind(_Kind):
 
 
 def _each(kind: _Kind, some: Sequence[Any]) -> tuple[Any, ...]:
-    """Read a repeated field; most are empty in most deltas. HOT for exemplars: 0.8 µs each."""
+    """Return the values of a repeated protobuf field as message objects. Most of these fields are empty in most deltas.
+
+    HOT for exemplars: 0.8 µs each.
+    """
     if not some:
         return ()
     return tuple(starmap(kind.message, map(kind.all, some)) if kind.is_plain else map(kind.read, some))

@@ -30,19 +30,21 @@ class FrameStream:
 
     @classmethod
     async def over(cls, sock: socket.socket) -> FrameStream:
-        """Make a stream from a socket. Closing the stream also closes the socket."""
+        """Make a message stream on a connected socket. Closing the stream also closes the socket."""
         sock.setblocking(False)
         return cls(*await asyncio.open_unix_connection(sock=sock, limit=1 << 20))
 
     @classmethod
     async def inherit(cls, fd: int) -> FrameStream:
-        """Make a stream from a socketpair's end that the parent process left open as descriptor `fd`."""
+        """Make a message stream on the socketpair's end that the parent process left open as descriptor `fd`."""
         sock = socket.socket(fileno=fd)
         sock.set_inheritable(False)
         return await cls.over(sock)
 
     async def read(self) -> Message | None:
-        """Return the next message; None when the other end is gone. Cancelling `read` loses no message.
+        """Return the next message from the other process; None if that process has ended or closed its end.
+
+        Cancelling `read` loses no message.
 
         Raises:
             WireError: the frame is not a valid message. The stream cannot be used any more.
@@ -51,7 +53,10 @@ class FrameStream:
             if self._length is None:
                 (self._length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
             if self._length > _MAX_BYTES:
-                raise WireError(f"a frame has {self._length:,} bytes: the limit is {_MAX_BYTES:,}")
+                raise WireError(
+                    f"a frame has {self._length:,} bytes: the limit is {_MAX_BYTES:,}",
+                    hint="let the scenario write only to descriptors that it has opened, or report a bug",
+                )
             data = await self._reader.readexactly(self._length)
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
@@ -59,7 +64,7 @@ class FrameStream:
         return decode(data, limit_bytes=_MAX_BYTES)
 
     def write(self, message: Message) -> None:
-        """Queue a message; never blocks. If the other end is gone the message is lost, and `read` returns None.
+        """Queue a message for the other process; never blocks. If that process has closed its end, the message is lost.
 
         Raises:
             WireError: the message cannot be encoded.
@@ -68,7 +73,7 @@ class FrameStream:
         self._writer.write(_LENGTH.pack(len(data)) + data)
 
     async def drain(self) -> None:
-        """Wait until most of the queued bytes are written."""
+        """Wait until most of the queued messages are written to the socket."""
         try:
             await self._writer.drain()
         except ConnectionError:

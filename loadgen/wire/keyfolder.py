@@ -30,7 +30,7 @@ class KnownKey:
 
 
 def init_keys(folder: Path) -> bool:
-    """Make the key folder with the controller's key pair; return False if the pair exists already.
+    """Make the key folder and the controller's key pair in it. Return False if it has a key pair already.
 
     Raises:
         UsageError: other users may write to the folder.
@@ -48,7 +48,9 @@ def init_keys(folder: Path) -> bool:
 
 
 def add_agent(folder: Path, name: str) -> Path | None:
-    """Make a key for the agent or group `name`; return the folder to copy to its host, or None if it has a key.
+    """Make a key for the agent or group `name`, valid at once, and return the folder to copy to its host.
+
+    Return None if `name` has a key already.
 
     Raises:
         UsageError: the name is invalid, or `folder` is not a key folder.
@@ -67,7 +69,7 @@ def add_agent(folder: Path, name: str) -> Path | None:
 
 
 def revoke(folder: Path, name: str) -> str:
-    """Revoke the key of `name` for good and return its fingerprint. The name is free for a new key.
+    """Revoke the key of `name` for good, and return the key's fingerprint. The name may then get a new key.
 
     Raises:
         UsageError: the key does not exist, or `folder` is not a key folder.
@@ -87,13 +89,16 @@ def revoke(folder: Path, name: str) -> str:
     try:
         path.replace(folder / "revoked" / f"{name}.{mark}.pub")
     except OSError as exc:
-        raise StorageError(f"cannot move {path} to the revoked keys: {exc.strerror}") from exc
+        raise StorageError(
+            f"cannot move {path} to the revoked keys: {exc.strerror}",
+            hint=f"make {folder / 'revoked'} writable, then revoke the key again",
+        ) from exc
     _delete_handout(folder, name)
     return mark
 
 
 def list_keys(folder: Path) -> tuple[KnownKey, ...]:
-    """Return the valid keys by name, and then the revoked ones.
+    """Return all keys of a key folder: the valid ones by name, then the revoked ones.
 
     Raises:
         UsageError: `folder` is not a key folder, or one of its files is invalid.
@@ -124,7 +129,7 @@ def _public(folder: Path, name: str) -> Path:
 
 
 def _initialised(folder: Path) -> bytes:
-    """Return the controller's public key.
+    """Check that `folder` is a key folder, and return the controller's public key.
 
     Raises:
         UsageError: `folder` is not a key folder.

@@ -74,12 +74,12 @@ class KeyPair:
 
     @classmethod
     def new(cls) -> KeyPair:
-        """Generate a new pair."""
+        """Generate a new random key pair."""
         return cls._of(X25519PrivateKey.generate())
 
     @classmethod
     def of_secret(cls, secret: bytes) -> KeyPair:
-        """Return the pair of a secret key (Z85).
+        """Return the key pair that belongs to a secret key, which is Z85 text.
 
         Raises:
             ValueError: the text is not a key.
@@ -114,7 +114,10 @@ class AgentKeys:
 
 
 def may_speak_for(name: str, agent: str) -> bool:
-    """Whether the key `name` is valid for the agent `agent`."""
+    """Whether an agent named `agent` may use the key named `name`: its own key, or that of its group.
+
+    The group of agent "eu.host-1" is "eu". A key named `ANY_AGENT` is valid for every agent.
+    """
     return name == ANY_AGENT or agent == name or (name != "" and agent.startswith(name + "."))
 
 
@@ -127,7 +130,7 @@ def is_agent_id(text: str) -> bool:
 
 
 def check_agent_id(agent: str) -> str:
-    """Return the agent name.
+    """Check that the text is a valid agent name, and return it unchanged.
 
     Raises:
         UsageError: the name is invalid.
@@ -155,7 +158,7 @@ def throw_away(into: Path | None = None) -> ControllerKeys:
 
 
 def check_key_name(name: str) -> str:
-    """Return the key name.
+    """Check that the text is a valid name of a key, and return it unchanged.
 
     Raises:
         UsageError: the name is invalid.
@@ -169,12 +172,12 @@ def check_key_name(name: str) -> str:
 
 
 def fingerprint(public: bytes) -> str:
-    """Return the first 16 hexadecimal digits of the sha256 of the raw key, for people to compare."""
+    """Return a short text by which people can compare public keys: 16 hexadecimal digits of the key's sha256."""
     return hashlib.sha256(_unz85(public)).hexdigest()[:16]
 
 
 def load_controller(folder: Path, *, agents_come_later: bool = False) -> ControllerKeys:
-    """Read the controller's key pair and the public keys of all agents.
+    """Read the controller's key pair and the public keys of all agents from a key folder.
 
     Args:
         agents_come_later: accept a folder without agent keys, because they are added while the controller runs.
@@ -192,7 +195,9 @@ def load_controller(folder: Path, *, agents_come_later: bool = False) -> Control
 
 
 def read_agents(folder: Path) -> tuple[Mapping[bytes, str], tuple[UsageError, ...]]:
-    """Read the valid agent keys: names by public key, and the errors of files that were left out.
+    """Read the valid agent keys of a key folder.
+
+    Return the agents' names by public key, and the errors of the files that were left out.
 
     Raises:
         UsageError: the folder cannot be read, or others may write to it.
@@ -228,7 +233,9 @@ def read_agents(folder: Path) -> tuple[Mapping[bytes, str], tuple[UsageError, ..
 
 
 def load_agent(folder: Path, agent: str | None = None) -> AgentKeys:
-    """Read the key of `agent`: its own, that of its group, or the only key in the folder.
+    """Read an agent's key pair and its controller's public key from the folder that was copied to its host.
+
+    The key pair is that of `agent` or of its group. If there is none, it is the only one in the folder.
 
     Raises:
         UsageError: a file is missing, open to others, or not a key; or there are several keys and none for `agent`.
@@ -280,11 +287,13 @@ def _public_files(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.suffix == ".pub")
     except OSError as exc:
-        raise UsageError(f"cannot read {folder}: {exc.strerror}") from exc
+        raise UsageError(
+            f"cannot read {folder}: {exc.strerror}", hint="check that it is a folder that this user may read"
+        ) from exc
 
 
 def _only_ours_to_write(path: Path) -> None:
-    """Check that no other user may write to `path`, since that user could add keys.
+    """Check that no other user may write to `path`, because that user could add keys.
 
     Raises:
         UsageError: others may write to it, or it cannot be read.
@@ -292,7 +301,9 @@ def _only_ours_to_write(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as exc:
-        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
+        raise UsageError(
+            f"cannot read {path}: {exc.strerror}", hint="check the path, and that this user may read it"
+        ) from exc
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UsageError(
             f"other users may write to {path}, and so decide which keys are valid (mode {stat.S_IMODE(mode):04o})",
@@ -301,13 +312,13 @@ def _only_ours_to_write(path: Path) -> None:
 
 
 def _read_pair(path: Path) -> KeyPair:
-    """Read the key pair of a secret file, which only its user may read."""
+    """Read the key pair in a secret file. It raises UsageError if other users may read the file."""
     check_private(path)
     return KeyPair.of_secret(read_key(path))
 
 
 def read_key(path: Path) -> bytes:
-    """Read the key in a file, as Z85.
+    """Return the key in a file, as Z85 text.
 
     Raises:
         UsageError: the file cannot be read, or does not contain a key.
@@ -316,7 +327,9 @@ def read_key(path: Path) -> bytes:
         text = path.read_bytes()[:100].strip()
         _unz85(text)
     except OSError as exc:
-        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
+        raise UsageError(
+            f"cannot read {path}: {exc.strerror}", hint="check the path, and that this user may read it"
+        ) from exc
     except ValueError as exc:
         raise UsageError(f"{path} is not a valid key: {exc}", hint="revoke it, and make a new one") from None
     return text

@@ -95,7 +95,7 @@ _DEALER: Final = _HEARTBEAT | {
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Return host and port of "10.0.0.7:5557" or "[::1]:5557"; an IPv6 address keeps its brackets.
+    """Return (host, port) of a text like "10.0.0.7:5557" or "[::1]:5557". An IPv6 address keeps its brackets.
 
     Raises:
         UsageError: the text does not have the form HOST:PORT.
@@ -141,7 +141,7 @@ class _Reader:
         self._takers.append((socket, take))
 
     def exchange(self, socket: zmq.Socket[bytes], other: zmq.Socket[bytes]) -> None:
-        """Read `other` instead of `socket` from now on. Call this before `socket` is closed."""
+        """Read the socket `other` instead of `socket` from now on. Call this before `socket` is closed."""
         for place, (read, take) in enumerate(self._takers):
             if read is socket:
                 self._takers[place] = other, take
@@ -151,7 +151,7 @@ class _Reader:
         self._ready.set()
 
     def look_again(self) -> None:
-        """Check for messages again, because a send may have consumed the sign of an incoming one."""
+        """Let the reading task check all sockets again. A send may have consumed the signal of an incoming message."""
         self._ready.set()
 
     async def serve(self) -> None:
@@ -173,7 +173,7 @@ class _Reader:
 
     @staticmethod
     def _drain(socket: zmq.Socket[bytes], take: Callable[[Sequence[zmq.Frame]], None]) -> bool:
-        """Read waiting messages, up to the limit; return whether there may be more."""
+        """Pass the socket's waiting messages to `take`, up to `_AT_ONCE`. Return True if there may be more."""
         for _ in range(_AT_ONCE):
             try:
                 frames = [socket.recv(_NOBLOCK, copy=False)]
@@ -204,7 +204,7 @@ class Router:
         on_message: Callable[[bytes, str, bytes], None],
         on_refused: Callable[[str, str], None] = lambda kind, text: None,
     ) -> None:
-        """Start to listen.
+        """Start to listen for agents at the address `bind`.
 
         Args:
             bind: "HOST:PORT"; port 0 takes a free port.
@@ -248,10 +248,11 @@ class Router:
         return listening
 
     def drop_all(self) -> None:
-        """Close all connections and listen again at the same address. This frees the memory of incomplete messages.
+        """Close the connections to all agents, and listen again at the same address.
 
-        A peer can hold memory with the first frames of a message that it never completes; libzmq has no limit for that.
-        Agents reconnect by themselves, and send everything unacknowledged again.
+        This frees memory of incomplete messages. A peer can hold memory with the first frames of a message that it
+        never completes; libzmq has no limit for that. Agents reconnect by themselves, and send everything
+        unacknowledged again.
 
         Raises:
             FleetError: the address is no longer free.
@@ -276,13 +277,13 @@ class Router:
 
     @property
     def address(self) -> str:
-        """Address at which it listens, with the real port."""
+        """Address at which the controller listens, HOST:PORT, with the real port if it asked for a free one."""
         # Only the port is read from the endpoint, because libzmq writes 127.0.0.1 as [::ffff:127.0.0.1].
         endpoint = bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
         return f"{self._host}:{endpoint.rpartition(':')[2]}"
 
     def admit(self, agents: Mapping[bytes, str]) -> None:
-        """Accept only these keys from now on, also on existing connections.
+        """Replace the set of accepted agent keys. Messages of other keys are refused, also on existing connections.
 
         Args:
             agents: names by public key.
@@ -291,20 +292,23 @@ class Router:
         self._heard.clear()
 
     async def serve(self) -> None:
-        """Receive messages until cancelled. It raises what `on_message` raises."""
+        """Receive messages of agents until cancelled. It raises what `on_message` raises."""
         await self._reader.serve()
 
     def send(self, identity: bytes, data: bytes) -> bool:
-        """Queue a message; return False if the peer is gone or its queue is full. Never blocks.
+        """Queue an encoded message for one agent; return False if it is not connected or its queue is full.
 
-        True does not mean that the message arrives.
+        Never blocks. True does not mean that the message arrives.
         """
         try:
             self._socket.send(identity, _MORE)  # send_multipart takes twice as long for two frames
             self._socket.send(data, _NOBLOCK)
         except zmq.ZMQError as exc:
             if exc.errno not in (errno.EAGAIN, errno.EHOSTUNREACH):
-                raise FleetError(f"cannot send: {exc}") from exc
+                raise FleetError(
+                    f"cannot send a message to an agent: {exc}",
+                    hint="look at the controller's log, then restart the controller",
+                ) from exc
             self.stats.unsent += 1
             return False
         finally:
@@ -330,7 +334,7 @@ class Router:
             self._on_message(identity, agent, frames[1].bytes)
 
     def _speaker(self, identity: bytes, key: str) -> str | None:
-        """Return the agent of this identity if the key is valid for it; otherwise count the refusal, return None."""
+        """Return the name of the agent with this identity; None if `key` is not valid for it, which is counted."""
         agent = _agent_of(identity)
         if agent is None:
             self.stats.malformed += 1
@@ -351,7 +355,10 @@ class Router:
         return agent
 
     def _on_knock(self, frames: Sequence[zmq.Frame]) -> None:
-        """Answer one ZAP request (RFC 27). Each must get an answer: without one, libzmq stops accepting any peer."""
+        """Answer one request of libzmq whether a connecting peer's key is accepted (ZAP, RFC 27).
+
+        Each request must get an answer: without one, libzmq stops accepting any peer.
+        """
         parts = [frame.bytes for frame in frames]
         version, request, *_ = [*parts, b"", b""]
         answer = (b"400", b"unknown key", b"")
@@ -370,7 +377,7 @@ class Router:
         self._reader.look_again()
 
     def _who(self, request: list[bytes]) -> bytes | None:
-        """Return the key of a handshake as Z85; None if it must be refused."""
+        """Return the public key (Z85) in a handshake's request; None if the key is unknown and must be refused."""
         match request:
             case [b"1.0", _, domain, _, _, b"CURVE", raw] if domain == ZAP_DOMAIN and len(raw) == 32:
                 key = z85(raw)
@@ -392,7 +399,7 @@ class Dealer:
         on_message: Callable[[bytes], None],
         on_connect: Callable[[], None] = lambda: None,
     ) -> None:
-        """Start to connect.
+        """Start to connect to the controller.
 
         Args:
             controller: address of the controller, "HOST:PORT".
@@ -438,17 +445,17 @@ class Dealer:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the handshake with the controller has succeeded."""
+        """Whether there is a working connection to the controller."""
         return not self.trouble
 
     async def serve(self) -> None:
-        """Receive messages until cancelled. It raises what `on_message` raises."""
+        """Receive messages of the controller until cancelled. It raises what `on_message` raises."""
         await self._reader.serve()
 
     def send(self, data: bytes) -> bool:
-        """Queue a message; return False if there is no connection or its queue is full. Never blocks.
+        """Queue an encoded message for the controller; return False if there is no connection or its queue is full.
 
-        True does not mean that the message arrives.
+        Never blocks. True does not mean that the message arrives.
         """
         try:
             self._socket.send(data, zmq.NOBLOCK)
@@ -459,14 +466,14 @@ class Dealer:
         return True
 
     def reconnect(self) -> None:
-        """Close the connection and open a new one. Messages that were not sent yet are lost."""
+        """Close the connection to the controller and open a new one. Messages that were not sent yet are lost."""
         self._leave_it()
         with contextlib.suppress(zmq.ZMQError):  # nothing is left to disconnect
             self._socket.disconnect(self._endpoint)
         self._socket.connect(self._endpoint)
 
     def close(self, linger_ms: int = 0) -> None:
-        """Close the socket after `serve` has ended.
+        """Close the connection for good, after `serve` has ended.
 
         Args:
             linger_ms: longest time to deliver the last messages.
@@ -511,7 +518,7 @@ class Dealer:
                 self._try_again()
 
     def _try_again(self) -> None:
-        """Reconnect after a delay, unless libzmq has by then.
+        """Reconnect after a random delay, unless libzmq has reconnected before.
 
         libzmq silently gives up after a refused key and after a malformed greeting or length. Yet the key may be added
         later, the controller may come back, and the network may have damaged the data.
@@ -527,7 +534,10 @@ class Dealer:
 
 
 def identity_of(agent: str) -> bytes:
-    """Return a routing id for `agent` with a random part, so that no other peer can guess it and take it over."""
+    """Return the routing id by which the router addresses this agent: its name and a random part.
+
+    So no other peer can guess the id and take it over.
+    """
     return check_agent_id(agent).encode() + b"\0" + os.urandom(_NONCE_BYTES)
 
 
@@ -540,7 +550,7 @@ def _agent_of(identity: bytes) -> str | None:
 
 
 def _stranger(request: list[bytes]) -> str:
-    """Describe a refused peer for the log. The peer has proved none of these values."""
+    """Return a line for the log about a peer that was refused. The peer has proved none of its values."""
     match request:
         case [_, _, _, address, _, b"CURVE", raw] if len(raw) == 32:
             where = address.decode("ascii", "replace")[:60]

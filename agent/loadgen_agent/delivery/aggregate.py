@@ -107,11 +107,14 @@ class AddUp:
     # -- processes ------------------------------------------------------------------------------
 
     def begin(self, worker: int, from_ns: int = 0) -> None:
-        """Begin a process that drives the worker's share from `from_ns` on, in ns after T0."""
+        """Register a new process of the worker, which drives the worker's share from `from_ns` (ns after T0) on."""
         self._running[worker] = _Process(worker, from_ns)
 
     def take(self, worker: int, delta: Delta) -> list[Delta]:
-        """Add a worker's delta; return the agent's deltas that are now complete."""
+        """Add one delta of a worker, and return the agent's deltas that are complete now.
+
+        A delta of the agent is complete when each running worker has sent its part. Often the list is empty.
+        """
         process = self._running.get(worker)
         if process is None:
             return []
@@ -123,7 +126,10 @@ class AddUp:
         return self._complete()
 
     def end(self, worker: int, fin: Fin | None = None) -> list[Delta]:
-        """End a process, with its Fin or None if it died; return the agent's deltas that are now complete."""
+        """Register the end of a worker's process, and return the agent's deltas that are complete now.
+
+        `fin` is the worker's Fin, or None if the process died without one.
+        """
         process = self._running.pop(worker, None)
         if process is None:
             return []
@@ -144,27 +150,34 @@ class AddUp:
         return max(0, t.iterations_started - t.iterations_finished - t.iterations_cut_off)
 
     def told_ns(self, worker: int) -> int:
-        """Return the end of the worker's last delta, in ns after T0; 0 without a process."""
+        """Return the time, in ns after T0, up to which the worker has sent deltas; 0 if it has no running process."""
         process = self._running.get(worker)
         return process.told_ns if process is not None else 0
 
     def lose(self, loss: Loss) -> None:
-        """Report the loss of a process in the next delta. It replaces an unreported loss of the same worker."""
+        """Store the loss of a worker process, to be sent in the next delta of the agent.
+
+        It replaces an earlier loss of the same worker that was not sent yet.
+        """
         self._losses = [one for one in self._losses if one.place != loss.place] + [loss]
 
     def tell(self) -> list[Delta]:
-        """Return a delta of no time with the unreported losses; an empty list when there are none."""
+        """Return the losses that were not sent yet in a delta that covers no time; an empty list if there are none."""
         return [self._add([], self._end_ns)] if self._losses else []
 
     def rest(self) -> list[Delta]:
-        """Return the last deltas of the run, with all waiting measurements, losses and failures."""
+        """Return the last deltas of the run, with all measurements, losses and failures not returned yet."""
         found = self._complete()
         while self._losses or self._failures or self._due:
             found.append(self._add([], self._end_ns))
         return found
 
     def fin(self, run_id: str, reason: str = "") -> Fin:
-        """Return the agent's Fin: the sum of the workers' Fins, and of the deltas of those that died without one."""
+        """Return the agent's Fin: the summed totals of all workers.
+
+        A worker that sent a Fin counts with the totals of its Fin, and a worker that died counts with the sum of its
+        deltas.
+        """
         totals, recorded, skew_ns, reasons = Counters(), 0, 0, [reason] if reason else []
         endings: dict[int, Ending] = {}
         for process in (*self._ended, *self._running.values()):
@@ -211,7 +224,10 @@ class AddUp:
         return f"worker {process.worker} sent {sent} deltas, {process.deltas} arrived"
 
     def _complete(self) -> list[Delta]:
-        """Return the agent's complete deltas, each as short as the workers' deltas allow."""
+        """Return the agent's deltas up to the time for which all running workers have sent theirs.
+
+        Their parts are removed from the waiting ones. Each returned delta is as short as the workers' deltas allow.
+        """
         waiting = self._waiting
         horizon_ns = min(
             (process.told_ns for process in self._running.values()),
@@ -264,7 +280,10 @@ class AddUp:
         return made
 
     def _loads(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[LoadCounts, ...]:
-        """Return per load the started and missed arrivals of the batch, and the waiting ones of all running workers."""
+        """Return for each load the counts of the batch (started, missed) and of all workers (waiting, users).
+
+        Waiting arrivals and users are those of each running worker's last delta.
+        """
         ended = [
             [LoadCounts(one.load, one.started, one.missed) for one in delta.loads] for _, delta in batch if delta.loads
         ]
@@ -305,7 +324,10 @@ class AddUp:
         return told
 
     def _customs(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[CustomStats, ...]:
-        """Return the sums of custom metrics. A gauge's last value is the sum of the last values of all workers."""
+        """Return the custom metrics of the batch, added up over the workers.
+
+        The last value of a gauge is the sum of the last values of all workers.
+        """
         found: dict[str, CustomStats] = {}
         for process, delta in batch:
             for one in map(self._known, delta.custom):
@@ -320,7 +342,7 @@ class AddUp:
         )
 
     def _known(self, one: CustomStats) -> CustomStats:
-        """Return the metric; a check beyond the limit of names is renamed to `check: (other)`."""
+        """Return the custom metric as it is, or renamed to `check: (other)` if it is a check beyond the limit."""
         if one.kind != "rate" or one.name in self._checks or not one.name.startswith(CHECK):
             return one
         if len(self._checks) >= _MAX_CHECKS:
@@ -329,7 +351,10 @@ class AddUp:
         return one
 
     def _take_failures(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[Failure, ...]:
-        """Return the agent's first failures of each kind, as many as fit into one delta; keep the rest."""
+        """Return the agent's first failures of each kind, as many as fit into one delta.
+
+        The others wait for the next delta.
+        """
         for _, delta in batch:
             for one in delta.failures:
                 kind = (one.journey, one.request, one.outcome)
@@ -348,7 +373,7 @@ class AddUp:
 
 
 def together(parts: Sequence[Health]) -> Health:
-    """Return the health of several workers as one: sums where values add up, and otherwise the worst value."""
+    """Return the health of several workers as one value: sums where values add up, and otherwise the worst value."""
     if len(parts) == 1:
         return parts[0]
     if not parts:
@@ -385,7 +410,10 @@ def together(parts: Sequence[Health]) -> Health:
 
 
 def _first_arrivals(batch: Sequence[tuple[_Process, Delta]]) -> tuple[FirstArrival, ...]:
-    """Return the first arrivals without duplicates, because all workers of an agent compute the same ones."""
+    """Return the first arrivals of the batch without duplicates.
+
+    All workers of an agent compute the same first arrivals.
+    """
     return tuple(dict.fromkeys(chain.from_iterable(delta.first_arrivals for _, delta in batch)))
 
 
@@ -398,7 +426,7 @@ def _waits(due: Iterable[DueCounts]) -> tuple[DueCounts, ...]:
 
 
 def _by_worker(batch: Sequence[tuple[_Process, Delta]]) -> tuple[WorkerHealth, ...]:
-    """Return the health of each worker in the batch: its latest state, with the problems of all its deltas."""
+    """Return the health of each worker in the batch: its latest state, and the problems of all its deltas."""
     found: dict[int, WorkerHealth] = {}
     for process, delta in batch:
         health, started = delta.health, delta.counters.iterations_started
@@ -411,7 +439,10 @@ def _by_worker(batch: Sequence[tuple[_Process, Delta]]) -> tuple[WorkerHealth, .
 
 
 def _histograms(batch: Sequence[tuple[_Process, Delta]]) -> tuple[bytes, bytes, tuple[SeriesStats, ...]]:
-    """Return (index, count, stats) of all deltas together, numbered by the agent's series."""
+    """Return the added histograms of a batch as (bucket indices, bucket counts, statistics of each series).
+
+    Both byte strings are arrays of little-endian uint32. Series have the agent's numbers.
+    """
     indices, counts = [], []
     stats: dict[int, SeriesStats] = {}
     for process, delta in batch:
@@ -437,7 +468,7 @@ def _histograms(batch: Sequence[tuple[_Process, Delta]]) -> tuple[bytes, bytes, 
 
 
 def _exemplars(parts: Sequence[tuple[Exemplar, ...]]) -> tuple[Exemplar, ...]:
-    """Return all exemplars; beyond the limit, take them from the workers in turn."""
+    """Return the exemplars of all workers. If there are more than the limit, each worker gives one in turn."""
     if sum(map(len, parts)) <= MAX_EXEMPLARS:
         return tuple(chain.from_iterable(parts))
     by_turns = chain.from_iterable(zip_longest(*parts))

@@ -41,13 +41,13 @@ class Shelf(Protocol):
     """A store for encoded deltas outside of memory (`spool.py`)."""
 
     def put(self, data: bytes) -> Place | None:
-        """Store a record; return None when there is no room or it cannot be written."""
+        """Store an encoded delta and return its position; None if there is no room or the write failed."""
 
     def get(self, place: Place) -> bytes | None:
-        """Return a record; None when it is damaged."""
+        """Return the encoded delta at this position; None if it is damaged."""
 
     def drop(self, place: Place) -> None:
-        """Delete a record that is no longer needed."""
+        """Delete the delta at this position, because it was delivered or replaced."""
 
 
 @dataclass(slots=True)
@@ -71,7 +71,8 @@ class Backlog:
     """The queue of unsent deltas of one run of one agent. `append` adds the newest, `take` removes the oldest."""
 
     def __init__(self, blank: Delta, shelf: Shelf | None = None, room_bytes: int = ROOM_BYTES) -> None:
-        """
+        """Make an empty queue.
+
         Args:
             blank: an empty delta of the run, agent and epoch.
             shelf: the spool; None to keep everything in memory.
@@ -92,27 +93,30 @@ class Backlog:
 
     @property
     def is_ready(self) -> bool:
-        """Whether `take` can return a delta."""
+        """Whether the queue has a delta that `take` can return."""
         return bool(self._sheets)
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all stored deltas, in memory or only on the shelf, without the one that is being joined."""
+        """Size of all queued deltas in bytes, in memory or only on the shelf, without the one that is being joined."""
         return sum(sheet.size_bytes for sheet in self._sheets)
 
     @property
     def in_memory_bytes(self) -> int:
-        """Bytes of the encoded deltas in memory."""
+        """Size in bytes of the encoded deltas that are in memory."""
         return self._in_memory_bytes
 
     def ask(self, interval_ns: int) -> None:
-        """Join future deltas up to the boundaries of this interval; 0 ends joining."""
+        """Set the interval up to whose boundaries later deltas are joined to one.
+
+        With 0 deltas are no longer joined.
+        """
         self._interval_ns = interval_ns
         if not interval_ns:
             self.flush()
 
     def append(self, delta: Delta) -> None:
-        """Add the newest delta.
+        """Add the newest delta to the queue.
 
         Raises:
             WireError: the delta cannot be encoded, for example because it is too long.
@@ -129,7 +133,7 @@ class Backlog:
             self._put(delta)
 
     def flush(self) -> None:
-        """Store the delta that is being joined, so that `take` can return it."""
+        """End the joining of the newest delta and queue it, so that `take` can return it."""
         if self._open is not None:
             delta, self._open = self._open, None
             self._put(delta)
@@ -151,7 +155,10 @@ class Backlog:
     # -- room ---------------------------------------------------------------------------------------
 
     def _is_whole(self, delta: Delta) -> bool:
-        """Whether the delta reaches a boundary. A tolerance of a quarter interval allows for inexact edges."""
+        """Whether the delta reaches a boundary of the requested interval, so that no later delta is joined to it.
+
+        A tolerance of a quarter interval allows for inexact edges.
+        """
         intervals = max(1, delta.health.counted[0])
         slack_ns = (delta.end_ns - delta.start_ns) // intervals // 4
         start, end = (delta.start_ns + slack_ns) // self._interval_ns, (delta.end_ns + slack_ns) // self._interval_ns
@@ -179,7 +186,10 @@ class Backlog:
             pass
 
     def _join_two(self) -> bool:
-        """Join the best pair of neighbours in memory; return False when no pair is left to join."""
+        """Join two neighbouring deltas in memory to one, to save memory.
+
+        Return False if no pair can be joined any more. It takes the pair that covers the shortest time.
+        """
         sheets = self._sheets
         pairs = [
             (after.end_ns - sheet.start_ns, at)
@@ -231,7 +241,7 @@ class Backlog:
     # -- on the way out -----------------------------------------------------------------------------
 
     def _again(self, sheet: Sheet, delta: Delta) -> None:
-        """Encode a delta again, because its number has changed after deltas before it were joined."""
+        """Encode a queued delta again, because it gets another number after deltas before it were joined."""
         before = replace(sheet)
         sheet.data, sheet.seq, sheet.place = encode(delta), delta.seq, None
         if self._shelf is not None:
@@ -239,7 +249,10 @@ class Backlog:
         self._drop(before)
 
     def _lose(self, sheet: Sheet, seq: int) -> None:
-        """Replace a damaged delta by an empty one with its number and a note about the loss. It covers no time."""
+        """Replace a damaged delta by an empty one with its number and a note about the loss.
+
+        The empty delta covers no time.
+        """
         span = f"{sheet.start_ns / NS_PER_S:.1f} s to {sheet.end_ns / NS_PER_S:.1f} s"
         note = f"the measurements from {span} are lost: their record in the spool is damaged"
         log.error("%s", note)
@@ -255,5 +268,5 @@ class Backlog:
 
 
 def _is_long(delta: Delta) -> bool:
-    """Whether a delta is too long to be joined further, whatever interval was requested."""
+    """Whether a delta is so large that no later delta may be joined to it, whatever interval was requested."""
     return len(delta.index) > 256 << 10

@@ -30,7 +30,8 @@ class Delivery:
     """All undelivered measurements of one agent."""
 
     def __init__(self, agent: str, root: Path | None) -> None:
-        """
+        """Load the undelivered deltas of earlier processes of this agent from its spools, to deliver them too.
+
         Args:
             root: folder of the spools; None, or an unusable one, keeps undelivered measurements in memory only.
         """
@@ -43,12 +44,12 @@ class Delivery:
 
     @property
     def sent(self) -> int:
-        """Number of the last sent delta of the run; -1 for none."""
+        """Number of the newest delta of the run that was sent to the controller; -1 if none was sent."""
         return self.ledger.sent if self.ledger is not None else -1
 
     @property
     def acked(self) -> int:
-        """Number of the last acknowledged delta of the run; -1 for none."""
+        """Number of the newest delta of the run that the controller has acknowledged; -1 if there is none."""
         return self.ledger.acked if self.ledger is not None else -1
 
     @property
@@ -58,7 +59,10 @@ class Delivery:
 
     @property
     def owes_nothing(self) -> bool:
-        """Whether all deltas of the run are acknowledged and its Fin was sent, or there is no run."""
+        """Whether the controller has acknowledged all deltas of the run and the Fin was sent.
+
+        Also True outside of runs.
+        """
         return self.ledger is None or self.ledger.is_handed_over
 
     @property
@@ -67,13 +71,13 @@ class Delivery:
         return bool(self._left)
 
     def begin(self, run_id: str, epoch: int) -> None:
-        """Begin a run, with a new ledger and spool."""
+        """Begin a run with no deltas yet, and with a spool of its own if the agent has spools."""
         if self._spools is not None:
             self._spool = self._spools.spool(run_id, epoch)
         self.ledger = Ledger(run_id, self._agent, epoch, self._spool)
 
     def keep(self, delta: Delta) -> None:
-        """Add a delta of the run; ignored outside of runs.
+        """Store a delta of the present run until the controller acknowledges it. Outside of runs it is dropped.
 
         Raises:
             WireError: the delta cannot be encoded, for example because it is too long.
@@ -82,19 +86,25 @@ class Delivery:
             self.ledger.keep(delta)
 
     def end(self, fin: Fin | None, reason: str) -> None:
-        """End the measurements of this run; see `Ledger.close`."""
+        """End the measurements of this run: its Fin is sent after the last delta, and later deltas are dropped.
+
+        `fin` is None if the workers died without one. `reason` says why the load ended early, or is empty.
+        """
         if self.ledger is not None:
             self.ledger.close(fin, reason)
 
     def forget(self) -> None:
-        """Forget the run. Undelivered records in its spool are left for the next process."""
+        """Drop the run with its deltas and Fin from memory.
+
+        Undelivered deltas in its spool are left for the next process.
+        """
         self.ledger = None
         if self._spool is not None:
             self._spool.close()
             self._spool = None
 
     def ack(self, ack: Ack) -> None:
-        """Remove the acknowledged deltas, and follow the interval that the controller requests."""
+        """Remove the deltas that the controller has acknowledged, and use the interval of deltas that it requests."""
         now_ns, place = time.perf_counter_ns(), (ack.run_id, ack.epoch)
         if self.ledger is not None and self.ledger.place == place:
             self.ledger.ack(ack.epoch, ack.seq, now_ns)
@@ -107,19 +117,19 @@ class Delivery:
                 self._left.remove(left)
 
     def send_again(self) -> None:
-        """Send everything unacknowledged again, because a new connection may have lost messages in flight."""
+        """Mark all unacknowledged messages to be sent again, because a lost connection may have lost some."""
         for book in self._books():
             book.send_again()
 
     def pump(self, send: Callable[[bytes], bool]) -> None:
-        """Pass due messages to `send` until it returns False or none is left."""
+        """Pass the messages that may be sent now to `send`, until it returns False because its queue is full."""
         now_ns = time.perf_counter_ns()
         for book in self._books():
             while (data := book.next_due(now_ns)) is not None and send(data):
                 book.was_sent(now_ns)
 
     def close(self) -> None:
-        """Forget the run and unlock the spools."""
+        """Drop the run from memory and unlock the spools, because the agent ends."""
         self.forget()
         if self._spools is not None:
             self._spools.close()

@@ -54,7 +54,8 @@ class Spool:
     """
 
     def __init__(self, folder: Path, room_bytes: int = ROOM_BYTES) -> None:
-        """
+        """Make the folder of the spool.
+
         Raises:
             OSError: the folder does not exist and cannot be made.
         """
@@ -69,11 +70,11 @@ class Spool:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all kept records."""
+        """Size in bytes of all records that were put and not dropped."""
         return self._size_bytes
 
     def put(self, data: bytes) -> Place | None:
-        """Append a record; return None when the spool or the disk is full, or the disk fails."""
+        """Append a record, and return its position; None if the spool or the disk is full, or the disk fails."""
         record = _HEAD.pack(_MAGIC, _KEPT, len(data), zlib.crc32(data)) + data
         if self._size_bytes + len(record) > self._room_bytes:
             return None
@@ -93,7 +94,7 @@ class Spool:
         return self._newest, at, len(record)
 
     def get(self, place: Place) -> bytes | None:
-        """Read a record; return None when it cannot be read or is damaged."""
+        """Return the record at this position; None if it cannot be read or is damaged."""
         segment, at, length = place
         try:
             record = os.pread(self._files[segment], length, at)
@@ -104,7 +105,10 @@ class Spool:
         return found[0] if found is not None else None
 
     def drop(self, place: Place) -> None:
-        """Mark a record as delivered. A segment without kept records is deleted."""
+        """Mark the record at this position as dropped: delivered, or replaced by another.
+
+        A file (segment) without other records is deleted.
+        """
         segment, at, length = place
         self._size_bytes -= length
         self._living[segment] -= 1
@@ -120,7 +124,10 @@ class Spool:
             self._say(f"cannot write to the spool in {self._folder}: {error.strerror}")
 
     def close(self) -> None:
-        """Close the files. Undelivered records stay for the next process; without any, the folder is removed."""
+        """Close the spool's files.
+
+        Undelivered records stay for the next process; without any, the folder is removed.
+        """
         for fd in self._files.values():
             os.close(fd)
         self._files.clear()
@@ -158,7 +165,7 @@ class Leftover:
     """Number of records that cannot be read."""
 
     def remove(self) -> None:
-        """Delete the folder."""
+        """Delete the folder of these deltas, because they are delivered."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -170,7 +177,8 @@ class Spools:
     """
 
     def __init__(self, root: Path, agent: str) -> None:
-        """
+        """Make and lock the folder of this agent's spools.
+
         Raises:
             OSError: the folder cannot be made, or another process has locked it.
         """
@@ -184,7 +192,7 @@ class Spools:
             raise OSError(error.errno, f"another agent {agent} runs on this machine") from error
 
     def spool(self, run_id: str, epoch: int) -> Spool | None:
-        """Make the spool of a run that begins; None when the folder cannot be made (logged)."""
+        """Make the spool of a run that begins; return None if its folder cannot be made, which is logged."""
         if not _NAME.fullmatch(run_id):
             return None
         try:
@@ -199,8 +207,9 @@ class Spools:
             return None
 
     def leftovers(self) -> list[Leftover]:
-        """Return the undelivered deltas of earlier processes, oldest first. Folders that are empty or older than 7 days
-        are removed.
+        """Return the undelivered deltas that earlier processes of this agent left on the disk, oldest first.
+
+        Folders that are empty or older than 7 days are removed.
         """
         found = []
         for folder in sorted(self._folder.glob("*/*"), key=_written_s):
@@ -234,7 +243,10 @@ def _written_s(folder: Path) -> float:
 
 
 def _payload(record: bytes) -> tuple[bytes, bytes, int] | None:
-    """Return (payload, "kept" or "dropped", bytes of the record) of the first record; None when it is damaged."""
+    """Return the first record's (payload, state, length in bytes); None if the record is damaged.
+
+    The state is b"K" for a record that is kept and b"D" for one that was dropped.
+    """
     if len(record) < _HEAD.size:
         return None
     magic, state, length, crc = _HEAD.unpack_from(record)
@@ -245,9 +257,9 @@ def _payload(record: bytes) -> tuple[bytes, bytes, int] | None:
 
 
 def _records(data: bytes) -> Iterator[tuple[bytes, bytes] | None]:
-    """Yield (payload, state) of each record, or None for each damaged stretch.
+    """Yield (payload, state) of each record in a spool file, or None for each damaged stretch.
 
-    A torn last record is ignored: the process ended while it wrote, so the record was never complete.
+    A record that is incomplete at the end is ignored: the process ended while it wrote it.
     """
     at = 0
     while at < len(data):
@@ -271,7 +283,7 @@ def _length(data: bytes, at: int) -> int:
 
 
 def _read(folder: Path, run_id: str, epoch: int) -> tuple[tuple[Delta, ...], int]:
-    """Return the kept deltas of a folder in order, and the number of damaged records."""
+    """Read a spool's folder: return its undelivered deltas by time, and the number of damaged records."""
     deltas: list[Delta] = []
     damaged = 0
     for path in sorted(folder.glob("*.spool")):
@@ -295,9 +307,9 @@ def _read(folder: Path, run_id: str, epoch: int) -> tuple[tuple[Delta, ...], int
 
 
 def _in_order(deltas: list[Delta]) -> Iterator[Delta]:
-    """Yield deltas by time.
+    """Yield the deltas of a spool by time.
 
-    If the process ended after it wrote a joint delta and before it dropped the parts, only the joint is yielded.
+    If the process ended after it wrote a joint delta and before it dropped the parts, only the joint delta is yielded.
     """
     at_ns = -1
     for _, delta in sorted(enumerate(deltas), key=lambda one: (one[1].start_ns, -one[1].end_ns, -one[0])):

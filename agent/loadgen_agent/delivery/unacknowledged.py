@@ -96,42 +96,45 @@ class Ledger:
 
     @property
     def last_seq(self) -> int:
-        """Number of the newest delta, -1 for none. It can decrease when unsent deltas are joined."""
+        """Number of the newest delta; -1 if there is none.
+
+        It decreases when deltas that were not sent yet are joined.
+        """
         return self._next + len(self._backlog) - 1
 
     @property
     def acked(self) -> int:
-        """Number of the last acknowledged delta; -1 for none."""
+        """Number of the newest delta that the controller has acknowledged; -1 if there is none."""
         return self._next - len(self._kept) - 1
 
     @property
     def sent(self) -> int:
-        """Number of the last delta that was sent; -1 for none."""
+        """Number of the newest delta that was sent; -1 if none was sent."""
         return self.acked + self._sent
 
     @property
     def place(self) -> tuple[str, int]:
-        """Run and epoch of the deltas."""
+        """The run's id and the agent's epoch, to which these deltas belong."""
         return self._run_id, self._epoch
 
     @property
     def is_empty(self) -> bool:
-        """Whether every delta is acknowledged."""
+        """Whether the controller has acknowledged every delta."""
         return not self._unacked
 
     @property
     def is_closed(self) -> bool:
-        """Whether the run has ended and the ledger accepts no more deltas."""
+        """Whether the run has ended, so that no more deltas are accepted."""
         return self._fin is not None
 
     @property
     def is_handed_over(self) -> bool:
-        """Whether the ledger is closed, every delta is acknowledged and the Fin was sent at least once."""
+        """Whether the run has ended, every delta is acknowledged and the Fin was sent at least once."""
         return self._fin is not None and not self._unacked and self._fin_sent_ns is not None
 
     @property
     def unacked_bytes(self) -> int:
-        """Bytes of all unacknowledged deltas."""
+        """Size in bytes of all deltas that the controller has not acknowledged."""
         return sum(sheet.size_bytes for sheet in self._kept) + self._backlog.size_bytes
 
     @property
@@ -139,11 +142,14 @@ class Ledger:
         return len(self._kept) + len(self._backlog)
 
     def ask(self, interval_ns: int) -> None:
-        """Join future deltas to one per interval of this length; 0 keeps them as they come."""
+        """Set the interval in ns for which later deltas are joined to one.
+
+        With 0 they are kept as the workers sent them.
+        """
         self._backlog.ask(interval_ns if self._fin is None else 0)
 
     def keep(self, delta: Delta) -> None:
-        """Add the next delta of the workers. A delta that arrives after `close` is dropped.
+        """Store the next delta of the workers until it is acknowledged. A delta that arrives after `close` is dropped.
 
         Raises:
             WireError: the delta cannot be encoded, for example because it is too long.
@@ -178,7 +184,10 @@ class Ledger:
         self._fin = replace(fin, run_id=self._run_id, epoch=self._epoch, reason=reason)
 
     def ack(self, epoch: int, seq: int, now_ns: int) -> None:
-        """Remove all deltas up to `seq`, which the controller has stored. Late or impossible values are ignored."""
+        """Remove all deltas up to number `seq`, which the controller has stored.
+
+        Late or impossible numbers are ignored.
+        """
         if epoch == self._epoch and self._is_left_over and -1 <= seq < self.acked:
             kept, self._kept = self._kept, deque()
             self._fill(range(seq + 1, self._next - len(kept)), self._blank)
@@ -197,12 +206,15 @@ class Ledger:
         self._progress_ns, self._stalls = now_ns, 0
 
     def send_again(self) -> None:
-        """Send everything unacknowledged again, because a new connection may have lost deltas in flight."""
+        """Mark unacknowledged deltas and the Fin to be sent again. A lost connection may have lost those in flight."""
         self._sent = self._stalls = 0
         self._fin_sent_ns = None
 
     def next_due(self, now_ns: int) -> bytes | None:
-        """Return the next message to send, or None if there is none now. Call `was_sent` after sending it."""
+        """Return the encoded delta or Fin to send next, or None if nothing may be sent now.
+
+        Call `was_sent` after sending it.
+        """
         if self._sent and now_ns - self._progress_ns > STALLED_NS << self._stalls:
             self._sent, self._stalls = 0, min(self._stalls + 1, 5 if self._is_left_over else 2)
         if self._sent == len(self._kept) < WINDOW and self._backlog.is_ready:
@@ -219,13 +231,13 @@ class Ledger:
         return encode(replace(self._fin, last_seq=self.last_seq))
 
     def _fill(self, seqs: Iterable[int], at: Delta) -> None:
-        """Add empty deltas for missing numbers. They cover no time, at the beginning of `at`."""
+        """Add an empty delta for each missing number. It covers no time and lies at the beginning of the delta `at`."""
         for seq in seqs:
             self._kept.append(_sheet(replace(self._blank, seq=seq, start_ns=at.start_ns, end_ns=at.start_ns)))
             self._next = max(self._next, seq + 1)
 
     def was_sent(self, now_ns: int) -> None:
-        """Note that the message from `next_due` was sent."""
+        """Mark the message that `next_due` returned as sent at `now_ns`."""
         if self._sent < len(self._kept):
             if self._sent == 0:
                 self._progress_ns = now_ns

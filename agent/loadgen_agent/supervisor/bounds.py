@@ -69,12 +69,15 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def wrong_order(prepare: Prepare) -> str:
-    """Return what is wrong with an order, in one sentence; empty when everything is within bounds."""
+    """Return the first error of a controller's order for a run, in one sentence; empty if there is none."""
     return next(_wrongs(prepare), "")
 
 
 def _wrongs(prepare: Prepare) -> Iterator[str]:
-    """Yield each error of an order. `Gate` checks the run's id, since a Refused would have to carry it."""
+    """Yield each error of a controller's order for a run.
+
+    `Gate` checks the run's id, since a Refused would have to carry it.
+    """
     low, high = INTERVAL_NS
     if not low <= prepare.interval_ns <= high:
         yield f"the interval of {prepare.interval_ns} ns is invalid: it must be {low // NS_PER_MS} ms to 60 s"
@@ -136,7 +139,7 @@ class Gate:
         self.ignored = 0
 
     def admit(self, message: Message) -> Message | None:
-        """Return the message, or None when it is to be ignored."""
+        """Return a controller's message with long texts cut, or None if it is invalid and must be ignored (logged)."""
         if why := self._why_not(message):
             self._ignore(message, why)
             return None
@@ -178,11 +181,14 @@ class Gate:
         )
 
     def _is_near(self, controller_ns: int) -> bool:
-        """Whether a time is within twice the longest load, so that any run fits and our times fit 64 bits."""
+        """Whether a time of the controller's clock is at most twice the longest load away from now.
+
+        Any run fits into that, and our times fit into 64 bits.
+        """
         return abs(self._own_ns(controller_ns) - self._now_ns()) <= 2 * MAX_DURATION_NS
 
     def _ignore(self, message: Message, why: str) -> None:
-        """Count an ignored message, and log at most one line in 10 s."""
+        """Count a message that is ignored for the reason `why`, and log at most one line in 10 s."""
         self.ignored += 1
         now_ns = self._now_ns()
         if self._logged_ns is None or now_ns - self._logged_ns > _SAY_AGAIN_NS:

@@ -30,12 +30,16 @@ class Fetch:
     """
 
     def __init__(self, sha256: str, size_bytes: int, chunk_bytes: int = CHUNK_BYTES) -> None:
-        """
+        """Begin to fetch the bundle with this sha256 and size.
+
         Raises:
             BundleError: the size is 0 or above MAX_BYTES.
         """
         if not 0 < size_bytes <= MAX_BYTES:
-            raise BundleError(f"the bundle has {size_bytes:,} bytes: it must have 1 to {MAX_BYTES:,}")
+            raise BundleError(
+                f"the bundle has {size_bytes:,} bytes: it must have 1 to {MAX_BYTES:,}."
+                " Move large files out of the scenario's folder, then start the run again"
+            )
         self.sha256, self.size_bytes, self._chunk_bytes = sha256, size_bytes, chunk_bytes
         self._data = bytearray()
         """Grows with the chunks, so that announced bytes that are never sent cost no memory."""
@@ -46,11 +50,14 @@ class Fetch:
 
     @property
     def data(self) -> bytes | None:
-        """The whole bundle, not verified; None until all chunks have arrived."""
+        """The whole bundle, whose sha256 is not checked yet; None until all chunks have arrived."""
         return None if self._next < self.size_bytes or self._asked_ns else bytes(self._data)
 
     def requests(self, now_ns: int) -> list[BundleRequest]:
-        """Return the requests to send now: new chunks up to AHEAD in flight, and late ones again."""
+        """Return the chunk requests to send to the controller now.
+
+        These are new ones, so that AHEAD are in flight, and again those whose chunk is late.
+        """
         late = [offset for offset, asked_ns in self._asked_ns.items() if now_ns - asked_ns > ASK_AGAIN_NS]
         while self._next < self.size_bytes and len(self._asked_ns) < AHEAD:
             self._asked_ns[self._next] = now_ns
@@ -61,7 +68,7 @@ class Fetch:
         return [BundleRequest(self.sha256, offset) for offset in late]
 
     def take(self, chunk: BundleChunk) -> None:
-        """Add a chunk. Chunks that were not requested, or arrive twice, are ignored.
+        """Add a chunk that the controller sent. A chunk that was not requested, or arrives twice, is ignored.
 
         Raises:
             BundleError: the chunk has a wrong length.
@@ -72,7 +79,7 @@ class Fetch:
         if len(chunk.data) != wanted:
             raise BundleError(
                 f"the controller sent a chunk of {len(chunk.data):,} bytes at offset {chunk.offset:,} of the bundle;"
-                f" it must have {wanted:,}"
+                f" it must have {wanted:,}. Install the same version of loadgen on controller and agents"
             )
         end = chunk.offset + wanted
         if end > len(self._data):
@@ -88,12 +95,12 @@ class Cache:
         self._folder: Path | None = None
 
     def get(self, sha256: str) -> Path | None:
-        """Return the folder of an unpacked bundle; None when it is not in the cache."""
+        """Return the folder of the unpacked bundle with this sha256; None if it is not in the cache."""
         place = self._place(sha256)
         return place if place is not None and place.is_dir() else None
 
     def put(self, sha256: str, data: bytes) -> Path:
-        """Verify and unpack a bundle; return its folder. Blocking.
+        """Check the sha256 of a bundle, unpack it, and return its folder. Blocking.
 
         Raises:
             BundleError: the data do not match `sha256`, the archive is not safe, or the folder cannot be written.

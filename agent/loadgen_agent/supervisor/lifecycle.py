@@ -104,7 +104,7 @@ class Phase(Enum):
 
     @property
     def has_load(self) -> bool:
-        """Whether the workers have load or are ending it."""
+        """Whether the workers drive load, or are ending it."""
         return self in (Phase.RUNNING, Phase.STOPPING)
 
 
@@ -145,7 +145,7 @@ class Agent:
 
     @property
     def run_id(self) -> str:
-        """Id of its run; empty outside of runs."""
+        """Id of the agent's present run; empty outside of runs."""
         return self.prepare.run_id if self.prepare is not None else ""
 
 
@@ -424,7 +424,11 @@ def _tick(agent: Agent, sight: Sight) -> Moved:
 
 
 def _under_load(agent: Agent, sight: Sight) -> Moved:
-    """The dead-man switch, the time of leaving, and workers that do not stop, in this order."""
+    """Return the state and effects after a tick while the workers have load.
+
+    It checks in this order: the lease (dead-man switch), the time at which this agent leaves, and workers that do not
+    stop.
+    """
     now_ns = agent.now_ns
     effects: list[Effect] = [RenewLease(sight.acked_ns + agent.lease_ns, agent.lease_ns)]
     if (why := _lease_over(agent, sight)) and agent.grace_ends_ns is None and agent.kill_at_ns is None:
@@ -450,7 +454,7 @@ def _under_load(agent: Agent, sight: Sight) -> Moved:
 
 
 def _lease_over(agent: Agent, sight: Sight) -> str:
-    """Return why the load must end; empty while the lease runs."""
+    """Return why the load must end, because the lease is over; empty while the lease runs."""
     silent_ns = agent.now_ns - sight.acked_ns
     if silent_ns > agent.lease_ns:
         return f"the controller was silent for {silent_ns / NS_PER_S:.1f} s"
@@ -570,7 +574,10 @@ def _prepare(agent: Agent, prepare: Prepare) -> Moved:
 
 
 def _stop(agent: Agent, reason: str, now: bool = False, *, kill: bool = False, by_controller: bool = False) -> Moved:
-    """Stop the load. A stop by the controller is not an early end, so it sets no reason for the Fin."""
+    """Stop the load, and return the new state and its effects.
+
+    A stop by the controller is not an early end, so it sets no reason for the Fin.
+    """
     match agent.phase:
         case Phase.FETCHING if by_controller:
             return _forget(agent)
@@ -587,7 +594,10 @@ def _stop(agent: Agent, reason: str, now: bool = False, *, kill: bool = False, b
 
 
 def _told_to_stop(agent: Agent, stop: Stop) -> Agent:
-    """Set the deadline of workers that get this Stop. The earliest deadline counts."""
+    """Return the agent with the deadline by which the workers must have obeyed this Stop.
+
+    The earliest deadline counts.
+    """
     if stop.now:
         wait_ns = min(KILL_NS, CUT_NS) if stop.kill else CUT_NS
         at_ns = agent.now_ns + wait_ns
@@ -598,11 +608,11 @@ def _told_to_stop(agent: Agent, stop: Stop) -> Agent:
 
 
 def _leave(agent: Agent, reason: str, changed_ns: int) -> Moved:
-    """Choose the time at which this agent leaves, and send it to workers and controller.
+    """Choose the time at which this agent leaves; return the new state, and the effects that send the time.
 
-    The workers stop at that time even if the message never reaches the controller, so no arrival is started twice. The
-    time is never before the last known change. Changes take effect in the order of their times, so other agents could
-    get the share only after that change, and until then nobody would drive it.
+    The time goes to workers and controller. The workers stop then even if the controller never receives it, so no
+    arrival is started twice. The time is never before the last known change. Changes take effect in the order of their
+    times, so other agents could get the share only after that change, and until then nobody would drive it.
     """
     agent = replace(agent, is_leaving=True, reason=reason)
     if agent.t0_ns is None:
@@ -629,7 +639,10 @@ def _terminated(agent: Agent, reason: str, now: bool, changed_ns: int) -> Moved:
 
 
 def _close(agent: Agent, fin: Fin | None, reason: str) -> Moved:
-    """End the load. Workers without a Fin are ended; others may still have to run the tear-down."""
+    """End the load, and return the finished state and its effects.
+
+    Without a Fin the worker processes are ended. With one they stay, because they may still have to run the tear-down.
+    """
     finished = replace(agent, phase=Phase.FINISHED, reason=reason, grace_ends_ns=None, kill_at_ns=None)
     return finished, (*(() if fin is not None else (EndWorkers(),)), CloseBooks(fin, reason))
 

@@ -41,7 +41,8 @@ class ClockOffset:
     """Assumed error before the first answer."""
 
     def __init__(self, before: ClockOffset | None = None) -> None:
-        """
+        """Start a measurement without answers.
+
         Args:
             before: the estimate to use until the first answer.
         """
@@ -58,7 +59,10 @@ class ClockOffset:
         return self.pongs >= self.PINGS
 
     def next_ping(self, now_ns: int) -> ClockPing | None:
-        """Return the next ping to send; None while one is in flight for less than AGAIN_NS, or after PINGS answers."""
+        """Return the next ping to send to the controller; None if no ping is due.
+
+        None is due while one is in flight for less than AGAIN_NS, or after PINGS answers.
+        """
         waits = bool(self._asked) and now_ns - self._asked[-1] < self.AGAIN_NS
         if self.is_measured or waits:
             return None
@@ -66,7 +70,10 @@ class ClockOffset:
         return ClockPing(now_ns)
 
     def pong(self, pong: ClockPong, now_ns: int) -> None:
-        """Use an answer that was received at `now_ns`. An answer to a heartbeat or to an older link is ignored."""
+        """Use the controller's answer, received at `now_ns`, for the estimate of the clock offset.
+
+        An answer to a heartbeat or to a ping of an older connection is ignored.
+        """
         if pong.agent_ns not in self._asked:
             return
         self._asked.remove(pong.agent_ns)
@@ -78,7 +85,7 @@ class ClockOffset:
             self.error_ns = round_trip_ns // 2
 
     def to_own_ns(self, controller_ns: int) -> int:
-        """Convert a time of the controller's clock to our clock."""
+        """Convert a time of the controller's clock to the agent's own clock, in ns."""
         return controller_ns - self.offset_ns
 
 
@@ -111,19 +118,19 @@ class Link:
 
     @property
     def trouble(self) -> str:
-        """Why there is no connection, or why its last message was unreadable; empty while all is well."""
+        """Why there is no connection, or why the last message could not be decoded; empty if all is well."""
         return self._dealer.trouble or self._nonsense
 
     async def serve(self) -> None:
-        """Keep the connection open until cancelled."""
+        """Keep the connection to the controller open and handle its messages, until cancelled."""
         await self._dealer.serve()
 
     def send(self, message: Message) -> bool:
-        """Send a message; return False when there is no connection or its queue is full."""
+        """Send a message to the controller; return False if there is no connection or its queue is full."""
         return self.send_encoded(encode(message))
 
     def send_encoded(self, data: bytes) -> bool:
-        """Send an encoded message; return False when there is no connection or its queue is full."""
+        """Send an encoded message to the controller; return False if there is no connection or its queue is full."""
         return self._dealer.send(data)
 
     def measure_clock(self) -> None:
@@ -132,12 +139,12 @@ class Link:
         self.ping()
 
     def ping(self) -> None:
-        """Send the next ping of the measurement, if one is due."""
+        """Send the next ping of the clock measurement to the controller, if one is due."""
         if (ping := self.clock.next_ping(self._now_ns())) is not None:
             self.send(ping)
 
     def close(self) -> None:
-        """Close the connection; queued messages get 0.5 s to leave."""
+        """Close the connection. Messages that are still queued get 0.5 s to be sent."""
         self._dealer.close(linger_ms=500)
 
     def _on_data(self, data: bytes) -> None:

@@ -53,8 +53,8 @@ class _State:
 def adopt() -> None:
     """Make this process the parent of all its descendants whose own parent dies. Linux only; no effect elsewhere.
 
-    A process that exists already, because a shell started it before it became this program by `exec`, is not ours. As
-    process 1 of a container we also get orphans of `docker exec`. In both cases only tagged processes are killed.
+    A shell may have started a process before it became this program by `exec`; that process is not ours. As process 1
+    of a container we also get orphans of `docker exec`. In both cases only processes with a worker's tag are killed.
     """
     if sys.platform != "linux" or _State.is_adopting:
         return
@@ -63,17 +63,23 @@ def adopt() -> None:
 
 
 def started(pid: int) -> None:
-    """Note a new worker, in the thread that started it and before anything else runs in that thread."""
+    """Register a new worker process.
+
+    Call it in the thread that started it, before anything else runs in that thread.
+    """
     _State.workers.add(pid)
 
 
 def waited_for(pid: int) -> None:
-    """Note that a worker has ended and that its number may be another process's from now on."""
+    """Remove a worker that has ended and was waited for. Another process may get its number from now on."""
     _State.workers.discard(pid)
 
 
 def has_ended(pid: int) -> bool:
-    """Whether a worker is a zombie: it has ended, and its number is still its own."""
+    """Whether a worker has ended and was not waited for (a zombie), so that its number cannot be another process's.
+
+    Always False on other systems than Linux.
+    """
     if sys.platform != "linux":
         return False
     try:
@@ -83,7 +89,7 @@ def has_ended(pid: int) -> bool:
 
 
 def kill_group(pid: int) -> None:
-    """Kill what is left of a worker's process group. Call it before the worker is waited for."""
+    """Kill all processes that are left in a worker's process group. Call it before the worker is waited for."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
@@ -131,7 +137,10 @@ async def end_left_behind(tag: str, who: str) -> None:
 
 
 def _left_behind(tag: str) -> list[int]:
-    """Return our children that the worker with this tag has left behind. Wait for those that have ended."""
+    """Return the numbers of running processes that the worker with this tag has left behind.
+
+    Children that have ended are waited for and left out.
+    """
     found = []
     for pid in children_of(os.getpid()):
         if pid in _State.workers:
@@ -154,7 +163,10 @@ def _tag_of(pid: int) -> str:
 
 
 def _kill(pid: int) -> bool:
-    """Kill a process; return False if it belongs to another user and must not be killed."""
+    """Kill a process; return False if it belongs to another user, so that we may not.
+
+    An ended process counts as killed.
+    """
     try:
         os.kill(pid, signal.SIGKILL)
     except PermissionError:
@@ -165,7 +177,7 @@ def _kill(pid: int) -> bool:
 
 
 def _wait_for(pid: int) -> bool:
-    """Wait for a child that has ended; False if it has not."""
+    """Remove a child that has ended from the process table, and return True; False if it is still running."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:

@@ -39,7 +39,8 @@ class Output:
     """The output of all workers of one run, passed on until the limit is reached."""
 
     def __init__(self, write: Callable[[bytes], None] | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
-        """
+        """Make an output without pipes.
+
         Args:
             write: receives the output that is passed on; the default writes it to standard error.
             limit_bytes: limit of the output in the whole run.
@@ -50,7 +51,7 @@ class Output:
         """Bytes beyond the limit."""
 
     def pipe(self) -> Pipe:
-        """Make the pipe of a new worker.
+        """Make the pipe to which a new worker writes its output.
 
         Raises:
             OSError: no descriptor is free.
@@ -59,7 +60,10 @@ class Output:
         return self._pipes[-1]
 
     def close(self) -> None:
-        """Close all pipes, after the last worker has ended, and log the number of dropped bytes if there are any."""
+        """Close all pipes, and log the number of dropped bytes if there are any.
+
+        Call it after the last worker has ended.
+        """
         for pipe in self._pipes:
             pipe.close()
         if self.dropped:
@@ -86,7 +90,8 @@ class Pipe:
     """The pipe of one worker. Give `write_fd` to the worker, then call `read`, and at the end `close`."""
 
     def __init__(self, take: Callable[[bytes, bool], None]) -> None:
-        """
+        """Open the pipe.
+
         Args:
             take: receives the bytes of whole lines, and whether they are the last ones.
         """
@@ -99,25 +104,31 @@ class Pipe:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def read(self) -> None:
-        """Start reading in the running loop. Call this after the worker has inherited `write_fd`."""
+        """Start reading the worker's output in the running loop.
+
+        Call this after the worker has inherited `write_fd`.
+        """
         self._close_write()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._fd, self._read_some)
 
     def drain(self) -> None:
-        """Pass on all output that is in the pipe."""
+        """Read all output that is in the pipe now, and pass on its whole lines."""
         for _ in range(_LAST_READS):
             if self._fd < 0 or not self._read_some():
                 return
 
     def close(self) -> None:
-        """Pass on the rest of the output, with an unfinished last line."""
+        """Pass on the rest of the output, also an unfinished last line, and close both ends of the pipe."""
         self.drain()
         self._stop()
         self._close_write()
 
     def _read_some(self) -> bool:
-        """Read and pass on whole lines. Return False when the pipe is empty or has ended."""
+        """Read once from the pipe and pass on whole lines.
+
+        Return False if the pipe is empty, or its writers have closed it.
+        """
         try:
             data = os.read(self._fd, _READ_BYTES)
         except BlockingIOError:
@@ -151,7 +162,10 @@ class Pipe:
 
 
 def _counted(dropped: bytes) -> int:
-    """Return the number of bytes that a worker printed, including those that a note of the worker says it dropped."""
+    """Return the number of bytes in dropped output.
+
+    A worker's note in it that N bytes were dropped counts as N bytes.
+    """
     notes = list(NOTED.finditer(dropped))
     return len(dropped) + sum(int(note[1]) - len(note[0]) - 1 for note in notes)  # 1: the line end before it
 

@@ -129,7 +129,8 @@ class Supervisor:
         crewing: Crewing = Crewing(),  # noqa: B008  # a frozen value
         instance_type: str = "",
     ) -> None:
-        """
+        """Prepare an agent. `run` starts it.
+
         Args:
             controller: address of the controller, HOST:PORT.
             region: region label of the agent.
@@ -178,16 +179,19 @@ class Supervisor:
 
     @property
     def phase(self) -> Phase:
-        """Present phase of the agent."""
+        """Present phase of the agent, such as ready or running."""
         return self._agent.phase
 
     def terminate(self, reason: str) -> None:
-        """Stop the load, deliver the measurements and exit. A second call interrupts the load, and a third exits."""
+        """Leave the fleet as planned: stop the load, deliver the measurements, then exit.
+
+        A second call interrupts the load, and a third one exits without delivery.
+        """
         again = self._agent.is_leaving
         self._event(Terminated(reason, again, self._changed_ns))
 
     def cut_off(self, reason: str) -> None:
-        """Stop the load at once, deliver the measurements and exit."""
+        """Interrupt the load at once, deliver the measurements, then exit."""
         self._event(Terminated(reason, self._agent.phase.has_load, self._changed_ns))
 
     async def run(self) -> Exit:
@@ -316,7 +320,7 @@ class Supervisor:
         self._ask_for_chunks()
 
     def _check_trust(self, prepare: Prepare) -> None:
-        """Check that this agent may take an order.
+        """Check that this agent may accept the controller's order for a run. It returns nothing if it may.
 
         Raises:
             BundleError: the order is out of bounds, or has no valid signature although this agent requires one.
@@ -381,7 +385,10 @@ class Supervisor:
         self._pump()
 
     def _on_steered(self, message: Steered) -> None:
-        """Send a rate decision once. If it gets lost, the controller asks again in the next interval."""
+        """Send a worker's rate decision to the controller, once.
+
+        If it is lost, the controller asks again in the next interval.
+        """
         self._link.send(message)
 
     def _on_waiting(self, message: Waiting) -> None:
@@ -390,7 +397,10 @@ class Supervisor:
         self._tell_waiting()
 
     def _tell_waiting(self) -> None:
-        """Send the newest counts of each worker; they include all earlier ones."""
+        """Send the controller the counts of users waiting at rendez-vous, if a worker has newer ones.
+
+        Newer counts include all earlier ones.
+        """
         if self._hello_ns is None:
             self._untold = {worker for worker in self._untold if not self._link.send(self._waiting[worker])}
 
@@ -464,7 +474,10 @@ class Supervisor:
         return self._terms.with_parent and os.getppid() != self._parent
 
     def _say_hello(self) -> None:
-        """Send Hello. It is sent with each new connection, then once a second until the controller answers."""
+        """Send Hello to the controller, by which the agent asks to join.
+
+        It is called for each new connection, then once a second until the controller answers.
+        """
         self._hello_ns = time.perf_counter_ns()
         hello = Hello(
             agent=self._id,
@@ -511,7 +524,7 @@ class Supervisor:
         return f"{have} been silent for more than {WORKER_SILENT_NS // NS_PER_S} s: the scenario blocks its loop"
 
     def _pump(self) -> None:
-        """Send due deltas, as many as the connection accepts."""
+        """Send the controller all deltas and the Fin that may be sent now, as many as the connection accepts."""
         if self._hello_ns is None:
             self._delivery.pump(self._link.send_encoded)
 
@@ -521,7 +534,7 @@ class Supervisor:
                 self._workers.kill(worker, why)
 
     def _task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Start a task whose failure ends the agent."""
+        """Start `work` as a task, and return it. If it fails, the agent ends with its error."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)

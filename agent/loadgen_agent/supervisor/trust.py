@@ -30,7 +30,7 @@ class Trust:
         """Run and expiry of each accepted statement, by its id."""
 
     def check(self, prepare: Prepare, now: datetime | None = None) -> None:
-        """Check an order, and note its statement as used for this run.
+        """Check an order for a run, and mark its signed statement as used for this run.
 
         Raises:
             BundleError: the order is out of bounds, unsigned, expired, used for another run, or not as signed.
@@ -43,7 +43,7 @@ class Trust:
         self._take(Statement.read(prepare.statement), prepare, now or datetime.now(UTC))
 
     def verified(self, prepare: Prepare) -> bytes:
-        """Return the order's statement for the workers, which trust it; empty when this agent checks no signatures."""
+        """Return the order's signed statement, which the workers trust; empty if this agent checks no signatures."""
         return b"" if self._verifier is None else prepare.statement
 
     def _take(self, statement: Statement, prepare: Prepare, now: datetime) -> None:

@@ -73,7 +73,7 @@ class Stage(Enum):
 
     @property
     def owes(self) -> bool:
-        """Whether the slot's Fin is still expected."""
+        """Whether the group still waits for the Fin of a worker slot in this stage."""
         return self in (Stage.RUNNING, Stage.COMING)
 
 
@@ -322,7 +322,7 @@ def _died(crew: WorkerGroup, event: Event, worker: int, reason: str) -> Moved:
 
 
 def _settled(crew: WorkerGroup, *effects: Effect) -> Moved:
-    """After a slot is done or lost: end the group if no slot owes a Fin."""
+    """Return the state and effects after a slot is done or lost. If no slot owes a Fin any more, they end the group."""
     if any(hand.stage.owes for hand in crew.hands):
         return crew, effects
     if all(hand.stage is Stage.LOST for hand in crew.hands):

@@ -45,7 +45,7 @@ class Child:
         memory_fds: tuple[int, int] | None = None,
         output: Output | None = None,
     ) -> Child:
-        """Start a worker process.
+        """Start a worker process, and return it with its message stream.
 
         Args:
             command: program and arguments; normally `WORKER`.
@@ -96,11 +96,11 @@ class Child:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process has not ended yet."""
+        """Whether the worker process is still running."""
         return self._poll() is None
 
     def hang_up(self) -> None:
-        """Close the stream, so that `read` ends even if another process still holds the other end."""
+        """Close our end of the message stream. So `read` ends even if another process still holds the other end."""
         self._stream.close()
 
     async def read(self) -> Message | None:
@@ -112,16 +112,16 @@ class Child:
         return await self._stream.read()
 
     def write(self, message: Message) -> None:
-        """Queue a message for the worker; it does not block."""
+        """Queue a message to be sent to the worker, without waiting."""
         self._stream.write(message)
 
     def kill(self) -> None:
-        """Kill the process now; `read` then ends."""
+        """Kill the worker process at once, so that `read` ends."""
         if self._poll() is None:
             self._process.kill()
 
     async def how_it_ended(self) -> str:
-        """Wait for the exit and describe it: "was killed by SIGKILL", "ended with exit code 3".
+        """Wait until the process has ended, and return how: "was killed by SIGKILL", "ended with exit code 3".
 
         Call this after `read` returned None.
         """
@@ -134,7 +134,7 @@ class Child:
         return f"ended with exit code {code}"
 
     async def end(self) -> None:
-        """Ask the process to exit and kill it if it does not; also kill every process that it has started."""
+        """Ask the process to exit, and kill it if it does not. Also kill every process that it has started."""
         self._stream.write(Bye(""))
         await self._wait(_PATIENCE_S)
         self._stream.close()
@@ -150,7 +150,7 @@ class Child:
             await asyncio.sleep(0.01)
 
     def _poll(self) -> int | None:
-        """Return the exit code, or None while the process runs. When it has ended, kill its process group."""
+        """Return the exit code, or None while the process runs. When it has ended, its process group is killed."""
         if self._process.returncode is None:
             is_zombie = orphans.has_ended(self.pid)
             if is_zombie:

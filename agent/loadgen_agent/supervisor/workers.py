@@ -142,12 +142,12 @@ class Workers:
 
     @property
     def pids(self) -> tuple[int | None, ...]:
-        """Process numbers by worker; None for a slot without a process."""
+        """Process ids by worker slot; None for a slot without a process."""
         return tuple(place.child.pid if place.child is not None else None for place in self._places)
 
     @property
     def adjusted(self) -> int:
-        """Number of the last Adjust or Reassign that all workers with load follow; 0 for none.
+        """Number of the last change (Adjust or Reassign) that all running workers have applied; 0 for none.
 
         A worker whose loop is blocked starts all due arrivals before it reads a change. If the supervisor confirmed the
         change for it, a late joiner would start some of these arrivals, too.
@@ -158,11 +158,11 @@ class Workers:
 
     @property
     def changed_ns(self) -> int:
-        """Time after T0 at which the last received change takes effect; 0 when there was no change."""
+        """Time in ns after T0 at which the newest change that was received takes effect; 0 if there was none."""
         return max((change.at_ns for change in self._crew.adjusts), default=0)
 
     def begin(self) -> None:
-        """Start the first process of each slot."""
+        """Start the first process of each worker slot."""
         for worker in range(self._crews.workers):
             self._begin(worker, 0)
 
@@ -176,11 +176,11 @@ class Workers:
         self._step(SentByAgent(message))
 
     def silent(self, now_ns: int, for_ns: int) -> list[int]:
-        """Return the running workers that have been silent for more than `for_ns`: the scenario blocks their loop."""
+        """Return the running workers that sent nothing for more than `for_ns`: the scenario blocks their loop."""
         return [worker for worker, silent_ns in self.silences(now_ns) if silent_ns > for_ns]
 
     def silences(self, now_ns: int) -> list[tuple[int, int]]:
-        """Return each running worker with the time since its last message, ns."""
+        """Return (worker, ns since its last message) of each running worker."""
         return [
             (worker, now_ns - place.heard_ns)
             for worker, (place, hand) in enumerate(zip(self._places, self._crew.hands, strict=True))
@@ -188,27 +188,33 @@ class Workers:
         ]
 
     def grant(self, until_ns: int, length_ns: int) -> None:
-        """Set the lease of all workers: its end, and its length. An end of 0 ends the watch."""
+        """Set the lease of all workers: its end on `perf_counter_ns`, and its length.
+
+        An end of 0 means that there is no load.
+        """
         for place in self._places:
             if place.lease is not None:
                 place.lease.grant(until_ns, length_ns)
 
     @property
     def lapsed_ns(self) -> int:
-        """End of a lease that any worker found lapsed; 0 for none. All workers have the same controller and lease."""
+        """End of the lease that any worker found over; 0 if none did.
+
+        All workers have the same controller and lease.
+        """
         return max((place.lease.lapsed_ns for place in self._places if place.lease is not None), default=0)
 
     def excuse(self, pause_ns: int) -> None:
-        """Do not count `pause_ns` as silence of the workers, because the supervisor itself did not run."""
+        """Move the workers' last signs of life by `pause_ns`, in which the supervisor itself did not run."""
         for place in self._places:
             place.heard_ns += pause_ns
 
     def owing(self) -> list[int]:
-        """Return the workers whose Fin is still expected."""
+        """Return the worker slots from which a Fin is still expected."""
         return [worker for worker, hand in enumerate(self._crew.hands) if hand.stage.owes]
 
     def kill(self, worker: int, why: str) -> None:
-        """Kill the worker now. Its death is reported as "worker 1 <why>"."""
+        """Kill a worker's process now. Its death is reported as "worker 1 <why>"."""
         place = self._places[worker]
         if place.child is not None and not place.kill_reason:
             place.kill_reason = f"{self.name(worker)} {why}"
@@ -216,9 +222,9 @@ class Workers:
             place.child.kill()
 
     def bury(self, now_ns: int) -> None:
-        """Close the streams of processes that have ended, if a process that they forked still holds the stream.
+        """Close the message streams of ended processes whose other end is still held by a process that they forked.
 
-        Also waits for adopted orphans. Call this at every tick.
+        It also waits for adopted orphans that have ended. Call this at every tick.
         """
         reap()
         for place in self._places:
@@ -230,16 +236,16 @@ class Workers:
                 place.child.hang_up()
 
     def where(self, worker: int) -> str:
-        """Return the scenario's line that blocks the worker's loop, and for how long; empty when none does."""
+        """Return which scenario line blocks the worker's loop, and for how long; empty if none does."""
         lease = self._places[worker].lease
         return lease.said if lease is not None else ""
 
     def name(self, worker: int) -> str:
-        """Return "worker 1", or "the worker" when the agent has only one."""
+        """Return the worker's name for texts: "worker 1", or "the worker" if the agent has only one."""
         return f"worker {worker}" if self._crews.workers > 1 else "the worker"
 
     def end(self) -> None:
-        """End all processes and ignore their further messages. `gone` waits until they have ended."""
+        """End all worker processes and ignore their further messages. Await `gone` to wait until they have ended."""
         self._is_over = True
         for worker, place in enumerate(self._places):
             self._drop(worker)
@@ -250,7 +256,7 @@ class Workers:
                 place.lease = None
 
     async def gone(self) -> None:
-        """Wait until every ended process is gone, then close their output."""
+        """Wait until all processes have ended, then close their output pipes."""
         await asyncio.gather(*self._endings, return_exceptions=True)
         self._output.close()
 
@@ -263,7 +269,10 @@ class Workers:
         place.task = self._spawn(self._work(worker, life))
 
     async def _work(self, worker: int, life: int) -> None:
-        """Run one process from its start to its end. Its messages are ignored once the slot has another task."""
+        """Start one process of a worker slot, and handle its messages until it ends.
+
+        `life` is the number of the process within the slot. Its messages are ignored once the slot has another task.
+        """
         place, this = self._places[worker], asyncio.current_task()
         if place.task is not this:  # ended before it began
             return
@@ -372,7 +381,10 @@ class Workers:
     # -- one that died --------------------------------------------------------------------------
 
     def _lose(self, worker: int, reason: str, at_ns: int, is_replaced: bool) -> None:
-        """Report a loss at once: with the deltas that the worker had sent, or as a delta of no time."""
+        """Report the death of a worker's process to the controller at once.
+
+        The report goes with the deltas that the worker had sent, or else with a delta that covers no time.
+        """
         log.warning("%s%s", reason, "; another process takes its place" if is_replaced else "")
         if self._start is None:
             return
@@ -394,7 +406,11 @@ class Workers:
         return at_ns // self._prepare.interval_ns * self._prepare.interval_ns
 
     def _resume(self, worker: int, left_out: str) -> None:
-        """Let a replacement drive from now on. A start at the time of the death would cause a burst of due arrivals."""
+        """Let a replacement process drive the worker's share from now on, and not from the time of the death.
+
+        An earlier start would cause a burst of due arrivals. `left_out` names the part of the share that it cannot
+        continue.
+        """
         start, child = self._start, self._places[worker].child
         if start is None or child is None:
             return

@@ -59,7 +59,7 @@ def fenced(prepare: Prepare, plan: Plan) -> Fenced:
 
 
 def wrong_change(lanes: Sequence[Lane], limits: Limits, adjust: Adjust) -> str:
-    """Return why a worker does not follow a change of its load; empty when the change is within bounds.
+    """Return why a worker must not follow a change of its load; empty if the change is within its limits.
 
     A controller checks the same. A worker never follows a change that exceeds the limits of its allow-list.
     """
@@ -75,7 +75,7 @@ def wrong_change(lanes: Sequence[Lane], limits: Limits, adjust: Adjust) -> str:
 
 
 def places_of(texts: Collection[str]) -> frozenset[tuple[Address, int]]:
-    """Parse addresses like "10.0.0.7:5557" and "[::1]:5557"; other texts are left out."""
+    """Return the (address, port) pairs of texts like "10.0.0.7:5557" and "[::1]:5557". Other texts are left out."""
     found = set()
     for text in texts:
         try:

@@ -54,7 +54,10 @@ class Steersman:
         }
 
     def ask(self, steer: Steer) -> None:
-        """Ask the executor for a rate decision, which is sent later. If observations are missing, answer at once."""
+        """Pass the controller's request to the load's executor, whose rate decision is sent to the controller later.
+
+        If observations are missing, the answer is sent at once.
+        """
         load = self._loads.get(steer.load)
         if load is None:
             self._say(Steered(steer.run_id, steer.load, 0, error="the load is not steered"))
@@ -84,7 +87,10 @@ class Steersman:
         threading.Thread(target=think, name=f"steering load {number}", daemon=True).start()
 
     def _answer(self, run_id: str, number: int, load: _Load, looks: tuple[Look, ...]) -> Steered:
-        """Call the executor and make its answer. Runs in the executor's thread."""
+        """Call the load's executor with the observations, and return its rate decision or its error as a message.
+
+        It runs in the executor's thread.
+        """
         try:
             decision: object = load.executor.steer(looks)
         except Exception as error:  # noqa: BLE001  # scenario code: told to the controller, which keeps the rate

@@ -58,7 +58,7 @@ class Watch:
         """Time for which the loop has been blocked, as far as it was observed."""
 
     def look(self, now_ns: int, turns: int, until_ns: int, length_ns: int) -> Finding:
-        """Return the finding of one look.
+        """Return what the watchdog must do now, by how long the loop is blocked and whether the lease is over.
 
         the loop is blocked  | no lease | lease runs | lease is over | over for the grace, too
         not, or shortly      | fine     | fine       | stop          | cut
@@ -101,14 +101,14 @@ class Watchdog:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Start the thread. Call this within the event loop to watch."""
+        """Start the watching thread. Call this within the event loop that it must watch."""
         self._loop = asyncio.get_running_loop()
         self._turn()
         loop_thread = threading.get_ident()
         threading.Thread(target=self._watch, args=(loop_thread,), name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
-        """End the thread after its present look."""
+        """Stop watching. The thread ends after its present check."""
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()

@@ -106,7 +106,7 @@ class Worker:
         self._wrong_change: Callable[[Adjust], str] = lambda _: ""
 
     async def serve(self) -> None:
-        """Handle messages until Bye arrives or the supervisor is gone."""
+        """Handle messages from the supervisor until it sends Bye or its end of the stream is closed."""
         beating = asyncio.create_task(self._beat())
         try:
             while (message := await self._stream.read()) is not None:
@@ -150,7 +150,7 @@ class Worker:
                 log.warning("ignored %s: a supervisor does not send it now", type(message).__name__)
 
     def _on_prepare(self, prepare: Prepare) -> Message:
-        """Load the plan and compute the share. Return Ready, or Refused with every error in the scenario."""
+        """Load an order's plan and compute this worker's share; return Ready, or Refused with every error."""
         self._prepare = prepare
         try:
             overrides = Overrides.from_json(prepare.overrides_json)
@@ -279,7 +279,10 @@ class Worker:
             self._stream.write(Waiting(self._prepare.run_id, points=points))
 
     def _follows(self, number: int) -> None:
-        """Confirm a change to the supervisor at once; other agents wait for that before they take over our share."""
+        """Send the supervisor at once the number of the change that this worker follows now.
+
+        Other agents wait for that before they take over our share.
+        """
         self._adjusted = number
         self._say_alive()
 
@@ -288,14 +291,17 @@ class Worker:
         self._stream.write(Heartbeat(run_id, self._phase, adjusted=self._adjusted))
 
     async def _beat(self) -> None:
-        """Send heartbeats from the loop that runs the scenario, so that a blocked loop is noticed by its silence."""
+        """Send a heartbeat to the supervisor regularly, until cancelled.
+
+        The loop that runs the scenario sends them, so a blocked loop is noticed by its silence.
+        """
         while True:
             self._say_alive()
             await asyncio.sleep(_HEARTBEAT_S)
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
-    """Run the worker program. The supervisor starts it; it is not meant for users."""
+    """Run the worker program until its supervisor ends it. The supervisor starts it; it is not meant for users."""
     parser = argparse.ArgumentParser(prog="loadgen-worker", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--region", required=True)

@@ -84,11 +84,14 @@ class Allowances:
 
     @property
     def is_there(self) -> bool:
-        """True if this machine has an ENA device."""
+        """Whether this machine has an ENA network device, the only kind that has these counters."""
         return bool(self._devices)
 
     def exceeded(self) -> dict[str, int]:
-        """Return packets by allowance since the last call, without zeros. Blocking."""
+        """Return the packets that EC2 held back or dropped since the last call, by the name of the exceeded allowance.
+
+        Allowances without such packets are left out. Blocking.
+        """
         if not self._devices:
             return {}
         before, now = self._before, self._read()

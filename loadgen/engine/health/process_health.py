@@ -91,7 +91,7 @@ class Probe:
         self._before = self._read()
 
     def look(self) -> Look:
-        """Return the current state, and the changes since the last call."""
+        """Read CPU, memory, descriptors and ports of this process and machine, with the changes since the last call."""
         before, now = self._before, self._read()
         self._before = now
         wall_ns = max(1, now.wall_ns - before.wall_ns)
@@ -110,7 +110,10 @@ class Probe:
         )
 
     def count(self) -> None:
-        """Read the expensive figures, if needed. Blocking; call it every few seconds in a thread."""
+        """Count descriptors and ports where only an expensive count gives them, for later calls of `look`.
+
+        Blocking; call it every few seconds in a thread.
+        """
         if self._port_limit and self._sockets >= _CLOSE_AT * self._port_limit:
             self._ports_counted = busiest_pair(_chunks(self._proc / "net/tcp")) + busiest_pair(
                 _chunks(self._proc / "net/tcp6")
@@ -160,7 +163,7 @@ class Probe:
 
 
 def _or_0(ask: Callable[[], int]) -> int:
-    """Return the result of `ask`, or 0 (unknown) if it fails: without a free descriptor nothing can be read."""
+    """Return the result of `ask`, or 0 (unknown) if it raises. Without a free descriptor nothing can be read."""
     try:
         return ask()
     except (OSError, psutil.Error):
@@ -190,7 +193,10 @@ class MemoryGroup:
     """The line of `stat` with memory that the kernel can free at once: cached files that are not in use."""
 
     def left_bytes(self) -> int | None:
-        """Return the bytes left up to the limit; None if unknown. `stat` is expensive and only read near the limit."""
+        """Return how many bytes of memory are left up to the group's limit; None if unknown.
+
+        Memory that the kernel can free counts as left, but only near the limit, because `stat` is expensive to read.
+        """
         used = _number(self.used)
         if used is None:
             return None
@@ -200,7 +206,10 @@ class MemoryGroup:
 
 
 def memory_limits(root: Path = Path("/")) -> tuple[MemoryGroup, ...]:
-    """Return the cgroups, from ours up to the root, that limit our memory; of version 2 and, if mounted, version 1."""
+    """Return the control groups that limit this process's memory, from its own group up to the root.
+
+    It reads groups of version 2 and, if mounted, of version 1.
+    """
     found = []
     for folder, is_v2 in _groups(root, "memory"):
         limit = _number(folder / ("memory.max" if is_v2 else "memory.limit_in_bytes"))
@@ -212,11 +221,12 @@ def memory_limits(root: Path = Path("/")) -> tuple[MemoryGroup, ...]:
 
 
 def busiest_pair(chunks: Iterable[bytes]) -> int:
-    """Return the most sockets from one local address to one remote address and port, in a table like /proc/net/tcp.
+    """Return the number of sockets of the busiest connection pair in a table like /proc/net/tcp.
 
-    Each such pair has all local ports for itself, so a client with several local addresses has more ports. TIME_WAIT is
-    included. Listening sockets have no remote address and are left out. Accepted sockets of a server on this machine do
-    not add up, because each of its peers is an address of its own.
+    A pair is one local address with one remote address and port. Each pair has all local ports for itself, so a client
+    with several local addresses has more ports. TIME_WAIT is included. Listening sockets have no remote address and are
+    left out. Accepted sockets of a server on this machine do not add up, because each of its peers is an address of its
+    own.
     """
     found: Counter[bytes] = Counter()
     rest = b""
@@ -259,7 +269,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def _groups(root: Path, controller: str) -> Iterator[tuple[Path, bool]]:
-    """Yield (folder, is version 2) of the cgroups that contain us, ours first, then those above it."""
+    """Yield (folder, whether it is of version 2) of each control group of this process, from its own upwards."""
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
@@ -274,7 +284,7 @@ def _groups(root: Path, controller: str) -> Iterator[tuple[Path, bool]]:
 
 
 def _cpu_stat(root: Path) -> Path | None:
-    """Return the path of cpu.stat of the nearest group that counts its throttled time; None if no group does."""
+    """Return the cpu.stat file of the nearest control group that counts its throttled time; None if no group does."""
     for folder, _ in _groups(root, "cpu"):
         values = _values(folder / "cpu.stat")
         if "throttled_usec" in values or "throttled_time" in values:
@@ -283,9 +293,9 @@ def _cpu_stat(root: Path) -> Path | None:
 
 
 def cpu_limit(root: Path = Path("/")) -> float | None:
-    """Return the number of CPUs whose time our group may use: the least of its own limit and those above it.
+    """Return how many CPUs this process may use at most: the lowest limit of its control group and the groups above it.
 
-    None: no limit is known.
+    None if no limit is known.
     """
     found: list[float] = []
     for folder, is_v2 in _groups(root, "cpu"):
@@ -304,7 +314,10 @@ def _throttled_ns(path: Path) -> int:
 
 
 def _cpu_ticks(line: str) -> tuple[int, int]:
-    """Return (all, stolen) of the line "cpu  user nice system idle iowait irq softirq steal guest guest_nice"."""
+    """Return (all, stolen) CPU ticks from the first line of /proc/stat.
+
+    The line is "cpu user nice system idle iowait irq softirq steal guest guest_nice".
+    """
     fields = [int(field) for field in line.split()[1:9]]  # guests are included in user and nice
     return sum(fields), fields[7] if len(fields) > 7 else 0
 
@@ -315,7 +328,7 @@ def _port_range(proc: Path) -> int:
 
 
 def _sockets(proc: Path) -> int:
-    """Return the TCP sockets of the machine's network namespace, TIME_WAIT included."""
+    """Return the number of TCP sockets in this process's network namespace, with those in TIME_WAIT."""
     count = 0
     for name in ("sockstat", "sockstat6"):
         for line in _lines(proc / "net" / name):
@@ -327,7 +340,10 @@ def _sockets(proc: Path) -> int:
 
 
 def _size_of_fds(proc: Path) -> int:
-    """Return the number of open descriptors: since Linux 6.2 the size of /proc/self/fd, before it 0."""
+    """Return the number of open descriptors of this process; 0 if unknown.
+
+    Since Linux 6.2 it is the size of /proc/self/fd, which was 0 before.
+    """
     try:
         return (proc / "self/fd").stat().st_size
     except OSError:
@@ -339,13 +355,13 @@ def _first_line(path: Path) -> str:
 
 
 def _number(path: Path) -> int | None:
-    """Return the number in a file; None for "max", and if there is no such file."""
+    """Return the number that a file contains; None if it contains "max", or does not exist."""
     text = _first_line(path).strip()
     return int(text) if text.isdecimal() else None
 
 
 def _values(path: Path) -> dict[str, int]:
-    """Return the values of lines such as "name 12 kB", by name."""
+    """Return the numbers in a file with lines such as "name 12 kB", by name."""
     found = {}
     for line in _lines(path):
         fields = line.split()

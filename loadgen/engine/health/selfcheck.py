@@ -105,17 +105,17 @@ class Seen:
 
     @property
     def allowed_ns(self) -> int:
-        """The largest lag p99 that does no harm."""
+        """The largest p99 of lag, in ns, that does not distort the measured response times."""
         return max(LAG_FLOOR_NS, round(LAG_SHARE * self.response_p99_ns))
 
     @property
     def allowed_lasting_ns(self) -> int:
-        """The largest generator lag p99 that does no harm in two successive intervals."""
+        """The largest p99 of generator lag, in ns, that does no harm even in two intervals in a row."""
         return max(LASTING_LAG_FLOOR_NS, round(LAG_SHARE * self.response_p99_ns))
 
     @property
     def lag_text(self) -> str:
-        """The reason for which the lag is too large; empty if it is not."""
+        """Why the lag of this interval is too large, as a sentence; empty if it is not."""
         if self.lag_p99_ns > self.allowed_ns:
             return f"lag p99 {format_duration(self.lag_p99_ns)} is above {format_duration(self.allowed_ns)}"
         if self.lasting_lag_ns > self.allowed_lasting_ns:
@@ -125,7 +125,7 @@ class Seen:
 
 
 def unfit_reasons(seen: Seen) -> tuple[str, ...]:
-    """Return why an interval cannot be trusted, most telling reason first; empty if it can.
+    """Return the reasons why an interval's measurements cannot be trusted, the most telling first; empty if they can.
 
     Reasons that explain a lag follow it. `generator_health.cause_of` recognises these texts by their words.
     """
@@ -202,7 +202,7 @@ class SelfCheck:
         """When the next tick is due."""
 
     def start(self) -> None:
-        """Begin to watch; call it within the running loop."""
+        """Start watching the event loop and the process. Call this within the running loop."""
         self._turned_ns = self._began_ns = perf_counter_ns()
         self._probe.look()  # changes before the start do not belong to the first interval
         self._faults_before = self._own_faults()
@@ -214,7 +214,7 @@ class SelfCheck:
         threading.Thread(target=self._watch, args=(loop_thread,), name="selfcheck", daemon=True).start()
 
     def stop(self) -> None:
-        """End the watching."""
+        """Stop watching, and end the timer and the threads."""
         self._is_over = True
         self._threads.shutdown(wait=False)
         if self._timer is not None:
@@ -223,14 +223,20 @@ class SelfCheck:
             gc.callbacks.remove(self._on_gc)
 
     def begin_look(self) -> None:
-        """Start reading the operating system in a thread, for the next `health`.
+        """Start reading CPU, memory and sockets in a thread, so that the next call of `health` has them.
 
         It takes 0.5 ms, which would delay replies on the loop.
         """
         self._looking = self._threads.submit(self._probe.look)
 
     def health(self, generator_lag_p99_ns: int | None, response_p99_ns: int, notes: tuple[str, ...]) -> Health:
-        """Return the observations since the last call. `generator_lag_p99_ns` is None in closed loads."""
+        """Return the health of this worker since the last call, with the reasons why it was not fit to measure.
+
+        Args:
+            generator_lag_p99_ns: p99 of the generator lag in this interval; None if there is no open load.
+            response_p99_ns: p99 of the iterations' response times in this interval.
+            notes: other remarks for the operator, which the result contains too.
+        """
         lags, self._lags_ns = sorted(self._lags_ns), []
         pauses, self._gc_pauses_ns = self._gc_pauses_ns, []
         now_ns = perf_counter_ns()
@@ -278,7 +284,7 @@ class SelfCheck:
         )
 
     def _loop_notes(self, seen: Seen) -> list[str]:
-        """Return notes about lines that blocked the loop, or that held it if there was a lag."""
+        """Return notes about scenario lines that blocked the event loop, or held it often while there was lag."""
         blocked, self._blocked = self._blocked, {}
         held, self._held = self._held, Counter()
         looks, self._looks = self._looks, 0
@@ -340,9 +346,10 @@ class SelfCheck:
 
 
 def scenario_line(folder: str, frame: FrameType | None, *, through_ours: bool) -> str:
-    """Return "file:line (function)" of the innermost frame in the scenario's folder, or "".
+    """Return "file:line (function)" of the innermost frame in the scenario's folder; "" if there is none.
 
-    Without `through_ours`, only if no frame of loadgen runs inside it: time in our client is not the scenario's fault.
+    It searches from `frame` outwards. Without `through_ours` it also returns "" if that code is calling loadgen: time
+    in our client is not the scenario's fault.
     """
     while frame is not None:
         file = frame.f_code.co_filename
@@ -356,5 +363,5 @@ def scenario_line(folder: str, frame: FrameType | None, *, through_ours: bool) -
 
 
 def _p99(ordered: Sequence[int]) -> int:
-    """Return the value that 1 % of the values, and at least one, exceed; 0 for no values. ordered: ascending."""
+    """Return the p99 of ascending values: the value that 1 % of them, and at least one, exceed; 0 for no values."""
     return ordered[max(0, len(ordered) - 1 - max(1, len(ordered) // 100))] if ordered else 0

@@ -15,10 +15,10 @@ class Clock(Protocol):
     """The time as the engine reads it; tests and trials pass a clock that jumps."""
 
     def elapsed_ns(self) -> int:
-        """Return the ns since T0; negative before T0."""
+        """Return the time since T0 (the start of the load) in ns; negative before T0."""
 
     async def sleep_until(self, at_ns: int) -> None:
-        """Return at `at_ns` after T0 or later, never before."""
+        """Wait until `at_ns` after T0. It may return late, but never early."""
 
     def close(self) -> None: ...
 
@@ -36,11 +36,11 @@ class MonotonicClock:
         self._waiter: asyncio.Future[None] | None = None
 
     def elapsed_ns(self) -> int:
-        """Return the ns since T0; negative before T0."""
+        """Return the time since T0 (the start of the load) in ns; negative before T0."""
         return perf_counter_ns() - self.t0_ns
 
     async def sleep_until(self, at_ns: int) -> None:
-        """Return at `at_ns` after T0 or later, never before."""
+        """Wait until `at_ns` after T0. It may return late, but never early."""
         until_ns = self.t0_ns + at_ns
         while perf_counter_ns() < until_ns:
             self._waiter = asyncio.get_running_loop().create_future()
@@ -57,13 +57,16 @@ class MonotonicClock:
 
 
 async def sleep_to(clock: Clock, at_ns: int) -> None:
-    """Wait for `at_ns` with the loop's timers: cheap for many waiters (closed users) that need no precision."""
+    """Wait until `at_ns` after T0 with the loop's own timers.
+
+    They are cheap for many waiters that need no precision, such as closed users.
+    """
     while (wait_ns := at_ns - clock.elapsed_ns()) > 0:  # noqa: ASYNC110  # a timer may fire early
         await asyncio.sleep(wait_ns / 1e9)
 
 
 async def sleep_or_stop(clock: Clock, at_ns: int, stop: asyncio.Event) -> None:
-    """Wait for a time on the run's clock, or for the stop, whichever comes first."""
+    """Wait until `at_ns` after T0 or until `stop` is set, whichever comes first."""
     waits: list[asyncio.Future[object]] = [
         asyncio.ensure_future(sleep_to(clock, at_ns)),
         asyncio.ensure_future(stop.wait()),

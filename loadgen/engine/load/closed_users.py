@@ -32,7 +32,10 @@ class Changes:
         changed.set()
 
     async def until(self, clock: Clock, at_ns: int | None) -> None:
-        """Return at `at_ns` or at the next change, whichever comes first. None: at the next change."""
+        """Wait until `at_ns` after T0 or until the next change, whichever comes first.
+
+        None: only until the next change.
+        """
         changed = self.next
         if at_ns is None:
             await changed.wait()
@@ -45,7 +48,7 @@ class Changes:
 
 @contextmanager
 def woken_by(stop: asyncio.Event, changes: Changes) -> Iterator[None]:
-    """In this block, setting `stop` also wakes all tasks that wait for a change."""
+    """Return a context in which setting `stop` also wakes all tasks that wait for a change."""
     stopping = asyncio.ensure_future(stop.wait())
     stopping.add_done_callback(lambda _: changes.wake())
     try:
@@ -83,32 +86,35 @@ class Crowd:
         """True while the load is paused: no user leaves, so that the same users continue afterwards."""
 
     def change(self, at_ns: int, users: Sequence[int], spans: Spans, *, is_held: bool) -> None:
-        """Replace the plan by one that is the same before `at_ns`."""
+        """Replace the users and their presence times. Before `at_ns` after T0 the new plan must equal the old one.
+
+        `is_held` pauses the load: no user leaves.
+        """
         self._users, self._spans, self.is_held = users, spans, is_held
         for stay in self._stays.values():
             stay.end_ns = min(stay.end_ns, at_ns)
         self.changes.wake()
 
     def stay_of(self, user: int) -> Stay:
-        """Return the presence of a user, created if needed."""
+        """Return the presence record of a user, which is created on first use."""
         return self._stays.setdefault(user, Stay())
 
     def present(self, now_ns: int) -> int:
-        """Return the number of present users at `now_ns`. 60 ns a user.
+        """Return the number of users that are present at `now_ns` after T0. Cost: 60 ns a user.
 
         A user that still iterates after its time counts as present.
         """
         return sum(1 for stay in self._stays.values() if stay.is_here and stay.start_ns <= now_ns)
 
     def next_span(self, user: int, now_ns: int) -> tuple[int, int] | None:
-        """Return the current or next presence of `user`; None if it has none any more."""
+        """Return (start, end) of the user's present or next stay in ns after T0; None if it has no more."""
         for start_ns, end_ns in self._spans(user):
             if end_ns > max(now_ns, self._from_ns):
                 return max(start_ns, self._from_ns), end_ns
         return None
 
     def wanted(self, now_ns: int, here: Container[int]) -> Iterator[int]:
-        """Yield the users that must be present now or later and are not `here`.
+        """Yield the users that must be present now or later and are not in `here`, so that their tasks must be started.
 
         Cost: 5 µs for each; nothing for those in `here`.
         """
@@ -125,16 +131,16 @@ class Gate:
         self._opened = asyncio.Event()
 
     def shut(self) -> None:
-        """Block the start of iterations."""
+        """Block the start of iterations until `open` is called."""
         self.is_shut = True
         self._opened.clear()
 
     def open(self) -> None:
-        """Allow the start of iterations, and wake all that wait."""
+        """Allow iterations to start, and wake all users that wait for that."""
         self.is_shut = False
         self._opened.set()
 
     async def opened(self) -> None:
-        """Return when the gate is open."""
+        """Wait until the gate is open."""
         while self.is_shut:
             await self._opened.wait()

@@ -42,7 +42,7 @@ _NEAR_NS: Final = 1_000
 
 
 class Mark:
-    """The progress of this share, stored outside this process (`marks.py` of the agent) so that a replacement finds it.
+    """The progress of this share, stored in memory that a replacement process shares (`progress.py`).
 
     For an open load: the fleet's first arrival that had not been begun at the last change of the load or its shares.
     For a counted load: the number of our iterations that were begun.
@@ -53,7 +53,7 @@ class Mark:
 
     @property
     def done(self) -> int:
-        """The stored progress; 0 if nothing is stored."""
+        """The stored progress of this share (see the class); 0 if nothing is stored."""
         return self.kept[self.load] if self.kept is not None else 0
 
     @done.setter
@@ -96,15 +96,15 @@ class OpenDrive:
         """Arrivals due from then on belong to other agents."""
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
-        """Replace the stages from `at_ns` on."""
+        """Replace the load's curve from `at_ns` after its beginning by these stages."""
         self._schedule = self._schedule.replaced(at_ns, stages, at_ns - KEPT_NS)
         self.end_ns = None if is_pause(stages) else self._schedule.end_ns
         self._restart()
 
     def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
-        """Apply a share change: from `at_ns` on arrivals are split by the new weights.
+        """Split arrivals by new weights of the agents from `at_ns` on.
 
-        Arrivals that we take over and learn of after they were due count as missed.
+        Arrivals that this share takes over, but that were due before this call, count as missed.
         """
         change = Change(number, self._schedule.count_at(max(0, at_ns)), weights)
         self._deal = self._deal.changed(change)
@@ -115,25 +115,25 @@ class OpenDrive:
         self._restart()
 
     def leave(self, at_ns: int) -> None:
-        """Leave arrivals due from `at_ns` on to other agents."""
+        """Leave arrivals that are due from `at_ns` on to other agents."""
         self._until_ns = at_ns
         self._restart()
 
     def _restart(self) -> None:
-        """Restart the start loop, so that a change takes effect."""
+        """Cancel the start loop, so that it begins again with the changed curve or shares."""
         self._through.clear()
         if self._driving is not None:
             self._driving.cancel()
         self._changes.wake()
 
     async def through(self) -> None:
-        """Return when all arrivals up to the end have been started."""
+        """Wait until all arrivals of this share up to the load's end have been started."""
         await self._through.wait()
 
     async def drive(
         self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int, since_ns: int | None = None
     ) -> None:
-        """Start arrivals until `stop` is set.
+        """Start this share's arrivals when they are due, until `stop` is set.
 
         It does not return after the last arrival, because the load may be extended.
 
@@ -152,7 +152,10 @@ class OpenDrive:
         return 0
 
     async def give_up(self, t0_ns: int, before_ns: int) -> None:
-        """Count as missed, after a stop, our arrivals that were due before `before_ns` and not started."""
+        """Count as missed this share's arrivals that were due before `before_ns` and not started.
+
+        Call it after a stop.
+        """
         if self._driving is not None:
             self._driving.cancel()
             await asyncio.wait([self._driving])
@@ -163,13 +166,13 @@ class OpenDrive:
         self._miss_due(first, self._schedule.count_at(max(0, until_ns)), t0_ns)
 
     def _miss_due(self, first: int, end: int, t0_ns: int) -> None:
-        """Count our arrivals among the fleet's `first` to `end` - 1 as missed."""
+        """Count this share's arrivals with fleet numbers from `first` to `end` - 1 as missed."""
         for block in due_times(self._schedule, self._deal, self._chance, from_n=first, until_n=end):
             for due_ns, n, journey in zip(block.due_ns, block.n, block.journey, strict=True):
                 self._pool.miss(Arrival(t0_ns + due_ns, n, journey, due_ns < self._warmup_ns))
 
     async def _drive(self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int) -> None:
-        """Run the start loop, and restart it at each change."""
+        """Run the start loop until `stop` is set, and run it again with new due times after each change."""
         done = max(self._mark.done, self._schedule.count_at(from_ns)) if from_ns > 0 else 0
         driven = self._deal
         while not stop.is_set():
@@ -206,9 +209,9 @@ class OpenDrive:
             self._mark.done = done
 
     def _miss(self, before: Deal, after: Deal, done: int, t0_ns: int) -> None:
-        """Count arrivals as missed if a share change reached us after they were due.
+        """Count arrivals as missed that a share change gave to this share, but that were due before the change arrived.
 
-        Starting them now would cause a burst.
+        The fleet's arrivals before number `done` are due already. Starting them now would cause a burst.
         """
         first = after.changes[len(before.changes)].at
         had = [n for n, _ in before.blocks(first, done, BLOCK)]
@@ -252,22 +255,22 @@ class ClosedDrive:
         """From then on all users belong to other agents."""
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
-        """Replace the stages from `at_ns` on."""
+        """Replace the load's curve of users from `at_ns` after its beginning by these stages."""
         self._stages = replaced(self._stages, at_ns, stages)
         self._cycles = self._new_cycles()
         self.end_ns = None if is_pause(stages) else length(self._stages)
         self._change(at_ns)
 
     def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
-        """Apply a share change from `at_ns` on.
+        """Split users by new weights of the agents from `at_ns` on.
 
-        Users that we give away end their iteration; users that we take over start as new users.
+        Users that this share loses finish their iteration. Users that it takes over start as new users.
         """
         self._deal = self._deal.changed(Change(number, at_ns, weights))
         self._change(at_ns)
 
     def leave(self, at_ns: int) -> None:
-        """Begin no iteration from `at_ns` on."""
+        """Start no iteration from `at_ns` on, because other agents have all users then."""
         self._until_ns = at_ns
         self._change(max(0, at_ns))
 
@@ -283,13 +286,16 @@ class ClosedDrive:
         """Do nothing: an iteration of a closed load is not due before its user begins it."""
 
     def present(self, now_ns: int) -> int:
-        """Return the number of present users at `now_ns`."""
+        """Return the number of this share's users that are present at `now_ns` after T0."""
         return 0 if self._crowd is None else self._crowd.present(now_ns)
 
     async def drive(
         self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int, since_ns: int | None = None
     ) -> None:
-        """Keep users iterating until `stop` is set: a change may bring users back after all have left."""
+        """Keep this share's users iterating while the plan has them present, until `stop` is set.
+
+        It goes on when all have left, because a change may bring users back.
+        """
         self._crowd = Crowd(self._users(), self._spans, from_ns)
         self._crowd.is_held = self.end_ns is None
         every_ns = self._profile.pace_ns
@@ -304,7 +310,7 @@ class ClosedDrive:
                     await changed.wait()
 
     def _users(self) -> Sequence[int]:
-        """Return our users, and update the times in which each is ours."""
+        """Return the numbers of all users that are ever this share's, and store the times in which each is."""
         peak = max((max(exact(s.start), exact(s.end)) for s in self._stages if s.duration_ns), default=0)
         self._tenures = self._deal.tenures(ceil(peak))
         return tuple(self._tenures)
@@ -352,15 +358,15 @@ class CountedDrive:
         self._gate = Gate()
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
-        """Replace the stages from `at_ns` on; a stage of 0 is a pause."""
+        """Pause or continue the load from `at_ns` on: a stage of value 0 is a pause."""
         self._stages = replaced(self._stages, at_ns, stages)
         self._changes.wake()
 
     def leave(self, at_ns: int) -> None:
-        """Do nothing: iterations that have not begun when the load is stopped are not run by anyone."""
+        """Do nothing: no other agent runs the iterations of a counted load that have not begun."""
 
     async def through(self) -> None:
-        """Return at once: no iteration of a counted load is due at a time."""
+        """Return at once: the iterations of a counted load have no due times to wait for."""
 
     async def give_up(self, t0_ns: int, before_ns: int) -> None:
         """Do nothing: an iteration of a counted load is not due before its user begins it."""
@@ -372,7 +378,7 @@ class CountedDrive:
     async def drive(
         self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int, since_ns: int | None = None
     ) -> None:
-        """Run until all of our iterations have been begun, or until `stop`."""
+        """Let this share's users run its iterations until all have begun, or until `stop` is set."""
         self._set_gate(clock)
         keeping = asyncio.create_task(self._keep_gate(clock, stop))
         done = self._mark.done
@@ -395,7 +401,10 @@ class CountedDrive:
         self._gate.open()
 
     def _set_gate(self, clock: Clock) -> int | None:
-        """Open or shut the gate as the current stage says; return the end of the stage, or None if it is the last."""
+        """Open or shut the gate as the current stage requires.
+
+        Return the end of the stage, or None if it is the last one.
+        """
         now_ns, end_ns = max(0, clock.elapsed_ns()), 0
         for stage in self._stages:
             end_ns += stage.duration_ns
@@ -416,7 +425,10 @@ Drive = OpenDrive | ClosedDrive | CountedDrive
 
 
 def _marked(own: Iterator[tuple[int, int]], marks: memoryview[int], load: int, done: int) -> Iterator[tuple[int, int]]:
-    """Store the progress before each iteration begins, so that an iteration that may have begun never begins again."""
+    """Yield the iterations of `own`, and store their number in shared memory before each.
+
+    So an iteration that may have begun is never begun again by a replacement process.
+    """
     for count, one in enumerate(own, done + 1):
         marks[load] = count
         yield one

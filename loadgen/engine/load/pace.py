@@ -19,9 +19,9 @@ __all__ = ["Cycles", "Pace", "next_cycle"]
 
 
 def next_cycle(due_ns: int, every_ns: int, now_ns: int) -> tuple[int, int]:
-    """Return (begin of the next cycle that is not past, number of skipped cycles).
+    """Return when the user's next cycle that is not past begins, and how many cycles it skipped because it was late.
 
-    due_ns: begin of the current cycle.
+    A cycle is one period of the pace. `due_ns` is the beginning of the current cycle, `every_ns` its length.
     """
     due_ns += every_ns
     late_ns = now_ns - due_ns
@@ -51,9 +51,9 @@ class Cycles:
         self._levels = Timeline(stages)
 
     def first_ns(self, user: int, from_ns: int) -> int | None:
-        """Return when the first cycle of `user` at or after `from_ns` begins; None if it has no more.
+        """Return when the user's first cycle at or after `from_ns` begins; None if it has no more cycles.
 
-        Cost: about 20 µs.
+        Times are in ns after the load's beginning. Cost: about 20 µs.
         """
         for start_ns, end_ns in spans_of(self._stages, user):
             if end_ns <= from_ns:
@@ -65,7 +65,7 @@ class Cycles:
         return None
 
     def _wait_ns(self, user: int, start_ns: int) -> int:
-        """Return the time from a user's arrival at `start_ns` to its first cycle."""
+        """Return how long a user that arrives at `start_ns` waits for its first cycle, in ns."""
         if not self._is_spread:
             return 0
         before, after = (-(-self._levels.value_at(t_ns) // 1) for t_ns in (start_ns - 1, start_ns))

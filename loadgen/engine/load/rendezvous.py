@@ -53,7 +53,7 @@ class _Point:
         """Users that wait and are not released yet, the first first."""
 
     def take(self, number: int) -> list[asyncio.Future[Ended]]:
-        """Remove the first `number` waiting users and return them."""
+        """Remove the `number` users that have waited longest, and return their futures."""
         taken = list(islice(self.queue, number))
         for one in taken:
             del self.queue[one]
@@ -92,9 +92,9 @@ class Points:
         self._noted_late: set[str] = set()
 
     async def wait(self, load: int, name: str, users: int, timeout_s: float) -> Ended:
-        """Wait until `users` users of the whole fleet wait at this point; return how the wait ended.
+        """Let the calling user wait until `users` users of the whole fleet wait at this rendez-vous.
 
-        It ends after `timeout_s` at the latest. A cancelled caller stops waiting.
+        Return how the wait ended. It ends after `timeout_s` at the latest. A cancelled caller stops waiting.
 
         Raises:
             UsageError: the point has another number of users, or the worker has too many points.
@@ -117,7 +117,10 @@ class Points:
             self._leave(point, waiter)  # for a cancelled caller; otherwise it does nothing
 
     def release(self, load: int, name: str, upto: int, at_ns: int) -> None:
-        """Let the point's users up to the `upto`-th that ever arrived continue at `at_ns`, at once if that is past."""
+        """Let waiting users of a rendez-vous continue at `at_ns` (`perf_counter_ns`), or at once if that is past.
+
+        `upto` counts arrivals since the start: all users up to the `upto`-th that ever arrived at this worker continue.
+        """
         point = self._public.get((load, name))
         if point is None:
             return
@@ -137,7 +140,7 @@ class Points:
         self._changed(point)  # also if no user was left: the controller may not have received the last counts
 
     def end(self, load: int, grace_s: float = 0.0) -> None:
-        """End the load: after `grace_s` its waiting users continue, and from then on no user waits."""
+        """End a load: after `grace_s` its waiting users continue, and from then on no user of it waits."""
         if grace_s:
             asyncio.get_running_loop().call_later(grace_s, self.end, load)
             return
@@ -153,7 +156,7 @@ class Points:
             self._let_go(point)
 
     def close(self) -> None:
-        """End all waits, and send the last counts."""
+        """End all waits at once, and send the controller the last counts."""
         self.end_all()
         self._is_closed = True
         for _, _, waiters in self._due:
@@ -167,7 +170,7 @@ class Points:
             self._alarm = None
 
     def standing(self) -> tuple[WaitingAt, ...]:
-        """Return the counts of every point so far."""
+        """Return the numbers of arrived and gone users of every rendez-vous so far."""
         return tuple(
             WaitingAt(load, name, point.users, point.arrived, point.gone)
             for (load, name), point in self._public.items()
@@ -196,7 +199,7 @@ class Points:
     # -- leaving ------------------------------------------------------------------------------
 
     def _leave(self, point: _Point, waiter: asyncio.Future[Ended], how: Ended = "timed out") -> None:
-        """Remove a user that was not released: it no longer waits."""
+        """Remove a user that stops waiting without a release; `how` is the result of its wait."""
         if waiter not in point.queue:
             return
         del point.queue[waiter]
@@ -205,7 +208,7 @@ class Points:
         self._changed(point)
 
     def _let_go(self, point: _Point) -> None:
-        """End the wait of all users of a point, because the load ended."""
+        """End the wait of all users at a rendez-vous, because the load ended."""
         if taken := point.take(len(point.queue)):
             _wake(taken, "load ended")
             self._changed(point)
@@ -225,7 +228,7 @@ class Points:
     # -- messages ---------------------------------------------------------------------------------
 
     def _changed(self, point: _Point) -> None:
-        """Send the changed counts soon; without a controller, release complete groups."""
+        """Send the controller the changed counts soon. Without a controller, release complete groups of users here."""
         if self._send_counts is None:
             while len(point.queue) >= point.users:
                 _wake(point.take(point.users), "met")

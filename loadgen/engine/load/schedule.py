@@ -43,7 +43,9 @@ def due_times(
     until_ns: int | None = None,
     until_n: int | None = None,
 ) -> Iterator[Block]:
-    """Yield all our arrivals of an open load, in blocks. `chance` draws their journeys instead of the share's order.
+    """Yield all arrivals of one share of an open load, in blocks.
+
+    `chance` draws their journeys at random. Without it the share's own order of journeys is used.
 
     Args:
         from_ns: arrivals due before it belong to other agents, and are skipped without cost.
@@ -64,7 +66,7 @@ def due_times(
 
 
 def _first_from(dues: Dues, total: int, from_ns: int) -> int:
-    """Return the fleet's first arrival that is due at `from_ns` or later, or `total` if none is. By bisection."""
+    """Return the number of the fleet's first arrival that is due at `from_ns` or later; `total` if there is none."""
     if from_ns <= 0:
         return 0
     return bisect_left(range(total), from_ns, key=lambda n: int(dues.due_ns(np.array([n]))[0]))
@@ -73,10 +75,10 @@ def _first_from(dues: Dues, total: int, from_ns: int) -> int:
 def own_iterations(
     profile: IterationProfile, share: Share, chance: RandomMix | None = None, done: int = 0
 ) -> Iterator[tuple[int, int]]:
-    """Yield our iterations of a counted load after the first `done`: (index in the fleet's iterations, journey).
+    """Yield the iterations of this share of a counted load, without the first `done`.
 
-    Agents share them by their numbers of users, see `Share.for_iterations`; if each user does the same number, see
-    `Share.round`.
+    Each is (number in the fleet's iterations, journey index). Agents share them by their numbers of users, see
+    `Share.for_iterations`; if each user does the same number, see `Share.round`.
     """
     if profile.per_user:
         yield from _by_rounds(profile, share, chance, done)
@@ -93,7 +95,10 @@ def own_iterations(
 def _by_rounds(
     profile: IterationProfile, share: Share, chance: RandomMix | None, done: int
 ) -> Iterator[tuple[int, int]]:
-    """Yield all first iterations of our users, then all second ones, and so on."""
+    """Yield the share's iterations if each user does the same number, without the first `done`.
+
+    First come the first iterations of all its users, then all second ones, and so on.
+    """
     own = len(share.owns_users(profile.users))
     if not own:
         return

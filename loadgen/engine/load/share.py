@@ -40,7 +40,7 @@ MAX_PERIOD = 1_000
 
 
 def whole_weights(weights: Sequence[float]) -> tuple[tuple[int, ...], bool]:
-    """Return the weights as the smallest integers, and whether they had to be rounded.
+    """Return the weights as the smallest integers in the same proportion, and whether they had to be rounded.
 
     Their sum is the period of the order: at most MAX_PERIOD, or the number of weights above 0 if that is more. Equal
     weights are always exact. A weight above 0 stays at least 1.
@@ -74,7 +74,7 @@ def whole_weights(weights: Sequence[float]) -> tuple[tuple[int, ...], bool]:
 
 
 def order(weights: Sequence[float]) -> np.ndarray:
-    """Return one period of turns as indices into `weights`, (period,) int64.
+    """Return the order in which members with these weights take turns: one period of indices into `weights`, int64.
 
     Repeated any number of times, after any number of turns each index has had its part within 1 (strictly less). The
     same holds for the order read backwards.
@@ -109,7 +109,10 @@ def order(weights: Sequence[float]) -> np.ndarray:
 
 
 def _release(period: int, d: int, count: int, k: int) -> int:
-    """Return the first turn t with count·t/period - k >= 1/d: from then on the k-th turn may be taken."""
+    """Return the first turn from which the member's k-th turn may be taken: the first t with count·t/period - k >= 1/d.
+
+    The member has `count` of the `period` turns.
+    """
     return ceil(Fraction(period * (k * d + 1), count * d))
 
 
@@ -170,7 +173,7 @@ class Share:
         return share._dealt(at_least_one(share._users_by_worker(max_users)))
 
     def of_members(self, members: Collection[int]) -> Share:
-        """Return the share of all agents `members` together, with all their workers."""
+        """Return the share that the agents `members` have together, with all their workers."""
         return Share._of_agent(self.index, self.weights, self.mix, members)
 
     @classmethod
@@ -210,7 +213,10 @@ class Share:
         )
 
     def _dealt(self, weights: Sequence[int]) -> Share:
-        """Return our worker's part of the agent's arrivals: for each journey its turns, by the workers' weights."""
+        """Return this worker's part of the agent's arrivals.
+
+        The workers take each journey's arrivals in turns, by `weights`.
+        """
         if self.workers == 1:
             return self
         turns = order(weights)
@@ -229,9 +235,9 @@ class Share:
         return replace(self, period=rounds * self.period, own_n=n[ours], own_journey=journey[ours])
 
     def block(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return `count` of our arrivals, from the `first`-th on: (n in the fleet, journey), both (count,) int64.
+        """Return `count` arrivals of this share, from its `first`-th on, as (numbers in the fleet, journey indices).
 
-        An agent of weight 0 has none.
+        Both are (count,) int64. An agent of weight 0 has none.
         """
         if not len(self.own_n):
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
@@ -239,18 +245,21 @@ class Share:
         return rounds * self.period + self.own_n[at], self.own_journey[at]
 
     def blocks(self, first: int, total: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield our arrivals n with first <= n < total, in order: (n, journey), both (at most `size`,) int64."""
+        """Yield this share's arrivals with fleet numbers from `first` to `total` - 1, in order.
+
+        Each block is (numbers in the fleet, journey indices), both (at most `size`,) int64.
+        """
         own = self.count_below(total)
         for k in range(self.count_below(first), own, size):
             yield self.block(k, min(size, own - k))
 
     def count_below(self, total: int) -> int:
-        """Return how many of the fleet's first `total` arrivals are ours."""
+        """Return how many of the fleet's first `total` arrivals belong to this share."""
         rounds, rest = divmod(total, self.period)
         return rounds * len(self.own_n) + int(np.searchsorted(self.own_n, rest, side="left"))
 
     def has(self, n: np.ndarray) -> np.ndarray:
-        """Return which of the fleet's arrivals n are ours: (len(n),) bool."""
+        """Return for each of the fleet's arrival numbers `n` whether it belongs to this share: (len(n),) bool."""
         if not len(self.own_n):
             return np.zeros(len(n), dtype=bool)
         rest = n % self.period
@@ -259,7 +268,7 @@ class Share:
         return found
 
     def owners_of(self, n: np.ndarray) -> np.ndarray:
-        """Return the agent of each of the fleet's arrivals n: (len(n),) int64."""
+        """Return for each of the fleet's arrival numbers `n` the index of its agent: (len(n),) int64."""
         journeys, rank = self.journeys, np.empty(len(self.journeys), dtype=np.int64)
         counts = np.bincount(journeys)
         for one in range(len(counts)):
@@ -273,7 +282,7 @@ class Share:
         return owners
 
     def counts_below(self, total: int) -> np.ndarray:
-        """Return how many of the fleet's first `total` arrivals each agent has: (agents,) int64.
+        """Return for each agent how many of the fleet's first `total` arrivals it has: (agents,) int64.
 
         Cost: some µs and the length of the two orders, however large `total` is.
         """
@@ -288,18 +297,21 @@ class Share:
         return found
 
     def owns_users(self, users: int) -> tuple[int, ...]:
-        """Return our users among the fleet's users 0 to `users` - 1. Also exact within 1 for any number of users."""
+        """Return which of the fleet's users 0 to `users` - 1 belong to this share.
+
+        For any number of users, the share has its part within 1.
+        """
         return tuple(self._users_of_agent(users)[self.worker :: self.workers].tolist())
 
     def most_users(self, max_users: int) -> int:
-        """Return the most users that we may have at a time, if the fleet may have `max_users`.
+        """Return the most users that this worker may have at a time, if the whole fleet may have `max_users`.
 
-        0 only if we have no arrivals either: an agent has at least one user, since it has arrivals.
+        It is 0 only if this worker has no arrivals either: an agent has at least one user, since it has arrivals.
         """
         return at_least_one(self._users_by_worker(max_users))[self.worker]
 
     def for_iterations(self, users: int) -> Share:
-        """Return the share of a counted load, weighted by the number of users that each agent has.
+        """Return the share to use for the iterations of a counted load, in which agents are weighted by their users.
 
         So an agent without users gets no iteration, and users of all agents have the same number of iterations.
         """
@@ -309,7 +321,12 @@ class Share:
         return ours._dealt(at_least_one(self._users_by_worker(users)))
 
     def round(self, users: int, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the i-th iteration of each of our users, if each user does the same number of iterations.
+        """Return the i-th iteration of each user of this share, if each user does the same number of iterations.
+
+        The result is (numbers in the fleet, journey indices), both (own,) int64. The i-th iterations of all `users`
+        users are the numbers from i·users on. The users' order moves on from round to round, so that each user goes
+        through the order of the mix, whatever the number of users is a multiple of. Among the first iterations, of any
+        number, the share has its part within 2.
 
         Result: (n, journey), both (own,) int64. The i-th iterations of all `users` users are the n from i·users on. The
         users' order moves on from round to round, so that each user goes through the order of the mix, whatever the
@@ -321,7 +338,7 @@ class Share:
         return n, self.journeys[n % len(self.journeys)].astype(np.int64)
 
     def journey_of(self, user: int, i: int) -> int:
-        """Return the journey that user `user` of the fleet takes as its i-th iteration (from 0) in a closed load.
+        """Return the index of the journey of the i-th iteration (from 0) of the fleet's user `user` in a closed load.
 
         Each user goes through the order of the mix, starting one place after the user before. So each user has the mix
         over time, and the fleet has it at any time, from the first second on.
@@ -338,18 +355,21 @@ class Share:
         return [len(range(worker, count, self.workers)) for worker in range(self.workers)]
 
     def user_owners(self, users: int) -> np.ndarray:
-        """Return the agent of each of the fleet's users 0 to `users` - 1: (users,) int64."""
+        """Return for each of the fleet's users 0 to `users` - 1 the index of its agent: (users,) int64."""
         owners: np.ndarray = self.agents[np.arange(users) % len(self.agents)]
         return owners
 
 
 def _rounds(agents: int, arrivals: int) -> int:
-    """Return the number of periods of the mix until a journey with `arrivals` in each is at agent 0 again."""
+    """Return after how many periods of the mix a journey's arrivals begin at the first agent of the order again.
+
+    `arrivals` is the number of the journey's arrivals in a period, `agents` the length of the agents' order.
+    """
     return agents // gcd(agents, arrivals)
 
 
 def at_least_one(users: list[int]) -> list[int]:
-    """Return users by worker; if no worker has any, the first gets one."""
+    """Return the numbers of users by worker. If all are 0, the first worker gets one user."""
     return users if any(users) else [1, *users[1:]]
 
 
@@ -376,7 +396,7 @@ class RowIndex:
         self._per_period = self._ranks[-1]
 
     def below(self, total: int) -> int:
-        """Return how many of the first `total` arrivals take a row: the rows that a unique feed needs."""
+        """Return how many of the first `total` arrivals take a row of the feed: the rows that a unique feed needs."""
         rounds, rest = divmod(total, len(self._ranks) - 1)
         return rounds * self._per_period + self._ranks[rest]
 
@@ -404,12 +424,12 @@ class RandomMix:
         self._ends = shares / shares[-1]
 
     def journeys(self, n: np.ndarray) -> np.ndarray:
-        """Return the journeys of arrivals n: (count,) int64 for (count,) int64."""
+        """Return the index of the journey drawn for each arrival number in `n`: (count,) int64 for (count,) int64."""
         with np.errstate(over="ignore"):
             z = n.astype(np.uint64) * np.uint64(GOLDEN) + self._key
         uniform = (mixed_each(z) >> np.uint64(11)).astype(np.float64) / float(1 << 53)
         return np.searchsorted(self._ends, uniform, side="right").astype(np.int64)
 
     def journey(self, n: int) -> int:
-        """Return the journey of arrival n."""
+        """Return the index of the journey that is drawn for arrival number `n`."""
         return int(self.journeys(np.array([n], dtype=np.int64))[0])

@@ -63,23 +63,26 @@ class Deal:
     changes: tuple[Change, ...] = ()
 
     def changed(self, change: Change) -> Deal:
-        """Return a copy with one more change.
+        """Return a copy of this split with one more share change.
 
-        Changes come in the order of their numbers, and none begins before an earlier one.
+        Changes must be added in the order of their numbers, and none begins before an earlier one.
         """
         agents = len(self._weights_before(len(self.changes)))
         weights = (*change.weights, *[0.0] * (agents - len(change.weights)))
         return replace(self, changes=(*self.changes, replace(change, weights=weights)))
 
     def blocks(self, first: int, total: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield our arrivals n with first <= n < total, in order: (n, journey), both (at most `size`,) int64."""
+        """Yield this share's arrivals with fleet numbers from `first` to `total` - 1, with all share changes.
+
+        Each block is (numbers in the fleet, journey indices), both (at most `size`,) int64.
+        """
         begin = min([total, *(change.at for change in self.changes[:1])])
         yield from self.share.blocks(first, begin, size)
         if begin < total:
             yield from self._walked(max(first, begin), total)
 
     def most_users(self) -> int | None:
-        """Return the most users that we may have at a time after the last change; None: there is no limit."""
+        """Return the most users that this worker may have after the last change; None if there is no limit."""
         if self.max_users is None:
             return None
         if not _part(self.changes[-1].weights if self.changes else self.share.weights, self.share.index):
@@ -87,7 +90,10 @@ class Deal:
         return at_least_one(self._users_by_worker(self.max_users, len(self.changes)))[self.share.worker]
 
     def tenures(self, users: int) -> dict[int, Tenure]:
-        """Return those of the fleet's users 0 to `users` - 1 that are ever ours, with the times in which they are."""
+        """Return the users that are ever this worker's, each with the times in which it is.
+
+        The fleet has the users 0 to `users` - 1.
+        """
         found: dict[int, list[tuple[int, int | None]]] = {}
         since: dict[int, int] = dict.fromkeys(self.share.owns_users(users), 0)
         x = np.arange(users)
@@ -108,7 +114,7 @@ class Deal:
     # -- the whole fleet --------------------------------------------------------------------------
 
     def owners(self, n: np.ndarray) -> np.ndarray:
-        """Return the agent of each of the fleet's arrivals n after all changes: (len(n),) int64."""
+        """Return for each of the fleet's arrivals `n` the index of its agent after all changes: (len(n),) int64."""
         owners = self.share.owners_of(n)
         for k, change in enumerate(self.changes):
             since = n >= change.at
@@ -119,7 +125,7 @@ class Deal:
         return owners
 
     def user_owners(self, users: int, at_ns: int) -> np.ndarray:
-        """Return the agent of each of the fleet's users 0 to `users` - 1 at a time: (users,) int64."""
+        """Return for each of the fleet's users 0 to `users` - 1 the index of its agent at `at_ns`: (users,) int64."""
         owners, x = self.share.user_owners(users), np.arange(users)
         for k, change in enumerate(self.changes):
             if change.at <= at_ns:
@@ -150,7 +156,10 @@ class Deal:
         return found
 
     def _after(self, k: int, x: np.ndarray, owners: np.ndarray, workers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return owners and their workers after the k-th change; an agent's workers take its new arrivals in turns."""
+        """Return the agents and workers that have arrivals or users `x` after change `k` (from 0).
+
+        `owners` and `workers` are those before it. An agent's workers take the arrivals that it gains in turns.
+        """
         change = self.changes[k]
         after = moved(x, owners, self._weights_before(k), change.weights, change.number)
         if self.share.workers == 1:
@@ -166,9 +175,9 @@ class Deal:
         return self.changes[k - 1].weights if k else self.share.weights
 
     def _ever_ours(self) -> set[int]:
-        """Return the agents whose first shares may contain our arrivals.
+        """Return the agents that have, before any change, arrivals that may ever be this worker's.
 
-        These are our own agent, and if it ever took some, all agents that ever gave some.
+        These are its own agent and, if that agent ever gains arrivals, all agents that ever lose some.
         """
         own, givers, takes = self.share.index, set[int](), False
         for k, change in enumerate(self.changes):
@@ -180,13 +189,16 @@ class Deal:
     # -- workers ----------------------------------------------------------------------------------
 
     def _worker_weights(self, changes: int) -> list[int]:
-        """Return the weights of our agent's workers: 1, or 0 for a worker without users, which gets no arrivals."""
+        """Return the weight of each worker of this agent: 1, or 0 if it has no users and gets no arrivals."""
         if self.max_users is None:
             return [1] * self.share.workers
         return at_least_one([min(1, users) for users in self._users_by_worker(self.max_users, changes)])
 
     def _users_by_worker(self, max_users: int, changes: int) -> list[int]:
-        """Return how many of `max_users` users each of our workers may have after the first `changes` changes."""
+        """Return how many of the fleet's `max_users` users each worker of this agent may have after the first changes.
+
+        `changes` is the number of changes that count.
+        """
         owners, x = self.share.user_owners(max_users), np.arange(max_users)
         for k, change in enumerate(self.changes[:changes]):
             owners = moved(x, owners, self._weights_before(k), change.weights, change.number)
@@ -202,9 +214,10 @@ class Deal:
 def moved(
     x: np.ndarray, owners: np.ndarray, before: Sequence[float], after: Sequence[float], number: int
 ) -> np.ndarray:
-    """Return the owners of arrivals or users `x` after a change of the weights; `owners` are those before it.
+    """Return the agents that have arrivals or users `x` after a change of weights from `before` to `after`.
 
-    Each agent keeps the fraction new weight / old weight of its arrivals, or all if its weight grows.
+    `owners` are their agents before the change. Each agent keeps the fraction new weight / old weight of its arrivals,
+    or all if its weight grows. The others are split among the agents that gain.
     """
     was, now = _parts(tuple(before), tuple(after))
     gains = np.maximum(now - was, 0.0)
@@ -226,9 +239,9 @@ def moved(
 
 @lru_cache(maxsize=512)
 def _parts(before: tuple[float, ...], after: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return both weights as parts of the whole, 0 to 1, of one length; equal if they differ only by rounding.
+    """Return both tuples of weights as parts of their sums, 0 to 1, padded to one length.
 
-    All callers share the arrays: do not write to them.
+    Parts that differ only by rounding are equal. All callers share the arrays: do not write to them.
     """
     most = max(len(before), len(after))
     was, now = (
@@ -242,7 +255,10 @@ def _part(weights: Sequence[float], index: int) -> float:
 
 
 def _within(x: np.ndarray, k: int) -> np.ndarray:
-    """Return the fractional part of x·√p, p the k-th prime from 0: (len(x),) float64."""
+    """Return a fixed pseudo-random place between 0 and 1 for each number in `x`, different for each `k`.
+
+    It is the fractional part of x·√p, where p is the k-th prime from 0: (len(x),) float64.
+    """
     with np.errstate(over="ignore"):
         places = x.astype(np.uint64) * np.uint64(_root(k))
     return (places >> np.uint64(11)).astype(float) / 2.0**53
@@ -250,7 +266,7 @@ def _within(x: np.ndarray, k: int) -> np.ndarray:
 
 @lru_cache(maxsize=1024)
 def _root(k: int) -> int:
-    """Return the fractional part of √p, times 2^64."""
+    """Return the fractional part of √p times 2^64, where p is the k-th prime from 0."""
     return isqrt(_prime(k) << 128) & (2**64 - 1)
 
 

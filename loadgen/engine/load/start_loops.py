@@ -47,10 +47,10 @@ async def drive_arrivals(
     warmup_ns: int,
     cursor: Cursor | None = None,
 ) -> None:
-    """HOT, once an iteration: budget 3 µs (bench/drive.py). Start arrivals when they are due.
+    """HOT, once an iteration: budget 3 µs (bench/drive.py). Start the arrivals of `blocks` when they are due.
 
-    It waits for absolute times, so a late wake-up shifts one start and not the rate. All due arrivals are started in
-    one tick, and none before it is due.
+    It returns when all are started or `stop` is set. It waits for absolute times, so a late wake-up shifts one start
+    and not the rate. All due arrivals are started in one tick, and none before it is due.
 
     It waits only in `sleep_until`, so it can be cancelled at any time and restarted with other due times from `cursor`
     on: the cursor holds what was not started, and costs the started ones nothing.
@@ -89,7 +89,7 @@ async def drive_users(
     warmup_ns: int,
     pace: Pace | None = None,
 ) -> None:
-    """Keep each user of the crowd iterating while the plan has it present. Returns when no user is left or to come.
+    """Keep each user of the crowd iterating while the plan has it present. Return when no user is left or to come.
 
     Args:
         journey_of: (user, number of its iteration from 0) -> journey index.
@@ -177,7 +177,7 @@ async def drive_iterations(
     gate: Gate | None = None,
     most: int | None = None,
 ) -> None:
-    """Let our `users` users share our iterations until none is left.
+    """Run all iterations of `own` with `users` concurrent users, and return when none is left or `stop` is set.
 
     Args:
         own: (global iteration index, journey index) of each of our iterations. An iteration is only taken to be begun.
@@ -211,5 +211,5 @@ async def drive_iterations(
 
 
 async def _all(lives: Sequence[Coroutine[object, object, None]]) -> None:
-    """Run the lives of all users; a user that is cut off ends alone."""
+    """Run the coroutines of all users to their end. A user that is cut off ends alone, without the others."""
     await asyncio.gather(*lives, return_exceptions=True)

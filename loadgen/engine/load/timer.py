@@ -23,13 +23,19 @@ class Alarm(Protocol):
     """A timer that calls back once."""
 
     def set(self, at_ns: int) -> None:
-        """Call back at `at_ns` of `perf_counter_ns`, or at once if that is past; replaces an earlier setting."""
+        """Let the timer call back at `at_ns` (`perf_counter_ns`), or at once if that is past.
+
+        An earlier setting is replaced.
+        """
 
     def close(self) -> None: ...
 
 
 def new_alarm(callback: Callable[[], None]) -> Alarm:
-    """Create the timer that suits this system, within a running loop. The callback may set the timer again."""
+    """Create a timer that calls `callback` at the times that are set. Call this within a running loop.
+
+    It uses the most exact timer of this system. The callback may set the timer again.
+    """
     return _TimerFd(callback) if sys.platform == "linux" else _LoopTimer(callback)
 
 

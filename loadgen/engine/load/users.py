@@ -34,7 +34,7 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def person(self) -> int:
-        """Index of the data row: the global arrival index, or in closed loads the user's index."""
+        """Number that selects the data row: the arrival's number in the fleet, or in a closed load the user's."""
         return self.n if self.row is None else self.row
 
 
@@ -54,13 +54,13 @@ class Life(Protocol):
     """True: the outcome came from a time-out, so the true time is longer."""
 
     def iterate(self, arrival: Arrival, *, pool_limited: bool) -> Awaitable[None]:
-        """Run one iteration. pool_limited: it had to wait for a free user."""
+        """Run one iteration of the user's journey. `pool_limited`: the arrival had to wait for a free user."""
 
     def idle_until(self, now_ns: int) -> int:
-        """Return `idle_ns` plus the think time that is going on at `now_ns`."""
+        """Return the iteration's think time so far in ns: `idle_ns` plus the pause that is going on at `now_ns`."""
 
     def resisted(self) -> None:
-        """Note that the iteration was cancelled and ended in another way."""
+        """Handle that the running iteration was cancelled, but its journey did not end with the cancellation."""
 
     async def close(self) -> None: ...
 
@@ -126,7 +126,7 @@ class UserPool:
 
     @property
     def in_flight(self) -> int:
-        """Number of running iterations."""
+        """Number of iterations that are running now."""
         return self._busy
 
     @property
@@ -135,7 +135,7 @@ class UserPool:
         return len(self._waiting)
 
     def arrive(self, arrival: Arrival) -> None:
-        """HOT, once an iteration of an open load: start an arrival that is due now, or queue it."""
+        """HOT, once an iteration of an open load: start an arrival that is due now, or let it wait for a user."""
         self.due += 1
         self._recorder.counters.iterations_due += 1
         if self._free:
@@ -146,7 +146,10 @@ class UserPool:
             self._waiting.append(arrival)
 
     def cap(self, max_users: int) -> None:
-        """Change the limit of users. Raising it starts waiting arrivals; lowering it removes free users."""
+        """Change the most users that may exist.
+
+        A higher limit starts waiting arrivals; a lower one removes free users.
+        """
         self._max_users = max_users
         while self._free and len(self._slots) > max_users:
             slot = self._free.pop()
@@ -160,7 +163,10 @@ class UserPool:
             self._start(self._add_slot(), late, perf_counter_ns())
 
     def miss(self, arrival: Arrival) -> None:
-        """Count a due arrival that will not be started: we learned too late that it is ours, or the load ended."""
+        """Count an arrival as missed that was due and will not be started.
+
+        Either this worker learned too late that it must start it, or the load ended.
+        """
         self.due += 1
         self._recorder.counters.iterations_due += 1
         self._miss(arrival, perf_counter_ns())
@@ -168,19 +174,19 @@ class UserPool:
     # -- closed loads: users that live in tasks of their own -------------------------------------
 
     def join(self, life: Life) -> Slot:
-        """Add one user of a closed load, which lives in the current task."""
+        """Add a user of a closed load, whose iterations run in the current task, and return its slot."""
         slot = Slot(life)
         slot.task = asyncio.current_task()
         self._slots[slot] = None
         return slot
 
     async def leave(self, slot: Slot) -> None:
-        """Remove a user, and close its connections."""
+        """Remove a user of a closed load, and close its connections."""
         del self._slots[slot]
         await slot.life.close()
 
     def begin(self, slot: Slot, arrival: Arrival) -> Awaitable[None]:
-        """HOT, once an iteration of a closed load: await the result, and then call `end`."""
+        """HOT, once an iteration of a closed load: begin one. Await the result, and then call `end`."""
         self._busy += 1
         self.due += 1
         self._recorder.counters.iterations_due += 1
@@ -234,7 +240,10 @@ class UserPool:
     # -- one iteration ------------------------------------------------------------------------
 
     def _begin(self, slot: Slot, arrival: Arrival) -> Awaitable[None]:
-        """HOT, once an iteration. Not a coroutine: an extra frame would cost at each await of the iteration."""
+        """HOT, once an iteration: begin it, and return an awaitable that ends with it.
+
+        It is no coroutine: an extra frame would cost at each await of the iteration.
+        """
         slot.arrival = arrival
         life = slot.life
         life.begun_ns = life.ended_ns = life.idle_ns = life.set_up_ns = 0
@@ -244,7 +253,10 @@ class UserPool:
         return life.iterate(arrival, pool_limited=slot.free_ns > (arrival.due_ns or slot.free_ns))
 
     def end(self, slot: Slot, arrival: Arrival) -> None:
-        """HOT, once an iteration: record it. An iteration that the drain cut off is recorded by `cut_off` instead."""
+        """HOT, once an iteration: record the iteration that ended.
+
+        If the drain cut it off while it ran, `cut_off` has recorded it already.
+        """
         life = slot.life
         end_ns = life.ended_ns or perf_counter_ns()
         if slot.arrival is None:  # it was cut off while it ran
@@ -292,9 +304,10 @@ class UserPool:
             self._idle.set()
 
     def in_flight_since(self, now_ns: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (journey index, due or ready time, think time so far) of every measured iteration that runs or waits.
+        """Yield (journey index, start, think time so far) of each iteration that runs or waits for a user.
 
-        Cost: 0.3 µs a user; called once an interval if an objective over a window needs it.
+        Those of the warm-up are left out. The start is the due time, or in a closed load the real start, on
+        `perf_counter_ns`. Cost: 0.3 µs a user; called once an interval if an objective over a window needs it.
         """
         for slot in self._slots:
             arrival = slot.arrival
@@ -307,7 +320,10 @@ class UserPool:
                 yield arrival.journey, arrival.due_ns or now_ns, 0
 
     def oldest_ns(self) -> int | None:
-        """Return the due or ready time of the oldest iteration that runs or waits; None without iterations."""
+        """Return the start of the oldest iteration that runs or waits, on `perf_counter_ns`; None if there is none.
+
+        The start is the due time, or in a closed load the real start.
+        """
         starts = [
             arrival.due_ns if arrival.due_ns is not None else slot.ready_ns
             for slot in self._slots
@@ -319,20 +335,24 @@ class UserPool:
     # -- the end ------------------------------------------------------------------------------
 
     async def drained(self) -> None:
-        """Return when no iteration runs or waits."""
+        """Wait until no iteration runs or waits for a user."""
         while self._busy or self._waiting:
             self._idle.clear()  # cleared only here: the drain can wait, the hot path must not pay for it
             await self._idle.wait()
 
     def give_up_waiting(self) -> None:
-        """Count all arrivals that wait for a user as missed, censored at their lateness."""
+        """Count all arrivals that wait for a user as missed, with their lateness so far as a lower bound."""
         now_ns = perf_counter_ns()
         while self._waiting:
             self._miss(self._waiting.popleft(), now_ns)
         self._notify_idle()
 
     def cut_off(self) -> None:
-        """Stop all running iterations: they are censored at the time so far. A journey that resists is abandoned."""
+        """Interrupt all running iterations, and count all waiting arrivals as missed.
+
+        The interrupted iterations are recorded with their time so far as a lower bound. A journey that ignores its
+        cancellation is abandoned.
+        """
         self.give_up_waiting()
         now_ns = perf_counter_ns()
         for slot in list(self._slots):
@@ -359,7 +379,7 @@ class UserPool:
                 slot.task.cancel()
 
     async def close(self, patience_s: float = 2.0) -> None:
-        """End the slots' tasks and lives; a journey that ignores its cancellation is abandoned after `patience_s`."""
+        """End all users and their tasks. A journey that ignores its cancellation is abandoned after `patience_s`."""
         tasks = [slot.task for slot in self._slots if slot.task is not None and not slot.task.done()]
         for task in tasks:
             task.cancel()

@@ -38,7 +38,10 @@ TURN: Final[ContextVar[Turn | None]] = ContextVar("turn", default=None)
 
 
 def current_turn(meter: Meter) -> Turn | None:
-    """Return the call of `meter`'s user to which this task belongs and that is not over; None: the user itself."""
+    """Return the concurrent call of `meter`'s user in which this task runs; None if it runs in none.
+
+    A call that is over does not count.
+    """
     turn = TURN.get()
     while turn is not None and (turn.is_over or turn.meter is not meter):
         turn = turn.outer
@@ -46,7 +49,7 @@ def current_turn(meter: Meter) -> Turn | None:
 
 
 def swap(meter: Meter, to: Mine) -> Mine:
-    """Replace the state of the meter by `to`, and return the old state."""
+    """Replace the meter's place, first error and last sample by `to`, and return the old ones."""
     before = (meter._place, meter.failed, meter._sample, meter._is_held)
     meter._place, meter.failed, meter._sample, meter._is_held = to
     return before
@@ -54,7 +57,7 @@ def swap(meter: Meter, to: Mine) -> Mine:
 
 @contextmanager
 def within(turn: Turn | None) -> Generator[None, None, None]:
-    """In this block, the meter has the state of this call. The block must not await."""
+    """Return a context in which the meter has the state of this concurrent call. The block must not await."""
     while turn is not None and turn.is_over:
         turn = turn.outer
     if turn is None or turn.is_on:

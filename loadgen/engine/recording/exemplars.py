@@ -53,9 +53,10 @@ class Exemplars:
         load: int,
         trace: str,
     ) -> None:
-        """Offer a request or iteration that failed, or that passed one of the recorder's comparisons.
+        """Offer a request or iteration as an exemplar. It is kept if it failed, is the slowest, or is picked at random.
 
-        at_ns: `perf_counter_ns`.
+        The caller must have seen that it failed, or passed one of the recorder's comparisons. `at_ns`, when it began,
+        is on `perf_counter_ns`.
         """
         picks = series.picks
         if picks is None:
@@ -73,7 +74,10 @@ class Exemplars:
             self._pick(series, picks, picked, seen)
 
     def _pick(self, series: Series, picks: Picks, picked: Picked, seen: int) -> None:
-        """Put the `seen`-th ok one of the interval into the reservoir, and draw which one is picked next."""
+        """Keep an ok request or iteration as a random exemplar of its series, and draw which one is picked next.
+
+        `seen` is its number among the ok ones of the interval.
+        """
         random = self._random.random
         if seen <= _RANDOM:
             picks.random.append(picked)
@@ -91,7 +95,7 @@ class Exemplars:
         series.pick_at = seen + floor(log(1 - random()) / log(1 - picks.weight)) + 1
 
     def take(self, t0_ns: int) -> tuple[Exemplar, ...]:
-        """Remove and return the exemplars since the last call.
+        """Remove and return the exemplars that were kept since the last call, with times counted from `t0_ns`.
 
         If there are more than `most`, each series keeps first one that failed, then the slowest, then the others.
         Within these chance decides, so that many agents together show all series.
@@ -120,10 +124,7 @@ class Exemplars:
 
 
 def kept_of_one(workers: int) -> int:
-    """Return the most exemplars per interval for one of `workers` workers.
-
-    The controller decodes one in 3.6 µs (codec.decode of a delta with 200), so 10,000 a second are 4 % of a core.
-    """
+    """Return how many exemplars one of `workers` workers may send per interval."""
     return max(5, min(MAX_KEPT, 10_000 // max(1, workers)))
 
 

@@ -64,7 +64,7 @@ class FailureBook:
         """Failures that were among the first of their kind, and were not stored because there were too many."""
 
     def wants(self, journey: str, request: str, outcome: str) -> bool:
-        """Return whether this failure is one of the first of its kind, and there is room for it."""
+        """Return whether a failure should be stored: it is one of the first of its kind, and there is room for it."""
         if self._counts.get((journey, request, outcome), 0) >= FIRST:
             return False
         if self._kept >= MAX_A_RUN or self._this_interval >= _MAX_AN_INTERVAL:
@@ -73,7 +73,10 @@ class FailureBook:
         return True
 
     def draft(self, failure: Failure, at_ns: int) -> Draft:
-        """Store a failure; its texts are redacted here. at_ns: when it began, on `perf_counter_ns`."""
+        """Store a failure with its texts redacted, and return the draft that `complete` completes.
+
+        `at_ns` is when the failed request or iteration began, on `perf_counter_ns`.
+        """
         kind = (failure.journey, failure.request, failure.outcome)
         self._counts[kind] = self._counts.get(kind, 0) + 1
         self._kept += 1
@@ -98,7 +101,7 @@ class FailureBook:
     def complete(
         self, draft: Draft, detail: Text = "", where: Text = "", traceback: Text = "", row: Any = None
     ) -> None:
-        """Add the details that are known at the end of the iteration."""
+        """Add the details to a stored failure that are known only at the end of its iteration."""
         draft.failure = replace(
             draft.failure,
             detail=self._text("detail", detail),
@@ -109,9 +112,9 @@ class FailureBook:
         draft.is_complete = True
 
     def take(self, t0_ns: int, now_ns: int) -> tuple[Failure, ...]:
-        """Remove and return the failures that are complete, or have waited long enough; as many as fit into a delta.
+        """Remove and return stored failures for the next delta: those that are complete or have waited long enough.
 
-        t0_ns, now_ns: on `perf_counter_ns`.
+        They are as many as fit into a delta. `t0_ns` and `now_ns` are on `perf_counter_ns`.
         """
         self._this_interval = 0
         if not self._drafts:
@@ -134,7 +137,7 @@ class FailureBook:
         return tuple(taken)
 
     def finish(self) -> None:
-        """End the run: failures that wait for the end of their iteration are returned by the next `take`."""
+        """Mark all stored failures as complete at the end of the run, so that `take` returns them."""
         for draft in self._drafts:
             draft.is_complete = True
 
@@ -144,7 +147,7 @@ class FailureBook:
 
 
 def exchange_of(sample: object) -> Exchange | None:
-    """Return what a client's sample sent and received; None if it has no `exchange()`."""
+    """Return the (sent, received) texts of a client's sample; None if it has no method `exchange`."""
     exchange = getattr(sample, "exchange", None)
     if exchange is None:
         return None
@@ -153,12 +156,15 @@ def exchange_of(sample: object) -> Exchange | None:
 
 
 def _cut(text: str, most: int) -> str:
-    """Return at most `most` characters (and a mark), without characters that UTF-8 cannot encode."""
+    """Return the text cut to at most `most` characters, with a mark if it was longer.
+
+    Characters that UTF-8 cannot encode are replaced.
+    """
     text = text.encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= most else f"{text[: most - 40]} ... ({len(text) - most + 40:,} characters more)"
 
 
 def size_bytes(failure: Failure) -> int:
-    """Return the approximate size of a failure on the wire."""
+    """Return the approximate size in bytes that a failure has in a delta."""
     texts = (failure.detail, failure.where, failure.traceback, failure.row, failure.sent, failure.received)
     return 1_000 + sum(len(text.encode()) for text in texts)

@@ -50,7 +50,7 @@ class Fold:
         self.stats: tuple[SeriesStats, ...] = ()
 
     def parts(self) -> Iterator[None]:
-        """Fold one part per iteration."""
+        """Return an iterator that adds the next part of the values to the histograms at each step."""
         whole: list[Folded] = []
         alike: list[Folded] = []  # parts that have series in common
         for part in _parts(self._values):
@@ -70,12 +70,15 @@ class Fold:
             yield
 
     def kept(self, series: Iterable[int]) -> Counts:
-        """Return all values of these series, ns, in no order."""
+        """Return all single values of these series in ns, in no order. Only series named as `keep` have them."""
         arrays = [array for one in series for array in self._kept[one]]
         return np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.int64)
 
     def _fold(self, part: Values) -> Folded:
-        """Fold all series of a part together, since numpy's overhead is paid per call and not per value."""
+        """Return the histograms of one part of the values, computed for all its series together.
+
+        The overhead of numpy is paid per call and not per value.
+        """
         flat: list[int] = []
         for _, values in part:
             flat += values
@@ -105,7 +108,10 @@ class Fold:
 
 
 def _runs(ordered: Counts) -> tuple[Counts, Counts]:
-    """Return where each run of equal values begins, and its length. np.unique and np.diff do more, at 10 µs a call."""
+    """Return (first positions, lengths) of the runs of equal values in a sorted array.
+
+    np.unique and np.diff do more, at 10 µs a call.
+    """
     is_first = np.ones(len(ordered), dtype=np.bool_)
     np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
     starts = np.flatnonzero(is_first)
@@ -116,7 +122,10 @@ def _runs(ordered: Counts) -> tuple[Counts, Counts]:
 
 
 def _parts(values: Values) -> Iterator[Values]:
-    """Yield at most `PART` values each, in order; a longer series is split over several parts."""
+    """Yield the values in parts of at most `PART` values each, in order.
+
+    A longer series is split over several parts.
+    """
     part: Values = []
     room = PART
     for series, times in values:
@@ -133,7 +142,7 @@ def _parts(values: Values) -> Iterator[Values]:
 
 
 def _together(parts: list[Folded]) -> Folded:
-    """Add up parts that have series in common."""
+    """Return the sum of several folded parts that have series in common."""
     if len(parts) == 1:
         return parts[0]
     index, place = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
@@ -149,7 +158,7 @@ def _together(parts: list[Folded]) -> Folded:
 
 
 def p99(values_ns: Counts) -> int | None:
-    """Return the value that 1 % of the values, and at least one, exceed; None if there are no values.
+    """Return the p99: the value that 1 % of the values, and at least one, exceed; None if there are no values.
 
     The worst of a few values is chance, and not a p99.
     """

@@ -79,7 +79,10 @@ class Meter:
         self._home = self._place = recorder.place("", None, False, tags)
 
     def begin(self, journey: str, *, warmup: bool, pool_limited: bool, n: int = 0, load: int = 0) -> None:
-        """HOT, once an iteration. Begin iteration `n` of load `load`; it waited for a free user if `pool_limited`."""
+        """HOT, once an iteration. Begin iteration `n` of load `load` at the start of its journey.
+
+        `pool_limited`: it waited for a free user.
+        """
         if self._is_held:
             self.settle()
         if self._sample is not None:
@@ -92,7 +95,7 @@ class Meter:
         self._place = self._home
 
     def enter(self, name: str) -> Place:
-        """HOT, once a step. Move the user into step `name`, and return its old place for `leave`."""
+        """HOT, once a step. Move the user into step `name`, and return its old place (step or journey) for `leave`."""
         if self._is_held:
             self.settle()
         outer = self._place
@@ -108,19 +111,25 @@ class Meter:
         censored: bool,
         entered_ns: int = 0,
     ) -> None:
-        """HOT, once a step. Record the user's current step with `outcome`, and move the user back to `outer`."""
+        """HOT, once a step.
+
+        Record the user's current step with `outcome`, and move the user back to its old place `outer`.
+        """
         series = self._place.series
         assert series is not None
         self.recorder.step(series, response_ns, duration_ns, outcome, censored, entered_ns)
         self._place = outer
 
     def back(self, outer: Place) -> None:
-        """Move the user back to `outer` from a place that is not timed as a step."""
+        """Move the user back to its old place `outer`, without recording a step."""
         self.settle()
         self._place = outer
 
     def ask(self, name: str) -> RequestSeries:
-        """HOT. Begin a request `name`: settle a held sample, count the request, and return its series."""
+        """HOT. Count the start of a request `name`, and return the series to which its sample belongs.
+
+        If the last request's sample is not recorded yet, it is recorded first.
+        """
         if self._is_held:
             self.settle()
         counters = self.recorder.counters
@@ -132,33 +141,36 @@ class Meter:
 
     @property
     def place(self) -> Place:
-        """The user's current place."""
+        """Where the user is in its journey: the journey or a step, with their series."""
         return self._place
 
     @property
     def step(self) -> str | None:
-        """The user's current step by its full name, `a/b` if nested; None outside steps."""
+        """Full name of the step in which the user is, `a/b` if nested; None outside of steps."""
         return self._place.step
 
     @property
     def last(self) -> Sample | None:
-        """The last sample of this iteration: a wait (`user.poll`) without an exchange of its own shows it."""
+        """The last request sample of this iteration, recorded or not; None if there is none.
+
+        A wait (`user.poll`) without an exchange of its own shows it.
+        """
         return self._sample
 
     @property
     def _held(self) -> Sample | None:
-        """The sample that is not settled yet."""
+        """The request sample that is not recorded yet; None if there is none."""
         return self._sample if self._is_held else None
 
     def hold(self, sample: Sample) -> None:
-        """HOT. End a request; an `expect` may still change its outcome."""
+        """HOT. Keep the sample of an ended request, to be recorded later: an `expect` may still change its outcome."""
         if self._is_held:
             self.settle()
         self._sample = sample
         self._is_held = True
 
     def settle(self) -> None:
-        """HOT. Record the held sample as it is."""
+        """HOT. Record the held sample with its present outcome. Without a held sample it does nothing."""
         if self._is_held:
             self._is_held = False
             held: Any = self._sample
@@ -176,9 +188,10 @@ class Meter:
                 self._note(held)
 
     def settle_as(self, sample: Sample, outcome: str) -> None:
-        """Record `sample` with `outcome`, unless it is recorded already: an expectation on it was decided.
+        """Record a held sample with `outcome`, because an expectation on it was decided.
 
-        With OK, an expected `http 503` is recorded as ok, because `expect` declared it the right answer.
+        If it is recorded already, do nothing. With OK, an expected `http 503` is recorded as ok, because `expect`
+        declared it the right answer.
         """
         if self._is_held and self._sample is sample:
             sample.outcome = outcome
@@ -187,7 +200,10 @@ class Meter:
     # -- exemplars and failures ------------------------------------------------------------------
 
     def _note(self, held: Sample) -> None:
-        """Store the exemplar of a sample; if it failed and is among the first of its kind, also all details."""
+        """Store an exemplar of a recorded request.
+
+        If it failed and is among the first of its kind, also store all details.
+        """
         recorder, series, outcome = self.recorder, held.series, held.outcome
         response_ns, sent_ns = held.done_ns - held.asked_ns, held.sent_ns
         trace = getattr(held, "trace", "") or ""
@@ -213,7 +229,10 @@ class Meter:
             self._drafts.append(self._draft(held, key.request or "", outcome))
 
     def _draft(self, sample: Sample | None, request: str, outcome: str) -> Draft:
-        """Draft a failure. sample: the failed one, or the last one before it."""
+        """Store the details of a failure, and return them as a draft that the end of the iteration completes.
+
+        `sample` is the request that failed, or the last one before the failure, or None.
+        """
         exchange = exchange_of(sample) or ("", "")
         at_ns = sample.asked_ns if sample is not None else self.recorder.t0_ns
         failure = Failure(
@@ -234,7 +253,9 @@ class Meter:
     def end_iteration(
         self, outcome: str, detail: Text = "", where: Text = "", traceback: Text = "", row: Any = None
     ) -> None:
-        """End an iteration that was not ok: complete the failures of its requests, and store its own if it has one.
+        """End an iteration that was not ok: complete the stored failures of its requests with these details.
+
+        If no request caused its outcome, a failure of the iteration itself is stored.
 
         Args:
             outcome: the iteration's. If one of its requests has the same outcome, that request is the cause.
@@ -261,7 +282,7 @@ class Meter:
         self.forget()
 
     def forget(self) -> None:
-        """Release the last reply of an iteration that is over. Its incomplete failures are sent as they are."""
+        """Release the last sample of an iteration that is over. Its incomplete failures are sent as they are."""
         self._failed_as = None
         self._sample = None
         if self._drafts is not None:

@@ -28,13 +28,13 @@ class RawFile:
         self._file = (folder / f"{region}-{os.getpid()}.jsonl").open("a", encoding="utf-8")
 
     def keep(self, key: SeriesKey, values_ns: list[int]) -> None:
-        """Write the values of one series in one interval."""
+        """Write all values of one series in one interval to the file."""
         self._file.write(json.dumps({"key": asdict(key), "values_ns": values_ns}) + "\n")
         self._file.flush()
 
 
 def read_raw(folder: Path) -> Iterator[tuple[str, dict[str, Any], list[int]]]:
-    """Yield (region, key as a dict, values in ns) of all lines in `folder`."""
+    """Yield (region, series key as a dict, values in ns) of each line in the raw files of `folder`."""
     for path in sorted(folder.glob("*.jsonl")):
         region = path.stem.rsplit("-", 1)[0]
         for line in path.read_text(encoding="utf-8").splitlines():

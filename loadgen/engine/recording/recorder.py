@@ -48,14 +48,14 @@ class RawSink(Protocol):
     """Receives every single value, for checking the histograms (a debug switch)."""
 
     def keep(self, key: SeriesKey, values_ns: list[int]) -> None:
-        """Store the values of one series in one interval."""
+        """Store all values of one series in one interval."""
 
 
 class CustomSource(Protocol):
     """A custom metric that adds up: counter, gauge or rate (dsl/metric.py)."""
 
     def take(self) -> CustomStats | None:
-        """Return the sum since the last call; None if nothing was recorded."""
+        """Return the custom metric's sums since the last call; None if nothing was recorded."""
 
 
 class Recorder:
@@ -98,13 +98,16 @@ class Recorder:
         """First arrivals of the share changes since the last flip."""
 
     def note(self, text: str) -> None:
-        """Add a remark for the operator to this interval; equal remarks appear once."""
+        """Add a remark for the operator to the delta of this interval. Equal remarks appear once."""
         self._notes[text] = None
 
     # -- resolving series: once a name, not once a request -----------------------------------
 
     def place(self, journey: str, step: str | None, warmup: bool, tags: Tags = ()) -> Place:
-        """Return the place of a journey or step, created if needed. All users share it. tags: the load's."""
+        """Return the place (a journey, or a step of one) with its series, created on first use. All users share it.
+
+        `tags` are the load's.
+        """
         return self._places.get((journey, step, warmup, tags)) or self._new_place(journey, step, warmup, tags)
 
     def _new_place(self, journey: str, step: str | None, warmup: bool, tags: Tags) -> Place:
@@ -127,7 +130,10 @@ class Recorder:
         return self.redactor.known(name)
 
     def _is_full(self, where: tuple[str, str | None, Tags, bool], what: str, shown: str) -> bool:
-        """Count one more name at a place; return True, with a note, if there are too many already."""
+        """Register one more name at a place. If there are too many already, add a note and return True.
+
+        `what` is the kind of name, "step" or "request"; `shown` names the place in the note.
+        """
         used = self._names.get((what, *where), 0)
         if used >= self._max_names:
             self.note(f"more than {self._max_names} {what} names in {shown}: the rest is in {OTHER}")
@@ -138,7 +144,7 @@ class Recorder:
     def request_series(
         self, journey: str, step: str | None, name: str, warmup: bool = False, tags: Tags = ()
     ) -> RequestSeries:
-        """Return the series of a request, created if needed; `(other)` if the place has too many names."""
+        """Return the series of a request, created on first use; that of `(other)` if there are too many names."""
         key = SeriesKey("request", journey, step, name, OK, "response", warmup=warmup, tags=tags)
         found = self._series.get(key)
         if found is None:
@@ -149,10 +155,10 @@ class Recorder:
         return found
 
     def tagged_series(self, series: RequestSeries, tags: Tags) -> RequestSeries:
-        """Return the part of a request's series for responses with these tags. All parts share the watch of the whole.
+        """Return the part of a request's series that counts responses with these tags, created on first use.
 
-        The whole is the sum of its parts, so a report must add them up. `series` itself counts requests without a
-        response.
+        All parts share the watch of the whole. The whole is the sum of its parts, so a report must add them up.
+        `series` itself counts requests without a response.
         """
         key = replace(series.key, tags=(*series.key.tags, *tags))
         found = self._series.get(key)
@@ -168,7 +174,7 @@ class Recorder:
         return found
 
     def step_series(self, journey: str, step: str, warmup: bool = False, tags: Tags = ()) -> StepSeries:
-        """Return the series of a step, created if needed."""
+        """Return the series of a step, created on first use."""
         key = SeriesKey("step", journey, step, None, OK, "response", warmup=warmup, tags=tags)
         found = self._series.get(key)
         if found is None:
@@ -177,7 +183,7 @@ class Recorder:
         return found
 
     def journey_series(self, journey: str, warmup: bool = False, tags: Tags = ()) -> JourneySeries:
-        """Return the series of a journey, created if needed."""
+        """Return the series of a journey, created on first use."""
         key = SeriesKey("journey", journey, None, None, OK, "response", warmup=warmup, tags=tags)
         found = self._series.get(key)
         if found is None:
@@ -186,7 +192,7 @@ class Recorder:
         return found
 
     def trend_series(self, name: str) -> TrendSeries:
-        """Return the series of a trend, created if needed."""
+        """Return the series of a trend (a custom metric that is a distribution), created on first use."""
         key = SeriesKey("trend", "", None, name, OK, "value")
         found = self._series.get(key)
         if found is None:
@@ -292,14 +298,14 @@ class Recorder:
         n: int = 0,
         load: int = 0,
     ) -> None:
-        """Record an iteration that the drain stopped: censored at the time that it had taken by then."""
+        """Record an iteration that the drain interrupted, with its time so far as a lower bound (censored)."""
         self.counters.iterations_cut_off += 1
         self._iteration(
             series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, CUT_OFF, True, due_ns, n, load
         )
 
     def missed(self, series: JourneySeries, late_ns: int, due_ns: int = 0) -> None:
-        """Record an iteration that was due and never started: censored at its lateness when it was given up."""
+        """Record an iteration that was due and never started; its lateness is a lower bound of its time."""
         self.counters.iterations_missed += 1
         self._iteration(series, late_ns, late_ns, late_ns, None, MISSED, True, due_ns, 0, 0)
 
@@ -331,7 +337,7 @@ class Recorder:
     # -- once an interval -------------------------------------------------------------------
 
     def flip(self, start_ns: int, end_ns: int, health: Callable[[int | None, int], Health] | None = None) -> Delta:
-        """Run all of `flip_in_parts` at once, and return the delta."""
+        """Return a delta of everything recorded since the last flip, computed without a break. See `flip_in_parts`."""
         parts = self.flip_in_parts(start_ns, end_ns, health)
         while True:
             try:
@@ -412,7 +418,7 @@ class Recorder:
         return taken
 
     def _id(self, key: SeriesKey, new: list[SeriesKey]) -> int:
-        """Return the id of a series; a new one gets the next id and is appended to `new`."""
+        """Return the number of a series. A new series gets the next number and is appended to `new`."""
         known = len(self._ids)
         found = self._ids.number(key)
         if found == known:
@@ -423,10 +429,13 @@ class Recorder:
         return found
 
     def _censored(self, number: int, new: list[SeriesKey]) -> int:
-        """Return the series for those values of series `number` that exceed the histogram's hour. Rare."""
+        """Return the number of the series for those values of series `number` that exceed the histogram's hour. Rare.
+
+        A new series is appended to `new`.
+        """
         return self._id(replace(self._ids.keys[number], censored=True), new)
 
     def take_notes(self) -> tuple[str, ...]:
-        """Return the notes since the last call."""
+        """Remove and return the remarks for the operator since the last call."""
         notes, self._notes = tuple(self._notes), {}
         return notes

@@ -58,24 +58,31 @@ class Watch(Protocol):
     """
 
     def begun(self, at_ns: int, idle_ns: Callable[[int], int] | None = None) -> None:
-        """A step or request began. `idle_ns` (now -> ns) returns its think time so far, which is no response time."""
+        """Register that a step or request began at `at_ns`.
+
+        `idle_ns` (now -> ns) returns its think time so far, which is no response time.
+        """
 
     def ended(self, at_ns: int, response_ns: int, outcome: str) -> None:
-        """A step, request or iteration that began at `at_ns` ended."""
+        """Register that a step, request or iteration that began at `at_ns` ended with this outcome."""
 
     def gone(self, at_ns: int) -> None:
-        """A step or request that began at `at_ns` was cancelled, and has no outcome."""
+        """Register that a step or request that began at `at_ns` was cancelled, and has no outcome."""
 
 
 class Watches(Protocol):
     """All watched series of one worker."""
 
     def of(self, key: SeriesKey) -> Watch | None:
-        """Return the watch for a series, or None. Called once for each new series."""
+        """Return the watch that must receive the values of this series; None if none must.
+
+        Called once for each new series.
+        """
 
     def take(self, now_ns: int) -> tuple[DueCounts, ...]:
-        """Return the due counts since the last call, and the overdue and undecided counts at `now_ns`
-        (`perf_counter_ns`).
+        """Return the counts since the last call for objectives over windows, by due interval.
+
+        They contain the overdue and undecided iterations, requests and steps at `now_ns` (`perf_counter_ns`).
         """
 
 
@@ -99,7 +106,10 @@ class Series:
         self.others: dict[tuple[str, bool], tuple[list[int], ...]] = {}
 
     def of(self, outcome: str, censored: bool) -> tuple[list[int], ...]:
-        """Return the lists of an outcome. censored: response, service and duration are lower bounds."""
+        """Return the lists to which values with this outcome are appended, one for each metric.
+
+        `censored`: response, service and duration are lower bounds.
+        """
         if outcome == OK and not censored:
             return self.ok
         found = self.others.get((outcome, censored))
@@ -110,7 +120,7 @@ class Series:
         return found
 
     def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
-        """Yield the values since the last swap, a list for each histogram."""
+        """Remove and yield all values since the last swap, as (key, values) for each histogram."""
         full, self.ok = self.ok, tuple([] for _ in self.metrics)
         others, self.others = self.others, {}
         for (outcome, censored), lists in {(OK, False): full, **others}.items():
@@ -139,7 +149,10 @@ class RequestSeries(Series):
         """Number of series into which it is split by tags of responses."""
 
     def phase(self, phase: Phase, ns: int, outcome: str = OK, *, is_bound: bool = False) -> None:
-        """Record a phase of a request with its outcome. is_bound: the phase had not ended when the time was over."""
+        """Record the time of one phase of a request, such as connecting, with its outcome.
+
+        `is_bound`: the phase had not ended when the time was over, so `ns` is a lower bound.
+        """
         key = (phase, outcome, is_bound)
         values = self.phases.get(key)
         if values is None:
@@ -149,7 +162,7 @@ class RequestSeries(Series):
         values.append(ns)
 
     def opened(self, times: Mapping[Phase, int], failed: Phase | None = None, outcome: str = OK) -> None:
-        """Record the phases of opening a connection; it failed in phase `failed`, if given, with this outcome.
+        """Record the phases of opening a connection. If it failed, `failed` is the phase, and `outcome` its outcome.
 
         The earlier phases are ok. The outcome of the request itself is recorded elsewhere.
         """
@@ -160,7 +173,7 @@ class RequestSeries(Series):
                 self.phase(phase, ns)
 
     def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
-        """Yield the values since the last swap, those of phases included."""
+        """Remove and yield all values since the last swap, those of phases too, as (key, values) for each histogram."""
         yield from super().swap()
         k = self.key
         phases, self.phases = self.phases, {}
@@ -168,7 +181,10 @@ class RequestSeries(Series):
             yield SeriesKey(k.kind, k.journey, k.step, k.request, outcome, phase, censored, k.warmup, k.tags), values
 
     def split(self, tags: Tags) -> RequestSeries:
-        """Return the part of this series for responses with these tags, once the headers of a reply are known."""
+        """Return the part of this series for responses with these tags. Call it once the headers of a reply are known.
+
+        Without a place or a name, it is this series itself.
+        """
         place, name = self.place, self.key.request
         return self if place is None or name is None else place.tagged(name, tags)
 
@@ -200,7 +216,7 @@ class TrendSeries(Series):
         super().__init__(key, ("value",))
 
     def add(self, value_ns: int) -> None:
-        """Record a value, 0 or more. A value above the histogram's hour is censored there."""
+        """Record a value of the trend, 0 or more. A value above the histogram's hour counts as the hour (censored)."""
         self.ok[0].append(value_ns)
 
 
@@ -211,21 +227,21 @@ class Resolver(Protocol):
     """
 
     def place(self, journey: str, step: str | None, warmup: bool, tags: Tags = ()) -> Place:
-        """Return the place of a step; one for `(other)` if there are too many."""
+        """Return the place of a journey or step, with its series; the one of `(other)` if there are too many steps."""
 
     def request_series(
         self, journey: str, step: str | None, name: str, warmup: bool = False, tags: Tags = ()
     ) -> RequestSeries:
-        """Return the series of a request; the one of `(other)` if there are too many."""
+        """Return the series of a request; the one of `(other)` if there are too many names."""
 
     def tagged_series(self, series: RequestSeries, tags: Tags) -> RequestSeries:
-        """Return the part of a request's series for responses with these tags."""
+        """Return the part of a request's series that counts responses with these tags."""
 
     def step_series(self, journey: str, step: str, warmup: bool = False, tags: Tags = ()) -> StepSeries:
         """Return the series of a step."""
 
     def public_name(self, name: object, what: str) -> str:
-        """Return the name without secrets. Raises UsageError unless it is text."""
+        """Return the name of a step or request (`what`) without secrets. Raises UsageError unless it is text."""
 
 
 class Place:
@@ -246,7 +262,7 @@ class Place:
         self.series = None if step is None else resolver.step_series(journey, step, warmup, tags)
 
     def inner(self, name: str) -> Place:
-        """Return the place of step `name` inside this one; full names of nested steps are `a/b`."""
+        """Return the place of step `name` inside this place. The full name of a nested step is `a/b`."""
         full = name if self.step is None else f"{self.step}/{name}"
         found = self if self.step == OTHER else self.resolver.place(self.journey, full, self.warmup, self.tags)
         if found.step == full:  # names beyond the limit are not stored: there may be millions
@@ -254,7 +270,10 @@ class Place:
         return found
 
     def resolve(self, name: str) -> RequestSeries:
-        """Return the series of a request name that is not in `names` yet."""
+        """Return the series of a request that this place has not seen yet, and store it in `names`.
+
+        A name beyond the limit gets the series of `(other)`, and is not stored.
+        """
         known = self.resolver.public_name(name, "request")
         series = self.resolver.request_series(self.journey, self.step, known, self.warmup, self.tags)
         series.place = self
@@ -263,7 +282,10 @@ class Place:
         return series
 
     def tagged(self, name: str, tags: Tags) -> RequestSeries:
-        """HOT if the plan has tags, once a request. Return the series of a name for response headers `tags`."""
+        """HOT if the plan has tags, once a request.
+
+        Return the series of request `name` for responses with these tags.
+        """
         series = self.names.get(name) or self.resolve(name)
         return self._tagged.get((series, tags)) or self._split(series, tags)
 

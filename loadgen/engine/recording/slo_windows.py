@@ -94,12 +94,12 @@ class Series:
         self.open_idle: list[Idle] = []
 
     def begun(self, at_ns: int, idle_ns: Idle = None) -> None:
-        """HOT. Note the begin of a step or request."""
+        """HOT. Register that a step or request began at `at_ns`; `idle_ns` returns its think time at a given time."""
         self._begun.append(at_ns)
         self._idle.append(idle_ns)
 
     def ended(self, at_ns: int, response_ns: int, outcome: str) -> None:
-        """HOT. Note the end of a step, request or iteration that began at `at_ns`."""
+        """HOT. Register that a step, request or iteration that began at `at_ns` ended."""
         if outcome is OK or outcome == OK:
             self._ok.append(at_ns)
             self._ok_ns.append(response_ns)
@@ -109,12 +109,15 @@ class Series:
             self._void.append(at_ns)
 
     def gone(self, at_ns: int) -> None:
-        """Note that a step or request that began at `at_ns` was cancelled."""
+        """Register that a step or request that began at `at_ns` was cancelled."""
         self._gone.append(at_ns)
         self._gone_ns.append(self._clock() - at_ns)
 
     def take(self) -> _Ended:
-        """Return what ended since the last call, and update `open`."""
+        """Remove and return the steps, requests and iterations that ended since the last call.
+
+        Those that are still running are stored in `open`.
+        """
         ended = _Ended(_ints(self._ok), _ints(self._ok_ns), _ints(self._bad), _ints(self._gone), _ints(self._gone_ns))
         begun, idle, void = self._begun, self._idle, self._void
         self._ok, self._ok_ns, self._bad, self._gone, self._gone_ns, self._void = [], [], [], [], [], []
@@ -125,7 +128,11 @@ class Series:
         return ended
 
     def _remain(self, begun: Ints, idle: list[Idle], ended: Ints) -> None:
-        """Set `open` to what has begun and not ended. Among those that began in the same ns the later remain."""
+        """Store in `open` which of the steps and requests that began at `begun` have not ended.
+
+        `idle` holds their think-time functions, `ended` the begin times of the ended ones. Among those that began in
+        the same ns the later remain.
+        """
         order = np.argsort(begun, kind="stable")
         begun, ended = begun[order], np.sort(ended)
         # Of `nth` equal begin times, the first `done` have ended: equal ones cannot be distinguished, so they end in
@@ -137,7 +144,7 @@ class Series:
         self.open_idle = [idle[at] for at in order[left].tolist()]
 
     def idle(self, now_ns: int) -> Ints:
-        """Return the think time so far of each running step or request."""
+        """Return the think time so far of each running step or request at `now_ns`, in ns."""
         return _ints([0 if idle is None else idle(now_ns) for idle in self.open_idle])
 
 
@@ -177,7 +184,7 @@ class Watches:
         self._carried: tuple[DueCounts, ...] = ()
 
     def of(self, key: SeriesKey) -> Series | None:
-        """Return the watched series for a key; None if no windowed objective covers it."""
+        """Return the series that counts values with this key; None if no objective over a window covers them."""
         if key.warmup or not (limits := self._limits(key)):
             return None
         found = self._series.get((key.journey, limits))
@@ -196,10 +203,10 @@ class Watches:
         )
 
     def take(self, now_ns: int) -> tuple[DueCounts, ...]:
-        """Return the counts of what ended since the last call, and of what runs at `now_ns`. Call once an interval.
+        """Return the counts of steps, requests and iterations that ended since the last call, or run at `now_ns`.
 
-        Cost: 0.17 µs a value that ended (see `Series`), and 0.1 µs an iteration in flight, plus the time of reading
-        those (0.9 ms for 10,000, timed the same way).
+        Call it once an interval. Cost: 0.17 µs a value that ended (see `Series`), and 0.1 µs an iteration in flight,
+        plus the time of reading those (0.9 ms for 10,000, timed the same way).
         """
         counts = _Counts(self.t0_ns, self._interval_ns)
         counts.add(self._carried)
@@ -227,7 +234,10 @@ class _Counts:
         self._sums: dict[tuple[int, str, int], list[int]] = {}
 
     def add_ended(self, journey: str, limits: tuple[tuple[int, int], ...], ended: _Ended) -> None:
-        """Add ended steps, requests or iterations: good or bad, for each objective by its own limit."""
+        """Count ended steps, requests or iterations as good or bad, for each objective by its own limit.
+
+        `limits` has (index of the objective, limit in ns).
+        """
         if len(ended.ok) + len(ended.bad) + len(ended.gone) == 0:
             return
         ok, bad, gone = self._intervals(ended.ok), self._intervals(ended.bad), self._intervals(ended.gone)
@@ -241,7 +251,10 @@ class _Counts:
                 self._add(objective, journey, k, good, all_bad.get(k, 0) + slow + overdue.get(k, 0), 0, 0)
 
     def add_open(self, journey: str, limits: tuple[tuple[int, int], ...], start: Ints, age_ns: Ints) -> None:
-        """Add running steps, requests or iterations: overdue or undecided, for each objective by its own limit."""
+        """Count running steps, requests or iterations as overdue or undecided, for each objective by its own limit.
+
+        `limits` has (index of the objective, limit in ns), `age_ns` their times so far without think time.
+        """
         if not len(start):
             return
         of = self._intervals(start)
@@ -253,7 +266,7 @@ class _Counts:
                 self._add(objective, journey, k, 0, 0, 0, count)
 
     def add(self, counts: Iterable[DueCounts]) -> None:
-        """Add rows that had no room in the last delta."""
+        """Add the counts of good and bad ones from rows that had no room in the last delta."""
         for one in counts:
             self._add(one.objective, one.journey, one.k, one.good, one.bad, 0, 0)
 
@@ -267,12 +280,12 @@ class _Counts:
             found[at] += count
 
     def _intervals(self, at_ns: Ints) -> Ints:
-        """Return the due interval of each time; times before T0 count to the first interval."""
+        """Return the number of the due interval of each time. Times before T0 belong to the first interval."""
         return np.maximum((at_ns - self._t0_ns) // self._interval_ns, 0)
 
 
 def within_limit(rows: list[DueCounts]) -> tuple[tuple[DueCounts, ...], tuple[DueCounts, ...]]:
-    """Return the rows that fit into a delta, and those that must wait for the next.
+    """Return the rows of counts that fit into a delta, and those that must wait for the next one.
 
     Rows of good and bad counts must not be lost, so they go first; then rows of running requests, the newest first. A
     row of running requests without room is left out: the requests are counted when they have ended.
@@ -284,7 +297,7 @@ def within_limit(rows: list[DueCounts]) -> tuple[tuple[DueCounts, ...], tuple[Du
 
 
 def _counted(of: Ints) -> Iterator[tuple[int, int]]:
-    """Yield (interval, count) for each interval that occurs. of: (n,) intervals, seldom far apart."""
+    """Yield (interval, how often it occurs) for each interval number in `of`. The numbers are seldom far apart."""
     if not len(of):
         return
     first = int(of.min())
