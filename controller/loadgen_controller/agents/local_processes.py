@@ -37,7 +37,7 @@ _KEPT = re.compile(
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that a program needs to run, without those that may hold tokens and passwords."""
+    """Return only those variables that a program needs to run. The others may hold tokens and passwords."""
     return {name: value for name, value in environment.items() if _KEPT.fullmatch(name) and name != "LOADGEN_TOKEN"}
 
 
@@ -74,12 +74,12 @@ class EmbeddedAgents:
 
     @property
     def expected(self) -> Mapping[str, str]:
-        """Region by agent id, of all agents that `start` starts."""
+        """Return the region of each agent that `start` starts, by agent id."""
         return self._expected
 
     @property
     def pids(self) -> Mapping[str, int]:
-        """Process id by agent id, of all agents that were started."""
+        """Return the process id of each agent that was started, by agent id."""
         return {agent: process.pid for agent, process in self._processes.items()}
 
     def start(self, address: str, logs: Path) -> None:
@@ -119,7 +119,10 @@ class EmbeddedAgents:
             raise FleetError(f"cannot start the process of agent {agent}: {exc.strerror}") from exc
 
     def exited(self) -> Mapping[str, str]:
-        """Return the agents whose process has ended since the last call, each with how it ended and its last line."""
+        """Return a text for each agent whose process has ended since the last call.
+
+        It says how the process ended, with its last line of output.
+        """
         found: dict[str, str] = {}
         for agent, process in self._processes.items():
             if agent not in self._reported and (code := process.poll()) is not None:
@@ -128,7 +131,9 @@ class EmbeddedAgents:
         return found
 
     async def end(self, patience_s: float) -> None:
-        """Wait `patience_s` for the agents to exit, then send TERM, and KILL 3 s later. Remove the keys.
+        """Wait up to `patience_s` for the agents to exit, then send TERM, and KILL 3 s later.
+
+        Then remove the folder of keys.
 
         Calling it again has no effect.
         """
@@ -143,7 +148,7 @@ class EmbeddedAgents:
             self.discard()
 
     def discard(self) -> None:
-        """Remove the folder with the keys."""
+        """Remove the temporary folder with the keys of the agents."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _running(self) -> list[subprocess.Popen[bytes]]:

@@ -59,7 +59,7 @@ class Tls:
 
     @classmethod
     def read(cls, certificate: Path, key: Path) -> Tls:
-        """Read both files.
+        """Read the certificate and its private key from their files.
 
         Raises:
             UsageError: a file cannot be read, or other users may read the key.
@@ -117,11 +117,11 @@ class ApiServer:
         """The address at which it listens, with the real port."""
 
     async def start(self) -> None:
-        """Accept calls from now on."""
+        """Start to accept calls of clients."""
         await self._server.start()
 
     async def close(self) -> None:
-        """Stop at once; running calls are cut off."""
+        """Stop the API at once. Calls in progress are cut off."""
         await self._server.stop(0)
 
 
@@ -143,7 +143,10 @@ class _Authorization(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has 
         self._troubles = Troubles(_log, time.perf_counter_ns)
 
     def service(self, details: Any) -> Any:
-        """Return the handler of a call. gRPC calls this before it reads a message. None: there is no such method."""
+        """Return the handler of a call if its token permits the call, or else a handler that rejects it.
+
+        Return None if there is no such method. gRPC calls this before it reads a message.
+        """
         name = str(details.method).removeprefix(f"/{SERVICE}/")
         call = self._calls.table.get(name)
         if call is None:
@@ -165,7 +168,10 @@ class _Authorization(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has 
         return _LOCAL if self._tokens is None else self._tokens.who(secret)
 
     def _is_good(self, secret: str, role: Role) -> bool:
-        """Whether the token is still valid, for calls that last."""
+        """Return whether the token is still valid and has at least this role.
+
+        Calls that last check this again and again.
+        """
         try:
             token = self._who(secret)
         except UsageError:

@@ -101,7 +101,9 @@ class Tokens:
         return len(self._tokens)
 
     def who(self, secret: str) -> Token | None:
-        """Return the token with this secret; None if there is none. The time does not depend on the secret.
+        """Return the token to which this secret belongs; None if the secret is unknown.
+
+        The time does not depend on the secret.
 
         Raises:
             UsageError: the file cannot be read any more; then reject every caller.
@@ -158,7 +160,10 @@ class Tokens:
         self._look()
 
     def _look(self) -> None:
-        """Read the file again if it has changed since the last time."""
+        """Read the file of tokens again if it has changed since it was last read.
+
+        Without a file there are no tokens.
+        """
         try:
             found = self.path.stat()
         except FileNotFoundError:

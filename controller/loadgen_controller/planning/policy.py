@@ -57,7 +57,7 @@ def violations(scenario: Scenario, policy: Policy) -> list[Fault]:
 
 
 def _unnamed(path: Path) -> Iterator[Fault]:
-    """Find calls such as `user.http.get(f"/products/{sku}")` without `name=`."""
+    """Yield an error for each request with a computed URL and no `name=`: `user.http.get(f"/products/{sku}")`."""
     for node in ast.walk(read_source(path).tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue

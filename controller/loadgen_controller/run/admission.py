@@ -55,7 +55,9 @@ class Admission:
         self._journeys = {"", *(journey.name for journey in spec.journeys)}
 
     def check(self, delta: Delta) -> None:
-        """HOT, once a delta. Check the totals of its agent, with this delta.
+        """HOT, once a delta.
+
+        Check that the totals of its agent, with this delta added, stay within the limits for one agent.
 
         Raises:
             LimitExceeded: a total is above the limit for one agent.
@@ -93,7 +95,7 @@ class Admission:
 
     @property
     def room(self) -> int:
-        """The number of new series that the run accepts before it counts new ones in `(other)`."""
+        """Return how many new series the run still accepts before it counts further ones in the series `(other)`."""
         return max(0, tight_from(SERIES_OF_RUN) - len(self._merge.names))
 
     def fitted(self, region: str, delta: Delta) -> Delta:
@@ -110,7 +112,10 @@ class Admission:
         return replace(delta, new_series=series, custom=custom)
 
     def _check_due(self, row: DueCounts, end_ns: int) -> None:
-        """Raise LimitExceeded for due counts of unknown objectives, journeys or intervals: each row costs 8 KiB."""
+        """Raise LimitExceeded for counts of due iterations with an unknown objective, journey or interval.
+
+        Each such row would cost 8 KiB.
+        """
         if row.objective >= self._objectives or row.journey not in self._journeys:
             found = f'{row.objective} of journey "{row.journey}"'
             raise LimitExceeded(
@@ -160,7 +165,10 @@ class Admission:
 
 
 def _other(one: CustomStats) -> str:
-    """Return the name of the `(other)` metric of the same kind; metrics of different kinds cannot be added."""
+    """Return the name of the metric `(other)` that collects metrics of this kind.
+
+    Metrics of different kinds cannot be added.
+    """
     return f"{CHECK}{OTHER}" if one.name.startswith(CHECK) and one.kind == "rate" else f"{one.kind} {OTHER}"
 
 

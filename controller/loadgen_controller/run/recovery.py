@@ -115,7 +115,7 @@ class Restored:
 
     @property
     def hopeless(self) -> str:
-        """Why the run must end instead of continuing; empty if it can continue.
+        """Return why the run must end instead of continuing; empty if it can continue.
 
         A run whose load had not begun ends: nothing was measured yet, so it is simpler to start it again.
         """
@@ -321,7 +321,7 @@ def _deltas(records: Iterable[bytes], assignment: Assignment) -> Iterator[tuple[
 
 
 def _thawed(folder: RunDir, interval_ns: int, checkpoint: Checkpoint) -> Merge | None:
-    """Return the merge in the checkpoint; None if the checkpoint is invalid or goes beyond the log."""
+    """Return the merge that is stored in the checkpoint; None if the checkpoint is invalid or goes beyond the log."""
     if checkpoint.deltas_end > folder.durable_end:
         return None
     try:
@@ -333,7 +333,7 @@ def _thawed(folder: RunDir, interval_ns: int, checkpoint: Checkpoint) -> Merge |
 
 
 def row_of(member: Member) -> dict[str, object]:
-    """Return the fields of an agent for the `assigned` line of events.jsonl."""
+    """Return the fields of a registered agent that are written into the line `assigned` of events.jsonl."""
     return {name: getattr(member, name) for name in _Agent.__struct_fields__}
 
 
@@ -378,7 +378,7 @@ class _RestoredState:
         """T0 by the wall clock."""
 
     def apply(self, line: Mapping[str, object]) -> None:
-        """Apply one line of events.jsonl. Raises StorageError if it is invalid."""
+        """Add one line of events.jsonl to the restored state. Raises StorageError if the line is invalid."""
         try:
             self._apply(line)
         except (msgspec.ValidationError, KeyError, ValueError, TypeError, AttributeError) as error:
@@ -427,7 +427,10 @@ class _RestoredState:
                 self._happened(line)
 
     def end(self) -> None:
-        """Add share changes of the manifest that have no line: it is written at once, events up to 0.1 s later."""
+        """Add those share changes of the manifest that have no line in events.jsonl.
+
+        The manifest is written at once, events up to 0.1 s later.
+        """
         assignment = self._record.assignment
         recorded = {one.generation for one in self.adjustments.told if isinstance(one, Reassign)}
         for change in () if assignment is None else assignment.changes:
