@@ -229,7 +229,10 @@ class Enroller:
         try:
             path.unlink(missing_ok=True)
         except OSError as exc:
-            raise StorageError(f"cannot remove {path}: {exc.strerror}") from exc
+            raise StorageError(
+                f"cannot remove {path}: {exc.strerror}",
+                hint="check the permissions of the keys folder; until the file is removed, its key stays admitted",
+            ) from exc
 
     def _path(self, instance: str) -> Path:
         return self._folder / "agents" / f"{instance}.pub"
@@ -246,6 +249,8 @@ def enroller_of(folder: Path, fleet: str, bucket: str, on_trouble: Callable[[str
     try:
         region = clients.default_region or Imds().instance().region
     except UsageError as error:
-        raise UsageError("the region of the fleet's bucket is unknown", hint="set AWS_REGION") from error
+        raise UsageError(
+            "the region of the fleet's bucket is unknown", hint="set AWS_REGION, for example AWS_REGION=eu-west-1"
+        ) from error
     board = Enrolments(clients, bucket, region)
     return Enroller(folder, board, lambda where, ids: living(clients, where, fleet, ids), on_trouble)

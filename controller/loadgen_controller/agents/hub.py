@@ -157,7 +157,10 @@ class AgentHub:
         for task in self._tasks:
             if task.done():
                 task.result()
-                raise BugError(f"the {task.get_name()} ended before the run")
+                raise BugError(
+                    f"the task {task.get_name()} of the agent hub ended before the run",
+                    hint="please report this with the controller's log",
+                )
 
     async def close(self) -> None:
         """Stop all tasks and close the socket. Takes up to a second to deliver the last messages."""
@@ -180,7 +183,7 @@ class AgentHub:
         for agent in agents:
             self._claims[agent] = run
             for other in self._others(run):
-                self._notify(other, AgentLost(agent, f"it works for run {run.run_id}"))
+                self._notify(other, AgentLost(agent, f"it works for run {run.run_id} until that run ends"))
 
     def claimant(self, agent: str) -> str:
         """Return the id of the run for which the agent works; empty if it is idle."""

@@ -189,7 +189,8 @@ class Client:
                 return FleetError(f"the controller at {address} does not answer", hint=hint)
             case grpc.StatusCode.UNIMPLEMENTED:
                 return FleetError(
-                    f"the controller at {address} does not know this call", hint="run the same version of loadgen"
+                    f"the controller at {address} does not support this call",
+                    hint="run the same version of loadgen here and at the controller",
                 )
         return FleetError(
             f"the controller at {address} failed: {error.code().name}: {error.details()}", hint="look at its log"

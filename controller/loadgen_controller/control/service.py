@@ -149,7 +149,9 @@ class Service:
         if self._is_closing:
             raise FleetError("the controller is being stopped", hint="start the run again when it is back")
         if len(self._going) >= MAX_RUNS:
-            raise UsageError(f"{MAX_RUNS} runs are running already", hint="loadgen stop RUN ends one of them")
+            raise UsageError(
+                f"{MAX_RUNS} runs are running already", hint="wait until one ends, or end one with: loadgen stop RUN"
+            )
         conductor = Conductor(order, self._hub, runs_dir=self._runs_dir, by=by, outputs=self._outputs)
         self._begin(conductor, by)
         return conductor
@@ -266,7 +268,9 @@ class Service:
     def _over(self, run: str) -> Path:
         folder = self.folder(run)
         if folder.name in self._going:
-            raise UsageError(f"run {folder.name} is still running", hint=f"loadgen watch {folder.name} shows it")
+            raise UsageError(
+                f"run {folder.name} is still running", hint=f"wait for its end with: loadgen watch {folder.name}"
+            )
         if not (folder / "summary.json").exists():
             raise UsageError(f"run {folder.name} has no summary: it was killed", hint="run it again")
         return folder
@@ -363,9 +367,11 @@ class Service:
             which = f" whose ids begin with {run}" if run else ""
             raise UsageError(f"{len(found)} runs are running{which}", hint=f"name one: {names}")
         if run in ("", "last"):
-            raise UsageError("no run is running", hint="loadgen runs list --controller HOST:PORT lists ended runs")
+            raise UsageError(
+                "no run is running", hint="name an ended run; list them with: loadgen runs list --controller HOST:PORT"
+            )
         folder = self.folder(run)
-        raise UsageError(f"run {folder.name} is not running", hint=f"loadgen watch {folder.name} shows its result")
+        raise UsageError(f"run {folder.name} is not running", hint=f"see its result with: loadgen watch {folder.name}")
 
     def _unsigned(self, order: Order) -> Order:
         """Return a restored order without its signature if that no longer fits and this controller can sign again."""
@@ -427,7 +433,7 @@ def _over(runs_dir: Path, going: set[str], limit: int) -> list[RunLine]:
 
 def _checked(run: str) -> str:
     if not _NAMED.fullmatch(run):
-        raise UsageError("invalid run id", hint="loadgen runs list --controller HOST:PORT lists the run ids")
+        raise UsageError("invalid run id", hint="use an id that is listed by: loadgen runs list --controller HOST:PORT")
     return run
 
 

@@ -262,7 +262,9 @@ def going(run: str | None, runs_dir: Path) -> Going:
         folder = find_run(run, runs_dir)
         found = _read(folder)
         if found is None:
-            raise UsageError(f"run {folder.name} is not running", hint=f"loadgen runs show {folder.name} shows its end")
+            raise UsageError(
+                f"run {folder.name} is not running", hint=f"see how it ended with: loadgen runs show {folder.name}"
+            )
         return _alive(found)
     all_ = _all(runs_dir)
     here = [one for one in all_ if _is_alive(one)]
@@ -333,9 +335,13 @@ def _read(folder: Path) -> Going | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        raise StorageError(
+            f"cannot read {path}: {error.strerror}", hint="check the permissions of the run folder"
+        ) from error
     except msgspec.DecodeError as error:
-        raise StorageError(f"cannot read {path}: {error}") from error
+        raise StorageError(
+            f"cannot read {path}: {error}", hint="use the version of loadgen that conducts the run"
+        ) from error
     if found.format > _FORMAT:
         raise StorageError(
             f"{path} was written by a newer loadgen", hint="use the version of loadgen that conducts the run"

@@ -216,12 +216,15 @@ class Adjustments:
             found = [i for i, course in enumerate(self.courses) if course.name == change.load]
             if not found:
                 names = ", ".join(course.name or "(a load without a name)" for course in self.courses)
-                raise UsageError(f"the plan has no load {change.load}", hint=f"its loads are: {names}")
+                raise UsageError(f"the plan has no load {change.load}", hint=f"name one of its loads: {names}")
             self._must_be_of_its_kind(change, self.courses[found[0]])
             return found
         going = [i for i, course in enumerate(self.courses) if course.end_ns is None or course.end_ns > at_ns]
         if not going:
-            raise UsageError("all loads of the run are over, so there is nothing to change")
+            raise UsageError(
+                "all loads of the run are over, so there is nothing to change",
+                hint="wait for the end of the run, and start a new one",
+            )
         match change.kind:
             case "pause":
                 chosen = [i for i in going if not self.courses[i].is_paused] or going

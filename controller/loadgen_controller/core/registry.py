@@ -161,7 +161,11 @@ class Fleet:
         if known is None or known.presence is Presence.LOST:
             return (joined,)
         free_ns = known.heard_ns + LOST_AFTER_NS
-        return AgentLost(hello.agent, f"its process {known.pid} was replaced by {hello.pid}", free_ns), joined
+        return AgentLost(
+            hello.agent,
+            f"its process {known.pid} was replaced by {hello.pid}: unless restarted, give each agent its own --id",
+            free_ns,
+        ), joined
 
     def heard(self, agent: str, now_ns: int) -> tuple[FleetEvent, ...]:
         """Record that an agent is alive. Return an AgentReturned event if the agent was lost, else nothing."""

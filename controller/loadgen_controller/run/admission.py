@@ -70,7 +70,10 @@ class Admission:
             for key in delta.new_series:
                 if key.kind == "trend" and key.request not in self._trends:
                     raise LimitExceeded(
-                        "trend", f'"{key.request}"', f"one of the {len(self._trends)} trends of the plan"
+                        "trend",
+                        f'"{key.request}", which the plan does not declare',
+                        f"one of the {len(self._trends)} trends of the plan: run the same version of loadgen on every"
+                        " agent",
                     )
         if delta.custom:
             known = self._merge.custom.names_of(delta.agent)
@@ -91,7 +94,11 @@ class Admission:
         steering = self._lanes[steered.load].steering if steered.load < len(self._lanes) else None
         rate = steered.rate_per_s
         if steering is not None and rate is not None and rate > steering.upto_per_s:
-            raise LimitExceeded("Steered.rate_per_s", f"{rate:g}", f"{steering.upto_per_s:g}, the plan's highest rate")
+            raise LimitExceeded(
+                "Steered.rate_per_s",
+                f"{rate:g}",
+                f"{steering.upto_per_s:g}, the plan's highest rate: correct the executor",
+            )
 
     @property
     def room(self) -> int:
@@ -119,11 +126,17 @@ class Admission:
         if row.objective >= self._objectives or row.journey not in self._journeys:
             found = f'{row.objective} of journey "{row.journey}"'
             raise LimitExceeded(
-                "DueCounts.objective", found, f"the plan's {self._objectives} objectives, and its journeys"
+                "DueCounts.objective",
+                found,
+                f"the plan's {self._objectives} objectives, and its journeys: the agent counts for one that the plan"
+                " does not have; run the same version of loadgen on every agent",
             )
         if row.k > end_ns // self._interval_ns + 1:
             raise LimitExceeded(
-                "DueCounts.k", f"{row.k:,}", f"{end_ns // self._interval_ns + 1:,}, where the delta ends"
+                "DueCounts.k",
+                f"{row.k:,}, an interval after the end of the delta",
+                f"{end_ns // self._interval_ns + 1:,}, where the delta ends: run the same version of loadgen"
+                " on every agent",
             )
 
     def _series(self, region: str, new: tuple[SeriesKey, ...]) -> tuple[SeriesKey, ...]:
@@ -174,4 +187,8 @@ def _other(one: CustomStats) -> str:
 
 def _hold(what: str, found: int, limit: int) -> None:
     if found > limit:
-        raise LimitExceeded(what, f"{found:,}", f"{limit:,}")
+        raise LimitExceeded(
+            what,
+            f"{found:,}",
+            f"{limit:,}: this agent sent too many. Use fewer names and tags in the scenario, or see the agent's log",
+        )

@@ -548,7 +548,7 @@ class Conductor:
             self._checkpointer.check()
             if writing.done():
                 writing.result()
-                raise BugError("the journal ended before the run")
+                raise BugError("the journal ended before the run", hint="please report this with the controller's log")
             self._tick()
             self._wake.clear()
             with contextlib.suppress(TimeoutError):

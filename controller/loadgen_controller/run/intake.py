@@ -215,7 +215,11 @@ class Intake:
             self._troubles.add("unexpected", f"Waiting from {agent} while {run.phase.value}")
             return
         if waiting.worker >= WORKERS_OF_AGENT:
-            raise LimitExceeded("Waiting.worker", str(waiting.worker), f"{WORKERS_OF_AGENT - 1:,}")
+            raise LimitExceeded(
+                "Waiting.worker",
+                str(waiting.worker),
+                f"{WORKERS_OF_AGENT - 1:,}, the last slot of a worker: run the same version of loadgen on every agent",
+            )
         check_waiting(waiting.points)
         self._port.waiting(agent, waiting)
 
@@ -259,7 +263,12 @@ class Intake:
         elif run.t0_ns is None or run.phase is Phase.DONE:
             self._troubles.add("unexpected", f"delta {delta.seq} from {agent} while {run.phase.value}")
         elif delta.end_ns > self._clock() - run.t0_ns + _AHEAD_NS:
-            self._malformed(agent, WireError(f"delta {delta.seq} ends in the future, at {delta.end_ns} ns"))
+            self._malformed(
+                agent,
+                WireError(
+                    f"delta {delta.seq} ends in the future, at {delta.end_ns} ns: check the clock of that machine"
+                ),
+            )
         elif not self._journal.has_room:
             self._troubles.counts["no room on the disk"] += 1
         else:

@@ -221,7 +221,7 @@ def restore(path: Path) -> Restored:
         UsageError: the run is over, or another version of loadgen wrote the folder.
     """
     if (path / "summary.json").exists():
-        raise UsageError(f"run {path.name} is over", hint=f"loadgen runs show {path.name}")
+        raise UsageError(f"run {path.name} is over", hint=f"see its result with: loadgen runs show {path.name}")
     away_s = max(0.0, time.time() - _written_s(path))
     checkpoint = read_checkpoint(RunDir(path).checkpoint_path)
     folder = RunDir.open(path, writable=True, sound_to=0 if checkpoint is None else checkpoint.deltas_end)
@@ -244,7 +244,10 @@ def _restored(folder: RunDir) -> Restored:
             hint="continue the run with the version of loadgen that started it",
         ) from error
     except OSError as error:
-        raise StorageError(f"cannot read {folder.bundle_path}: {error.strerror}") from error
+        raise StorageError(
+            f"cannot read {folder.bundle_path}: {error.strerror}",
+            hint="check its permissions; without this file the run cannot continue",
+        ) from error
     lines = list(folder.read_events())
     run = replay(lines)
     order = Order(
@@ -305,7 +308,10 @@ def merged(folder: RunDir, assignment: Assignment | None, interval_ns: int, chec
             if number % _LOOK == 0 and sum(one.store.size_bytes for one in merge.kept or ()) > _MOST_BYTES:
                 merge.kept = None
     except (WireError, ValueError) as error:
-        raise StorageError(f"{folder.log_path}: invalid record after record {number}: {error}") from error
+        raise StorageError(
+            f"{folder.log_path}: invalid record after record {number}: {error}",
+            hint="the log is damaged, so the run cannot continue: start it again",
+        ) from error
     if checkpoint is None:
         return Merged(merge, tuple(failures))
     return Merged(merge, tuple(failures), checkpoint.merged_end, checkpoint.extra)
@@ -316,7 +322,7 @@ def _deltas(records: Iterable[bytes], assignment: Assignment) -> Iterator[tuple[
     for record in records:
         delta = codec.decode(record)
         if not isinstance(delta, Delta):
-            raise WireError("the record is not a delta")
+            raise WireError("the record is not a delta", hint="the log is damaged: start the run again")
         yield assignment.region(delta.agent), delta
 
 
