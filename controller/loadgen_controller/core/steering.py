@@ -192,7 +192,7 @@ class SteeredLoads:
         return RateDecision(steered_load.load, steered.rate_per_s, steered.why, steered.known)
 
     def turned(self, turn: RateDecision) -> None:
-        """Count a decision that has become a load change."""
+        """Count a rate decision that was applied as a load change."""
         for steered_load in self.steered_loads:
             steered_load.turns += steered_load.load == turn.load
 

@@ -86,7 +86,9 @@ def gaps_of(assignment: Assignment, merge: Merge, agents: Iterable[str], end_ns:
 def gaps_of_losses(
     losses: Iterable[Loss], silent: Sequence[tuple[int, int]], end_ns: int
 ) -> Iterator[tuple[int, int, float]]:
-    """Yield the gaps that dead workers left, without the spans in `silent`, where the whole agent sent nothing.
+    """Yield (start, end, part) for each gap that a dead worker left, without the spans in `silent`.
+
+    The part is the worker's part of its agent's load. In `silent` spans the whole agent sent nothing.
 
     A gap begins at the worker's last data. It ends when another process takes over, or else at `end_ns`.
     """

@@ -441,7 +441,7 @@ class Conductor:
         asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Merge the collected deltas."""
+        """Merge the collected deltas; an error in that ends the run."""
         if self._is_deaf:
             return
         try:
@@ -536,7 +536,7 @@ class Conductor:
             self.apply(StopRequested(why, now=self._run.t0_ns is None))
 
     def _has_epoch(self, agent: str, epoch: int) -> bool:
-        """Return whether the agent's registered process is the one of this epoch."""
+        """Return whether the agent's present process is the one with this epoch (number of its registration)."""
         member = self._fleet.get(agent)
         return member is not None and member.epoch == epoch
 

@@ -234,7 +234,7 @@ class Intake:
             self._port.flush_soon()
 
     def flush(self) -> None:
-        """Merge the collected deltas; together they cost half as much as one by one."""
+        """Merge all deltas collected so far at once, which costs half as much as one by one."""
         unmerged, self._unmerged = self._unmerged, []
         self._unmerged_bytes = 0
         good: dict[str, tuple[bytes, Delta]] = {}

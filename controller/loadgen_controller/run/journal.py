@@ -80,12 +80,12 @@ class Journal:
         self._dirty.set()
 
     def event(self, kind: str, **fields: object) -> None:
-        """Append one line to events.jsonl; it is durable after the next commit."""
+        """Append one line to events.jsonl. It is safe on disk after the next `commit`."""
         self._folder.event(kind, **fields)
         self._dirty.set()
 
     async def serve(self) -> None:
-        """Make appended data durable in groups, until cancelled."""
+        """Write appended data safely to disk, many appends at once, until cancelled."""
         while True:
             await self._dirty.wait()
             await asyncio.sleep(COMMIT_S if self._failing_since_s is None else AGAIN_S)

@@ -54,7 +54,7 @@ class Shown:
         self._going[conductor.run_id] = feed, asyncio.create_task(feed.serve(), name=f"page {conductor.run_id}")
 
     async def end(self, run_id: str, summary: Mapping[str, object] | None) -> None:
-        """Send the end of a run to its pages. summary: None if the run failed with a bug.
+        """Send the end of a run to the pages that show it. summary: None if the run failed with a bug.
 
         Raises the exception that ended the run's feed, if any. That is a bug, and the caller must log it.
         """

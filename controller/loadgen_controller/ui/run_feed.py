@@ -79,7 +79,7 @@ class RunFeed:
         return self._history.seq
 
     async def serve(self) -> None:
-        """Update the feed once a second, until cancelled."""
+        """Update the data that pages receive about this run once a second, until cancelled."""
         while True:
             if self._conductor.view().merge is not self._merge:
                 await self.recall()
@@ -124,7 +124,7 @@ class RunFeed:
         news.set()
 
     def end(self, summary: Mapping[str, object] | None) -> None:
-        """Update the feed for the last time, with the verdict. summary: None if the run failed with a bug."""
+        """Update the data for pages for the last time, with the verdict. summary: None if the run failed with a bug."""
         self.is_over = True
         self._summary = None if summary is None else read(summary)
         self.look()
