@@ -161,7 +161,7 @@ def _is_parser_error(error: Exception) -> bool:
 
 
 def _parser_error(error: Any) -> tuple[str, str]:
-    """Return the message of a parser error in our style, and a hint."""
+    """Return the message of a parser's error in the style of loadgen, and a hint what to do."""
     message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # pydantic puts this before our text
     message = message.replace(": Input should", ": it should")
     context = getattr(error, "ctx", None)

@@ -65,7 +65,10 @@ class CollectedErrors:
             )
 
     def check(self) -> None:
-        """Raise the errors that were found, if any: a single one as it is, several as an ExceptionGroup."""
+        """Raise the collected errors: a single one as it is, several as an ExceptionGroup.
+
+        Without errors, do nothing.
+        """
         if len(self.found) == 1:
             raise self.found[0]
         if self.found:

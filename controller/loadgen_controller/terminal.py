@@ -87,7 +87,7 @@ def text_block(text: str, indent: str = "  ", style: str = "") -> RichText:
 
 
 def no_verdict(line: str) -> str:
-    """Return the line; if it looks like a verdict, its first letter is escaped (`\\x50` for P)."""
+    """Return the line unchanged, unless it looks like a verdict: then its first letter is escaped (`\\x50` for P)."""
     if (found := _VERDICT.match(line)) is None:
         return line
     return f"{found[1]}\\x{ord(found[2]):02x}{line[found.end() :]}"
@@ -147,7 +147,7 @@ class Output(Console):
             yield segment if segment.control or text == "\n" or is_plain(text) else _safe(segment)
 
     def on_broken_pipe(self) -> None:
-        """Discard all further output."""
+        """Discard all further output, because the reader of the pipe is gone."""
         self.quiet = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.file.fileno())  # else Python fails at exit, when it flushes the buffer

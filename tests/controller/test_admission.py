@@ -190,7 +190,10 @@ def test_a_trend_that_the_plan_does_not_declare_is_refused() -> None:
     run = Run(spec(metrics=(MetricSpec(name="basket", kind="trend"),)))
     trend = SeriesKey("trend", "", None, "basket", OK, "value")
     run.admission.check(Delta("a", 1, 0, 0, NS_PER_S, (trend,)))
-    with pytest.raises(LimitExceeded, match=r'trend is "other": the limit is one of the 1 trends of the plan'):
+    with pytest.raises(
+        LimitExceeded,
+        match=r'trend is "other", which the plan does not declare: the limit is one of the 1 trends',
+    ):
         run.admission.check(Delta("a", 1, 0, 0, NS_PER_S, (replace(trend, request="other"),)))
 
 

@@ -117,7 +117,7 @@ async def test_whether_runs_can_be_brought_is_known_before_one_is_made(controlle
     port = older.add_insecure_port("127.0.0.1:0")
     await older.start()
     async with Client(Place(f"127.0.0.1:{port}")) as client:
-        with pytest.raises(FleetError, match="does not know this call") as caught:
+        with pytest.raises(FleetError, match="does not support this call") as caught:
             await client.check_fetch()
     assert "same version" in caught.value.hint
     await older.stop(0)

@@ -47,7 +47,9 @@ def test_hello_of_another_process_ends_the_epoch_before() -> None:
     fleet = Fleet()
     fleet.hello(hello(7), ID, 0)
     lost, joined = fleet.hello(hello(8), ID2, s(1))
-    assert lost == AgentLost(A, "its process 7 was replaced by 8", LOST_AFTER_NS)
+    assert lost == AgentLost(
+        A, "its process 7 was replaced by 8: unless restarted, give each agent its own --id", LOST_AFTER_NS
+    )
     assert joined == AgentJoined(A, "eu")
     assert [m.epoch for m in fleet] == [2]
 

@@ -102,7 +102,7 @@ ATTACKS = [
     Attack(
         "due counts a year ahead",
         delta(due=[pb.DueCounts(journey="shop", k=256 * n, good=1) for n in range(20_000)]),
-        "DueCounts.k is 256: the limit is 1, where the delta ends",
+        "DueCounts.k is 256, an interval after the end of the delta: the limit is 1, where the delta ends",
     ),
     Attack(
         "a process of more CPUs than there are",

@@ -52,15 +52,15 @@ class Board(Protocol):
     """The place to which instances upload their keys; `Enrolments` implements it with a bucket."""
 
     def marks(self) -> dict[str, str]:
-        """Return a version mark for each object; the mark changes when the object does."""
+        """Return the version mark of each object by its name; the mark changes when the object changes."""
         ...
 
     def read(self, name: str) -> Found:
-        """Return the content of an object, or what is wrong with it."""
+        """Return what an instance uploaded in this object, or what is wrong with it."""
         ...
 
     def forget(self, name: str) -> None:
-        """Delete an object."""
+        """Delete an object from the place to which instances upload their keys."""
         ...
 
 
@@ -81,9 +81,10 @@ class _Known:
     """The number of lookups in a row in which EC2 did not report the instance as running."""
 
     def is_new(self, now_s: float) -> bool:
-        """Return whether to look up the instance at every look, because it was uploaded within the last minute.
+        """Return whether the instance is not admitted yet, and its object was first read within the last minute.
 
-        Older unknown instances are looked up every `RECHECK_S` only, so that invented ones cause few requests.
+        Such an instance is looked up at AWS in every pass over the bucket. Older unknown ones are looked up every
+        `RECHECK_S` only, so that invented ones cause few requests.
         """
         return self.said is not None and not self.is_in and now_s - self.since_s < _REPORT_AFTER_S
 
@@ -116,7 +117,7 @@ class Enroller:
         """When each problem of the last minute was reported."""
 
     async def serve(self) -> None:
-        """Look at the bucket every `LOOK_S` until cancelled. A failed look is reported, and the loop goes on."""
+        """Read the bucket every `LOOK_S`, and admit or remove keys, until cancelled. A failed pass is only reported."""
         while True:
             try:
                 await asyncio.to_thread(self.look)
@@ -125,7 +126,9 @@ class Enroller:
             await asyncio.sleep(LOOK_S)
 
     def look(self) -> None:
-        """Look once: admit new instances, and every `RECHECK_S` remove the keys of instances that are gone.
+        """Read the bucket once: admit the keys of new instances.
+
+        Every `RECHECK_S`, also remove the keys of instances that are gone.
 
         Raises:
             LoadgenError: AWS refuses the request, or the folder cannot be written.
@@ -159,7 +162,7 @@ class Enroller:
                 self._on_trouble(f"enroll/{one_line(name, _MOST)} admits no agent: {one_line(found.wrong, _MOST)}")
 
     def _living(self, region: str, instances: set[str]) -> set[str] | None:
-        """Return the running instances of a region; None if the lookup fails.
+        """Return those of the instances that are running in the region; None if the lookup at AWS fails.
 
         An invented region, or one that does not answer, must not stop the other regions.
         """
@@ -170,7 +173,7 @@ class Enroller:
             return None
 
     def _report(self, text: str) -> None:
-        """Report a problem at most once a minute; it recurs at every look."""
+        """Report a problem, but the same one at most once a minute, because it recurs in every pass."""
         now_s = self._clock()
         self._reported_s = {old: at_s for old, at_s in self._reported_s.items() if now_s - at_s < REPORT_AGAIN_S}
         if text not in self._reported_s:
@@ -210,7 +213,7 @@ class Enroller:
         write_new(path, public + b"\n", 0o644)
 
     def _put_out_strays(self) -> None:
-        """Remove keys of instances without an object in the bucket, after two looks in a row.
+        """Remove the key of each instance without an object in the bucket, in this pass and in the one before.
 
         So keys from before a restart of the controller are removed too.
         """
@@ -226,7 +229,10 @@ class Enroller:
         try:
             path.unlink(missing_ok=True)
         except OSError as exc:
-            raise StorageError(f"cannot remove {path}: {exc.strerror}") from exc
+            raise StorageError(
+                f"cannot remove {path}: {exc.strerror}",
+                hint="check the permissions of the keys folder; until the file is removed, its key stays admitted",
+            ) from exc
 
     def _path(self, instance: str) -> Path:
         return self._folder / "agents" / f"{instance}.pub"
@@ -243,6 +249,8 @@ def enroller_of(folder: Path, fleet: str, bucket: str, on_trouble: Callable[[str
     try:
         region = clients.default_region or Imds().instance().region
     except UsageError as error:
-        raise UsageError("the region of the fleet's bucket is unknown", hint="set AWS_REGION") from error
+        raise UsageError(
+            "the region of the fleet's bucket is unknown", hint="set AWS_REGION, for example AWS_REGION=eu-west-1"
+        ) from error
     board = Enrolments(clients, bucket, region)
     return Enroller(folder, board, lambda where, ids: living(clients, where, fleet, ids), on_trouble)

@@ -65,22 +65,31 @@ class RunPort(Protocol):
     def run_id(self) -> str: ...
 
     def apply(self, event: FleetEvent) -> None:
-        """Process an event: an agent joined, is lost, or has returned."""
+        """Process an event of the fleet: an agent joined, is lost, or has returned."""
 
     def receive(self, agent: str, data: bytes, message: Message) -> None:
         """Process an agent's message about this run. data: the undecoded message."""
 
     def on_hello(self, agent: str) -> None:
-        """Process a repeated Hello of an agent of this run: its connection was lost, and perhaps messages with it."""
+        """Send an agent of this run again what it may have missed.
+
+        It has repeated its Hello, since its connection was lost.
+        """
 
     def report_rejected(self, kind: str, text: str) -> None:
-        """Count and report a rejected message."""
+        """Count and report a message that the hub has rejected. kind: the sort of error, one of a few words.
+
+        text: why.
+        """
 
     def record_decision(self, kind: str, text: str, **fields: object) -> None:
-        """Record a decision of the hub about agents: `kind` and `fields` as an event, `text` for the operator."""
+        """Record a decision of the hub about agents.
+
+        `kind` and `fields` become an event, `text` a notice for the operator.
+        """
 
     def fail(self, error: Exception) -> None:
-        """End the run, because one of the methods above raised `error`."""
+        """End the run with `error`, which one of the methods above has raised."""
 
 
 class AgentHub:
@@ -99,7 +108,14 @@ class AgentHub:
         clock: Callable[[], int] = time.perf_counter_ns,
         memory_bytes: int | None = None,
     ) -> None:
-        """memory_bytes: the memory that the process may use; by default four fifths of the available memory."""
+        """Open the socket for agents; `start` begins to serve it.
+
+        Args:
+            keys: keys of the controller and of the agents that may connect.
+            listen: HOST:PORT, at which agents connect; port 0 is any free port.
+            clock: returns the present time in ns.
+            memory_bytes: the memory that this process may use; by default four fifths of the available memory.
+        """
         self.clock = clock
         self._memory = Memory(memory_bytes or limit_bytes())
         self.fleet = Fleet()
@@ -116,7 +132,7 @@ class AgentHub:
 
     @property
     def address(self) -> str:
-        """The address at which agents connect, with the real port."""
+        """Return the address (HOST:PORT) at which agents connect, with the real port if port 0 was requested."""
         return self._router.address
 
     # -- start and end ----------------------------------------------------------------------------
@@ -129,7 +145,7 @@ class AgentHub:
         await self.close()
 
     def start(self) -> None:
-        """Start to listen, to watch the keys folder, and to check which agents are alive."""
+        """Start to accept agents, to watch the folder of keys, and to check which agents are alive."""
         self._tasks = [
             asyncio.create_task(self._router.serve(), name="router"),
             asyncio.create_task(self._tick_for_ever(), name="fleet"),
@@ -141,7 +157,10 @@ class AgentHub:
         for task in self._tasks:
             if task.done():
                 task.result()
-                raise BugError(f"the {task.get_name()} ended before the run")
+                raise BugError(
+                    f"the task {task.get_name()} of the agent hub ended before the run",
+                    hint="please report this with the controller's log",
+                )
 
     async def close(self) -> None:
         """Stop all tasks and close the socket. Takes up to a second to deliver the last messages."""
@@ -153,18 +172,18 @@ class AgentHub:
     # -- for runs ---------------------------------------------------------------------------------
 
     def enter(self, run: RunPort) -> None:
-        """Add a run, and send it an AgentJoined for each idle agent."""
+        """Add a run to the hub. The run receives an AgentJoined event for each agent that no run has claimed yet."""
         self._runs[run.run_id] = run
         for member in self._idle():
             if member.id not in self._claims:  # the run may have claimed enough agents during this loop
                 self._notify(run, AgentJoined(member.id, member.region, is_new=False))
 
     def claim(self, run: RunPort, agents: Iterable[str]) -> None:
-        """Assign agents to the run, and send an AgentLost for each to all other runs."""
+        """Reserve agents for a run. All other runs receive an AgentLost event for each of these agents."""
         for agent in agents:
             self._claims[agent] = run
             for other in self._others(run):
-                self._notify(other, AgentLost(agent, f"it works for run {run.run_id}"))
+                self._notify(other, AgentLost(agent, f"it works for run {run.run_id} until that run ends"))
 
     def claimant(self, agent: str) -> str:
         """Return the id of the run for which the agent works; empty if it is idle."""
@@ -172,7 +191,10 @@ class AgentHub:
         return "" if run is None else run.run_id
 
     def leave(self, run: RunPort) -> None:
-        """Remove a run that is over, and offer its agents to the other runs. Calling it again has no effect."""
+        """Remove a run that is over, and offer its agents to the other runs by AgentJoined events.
+
+        Calling it again has no effect.
+        """
         self._runs.pop(run.run_id, None)
         freed = [agent for agent, claimant in self._claims.items() if claimant is run]
         for agent in freed:
@@ -182,11 +204,18 @@ class AgentHub:
                 self._offer(AgentJoined(member.id, member.region, is_new=False))
 
     def lose(self, agent: str, because: str) -> None:
-        """Mark an agent as lost because of a known cause, for example because its process exited."""
+        """Mark an agent as lost now, and send the event to the runs.
+
+        because: the known cause, for example that its process exited.
+        """
         self._happened(self.fleet.lose(agent, because))
 
     def bad(self, agent: str, kind: str, text: str) -> None:
-        """Count and report an invalid message of an agent; after too many, put the agent into quarantine."""
+        """Report an invalid message of an agent, and answer it with a Nack.
+
+        After too many, or one above a limit, the agent is put into quarantine instead: its messages are ignored for a
+        while.
+        """
         self._trouble(agent, kind, text)
         member = self.fleet.get(agent)
         why = ""
@@ -210,7 +239,7 @@ class AgentHub:
             self.send(member.identity, Nack(plain(f"{kind}: {text}")))
 
     def send(self, identity: bytes, message: Message) -> bool:
-        """Send a message to a connection; return False if it cannot be sent now."""
+        """Send a message to the agent with this connection identity; return False if it cannot be sent now."""
         # Encode a message to all agents only once: a change of 1,000 shares takes 0.1 ms to encode.
         if message is not self._last_sent:
             self._last_sent, self._last_sent_data = message, codec.encode(message)
@@ -313,7 +342,7 @@ class AgentHub:
     # -- rejected peers ---------------------------------------------------------------------------
 
     def _on_refused(self, kind: str, text: str) -> None:
-        """Report a rejected peer. Its agent is unknown, so all runs record it."""
+        """Report a peer whose connection was refused. Its agent is unknown, so all runs record it."""
         self._trouble("", kind, text)
 
     def _on_keys(self, changed: KeysChanged) -> None:
@@ -371,7 +400,7 @@ class AgentHub:
                 self._offer(event)
 
     def _offer(self, event: FleetEvent) -> None:
-        """Send an event of an idle agent to all runs, until one of them has claimed the agent."""
+        """Send an event about an agent without a run to one run after the other, until one has claimed the agent."""
         for run in tuple(self._runs.values()):
             if event.agent in self._claims:
                 return
@@ -388,7 +417,7 @@ class AgentHub:
             run.fail(error)
 
     def _trouble(self, agent: str, kind: str, text: str) -> None:
-        """Report rejected input to the run for which the agent works, or to all runs if it is idle."""
+        """Report rejected input of an agent to the run for which it works; if it works for none, to all runs."""
         run = self._claims.get(agent)
         concerned = tuple(self._runs.values()) if run is None else (run,)
         for one in concerned:
@@ -400,7 +429,10 @@ class AgentHub:
         return tuple(other for other in self._runs.values() if other is not run)
 
     def _idle(self) -> Iterator[Member]:
-        """Yield idle agents, taking the regions in turn, so that a run gets agents of all regions early."""
+        """Yield the agents that are not lost and that no run has claimed.
+
+        The regions take turns, so that a run gets agents of all regions early.
+        """
         regions: dict[str, list[Member]] = {}
         for member in self.fleet:
             if member.id not in self._claims and member.presence is not Presence.LOST:
@@ -410,7 +442,7 @@ class AgentHub:
 
 
 def _replaced_by(member: Member) -> str:
-    """Return the reason for a rejection, for the older of two processes with the same name."""
+    """Return the text that the older of two processes with the same agent name receives when it is rejected."""
     return (
         f"process {member.pid} on {member.host} has registered as {member.id} after this one:"
         " give each agent its own name (--id)"

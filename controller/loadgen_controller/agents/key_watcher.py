@@ -49,13 +49,16 @@ class Doorkeeper:
         self._on_change, self._on_trouble = on_change, on_trouble
 
     async def serve(self) -> None:
-        """Look at the folder every `LOOK_S` until cancelled."""
+        """Read the folder of keys every `LOOK_S`, and report changes and problems, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
             await self.look()
 
     async def look(self) -> None:
-        """Read the folder once, and report changes and problems."""
+        """Read the folder of keys once.
+
+        Report added and revoked keys, and files that cannot be read, by the two callbacks.
+        """
         if self._folder is None:  # throw-away keys are in no folder, and never change
             return
         try:

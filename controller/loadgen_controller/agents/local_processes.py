@@ -37,7 +37,7 @@ _KEPT = re.compile(
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that a program needs to run, without those that may hold tokens and passwords."""
+    """Return only those variables that a program needs to run. The others may hold tokens and passwords."""
     return {name: value for name, value in environment.items() if _KEPT.fullmatch(name) and name != "LOADGEN_TOKEN"}
 
 
@@ -74,12 +74,12 @@ class EmbeddedAgents:
 
     @property
     def expected(self) -> Mapping[str, str]:
-        """Region by agent id, of all agents that `start` starts."""
+        """Return the region of each agent that `start` starts, by agent id."""
         return self._expected
 
     @property
     def pids(self) -> Mapping[str, int]:
-        """Process id by agent id, of all agents that were started."""
+        """Return the process id of each agent that was started, by agent id."""
         return {agent: process.pid for agent, process in self._processes.items()}
 
     def start(self, address: str, logs: Path) -> None:
@@ -96,7 +96,10 @@ class EmbeddedAgents:
                 make_subfolder(logs)
                 output = os.fdopen(open_private(self._logs[agent], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
             except OSError as exc:
-                raise StorageError(f"cannot write {self._logs[agent]}: {exc.strerror}") from exc
+                raise StorageError(
+                    f"cannot write {self._logs[agent]}: {exc.strerror}",
+                    hint="check the permissions and the free space of the folder, or name another one: --runs-dir",
+                ) from exc
             with output:
                 self._processes[agent] = self._start(agent, region, address, environment, output)
 
@@ -116,10 +119,16 @@ class EmbeddedAgents:
                 start_new_session=True,
             )
         except OSError as exc:
-            raise FleetError(f"cannot start the process of agent {agent}: {exc.strerror}") from exc
+            raise FleetError(
+                f"cannot start the process of agent {agent}: {exc.strerror}",
+                hint="check the free memory and the limit of processes (ulimit -u), or start fewer agents",
+            ) from exc
 
     def exited(self) -> Mapping[str, str]:
-        """Return the agents whose process has ended since the last call, each with how it ended and its last line."""
+        """Return a text for each agent whose process has ended since the last call.
+
+        It says how the process ended, with its last line of output.
+        """
         found: dict[str, str] = {}
         for agent, process in self._processes.items():
             if agent not in self._reported and (code := process.poll()) is not None:
@@ -128,7 +137,9 @@ class EmbeddedAgents:
         return found
 
     async def end(self, patience_s: float) -> None:
-        """Wait `patience_s` for the agents to exit, then send TERM, and KILL 3 s later. Remove the keys.
+        """Wait up to `patience_s` for the agents to exit, then send TERM, and KILL 3 s later.
+
+        Then remove the folder of keys.
 
         Calling it again has no effect.
         """
@@ -143,7 +154,7 @@ class EmbeddedAgents:
             self.discard()
 
     def discard(self) -> None:
-        """Remove the folder with the keys."""
+        """Remove the temporary folder with the keys of the agents."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _running(self) -> list[subprocess.Popen[bytes]]:

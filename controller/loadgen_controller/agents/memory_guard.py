@@ -44,7 +44,10 @@ class Memory:
         self._was_above = False
 
     def check(self, used_bytes: int, now_ns: int) -> Relief:
-        """Return the action for the memory in use now. Call it every 50 ms: a flood adds 10 MB in that time."""
+        """Return what must be done about the memory in use: nothing, drop all connections, or end the runs.
+
+        Call it every 50 ms: a flood of messages adds 10 MB in that time.
+        """
         was_above, self._was_above = self._was_above, used_bytes > self.limit_bytes
         if not self._was_above:
             return Relief.NONE
@@ -70,7 +73,10 @@ def limit_bytes(root: Path = Path("/")) -> int:
 
 
 def give_back() -> None:
-    """Return free memory of the C library to the system; otherwise it keeps it (measured: 459 MB before, 76 after)."""
+    """Return free memory of the C library to the operating system.
+
+    The library keeps it otherwise (measured: 459 MB before, 76 MB after).
+    """
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):  # another C library

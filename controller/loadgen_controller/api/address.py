@@ -25,5 +25,5 @@ class Place:
 
     @property
     def is_plain(self) -> bool:
-        """Whether calls use no TLS: the controller is on this machine and no certificate was given."""
+        """Return whether calls use no TLS, because the controller is on this machine and no certificate was given."""
         return self.ca is None and is_loopback(parse_address(self.address)[0].strip("[]"))

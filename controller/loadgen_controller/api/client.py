@@ -63,7 +63,10 @@ class Client:
         await self._channel.close()
 
     async def start(self, order: Order) -> pb.Started:
-        """Send an order and its bundle, and return the id and folder of the new run."""
+        """Send an order with its bundle (the packed scenario) to the controller, which starts a run.
+
+        Return the id and folder of the run.
+        """
         call = self._channel.stream_unary(
             f"/{SERVICE}/Start",
             request_serializer=pb.StartPart.SerializeToString,
@@ -76,7 +79,10 @@ class Client:
         return started
 
     async def watch(self, run: str = "") -> AsyncIterator[pb.Snapshot]:
-        """Yield snapshots of a run until it has ended; the last one has `is_over` set. run: "" is the only one."""
+        """Yield snapshots of a run until it has ended; the last one has `is_over` set.
+
+        run: its id; empty: the only run that is going on.
+        """
         call = self._channel.unary_stream(
             f"/{SERVICE}/Watch",
             request_serializer=pb.WatchRequest.SerializeToString,
@@ -89,17 +95,20 @@ class Client:
             raise self._error(error) from None
 
     async def ask(self, ask: ControlRequest) -> ControlReply:
-        """Send a control request for a run, and return what was done."""
+        """Send a control request for a run, such as pause or stop; return the controller's reply.
+
+        It says what was done.
+        """
         reply = await self._unary(ask.do.capitalize(), _request_of(ask), pb.Told.FromString)
         return ControlReply(lines=tuple(reply.lines))
 
     async def kill_all(self) -> ControlReply:
-        """Kill all runs of the controller. This needs the role admin."""
+        """Kill all runs of the controller, and return its reply. This needs a token with the role admin."""
         reply = await self._unary("Kill", pb.KillRequest(all=True), pb.Told.FromString)
         return ControlReply(lines=tuple(reply.lines))
 
     async def agents(self) -> list[pb.Agent]:
-        """Return all registered agents."""
+        """Return all agents that are registered at the controller."""
         return list((await self._unary("Agents", pb.AgentsRequest(), pb.AgentList.FromString)).agents)
 
     async def runs(self, limit: int = 0) -> list[pb.RunLine]:
@@ -107,12 +116,15 @@ class Client:
         return list((await self._unary("Runs", pb.RunsRequest(limit=limit), pb.RunList.FromString)).runs)
 
     async def summary(self, run: str) -> tuple[dict[str, object], str]:
-        """Return (content of summary.json, the run's folder at the controller) of an ended run."""
+        """Return the content of summary.json of an ended run, and the path of the run's folder at the controller."""
         reply = await self._unary("Summary", pb.SummaryRequest(run=run), pb.SummaryReply.FromString)
         return msgspec.json.decode(reply.summary_json, type=dict[str, object]), reply.folder
 
     async def check_fetch(self) -> None:
-        """Raise unless the controller supports `fetch`, which older ones do not. Call it before starting a run."""
+        """Raise an error if the controller does not support `fetch`, as older versions do not.
+
+        Call it before starting a run.
+        """
         try:
             async for _ in self._files(_NO_RUN):
                 break
@@ -157,7 +169,9 @@ class Client:
         return reply
 
     def _error(self, error: Any) -> LoadgenError:
-        """The error that the controller raised, or the reason why it cannot be reached."""
+        """Return the exception for a failed gRPC call: the controller's own error, or why the controller gave no
+        answer.
+        """
         for key, value in error.trailing_metadata() or ():
             if key == ERROR_KEY:
                 try:
@@ -175,7 +189,8 @@ class Client:
                 return FleetError(f"the controller at {address} does not answer", hint=hint)
             case grpc.StatusCode.UNIMPLEMENTED:
                 return FleetError(
-                    f"the controller at {address} does not know this call", hint="run the same version of loadgen"
+                    f"the controller at {address} does not support this call",
+                    hint="run the same version of loadgen here and at the controller",
                 )
         return FleetError(
             f"the controller at {address} failed: {error.code().name}: {error.details()}", hint="look at its log"
@@ -188,7 +203,7 @@ class Client:
 
 
 def figures_of(snapshot: pb.Snapshot) -> Figures:
-    """Decode the figures in a snapshot.
+    """Decode the figures of a run from a snapshot that the controller sent.
 
     Raises:
         FleetError: the controller has an incompatible version.

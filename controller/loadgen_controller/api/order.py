@@ -32,7 +32,7 @@ _VERSION_HINT: Final = "run the same version of loadgen here and at the controll
 
 
 def parts_of(order: Order) -> Iterator[pb.StartPart]:
-    """Yield the messages of an order: first the order itself, then its bundle in parts of 1 MiB."""
+    """Yield the messages that transfer an order: first the order itself, then its bundle in parts of 1 MiB."""
     yield pb.StartPart(
         order=pb.Order(
             spec_json=msgspec.json.encode(order.spec, enc_hook=str),
@@ -54,7 +54,7 @@ def parts_of(order: Order) -> Iterator[pb.StartPart]:
 
 
 async def read_order(parts: AsyncIterator[pb.StartPart]) -> Order:
-    """Decode the messages of an order.
+    """Put an order together from the messages by which a client sent it (`parts_of`).
 
     Raises:
         UsageError: the order is incomplete, damaged, or cannot be run.
@@ -110,7 +110,10 @@ def _checked(message: pb.Order, bundle: bytes) -> Order:
 
 
 def _wrongs(spec: PlanSpec, message: pb.Order) -> Iterator[str]:
-    """Yield what is wrong in an order. Our own client never sends it, and it would do harm here."""
+    """Yield a sentence for each rule that a received order breaks, for example a path outside its bundle.
+
+    loadgen's own client never sends such an order; a foreign one could harm this controller.
+    """
     path = PurePosixPath(message.scenario)
     if not message.scenario or path.is_absolute() or ".." in path.parts:
         yield "its scenario is not a path within the bundle"

@@ -89,14 +89,16 @@ def _pem(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"--ca: cannot read {path}: {error.strerror}") from error
+        raise UsageError(
+            f"--ca: cannot read {path}: {error.strerror}", hint="check the path and its permissions"
+        ) from error
     if b"-----BEGIN CERTIFICATE-----" not in data:
         raise UsageError(f"--ca: {path} is not a certificate", hint="give a file in PEM format")
     return data
 
 
 def call(place: Place, do: Callable[[Client], Awaitable[T]]) -> T:
-    """Connect to the controller, run `do` with the client, and return its result. Blocks."""
+    """Connect to the controller, run `do` with the connected client, and return what `do` returns. Blocks."""
     from loadgen_controller.api.client import Client  # importing gRPC takes 0.2 s, which other commands need not pay
 
     async def calling() -> T:
@@ -130,7 +132,9 @@ def order_there(
 
 
 def check_there(place: Place) -> None:
-    """Check that the controller supports `make_there`, that is, that run folders can be copied from it.
+    """Check that run folders can be copied from the controller, as `make_there` does.
+
+    Older controllers do not support it.
 
     Raises:
         UsageError, FleetError: it does not, or it cannot be reached.
@@ -159,7 +163,14 @@ def make_there(place: Place, order: Order, runs_dir: Path, console: Console, *, 
 
 
 def watch_there(place: Place, run: str, console: Console) -> tuple[int, dict[str, object] | None]:
-    """Show a run of the controller until it ends, and print its report. Returns and raises as `order_there`."""
+    """Show a run of the controller until it ends, and print its report.
+
+    Returns:
+        (exit code, summary); the summary is None if the operator detached with Ctrl-C.
+
+    Raises:
+        UsageError, FleetError: there is no such run, or it cannot be watched.
+    """
     return call(place, lambda client: _reported(client, place, run, console))
 
 
@@ -186,7 +197,7 @@ async def _reported(
 async def _until_over(
     client: Client, place: Place, run: str, console: Console, is_quiet: bool, stops: bool
 ) -> tuple[str, int] | None:
-    """Wait for the end of a run; return (run id, exit code), or None if the operator detached with Ctrl-C.
+    """Wait until a run ends; return its id and exit code, or None if the operator detached with Ctrl-C.
 
     stops: the first Ctrl-C stops the run instead, and a second one detaches.
     """
@@ -212,7 +223,10 @@ def _left(place: Place, run: str) -> Iterator[str]:
 
 
 async def _follow(client: Client, run: str, console: Console | None) -> tuple[str, int]:
-    """Show a run until it ends; return (run id, exit code). Reconnect for a minute if the connection breaks."""
+    """Show a run on the console until it ends; return its id and exit code.
+
+    Reconnect for a minute if the connection breaks. console: None shows nothing.
+    """
     from loadgen_controller.api.client import figures_of
 
     newest: list[Figures] = []
@@ -228,7 +242,10 @@ async def _follow(client: Client, run: str, console: Console | None) -> tuple[st
                     newest[:] = [figures_of(snapshot)]
                     if showing is None and console is not None:
                         showing = asyncio.create_task(show(lambda: newest[0], console), name="live view")
-                raise FleetError("the controller ended the watch before the run was over")
+                raise FleetError(
+                    "the controller stopped sending the state of the run before the run was over",
+                    hint="watch it again with: loadgen watch --controller HOST:PORT RUN",
+                )
             except FleetError:
                 tries += 1  # a restarted controller continues its runs
                 if not newest or tries > _TRIES:

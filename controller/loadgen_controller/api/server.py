@@ -59,7 +59,7 @@ class Tls:
 
     @classmethod
     def read(cls, certificate: Path, key: Path) -> Tls:
-        """Read both files.
+        """Read the certificate and its private key from their files.
 
         Raises:
             UsageError: a file cannot be read, or other users may read the key.
@@ -68,7 +68,10 @@ class Tls:
         try:
             return cls(certificate.read_bytes(), key.read_bytes())
         except OSError as error:
-            raise UsageError(f"cannot read {error.filename}: {error.strerror}") from error
+            raise UsageError(
+                f"cannot read {error.filename}: {error.strerror}",
+                hint="check its permissions, or create it with: loadgen api cert DIR",
+            ) from error
 
 
 def check_bind(bind: str, tls: Tls | None, tokens: Tokens | None) -> None:
@@ -117,11 +120,11 @@ class ApiServer:
         """The address at which it listens, with the real port."""
 
     async def start(self) -> None:
-        """Accept calls from now on."""
+        """Start to accept calls of clients."""
         await self._server.start()
 
     async def close(self) -> None:
-        """Stop at once; running calls are cut off."""
+        """Stop the API at once. Calls in progress are cut off."""
         await self._server.stop(0)
 
 
@@ -143,7 +146,10 @@ class _Authorization(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has 
         self._troubles = Troubles(_log, time.perf_counter_ns)
 
     def service(self, details: Any) -> Any:
-        """Return the handler of a call. gRPC calls this before it reads a message. None: there is no such method."""
+        """Return the handler of a call if its token permits the call, or else a handler that rejects it.
+
+        Return None if there is no such method. gRPC calls this before it reads a message.
+        """
         name = str(details.method).removeprefix(f"/{SERVICE}/")
         call = self._calls.table.get(name)
         if call is None:
@@ -165,7 +171,10 @@ class _Authorization(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has 
         return _LOCAL if self._tokens is None else self._tokens.who(secret)
 
     def _is_good(self, secret: str, role: Role) -> bool:
-        """Whether the token is still valid, for calls that last."""
+        """Return whether the token is still valid and has at least this role.
+
+        Calls that last check this again and again.
+        """
         try:
             token = self._who(secret)
         except UsageError:
@@ -263,7 +272,13 @@ def _streaming(call: _Stream, caller: _Caller) -> Callable[[Any, Any], AsyncIter
         try:
             async for reply in call(request, caller):
                 if not caller.is_good():
-                    await _abort(context, grpc.StatusCode.UNAUTHENTICATED, UsageError("the token was revoked"))
+                    await _abort(
+                        context,
+                        grpc.StatusCode.UNAUTHENTICATED,
+                        UsageError(
+                            "the token was revoked", hint="ask the operator of the controller for another token"
+                        ),
+                    )
                 yield reply
         except LoadgenError as error:
             await _abort(context, _status(error), error)

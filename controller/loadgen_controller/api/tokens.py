@@ -101,7 +101,9 @@ class Tokens:
         return len(self._tokens)
 
     def who(self, secret: str) -> Token | None:
-        """Return the token with this secret; None if there is none. The time does not depend on the secret.
+        """Return the token to which this secret belongs; None if the secret is unknown.
+
+        The time does not depend on the secret.
 
         Raises:
             UsageError: the file cannot be read any more; then reject every caller.
@@ -126,7 +128,10 @@ class Tokens:
                 f"invalid token name {name!r}", hint="use letters, digits, '.', '_', '@' and '-', at most 64"
             )
         if any(token.name == name for token in self):
-            raise UsageError(f"token {name} exists already", hint=f"loadgen api revoke DIR {name} revokes it")
+            raise UsageError(
+                f"token {name} exists already",
+                hint=f"choose another name, or revoke it first with: loadgen api revoke DIR {name}",
+            )
         secret = f"{_PREFIX}{role}_{secrets.token_urlsafe(_BYTES)}"
         made = Token(name, role, _sha256(secret), utc_text(now or datetime.now(UTC)))
         self._write((*self._tokens, made))
@@ -141,7 +146,9 @@ class Tokens:
         """
         left = tuple(token for token in self if token.name != name)
         if len(left) == len(self._tokens):
-            raise UsageError(f"there is no token {name} in {self.path}", hint="loadgen api list DIR lists the tokens")
+            raise UsageError(
+                f"there is no token {name} in {self.path}", hint="choose one that is listed by: loadgen api list DIR"
+            )
         self._write(left)
 
     def _write(self, tokens: tuple[Token, ...]) -> None:
@@ -152,20 +159,27 @@ class Tokens:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_file(self.path, data, 0o600)
         except OSError as error:
-            raise StorageError(f"cannot write {self.path}: {error.strerror}") from error
+            raise StorageError(
+                f"cannot write {self.path}: {error.strerror}", hint="check the folder's permissions and free space"
+            ) from error
         finally:
             os.umask(before)
         self._look()
 
     def _look(self) -> None:
-        """Read the file again if it has changed since the last time."""
+        """Read the file of tokens again if it has changed since it was last read.
+
+        Without a file there are no tokens.
+        """
         try:
             found = self.path.stat()
         except FileNotFoundError:
             self._stamp, self._tokens = None, ()
             return
         except OSError as error:
-            raise UsageError(f"cannot read {self.path}: {error.strerror}") from error
+            raise UsageError(
+                f"cannot read {self.path}: {error.strerror}", hint="check the permissions of the file and its folder"
+            ) from error
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode, found.st_uid)
         if stamp == self._stamp:
             return
@@ -177,7 +191,8 @@ class Tokens:
             tokens = tuple(Token(row.name, Role.of(row.role), row.sha256, row.created_at) for row in file.tokens)
         except (OSError, ValueError, msgspec.DecodeError) as error:
             raise UsageError(
-                f"{self.path} holds no tokens: {error}", hint="loadgen api token DIR NAME creates one"
+                f"{self.path} holds no tokens: {error}",
+                hint="move the file away, and create new tokens with: loadgen api token DIR NAME",
             ) from error
         self._stamp, self._tokens = stamp, tokens
 
@@ -192,9 +207,9 @@ def read_token(path: Path) -> str:
         check_private(path)
         text = path.read_text(encoding="ascii")[: MAX_TOKEN_CHARS + 1].strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+        raise UsageError(f"cannot read {path}: {error}", hint="check the path and its permissions") from error
     if not text or len(text) > MAX_TOKEN_CHARS or not text.isprintable():
-        raise UsageError(f"{path} holds no token", hint="loadgen api token DIR NAME, at the controller, creates one")
+        raise UsageError(f"{path} holds no token", hint="create one at the controller with: loadgen api token DIR NAME")
     return text
 
 

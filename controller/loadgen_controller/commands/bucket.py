@@ -70,7 +70,7 @@ def share_run(
 
 
 def _both(errors: CollectedErrors, run: str, url: str, runs_dir: Path) -> tuple[Path, Bucket]:
-    """Return the folder of a finished run and the bucket.
+    """Return the folder of the finished run `run`, and the bucket at `url`.
 
     Raises:
         UsageError, ExceptionGroup: all errors found so far, or the run is still going on.

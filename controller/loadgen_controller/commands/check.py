@@ -161,7 +161,7 @@ def _policy(scenario: Scenario, console: Console) -> int:
 
 
 async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_whole: bool = False) -> int:
-    """Print each journey as it ends, and return the exit code.
+    """Print the result of each journey when it has ended; return exit code 1 if one of them failed, else 0.
 
     is_whole: also show the row and the exchange of each failure in full, because a repeated iteration is for that.
     """
@@ -187,7 +187,10 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
 
 
 def _shown(failure: Failure, *, is_whole: bool) -> Iterator[RichText]:
-    """Yield the lines of a failure: what was expected and where; with `is_whole` also the row and the exchange."""
+    """Yield the printed lines of a failure: where it happened and why.
+
+    With `is_whole` the row, the request and the response follow.
+    """
     if failure.where or failure.detail:
         yield text_block(": ".join(text for text in (failure.where, failure.detail) if text))
     if not is_whole:
@@ -217,7 +220,7 @@ def _rows(done: Rehearsed) -> Iterator[tuple[str, ...]]:
 
 
 def _phases(done: Rehearsed) -> Table:
-    """Return a table of the phases of each request, such as connect and TLS, with their times."""
+    """Return a table with the time of each phase, such as connect and TLS, of each request of the journey."""
     had = [phase for phase in PHASES if any(phase in seen.phases_ns for seen in done.requests)]
     rows = (
         (seen.name, *(format_duration(seen.phases_ns[p]) if p in seen.phases_ns else "-" for p in had))

@@ -93,7 +93,10 @@ def main(
 
 
 def _named(given: str, run: Run, runs_dir: Path) -> tuple[str, str]:
-    """Return the run as later commands can name it (its id, not "last"), and the --runs-dir option that they need."""
+    """Return the name of this run for printed commands, and the --runs-dir option that they need.
+
+    The name is an id or a path, never "last". The option is empty if they need none.
+    """
     if run.path.parent != runs_dir:
         return quote(given), ""  # it was given as a path
     return run.path.name, "" if str(runs_dir) == "runs" else f" --runs-dir {quote(str(runs_dir))}"
@@ -170,7 +173,10 @@ def _why_none(run: Run, *, is_any: bool) -> str:
 
 
 def _kinds(run: Run) -> Iterator[tuple[int, _Kind]]:
-    """Yield each kind with its count, the most frequent first. The warm-up is not counted."""
+    """Yield (count, kind) for each kind of failure in a run, the most frequent first.
+
+    A kind is an outcome of one request or journey. Failures in the warm-up are not counted.
+    """
     counts: dict[_Kind, int] = {}
     if run.summary is not None:
         found: Iterator[tuple[str, str | None, str, str, int]] = (

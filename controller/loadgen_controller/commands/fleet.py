@@ -284,7 +284,9 @@ def _terms(
 def wish_of(
     errors: CollectedErrors, file: FleetFile | None, scale: str, weights: Mapping[str, float] | None = None
 ) -> dict[str, int] | None:
-    """Parse SCALE into a number of agents by region; an error is added to `errors`.
+    """Parse SCALE into the number of agents for each region.
+
+    Return None if it is invalid (an error is added to `errors`), or if `file` is None.
 
     weights: of the regions, to spread a single number; None: all equal.
     """
@@ -421,6 +423,6 @@ def _expiry(machine: Machine) -> str:
 
 
 def _cost_of(file: FleetFile, machine: Machine, now: datetime) -> tuple[Machine, float | None, float]:
-    """Return the machine, its price in USD per hour (None: unknown), and its age in hours."""
+    """Return the machine, its price in USD per hour (None if unknown), and the hours since its launch."""
     hours = max(0.0, (now - machine.launched_at).total_seconds() / 3600)
     return machine, file.regions[machine.region].usd_per_hour.get(machine.kind), hours

@@ -167,7 +167,10 @@ def main(
 
 
 def _scenario_in(errors: CollectedErrors, names: list[str], is_accept: bool) -> str | None:
-    """Return the scenario among the arguments; None if they are past runs, or if they mix both (an error)."""
+    """Return the scenario file among the arguments; None if they are past runs.
+
+    If they mix both, an error is added and None is returned.
+    """
     files = [name for name in names if split_plan(name)[0].suffix == ".py"]
     if is_accept and not names:
         errors.add("accept needs at least one run", 'loadgen gate accept RUN --because "..."')
@@ -207,7 +210,7 @@ def _check_outputs(errors: CollectedErrors, outputs: dict[str, Path | None]) -> 
 
 
 def _settings(errors: CollectedErrors, given: dict[str, str], percentile: str) -> dict[str, float]:
-    """Parse the shares, by option; invalid ones are added to `errors` and read as 0."""
+    """Return the options as numbers (0.05 for 5%), by option name. Invalid ones are added to `errors` and read as 0."""
     found: dict[str, float] = {}
     for option, text in given.items():
         value = errors.parse(f"--{option}", text, parse_ratio)

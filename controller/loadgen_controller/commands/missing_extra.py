@@ -12,7 +12,9 @@ __all__ = ["needing_analysis"]
 
 @contextmanager
 def needing_analysis(command: str) -> Iterator[None]:
-    """Import modules that need the extra `analysis` within this block; a missing package becomes a usage error.
+    """Import modules that need the extra `analysis` inside this `with` block.
+
+    A missing package becomes a usage error.
 
     command: the name that the error begins with.
 

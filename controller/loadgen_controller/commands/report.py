@@ -193,7 +193,7 @@ def _format(errors: CollectedErrors, given: Format | None, output: Path | None) 
 
 
 def _open_history(errors: CollectedErrors, given: str | None, env: str | None) -> Store | None:
-    """Open the history; None if no store was named and the default folder does not exist."""
+    """Open the store of accepted runs; return None if none was named and the default folder does not exist."""
     where = store_of(errors, given, env)
     if where == STORE and given is None and not Path(where).is_dir():
         return None
@@ -203,7 +203,10 @@ def _open_history(errors: CollectedErrors, given: str | None, env: str | None) -
 
 
 def _compare_with_history(path: Path, store: Store) -> InHistory | None:
-    """Compare the run with its history. If that is impossible, print a note; the report is written anyway."""
+    """Compare the run with its history, and return the result.
+
+    If that is impossible, print a note and return None; the report is written anyway.
+    """
     run = open_run(path)
     if run.summary is None:
         return None
@@ -230,7 +233,7 @@ def _writer(
     split: Sequence[Split],
     held: InHistory | None,
 ) -> Write:
-    """Return a function that writes the report to a file.
+    """Return a function that writes the report of the run to an open file.
 
     The run is read here already, so that most errors are found before a file is created.
     """
@@ -286,12 +289,12 @@ def summary_of(path: Path) -> Summary:
 
 
 def document_in(path: Path) -> Document:
-    """Return the run over time with its story, as JSON; of a running run, what it has measured so far."""
+    """Return the timeline and story of a run as a JSON document; of a running run, what it has measured so far."""
     return document_of(_open(path), called(path))
 
 
 def _open(path: Path) -> Run:
-    """Open a run, and print a note if it has no summary."""
+    """Open the run, and print a note if it has no summary because it is going on or was killed."""
     run = open_run(path)
     if run.summary is None:
         is_on = is_running(path)

@@ -140,7 +140,7 @@ def list_(
 
 
 def _list_there(place: Place) -> None:
-    """List the runs of a controller, running ones first."""
+    """Print the runs of a controller as a table, running ones first."""
     lines = call(place, lambda client: client.runs())
     if not lines:
         echo(f"no runs at {place.address}")
@@ -304,7 +304,7 @@ def rerun(
 
 
 def _size(manifest: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Return the number of agents and of regions of a run, and the most workers that an agent had."""
+    """Return (agents, regions, most workers of an agent) of a run, from its manifest."""
     assignment = manifest.get("assignment") or {}
     workers = max((int(agent.get("workers", 1)) for agent in manifest.get("agents") or ()), default=1)
     return len(assignment.get("agents", ())), len(set(assignment.get("regions", ()))), workers

@@ -111,13 +111,19 @@ def traces_of_run(
 
 
 def _may_be_ours(run: Run, trace_id: str) -> bool:
-    """Return whether the plan samples this trace id. The sampled share of foreign traces passes, too."""
+    """Return whether a trace can be of this run, because the plan samples this trace id.
+
+    Foreign traces with such an id pass, too.
+    """
     spec: Any = run.manifest.get("spec", {}).get("trace")
     return not spec or Trace(sample=float(spec.get("sample", 1))).samples(trace_id)
 
 
 def _slowest_of(run: Run, there: set[str]) -> list[Exemplar]:
-    """Return the slowest exemplars of requests whose trace is among `there`, after the warm-up."""
+    """Return the slowest stored requests after the warm-up, slowest first.
+
+    Only requests whose trace id is in `there` count.
+    """
     by_trace = {
         one.trace: one
         for kept in run.exemplars
@@ -131,7 +137,7 @@ def _of(read: Mapping[str, Mapping[str, float]], traces: Iterable[Traced]) -> li
 
 
 def _group(traces: Sequence[Traced], read: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """Summarize a group of traces: their number, how many X-Ray has complete, and their shortest and longest time."""
+    """Return a summary of traces: number, how many X-Ray has complete, and the shortest and longest time in ms."""
     times = [one.response_s * 1e3 for one in traces]
     whole = sum(one.trace_id in read for one in traces)
     return {"traces": len(traces), "whole": whole, "least_ms": round(min(times), 3), "most_ms": round(max(times), 3)}
@@ -147,7 +153,10 @@ def _as_json(part: Part) -> dict[str, Any]:
 
 
 def _request(one: Exemplar, read: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """Combine an exemplar with its trace; `traced_ms` and `longest` are None if X-Ray's trace is incomplete."""
+    """Return the fields of one stored request with its trace.
+
+    `traced_ms` and `longest` are None if X-Ray's trace is incomplete.
+    """
     parts = read.get(one.trace)
     return {
         "trace_id": one.trace,

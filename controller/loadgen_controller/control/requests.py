@@ -31,7 +31,7 @@ async def asked(conductor: Conductor) -> AsyncIterator[None]:
 
 
 def answer(conductor: Conductor, ask: ControlRequest, by: str) -> ControlReply:
-    """Carry out a request, and return a reply that says what was done.
+    """Carry out a control request on the run, and return the reply that says what was done.
 
     by: who sent the request, for the journal: "root, process 4711".
 
@@ -51,7 +51,10 @@ def answer(conductor: Conductor, ask: ControlRequest, by: str) -> ControlReply:
 
 
 def _lines(conductor: Conductor, made: tuple[Adjustment, ...]) -> list[str]:
-    """Describe adjustments: "paused 20260101-... at 0:31: 12,345 arrivals were due", then a line for each load."""
+    """Return the lines of the reply to a load change: "paused 20260101-...
+
+    at 0:31: 12,345 arrivals were due", then a line for each load.
+    """
     first = made[0]
     at = time_text(first.at_ns / NS_PER_S)
     due = conductor.due_before(first.at_ns)

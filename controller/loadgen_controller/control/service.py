@@ -91,7 +91,10 @@ class Watching(Protocol):
     def begin(self, conductor: Conductor) -> None: ...
 
     async def end(self, run_id: str, summary: Mapping[str, object] | None) -> None:
-        """Called after a run has ended. summary: None if the run failed with a bug."""
+        """Process the end of a run; the service calls this once for each run.
+
+        summary: None if the run failed with a bug.
+        """
 
 
 @dataclass(slots=True)
@@ -146,7 +149,9 @@ class Service:
         if self._is_closing:
             raise FleetError("the controller is being stopped", hint="start the run again when it is back")
         if len(self._going) >= MAX_RUNS:
-            raise UsageError(f"{MAX_RUNS} runs are running already", hint="loadgen stop RUN ends one of them")
+            raise UsageError(
+                f"{MAX_RUNS} runs are running already", hint="wait until one ends, or end one with: loadgen stop RUN"
+            )
         conductor = Conductor(order, self._hub, runs_dir=self._runs_dir, by=by, outputs=self._outputs)
         self._begin(conductor, by)
         return conductor
@@ -184,7 +189,7 @@ class Service:
         return answer(self._named(ask.run_id).conductor, ask, by)
 
     def kill_all(self, by: str) -> ControlReply:
-        """Kill all running runs. by: who requested it."""
+        """Kill all running runs, and return a reply with a line for each. by: who requested it."""
         lines: list[str] = []
         for going in tuple(self._going.values()):
             lines += answer(going.conductor, ControlRequest(run_id=going.conductor.run_id, do="kill"), by).lines
@@ -193,7 +198,9 @@ class Service:
     # -- queries ----------------------------------------------------------------------------------
 
     async def watch(self, run: str) -> AsyncIterator[Look]:
-        """Yield the state of a run four times a second until it has ended; the last one has its exit code.
+        """Yield the state of a run four times a second until it has ended.
+
+        The last state has `is_over` set, and the exit code.
 
         Raises:
             UsageError: there is no such run.
@@ -261,7 +268,9 @@ class Service:
     def _over(self, run: str) -> Path:
         folder = self.folder(run)
         if folder.name in self._going:
-            raise UsageError(f"run {folder.name} is still running", hint=f"loadgen watch {folder.name} shows it")
+            raise UsageError(
+                f"run {folder.name} is still running", hint=f"wait for its end with: loadgen watch {folder.name}"
+            )
         if not (folder / "summary.json").exists():
             raise UsageError(f"run {folder.name} has no summary: it was killed", hint="run it again")
         return folder
@@ -282,7 +291,7 @@ class Service:
 
     @property
     def going(self) -> tuple[str, ...]:
-        """Ids of the running runs."""
+        """Return the ids of the running runs."""
         return tuple(self._going)
 
     def stop_all(self, reason: str, now: bool = False) -> None:
@@ -292,7 +301,7 @@ class Service:
             going.conductor.request_stop(reason, now)
 
     async def until_over(self) -> None:
-        """Wait until no run is running."""
+        """Wait until no run of this controller is running."""
         while tasks := [going.task for going in self._going.values() if going.task is not None]:
             await asyncio.wait(tasks)
 
@@ -329,7 +338,10 @@ class Service:
         return result
 
     async def _told(self, run_id: str, summary: Mapping[str, object] | None) -> None:
-        """Report the end of a run to the page. A failure there is logged as a bug and does not harm the run."""
+        """Notify the page, if there is one, of the end of a run.
+
+        A failure of the page is logged as a bug and does not harm the run.
+        """
         if self.watching is None:
             return
         try:
@@ -355,12 +367,14 @@ class Service:
             which = f" whose ids begin with {run}" if run else ""
             raise UsageError(f"{len(found)} runs are running{which}", hint=f"name one: {names}")
         if run in ("", "last"):
-            raise UsageError("no run is running", hint="loadgen runs list --controller HOST:PORT lists ended runs")
+            raise UsageError(
+                "no run is running", hint="name an ended run; list them with: loadgen runs list --controller HOST:PORT"
+            )
         folder = self.folder(run)
-        raise UsageError(f"run {folder.name} is not running", hint=f"loadgen watch {folder.name} shows its result")
+        raise UsageError(f"run {folder.name} is not running", hint=f"see its result with: loadgen watch {folder.name}")
 
     def _unsigned(self, order: Order) -> Order:
-        """Remove the signature of a restored order if it no longer fits and this controller can sign it again."""
+        """Return a restored order without its signature if that no longer fits and this controller can sign again."""
         if order.signature and self._signer is not None:
             try:
                 check_signed(order, self._allow)
@@ -369,7 +383,10 @@ class Service:
         return order
 
     def _permitted(self, order: Order) -> Order:
-        """Check an order, and set its allow-list, limits and signature, whatever the client sent. Blocks: DNS.
+        """Return the order with this controller's allow-list, limits and signature, after a check that it may be run
+        here.
+
+        What the client set for these three is not used. Blocks: DNS.
 
         Raises:
             UsageError: the order may not be run here.
@@ -398,7 +415,10 @@ def aims_of(order: Order) -> Iterator[str]:
 
 
 def _over(runs_dir: Path, going: set[str], limit: int) -> list[RunLine]:
-    """List ended runs, the newest first. Blocks: it reads their folders."""
+    """Return a line for each of the newest `limit` ended runs. going: ids of running runs, which are left out.
+
+    Blocks: it reads the runs' folders.
+    """
     found = []
     for path in [path for path in list_runs(runs_dir) if path.name not in going][:limit]:
         try:
@@ -413,12 +433,12 @@ def _over(runs_dir: Path, going: set[str], limit: int) -> list[RunLine]:
 
 def _checked(run: str) -> str:
     if not _NAMED.fullmatch(run):
-        raise UsageError("invalid run id", hint="loadgen runs list --controller HOST:PORT lists the run ids")
+        raise UsageError("invalid run id", hint="use an id that is listed by: loadgen runs list --controller HOST:PORT")
     return run
 
 
 def _look(going: _Going) -> Look:
-    """The state of a run, computed once for all clients that watch it."""
+    """Return the present state of a run. It is computed once for all clients that watch the run."""
     now_s = time.monotonic()
     if going.look is None or now_s - going.looked_s >= LOOK_S / 2:
         figures = going.watch()

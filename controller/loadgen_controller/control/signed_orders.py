@@ -18,7 +18,7 @@ __all__ = ["check_signed", "signed"]
 
 
 def signed(order: Order, signer: Signer) -> Order:
-    """Return the order with a new statement of its content and the statement's signature.
+    """Return the order with a statement of what it contains, and the signature of that statement.
 
     Raises:
         UsageError: the statement is longer than agents accept.

@@ -77,9 +77,10 @@ class ControlRequest(ControlOptions, frozen=True, kw_only=True, forbid_unknown_f
     do: ControlAction
 
     def check(self) -> None:
-        """
+        """Check that a request to scale has exactly one of `factor`, `rate` and `users`.
+
         Raises:
-            UsageError: a scale does not have exactly one of `factor`, `rate` and `users`.
+            UsageError: it has none or several of them.
         """
         if self.do == "scale" and sum(value is not None for value in (self.factor, self.rate, self.users)) != 1:
             raise UsageError(
@@ -196,7 +197,10 @@ def _wrong(error: LoadgenError) -> ControlReply:
 
 
 def _peer(writer: asyncio.StreamWriter) -> tuple[int, int]:
-    """(process id, user id) of the caller. The process id is -1 if the system does not provide it."""
+    """Return the process id and user id of the program that connected to the socket.
+
+    The process id is -1 if the system does not provide it.
+    """
     end = writer.get_extra_info("socket")
     if hasattr(socket, "SO_PEERCRED"):  # Linux
         pid, uid, _ = struct.unpack("3i", end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
@@ -214,7 +218,9 @@ def _user_name(uid: int) -> str:
 
 
 def _socket_path(run_id: str) -> Path:
-    """The path of a run's socket, in a private folder. It is short for any run id, because the id is hashed.
+    """Return the path for a run's socket, in a folder that only this user can open.
+
+    The path is short for any run id, because the id is hashed.
 
     Raises:
         OSError: no folder is private and short enough.
@@ -256,7 +262,9 @@ def going(run: str | None, runs_dir: Path) -> Going:
         folder = find_run(run, runs_dir)
         found = _read(folder)
         if found is None:
-            raise UsageError(f"run {folder.name} is not running", hint=f"loadgen runs show {folder.name} shows its end")
+            raise UsageError(
+                f"run {folder.name} is not running", hint=f"see how it ended with: loadgen runs show {folder.name}"
+            )
         return _alive(found)
     all_ = _all(runs_dir)
     here = [one for one in all_ if _is_alive(one)]
@@ -317,16 +325,23 @@ def _all(runs_dir: Path) -> list[Going]:
 
 
 def _read(folder: Path) -> Going | None:
-    """Read `control.json`; None if there is none, because the run is not running or has no socket."""
+    """Return where to reach a running run, from the `control.json` in its folder.
+
+    Return None if there is no such file, because the run is not running or has no socket.
+    """
     path = folder / CONTROL_FILE
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Going)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        raise StorageError(
+            f"cannot read {path}: {error.strerror}", hint="check the permissions of the run folder"
+        ) from error
     except msgspec.DecodeError as error:
-        raise StorageError(f"cannot read {path}: {error}") from error
+        raise StorageError(
+            f"cannot read {path}: {error}", hint="use the version of loadgen that conducts the run"
+        ) from error
     if found.format > _FORMAT:
         raise StorageError(
             f"{path} was written by a newer loadgen", hint="use the version of loadgen that conducts the run"

@@ -82,7 +82,7 @@ class Adjustments:
 
     @classmethod
     def of(cls, spec: PlanSpec) -> Adjustments:
-        """Return the loads of a plan, unchanged."""
+        """Return the loads of a plan as they are before any load change."""
         lanes = lanes_of(spec)
         return cls(
             courses=tuple(Course.of(lane.profile, lane.after_ns, lane.name) for lane in lanes),
@@ -94,7 +94,7 @@ class Adjustments:
 
     @property
     def end_ns(self) -> int | None:
-        """When the last load ends; None while that is unknown."""
+        """Return when the last load ends, in ns after T0; None while that is unknown."""
         ends = [course.end_ns for course in self.courses]
         return None if None in ends else max((end for end in ends if end is not None), default=0)
 
@@ -104,7 +104,7 @@ class Adjustments:
         return bool(going) and all(course.is_paused for course in going)
 
     def in_force(self, spec: PlanSpec) -> PlanSpec:
-        """Return the plan with the changed loads, so that the run can be compared with it."""
+        """Return the plan with all load changes so far applied, so that the run can be compared with it."""
         if not self.made:
             return spec
         profiles = [_edited(profile, course) for profile, course in zip(self.planned, self.courses, strict=True)]
@@ -128,13 +128,13 @@ class Adjustments:
 
     @property
     def adjusts(self) -> tuple[Adjust, ...]:
-        """The Adjust messages so far, in order."""
+        """Return the messages of all load changes so far, in order."""
         return tuple(one for one in self.told if isinstance(one, Adjust))
 
     # -- changes --------------------------------------------------------------------------------
 
     def requested(self, change: LoadChange, at_ns: int, run_id: str) -> Adjustments:
-        """Apply a requested load change from `at_ns` on, or from the last change on if that is later.
+        """Return the loads with a requested change from `at_ns` on, or from the last change on if that is later.
 
         Raises:
             UsageError: the change is not possible now; the text gives the reason.
@@ -148,7 +148,9 @@ class Adjustments:
     def replaced(
         self, load: int, stages: Sequence[Stage], at_ns: int, run_id: str, *, why: str, by: str = ""
     ) -> Adjustments:
-        """Replace the rest of a steered load by `stages` from `at_ns` on; without stages the load ends then.
+        """Return the loads with the rest of one steered load replaced by `stages` from `at_ns` on.
+
+        Without stages, that load ends at `at_ns`.
 
         Raises:
             UsageError: the load is over.
@@ -158,7 +160,10 @@ class Adjustments:
         return self._with(load, course, LoadChange("steer", by=by), at_ns, run_id, why)
 
     def reassigned(self, generation: int, at_ns: int, weights: tuple[float, ...], run_id: str) -> Adjustments:
-        """Record a share change from `at_ns` on. `at_ns` must come from `not_before`."""
+        """Return the same loads with a share change added to the recorded changes.
+
+        `at_ns` must come from `not_before`.
+        """
         return replace(self, told=(*self.told, Reassign(run_id, len(self.told) + 1, generation, at_ns, weights)))
 
     def not_before(self, at_ns: int) -> int:
@@ -203,17 +208,23 @@ class Adjustments:
         return course.scaled_to(at_ns, change.rate if change.rate is not None else change.users or 0.0)
 
     def _chosen(self, change: LoadChange, at_ns: int) -> list[int]:
-        """Return the indices of the loads that the request changes; raise UsageError if they are not clear."""
+        """Return the indices of the loads that the request changes.
+
+        Raise UsageError if none is possible, or if the request must name one of several.
+        """
         if change.load is not None:
             found = [i for i, course in enumerate(self.courses) if course.name == change.load]
             if not found:
                 names = ", ".join(course.name or "(a load without a name)" for course in self.courses)
-                raise UsageError(f"the plan has no load {change.load}", hint=f"its loads are: {names}")
+                raise UsageError(f"the plan has no load {change.load}", hint=f"name one of its loads: {names}")
             self._must_be_of_its_kind(change, self.courses[found[0]])
             return found
         going = [i for i, course in enumerate(self.courses) if course.end_ns is None or course.end_ns > at_ns]
         if not going:
-            raise UsageError("all loads of the run are over, so there is nothing to change")
+            raise UsageError(
+                "all loads of the run are over, so there is nothing to change",
+                hint="wait for the end of the run, and start a new one",
+            )
         match change.kind:
             case "pause":
                 chosen = [i for i in going if not self.courses[i].is_paused] or going
@@ -255,7 +266,7 @@ class Adjustments:
 
 
 def lanes_of(spec: PlanSpec) -> Sequence[LaneSpec]:
-    """Return the plan's loads; for a spec from before several loads were possible, its only load."""
+    """Return the plan's loads. A spec of an older version, which could have only one load, gives that load."""
     return spec.lanes or (LaneSpec(name="", load=spec.load, journeys=spec.journeys, profile=spec.profile),)
 
 
@@ -266,14 +277,17 @@ def _most(lane: LaneSpec) -> int | None:
 
 
 def _uses(profile: Profile) -> int | None:
-    """Return how many rows a load needs if it uses each row once; None if that depends on the target."""
+    """Return how many data rows a load needs if it uses each row once: one for each user or iteration.
+
+    None if that depends on the target.
+    """
     if isinstance(profile, UserProfile):
         return profile.peak
     return profile.total()
 
 
 def _edited(profile: Profile, course: Course) -> Profile:
-    """Return the profile with the changes of `course`; the same profile if the load was not changed."""
+    """Return the load's profile with the changes of `course`, or the same profile if the load was not changed."""
     planned = Course.of(profile, course.begin_ns, course.name)
     if course == planned:
         return profile

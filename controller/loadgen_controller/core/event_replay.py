@@ -30,12 +30,12 @@ _EVENTS: Final[Mapping[str, Any]] = {kind.__name__: kind for kind in get_args(Ev
 
 
 def begun(run: Run) -> dict[str, object]:
-    """Return the fields of a run's first line in the journal: its terms and its start time."""
+    """Return the fields of the first line about a run in the journal: its terms and its start time."""
     return {"terms": run.terms, "now_ns": run.now_ns}
 
 
 def happened(before: Run, event: Event, after: Run) -> dict[str, object] | None:
-    """Return the fields of an event's line, or None if there is nothing to record.
+    """Return the fields of the journal's line for an event, or None if nothing must be recorded.
 
     None: a tick or a repeated Fin that changed only the time.
     """

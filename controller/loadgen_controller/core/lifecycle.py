@@ -70,7 +70,7 @@ class Phase(Enum):
 
     @property
     def has_load(self) -> bool:
-        """Whether iterations may be running."""
+        """Return whether iterations may be running in this phase."""
         return self in (Phase.STARTING, Phase.RUNNING, Phase.DRAINING, Phase.FINISHING)
 
 
@@ -164,23 +164,23 @@ class Run:
 
     @property
     def live(self) -> tuple[str, ...]:
-        """Members that are not lost, in order."""
+        """Return the members that are not lost, in order."""
         return tuple(agent for agent in self.members if agent not in self.lost)
 
     @property
     def drivers(self) -> tuple[str, ...]:
-        """Live members that have a share and start due arrivals."""
+        """Return the live members that have a share of the load and start due arrivals."""
         vacant = {agent for _, agent in self.vacant}
         return tuple(a for a in self.live if a not in self.fins and a not in self.moved and a not in vacant)
 
     @property
     def owing(self) -> tuple[str, ...]:
-        """Live members that have not delivered everything yet."""
+        """Return the live members whose data have not all arrived yet."""
         return tuple(agent for agent in self.live if agent not in self.merged)
 
     @property
     def awaited(self) -> tuple[str, ...]:
-        """Lost members that may still come back with their data."""
+        """Return the lost members that may still come back with their data."""
         return tuple(agent for until_ns, agent in self.silent if agent in self.lost and self.now_ns < until_ns)
 
 
@@ -255,7 +255,10 @@ def step(run: Run, event: Event) -> Moved:
 
 
 def _at_time(run: Run) -> Moved:
-    """Change the phase if its deadline is over. One step at a time: after a long pause the next tick does the next."""
+    """Move the run to its next phase if its deadline is over; return the new state and its effects.
+
+    One step at a time: after a long pause the next tick does the next step.
+    """
     if run.phase is Phase.FINISHING and not run.owing and not run.awaited:
         return _over(run)
     if run.deadline_ns is None or run.now_ns < run.deadline_ns:
@@ -305,7 +308,10 @@ def _waiting(run: Run, event: Event) -> Moved:
 
 
 def _before_start(run: Run, event: Event) -> Moved:
-    """Events while preparing and setting up: the run starts with all of its members or not at all."""
+    """Process an event while agents prepare or the plan is set up; return the new state and its effects.
+
+    The run starts with all of its members or not at all.
+    """
     match event:
         case AgentJoined() | AgentReturned():
             return run, ()
@@ -381,14 +387,17 @@ def _under_load(run: Run, event: Event) -> Moved:
 
 
 def _aborted(run: Run, agent: str, why: str) -> Moved:
-    """Stop the load because `agent` was lost, if the run's terms demand that."""
+    """Stop the load because `agent` was lost, if the run's terms demand that. Return the new state and its effects."""
     if not run.terms.aborts_on_loss or run.phase not in (Phase.STARTING, Phase.RUNNING) or run.ends:
         return run, ()
     return _stop(run, End(Reason.AGENT_LOST, f"agent {agent} was lost: {why}", (agent,)), now=False)
 
 
 def _can_join(run: Run, agent: str, region: str) -> bool:
-    """Return whether a running run takes the agent in: a new one, or another process of an agent that is gone."""
+    """Return whether the run is under load and may admit this agent.
+
+    It may admit a new agent, and a new process of an agent that is lost or has finished.
+    """
     is_coming = agent in (*run.joining, *run.arrived)
     is_gone = agent in run.lost or agent in run.fins
     is_new = not is_coming and (agent not in run.members or is_gone)
@@ -396,7 +405,7 @@ def _can_join(run: Run, agent: str, region: str) -> bool:
 
 
 def _vacated(run: Run, agent: str, free_ns: int) -> Run:
-    """Note that the agent's share is free from `free_ns` on, unless it was moved before."""
+    """Return the run with a note that the agent's share is free from `free_ns` on, unless it was moved before."""
     if agent not in run.members or agent in run.fins or agent in run.moved:
         return run
     known = dict((vacated, since_ns) for since_ns, vacated in run.vacant)
@@ -405,7 +414,10 @@ def _vacated(run: Run, agent: str, free_ns: int) -> Run:
 
 
 def _leave(run: Run, agent: str, at_ns: int) -> Moved:
-    """Move the share of an agent that announced to leave at `at_ns` after T0; from then on its share is free."""
+    """Move the share of an agent that will leave at `at_ns` after T0, so that others drive it from then on.
+
+    Return the new state and its effects.
+    """
     if agent not in run.drivers:
         return run, ()
     run = replace(run, moved=run.moved | {agent}, left=(*run.left, (agent, at_ns)))
@@ -415,7 +427,11 @@ def _leave(run: Run, agent: str, at_ns: int) -> Moved:
 
 
 def _then_shared(moved: Moved) -> Moved:
-    """Move free shares to the remaining drivers, and give late joiners theirs, unless a change was made just before."""
+    """Return the given state and effects with the share changes that are possible now.
+
+    The remaining drivers get all free shares, and late joiners get a share of their own. Nothing is added if shares
+    were changed just before.
+    """
     run, effects = moved
     free = tuple(agent for since_ns, agent in run.vacant if since_ns <= run.now_ns)
     # A restarted agent waits until the lease of its old process is over: until then the old one may drive the share.
@@ -433,7 +449,10 @@ def _then_shared(moved: Moved) -> Moved:
 
 
 def _with_back(run: Run, arrived: tuple[str, ...]) -> Run:
-    """Make late joiners members; for members that come back as a new process, reset all state of the old one."""
+    """Return the run with these late joiners as members.
+
+    For a member that comes back as a new process, all state of the old one is reset.
+    """
     back = frozenset(arrived) & frozenset(run.members)
     return replace(
         run,
@@ -507,7 +526,10 @@ def _resumed(run: Run, grace_until_ns: int) -> Run:
 
 
 def _stop(run: Run, end: End, now: bool) -> Moved:
-    """End the load for the reason `end`. now: cut off running iterations instead of draining."""
+    """End the load for the reason `end`; return the new state and its effects.
+
+    now: cut off running iterations instead of draining.
+    """
     if run.phase in (Phase.DRAINING, Phase.FINISHING) and not now:
         return run, ()  # it is ending already
     if end not in run.ends:
@@ -522,14 +544,20 @@ def _stop(run: Run, end: End, now: bool) -> Moved:
 
 
 def _finish(run: Run, text: str, deadline_ns: int) -> Moved:
-    """Begin finishing: stop the members that still run, and wait for outstanding data until `deadline_ns`."""
+    """Begin the phase `finishing`: stop the members that still run, and wait for their data until `deadline_ns`.
+
+    Return the new state and its effects.
+    """
     late = tuple(agent for agent in run.live if agent not in run.fins)
     stop = (SendStop(late, text, now=True),) if late else ()
     return replace(run, phase=Phase.FINISHING, deadline_ns=deadline_ns), stop
 
 
 def _settled(run: Run) -> Moved:
-    """Advance the run if all data has arrived, or if every live member has sent its Fin."""
+    """Move the run on if all data has arrived, or if every live member has sent its Fin.
+
+    Return the new state and its effects.
+    """
     if not run.owing and not run.awaited:
         return _over(run)
     if run.phase is not Phase.FINISHING and all(agent in run.fins for agent in run.live):
@@ -541,7 +569,10 @@ def _settled(run: Run) -> Moved:
 
 
 def _with_silent(run: Run, agent: str) -> tuple[tuple[int, str], ...]:
-    """Return the new `Run.silent` after `agent` fell silent; if it was the last live one, wait longer for all."""
+    """Return until when each silent agent may come back, as (time, agent), after `agent` fell silent too.
+
+    If it was the last live one, the run waits longer for all.
+    """
     terms, until_ns = run.terms, run.now_ns + run.terms.return_ns
     if not run.live:
         by_ns = run.now_ns + terms.all_return_ns
@@ -556,7 +587,7 @@ def _with_silent(run: Run, agent: str) -> tuple[tuple[int, str], ...]:
 
 
 def _over(run: Run) -> Moved:
-    """End the run: no data can arrive any more."""
+    """End the run because no more data can arrive; return the new state and its effects."""
     if run.live:
         return _end(run, End(Reason.FINISHED, "every agent has finished and delivered"))
     names = ", ".join(run.members)
@@ -564,7 +595,10 @@ def _over(run: Run) -> Moved:
 
 
 def _end(run: Run, end: End) -> Moved:
-    """Tear down if the run was set up or started and a live agent can do it; otherwise the run is done."""
+    """End the run, after the plan's tear-down if the run was set up or started and a live agent can run it.
+
+    Return the new state and its effects.
+    """
     touched = run.is_set_up or run.t0_ns is not None
     is_killed = any(one.reason is Reason.KILLED for one in (*run.ends, end))
     if run.phase is Phase.TEARING_DOWN or is_killed or not (run.terms.has_tear_down and touched):
@@ -594,7 +628,10 @@ def _is_enough(run: Run) -> bool:
 
 
 def _first_live(run: Run) -> str | None:
-    """Return the agent that tears down: the agent that set up, if it is alive, else the next live one."""
+    """Return the agent that runs the plan's tear-down: the agent that set up if it is alive, else the next live one.
+
+    None if no agent is alive.
+    """
     return next(iter(run.live), None)
 
 

@@ -67,7 +67,7 @@ class Order:
         )
 
     def terms(self) -> Terms:
-        """Return the parts of this order that decide the course of the run."""
+        """Return those parts of this order that decide the course of the run, such as time limits."""
         spec = self.spec
         return Terms(
             agents=self.agents,

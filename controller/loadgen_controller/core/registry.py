@@ -101,7 +101,7 @@ class Fleet:
 
     @property
     def is_full(self) -> bool:
-        """Whether no further agent may register."""
+        """Return whether no further agent may register."""
         return len(self._members) >= MAX_AGENTS
 
     def is_replaced(self, agent: str, identity: bytes, epoch: int = -1) -> bool:
@@ -112,7 +112,10 @@ class Fleet:
         return identity in self._replaced or 0 <= epoch < member.epoch
 
     def unheard(self, agent: str, because: str) -> None:
-        """Ignore the agent's messages from now on. So it becomes silent, and is lost after `LOST_AFTER_NS`."""
+        """Ignore the agent's messages from now on, for the reason `because`.
+
+        The agent thereby becomes silent, and is lost after `LOST_AFTER_NS`.
+        """
         member = self._members.get(agent)
         if member is not None:
             member.unheard_because = because
@@ -125,8 +128,10 @@ class Fleet:
                 self._members[member.id] = replace(member, heard_ns=now_ns)
 
     def hello(self, hello: Hello, identity: bytes, now_ns: int) -> tuple[FleetEvent, ...]:
-        """Register an agent. A process that registers again keeps its epoch, so its measurements stay valid.
+        """Register an agent that sent a Hello, and return the events: it joined, has returned, or its older process is
+        lost.
 
+        A process that registers again keeps its epoch (the number of its registration), so its measurements stay valid.
         Another process under the same name is a restart, or a second process by mistake. The newest process replaces
         the older one, whose epoch ends without a Fin.
         """
@@ -156,10 +161,14 @@ class Fleet:
         if known is None or known.presence is Presence.LOST:
             return (joined,)
         free_ns = known.heard_ns + LOST_AFTER_NS
-        return AgentLost(hello.agent, f"its process {known.pid} was replaced by {hello.pid}", free_ns), joined
+        return AgentLost(
+            hello.agent,
+            f"its process {known.pid} was replaced by {hello.pid}: unless restarted, give each agent its own --id",
+            free_ns,
+        ), joined
 
     def heard(self, agent: str, now_ns: int) -> tuple[FleetEvent, ...]:
-        """Record a sign of life. If the agent was lost, it returns."""
+        """Record that an agent is alive. Return an AgentReturned event if the agent was lost, else nothing."""
         member = self._members.get(agent)
         if member is None:
             return ()
@@ -168,7 +177,7 @@ class Fleet:
         return (AgentReturned(agent, member.region),) if was_lost else ()
 
     def tick(self, now_ns: int) -> tuple[FleetEvent, ...]:
-        """Mark agents that have been silent for too long, and return those that are now lost.
+        """Mark agents that were silent for too long as suspected or lost; return an event for each that is now lost.
 
         Call it at least twice a second.
         """
@@ -190,7 +199,10 @@ class Fleet:
         return tuple(lost)
 
     def lose(self, agent: str, because: str, *, is_silent: bool = False) -> tuple[FleetEvent, ...]:
-        """Mark the agent as lost. `is_silent`: its silence is the only sign, so it may come back."""
+        """Mark the agent as lost, and return the event; nothing if it is unknown or was lost before.
+
+        `is_silent`: its silence is the only sign, so it may come back.
+        """
         member = self._members.get(agent)
         if member is None or member.presence is Presence.LOST:
             return ()

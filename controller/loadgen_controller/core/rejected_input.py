@@ -39,7 +39,7 @@ class Troubles:
         """For each kind: when it was last reported, and its count then."""
 
     def add(self, kind: str, text: str) -> None:
-        """Count one rejection, and report it unless its kind was reported within the last second.
+        """Count one rejected message, and report it unless its kind was reported within the last second.
 
         kind: one of a few fixed words. text: the reason; it may quote the peer.
         """

@@ -73,12 +73,12 @@ class Queue:
 
     @property
     def waiting(self) -> int:
-        """The number of users that wait and are not released."""
+        """Return how many users of this worker wait at the point and were not released."""
         return max(0, self.arrived - max(self.gone, self.upto))
 
     @property
     def is_unheard(self) -> bool:
-        """Whether the worker has not yet confirmed that all released users went on."""
+        """Return whether the worker has not yet confirmed that all its released users went on."""
         return self.gone < self.upto
 
 
@@ -281,7 +281,9 @@ def _again(state: RendezvousState, now_ns: int) -> Moved:
 
 
 def met_before(state: RendezvousState, release: Release) -> RendezvousState:
-    """Restore a release that an earlier controller process made. Call it once for each release, in order.
+    """Return the state with a release that an earlier controller process made.
+
+    Call it once for each release, in order.
 
     The waiting users are unknown afterwards; workers report them again. Restored releases count as unconfirmed.
     """
@@ -316,7 +318,7 @@ def _with(point: Point, slot: WorkerSlot, queue: Queue, gone: frozenset[str]) ->
 
 
 def _forget(point: Point, slot: WorkerSlot, gone: frozenset[str]) -> Point:
-    """Remove the counts of a worker whose process was replaced."""
+    """Return the point without the counts of a worker whose process was replaced."""
     before = point.queues.get(slot)
     if before is None:
         return point
@@ -326,7 +328,7 @@ def _forget(point: Point, slot: WorkerSlot, gone: frozenset[str]) -> Point:
 
 
 def _without(point: Point, agent: str) -> Point:
-    """Stop counting the users of `agent`; keep its queues in case it comes back."""
+    """Return the point without the waiting users of `agent`. Its queues are kept in case it comes back."""
     own = {slot for slot in point.queues if slot.agent == agent}
     if not own:
         return point
@@ -337,7 +339,10 @@ def _without(point: Point, agent: str) -> Point:
 def _release(
     key: Key, point: Point, last: tuple[WorkerSlot, ...], now_ns: int, gone: frozenset[str]
 ) -> tuple[Point, list[Effect]]:
-    """Release all complete groups. `last`: the worker slots whose users arrived last."""
+    """Release every complete group of users; return the new point and one Release effect for each group.
+
+    `last`: the worker slots whose users arrived last.
+    """
     effects: list[Effect] = []
     while point.waiting >= point.users:
         queues = dict(point.queues)

@@ -45,11 +45,12 @@ class Pacing:
 
     @property
     def asked_ns(self) -> int:
-        """The interval that agents are requested to use, in ns; 0 for the plan's own interval."""
+        """Return the interval that agents are requested to use, in ns; 0 for the plan's own interval."""
         return self._interval_ns * STEPS[self._step] if self._step else 0
 
     def look(self, now_ns: int, cpu_ns: int, late_ns: int) -> str:
-        """Decide whether the interval changes now.
+        """Decide whether agents report in a longer or shorter interval from now on, because the controller is busy or
+        calm.
 
         Args:
             cpu_ns: CPU time of the controller's process so far.

@@ -61,7 +61,10 @@ class RunRecord:
     """The texts of all notices so far, so that none is shown twice."""
 
     def begin_epoch(self, agent: str, epoch: int) -> None:
-        """Record that a new process of the agent has a share; keep the totals of the earlier process."""
+        """Record that a new process of the agent, with this epoch (number of its registration), has a share.
+
+        The totals of its earlier process are kept.
+        """
         known = self.epochs.get(agent)
         if known is not None and known != epoch:
             self.former[agent] = (*self.former.get(agent, ()), Former(known, self.fins.pop(agent, None)))
@@ -69,7 +72,7 @@ class RunRecord:
         self.epochs[agent] = epoch
 
     def has_epoch(self, agent: str, epoch: int) -> bool:
-        """Return whether the agent has, or had, a share in this epoch."""
+        """Return whether the agent's process with this epoch (number of its registration) has, or had, a share."""
         return self.epochs.get(agent) == epoch or any(one.epoch == epoch for one in self.former.get(agent, ()))
 
     def notice(self, text: str) -> None:

@@ -64,12 +64,12 @@ class Assignment:
 
     @property
     def generation(self) -> int:
-        """The number of the newest shares: 1 at the start, one more after each share change."""
+        """Return the number of the newest shares: 1 at the start, one more after each share change."""
         return self.changes[-1].generation if self.changes else 1
 
     @property
     def weights_now(self) -> tuple[float, ...]:
-        """The weight of each agent in the newest generation."""
+        """Return the weight of each agent in the newest shares, in the order of `agents`."""
         return self.changes[-1].weights if self.changes else self.weights
 
     def index(self, agent: str) -> int:
@@ -99,13 +99,16 @@ class Assignment:
         return tuple((start, end, share) for start, end, share in spans if share and start < end)
 
     def until_ns(self, agent: str) -> int | None:
-        """Return when the agent lost its last share to others; None if it has a share now, or never had one."""
+        """Return when the agent's share went to other agents for the last time, in ns after T0.
+
+        None if it has a share now, or never had one.
+        """
         shares = self._shares(agent)
         had = [k for k, (_, share) in enumerate(shares) if share]
         return shares[had[-1] + 1][0] if had and had[-1] + 1 < len(shares) else None
 
     def part_of_region(self, agent: str, at_ns: int) -> float:
-        """Return the agent's part of its region's load at `at_ns`, from 0 to 1."""
+        """Return which part of its region's load the agent drives at `at_ns`, from 0 to 1."""
         weights = next((one.weights for one in reversed(self.changes) if one.at_ns <= at_ns), self.weights)
         region = self.region(agent)
         whole = sum(weight for one, weight in zip(self.regions, weights, strict=False) if one == region)
@@ -126,7 +129,7 @@ def candidates(members: Iterable[Member]) -> tuple[Candidate, ...]:
 
 
 def assign(regions: Mapping[str, float], fleet: Iterable[Candidate]) -> Assignment:
-    """Divide the load over the fleet, by the regions' weights and within a region by the agents' weights.
+    """Divide the load over the fleet: over regions by their weights, and within a region by the agents' weights.
 
     Agents of other regions and agents with weight 0 do not take part. The agents are in the order of `regions`, then
     of their ids, so the same fleet gives the same assignment.
@@ -158,7 +161,9 @@ def assign(regions: Mapping[str, float], fleet: Iterable[Candidate]) -> Assignme
 
 
 def reassigned(assignment: Assignment, drivers: Collection[str], at_ns: int, held: Collection[str] = ()) -> Assignment:
-    """From `at_ns` on, give the `drivers` the shares of all other agents except those in `held`.
+    """Return the assignment with a share change: from `at_ns` on, the `drivers` also have the shares of all others.
+
+    Agents in `held` keep theirs.
 
     A share goes to the drivers of the same region, in proportion to their weights. If that region has no driver left,
     it goes to all drivers.
@@ -197,7 +202,7 @@ def joined(
     agents: Collection[str],
     at_ns: int,
 ) -> Assignment:
-    """From `at_ns` on, give `agents`, which have no share yet, a part of their regions; the rest of `fleet` gets less.
+    """Return the assignment with a share change: from `at_ns` on, `agents` get a part of their regions' load.
 
     No other agent's share grows. So only the joining agents have to wait until all others have confirmed the change.
 
@@ -224,7 +229,7 @@ def joined(
 
 
 def with_agent(assignment: Assignment, agent: str, region: str) -> Assignment:
-    """Add an agent without a share; `joined` gives it one."""
+    """Return the assignment with one more agent, which has no share yet; `joined` gives it one."""
     return replace(
         assignment,
         agents=(*assignment.agents, agent),
@@ -248,7 +253,10 @@ def _exact(weight: float) -> Fraction:
 
 
 def _whole(parts: list[Fraction]) -> tuple[float, ...]:
-    """Scale to the smallest whole numbers in the same proportion; return rounded floats if those would be too large."""
+    """Return the smallest whole numbers in the same proportion.
+
+    If those would be too large, return `parts`, rounded.
+    """
     scale = lcm(*(part.denominator for part in parts))
     numbers = [int(part * scale) for part in parts]
     common = gcd(*numbers)

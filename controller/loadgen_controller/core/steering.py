@@ -127,7 +127,7 @@ class SteeredLoads:
 
     @property
     def troubles(self) -> dict[int, str]:
-        """For each steered load, why no decision can be made now; an empty text when nothing is wrong."""
+        """Return why no rate can be decided now, by index of each steered load in the plan; "" if nothing is wrong."""
         return {steered_load.load: steered_load.trouble for steered_load in self.steered_loads}
 
     def tick(
@@ -139,7 +139,7 @@ class SteeredLoads:
         clock_ns: int,
         adjustments: Adjustments,
     ) -> list[RateRequest]:
-        """Observe every interval that has become complete, and return the requests to send.
+        """Observe each interval that has become complete; return the requests for rate decisions to send to agents.
 
         The call is cheap when no interval is complete. `clock_ns` is the time after T0.
         """
@@ -158,7 +158,8 @@ class SteeredLoads:
         return asks
 
     def answered(self, agent: str, steered: Steered, clock_ns: int) -> RateDecision | RateRequest | None:
-        """Process an agent's answer: return the decision, or the observations that the agent still needs.
+        """Process an agent's answer; return its rate decision, or a request with observations that the agent still
+        needs.
 
         Returns None if the answer is outdated, repeated, or reports an error of the executor.
         """
@@ -191,7 +192,7 @@ class SteeredLoads:
         return RateDecision(steered_load.load, steered.rate_per_s, steered.why, steered.known)
 
     def turned(self, turn: RateDecision) -> None:
-        """Count a decision that has become a load change."""
+        """Count a rate decision that was applied as a load change."""
         for steered_load in self.steered_loads:
             steered_load.turns += steered_load.load == turn.load
 
@@ -245,7 +246,7 @@ class SteeredLoads:
     def _windows(
         self, steered_load: SteeredLoad, merge: Merge, newest: int, adjustments: Adjustments
     ) -> Iterator[Window]:
-        """Yield the load's whole intervals that were not observed yet, in order, up to interval `newest`."""
+        """Yield the load's complete intervals that were not observed yet, in order, up to interval `newest`."""
         if steered_load.next_k < 0:
             steered_load.next_k = -(-steered_load.lane.after_ns // self._interval_ns)
         end_ns = adjustments.courses[steered_load.load].end_ns
@@ -296,7 +297,7 @@ class SteeredLoads:
                     yield Part(index, journey, good, bad, slower)
 
     def _bad(self, steered_load: SteeredLoad, merge: Merge, index: int, journey: str) -> int:
-        """Return how many iterations became bad since the last observation.
+        """Return how many iterations became bad for one objective of the load since the last observation.
 
         An iteration is bad if it ended badly, or if it is still running and older than the limit.
         """

@@ -113,7 +113,7 @@ class Against:
     """Differences of the fleet as a whole, as sentences."""
 
     def missing_share(self, agent: str, unended: int = 0) -> float:
-        """Return the part of the whole planned load that is missing from this agent or has an unknown end, 0 to 1.
+        """Return which part of the whole planned load is missing from this agent or has an unknown end, 0 to 1.
 
         Iterations and user-seconds cannot be added up, so with both kinds of load the greater part counts.
 
@@ -126,7 +126,8 @@ class Against:
 
 
 def reported_first_arrivals(assignment: Assignment, merge: Merge) -> tuple[dict[tuple[int, int], int], list[str]]:
-    """Return at which arrival each share change begins, by majority of the agents, and who disagrees, as sentences.
+    """Return the arrival with which each share change begins, by majority of the agents, and sentences that name agents
+    that disagree.
 
     The keys are (load, number of the share change); number 0 is the end of the load.
     """
@@ -153,7 +154,7 @@ def reported_first_arrivals(assignment: Assignment, merge: Merge) -> tuple[dict[
 
 
 def compare_with_plan(basis: Basis, assignment: Assignment, merge: Merge, load_ns: int | None) -> Against:
-    """Compare the whole run with its plan, after the run has ended.
+    """Compare the load that the agents reported with the plan, after the run has ended; return all differences.
 
     Args:
         load_ns: when the load ended, as planned or by a stop; None: after a number of iterations.
@@ -194,7 +195,9 @@ def _compare_open(one: OpenDue, basis: Basis, tally: _Tally, load_ns: int | None
 
 
 def _compare_closed(one: ClosedDue, tally: _Tally, load_ns: int | None) -> None:
-    """Compare the agents' users with the plan at the ends of intervals.
+    """Compare how many users each agent reported with the plan, at ends of intervals.
+
+    Differences are added to `tally`.
 
     Missing users count only if they are missing at two samples in a row: a single one may be chance.
     """
@@ -242,7 +245,10 @@ def _compare_closed(one: ClosedDue, tally: _Tally, load_ns: int | None) -> None:
 
 
 def _compare_by_area(basis: Basis, tally: _Tally) -> Iterator[str]:
-    """Compare the fleet's total with the area under the rate curve, which uses none of the code for shares."""
+    """Yield a sentence for each load whose total of arrivals differs from the area under its rate curve.
+
+    This check uses none of the code for shares.
+    """
     if basis.is_stopped:
         return
     for load, planned in enumerate(basis.loads):
@@ -313,7 +319,7 @@ class _Tally:
         located_by: OpenDue | None = None,
         end_ns: int | None = None,
     ) -> None:
-        """Compare the iterations of one open or counted load with the plan, agent by agent.
+        """Compare the iterations of one load, open or with a fixed number of them, with the plan, agent by agent.
 
         Args:
             low, high: least and most iterations that were due on each agent: (agents,) int64.
@@ -372,7 +378,7 @@ class _Tally:
     def _when(
         self, agent: str, at: int, load: int, due: OpenDue, number: int, end_ns: int | None
     ) -> tuple[int | None, int | None]:
-        """Return the two of the agent's samples between which the difference arose."""
+        """Return the two times (ns from T0) between which the difference of this agent arose."""
         samples = list(_joined([epoch.loads[load] for epoch in self.epochs[agent] if load in epoch.loads]))
         last_ns = end_ns if end_ns is not None else due.planned.after_ns + (due.schedule.end_ns if due.schedule else 0)
         told_ns = samples[-1][0] if samples else 0
@@ -393,14 +399,14 @@ class _Tally:
         return from_ns, max(from_ns, to_ns)
 
     def _planned_at(self, due: OpenDue, times_ns: Sequence[int]) -> dict[int, np.ndarray]:
-        """Return each agent's due arrivals before each of the times. Computed once for all agents."""
+        """Return how many arrivals of each agent are due before each of the times. Computed once for all agents."""
         known = self._known.setdefault(due.load, {})
         for t_ns in sorted({t_ns for t_ns in times_ns if t_ns not in known}):
             known[t_ns] = due.by_agent(due.count_at(t_ns)).copy()
         return known
 
     def result(self, fleet: Sequence[str]) -> Against:
-        """Return the collected results, with `fleet` as the differences of the whole fleet."""
+        """Return the differences of all agents, with the sentences in `fleet` as the differences of the whole fleet."""
         agents = {
             agent: AgentDue(
                 self.planned.get(agent),
@@ -418,7 +424,7 @@ class _Tally:
 
 
 def _joined(progresses: Sequence[LoadProgress]) -> Iterator[tuple[int, int]]:
-    """Yield (time, due so far) over all registrations of one agent, one after the other."""
+    """Yield (time, arrivals due so far) over all registrations of one agent, one after the other."""
     before = 0
     for one in progresses:
         for t_ns, due in one.due:

@@ -74,7 +74,10 @@ class Completeness:
 
     @property
     def missing_share(self) -> float:
-        """The missing part of the planned load, 0 to 1. Objectives are judged as if it might have gone either way."""
+        """Return which part of the planned load is missing, 0 to 1.
+
+        Objectives are judged as if that part might have gone either way, well or badly.
+        """
         return min(1.0, sum(agent.missing_share for agent in self.agents))
 
 
@@ -92,7 +95,7 @@ def account(
     held_back: Mapping[str, int] = MappingProxyType({}),
     former: Mapping[str, Sequence[Former]] = MappingProxyType({}),
 ) -> Completeness:
-    """Compare each agent's Fin with the deltas that were merged, and the merged counts with the plan.
+    """Return for each agent whether its data are complete, from its Fin, the merged deltas and the plan.
 
     Args:
         epochs: for each agent, the epoch in which it got its share.
@@ -156,7 +159,7 @@ class _Evidence:
 
 
 def _judge_agent(run: _Run, evidence: _Evidence) -> AgentData:
-    """Apply the rules of this module to one agent."""
+    """Return whether the data of one agent are complete, and what is missing, by the rules of this module."""
     agent, region = evidence.agent, run.assignment.region(evidence.agent)
     # An idle agent was to have a share, and the load ended before: it owes nothing.
     is_idle = not run.assignment.tenures(agent, run.end_ns) and evidence.fin is None and evidence.epoch is None
@@ -184,7 +187,7 @@ def _judge_agent(run: _Run, evidence: _Evidence) -> AgentData:
 
 
 def _wrong_in_any_process(run: _Run, evidence: _Evidence) -> str:
-    """Why data of the agent or of its earlier processes are missing; empty if all arrived."""
+    """Return why data of the agent or of its earlier processes are missing; empty if all arrived."""
     found = []
     for one in evidence.former:
         if what := _wrong(epoch_of(run.merge, evidence.agent, one.epoch), one.fin):
@@ -195,7 +198,7 @@ def _wrong_in_any_process(run: _Run, evidence: _Evidence) -> str:
 
 
 def _wrong(epoch: Epoch | None, fin: Fin | None) -> str:
-    """Why data of one process are missing; empty if its Fin arrived and the merged deltas add up to it."""
+    """Return why data of one process are missing; empty if its Fin arrived and the merged deltas add up to it."""
     if fin is None:
         return "it never reported that it had finished"
     merged = epoch.next_seq if epoch is not None else 0
@@ -217,7 +220,7 @@ def _wrong(epoch: Epoch | None, fin: Fin | None) -> str:
 
 
 def _has_left_cleanly(run: _Run, evidence: _Evidence) -> bool:
-    """Whether the agent left by itself, and other agents took over its whole share at that very instant."""
+    """Return whether the agent left by itself, and other agents took over its whole share at that very instant."""
     left_ns = evidence.left_ns
     if left_ns is None or any(run.planned.stays):
         return False
@@ -260,7 +263,7 @@ def _measure(run: _Run, evidence: _Evidence, harmful: Sequence[Loss]) -> _Missin
 
 
 def _missing_share(run: _Run, evidence: _Evidence, gaps: Sequence[tuple[int, int, float]]) -> float:
-    """The missing part of the whole load: from the comparison with the plan, or else estimated from the gaps."""
+    """Return which part of the whole load is missing, from the comparison with the plan, or estimated from the gaps."""
     agent, assignment = evidence.agent, run.assignment
     share = assignment.first_share(agent) if run.planned.is_counted else assignment.share(agent)
     counted = run.merge.counters(agent=agent)
@@ -282,7 +285,7 @@ def _missing_share(run: _Run, evidence: _Evidence, gaps: Sequence[tuple[int, int
 def _incomplete_text(
     run: _Run, evidence: _Evidence, missing: _Missing, wrong: str, harmful: Sequence[Loss], lacks: Sequence[str]
 ) -> str:
-    """Say what is missing of an agent and why."""
+    """Return the sentence that states which data of an agent are missing, and why."""
     agent = evidence.agent
     name, of_load = f"agent {agent} ({run.assignment.region(agent)})", f"{format_ratio(missing.share)} of the load"
     if not wrong:

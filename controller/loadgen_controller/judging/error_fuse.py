@@ -85,7 +85,9 @@ class Fuse:
 
 
 def step(fuse: Fuse, interval: Interval) -> tuple[Fuse, Blown | None]:
-    """Add an interval; return the new fuse, and a `Blown` if it blows. Intervals come in order, each once.
+    """Add an interval; return the new state of the fuse, and why the fuse stops the run, or None.
+
+    Intervals come in order, each once.
 
     case        | reset by an interval in which           | blows after
     failing     | at least half of the requests succeeded | 30 s
@@ -154,7 +156,7 @@ class FuseWatch:
         self._next = 0
 
     def check(self, merge: Merge, live: Collection[str], finished: Collection[str], clock_ns: int) -> Blown | None:
-        """Feed all new complete intervals to the fuse; return a `Blown` if one of them blows it.
+        """Add all new complete intervals to the fuse; return why it stops the run, or None.
 
         Args:
             live: agents that take part and are not lost.

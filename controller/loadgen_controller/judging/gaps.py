@@ -53,7 +53,7 @@ class PlannedLoads:
 
     @property
     def is_counted(self) -> bool:
-        """Whether every load is a number of iterations, without a curve."""
+        """Return whether every load is a number of iterations, without a curve over time."""
         return all(isinstance(profile, IterationProfile) for _, profile in self.loads)
 
 
@@ -61,7 +61,8 @@ class PlannedLoads:
 
 
 def gaps_of(assignment: Assignment, merge: Merge, agents: Iterable[str], end_ns: int) -> tuple[Gap, ...]:
-    """Return the gaps of `agents` in [0, end_ns), each with its part of the whole load and of its region's load.
+    """Return the spans in [0, end_ns) without data of these agents, each with its part of the whole and of its region's
+    load.
 
     Only times in which an agent had a share count. A worker that died adds a gap from its last data to the time at
     which another process took over.
@@ -85,7 +86,9 @@ def gaps_of(assignment: Assignment, merge: Merge, agents: Iterable[str], end_ns:
 def gaps_of_losses(
     losses: Iterable[Loss], silent: Sequence[tuple[int, int]], end_ns: int
 ) -> Iterator[tuple[int, int, float]]:
-    """Yield the gaps that dead workers left, without the spans in `silent`, where the whole agent sent nothing.
+    """Yield (start, end, part) for each gap that a dead worker left, without the spans in `silent`.
+
+    The part is the worker's part of its agent's load. In `silent` spans the whole agent sent nothing.
 
     A gap begins at the worker's last data. It ends when another process takes over, or else at `end_ns`.
     """
@@ -120,12 +123,12 @@ def silent_spans(spans: Sequence[tuple[int, int]], end_ns: int) -> Iterator[tupl
 
 
 def epoch_of(merge: Merge, agent: str, number: int) -> Epoch | None:
-    """Return the agent's epoch with this number; None if no delta of it was merged."""
+    """Return what was merged of the agent's process with this number; None if no delta of it was merged."""
     return next((epoch for epoch in merge.epochs(agent) if epoch.epoch == number), None)
 
 
 def covered_ns(epoch: Epoch | None) -> int:
-    """Return the end of the last interval for which data arrived; 0 if there is none."""
+    """Return the end of the last interval for which data of this process arrived, ns from T0; 0 if there is none."""
     return epoch.spans[-1][1] if epoch is not None and epoch.spans else 0
 
 
@@ -133,7 +136,9 @@ def covered_ns(epoch: Epoch | None) -> int:
 
 
 def is_harmless(loss: Loss, planned: PlannedLoads) -> bool:
-    """Whether a dead worker certainly lost nothing: no iteration in flight, and no load until its replacement began.
+    """Return whether a dead worker certainly lost nothing.
+
+    It had no iteration in flight, and no load until its replacement began.
 
     With a counted load this is true only if the worker died before the start. Later, nobody knows how many iterations
     it began after its last data.
@@ -189,7 +194,10 @@ def _area_in(gaps: Sequence[tuple[int, int, float]], load: tuple[int, Profile]) 
 
 
 def _areas(loads: Loads, until_ns: int) -> float:
-    """The area under the curves of all loads up to `until_ns`. Counted loads have none."""
+    """Return the area under the curves of all loads up to `until_ns`.
+
+    Loads with a fixed number of iterations have none.
+    """
     return sum(
         _area(profile.stages, until_ns - after_ns)
         for after_ns, profile in loads
@@ -198,7 +206,7 @@ def _areas(loads: Loads, until_ns: int) -> float:
 
 
 def _area(stages: Sequence[Stage], until_ns: int) -> float:
-    """The area under one curve up to `until_ns`, in iterations or user-seconds."""
+    """Return the area under one curve up to `until_ns`, in iterations or user-seconds."""
     area = 0.0
     edges = [0]
     for stage in stages:

@@ -94,7 +94,7 @@ class PlannedLoad(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, lane: LaneSpec) -> PlannedLoad:
-        """Take the needed fields from the load of a plan."""
+        """Return those fields of a plan's load that this module needs."""
         mix = (1.0,) if lane.random else tuple(journey.weight for journey in lane.journeys)
         return cls(lane.name, lane.after_ns, lane.profile, mix, bool(lane.stays))
 
@@ -119,7 +119,9 @@ class Basis(msgspec.Struct, frozen=True):
         is_stopped: bool = False,
         counting: Sequence[str] = (),
     ) -> Basis:
-        """Build the basis from the loads of a plan and from the changes as they were sent to agents, in order."""
+        """Return the basis for counting due iterations, from the plan's loads and the changes as they were sent to
+        agents.
+        """
         return cls(
             loads=tuple(map(PlannedLoad.of, lanes)),
             changes=tuple(map(changed, changes)),
@@ -129,7 +131,7 @@ class Basis(msgspec.Struct, frozen=True):
 
 
 def changed(one: Adjust | Reassign) -> Changed:
-    """Translate a message to agents into the change that it makes."""
+    """Return the change that a message to agents makes: a load change or a share change."""
     if isinstance(one, Adjust):
         return LoadChange(one.load, one.at_ns, one.stages)
     return ShareChange(one.generation, one.at_ns, one.weights)
@@ -162,7 +164,10 @@ class OpenDue:
             self.change(one)
 
     def change(self, one: Changed) -> None:
-        """Apply one more change. Changes of other loads are ignored. Call it in the order of the changes."""
+        """Apply a load change or share change to this load. Changes of other loads are ignored.
+
+        Call it in the order of the changes.
+        """
         at_ns = max(0, one.at_ns - self.planned.after_ns)
         if isinstance(one, LoadChange):
             if one.load != self.load:
@@ -185,37 +190,44 @@ class OpenDue:
 
     @property
     def is_located(self) -> bool:
-        """Whether `count_at` is right for any time. Otherwise it is right from 30 s before the newest change on."""
+        """Return whether `count_at` is right for any time.
+
+        Otherwise it is right from 30 s before the newest change on.
+        """
         return self.schedule is not None and self._changes <= _FEW
 
     @property
     def total(self) -> int | None:
-        """All arrivals of the load; None if only the agents know the number and none has reported it."""
+        """Return the number of arrivals of the load. None if only the agents know it and none has reported it."""
         if self.schedule is not None:
             return self.schedule.total()
         return self._reported.get(0) if self._own_total is None else self._own_total
 
     def count_at(self, t_ns: int) -> int:
-        """Return the fleet's arrivals that are due before `t_ns`. Call it only if `schedule` is not None."""
+        """Return how many arrivals of the whole fleet are due before `t_ns`. Call it only if `schedule` is not None."""
         assert self.schedule is not None
         return min(self.schedule.count_at(max(0, t_ns - self.planned.after_ns)), self.schedule.total())
 
     @property
     def is_walked(self) -> bool:
-        """Whether shares have changed: from then on, arrivals are assigned one by one, which costs time."""
+        """Return whether shares have changed.
+
+        From then on, arrivals are assigned to agents one by one, which costs time.
+        """
         return bool(self._deal.changes)
 
     @property
     def walked(self) -> int:
-        """How many arrivals have been assigned so far, counted from the first."""
+        """Return how many arrivals have been assigned to agents so far, counted from the first."""
         return max(self._walked, self._deal.changes[0].at if self._deal.changes else 0)
 
     def is_near(self, n: int) -> bool:
-        """Whether `by_agent(n)` is cheap: it need not start again at the first share change."""
+        """Return whether `by_agent(n)` is cheap, because it need not start again at the first share change."""
         return not self.is_walked or n >= self._walked or n in self._recent or n <= self._deal.changes[0].at
 
     def by_agent(self, n: int) -> np.ndarray:
-        """Return each agent's part of the fleet's first `n` arrivals: (agents,) int64, in the assignment's order.
+        """Return how many of the fleet's first `n` arrivals are each agent's: (agents,) int64, in the assignment's
+        order.
 
         Cost: some µs before the first share change; after it, 60 ns for each new arrival and share change. A smaller
         `n` than in the last call starts again at the first share change (see `is_near`).
@@ -253,11 +265,11 @@ class CountedDue:
 
     @property
     def total(self) -> int:
-        """Iterations of the whole fleet."""
+        """Return the number of iterations of the whole fleet."""
         return self._profile.total()
 
     def by_agent(self) -> np.ndarray:
-        """Return each agent's iterations: (agents,) int64, in the assignment's order."""
+        """Return the number of iterations of each agent: (agents,) int64, in the assignment's order."""
         profile = self._profile
         share = Share.of(0, self._assignment.weights, self.planned.mix)
         users = np.bincount(share.user_owners(profile.users), minlength=len(self._assignment.agents))
@@ -289,7 +301,7 @@ class ClosedDue:
 
     @property
     def end_ns(self) -> int | None:
-        """When the load ends, ns from T0; None while it is paused for an unknown time."""
+        """Return when the load ends, ns from T0; None while it is paused for an unknown time."""
         return None if is_pause(self._stages) else self.planned.after_ns + length(self._stages)
 
     def users_at(self, t_ns: int) -> np.ndarray:
@@ -317,7 +329,10 @@ class ClosedDue:
 def dues_of(
     basis: Basis, assignment: Assignment, first_arrivals: Mapping[tuple[int, int], int]
 ) -> tuple[list[OpenDue], list[CountedDue], list[ClosedDue]]:
-    """Return the loads of a plan as (open, counted, closed). first_arrivals: by (load, number), see `OpenDue`."""
+    """Return the loads of a plan in three lists: open loads, loads with a fixed number of iterations, closed loads.
+
+    first_arrivals: by (load, number), see `OpenDue`.
+    """
     opens: list[OpenDue] = []
     counted: list[CountedDue] = []
     closed: list[ClosedDue] = []
@@ -362,7 +377,7 @@ def total_by_area(planned: PlannedLoad, changes: Sequence[LoadChange]) -> tuple[
 
 
 def _area(stages: Sequence[Stage], until_ns: int) -> Fraction:
-    """The area under the rate curve up to `until_ns`, in arrivals."""
+    """Return the area under the rate curve up to `until_ns`, in arrivals."""
     area = Fraction(0)
     for stage in stages:
         took_ns = min(stage.duration_ns, until_ns)

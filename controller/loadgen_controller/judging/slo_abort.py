@@ -29,7 +29,7 @@ class Breach:
 
     @property
     def text(self) -> str:
-        """The reason for the stop, as a plain sentence."""
+        """Return the reason for the stop as a plain sentence."""
         whose = f" of {self.result.journey}" if self.result.journey else ""
         when = time_text(self.at_ns / NS_PER_S)
         return f"stopped at {when}: SLO {self.result.objective}{whose} is broken: {describe(self.result)}"
@@ -90,7 +90,10 @@ class Aborts:
         self._end_ns = 0
 
     def until(self, load_ns: int | None) -> None:
-        """Set the new planned end of the load, ns from T0, after a load change. None: it ends after a count."""
+        """Set the new planned end of the load after a load change, ns from T0.
+
+        None: it ends after a number of iterations.
+        """
         self._load_ns = load_ns
 
     def check(

@@ -109,7 +109,10 @@ def judge_fitness(assignment: Assignment, merge: Merge, planned_per_s: float | N
 
 
 def _drivers(agent: str, assignment: Assignment, merge: Merge) -> list[_Driver]:
-    """Return the agent itself, or its workers if it has several, each with an equal part of its share."""
+    """Return what is judged for an agent: each of its workers, with an equal part of its share, or the agent itself.
+
+    Return an empty list if it reported no interval.
+    """
     region, share = assignment.region(agent), assignment.share(agent)
     workers = merge.worker_fitness.get(agent, {})
     if workers:
@@ -122,7 +125,10 @@ def _drivers(agent: str, assignment: Assignment, merge: Merge) -> list[_Driver]:
 
 
 def _most_frequent(fitness: Fitness) -> str:
-    """An example of the most frequent cause, since the figures in the texts differ from interval to interval."""
+    """Return an example of the most frequent cause of unfit intervals.
+
+    Its figures may differ from interval to interval.
+    """
     if not fitness.causes:
         return "the agent gave no reason"
     cause, _ = max(fitness.causes.items(), key=lambda item: item[1])  # on a tie the first, which is the lag itself
@@ -133,7 +139,7 @@ def _most_frequent(fitness: Fitness) -> str:
 
 
 def _advice(agent: _Driver, same_region: Sequence[_Driver], planned_per_s: float | None) -> str:
-    """Return what to do about the worst agent of a region."""
+    """Return the advice for the worst agent of a region: what to do so that it can measure."""
     fitness = agent.fitness
     return (
         _advice_for_machine(agent)
@@ -144,12 +150,12 @@ def _advice(agent: _Driver, same_region: Sequence[_Driver], planned_per_s: float
 
 
 def _often(fitness: Fitness, cause: Cause) -> bool:
-    """Whether at least half of the unfit intervals had this cause."""
+    """Return whether at least half of the unfit intervals had this cause."""
     return fitness.causes.get(cause, 0) * 2 >= fitness.unfit > 0
 
 
 def _advice_for_machine(agent: _Driver) -> str:
-    """Advice if the machine ran out of files, ports, memory or network, even if seldom; empty if not.
+    """Return advice if the machine ran out of files, ports, memory or network, even if seldom; else an empty text.
 
     This comes first, because other advice does not help such a machine.
     """
@@ -181,7 +187,10 @@ def _advice_for_machine(agent: _Driver) -> str:
 
 
 def _advice_for_scenario(fitness: Fitness) -> str:
-    """Advice if a line of the scenario, or garbage collection, blocked the loop in half of the unfit intervals."""
+    """Return advice if a line of the scenario or garbage collection blocked the loop in half of the unfit intervals.
+
+    Otherwise return an empty text.
+    """
     if fitness.holders:
         where, holder = max(fitness.holders.items(), key=lambda item: item[1].intervals)
         if holder.intervals * 2 >= fitness.unfit:
@@ -196,7 +205,10 @@ def _advice_for_scenario(fitness: Fitness) -> str:
 
 
 def _advice_for_shared_cpu(agent: _Driver) -> str:
-    """Advice if other programs took the CPU: more agents on the same machine would each get even less."""
+    """Return advice if other programs took the CPU, else an empty text.
+
+    More agents on the same machine would each get even less.
+    """
     fitness, found = agent.fitness, agent.fitness.examples
     if _often(fitness, "throttled"):
         return f"raise the CPU limit of {agent.id} to a whole core for each worker: {found['throttled']}"
@@ -208,7 +220,7 @@ def _advice_for_shared_cpu(agent: _Driver) -> str:
 
 
 def _advice_more_agents(agent: _Driver, same_region: Sequence[_Driver], planned_per_s: float | None) -> str:
-    """Advice to add agents, with the number that the region needs."""
+    """Return the advice to add agents, with the number that the region needs."""
     fitness = agent.fitness
     capacity = max(a.fitness.capacity_per_s for a in same_region)
     if planned_per_s is not None:

@@ -122,7 +122,7 @@ class Facts:
 
     @property
     def loads(self) -> Loads:
-        """Start and profile of each load."""
+        """Return the start (ns from T0) and the profile of each load."""
         return ((self.first_ns, self.profile), *self.more_loads)
 
 
@@ -147,7 +147,7 @@ class _Finding:
 
 
 def judge(facts: Facts, merge: Merge) -> Verdict:
-    """Derive the verdict on a run that has ended."""
+    """Return the verdict on a run that has ended, from its facts and its merged data."""
     completeness, validity = Completeness(()), Validity()
     slos: tuple[SloResult, ...] = ()
     findings = [*_find_in_ends(facts)]
@@ -199,12 +199,12 @@ def _find_in_plan(facts: Facts, basis: Basis, against: Against) -> Iterator[_Fin
 
 
 def _held_back(merge: Merge) -> dict[str, int]:
-    """For each agent, the requests that the cap of the allow-list kept from being sent."""
+    """Return for each agent how many requests the cap of the allow-list kept from being sent."""
     return {agent: stats.total for _, agent, stats in merge.custom.state() if stats.name == HELD_BACK and stats.total}
 
 
 def _planned_per_s(loads: Loads) -> float | None:
-    """The highest planned rate of all open loads together, iterations/s; None if no load is open."""
+    """Return the highest planned rate of all open loads together, iterations/s; None if no load is open."""
     return highest_sum((at, profile) for at, profile in loads if isinstance(profile, OpenProfile)) or None
 
 

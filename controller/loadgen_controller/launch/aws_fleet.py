@@ -58,7 +58,7 @@ class Hire:
     """Agents to start, in all or by region; None: start none, use the agents that are running."""
 
     def terms(self, errors: CollectedErrors, spec: PlanSpec, runs: int = 1) -> Terms | None:
-        """Return the terms on which the agents are started, for `runs` runs of this plan one after another.
+        """Return the terms on which agents are started for `runs` runs of this plan: how many where, and for how long.
 
         Returns None if no agents are to be started. Conflicts with the plan are added to `errors`.
         """
@@ -90,7 +90,7 @@ class Hire:
         return Terms(wish, ttl_s=ttl_s)
 
     def open(self) -> Site:
-        """Open the fleet with the credentials of this machine.
+        """Return the fleet on AWS, opened with the credentials of this machine.
 
         Raises:
             LoadgenError: AWS refuses access, or the fleet belongs to another account.
@@ -100,7 +100,7 @@ class Hire:
 
 
 def read_hire(errors: CollectedErrors, fleet: Path | None, scale: str | None, wait: int | None) -> Hire | None:
-    """Read --fleet and --scale; None if no fleet was named. Failures are added to `errors`."""
+    """Read the options --fleet and --scale; return None if no fleet was named. Failures are added to `errors`."""
     parsed = errors.parse("--scale", scale, parse_scale)
     if scale is not None and fleet is None:
         errors.add("--scale needs --fleet", "add --fleet FILE, the fleet.json of a fleet on AWS")
@@ -123,7 +123,7 @@ def read_hire(errors: CollectedErrors, fleet: Path | None, scale: str | None, wa
 def hired_for(
     errors: CollectedErrors, hire: Hire | None, spec: PlanSpec, place: Place | None, *, is_quiet: bool, runs: int = 1
 ) -> Iterator[int | None]:
-    """Keep the agents of --scale running within the block, and yield their number; None if --scale starts none."""
+    """Keep the agents of --scale running inside the `with` block, and yield their number, or None without --scale."""
     terms = None if hire is None else hire.terms(errors, spec, runs)
     errors.check()
     if hire is None or terms is None or place is None:
@@ -140,7 +140,7 @@ def hired_for(
 
 @contextmanager
 def hired(site: Site, terms: Terms, place: Place, say: Callable[[str], None]) -> Iterator[Raised]:
-    """Keep the agents of a fleet running within the block, and end them afterwards.
+    """Start the agents of a fleet, keep them running inside the `with` block, and end them afterwards.
 
     Raises:
         LoadgenError: not enough agents came up; those that did are ended again.
@@ -187,7 +187,10 @@ def _stop_runs(site: Site, raised: Raised, place: Place, say: Callable[[str], No
 
 @contextmanager
 def _as_interrupts() -> Iterator[None]:
-    """Treat SIGTERM and a closed terminal (SIGHUP) like Ctrl-C within the block, so that the fleet is taken down."""
+    """Treat SIGTERM and a closed terminal (SIGHUP) like Ctrl-C inside the `with` block.
+
+    So the fleet is taken down in these cases too.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

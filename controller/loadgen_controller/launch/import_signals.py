@@ -22,7 +22,7 @@ class _Importing:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def end(self) -> None:
-        """Restore Python's handler, which raises KeyboardInterrupt."""
+        """Restore Python's own handler of Ctrl-C, which raises KeyboardInterrupt."""
         if self._is_ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self._is_ours = False

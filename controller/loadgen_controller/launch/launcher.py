@@ -85,7 +85,7 @@ def was_stopped(run_dir: Path) -> bool:
 
 
 def order_of(scenario: Scenario, placement: Placement) -> Order:
-    """Build the order that a conductor, here or at a controller, executes.
+    """Return the order (plan, packed scenario and settings) by which a conductor, here or at a controller, makes a run.
 
     Raises:
         ScenarioError: a file of the scenario cannot be packed.
@@ -125,7 +125,7 @@ def _has_only_local_targets(scenario: Scenario) -> bool:
 
 
 def conduct(order: Order, placement: Placement, console: Console | None) -> Result:
-    """Conduct the run in this process until it ends. With a console, a live view is shown."""
+    """Conduct the run in this process until it ends, and return its result. With a console, a live view is shown."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_conduct(order, placement, console))
 
@@ -183,7 +183,7 @@ class _Page:
 
     @contextlib.asynccontextmanager
     async def of(self, conductor: Conductor, console: Console | None) -> AsyncIterator[None]:
-        """Serve the page within the block, and print its address."""
+        """Serve the page of the run inside the `async with` block, and print its address."""
         if self._server is None:
             yield
             return
@@ -211,7 +211,10 @@ class _Page:
 
 @contextlib.asynccontextmanager
 async def _shown(conductor: Conductor, stop: Stopping, console: Console | None, page: _Page) -> AsyncIterator[None]:
-    """Show the live view within the block, if there is a console. Its failure never ends the run."""
+    """Show the live view inside the `async with` block, if there is a console.
+
+    A failure of the view never ends the run.
+    """
     if console is None:
         yield
         return

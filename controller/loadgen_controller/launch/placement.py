@@ -74,23 +74,23 @@ class Placement:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the agents are processes on this machine that this command starts."""
+        """Return whether the agents are processes on this machine that this command starts."""
         return self.listen is None and self.place is None
 
     @property
     def needs_secrets(self) -> bool:
-        """Whether secrets must be set on this machine; otherwise they are set where the agents run."""
+        """Return whether secrets must be set on this machine; otherwise they are set where the agents run."""
         return self.is_embedded
 
     def read_keys(self, errors: CollectedErrors) -> None:
-        """Read the controller's key for `listen`; an error is added to `errors`."""
+        """Read the controller's key from the folder of --keys into `keys`; an error is added to `errors`."""
         if self.keys_dir is not None and self.listen is not None:
             folder = self.keys_dir
             self.keys = errors.catch(lambda: load_controller(folder))
 
     @contextmanager
     def staffed(self, errors: CollectedErrors, spec: PlanSpec, *, runs: int = 1, is_quiet: bool) -> Iterator[None]:
-        """Keep the agents of --fleet --scale running within the block, for `runs` runs one after another.
+        """Keep the agents of --fleet --scale running inside the `with` block, for `runs` runs one after another.
 
         Raises all errors found so far before it starts an agent. Without --scale it starts nothing.
         """
@@ -101,7 +101,7 @@ class Placement:
 
 
 def placement_of(errors: CollectedErrors, request: LaunchRequest) -> Placement:
-    """Read the options into a placement. Invalid options and combinations are added to `errors`."""
+    """Return where the run takes place, from the options. Invalid options and combinations are added to `errors`."""
     if request.runs_dir.exists() and not request.runs_dir.is_dir():
         errors.add(f"--runs-dir: {request.runs_dir} is a file", "name a folder; it is created if it does not exist")
     hire = read_hire(errors, request.fleet, request.scale, request.wait)

@@ -24,7 +24,7 @@ class Stopping:
         self.notices: tuple[str, ...] = ()
 
     def interrupt(self) -> None:
-        """Handle a Ctrl-C."""
+        """Handle a Ctrl-C: the first one drains the run, a later one stops it at once."""
         if self._asked:
             self._request_stop("stopped at once by a second Ctrl-C", True)
             self.notices = ("stopping at once",)
@@ -43,7 +43,7 @@ class Stopping:
 
     @contextlib.contextmanager
     def on_signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM within the block."""
+        """Handle SIGINT and SIGTERM by these methods inside the `with` block; remove the handlers afterwards."""
         handlers = {signal.SIGINT: self.interrupt, signal.SIGTERM: self.terminate}
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)

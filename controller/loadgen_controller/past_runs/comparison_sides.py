@@ -35,7 +35,7 @@ class Counted:
 
 
 def sides_of(errors: CollectedErrors, texts: Sequence[str], runs_dir: Path, store: Store) -> list[Counted]:
-    """Find and read the runs of all sides, in the order of `texts`.
+    """Find and read the runs of each side of a comparison; return the sides in the order of `texts`.
 
     texts: each is a run (its id, the beginning of it, "last", or its folder), several runs separated by commas, or a
         label ("release=1.4"), which means all runs that have it.

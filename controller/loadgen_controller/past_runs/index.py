@@ -64,7 +64,9 @@ class Index:
             self._runs = found.runs if found.version == VERSION else {}
 
     def line(self, path: Path) -> Line | None:
-        """Return the figures of a run's summary, from the index if it is up to date; None if there is no summary.
+        """Return the figures of a run's summary, from the index if that is up to date, else from the file.
+
+        None if there is no summary.
 
         Raises:
             StorageError: the summary cannot be read, or was written by a newer loadgen.
@@ -84,7 +86,7 @@ class Index:
         return known.line
 
     def keep(self, names: Collection[str]) -> None:
-        """Write the index if it has changed. names: the runs in the folder; others are dropped from the index."""
+        """Write the index file if it has changed. names: the runs that exist; other runs are dropped from the index."""
         runs = {name: known for name, known in self._runs.items() if name in names}
         if len(runs) >= _WORTH_IT and (self._is_new or len(runs) < len(self._runs)):
             with suppress(StorageError, OSError):

@@ -86,7 +86,7 @@ class Search:
     since: datetime | None = None
 
     def finds(self, entry: Entry) -> bool:
-        """Return whether a run meets all conditions."""
+        """Return whether a run meets all conditions of the search."""
         if any(name not in entry.labels or value not in (None, entry.labels[name]) for name, value in self.labels):
             return False
         if self.since is not None and not _is_after(entry, self.since):
@@ -152,7 +152,7 @@ def is_running(path: Path) -> bool:
 
 
 def labels_of(path: Path) -> tuple[Notes, dict[str, str]]:
-    """Return the notes of a run and the labels of its plan.
+    """Return the notes of a run, which include labels set later, and the labels of its plan.
 
     Raises:
         StorageError: one of the files cannot be read.

@@ -36,7 +36,7 @@ class Notes(msgspec.Struct, frozen=True):
     note: str = ""
 
     def over(self, planned: Mapping[str, str]) -> dict[str, str]:
-        """Return the effective labels: those of the plan, overridden by these."""
+        """Return the labels in force: those of the plan, overridden by the labels of these notes."""
         return {name: value for name, value in {**planned, **self.labels}.items() if value is not None}
 
     def with_labels(self, changes: Iterable[tuple[str, str | None]], planned: Mapping[str, str]) -> Notes:
@@ -50,7 +50,7 @@ class Notes(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, labels=labels)
 
     def with_note(self, text: str) -> Notes:
-        """Return notes with another note.
+        """Return a copy of these notes with another text as note.
 
         Raises:
             UsageError: the text is too long.

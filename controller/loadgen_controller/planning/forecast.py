@@ -67,7 +67,7 @@ class Tried:
 
 
 def on_average(journey: str, visits: Mapping[str, float], think_s: float, steps: Iterable[Stepped]) -> Tried:
-    """Return the figures of an average session of a graph, from trial visits of its nodes.
+    """Return the figures of one average session of a graph, from trial visits of its nodes.
 
     Args:
         visits: average number of visits of each node in a session.
@@ -112,7 +112,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def forecast(spec: PlanSpec, tried: Sequence[Tried] = ()) -> Forecast:
-    """Forecast a plan. tried: the trial of each journey, or empty without a trial.
+    """Return what a run of the plan will do and need. tried: the trial of each journey; empty without a trial.
 
     For random arrivals with an unknown seed, the figures are averages, and `deviation` is their spread.
     """

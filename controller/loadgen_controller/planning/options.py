@@ -78,7 +78,7 @@ def overrides_of(
 
 
 def places_of(errors: CollectedErrors, scenario: Path | None, env: str | None) -> Places:
-    """Read the store and the live outputs from `loadgen.toml`; an invalid file is added to `errors`.
+    """Return the store and the live outputs that `loadgen.toml` names; an invalid file is added to `errors`.
 
     scenario: a scenario file, whose `loadgen.toml` is read; None: the one of the current folder.
     """
@@ -86,7 +86,7 @@ def places_of(errors: CollectedErrors, scenario: Path | None, env: str | None) -
 
 
 def store_of(errors: CollectedErrors, given: str | None, env: str | None, scenario: Path | None = None) -> str:
-    """Return the store of accepted runs: `given`, or the one in `loadgen.toml`, or the folder `history`.
+    """Return the name of the store of accepted runs: `given`, or the one in `loadgen.toml`, or the folder `history`.
 
     env: an unknown environment is an error even if a store is given.
     """
@@ -97,7 +97,7 @@ def store_of(errors: CollectedErrors, given: str | None, env: str | None, scenar
 
 
 def outputs_of(errors: CollectedErrors, texts: Iterable[str], places: Places | None = None) -> Outputs:
-    """Open the live outputs of `--out`, or without `--out` those of `places`. Invalid ones are added to `errors`."""
+    """Return the live outputs of `--out`, or without `--out` those of `places`. Invalid ones are added to `errors`."""
     texts = list(texts)
     if texts or places is None or places.path is None:
         return open_outputs(read_outputs(texts, errors.add), errors.add)

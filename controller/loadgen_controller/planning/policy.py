@@ -45,8 +45,11 @@ def violations(scenario: Scenario, policy: Policy) -> list[Fault]:
         found.append(plan.origin.fault("policy: the plan has no owner", 'add owner="team@shop.example" to the Plan'))
     for name in policy.tags:
         if not plan.labels.get(name):
-            hint = f'add labels={{"{name}": "..."}} to the Plan'
-            found.append(plan.origin.fault(f'policy: the plan has no label "{name}"', hint))
+            found.append(
+                plan.origin.fault(
+                    f'policy: the plan has no label "{name}"', f'add labels={{"{name}": "..."}} to the Plan'
+                )
+            )
     spec = plan.spec()
     if policy.max_rate is not None and spec.is_open and spec.peak > policy.max_rate:
         message = f"policy: the load's peak of {format_rate(spec.peak)} is above {format_rate(policy.max_rate)}"
@@ -57,7 +60,7 @@ def violations(scenario: Scenario, policy: Policy) -> list[Fault]:
 
 
 def _unnamed(path: Path) -> Iterator[Fault]:
-    """Find calls such as `user.http.get(f"/products/{sku}")` without `name=`."""
+    """Yield an error for each request with a computed URL and no `name=`: `user.http.get(f"/products/{sku}")`."""
     for node in ast.walk(read_source(path).tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue

@@ -96,12 +96,12 @@ class Rehearsed:
 
     @property
     def title(self) -> str:
-        """The journey's name; for a graph with its nodes: "shop: browse, buy"."""
+        """Return the journey's name; for a graph also the visited nodes: "shop: browse, buy"."""
         return f"{self.journey}: {', '.join(self.path)}" if self.path else self.journey
 
     @property
     def has_passed(self) -> bool:
-        """Whether the journey succeeded or skipped itself."""
+        """Return whether the journey succeeded, or skipped its iteration by `user.skip`."""
         return self.outcome in (OK, SKIPPED)
 
 
@@ -152,7 +152,10 @@ async def rehearse_arrival(scenario: Scenario, seed: int, load: int, n: int) -> 
 
 
 def _sessions(journey: Journey[Any], bound: BoundJourney) -> Iterator[tuple[tuple[str, ...], BoundJourney]]:
-    """Yield what to run for a journey: itself, or the sessions that visit all nodes of a graph, with their nodes."""
+    """Yield (nodes, journey to run).
+
+    A journey is run as it is, without nodes; a graph in as many sessions as visit all of its nodes.
+    """
     if not isinstance(journey, Graph):
         yield (), bound
         return
@@ -280,7 +283,7 @@ class _Stage:
         return steps
 
     async def iterate(self, bound: BoundJourney, load: int, arrival: Arrival) -> Rehearsed:
-        """Run one iteration of a journey and return its result."""
+        """Run one iteration of a journey against the target, and return its result."""
         reports: list[str] = []
         recorder = Recorder(redactor=self._redactor)
         self._waits_s.clear()

@@ -42,7 +42,7 @@ class Earlier:
 
 @contextmanager
 def earlier_run(run: str, runs_dir: Path) -> Iterator[Earlier]:
-    """Unpack a run into a temporary folder, which exists within the block.
+    """Unpack an earlier run's scenario into a temporary folder, which exists inside the `with` block; yield how it ran.
 
     Args:
         run: an id, the beginning of one, a folder, or "last".

@@ -171,7 +171,7 @@ def places_of(address: str) -> tuple[str, ...]:
 def read_permits(
     errors: CollectedErrors, listen: str | None, keys: Path | None, allow: Path | None, sign_with: Path | None
 ) -> tuple[AllowList | None, Signer | None]:
-    """Read the allow-list and the signing key; None for one that is not used. Failures are added to `errors`.
+    """Return the allow-list and the signing key, each None if it is not used. Failures are added to `errors`.
 
     An allow-list is required when agents on other hosts can connect.
 

@@ -55,7 +55,9 @@ class Admission:
         self._journeys = {"", *(journey.name for journey in spec.journeys)}
 
     def check(self, delta: Delta) -> None:
-        """HOT, once a delta. Check the totals of its agent, with this delta.
+        """HOT, once a delta.
+
+        Check that the totals of its agent, with this delta added, stay within the limits for one agent.
 
         Raises:
             LimitExceeded: a total is above the limit for one agent.
@@ -68,7 +70,10 @@ class Admission:
             for key in delta.new_series:
                 if key.kind == "trend" and key.request not in self._trends:
                     raise LimitExceeded(
-                        "trend", f'"{key.request}"', f"one of the {len(self._trends)} trends of the plan"
+                        "trend",
+                        f'"{key.request}", which the plan does not declare',
+                        f"one of the {len(self._trends)} trends of the plan: run the same version of loadgen on every"
+                        " agent",
                     )
         if delta.custom:
             known = self._merge.custom.names_of(delta.agent)
@@ -89,11 +94,15 @@ class Admission:
         steering = self._lanes[steered.load].steering if steered.load < len(self._lanes) else None
         rate = steered.rate_per_s
         if steering is not None and rate is not None and rate > steering.upto_per_s:
-            raise LimitExceeded("Steered.rate_per_s", f"{rate:g}", f"{steering.upto_per_s:g}, the plan's highest rate")
+            raise LimitExceeded(
+                "Steered.rate_per_s",
+                f"{rate:g}",
+                f"{steering.upto_per_s:g}, the plan's highest rate: correct the executor",
+            )
 
     @property
     def room(self) -> int:
-        """The number of new series that the run accepts before it counts new ones in `(other)`."""
+        """Return how many new series the run still accepts before it counts further ones in the series `(other)`."""
         return max(0, tight_from(SERIES_OF_RUN) - len(self._merge.names))
 
     def fitted(self, region: str, delta: Delta) -> Delta:
@@ -110,15 +119,24 @@ class Admission:
         return replace(delta, new_series=series, custom=custom)
 
     def _check_due(self, row: DueCounts, end_ns: int) -> None:
-        """Raise LimitExceeded for due counts of unknown objectives, journeys or intervals: each row costs 8 KiB."""
+        """Raise LimitExceeded for counts of due iterations with an unknown objective, journey or interval.
+
+        Each such row would cost 8 KiB.
+        """
         if row.objective >= self._objectives or row.journey not in self._journeys:
             found = f'{row.objective} of journey "{row.journey}"'
             raise LimitExceeded(
-                "DueCounts.objective", found, f"the plan's {self._objectives} objectives, and its journeys"
+                "DueCounts.objective",
+                found,
+                f"the plan's {self._objectives} objectives, and its journeys: the agent counts for one that the plan"
+                " does not have; run the same version of loadgen on every agent",
             )
         if row.k > end_ns // self._interval_ns + 1:
             raise LimitExceeded(
-                "DueCounts.k", f"{row.k:,}", f"{end_ns // self._interval_ns + 1:,}, where the delta ends"
+                "DueCounts.k",
+                f"{row.k:,}, an interval after the end of the delta",
+                f"{end_ns // self._interval_ns + 1:,}, where the delta ends: run the same version of loadgen"
+                " on every agent",
             )
 
     def _series(self, region: str, new: tuple[SeriesKey, ...]) -> tuple[SeriesKey, ...]:
@@ -160,10 +178,17 @@ class Admission:
 
 
 def _other(one: CustomStats) -> str:
-    """Return the name of the `(other)` metric of the same kind; metrics of different kinds cannot be added."""
+    """Return the name of the metric `(other)` that collects metrics of this kind.
+
+    Metrics of different kinds cannot be added.
+    """
     return f"{CHECK}{OTHER}" if one.name.startswith(CHECK) and one.kind == "rate" else f"{one.kind} {OTHER}"
 
 
 def _hold(what: str, found: int, limit: int) -> None:
     if found > limit:
-        raise LimitExceeded(what, f"{found:,}", f"{limit:,}")
+        raise LimitExceeded(
+            what,
+            f"{found:,}",
+            f"{limit:,}: this agent sent too many. Use fewer names and tags in the scenario, or see the agent's log",
+        )

@@ -48,7 +48,7 @@ class Kept:
     end: int
 
     def cells(self) -> Iterator[Cell]:
-        """Read all cells. Raises StorageError if the file cannot be read."""
+        """Read all cells (stored sums of deltas) of the file. Raises StorageError if the file cannot be read."""
         return read_cells(self.path, self.end)
 
 
@@ -97,7 +97,7 @@ class Checkpointer:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Return whether it is time for a checkpoint, by the number of deltas or the time since the last one."""
         waiting = 0 if self._is_given_up else self._merge.waiting
         if not waiting:
             return False
@@ -105,11 +105,11 @@ class Checkpointer:
 
     @property
     def is_full(self) -> bool:
-        """Whether the waiting sums are so large that they must be written, without the expensive checkpoint."""
+        """Return whether the waiting sums are so large that they must be written before the next checkpoint."""
         return not self._is_given_up and sum(one.store.size_bytes for one in self._merge.kept or ()) >= _BYTES
 
     def begin(self) -> None:
-        """Start a task that writes whenever it is time, until `finish` or `end`."""
+        """Start a task that writes sums and checkpoints whenever it is time, until `finish` or `end`."""
         self._serving = asyncio.create_task(self._serve(), name="keeper")
 
     def check(self) -> None:
@@ -118,7 +118,7 @@ class Checkpointer:
             self._serving.result()
 
     async def end(self) -> None:
-        """Finish the current write, and write nothing more."""
+        """Wait for the present write to end, and write nothing more."""
         if self._serving is not None:
             self._serving.cancel()
             (error,) = await asyncio.gather(self._serving, return_exceptions=True)
@@ -131,17 +131,17 @@ class Checkpointer:
             await self.look()
 
     async def look(self) -> None:
-        """Collect data if it is time, and write the collected data if its deltas are durable."""
+        """Collect the sums of merged deltas if it is time, and write collected ones whose deltas are safe on disk."""
         if self._taken is None and ((is_due := self.is_due) or self.is_full):
             self._taken = self._take(is_due)
         if self._taken is not None and self._is_durable(self._taken):
             await self._write(self._taken)
 
     async def finish(self) -> Kept | None:
-        """Write all remaining sums at the end of the run.
+        """Write all remaining sums at the end of the run, and return the file that then holds the whole run.
 
-        Returns None if the files do not hold the run: there were few deltas, or an error occurred. Then the caller
-        must read the deltas from the log.
+        Return None if the files do not hold the run: there were few deltas, or an error occurred. Then the caller must
+        read the deltas from the log.
         """
         await self.end()
         if self._is_given_up or not self._end:
@@ -157,7 +157,7 @@ class Checkpointer:
         return None if self._is_given_up else Kept(self._folder.merged_path, self._end)
 
     def forget(self) -> None:
-        """Delete the files, which a sealed run does not need."""
+        """Delete the checkpoint and the file of sums, which a sealed run does not need."""
         for path in (self._folder.checkpoint_path, self._folder.merged_path):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -165,7 +165,11 @@ class Checkpointer:
     # -- writing ----------------------------------------------------------------------------------
 
     def _take(self, with_state: bool, to_the_end: bool = False) -> _Taken | None:
-        """Collect the sums so far; without `with_state` and `to_the_end` only those of complete intervals."""
+        """Return the sums of deltas since the last call, or None if there are none.
+
+        Without `with_state` and `to_the_end` they cover only complete intervals. with_state: also store the state of
+        the merge, for a restart.
+        """
         if self._is_given_up:
             return None
         if with_state or to_the_end:
@@ -198,7 +202,10 @@ class Checkpointer:
             self._give_up()
 
     def _written(self, taken: _Taken) -> int:
-        """Write the data in a thread, and return the new end of merged.log."""
+        """Append the sums to merged.log, and write the checkpoint if there is one; return the new end of merged.log.
+
+        A thread calls this.
+        """
         path, end, names = self._folder.merged_path, self._end, taken.names
         try:
             flags = os.O_RDWR if end else os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -218,6 +225,6 @@ class Checkpointer:
         return end
 
     def _give_up(self) -> None:
-        """Delete the files and write nothing more; `deltas.log` still holds everything."""
+        """Delete both files and write no more; `deltas.log` still holds everything."""
         self._is_given_up, self._merge.kept, self._taken = True, None, None
         self.forget()

@@ -127,13 +127,13 @@ class Processes(Protocol):
 
     @property
     def expected(self) -> Mapping[str, str]:
-        """Region by agent id, of all agents that `start` starts."""
+        """Return the region of each agent that `start` starts, by agent id."""
 
     def start(self, address: str, logs: Path) -> None:
         """Start all agents, which connect to `address`; their output goes to the folder `logs`."""
 
     def exited(self) -> Mapping[str, str]:
-        """Return the agents whose process has ended since the last call, each with how it ended."""
+        """Return a text for each agent whose process has ended since the last call: how it ended."""
 
     async def end(self, patience_s: float) -> None:
         """Wait `patience_s` for the processes to exit, then end them; return when none runs any more."""
@@ -244,27 +244,27 @@ class Conductor:
 
     @property
     def run_id(self) -> str:
-        """The id of the run."""
+        """Return the id of the run."""
         return self._record.run_id
 
     @property
     def run_dir(self) -> Path:
-        """The run folder."""
+        """Return the path of the run folder."""
         return self._folder.path
 
     @property
     def started_at(self) -> datetime:
-        """T0 by the wall clock; before T0 is fixed, the time at which the run was created."""
+        """Return T0 (the start of the load) by the wall clock; before T0 is fixed, when the run was created."""
         return self._started_at
 
     @property
     def adjustments(self) -> tuple[Adjustment, ...]:
-        """The load changes so far."""
+        """Return the load changes of this run so far, in order."""
         return self._load_control.adjustments.made
 
     @property
     def troubles(self) -> Mapping[str, int]:
-        """The number of rejected messages, by kind."""
+        """Return how many messages of agents were rejected, by kind of error."""
         return self._troubles.counts
 
     async def conduct(self) -> Result:
@@ -326,7 +326,7 @@ class Conductor:
 
     @property
     def end_ns(self) -> int | None:
-        """When the load ends, in ns after T0, with all load changes so far; None while that is unknown."""
+        """Return when the load ends, in ns after T0, with all load changes so far; None while that is unknown."""
         return self._load_control.adjustments.end_ns
 
     def due_before(self, at_ns: int) -> int | None:
@@ -350,7 +350,7 @@ class Conductor:
         )
 
     def _sight(self) -> Sight:
-        """Return the state of the run for live outputs."""
+        """Return the state of the run that live outputs, such as a metrics endpoint, may read."""
         run = self._run
         return Sight(
             merge=self._merge,
@@ -366,7 +366,10 @@ class Conductor:
     # -- for the agent hub ------------------------------------------------------------------------
 
     def receive(self, agent: str, data: bytes, message: Message) -> None:
-        """Process an agent's message about this run, unless messages are ignored at the moment."""
+        """Process an agent's message about this run.
+
+        While a restarted run reads its log, messages are ignored; agents send them again.
+        """
         if not self._is_deaf:
             self._intake.receive(agent, data, message)
 
@@ -392,16 +395,16 @@ class Conductor:
 
     @property
     def run(self) -> Run:
-        """The state of the run."""
+        """Return the present state of the run's state machine."""
         return self._run
 
     @property
     def order(self) -> Order:
-        """The order of the run, with the original plan."""
+        """Return the order of the run, with the plan as it was before any load change."""
         return self._order
 
     def apply(self, event: Event) -> None:
-        """Apply an event to the run and perform its effects.
+        """Apply an event to the run's state machine, and perform its effects.
 
         Raises IllegalTransition if the event does not fit the phase. A stop and a storage failure fit every phase.
         """
@@ -415,7 +418,10 @@ class Conductor:
             self._wake.set()
 
     def _is_unguarded(self, agent: str) -> bool:
-        """Return whether the agent's protocol is too old for this run's allow-list or signature; then add a notice."""
+        """Return whether the agent's protocol is too old for this run's allow-list or signature.
+
+        If so, a notice names the agent.
+        """
         member = self._fleet.get(agent)
         if member is None:
             return False
@@ -431,11 +437,11 @@ class Conductor:
         return False
 
     def flush_soon(self) -> None:
-        """Merge the collected deltas after all messages that have arrived by now."""
+        """Merge the collected deltas in the next turn of the event loop, after all messages that have arrived."""
         asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Merge the collected deltas."""
+        """Merge the collected deltas; an error in that ends the run."""
         if self._is_deaf:
             return
         try:
@@ -448,12 +454,12 @@ class Conductor:
         return self._hub.send(identity, message)
 
     def on_hello(self, agent: str) -> None:
-        """Send Prepare again after a lost connection, because the last message may be lost too."""
+        """Send Prepare again to an agent that repeats its Hello and is not ready. The last message may be lost."""
         if self._run.phase is Phase.PREPARING and agent not in self._run.ready:
             self.send_to(agent, self._prepare_of(agent))
 
     def on_heartbeat(self, agent: str, beat: Heartbeat) -> None:
-        """Process a heartbeat: send again what the agent has missed, and notice that it leaves."""
+        """Process an agent's heartbeat: send again what the agent has missed, and move its share if it will leave."""
         for reaction in reactions(self._run, agent, beat, is_live=self._is_live(agent)):
             match reaction:
                 case RepeatPrepare():
@@ -472,16 +478,16 @@ class Conductor:
         return agent in self._members[1] and agent not in self._run.lost
 
     def has_returned(self, agent: str) -> None:
-        """Note that an agent that was gone has a share again, as a new process."""
+        """Show a notice that a lost agent has a share again in a new process; count its users at rendez-vous again."""
         self._rendezvous.back(agent)
         self._record.notices.append(f"agent {agent} has returned as a new process")
 
     def steered(self, agent: str, steered: Steered) -> None:
-        """Process the answer of a steering executor."""
+        """Process the answer of a steering executor, which runs in the agent and decides the rate of a load."""
         self._load_control.steered(agent, steered)
 
     def waiting(self, agent: str, waiting: Waiting) -> None:
-        """Process an agent's counts of users at rendez-vous."""
+        """Process an agent's counts of users that wait at rendez-vous."""
         self._rendezvous.report(agent, waiting)
 
     # -- the run ----------------------------------------------------------------------------------
@@ -530,7 +536,7 @@ class Conductor:
             self.apply(StopRequested(why, now=self._run.t0_ns is None))
 
     def _has_epoch(self, agent: str, epoch: int) -> bool:
-        """Return whether the agent's registered process is the one of this epoch."""
+        """Return whether the agent's present process is the one with this epoch (number of its registration)."""
         member = self._fleet.get(agent)
         return member is not None and member.epoch == epoch
 
@@ -542,7 +548,7 @@ class Conductor:
             self._checkpointer.check()
             if writing.done():
                 writing.result()
-                raise BugError("the journal ended before the run")
+                raise BugError("the journal ended before the run", hint="please report this with the controller's log")
             self._tick()
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
@@ -587,7 +593,7 @@ class Conductor:
             self._journal.event("interval asked", interval_s=interval_s, why=why)
 
     def _step(self, event: Event) -> None:
-        """Apply an event to the run, record it in the journal, and perform the effects."""
+        """Apply one event to the state machine of the run, record it in the journal, and perform its effects."""
         before = self._run
         self._run, effects = step(before, event)
         if (line := happened(before, event, self._run)) is not None:
@@ -602,7 +608,7 @@ class Conductor:
             self._perform(effect)
 
     def _note(self, event: Event) -> None:
-        """Update the record and other parts of the run after an event."""
+        """Update the run record, notices and other parts of the run after the state machine has processed an event."""
         match event:
             case AgentLost(agent, text) | AgentRefused(agent, text):
                 self._record.lost[agent] = text
@@ -671,7 +677,7 @@ class Conductor:
         self.write_manifest()
 
     def _load_ends(self) -> None:
-        """Record that a stop ended the load early, so that arrivals due after it do not count as missing."""
+        """Record when a stop ended the load early, so that arrivals due after that time do not count as missing."""
         run, duration_ns = self._run, self._run.duration_ns
         if run.t0_ns is None or self._record.load_ended_ns is not None or not run.ends:
             return
@@ -715,7 +721,10 @@ class Conductor:
         self._intake.on_durable(places)
 
     def _on_storage_failing(self, error: StorageError) -> None:
-        """Before T0, end the run. Later, let the load go on: agents keep deltas that are not acknowledged."""
+        """React to a disk error. Before T0, it ends the run.
+
+        Later the load goes on: agents keep the deltas that are not acknowledged.
+        """
         if self._run.t0_ns is None:
             self._on_storage_failed(error)
             return
@@ -741,7 +750,7 @@ class Conductor:
     # -- the end ----------------------------------------------------------------------------------
 
     async def _wind_up(self) -> Result:
-        """Stop agents that still run, seal the folder, and release all agents."""
+        """Stop agents that still run, judge the run, complete its folder, and release all agents. Return the result."""
         if self._run.phase is not Phase.DONE:  # an internal error ended the run
             for agent in self._record.epochs:
                 self.send_to(agent, Stop(self.run_id, "the controller failed", now=True))
@@ -781,7 +790,7 @@ class Conductor:
         return Result(verdict.exit_code, sealed.summary, self._folder.path, verdict)
 
     def _basis(self) -> Basis:
-        """Return the basis of due iterations: the original plan, and all changes that were sent to agents."""
+        """Return the basis for counting due iterations: the original plan, and all changes that were sent to agents."""
         members = (self._fleet.get(agent) for agent in self._record.epochs)
         return Basis.of(
             lanes_of(self._order.spec),
@@ -791,7 +800,10 @@ class Conductor:
         )
 
     async def _dismiss(self) -> None:
-        """Send Bye to all agents; local agents exit with it."""
+        """Send Bye, the end of the run, to all agents.
+
+        Agents that this controller started on its own machine exit with it.
+        """
         leave = self._order.placement == "embedded"
         for agent in self._record.epochs:
             self.send_to(agent, Bye(self.run_id, leave))

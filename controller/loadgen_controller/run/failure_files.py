@@ -48,7 +48,10 @@ class FailureFolder:
         self._is_refused = False
 
     def write(self, agent: str, region: str, failures: Iterable[Failure]) -> None:
-        """Write the failures that are among the first of their kind. It neither waits for the disk nor raises."""
+        """Write those failures that are among the first of their kind, each to a file; count the others.
+
+        A thread writes, so that this never waits for the disk. A disk error becomes a notice.
+        """
         self._look()
         for failure in failures:
             kind = (agent, failure.journey, failure.request, failure.outcome)
@@ -66,7 +69,10 @@ class FailureFolder:
             self._writing.append(self._thread.submit(self._write, self.path / file_name(kept), encode(kept)))
 
     def state(self) -> bytes:
-        """Return the counts of each kind, for `take_state` after a restart. Some files may not be written yet."""
+        """Return the counts of failures by kind as bytes, for `take_state` after a restart.
+
+        Some files may not be written yet.
+        """
         return msgspec.msgpack.encode((self.kept, self.left_out, [(*kind, n) for kind, n in self._counts.items()]))
 
     def take_state(self, state: bytes) -> None:
@@ -86,7 +92,10 @@ class FailureFolder:
         self._look()
 
     def _look(self) -> None:
-        """Check finished writes: a disk error stops further files with a notice, any other error is raised."""
+        """Check the writes that have ended.
+
+        After a disk error no further files are written, and a notice says so; any other error is raised.
+        """
         done = [future for future in self._writing if future.done()]
         self._writing = [future for future in self._writing if not future.done()]
         for future in done:

@@ -101,7 +101,7 @@ def manifest(
 
 
 def facts_of(run: Run, order: Order, record: RunRecord, bug: str = "", basis: Basis | None = None) -> Facts:
-    """Return the facts that the verdict needs in addition to the deltas.
+    """Return the facts about a run that the verdict needs besides the merged deltas.
 
     order: the order with the plan after all load changes. bug: an internal error that ended the run, or empty.
     """
@@ -131,7 +131,7 @@ def facts_of(run: Run, order: Order, record: RunRecord, bug: str = "", basis: Ba
 
 
 def deltas_of(folder: RunDir, assignment: Assignment) -> Iterator[tuple[str, Delta]]:
-    """Yield (region, delta) from the log of a run folder, in the order in which they were merged."""
+    """Yield the deltas in the log of a run folder, each with its region, in the order in which they were merged."""
     for data in folder.records():
         delta = codec.decode(data)
         if isinstance(delta, Delta):
@@ -187,7 +187,7 @@ def _write_hlog(folder: RunDir, assignment: Assignment, started_at: datetime, ke
 def _recounted(
     folder: RunDir, facts: Facts, merge: Merge, order: Order, kept: Kept | None
 ) -> tuple[Batches | None, Cut | None]:
-    """Count the run again from its cells or its log, in batches, and from the end of a detected warm-up.
+    """Merge the run again from its cells or its log, in batches of intervals, beginning after a detected warm-up.
 
     The batches give the confidence intervals. Returns (None, None) if nothing was measured, or if the log cannot be
     read; then figures have no intervals.
@@ -262,7 +262,7 @@ def _sealed(
 
 
 def _coarse(merge: Merge) -> Iterator[str]:
-    """Yield a note for each agent that reported in longer intervals for some time."""
+    """Yield a note for each agent that sent its measurements in longer intervals for some time."""
     for agent, fitness in sorted(merge.fitness.items()):
         if fitness.coarse_ns:
             yield (

@@ -87,10 +87,10 @@ class IntakePort(Protocol):
         """Process a heartbeat: send again what the agent has missed."""
 
     def steered(self, agent: str, steered: Steered) -> None:
-        """Process the answer of a steering executor that runs in the agent."""
+        """Process the answer of a steering executor, which runs in the agent and decides the rate of a load."""
 
     def waiting(self, agent: str, waiting: Waiting) -> None:
-        """Process an agent's counts of users at rendez-vous."""
+        """Process an agent's counts of users that wait at rendez-vous."""
 
 
 class Intake:
@@ -121,7 +121,9 @@ class Intake:
         self._merge, self._journal, self._troubles, self._clock = merge, journal, troubles, clock
 
     def receive(self, agent: str, data: bytes, message: Message) -> None:
-        """HOT, once per message about this run. Process one message; `data` is the message before decoding.
+        """HOT, once per message.
+
+        Process one message of an agent about this run; `data` is the message before decoding.
 
         Deltas are collected, to be merged together. Other messages, except heartbeats, first merge the collected
         deltas, because they depend on all messages before them.
@@ -138,7 +140,7 @@ class Intake:
             self._malformed(agent, error)
 
     def on_durable(self, places: Iterable[Place]) -> None:
-        """Acknowledge the deltas at `places` and all before them, which the journal has made durable."""
+        """Acknowledge to each agent the deltas up to its place in `places`, which the journal has stored safely."""
         for agent, epoch, seq in places:
             self._record.durable[agent, epoch] = seq
             self._acknowledge(agent, epoch)
@@ -178,7 +180,10 @@ class Intake:
                 self._troubles.add("unexpected", f"{type(message).__name__} from {agent} is not about a run")
 
     def _bundle(self, agent: str, request: BundleRequest) -> None:
-        """Send one chunk for each request, so that the agent limits how many chunks are in transit."""
+        """Send the agent the chunk of the bundle (packed scenario) that it requests.
+
+        One chunk for each request lets the agent limit how many are in transit.
+        """
         order = self._order
         if request.sha256 != order.bundle_sha256 or not 0 <= request.offset < len(order.bundle):
             self._troubles.add("malformed", f"{agent} requests a bundle that does not belong to this run")
@@ -210,7 +215,11 @@ class Intake:
             self._troubles.add("unexpected", f"Waiting from {agent} while {run.phase.value}")
             return
         if waiting.worker >= WORKERS_OF_AGENT:
-            raise LimitExceeded("Waiting.worker", str(waiting.worker), f"{WORKERS_OF_AGENT - 1:,}")
+            raise LimitExceeded(
+                "Waiting.worker",
+                str(waiting.worker),
+                f"{WORKERS_OF_AGENT - 1:,}, the last slot of a worker: run the same version of loadgen on every agent",
+            )
         check_waiting(waiting.points)
         self._port.waiting(agent, waiting)
 
@@ -225,7 +234,7 @@ class Intake:
             self._port.flush_soon()
 
     def flush(self) -> None:
-        """Merge the collected deltas; together they cost half as much as one by one."""
+        """Merge all deltas collected so far at once, which costs half as much as one by one."""
         unmerged, self._unmerged = self._unmerged, []
         self._unmerged_bytes = 0
         good: dict[str, tuple[bytes, Delta]] = {}
@@ -247,14 +256,19 @@ class Intake:
             self._accepted(agent, data, delta, accepted)
 
     def _is_fit(self, agent: str, delta: Delta) -> bool:
-        """Return whether the delta may be merged now; count and report it otherwise."""
+        """Return whether the delta may be merged now. If not, it is counted and reported as rejected."""
         record, run = self._record, self._port.run
         if delta.agent != agent or not record.has_epoch(agent, delta.epoch) or record.assignment is None:
             self._troubles.add("other agent", f"delta {delta.seq} of {delta.agent} in epoch {delta.epoch} from {agent}")
         elif run.t0_ns is None or run.phase is Phase.DONE:
             self._troubles.add("unexpected", f"delta {delta.seq} from {agent} while {run.phase.value}")
         elif delta.end_ns > self._clock() - run.t0_ns + _AHEAD_NS:
-            self._malformed(agent, WireError(f"delta {delta.seq} ends in the future, at {delta.end_ns} ns"))
+            self._malformed(
+                agent,
+                WireError(
+                    f"delta {delta.seq} ends in the future, at {delta.end_ns} ns: check the clock of that machine"
+                ),
+            )
         elif not self._journal.has_room:
             self._troubles.counts["no room on the disk"] += 1
         else:
@@ -262,7 +276,7 @@ class Intake:
         return False
 
     def _is_within(self, agent: str, delta: Delta) -> bool:
-        """Return whether the delta keeps the agent's limits, which count all of its deltas."""
+        """Return whether the agent stays within its limits with this delta; report the delta otherwise."""
         try:
             self._admission.check(delta)
         except LimitExceeded as error:
@@ -331,7 +345,7 @@ class Intake:
         self._settle(agent)
 
     def _settle(self, agent: str) -> None:
-        """Apply Merged if all deltas before the agent's Fin are durable."""
+        """Send the event Merged to the run if all deltas before the agent's Fin are stored safely."""
         fin = self._record.fins.get(agent)
         if (
             fin is not None

@@ -59,34 +59,43 @@ class Journal:
 
     @property
     def late_s(self) -> float:
-        """The time in seconds that the oldest delta has waited to become durable; 0 if none waits."""
+        """Return for how many seconds the oldest delta has waited to be safe on disk; 0 if none waits."""
         return monotonic() - self._waiting[0][2] if self._waiting else 0.0
 
     @property
     def has_room(self) -> bool:
-        """Whether another delta may be appended; always true while the disk works."""
+        """Return whether another delta may be appended.
+
+        That is always so while the disk works. After a disk error, deltas wait in memory up to a limit.
+        """
         return self._failing_since_s is None or self._waiting_bytes < ROOM_BYTES
 
     def append(self, payload: bytes, place: Place) -> None:
-        """Append one undecoded delta; `on_durable` is called when it is on disk."""
+        """Append one undecoded delta to the log.
+
+        place: its agent, epoch and sequence number, with which `on_durable` is called when it is on disk.
+        """
         self._waiting.append((self._folder.append(payload), len(payload), monotonic(), place))
         self._waiting_bytes += len(payload)
         self._dirty.set()
 
     def event(self, kind: str, **fields: object) -> None:
-        """Append one line to events.jsonl; it is durable after the next commit."""
+        """Append one line to events.jsonl. It is safe on disk after the next `commit`."""
         self._folder.event(kind, **fields)
         self._dirty.set()
 
     async def serve(self) -> None:
-        """Make appended data durable in groups, until cancelled."""
+        """Write appended data safely to disk, many appends at once, until cancelled."""
         while True:
             await self._dirty.wait()
             await asyncio.sleep(COMMIT_S if self._failing_since_s is None else AGAIN_S)
             await self.commit()
 
     async def commit(self) -> None:
-        """Make everything that was appended so far durable."""
+        """Write everything that was appended so far safely to disk.
+
+        A disk error is reported by a callback, and the next commit tries again.
+        """
         self._dirty.clear()
         if self.has_failed:
             return

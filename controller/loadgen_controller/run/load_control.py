@@ -87,7 +87,10 @@ class LoadControl:
         adjustments: Adjustments | None = None,
         steered_loads: SteeredLoads | None = None,
     ) -> None:
-        """adjustments, steered_loads: the state that a restarted controller has restored; None for a new run."""
+        """Create the part of a run that changes its load.
+
+        adjustments, steered_loads: the state that a restarted controller has restored; None for a new run.
+        """
         self._port, self._record, self._fleet, self._journal, self._clock = port, record, fleet, journal, clock
         spec = port.order.spec
         self.adjustments = Adjustments.of(spec) if adjustments is None else adjustments
@@ -107,11 +110,11 @@ class LoadControl:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the run is running and all of its loads that are not over are paused."""
+        """Return whether the run is running and all of its loads that are not over are paused."""
         return self._port.run.phase is Phase.RUNNING and self.adjustments.is_paused(self._since_t0_ns())
 
     def on_heartbeat(self, agent: str, phase: str, adjusted: int) -> None:
-        """Process an agent's heartbeat: send again what it has missed, the start or later changes.
+        """Process an agent's heartbeat: send again what the agent has missed, the start or later changes.
 
         phase: the agent's own phase. adjusted: the number of the last change that it has received.
         """
@@ -125,7 +128,7 @@ class LoadControl:
             self._send_changes(agent, adjusted)
 
     def send_start(self, agent: str, t0_ns: int) -> None:
-        """Send T0 to an agent, after all changes so far."""
+        """Send T0, the time at which the load starts, to an agent, after all changes so far."""
         record = self._record
         self._send_changes(agent, 0)
         from_ns, since_ns = self._began.get(agent, (0, 0))
@@ -205,7 +208,7 @@ class LoadControl:
     # -- steered loads --------------------------------------------------------------------------------
 
     def observe(self, merge: Merge) -> None:
-        """Observe the intervals that have become complete, and request rate decisions for steered loads."""
+        """Observe newly complete intervals of steered loads, and send requests for rate decisions to agents."""
         run, assignment = self._port.run, self._record.assignment
         if not self.steered_loads or assignment is None or run.phase is not Phase.RUNNING:
             return
@@ -220,7 +223,9 @@ class LoadControl:
         self._note_troubles(before)
 
     def steered(self, agent: str, steered: Steered) -> None:
-        """Process the answer of a steering executor."""
+        """Process an answer of an agent's steering executor: apply its decision, or send the observations that it
+        lacks.
+        """
         before = self.steered_loads.troubles
         match self.steered_loads.answered(agent, steered, self._since_t0_ns()):
             case RateDecision() as decision:
@@ -235,7 +240,10 @@ class LoadControl:
                 self._record.notice(f"{f'load {steered.name} ' if steered.name else ''}{steered.trouble}")
 
     def _apply_decision(self, decision: RateDecision) -> None:
-        """Set the decided rate until the planned end of the load. A paused load, or the same rate, changes nothing."""
+        """Set the decided rate until the planned end of the load.
+
+        A paused load, or a decision for the present rate, changes nothing.
+        """
         course, at_ns = self.adjustments.courses[decision.load], self._adjust_ns()
         is_running = self._port.run.phase is Phase.RUNNING
         if not is_running or course.is_paused or course.end_ns is None or course.end_ns <= at_ns:
@@ -290,7 +298,7 @@ class LoadControl:
         record.notice(f"{subject} part from {time_text(at_ns / NS_PER_S)} on")
 
     def start_joiners(self) -> None:
-        """Start the late joiners whose share change all other drivers have confirmed."""
+        """Start each late joiner as soon as all other drivers have confirmed the change that gives it a share."""
         run = self._port.run
         for agent, number in tuple(self._joining.items()):
             others = (one for one in run.drivers if one not in self._joining)
@@ -350,7 +358,7 @@ class LoadControl:
         return assignment is not None and agent not in self._began and (is_back or not assignment.first_share(agent))
 
     def _too_old(self, agents: Iterable[str]) -> list[str]:
-        """Return the agents whose protocol does not support share changes."""
+        """Return those of the agents whose protocol does not support share changes."""
         return [agent for agent in agents if (one := self._fleet.get(agent)) and one.minor < REASSIGNABLE_MINOR]
 
     def _send_shares(self, assignment: Assignment, at_ns: int, cause: str) -> None:
@@ -374,5 +382,5 @@ def _some(agents: Sequence[str]) -> str:
 
 
 def load_name(spec: PlanSpec, load: int) -> str:
-    """Return the name of a load in the plan; empty if it has none, or if the index is unknown."""
+    """Return the name of the load with this index in the plan; empty if it has none, or if the index is unknown."""
     return spec.lanes[load].name if load < len(spec.lanes) else ""

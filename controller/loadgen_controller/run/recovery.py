@@ -115,7 +115,7 @@ class Restored:
 
     @property
     def hopeless(self) -> str:
-        """Why the run must end instead of continuing; empty if it can continue.
+        """Return why the run must end instead of continuing; empty if it can continue.
 
         A run whose load had not begun ends: nothing was measured yet, so it is simpler to start it again.
         """
@@ -221,7 +221,7 @@ def restore(path: Path) -> Restored:
         UsageError: the run is over, or another version of loadgen wrote the folder.
     """
     if (path / "summary.json").exists():
-        raise UsageError(f"run {path.name} is over", hint=f"loadgen runs show {path.name}")
+        raise UsageError(f"run {path.name} is over", hint=f"see its result with: loadgen runs show {path.name}")
     away_s = max(0.0, time.time() - _written_s(path))
     checkpoint = read_checkpoint(RunDir(path).checkpoint_path)
     folder = RunDir.open(path, writable=True, sound_to=0 if checkpoint is None else checkpoint.deltas_end)
@@ -244,7 +244,10 @@ def _restored(folder: RunDir) -> Restored:
             hint="continue the run with the version of loadgen that started it",
         ) from error
     except OSError as error:
-        raise StorageError(f"cannot read {folder.bundle_path}: {error.strerror}") from error
+        raise StorageError(
+            f"cannot read {folder.bundle_path}: {error.strerror}",
+            hint="check its permissions; without this file the run cannot continue",
+        ) from error
     lines = list(folder.read_events())
     run = replay(lines)
     order = Order(
@@ -305,7 +308,10 @@ def merged(folder: RunDir, assignment: Assignment | None, interval_ns: int, chec
             if number % _LOOK == 0 and sum(one.store.size_bytes for one in merge.kept or ()) > _MOST_BYTES:
                 merge.kept = None
     except (WireError, ValueError) as error:
-        raise StorageError(f"{folder.log_path}: invalid record after record {number}: {error}") from error
+        raise StorageError(
+            f"{folder.log_path}: invalid record after record {number}: {error}",
+            hint="the log is damaged, so the run cannot continue: start it again",
+        ) from error
     if checkpoint is None:
         return Merged(merge, tuple(failures))
     return Merged(merge, tuple(failures), checkpoint.merged_end, checkpoint.extra)
@@ -316,12 +322,12 @@ def _deltas(records: Iterable[bytes], assignment: Assignment) -> Iterator[tuple[
     for record in records:
         delta = codec.decode(record)
         if not isinstance(delta, Delta):
-            raise WireError("the record is not a delta")
+            raise WireError("the record is not a delta", hint="the log is damaged: start the run again")
         yield assignment.region(delta.agent), delta
 
 
 def _thawed(folder: RunDir, interval_ns: int, checkpoint: Checkpoint) -> Merge | None:
-    """Return the merge in the checkpoint; None if the checkpoint is invalid or goes beyond the log."""
+    """Return the merge that is stored in the checkpoint; None if the checkpoint is invalid or goes beyond the log."""
     if checkpoint.deltas_end > folder.durable_end:
         return None
     try:
@@ -333,7 +339,7 @@ def _thawed(folder: RunDir, interval_ns: int, checkpoint: Checkpoint) -> Merge |
 
 
 def row_of(member: Member) -> dict[str, object]:
-    """Return the fields of an agent for the `assigned` line of events.jsonl."""
+    """Return the fields of a registered agent that are written into the line `assigned` of events.jsonl."""
     return {name: getattr(member, name) for name in _Agent.__struct_fields__}
 
 
@@ -378,7 +384,7 @@ class _RestoredState:
         """T0 by the wall clock."""
 
     def apply(self, line: Mapping[str, object]) -> None:
-        """Apply one line of events.jsonl. Raises StorageError if it is invalid."""
+        """Add one line of events.jsonl to the restored state. Raises StorageError if the line is invalid."""
         try:
             self._apply(line)
         except (msgspec.ValidationError, KeyError, ValueError, TypeError, AttributeError) as error:
@@ -427,7 +433,10 @@ class _RestoredState:
                 self._happened(line)
 
     def end(self) -> None:
-        """Add share changes of the manifest that have no line: it is written at once, events up to 0.1 s later."""
+        """Add those share changes of the manifest that have no line in events.jsonl.
+
+        The manifest is written at once, events up to 0.1 s later.
+        """
         assignment = self._record.assignment
         recorded = {one.generation for one in self.adjustments.told if isinstance(one, Reassign)}
         for change in () if assignment is None else assignment.changes:

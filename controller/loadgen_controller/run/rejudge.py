@@ -20,7 +20,7 @@ class _FactsLine(msgspec.Struct):
 
 
 def read_facts(folder: RunDir) -> Facts:
-    """Return the last facts in events.jsonl.
+    """Return the facts about a run, on which its verdict is based, from the last such line in events.jsonl.
 
     Raises:
         StorageError: the controller was killed before it judged the run, or the file cannot be read.
@@ -36,11 +36,14 @@ def read_facts(folder: RunDir) -> Facts:
             continue  # an incomplete last line, or another kind of line with a field `facts`
         if found.kind == "facts" and found.facts is not None:
             return found.facts
-    raise StorageError(f"cannot judge {folder.path}: the controller was killed before the run ended")
+    raise StorageError(
+        f"cannot judge {folder.path}: the controller was killed before the run ended",
+        hint="start the run again; loadgen report shows what this one measured",
+    )
 
 
 def read_merge(folder: RunDir, facts: Facts, interval_ns: int) -> Merge:
-    """Return a new merge of all deltas in the folder."""
+    """Merge all deltas in the run folder again, and return the merge."""
     merge = Recount(interval_ns, facts.warmup_ns) if facts.warmup_found else Merge(interval_ns)
     if facts.assignment is not None:
         merge.read(deltas_of(folder, facts.assignment))
@@ -48,7 +51,7 @@ def read_merge(folder: RunDir, facts: Facts, interval_ns: int) -> Merge:
 
 
 def reread(folder: RunDir) -> Verdict:
-    """Return the verdict, computed again from the facts and the deltas in the folder."""
+    """Judge a run again from the facts and the deltas in its folder, and return the verdict."""
     facts = read_facts(folder)
     interval_ns = folder.read_manifest()["interval_ns"]
     assert isinstance(interval_ns, int)

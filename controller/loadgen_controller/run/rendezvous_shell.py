@@ -57,16 +57,19 @@ class RendezvousShell:
         clock: Callable[[], int],
         state: RendezvousState | None = None,
     ) -> None:
-        """state: the state that a restarted controller has restored; None for a new run."""
+        """Create the part of a run that releases users at rendez-vous.
+
+        state: what a restarted controller has restored; None for a new run.
+        """
         self._port, self._record, self._journal, self._clock = port, record, journal, clock
         self._state = state or RendezvousState()
 
     def report(self, agent: str, waiting: Waiting) -> None:
-        """Process a worker's report of its waiting users."""
+        """Process a worker's report of its users that wait at rendez-vous, and release complete groups."""
         self._step(WaitersReported(WorkerSlot(agent, waiting.worker), waiting.life, waiting.points, self._clock()))
 
     def gone(self, agent: str) -> None:
-        """Stop counting the users of an agent that is lost or has ended."""
+        """Do not count the users of this agent any more, because it is lost or has ended."""
         self._step(AgentGone(agent))
 
     def back(self, agent: str) -> None:
@@ -74,12 +77,12 @@ class RendezvousShell:
         self._step(AgentBack(agent, self._clock()))
 
     def tick(self, now_ns: int) -> None:
-        """Send unconfirmed releases again. Call it several times a second while there is load."""
+        """Send releases that workers have not confirmed again. Call it several times a second while there is load."""
         if self._state.points:
             self._step(Tick(now_ns))
 
     def points(self) -> tuple[PointView, ...]:
-        """Return where users wait, for the live view."""
+        """Return for the live view how many users wait at each rendez-vous."""
         return tuple(
             PointView(load_name(self._port.order.spec, load), name, point.waiting, point.users, point.groups)
             for (load, name), point in self._state.points.items()

@@ -38,18 +38,23 @@ class RunChecks:
         self._plan_watch = PlanWatch(lanes_of(spec))
 
     def load_ends_at(self, duration_ns: int | None) -> None:
-        """Note the planned end of the load, which a load change has moved; in ns after T0, None if unknown."""
+        """Set the planned end of the load, which a load change has moved: ns after T0, None if unknown."""
         self._aborts.until(duration_ns)
 
     @staticmethod
     def script_faults(run: Run, merge: Merge) -> StopRequested | None:
-        """Return a stop if the scenario raised in too many iterations. It applies from before T0 until the drain."""
+        """Return a request to stop the run if the scenario raised in too many iterations, else None.
+
+        It applies from before T0 until the drain.
+        """
         if run.phase in (Phase.STARTING, Phase.RUNNING) and (text := too_many_script_faults(merge)):
             return StopRequested(text, reason=Reason.SCRIPT_FAULTS)
         return None
 
     def stops(self, run: Run, merge: Merge, assignment: Assignment | None, clock_ns: int) -> Iterator[StopRequested]:
-        """Yield the stops that objectives and the error fuse demand; clock_ns: the time after T0.
+        """Yield a request to stop the run for a broken objective, and one for the error fuse.
+
+        clock_ns: the time after T0.
 
         A generator, so that the caller can apply the first stop, which may merge more deltas, before the fuse is
         checked. Both stops may apply in one tick.
@@ -68,6 +73,9 @@ class RunChecks:
         changes: Sequence[Adjust | Reassign],
         clock_ns: int,
     ) -> Iterator[str]:
-        """Yield a text for each agent that departs from its share of the plan; changes: load and share changes."""
+        """Yield a sentence for each agent whose load departs from its share of the plan.
+
+        changes: load and share changes.
+        """
         live = frozenset(run.live) - (run.merged | run.fins)
         yield from self._plan_watch.look(merge, assignment, changes, live, clock_ns)

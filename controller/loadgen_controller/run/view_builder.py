@@ -31,7 +31,7 @@ def build_view(
     run_dir: Path,
     now_ns: int,
 ) -> ViewState:
-    """Return the state of the run at this moment. It copies no histogram.
+    """Return the state of the run at this moment, for the live view and the page. It copies no histogram.
 
     Args:
         points: the rendez-vous.

@@ -25,7 +25,7 @@ class Cells:
     at: tuple[Value | None, ...] = (None,) * len(QUANTILES)
 
     def text(self) -> tuple[str, ...]:
-        """The percentiles as text, in ms."""
+        """Return the percentiles as texts, in ms."""
         return tuple(value_text(v) for v in self.at)
 
 
@@ -119,30 +119,30 @@ class Figures:
 
     @property
     def pool_limited_share(self) -> float:
-        """Share of the started requests whose iterations had waited for a free user, 0 to 1."""
+        """Return the share of the started requests whose iterations had waited for a free user, 0 to 1."""
         started = self.total.requests_started
         return self.total.requests_pool_limited / started if started else 0.0
 
     @property
     def achieved_per_s(self) -> float | None:
-        """Started iterations/s in the last interval; None while there is none."""
+        """Return the started iterations/s in the last interval; None while there is no interval."""
         return self.last.iterations_started / self.last_s if self.last_s else None
 
     @property
     def requests_per_s(self) -> float | None:
-        """Finished requests/s in the last interval; None while there is none."""
+        """Return the finished requests/s in the last interval; None while there is no interval."""
         return self.last.requests_finished / self.last_s if self.last_s else None
 
     @property
     def reported_text(self) -> str:
-        """How many agents reported: "3 of 3 agents reported"; before the first interval, how many have registered."""
+        """Return "3 of 3 agents reported"; before the first interval, how many agents have registered."""
         if not self.last_s:
             return f"{sum(a.state != 'lost' for a in self.agents)} of {self.agents_wanted} agents registered"
         return f"{self.reported} of {max(len(self.agents), self.agents_wanted)} agents reported"
 
 
 def value_text(value: Value | None) -> str:
-    """Format a percentile in ms; a bound begins with ">"."""
+    """Return a percentile as text in ms. A bound, which the percentile exceeds, begins with ">"."""
     if value is None:
         return milliseconds(None)
     return milliseconds(f"> {value.ms}" if value.is_bound else value.ms)

@@ -97,7 +97,7 @@ class Watch:
 
 
 def _offered(spec: PlanSpec, window: Window | None, clock_ns: int) -> float | None:
-    """The planned iterations/s of all loads over the last interval, for comparison with the started ones.
+    """Return the planned iterations/s of all loads over the last interval, for comparison with the started ones.
 
     None if a load has no planned rate.
     """
@@ -156,7 +156,7 @@ def _cells(of: Measured, row: Named, region: str, is_warmup: bool) -> Cells:
 
 
 def _parts(rows: list[Named], with_journey: bool) -> Iterator[tuple[str, Named]]:
-    """Yield (indented name, row) for steps, each followed by its requests.
+    """Yield (indented name, series) for each step, followed by the requests in it.
 
     with_journey: there are several journeys, so steps and requests outside of steps get the journey's name.
     """
@@ -189,7 +189,9 @@ def _slo(result: SloResult, several: bool) -> SloRow:
 
 
 def _counted(spec: PlanSpec, custom: CustomTable) -> Iterator[str]:
-    """Yield the scenario's own metrics as text: first all checks together, with the one that failed most often."""
+    """Yield a text for each of the scenario's own metrics; the first is about all checks, with the one that failed most
+    often.
+    """
     found = [stats for name in custom.names() if (stats := custom.of(name)) is not None and stats.n]
     checks = [stats for stats in found if _is_check(stats)]
     if checks:
@@ -216,7 +218,7 @@ def _is_check(stats: CustomStats) -> bool:
 
 
 def _steering(state: ViewState) -> Iterator[str]:
-    """Yield the last rate decision for each steered load, with its reason."""
+    """Yield a text for each steered load: its last rate decision, with the reason."""
     for one in state.steering:
         whose = f"{one.load}: " if one.load else ""
         rate = "ended" if one.is_over else f"steered to {format_rate(one.rate_per_s)}"
@@ -225,7 +227,7 @@ def _steering(state: ViewState) -> Iterator[str]:
 
 
 def _meeting(state: ViewState) -> Iterator[str]:
-    """Yield the rendez-vous points where users wait now, beginning with the one that needs the fewest more."""
+    """Yield a text for each rendez-vous where users wait now, beginning with the one that needs the fewest more."""
     for point in sorted(state.points, key=lambda point: point.waiting - point.users, reverse=True):
         if point.waiting:
             where = f"{point.name} ({point.load})" if point.load else point.name
@@ -233,7 +235,7 @@ def _meeting(state: ViewState) -> Iterator[str]:
 
 
 def _unfit(state: ViewState, window: Window | None) -> Iterator[str]:
-    """Yield the agents and workers that were not fit to measure in the last interval, with the reasons."""
+    """Yield a text for each agent or worker that was not fit to measure in the last interval, with the reasons."""
     for agent in state.agents:
         health = window.health.get(agent.id) if window else None
         workers = window.workers.get(agent.id, ()) if window else ()

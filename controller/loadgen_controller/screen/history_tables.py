@@ -28,7 +28,7 @@ _MOST: Final = 12
 
 
 def print_trends(console: Console, found: Sequence[Trend]) -> None:
-    """Print all trends. `found` must not be empty."""
+    """Print the table, charts and changes of level of all trends. `found` must not be empty."""
     console.print(_table(found))
     if len(found) <= _CHARTS:
         for one in found:
@@ -42,7 +42,7 @@ def print_trends(console: Console, found: Sequence[Trend]) -> None:
 
 
 def _interval(low: float, high: float) -> str:
-    """An interval such as "(95 %: +8.1 to +11.2 %)"."""
+    """Return the interval of a change as text: "(95 %: +8.1 to +11.2 %)"."""
     return "(one run gives no interval)" if isnan(low) else f"(95 %: {format_changes(low, high)})"
 
 
@@ -70,7 +70,7 @@ def _table(found: Sequence[Trend]) -> Table:
 
 
 def _against(one: Against) -> Text:
-    """The difference: coloured if it is more than chance, else with its interval."""
+    """Return the difference as text: coloured if it is more than chance, else with its interval."""
     if one.low > 0 or one.high < 0:
         return _coloured(one.change)
     text = Text(format_change(one.change), style=_QUIET)
@@ -102,7 +102,7 @@ def _print_chart(console: Console, one: Trend) -> None:
 
 
 def _styled(cells: Iterable[Cell], one: Trend) -> Text:
-    """Join the cells. Each level after the first has the colour of the change that began it."""
+    """Return the cells as one text. Cells after a change of level have the colour of that change."""
     text = Text()
     for cell in cells:
         begun = [change for change in one.changes if change.at <= cell.at]

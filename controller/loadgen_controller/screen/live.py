@@ -42,7 +42,7 @@ PHASE_STYLES = {"running": "bold green", "paused": "bold yellow", "draining": "b
 
 
 async def show(look: Callable[[], Figures], console: Console, page: str = "") -> None:
-    """Show a run until cancelled.
+    """Show a run on the terminal and refresh the view, until cancelled.
 
     The view uses the alternate screen, so that only the final report stays on the terminal.
 
@@ -82,12 +82,15 @@ async def _lines(look: Callable[[], Figures], console: Console) -> None:
 
 
 def _pause_s(took_s: float, share: float = LOOKING_SHARE) -> float:
-    """The pause before the next drawing, seconds. With many agents drawing is slow, and the agents come first."""
+    """Return the pause before the next drawing in seconds.
+
+    With many agents drawing is slow, and the agents come first.
+    """
     return min(max(REFRESH_S, took_s / share), 1.0)
 
 
 def line(f: Figures) -> str:
-    """Return the last interval as one line, for logs."""
+    """Return the figures of the last interval as one line of text, for logs."""
     start = f.last_n * f.last_s
     rate = format_rate(f.achieved_per_s or 0)
     of = f" of {format_rate(f.offered_per_s)}" if f.offered_per_s is not None else ""
@@ -223,7 +226,9 @@ def _wide(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
 
 
 def fit(room: int, wishes: Sequence[tuple[int, int]]) -> list[int]:
-    """Return how many rows each block gets in `room` rows. If room is short, the first blocks are cut first.
+    """Return how many rows each block of the view gets if `room` rows are free.
+
+    If room is short, the first blocks are cut first.
 
     wishes: (wanted rows, least rows) for each block. The sum may exceed `room` if all blocks have their least.
     """
@@ -276,7 +281,7 @@ def _rate(per_s: float | None) -> str:
 
 
 def _rate_style(f: Figures) -> str:
-    """Yellow if less than 95 % of the planned rate was started."""
+    """Return the style of the rate: yellow if less than 95 % of the planned rate was started."""
     short = f.offered_per_s and f.achieved_per_s is not None and f.achieved_per_s < 0.95 * f.offered_per_s
     return "bold yellow" if short else "bold"
 
@@ -296,7 +301,10 @@ def _names() -> tuple[str, ...]:
 
 
 def _name(text: str, style: str = "", more: str = "", *, is_unfit: bool = False) -> Text:
-    """A styled name. is_unfit: the generator was not fit to measure in the last interval, which gets a mark."""
+    """Return a name as styled text.
+
+    is_unfit: a mark states that the generator was not fit to measure in the last interval.
+    """
     name = Text(text, style=style, no_wrap=True, overflow="ellipsis").append(more, style="not bold")
     return name.append(" unfit", style="bold yellow") if is_unfit else name
 
@@ -341,7 +349,7 @@ def _errors(f: Figures, width: int) -> Text:
 
 
 def _counted(f: Figures, width: int) -> Text:
-    """One line with the steering of loads, waiting users at rendez-vous points, and the scenario's own metrics."""
+    """Return one line with waiting users at rendez-vous and the steering of loads, then the scenario's own metrics."""
     text = Text(no_wrap=True)
     for part in f.meeting:
         text.append(part, style="cyan").append("  ")
@@ -364,7 +372,10 @@ def _error_lines(f: Figures, room: int, width: int) -> Iterable[Text]:
 
 
 def _agents(f: Figures, room: int, width: int) -> Iterable[Text]:
-    """Those with trouble first; in one line where there is no room for all."""
+    """Yield a line for each agent, those with trouble first.
+
+    If there is too little room, one line sums up all agents.
+    """
     if not f.agents or not room:
         return
     ordered = sorted(f.agents, key=lambda a: (a.state != "lost", not _is_troubled(a)))
@@ -402,7 +413,7 @@ def _is_troubled(agent: AgentRow) -> bool:
 
 
 def _lag_us(h: Health) -> int:
-    """The larger lag, which decides whether an agent is fit to measure."""
+    """Return the larger of an agent's two lags (µs), which decides whether the agent is fit to measure."""
     return max(h.generator_lag_p99_us, h.loop_lag_p99_us)
 
 
@@ -438,7 +449,7 @@ def _pair(left: Text, right: Text, width: int) -> Table:
 
 
 def _clock(seconds: float) -> str:
-    """A time such as "0:12" or "1:02:03"; "-0:01" is before the start."""
+    """Return a time as text, such as "0:12" or "1:02:03"; "-0:01" is before the start."""
     sign, whole = ("-", ceil(-seconds)) if seconds < 0 else ("", int(seconds))
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)

@@ -29,7 +29,7 @@ class Cell:
 
 
 def columns_of(count: int, width: int) -> list[range]:
-    """Return the indices of the values in each of at most `width` columns, as evenly as possible."""
+    """Divide `count` values evenly into at most `width` columns; return the indices of the values in each column."""
     if count <= width:
         return [range(n, n + 1) for n in range(count)]
     edges = [n * count // width for n in range(width + 1)]
@@ -37,7 +37,7 @@ def columns_of(count: int, width: int) -> list[range]:
 
 
 def spark(values: Sequence[float], width: int, outliers: Collection[int] = ()) -> list[Cell]:
-    """Return a series as one line of blocks, oldest value first.
+    """Return a series as one line of block characters, oldest value first.
 
     Args:
         values: logarithms; at least one.
@@ -63,7 +63,7 @@ def chart(
     outliers: Collection[int] = (),
     text: Callable[[float], str] = "{:.3g}".format,
 ) -> list[list[Cell]]:
-    """Return a series as rows of cells, the highest value first. Each row begins with the axis.
+    """Return a series as a chart of several rows, top row first. Each row begins with the axis.
 
     Args:
         values: logarithms, oldest first; at least one.
@@ -95,7 +95,7 @@ def chart(
 
 
 def _limits(values: Sequence[float], outliers: Collection[int]) -> tuple[float, float]:
-    """The lowest and highest value that is not an outlier, widened to at least `_LEAST_RANGE`."""
+    """Return the lowest and highest value that is not an outlier, widened to at least `_LEAST_RANGE`."""
     shown = [value for n, value in enumerate(values) if n not in outliers] or list(values)
     low, high = min(shown), max(shown)
     if (lacking := _LEAST_RANGE - (high - low)) > 0:

@@ -20,12 +20,18 @@ DEFAULT = Path("runs")
 
 
 def called(path: Path) -> str:
-    """Return a run's folder as an argument for commands. It stays valid when there are newer runs."""
+    """Return how commands name this run (its id, or its path in another folder).
+
+    It stays valid when there are newer runs.
+    """
     return quote(path.name if path.parent == DEFAULT else str(path))
 
 
 def story_in(path: Path, summary: Summary) -> Story:
-    """Return the story of a run. If the manifest cannot be read, the story only lacks the target's address."""
+    """Return the story of a run: what happened, for reports.
+
+    If the manifest cannot be read, the story lacks the target's address.
+    """
     try:
         targets = targets_of(RunDir(path).read_manifest())
     except StorageError:

@@ -100,7 +100,7 @@ class Authorizer:
         self._owner = Token("page", Role.ADMIN, "", "")
 
     def is_ours(self, headers: Mapping[str, str]) -> bool:
-        """Whether the Host and Origin headers are those of our own page."""
+        """Return whether the Host and Origin headers of a request are those of our own page."""
         host = headers.get("host", "")
         if self._is_local and not _is_loopback(host):
             return False
@@ -123,7 +123,7 @@ class Authorizer:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether a Host header names a loopback address. False for forms that no browser sends."""
+    """Return whether a Host header names a loopback address. Forms that no browser sends give False."""
     try:
         return is_loopback(split_host_port(host).host)
     except ValueError:

@@ -271,13 +271,13 @@ def _json(value: object, status: int = 200) -> Response:
 
 
 async def _nothing(_: Request, error: Exception) -> Response:
-    """Answer requests with an unknown path or method."""
+    """Return the response to a request with an unknown path or method."""
     status = error.status_code if isinstance(error, HTTPException) else 404
     return _refused(status, "unknown path or method", "open the printed address")
 
 
 async def _bug(request: Request, error: Exception) -> Response:
-    """Answer requests that failed with a bug of ours, which must not harm the run."""
+    """Return the response to a request that failed because of a bug of loadgen. Such a bug must not harm the run."""
     log.error("the page's %s failed", request.url.path, exc_info=error)
     why = f"this is a bug of loadgen: {type(error).__name__}"
     return _refused(500, why, "please report it with the controller's log")

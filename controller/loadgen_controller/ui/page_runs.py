@@ -49,12 +49,12 @@ class Shown:
     # -- for the conducting process ---------------------------------------------------------------
 
     def begin(self, conductor: Conducted) -> None:
-        """Show a run from now on."""
+        """Show a run on the page from now on, with a feed that updates each second."""
         feed = RunFeed(conductor)
         self._going[conductor.run_id] = feed, asyncio.create_task(feed.serve(), name=f"page {conductor.run_id}")
 
     async def end(self, run_id: str, summary: Mapping[str, object] | None) -> None:
-        """Send the end of a run to its pages. summary: None if the run failed with a bug.
+        """Send the end of a run to the pages that show it. summary: None if the run failed with a bug.
 
         Raises the exception that ended the run's feed, if any. That is a bug, and the caller must log it.
         """
@@ -68,7 +68,7 @@ class Shown:
                 raise error
 
     def close(self) -> None:
-        """End all streams of events."""
+        """End the streams of events to all open pages."""
         self.is_closing = True
         for feed, _ in self._going.values():
             feed.news.set()
@@ -76,7 +76,7 @@ class Shown:
     # -- for pages --------------------------------------------------------------------------------
 
     def feed(self, run_id: str) -> RunFeed | None:
-        """Return the feed of a running run; None if the run is not running in this process."""
+        """Return the feed with a running run's data for pages; None if the run is not running in this process."""
         found = self._going.get(run_id)
         return None if found is None else found[0]
 
@@ -88,7 +88,7 @@ class Shown:
         return here + await asyncio.to_thread(_over, self._runs_dir, set(self._going))
 
     async def history(self, run_id: str) -> bytes:
-        """Return the document of a run, gzipped.
+        """Return the JSON document that the page shows of a run (figures, timeline, story), gzipped.
 
         Raises:
             NoRun: there is no such run.
@@ -130,7 +130,10 @@ class Shown:
 
 
 def _over(runs_dir: Path, going: set[str]) -> list[dict[str, object]]:
-    """List the ended runs. Blocks: it reads their folders."""
+    """Return an entry for each ended run. going: ids of running runs, which are left out.
+
+    Blocks: it reads the runs' folders.
+    """
     found = [entry for entry in entries(runs_dir) if entry.run_id not in going]
     return [_line(entry) for entry in found[:_LISTED]]
 

@@ -75,11 +75,11 @@ class RunFeed:
 
     @property
     def seq(self) -> int:
-        """Sequence number of the present state."""
+        """Return the sequence number of the feed's present state."""
         return self._history.seq
 
     async def serve(self) -> None:
-        """Update the feed once a second, until cancelled."""
+        """Update the data that pages receive about this run once a second, until cancelled."""
         while True:
             if self._conductor.view().merge is not self._merge:
                 await self.recall()
@@ -87,7 +87,7 @@ class RunFeed:
             await asyncio.sleep(LOOK_S)
 
     async def recall(self) -> None:
-        """Read the timeline of a recovered run from its folder, up to the intervals that are in memory.
+        """Read the timeline of a recovered run from its folder, up to the intervals that are in memory anyway.
 
         If the log cannot be read, the page begins with the intervals in memory.
         """
@@ -104,7 +104,9 @@ class RunFeed:
         return Table(self._history, self._view.spec.warmup_ns / NS_PER_S)
 
     def look(self) -> None:
-        """Update the feed from the run. Changes for pages are computed only when a page asks for them.
+        """Update the feed from the present state of the run, and wake the pages that wait for news.
+
+        Changes for pages are computed only when a page asks for them.
 
         Cost: `python -m bench history`.
         """
@@ -122,7 +124,7 @@ class RunFeed:
         news.set()
 
     def end(self, summary: Mapping[str, object] | None) -> None:
-        """Update the feed for the last time, with the verdict. summary: None if the run failed with a bug."""
+        """Update the data for pages for the last time, with the verdict. summary: None if the run failed with a bug."""
         self.is_over = True
         self._summary = None if summary is None else read(summary)
         self.look()
@@ -140,11 +142,14 @@ class RunFeed:
         }
 
     def document(self) -> bytes:
-        """Return the complete document of the run, as JSON."""
+        """Return everything that the page shows of the run, as one JSON document."""
         return encode(document(self._history, self._table, self._present_facts()))
 
     def changes(self, after_seq: int) -> list[Event]:
-        """Return the events that turn the document of `after_seq` into the present one. Cached for all pages."""
+        """Return the events that turn the document with number `after_seq` into the present one.
+
+        They are computed once for all pages.
+        """
         found = self._encoded.get(after_seq)
         if found is None:
             made = changes(self._history, self._table, self._present_facts(), after_seq)
@@ -195,7 +200,7 @@ class RunFeed:
             yield f"{late} requests were reported too late for the charts of this page; loadgen report includes them"
 
     def _mark(self, view: ViewState) -> None:
-        """Record agents that were lost or returned since the last update."""
+        """Mark in the timeline which agents were lost or came back since the last update."""
         for agent in view.agents:
             before = self._states.get(agent.id)
             self._states[agent.id] = agent.state
@@ -209,7 +214,10 @@ class RunFeed:
 
 
 def _first_seq() -> int:
-    """A number above any of an earlier controller; otherwise a page would not notice that the timeline was reloaded."""
+    """Return a sequence number above all those of an earlier controller.
+
+    Otherwise a page would not notice that the timeline was reloaded.
+    """
     return time.time_ns() // NS_PER_MS
 
 

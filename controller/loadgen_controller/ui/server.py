@@ -27,7 +27,7 @@ _BYE_S: Final = 2
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture no signals: the conductor handles them."""
+        """Leave all signals alone inside the `with` block: the conductor handles them."""
         yield
 
 
@@ -87,7 +87,10 @@ class UiServer:
         self.url = f"{'http' if access.certificate is None else 'https'}://{self.address}"
 
     def page_of(self, run_id: str = "") -> str:
-        """Return the URL of a run's page, or of the list of runs. It contains the secret if there are no tokens."""
+        """Return the URL of a run's page; without an id, that of the list of runs.
+
+        If there are no tokens, the URL contains the secret.
+        """
         path = f"/runs/{run_id}" if run_id else "/"
         return f"{self.url}{path}" + (f"#token={self._authorizer.secret}" if self._authorizer.secret else "")
 

@@ -82,7 +82,10 @@ def compare_sides(errors: CollectedErrors, options: CompareOptions) -> int:
 
 
 def _history(store: Store, sides: Sequence[Counted]) -> list[Accepted]:
-    """Return the newest accepted runs of the base's kind; the compared runs may be among them."""
+    """Return the newest accepted runs of the same plan, target and placement as the first side.
+
+    The compared runs may be among them.
+    """
     newest = NEWEST + sum(len(one.side.runs) for one in sides)
     return store.runs(sides[0].side.runs[0].key, newest=newest, is_whole=True)
 
@@ -96,7 +99,9 @@ def _note(lines: Sequence[str]) -> None:
 
 
 def _names(errors: CollectedErrors, comparison: Comparison, curves: Sequence[str], most: int) -> list[str]:
-    """Return the names whose curves are drawn: those of --curve, or the clearest and largest differences.
+    """Return the names whose curves are drawn.
+
+    They are those of --curve, or up to `most` names with the clearest and largest differences.
 
     Names that are not on both sides are added to `errors`.
     """
@@ -110,7 +115,7 @@ def _names(errors: CollectedErrors, comparison: Comparison, curves: Sequence[str
 
 
 def _by_importance(row: Row) -> tuple[bool, bool, float]:
-    """Sort key: clear differences first, then journeys, then large changes."""
+    """Return a sort key that puts clear differences first, then journeys, then large changes."""
     change = abs(row.shift.change) if row.shift is not None else 0.0
     return not row.is_clear, row.kind != "journey", -change
 

@@ -84,7 +84,10 @@ def as_junit(decision: Decision) -> bytes:
 
 
 def as_markdown(decision: Decision) -> str:
-    """Return a comment for a pull request, ending with a newline. Names are escaped."""
+    """Return the decision as Markdown for a comment on a pull request, ending with a newline.
+
+    Special characters in names are escaped.
+    """
     return "\n".join(_markdown(decision)) + "\n"
 
 
@@ -98,7 +101,7 @@ def _markdown(decision: Decision) -> Iterator[str]:
 
 
 def _verdict_case(decision: Decision) -> Element:
-    """Return the case of the verdict; it fails whenever the exit code is not 0."""
+    """Return the JUnit test case that stands for the verdict; it fails whenever the gate's exit code is not 0."""
     case = case_of("verdict")
     if decision.verdict is not Verdict.PASS:
         says(case, "failure", headline(decision), decision.reasons)
@@ -120,5 +123,5 @@ def _effect(one: Effect) -> dict[str, object]:
 
 
 def _number(value: object) -> object:
-    """Return None for nan and infinity, which JSON does not have; other values unchanged."""
+    """Return None for nan and infinity, which JSON cannot express; return other values unchanged."""
     return None if isinstance(value, float) and not isfinite(value) else value

@@ -50,18 +50,18 @@ class GateOptions:
 
     @property
     def console(self) -> Output:
-        """Return stdout, or stderr if a document is written to stdout."""
+        """Return the console for the text output: stdout, or stderr if a document is written to stdout."""
         return Output(stderr="-" in (str(self.json_path), str(self.markdown)))
 
 
 def maker_of(options: GateOptions, file: str, load: Mapping[str, Any], placement: Placement) -> Maker:
-    """Return the maker of the gate's runs; load: keyword arguments of `load_scenario`."""
+    """Return an object that makes the runs which the gate judges. load: keyword arguments of `load_scenario`."""
     is_watched = sys.stdout.isatty() and not options.is_quiet  # a live view would fill the log of a CI with lines
     return Maker(file, dict(load), placement, options.console, is_quiet=not is_watched)
 
 
 def judge_runs(errors: CollectedErrors, options: GateOptions, names: Sequence[str], runs_dir: Path) -> int:
-    """Judge past runs, print and store the verdict, and return the exit code."""
+    """Judge the named past runs, print and store the verdict, and return the verdict's exit code."""
     new = _found(errors, names, runs_dir)
     store = _opened(errors, options)
     return _ended(options, store, judge_in(store, new, options.settings, against=options.against))
@@ -135,7 +135,10 @@ def _opened(errors: CollectedErrors, options: GateOptions) -> Store:
 
 
 def _found(errors: CollectedErrors, names: Sequence[str], runs_dir: Path) -> list[Accepted]:
-    """Read the named runs. Missing, unreadable and repeated ones are added to `errors`."""
+    """Read the named past runs in the form in which the history stores them.
+
+    Missing, unreadable and repeated ones are added to `errors`.
+    """
     paths: dict[Path, None] = {}
     for name in names:
         path = errors.catch(lambda name=name: find_run(name, runs_dir))  # type: ignore[misc]
@@ -149,7 +152,10 @@ def _found(errors: CollectedErrors, names: Sequence[str], runs_dir: Path) -> lis
 
 
 def _naming_folders(maker: Maker, action: Callable[[], int]) -> int:
-    """Run the action. If it is interrupted or fails, print the run folders that were made, so that none is lost."""
+    """Run the action and return its exit code.
+
+    If it fails or is interrupted, print the run folders made so far, so that none is lost.
+    """
     try:
         return action()
     except (Interrupted, KeyboardInterrupt):

@@ -64,7 +64,10 @@ class Maker:
         return specs[0]
 
     def staffed(self, errors: CollectedErrors, spec: PlanSpec, runs: int) -> AbstractContextManager[None]:
-        """Keep the agents of --scale running within the block, for `runs` runs."""
+        """Keep the agents that --scale requests running within the `with` block, which makes `runs` runs.
+
+        Without --scale nothing is started.
+        """
         return self.placement.staffed(errors, spec, runs=runs, is_quiet=False)
 
     def make(self, target: str | None = None, *, seed: int | None = None, called: str = "") -> Accepted:
@@ -89,7 +92,7 @@ class Maker:
         return accepted_of(open_run(made.run_dir))
 
     def series(self, runs: int, first: int = 1) -> Iterator[Accepted]:
-        """Make up to `runs` runs, and stop after the first invalid one.
+        """Make up to `runs` runs, and yield each when it has ended. Stop after the first invalid one.
 
         first: number of the first run in the output.
         """
@@ -117,14 +120,20 @@ class Maker:
         return sides
 
     def _compare_agents(self, pair: int) -> None:
-        """Warn if the last two runs had different agents: a controller assigns idle ones, and others may take some."""
+        """Add a warning to `notes` if the two runs of this pair had different agents.
+
+        A controller assigns idle agents, and other runs may have taken some.
+        """
         one, other = ({agent.id for agent in open_run(folder).agents} for folder in self.folders[-2:])
         if one != other:
             differ = ", ".join(sorted(one ^ other)[:5])
             self.notes.append(f"the runs of pair {pair} had different agents: only one of them had {differ}")
 
     def budget(self, runs: int, spec: PlanSpec) -> str:
-        """Return "10 runs of 30 s: at least 5 min"; only "10 runs" if the plan has no fixed duration."""
+        """Return number and length of the runs as text: "10 runs of 30 s: at least 5 min".
+
+        Without a fixed duration only "10 runs".
+        """
         length_s = (spec.duration_ns or 0) / NS_PER_S
         each = "one run" if runs == 1 else f"{runs} runs"
         if not length_s:
@@ -138,7 +147,9 @@ class Maker:
 
 
 def order_of_pairs(pairs: int, seed: int) -> list[tuple[int, int]]:
-    """Return the order of the two sides in each pair: random in the first pair, then alternating.
+    """Return the order of the two sides, (0, 1) or (1, 0), for each pair.
+
+    It is random in the first pair, then alternating.
 
     With alternation, a drift of the machines over time does not favour one side.
     """

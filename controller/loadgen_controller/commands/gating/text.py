@@ -46,7 +46,7 @@ def _because(decision: Decision) -> str:
 
 
 def found_from(decision: Decision) -> str:
-    """Return a sentence about the minimum detectable effect, for any verdict."""
+    """Return a sentence that states the smallest slow-down which the gate would have detected, for any verdict."""
     known = [one.detectable for one in decision.compared]
     if not known:
         return "No effect could have been detected."
@@ -56,7 +56,7 @@ def found_from(decision: Decision) -> str:
 
 
 def report_of(decision: Decision, most_rows: int | None) -> Report:
-    """Return the whole report of a decision. most_rows: names per table; None: all."""
+    """Return the whole report of a decision, ready to print. most_rows: the most names per table; None: all."""
     lines = [*decision.reasons, *(f"warning: {one}" for one in decision.warnings)]
     tables = [family_table(decision, family, most_rows) for family in decision.families]
     errors = error_table(decision)
@@ -82,7 +82,10 @@ def title_of(decision: Decision, family: Family) -> str:
 
 
 def family_table(decision: Decision, family: Family, most_rows: int | None = None) -> Table:
-    """Return the table of one baseline with a row per name, failed ones first. most_rows: None for all."""
+    """Return the table that compares the runs with one baseline, with a row per name, failed ones first.
+
+    most_rows: None for all.
+    """
     names = sorted(family.judgement.names, key=lambda one: (_FIRST.index(one.outcome), -_or_zero(one.change)))
     shown = names if most_rows is None else names[:most_rows]
     more = len(names) - len(shown)
@@ -95,7 +98,7 @@ def family_table(decision: Decision, family: Family, most_rows: int | None = Non
 
 
 def error_table(decision: Decision) -> Table:
-    """Return the table of error ratios, with the names that have errors in the old or the new runs."""
+    """Return the table of error ratios before and now, with the names that have errors in the old or the new runs."""
     found = [one for one in decision.errors if one.before or one.after]
     return Table(
         "errors",
@@ -105,7 +108,7 @@ def error_table(decision: Decision) -> Table:
 
 
 def explained(decision: Decision) -> Iterator[str]:
-    """Yield the steps of the decision as sentences with their figures."""
+    """Yield sentences that explain the decision step by step, with its figures."""
     settings = decision.settings
     if decision.verdict is Verdict.INVALID:
         yield "Validity comes first: the figures of an invalid run are not judged."

@@ -57,7 +57,7 @@ def judge_in(store: Store, new: Sequence[Accepted], settings: Settings, *, again
 
 
 def note_verdict(store: Store, decision: Decision, by: str, *, kind: str = VERDICT, because: str = "") -> None:
-    """Store an event with the verdict, the runs, and the person `by` who asked for it."""
+    """Store the verdict and its runs as an event in the history, with the person `by` who asked for it."""
     details = {
         "outcome": str(decision.verdict),
         "key": decision.new[0].key.hash(),
@@ -88,7 +88,10 @@ def accept(store: Store, new: Sequence[Accepted], settings: Settings, because: s
 
 
 def begins_of(store: Store, key: str) -> list[Begin]:
-    """Return where new levels begin, from the events of accepted changes; events with only struck runs are ignored."""
+    """Return the runs with which new levels begin, from the events of accepted slow-downs of this key.
+
+    Events with only struck runs are ignored.
+    """
     events = [one for one in store.events(LEVEL) if one.details.get("key") == key]
     struck = store.struck() if events else {}
     left = [(one, [run_id for run_id in one.run_ids if run_id not in struck]) for one in events]
@@ -96,7 +99,10 @@ def begins_of(store: Store, key: str) -> list[Begin]:
 
 
 def _names(event: Event) -> list[str]:
-    """Return the names in an event; empty if they are missing or malformed, since other programs may write events."""
+    """Return the names of journeys, steps and requests that an event lists.
+
+    Return an empty list if they are missing or malformed, since other programs may write events.
+    """
     try:
         names = json.loads(event.details.get("names", "[]"))
     except ValueError:

@@ -31,7 +31,9 @@ __all__ = ["of_made", "of_newest"]
 
 
 def of_made(errors: CollectedErrors, store: Store | None, maker: Maker, runs: int, percentile: str) -> int:
-    """Make runs of a scenario and judge them as a control. All errors are raised before the first run.
+    """Make runs of an unchanged scenario, and judge them as a control of the gate.
+
+    All errors in the options are raised before the first run.
 
     Returns the exit code: it states the health of the gate, not the verdict of this control.
     """
@@ -60,7 +62,7 @@ def of_made(errors: CollectedErrors, store: Store | None, maker: Maker, runs: in
 
 
 def of_newest(store: Store, runs: int, percentile: str, key: str, target: str) -> int:
-    """Judge the newest accepted runs as a control, against at least 10 earlier runs of the same release.
+    """Judge the newest accepted runs as a control of the gate, against at least 10 earlier runs of the same release.
 
     key, target: choose the kind of runs, as in `chosen`. Returns the exit code, as `of_made`.
 
@@ -87,7 +89,7 @@ def of_newest(store: Store, runs: int, percentile: str, key: str, target: str) -
 
 
 def _same_release(runs: Sequence[Accepted]) -> list[Accepted]:
-    """Return the newest runs that share commit and labels with the very newest, oldest first."""
+    """Return the newest runs that share commit and labels with the newest one of all, oldest first."""
     if not runs:
         return []
     last = runs[-1]
@@ -96,7 +98,7 @@ def _same_release(runs: Sequence[Accepted]) -> list[Accepted]:
 
 
 def _ended(store: Store, decision: Decision, console: Console) -> int:
-    """Store and print the control; return the exit code, which states the health of the gate."""
+    """Store the control's verdict and print it; return the exit code, which states the health of the gate."""
     note_verdict(store, decision, who(), kind=CONTROL)
     console.print(Text(f"A/A control: {headline(decision)}"))
     for reason in decision.reasons:

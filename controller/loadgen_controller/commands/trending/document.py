@@ -16,7 +16,7 @@ Json = dict[str, object]
 
 
 def document_of(key: Key, found: Sequence[Trend], health: Health, struck: Mapping[str, str]) -> Json:
-    """Return the history of one key as JSON.
+    """Return the history of the runs with this key as a JSON document.
 
     found: trends by name. struck: why runs were struck, by run id. Programs read this: keys may be added but never
     removed, as long as `format` is 1.

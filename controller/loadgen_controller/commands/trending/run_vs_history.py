@@ -46,7 +46,9 @@ class InHistory:
 
 
 def compare_with_history(run: Run, store: Store, gate: str, note: Callable[[str], object]) -> InHistory | None:
-    """Compare a run with the accepted runs of its key; None if that is impossible.
+    """Compare a run with the accepted runs of its key: the same plan, target and placement.
+
+    Return None if that is impossible.
 
     gate: the command that judges the run, for the report. note: is called with the reason for None, and with files
     of the store that could not be read.

@@ -14,7 +14,7 @@ __all__ = ["chosen"]
 
 
 def chosen(store: Store, key: str = "", target: str = "", *, is_one: bool = True) -> Key | None:
-    """Return the key of the kind of runs that the options choose.
+    """Return the key of the one kind of runs (same plan, target and placement) that the options choose.
 
     Args:
         key: the beginning of the key's hash. target: a part of the target's name.
@@ -51,6 +51,6 @@ def _some(keys: Sequence[Key], most: int = 5) -> str:
 
 
 def _plan_of(key: Key) -> str:
-    """Return scenario and plan of a key, as in "shop.py: spike"."""
+    """Return the names of scenario and plan in a key: "shop.py: spike"."""
     lines = dict(line.partition(": ")[::2] for line in key.plan.splitlines())
     return ": ".join(text for text in (lines.get("scenario", ""), lines.get("plan", "")) if text)

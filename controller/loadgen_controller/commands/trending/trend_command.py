@@ -114,7 +114,7 @@ def _print(
 
 
 def _struck(store: Store, key: Key) -> dict[str, str]:
-    """Return the struck runs of this kind by id, each with the reason, the person and the date."""
+    """Return why each struck run of this kind was excluded, by run id: the reason, the person and the date."""
     events = store.struck()
     found = store.get(events, is_whole=False) if events else []
     reasons = {
