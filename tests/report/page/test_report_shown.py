@@ -97,6 +97,15 @@ def test_how_a_run_stands_in_its_history_is_shown_after_the_verdict_and_nothing_
     assert standing.locator("tbody tr").count() == 6
 
 
+def test_objectives_of_an_invalid_run_are_not_shown_as_a_success(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=50)
+    given["verdict"]["result"] = "invalid"
+    page = opened(shown, tmp_path, given)
+
+    expect(page.locator("#slos")).to_contain_text("pass, but the run is invalid")
+    expect(page.locator("#slos tbody td.good")).to_have_count(0)
+
+
 def test_first_screen_says_verdict_reasons_meaning_limits_and_what_to_do_next(shown: Shown, tmp_path: Path) -> None:
     given = document(slots=50)
     page = opened(shown, tmp_path, given)
