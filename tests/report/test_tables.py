@@ -216,7 +216,8 @@ def test_objectives_of_a_run_that_is_not_valid_or_complete_have_a_warning(result
     (found,) = (t for t in report(result=result).tables if t.title == "Objectives")
 
     assert found.rows[0][1] == "passed"
-    assert found.note.startswith(note) and ("run is" in found.note) == bool(note)
+    assert found.note.startswith(note)
+    assert ("run is" in found.note) == bool(note)
 
 
 def test_errors_are_named_with_their_count() -> None:
@@ -320,7 +321,8 @@ def test_objective_over_windows_tells_how_many_broke_it_and_where_the_worst_was(
     assert found.columns[4] == "budget"
     assert found.rows == (("p(95, window=1m) < 300ms", "failed", "12.0 %", "-", "240 %", "1,200"),)
     assert found.note.startswith(
-        "p(95, window=1m) < 300ms: 31 of 541 windows of 1m broken; the worst one (observed value in the table) began at 412 s."
+        "p(95, window=1m) < 300ms: 31 of 541 windows of 1m broken; the worst one (observed value in the table)"
+        " began at 412 s."
     )
 
 

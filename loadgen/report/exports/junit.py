@@ -18,7 +18,7 @@ __all__ = ["case_of", "junit", "says", "suite_of"]
 
 
 def junit(summary: Summary, story: Story) -> bytes:
-    """Return the XML document of a run in UTF-8. `story` must be of the same summary; its sentences are the messages."""
+    """Return the XML document of a run in UTF-8, with the sentences of `story` (of the same summary) as messages."""
     cases = [_run(summary, story), _validity(summary), _completeness(summary)]
     cases += [_objective(slo, text) for slo, text in zip(summary.slos, story.objectives, strict=True)]
     return suite_of(

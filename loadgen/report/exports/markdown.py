@@ -114,5 +114,5 @@ def text(raw: str) -> str:
 
 
 def code(run_id: str) -> str:
-    """Return a run's id as Markdown code, without characters other than letters, digits, dots, dashes and underscores."""
+    """Return a run's id as Markdown code, reduced to letters, digits, dots, dashes and underscores."""
     return f"`{re.sub('[^A-Za-z0-9._-]', '', run_id)}`"
