@@ -1,4 +1,4 @@
-"""How the cost of a request grows with users, with request names, and with cores."""
+"""Measure how the cost of a request grows with users, request names and cores."""
 
 from __future__ import annotations
 

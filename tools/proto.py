@@ -35,9 +35,7 @@ def main(argv: list[str] | None = None) -> int:
             stamp_of(source, into).write_text(stamp(source, into), encoding="utf-8")
             print(f"{source.relative_to(ROOT)} -> {into.relative_to(ROOT)}")
         elif not is_current(source, into):
-            print(
-                f"{into.relative_to(ROOT)} does not match {source.relative_to(ROOT)}: run `make proto` and commit the result"
-            )
+            print(f"{into.relative_to(ROOT)} does not match {source.relative_to(ROOT)}: run `make proto`")
             stale = True
     return int(stale)
 

@@ -459,7 +459,7 @@ def test_summary_is_read_from_its_file(tmp_path: Path) -> None:
         (b"[]", "cannot read"),
         (b"\xff\xfe", "cannot read"),
         (b'{"format": 1}', "missing required field"),
-        (b'{"format": 2}', "knows up to 1"),
+        (b'{"format": 2}', "only formats up to 1"),
     ],
 )
 def test_what_is_no_summary_is_an_error_that_names_the_file(tmp_path: Path, content: bytes, why: str) -> None:
