@@ -268,7 +268,7 @@ def test_newer_format_is_refused_with_the_reason(run: Path, format_: str) -> Non
     result = loadgen("report", RUN, "--format", format_, "-o", "out")
 
     assert result.exit_code == 5
-    assert "it has format 99, and this loadgen knows up to 1" in result.stderr
+    assert "it has format 99, but this loadgen knows only formats up to 1" in result.stderr
     assert "a newer one" in result.stderr
     assert not Path("out").exists()
 
