@@ -89,7 +89,9 @@ def _completeness(summary: Summary) -> Element:
     lost = [agent for agent in summary.agents if not agent.complete]
     if lost:
         texts = tuple(agent.missing or f"agent {agent.id} is not complete" for agent in lost)
-        says(case, "failure", f"{len(lost)} of {len(summary.agents)} agents are not complete", texts)
+        noun = "agent" if len(summary.agents) == 1 else "agents"
+        are = "is" if len(lost) == 1 else "are"
+        says(case, "failure", f"{len(lost)} of {len(summary.agents)} {noun} {are} not complete", texts)
     return case
 
 
