@@ -15,7 +15,7 @@ BUDGET_KIB = 12
 WHOLE_USERS, WHOLE_BUDGET_MIB = 10_000, 200
 SPARE_FILES = 100
 HOW = """\
-A closed load of so many users, one worker, `bench/one_then_idle.py`: each does one GET on a connection that is kept, \
+A closed load of N users, one worker, `bench/one_then_idle.py`: each does one GET on a connection that is kept, \
 then thinks. Resident memory (psutil) of the worker before T0 and when every user has had its answer; it includes \
 Python, the libraries and numpy. `python -m bench.idle URL --users 1000 --trace` tells which lines hold it."""
 

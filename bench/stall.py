@@ -25,7 +25,7 @@ DUE = RATE * SECONDS
 HOW = f"""\
 {RATE} arrivals/s for {SECONDS} s, so {DUE:,} requests are due; the demo shop answers at once and freezes 500 ms in \
 every 5 s (`loadgen target --no-latency --stall 500ms --every 5s`). Each tool reports by itself: k6 with \
-constant-arrival-rate and so many VUs, Locust with users of a constant throughput, loadgen with `arrivals` and \
+constant-arrival-rate and the given VUs, Locust with users of a constant throughput, loadgen with `arrivals` and \
 `max_users`. True: p95 250 ms, p99 450 ms."""
 
 _K6 = """

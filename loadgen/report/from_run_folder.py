@@ -154,7 +154,7 @@ def _spec(run: Run) -> PlanSpec | None:
 
 
 def _adjusted_ns(run: Run) -> int | None:
-    """Return the time in ns from T0 of the first load change that the stored plan lacks; None if there is none."""
+    """Return the time in ns from T0 of the first load change that the stored plan lacks; None without one."""
     if run.manifest.get("spec_as_run") is not None:
         return None
     if run.summary is not None:

@@ -126,6 +126,6 @@ def _hash(text: bytes) -> str:
 
 
 def _closed(text: bytes) -> bytes:
-    """Return `text` after a check that it cannot end its script or style element. It is our or the library's code."""
+    """Return `text`, our or the library's code, after a check that it cannot end its script or style element."""
     assert not CLOSING.search(text)
     return text

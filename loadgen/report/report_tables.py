@@ -356,7 +356,7 @@ def _everywhere(summary: Summary) -> list[Series]:
 
 
 def with_ends(value: Figure, ends: Ends | None) -> str:
-    """Return a value with its interval: "312 [298, 327]", or "312 (too short)" with the reason why there is none.
+    """Return a value with its interval: "312 [298, 327]", or "312 (too short)" with the reason for a missing interval.
 
     Without a value it is "298 to 327" or the reason; without ends it is the value alone.
     """

@@ -36,7 +36,7 @@ FORMAT = 1
 Figure = float | str | None
 """A number, "> 1234.5" for a lower bound, or None without data."""
 Ends = tuple[float, float] | str
-"""The ends of an interval, or why there is none: "too short", "too few samples" or "censored"."""
+"""The ends of an interval, or the reason for a missing one: "too short", "too few samples" or "censored"."""
 
 
 class Percentiles(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ class Series(msgspec.Struct, frozen=True):
     response_ci_ms: dict[str, Ends] | None = None
     """95 % intervals by percentile: "p50" ... "p99.9"."""
     interval: str | None = None
-    """The source of the intervals, such as "5 batches of 24.0 s"; or why there is none at all."""
+    """The source of the intervals, such as "5 batches of 24.0 s"; or the reason why all are missing."""
     tags: dict[str, str] = {}
     phases_ms: dict[str, PhaseFigures] | None = None
     """For a request over all outcomes, its phases: "blocked", "dns", "connect", "tls", "send", "wait", "receive"."""
@@ -174,7 +174,7 @@ class Iterations(msgspec.Struct, frozen=True):
 
 
 class Agent(msgspec.Struct, frozen=True):
-    """An agent of the run. It is complete if all of its measurements arrived."""
+    """An agent of the run. An agent is complete if all of its measurements arrived."""
 
     id: str
     region: str
