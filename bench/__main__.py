@@ -1,10 +1,9 @@
-"""`python -m bench [section ...]`: measures against the budgets and writes bench/RESULTS.md.
+"""Run the benchmarks, compare them with their budgets, and write bench/RESULTS.md: `python -m bench [section ...]`.
 
-Needs two cores that nobody else uses, and nginx (Debian: nginx-light). What else
-a section needs (wrk, hey, h2load, k6, Locust) is left out with the reason where it
-cannot be had. Without names all sections are measured and RESULTS.md is written
-anew; with names these are shown, and with `--write` put in their places: each
-section says from which run it is.
+It needs two idle cores and nginx (Debian: nginx-light). Other tools (wrk, hey, h2load,
+k6, Locust) are left out, with the reason, if they are not available. Without section
+names it measures all sections and rewrites RESULTS.md. With names it prints only those
+sections; `--write` also replaces them in RESULTS.md. Each section names its run.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One section's way to measure, and its arguments for a smoke test."""
+    """The function that measures one section, and its arguments for a smoke test."""
 
     measure: Callable[..., Section]
     quick: Mapping[str, Any] = field(default_factory=dict)
@@ -123,20 +122,24 @@ def main(words: list[str]) -> int:
 
 
 def _options(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures against the budgets.")
-    parser.add_argument("section", nargs="*", help=f"of {', '.join(SECTIONS)}; none: all")
-    parser.add_argument("--write", action="store_true", help="put the sections into RESULTS.md, in their places")
-    parser.add_argument("--quick", action="store_true", help="short turns, to see that it works; writes nothing")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Run the benchmarks and compare them with their budgets."
+    )
+    parser.add_argument("section", nargs="*", help=f"sections to measure ({', '.join(SECTIONS)}); default: all")
+    parser.add_argument("--write", action="store_true", help="replace these sections in RESULTS.md")
+    parser.add_argument(
+        "--quick", action="store_true", help="short turns, only to check that the benchmarks work; write nothing"
+    )
     return parser.parse_args(words)
 
 
 def _measured(name: str, quick: bool) -> str | None:
-    """The section as text; None where it failed: the others are measured all the same."""
+    """Measure a section and return its text; None if it failed, so that the other sections are still measured."""
     load_before = machine.load_now()
     part = SECTIONS[name]
     try:
         section = part.measure(**(part.quick if quick else {}))
-    except Exception:  # noqa: BLE001  # an hour's figures are not thrown away for one section
+    except Exception:  # noqa: BLE001  # one failed section must not lose an hour of other figures
         traceback.print_exc()
         return None
     return section.markdown(machine.stamp(f"python -m bench {name}", section.tools, load_before))
@@ -151,7 +154,7 @@ def _write(parts: list[str], *, anew: bool) -> None:
 
 
 def _missing() -> str:
-    """What this machine lacks, or ""."""
+    """Return what this machine lacks for the benchmarks, or ""."""
     programs = [] if shutil.which("taskset") else ["taskset"]
     if nginx_path() is None:
         programs.append("nginx")

@@ -1,9 +1,9 @@
-"""False alarms of the self-check: how often an ordinary run on a quiet machine is called unfit. Wanted: hardly ever.
+"""Count false alarms of the self-check: how often an ordinary run on a quiet machine is called unfit.
 
     python -m bench.alarms --runs 20
 
-Nothing overloads the generator in these runs, so each unfit second of an agent is
-one too many, and so is each run that is not `valid`.
+Nothing overloads the generator in these runs. So each unfit second of an agent, and
+each run that is not `valid`, is a false alarm.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _Z = 1.959964
 
 @dataclass(slots=True)
 class Alarms:
-    """What some runs said of themselves."""
+    """The self-check results of some runs."""
 
     runs: int = 0
     suspect: int = 0
     invalid: int = 0
     intervals: int = 0
-    """Of all agents."""
+    """The number over all agents."""
     unfit: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
@@ -58,7 +58,7 @@ class Alarms:
 
 
 def wilson(found: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share, from 0 to 1. Source: Wilson 1927, without continuity correction."""
+    """Return the 95 % interval of a share, 0 to 1. Source: Wilson 1927, without continuity correction."""
     if not of:
         return 0.0, 1.0
     share, z2 = found / of, _Z * _Z

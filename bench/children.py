@@ -1,4 +1,4 @@
-"""Programs under measurement: what they say, and the CPU time that the kernel counted for them."""
+"""Run programs under measurement and return their output and their CPU time."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["ATTACKER_CORE", "TARGET_CORE", "Ended", "run_python", "timed"]
 
 ATTACKER_CORE, TARGET_CORE = 0, 1
 FILES = 65_536
-"""Descriptors that a child may open, where the machine lets us: 10,000 users have as many connections."""
+"""The limit of open files for a child, if the machine allows it: 10,000 users need 10,000 connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A program that has ended well. `cpu_s`: user and system, its own and that of children it waited for."""
+    """A program that ended without error. `cpu_s` is user and system time, including children that it waited for."""
 
     said: str
     cpu_s: float
@@ -34,7 +34,7 @@ def timed(*command: str, timeout_s: float = 120, environment: dict[str, str] | N
     """Run a command on the attacker's core.
 
     Raises:
-        RuntimeError: it did not end well, or not within `timeout_s`; with what it said.
+        RuntimeError: it failed, or did not end within `timeout_s`; the error has its output.
     """
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(
@@ -60,7 +60,7 @@ def timed(*command: str, timeout_s: float = 120, environment: dict[str, str] | N
 def run_python(
     module: str, *arguments: str, timeout_s: float = 300, environment: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    """Run `python -m module` on the attacker's core; it prints its figures as JSON."""
+    """Run `python -m module` on the attacker's core and return the JSON figures that it prints."""
     command = pinned(ATTACKER_CORE, sys.executable, "-m", module, *arguments)
     done = subprocess.run(
         command,

@@ -1,8 +1,8 @@
-"""The HTTP client alone: 64 tasks send the four requests over it, checked and recorded, without users, steps or plan.
+"""Measure only the HTTP client: 64 tasks send the four requests, with checks and recording but no users or plan.
 
     taskset -c 0 python -m bench.client http://127.0.0.1:8080 5
 
-Prints figures as JSON. What `bench.worker` needs more is the price of the language and the engine.
+It prints figures as JSON. The difference to `bench.worker` is the cost of the scenario language and the engine.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ async def drive(url: str, duration_s: float) -> dict[str, float]:
     began_ns = perf_counter_ns()
     await asyncio.gather(*(person(http, began_ns + round(duration_s * NS_PER_S)) for http in people))
     for meter in meters:
-        meter.settle()  # each one's last answer
+        meter.settle()  # the last response of each task
     took_ns = perf_counter_ns() - began_ns
     after = resource.getrusage(resource.RUSAGE_SELF)
     folding.cancel()

@@ -1,4 +1,4 @@
-"""What one controller costs: the real one, with a simulated fleet on the honest wire."""
+"""Measure the cost of one real controller with a simulated fleet that uses the real protocol."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["Fleet", "Seen", "conducted", "measure", "watch_fleet"]
 
 MIB = 1 << 20
 CORE_BUDGET = {(1_000, 20): 0.35, (200, 150): 0.60}
-"""Share of a core by (agents, request names)."""
+"""The budget, as a share of a core, by (agents, request names)."""
 MEMORY_BUDGET = 500 * MIB
 SCENARIO = """
 from loadgen import Plan, User, arrivals, journey
@@ -60,7 +60,7 @@ class Fleet:
     agents: int
     names: int
     requests: int
-    """Of each name, a second and agent."""
+    """Requests of each name per second and agent."""
 
     @property
     def series(self) -> int:
@@ -69,20 +69,20 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One fleet's run."""
+    """The figures of a run with one fleet size."""
 
     fleet: Fleet
     cpu_share: float
     rss_bytes: int
-    """The most, once a second."""
+    """The largest memory, sampled once a second."""
     worst_answer_ms: float
     swarm: dict[str, Any]
     starting_s: float
-    """From the start of the fleet to T0."""
+    """Time from the start of the fleet to T0."""
     sealing_s: float
-    """From the planned end to the end of the controller's process."""
+    """Time from the planned end to the end of the controller's process."""
     wrong: str
-    """What does not add up; empty where everything is there."""
+    """What is missing or does not add up; empty if everything is complete."""
 
     @property
     def row(self) -> list[str]:
@@ -103,7 +103,7 @@ class Seen:
 
     @property
     def asked(self) -> str:
-        """Which intervals the controller asked for, and when."""
+        """The intervals that the controller asked for, with their times."""
         return (
             ", ".join(f"{interval_s:g} s from {at_s:.0f} s on" for at_s, interval_s in self.swarm["asked_s"]) or "1 s"
         )
@@ -123,7 +123,7 @@ HEAD = [
     "CPU of the fleet",
 ]
 FLEETS = (Fleet(1_000, 20, 50), Fleet(200, 150, 20), Fleet(2_000, 20, 50))
-"""Two with a budget, and one that is more than a core can do each second."""
+"""Fleet sizes: two with a budget, and one that is too large for one core."""
 
 
 def measure(*, fleets: Sequence[Fleet] = FLEETS, seconds: int = 35, skip: int = 15) -> Section:
@@ -177,10 +177,10 @@ def _wrong(run: Conducted, code: int, figures: dict[str, Any]) -> str:
 
 @contextmanager
 def conducted(folder: Path, fleet: Fleet, seconds: int, command: Sequence[str] = ()) -> Iterator[Conducted]:
-    """The controller on its core, listening for the fleet. command: what it is run by, e.g. a profiler."""
+    """Start the controller on its core. `command` is the program that runs it, such as a profiler."""
     scenario = folder / "shop.py"
     rate = fleet.agents * fleet.requests
-    # By its number of agents, so that each agent has the same share, and each second as many iterations as it reports.
+    # The rate follows the number of agents, so each agent has the share that matches its reported iterations.
     regions = {region: len(range(n, fleet.agents, len(REGIONS))) for n, region in enumerate(REGIONS)}
     scenario.write_text(SCENARIO.format(rate=rate, seconds=seconds, regions=regions))
     init_keys(folder / "keys")
@@ -222,7 +222,7 @@ def _t0(swarm: subprocess.Popen[bytes], run: Conducted) -> int:
 
 
 def _watched(pid: int, t0_ns: int, seconds: int, skip: int) -> tuple[float, int]:
-    """(share of a core from second `skip` to the end, most memory)."""
+    """Return (share of a core from second `skip` to the end, largest memory)."""
     process = psutil.Process(pid)
     _sleep_until(t0_ns + skip * NS_PER_S)
     before_s, before_ns, most = _cpu_s(process), perf_counter_ns(), 0

@@ -1,8 +1,8 @@
-"""What a second core brings: workers of one agent that share a plan. Budget: 20,000 arrivals/s on two cores.
+"""Measure the gain from a second core, with workers that share a plan. Budget: 20,000 arrivals/s on two cores.
 
     python -m bench.cores bench/nothing.py --rate 20000 --duration 10 --worker 1 --workers 2 --t0-ns N
 
-is one of the workers, which prints its figures as JSON; `measure` starts all of them on cores of their own.
+This command is one of the workers and prints its figures as JSON. `measure` starts all workers, each on its own core.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CORES = (ATTACKER_CORE, TARGET_CORE)
 RATE = 20_000
 LAG_BUDGET_US = 2_000
 LEAD_NS = 3 * NS_PER_S
-"""From the start of the processes to T0: they load Python and the scenario meanwhile."""
+"""Time from the start of the processes to T0, in which they load Python and the scenario."""
 HOW = """\
 Each worker drives its exact share of one plan from one instant, as the workers of an agent do, {seconds:g} s, each on \
 a core of its own. *nothing* is a journey that does nothing: the whole engine, no HTTP. *one GET* is \
@@ -75,7 +75,7 @@ def measure(*, seconds: float = 8, rates: tuple[int, ...] = (4_000, 8_000, 12_00
 
 
 def _run(scenario: str, workers: int, seconds: float, rate: int | None, target: str = "") -> list[dict[str, Any]]:
-    """All workers of one run; each on a core of its own."""
+    """Run all workers, each on its own core, and return their figures."""
     t0_ns = perf_counter_ns() + LEAD_NS
     load_of = ["--users", "64"] if rate is None else ["--rate", str(rate)]
     plan = ["--plan", "due"] if rate is not None and scenario == "one_get" else []
@@ -133,7 +133,7 @@ async def drive(options: argparse.Namespace) -> dict[str, Any]:
     deltas: list[Delta] = []
     share = Drive(scenario, seed=1, emit=deltas.append, worker=options.worker, workers=options.workers)
     if perf_counter_ns() > options.t0_ns:
-        raise RuntimeError("T0 is over: the machine is too busy to measure on")
+        raise RuntimeError("T0 passed before the worker was ready: the machine is too busy to measure on")
     before_s = cpu_s()
     totals = await share.run(options.t0_ns)
     used_s, took_ns = cpu_s() - before_s, perf_counter_ns() - options.t0_ns

@@ -1,4 +1,4 @@
-"""Seconds of an agent's measurement, made by the real recorder from drawn times."""
+"""Create deltas of an agent with the real recorder, from random times."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _HEALTH = Health(
 
 
 def drawn_seconds(*, names: int, requests: int, agents: int, count: int, seed: int = 0) -> Sequence[Delta]:
-    """`count` seconds that follow each other, of one agent of `agents`. The first brings the series, which all have.
+    """Return the deltas of `count` successive seconds of one of `agents` agents. The first one declares the series.
 
-    An iteration has one step, and in it each of the `names` requests once; there are `requests` iterations a second.
-    So a delta has 2 * `names` + 6 series. Times are log-normal around 9 ms. Exemplars are as many as one of so many
-    agents sends.
+    An iteration has one step with each of the `names` requests once, and there are `requests` iterations a second. So
+    a delta has 2 * `names` + 6 series. Times are log-normal around 9 ms. The number of exemplars is that of one agent
+    in a fleet of this size.
     """
     recorder, chance = Recorder(max_exemplars=kept_of_one(agents)), np.random.default_rng(seed)
     rows = [recorder.request_series(JOURNEY, "browse", f"GET /{n}") for n in range(names)]

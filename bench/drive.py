@@ -1,4 +1,4 @@
-"""What an iteration costs the engine. Budget: 3 µs for `drive_arrivals` (loadgen/engine/load/start_loops.py)."""
+"""Measure the engine's cost of an iteration. Budget: 3 µs for `drive_arrivals` (loadgen/engine/load/start_loops.py)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Counting:
 
 
 class _Over:
-    """A clock at which everything is due."""
+    """A clock on which all arrivals are already due."""
 
     def elapsed_ns(self) -> int:
         return 1 << 60

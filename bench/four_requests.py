@@ -1,4 +1,4 @@
-"""The journey of the first figure: four requests, each answer checked, in two steps."""
+"""The scenario of the first benchmark: four requests in two steps, with a check of each response."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The journey of `bench/four_requests.py` on `user.httpx`."""
+"""The journey of `bench/four_requests.py` with `user.httpx`."""
 
 from loadgen import Plan, User, journey, users
 

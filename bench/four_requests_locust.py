@@ -1,7 +1,7 @@
-"""The requests and checks of bench/four_requests.py for Locust's FastHttpUser; writes its figures to $FIGURES.
+"""The requests and checks of bench/four_requests.py for Locust's FastHttpUser. It writes its figures to $FIGURES.
 
-Run by Locust in a venv of its own; imports nothing of ours. A status of 400 or
-more is a failure without a check.
+Locust runs this file in its own virtual environment, so it imports no loadgen module.
+Locust itself counts a status of 400 or more as a failure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The same single GET by each tool: hey and h2load can send nothing else."""
+"""Compare the tools with a single GET request, because hey and h2load can send nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the cost of a request grows with users, with request names, and with cores."""
+"""Measure how the cost of a request grows with users, request names and cores."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.support.nginx import running_nginx
 HOW = """\
 One worker beside nginx, {seconds} s a turn, {turns} turns of each in alternation; cores and CPU as in the first \
 section, but counted from the end of second {skip} on, so that the connections are there. *users*: the four requests \
-of `bench/four_requests.py` by so many users, and wrk with as many connections (its start is in it). *names*: \
-`bench/names.py`, four GETs a journey by 64 users, under so many request names in turn: what recording and folding \
-add. The last column is beside the first row of its kind."""
+of `bench/four_requests.py` by the given number of users, and wrk with the same number of connections (its start is \
+in it). *names*: `bench/names.py`, four GETs a journey by 64 users, under the given number of request names in turn: \
+what recording and folding add. The last column is beside the first row of its kind."""
 
 
 def measure(

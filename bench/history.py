@@ -1,4 +1,4 @@
-"""What a run over time costs: each second of it while it goes on, and told again from its folder after it."""
+"""Measure the cost of a run's timeline: for each second during the run, and when it is read from the run folder."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def measure(*, seconds: int = 3_600, names: int = 200, told_names: int = 20) -> 
 
 
 def _seconds(seconds: int, names: int) -> Iterator[list[Delta]]:
-    """Of each second, the deltas of all agents."""
+    """Return the deltas of all agents, by second."""
     drawn = [
         drawn_seconds(names=names, requests=50, agents=len(_AGENTS), count=_DRAWN, seed=n)
         for n, _ in enumerate(_AGENTS)
     ]
     for k in range(seconds):
-        at = k if k < _DRAWN else 1 + (k - 1) % (_DRAWN - 1)  # the first brings the series
+        at = k if k < _DRAWN else 1 + (k - 1) % (_DRAWN - 1)  # the first one declares the series
         yield [
             replace(
                 some[at], agent=agent, epoch=1, seq=k, start_ns=k * NS_PER_S, end_ns=(k + 1) * NS_PER_S, exemplars=()
@@ -76,7 +76,7 @@ def _seconds(seconds: int, names: int) -> Iterator[list[Delta]]:
 
 
 def _live(seconds: int, names: int) -> tuple[list[float], int, int]:
-    """(ms of each second, bytes held, bytes of the last document)"""
+    """Return (ms for each second, bytes in memory, bytes of the last document)."""
     merge, history = Merge(), History()
     table, facts = Table(history), Facts(run={}, done=dict.fromkeys(_AGENTS, False))
     costs = []
@@ -93,7 +93,7 @@ def _live(seconds: int, names: int) -> tuple[list[float], int, int]:
 
 
 def _folder(seconds: int, names: int) -> tuple[float, int, int]:
-    """(s, bytes, bytes packed)"""
+    """Return (seconds, bytes, compressed bytes)."""
     with TemporaryDirectory() as path:
         folder = RunDir.create(Path(path), "20261125-000000-shop-0000")
         agents = [{"id": agent, "region": agent} for agent in _AGENTS]

@@ -1,4 +1,4 @@
-"""What it costs to read accepted runs back from the store."""
+"""Measure the cost of reading accepted runs from the store."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def measure(*, runs: int = 1_000, names: int = 60, regions: int = 3, turns: int 
 
 
 def _make(folder: Path, runs: int, names: int, regions: int) -> int:
-    """Bytes of a file. Written past the store, which makes each of them durable."""
+    """Write a file of a run and return its bytes. It bypasses the store, which would sync each file to disk."""
     levels = {f"checkout > step {n // 4} > GET /products/{n}": 20.0 + n for n in range(names)}
     apart = {f"region-{n}": levels for n in range(regions)}
     below = folder / "runs" / f"key={KEY.hash()}"
@@ -56,7 +56,7 @@ def _make(folder: Path, runs: int, names: int, regions: int) -> int:
 
 
 def _least(turns: int, read: Callable[[], object]) -> tuple[float, float]:
-    """Of wall and of CPU time."""
+    """Wall time and CPU time."""
     walls, cpus = [], []
     for _ in range(turns):
         wall, cpu = perf_counter(), process_time()

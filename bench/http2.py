@@ -1,4 +1,4 @@
-"""HTTP/2 over TLS beside h2load and k6. Budget: 2 × k6."""
+"""Compare HTTP/2 over TLS with h2load and k6. Budget: 2 × k6."""
 
 from __future__ import annotations
 

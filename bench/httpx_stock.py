@@ -1,8 +1,8 @@
-"""Stock httpx sends the four requests from 64 tasks: over one client that all share, or over one for each.
+"""Measure stock httpx: 64 tasks send the four requests over one shared client, or over one client each.
 
     taskset -c 0 python -m bench.httpx_stock shared http://127.0.0.1:8080 3
 
-Prints figures as JSON. On uvloop, as loadgen is; nothing is recorded.
+It prints figures as JSON. It runs on uvloop like loadgen, and records nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.attackers import USERS
 
 
 async def person(http: httpx.AsyncClient, until_s: float) -> int:
-    """Requests that it sent."""
+    """Send requests until the end and return their number."""
     sent = 0
     while perf_counter() < until_s:
         assert (await http.get("/")).status_code == 200

@@ -1,10 +1,10 @@
-"""Users that are connected and idle, in this process: what they take up. Prints figures as JSON.
+"""Measure the memory of connected, idle users in this process, and print it as JSON.
 
     taskset -c 0 python -m bench.idle http://127.0.0.1:8080 --users 1000
 
-Resident memory by psutil: before T0, and when each user has had its answer.
-With `--trace` it also prints, by tracemalloc, which lines hold how many bytes a
-user (of what Python allocates: not uvloop's own, nor OpenSSL's).
+It reads the resident memory with psutil before T0 and after each user's response.
+With `--trace` it also prints the bytes per user of each source line, from tracemalloc.
+That covers only memory that Python allocates, not that of uvloop and OpenSSL.
 """
 
 from __future__ import annotations

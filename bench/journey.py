@@ -1,4 +1,4 @@
-"""The first figure: CPU of the four-request journey beside other tools with the same four requests, in one run."""
+"""Compare the CPU time of the four-request journey with other tools that send the same requests, in one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a list of many runs costs, from their summaries and from the index."""
+"""Measure the cost of listing many runs, from their summaries and from the index."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def measure(*, runs: int = 2_000, rows: int = 330, turns: int = 3) -> Section:
 
 
 def _make(root: Path, runs: int, rows: int) -> int:
-    """Bytes of a summary."""
+    """Return the bytes of a summary."""
     summary = json.loads((_RUN / "summary.json").read_text())
     intervals = {quantile: [1.234, 2.345] for quantile in ("p50", "p90", "p95", "p99", "p99.9")}
     row = summary["series"][0] | {"response_ci_ms": intervals, "interval": "5 batches of 24.0 s"}

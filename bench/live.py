@@ -1,4 +1,4 @@
-"""What `loadgen run --ui` costs the controller and the generators: the same run without a page, and with two open."""
+"""Measure the cost of `loadgen run --ui`: the same run without a page, and with two open pages."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ plan = Plan(
 )
 """
 _FROM_S = 5
-"""Until then all names have come up."""
+"""The second by which all names have appeared."""
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
     cpu_ms: float
-    """Of each second."""
+    """One value per second."""
     lag_ms: float
 
 

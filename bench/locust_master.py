@@ -1,4 +1,4 @@
-"""What Locust's master costs for as many workers as it carries; beside what our controller costs."""
+"""Compare the cost of Locust's master, with as many workers as it can handle, with that of our controller."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Many Locust workers in one process, as their master sees them. Prints its figures as JSON.
+"""Simulate many Locust workers in one process for their master, and print figures as JSON.
 
     .tools/peers/bin/python bench/locust_workers.py 127.0.0.1 5557 --workers 100 --seconds 30
 
-Run with the Python of Locust's venv; imports nothing of ours. The messages are Locust's own: its `Message`, its
-`RequestStats` filled by its `log_request`, each worker's report at its `WORKER_REPORT_INTERVAL` (3 s), at a time of
-its own within it, and a heartbeat each second, which the master sends back. No worker sends a request.
+It runs in Locust's virtual environment and imports no loadgen module. It sends Locust's own messages: `Message`, and
+`RequestStats` filled by `log_request`. Each worker reports every `WORKER_REPORT_INTERVAL` (3 s), at its own offset,
+and sends a heartbeat each second, which the master answers. No worker sends a request.
 
-A line "running" on stdout says that the master has told all of them to start.
+A line "running" on stdout means that the master has started all workers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DRAWN = 8
 
 
 def drawn(names: int, requests: int, seed: int) -> dict[str, Any]:
-    """What one worker reports of one interval, as Locust's own listener of `report_to_master` makes it."""
+    """Return one worker's report of one interval, in the form of Locust's own `report_to_master` listener."""
     chance, stats = random.Random(seed), RequestStats()
     for n in range(names):
         for _ in range(round(requests * WORKER_REPORT_INTERVAL)):
@@ -39,7 +39,7 @@ def drawn(names: int, requests: int, seed: int) -> dict[str, Any]:
 
 
 class Worker:
-    """One of them."""
+    """One simulated worker."""
 
     def __init__(self, workers: Workers, n: int) -> None:
         self._workers, self.id, self._n = workers, f"worker_{n}", n
@@ -89,7 +89,7 @@ class Worker:
 
 
 class Workers:
-    """All of them."""
+    """All simulated workers."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
@@ -129,7 +129,7 @@ class Workers:
     async def _tick(self) -> None:
         second = int(time.time())
         if not self.reports or (second % round(WORKER_REPORT_INTERVAL) == 0 and second != self._drawn_at):
-            self._drawn_at = second  # with the seconds of now in them
+            self._drawn_at = second  # with the current seconds in them
             self.reports = [drawn(self._options.names, self._options.requests, seed) for seed in range(DRAWN)]
         for n, worker in enumerate(self.all):
             worker.tick(time.monotonic())
@@ -144,7 +144,7 @@ if __name__ == "__main__":
     parser.add_argument("port", type=int)
     parser.add_argument("--workers", type=int, default=100)
     parser.add_argument("--names", type=int, default=20)
-    parser.add_argument("--requests", type=int, default=50, help="of each name, a second and worker")
+    parser.add_argument("--requests", type=int, default=50, help="requests of each name per second and worker")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--skip", type=float, default=10)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

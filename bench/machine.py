@@ -1,4 +1,4 @@
-"""On what, and with what, a figure was measured: a figure without that is none."""
+"""Describe the machine and the programs of a measurement. Figures without this are useless."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PACKAGES = ("uvloop", "httptools", "httpx", "numpy", "msgspec", "hdrhistogram")
 
 
 def facts() -> list[tuple[str, str]]:
-    """What a reader needs to judge the figures."""
+    """The facts about the machine that a reader needs to judge the figures."""
     return [
         ("machine", f"{_machine()}, {_memory_gb():.1f} GB"),
         ("system", f"{_distribution()}, Linux {platform.release()}"),
@@ -31,7 +31,7 @@ def facts() -> list[tuple[str, str]]:
 
 
 def stamp(command: str, tools: Sequence[str], load_before: str) -> str:
-    """One line: the command of a section, its run, the versions of what it was measured with, the machine."""
+    """Return one line with the command of a section, its run, the versions of the programs, and the machine."""
     return ", ".join(
         [
             f"`{command}`",
@@ -46,13 +46,13 @@ def stamp(command: str, tools: Sequence[str], load_before: str) -> str:
 
 
 def tool_version(name: str) -> str:
-    """Of a program that a section is measured with, as far as it says."""
+    """Return the version of a program, if the program reports one."""
     match name:
         case "nginx":
             return _said("/usr/sbin/nginx", "-v").rpartition("/")[2]
         case "wrk":
             return _said("wrk", "-v").partition("[")[0].removeprefix("wrk").strip().removeprefix("debian/")
-        case "hey":  # it has no word for it
+        case "hey":  # it has no version option
             return _said("dpkg-query", "-W", "-f", "${Version}", "hey") if shutil.which("hey") else "not installed"
         case "h2load":
             return _said("h2load", "--version").rpartition("/")[2]
@@ -62,12 +62,12 @@ def tool_version(name: str) -> str:
 
 
 def load_now() -> str:
-    """The load average of the last minute: figures from a busy machine are worse than they are."""
+    """Return the load average of the last minute, because a busy machine makes figures worse."""
     return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
 
 
 def pinned(core: int, *command: str) -> list[str]:
-    """The command on one core."""
+    """Return the command with a prefix that binds it to one core."""
     return ["taskset", "-c", str(core), *command]
 
 

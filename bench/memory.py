@@ -1,4 +1,4 @@
-"""What idle connected users take up. Budget: 12 KiB each, and 10,000 in one worker within 200 MiB in all."""
+"""Measure the memory of idle, connected users. Budget: 12 KiB each, and 200 MiB for a worker with 10,000."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BUDGET_KIB = 12
 WHOLE_USERS, WHOLE_BUDGET_MIB = 10_000, 200
 SPARE_FILES = 100
 HOW = """\
-A closed load of so many users, one worker, `bench/one_then_idle.py`: each does one GET on a connection that is kept, \
+A closed load of N users, one worker, `bench/one_then_idle.py`: each does one GET on a connection that is kept, \
 then thinks. Resident memory (psutil) of the worker before T0 and when every user has had its answer; it includes \
 Python, the libraries and numpy. `python -m bench.idle URL --users 1000 --trace` tells which lines hold it."""
 
@@ -29,7 +29,7 @@ def measure(*, users: Sequence[int] = (1_000, WHOLE_USERS)) -> Section:
         for n in there:
             figures[n] = run_python("bench.idle", nginx.url, "--users", str(n))
             if figures[n]["requests_errors"]:
-                raise RuntimeError(f"a figure with errors is none: {figures[n]}")
+                raise RuntimeError(f"requests failed, so the figures are not valid: {figures[n]}")
     rows = [_row(n, of) for n, of in figures.items()]
     rows += [
         [f"{n:,}", f"skipped: only {files:,} files may be open (ulimit -n)", "", ""] for n in users if n not in there
@@ -45,7 +45,7 @@ def measure(*, users: Sequence[int] = (1_000, WHOLE_USERS)) -> Section:
 
 
 def verdict(resident: dict[int, tuple[int, int]]) -> str:
-    """resident: users -> bytes before and with all connected."""
+    """`resident`: users -> bytes before, and with all users connected."""
     says = []
     if resident:
         each = max((after - before) / n / KIB for n, (before, after) in resident.items())

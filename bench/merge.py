@@ -1,4 +1,4 @@
-"""What the controller pays for the deltas of a fleet: unpacking them, adding them up, and asking for percentiles."""
+"""Measure the controller's cost for the deltas of a fleet: decoding, merging, and computing percentiles."""
 
 from __future__ import annotations
 

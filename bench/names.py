@@ -1,4 +1,4 @@
-"""Four GETs of one URL under so many request names, each in turn: BENCH_NAMES of them."""
+"""A scenario with four GETs of one URL, under BENCH_NAMES request names in turn."""
 
 import os
 from itertools import cycle

@@ -1,4 +1,4 @@
-"""A journey that does nothing: what is left is the engine."""
+"""A scenario that does nothing, to measure only the engine."""
 
 from loadgen import Plan, User, arrivals, journey
 

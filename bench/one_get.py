@@ -1,4 +1,4 @@
-"""One GET of 1 KiB, its status checked: what hey and h2load can send as well."""
+"""A scenario with one GET of 1 KiB and a check of its status, which hey and h2load can send too."""
 
 from loadgen import Plan, User, arrivals, journey, users
 

@@ -1,4 +1,4 @@
-"""One request on a connection that is kept, then nothing for an hour: what an idle connected user takes up."""
+"""A scenario with one request on a kept connection and then an idle hour, to measure the memory of idle users."""
 
 import os
 

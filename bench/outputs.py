@@ -1,4 +1,4 @@
-"""What live outputs cost a controller: the snapshot of an interval on its loop, and what their threads make of it."""
+"""Measure the controller's cost for live outputs: an interval's snapshot on its loop, and the outputs' threads."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def _seconds(names: int, seconds: int) -> Iterator[Merge]:
 def _snapshots(
     names: int, seconds: int, with_recent: bool
 ) -> tuple[list[float], list[float], int, tuple[Snapshot, Snapshot]]:
-    """(CPU ms of each interval, ms of the longest turn of each, series, the last two snapshots)"""
+    """Return (CPU ms per interval, longest loop turn per interval in ms, number of series, the last two snapshots)."""
     maker = SnapshotMaker(RunName("bench", "bench", "embedded"), with_recent=with_recent)
     own_ms, turn_ms = [], []
     told: list[Snapshot] = []
     for k, merge in enumerate(_seconds(names, seconds)):
         window = merge.window(k)
-        merge.count("request")  # what was given is added up, with or without outputs
+        merge.count("request")  # deltas are merged with or without outputs
         turns, began_s, cpu_s = [], perf_counter(), thread_time()
         for step in maker.steps(merge, window, 0, (k + 1) * NS_PER_S):
             turns.append(perf_counter() - began_s)
@@ -87,7 +87,7 @@ def _snapshots(
 
 
 def _delivered(before: Snapshot, last: Snapshot) -> Iterator[tuple[str, float, float, float]]:
-    """(name, CPU ms of the first, of a later one, kB)"""
+    """Yield (name, CPU ms of the first snapshot, of a later one, kB) for each output."""
     scrape = ScrapeSink("127.0.0.1", 0)
     scrape.deliver(last)
     times, data = [], b""

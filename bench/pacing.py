@@ -1,4 +1,4 @@
-"""How exactly arrivals start. Budget: rate within 0.1 %, none early, generator lag p99 at most 2 ms at 5,000/s."""
+"""Measure the precision of arrival starts at 5,000/s. Budget: rate within 0.1 %, none early, lag p99 <= 2 ms."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def measure(*, seconds: float = 15) -> Section:
 
 
 def verdict(case: Case, seconds: float, of: dict[str, Any]) -> str:
-    """of: figures of `bench.worker`."""
+    """Return the section. `of` are figures of `bench.worker`."""
     planned = round(case.rate * seconds)
     is_exact = abs(of["iterations"] / planned - 1) <= RATE_BUDGET
     lag = of["lag_us"]

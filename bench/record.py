@@ -1,4 +1,4 @@
-"""The cost of recording a request and of folding a second. Budget: 0.3 µs a request."""
+"""Measure the cost of recording a request and of folding a second. Budget: 0.3 µs per request."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _meter() -> None:
 
 
 def _flips(series: int, values: int) -> list[float]:
-    """ns a value (two values a request) to fold `values` requests of each of `series` series."""
+    """Return the ns per value to fold `values` requests of each of `series` series. A request has two values."""
     drawn = np.random.default_rng(1).lognormal(16, 0.7, values).astype(np.int64).tolist()
     costs = []
     for _ in range(8):

@@ -1,9 +1,9 @@
-"""How large one second of many agents is as one delta, and what it costs to read: arithmetic for docs/scale.md.
+"""Measure the size of one second of many agents as one delta, and the cost to read it, for docs/scale.md.
 
     python -m bench.relay --agents 1000
 
-There is no relay. What it would send is the sum of its agents' deltas; here they are drawn, added up, encoded,
-decoded and merged once more, in this process, CPU time of it.
+loadgen has no relay. A relay would send the sum of its agents' deltas. Here random deltas are merged, encoded,
+decoded and merged again in this process, and their CPU time is measured.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="One second of many agents as one delta.")
     parser.add_argument("--agents", type=int, default=1_000)
     parser.add_argument("--names", type=int, default=20)
-    parser.add_argument("--requests", type=int, default=50, help="of each name, a second and agent")
+    parser.add_argument("--requests", type=int, default=50, help="requests of each name per second and agent")
     options = parser.parse_args()
     drawn = [_second(options, agent) for agent in range(options.agents)]
     one, all_ = replace(drawn[0], agent="relay"), replace(reduce(_sum, drawn), agent="relay")
@@ -47,14 +47,14 @@ def _second(options: argparse.Namespace, agent: int) -> Delta:
 
 
 def _sum(first: Delta, second: Delta) -> Delta:
-    """Both have the same series, under the same ids."""
+    """Return the sum of two deltas with the same series and ids."""
     joint = join(first, replace(second, new_series=()))
     assert joint is not None
     return joint
 
 
 def _cost_us(data: bytes) -> tuple[float, float]:
-    """CPU time to read and to merge one, a mean."""
+    """Return the mean CPU times, in µs, to decode and to merge one delta."""
     began = process_time_ns()
     for _ in range(_TIMES):
         message = decode(data)

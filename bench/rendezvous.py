@@ -1,4 +1,4 @@
-"""How close together a group of a rendez-vous goes on, over several processes; and what the controller spends on it."""
+"""Measure how closely together a rendez-vous group continues in several processes, and the controller's cost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def measure(*, users: tuple[int, ...] = (20, 100, 400), groups: int = 20) -> Sec
 
 
 def _row(users: int, found: list[tuple[float, float]]) -> list[str]:
-    """found: (spread, lead) in ms of each group."""
+    """Return a row of the table. `found` has (spread, lead) in ms for each group."""
     spreads, leads = (sorted(column) for column in zip(*found, strict=True))
     n = len(spreads)
     return [
@@ -87,7 +87,7 @@ def _groups(users: int, groups: int) -> Iterator[tuple[float, float]]:
 
 
 def _told_us(workers: int) -> float:
-    """Of one message, each worker telling of one user more, and a group as soon as each has one."""
+    """Return the µs per message if each worker reports one more user and a group is one user of each worker."""
     told = [
         WaitersReported(WorkerSlot(f"agent {n}", 0), 0, (WaitingAt(0, "here", workers, 1, 0),), 0)
         for n in range(workers)

@@ -1,4 +1,4 @@
-"""A section of RESULTS.md: what was measured, how, the figures, and from which run they are."""
+"""Format a section of RESULTS.md: the subject, the method, the figures and the run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["Section", "cost_ns", "held", "not_held", "replaced", "skipped", "spr
 class Section:
     title: str
     how: str
-    """One paragraph: what was run, on which core, how often, what is counted."""
+    """One paragraph on the method: the programs, their cores, the number of turns, the figures."""
     head: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     verdict: str = ""
-    """Beside which budget, and whether it is held."""
+    """The budgets, and whether they are met."""
     tools: Sequence[str] = ()
-    """Other programs that had a part in it; their versions are told."""
+    """Other programs in this measurement, whose versions are listed."""
 
     def markdown(self, stamp: str = "") -> str:
-        """stamp: from which run it is."""
+        """Return the section as Markdown. `stamp` names the run."""
         table = [_row(self.head), _row(["---"] * len(self.head)), *map(_row, self.rows)] if self.head else []
         parts = [f"## {self.title}", stamp, self.how, "\n".join(table), self.verdict]
         return "\n\n".join(part for part in parts if part) + "\n"
@@ -34,17 +34,17 @@ def skipped(title: str, why: str) -> Section:
 
 
 def held(is_held: bool) -> str:
-    """As every verdict says it, so that it can be searched for."""
+    """Return "held" or "NOT HELD", the fixed words of all verdicts, so that missed budgets can be searched."""
     return "held" if is_held else "NOT HELD"
 
 
 def not_held(section: str) -> list[str]:
-    """The sentences of a section that say so."""
+    """Return the sentences of a section about missed budgets."""
     return [text for text in re.split(r"(?<=\.) (?=\S)|\n", section) if "NOT HELD" in text]
 
 
 def replaced(results: str, section: str) -> str:
-    """RESULTS.md with this section in the place of the one of the same title, or at the end."""
+    """Return RESULTS.md with this section in place of the one with the same title, or at the end."""
     title = section.partition("\n")[0]
     parts = re.split(r"^(?=## )", results, flags=re.M)
     there = [part.partition("\n")[0] for part in parts]
@@ -56,7 +56,7 @@ def replaced(results: str, section: str) -> str:
 
 
 def spread(values: Sequence[float], digits: int = 1) -> tuple[str, str]:
-    """(least, median) as text."""
+    """Return the least and the median value as texts."""
     ordered = sorted(values)
     middle = len(ordered) // 2
     median = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
@@ -64,7 +64,7 @@ def spread(values: Sequence[float], digits: int = 1) -> tuple[str, str]:
 
 
 def cost_ns(work: Callable[[], object], items: int, repeats: int = 7) -> list[float]:
-    """ns an item of `work`, which handles `items` of them, in each of `repeats` runs after one to warm up."""
+    """Return the ns per item in each of `repeats` calls of `work`, which handles `items` items. One call warms up."""
     work()
     costs = []
     for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""How old a request is when it is in the global percentiles on screen, and how closely agents start together."""
+"""Measure the age of requests when they are in the percentiles on screen, and how closely together agents start."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def measure(*, turns: int = TURNS) -> Section:
 
 
 def _one_run() -> tuple[list[float], float]:
-    """Age in s of the oldest request of each window when its line came; start skew of the latest agent in ms."""
+    """Return the age (s) of each window's oldest request when its line appeared, and the largest start skew (ms)."""
     seen: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory() as runs, running_target() as shop:
         command = [sys.executable, "-m", "loadgen_controller.cli", "run", str(SCENARIO), "--target", shop.url]

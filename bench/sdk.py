@@ -1,4 +1,4 @@
-"""`user.httpx` beside the stock httpx client. Budgets: 1/15 of one client that all share, 1/3 of one for each."""
+"""Compare `user.httpx` with the stock httpx client. Budgets: 1/15 of one shared client, 1/3 of one client each."""
 
 from __future__ import annotations
 

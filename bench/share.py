@@ -1,4 +1,4 @@
-"""What it costs an agent to know what is due, and what of it is its own."""
+"""Measure an agent's cost of computing the due arrivals and those of its own share."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def measure() -> Section:
 
 
 def _places(shape: float, n: np.ndarray) -> Callable[[], object]:
-    """Each call asks for the places of the next arrivals, as a run does."""
+    """Compute the times of the next arrivals in each call, as a run does."""
     by_chance, at = Renewal(shape, 7), count(0, int(n[-1]) + 1)
     return lambda: by_chance.areas(n + next(at))

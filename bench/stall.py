@@ -1,8 +1,8 @@
-"""Who sees a stall: the same load on a target that freezes, as k6, Locust and loadgen report it.
+"""Compare how k6, Locust and loadgen report the same load on a target that freezes.
 
-What is true follows from arithmetic: a target that answers at once and freezes
-500 ms in every 5 s makes 10 % of the arrivals wait, evenly from 0 to 500 ms. So
-p95 is 250 ms and p99 is 450 ms, and nothing of it depends on the tool.
+The true values follow from arithmetic. A target that answers at once, but freezes for
+500 ms in every 5 s, makes 10 % of the arrivals wait, evenly from 0 to 500 ms. So p95
+is 250 ms and p99 is 450 ms, for any tool.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DUE = RATE * SECONDS
 HOW = f"""\
 {RATE} arrivals/s for {SECONDS} s, so {DUE:,} requests are due; the demo shop answers at once and freezes 500 ms in \
 every 5 s (`loadgen target --no-latency --stall 500ms --every 5s`). Each tool reports by itself: k6 with \
-constant-arrival-rate and so many VUs, Locust with users of a constant throughput, loadgen with `arrivals` and \
+constant-arrival-rate and the given VUs, Locust with users of a constant throughput, loadgen with `arrivals` and \
 `max_users`. True: p95 250 ms, p99 450 ms."""
 
 _K6 = """
@@ -124,6 +124,6 @@ def _loadgen(users: int | None) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _shop() -> Iterator[str]:
-    """The freezing target, by its URL."""
+    """Start the freezing target and yield its URL."""
     with running_target("--no-latency", "--stall", "500ms", "--every", "5s") as shop:
         yield shop.url

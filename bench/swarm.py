@@ -1,15 +1,15 @@
-"""Very many agents in one process, for what they cost their controller. Prints its figures as JSON.
+"""Simulate very many agents in one process to measure their controller, and print figures as JSON.
 
     python -m bench.swarm 127.0.0.1:5557 keys/copy-to/sim --agents 1000 --seconds 30
 
-What comes over the wire is what real agents say: CURVE, Hello, Ready, a heartbeat a second, which is answered, and
-a delta a second, all at the same instant, kept and sent again until it is acknowledged; a Fin that adds up. Each agent
-reports as many iterations as a plan of agents x requests a second gives it. Where the controller asks for longer
-intervals they join theirs. What is measured is drawn once (`bench/deltas.py`). There are no workers, no bundle, no
-spool, and one context of ZeroMQ for all: `tests/support/sim_agents.py` has agents that stand faults, and costs ten
-times as much.
+The messages are those of real agents: CURVE, Hello, Ready, a heartbeat each second, and a delta each second. All
+agents send at the same instant, and repeat a delta until it is acknowledged. The Fin has the correct totals. Each
+agent reports the iterations that a plan of agents x requests per second gives it. If the controller asks for longer
+intervals, the agents merge theirs. The measurements are drawn once (`bench/deltas.py`). There are no workers, no
+bundle and no spool, and all agents share one ZeroMQ context. `tests/support/sim_agents.py` has agents that survive
+faults, but it costs ten times as much.
 
-A line "t0 N" on stdout says when the load begins, on `perf_counter_ns`.
+A line "t0 N" on stdout gives the start of the load on `perf_counter_ns`.
 """
 
 from __future__ import annotations
@@ -60,48 +60,48 @@ from loadgen.wire.sockets import identity_of
 REGIONS: Final = ("a", "b", "c")
 _DRAWN: Final = 8
 _LONGEST: Final = 5
-"""Intervals that a joined delta may have, as `loadgen_controller.core.report_interval` asks for at most."""
+"""The most intervals of a merged delta, the largest that `loadgen_controller.core.report_interval` asks for."""
 _WINDOW: Final = 32
 _STALLED_NS: Final = 2 * NS_PER_S
 _LEASE_NS: Final = 8 * NS_PER_S
 _AT_ONCE: Final = 10
-"""Deltas sent before what came in is read."""
+"""Deltas that are sent before received messages are read."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What the swarm saw between seconds `skip` and the end of the load."""
+    """The swarm's figures from second `skip` to the end of the load."""
 
     ack_ms: list[float] = field(default_factory=list)
-    """From a delta's first sending to its acknowledgement."""
+    """Times from a delta's first sending to its acknowledgement."""
     pong_ms: list[float] = field(default_factory=list)
-    """From a heartbeat to its answer."""
+    """Times from a heartbeat to its reply."""
     sent: int = 0
     received: int = 0
     bytes_sent: int = 0
     again: int = 0
     deltas: int = 0
     values: int = 0
-    """Of all deltas, acknowledged in the end."""
+    """The number of all deltas that were acknowledged in the end."""
     requests: int = 0
     lease_over: int = 0
-    """Agents that would have stopped their load, since no heartbeat was answered for 8 s."""
+    """Agents that would have stopped their load, because no heartbeat was answered for 8 s."""
     asked_s: list[tuple[float, float]] = field(default_factory=list)
-    """(seconds from T0, interval): when the controller asked for another one."""
+    """(seconds from T0, interval) of each interval change that the controller asked for."""
 
 
 class Sim:
-    """One agent."""
+    """One simulated agent."""
 
     def __init__(self, swarm: Swarm, n: int, address: str, keys: AgentKeys) -> None:
         self.swarm, self.id, self.region = swarm, f"sim.{n}", REGIONS[n % len(REGIONS)]
         self.phase, self.run_id, self.epoch = "joining", "", -1
         self.is_over = False
         self.covered = 0
-        """Seconds of the load that were sent."""
+        """The number of sent seconds of the load."""
         self._n, self._seq, self._progress_ns, self._stalls = n, 0, 0, 0
         self._pending: deque[tuple[int, bytes, int]] = deque()
-        """(seq, delta, when it was sent first) of what is not acknowledged."""
+        """(seq, delta, time of first sending) of each unacknowledged delta."""
         self._asked_ns, self._totals, self._recorded = 0, Counters(), 0
         self._fin_ns, self._ending = 0, Ending.DONE
         self._beat_ns = perf_counter_ns() - random.randrange(NS_PER_S)
@@ -129,7 +129,7 @@ class Sim:
         asyncio.get_running_loop().remove_reader(int(self._socket.get(zmq.FD)))
         self._socket.close(0)
 
-    # -- what goes out ------------------------------------------------------------------------
+    # -- sending ------------------------------------------------------------------------
 
     def _say(self, message: Message) -> None:
         self._send(encode(message))
@@ -157,7 +157,7 @@ class Sim:
             self.swarm.out_of_lease.add(self.id)
 
     def measure(self, second: int) -> None:
-        """Send what is over when `second` seconds are over, as asked."""
+        """Send the deltas that are complete after `second` seconds, at the requested interval."""
         every = max(1, self._asked_ns // NS_PER_S)
         is_last = second == self.swarm.seconds
         if self.phase != "running" or (second % every and not is_last):
@@ -194,7 +194,7 @@ class Sim:
         self._send(data)
 
     def again(self, now_ns: int) -> None:
-        """What was not acknowledged for long; at the end the Fin."""
+        """Send old unacknowledged deltas again, and the Fin at the end."""
         if self._pending and now_ns - self._progress_ns > _STALLED_NS << self._stalls:
             self._progress_ns, self._stalls = now_ns, min(self._stalls + 1, 2)
             for _, data, _ in self._pending:
@@ -206,7 +206,7 @@ class Sim:
             fin = Fin(self.run_id, self.epoch, self._seq - 1, self._totals, self._recorded, ending=self._ending)
             self._say(fin)
 
-    # -- what comes in ------------------------------------------------------------------------
+    # -- receiving ------------------------------------------------------------------------
 
     def drain(self) -> None:
         while True:
@@ -258,7 +258,7 @@ class Sim:
 
 
 class Swarm:
-    """All of them."""
+    """All simulated agents."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.seconds, self.skip = options, options.seconds, options.skip
@@ -281,7 +281,7 @@ class Swarm:
             sys.stdout.flush()
 
     def asked(self, interval_ns: int) -> None:
-        """Noted once for all of them."""
+        """Note an interval change once for all agents."""
         if interval_ns != self._asked_ns and self._t0_ns is not None:
             self._asked_ns = interval_ns
             at_s = (perf_counter_ns() - self._t0_ns) / NS_PER_S
@@ -309,7 +309,7 @@ class Swarm:
         return self._figures(cpu_s)
 
     async def _load(self, t0_ns: int) -> float:
-        """Of the swarm itself, CPU seconds a second."""
+        """The swarm's own CPU seconds per second."""
         began_s = 0.0
         for second in range(1, self.seconds + 1):
             while perf_counter_ns() < t0_ns + second * NS_PER_S:
@@ -322,7 +322,7 @@ class Swarm:
                     await asyncio.sleep(0)
         self.counts = False
         used_s: float = process_time() - began_s
-        while any(sim.covered < self.seconds for sim in self.sims):  # those whose window was full
+        while any(sim.covered < self.seconds for sim in self.sims):  # agents whose window was full
             await self._tick(perf_counter_ns())
             for sim in self.sims:
                 sim.measure(self.seconds)
@@ -357,7 +357,7 @@ class Swarm:
 
 
 def _joined(drawn: Sequence[Delta]) -> dict[int, list[Delta]]:
-    """By how many intervals, for each that one can begin with."""
+    """Merged deltas by number of intervals, for each possible first interval."""
     found: dict[int, list[Delta]] = {1: list(drawn)}
     for intervals in range(2, _LONGEST + 1):
         found[intervals] = []
@@ -377,14 +377,14 @@ def _quantiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Very many agents in one process.")
+    parser = argparse.ArgumentParser(description="Simulate very many agents in one process.")
     parser.add_argument("address")
     parser.add_argument("keys")
     parser.add_argument("--agents", type=int, default=1000)
     parser.add_argument("--names", type=int, default=20)
-    parser.add_argument("--requests", type=int, default=50, help="of each name, a second and agent")
-    parser.add_argument("--seconds", type=int, default=30, help="of load")
-    parser.add_argument("--skip", type=int, default=10, help="seconds of it that are not counted")
+    parser.add_argument("--requests", type=int, default=50, help="requests of each name per second and agent")
+    parser.add_argument("--seconds", type=int, default=30, help="length of the load, s")
+    parser.add_argument("--skip", type=int, default=10, help="seconds at the start of the load that do not count")
     more_files()
     figures = uvloop.run(Swarm(parser.parse_args()).work())
     sys.stdout.buffer.write(msgspec.json.encode(figures) + b"\n")

@@ -1,4 +1,4 @@
-"""What the demo shop costs: it shares a small machine with the generator that it is to be measured by."""
+"""Measure the cost of the demo shop, because it shares a small machine with the load generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The four-request journey over TLS beside wrk over TLS. Budget: 2.5 × wrk."""
+"""Compare the four-request journey over TLS with wrk over TLS. Budget: 2.5 × wrk."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Attackers in alternation, and whether what they cost keeps a budget.
+"""Run attackers in turn and check whether their cost is within a budget.
 
-Only ratios of medians within one run count: the machine is the same for all of
-them, and a minute in which it is slower meets each of them.
+Only ratios of medians within one run count. All attackers share the machine, so a slow
+minute affects each of them.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ __all__ = ["Budget", "Compared", "Turn", "alternate"]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one attacker did in one turn. Errors are none: a turn with errors is raised, not counted."""
+    """The figures of one attacker in one turn. A turn with failed requests raises an error instead."""
 
     cpu_s: float
-    """User and system."""
+    """User and system CPU time."""
     requests: int
     took_s: float
 
     @property
     def cpu_us(self) -> float:
-        """µs a request."""
+        """CPU time per request, µs."""
         return self.cpu_s / self.requests * 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """CPU a request of one attacker, at most `at_most` times another's. `shown`: as people say it, "1/5"."""
+    """A limit on the CPU time per request: at most `at_most` times another attacker's. `shown` is its text, "1/5"."""
 
     of: str
     beside: str
@@ -52,7 +52,7 @@ class Budget:
 
 @dataclass(slots=True)
 class Compared:
-    """The turns of each attacker; of those left out, the reason."""
+    """The turns of each attacker, and the reasons for those that were left out."""
 
     turns: dict[str, list[Turn]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -63,14 +63,14 @@ class Compared:
         return median(turn.cpu_us for turn in self.turns[name])
 
     def ratio(self, of: str, beside: str) -> float:
-        """Of the medians."""
+        """The ratio of the medians."""
         return self.median_us(of) / self.median_us(beside)
 
     def head(self, bases: Sequence[str]) -> list[str]:
         return [*self.HEAD, *(f"× {base}" for base in bases if base in self.turns)]
 
     def rows(self, bases: Sequence[str]) -> list[list[str]]:
-        """One row an attacker, with its ratio to each of `bases` that was measured; then those left out."""
+        """Return a row per attacker with its ratios to the measured `bases`, then the attackers that were left out."""
         there = [base for base in bases if base in self.turns]
         rows = []
         for name, turns in self.turns.items():
@@ -83,7 +83,7 @@ class Compared:
 
 
 def alternate(attackers: Mapping[str, Callable[[], Turn] | str], turns: int) -> Compared:
-    """Let each have its turn, `turns` times; one that is a text is left out, for the reason it gives."""
+    """Run all attackers in turn, `turns` times. An attacker that is a text is left out; the text is the reason."""
     compared = Compared()
     for name, attack in attackers.items():
         if isinstance(attack, str):

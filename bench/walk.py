@@ -1,7 +1,7 @@
-"""What a visit of a graph costs: `python -m bench.walk`, µs of CPU, without network.
+"""Measure the CPU time, in µs, of a visit in a graph, without network: `python -m bench.walk`.
 
-Sessions of a graph of two nodes that do nothing, beside journeys that enter the same
-two steps in a loop. What is left between them is the choice of the next node.
+It compares sessions of a graph of two empty nodes with journeys that enter the same
+two steps in a loop. The difference is the cost of choosing the next node.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from loadgen import User, graph, leave, node
 from tests.support.lives import Bench, bound
 
 VISITS = 10.0
-"""Of a session, on average."""
+"""The mean number of visits of a session."""
 SESSIONS = 4_000
 TURNS = 7
 
@@ -49,11 +49,11 @@ async def by_hand(user: User) -> None:
 
 
 async def nothing(user: User) -> None:
-    """An iteration alone."""
+    """An empty iteration, to measure the cost of the engine."""
 
 
 def cost_us(fn: Callable[..., Awaitable[Any]]) -> float:
-    """Of a session."""
+    """Return the CPU time of a session, µs."""
     bench = Bench(bound(fn))
 
     async def run() -> float:

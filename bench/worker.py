@@ -1,11 +1,11 @@
-"""One worker's share of a scenario in this process, as an agent runs it but without the wire; prints figures as JSON.
+"""Run one worker's share of a scenario in this process, without the network protocol, and print figures as JSON.
 
     taskset -c 0 python -m bench.worker bench/four_requests.py --target http://127.0.0.1:8080 --duration 5
 
-CPU is this process's own, user and system, from just before T0 to the end of
-the drain: without the start of Python and the loading of the scenario, with
-recording and the folding of each second. With `--skip 2` it begins at the end
-of the second second, so that thousands of new connections are not in it.
+The CPU time is the user and system time of this process, from just before T0 to the end
+of the drain. It includes recording and the folding of each second, but not the start of
+Python and the loading of the scenario. `--skip 2` starts it after two seconds, so that
+thousands of new connections do not count.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def drive(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def lag_us(deltas: list[Delta]) -> dict[str, float]:
-    """The generator lag over the whole run; `min` below 0 would be a start before it was due. Empty in closed loads."""
+    """Return the generator lag over the run; {} for a closed load. A `min` below 0 would be an early start."""
     merge = Merge()
     for delta in deltas:
         merge.accept("local", replace(delta, agent="bench"))
@@ -87,7 +87,7 @@ def lag_us(deltas: list[Delta]) -> dict[str, float]:
 
 
 def worst_second(deltas: list[Delta], rate_per_s: float | None, duration_s: float) -> float | None:
-    """The largest |started / planned - 1| of the intervals that lie whole within a load of constant rate."""
+    """Return the largest |started / planned - 1| of the intervals that lie fully within a constant rate."""
     whole = [d for d in deltas if 0 <= d.start_ns < d.end_ns <= duration_s * NS_PER_S]
     if rate_per_s is None or not whole:
         return None

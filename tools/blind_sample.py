@@ -1,10 +1,10 @@
-"""Prints random samples of the code's surface for readers who have never seen the code.
+"""Print random samples of docstrings, file names and messages for readers who have never seen the code.
 
-    python -m tools.blind_sample --seed 7              # what the readers get
-    python -m tools.blind_sample --seed 7 --truth      # the same with the place of each sample, for the judge
+    python -m tools.blind_sample --seed 7              # for the readers
+    python -m tools.blind_sample --seed 7 --truth      # with the place of each sample, for the judge
 
-Three lists: docstrings with name and signature (the reader says what the function does), file paths (the reader says
-what is inside), and error messages with their hint (the reader says what to do). docs/testing.md has the last results.
+There are three lists. From a docstring with its signature, readers explain what the function does; from a file path,
+what is inside; from an error message with its hint, what to do. docs/testing.md has the last results.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ERRORS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One thing to read, and where it is."""
+    """One text for the readers, and its place in the code."""
 
     text: str
     place: str
@@ -76,7 +76,7 @@ def docstrings(path: Path, tree: ast.Module) -> Iterator[Sample]:
 
 
 def messages(path: Path, tree: ast.Module) -> Iterator[Sample]:
-    """Yield each message of an error of ours, with its hint where one is written beside it."""
+    """Yield each message of an error class of `loadgen.errors`, with its hint if there is one."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -94,7 +94,7 @@ def _is_text(node: ast.expr) -> bool:
 
 
 def _shown(node: ast.expr) -> str:
-    """The text as the user sees it, with `{...}` where a value is filled in."""
+    """Return the text as the user sees it, with `{...}` in place of values."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):

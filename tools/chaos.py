@@ -1,13 +1,13 @@
-"""`make chaos`: the fault matrix, each fault with what was expected and what was seen.
+"""Run the tests of the fault matrix and print each fault with its expected and its observed effect: `make chaos`.
 
     make chaos                      all rows; the soak for two minutes
-    make chaos ARGS=--quick         only those that `make test` has too
+    make chaos ARGS=--quick         only tests that are also in `make test`
     make chaos ARGS="F5 F12"        only these rows
     make chaos ARGS=--soak          only the soak, its full 30 minutes
-    make chaos ARGS="--seed 7 F12"  again with the seed of a row
+    make chaos ARGS="--seed 7 F12"  repeat a row with its seed
 
-A row's tests are those with `@pytest.mark.fault("F5", "which case")`, and those with the row in their name
-(`test_f15_a_revoked_key_...`); of the latter the name says what was seen.
+A row's tests have the marker `@pytest.mark.fault("F5", "which case")`, or the row in their name
+(`test_f15_a_revoked_key_...`). In the second case the name describes the observed effect.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WORST: Final = ("not run", "ok", "skipped", "FAILED")
 
 @dataclass(slots=True)
 class Case:
-    """A test of a row; of one with several parameters and nothing to say about each, all of them."""
+    """A test of a row. A test with several parameters is one case, unless a marker describes each of them."""
 
     row: str
     what: str
@@ -49,7 +49,7 @@ class Case:
 
 
 class Collector:
-    """A plugin of pytest: runs the tests of these rows, and keeps what became of each."""
+    """A pytest plugin that selects the tests of some rows and stores the result of each."""
 
     def __init__(self, rows: frozenset[str], is_quick: bool) -> None:
         self._rows, self._is_quick = rows or frozenset(ROWS), is_quick
@@ -92,8 +92,8 @@ class Collector:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         for case in self._cases.get(report.nodeid, ()):
             case.duration_s += report.duration
-            said = dict(report.user_properties)
-            case.seed, case.seen = str(said.get("seed", "")), str(said.get("seen", case.seen))
+            properties = dict(report.user_properties)
+            case.seed, case.seen = str(properties.get("seed", "")), str(properties.get("seen", case.seen))
             if report.skipped:
                 where = report.longrepr
                 reason = str(where[2]) if isinstance(where, tuple) else str(where)
@@ -106,16 +106,16 @@ class Collector:
 
 
 def main() -> int:
-    """The exit code of pytest, which is that of the table: 0 only when nothing has failed."""
+    """Run the tests, print the table, and return the exit code of pytest: 0 only if nothing failed."""
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="F1 to F36, G9, G10; all of them without")
-    parser.add_argument("--quick", action="store_true", help="only what `make test` has too")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="F1 to F36, G9, G10; default: all rows")
+    parser.add_argument("--quick", action="store_true", help="only tests that are also in `make test`")
     parser.add_argument("--soak", action="store_true", help="only the soak, for 30 minutes")
-    parser.add_argument("--seed", help="instead of another one each time")
+    parser.add_argument("--seed", help="seed of the random faults; default: a new one for each run")
     options = parser.parse_args()
     if unknown := set(options.rows) - ROWS:
-        parser.error(f"no such row: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown row: {', '.join(sorted(unknown))}; use F1 to F36, G9 or G10")
     if options.seed:
         os.environ["LOADGEN_CHAOS_SEED"] = options.seed
     os.environ.setdefault("LOADGEN_SOAK_S", "1800" if options.soak else "120")

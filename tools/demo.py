@@ -1,4 +1,4 @@
-"""`make demo`: a demo shop on a free loopback port, and the checkout scenario from three regions against it."""
+"""Run the checkout scenario from three simulated regions against a demo shop on a loopback port: `make demo`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ OPENS_WITHIN_S = 20
 
 
 def main() -> int:
-    """The exit code of the run. Arguments are passed on to `loadgen run`."""
+    """Run the demo and return its exit code. Command-line arguments are passed on to `loadgen run`."""
     shop = subprocess.Popen(
         [sys.executable, "-m", "loadgen.target", "--exit-with-stdin"],
         cwd=ROOT,
-        stdin=subprocess.PIPE,  # when this process ends, however it does, the shop ends too
+        stdin=subprocess.PIPE,  # the shop ends with this process, even if this process is killed
         stdout=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # Ctrl-C is for the run, which still needs its target while it drains
+        start_new_session=True,  # Ctrl-C must reach only the run, which needs the shop while it drains
     )
     try:
         url = _first_line(shop)
         if not url:
-            print("the demo shop did not open", file=sys.stderr)
+            print(
+                f"the demo shop did not start within {OPENS_WITHIN_S} s; run python -m loadgen.target to see why",
+                file=sys.stderr,
+            )
             return 5
         run = [sys.executable, "-m", "loadgen_controller.cli", "run", "scenarios/checkout.py", "--target", url]
         return _wait(subprocess.Popen([*run, *sys.argv[1:]], cwd=ROOT))
@@ -35,7 +38,7 @@ def main() -> int:
 
 
 def _first_line(shop: subprocess.Popen[str]) -> str:
-    """The shop's URL; empty when it says nothing in time."""
+    """Return the shop's URL; "" if the shop does not print it in time."""
     timer = threading.Timer(OPENS_WITHIN_S, shop.kill)
     timer.start()
     try:
@@ -46,7 +49,10 @@ def _first_line(shop: subprocess.Popen[str]) -> str:
 
 
 def _wait(run: subprocess.Popen[bytes]) -> int:
-    """Ctrl-C reaches the run by itself (same terminal); here it only must not end the waiting. SIGTERM is passed on."""
+    """Wait for the run and return its exit code. SIGTERM is passed on to it.
+
+    Ctrl-C reaches the run directly through the terminal, so here it must only not end the waiting.
+    """
     signal.signal(signal.SIGTERM, lambda number, frame: run.send_signal(number))
     while True:
         try:

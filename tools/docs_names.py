@@ -1,4 +1,4 @@
-"""Check that everything that the docs name exists. `make check` and a test run it.
+"""Check that every file, name, command and option in the docs exists. `make check` and a test run it.
 
 It reads docs/, README.md, CHANGELOG.md and CONTRIBUTING.md. Outside of code blocks it checks, within backticks:
 
@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"loadgen": "loadgen", "loadgen_controller": "controller", "loadgen_agent": "agent"}
-"""Package -> the folder of it, or around it."""
+"""Each package, with its own folder or the folder around it."""
 FOLDERS = ("loadgen", "controller", "agent", "proto", "scenarios", "tests", "tools", "bench", "docs", ".ci")
 
 IN_HAND = {
@@ -80,9 +80,9 @@ def check(text: str, page: Path) -> Iterator[Missing]:
                 continue
             target = ROOT / page.parent / link if link else ROOT / page
             if not target.exists():
-                yield Missing(page, number, link, "no such file")
+                yield Missing(page, number, link, "file not found")
             elif heading and target.suffix == ".md" and target.is_file() and heading not in headings(target):
-                yield Missing(page, number, f"{link}#{heading}", "no such heading")
+                yield Missing(page, number, f"{link}#{heading}", "heading not found")
         for code in _BACKTICKED.findall(line):
             if why := wrong(code):
                 yield Missing(page, number, code, why)
@@ -93,10 +93,10 @@ def wrong(code: str) -> str:
     if named := _FILE_AND_NAME.fullmatch(code):
         path = ROOT / named[1]
         if not path.is_file():
-            return "no such file"
+            return "file not found"
         return "" if has_name(path, named[2]) else f"{named[1]} has no {named[2]}"
     if _FILE.fullmatch(code) and code.split("/")[0] in FOLDERS:
-        return "" if (ROOT / code).exists() else "no such file"
+        return "" if (ROOT / code).exists() else "file not found"
     if (command := _COMMAND.match(code)) and command[1] not in commands():
         return f"no command {command[1]}"
     if code.startswith(("-", "loadgen ")):

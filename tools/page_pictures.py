@@ -1,6 +1,6 @@
-"""Take the pictures of the page that the docs show: `python -m tools.page_pictures` writes docs/img/page-*.png.
+"""Take the screenshots of the page for the docs: `python -m tools.page_pictures` writes docs/img/page-*.png.
 
-They show a made-up run (tests/support/documents.py), the same each time, so that a picture changes only with the page.
+They show an invented run (tests/support/documents.py) that is always the same, so a picture changes only with the page.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def in_history() -> str:
-    """A shop with one change of level behind it, and a login that is slower in this run."""
+    """Return the history section of a shop whose history has one change of level and whose login is slower now."""
     names = {"checkout": 180.0, "checkout > login": 60.0, "checkout > pay": 90.0, "checkout > pay > POST /pay": 88.0}
     later = names | {"checkout > pay": 97.0, "checkout > pay > POST /pay": 95.0, "checkout": 187.0}
     past = [*history(24, names, sd=0.015), *history(16, later, sd=0.015, first=24, seed=3)]
@@ -55,7 +55,10 @@ def in_history() -> str:
 
 
 def take(browser: Browser, file: Path, scheme: str, name: str, pointed: int, part: str) -> None:
-    """`part`: the section that is at the top; with `pointed` the mouse is on the first chart that is seen."""
+    """Save a screenshot of `file` as `name`.
+
+    The page is scrolled to the section `part`. If `pointed` is not 0, the mouse is on the first visible chart.
+    """
     width, height = SIZE
     is_dark = scheme == "dark"
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="dark" if is_dark else "light")

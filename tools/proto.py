@@ -1,9 +1,9 @@
-"""Generate the `v1` of `loadgen/wire` and `loadgen/api` from `proto/`: `python -m tools.proto`, or with `--check`
-whether that is up to date.
+"""Generate the `v1` packages of `loadgen/wire` and `loadgen/api` from `proto/`: `python -m tools.proto`.
 
-The generator needs protobuf 5 for itself while its output runs on 5 to 7, so it
-lives in a tool venv of its own. `--check` needs no generator where the stored
-sha256 of the .proto files and of what was generated from them still hold.
+With `--check` it only checks that they are up to date. The generator itself needs
+protobuf 5, while its output runs on 5 to 7, so it has its own virtual environment.
+`--check` does not need the generator if the stored sha256 sums of the .proto files
+and of the generated files still match.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REQUIREMENTS = ("grpcio-tools==1.66.2", "setuptools<81")
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.proto", description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="only say whether the committed output is up to date")
+    parser.add_argument("--check", action="store_true", help="only check that the committed files are up to date")
     check = parser.parse_args(argv).check
     stale = False
     for source in sorted(PROTO.rglob("*.proto")):
@@ -35,13 +35,16 @@ def main(argv: list[str] | None = None) -> int:
             stamp_of(source, into).write_text(stamp(source, into), encoding="utf-8")
             print(f"{source.relative_to(ROOT)} -> {into.relative_to(ROOT)}")
         elif not is_current(source, into):
-            print(f"{into.relative_to(ROOT)} is not what {source.relative_to(ROOT)} generates: run `make proto`")
+            print(f"{into.relative_to(ROOT)} does not match {source.relative_to(ROOT)}: run `make proto`")
             stale = True
     return int(stale)
 
 
 def is_current(source: Path, into: Path) -> bool:
-    """Quick where the stored hashes hold; otherwise generates anew and compares."""
+    """Return whether the generated files in `into` are up to date.
+
+    It is quick if the stored hashes match; otherwise it generates the files again and compares them.
+    """
     stored = stamp_of(source, into)
     if stored.exists() and stored.read_text(encoding="utf-8") == stamp(source, into):
         return True
@@ -56,7 +59,7 @@ def stamp_of(source: Path, into: Path) -> Path:
 
 
 def stamp(source: Path, into: Path) -> str:
-    """One line a file, the source first: sha256 and name."""
+    """Return the sha256 and name of the source and of each generated file, one per line."""
     files = (source, *outputs(into))
     return "".join(f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.name}\n" for f in files)
 
@@ -72,7 +75,7 @@ def generate(source: Path, into: Path) -> None:
 
 
 def tool_python() -> Path:
-    """The tool venv's interpreter; made on first use."""
+    """Return the interpreter of the generator's virtual environment, which is created on first use."""
     python = TOOL / "bin" / "python"
     done = TOOL / ".installed"
     wanted = "\n".join(REQUIREMENTS)

@@ -1,9 +1,8 @@
-"""Fetch the page's one JavaScript library and lay it beside the page's own files: `python -m tools.vendor_js`.
+"""Download the page's only JavaScript library into the page's folder: `python -m tools.vendor_js`.
 
-It comes by `npm pack`, from the registry that npm is set up for. What comes is
-held against the sha512 below before anything is unpacked; the files taken are
-written with their sha256 into VENDOR.json, which a test reads. `--check` only
-says whether the files are those.
+It uses `npm pack` with npm's configured registry. The package must match the sha512
+below before it is unpacked. VENDOR.json gets the sha256 of each file, which a test
+checks. `--check` only compares the files with VENDOR.json.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ TAKEN = {
     "package/dist/uPlot.min.css": "uPlot.min.css",
     "package/LICENSE": "LICENSE",
 }
-"""Path in the package: name here."""
+"""Path in the package -> file name here."""
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.vendor_js", description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="fetch nothing, only compare with VENDOR.json")
+    parser.add_argument("--check", action="store_true", help="only compare the files with VENDOR.json")
     if parser.parse_args(argv).check:
         wrong = changed(VENDOR)
         for name in wrong:
-            print(f"{name} is not the file that VENDOR.json names: run python -m tools.vendor_js")
+            print(f"{name} does not match VENDOR.json: run python -m tools.vendor_js")
         return int(bool(wrong))
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -49,21 +48,26 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def fetch(into: Path) -> bytes:
-    """The package as its registry has it. CalledProcessError, FileNotFoundError: no registry, no npm."""
+    """Return the package from npm's registry.
+
+    Raises:
+        CalledProcessError: npm failed, for example because it did not reach the registry.
+        FileNotFoundError: npm is not installed.
+    """
     command = ["npm", "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", str(into)]
     name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
     return (into / name).read_bytes()
 
 
 def unpack(package: bytes, into: Path) -> None:
-    """Write the files that are taken, and VENDOR.json.
+    """Write the files of `TAKEN` and VENDOR.json.
 
     Raises:
-        ValueError: it is not the package of that sha512. Nothing was written.
+        ValueError: the package has another sha512; nothing was written.
     """
     found = "sha512-" + base64.b64encode(hashlib.sha512(package).digest()).decode()
     if found != INTEGRITY:
-        raise ValueError(f"{PACKAGE} {VERSION} has {found}, and not {INTEGRITY}: not taken")
+        raise ValueError(f"{PACKAGE} {VERSION} has {found}, not {INTEGRITY}: check npm's registry")
     into.mkdir(parents=True, exist_ok=True)
     sums = {}
     with tempfile.TemporaryFile() as file:
@@ -81,7 +85,7 @@ def unpack(package: bytes, into: Path) -> None:
 
 
 def changed(folder: Path) -> list[str]:
-    """Names of the files that are missing or are not those of VENDOR.json."""
+    """Return the names of files that are missing or do not match VENDOR.json."""
     sums: dict[str, str] = json.loads((folder / "VENDOR.json").read_text(encoding="utf-8"))["sha256"]
     return [
         name

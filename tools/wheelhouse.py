@@ -1,14 +1,14 @@
-"""What machines of a fleet install, in one folder named by its list's sha256: `python -m tools.wheelhouse`.
+"""Build the folder of packages that the machines of a fleet install: `python -m tools.wheelhouse`.
 
-    dist/wheelhouse/SHA256/requirements.txt    every package with its version and hash, loadgen's own wheel, too
+    dist/wheelhouse/SHA256/requirements.txt    every package with version and hash, including loadgen's wheel
     dist/wheelhouse/SHA256/wheels.tar          the wheels
 
-SHA256 is that of requirements.txt, so a machine that knows it needs to trust neither the bucket nor the way there: the
-list is checked by it, and each wheel by the list. Wheels are for Python 3.12 on x86_64, whatever runs this; nothing is
-built from source but loadgen. The same sources give the same name.
+SHA256 is the sum of requirements.txt. A machine that knows it need not trust the bucket or the network: it checks the
+list by the sum, and each wheel by the list. Wheels are for Python 3.12 on x86_64, whatever machine builds them; only
+loadgen is built from source. The same sources give the same name.
 
-`--send BUCKET` makes nothing, and sends what was made into the fleet's bucket: as wheelhouse/SHA256/, what is not there
-already, and where it was interrupted it goes on.
+`--send BUCKET` builds nothing. It uploads existing folders to the fleet's bucket as wheelhouse/SHA256/, skips files
+that are already there, and continues an interrupted upload.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ LOCK = Path("deploy/requirements-machine.txt")
 LIST, WHEELS = "requirements.txt", "wheels.tar"
 PYTHON = "3.12"
 PLATFORMS = ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64")
-"""Amazon Linux 2023 has glibc 2.34."""
+"""The accepted wheel platforms. Amazon Linux 2023 has glibc 2.34."""
 
 
 def lay_out(lock: str, own: Path, wheels: list[Path], into: Path) -> Path:
-    """Write the folder of one wheelhouse.
+    """Write the folder of one wheelhouse and return it.
 
     Args:
-        lock: pinned packages with hashes.
+        lock: pinned packages with hashes, in the form of requirements.txt.
         own: loadgen's wheel.
-        wheels: of the packages; they may be more.
+        wheels: the wheels of the packages; additional ones do no harm.
     Returns:
-        The folder, named by the sha256 of the list in it.
+        The folder, whose name is the sha256 of its requirements.txt.
     """
     name, version = own.name.split("-")[:2]
     ours = f"{name}=={version} --hash=sha256:{hashlib.sha256(own.read_bytes()).hexdigest()}\n"
@@ -57,26 +57,26 @@ def lay_out(lock: str, own: Path, wheels: list[Path], into: Path) -> Path:
             info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "", ""
             with path.open("rb") as file:
                 tar.addfile(info, file)
-    (folder / LIST).write_bytes(text)  # last: where it is, the wheels are whole
+    (folder / LIST).write_bytes(text)  # written last: a folder with this file is complete
     return folder
 
 
 def send(into: Path, bucket: Bucket) -> dict[str, int]:
-    """Bring every wheelhouse of a folder into a fleet's bucket.
+    """Upload every wheelhouse of a folder to a fleet's bucket.
 
     Returns:
-        The bytes that were sent of each, by its name; 0 where all of it was there.
+        The number of uploaded bytes by wheelhouse; 0 if the bucket already had all of it.
 
     Raises:
-        UsageError: there is none, or one is not what its name says; nothing was sent.
-        LoadgenError: a file cannot be read, or AWS refuses.
+        UsageError: the folder has no wheelhouse, or a list does not match its folder's name; nothing was uploaded.
+        LoadgenError: a file cannot be read, or AWS rejected a request.
     """
     names = sorted(path.parent.name for path in into.glob(f"*/{LIST}"))
     if not names:
-        raise UsageError(f"there is no wheelhouse in {into}", hint="python -m tools.wheelhouse makes one")
+        raise UsageError(f"no wheelhouse found in {into}", hint="build one: python -m tools.wheelhouse")
     for name in names:
         if hashed(into / name / LIST)[1] != name:
-            raise UsageError(f"{into / name / LIST} is not what its folder's name says", hint="make it anew")
+            raise UsageError(f"{into / name / LIST} does not match its folder's name", hint="build it again")
     return {name: sum(_send(into / name / file, bucket) for file in (WHEELS, LIST)) for name in names}
 
 
@@ -92,14 +92,14 @@ def _send(file: Path, bucket: Bucket) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.wheelhouse", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--into", type=Path, default=Path("dist/wheelhouse"), metavar="DIR")
-    parser.add_argument("--send", metavar="BUCKET", help="send what is in DIR there, and make nothing")
+    parser.add_argument("--send", metavar="BUCKET", help="upload the wheelhouses in DIR to this bucket; build nothing")
     given = parser.parse_args()
     if given.send is None:
         _make(given.into)
         return
     try:
         for name, size in send(given.into, Bucket(f"s3://{given.send}")).items():
-            print(f"{name}: {size / 1e6:,.1f} MB sent" if size else f"{name}: is there already")
+            print(f"{name}: {size / 1e6:,.1f} MB sent" if size else f"{name}: already uploaded")
     except LoadgenError as error:
         print(f"{error.message}\n    {error.hint}".rstrip(), file=sys.stderr)
         sys.exit(error.exit_code)

@@ -1,6 +1,6 @@
 # An agent. Built from the repository's root: docker build -f deploy/docker/agent.Dockerfile -t loadgen-agent .
-# The base image is named by its tag. Put its digest behind it (python:3.13-slim-bookworm@sha256:...) where builds have
-# to be the same each time, and build again when the tag has security fixes.
+# The base image has a tag only. For reproducible builds, add its digest (python:3.13-slim-bookworm@sha256:...), and
+# build again when the tag gets security fixes.
 FROM python:3.13-slim-bookworm AS build
 WORKDIR /src
 COPY deploy/requirements-machine.txt ./
@@ -23,7 +23,7 @@ COPY --from=build /opt/loadgen /opt/loadgen
 ENV PATH=/opt/loadgen/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 XDG_STATE_HOME=/state
 USER 10001:10001
 WORKDIR /state
-# Run it with a read-only root: it writes to /state (what is not delivered) and /tmp (scenarios, unpacked) only.
+# Run it with a read-only root: it writes only to /state (undelivered deltas) and /tmp (unpacked scenarios).
 VOLUME ["/state"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["loadgen-agent"]

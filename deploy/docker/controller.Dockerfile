@@ -1,7 +1,7 @@
 # A controller, and every other command. Built from the repository's root:
 #   docker build -f deploy/docker/controller.Dockerfile -t loadgen-controller .
-# The base image is named by its tag. Put its digest behind it (python:3.13-slim-bookworm@sha256:...) where builds have
-# to be the same each time, and build again when the tag has security fixes.
+# The base image has a tag only. For reproducible builds, add its digest (python:3.13-slim-bookworm@sha256:...), and
+# build again when the tag gets security fixes.
 FROM python:3.13-slim-bookworm AS build
 WORKDIR /src
 COPY deploy/requirements-machine.txt ./
@@ -24,7 +24,7 @@ COPY --from=build /opt/loadgen /opt/loadgen
 ENV PATH=/opt/loadgen/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 XDG_STATE_HOME=/state
 USER 10001:10001
 WORKDIR /state
-# Run it with a read-only root: it writes to /state (the folders of runs) and /tmp only.
+# Run it with a read-only root: it writes only to /state (run folders) and /tmp.
 VOLUME ["/state"]
 STOPSIGNAL SIGTERM
 EXPOSE 5557 5558 5559

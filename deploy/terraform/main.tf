@@ -26,7 +26,7 @@ data "aws_caller_identity" "this" {
   lifecycle {
     postcondition {
       condition     = self.account_id == var.account_id
-      error_message = "These credentials are of account ${self.account_id}, and account_id says ${var.account_id}."
+      error_message = "The credentials belong to account ${self.account_id}, but account_id is ${var.account_id}. Use other credentials or correct it."
     }
   }
 }

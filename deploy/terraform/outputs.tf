@@ -40,7 +40,7 @@ locals {
 }
 
 output "fleet_json" {
-  description = "What `loadgen fleet` reads: terraform output -raw fleet_json > fleet.json"
+  description = "The file for `loadgen fleet`: terraform output -raw fleet_json > fleet.json"
   value       = jsonencode(local.fleet_file)
 }
 
@@ -55,17 +55,17 @@ output "security_groups" {
 }
 
 output "egress_ips" {
-  description = "Addresses that load comes from, by region, for allow-lists; empty where egress_ips is none."
+  description = "The agents' public addresses by region, for allow-lists; empty if egress_ips is none."
   value       = { for name, one in module.region : name => one.egress_ips }
 }
 
 output "bucket" {
-  description = "Bundles, wheels, enrolment and results."
+  description = "The bucket for bundles, wheels, enrolment and results."
   value       = local.bucket
 }
 
 output "controller" {
-  description = "Where agents and clients come to, and the controller's machine."
+  description = "The addresses for agents and clients, and the controller's machine."
   value = {
     endpoint    = local.fleet_file.controller.endpoint
     api         = local.fleet_file.controller.api
@@ -75,7 +75,7 @@ output "controller" {
 }
 
 output "secret_key_parameter" {
-  description = "Where the controller's secret key is to be put, and with which key it is encrypted."
+  description = "The parameter for the controller's secret key, and the key that encrypts it."
   value = {
     name   = module.controller.secret_parameter
     kms    = module.controller.kms_alias
@@ -84,6 +84,6 @@ output "secret_key_parameter" {
 }
 
 output "hourly_usd" {
-  description = "What all agents together would cost an hour on demand."
+  description = "The on-demand price of all agents per hour, USD."
   value       = local.hourly_usd
 }

@@ -4,44 +4,44 @@ variable "fleet" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{1,30}[a-z0-9]$", var.fleet))
-    error_message = "A fleet's name has 3 to 32 small letters, digits and hyphens, begins with a letter and does not end with a hyphen."
+    error_message = "fleet must have 3 to 32 lower-case letters, digits and hyphens, start with a letter and not end with a hyphen."
   }
 }
 
 variable "account_id" {
-  description = "The account that this belongs into. Nothing is planned for any other one, and the bucket's name has it."
+  description = "The id of the AWS account for this fleet. Terraform plans nothing for another account, and the bucket's name contains the id."
   type        = string
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "An account's id has 12 digits."
+    error_message = "account_id must have 12 digits."
   }
 }
 
 variable "owner" {
-  description = "Who answers for the fleet, for its tags: a person or a team that can be written to."
+  description = "The owner of the fleet, for its tags: a person or team that can be contacted."
   type        = string
 
   validation {
     condition     = can(regex("^[A-Za-z0-9 ._@+-]{3,128}$", var.owner))
-    error_message = "The owner is 3 to 128 letters, digits, spaces and . _ @ + -."
+    error_message = "owner must have 3 to 128 letters, digits, spaces and . _ @ + -."
   }
 }
 
 variable "project" {
-  description = "Of the tag loadgen:project."
+  description = "Value of the tag loadgen:project."
   type        = string
   default     = "loadgen"
 }
 
 variable "cost_center" {
-  description = "Of the tag loadgen:cost-center; null leaves the tag away."
+  description = "Value of the tag loadgen:cost-center; null for no tag."
   type        = string
   default     = null
 }
 
 variable "permissions_boundary" {
-  description = "ARN of a policy that bounds both roles; null for none."
+  description = "ARN of a permissions boundary for both roles; null for none."
   type        = string
   default     = null
 }
@@ -75,22 +75,22 @@ variable "regions" {
 
   validation {
     condition     = length(var.regions) > 0
-    error_message = "At least one region is needed."
+    error_message = "regions must have at least one region."
   }
 
   validation {
     condition     = alltrue([for name in keys(var.regions) : can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", name))])
-    error_message = "The keys of regions are names like eu-west-1."
+    error_message = "The keys of regions must be region names, such as eu-west-1."
   }
 
   validation {
     condition     = alltrue([for one in values(var.regions) : can(cidrnetmask(one.cidr)) && try(tonumber(split("/", one.cidr)[1]) >= 16 && tonumber(split("/", one.cidr)[1]) <= 24, false)])
-    error_message = "Each region's cidr is an IPv4 network of /16 to /24."
+    error_message = "Each region's cidr must be an IPv4 network of /16 to /24."
   }
 
   validation {
     condition     = length(distinct(concat([var.controller.cidr], [for one in values(var.regions) : one.cidr]))) == length(var.regions) + 1
-    error_message = "Two networks have the same cidr; they are peered with the controller's, so each needs its own."
+    error_message = "Two networks have the same cidr. Give each its own, because they are peered with the controller's network."
   }
 
   # Cut to the wider of the two, overlapping ones are the same.
@@ -103,78 +103,78 @@ variable "regions" {
         true,
       )
     ])
-    error_message = "Two networks overlap; they are peered with the controller's, so each needs its own."
+    error_message = "Two networks overlap. Give each its own addresses, because they are peered with the controller's network."
   }
 
   validation {
     condition     = alltrue([for one in values(var.regions) : one.max_agents >= 1 && floor(one.max_agents) == one.max_agents])
-    error_message = "max_agents is a whole number from 1."
+    error_message = "max_agents must be a whole number of at least 1."
   }
 
   validation {
     condition     = sum([for one in values(var.regions) : one.max_agents]) <= var.max_agents
-    error_message = "The regions' max_agents add up to more than max_agents of the fleet."
+    error_message = "The regions' max_agents add up to more than the fleet's max_agents. Raise the fleet's or lower the regions'."
   }
 
   validation {
     condition     = alltrue(flatten([for one in values(var.regions) : [for type in one.instance_types : !can(regex("^t[0-9]", type))]]))
-    error_message = "Types of the t family live on credits: they measure their own throttling. Use c7i, c6in or larger."
+    error_message = "Do not use types of the t family: they throttle when their credits end, which falsifies measurements. Use c7i or c6in."
   }
 
   validation {
     condition     = alltrue(flatten([for one in values(var.regions) : [for type in one.instance_types : !can(regex("^[a-z]+[0-9]+[a-z]*g[a-z]*[.]", type))]]))
-    error_message = "The image is for x86_64: no Graviton types."
+    error_message = "The image is for x86_64. Do not use Graviton types."
   }
 
   validation {
     condition     = alltrue([for one in values(var.regions) : length(one.instance_types) > 0])
-    error_message = "At least one instance type is needed."
+    error_message = "instance_types must have at least one type."
   }
 
   validation {
     condition     = alltrue([for one in values(var.regions) : contains(["none", "nat", "eip"], one.egress_ips)])
-    error_message = "egress_ips is none, nat or eip."
+    error_message = "egress_ips must be none, nat or eip."
   }
 
   validation {
     condition     = alltrue([for one in values(var.regions) : (one.vpc_id == null) == (length(one.subnet_ids) == 0)])
-    error_message = "vpc_id and subnet_ids go together."
+    error_message = "Set both vpc_id and subnet_ids, or neither."
   }
 
   validation {
     condition     = alltrue([for one in values(var.regions) : one.vpc_id == null || length(one.subnet_ids) >= 2])
-    error_message = "Give subnets in at least two availability zones."
+    error_message = "subnet_ids must cover at least two availability zones."
   }
 }
 
 variable "target_cidrs" {
-  description = "The only networks that agents may send load to. There is no default: say whom you may load."
+  description = "The only networks to which agents may send load. There is no default: name the targets that you may load."
   type        = list(string)
 
   validation {
     condition     = length(var.target_cidrs) > 0 && alltrue([for cidr in var.target_cidrs : can(cidrnetmask(cidr))])
-    error_message = "target_cidrs are IPv4 networks, at least one, like 203.0.113.0/24."
+    error_message = "target_cidrs must be IPv4 networks, at least one, such as 203.0.113.0/24."
   }
 
   validation {
     condition     = var.i_own_the_target || alltrue([for cidr in var.target_cidrs : try(tonumber(split("/", cidr)[1]) >= 8, false)])
-    error_message = "A target wider than a /8, as 0.0.0.0/0 is, needs i_own_the_target = true: with it this fleet can load anybody."
+    error_message = "A target wider than a /8, such as 0.0.0.0/0, needs i_own_the_target = true, because this fleet can then load any host."
   }
 }
 
 variable "i_own_the_target" {
-  description = "The owner's statement that whatever is in target_cidrs may be loaded, also where that is everything."
+  description = "The owner's statement that everything in target_cidrs may be loaded, even 0.0.0.0/0."
   type        = bool
   default     = false
 }
 
 variable "allow" {
-  description = "The controller's allow-list, allow.toml of docs/guard.md: which targets, how much, until when, who answers. Give it as file(\"allow.toml\")."
+  description = "The controller's allow-list (docs/guard.md): targets, limits, expiry dates and owners. Give it as file(\"allow.toml\")."
   type        = string
 
   validation {
     condition     = strcontains(var.allow, "[[allow]]")
-    error_message = "allow is the text of an allow.toml, with at least one [[allow]]. Without it nothing may be loaded."
+    error_message = "allow must be the text of an allow.toml with at least one [[allow]]. Without one, no target may be loaded."
   }
 }
 
@@ -185,23 +185,23 @@ variable "target_ports" {
 
   validation {
     condition     = length(var.target_ports) > 0 && alltrue([for port in var.target_ports : port >= 1 && port <= 65535])
-    error_message = "Ports are numbers from 1 to 65535."
+    error_message = "target_ports must be numbers from 1 to 65535."
   }
 }
 
 variable "control" {
-  description = "How agents reach the controller: \"peering\" (private, the default) or \"public\" (its fixed address; CURVE is then the only lock beside the list of the agents' addresses)."
+  description = "How agents reach the controller: \"peering\" (private, the default) or \"public\" (its fixed address; then only CURVE and the list of the agents' addresses protect it)."
   type        = string
   default     = "peering"
 
   validation {
     condition     = contains(["peering", "public"], var.control)
-    error_message = "control is peering or public."
+    error_message = "control must be peering or public."
   }
 
   validation {
     condition     = var.control == "peering" || alltrue([for one in values(var.regions) : one.egress_ips != "none" && one.vpc_id == null])
-    error_message = "control = \"public\" lets in the agents' fixed addresses only: each region needs egress_ips nat or eip, in a network of ours."
+    error_message = "control = \"public\" allows only the agents' fixed addresses: each region needs egress_ips nat or eip, without vpc_id."
   }
 }
 
@@ -224,27 +224,27 @@ variable "controller" {
 
   validation {
     condition     = can(cidrnetmask(var.controller.cidr)) && try(tonumber(split("/", var.controller.cidr)[1]) <= 26, false)
-    error_message = "The controller's cidr is an IPv4 network of /26 or wider."
+    error_message = "The controller's cidr must be an IPv4 network of /26 or wider."
   }
 
   validation {
     condition     = contains(["running", "stopped"], var.controller.state)
-    error_message = "The controller's state is running or stopped."
+    error_message = "The controller's state must be running or stopped."
   }
 
   validation {
     condition     = var.controller.ttl_s >= 900 && var.controller.ttl_s <= 604800
-    error_message = "The controller's ttl_s is from 900 (15 min) to 604800 (7 d)."
+    error_message = "The controller's ttl_s must be 900 (15 min) to 604800 (7 d)."
   }
 
   validation {
     condition     = alltrue([for option in var.controller.options : can(regex("^[A-Za-z0-9._:/=@-]+$", option))])
-    error_message = "Options of the controller have no spaces, quotes or other characters of the shell."
+    error_message = "Options of the controller must not contain spaces, quotes or other shell characters."
   }
 }
 
 variable "controller_public_key" {
-  description = "controller.pub of `loadgen keys init`: 40 characters. It is public. Its other half is never given to Terraform."
+  description = "controller.pub of `loadgen keys init`: 40 characters. It is public. Never give the secret key to Terraform."
   type        = string
 
   validation {
@@ -254,112 +254,112 @@ variable "controller_public_key" {
 }
 
 variable "client_cidrs" {
-  description = "Networks from which people reach the controller's API. None: through Session Manager only."
+  description = "Networks that may connect to the controller's API; empty: only through Session Manager."
   type        = list(string)
   default     = []
 
   validation {
     condition     = alltrue([for cidr in var.client_cidrs : can(cidrnetmask(cidr)) && try(tonumber(split("/", cidr)[1]) >= 16, false)])
-    error_message = "client_cidrs are IPv4 networks of /16 or narrower: whoever has a token of the role run commands the fleet."
+    error_message = "client_cidrs must be IPv4 networks of /16 or narrower, because a token of the role run controls the fleet."
   }
 }
 
 variable "wheelhouse" {
-  description = "What machines install: the sha256 that tools/wheelhouse.py printed."
+  description = "The packages that machines install: the sha256 that tools/wheelhouse.py printed."
   type        = string
 
   validation {
     condition     = can(regex("^[0-9a-f]{64}$", var.wheelhouse))
-    error_message = "A sha256 has 64 digits of 0-9 and a-f."
+    error_message = "wheelhouse must be a sha256: 64 characters 0-9 and a-f."
   }
 }
 
 variable "max_agents" {
-  description = "Of the whole fleet, over all regions."
+  description = "The largest number of agents over all regions."
   type        = number
   default     = 50
 
   validation {
     condition     = var.max_agents >= 1 && var.max_agents <= 5000
-    error_message = "max_agents is from 1 to 5000: a controller carries no more."
+    error_message = "max_agents must be 1 to 5000, the most that a controller can handle."
   }
 }
 
 variable "max_hourly_usd" {
-  description = "What all agents together may cost an hour at most, on demand, by prices.json. More is refused when planning."
+  description = "The largest on-demand price of all agents per hour, by prices.json. A more expensive plan is rejected."
   type        = number
   default     = 20
 
   # Here and not at regions: a variable's own validation may not use what is made of that variable.
   validation {
     condition     = length(local.unpriced) == 0
-    error_message = "No price is known of ${join(", ", local.unpriced)}, so nothing could hold max_hourly_usd. Name it in prices."
+    error_message = "The price is unknown for ${join(", ", local.unpriced)}, so max_hourly_usd cannot be checked. Add it to the variable prices."
   }
 
   validation {
     condition     = local.hourly_usd <= var.max_hourly_usd
-    error_message = "All agents on demand would cost ${local.hourly_usd} USD an hour, which is more than max_hourly_usd. Take fewer or smaller ones, or raise it."
+    error_message = "All agents on demand would cost ${local.hourly_usd} USD an hour, which is more than max_hourly_usd. Use fewer or smaller agents, or raise max_hourly_usd."
   }
 }
 
 variable "prices" {
-  description = "USD an hour by region and type, before those of prices.json."
+  description = "USD per hour by region and type; these override prices.json."
   type        = map(map(number))
   default     = {}
 }
 
 variable "ttl_s" {
-  description = "An agent ends itself after as many seconds, whatever happens. 4 h; at most 24 h."
+  description = "The time in seconds after which an agent always ends itself; 4 h by default, at most 24 h."
   type        = number
   default     = 14400
 
   validation {
     condition     = var.ttl_s >= 900 && var.ttl_s <= 86400
-    error_message = "ttl_s is from 900 (15 min) to 86400 (24 h)."
+    error_message = "ttl_s must be 900 (15 min) to 86400 (24 h)."
   }
 }
 
 variable "keep_failed" {
-  description = "An agent whose start failed stays until its time is over, so that somebody can look; else it ends itself at once."
+  description = "Whether an agent whose start failed stays until its ttl_s, for inspection. Otherwise it ends itself at once."
   type        = bool
   default     = false
 }
 
 variable "min_share" {
-  description = "A run may start with this share of its agents: 1.0 waits for all."
+  description = "The share of its agents with which a run may start; 1.0 waits for all."
   type        = number
   default     = 1.0
 
   validation {
     condition     = var.min_share > 0 && var.min_share <= 1
-    error_message = "min_share is above 0, up to 1."
+    error_message = "min_share must be above 0 and at most 1."
   }
 }
 
 variable "expires_at" {
-  description = "UTC, like 2027-01-31T18:00:00Z: then all groups go to 0. null: only daily_stop and the agents' ttl_s hold."
+  description = "The time at which all groups go to 0, UTC, such as 2027-01-31T18:00:00Z. With null, only daily_stop and ttl_s end agents."
   type        = string
   default     = null
 
   validation {
     condition     = var.expires_at == null || can(regex("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$", var.expires_at))
-    error_message = "expires_at is UTC, like 2027-01-31T18:00:00Z."
+    error_message = "expires_at must be UTC, such as 2027-01-31T18:00:00Z."
   }
 }
 
 variable "daily_stop" {
-  description = "Cron, UTC: when all groups go to 0 every day. null for never; then give expires_at."
+  description = "The daily time at which all groups go to 0, as cron in UTC. With null, set expires_at."
   type        = string
   default     = "0 3 * * *"
 
   validation {
     condition     = var.daily_stop != null || var.expires_at != null
-    error_message = "Give daily_stop or expires_at: something has to end a fleet that was forgotten."
+    error_message = "Set daily_stop or expires_at, so that a forgotten fleet ends."
   }
 }
 
 variable "budget" {
-  description = "Monthly limit in USD, and who is written to at 50, 80 and 100 % of it. null for no budget."
+  description = "A monthly budget in USD, with the addresses that get a message at 50, 80 and 100 % of it; null for none."
   type = object({
     monthly_usd = number
     emails      = list(string)
@@ -368,7 +368,7 @@ variable "budget" {
 
   validation {
     condition     = var.budget == null || try(var.budget.monthly_usd > 0 && length(var.budget.emails) > 0, false)
-    error_message = "A budget needs an amount above 0, and somebody to write to."
+    error_message = "budget must have an amount above 0 and at least one address."
   }
 }
 

@@ -1,1 +1,1 @@
-"""After a run: its figures into words and tables. Reads `summary.json`, computes no statistics."""
+"""Reports of ended runs: texts, tables, charts and exports from the run folder, without new statistics."""

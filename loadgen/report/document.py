@@ -1,8 +1,8 @@
-"""The one JSON document of a run over time: the live page shows it, the report carries it.
+"""Build the JSON document of a run over time, which the live page and the HTML report show.
 
-docs/live-page.md has its keys.
-
-`document` is all of it, `changes` what is new since a seq of it: slots to be spliced in, and all that is not by slot.
+docs/live-page.md lists its keys. `document` returns the whole document. `changes`
+returns the changes after a sequence number: changed slots, and all parts that are not
+per slot.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Json = dict[str, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What no histogram tells; as in the document."""
+    """The parts of the document that do not come from histograms, in the document's form."""
 
     run: Mapping[str, object]
     verdict: Mapping[str, object] | None = None
@@ -35,12 +35,12 @@ class Facts:
     marks: Sequence[Mapping[str, object]] = ()
     agents: Sequence[Mapping[str, object]] = ()
     done: Mapping[str, bool] = field(default_factory=dict)
-    """Each agent that takes part: whether it reports no more, and need not."""
+    """The agents of the run, each with True if it is done and reports no more."""
     notes: Sequence[str] = ()
 
 
 def document(history: History, table: Table, facts: Facts) -> _Json:
-    """The whole document. Cost: 2 ms, and 0.1 ms for each slot that has changed since it was last drawn."""
+    """Return the whole document. Cost: 2 ms, and 0.1 ms for each slot that changed since the last call."""
     return {
         "format": FORMAT,
         **_now(table, facts),
@@ -55,9 +55,9 @@ def document(history: History, table: Table, facts: Facts) -> _Json:
 
 
 def changes(history: History, table: Table, facts: Facts, after_seq: int) -> Iterator[tuple[str, _Json]]:
-    """(event, data) that make the document of `after_seq` the present one, to be applied in this order.
+    """Yield (event, data) pairs that update a document of `after_seq` to the current one, in this order.
 
-    `again`: it cannot be done, the document is to be fetched anew.
+    The event `again` means that no update is possible and the whole document must be fetched.
     """
     if not history.longer_seq <= after_seq <= history.seq:
         yield "again", {"seq": history.seq}
@@ -79,7 +79,7 @@ def changes(history: History, table: Table, facts: Facts, after_seq: int) -> Ite
 
 
 def encode(value: object) -> bytes:
-    """Compact JSON."""
+    """Return `value` as compact JSON."""
     return msgspec.json.encode(value)
 
 

@@ -1,8 +1,8 @@
-"""The document of a run that is over, also of one that was killed: told again from its folder.
+"""Build the report document of an ended or killed run from its run folder.
 
-The log is read as a stream, once; what is held is the history. Whatever came late
-is in its slot here, so this is exact also where the history of the live run was not.
-Cost: 0.4 ms a delta of 20 names.
+The delta log is read once, as a stream; only the timeline stays in memory. Late deltas
+go into the time slot that they belong to, so this timeline is exact even where the
+live page's was not. Cost: 0.4 ms per delta with 20 series names.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from loadgen.units import NS_PER_S
 __all__ = ["document_of", "history_of", "verdict_of"]
 
 _AT_ONCE: Final = 600
-"""Deltas that are added up before they go into slots."""
+"""The number of deltas that are summed before their values go into the time slots."""
 
 
 def document_of(run: Run, called: str = "") -> dict[str, object]:
-    """The document of a run's folder.
+    """Return the report document of a stored run.
 
     Args:
-        called: what the run is called on a command line; its id if not given.
+        called: the name or path of the run in suggested commands; default: its id.
     Raises:
-        StorageError: a file in it cannot be read, or is of a newer loadgen.
+        StorageError: a file in the run folder cannot be read, or a newer loadgen wrote it.
     """
     history, merge = history_of(run)
     summary, spec = run.summary, _spec(run)
@@ -61,14 +61,17 @@ def document_of(run: Run, called: str = "") -> dict[str, object]:
 
 
 class _Whole(Merge):
-    """All of a run that is over: values go to its sums at once, and on to the history. Nobody watches windows of it."""
+    """A merge for an ended run: it adds each value to the totals and keeps a copy for the timeline.
+
+    It does not build windows, because nothing watches an ended run.
+    """
 
     __slots__ = ("coming",)
 
     def __init__(self, interval_ns: int) -> None:
         super().__init__(interval_ns)
         self.coming: dict[int, list[tuple[Counts, Counts, Stats]]] = {}
-        """By interval, what was added since somebody took it."""
+        """For each interval, the values added since the last `_move_to_slots`."""
 
     def _add_interval(
         self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
@@ -83,13 +86,13 @@ class _Whole(Merge):
 
 
 def history_of(run: Run, before: int | None = None, seq: int = 0) -> tuple[History, Merge]:
-    """All of the log, and what it adds up to. Where the log is torn, up to there.
+    """Read a run's delta log and return its timeline and totals. If the log is torn, read up to the tear.
 
     Args:
-        before: only intervals before this one; the others are known otherwise.
-        seq: for the history to count from.
+        before: put only intervals before this one on the timeline; the caller has the later ones.
+        seq: the timeline's first sequence number.
     Raises:
-        StorageError: it cannot be read, or is of a newer loadgen.
+        StorageError: the log cannot be read, or a newer loadgen wrote it.
     """
     interval_ns = round(run.interval_s * NS_PER_S)
     history, merge = History(interval_ns, seq=seq), _Whole(interval_ns)
@@ -97,19 +100,22 @@ def history_of(run: Run, before: int | None = None, seq: int = 0) -> tuple[Histo
     newest: dict[str, int] = {}
     for n, (_, delta, accepted) in enumerate(merge.accept_each(run.deltas()), 1):
         if accepted is Accepted.MERGED:
-            _tell(history, merge, delta, newest, end)
+            _add_counters_and_health(history, merge, delta, newest, end)
         if n % _AT_ONCE == 0:
-            _settle(history, merge, end)
-    _settle(history, merge, end)
+            _move_to_slots(history, merge, end)
+    _move_to_slots(history, merge, end)
     history.end(merge.counters())
     return history, merge
 
 
-def _tell(history: History, merge: Merge, delta: Delta, newest: dict[str, int], end: int) -> None:
-    """All but the histograms, which are the last interval's, as the merge has it."""
+def _add_counters_and_health(history: History, merge: Merge, delta: Delta, newest: dict[str, int], end: int) -> None:
+    """Add a delta's counters and health to the timeline.
+
+    Histograms are not added here: the merge assigns them to the delta's last interval.
+    """
     first, last = merge._intervals(delta.start_ns, delta.end_ns)
     counters = list(counter_values(delta.counters))
-    if delta.start_ns == delta.end_ns and not delta.index:  # it tells of a loss, and of no time
+    if delta.start_ns == delta.end_ns and not delta.index:  # this delta reports a loss and covers no time
         if first < end:
             history.add(first, counters)
         return
@@ -125,7 +131,7 @@ def _tell(history: History, merge: Merge, delta: Delta, newest: dict[str, int], 
     newest[delta.agent] = max(last, newest.get(delta.agent, -1))
 
 
-def _settle(history: History, merge: _Whole, end: int) -> None:
+def _move_to_slots(history: History, merge: _Whole, end: int) -> None:
     history.lines.learn(merge.names)
     nothing = [0] * len(COUNTER_NAMES)
     for k, parts in sorted(merge.coming.items()):
@@ -136,11 +142,11 @@ def _settle(history: History, merge: _Whole, end: int) -> None:
     merge.coming.clear()
 
 
-# -- what the manifest, the summary and the events say ---------------------------------------------
+# -- facts from manifest, summary and events ---------------------------------------------
 
 
 def _spec(run: Run) -> PlanSpec | None:
-    """The plan as it was in the end; None where it is of a loadgen that had others."""
+    """Return the plan as it was at the end of the run; None if another loadgen version wrote it in another form."""
     try:
         return msgspec.convert(run.manifest.get("spec_as_run") or run.manifest.get("spec"), PlanSpec)
     except msgspec.ValidationError:
@@ -148,7 +154,7 @@ def _spec(run: Run) -> PlanSpec | None:
 
 
 def _adjusted_ns(run: Run) -> int | None:
-    """From when on the plan is not what the manifest says."""
+    """Return the time in ns from T0 of the first load change that the stored plan lacks; None without one."""
     if run.manifest.get("spec_as_run") is not None:
         return None
     if run.summary is not None:
@@ -157,7 +163,7 @@ def _adjusted_ns(run: Run) -> int | None:
 
 
 def _after_found_warmup(run: Run, summary: Summary | None, history: History) -> Measured | None:
-    """The run without the warm-up that was found after it; None where there was none, or the plan stated it."""
+    """Return the measurements without a warm-up that was detected after the run; None if none was detected."""
     if summary is None or summary.warmup is None or summary.warmup.how != "found" or not summary.warmup.cut_s:
         return None
     end_ns = history.intervals.count * history.interval_ns
@@ -182,9 +188,9 @@ def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, call
         "interval_s": run.interval_s,
         "agents": len(run.agents),
     }
-    notes = [] if history.is_exact else ["some of what was counted is in no slot"]
+    notes = [] if history.is_exact else ["The charts lack some values that are in the totals."]
     if summary is None:
-        why = "The run was ended by force: it has no verdict, and its last seconds may not be in it."
+        why = "The run was ended by force, so it has no verdict, and its last seconds may be missing."
         warmup_s = 0.0 if spec is None else spec.warmup_ns / NS_PER_S
         return Facts(
             run=about,
@@ -218,7 +224,7 @@ def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, call
 
 
 def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") -> dict[str, object]:
-    """`verdict` of the document. targets: addresses that were put under load; called: as in `document_of`."""
+    """Return `verdict` of the report document. `targets` are the URLs under load; `called` is as in `document_of`."""
     return {
         "result": summary.result,
         "exit_code": summary.exit_code,
@@ -252,7 +258,7 @@ def _agents(run: Run, merge: Merge) -> Iterator[dict[str, object]]:
 
 
 def _lost(run: Run) -> Iterator[dict[str, object]]:
-    """Agents that were lost, or came back, under load."""
+    """Yield chart marks for agents that were lost or returned while the load was running."""
     began_ns: int | None = None
     for line in run.events:
         if line.get("kind") == "phase" and line.get("phase") == "running" and began_ns is None:

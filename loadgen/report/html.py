@@ -1,10 +1,10 @@
-"""One HTML file that shows a run, or a run beside its baseline, anywhere: no network, no server, nothing beside it.
+"""Build one HTML file that shows a run, or a run beside its baseline, without network, server or other files.
 
-It carries the page's own style and scripts (`loadgen/report/page/`), its chart
-library, and the history document compressed. The page's security policy lets
-only these very scripts and styles run, named by their hashes, and nothing be
-fetched; names out of the document are data to it and never markup. How the run
-stands in its history is drawn before, and stands in a template.
+The file contains the style and scripts of `loadgen/report/page/`, the chart library
+and the compressed report document. Its content security policy allows only these
+scripts and styles, by their hashes, and forbids any request. Names in the document are
+data and never markup. The comparison with the run's history is ready-made HTML in a
+template element.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ MODULES = (
     "render.js",
     "report.js",
 )
-"""Each after those that it imports. They become one script, so no two of them have a top-level name in common."""
+"""The page's modules, each after its imports. They become one script, so no two may share a top-level name."""
 IMPORT = re.compile(r"^import \{[^}]*\} from \"\./[a-z]+\.js\";\n", re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?function |const |class )", re.MULTILINE)
 CLOSING = re.compile(rb"</(?=script|style)", re.IGNORECASE)
 
 
 def write_html(document: Mapping[str, object], path: Path, *, baseline: Mapping[str, object] | None = None) -> None:
-    """Write the report of `document` (docs/live-page.md has its shape), over `baseline` where there is one.
+    """Write the HTML report of `document` (its form: docs/live-page.md) to `path`, with `baseline` behind it if given.
 
-    An hour of 20 names is about 400 kB. What was at `path` is there until the new file is whole.
+    A run of an hour with 20 names is about 400 kB. An old file at `path` stays until the new one is complete.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the file cannot be written.
     """
     whole = html(document, baseline=baseline)
     try:
@@ -64,9 +64,10 @@ def write_html(document: Mapping[str, object], path: Path, *, baseline: Mapping[
 
 
 def html(document: Mapping[str, object], *, baseline: Mapping[str, object] | None = None, standing: str = "") -> bytes:
-    """The file as bytes, UTF-8; the same for the same documents.
+    """Return the HTML file as UTF-8 bytes; equal documents give equal bytes.
 
-    standing: the comparison with its history (`loadgen.history.run_vs_history.page`): markup with escaped names.
+    `standing` is the comparison with the run's history from `loadgen.history.run_vs_history.page`: HTML with escaped
+    names.
     """
     library, ours, style = _parts()
     policy = (
@@ -74,7 +75,7 @@ def html(document: Mapping[str, object], *, baseline: Mapping[str, object] | Non
         f"script-src {_hash(library)} {_hash(ours)}; style-src {_hash(style)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    held = [_held("history", document)] + ([_held("baseline", baseline)] if baseline is not None else [])
+    data = [_embedded("history", document)] + ([_embedded("baseline", baseline)] if baseline is not None else [])
     return b"\n".join(
         [
             b'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -84,8 +85,8 @@ def html(document: Mapping[str, object], *, baseline: Mapping[str, object] | Non
             b'<link rel="icon" href="data:,">',
             b"<title>%s</title>" % in_html(_title(document)).encode("utf-8", "replace"),
             b"<style>%s</style>" % style,
-            b'</head>\n<body>\n<div id="page"><noscript>This report needs JavaScript to be shown.</noscript></div>',
-            *held,
+            b'</head>\n<body>\n<div id="page"><noscript>This report needs JavaScript: enable it.</noscript></div>',
+            *data,
             *([b'<template id="in-history">%s</template>' % standing.encode("utf-8", "replace")] if standing else []),
             b"<script>%s</script>" % library,
             b"<script>%s</script>" % ours,
@@ -96,21 +97,21 @@ def html(document: Mapping[str, object], *, baseline: Mapping[str, object] | Non
 
 @cache
 def _parts() -> tuple[bytes, bytes, bytes]:
-    """Library, our script, style."""
+    """Return the chart library, our script and the style."""
     library = (PAGE / "vendor" / "uPlot.iife.min.js").read_bytes().strip()
     style = (PAGE / "vendor" / "uPlot.min.css").read_bytes().strip() + b"\n" + (PAGE / "style.css").read_bytes()
     return _closed(library), _closed(script().encode()), _closed(style)
 
 
 def script() -> str:
-    """The page's modules as one script: their lines of import are left out, and `export` before what they export."""
+    """Return the page's modules as one script, without their import lines and `export` keywords."""
     modules = ((PAGE / name).read_text(encoding="utf-8") for name in MODULES)
     joined = "\n".join(EXPORT.sub("", IMPORT.sub("", text)) for text in modules)
     return f'(() => {{\n"use strict";\n{joined}}})();\n'
 
 
-def _held(name: str, document: Mapping[str, object]) -> bytes:
-    """Base64 has no `<`, so nothing in it can end the element."""
+def _embedded(name: str, document: Mapping[str, object]) -> bytes:
+    """Return a script element with the compressed document. Base64 has no `<`, so the data cannot end the element."""
     data = base64.b64encode(zlib.compress(msgspec.json.encode(document), 9))
     return b'<script type="application/octet-stream" id="%s">%s</script>' % (name.encode(), data)
 
@@ -125,6 +126,6 @@ def _hash(text: bytes) -> str:
 
 
 def _closed(text: bytes) -> bytes:
-    """Of ours and the library's own text: nothing in it may end its element. It holds no such tag today."""
+    """Return `text`, our or the library's code, after a check that it cannot end its script or style element."""
     assert not CLOSING.search(text)
     return text

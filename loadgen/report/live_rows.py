@@ -1,7 +1,7 @@
-"""What is known of a run as it stands now: figures of each row, percentile spectra, requests to look at.
+"""Compute the table of a run for its page: figures of each row, percentile spectra, example requests, the curve.
 
-It is dear (0.2 to 1 ms a row), so while a run goes on each look works on a part of
-it by turns, and a row is a few seconds old at most. Each row is of one instant.
+A row takes 0.2 to 1 ms. So during a run each `look` updates only some of the rows in
+turn, and a row is at most a few seconds old. All figures of a row are of one moment.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from loadgen.units import NS_PER_MS, NS_PER_S
 __all__ = ["AT_ONCE", "Table"]
 
 AT_ONCE: Final = 20
-"""Rows that are worked on at a look."""
+"""The number of rows or spectra that one `look` updates."""
 _EXEMPLARS: Final = 20
 _PER_HALVING: Final = 5
-"""Points of a spectrum: the share of values that are greater halves with so many."""
+"""Points of a spectrum for each halving of the share of greater values."""
 _KINDS: Final[tuple[Kind, ...]] = ("journey", "step", "request")
 
 _Json = dict[str, object]
@@ -38,14 +38,14 @@ _Job = Callable[[], None]
 
 
 class Table:
-    """Of one run. Call `look` after the history's."""
+    """The table of one run. Call `look` after `History.look`."""
 
     def __init__(self, history: History, warmup_s: float = 0.0) -> None:
-        """warmup_s: after T0; the curve begins with it."""
+        """`warmup_s` is the end of the warm-up after T0; the curve leaves out earlier slots."""
         self._history, self._warmup_s = history, warmup_s
         self._rows: dict[Row, _Json] = {}
         self._spectra: dict[str, list[list[float]]] = {}
-        """By journey."""
+        """Percentile spectra by journey."""
         self._spectrum: list[list[float]] = []
         self._curve: list[_Json] = []
         self._exemplars: _Json = {"slowest": [], "failing": []}
@@ -55,11 +55,11 @@ class Table:
     def look(
         self, merge: Merge, *, measured: Measured | None = None, at_once: int | None = AT_ONCE, warmup: bool = False
     ) -> None:
-        """Work on what is next; with `at_once` None on everything.
+        """Update the next `at_once` rows or spectra; None updates everything.
 
         Args:
-            measured: what rows and spectra are of, where that is not the merge.
-            warmup: of the warm-up, since there is nothing else yet.
+            measured: the measurements for rows and spectra, if they are not those of the merge.
+            warmup: show the figures of the warm-up, because there are no others yet.
         """
         measured = measured or merge
         if warmup != self._is_warmup:
@@ -72,13 +72,13 @@ class Table:
         del self._jobs[:at_once]
 
     def take(self, summary: Summary) -> None:
-        """The rows of a run that is over are those of its summary, with intervals, but for "(other)"."""
-        for row, found in _told(summary):
+        """Replace the rows with those of the run's summary, which have 95 % intervals. "(other)" rows stay."""
+        for row, found in _summary_rows(summary):
             if row in self._rows:
                 self._rows[row] = found
 
     def as_json(self) -> _Json:
-        """rows, spark_length_s, spectrum, curve, exemplars of the document."""
+        """Return rows, spark_length_s, spectrum, curve and exemplars of the document."""
         order = sorted(self._rows, key=lambda row: _KINDS.index(row.kind))
         sparks = self._history.sparks()
         return {
@@ -115,7 +115,7 @@ class Table:
 
 
 def _row(measured: Measured, row: Row, members: list[Row], warmup: bool) -> _Json:
-    """members: itself, or all that are in this "(other)"."""
+    """Return the figures of `row`. `members` is the row itself, or all rows of an "(other)" row."""
 
     def of(metric: Metric) -> tuple[Histogram, Histogram]:
         return measured.select_rows(members, metric, warmup=warmup)
@@ -145,7 +145,7 @@ def _named(row: Row) -> _Json:
     return {"kind": row.kind, "journey": row.journey, "step": row.step, "request": row.request}
 
 
-def _told(summary: Summary) -> Iterator[tuple[Row, _Json]]:
+def _summary_rows(summary: Summary) -> Iterator[tuple[Row, _Json]]:
     errors: dict[Row, int] = {}
     for s in summary.series:
         if s.region == "*" and s.outcome not in ("*", OK, SKIPPED):
@@ -174,7 +174,7 @@ def _row_of(series: Series) -> Row:
 
 
 def _spectrum(measured: Measured, kind: Kind, journey: str | None, warmup: bool) -> list[list[float]]:
-    """[percentile, ms, values up to there]: up to where it is known, which is before the first censored value."""
+    """Return [percentile, ms, number of values up to it], up to the first percentile that is only a lower bound."""
     observed, censored = measured.select(kind, journey, warmup=warmup)
     total = observed.total + censored.total
     if not total:

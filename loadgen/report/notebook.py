@@ -1,18 +1,17 @@
-"""A run in a notebook: what is in its folder, as values and frames.
+"""Open a run folder in a notebook, as values and pandas frames.
 
     run = loadgen.open_run("runs/20261124-170312-checkout-a1b2")
     run.summary.result, run.failures[0].failure.received
     run.series.query("kind == 'journey'").plot(x="at_s", y="p99_ms")
 
-Everything is read from `deltas.log` when it is asked for, so a run that was ended
-by force opens, too, up to its last whole record; only `summary` is None then. The
-log is read as a stream: what is held is the answer, not the deltas.
+Each attribute reads `deltas.log` when it is first used. So a run that was ended by
+force opens too, up to its last complete record; only its `summary` is None. The log is
+read as a stream: the result stays in memory, the deltas do not.
 
-Percentiles of a window are those of all values of the fleet in it, from added-up
-histograms. Averaging the percentiles of rows, over windows or regions, gives a
-number that is none: ask again with a longer `window_s`, or without `regions`.
-A percentile that falls among censored values (time-outs, missed, cut off) is
-`inf`: it is greater than anything that was seen.
+The percentiles of a window come from the merged histograms of the whole fleet. Do not
+average percentiles over windows or regions: the result has no meaning. Use a longer
+`window_s`, or leave out `regions`. A percentile that falls on censored values
+(time-outs, missed, cut off) is `inf`, because only a lower bound is known.
 """
 
 from __future__ import annotations
@@ -46,11 +45,13 @@ _PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0, 99.9)
 
 
 def open_run(path: str | Path, runs_dir: str | Path = "runs") -> Run:
-    """Open a run's folder for reading. path: the folder; or a run's id, how it begins, or "last", within `runs_dir`.
+    """Open a run for reading.
+
+    `path` is a run folder; or, within `runs_dir`, a run's id, the beginning of an id, or "last".
 
     Raises:
-        UsageError: no such run, or several.
-        StorageError: a file in it cannot be read.
+        UsageError: no run or several runs match.
+        StorageError: a file in the run folder cannot be read.
     """
     folder = Path(path)
     if not (folder / "manifest.json").is_file():
@@ -60,12 +61,12 @@ def open_run(path: str | Path, runs_dir: str | Path = "runs") -> Run:
 
 @dataclass(frozen=True, slots=True)
 class WindowRow:
-    """One series in one window. Times of the window in s from T0; response and other times in ms.
+    """The figures of one series in one window. The window's times are in s from T0, all other times in ms.
 
     metric: response, service, duration, user_wait, generator_lag, value, or a phase (`blocked` ... `receive`).
-    tags: "load=spike,x-cache=hit".
-    count: all values, censored ones included. Percentiles and `max_ms` are inf where censored values decide them;
-    the mean is that of what was seen, so with censored values it is a lower bound.
+    tags: for example "load=spike,x-cache=hit".
+    count: the number of values, with censored ones. Percentiles and `max_ms` that fall on censored values are inf.
+    mean_ms: the mean of the observed times; with censored values it is a lower bound.
     """
 
     at_s: float
@@ -92,7 +93,7 @@ class WindowRow:
 
 @dataclass(frozen=True, slots=True)
 class HealthRow:
-    """How fit one agent's generator was in one of its intervals. at_s: when it began, from T0."""
+    """The health of one agent's generator in one interval, which starts `at_s` seconds after T0."""
 
     at_s: float
     agent: str
@@ -101,7 +102,7 @@ class HealthRow:
 
 
 class Run:
-    """See `open_run`. What was read is kept, so a run that is still going on is opened again to see more."""
+    """A stored run, from `open_run`. It keeps the values that it has read; open a running run again for newer ones."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -113,39 +114,41 @@ class Run:
 
     @property
     def id(self) -> str:
+        """The run's id."""
         return str(self.manifest.get("run_id") or self.path.name)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What was asked for, and who did it."""
+        """The run's manifest: its plan, options, agents and operator."""
         return dict(self._folder.read_manifest())
 
     @cached_property
     def summary(self) -> Summary | None:
-        """Figures and verdict; None of a run that has not ended, or was ended by force."""
+        """The figures and the verdict; None if the run has not ended or was ended by force."""
         return read(self._folder.summary_path) if self._folder.summary_path.exists() else None
 
     @cached_property
     def events(self) -> list[dict[str, Any]]:
-        """Every decision of the controller, oldest first."""
+        """All decisions of the controller, oldest first."""
         return [dict(event) for event in self._folder.read_events()]
 
     @property
     def agents(self) -> tuple[Agent, ...]:
-        """Of the summary; of a run without one those of the manifest, none of which is known to be complete."""
+        """The agents of the summary; without a summary those of the manifest, all with `complete` False."""
         if self.summary is not None:
             return self.summary.agents
         return tuple(Agent(id=agent, region=region, complete=False) for agent, region in self._regions.items())
 
     @property
     def interval_s(self) -> float:
+        """The length of an interval, in s."""
         return self._interval_ns / NS_PER_S
 
     # -- single requests ----------------------------------------------------------------------
 
     @cached_property
     def failures(self) -> tuple[KeptFailure, ...]:
-        """The first of each kind, whole, in the order in which they came."""
+        """The first failures of each kind, in full, in the order of their arrival."""
         kept = tuple(self._failure_files())
         if kept or self._folder.failures_path.is_dir():
             return kept
@@ -154,7 +157,7 @@ class Run:
 
     @cached_property
     def exemplars(self) -> tuple[KeptExemplar, ...]:
-        """All that agents sent: of each series and interval the slowest, some that failed, some at random."""
+        """All exemplars: for each series and interval the slowest requests, some failed ones, and a random sample."""
         return tuple(
             KeptExemplar(region, delta.agent, one) for region, delta in self.deltas() for one in delta.exemplars
         )
@@ -172,10 +175,10 @@ class Run:
     # -- all requests -------------------------------------------------------------------------
 
     def deltas(self) -> Iterator[tuple[str, Delta]]:
-        """(region, delta) in the order in which they were merged, each once; read anew with each call.
+        """Yield (region, delta), each once, in the order in which they were merged. Each call reads the log again.
 
         Raises:
-            StorageError: a record is of a newer loadgen.
+            StorageError: a newer loadgen wrote a record.
         """
         regions = self._regions
         for record in self._folder.records():
@@ -185,16 +188,16 @@ class Run:
 
     @cached_property
     def merge(self) -> Merge:
-        """All of the run added up, as the controller had it: `merge.select("request", outcome="ok")` and the like."""
+        """All deltas of the run merged, as in the controller; use it as in `merge.select("request", outcome="ok")`."""
         merge = Merge(self._interval_ns)
         merge.read(self.deltas())
         return merge
 
     @cached_property
     def histograms(self) -> dict[str, Histogram]:
-        """Of all regions, by name: "request checkout/add to cart POST /cart, ok, response". µs within."""
+        """Histograms over all regions in µs, by name: "request checkout/add to cart POST /cart, ok, response"."""
         merge = self.merge
-        found = ((key, merge.histogram(key)) for key in merge.keys())  # noqa: SIM118  # no mapping
+        found = ((key, merge.histogram(key)) for key in merge.keys())  # noqa: SIM118  # a Merge is not a mapping
         return {_name(key): histogram for key, histogram in found if histogram is not None}
 
     def windows(
@@ -206,14 +209,14 @@ class Run:
         tags: bool = False,
         metric: str | None = "response",
     ) -> Iterator[WindowRow]:
-        """Series by window, oldest first. A delta belongs to the window in which it began.
+        """Yield the series of each window, oldest first. A delta belongs to the window in which it starts.
 
         Args:
-            window_s: rounded up to whole intervals; without it one interval.
-            regions, outcomes, tags: apart, instead of all together ("*").
-            metric: only this one; None: all.
+            window_s: length of a window, rounded up to whole intervals; default: one interval.
+            regions, outcomes, tags: give each of them its own rows, instead of all together ("*").
+            metric: yield only this metric; None yields all.
         Raises:
-            UsageError: a window of no length.
+            UsageError: `window_s` is not above 0.
         """
         length_ns = self._length_ns(window_s)
         interned: dict[tuple[str, int], list[SeriesKey]] = {}
@@ -237,7 +240,7 @@ class Run:
                 yield from _rows(held.pop(done), done * length_ns, length_ns)
 
     def health(self) -> Iterator[HealthRow]:
-        """How fit each agent was, interval by interval."""
+        """Yield the health of each agent in each interval."""
         for region, delta in self.deltas():
             yield HealthRow(delta.start_ns / NS_PER_S, delta.agent, region, delta.health)
 
@@ -245,7 +248,7 @@ class Run:
 
     @property
     def series(self) -> Any:
-        """Series by interval, response times, all regions and outcomes together: a pandas DataFrame. See `frame`."""
+        """The response times of all series by interval, as a pandas DataFrame; the same as `frame()`."""
         return self.frame()
 
     def frame(
@@ -257,7 +260,7 @@ class Run:
         tags: bool = False,
         metric: str | None = "response",
     ) -> Any:
-        """`windows` as a pandas DataFrame, a column for each attribute of `WindowRow`.
+        """Return `windows` as a pandas DataFrame, with a column for each attribute of `WindowRow`.
 
         Raises:
             UsageError: pandas is not installed.
@@ -268,7 +271,7 @@ class Run:
         return pandas.DataFrame.from_records([[getattr(row, name) for name in names] for row in rows], columns=names)
 
     def exemplar_frame(self) -> Any:
-        """`exemplars` as a pandas DataFrame; times in ms, from T0."""
+        """Return `exemplars` as a pandas DataFrame, with `at_s` in s from T0 and other times in ms."""
         names = [name for name in Exemplar.__struct_fields__ if not name.endswith("_ns")]
         rows = [
             {
@@ -291,7 +294,7 @@ class Run:
 
     @cached_property
     def _regions(self) -> dict[str, str]:
-        """Region by agent: as the shares were given, or else as the agents registered."""
+        """The region of each agent, from the assignment of shares, or else from the registration."""
         found = {str(a["id"]): str(a["region"]) for a in self.manifest.get("agents") or ()}
         assignment = self.manifest.get("assignment") or {}
         return found | dict(zip(assignment.get("agents", ()), assignment.get("regions", ()), strict=True))
@@ -300,11 +303,11 @@ class Run:
         if window_s is None:
             return self._interval_ns
         if not window_s > 0:
-            raise UsageError(f"a window of {window_s} s has no length")
+            raise UsageError(f"invalid window_s={window_s}: must be above 0", hint="pass seconds, such as window_s=10")
         return ceil(round(window_s * NS_PER_S) / self._interval_ns) * self._interval_ns
 
     def _last_deltas(self, length_ns: int) -> dict[int, int]:
-        """Of each window, which delta of the log is its last: an agent that was cut off reports late."""
+        """Return the position in the log of each window's last delta, because a disconnected agent reports late."""
         return {delta.start_ns // length_ns: number for number, (_, delta) in enumerate(self.deltas())}
 
 
@@ -313,7 +316,7 @@ _Window = dict[tuple[str, SeriesKey], tuple[Histogram, Histogram]]
 
 
 def _parts(delta: Delta) -> Iterator[tuple[int, Histogram]]:
-    """Series id and histogram, with sum, least and greatest."""
+    """Yield the series id and the histogram, with sum, minimum and maximum, of each series in a delta."""
     index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
     counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
     if not len(index):
@@ -376,5 +379,5 @@ def _pandas() -> Any:
     except ImportError:
         raise UsageError(
             "frames need pandas, which is not installed",
-            hint='pip install "loadgen[analysis]"; or use run.windows(), which gives the same rows without it',
+            hint='pip install "loadgen[analysis]"; or use run.windows(), which yields the same rows without pandas',
         ) from None

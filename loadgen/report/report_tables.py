@@ -1,8 +1,8 @@
-"""What is shown when a run has ended: a sentence, and tables of words.
+"""Format the summary of an ended run as a headline, sentences and tables of strings.
 
-Everything is a string by now; how it is drawn is up to who prints it. A number
-stands with its unit in the cell or in the column's name, a percentile with the
-count it is of, and what is only a lower bound with ">".
+The callers (terminal, Markdown, notebook) decide how to draw them. A number has its
+unit in the cell or in the column's name. A percentile has the count of its values
+beside it. A ">" marks a value that is only a lower bound.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ __all__ = [
 
 PLACEHOLDER = "-"
 FEW_ROWS = 15
-"""More rows than these have their intervals in the summary only, but for journeys."""
+"""With more rows than this, the table of intervals shows only journeys; summary.json has all."""
 WIDE = 22
-"""A wider cell of the intervals would not let three of them and a name stand in 80 columns."""
+"""The widest cell, in characters, with which three intervals and a name fit into 80 columns."""
 FEW_VALUES = 6
-"""Of a tag; the rest is in the summary."""
+"""The number of values of a tag that a table shows; summary.json has all."""
 KINDS = ("journey", "step", "request")
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The first `words` columns are words, the others numbers (to be set flush right)."""
+    """A table of strings. The first `words` columns are text; the others are numbers, to be aligned right."""
 
     title: str
     columns: tuple[str, ...]
@@ -53,16 +53,18 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Report:
+    """The printed result of a run, from the most important part to the least."""
+
     headline: str
     result: str
-    """`passed`, `failed` ...: for the colour of the headline."""
+    """The verdict, such as `passed`; it decides the colour of the headline."""
     lines: tuple[str, ...]
     tables: tuple[Table, ...]
     foot: tuple[str, ...]
 
 
 def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
-    """Everything that a person should see at the end of a run, most important first."""
+    """Return everything that the terminal shows at the end of a run, the most important first."""
     tables = (
         slo_table(summary),
         response_table(summary),
@@ -85,23 +87,26 @@ def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
 
 
 def headline(summary: Summary) -> str:
-    """The result in one sentence, with the exit code and why; of many reasons the first, and how many more follow."""
-    said = _held(summary)
+    """Return the verdict, exit code and reason in one sentence; of more than two reasons only the first."""
+    why = _objectives_met(summary)
     if summary.result != "passed":
         first, *others = _deciding(summary)
         more = f"; and {_count(len(others), 'more reason')}, below" if others[1:] else "".join(f"; {o}" for o in others)
-        said = first + more
-    return f"{summary.result.upper()} (exit code {summary.exit_code}): {said}."
+        why = first + more
+    return f"{summary.result.upper()} (exit code {summary.exit_code}): {why}."
 
 
-def _held(summary: Summary) -> str:
-    n, held = len(summary.slos), sum(s.verdict == "passed" for s in summary.slos)
+def _objectives_met(summary: Summary) -> str:
+    n, met = len(summary.slos), sum(s.verdict == "passed" for s in summary.slos)
     of = f"{_count(summary.iterations.due, 'iteration')} in {format_duration(summary.duration_s * NS_PER_S)}"
-    return f"{held} of {_count(n, 'objective')} held over {of}" if n else f"no objectives were set; {of}"
+    return f"{met} of {_count(n, 'objective')} met over {of}" if n else f"no objectives were set; {of}"
 
 
 def _deciding(summary: Summary) -> list[str]:
-    """The reasons; those of fitness, which has a line of its own, only where there is no other."""
+    """Return the reasons of the verdict.
+
+    Reasons of validity have a line of their own, so they are here only if there is no other reason.
+    """
     fit = {reason.rstrip(".") for reason in summary.validity.reasons}
     reasons = [reason.rstrip(".") for reason in summary.reasons]
     return [r for r in reasons if r not in fit] or reasons or ["no reason was given"]
@@ -122,100 +127,104 @@ def _lines(summary: Summary) -> Iterator[str]:
         f"Requests: {format_count(r.started)} started, {format_count(r.finished)} finished,"
         f" {format_count(r.errors)} errors{share}."
     )
-    verdict = {"valid": "was fit to measure", "invalid": "was not fit to measure"}.get(
-        summary.validity.verdict, "may not have been fit to measure"
+    verdict = {"valid": "measured correctly", "invalid": "could not measure correctly"}.get(
+        summary.validity.verdict, "may not have measured correctly"
     )
     known = () if summary.result == "passed" else _deciding(summary)
     why = "; ".join(reason for one in summary.validity.reasons if (reason := one.rstrip(".")) not in known)
     if summary.agents:
-        yield f"The generator {verdict} ({summary.validity.verdict}{': ' + why if why else ''})."
+        yield f"The load generator {verdict} ({summary.validity.verdict}{': ' + why if why else ''})."
     if summary.result == "passed" and summary.reasons:
         yield from (f"Note: {reason}." for reason in _deciding(summary) if reason not in why)
     if not summary.load.open:
-        yield "Closed load: the rate followed the target."
+        yield "Closed load: the rate followed the target's speed."
     yield from _changed(summary)
     yield from _warmup(summary)
     yield from _no_intervals(summary)
     if summary.pool_limited.add_users and not any("pool-limited" in reason for reason in summary.reasons):
         share = format_ratio(summary.pool_limited.share)
         yield f"Pool-limited: {share} of the requests came from iterations that had waited for a free user; add users."
-    told = " ".join((*summary.reasons, why))
+    shown = " ".join((*summary.reasons, why))
     for note in summary.notes:
-        if (note.partition(": ")[2] or note) not in told:
+        if (note.partition(": ")[2] or note) not in shown:
             yield f"Note: {note.rstrip('.')}."
 
 
 def _changed(summary: Summary) -> Iterator[str]:
-    """What was asked of the load while it ran, a pause and its end as one."""
-    told: dict[str, None] = {}
+    """Yield the load changes during the run. A pause and its end are one change."""
+    changes: dict[str, None] = {}
     steered = 0
     for i, one in enumerate(summary.adjustments):
-        whose = f"{one.load}: " if one.load else ""
+        load = f"{one.load}: " if one.load else ""
         match one.kind:
             case "pause":
                 later = (a for a in summary.adjustments[i + 1 :] if (a.kind, a.load) == ("resume", one.load))
                 end = next(later, None)
                 until = f"to {time_text(end.at_s)}" if end is not None else "and not resumed"
-                told[f"{whose}paused {time_text(one.at_s)} {until}"] = None
+                changes[f"{load}paused {time_text(one.at_s)} {until}"] = None
             case "resume":
                 pass
             case "steer":
                 steered += 1
             case _:
-                told[f"{whose}at {time_text(one.at_s)} {one.text}"] = None
-    if told:
-        yield f"The load was changed while it ran: {'; '.join(told)}."
+                changes[f"{load}at {time_text(one.at_s)} {one.text}"] = None
+    if changes:
+        yield f"The load was changed during the run: {'; '.join(changes)}."
     if steered:
-        yield f"The load was steered while it ran: {_count(steered, 'change')}, all of them in summary.json."
+        yield f"The executor changed the rate {_count(steered, 'time')} during the run; summary.json lists the changes."
 
 
 def _warmup(summary: Summary) -> Iterator[str]:
     warmup = summary.warmup
     if warmup is not None and warmup.how == "found":
-        yield f"Warm-up, looked for after the run: {warmup.why}."
+        yield f"Warm-up detection after the run: {warmup.why}."
     elif warmup is not None and warmup.cut_s:
-        yield f"Warm-up: what was due in the first {format_duration(warmup.cut_s * NS_PER_S)} is not in the tables."
+        yield f"Warm-up: the tables leave out the first {format_duration(warmup.cut_s * NS_PER_S)}."
 
 
 WHY_NO_INTERVAL = {
-    "too short": "the run is too short for how alike neighbouring seconds are, or its load is not steady",
+    "too short": "the run is too short, because neighbouring seconds are too similar, or its load is not constant",
     "too few samples": "too few samples",
-    "censored": "too many values are only bounds",
+    "censored": "too many values are only lower bounds (time-outs, missed or cut off)",
 }
 
 
 def _no_intervals(summary: Summary) -> Iterator[str]:
-    """Why there is not a single interval; elsewhere it stands in the cell."""
+    """Yield why the run has no interval at all. If some rows have one, the table gives the reason for the others."""
     whys = [s.interval for s in _with_intervals(summary)]
     if whys and all(why in WHY_NO_INTERVAL for why in whys):
-        told = "; ".join(dict.fromkeys(WHY_NO_INTERVAL[why] for why in whys if why is not None))
-        yield f"No 95 % intervals: {told}."
+        reasons = "; ".join(dict.fromkeys(WHY_NO_INTERVAL[why] for why in whys if why is not None))
+        yield f"No 95 % intervals: {reasons}."
 
 
 def _foot(summary: Summary, run_dir: Path | None) -> Iterator[str]:
     yield agents_line(summary.agents)
     for agent in summary.agents:
-        missing = (agent.missing or f"{agent.id}: what it had measured and not handed over is missing").rstrip(".")
+        missing = (agent.missing or f"agent {agent.id}: measurements that it did not send are missing").rstrip(".")
         if not agent.complete and not any(missing in reason for reason in summary.reasons):
             yield f"  {missing}."
     if run_dir is not None:
         yield f"Run folder: {run_dir}"
         if summary.requests.errors or summary.iterations.errors:
-            yield f"What failed, with what was sent and answered: loadgen failures {run_dir}"
+            yield f"Failed requests with their responses: loadgen failures {run_dir}"
 
 
 def agents_line(agents: tuple[Agent, ...]) -> str:
-    whole = sum(a.complete for a in agents)
-    return "Agents: none took part." if not agents else f"Agents: {whole} of {len(agents)} complete."
+    """Return a line such as "Agents: 3 of 4 complete."; a complete agent has sent all of its measurements."""
+    complete = sum(a.complete for a in agents)
+    return f"Agents: {complete} of {len(agents)} complete." if agents else "Agents: no agent took part."
 
 
 def region_label(region: str, is_embedded: bool) -> str:
-    """Embedded agents all run on this machine: their regions are simulated, and are called so."""
+    """Return a region's name, with "(simulated)" if its agents ran embedded, that is, all on one machine."""
     return f"{region} (simulated)" if is_embedded else region
 
 
 def slo_table(summary: Summary) -> Table:
-    """Objectives with their 95 % intervals; of those over windows what the worst one observed, and when it was."""
+    """Return the table of objectives with their 95 % intervals.
+
+    For an objective over windows, the observed value is that of the worst window, and a note says when it was.
+    """
     has_budget = any(slo.budget is not None for slo in summary.slos)
     rows = [
         (
@@ -229,10 +238,21 @@ def slo_table(summary: Summary) -> Table:
         for slo in summary.slos
     ]
     head = ("objective", "verdict", "observed", "95 % interval", *(("budget",) if has_budget else ()), "count")
-    notes = [note for slo in summary.slos for note in _windows(slo, summary)]
+    notes = [objectives_note(summary)] if objectives_note(summary) else []
+    notes += [note for slo in summary.slos for note in _windows(slo, summary)]
     if any(slo.budget for slo in summary.slos):
-        notes.append("budget: how much of what may be bad was bad; above 100 % the objective is broken.")
+        notes.append("budget: the used share of the error budget; above 100 % the objective fails.")
     return Table("Objectives", head, tuple(rows), words=2, note="\n".join(notes))
+
+
+def objectives_note(summary: Summary) -> str:
+    """Return a warning for the table of objectives if the run is not valid or not complete; "" if there is no doubt."""
+    match summary.result:
+        case "invalid" if summary.slos:
+            return "The run is invalid, so the verdicts of its objectives do not count."
+        case "incomplete" | "interrupted" | "error" if any(slo.verdict == "passed" for slo in summary.slos):
+            return "The run is not complete, so a passed objective only covers the measured part."
+    return ""
 
 
 def _objective(slo: Slo, summary: Summary) -> str:
@@ -241,7 +261,7 @@ def _objective(slo: Slo, summary: Summary) -> str:
 
 
 def interval_text(slo: Slo, summary: Summary) -> str:
-    """ "41.0 to 47.5 ms", or why there is none, or "-"."""
+    """Return an objective's 95 % interval as "41.0 to 47.5 ms"; without one, the reason ("too short") or "-"."""
     if slo.low is not None and slo.high is not None:
         if slo.unit == "ratio" and not isinstance(slo.low, str) and not isinstance(slo.high, str):
             return f"{format_ratio(slo.low)} to {format_ratio(slo.high)}"
@@ -261,10 +281,10 @@ def interval_text(slo: Slo, summary: Summary) -> str:
 
 
 def _windows(slo: Slo, summary: Summary) -> Iterator[str]:
-    """Of an objective over windows: how many broke it, and the worst."""
+    """Yield how many windows broke an objective over windows, and when the worst one was."""
     if slo.window_s is not None:
         worst = (
-            f"; the worst, observed above, began at {slo.worst_window_s:,.0f} s"
+            f"; the worst one (observed value in the table) began at {slo.worst_window_s:,.0f} s"
             if slo.worst_window_s is not None
             else ""
         )
@@ -274,11 +294,12 @@ def _windows(slo: Slo, summary: Summary) -> Iterator[str]:
 
 
 def budget_text(budget: float | None) -> str:
+    """Return a used share of an error budget as "12 %"; "-" for None."""
     return PLACEHOLDER if budget is None else f"{budget * 100:,.0f} %"
 
 
 def observed_text(figure: Figure, unit: str) -> str:
-    """What an objective speaks of, with its unit."""
+    """Return an observed value with its unit, "-" for None; `unit` is "ms", "ratio" or another unit."""
     if figure is None:
         return PLACEHOLDER
     if unit == "ratio" and not isinstance(figure, str):
@@ -287,7 +308,7 @@ def observed_text(figure: Figure, unit: str) -> str:
 
 
 def response_table(summary: Summary) -> Table:
-    """Every journey with its steps and requests below it, over all regions and outcomes."""
+    """Return response times over all regions and outcomes: each journey with its steps and requests below it."""
     rows = [s for s in summary.series if s.region == "*" and s.outcome == "*"]
     has_bounds = any(s.censored for s in rows)
     head = ("", "count", *(("bounds",) if has_bounds else ()), "p50", "p90", "p95", "p99", "p99.9", "max")
@@ -296,12 +317,12 @@ def response_table(summary: Summary) -> Table:
         p = s.response_ms or Percentiles()
         counts = [format_count(s.count), *([format_count(s.censored)] if has_bounds else [])]
         cells.append((label(s), *counts, *map(milliseconds, (p.p50, p.p90, p.p95, p.p99, p.p99_9, p.max))))
-    note = "bounds: time-outs, missed and cut off; they took longer than was seen." if has_bounds else ""
+    note = "bounds: values that are only lower bounds (time-outs, missed and cut-off iterations)." if has_bounds else ""
     return Table("Response time, ms, all regions", head, tuple(cells), note=note)
 
 
 def interval_table(summary: Summary) -> Table:
-    """Percentiles with the ends of their 95 % intervals, or why there is none; without any it is empty."""
+    """Return percentiles with their 95 % intervals, or why a row has none. Without any interval the table is empty."""
     rows = _with_intervals(summary)
     if all(s.interval in WHY_NO_INTERVAL for s in rows):
         return Table("", (), ())
@@ -313,7 +334,7 @@ def interval_table(summary: Summary) -> Table:
         values = (at.p50, at.p95, at.p99)
         found.append((label(s), [(v, ends.get(q)) for q, v in zip(shown, values, strict=True)]))
     cells = [(name, *(with_ends(*cell) for cell in row)) for name, row in found]
-    if max(len(cell) for _, *row in cells for cell in row) > WIDE:  # the percentiles stand in the table above
+    if max(len(cell) for _, *row in cells for cell in row) > WIDE:  # the table above has the percentiles
         cells = [(name, *(with_ends(None, ends) for _, ends in row)) for name, row in found]
     note = (
         "From "
@@ -321,7 +342,7 @@ def interval_table(summary: Summary) -> Table:
         + "."
     )
     if len(rows) < sum(s.response_ci_ms is not None for s in _everywhere(summary)):
-        note += " Those of steps and requests are in summary.json."
+        note += " The intervals of steps and requests are in summary.json."
     return Table("95 % intervals of response time, ms", ("", *shown), tuple(cells), note=note)
 
 
@@ -335,7 +356,10 @@ def _everywhere(summary: Summary) -> list[Series]:
 
 
 def with_ends(value: Figure, ends: Ends | None) -> str:
-    """ "312 [298, 327]", "312 (too short)", or without the value; only the value where nothing is known of the ends."""
+    """Return a value with its interval: "312 [298, 327]", or "312 (too short)" with the reason for a missing interval.
+
+    Without a value it is "298 to 327" or the reason; without ends it is the value alone.
+    """
     if ends is None or (value is not None and ends == "censored"):
         return milliseconds(value)
     if isinstance(ends, str):
@@ -345,7 +369,7 @@ def with_ends(value: Figure, ends: Ends | None) -> str:
 
 
 def load_table(summary: Summary) -> Table:
-    """The journeys of each of several loads."""
+    """Return the response times of journeys by load, for a plan with several loads."""
     cells = []
     for load in summary.loads:
         for s in load.series:
@@ -356,7 +380,7 @@ def load_table(summary: Summary) -> Table:
 
 
 def tag_tables(summary: Summary) -> Iterator[Table]:
-    """For each tag the rows that it splits, by value."""
+    """Yield a table for each tag: response times by the tag's value, at most `FEW_VALUES` values for each name."""
     for tag in dict.fromkeys(name for s in summary.tagged for name in s.tags):
         rows = [s for s in summary.tagged if tag in s.tags]
         cells, left_out = [], 0
@@ -365,13 +389,16 @@ def tag_tables(summary: Summary) -> Iterator[Table]:
             left_out += max(0, len(own) - FEW_VALUES)
             for s in own[:FEW_VALUES]:
                 cells.append((s.request or s.step or s.journey, _short(s.tags[tag]), format_count(s.count), *_three(s)))
-        note = f"{_count(left_out, 'rarer value')} more in summary.json." if left_out else ""
+        note = f"summary.json has {_count(left_out, 'more value')}, all rarer." if left_out else ""
         columns = ("of", tag.removeprefix("header:"), "count", "p50", "p95", "p99")
         yield Table(f"Response time split by {columns[1]}, ms", columns, tuple(cells), words=2, note=note)
 
 
 def phase_table(summary: Summary) -> Table:
-    """Where the time of requests went. Most open no connection, so each phase has a count of its own."""
+    """Return the times of the phases of requests.
+
+    Each phase has its own count, because most requests reuse a connection and skip some phases.
+    """
     rows = [s for s in _as_tree(_everywhere(summary)) if s.phases_ms]
     cells = [
         (
@@ -383,7 +410,7 @@ def phase_table(summary: Summary) -> Table:
         for s in rows[:FEW_ROWS]
         for phase, p in (s.phases_ms or {}).items()
     ]
-    note = f"Those of {_count(len(rows) - FEW_ROWS, 'more request')} are in summary.json." if rows[FEW_ROWS:] else ""
+    note = f"summary.json has {_count(len(rows) - FEW_ROWS, 'more request')}." if rows[FEW_ROWS:] else ""
     return Table(
         "Phases of requests, ms", ("request", "phase", "count", "p50", "p95", "p99", "max"), tuple(cells), 2, note
     )
@@ -399,7 +426,7 @@ def _three(s: Series) -> tuple[str, str, str]:
 
 
 def check_table(summary: Summary) -> Table:
-    """What `user.check` counted, the worst first."""
+    """Return the results of `user.check`, the check with the lowest success ratio first."""
     checks = [c for c in summary.custom if c.region == "*" and c.kind == "rate" and c.name.startswith(CHECK)]
     cells = [
         (
@@ -410,18 +437,18 @@ def check_table(summary: Summary) -> Table:
         )
         for c in sorted(checks, key=lambda c: (1.0 if c.ratio is None else c.ratio, c.name))
     ]
-    return Table("Checks", ("check", "held", "failed", "count"), tuple(cells))
+    return Table("Checks", ("check", "passed", "failed", "count"), tuple(cells))
 
 
 def custom_table(summary: Summary) -> Table:
-    """The scenario's own metrics, over all regions."""
+    """Return the metrics that the scenario itself defines, over all regions."""
     own = [c for c in summary.custom if c.region == "*" and not c.name.startswith(CHECK)]
     cells = [(c.name, c.kind, custom_text(c), format_count(c.n)) for c in own]
     return Table("The scenario's own metrics", ("metric", "kind", "value", "count"), tuple(cells), words=3)
 
 
 def custom_text(custom: Custom) -> str:
-    """What a metric came to, with its unit."""
+    """Return a metric's value with its unit: a total, a ratio, a range or percentiles, by its kind."""
     unit = f" {custom.unit}" if custom.unit else ""
     if custom.kind == "counter" and custom.total is not None:
         return f"{format_count(custom.total)}{unit}"
@@ -435,14 +462,14 @@ def custom_text(custom: Custom) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Four digits, without an exponent below a million million."""
+    """Return at most four significant digits for small numbers, and whole numbers without exponent below 1e12."""
     if value is None:
         return PLACEHOLDER
     return f"{value:,.0f}" if 1_000 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def region_table(summary: Summary) -> Table:
-    """Each journey in each region."""
+    """Return the response times of each journey in each region."""
     rows = [s for s in summary.series if s.kind == "journey" and s.outcome == "*" and s.region != "*"]
     several = len({s.journey for s in rows}) > 1
     cells = []
@@ -454,7 +481,7 @@ def region_table(summary: Summary) -> Table:
 
 
 def error_table(summary: Summary) -> Table:
-    """What went wrong, by kind, most frequent first."""
+    """Return the counts of outcomes other than ok: journeys first, then steps and requests, the most frequent first."""
     wrong = [s for s in summary.series if s.region == "*" and s.outcome not in ("*", "ok")]
     cells = [
         (s.outcome, f"{s.kind} {s.request or s.step or s.journey}", format_count(s.count))
@@ -464,7 +491,7 @@ def error_table(summary: Summary) -> Table:
 
 
 def _as_tree(rows: Iterable[Series]) -> Iterator[Series]:
-    """A journey, then its steps, each followed by its requests; in the order of the file otherwise."""
+    """Yield each journey, then its steps, each followed by its requests; otherwise the order of `rows` is kept."""
     kept = list(rows)
     for journey in dict.fromkeys(s.journey for s in kept):
         own = [s for s in kept if s.journey == journey]
@@ -475,21 +502,24 @@ def _as_tree(rows: Iterable[Series]) -> Iterator[Series]:
 
 
 def label(s: Series) -> str:
-    """A row's name, set in by its depth."""
+    """Return a row's name, indented by its depth."""
     if s.kind == "journey":
         return s.journey
     return indent(s.kind, s.step, (s.request if s.kind == "request" else s.step) or "")
 
 
 def indent(kind: str, step: str | None, name: str) -> str:
-    """Indent the name of a step or request below its journey: two blanks for a step, four for a request in a step."""
+    """Return a step's or request's name with its indent: two blanks for a step, four for a request in a step."""
     # A "/" in a step may join nested steps or be part of a name, so it does not count as a level.
     depth = 0 if step is None else 1
     return "  " * (depth if kind == "step" else depth + 1) + name
 
 
 def milliseconds(figure: Figure) -> str:
-    """Three digits at least, whole ms from 100 on. A bound ("> 1,234") is never rounded up: it would not be true."""
+    """Return ms with three significant digits, and whole ms from 100 on.
+
+    A lower bound ("> 1,234") is rounded down, because the value rounded up might not be a bound.
+    """
     if figure is None:
         return PLACEHOLDER
     if isinstance(figure, str):

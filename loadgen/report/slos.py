@@ -1,4 +1,4 @@
-"""Objectives in words: how far each is from its limit, and what is used of its error budget."""
+"""Format objectives as texts: the observed value, its distance from the limit, and the used error budget."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ __all__ = ["SloWords", "margin_text", "slo_row", "slo_words", "used_text"]
 
 @dataclass(frozen=True, slots=True)
 class SloWords:
+    """The texts about one objective that a table shows."""
+
     observed: str
     margin: str
-    """How far from the limit: "62 % below"; empty where there are no data, and over windows."""
+    """The distance from the limit, such as "62 % below"; empty without data and for an objective over windows."""
     budget: str
     window: str
-    """Over windows: which is the worst, and how many broke it."""
+    """The worst window and the number of broken windows; empty for an objective over the whole run."""
 
 
 def slo_words(slo: SloResult | Slo) -> SloWords:
+    """Return the texts about an objective of a live or an ended run."""
     is_windowed = slo.window_s is not None
     return SloWords(
         observed_text(slo.observed, "ratio" if is_windowed else slo.unit) + (" bad" if is_windowed else ""),
@@ -33,7 +36,7 @@ def slo_words(slo: SloResult | Slo) -> SloWords:
 
 
 def slo_row(slo: SloResult | Slo) -> dict[str, object]:
-    """One of `slos` of the document."""
+    """Return one item of `slos` in the report document."""
     words, unit = slo_words(slo), "ratio" if slo.window_s is not None else slo.unit
     return {
         "objective": slo.objective,
@@ -51,7 +54,7 @@ def slo_row(slo: SloResult | Slo) -> dict[str, object]:
 
 
 def margin_text(margin: float | None) -> str:
-    """Of (limit - observed) / limit: "48 % below", "35 % above"; empty where it is not known."""
+    """Return (limit - observed) / limit as a text: "48 % below", "35 % above" or "at the limit"; "" if unknown."""
     if margin is None:
         return ""
     if not margin:
@@ -62,14 +65,14 @@ def margin_text(margin: float | None) -> str:
 
 
 def used_text(used: float | None) -> str:
-    """Share of the error budget that is used: "41 % of budget", "12x the budget"; empty where it is not known."""
+    """Return the used share of the error budget as "41 % of budget" or "12x the budget"; "" if unknown."""
     if used is None:
         return ""
     return f"{used:.3g}x the budget" if used >= 10 else f"{used * 100:.0f} % of budget"
 
 
 def _window(slo: SloResult | Slo) -> str:
-    """ "worst window 2:10 to 3:10", and how many of them broke it."""
+    """Return "worst window 2:10 to 3:10, 3 of 40 broke it"; "" if the objective is not over windows."""
     if slo.window_s is None or slo.worst_window_s is None:
         return ""
     text = f"worst window {span_text(slo.worst_window_s, slo.window_s)}"

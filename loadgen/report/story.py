@@ -1,8 +1,9 @@
-"""A run in sentences, for whoever has to decide: what was tested, the verdict, why, what it means and leaves out.
+"""Write a run's result as sentences for the people who decide about a release.
 
-Every sentence says something that is in the summary, with its count and unit; where
-the summary has nothing to say of something, there is no sentence about it. No
-statistics are computed here, and nothing is advised that these figures do not ask for.
+The sentences cover what was tested, the verdict and its reasons, what the verdict
+means, what it does not cover, and what to do next. Every number in them is in the
+summary. This module computes no statistics. It leaves a sentence out if the summary
+has no data for it.
 """
 
 from __future__ import annotations
@@ -28,41 +29,44 @@ from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio
 __all__ = ["Story", "story_of", "targets_in", "targets_of"]
 
 FEW = 5
-"""Of a kind are told; of the others how many there are."""
+"""The longest list that a sentence shows; further names are only counted."""
 SPENT = 0.8
-"""Of an error budget: what is above it is near its end."""
+"""From this share of its error budget on, a passed objective is mentioned as a near miss."""
 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Whole sentences. `next`: what to do, and the command line after the colon."""
+    """The sentences about one run, by topic.
+
+    `next` holds suggestions; each one is a sentence, a colon and a command line.
+    """
 
     result: str
     headline: str
     tested: tuple[str, ...]
     objectives: tuple[str, ...]
-    """One of each objective, in the order of the summary."""
+    """One sentence per objective, in the order of the summary."""
     why: tuple[str, ...]
-    """Reasons that the headline does not have."""
+    """Reasons that the headline does not mention."""
     means: tuple[str, ...]
     excludes: tuple[str, ...]
     next: tuple[str, ...]
 
     def as_words(self) -> dict[str, object]:
-        """`sentences`, `excludes` and `next` of the document's verdict."""
+        """Return `sentences`, `excludes` and `next` for the verdict of the report document."""
         return {
             "sentences": [*self.tested, *self.objectives, *self.means],
             "excludes": list(self.excludes),
-            "next": list(self.next[:-1]),  # the last one makes the report, which this is in
+            "next": list(self.next[:-1]),  # the last command creates the report, which the reader already has
         }
 
 
 def story_of(summary: Summary, run: str = "", targets: Sequence[str] = ()) -> Story:
-    """Tell the summary.
+    """Return the sentences about a run.
 
     Args:
-        run: what the run is called on a command line; its id if not given.
-        targets: addresses that were put under load; they are in the manifest (`targets_of`).
+        run: the name or path of the run in the suggested commands; default: its id.
+        targets: URLs that were put under load, from `targets_of(manifest)`.
     """
     return Story(
         result=summary.result,
@@ -77,7 +81,7 @@ def story_of(summary: Summary, run: str = "", targets: Sequence[str] = ()) -> St
 
 
 def targets_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """The addresses that a run's plan puts under load, the first one first."""
+    """Return the target URLs in a run manifest, without duplicates, the default target first."""
     spec = manifest.get("spec")
     if not isinstance(spec, Mapping):
         return ()
@@ -86,7 +90,7 @@ def targets_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def targets_in(target: object, targets: Mapping[str, object]) -> tuple[str, ...]:
-    """Of a plan's two settings, each address once."""
+    """Return the URLs of a plan's `target` and `targets` settings, without duplicates, the default target first."""
     return tuple(dict.fromkeys(url for url in (target, *targets.values()) if isinstance(url, str) and url))
 
 
@@ -101,53 +105,58 @@ def _tested(summary: Summary, targets: Sequence[str]) -> Iterator[str]:
     regions = [region_label(name, summary.is_embedded) for name in dict.fromkeys(a.region for a in summary.agents)]
     if regions:
         from_where = f"{_count(len(regions), 'region')}: {_some(regions)}"
-        yield f"It was driven by {_count(len(summary.agents), 'agent')} from {from_where}."
+        yield f"{_count(len(summary.agents), 'agent')} generated the load from {from_where}."
     i, r = summary.iterations, summary.requests
     if i.due or r.started:
-        began = f" from {summary.started_at} on" if summary.started_at else ""
-        counts = f"{_count(i.due, 'iteration')} were due, {format_count(i.finished)} finished"
-        share = f", of which {_count(r.errors, 'error')} ({format_ratio(r.errors / r.finished)})" if r.finished else ""
-        took = f"It took {_length(summary.duration_s)}{began}"
-        yield f"{took}: {counts}; {_count(r.finished, 'request')} finished{share}."
+        began = f", starting at {summary.started_at}" if summary.started_at else ""
+        were = "was" if i.due == 1 else "were"
+        counts = f"{_count(i.due, 'iteration')} {were} due, {format_count(i.finished)} finished"
+        ratio = format_ratio(r.errors / r.finished) if r.finished else ""
+        share = f", {format_count(r.errors)} of them with an error ({ratio})" if ratio else ""
+        yield f"The run took {_length(summary.duration_s)}{began}."
+        yield f"{counts}; {_count(r.finished, 'request')} finished{share}."
 
 
 # -- why --------------------------------------------------------------------------------------------
 
 
 def _why(summary: Summary) -> Iterator[str]:
-    said = headline(summary)
+    shown = headline(summary)
     for reason in dict.fromkeys((*summary.reasons, *_doubts(summary))):
-        if not reason.startswith("SLO ") and reason.rstrip(".") not in said:
+        if not reason.startswith("SLO ") and reason.rstrip(".") not in shown:
             yield _sentence(reason)
 
 
 def _doubts(summary: Summary) -> tuple[str, ...]:
-    """Why the generator was not fit, or may not have been."""
+    """Return why the run is invalid or suspect; () for a valid run."""
     return () if summary.validity.verdict == "valid" else summary.validity.reasons
 
 
 def _objective(slo: Slo, summary: Summary) -> str:
-    """Verdict, what was observed of how many, margin, budget, interval; of windows which and how many."""
+    """Return the sentence about one objective: verdict, observed value and count, margin, error budget and interval.
+
+    For an objective over windows it names the worst window and the number of broken ones.
+    """
     name = f"{slo.objective}{_of(slo)}"
     if slo.verdict == "inconclusive":
-        seen = f"; observed was {_observed(slo)} of {format_count(slo.count)}" if slo.count else ""
+        seen = f"; observed: {_observed(slo)} ({format_count(slo.count)} due)" if slo.count else ""
         return f"{name} is inconclusive: {slo.reason.rstrip('.') or 'the data do not decide it'}{seen}."
-    said = "held" if slo.verdict == "passed" else "failed"
-    parts = [f"observed was {_observed(slo)} of {format_count(slo.count)} that were due"]
+    verdict = "passed" if slo.verdict == "passed" else "failed"
+    parts = [f"observed {_observed(slo)} ({format_count(slo.count)} due)"]
     if slo.window_s is not None:
         broken = f"{format_count(slo.windows_failed)} of {_count(slo.windows, 'window')} of {_length(slo.window_s)}"
-        parts = [f"{broken} broke it", f"in the worst one {_observed(slo)} of {format_count(slo.count)} were bad"]
-        if slo.worst_window_s is not None:
-            parts[1] += f", from {slo.worst_window_s:,.0f} s on"
+        start = f", from {slo.worst_window_s:,.0f} s on," if slo.worst_window_s is not None else ""
+        worst = f"in the worst window{start} {_observed(slo)} of {format_count(slo.count)} were bad"
+        parts = [f"{broken} broke the limit", worst]
     elif isinstance(slo.observed, str):
-        parts.append("that percentile falls among those that did not end ok")
+        parts.append("this percentile falls on iterations that did not end ok")
     elif margin := margin_text(slo.margin):
         parts.append(margin if margin == "at the limit" else f"{margin} the limit")
     if slo.budget is not None:
         parts.append(f"{budget_text(slo.budget)} of its error budget is used")
     if slo.low is not None and slo.high is not None:
         parts.append(f"95 % interval {interval_text(slo, summary)}")
-    return f"{name} {said}: {'; '.join(parts)}."
+    return f"{name} {verdict}: {'; '.join(parts)}."
 
 
 def _observed(slo: Slo) -> str:
@@ -165,7 +174,7 @@ def _means(summary: Summary) -> Iterator[str]:
     yield from _by_result(summary)
     yield from _near(summary)
     if summary.result in ("passed", "failed", "incomplete", "interrupted"):
-        yield from _wrong(summary)
+        yield from _commonest_failure(summary)
         yield from _slowest(summary)
 
 
@@ -174,39 +183,43 @@ def _by_result(summary: Summary) -> Iterator[str]:
     broken = [s for s in summary.slos if s.verdict == "failed"]
     match summary.result:
         case "passed" if n:
-            kept = "its objective" if n == 1 else f"all {format_count(n)} objectives"
-            yield f"Under this load the target kept {kept}."
+            met = "its objective" if n == 1 else f"all {format_count(n)} objectives"
+            yield f"Under this load the target met {met}."
         case "passed":
-            yield "No objective was set, and no figure held against a limit: passed only says that it ran to its end."
+            yield (
+                "The plan sets no objectives, so no figure was compared with a limit. PASSED only means that the run"
+                " ended as planned."
+            )
         case "failed" if broken:
-            broke = "its objective" if n == 1 else f"{format_count(len(broken))} of {_count(n, 'objective')}"
-            yield f"Under this load the target broke {broke}."
+            missed = "its objective" if n == 1 else f"{format_count(len(broken))} of {_count(n, 'objective')}"
+            yield f"Under this load the target did not meet {missed}."
         case "failed":
-            yield "It failed without a broken objective, for the reasons above."
+            yield "The run failed for the reasons above; no objective was broken."
         case "incomplete":
             missing = summary.missing_share
-            share = f": {format_ratio(missing)} of the planned load is not in the figures" if missing else ""
-            yield f"This is neither passed nor failed{share}."
+            share = f": the figures lack {format_ratio(missing)} of the planned load" if missing else ""
+            yield f"The run neither passed nor failed{share}."
         case "invalid":
             yield (
-                "The generator was not fit to measure, so response times are not the target's alone: judge nothing by"
-                " them."
+                "The load generator could not measure correctly. The response times include its own delays, so do not"
+                " judge the target by them."
             )
         case "interrupted":
-            yield f"It was ended after {_length(summary.duration_s)}; the figures are of what was measured until then."
+            yield f"The run was stopped after {_length(summary.duration_s)}; the figures cover the time until then."
         case "error":
             n = summary.requests.finished
-            had = f"; the {_count(n, 'request')} that finished before it decide nothing" if n else ""
-            yield f"It ended by an error, which says nothing of the target{had}."
+            them = "it" if n == 1 else "them"
+            had = f" {_count(n, 'request')} finished before the error; do not judge the target by {them}." if n else ""
+            yield f"The run ended with an error, so it gives no verdict about the target.{had}"
     if summary.validity.verdict == "suspect":
         yield (
-            "The generator may not have been fit to measure all of the time: response times may be longer than the"
-            " target's."
+            "The load generator may not have measured correctly all of the time: the response times may include its"
+            " own delays."
         )
 
 
 def _near(summary: Summary) -> Iterator[str]:
-    """Verdicts that a repeat could turn."""
+    """Yield sentences about objectives so close to their limit that a repeated run could change the verdict."""
     for slo in summary.slos:
         limit = slo.limit_ms if slo.unit == "ms" else slo.allowed
         ends = slo.low, slo.high
@@ -214,14 +227,14 @@ def _near(summary: Summary) -> Iterator[str]:
         if is_known and float(slo.low or 0) <= float(limit or 0) <= float(slo.high or 0):
             yield (
                 f"The limit of {slo.objective}{_of(slo)} lies within its 95 % interval, {interval_text(slo, summary)}:"
-                " a repeat may come to the other verdict."
+                " a repeated run may get the other verdict."
             )
         elif slo.verdict == "passed" and slo.budget is not None and slo.budget >= SPENT:
-            yield f"{slo.objective}{_of(slo)} held with {budget_text(slo.budget)} of its error budget used."
+            yield f"{slo.objective}{_of(slo)} passed, but {budget_text(slo.budget)} of its error budget is used."
 
 
-def _wrong(summary: Summary) -> Iterator[str]:
-    """The most frequent failure of requests; where there is none, of iterations."""
+def _commonest_failure(summary: Summary) -> Iterator[str]:
+    """Yield the most frequent failure of requests or, if no request failed, of iterations."""
     for kind in ("request", "journey"):
         rows = [s for s in _everywhere(summary, kind) if s.outcome not in ("*", "ok", "skipped")]
         if not rows:
@@ -235,7 +248,7 @@ def _wrong(summary: Summary) -> Iterator[str]:
 
 
 def _slowest(summary: Summary) -> Iterator[str]:
-    """Where the time went: the request with the highest p95, where there are several."""
+    """Yield the request with the highest p95, if the run has several requests."""
     rows = [
         s for s in _everywhere(summary, "request", "*") if isinstance((s.response_ms or Percentiles()).p95, float | int)
     ]
@@ -243,8 +256,7 @@ def _slowest(summary: Summary) -> Iterator[str]:
         most = max(rows, key=lambda s: float((s.response_ms or Percentiles()).p95 or 0))
         p = most.response_ms or Percentiles()
         times = f"p50 {milliseconds(p.p50)} ms, p95 {milliseconds(p.p95)} ms, p99 {milliseconds(p.p99)} ms"
-        of = f"{format_count(most.count)} requests"
-        yield f"The slowest request was {_name(most)}: {times} of {of}."
+        yield f"The slowest request was {_name(most)}: {times} over {format_count(most.count)} requests."
 
 
 def _everywhere(summary: Summary, kind: str, outcome: str | None = None) -> list[Series]:
@@ -263,71 +275,77 @@ def _excludes(summary: Summary) -> Iterator[str]:
     if summary.is_embedded and summary.agents:
         n = len({agent.region for agent in summary.agents})
         yield (
-            f"{_count(n, 'region')} {'is' if n == 1 else 'are'} simulated: {_all_agents(len(summary.agents))} on one"
-            " machine, so the way from there to the target is in no figure."
+            f"{_count(n, 'region')} {'is' if n == 1 else 'are'} simulated: {_all_agents(len(summary.agents))} on this"
+            " machine, so no figure includes the network path from a real region to the target."
         )
     if not summary.load.open:
         yield (
-            "The load is closed: its rate followed the target, so a slow target was asked less, and waits before it are"
-            " not measured."
+            "The load is closed: its rate follows the target. A slow target received fewer requests, and waiting times"
+            " before a request are not measured."
         )
-    yield from _cut(summary)
-    yield from _missing(summary)
-    yield from _unfit(summary)
-    yield from _few(summary)
+    yield from _warmup(summary)
+    yield from _incomplete_agents(summary)
+    yield from _invalid_agents(summary)
+    yield from _without_interval(summary)
     limited = summary.pool_limited
     if limited.requests:
         yield (
             f"{_count(limited.requests, 'request')} ({format_ratio(limited.share)}) came from iterations that had"
-            " waited for a free user: their times are not the target's alone."
+            " waited for a free user: their response times include this wait."
         )
     i = summary.iterations
     if i.script_faults:
-        yield f"{_count(i.script_faults, 'iteration')} ended by a fault of the scenario, and are in no objective."
+        ended = f"{_count(i.script_faults, 'iteration')} ended with an error in the scenario"
+        yield f"{ended}; objectives do not count {'it' if i.script_faults == 1 else 'them'}."
     if i.skipped:
-        yield f"{_count(i.skipped, 'iteration')} skipped themselves, and are in no objective."
+        them = "it" if i.skipped == 1 else "them"
+        yield f"The scenario skipped {_count(i.skipped, 'iteration')}; objectives do not count {them}."
     if changes := len(summary.adjustments):
-        yield f"The load was changed {_count(changes, 'time')} while it ran: it is not the one that was planned."
+        yield f"The load was changed {_count(changes, 'time')} during the run, so it is not the planned load."
     if summary.requests.finished or summary.iterations.finished:
-        yield "It is 1 run: how far runs of the same thing differ is not known from it, so it compares with nothing."
+        yield (
+            "This is a single run, so the variation between runs is unknown. Do not conclude from it alone that the"
+            " target became faster or slower."
+        )
 
 
-def _cut(summary: Summary) -> Iterator[str]:
+def _warmup(summary: Summary) -> Iterator[str]:
     warmup = summary.warmup
     if warmup is not None and warmup.cut_s:
         count = sum(s.count for s in warmup.series if (s.kind, s.outcome, s.region) == ("journey", "*", "*"))
-        counted = f", {_count(count, 'iteration')}" if count else ""
-        how = "was found after the run" if warmup.how == "found" else "is stated in the plan"
-        yield f"The first {_length(warmup.cut_s)}{counted}, are warm-up, and in no objective; that {how}."
+        counted = f" ({_count(count, 'iteration')})" if count else ""
+        how = "detected after the run" if warmup.how == "found" else "set in the plan"
+        yield f"The first {_length(warmup.cut_s)}{counted} are warm-up, {how}; objectives do not count them."
 
 
-def _missing(summary: Summary) -> Iterator[str]:
+def _incomplete_agents(summary: Summary) -> Iterator[str]:
     incomplete = [agent for agent in summary.agents if not agent.complete]
     if incomplete:
         of = _count(len(summary.agents), "agent")
-        share = f", {format_ratio(summary.missing_share)} of the planned load" if summary.missing_share else ""
-        yield f"What {format_count(len(incomplete))} of {of} had measured and not handed over is missing{share}."
+        share = f" ({format_ratio(summary.missing_share)} of the planned load)" if summary.missing_share else ""
+        yield f"Measurements of {format_count(len(incomplete))} of {of} are missing{share}."
     for agent in incomplete[:FEW]:
         yield _sentence(agent.missing or f"agent {agent.id} is not complete")
 
 
-def _unfit(summary: Summary) -> Iterator[str]:
+def _invalid_agents(summary: Summary) -> Iterator[str]:
     found = sorted((a for a in summary.agents if a.unfit_intervals), key=lambda a: -a.unfit_intervals)
     for agent in found[:FEW]:
         of = _count(agent.intervals, "interval")
         unfit = format_count(agent.unfit_intervals)
-        yield f"Agent {agent.id} was not fit to measure in {unfit} of {of}, and they are in the figures."
+        yield f"Agent {agent.id} could not measure correctly in {unfit} of {of}; the figures include those intervals."
     if more := max(0, len(found) - FEW):
-        yield f"So it was with {_count(more, 'more agent')}, in no more of them."
+        was = "agent was" if more == 1 else "agents were"
+        yield f"{format_count(more)} more {was} affected, none in more intervals than these."
 
 
-def _few(summary: Summary) -> Iterator[str]:
+def _without_interval(summary: Summary) -> Iterator[str]:
     without: dict[str, list[str]] = {}
     for slo in summary.slos:
         if why := WHY_NO_INTERVAL.get(interval_text(slo, summary)):
             without.setdefault(why, []).append(f"{slo.objective}{_of(slo)} ({format_count(slo.count)})")
     for why, names in without.items():
-        yield f"There is no 95 % interval of {_some(names)}: {why}."
+        yield f"There is no 95 % interval for {_some(names)}: {why}."
 
 
 # -- what next ----------------------------------------------------------------------------------------
@@ -336,11 +354,11 @@ def _few(summary: Summary) -> Iterator[str]:
 def _next(summary: Summary, run: str) -> Iterator[str]:
     i = summary.iterations
     if summary.requests.errors or i.errors or i.script_faults:
-        yield f"See what failed, with what was sent and answered: loadgen failures {run}"
+        yield f"See the failed requests with their responses: loadgen failures {run}"
     if i.script_faults or (summary.result == "error" and not summary.requests.finished):
         yield f"Try each journey once: loadgen check {quote(summary.scenario)}"
     for advice in summary.validity.advice:
-        if advice.startswith("add "):  # run again as it was, it would have as few
+        if advice.startswith("add "):  # a rerun would use the same number of agents
             yield f"{_capital(advice.partition(':')[0])}, then: loadgen run {quote(summary.scenario)}"
         else:
             yield f"{_capital(advice.rstrip('.'))}, then: loadgen runs rerun {run}"
@@ -348,21 +366,21 @@ def _next(summary: Summary, run: str) -> Iterator[str]:
         yield f"Raise max_users in the plan, then: loadgen run {quote(summary.scenario)}"
     match summary.result:
         case "incomplete" | "interrupted":
-            yield f"Run it again, to its end: loadgen runs rerun {run}"
+            yield f"Repeat the run and let it finish: loadgen runs rerun {run}"
         case "invalid" if not summary.validity.advice:
-            yield f"Run it again, with more agents or less beside them: loadgen runs rerun {run}"
+            yield f"Add agents or stop other programs on their machines, then: loadgen runs rerun {run}"
         case "passed" | "failed" if summary.slos:
-            yield f"Run it again, the same arrivals, to see how far it differs: loadgen runs rerun {run}"
+            yield f"Repeat the run with the same arrivals to see how much results vary: loadgen runs rerun {run}"
         case "passed":
             yield f"Set slos=[...] in the plan, then: loadgen run {quote(summary.scenario)}"
-    yield f"Hand it on as one file: loadgen report {run} -o report.html"
+    yield f"Share the report as one file: loadgen report {run} -o report.html"
 
 
 # -- words --------------------------------------------------------------------------------------------
 
 
 def _all_agents(n: int) -> str:
-    return "its 1 agent was" if n == 1 else f"all {format_count(n)} agents were"
+    return "its agent ran" if n == 1 else f"all {format_count(n)} agents ran"
 
 
 def _length(seconds: float) -> str:

@@ -1,4 +1,7 @@
-"""`summary.json` as values. Keys may be added to the file and none removed, so unknown ones are ignored."""
+"""Read `summary.json` into typed values.
+
+Later versions may add keys to the file but never remove one, so unknown keys are ignored.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +31,16 @@ __all__ = [
 ]
 
 FORMAT = 1
-"""The newest format of `summary.json` that is understood; older ones are, too."""
+"""The newest format of `summary.json` that this version can read; it can read all older ones."""
 
 Figure = float | str | None
-"""A number, "> 1234.5" where only a lower bound is known, or None where there is nothing."""
+"""A number, "> 1234.5" for a lower bound, or None without data."""
 Ends = tuple[float, float] | str
-"""Of an interval, or why there is none: "too short", "too few samples", "censored"."""
+"""The ends of an interval, or the reason for a missing one: "too short", "too few samples" or "censored"."""
 
 
 class Percentiles(msgspec.Struct, frozen=True):
-    """Milliseconds."""
+    """Mean, percentiles and maximum of times, in ms."""
 
     mean: Figure = None
     p50: Figure = None
@@ -49,14 +52,14 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 
 class PhaseFigures(Percentiles, frozen=True):
-    """One phase of a row's requests: of those that had it."""
+    """The times of one phase, over the requests that had this phase."""
 
     count: int = 0
     censored: int = 0
 
 
 class Series(msgspec.Struct, frozen=True):
-    """One row of figures. `region` "*" is all regions, `outcome` "*" all outcomes."""
+    """The figures of one series. A `region` or `outcome` of "*" means all of them together."""
 
     kind: str
     journey: str
@@ -71,21 +74,21 @@ class Series(msgspec.Struct, frozen=True):
     response_ci_ms: dict[str, Ends] | None = None
     """95 % intervals by percentile: "p50" ... "p99.9"."""
     interval: str | None = None
-    """What they are from: "5 batches of 24.0 s"; or why there is none at all."""
+    """The source of the intervals, such as "5 batches of 24.0 s"; or the reason why all are missing."""
     tags: dict[str, str] = {}
     phases_ms: dict[str, PhaseFigures] | None = None
-    """Of a request over all outcomes: "blocked", "dns", "connect", "tls", "send", "wait", "receive"; those it had."""
+    """For a request over all outcomes, its phases: "blocked", "dns", "connect", "tls", "send", "wait", "receive"."""
 
 
 class LoadRows(msgspec.Struct, frozen=True):
-    """What was due in one load of a plan that has several."""
+    """The series of one load, for a plan with several loads."""
 
     load: str
     series: tuple[Series, ...] = ()
 
 
 class Custom(msgspec.Struct, frozen=True):
-    """One of the scenario's own metrics; which fields it has depends on its kind."""
+    """A metric that the scenario defines. Its fields depend on its kind: counter, rate, gauge or trend."""
 
     name: str
     kind: str
@@ -99,10 +102,12 @@ class Custom(msgspec.Struct, frozen=True):
     high: float | None = None
     last: float | None = None
     values: dict[str, float] | None = None
-    """Of a trend: "mean", "p50" ... in its unit."""
+    """The values of a trend: "mean", "p50" ... in its unit."""
 
 
 class Warmup(msgspec.Struct, frozen=True):
+    """The warm-up: its length from T0, whether the plan "stated" it or it was "found" after the run, and its series."""
+
     cut_s: float = 0.0
     how: str = "stated"
     why: str = ""
@@ -110,6 +115,8 @@ class Warmup(msgspec.Struct, frozen=True):
 
 
 class Slo(msgspec.Struct, frozen=True):
+    """The result of one objective."""
+
     objective: str
     verdict: str
     observed: Figure = None
@@ -122,13 +129,13 @@ class Slo(msgspec.Struct, frozen=True):
     request: str | None = None
     region: str | None = None
     margin: float | None = None
-    """(limit - observed) / limit: negative where it is broken."""
+    """(limit - observed) / limit; negative for a broken objective."""
     budget: float | None = None
-    """Share of the error budget that is used; above 1 it is broken."""
+    """The used share of the error budget; above 1 the objective is broken."""
     allowed: float = 0.0
-    """The error budget: the share of what was due that may be bad."""
+    """The error budget: the share of due iterations or requests that may be bad."""
     limit_ms: float | None = None
-    """Within which it has to end; None for an error ratio, and in older summaries."""
+    """The time limit; None for an error ratio, and in older summaries."""
     window_s: float | None = None
     windows: int = 0
     windows_failed: int = 0
@@ -137,19 +144,25 @@ class Slo(msgspec.Struct, frozen=True):
 
 
 class Validity(msgspec.Struct, frozen=True):
+    """Whether the load generator measured correctly: valid, suspect or invalid."""
+
     verdict: str = "valid"
     reasons: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
-    """What to do about it."""
+    """How to make the next run valid."""
 
 
 class Requests(msgspec.Struct, frozen=True):
+    """Counts of requests."""
+
     started: int = 0
     finished: int = 0
     errors: int = 0
 
 
 class Iterations(msgspec.Struct, frozen=True):
+    """Counts of iterations."""
+
     due: int = 0
     started: int = 0
     finished: int = 0
@@ -161,30 +174,34 @@ class Iterations(msgspec.Struct, frozen=True):
 
 
 class Agent(msgspec.Struct, frozen=True):
+    """An agent of the run. An agent is complete if all of its measurements arrived."""
+
     id: str
     region: str
     complete: bool
     requests: int = 0
     missing: str | None = None
     unfit_intervals: int = 0
-    """Of its `intervals`."""
+    """The number of its `intervals` in which it could not measure correctly."""
     intervals: int = 0
 
 
 class Load(msgspec.Struct, frozen=True):
+    """The planned load as text, and whether it is open or closed."""
+
     text: str = ""
     open: bool = True
 
 
 class Adjustment(msgspec.Struct, frozen=True):
-    """One change of one load while the run went on."""
+    """One change of one load during the run."""
 
     at_s: float
-    """After T0."""
+    """Seconds after T0."""
     kind: str
     """pause, resume, scale, skip, or steer."""
     text: str
-    """As a sentence goes on: "scaled by 1.5, from 200/s to 300/s"."""
+    """The change as part of a sentence: "scaled by 1.5, from 200/s to 300/s"."""
     load: str = ""
     was: str = ""
     now: str = ""
@@ -193,7 +210,7 @@ class Adjustment(msgspec.Struct, frozen=True):
 
 
 class PoolLimited(msgspec.Struct, frozen=True):
-    """Requests that were asked in iterations that had to wait for a free user."""
+    """Requests of iterations that had waited for a free user."""
 
     requests: int = 0
     share: float = 0.0
@@ -201,6 +218,8 @@ class PoolLimited(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
+    """The content of `summary.json`; docs/outputs.md describes it."""
+
     format: int
     run_id: str
     scenario: str
@@ -225,31 +244,33 @@ class Summary(msgspec.Struct, frozen=True):
     pool_limited: PoolLimited = msgspec.field(default_factory=PoolLimited)
     notes: tuple[str, ...] = ()
     missing_share: float = 0.0
-    """Of the planned load, 0 to 1: what is not in the figures."""
+    """The share of the planned load, 0 to 1, that the figures lack."""
     adjustments: tuple[Adjustment, ...] = ()
-    """In the order in which they were asked for."""
+    """In the order of the requests."""
 
     @property
     def is_embedded(self) -> bool:
+        """Whether all agents ran inside the controller's process on one machine."""
         return self.placement == "embedded"
 
 
 def read(source: Path | Mapping[str, object]) -> Summary:
-    """Read a summary, from its file or as it was built.
+    """Read a summary from its file or from its JSON values.
 
     Raises:
-        StorageError: not there, not JSON, not a summary, or written by a newer loadgen.
+        StorageError: the file is missing, is not JSON, is not a summary, or was written by a newer loadgen.
     """
     where = str(source) if isinstance(source, Path) else "the summary"
     try:
         found: object = msgspec.json.decode(source.read_bytes()) if isinstance(source, Path) else source
         if isinstance(found, Mapping) and isinstance(n := found.get("format"), int) and n > FORMAT:
             raise StorageError(
-                f"cannot read {where}: it has format {n}, and this loadgen knows up to {FORMAT}",
+                f"cannot read {where}: it has format {n}, but this loadgen knows only formats up to {FORMAT}",
                 hint="use the loadgen that made the run, or a newer one",
             )
         return msgspec.convert(found, Summary)
     except OSError as exc:
         raise StorageError(f"cannot read {where}: {exc.strerror or exc}") from exc
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise StorageError(f"cannot read {where}: {exc}", hint="the run may have been ended by force") from exc
+        hint = "the run may have been ended by force; loadgen.open_run still reads its other files"
+        raise StorageError(f"cannot read {where}: {exc}", hint=hint) from exc

@@ -396,7 +396,7 @@ def test_no_runs_is_no_error(tmp_path: Path) -> None:
 
 def test_run_is_shown_again(runs: Path) -> None:
     for run in ("20261124-170312-checkout-a1b2", "20261124-17"):
-        assert "PASSED (exit code 0): 2 of 2 objectives held" in loadgen("runs", "show", run, "--runs-dir", runs).output
+        assert "PASSED (exit code 0): 2 of 2 objectives met" in loadgen("runs", "show", run, "--runs-dir", runs).output
 
 
 @pytest.mark.parametrize(("run", "what"), [("2026", "3 runs begin"), ("1999", "no run 1999"), ("last", "no summary")])

@@ -156,8 +156,8 @@ def test_page_goes_into_the_folder_of_the_run_and_carries_its_story(run: Path) -
     assert (result.exit_code, result.stderr) == (0, f"wrote {run / 'report.html'}\n")
     verdict = held((run / "report.html").read_bytes())["verdict"]
     assert verdict["result"] == "failed"
-    assert "Under this load the target broke its objective." in verdict["sentences"]
-    assert f"See what failed, with what was sent and answered: loadgen failures {RUN}" in verdict["next"]
+    assert "Under this load the target did not meet its objective." in verdict["sentences"]
+    assert f"See the failed requests with their responses: loadgen failures {RUN}" in verdict["next"]
     assert verdict["excludes"]
     assert_no_rest(run)
 
@@ -268,7 +268,7 @@ def test_newer_format_is_refused_with_the_reason(run: Path, format_: str) -> Non
     result = loadgen("report", RUN, "--format", format_, "-o", "out")
 
     assert result.exit_code == 5
-    assert "it has format 99, and this loadgen knows up to 1" in result.stderr
+    assert "it has format 99, but this loadgen knows only formats up to 1" in result.stderr
     assert "a newer one" in result.stderr
     assert not Path("out").exists()
 

@@ -24,24 +24,29 @@ CONTROLLER, BUCKET = ROOT / "modules/controller/network.tf", ROOT / "modules/art
 evaluates = pytest.mark.skipif(not EVALUATES.exists(), reason="make deploy-check makes the venv that this needs")
 
 PLANTED = [
-    (AGENTS, "max_size                  = var.settings.max_agents", "max_size = 999", "from 0 to 999"),
-    (AGENTS, "min_size                  = 0", "min_size = 2", "the group goes from 2"),
-    (AGENTS, '["AZRebalance", "ReplaceUnhealthy"]', '["AZRebalance"]', "suspended are ['AZRebalance']"),
-    (AGENTS, '"price-capacity-optimized"', '"lowest-price"', "spot is not chosen by price and capacity"),
-    (AGENTS, "heartbeat_timeout      = 120", "heartbeat_timeout = 30", "has not its 120 s"),
-    (AGENTS, "desired_capacity       = 0", "desired_capacity = 1", "no scheduled action takes the group to 0"),
+    (AGENTS, "max_size                  = var.settings.max_agents", "max_size = 999", "size is 0 to 999"),
+    (AGENTS, "min_size                  = 0", "min_size = 2", "the group's size is 2"),
+    (AGENTS, '["AZRebalance", "ReplaceUnhealthy"]', '["AZRebalance"]', "suspended processes: ['AZRebalance']"),
+    (AGENTS, '"price-capacity-optimized"', '"lowest-price"', "the spot strategy is not price-capacity-optimized"),
+    (AGENTS, "heartbeat_timeout      = 120", "heartbeat_timeout = 30", "does not give a terminating agent 120 s"),
+    (AGENTS, "desired_capacity       = 0", "desired_capacity = 1", "no scheduled action sets the group to 0"),
     (AGENTS, '${var.controller_ip}/32"', '0.0.0.0/0"', "is open to 0.0.0.0/0"),
     (AGENTS, "to_port           = each.value.port", "to_port = 65535", "is not one TCP port"),
-    (AGENTS, "for_each = { for pair", "for_each = { for pair in [] : pair => pair }\n#", "ways out of agents"),
-    (AGENTS, '= "required"', '= "optional"', "not only had with a token"),
+    (AGENTS, "for_each = { for pair", "for_each = { for pair in [] : pair => pair }\n#", "egress rules of agents"),
+    (AGENTS, '= "required"', '= "optional"', "does not require a token"),
     (AGENTS, "encrypted             = true", "encrypted = false", "the disk is not encrypted"),
-    (AGENTS, "associate_public_ip_address = false", "associate_public_ip_address = true", "get a public address"),
-    (AGENTS, '= "terminate"', '= "stop"', "does not end an agent"),
+    (AGENTS, "associate_public_ip_address = false", "associate_public_ip_address = true", "get a public IP address"),
+    (AGENTS, '= "terminate"', '= "stop"', "does not terminate an agent"),
     (AGENTS, "  region                               = var.region", '  region = "us-west-2"', "is in us-west-2"),
-    (NETWORK, "1 : local.has_way ? var.settings.max_agents", "1 : local.has_way ? 3", "3 of aws_eip, and not 12"),
-    (NETWORK, "referenced_security_group_id = aws_security_group.agents.id", 'cidr_ipv4 = "0.0.0.0/0"', "everybody in"),
-    (CONTROLLER, "? var.agent_cidrs :", '? { x = "10.9.0.0/16" } :', "to the controller may connect"),
-    (BUCKET, "block_public_policy     = true", "block_public_policy = false", "is not closed to the public"),
+    (NETWORK, "1 : local.has_way ? var.settings.max_agents", "1 : local.has_way ? 3", "3 of aws_eip, expected 12"),
+    (
+        NETWORK,
+        "referenced_security_group_id = aws_security_group.agents.id",
+        'cidr_ipv4 = "0.0.0.0/0"',
+        "from everywhere",
+    ),
+    (CONTROLLER, "? var.agent_cidrs :", '? { x = "10.9.0.0/16" } :', "may connect to the controller"),
+    (BUCKET, "block_public_policy     = true", "block_public_policy = false", "does not block public access"),
     (ROOT / "main.tf", '"loadgen:owner"   = var.owner', '"owner" = var.owner', "has the tags"),
     (ROOT / "examples/multi-region/main.tf", '"10.2.0.0/16"', '"10.1.0.0/17"', "overlap"),
 ]
@@ -67,9 +72,9 @@ def test_user_data_that_are_too_long_and_an_agent_that_may_be_reached_are_found(
     plan["aws_vpc_security_group_ingress_rule"].append({"at": "x", "security_group_id": group["id"]})
     plan["aws_ssm_parameter"][0]["type"] = "SecureString"
     found = "\n".join(facts.check(plan, EXAMPLES["single"]))
-    assert "bytes of user data, and EC2 takes 16384" in found
-    assert "x lets something in to agents" in found
-    assert "a secret is in the state" in found
+    assert "bytes of user data, but EC2 accepts at most 16384" in found
+    assert "x allows connections to agents" in found
+    assert "a secret is in Terraform's state" in found
 
 
 @evaluates

@@ -41,9 +41,9 @@ def test_expressions_go_on_within_brackets_strings_and_heredocs() -> None:
     ("text", "what"),
     [
         ("locals {\n", "main.tf:1: the block locals is not closed"),
-        ("}\n", "main.tf:1: a } that closes nothing"),
+        ("}\n", "main.tf:1: a } without an opening {"),
         ("x = [1\n", "main.tf:2: a bracket is not closed"),
-        ("x = (1]\n", "main.tf:1: a ] that closes nothing"),
+        ("x = (1]\n", "main.tf:1: a ] without an opening bracket"),
         ('x = "a\n"\n', "main.tf:1: a string is not closed"),
         ("x =\n", "main.tf:1: an expression was expected"),
         ("x = 1\nx = 2\n", "main.tf:2: x is set twice"),

@@ -135,6 +135,4 @@ def test_a_statement_that_nobody_asks_for_is_a_fault(tmp_path: Path, known: dict
 def test_a_fault_says_file_line_and_rule(tmp_path: Path, known: dict[str, Any]) -> None:
     (tmp_path / "main.tf").write_text(VERSIONS + PLANTED["region"])
     (fault,) = lint.check([Module.of(tmp_path)], known)
-    assert (
-        str(fault) == f"{tmp_path / 'main.tf'}:7: resource.aws_vpc.x is regional and does not say its region [region]"
-    )
+    assert str(fault) == f"{tmp_path / 'main.tf'}:7: resource.aws_vpc.x is regional and has no region argument [region]"

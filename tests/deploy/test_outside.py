@@ -61,7 +61,7 @@ def test_a_tool_that_is_missing_is_said_and_is_no_fault(monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(outside.Skipped, match="no shellcheck on the PATH"):
         list(outside.shellcheck({"a.sh": ""}))
-    with pytest.raises(outside.Skipped, match="no terraform and no tofu on the PATH"):
+    with pytest.raises(outside.Skipped, match="neither terraform nor tofu is on the PATH"):
         list(outside.terraform(tmp_path))
 
 

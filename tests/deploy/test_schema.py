@@ -14,9 +14,9 @@ ROOT = Path("deploy/terraform")
 RIGHT = 'resource "aws_eip" "x" {\n  domain = "vpc"\n}\n'
 
 PLANTED = [
-    (RIGHT.replace("domain", "vpc"), "resource.aws_eip.x knows no argument vpc"),
+    (RIGHT.replace("domain", "vpc"), "resource.aws_eip.x has no argument vpc"),
     (RIGHT.replace("aws_eip", "aws_eipp"), "resource aws_eipp is not in the extract of the schema"),
-    (RIGHT.replace("}\n", "  filter {\n  }\n}\n"), "resource.aws_eip.x knows no block filter"),
+    (RIGHT.replace("}\n", "  filter {\n  }\n}\n"), "resource.aws_eip.x has no block filter"),
     ('resource "aws_vpc_endpoint" "x" {\n}\n', "resource.aws_vpc_endpoint.x needs vpc_id"),
     ('resource "aws_kms_alias" "x" {\n  name = "y"\n}\n', "resource.aws_kms_alias.x needs target_key_id"),
     (
@@ -25,12 +25,12 @@ PLANTED = [
     ),
     (
         'resource "aws_launch_template" "x" {\n  metadata_options {\n    http_token = "required"\n  }\n}\n',
-        "resource.aws_launch_template.x.metadata_options knows no argument http_token",
+        "resource.aws_launch_template.x.metadata_options has no argument http_token",
     ),
     (
         'resource "aws_autoscaling_group" "x" {\n  min_size = 0\n  max_size = 1\n'
         '  dynamic "tags" {\n    content {}\n  }\n}\n',
-        "resource.aws_autoscaling_group.x knows no block tags",
+        "resource.aws_autoscaling_group.x has no block tags",
     ),
     ('data "aws_vpc_endpoint_service" "x" {\n  region = "r"\n}\n', "not in the extract"),
     (RIGHT + "locals {\n  y = aws_eip.x.addres\n}\n", "aws_eip has no attribute addres"),
@@ -45,7 +45,7 @@ PLANTED = [
         'module "z" {\n  source = "./inner"\n  wanted = 1\n}\nlocals {\n  y = module.z.gone\n}\n',
         "module z has no output gone",
     ),
-    ('module "z" {\n  source = "./nowhere"\n}\n', "there is no module at its source"),
+    ('module "z" {\n  source = "./nowhere"\n}\n', "its source has no module"),
 ]
 
 

@@ -82,7 +82,7 @@ def test_what_was_made_is_sent_to_where_machines_look_for_it_the_list_last_and_o
     s3.requests.clear()
     assert send(monkeypatch, folder.parent) == 0
     assert s3.sent("PUT") == []
-    assert f"{folder.name}: is there already" in capsys.readouterr().out
+    assert f"{folder.name}: already uploaded" in capsys.readouterr().out
 
 
 def test_nothing_is_sent_where_there_is_nothing_or_not_what_its_name_says(
@@ -93,7 +93,7 @@ def test_nothing_is_sent_where_there_is_nothing_or_not_what_its_name_says(
     with (folder / "requirements.txt").open("a") as file:
         file.write("more==1.0\n")
     assert send(monkeypatch, folder.parent) == 2
-    assert "is not what its folder's name says" in capsys.readouterr().err
+    assert "does not match its folder's name" in capsys.readouterr().err
     assert s3.requests == []
 
 

@@ -41,10 +41,10 @@ def test_name_that_is_there_passes(code: str) -> None:
     [
         ("loadgen/errors.py:Nothing", "loadgen/errors.py has no Nothing"),
         ("loadgen/measure/merging/merge.py:Merge.nothing", "loadgen/measure/merging/merge.py has no Merge.nothing"),
-        ("loadgen/nothing.py:f", "no such file"),
+        ("loadgen/nothing.py:f", "file not found"),
         ("histogram.Nothing", "histogram has no Nothing"),
         ("loadgen.nothing.f", "no module loadgen.nothing"),
-        ("tests/nothing.py", "no such file"),
+        ("tests/nothing.py", "file not found"),
         ("user.fly", "user has no fly"),
         ("loadgen fly", "no command fly"),
         ("loadgen run FILE --fly", "no option --fly"),

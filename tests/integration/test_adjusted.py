@@ -102,7 +102,7 @@ def test_a_run_is_paused_scaled_resumed_and_loses_no_arrival_though_a_worker_is_
     assert [row["kind"] for row in summary["adjustments"]] == ["pause", "scale", "resume", "scale", "skip"]
     (loss,) = [loss for agent in summary["agents"] for loss in agent["losses"]]
     assert pause["at_ns"] / S < loss["died_s"] < loss["resumed_s"] < resume["at_ns"] / S
-    assert "The load was changed while it ran: paused 0:0" in out
+    assert "The load was changed during the run: paused 0:0" in out
     assert {a["complete"] for a in summary["agents"]} == {True}
     assert not (run_folder(tmp_path) / "control.json").exists()
     slots: dict[str, Any] = document_of(open_run(run_folder(tmp_path)))["slots"]  # type: ignore[assignment]

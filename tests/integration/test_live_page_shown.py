@@ -71,7 +71,7 @@ def test_a_run_is_followed_opened_anew_paused_and_seen_to_its_end(tmp_path: Path
         late.page.wait_for_function("() => document.body.innerText.includes('paused')", timeout=60_000)
         first.page.click("#do-resume")
         for shown in (first, late):
-            shown.page.wait_for_function("() => document.body.innerText.includes('the run is over')", timeout=60_000)
+            shown.page.wait_for_function("() => document.body.innerText.includes('the run has ended')", timeout=60_000)
         code, out, summary = end_of(run, tmp_path)
         assert ends_with(code, summary, 0), out
         text = late.page.inner_text("body")

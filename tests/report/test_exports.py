@@ -137,7 +137,7 @@ def test_each_objective_is_a_case_beside_run_fitness_and_completeness() -> None:
 
     assert said(root) == {
         "run": "failure",
-        "the generator was fit to measure": "passed",
+        "the load generator measured correctly": "passed",
         "the data are complete": "passed",
         "p(95) < 300ms of checkout": "passed",
         "p(99) < 1s of checkout": "failure",
@@ -155,14 +155,14 @@ def test_each_objective_is_a_case_beside_run_fitness_and_completeness() -> None:
         "failure"
     )
     assert failure is not None
-    assert "observed was 44.2 ms of 4,000" in str(failure.get("message"))
+    assert "observed 44.2 ms (4,000 due)" in str(failure.get("message"))
 
 
 def test_unfit_generators_lost_agents_and_errors_are_cases_that_fail() -> None:
     assert said(xml_of(result="error", exit_code=5, reasons=["no agent came"]))["run"] == "error"
     unfit = xml_of(result="invalid", exit_code=4, validity={"verdict": "invalid", "reasons": ["lag"]})
-    assert said(unfit)["the generator was fit to measure"] == "failure"
-    assert said(xml_of(validity={"verdict": "suspect"}))["the generator was fit to measure"] == "skipped"
+    assert said(unfit)["the load generator measured correctly"] == "failure"
+    assert said(xml_of(validity={"verdict": "suspect"}))["the load generator measured correctly"] == "skipped"
     lost = xml_of(result="incomplete", exit_code=3, agents=[{"id": "eu", "region": "eu", "complete": False}])
     assert said(lost)["the data are complete"] == "failure"
 
@@ -199,7 +199,7 @@ def test_comment_has_verdict_objectives_and_what_it_means_first() -> None:
     text = markdown_of(slos=[P95])
 
     head, *_ = text.splitlines()
-    assert head.startswith("### ✅ PASSED \\(exit code 0\\): 1 of 1 objective held")
+    assert head.startswith("### ✅ PASSED \\(exit code 0\\): 1 of 1 objective met")
     assert "| p\\(95\\) &lt; 300ms | passed | 44.2 ms | 41.0 to 47.5 ms | 12 % | 4,000 |" in text
     places = [
         text.index(title) for title in ("| objective", "**What it means**", "**What it does not say**", "<details>")

@@ -46,30 +46,31 @@ def test_run_that_passed() -> None:
 
     assert made.tested == (
         "checkout.py, plan plan, was run against https://shop.example with the load arrivals: hold 200/s for 20s.",
-        "It was driven by 2 agents from 2 regions: us-east-1 (simulated), eu-west-1 (simulated).",
-        "It took 20.0 s from 2026-11-24T17:03:12.000Z on: 4,000 iterations were due, 4,000 finished;"
-        " 12,000 requests finished, of which 3 errors (0.025 %).",
+        "2 agents generated the load from 2 regions: us-east-1 (simulated), eu-west-1 (simulated).",
+        "The run took 20.0 s, starting at 2026-11-24T17:03:12.000Z.",
+        "4,000 iterations were due, 4,000 finished; 12,000 requests finished, 3 of them with an error (0.025 %).",
     )
-    assert made.headline.startswith("PASSED (exit code 0): 1 of 1 objective held")
+    assert made.headline.startswith("PASSED (exit code 0): 1 of 1 objective met")
     assert made.why == ()
     assert made.objectives == (
-        "p(95) < 300ms of checkout held: observed was 44.2 ms of 4,000 that were due; 85 % below the limit;"
+        "p(95) < 300ms of checkout passed: observed 44.2 ms (4,000 due); 85 % below the limit;"
         " 12 % of its error budget is used; 95 % interval 41.0 to 47.5 ms.",
     )
     assert made.means == (
-        "Under this load the target kept its objective.",
+        "Under this load the target met its objective.",
         "The most frequent failure was http 503 of POST /login in login: 3 of 4,000.",
-        "The slowest request was POST /login in login: p50 12.5 ms, p95 44.2 ms, p99 80.0 ms of 4,000 requests.",
+        "The slowest request was POST /login in login: p50 12.5 ms, p95 44.2 ms, p99 80.0 ms over 4,000 requests.",
     )
     assert made.excludes == (
-        "2 regions are simulated: all 2 agents were on one machine, so the way from there to the target is in no"
-        " figure.",
-        "It is 1 run: how far runs of the same thing differ is not known from it, so it compares with nothing.",
+        "2 regions are simulated: all 2 agents ran on this machine, so no figure includes the network path from a real"
+        " region to the target.",
+        "This is a single run, so the variation between runs is unknown. Do not conclude from it alone that the target"
+        " became faster or slower.",
     )
     assert made.next == (
-        f"See what failed, with what was sent and answered: loadgen failures {RUN}",
-        f"Run it again, the same arrivals, to see how far it differs: loadgen runs rerun {RUN}",
-        f"Hand it on as one file: loadgen report {RUN} -o report.html",
+        f"See the failed requests with their responses: loadgen failures {RUN}",
+        f"Repeat the run with the same arrivals to see how much results vary: loadgen runs rerun {RUN}",
+        f"Share the report as one file: loadgen report {RUN} -o report.html",
     )
 
 
@@ -96,15 +97,15 @@ def test_run_that_failed_says_which_objective_and_by_how_much() -> None:
     )
 
     assert made.objectives == (
-        "p(95) < 300ms of checkout failed: observed was 412 ms of 4,000 that were due; 37 % above the limit;"
+        "p(95) < 300ms of checkout failed: observed 412 ms (4,000 due); 37 % above the limit;"
         " 240 % of its error budget is used; 95 % interval 290 to 431 ms.",
-        "error_ratio(window=1m) < 1% failed: 31 of 541 windows of 1m broke it; in the worst one 12.0 % of 1,200 were"
-        " bad, from 412 s on; 1,200 % of its error budget is used.",
+        "error_ratio(window=1m) < 1% failed: 31 of 541 windows of 1m broke the limit; in the worst window, from 412 s"
+        " on, 12.0 % of 1,200 were bad; 1,200 % of its error budget is used.",
     )
     assert made.means[:2] == (
-        "Under this load the target broke 2 of 2 objectives.",
-        "The limit of p(95) < 300ms of checkout lies within its 95 % interval, 290 to 431 ms: a repeat may come to the"
-        " other verdict.",
+        "Under this load the target did not meet 2 of 2 objectives.",
+        "The limit of p(95) < 300ms of checkout lies within its 95 % interval, 290 to 431 ms: a repeated run may get"
+        " the other verdict.",
     )
     assert not [text for text in made.excludes if "simulated" in text]
 
@@ -113,10 +114,9 @@ def test_percentile_among_failures_is_told_as_such_and_not_as_slowness() -> None
     made = told(result="failed", exit_code=1, slos=[P95 | {"verdict": "failed", "observed": "> 300.0", "margin": None}])
 
     assert (
-        "observed was > 300 ms of 4,000 that were due; that percentile falls among those that did not end ok"
-        in (made.objectives[0])
+        "observed > 300 ms (4,000 due); this percentile falls on iterations that did not end ok" in (made.objectives[0])
     )
-    assert made.means[0] == "Under this load the target broke its objective."
+    assert made.means[0] == "Under this load the target did not meet its objective."
 
 
 def test_run_that_is_incomplete_names_what_is_missing() -> None:
@@ -136,14 +136,14 @@ def test_run_that_is_incomplete_names_what_is_missing() -> None:
 
     assert made.headline.startswith(f"INCOMPLETE (exit code 3): {lost}; SLO p(95)")
     assert made.objectives == (
-        "p(95) < 300ms of checkout is inconclusive: data are missing; observed was 44.2 ms of 4,000.",
+        "p(95) < 300ms of checkout is inconclusive: data are missing; observed: 44.2 ms (4,000 due).",
     )
-    assert made.means[0] == "This is neither passed nor failed: 25.0 % of the planned load is not in the figures."
+    assert made.means[0] == "The run neither passed nor failed: the figures lack 25.0 % of the planned load."
     assert made.excludes[:2] == (
-        "What 1 of 2 agents had measured and not handed over is missing, 25.0 % of the planned load.",
+        "Measurements of 1 of 2 agents are missing (25.0 % of the planned load).",
         "Agent eu: no data from 4 s to 14 s: killed.",
     )
-    assert f"Run it again, to its end: loadgen runs rerun {RUN}" in made.next
+    assert f"Repeat the run and let it finish: loadgen runs rerun {RUN}" in made.next
 
 
 UNFIT = "agent us was unfit to measure in 4 of 6 intervals (66.7 %, 1 s to 5 s): loop lag p99 14 ms"
@@ -161,9 +161,10 @@ def test_run_that_is_invalid_judges_nothing_and_gives_the_advice() -> None:
 
     assert made.headline == f"INVALID (exit code 4): {UNFIT}."
     assert made.why == (), "the headline has it"
-    assert made.means[0].startswith("The generator was not fit to measure")
+    assert made.means[0].startswith("The load generator could not measure correctly.")
     assert not [text for text in made.means if "slowest" in text]
-    assert "Agent us was not fit to measure in 4 of 6 intervals, and they are in the figures." in made.excludes
+    known = "Agent us could not measure correctly in 4 of 6 intervals; the figures include those intervals."
+    assert known in made.excludes
     assert "Add 2 agents in us-east-1, then: loadgen run checkout.py" in made.next
     assert f"Raise the limit (ulimit -n 99), then: loadgen runs rerun {RUN}" in made.next
 
@@ -173,9 +174,9 @@ def test_run_that_is_suspect_says_so_beside_its_verdict() -> None:
 
     assert made.why == (f"{UNFIT[0].upper()}{UNFIT[1:]}.",)
     assert made.means[:2] == (
-        "Under this load the target kept its objective.",
-        "The generator may not have been fit to measure all of the time: response times may be longer than the"
-        " target's.",
+        "Under this load the target met its objective.",
+        "The load generator may not have measured correctly all of the time: the response times may include its own"
+        " delays.",
     )
 
 
@@ -183,7 +184,7 @@ def test_run_that_was_interrupted_is_told_up_to_then() -> None:
     made = told(result="interrupted", exit_code=130, reasons=["interrupted by Ctrl-C"], duration_s=12.0)
 
     assert made.headline == "INTERRUPTED (exit code 130): interrupted by Ctrl-C."
-    assert made.means[0] == "It was ended after 12.0 s; the figures are of what was measured until then."
+    assert made.means[0] == "The run was stopped after 12.0 s; the figures cover the time until then."
 
 
 def test_run_that_never_began_has_no_figures_and_says_nothing_of_the_target() -> None:
@@ -201,7 +202,7 @@ def test_run_that_never_began_has_no_figures_and_says_nothing_of_the_target() ->
 
     assert made.tested == ("checkout.py, plan plan, was run against https://shop.example.",)
     assert (made.headline, made.why) == ("ERROR (exit code 5): no agent came.", ())
-    assert made.means == ("It ended by an error, which says nothing of the target.",)
+    assert made.means == ("The run ended with an error, so it gives no verdict about the target.",)
     assert made.excludes == ()
     assert made.next[0] == "Try each journey once: loadgen check checkout.py"
 
@@ -210,7 +211,7 @@ def test_run_without_objectives_claims_none() -> None:
     made = told(slos=[])
 
     assert made.objectives == ()
-    assert made.means[0].startswith("No objective was set")
+    assert made.means[0].startswith("The plan sets no objectives")
     assert "Set slos=[...] in the plan, then: loadgen run checkout.py" in made.next
 
 
@@ -226,16 +227,16 @@ def test_all_that_the_verdict_leaves_out_is_said_with_counts() -> None:
     )
 
     assert made.excludes[1:-1] == (
-        "The load is closed: its rate followed the target, so a slow target was asked less, and waits before it are not"
-        " measured.",
-        "The first 30.0 s, 600 iterations, are warm-up, and in no objective; that was found after the run.",
-        "There is no 95 % interval of p(95) < 300ms of checkout (4,000), p(99) < 1s of checkout (4,000): too few"
+        "The load is closed: its rate follows the target. A slow target received fewer requests, and waiting times"
+        " before a request are not measured.",
+        "The first 30.0 s (600 iterations) are warm-up, detected after the run; objectives do not count them.",
+        "There is no 95 % interval for p(95) < 300ms of checkout (4,000), p(99) < 1s of checkout (4,000): too few"
         " samples.",
-        "300 requests (2.50 %) came from iterations that had waited for a free user: their times are not the target's"
-        " alone.",
-        "2 iterations ended by a fault of the scenario, and are in no objective.",
-        "4 iterations skipped themselves, and are in no objective.",
-        "The load was changed 1 time while it ran: it is not the one that was planned.",
+        "300 requests (2.50 %) came from iterations that had waited for a free user: their response times"
+        " include this wait.",
+        "2 iterations ended with an error in the scenario; objectives do not count them.",
+        "The scenario skipped 4 iterations; objectives do not count them.",
+        "The load was changed 1 time during the run, so it is not the planned load.",
     )
     assert "Raise max_users in the plan, then: loadgen run checkout.py" in made.next
 
@@ -243,7 +244,7 @@ def test_all_that_the_verdict_leaves_out_is_said_with_counts() -> None:
 def test_an_objective_that_nearly_used_its_budget_is_named() -> None:
     made = told(slos=[P95 | {"budget": 0.93}])
 
-    assert "p(95) < 300ms of checkout held with 93 % of its error budget used." in made.means
+    assert "p(95) < 300ms of checkout passed, but 93 % of its error budget is used." in made.means
 
 
 def test_targets_come_from_the_manifest_the_default_first() -> None:

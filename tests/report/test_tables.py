@@ -98,7 +98,7 @@ def table(of: Report, title: str) -> tuple[tuple[str, ...], ...]:
 
 
 def test_run_that_passed_says_so_in_one_sentence() -> None:
-    assert report().headline == "PASSED (exit code 0): 2 of 2 objectives held over 4,000 iterations in 20.0 s."
+    assert report().headline == "PASSED (exit code 0): 2 of 2 objectives met over 4,000 iterations in 20.0 s."
 
 
 def test_run_without_objectives_does_not_claim_any() -> None:
@@ -148,7 +148,7 @@ def test_invalid_run_gives_its_unfitness_as_the_reason() -> None:
     made = report(result="invalid", exit_code=4, reasons=[why], validity={"verdict": "invalid", "reasons": [why]})
 
     assert made.headline == f"INVALID (exit code 4): {why}."
-    assert "The generator was not fit to measure (invalid)." in made.lines
+    assert "The load generator could not measure correctly (invalid)." in made.lines
 
 
 def test_each_of_several_reasons_of_an_invalid_run_is_told_once() -> None:
@@ -187,7 +187,7 @@ def test_censored_values_get_a_column_and_a_word() -> None:
     assert found.columns[2] == "bounds"
     assert found.rows[0][2] == "12"
     assert found.rows[0][-1] == "> 60,000"
-    assert "longer than was seen" in found.note
+    assert "only lower bounds" in found.note
 
 
 def test_regions_of_embedded_agents_are_called_simulated() -> None:
@@ -200,6 +200,24 @@ def test_objective_shows_interval_unit_count_and_verdict() -> None:
         ("p(95) < 300ms", "passed", "44.2 ms", "41.0 to 47.5 ms", "4,000"),
         ("error_ratio() < 1%", "passed", "0.050 %", "-", "4,000"),
     )
+
+
+@pytest.mark.parametrize(
+    ("result", "note"),
+    [
+        ("passed", ""),
+        ("failed", ""),
+        ("invalid", "The run is invalid, so the verdicts of its objectives do not count."),
+        ("incomplete", "The run is not complete, so a passed objective only covers the measured part."),
+        ("interrupted", "The run is not complete, so a passed objective only covers the measured part."),
+    ],
+)
+def test_objectives_of_a_run_that_is_not_valid_or_complete_have_a_warning(result: str, note: str) -> None:
+    (found,) = (t for t in report(result=result).tables if t.title == "Objectives")
+
+    assert found.rows[0][1] == "passed"
+    assert found.note.startswith(note)
+    assert ("run is" in found.note) == bool(note)
 
 
 def test_errors_are_named_with_their_count() -> None:
@@ -226,7 +244,7 @@ def test_incomplete_agent_is_named_with_what_is_missing() -> None:
 
 
 def test_command_that_shows_what_failed_is_named_where_anything_did() -> None:
-    hint = "What failed, with what was sent and answered: loadgen failures runs/x"
+    hint = "Failed requests with their responses: loadgen failures runs/x"
     assert report().foot[-1] == hint
     assert hint not in report(requests={"started": 9, "finished": 9, "errors": 0}).foot
     no_request = {"due": 9, "started": 9, "finished": 9, "missed": 0, "cut_off": 0, "errors": 1}
@@ -258,7 +276,7 @@ def test_of_many_rows_only_the_journeys_have_their_intervals_shown_and_it_is_sai
 
     (found,) = (t for t in made.tables if t.title.startswith("95 %"))
     assert [row[0] for row in found.rows] == ["checkout"]
-    assert found.note.endswith("Those of steps and requests are in summary.json.")
+    assert found.note.endswith("The intervals of steps and requests are in summary.json.")
 
 
 def test_run_without_any_interval_says_why_in_a_line_and_has_no_table() -> None:
@@ -303,7 +321,8 @@ def test_objective_over_windows_tells_how_many_broke_it_and_where_the_worst_was(
     assert found.columns[4] == "budget"
     assert found.rows == (("p(95, window=1m) < 300ms", "failed", "12.0 %", "-", "240 %", "1,200"),)
     assert found.note.startswith(
-        "p(95, window=1m) < 300ms: 31 of 541 windows of 1m broken; the worst, observed above, began at 412 s."
+        "p(95, window=1m) < 300ms: 31 of 541 windows of 1m broken; the worst one (observed value in the table)"
+        " began at 412 s."
     )
 
 
@@ -312,10 +331,10 @@ def test_objective_over_windows_tells_how_many_broke_it_and_where_the_worst_was(
 
 def test_warm_up_is_told_with_how_long_it_was_or_why_it_was_cut() -> None:
     stated = report(warmup={"cut_s": 30.0, "how": "stated", "why": "", "series": []}).lines
-    assert "Warm-up: what was due in the first 30.0 s is not in the tables." in stated
+    assert "Warm-up: the tables leave out the first 30.0 s." in stated
     why = "until 30.0 s response times were 129 % longer than after it (MSER-5)"
     found = report(warmup={"cut_s": 30.0, "how": "found", "why": why, "series": []}).lines
-    assert f"Warm-up, looked for after the run: {why}." in found
+    assert f"Warm-up detection after the run: {why}." in found
     assert not [line for line in report(warmup=None).lines if "Warm-up" in line]
 
 
@@ -339,7 +358,7 @@ def test_rows_are_split_by_the_values_of_a_tag() -> None:
     )
     (nodes,) = (t for t in made.tables if "x-node" in t.title)
     assert len(nodes.rows) == 6
-    assert nodes.note == "2 rarer values more in summary.json."
+    assert nodes.note == "summary.json has 2 more values, all rarer."
 
 
 def test_phases_stand_with_counts_of_their_own_and_bounds_are_called_bounds() -> None:
@@ -355,7 +374,7 @@ def test_phases_stand_with_counts_of_their_own_and_bounds_are_called_bounds() ->
     assert not [t for t in report().tables if t.title.startswith("Phases")]
     many = [series("request", None, f"GET /{n}", phases_ms=phases) for n in range(17)]
     (found,) = [t for t in report(series=many).tables if t.title.startswith("Phases")]
-    assert (len(found.rows), found.note) == (30, "Those of 2 more requests are in summary.json.")
+    assert (len(found.rows), found.note) == (30, "summary.json has 2 more requests.")
 
 
 def test_several_loads_have_their_journeys_apart() -> None:
@@ -393,7 +412,7 @@ def test_closed_load_and_a_small_pool_are_said() -> None:
         load={"text": "users", "open": False}, pool_limited={"requests": 300, "share": 0.025, "add_users": True}
     ).lines
 
-    assert "Closed load: the rate followed the target." in lines
+    assert "Closed load: the rate followed the target's speed." in lines
     assert any(line.startswith("Pool-limited: 2.50 % of the requests") for line in lines)
 
 
@@ -401,8 +420,8 @@ def test_run_without_anything_measured_can_be_told() -> None:
     made = report(result="error", exit_code=5, reasons=["no agent came"], series=[], slos=[], agents=[])
 
     assert made.tables == ()
-    assert made.foot[0] == "Agents: none took part."
-    assert not any("fit to measure" in line for line in made.lines)
+    assert made.foot[0] == "Agents: no agent took part."
+    assert not any("measured correctly" in line or "measure correctly" in line for line in made.lines)
 
 
 @pytest.mark.parametrize(
@@ -440,7 +459,7 @@ def test_summary_is_read_from_its_file(tmp_path: Path) -> None:
         (b"[]", "cannot read"),
         (b"\xff\xfe", "cannot read"),
         (b'{"format": 1}', "missing required field"),
-        (b'{"format": 2}', "knows up to 1"),
+        (b'{"format": 2}', "only formats up to 1"),
     ],
 )
 def test_what_is_no_summary_is_an_error_that_names_the_file(tmp_path: Path, content: bytes, why: str) -> None:
@@ -467,8 +486,8 @@ def test_what_was_changed_while_it_ran_is_told_with_its_times() -> None:
     ]
     lines = final_report(read(summary(adjustments=changes))).lines
     assert (
-        "The load was changed while it ran: paused 0:30 to 1:10.5; spike: paused 0:31 and not resumed;"
+        "The load was changed during the run: paused 0:30 to 1:10.5; spike: paused 0:31 and not resumed;"
         " at 1:20 scaled by 1.5, from 200/s to 300/s." in lines
     )
-    assert "The load was steered while it ran: 12 changes, all of them in summary.json." in lines
-    assert not any("changed while it ran" in line for line in final_report(read(summary())).lines)
+    assert "The executor changed the rate 12 times during the run; summary.json lists the changes." in lines
+    assert not any("changed during the run" in line for line in final_report(read(summary())).lines)

@@ -1,9 +1,9 @@
-"""`make deploy-check`: is deploy/terraform right, as far as that can be said without an account?
+"""Check deploy/terraform as far as possible without an AWS account: `make deploy-check`.
 
     python -m tools.deploy                    all checks
-    python -m tools.deploy --without checkov  but this one
+    python -m tools.deploy --without checkov  all checks except this one
 
-Each line is a check, how long it took, and its faults, or why it was skipped. Exit code 1 only for faults.
+Each line shows a check with its faults and its time, or why it was skipped. The exit code is 1 only for faults.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def _schema() -> Iterator[str]:
 
 
 def _hcl() -> Iterator[str]:
-    """python-hcl2 reads every file, and sees the blocks that we see."""
+    """Check that python-hcl2 can read every file and finds the same blocks as our reader."""
     for path, names in outside.evaluated("hcl", ROOT):
         ours = sorted(block.name for block in read(Path(path)).blocks)
         if ours != names:
-            yield f"{path}: python-hcl2 sees other blocks than we do: {set(ours) ^ set(names)}"
+            yield f"{path}: python-hcl2 and tools/deploy/hcl.py find different blocks: {set(ours) ^ set(names)}"
 
 
 def _facts() -> Iterator[str]:
@@ -60,7 +60,7 @@ def _user_data() -> dict[str, str]:
 
 
 def _scripts() -> Iterator[str]:
-    """As they come out of the rendered user data."""
+    """Check the scripts and units as they are in the rendered user data."""
     scripts: dict[str, str] = {}
     units: dict[str, str] = {}
     for text in _user_data().values():
@@ -91,7 +91,12 @@ CHECKS: dict[str, Callable[[], Iterator[str]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.deploy", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--without", action="append", default=[], choices=CHECKS, metavar="CHECK", help=", ".join(CHECKS)
+        "--without",
+        action="append",
+        default=[],
+        choices=CHECKS,
+        metavar="CHECK",
+        help=f"leave out this check; one of {', '.join(CHECKS)}",
     )
     without = parser.parse_args().without
     wrong = 0

@@ -1,11 +1,13 @@
-"""What the examples come to, by tfparse, as JSON. Runs in the venv `.tools/deploy`, and knows nothing of ours.
+"""Evaluate the Terraform examples with tfparse and print them as JSON.
+
+It runs in the virtual environment `.tools/deploy` and imports no loadgen module.
 
     .tools/deploy/bin/python -m tools.deploy.evaluate hcl FOLDER      [[file, [block names]], ...], by python-hcl2
-    .tools/deploy/bin/python -m tools.deploy.evaluate plan EXAMPLE    {type: [{"at": address, argument: value ...}]}; of
-                                                                      variables those that are "refused", and why
+    .tools/deploy/bin/python -m tools.deploy.evaluate plan EXAMPLE    {type: [{"at": address, argument: value ...}]};
+                                                                      "refused" has rejected variables and reasons
 
-tfparse (Trivy's evaluator) knows nothing of AWS: what a resource is given by AWS is a made-up id in its place, and
-what a data source would find is empty.
+tfparse (Trivy's evaluator) does not ask AWS. A value that AWS would assign is an invented id, and the result of a data
+source is empty.
 """
 
 from __future__ import annotations

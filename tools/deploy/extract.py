@@ -1,14 +1,16 @@
-"""Writes `aws-schema.json`: of the AWS provider's schema what our Terraform files use. Needs npm; rarely run.
+"""Write `aws-schema.json`, the part of the AWS provider's schema that our Terraform files use. It needs npm.
 
     python -m tools.deploy.extract            after `npm pack @cdktf/provider-aws@21.22.1` in the current folder
 
-The provider itself cannot be had where this is developed. That npm package is generated from its schema, 6.25.0, and
-its type declarations have every argument, whether it is required, and every block; its code has what can be read.
+The provider itself cannot be downloaded where loadgen is developed. This npm package is generated from its schema,
+6.25.0. Its type declarations have every block and argument, and which arguments are required; its code has the
+attributes that can be read.
 
     {"provider": "6.25.0", "source": "...",
      "resource": {"aws_vpc": {"arguments": {"cidr_block": false}, "blocks": {...}, "read": ["arn"]}}, "data": {...}}
 
-An argument's value is whether it is required. A block has the same two of its own, and `one`: at most once.
+An argument's value is true if it is required. A block has `arguments` and `blocks` too, and `one` if it may occur only
+once.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ _READ = re.compile(r"^ +// (\w+) - computed: ", re.MULTILINE)
 
 
 def used() -> dict[str, set[str]]:
-    """Types of resources and data sources in our files."""
+    """Return the types of resources and data sources in our files."""
     found: dict[str, set[str]] = {"resource": set(), "data": set()}
     for path in ROOT.rglob("*.tf"):
         for block in read(path).blocks:
@@ -44,11 +46,11 @@ def used() -> dict[str, set[str]]:
 
 
 def shape_of(declarations: str, code: str) -> dict[str, Any]:
-    """From a type's declarations and its code."""
+    """Return the schema of a type from its declarations and its code."""
     interfaces = {found[1]: found[2] for found in _INTERFACE.finditer(declarations)}
     whole = _CLASS.search(code)
     if whole is None:
-        raise SystemExit("a type without its class")
+        raise SystemExit("a type without its class: the package has another form; adapt _CLASS")
     return {
         **_block(interfaces, f"{whole[1]}Config" if f"{whole[1]}Config" in interfaces else f"{whole[1][:-1]}Config"),
         "read": sorted(set(_READ.findall(code, whole.start()))),
@@ -61,7 +63,9 @@ def _block(interfaces: dict[str, str], name: str) -> dict[str, Any]:
     for about, _, optional, kind in _MEMBER.findall(interfaces[name]):
         named = _NAME.search(about)
         if named is None:
-            raise SystemExit(f"{name}: a member without its name in Terraform")
+            raise SystemExit(
+                f"{name}: a member without its Terraform name: the package has another form; adapt _MEMBER"
+            )
         inner = re.match(r"\w+", kind)
         if f"* {named[1]} block" in about and inner is not None and inner[0] in interfaces:
             blocks[named[1]] = {**_block(interfaces, inner[0]), "one": "[]" not in kind, "required": not optional}

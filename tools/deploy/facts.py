@@ -1,6 +1,6 @@
-"""What must be true of the examples, whatever their files look like: counts, groups' rules, limits, what ends them.
+"""Check facts about the evaluated examples: counts, security group rules, limits, and what ends the machines.
 
-Plain Python on what `evaluate.py` printed. Each fact yields what is wrong.
+It reads the output of `evaluate.py`. Each check yields a text for each fault.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ __all__ = ["EXAMPLES", "Expected", "Region", "check", "user_data"]
 Plan = dict[str, list[dict[str, Any]]]
 
 _ELSEWHERE = {"aws_vpc_peering_connection_accepter", "aws_route"}
-"""Of a region's module, and in the controller's region."""
+"""Types of resources of a region's module that are in the controller's region."""
 _MOST_BYTES = 16384
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """What a region comes to."""
+    """The expected facts of a region."""
 
     cidr: str
     max_agents: int
     addresses: int
     nat: int
     remote: bool = True
-    """In another region than the controller."""
+    """Whether the region is not the controller's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Expected:
     controller: str
     regions: dict[str, Region]
     targets: int
-    """Networks times ports."""
+    """The number of target networks times ports."""
     budgets: int = 0
 
 
@@ -57,7 +57,7 @@ EXAMPLES = {
 
 
 def user_data(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Address and text of each."""
+    """Yield the address and the user data of each machine."""
     for one in plan.get("aws_launch_template", ()):
         yield one["at"], base64.b64decode(one.get("user_data") or "").decode()
     for one in plan.get("aws_instance", ()):
@@ -65,7 +65,7 @@ def user_data(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def check(plan: Plan, expected: Expected) -> Iterator[str]:
-    """What of an example is not as it must be."""
+    """Yield each difference between an example and the expected facts."""
     for name, region in expected.regions.items():
         mine = {kind: [one for one in ones if f'.module.region["{name}"].' in one["at"]] for kind, ones in plan.items()}
         for what in (
@@ -96,7 +96,7 @@ def _counts(mine: Plan, region: Region) -> Iterator[str]:
     }
     for kind, count in wanted.items():
         if len(mine.get(kind, ())) != count:
-            yield f"{len(mine.get(kind, ()))} of {kind}, and not {count}"
+            yield f"{len(mine.get(kind, ()))} of {kind}, expected {count}"
     if len(mine.get("aws_subnet", ())) != 2 + region.nat:
         yield "agents do not have two subnets"
 
@@ -109,20 +109,20 @@ def _group(mine: Plan, name: str, region: Region) -> Iterator[str]:
             None,
         ):
             sizes = f"{group.get('min_size')} to {group.get('max_size')}"
-            yield f"the group goes from {sizes}, and not from 0 to {region.max_agents}"
+            yield f"the group's size is {sizes}, expected 0 to {region.max_agents}"
         if not str(group.get("name")).endswith(f"-{name}-agents"):
-            yield f"the group is called {group.get('name')}"
+            yield f"wrong name of the group: {group.get('name')}"
         if set(group.get("suspended_processes") or ()) != {"AZRebalance", "ReplaceUnhealthy"}:
-            yield f"suspended are {group.get('suspended_processes')}"
+            yield f"wrong suspended processes: {group.get('suspended_processes')}"
         policy = group.get("mixed_instances_policy") or {}
         if (policy.get("instances_distribution") or {}).get("spot_allocation_strategy") != "price-capacity-optimized":
-            yield "spot is not chosen by price and capacity"
+            yield "the spot strategy is not price-capacity-optimized"
     stops = [one for one in mine.get("aws_autoscaling_schedule", ()) if one.get("desired_capacity") == 0]
     if not stops:
-        yield "no scheduled action takes the group to 0"
+        yield "no scheduled action sets the group to 0"
     for hook in mine.get("aws_autoscaling_lifecycle_hook", ()):
         if (hook.get("heartbeat_timeout"), hook.get("default_result")) != (120, "CONTINUE"):
-            yield "an agent that is told to go has not its 120 s"
+            yield "the lifecycle hook does not give a terminating agent 120 s"
 
 
 def _rules(plan: Plan, mine: Plan, region: Region, expected: Expected) -> Iterator[str]:
@@ -131,11 +131,11 @@ def _rules(plan: Plan, mine: Plan, region: Region, expected: Expected) -> Iterat
     }
     for one in plan.get("aws_vpc_security_group_ingress_rule", ()):
         if one.get("security_group_id") in groups:
-            yield f"{one['at']} lets something in to agents"
+            yield f"{one['at']} allows connections to agents"
     out = [one for one in mine.get("aws_vpc_security_group_egress_rule", ()) if one.get("security_group_id") in groups]
-    # The controller, S3, the services of AWS, S3 of the bucket's region, the targets.
+    # Destinations: the controller, S3, AWS services, S3 of the bucket's region, and the targets.
     if len(out) != 3 + int(region.remote) + expected.targets:
-        yield f"{len(out)} ways out of agents, and not {3 + int(region.remote) + expected.targets}"
+        yield f"{len(out)} egress rules of agents, expected {3 + int(region.remote) + expected.targets}"
     for one in out:
         if (
             one.get("ip_protocol") != "tcp"
@@ -151,15 +151,15 @@ def _machine(mine: Plan) -> Iterator[str]:
     for one in mine.get("aws_launch_template", ()):
         options = one.get("metadata_options") or {}
         if (options.get("http_tokens"), options.get("http_put_response_hop_limit")) != ("required", 1):
-            yield "metadata are not only had with a token, one hop away"
+            yield "the metadata service does not require a token with a hop limit of 1"
         if (one.get("block_device_mappings") or {}).get("ebs", {}).get("encrypted") is not True:
             yield "the disk is not encrypted"
         if (one.get("network_interfaces") or {}).get("associate_public_ip_address") is not False:
-            yield "agents get a public address"
+            yield "agents get a public IP address"
         if one.get("instance_initiated_shutdown_behavior") != "terminate":
-            yield "a shutdown from within does not end an agent"
+            yield "a shutdown from within does not terminate an agent"
         if one.get("key_name"):
-            yield "there is a key for SSH"
+            yield "the machine has an SSH key"
 
 
 def _where(mine: Plan, name: str, controller: str) -> Iterator[str]:
@@ -172,7 +172,7 @@ def _where(mine: Plan, name: str, controller: str) -> Iterator[str]:
 
 def _others(plan: Plan, expected: Expected) -> Iterator[str]:
     if len(plan.get("aws_budgets_budget", ())) != expected.budgets:
-        yield f"{len(plan.get('aws_budgets_budget', ()))} budgets, and not {expected.budgets}"
+        yield f"{len(plan.get('aws_budgets_budget', ()))} budgets, expected {expected.budgets}"
     cidrs = {one.cidr for one in expected.regions.values()}
     came = {
         one.get("cidr_ipv4")
@@ -180,21 +180,21 @@ def _others(plan: Plan, expected: Expected) -> Iterator[str]:
         if ".module.controller." in one["at"] and one.get("from_port") == 5557
     }
     if came != cidrs:
-        yield f"to the controller may connect {came}, and not {cidrs}"
+        yield f"networks that may connect to the controller: {came}, expected {cidrs}"
     for one in plan.get("aws_vpc_security_group_ingress_rule", ()):
         if one.get("cidr_ipv4") in ("0.0.0.0/0", "::/0"):
-            yield f"{one['at']} lets everybody in"
+            yield f"{one['at']} allows connections from everywhere"
     blocks = plan.get("aws_s3_bucket_public_access_block", ())
     wanted = ("block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets")
     if not blocks or not all(one.get(name) is True for one in blocks for name in wanted):
-        yield "the bucket is not closed to the public"
+        yield "the bucket does not block public access"
     if any(one.get("type") == "SecureString" for one in plan.get("aws_ssm_parameter", ())):
-        yield "a secret is in the state"
+        yield "a secret is in Terraform's state"
     for at, text in user_data(plan):
         if not text.startswith("#cloud-config\n"):
             yield f"{at}: no user data"
         if len(text.encode()) > _MOST_BYTES:
-            yield f"{at}: {len(text.encode())} bytes of user data, and EC2 takes {_MOST_BYTES}"
+            yield f"{at}: {len(text.encode())} bytes of user data, but EC2 accepts at most {_MOST_BYTES}"
 
 
 def _tags(plan: Plan) -> Iterator[str]:
@@ -207,10 +207,10 @@ def _tags(plan: Plan) -> Iterator[str]:
                 yield f"{one['at']} has the tags {sorted(tags)}"
     for group in plan.get("aws_autoscaling_group", ()):
         tags = {one.get("key"): one for one in group.get("tag") or ()}
-        # tfparse expands this with less than is there: loadgen:role is missing from it, and not from the variable.
+        # tfparse expands these tags incompletely: it omits loadgen:role, which the variable has.
         for name in ("loadgen:fleet", "loadgen:owner"):
             if not tags.get(name, {}).get("propagate_at_launch"):
-                yield f"{group['at']} does not hand on the tag {name}"
+                yield f"{group['at']} does not propagate the tag {name}"
 
 
 def _networks(plan: Plan) -> Iterator[str]:

@@ -1,10 +1,9 @@
-"""Reads Terraform's files: blocks, labels and attributes, with the lines they are on.
+"""Read Terraform files as blocks, labels and attributes with their line numbers.
 
-An expression is kept as its text; nothing is evaluated. That is enough to say which arguments a block has, which names
-an expression mentions, and where. `python -m tools.deploy` has python-hcl2 read the same files, so that what is HCL is
-not said by us alone.
+An expression is kept as text and not evaluated. That is enough to find the arguments of a block and the names in an
+expression. `python -m tools.deploy` also reads the same files with python-hcl2, to check this reader.
 
-Grammar: the HCL native syntax specification, without functions of providers and without `dynamic` being special.
+Grammar: the HCL native syntax specification, without provider functions; `dynamic` is an ordinary block.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
 class HclError(Exception):
-    """A file that is no HCL, as far as this reader goes."""
+    """A file is not valid HCL, or uses syntax that this reader does not support."""
 
     def __init__(self, path: Path, line: int, what: str) -> None:
         super().__init__(f"{path}:{line}: {what}")
@@ -33,25 +32,25 @@ class HclError(Exception):
 class Attribute:
     name: str
     text: str
-    """The expression as it is written."""
+    """The text of the expression."""
     line: int
 
     @property
     def literal(self) -> str:
-        """Without the quotes of a plain string."""
+        """The text without the quotes of a plain string."""
         return self.text[1:-1] if len(self.text) >= 2 and self.text[0] == self.text[-1] == '"' else self.text
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block; a whole file is one without a kind."""
+    """A block. A whole file is a block without a kind."""
 
     path: Path
     kind: str
     labels: tuple[str, ...]
     line: int
     remarks: tuple[str, ...] = ()
-    """Comment lines right above it."""
+    """The comment lines directly above the block."""
     attributes: dict[str, Attribute] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
 
@@ -59,7 +58,7 @@ class Block:
         return (block for block in self.blocks if block.kind == kind)
 
     def walk(self) -> Iterator[Block]:
-        """It, and all within."""
+        """Yield the block and all blocks within it."""
         yield self
         for block in self.blocks:
             yield from block.walk()
@@ -70,9 +69,10 @@ class Block:
 
 
 def read(path: Path) -> Block:
-    """
+    """Return the file's text as a block.
+
     Raises:
-        HclError: it is no HCL.
+        HclError: the text is not valid HCL.
     """
     return read_text(path.read_text(encoding="utf-8"), path)
 
@@ -82,19 +82,19 @@ def read_text(text: str, path: Path) -> Block:
 
 
 def without_strings(text: str) -> str:
-    """An expression with what is in quotes blanked, but for what is interpolated there."""
+    """Return an expression with the text in quotes blanked, except for interpolations."""
     return _split(text)[0]
 
 
 def strings(text: str) -> str:
-    """What is in quotes in an expression, without what is interpolated there."""
+    """Return the texts in quotes in an expression, without interpolations."""
     return _split(text)[1]
 
 
 def _split(text: str) -> tuple[str, str]:
     code: list[str] = []
     quoted: list[str] = []
-    depth: list[int] = []  # of braces, for each string that an interpolation stands in
+    depth: list[int] = []  # depth of braces, for each string with an open interpolation
     inside, at, braces = False, 0, 0
     while at < len(text):
         two = text[at : at + 2]
@@ -150,7 +150,7 @@ class _Reader:
                 return
             if self.text[self.at] == "}":
                 if not closing:
-                    raise self._fail("a } that closes nothing")
+                    raise self._fail("a } without an opening {")
                 self.at += 1
                 return
             self._statement(into, remarks)
@@ -188,7 +188,7 @@ class _Reader:
         return self._identifier()
 
     def _expression(self) -> str:
-        """To the end of the line, or of the brackets that are open there."""
+        """Read an expression up to the end of the line, or until all open brackets are closed."""
         self._spaces()
         begin = end = self.at
         waiting: list[str] = []
@@ -198,7 +198,7 @@ class _Reader:
             char = self.text[self.at]
             if char == "\n" and not waiting:
                 break
-            if not waiting and char == "}":  # the closing of a block on one line
+            if not waiting and char == "}":  # the closing brace of a block on one line
                 break
             if self._comment():
                 continue
@@ -210,7 +210,7 @@ class _Reader:
                 if char in _PAIRS:
                     waiting.append(_PAIRS[char])
                 elif char in ")]}" and (not waiting or waiting.pop() != char):
-                    raise self._fail(f"a {char} that closes nothing")
+                    raise self._fail(f"a {char} without an opening bracket")
                 self.at += 1
             if not char.isspace():
                 end = self.at
@@ -226,7 +226,7 @@ class _Reader:
         self.at = closed.end()
 
     def _string(self) -> None:
-        """Past the closing quote; an interpolation may have strings of its own."""
+        """Skip to after the closing quote. An interpolation may contain strings."""
         self.at += 1
         while self.at < len(self.text):
             two = self.text[self.at : self.at + 2]
@@ -264,7 +264,7 @@ class _Reader:
             raise self._fail("the file ends too early")
 
     def _comment(self) -> str | None:
-        """One, if it begins here; a line comment without its newline."""
+        """Read a comment, if one starts here; a line comment without its newline."""
         if self.text[self.at] == "#" or self.text.startswith("//", self.at):
             end = self.text.index("\n", self.at)
         elif self.text.startswith("/*", self.at):
@@ -277,7 +277,7 @@ class _Reader:
         return found
 
     def _blank(self) -> tuple[str, ...]:
-        """Space and comments; returns those comments that an empty line does not part from what follows."""
+        """Skip space and comments; return the comments directly above the next token, without an empty line between."""
         remarks: list[str] = []
         newlines = 0
         while self.at < len(self.text):

@@ -1,6 +1,7 @@
-"""Our own rules for Terraform, each one thing that must not be there, or must.
+"""Check our own rules for the Terraform files.
 
-`RULES` is the list; each has a name, what it is for, and a function that yields faults of one module.
+`RULES` lists them: each has a name, a purpose, and a function that yields the faults of
+one module.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["RULES", "Rule", "check"]
 
 OPEN = ("0.0.0.0/0", "::/0")
 ALLOWED = re.compile(r"# deploy-check: open cidr: \S+")
-"""Above a block, with the reason: it may name everything."""
+"""A comment above a block that allows it to name 0.0.0.0/0, with the reason."""
 _FIXED = re.compile(r"arn:aws|amazonaws\.com")
 _LOOP = re.compile(r"\bfor\s+(\w+)\s*(?:,\s*(\w+)\s*)?in\b")
 _TAKEN = {"path", "var", "local", "module", "data", "each", "count", "self", "terraform"}
@@ -31,11 +32,11 @@ class Rule:
     name: str
     about: str
     find: Callable[[Module, dict[str, Any]], Iterator[tuple[Block, int, str]]]
-    """Of a module and the provider's schema: the block, the line and what is wrong."""
+    """(module, provider's schema) -> (block, line, fault) for each fault."""
 
 
 def check(modules: list[Module], known: dict[str, Any]) -> Iterator[Fault]:
-    """known: the provider's schema."""
+    """Yield all faults of the modules. `known` is the provider's schema."""
     for module in modules:
         for rule in RULES:
             for block, line, what in rule.find(module, known):
@@ -58,7 +59,7 @@ def _unused(module: Module, _: dict[str, Any]) -> Iterator[tuple[Block, int, str
     used: dict[str, set[str]] = {"var": set(), "local": set()}
     for block, attribute in module.attributes():
         for parts in named(attribute.text):
-            # What a variable's validation says of itself is no use of it.
+            # A variable in its own validation does not count as used.
             if parts[0] in used and not (
                 parts[0] == "var" and block.kind == "validation" and _own(module, block) == parts[1]
             ):
@@ -73,7 +74,7 @@ def _unused(module: Module, _: dict[str, Any]) -> Iterator[tuple[Block, int, str
 
 
 def _circles(module: Module, _: dict[str, Any]) -> Iterator[tuple[Block, int, str]]:
-    """Whoever uses a variable waits for its validation, so what a validation uses may not use the variable again."""
+    """Find circles: a validation must not use values that depend on its variable, which wait for the validation."""
     uses: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for variable in module.all("variable"):
         texts = [one.text for inner in variable.of("validation") for one in inner.attributes.values()]
@@ -87,7 +88,11 @@ def _circles(module: Module, _: dict[str, Any]) -> Iterator[tuple[Block, int, st
         while waiting:
             next_ = waiting.pop()
             if next_ == me:
-                yield variable, variable.line, f"the validation of {me[1]} uses what is made of {me[1]}: a circle"
+                yield (
+                    variable,
+                    variable.line,
+                    f"the validation of {me[1]} uses a value that depends on {me[1]}: a circle",
+                )
                 break
             if next_ not in seen:
                 seen.add(next_)
@@ -135,9 +140,9 @@ def _inline(module: Module, _: dict[str, Any]) -> Iterator[tuple[Block, int, str
         if one.labels[0] in _INLINE:
             for inner in one.blocks:
                 if inner.kind in ("ingress", "egress") or inner.labels[:1] in (("ingress",), ("egress",)):
-                    yield one, inner.line, f"{one.name} has rules within; each is a resource of its own"
+                    yield one, inner.line, f"{one.name} has inline rules; make each rule a resource"
         if one.labels[0] == "aws_vpc_security_group_ingress_rule" and _names(one, "security_group_id", "agents"):
-            yield one, one.line, f"{one.name}: nothing comes in to agents"
+            yield one, one.line, f"{one.name}: no rule may allow connections to agents"
 
 
 def _names(block: Block, attribute: str, name: str) -> bool:
@@ -151,11 +156,11 @@ def _target(module: Module, _: dict[str, Any]) -> Iterator[tuple[Block, int, str
     if targets is None:
         return
     if "default" in targets.attributes:
-        yield targets, targets.line, "target_cidrs has a default: whom to load is always said"
+        yield targets, targets.line, "target_cidrs has a default; the user must always name the targets"
     conditions = [_text(inner, "condition") for inner in targets.of("validation")]
     asks = any(("var", "i_own_the_target") in named(condition) for condition in conditions)
     if "i_own_the_target" in variables and not asks:
-        yield targets, targets.line, "nothing asks for the owner's statement"
+        yield targets, targets.line, "no validation requires i_own_the_target"
 
 
 def _by_hand(module: Module, _: dict[str, Any]) -> Iterator[tuple[Block, int, str]]:
@@ -168,12 +173,12 @@ def _by_hand(module: Module, _: dict[str, Any]) -> Iterator[tuple[Block, int, st
 def _no_keys(module: Module, _: dict[str, Any]) -> Iterator[tuple[Block, int, str]]:
     for block, attribute in module.attributes():
         if attribute.name == "key_name":
-            yield block, attribute.line, "key_name: nobody comes in by SSH"
+            yield block, attribute.line, "key_name is set; machines must not allow SSH"
     for one in module.all("resource", "data"):
         if one.labels[0] in _IN_STATE:
-            yield one, one.line, f"{one.labels[0]} puts a secret into the state"
+            yield one, one.line, f"{one.labels[0]} puts a secret into Terraform's state"
         if one.labels[0] == "aws_ssm_parameter" and "SecureString" in _text(one, "type") and "value" in one.attributes:
-            yield one, one.line, f"{one.name} has its secret value in the state"
+            yield one, one.line, f"{one.name} has its secret value in Terraform's state"
 
 
 def _text(block: Block, attribute: str) -> str:
@@ -200,7 +205,7 @@ def _regional(module: Module, known: dict[str, Any]) -> Iterator[tuple[Block, in
     for one in module.all("resource", "data"):
         shape = known[one.kind].get(one.labels[0])
         if shape is not None and "region" in shape["arguments"] and "region" not in one.attributes:
-            yield one, one.line, f"{one.name} is regional and does not say its region"
+            yield one, one.line, f"{one.name} is regional and has no region argument"
 
 
 def _metadata(module: Module, _: dict[str, Any]) -> Iterator[tuple[Block, int, str]]:
@@ -229,10 +234,10 @@ def _no_public_ip(module: Module, _: dict[str, Any]) -> Iterator[tuple[Block, in
 def _ends(module: Module, _: dict[str, Any]) -> Iterator[tuple[Block, int, str]]:
     for one in module.all("resource"):
         if one.labels[0] in _MACHINES and "instance_initiated_shutdown_behavior" not in one.attributes:
-            yield one, one.line, f"{one.name} does not say what a shutdown from within does"
+            yield one, one.line, f"{one.name} has no instance_initiated_shutdown_behavior"
         if one.labels[0] == "aws_autoscaling_group":
             if _text(one, "min_size") != "0" or "desired_capacity" in one.attributes:
-                yield one, one.line, f"{one.name} would cost something before anybody wants agents"
+                yield one, one.line, f"{one.name} starts machines before anyone asks for agents: set min_size = 0"
             if _text(one, "protect_from_scale_in") == "true":
                 yield one, one.line, f"{one.name} protects agents from the stops that end a forgotten fleet"
 
@@ -240,25 +245,25 @@ def _ends(module: Module, _: dict[str, Any]) -> Iterator[tuple[Block, int, str]]
 def _partition(module: Module, _: dict[str, Any]) -> Iterator[tuple[Block, int, str]]:
     for block, attribute in module.attributes():
         if (found := _FIXED.search(strings(attribute.text))) is not None:
-            yield block, attribute.line, f"{found[0]} is right in one partition only"
+            yield block, attribute.line, f"{found[0]} is valid in one AWS partition only"
 
 
 RULES = (
     Rule("typed", "every variable has a type and a description, every output a description", _typed),
     Rule("unused", "variables and locals are used", _unused),
-    Rule("circles", "no validation waits for itself", _circles),
-    Rule("shadows", "no loop's variable is called as what it would hide", _shadows),
+    Rule("circles", "no validation depends on itself", _circles),
+    Rule("shadows", "no loop variable hides another name", _shadows),
     Rule("versions", "Terraform and provider are pinned in each module", _versions),
-    Rule("closed", "nothing names 0.0.0.0/0, but egress and routes with a reason above them", _closed),
-    Rule("no-ingress", "no inline rules in groups, and none that lets anything in to agents", _inline),
-    Rule("target", "whom to load has no default, and everything needs the owner's statement", _target),
-    Rule("no-provisioner", "nothing is done by hand on a machine", _by_hand),
+    Rule("closed", "nothing names 0.0.0.0/0, except egress rules and routes with a reason above them", _closed),
+    Rule("no-ingress", "no inline rules in security groups, and no ingress rule for agents", _inline),
+    Rule("target", "the targets have no default, and 0.0.0.0/0 requires i_own_the_target", _target),
+    Rule("no-provisioner", "no provisioners", _by_hand),
     Rule("no-secret", "no SSH keys, and no secret in the state", _no_keys),
-    Rule("tags", "everything that can be tagged is", _tagged),
-    Rule("region", "everything regional says its region", _regional),
-    Rule("imdsv2", "metadata only with a token, and one hop away", _metadata),
+    Rule("tags", "every resource that can have tags has them", _tagged),
+    Rule("region", "every regional resource has a region argument", _regional),
+    Rule("imdsv2", "the metadata service requires a token and has a hop limit of 1", _metadata),
     Rule("encrypted", "every disk is encrypted", _encrypted),
-    Rule("no-public-ip", "no machine gets a public address by itself", _no_public_ip),
-    Rule("ends", "groups begin at 0, and what ends them ends them", _ends),
-    Rule("partition", "no ARN or host name of one partition", _partition),
+    Rule("no-public-ip", "no machine gets a public address automatically", _no_public_ip),
+    Rule("ends", "groups start at 0, and every guard that ends a fleet works", _ends),
+    Rule("partition", "no ARN or host name that is valid in one partition only", _partition),
 )

@@ -1,4 +1,4 @@
-"""A Terraform module as it stands in its folder: all blocks of its files, and what they name."""
+"""Represent a Terraform module: all blocks of the files in a folder, and the names in them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tools.deploy.hcl import Attribute, Block, read, without_strings
 
 __all__ = ["Fault", "Module", "folders", "named"]
 
-# Names in code: var.x, local.x, module.x.y, data.aws_x.y.z, aws_x.y.z. After `[...]` or `[*]` it goes on.
+# Names in code: var.x, local.x, module.x.y, data.aws_x.y.z, aws_x.y.z. A name may continue after `[...]` or `[*]`.
 _NAMED = re.compile(r"(?<![\w.\])])((?:var|local|module|data|aws_\w+)(?:(?:\[[^\[\]]*\])?\.[A-Za-z_]\w*)+)")
 _INDEX = re.compile(r"\[[^\[\]]*\]")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """Something wrong, and where."""
+    """A fault in a Terraform file, with its place and rule."""
 
     path: Path
     line: int
@@ -36,9 +36,10 @@ class Module:
 
     @classmethod
     def of(cls, folder: Path) -> Module:
-        """
+        """Return the module in a folder.
+
         Raises:
-            HclError: a file is no HCL.
+            HclError: a file is not valid HCL.
         """
         return cls(folder, tuple(block for path in sorted(folder.glob("*.tf")) for block in read(path).blocks))
 
@@ -46,14 +47,14 @@ class Module:
         return (block for block in self.blocks if block.kind in kinds)
 
     def attributes(self) -> Iterator[tuple[Block, Attribute]]:
-        """Each with the block that it is in, at any depth."""
+        """Yield each attribute with its block, at any depth."""
         for top in self.blocks:
             for block in top.walk():
                 for attribute in block.attributes.values():
                     yield block, attribute
 
     def declared(self, kind: str) -> dict[str, Block]:
-        """Variables, outputs, modules by name; resources and data sources by type.name."""
+        """Return variables, outputs and modules by name, and resources and data sources by type.name."""
         return {".".join(block.labels): block for block in self.all(kind)}
 
     def locals(self) -> dict[str, Attribute]:
@@ -61,7 +62,7 @@ class Module:
 
 
 def named(text: str) -> Iterator[tuple[str, ...]]:
-    """The names that an expression mentions, each as its parts."""
+    """Yield the names in an expression, each as its parts."""
     code = without_strings(text)
     while _INDEX.search(code) and (flat := re.sub(r"\[(?:[0-9]+|\*|each\.\w+|count\.index|\w+)\]", "", code)) != code:
         code = flat
@@ -70,5 +71,5 @@ def named(text: str) -> Iterator[tuple[str, ...]]:
 
 
 def folders(root: Path) -> list[Path]:
-    """Every folder below with Terraform files in it."""
+    """Return every folder below `root` that contains Terraform files."""
     return sorted({path.parent for path in root.rglob("*.tf")})

@@ -1,4 +1,4 @@
-"""Tools of others on our files: where one is not there, that is said and is no fault."""
+"""Run external tools on our files. A missing tool is reported as skipped and is not a fault."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["Skipped", "checkov", "cloud_init", "evaluated", "shellcheck", "syste
 TOOLS = Path(".tools")
 _NEEDED_S = 300
 _NO_REASON = "No comment provided"
-"""As checkov has it."""
+"""The text that checkov shows for a skip without a reason."""
 
 
 class Skipped(Exception):
-    """A tool is not there; says which, and what would bring it."""
+    """A tool is missing; the text names it and how to install it."""
 
 
 def _venv(name: str, pinned: Path) -> Path:
-    """A venv of its own with what is pinned there; made once.
+    """Return the bin folder of a virtual environment with the pinned packages; it is created once.
 
     Raises:
-        Skipped: it cannot be installed here.
+        Skipped: the packages cannot be installed here.
     """
     venv, done = TOOLS / name, TOOLS / name / ".installed"
     if not done.exists() or done.read_text() != pinned.read_text():
@@ -41,7 +41,7 @@ def _venv(name: str, pinned: Path) -> Path:
 
 
 def evaluated(what: str, where: Path) -> Any:
-    """What `evaluate.py` prints.
+    """Return the output of `evaluate.py`.
 
     Raises:
         Skipped: python-hcl2 and tfparse cannot be installed here.
@@ -52,7 +52,7 @@ def evaluated(what: str, where: Path) -> Any:
 
 
 def checkov(folder: Path) -> Iterator[str]:
-    """What it finds; what is skipped has its reason beside it in the file."""
+    """Yield the faults that checkov finds. A skipped check must have its reason in the file."""
     bin_ = _venv("checkov", Path("deploy/requirements-checkov.txt"))
     options = ["--framework", "terraform", "--skip-download", "--compact", "-o", "json"]
     found = _run([str(bin_ / "checkov"), "-d", str(folder), *options], "checkov", expected=(0, 1))
@@ -69,17 +69,17 @@ def checkov(folder: Path) -> Iterator[str]:
 
 
 def shellcheck(scripts: dict[str, str]) -> Iterator[str]:
-    """scripts: name and text."""
+    """Yield the faults that shellcheck finds in scripts, given as name -> text."""
     yield from _each(_tool("shellcheck"), [], scripts)
 
 
 def cloud_init(documents: dict[str, str]) -> Iterator[str]:
-    """documents: name and text of user data."""
+    """Yield the faults that cloud-init finds in user data, given as name -> text."""
     yield from _each(_tool("cloud-init"), ["schema", "--config-file"], documents)
 
 
 def systemd(units: dict[str, str]) -> Iterator[str]:
-    """units: file name and text. Programs that are not here, and other units, are no fault."""
+    """Yield the faults in systemd units, given as file name -> text. Missing programs and other units are no fault."""
     tool = _tool("systemd-analyze")
     with tempfile.TemporaryDirectory() as folder:
         for name, text in units.items():
@@ -92,12 +92,12 @@ def systemd(units: dict[str, str]) -> Iterator[str]:
 
 
 def terraform(folder: Path) -> Iterator[str]:
-    """fmt and validate; plan is `make deploy-plan`, since it needs an account."""
+    """Yield the faults of `terraform fmt` and `validate`. A plan needs an account: see `make deploy-plan`."""
     tool = shutil.which("terraform") or shutil.which("tofu")
     if tool is None:
-        raise Skipped("no terraform and no tofu on the PATH: no fmt, no validate, no plan")
+        raise Skipped("neither terraform nor tofu is on the PATH; install one for fmt, validate and plan")
     formatted = subprocess.run([tool, "fmt", "-check", "-recursive", str(folder)], capture_output=True, text=True)
-    yield from (f"{line}: not as `fmt` writes it" for line in formatted.stdout.splitlines())
+    yield from (f"{line}: not formatted: run `terraform fmt`" for line in formatted.stdout.splitlines())
     for example in sorted((folder / "examples").iterdir()):
         for words in (["init", "-backend=false", "-input=false"], ["validate"]):
             done = subprocess.run(

@@ -1,10 +1,10 @@
-"""What `terraform validate` would say, as far as the provider's schema and our own declarations say it.
+"""Find the faults that `terraform validate` would find, from the provider's schema and our declarations.
 
-Types, arguments and blocks that the AWS provider does not know, and those that it needs; attributes that cannot be
-read; variables, locals, modules, resources and outputs that are named and not declared; modules called without a
-variable that they need, or with one that they do not have. Types of values are not checked.
+It finds unknown and missing types, arguments and blocks of the AWS provider; attributes that cannot be read; names of
+variables, locals, modules, resources and outputs that are not declared; and module calls with missing or unknown
+variables. It does not check the types of values.
 
-The schema is the committed extract of the provider's version that it names (extract.py).
+The schema is the committed extract of one provider version (extract.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def schema() -> dict[str, Any]:
 
 
 def check(modules: list[Module], known: dict[str, Any]) -> Iterator[Fault]:
-    """known: as `schema` gives it."""
+    """Yield all faults of the modules. `known` is the result of `schema`."""
     by_folder = {module.folder.resolve(): module for module in modules}
     for module in modules:
         for block in module.all("resource", "data"):
@@ -54,14 +54,14 @@ def _shaped(block: Block, shape: dict[str, Any], meta: set[str], name: str) -> I
     blocks, seen = shape["blocks"], set()
     for argument in block.attributes.values():
         if argument.name not in shape["arguments"] and argument.name not in meta:
-            yield Fault(block.path, argument.line, "argument", f"{name} knows no argument {argument.name}")
+            yield Fault(block.path, argument.line, "argument", f"{name} has no argument {argument.name}")
     for inner in block.blocks:
         dynamic = inner.kind == "dynamic"
         kind = inner.labels[0] if dynamic else inner.kind
         if meta and kind in _META_BLOCKS:
             continue
         if kind not in blocks:
-            yield Fault(block.path, inner.line, "block", f"{name} knows no block {kind}")
+            yield Fault(block.path, inner.line, "block", f"{name} has no block {kind}")
             continue
         if kind in seen and blocks[kind]["one"]:
             yield Fault(block.path, inner.line, "block", f"{name} may have {kind} only once")
@@ -131,7 +131,7 @@ def _source(call: Block, module: Module) -> Path:
 def _call(call: Block, module: Module, by_folder: dict[Path, Module]) -> Iterator[Fault]:
     called = by_folder.get(_source(call, module))
     if called is None:
-        yield Fault(call.path, call.line, "module", f"module {call.labels[0]}: there is no module at its source")
+        yield Fault(call.path, call.line, "module", f"module {call.labels[0]}: its source has no module")
         return
     variables = called.declared("variable")
     for argument in call.attributes.values():

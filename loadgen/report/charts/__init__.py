@@ -1,1 +1,1 @@
-"""The values of charts: a run over time, in a bounded number of points."""
+"""The values of charts: a run over time, in a bounded number of time slots."""

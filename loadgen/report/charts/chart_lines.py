@@ -1,6 +1,7 @@
-"""Which series add up to which line of the charts, to which row of the table, to which kind of error.
+"""Assign each series to a line of a chart, a row of the table and a kind of error.
 
-What is beyond a cap is in "(other)", so a page is bounded whatever a run has for names.
+Names beyond a limit go into "(other)", so the size of a page is bounded for any
+number of names in a run.
 """
 
 from __future__ import annotations
@@ -23,40 +24,40 @@ __all__ = ["ERRORS", "ROWS", "Chart", "Lines", "Split"]
 Chart = Literal["iterations", "requests", "service", "regions", "phases"]
 
 _NAMES: Final = 50
-"""Journeys, and regions, that have lines of their own."""
+"""The largest number of journeys, and of regions, with a line of their own."""
 ERRORS: Final = 12
-"""Kinds of errors that are told apart: the first that came up."""
+"""The largest number of error kinds with a line of their own: the first that occurred."""
 ROWS: Final = 300
-"""Rows that are told apart: the first that came up."""
+"""The largest number of rows of their own: the first that occurred."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What some pairs of (series, bucket) come to."""
+    """The counts of some histograms, split by line, row and kind of error."""
 
     sums: Sums
-    """By line: 2 * number, and + 1 for censored values."""
+    """By line: key 2 * number for observed values, and + 1 for censored values."""
     rows: Sums
-    """By row, likewise, in coarse cells."""
+    """By row with the same keys, in coarse cells."""
     errors: Counts
-    """(ERRORS + 1,) requests by kind; the last is all others."""
+    """(ERRORS + 1,) failed requests by kind; the last number counts all other kinds."""
 
 
 class Lines:
-    """Numbers are given once and never change."""
+    """The numbers of lines, rows and error kinds. A number, once given, never changes."""
 
     def __init__(self) -> None:
         self.lines: dict[tuple[Chart, str], int] = {}
-        """By chart and name; "" where a chart has one line only."""
+        """By chart and name; the name is "" if the chart has only one line."""
         self.rows: dict[Row, int] = {}
         self.errors: list[str] = []
         self.members: dict[Row, set[Row]] = {}
-        """Of each "(other)", which rows are in it."""
+        """For each "(other)" row, the rows in it."""
         self._chart, self._region, self._row, self._error = (np.zeros(0, dtype=np.int64) for _ in range(4))
-        """By number of a series the key that it adds to; -1: none."""
+        """By series number, the key to which the series adds its values; -1 if it adds to none."""
 
     def learn(self, names: Sequence[tuple[str, SeriesKey]]) -> None:
-        """names: of all series by number, those that were known and perhaps more."""
+        """Assign new series. `names` has all series by number: the known ones first, then new ones."""
         known = len(self._chart)
         if len(names) == known:
             return
@@ -67,7 +68,7 @@ class Lines:
         )
 
     def split(self, index: Counts, counts: Counts, stats: Stats) -> Split:
-        """What `Store.add` is given, by line, row and error. About 30 ns a pair."""
+        """Return the counts by line, row and error kind. The arguments are as for `Store.add`. Cost: 30 ns a pair."""
         series, slots = np.divmod(index, SLOTS)
         pairs, own = [], []
         for table in (self._chart, self._region):
@@ -86,7 +87,7 @@ class Lines:
         return Split(sums, rows, errors)
 
     def row_of(self, row: Row) -> Row:
-        """Itself, or the "(other)" that it is in."""
+        """Return `row` itself, or the "(other)" row that contains it."""
         return row if row in self.rows else _other(row)
 
     # -- within -----------------------------------------------------------------------------------
@@ -134,7 +135,7 @@ def _other(row: Row) -> Row:
 
 
 def _ends(tables: Sequence[Counts], stats: Stats, keys: int) -> tuple[Counts, Counts]:
-    """Least and greatest value by key, ns."""
+    """Return the least and the greatest value of each key, in ns."""
     least, most = np.full(keys, MAX_NS), np.zeros(keys, dtype=np.int64)
     for table in tables:
         of = table[stats.series]

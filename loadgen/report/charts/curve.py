@@ -1,8 +1,8 @@
-"""Response time by throughput, of a load whose plan changes: where does it bend?
+"""Compute response time by throughput for a load that changes, to show where response times start to rise.
 
-Slots are put into levels by the requests/s that were finished in them, and the
-histograms of a level added up. Slots in which an agent was missing or unfit, and those of the
-warm-up, are left out: they say something else.
+Time slots are grouped into levels by their finished requests/s, and the histograms of
+a level are merged. Slots of the warm-up and slots with a missing or invalid agent are
+left out, because their values do not describe the target.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["curve_of"]
 
 _LEVELS: Final = 12
 _CHANGES: Final = 1.2
-"""A plan whose highest level is so many times its lowest has a curve."""
+"""The least ratio of a plan's highest to its lowest level for which there is a curve."""
 _SHOWN: Final = ("p50", "p95", "p99")
 
 
 def curve_of(history: History, warmup_s: float = 0.0) -> list[dict[str, object]]:
-    """`curve` of the document, by rising rate; empty where the plan does not change."""
+    """Return `curve` of the report document, by rising rate; empty if the planned load is constant."""
     where = 0, history.count, history.span
     of, length_s = history.intervals, history.length_s
     requests, errors = of.counts("requests_finished", *where), of.counts("requests_errors", *where)

@@ -1,4 +1,7 @@
-"""The heatmap's buckets: six for each doubling of time, cut at slots of the histograms, so that no count is split."""
+"""Compute the heatmap's buckets: six per doubling of time.
+
+Their edges are edges of histogram buckets, so no count has to be split.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ __all__ = ["EDGES_MS", "heat_of"]
 _PER_DOUBLING: Final = 6
 _FIRST: Final = 2**6
 _DOUBLINGS: Final = 25
-"""From 64 µs to 36 min."""
+"""Doublings from 64 µs on: up to 36 min."""
 
 _EDGE_SLOTS: Final[Counts] = slots_of_ns(
     np.round(_FIRST * 2 ** (np.arange(_PER_DOUBLING * _DOUBLINGS + 1) / _PER_DOUBLING)).astype(np.int64) * 1_000
 )
 EDGES_MS: Final = tuple(float(us) / 1_000 for us in lowest_us(_EDGE_SLOTS))
-"""Bucket i holds [i], [i + 1]; the first also what is less, the last, which has no upper edge, also what is more."""
+"""Edges in ms: bucket i holds values from [i] to [i + 1]. The first and the last bucket also hold values beyond."""
 
 _BUCKET: Final[Counts] = np.clip(
     np.searchsorted(_EDGE_SLOTS, np.arange(SLOTS), side="right") - 1, 0, len(_EDGE_SLOTS) - 2
@@ -27,7 +30,7 @@ _BUCKET: Final[Counts] = np.clip(
 
 
 def heat_of(slots: Counts, counts: Counts) -> list[int]:
-    """[bucket, count, bucket, count, ...] of the buckets that have some, ascending."""
+    """Return [bucket, count, bucket, count, ...] for the buckets with values, ascending."""
     if not len(slots):
         return []
     sums = np.zeros(len(_EDGE_SLOTS) - 1, dtype=np.int64)

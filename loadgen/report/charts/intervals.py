@@ -1,7 +1,7 @@
-"""What is known of each interval of a run beside its histograms: counts, who reported, how fit they were.
+"""Store the figures of each interval other than histograms: counters, reporting agents, their health, the plan.
 
-One row of a few dozen numbers an interval: a day at one a second takes 26 MB. So
-all of it is kept, and a slot's figures are those of its rows, added up or the worst.
+An interval is one row of a few dozen numbers; a day of 1 s intervals takes 26 MB, so
+all rows are kept. A time slot's figure is the sum or the worst of its rows.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["Intervals"]
 
 _STATES: Final = ("reported", "users", "in_flight", "waiting", "unfit", "generator_lag_us", "loop_lag_us", "cpu_share")
 _ADDED: Final = 5
-"""So many of them are added up over agents; the others are the worst agent's."""
+"""The first 5 states are sums over agents; the others are the worst agent's values."""
 _UNFIT: Final = 2_000
-"""Intervals of which it is known in words why an agent was unfit."""
+"""The largest number of intervals for which the reason why an agent was invalid is kept as text."""
 
 
 class Intervals:
-    """By number of the interval, from 0."""
+    """The figures by number of the interval, from 0."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -34,12 +34,12 @@ class Intervals:
         self._states = np.zeros((0, len(_STATES)))
         self._planned = np.zeros((0, 2))
         self._unfit: dict[int, tuple[int, str, str]] = {}
-        """By interval, of the agent that lagged most: its lag p99, its id, and why it was not fit."""
+        """By interval, the invalid agent with the largest lag: its lag p99 in µs, its id, and why it was invalid."""
         self.spans: dict[str, list[int]] = {}
-        """Of each agent the first and the last interval that it reported."""
+        """For each agent, the first and the last interval that it reported."""
 
     def put(self, k: int, counters: Counters, errors: Counts, health: Mapping[str, Health]) -> None:
-        """What interval `k` came to, instead of what was known of it."""
+        """Replace all figures of interval `k` except its plan."""
         self._grow(k + 1)
         self._counters[k] = [getattr(counters, name) for name in COUNTER_NAMES]
         self._errors[k] = errors
@@ -48,14 +48,14 @@ class Intervals:
         self.report(k, health)
 
     def add(self, k: int, counters: Sequence[int], errors: Counts | None = None) -> None:
-        """More of interval `k`. counters: in the order of COUNTER_NAMES."""
+        """Add counters, in the order of COUNTER_NAMES, and error counts to interval `k`."""
         self._grow(k + 1)
         self._counters[k] += np.array(counters, dtype=np.int64)
         if errors is not None:
             self._errors[k] += errors
 
     def report(self, k: int, health: Mapping[str, Health]) -> None:
-        """Agents that have reported interval `k`, each once."""
+        """Add the health of agents that reported interval `k`; call it once per agent and interval."""
         self._grow(k + 1)
         states = self._states[k]
         states[:_ADDED] += (
@@ -75,13 +75,13 @@ class Intervals:
             self._unfit[k] = max([*unfit, self._unfit[k]] if k in self._unfit else unfit)
 
     def plan(self, k: int, iterations: float | None, users: float | None) -> None:
-        """What was to be: iterations due in interval `k`, and users at its end; None: the load has no such plan."""
+        """Set the plan of interval `k`: due iterations, and users at its end. None: the load has no such plan."""
         self._grow(k + 1)
         self._planned[k] = [np.nan if value is None else value for value in (iterations, users)]
 
     @property
     def planned_to(self) -> int:
-        """Up to which interval, without it, there is a plan."""
+        """The number of the first interval after the last one with a plan."""
         known = np.flatnonzero(~np.isnan(self._planned[: self.count]).all(axis=1))
         return int(known[-1]) + 1 if len(known) else 0
 
@@ -89,7 +89,10 @@ class Intervals:
         return Counters(*map(int, self._counters[: self.count].sum(axis=0)))
 
     def unfit(self, first: int, end: int, span: int) -> dict[int, str]:
-        """By slot, who was not fit in the last of its intervals in which anybody was not: who lagged most, and why."""
+        """Return, by slot, the invalid agent with the largest lag and its reason.
+
+        If several intervals of a slot had an invalid agent, the last interval counts.
+        """
         found = {}
         for k in sorted(k for k in self._unfit if first <= k // span < end):
             _, agent, why = self._unfit[k]
@@ -100,7 +103,7 @@ class Intervals:
     # -- by slot ----------------------------------------------------------------------------------
 
     def counts(self, name: str, first: int, end: int, span: int) -> list[int]:
-        """One of Counters, added up by slots [first, end) of `span` intervals."""
+        """Return the sums of one of `Counters` for slots [first, end) of `span` intervals each."""
         column = COUNTER_NAMES.index(name)
         return [int(n) for n in self._rows(self._counters[:, column], first, end, span, 0).sum(axis=1)]
 
@@ -111,21 +114,21 @@ class Intervals:
         return [int(n) for n in self._errors[: self.count].sum(axis=0)]
 
     def worst(self, name: str, first: int, end: int, span: int) -> list[float]:
-        """The greatest of a state within each slot."""
+        """Return the greatest value of a state in each slot."""
         return [float(n) for n in self._state(name, first, end, span).max(axis=1)]
 
     def at_end(self, name: str, first: int, end: int, span: int) -> list[int]:
-        """A state at the end of each slot, of the last interval that anybody reported."""
+        """Return a state at the end of each slot: of its last interval for which an agent reported."""
         values = self._state(name, first, end, span)
-        told = self._state("reported", first, end, span) > 0
-        last = np.where(told.any(axis=1), span - 1 - told[:, ::-1].argmax(axis=1), 0)
+        has_report = self._state("reported", first, end, span) > 0
+        last = np.where(has_report.any(axis=1), span - 1 - has_report[:, ::-1].argmax(axis=1), 0)
         return [int(n) for n in values[np.arange(end - first), last]]
 
     def reported(self, first: int, end: int, span: int, agents: Mapping[str, bool]) -> tuple[list[int], list[int]]:
-        """How many agents reported, of how many, in that interval of each slot in which most were missing.
+        """Return (reported, expected) numbers of agents in the interval of each slot with the most missing agents.
 
-        agents: those that take part, and whether each is done; what one did not report before it joined, or after it
-            was done, is not missing.
+        agents: the agents of the run, each with True if it is done. An agent is not expected before it joined or
+            after it was done.
         """
         edges = np.zeros(self.count + 2, dtype=np.int64)
         for agent, is_done in agents.items():
@@ -140,7 +143,7 @@ class Intervals:
         return [int(n) for n in reported[at]], [int(n) for n in expected[at]]
 
     def offered(self, first: int, end: int, span: int) -> list[float | None]:
-        """Iterations that were to be due in each slot; None where that is not known."""
+        """Return the planned iterations of each slot; None if they are unknown."""
         planned = self._rows(self._planned[:, 0], first, end, span, 0.0).sum(axis=1)
         return [None if np.isnan(n) else float(n) for n in planned]
 
@@ -157,7 +160,7 @@ class Intervals:
         return self._rows(self._states[:, _STATES.index(name)], first, end, span, 0.0)
 
     def _rows(self, column: np.ndarray, first: int, end: int, span: int, fill: float) -> np.ndarray:
-        """(slots, span)"""
+        """Return the column's values by slot: (slots, span), with `fill` after the last interval."""
         rows = column[first * span : min(end * span, self.count)]
         missing = (end - first) * span - len(rows)
         return np.concatenate((rows, np.full(missing, fill, dtype=rows.dtype))).reshape(end - first, span)

@@ -1,4 +1,4 @@
-"""What a plan wanted in an interval, to be held against what was done in it."""
+"""Compute the planned rate or users of an interval, to compare them with the achieved ones."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from loadgen.report.charts.timeline import Planned
 __all__ = ["planned_by"]
 
 _PARTS = 10
-"""Of an interval, for the mean of its rate: exact within a ramp, within 5 % where it jumps."""
+"""Sample points of an interval for its mean rate: exact within a ramp, within 5 % if the rate jumps."""
 
 
 def planned_by(spec: PlanSpec, until_ns: int | None = None) -> Planned:
-    """spec: with its loads as they were in the end. until_ns: from then on they were others, which nobody knows."""
+    """Return a function that gives the planned iterations/s, or the users at the end, of an interval.
+
+    `spec` has the loads as they were at the end of the run. From `until_ns` on the loads were changed in an unknown
+    way, so the function returns None for later intervals.
+    """
 
     def planned(start_ns: int, end_ns: int) -> tuple[float | None, float | None]:
         if until_ns is not None and end_ns > until_ns:

@@ -1,10 +1,10 @@
-"""The time of a run in a bounded number of slots: when there would be more, slots become twice as long.
+"""Store histograms over time in a bounded number of time slots. When there are too many, slots double in length.
 
-What a slot holds are counts of histograms, so a longer slot is the exact sum of
-shorter ones: nothing is averaged and nothing is lost but the resolution in time.
+A slot holds histogram counts, so a longer slot is the exact sum of shorter ones:
+nothing is averaged, and only the resolution in time is lost.
 
-A *key* is a number that stands for one histogram, a bucket one of its `width`
-slots; both are in one index: key * width + bucket.
+A *key* is the number of one histogram; it has `width` buckets. An index combines
+both: key * width + bucket.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _NONE: Final[Counts] = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sums:
-    """Counts of several histograms, sparse, with the least and greatest value of each.
+    """Sparse counts of several histograms, with the least and the greatest value of each.
 
-    index: (n,) ascending, without repeats. counts: (n,) unsigned, as narrow as they fit.
-    least_ns, most_ns: (n_keys,) int64 by key; MAX_NS and 0 where a key has no values.
+    index: (n,) ascending, without repeats. counts: (n,) of the narrowest unsigned type that holds them.
+    least_ns, most_ns: (n_keys,) int64 by key; MAX_NS and 0 for a key without values.
     """
 
     index: np.ndarray
@@ -44,7 +44,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Packed:
-    """Sums that change no more, in a fifth of their size: how far each of the index is from the one before."""
+    """Sums that no longer change, compressed to a fifth: the differences between successive indexes."""
 
     steps: bytes
     counts: bytes
@@ -72,7 +72,7 @@ NOTHING: Final = Sums(_NONE, _NONE, _NONE, _NONE)
 
 
 def sums_of(index: Sequence[Counts], counts: Sequence[Counts], least_ns: Counts, most_ns: Counts) -> Sums:
-    """What several lists of pairs come to; a pair may be there more than once."""
+    """Return the sums of several lists of (index, count) pairs; an index may occur more than once."""
     if not sum(map(len, index)):
         return NOTHING
     summed, totals = sum_pairs(index, counts)
@@ -80,7 +80,7 @@ def sums_of(index: Sequence[Counts], counts: Sequence[Counts], least_ns: Counts,
 
 
 def add_sums(some: Sequence[Sums]) -> Sums:
-    """The exact sum; in whatever order."""
+    """Return the exact sum of several Sums; their order does not matter."""
     filled = [one for one in some if len(one.index)]
     if len(filled) <= 1:
         return filled[0] if filled else NOTHING
@@ -99,10 +99,10 @@ def _narrow(values: Counts) -> np.ndarray:
 
 
 class Ring:
-    """The sums of each interval, in at most `most` slots of the same length.
+    """The sums of all intervals, in at most `most` time slots of the same length.
 
-    Newer intervals may still change (`put` replaces); `settle` says that one does not any more.
-    Where the sums come to more than `size_bytes`, slots become longer, too.
+    Newer intervals may still change: `put` replaces one, and `settle` marks it as final.
+    Slots also become longer if the sums exceed `size_bytes`.
     """
 
     def __init__(self, most: int, size_bytes: int) -> None:
@@ -110,20 +110,23 @@ class Ring:
         self.span = 1
         """Intervals in a slot."""
         self._settled: dict[int, _Packed] = {}
-        """By slot."""
+        """Final sums by slot."""
         self._fresh: dict[int, Sums] = {}
-        """By interval."""
+        """Sums of intervals that may still change, by interval."""
         self._bytes = 0
-        """Of what is settled."""
+        """Size of `_settled`."""
         self._open: tuple[int, list[Sums]] = -1, []
-        """The slot that was added to last, and what: what comes next is mostly of the same, and packing is dear."""
+        """The slot of the last `add` and its unpacked sums.
+
+        The next `add` is mostly for the same slot, and packing is slow.
+        """
 
     def __repr__(self) -> str:
         return f"<Ring of {self.count} slots of {self.span} intervals: {self.size_bytes:,} bytes>"
 
     @property
     def count(self) -> int:
-        """How many slots there are, up to the last that has something."""
+        """The number of slots up to the last one with values."""
         last = max(self._fresh, default=-1) // self.span
         return max(last, self._open[0], max(self._settled, default=-1)) + 1
 
@@ -132,17 +135,17 @@ class Ring:
         return self._bytes + sum(one.size_bytes for one in (*self._fresh.values(), *self._open[1]))
 
     def put(self, k: int, sums: Sums) -> bool:
-        """What interval `k` came to, instead of what was known of it. True: slots have become longer."""
+        """Replace the sums of interval `k`. Return whether the slots became longer."""
         self._fresh[k] = sums
         return self._fit(k)
 
     def settle(self, k: int) -> bool:
-        """Interval `k` is as it is. True: slots have become longer."""
+        """Mark interval `k` as final. Return whether the slots became longer."""
         sums = self._fresh.pop(k, NOTHING)
         return self.add(k, sums)
 
     def add(self, k: int, sums: Sums) -> bool:
-        """More of interval `k`. True: slots have become longer."""
+        """Add sums to interval `k`. Return whether the slots became longer."""
         if len(sums.index):
             if k // self.span != self._open[0]:
                 self._close()

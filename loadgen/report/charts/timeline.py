@@ -1,8 +1,9 @@
-"""A run over time, for charts: what each slot of it came to, from added-up histograms, in bounded memory.
+"""Store one run over time for charts: merged histograms and counts by time slot, in bounded memory.
 
-While a run goes on `look` takes what has changed since it was last called, from the
-windows that the merge keeps. After it, `retold.py` feeds the log. Both end in the same sums.
-At most 720 slots: when there would be more, they become twice as long (`slots.py`).
+During a run, `look` reads the intervals that changed since its last call from the
+windows of the merge. After a run, `from_run_folder.py` feeds the log. Both give the
+same sums. There are at most 720 slots; with more, slots double in length
+(`time_slots.py`).
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ __all__ = ["SLOTS_MOST", "SPARKS_MOST", "History", "Planned"]
 SLOTS_MOST: Final = 720
 SPARKS_MOST: Final = 60
 _BYTES: Final = 32 << 20
-"""Of the slots' histograms, and as much of the rows': with more, slots become longer."""
+"""The memory limit of the slots' histograms, and again of the rows'. Beyond it, slots become longer."""
 _US_PER_MS: Final = 1_000
 
 Planned = Callable[[int, int], tuple[float | None, float | None]]
-"""(start_ns, end_ns) -> iterations/s that are due then, and users at its end; None: the load has no such plan."""
+"""A function (start_ns, end_ns) -> (planned iterations/s, users at the end); None if the load has no such plan."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """What a slot's histograms come to. lines: by number."""
+    """The values that charts show of one slot. `lines` is by line number."""
 
     lines: list[Line | None]
     heat: list[int]
@@ -49,16 +50,16 @@ class _Drawn:
 
 @dataclass(frozen=True, slots=True)
 class _Sparks:
-    """What a slot of the rows comes to, by number of the row."""
+    """The values of one spark slot, by row number."""
 
     p95: list[Figure]
     counts: list[int]
 
 
 class History:
-    """Of one run. Not thread-safe; reads no clock.
+    """The timeline of one run. Not thread-safe; reads no clock.
 
-    `seq` grows with each `look`; `slots_after` says which slots have changed since one.
+    `seq` grows with each `look`; `slots_after` returns the slots that changed after a `seq`.
     """
 
     def __init__(
@@ -66,22 +67,23 @@ class History:
     ) -> None:
         """
         Args:
-            slots, sparks: at most so many, of the charts and of each row of the table.
-            seq: to count from. Greater than that of any history of the run before it, so that nobody takes it for one.
+            slots, sparks: the largest number of slots of the charts, and of each row of the table.
+            seq: the first sequence number. It must be greater than that of any earlier timeline of the run, so that
+                a page does not mix up two of them.
         """
         self.interval_ns = interval_ns
         self.lines = Lines()
         self.intervals = Intervals()
         self.seq = self.longer_seq = seq
-        """When slots last became longer: whoever knows less has nothing to splice into."""
+        """The `seq` at which slots last became longer. A page with an older `seq` must fetch the whole document."""
         self._slots, self._sparks = Ring(slots, _BYTES), Ring(sparks, _BYTES)
         self._revisions: dict[int, int] = {}
-        """Of the windows that are kept, as they were seen last."""
+        """The revision of each kept window at the last `look`."""
         self._changed: dict[int, int] = {}
-        """By slot: when it last did."""
+        """By slot, the `seq` of its last change."""
         self._drawn: dict[int, _Drawn] = {}
         self._drawn_sparks: dict[int, _Sparks] = {}
-        self._told = Counters()
+        self._agent_counters = Counters()
         self._is_over = False
 
     def __repr__(self) -> str:
@@ -92,15 +94,15 @@ class History:
     def look(
         self, merge: Merge, *, upto: int | None = None, planned: Planned | None = None, is_over: bool = False
     ) -> None:
-        """Take what is new. Cost: of each changed window 10 ms where 200 rows in 3 regions have values.
+        """Read all changed windows of the merge. Cost: 10 ms for a changed window with 200 rows in 3 regions.
 
         Args:
-            upto: newest interval that is to be seen; what is newer is not whole yet. None: all.
-            is_over: nothing more comes, so the last slot is shown though the run does not fill it.
+            upto: the newest interval to read, because newer ones are not complete yet; None reads all.
+            is_over: the run has ended, so the last slot is shown even if the run does not fill it.
         """
         self.seq += 1
         self._is_over = is_over
-        self._told = merge.counters()
+        self._agent_counters = merge.counters()
         self.lines.learn(merge.names)
         kept = merge.windows()
         for window in kept:
@@ -125,9 +127,10 @@ class History:
         self._touch(window.k)
 
     def add(self, k: int, counters: Sequence[int], parts: tuple[Counts, Counts, Stats] | None = None) -> None:
-        """More of interval `k`, however late: of what is not looked at any more, or never was.
+        """Add values to interval `k` that `look` does not see, for example late ones.
 
-        counters: in the order of COUNTER_NAMES. parts: as `Store.add` takes them, of series that `lines` have learnt.
+        `counters` are in the order of COUNTER_NAMES. `parts` are the arguments of `Store.add`; `lines.learn` must
+        know their series.
         """
         split = None if parts is None else self.lines.split(*parts)
         self.intervals.add(k, counters, None if split is None else split.errors)
@@ -138,17 +141,17 @@ class History:
         self._touch(k)
 
     def report(self, k: int, health: Mapping[str, Health]) -> None:
-        """Agents that reported interval `k`, each once, where it is not looked at."""
+        """Add the health of agents for an interval that `look` does not read. Call it once per agent and interval."""
         self.intervals.report(k, health)
         self._touch(k)
 
-    def end(self, told: Counters) -> None:
-        """Nothing more comes; `told` is what all agents counted."""
+    def end(self, counters: Counters) -> None:
+        """Mark the run as ended. `counters` are the totals of all agents."""
         self.seq += 1
-        self._told, self._is_over = told, True
+        self._agent_counters, self._is_over = counters, True
 
     def plan(self, planned: Planned) -> None:
-        """Of each interval of which it is not known what was to be."""
+        """Set the plan of each interval that has none yet."""
         for k in range(self.intervals.planned_to, self.intervals.count):
             rate, users = planned(k * self.interval_ns, (k + 1) * self.interval_ns)
             self.intervals.plan(k, None if rate is None else rate * self.interval_ns / NS_PER_S, users)
@@ -165,7 +168,7 @@ class History:
             self._drawn.clear()
             self._changed = dict.fromkeys(range(self._slots.count), self.seq)
 
-    # -- how it stands ----------------------------------------------------------------------------
+    # -- state ----------------------------------------------------------------------------
 
     @property
     def span(self) -> int:
@@ -182,27 +185,27 @@ class History:
 
     @property
     def count(self) -> int:
-        """Slots that are whole; of a run that is over all."""
+        """The number of complete slots; after the run, of all slots."""
         return (self.intervals.count + (self.span - 1 if self._is_over else 0)) // self.span
 
     @property
     def late(self) -> Counters:
-        """What came too late to be in any slot. Then the log has it: read the folder."""
-        return self._told - self.intervals.totals()
+        """The counts that arrived too late for any slot. The run folder's log has them."""
+        return self._agent_counters - self.intervals.totals()
 
     @property
     def is_exact(self) -> bool:
-        """All that was counted is in a slot."""
+        """Whether every count is in a slot."""
         late = self.late
         return not any(getattr(late, name) for name in COUNTER_NAMES)
 
     @property
     def size_bytes(self) -> int:
-        """Of the histograms."""
+        """The size of the histograms."""
         return self._slots.size_bytes + self._sparks.size_bytes
 
     def slots_after(self, seq: int) -> Iterator[tuple[int, int]]:
-        """[from, to) of slots that have changed after `seq`, ascending; near ones are one."""
+        """Yield [from, to) of slots that changed after `seq`, ascending. Changes at most 3 slots apart are one span."""
         found: list[int] | None = None
         for slot in sorted(slot for slot, changed in self._changed.items() if changed > seq and slot < self.count):
             if found is not None and slot <= found[1] + 3:
@@ -217,7 +220,7 @@ class History:
     # -- columns ----------------------------------------------------------------------------------
 
     def columns(self, agents: Mapping[str, bool], first: int = 0, end: int | None = None) -> dict[str, object]:
-        """`slots` of the document, for slots [first, end). agents: see `Intervals.reported`."""
+        """Return `slots` of the document for slots [first, end). `agents` is as in `Intervals.reported`."""
         where = self._where(first, end)
         of, length_s = self.intervals, self.length_s
         reported, expected = of.reported(*where, agents)
@@ -250,7 +253,7 @@ class History:
         }
 
     def response(self, first: int = 0, end: int | None = None) -> dict[str, object]:
-        """`response` of the document, for slots [first, end)."""
+        """Return `response` of the document for slots [first, end)."""
         drawn = self._draw(first, end)
 
         def by_name(chart: Chart) -> dict[str, object]:
@@ -268,7 +271,7 @@ class History:
         }
 
     def errors(self, first: int = 0, end: int | None = None) -> dict[str, list[int]]:
-        """`errors` of the document, for slots [first, end)."""
+        """Return `errors` of the document for slots [first, end)."""
         where = self._where(first, end)
         found = {kind: self.intervals.errors(n, *where) for n, kind in enumerate(self.lines.errors)}
         if self.intervals.error_totals()[ERRORS]:
@@ -282,18 +285,18 @@ class History:
         return EDGES_MS
 
     def sparks(self) -> dict[Row, dict[str, object]]:
-        """`spark` of each row."""
+        """Return `spark` of each row: p95 and count over time."""
         drawn = self._draw_sparks()
         if not drawn:
             return {row: {"p95": (), "count": ()} for row in self.lines.rows}
-        more = [len(self.lines.rows) - len(one.counts) for one in drawn]  # rows that came up later
+        more = [len(self.lines.rows) - len(one.counts) for one in drawn]  # rows that appeared later
         p95 = zip(*(one.p95 + [None] * n for one, n in zip(drawn, more, strict=True)), strict=True)
         counts = zip(*(one.counts + [0] * n for one, n in zip(drawn, more, strict=True)), strict=True)
         columns = zip(self.lines.rows, p95, counts, strict=True)
         return {row: {"p95": of_row, "count": counts_of_row} for row, of_row, counts_of_row in columns}
 
     def requests_of(self, slot: int) -> Sums:
-        """Of the slot only the requests' response times, as line 0."""
+        """Return only the response times of requests in the slot, as line 0."""
         return self._requests(self._slots.of(slot))
 
     # -- within -----------------------------------------------------------------------------------
@@ -335,7 +338,7 @@ class History:
 
 
 def _at(lines: Sequence[Line | None], number: int) -> Line | None:
-    """None also where the line came up later."""
+    """Return line `number`; None if it has no values or appeared later."""
     return lines[number] if 0 <= number < len(lines) else None
 
 

@@ -1,1 +1,1 @@
-"""A run as other programs take it: tables as CSV and Parquet, objectives as JUnit, a comment in Markdown."""
+"""Exports of a run for other programs: CSV and Parquet tables, JUnit XML, a Markdown comment."""

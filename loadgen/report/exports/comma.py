@@ -1,6 +1,7 @@
-"""Rows as CSV: UTF-8, a line of names, a comma between values (RFC 4180). Empty where there is no value.
+"""Write rows as CSV: UTF-8, a header line, commas between values (RFC 4180), an empty cell for a missing value.
 
-A name that a spreadsheet would take for a formula gets an apostrophe before it. Numbers are numbers.
+A text that a spreadsheet would take for a formula gets an apostrophe before it; numbers
+stay numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["write_csv"]
 
 
 def write_csv(kind: type[SeriesRow] | type[WindowRow], rows: Iterable[SeriesRow | WindowRow], file: BinaryIO) -> None:
-    """Write the rows as they come; `file` stays open."""
+    """Write a header and all rows to `file`, which stays open."""
     text = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="", write_through=True)
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(name for name, _ in columns(kind))

@@ -1,7 +1,8 @@
-"""A run as JUnit XML, for the test page of a CI: one test case an objective, and what the verdict needs beside them.
+"""Format a run as JUnit XML for the test page of a CI.
 
-The case `run` is the exit code: it fails whenever that is not 0, so a run that did
-not pass is never shown as green. Objectives that are inconclusive are skipped.
+Each objective is a test case; three more cases cover the run, its validity and its
+completeness. The case `run` fails whenever the exit code is not 0, so a run that did
+not pass is never shown as green. Inconclusive objectives are skipped cases.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["case_of", "junit", "says", "suite_of"]
 
 
 def junit(summary: Summary, story: Story) -> bytes:
-    """The document, UTF-8. story: of the same summary; its sentences are the messages."""
+    """Return the XML document of a run in UTF-8, with the sentences of `story` (of the same summary) as messages."""
     cases = [_run(summary, story), _validity(summary), _completeness(summary)]
     cases += [_objective(slo, text) for slo, text in zip(summary.slos, story.objectives, strict=True)]
     return suite_of(
@@ -41,7 +42,10 @@ def suite_of(
     properties: Mapping[str, str],
     out: str,
 ) -> bytes:
-    """The document of one suite, UTF-8. cases: by `case_of`, with what `says` adds; classname: of all of them."""
+    """Return the XML document of one test suite in UTF-8.
+
+    `cases` come from `case_of`, with results added by `says`. All cases get the same `classname`.
+    """
     kinds = [child.tag for case in cases for child in case]
     counts = {
         "tests": str(len(cases)),
@@ -71,12 +75,12 @@ def _run(summary: Summary, story: Story) -> Element:
 
 
 def _validity(summary: Summary) -> Element:
-    case = case_of("the generator was fit to measure")
+    case = case_of("the load generator measured correctly")
     verdict, reasons = summary.validity.verdict, summary.validity.reasons
     if verdict == "invalid":
-        says(case, "failure", "the generator was not fit to measure", reasons)
+        says(case, "failure", "the load generator could not measure correctly", reasons)
     elif verdict != "valid":
-        says(case, "skipped", f"the generator may not have been fit to measure ({verdict})", reasons)
+        says(case, "skipped", f"the load generator may not have measured correctly ({verdict})", reasons)
     return case
 
 
@@ -85,7 +89,9 @@ def _completeness(summary: Summary) -> Element:
     lost = [agent for agent in summary.agents if not agent.complete]
     if lost:
         texts = tuple(agent.missing or f"agent {agent.id} is not complete" for agent in lost)
-        says(case, "failure", f"{len(lost)} of {len(summary.agents)} agents are not complete", texts)
+        noun = "agent" if len(summary.agents) == 1 else "agents"
+        are = "is" if len(lost) == 1 else "are"
+        says(case, "failure", f"{len(lost)} of {len(summary.agents)} {noun} {are} not complete", texts)
     return case
 
 
@@ -99,10 +105,12 @@ def _objective(slo: Slo, text: str) -> Element:
 
 
 def case_of(name: str, time_s: float = 0.0) -> Element:
+    """Return a test case that passes unless `says` adds a failure, an error or a skip."""
     return Element("testcase", _clean({"name": name, "time": f"{time_s:.3f}"}))
 
 
 def says(case: Element, tag: str, message: str, more: tuple[str, ...] = ()) -> None:
+    """Add a result to a test case: `tag` is "failure", "error" or "skipped", `more` are lines of details."""
     SubElement(case, tag, _clean({"message": message})).text = _printable("\n".join(more)) or None
 
 
@@ -111,5 +119,5 @@ def _clean(attributes: dict[str, str]) -> dict[str, str]:
 
 
 def _printable(text: str) -> str:
-    """XML has no way to write most control characters."""
+    """Return `text` with control characters replaced, because XML cannot contain most of them."""
     return "\n".join(block(text))

@@ -1,7 +1,8 @@
-"""A run as Markdown, for a comment on a pull request: verdict, objectives, what it means; the rest is folded away.
+"""Format a run as Markdown for a comment on a pull request.
 
-Names come from scenarios and targets. Nothing in them becomes markup, an image, a
-link, a mention of a person, or a reference to an issue.
+It shows the verdict, the objectives and what they mean, and folds other tables away.
+Names come from scenarios and targets, so they are escaped: nothing in them becomes
+markup, an image, a link, a mention of a person or a reference to an issue.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from loadgen.outside_text import one_line
-from loadgen.report.report_tables import Report, Table, error_table, response_table, slo_table
+from loadgen.report.report_tables import Report, Table, error_table, objectives_note, response_table, slo_table
 from loadgen.report.story import Story
 from loadgen.report.summary_reader import Summary
 
@@ -19,22 +20,25 @@ __all__ = ["code", "markdown", "report_lines", "text"]
 
 SIGNS: Final = {"passed": "✅", "failed": "❌", "invalid": "⚠️", "incomplete": "⚠️", "interrupted": "⚠️", "error": "❌"}
 MOST_ROWS: Final = 30
-"""Of a table: a comment has an end."""
+"""The most rows of a table. GitHub limits the length of a comment."""
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]()#|~])")
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;&#8203;"}
 _LINK: Final = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
-"""GitHub makes links of bare addresses."""
+"""The ":" or "." in a bare URL, from which GitHub would make a link."""
 _ISSUE: Final = re.compile(r"\\#(?=\w)")
-"""GitHub looks for people and issues in the text that is left when all escapes are resolved. So an escape does not
-help, and a space without width stands behind `@` and `#`."""
+"""An escaped "#" before a word, which GitHub would link to an issue.
+
+GitHub resolves all escapes before it looks for people and issues, so an escape does
+not help. A space without width after `@` and `#` does.
+"""
 
 
 def markdown(summary: Summary, story: Story, in_history: Sequence[str] = ()) -> str:
-    """The comment, ending with a newline.
+    """Return the comment on a run, with a newline at the end.
 
     Args:
-        story: of the same summary.
-        in_history: sentences on how the run stands there.
+        story: the sentences about the same summary.
+        in_history: sentences that compare the run with its history.
     """
     return "\n".join(_lines(summary, story, in_history)) + "\n"
 
@@ -44,6 +48,8 @@ def _lines(summary: Summary, story: Story, in_history: Sequence[str]) -> Iterato
     yield ""
     yield from map(text, story.tested)
     yield from _table(slo_table(summary))
+    if note := objectives_note(summary):
+        yield from ("", text(note))
     yield from _list("In its history", in_history)
     yield from _list("What it means", story.means)
     yield from _list("What it does not say", story.excludes)
@@ -57,7 +63,7 @@ def _lines(summary: Summary, story: Story, in_history: Sequence[str]) -> Iterato
 
 
 def report_lines(report: Report) -> Iterator[str]:
-    """A report of words and tables: the first table is shown, the others are folded away."""
+    """Yield the lines of a report in Markdown, with all tables after the first folded away."""
     yield f"### {text(report.headline)}"
     yield ""
     yield from (f"- {text(line)}" for line in report.lines)
@@ -89,7 +95,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _cell(cell: str) -> str:
-    """A row's name keeps its depth."""
+    """Return a cell's text with its indent, which shows the depth of a row's name."""
     inner = cell.lstrip(" ")
     return "&nbsp;" * (len(cell) - len(inner)) + text(inner)
 
@@ -101,12 +107,12 @@ def _list(title: str, sentences: Sequence[str]) -> Iterator[str]:
 
 
 def text(raw: str) -> str:
-    """One line that looks like the text, whatever is in it."""
+    """Return `raw` as one line of Markdown that shows exactly this text."""
     line = _MARKUP.sub(r"\\\1", one_line(" ".join(raw.split())))
     line = re.sub("[&<>@]", lambda m: _ENTITIES[m[0]], _LINK.sub(r"\\\g<0>", line))
     return _ISSUE.sub(r"\g<0>&#8203;", line)
 
 
 def code(run_id: str) -> str:
-    """A run's id as code. An id has letters, digits, dots, dashes and underscores; anything else is left out."""
+    """Return a run's id as Markdown code, reduced to letters, digits, dots, dashes and underscores."""
     return f"`{re.sub('[^A-Za-z0-9._-]', '', run_id)}`"

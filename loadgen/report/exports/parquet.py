@@ -1,4 +1,4 @@
-"""Rows as Parquet, for DuckDB, Athena and notebooks."""
+"""Write rows as Parquet, for DuckDB, Athena and notebooks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from loadgen.report.notebook import WindowRow
 __all__ = ["write_parquet"]
 
 AT_ONCE: Final = 65_536
-"""Rows of a group: so many are held."""
+"""Rows per row group, which is also the number of rows in memory."""
 
 
 def write_parquet(
     kind: type[SeriesRow] | type[WindowRow], rows: Iterable[SeriesRow | WindowRow], file: BinaryIO
 ) -> None:
-    """Write the rows in groups; `file` stays open.
+    """Write all rows to `file`, which stays open, in row groups of 65,536.
 
     Raises:
         UsageError: pyarrow is not installed.

@@ -1,7 +1,7 @@
-"""The two tables of a run that are exported: its series over the whole run, and series by window.
+"""Define the two exported tables of a run: series over the whole run, and series by window.
 
-What is only known to be greater than something is `inf`; how much of it that is,
-`censored` says. Nothing is NaN: where there is no value there is None.
+A figure that is only a lower bound is `inf`; `censored` counts such values. A missing
+value is None, never NaN.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ Value = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class SeriesRow:
-    """One row of figures of the whole run after its warm-up. Times in ms; `region` and `outcome` "*": of all.
+    """The figures of one series over the whole run after its warm-up. Times are in ms.
 
-    p95_low_ms, p95_high_ms: the 95 % interval of p95, and so on; None where there is none.
+    A `region` or `outcome` of "*" means all of them together. p95_low_ms and p95_high_ms are the ends of the 95 %
+    interval of p95, and so on; None without an interval.
     """
 
     kind: str
@@ -52,7 +53,7 @@ class SeriesRow:
 
 
 def series_rows(summary: Summary) -> Iterator[SeriesRow]:
-    """All rows of the summary, in its order."""
+    """Yield a row for each series of the summary, in its order."""
     for s in summary.series:
         at, service = s.response_ms or Percentiles(), s.service_ms or Percentiles()
         yield SeriesRow(
@@ -81,13 +82,13 @@ def series_rows(summary: Summary) -> Iterator[SeriesRow]:
 
 
 def columns(row: type[SeriesRow] | type[WindowRow]) -> list[tuple[str, type]]:
-    """(name, type) of each: str, int, float or bool."""
+    """Return (name, type) of each column; the type is str, int, float or bool."""
     plain = {"str": str, "int": int, "bool": bool}
     return [(field.name, plain.get(str(field.type), float)) for field in fields(row)]
 
 
 def cells(rows: Iterable[SeriesRow | WindowRow]) -> Iterator[list[Value]]:
-    """The values of each row, in the order of its columns."""
+    """Yield the values of each row in the order of its columns, with None for NaN."""
     names: list[str] = []
     for row in rows:
         names = names or [field.name for field in fields(row)]

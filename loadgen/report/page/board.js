@@ -1,5 +1,5 @@
-// What all charts over time share: the document, the stretch of time that is shown, the cursor, and the ground that is
-// painted below and above their lines: warm-up, unfit seconds, slots of which agents are missing, marks.
+// The state that all charts over time share: document, zoom and cursor; and the shading below and above their lines:
+// warm-up, invalid seconds, slots with missing agents, marks.
 
 import { clock_text } from "./format.js";
 import { slot_at, span_s, stretches } from "./document.js";
@@ -11,9 +11,9 @@ export class Board {
     this.history = history;
     this.baseline = baseline;
     this.zoomed = null; // [from, to] in seconds from T0, or null for all
-    this.at_s = null; // where the cursor is, or null
+    this.at_s = null; // the cursor's time, or null
     this.plots = new Set();
-    this.listeners = new Set(); // called with nothing when cursor or stretch change
+    this.listeners = new Set(); // called without arguments when the cursor or the zoom changes
     this.key = "time";
   }
 
@@ -22,7 +22,7 @@ export class Board {
     return this.zoomed ?? [0, whole];
   }
 
-  /** Show [from, to) in every chart; at least two slots of it. */
+  /** Zoom every chart to [from, to), at least two slots. */
   zoom(from, to) {
     const { length_s } = this.history.slots;
     this.zoomed = null;
@@ -46,7 +46,7 @@ export class Board {
     this.tell();
   }
 
-  /** The cursor is at `at_s` (or nowhere: null), said by the chart that it is over. */
+  /** Set the cursor to `at_s` (null: none). The chart under the mouse calls this. */
   point(at_s) {
     const { length_s } = this.history.slots;
     const slot_of_time = (at) => (at === null ? null : Math.floor(at / length_s));
@@ -55,7 +55,7 @@ export class Board {
     if (!is_same) this.tell();
   }
 
-  /** Put every chart's cursor there: the keyboard's way. */
+  /** Set the cursor in every chart, for keyboard control. */
   move(at_s) {
     const { length_s } = this.history.slots;
     const [min, max] = this.range();
@@ -77,14 +77,14 @@ export class Board {
   }
 }
 
-/** Below the lines: the warm-up, and hatched the slots in which a generator was not fit to measure. */
+/** Shading below the lines: the warm-up, and hatched slots in which a generator could not measure correctly. */
 export function paint_ground(board, plot) {
   const { slots, warmup_s } = board.history;
   if (warmup_s) band(plot, warmup_s[0], warmup_s[1], colours.warmup);
   paint_unfit(board, plot);
 }
 
-/** Hatched; for itself where what is drawn would hide it. */
+/** The hatching, separate for charts whose drawing would hide it. */
 export function paint_unfit(board, plot) {
   const { slots } = board.history;
   const hatch = hatching(plot.ctx, colours.unfit);
@@ -93,7 +93,7 @@ export function paint_unfit(board, plot) {
   }
 }
 
-/** Above the lines: slots of which not all agents have reported are dimmed, and marks are lines with their number. */
+/** Shading above the lines: slots without reports of all agents are dimmed; marks are numbered lines. */
 export function paint_over(board, plot) {
   const { slots, marks } = board.history;
   plot.ctx.globalAlpha = 0.6;

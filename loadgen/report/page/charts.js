@@ -1,5 +1,5 @@
-// Lines over time: uPlot with our legend. A slot's value stands for the whole slot, so lines are steps; where there is
-// no value there is no line, and where only a lower bound is known a triangle stands on it. Nothing is interpolated.
+// Lines over time: uPlot with our own legend. A value is for a whole slot, so lines are steps. Without a value there is
+// no line, and a triangle marks a value that is only a lower bound. Nothing is interpolated.
 
 import { paint_ground, paint_over } from "./board.js";
 import { slot_at } from "./document.js";
@@ -8,16 +8,16 @@ import { clock_text, counted, figure } from "./format.js";
 import { colours } from "./theme.js";
 
 const FONT = "11px system-ui, sans-serif";
-const AXIS = 58; // px, the same for all charts, so that times stand below each other
+const AXIS = 58; // px, the same for all charts, so that their times are aligned
 const TIME_STEPS = [0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
-const SMALLEST = 0.001; // of a log axis: one microsecond, in ms
+const SMALLEST = 0.001; // the least value of a log axis: one microsecond, in ms
 
 /**
  * A chart over time.
  *
  * what: {id, title, note, height, format(value), is_log, limits: () => [low, high] | null, head: element | null,
  *   lines(history): [{label, column, length_s, colour, dash, width, base, is_area, is_behind}]}.
- *   `column` has a value a slot; `base` is what an area stands on.
+ *   `column` has one value per slot; `base` is the lower edge of an area.
  * Returns {element, update(), close()}.
  */
 export function time_chart(board, what) {
@@ -83,7 +83,7 @@ export function time_chart(board, what) {
   return { element: made, update, close };
 }
 
-/** Columns for uPlot, of lines that may have slots of two lengths (a baseline's and ours). */
+/** Columns for uPlot, from lines whose slots may have two lengths (the baseline's and ours). */
 function table_of(lines, is_log) {
   const tables = new Map();
   for (const line of lines) {
@@ -135,7 +135,7 @@ function time_plot(board, host, what, lines_now, data, hidden) {
   return kept(board, new uPlot(options, data, host), host);
 }
 
-/** Drag selects, a double click resets; every chart follows. */
+/** Drag zooms and a double click resets; all charts follow. */
 export function cursor_of(board) {
   return {
     sync: { key: board.key, setSeries: false }, points: { show: false }, y: false,
@@ -160,7 +160,7 @@ export function time_hooks(board) {
   };
 }
 
-/** Have the plot follow its host's width, and count it among the board's. */
+/** Make the plot follow its host's width, and add it to the board. */
 export function kept(board, plot, host) {
   if (board) board.plots.add(plot);
   plot.watcher = new ResizeObserver(() => {
@@ -198,7 +198,7 @@ export function axis_look() {
   };
 }
 
-/** 1, 2 and 5 of each power of ten within [low, high], or only the powers where there is room for `most`. */
+/** 1, 2 and 5 of each power of ten within [low, high], or only the powers if there is only room for `most`. */
 export function log_places(low, high, most) {
   const within = (digits) => {
     const found = [];
@@ -232,7 +232,7 @@ function limits(plot, low, high, what, lines) {
   return what.is_log ? log_limits(low, high) : [0, Math.max(high * 1.08, what.least ?? 1)];
 }
 
-/** Outward to a tenth of a decade, and never less than a third of one: noise must not look like a mountain. */
+/** Round outward to a tenth of a decade, and to at least a third, so that noise does not look like a mountain. */
 export function log_limits(low, high) {
   const least = Math.max(low, SMALLEST);
   const most = Math.max(high, least);
@@ -240,14 +240,14 @@ export function log_limits(low, high) {
   return [Math.min(least / 1.12, middle / 1.8), Math.max(most * 1.12, middle * 1.8)];
 }
 
-/** Level over each slot, upright between slots that adjoin. An area is what is between it and its base. */
+/** Draw steps: level over each slot, vertical between adjoining slots. An area fills down to its base. */
 function steps(plot, index, line) {
   const [xs] = plot.data;
   const ys = plot.data[index];
   const path = new Path2D();
   let is_open = false;
   for (let i = 0; i < xs.length; i++) {
-    if (ys[i] === undefined) continue; // a time that only the other one's slots have
+    if (ys[i] === undefined) continue; // a time that only the other line's slots have
     if (ys[i] === null) {
       is_open = false;
       continue;
@@ -299,10 +299,10 @@ function bounds(plot, lines, hidden) {
 
 function bounds_text(lines) {
   const bounded = lines.reduce((most, line) => Math.max(most, line.column.filter((value) => typeof value === "string").length), 0);
-  return bounded ? `▲ at least this much: in ${counted(bounded, "slot")} only a lower bound is known` : "";
+  return bounded ? `▲ lower bound: ${counted(bounded, "slot")} with only a lower bound` : "";
 }
 
-/** The line as it is drawn, for a legend. */
+/** A sample of the line for the legend. */
 export function sample(line) {
   const attributes = line.is_area
     ? { class: `fill-${line.colour}`, d: "M0 1H22V9H0Z" }
@@ -310,7 +310,7 @@ export function sample(line) {
   return drawing("svg", { class: "sample", viewBox: "0 0 22 10", width: 22, height: 10, "aria-hidden": "true" }, drawing("path", attributes));
 }
 
-/** By keyboard: what the mouse can do with a chart over time. What it then shows is said to a screen reader. */
+/** Keyboard control of a chart over time, equal to the mouse. Screen readers get the values. */
 export function keys(board, host, said) {
   host.addEventListener("keydown", (event) => {
     const { length_s } = board.history.slots;
@@ -331,7 +331,7 @@ export function keys(board, host, said) {
     if (event.ctrlKey || event.metaKey || event.altKey || !acts[event.key]) return;
     event.preventDefault();
     acts[event.key]();
-    // A chart whose stretch has changed lays itself out before this: only then is the same time at another place.
+    // A zoomed chart is laid out before this, because the time is then at another place.
     if ("+=-".includes(event.key)) queueMicrotask(() => board.move(at));
     const voice = document.getElementById("voice");
     if (voice) say(voice, said());

@@ -1,31 +1,31 @@
-// What may be done to a run that goes on: pause, resume, scale, stop, kill; shown to whom the server lets do it. The
-// server decides; what is not shown here is refused there.
+// The buttons for a running run: pause, resume, scale, stop, kill. Only roles that may use them see them; the server
+// checks every request anyway.
 
 import { element, say, show } from "./dom.js";
 
-/** deed(name, body) asks the server and gives its lines, or throws. Returns {element, update(role, phase)}. */
+/** deed(name, body) sends a request and returns the lines of the reply, or throws. Returns {element, update(role, phase)}. */
 export function controls(deed) {
   const told = element("span", { class: "told", role: "status" });
   const factor = element("input", { type: "text", inputmode: "decimal", placeholder: "1.5 or 200/s", "aria-label": "factor or rate to scale to", size: 10 });
   const button = (name, title, act, kind = null) => element("button", { type: "button", class: kind, title, id: `do-${name}`, onclick: act }, name);
-  const pause = button("pause", "no new iterations until it is resumed", () => act("pause", {}));
-  const resume = button("resume", "go on where it was paused", () => act("resume", {}));
-  const stop = button("stop", "no new iterations; those that go on may end", () => act("stop", {}));
-  const kill = button("kill", "nothing more is sent, at once", () => question.showModal(), "grave");
+  const pause = button("pause", "start no new iterations until the run is resumed", () => act("pause", {}));
+  const resume = button("resume", "continue from where the run was paused", () => act("resume", {}));
+  const stop = button("stop", "start no new iterations; running ones may finish", () => act("stop", {}));
+  const kill = button("kill", "stop at once and cut off running iterations", () => question.showModal(), "grave");
   const scale = element("form", { class: "controls", onsubmit: (event) => {
     event.preventDefault();
     const body = scale_of(factor.value);
-    if (body === null) fault("write a factor, as in 1.5 or 50%, or a rate, as in 200/s");
+    if (body === null) fault("invalid scale; enter a factor such as 1.5 or 50%, or a rate such as 200/s");
     else act("scale", body);
-  } }, factor, element("button", { type: "submit", id: "do-scale", title: "all that is left of the load" }, "scale"));
+  } }, factor, element("button", { type: "submit", id: "do-scale", title: "change the rest of the load" }, "scale"));
   const question = element("dialog", { "aria-labelledby": "kill-question" },
-    element("p", { id: "kill-question" }, "Kill the run? Nothing more is sent, what is in flight is cut off, and the verdict will say so. Stop lets it end in order."),
+    element("p", { id: "kill-question" }, "Kill the run? Requests in flight are cut off, and the verdict will mention it. Use stop to let running iterations finish."),
     element("div", {},
-      element("button", { type: "button", autofocus: true, onclick: () => question.close() }, "let it go on"),
+      element("button", { type: "button", autofocus: true, onclick: () => question.close() }, "keep it running"),
       element("button", { type: "button", class: "grave", id: "kill-yes", onclick: () => {
         question.close();
         act("kill", {});
-      } }, "kill it")));
+      } }, "kill the run")));
   const made = element("span", { class: "controls", id: "controls" }, pause, resume, scale, stop, kill, told, question);
 
   async function act(name, body) {

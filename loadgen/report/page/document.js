@@ -1,8 +1,8 @@
-// The history document, and how a change is brought into it. No page, no network.
+// The report document and the function that applies a change to it. No page, no network.
 
 /**
- * Bring a change into the document, in place, and give it back. A change of slots has `from` and `to`; slots may come
- * again, changed by late data. Any other replaces what is not by slot.
+ * Apply a change to the document in place and return the document. A change of slots has `from` and `to`; late data may
+ * change a slot again. Any other change replaces the parts that are not per slot.
  */
 export function apply(history, change) {
   if (!("from" in change)) return Object.assign(history, change);
@@ -26,7 +26,7 @@ export function apply(history, change) {
   return history;
 }
 
-/** Write the columns of `part` at [from, to) of those of `whole`. Columns that are new are made. */
+/** Copy the columns of `part` into [from, to) of the columns of `whole`. Missing columns are created. */
 function spliced(whole, part, from, to) {
   for (const [name, value] of Object.entries(part)) {
     if (Array.isArray(value)) {
@@ -39,7 +39,7 @@ function spliced(whole, part, from, to) {
   }
 }
 
-/** A column that the change did not have, and that began before it, says nothing of the new slots. */
+/** Fill columns that the change lacks with `nothing` up to `count` slots. */
 function filled_up(whole, count, nothing) {
   for (const value of Object.values(whole)) {
     if (Array.isArray(value)) lengthen(value, count, nothing);
@@ -51,7 +51,7 @@ function lengthen(column, count, nothing) {
   while (column.length < count) column.push(nothing);
 }
 
-/** Seconds from T0 that the page shows: to the planned end while the run goes on and that is near, else what there is. */
+/** The seconds from T0 that the charts show: all slots, but at least 10. */
 export function span_s(history) {
   const { length_s, count } = history.slots;
   return Math.max(count * length_s, 10 * length_s);
@@ -63,12 +63,12 @@ export function slot_at(slots, at_s) {
   return slot >= 0 && slot < slots.count ? slot : null;
 }
 
-/** Numbers per second of counts per slot. */
+/** Convert counts per slot to numbers per second. */
 export function per_second(column, length_s) {
   return column.map((count) => (count === null || count === undefined ? null : count / length_s));
 }
 
-/** Adjoining slots for which `is_so` holds, as [first, one after the last]. */
+/** Runs of adjoining slots for which `is_so` is true, as [first, one after the last]. */
 export function stretches(count, is_so) {
   const found = [];
   for (let slot = 0; slot < count; slot++) {

@@ -1,13 +1,13 @@
-// Elements made of data. What comes in as text stays text: nothing here reads HTML.
+// Create elements from data. Text stays text: nothing here parses HTML.
 
-// What is invisible or turns the direction of reading is shown as its code, as in the terminal (loadgen/outside_text.py).
-// Kept: line ends and tabs, and what holds an emoji together.
+// Invisible characters and those that change the reading direction are shown as codes, as in loadgen/outside_text.py.
+// Line ends, tabs and the joiners in emojis are kept.
 const HIDDEN = /(?![\n\t]|(?<=\p{Extended_Pictographic}\uFE0F?)[\u200D\uFE0E\uFE0F])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 
-const READ = new Set(["title", "aria-label", "placeholder"]); // attributes that a person reads
-const SVG = "http://www.w3.org/2000/svg"; // the name of a language: nothing is fetched from it
+const READ = new Set(["title", "aria-label", "placeholder"]); // attributes that people read
+const SVG = "http://www.w3.org/2000/svg"; // an XML namespace; nothing is fetched from it
 
-/** A text from outside with its hidden characters as codes, such as \u202e. */
+/** Return a text with its hidden characters as codes, such as \u202e. */
 export function visible(text) {
   return text.replace(HIDDEN, (char) => {
     const code = char.codePointAt(0).toString(16);
@@ -36,7 +36,7 @@ function filled(made, attributes, children) {
   return made;
 }
 
-/** Set the text, if it is another: what stands does not have to be laid out again. */
+/** Set the text if it changed; an equal text needs no new layout. */
 export function say(where, text) {
   const shown = visible(String(text));
   if (where.textContent !== shown) where.textContent = shown;
@@ -46,7 +46,7 @@ export function show(what, is_shown) {
   what.hidden = !is_shown;
 }
 
-/** A list of paragraphs or items; empty where there is nothing to say. */
+/** A list of paragraphs or items; empty without texts. */
 export function items(tag, texts, attributes = {}) {
   return element(tag, attributes, ...texts.map((text) => element("li", {}, text)));
 }

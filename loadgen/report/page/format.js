@@ -1,6 +1,6 @@
-// Figures as a person reads them: with unit, thousands separators, and never more digits than are meant.
+// Formatting of numbers: with unit, thousands separators and at most three significant digits.
 
-/** A figure of the document: a number, null (nothing), or "> 1234.5" where only a lower bound is known. */
+/** A value of the document: a number, null (no data), or "> 1234.5" for a lower bound. */
 export function figure(value) {
   if (typeof value === "number") return { value, is_bound: false };
   if (typeof value === "string" && value.startsWith(">")) {
@@ -10,7 +10,7 @@ export function figure(value) {
   return { value: null, is_bound: false };
 }
 
-const writers = []; // by number of digits: making one is dear
+const writers = []; // by number of digits; creating one is slow
 
 export function grouped(number, digits = 0) {
   writers[digits] ??= new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
@@ -34,7 +34,7 @@ export function short(number) {
   return grouped(number, digits).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
 }
 
-/** A time in ms as "0.12 ms", "264 ms", "1.23 s", "2 min 5 s"; "> 264 ms" where only a bound is known. */
+/** A time in ms as "0.12 ms", "264 ms", "1.23 s", "2 min 5 s"; "> 264 ms" for a lower bound. */
 export function ms_text(value) {
   const found = figure(value);
   if (found.value === null) return "–";
@@ -55,7 +55,7 @@ export function share_text(value) {
   return value === null || value === undefined ? "–" : `${short(value * 100)} %`;
 }
 
-/** Time since T0: "3:20", "1:02:03"; with tenths where `step` (s) is below one second. */
+/** Time since T0: "3:20", "1:02:03"; with tenths if `step` (s) is below 1. */
 export function clock_text(seconds, step = 1) {
   if (seconds < 0) return `-${clock_text(-seconds, step)}`;
   const tenths = step < 1;

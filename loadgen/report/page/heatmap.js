@@ -1,4 +1,4 @@
-// The heatmap: time by response time on a log axis, each cell as dark (or light) as it has many requests.
+// The heatmap: time by response time on a log axis. A cell's shade shows its number of requests.
 
 import { paint_ground, paint_over, paint_unfit, slot_text } from "./board.js";
 import { cursor_of, keys, kept, time_axis, time_hooks, value_axis } from "./charts.js";
@@ -52,7 +52,7 @@ export function heatmap(board, what) {
     return kept(board, new uPlot(options, data, host), host);
   }
 
-  /** What the cell under the cursor is; with the cursor on another chart, how many requests its slot has. */
+  /** Describe the cell under the cursor; with the cursor on another chart, the slot's number of requests. */
   function read() {
     if (!plot) return;
     const slot = board.slot();
@@ -82,7 +82,7 @@ function largest(slots) {
   return most;
 }
 
-/** The buckets that have something, and one more on each side. */
+/** The buckets with values, and one more on each side. */
 function shown_ms({ edges_ms, slots }) {
   let [low, high] = [Infinity, -1];
   for (const cells of slots) {

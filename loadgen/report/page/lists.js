@@ -1,4 +1,4 @@
-// What is told in words: single requests with their traces, agents, marks, notes.
+// Lists and tables of text: single requests with their traces, agents, marks and notes.
 
 import { element, items, show } from "./dom.js";
 import { clock_text, count_text, ms_text } from "./format.js";
@@ -30,7 +30,7 @@ function list(title, id) {
   };
 }
 
-/** A link to the trace by the template, if that is an address of the web; the id alone otherwise. */
+/** A link to the trace if the template is an http(s) URL; otherwise only the id. */
 function trace(id, template) {
   if (!id) return "–";
   const address = template ? address_of(template.replaceAll("{trace_id}", encodeURIComponent(id))) : null;
@@ -48,7 +48,7 @@ function address_of(text) {
 
 /** Agents, marks and notes. */
 export function annex() {
-  const agents = table_box("Agents", "agents", ["agent", "region", "state", "requests", "unfit s", "missing", "note"]);
+  const agents = table_box("Agents", "agents", ["agent", "region", "state", "requests", "invalid s", "missing", "note"]);
   const marks = table_box("Marks", "marks", ["no.", "at", "what"]);
   const notes = element("section", { id: "notes" }, element("h3", {}, "Notes"));
   let noted = "";
@@ -67,7 +67,7 @@ export function annex() {
   };
 }
 
-/** How long it was not fit: seconds, or stretches [from, to) of them. */
+/** How long an agent could not measure correctly: seconds, or [from, to) spans of seconds. */
 function unfit_text(unfit) {
   return count_text(Array.isArray(unfit) ? unfit.reduce((all, [from, to]) => all + to - from, 0) : unfit);
 }

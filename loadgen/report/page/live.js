@@ -1,11 +1,11 @@
-// What the server is asked: history, changes as they come, deeds. Server-sent events over fetch, since EventSource can
-// send no Authorization header. A connection that is lost is opened again, and what was missed comes first.
+// Requests to the server: the document, its changes, and load changes. Server-sent events are read with fetch, because
+// EventSource cannot send an Authorization header. A lost connection is opened again; missed changes arrive first.
 
 const KEPT = "loadgen token";
-const SILENT_MS = 10_000; // without a byte for so long the connection counts as lost
+const SILENT_MS = 10_000; // a connection without a byte for this time counts as lost
 const WAITS_MS = [250, 500, 1000, 2000, 5000];
 
-/** The token of the address's fragment, from now on kept for this tab and no longer shown. */
+/** The token in the URL's fragment. It is stored for this tab and removed from the URL. */
 export function token() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
   try {
@@ -19,7 +19,7 @@ export function token() {
   }
 }
 
-/** An answer of the server that is no answer. `status` 0: it was not reached. */
+/** An error response of the server. `status` is 0 if the server was not reached. */
 export class Refused extends Error {
   constructor(message, status, hint = "") {
     super(message);
@@ -38,12 +38,12 @@ export async function ask(path, { key, body, headers = {}, signal } = {}) {
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Refused("the server cannot be reached", 0);
+    throw new Refused("the server cannot be reached; check that it runs and that the URL is right", 0);
   }
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));
-  const plain = { 401: "a token is needed, or it is not this server's", 403: "this token does not allow that", 404: "there is no such run" };
-  throw new Refused(said.error ?? plain[answer.status] ?? `the server answers ${answer.status}`, answer.status, said.hint ?? "");
+  const plain = { 401: "missing or invalid token; open the URL that the server printed", 403: "this token does not allow that; use a token of another role", 404: "run not found; open / for the list of runs" };
+  throw new Refused(said.error ?? plain[answer.status] ?? `the server responded with HTTP ${answer.status}; see its log`, answer.status, said.hint ?? "");
 }
 
 export async function fetch_json(path, key) {
@@ -51,10 +51,10 @@ export async function fetch_json(path, key) {
 }
 
 /**
- * Follow a run until it is over.
+ * Follow a run until it has ended.
  *
  * told: {history(document), change(kind, change), link(state, text)}; state is "good", "bad", or "over". `is_over()`
- * says whether the document needs no more changes. Returns what stops it.
+ * returns true if the document needs no more changes. Returns a function that stops following.
  */
 export function follow(run_path, key, seq, told, is_over) {
   const stop = new AbortController();
@@ -79,7 +79,7 @@ export function follow(run_path, key, seq, told, is_over) {
       const feed = events((event) => {
         if (event.kind === "again") return again();
         const change = JSON.parse(event.data);
-        if (event.id) last = event.id; // of several changes that belong together only the last has one
+        if (event.id) last = event.id; // of several changes that belong together, only the last one has an id
         told.change(event.kind, change);
         return null;
       });
@@ -106,9 +106,9 @@ export function follow(run_path, key, seq, told, is_over) {
       } catch (error) {
         if (stop.signal.aborted) return;
         if (error instanceof Refused && [401, 403, 404].includes(error.status)) return void told.link("bad", error.message);
-        why = error instanceof Refused ? error.message : "nothing was heard from the server";
+        why = error instanceof Refused ? error.message : "the server sent nothing";
       }
-      if (is_over()) return void told.link("over", "the run is over");
+      if (is_over()) return void told.link("over", "the run has ended");
       const wait = WAITS_MS[Math.min(tries, WAITS_MS.length - 1)];
       tries += 1;
       told.link("bad", `not live: ${why}; trying again`);
@@ -118,7 +118,7 @@ export function follow(run_path, key, seq, told, is_over) {
   return () => stop.abort();
 }
 
-/** A parser of server-sent events: give it text as it comes, it calls with {id, kind, data} for each whole event. */
+/** Return a parser of server-sent events: it takes pieces of text and calls `on_event` with {id, kind, data}. */
 export function events(on_event) {
   let rest = "";
   let now = { id: "", kind: "message", data: [] };

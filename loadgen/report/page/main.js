@@ -1,4 +1,4 @@
-// The live page's entry: the list of runs, or one run that is followed while it goes on.
+// The live page's entry point: the list of runs, or one run that is followed until it ends.
 
 import { controls, is_ended } from "./controls.js";
 import { apply } from "./document.js";
@@ -31,7 +31,7 @@ async function open_run(id) {
   const page = await render(root, history, { live: true, bar: [link, deeds.element] });
   let is_due = false;
 
-  /** Draw once a frame at most, however many changes come; a page that nobody looks at is drawn when somebody does. */
+  /** Draw at most once a frame, whatever the number of changes. A hidden page is drawn when it becomes visible. */
   function draw() {
     if (is_due) return;
     is_due = true;
@@ -41,7 +41,7 @@ async function open_run(id) {
       const began = performance.now();
       page.update(history);
       deeds.update(me.role, history.run);
-      // After the charts, which are painted in microtasks that stand in the queue already. For bench/page.py.
+      // Measure after the charts, whose painting microtasks are already in the queue. For bench/page.py.
       queueMicrotask(() => performance.measure("change", { start: began }));
       root.dataset.seq = String(history.seq);
     });
@@ -51,7 +51,7 @@ async function open_run(id) {
   const is_over = () => history.verdict !== null || is_ended(history.run.phase);
   const say_link = (state, text) => {
     link.className = `link ${is_over() ? "over" : state}`;
-    say(link, is_over() ? "the run is over" : text);
+    say(link, is_over() ? "the run has ended" : text);
   };
   say_link("", "connecting …");
   if (is_over()) return;

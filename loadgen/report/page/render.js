@@ -1,4 +1,4 @@
-// The whole page of a run, drawn from its document; pure of network.
+// The whole page of a run, drawn from its document. This module makes no network requests.
 
 import { Board, slot_text } from "./board.js";
 import { log_limits, time_chart } from "./charts.js";
@@ -17,8 +17,8 @@ const PALETTE = ["c4", "c1", "c3", "c2", "c5", "c6", "c7", "c8"];
 const DASHES = [null, [8, 3], [4, 2], [1.5, 2], [8, 2, 2, 2], [12, 4], [3, 3], [6, 2, 1, 2, 1, 2]];
 
 /**
- * Draw `history` into `root`. options: {live: boolean, baseline: document | null, bar: elements for the head, standing: how the run stands in its history, drawn, or null}.
- * Gives {update(history), board} once all is drawn; the first screen is there before the charts are. A page is drawn once and then updated: `apply` changes the document in place.
+ * Draw `history` into `root`. options: {live: boolean, baseline: document | null, bar: elements for the head, standing: the comparison with the run's history as an element, or null}.
+ * Returns {update(history), board} when everything is drawn; the first screen appears before the charts. A page is drawn once and then updated, and `apply` changes the document in place.
  */
 export async function render(root, history, { live = false, baseline = null, bar = [], standing = null } = {}) {
   const board = new Board(history, baseline);
@@ -64,7 +64,7 @@ export async function render(root, history, { live = false, baseline = null, bar
     board.history = next;
     for (const part of parts) part.update(next);
     of_regions();
-    // Last: each chart asks for its width, and a large table would be laid out anew each time.
+    // Update tables last: each chart reads its width, which would lay out a large table again each time.
     for (const part of [table, shown, last]) part.update(next);
     key.update();
     show(page.curve, next.curve.length > 0 || (baseline?.curve.length ?? 0) > 0);
@@ -80,7 +80,7 @@ export async function render(root, history, { live = false, baseline = null, bar
   return { update, board };
 }
 
-/** Or soon, where a page that nobody looks at gets no frames. */
+/** Resolves at the next frame, or after 200 ms, because a hidden page gets no frames. */
 function next_frame() {
   return new Promise((done) => {
     requestAnimationFrame(() => setTimeout(done));
@@ -111,7 +111,7 @@ function charts_of(board) {
       const names = Object.keys(board.history.response.iterations);
       if (chooser.options.length !== names.length + 1) {
         const before = chooser.value;
-        chooser.replaceChildren(element("option", { value: "" }, "of requests, from asked"), ...names.map((name) => element("option", { value: name }, `of iterations of ${name}, from due`)));
+        chooser.replaceChildren(element("option", { value: "" }, "of requests, from the request"), ...names.map((name) => element("option", { value: name }, `of iterations of ${name}, from due`)));
         chooser.value = before;
       }
       percentiles.update();
@@ -130,7 +130,7 @@ function charts_of(board) {
       ],
     }),
     percentiles: choosing,
-    heat: heatmap(board, { id: "heatmap", title: "Response time of requests, how many", note: "time × log response time" }),
+    heat: heatmap(board, { id: "heatmap", title: "Number of requests by response time", note: "time × log response time" }),
     spectrum: spectrum({
       id: "spectrum", title: "Percentile spectrum", note: "whole run; x: 1 in 1/(1−p) values is slower; both axes log",
       lines: () => [
@@ -153,7 +153,7 @@ function charts_of(board) {
       ],
     }),
     service: time_chart(board, {
-      id: "service", title: "Response beside service time", note: "of requests, log; between them: waiting for a connection, DNS, connect, TLS", is_log: true, format: ms_text,
+      id: "service", title: "Response time and service time", note: "of requests, log; between them: waiting for a connection, DNS, connect, TLS", is_log: true, format: ms_text,
       lines: (history) => [["p50", "c1"], ["p99", "c3"]].flatMap(([name, colour]) => [
         { label: `response ${name}`, column: history.response.requests[name], length_s: of_slots(history), colour, dash: null },
         { label: `service ${name}`, column: history.response.service[name], length_s: of_slots(history), colour, dash: [2, 2] },
@@ -172,13 +172,13 @@ function charts_of(board) {
       lines: (history) => [generator_line(history, "cpu_share", "CPU", "c2", null)],
     }),
     unfit: time_chart(board, {
-      id: "unfit", title: "Agents that were not fit to measure", height: 130, format: whole_text, least: 1,
+      id: "unfit", title: "Agents that could not measure correctly", height: 130, format: whole_text, least: 1,
       note: () => {
         const slot = board.slot();
         const slots = Object.keys(board.history.slots.unfit).length;
         return (slot !== null && board.history.slots.unfit[slot]) || (slots ? counted(slots, "slot") : "none");
       },
-      lines: (history) => [generator_line(history, "agents_unfit", "agents unfit", "c4", null)],
+      lines: (history) => [generator_line(history, "agents_unfit", "invalid agents", "c4", null)],
     }),
     curve: rate_curve({
       id: "curve", title: "Response time of requests by achieved rate", note: "iterations per second; y log",
@@ -210,7 +210,7 @@ function percentile_lines(lines, length_s, names = null) {
   return PERCENTILES.filter(([name]) => !names || names.includes(name)).map(([name, colour, dash]) => ({ label: name, column: lines[name], length_s, colour, dash }));
 }
 
-/** The most frequent kind lowest; each stands on what is below it. */
+/** Stacked areas of error kinds, the most frequent kind at the bottom. */
 function stacked({ errors, slots }) {
   const sum = (column) => column.reduce((all, count) => all + count, 0);
   const kinds = Object.entries(errors).map(([name, column], i) => ({ name, column, all: sum(column), i })).sort((a, b) => b.all - a.all || a.i - b.i);
@@ -223,7 +223,7 @@ function stacked({ errors, slots }) {
   });
 }
 
-/** A small chart a region, all on one scale. Returns what updates them. */
+/** One small chart per region, all with the same scale. Returns a function that updates them. */
 function small_multiples(board, where) {
   let drawn = [];
   const scale = () => {
@@ -255,7 +255,7 @@ function small_multiples(board, where) {
   };
 }
 
-/** What the shading of all charts means, and how much of it there is. */
+/** The key to the shading of all charts, with the number of shaded slots. */
 function ground_key(board) {
   const made = element("ul", { class: "key" });
   function update() {
@@ -264,7 +264,7 @@ function ground_key(board) {
     const partial = slots.reported.filter((reported, slot) => reported < slots.agents[slot]).length;
     const lines = [
       ["swatch-warmup", warmup_s ? "warm-up" : null],
-      ["swatch-unfit", unfit ? `generator not fit: ${counted(unfit, "slot")}` : null],
+      ["swatch-unfit", unfit ? `generator invalid: ${counted(unfit, "slot")}` : null],
       ["swatch-partial", partial ? `not all agents reported: ${counted(partial, "slot")}` : null],
       ["swatch-mark", marks.length ? "marks, numbered below" : null],
       ["swatch-ghost", board.baseline ? `baseline ${board.baseline.run.id}` : null],
@@ -274,16 +274,16 @@ function ground_key(board) {
   return { element: made, update };
 }
 
-/** What is known of the slot under the cursor, for all charts at once. */
+/** The line with the figures of the slot under the cursor, for all charts. */
 function cursor_line(board) {
   const made = element("p", { class: "cursor", id: "cursor" });
-  const idle = "Point at a chart to read it; drag to zoom all, double click to see all again. By keyboard: arrows, + and −, Escape.";
+  const idle = "Point at a chart to read its values; drag to zoom all charts, double-click to reset. Keys: arrows, + and −, Escape.";
   board.listeners.add(() => {
     const slot = board.slot();
     if (slot === null) return say(made, board.zoomed ? `${idle} Zoomed.` : idle);
     const { slots } = board.history;
     const unfit = slots.unfit[slot];
-    return say(made, `${slot_text(slots, slot)} · ${counted(slots.requests[slot], "request")}, ${counted(slots.request_errors[slot], "error")} · ${counted(slots.started[slot], "iteration")} started · ${slots.reported[slot]} of ${counted(slots.agents[slot], "agent")} reported · ${unfit ? `not fit: ${unfit}` : "generator fit"}`);
+    return say(made, `${slot_text(slots, slot)} · ${counted(slots.requests[slot], "request")}, ${counted(slots.request_errors[slot], "error")} · ${counted(slots.started[slot], "iteration")} started · ${slots.reported[slot]} of ${counted(slots.agents[slot], "agent")} reported · ${unfit ? `generator invalid: ${unfit}` : "generator valid"}`);
   });
   return made;
 }

@@ -1,4 +1,4 @@
-// The report's entry: the document stands in the page itself, compressed, and nothing is fetched.
+// The entry point of the HTML report: the compressed document is in the page itself, and nothing is fetched.
 
 import { element } from "./dom.js";
 import { render } from "./render.js";
@@ -13,17 +13,17 @@ async function held(id) {
   return JSON.parse(await new Response(stream).text());
 }
 
-/** Draw the report's documents. What goes wrong is said on the page: an old browser has no DecompressionStream. */
+/** Draw the report's documents. An error is shown on the page; an old browser has no DecompressionStream. */
 export async function open_report() {
   const root = document.getElementById("page");
   try {
     const history = await held("history");
     const standing = document.getElementById("in-history")?.content ?? null;
     await render(root, history, { baseline: await held("baseline"), standing });
-    // Charts are painted in microtasks that stand in the queue already.
+    // Charts are painted in microtasks that are already in the queue.
     queueMicrotask(() => (document.documentElement.dataset.drawn = ""));
   } catch (error) {
-    root.replaceChildren(element("p", { class: "fault", role: "alert" }, `This report cannot be shown: ${error.message}. A browser of 2024 or later can read it.`));
+    root.replaceChildren(element("p", { class: "fault", role: "alert" }, `This report cannot be shown: ${error.message}. Open it in a browser of 2024 or later.`));
     throw error;
   }
 }

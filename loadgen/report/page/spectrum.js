@@ -1,5 +1,5 @@
-// Two charts that are not over time: the percentile spectrum (how slow the slowest 1 in n are), and response time by
-// rate. Both have log axes.
+// Two charts that are not over time: the percentile spectrum (the response time of the slowest 1 in n), and response
+// time by rate. Both have log axes.
 
 import { axis_look, forget, kept, log_limits, log_places, sample, value_axis } from "./charts.js";
 import { element, say } from "./dom.js";
@@ -14,7 +14,7 @@ export function spectrum(what) {
     x_places: (low, high) => [1, 2, ...log_places(10, Math.max(high, 10), 1)].filter((place) => place >= low && place <= high),
     x_text: (place) => (place <= 1 ? "0 %" : `${percent_text(place)} %`),
     where: (x) => `at ${percent_text(x)} %: 1 in ${count_text(x)} is slower`,
-    value: (point) => `${ms_text(point.text)} (${counted(point.count, "value")} up to there)`,
+    value: (point) => `${ms_text(point.text)} (${counted(point.count, "value")} up to it)`,
   });
 }
 
@@ -33,7 +33,7 @@ export function rate_curve(what) {
   });
 }
 
-/** Percentiles as 1 in n: 99 % is 1 in 100. The largest of n values is 1 in n, and right of all others. */
+/** Percentiles as 1 in n: 99 % is 1 in 100. The largest of n values is 1 in n, at the right end. */
 function placed(points) {
   let furthest = 1;
   return points.map(([percentile, text, count]) => {
@@ -43,7 +43,7 @@ function placed(points) {
   });
 }
 
-/** 99.9 of 1 in 1,000, with as many nines as it has. */
+/** 1 in 1,000 as "99.9", with all its nines. */
 function percent_text(n) {
   const digits = Math.max(0, Math.ceil(Math.log10(n)) - 2);
   return grouped(100 - 100 / n, Math.min(digits, 8)).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
@@ -124,7 +124,7 @@ function column_of(line, xs) {
   });
 }
 
-/** The value up to a percentile holds from the percentile before it. */
+/** Draw steps: a percentile's value holds from the percentile before it. */
 function level(plot, index) {
   const path = new Path2D();
   let before = null;
@@ -155,7 +155,7 @@ function joined(plot, index) {
   return { stroke: path, fill: null, clip: null, band: null, gaps: null, flags: 0 };
 }
 
-/** Dots where values are, and triangles on lower bounds. */
+/** Draw dots for values and triangles for lower bounds. */
 function marks_of(plot, lines, is_level) {
   const { ctx } = plot;
   const size = 3.5 * devicePixelRatio;

@@ -1,5 +1,5 @@
-// The table of journeys, steps and requests: sorted by any column, with mouse or keyboard; narrowed by a filter; with a
-// line for how each went over time. With a baseline, its figure and the difference stand beside ours.
+// The table of journeys, steps and requests. It can be sorted by any column, by mouse or keyboard, and filtered. Each row
+// has small charts over time. With a baseline, its figure and the difference are beside ours.
 
 import { drawing, element, say, visible } from "./dom.js";
 import { count_text, counted, figure, grouped, length_text, ms_text, share_text } from "./format.js";
@@ -12,10 +12,10 @@ const SPARK = { width: 72, height: 18 };
 export function rows_table(baseline) {
   const columns = columns_of(baseline);
   let order = { column: columns.find((one) => one.key === "count"), is_down: true };
-  let is_sorted = false; // until somebody sorts, rows stand as they came
+  let is_sorted = false; // until the user sorts, rows keep the order of the document
   let history = null;
   const drawn = new Map(); // lines by their row's name
-  const stood = new Map(); // what each line was drawn from: a row that has not changed is left as it is
+  const stood = new Map(); // the data of each drawn line, so that an unchanged row is not drawn again
   const box = element("input", { type: "search", placeholder: "filter names", "aria-label": "filter rows by name", oninput: () => update(history) });
   const shown = element("span", { class: "note", role: "status" });
   const heads = columns.map((column) => element("th", { scope: "col", class: column.kind },
@@ -85,7 +85,7 @@ function columns_of(baseline) {
   return [
     { key: "kind", title: "kind", kind: "word", value: ({ row }) => row.kind, text: ({ row }) => row.kind },
     { key: "name", title: "name", kind: "name", value: ({ row }) => name_of(row), text: ({ row }) => name_of(row), about_cell: ({ row }) => name_of(row) },
-    { key: "count", title: "count", kind: "number", value: ({ row }) => row.count, text: ({ row }) => count_text(row.count), about_cell: ({ row }) => (row.censored ? `of ${counted(row.censored, "value")} only a lower bound is known` : "") },
+    { key: "count", title: "count", kind: "number", value: ({ row }) => row.count, text: ({ row }) => count_text(row.count), about_cell: ({ row }) => (row.censored ? `${counted(row.censored, "value")} with only a lower bound` : "") },
     ...(baseline ? [{ key: "was count", title: "baseline", kind: "number was", about: "count of the baseline", value: ({ was }) => was?.count ?? null, text: ({ was }) => count_text(was?.count) }] : []),
     { key: "errors", title: "errors", kind: "number", value: ({ row }) => row.errors, text: ({ row }) => count_text(row.errors), is_bad: ({ row }) => row.errors > 0 },
     { key: "share", title: "errors %", kind: "number", value: ({ row }) => (row.count ? row.errors / row.count : null), text: ({ row }) => (row.count ? share_text(row.errors / row.count).replace(" %", "") : "–") },
@@ -96,12 +96,12 @@ function columns_of(baseline) {
   ];
 }
 
-/** Journey, step and request as one name, as the terminal has it. */
+/** Journey, step and request as one name, as in the terminal. */
 export function name_of(row) {
   return [row.journey, row.step, row.request].filter((part) => part !== null && part !== undefined && part !== "").join(" › ");
 }
 
-/** Three decimals at most, no unit: the column's head has it. */
+/** At most three decimals, without a unit, which is in the column's head. */
 function plain_ms(value) {
   const found = figure(value);
   if (found.value === null) return "–";
@@ -118,7 +118,7 @@ function before(baseline, row) {
   return baseline.rows.find((one) => one.kind === row.kind && one.journey === row.journey && one.step === row.step && one.request === row.request) ?? null;
 }
 
-/** Share by which ours is slower; null where one of them is only a bound. */
+/** The share by which ours is slower; null if one value is only a lower bound. */
 function change({ row, was }, name) {
   const ours = figure(row.response_ms?.[name]);
   const theirs = figure(was?.response_ms?.[name]);
@@ -130,7 +130,7 @@ function change_text(share) {
   return share === null ? "–" : `${share >= 0 ? "+" : "−"}${grouped(Math.abs(share * 100), 1)} %`;
 }
 
-/** Rows without a figure stand last, whichever way. */
+/** Rows without a figure come last in both directions. */
 function compared({ column, is_down }, a, b) {
   const [one, other] = [column.value(a), column.value(b)];
   const has_one = one !== null && one !== undefined;
@@ -152,7 +152,7 @@ function spark(cell, { column, text, word }, length_s) {
     const is_open = i > 0 && values[i - 1] !== null;
     path += `${is_open ? "L" : "M"}${(i * wide).toFixed(1)} ${y}H${((i + 1) * wide).toFixed(1)}`;
   });
-  const label = values.length ? `${word}, ${length_text(length_s)} each, at most ${text(most)}` : "nothing yet";
+  const label = values.length ? `${word}, ${length_text(length_s)} each, at most ${text(most)}` : "no data yet";
   let picture = cell.firstElementChild;
   if (!picture) {
     picture = drawing("svg", { class: "spark", viewBox: `0 0 ${SPARK.width} ${SPARK.height}`, width: SPARK.width, height: SPARK.height, role: "img" }, drawing("path", {}));

@@ -1,5 +1,5 @@
-// Light and dark, and the colours of canvases. The colours are those of style.css; they are told apart by people who
-// see fewer of them (after Okabe and Ito), and every line has a dash pattern of its own besides.
+// Light and dark theme, and the colours of canvases from style.css. Colour-blind people can distinguish them (after Okabe
+// and Ito), and every line also has its own dash pattern.
 
 const KEPT = "loadgen theme";
 const NAMES = [
@@ -11,7 +11,7 @@ const RAMPS = {
   dark: ["#0b2a4e", "#173f6d", "#4f5a6c", "#7b7a78", "#a89d72", "#d4bf5c", "#fee838"],
 };
 
-/** The canvases' colours by name; made anew by `read_colours`. */
+/** The canvases' colours by name; updated by `read_colours`. */
 export const colours = {};
 
 export function is_dark() {
@@ -19,7 +19,7 @@ export function is_dark() {
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-/** Read the style sheet's colours as they are now. */
+/** Read the current colours of the style sheet. */
 export function read_colours() {
   const probe = document.createElement("span");
   probe.hidden = true;
@@ -31,7 +31,7 @@ export function read_colours() {
   probe.remove();
 }
 
-/** Of a share in 0..1, the colour of the heatmap, in 64 steps. */
+/** The heatmap's colour for a share in 0..1, in 64 steps. */
 export function ramp() {
   const stops = RAMPS[is_dark() ? "dark" : "light"].map((text) => [1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16)));
   const steps = Array.from({ length: 64 }, (_, i) => {
@@ -42,12 +42,12 @@ export function ramp() {
   return (share) => steps[Math.max(0, Math.min(63, Math.round(share * 63)))];
 }
 
-/** Take the theme that was chosen before, and call `changed` at each change, also before and after printing. */
+/** Apply the stored theme, and call `changed` at each change, also before and after printing. */
 export function watch_theme(changed) {
   try {
     set_theme(localStorage.getItem(KEPT));
   } catch {
-    // A page from a disk may not be allowed to keep anything: then it follows the machine.
+    // A page opened from a disk may not store anything; it then follows the system's theme.
   }
   read_colours();
   const again = () => {

@@ -1,9 +1,10 @@
-// The first screen, for whoever has to decide: what was tested, the verdict, why, what it means, what it does not say,
-// what to look at next; and the objectives, each with its margin and budget.
+// The first screen, for people who decide about a release: what was tested, the verdict, its reasons, what it means and
+// does not say, what to do next; and the objectives, each with its margin and error budget.
 
 import { element, items, say, show } from "./dom.js";
 import { clock_text, count_text, counted, length_text, share_text } from "./format.js";
 
+const INCOMPLETE = { incomplete: "is incomplete", interrupted: "was interrupted", error: "ended with an error" };
 const SIGNS = { passed: "✓", pass: "✓", failed: "✗", fail: "✗" };
 
 /** Returns {element, update(history)}. `baseline` is a document or null. */
@@ -34,7 +35,7 @@ export function summary(baseline) {
         element("h1", { class: (verdict?.headline.length ?? 0) > 140 ? "long" : null }, verdict ? verdict.headline : headline_of(history)));
       said.replaceChildren(...(verdict ? parts_of(verdict) : part_of(["Notes", history.notes, "notes"])));
     }
-    slos.update(history.slos);
+    slos.update(history);
   }
 
   return { element: made, update };
@@ -61,7 +62,7 @@ function facts_of({ run, slots, warmup_s, agents }, baseline) {
     ["Load", `${run.load} (${run.open ? "open" : "closed"})`],
     ["From", run.placement === "embedded" ? `this machine, ${counted(run.agents, "agent")}` : `${counted(run.agents, "agent")} in ${counted(regions.length, "region")}${regions.length ? `: ${regions.slice(0, 6).join(", ")}${regions.length > 6 ? " …" : ""}` : ""}`],
     ["When", began && !Number.isNaN(began.valueOf()) ? `${began.toISOString().slice(0, 19).replace("T", " ")} UTC, ${length_text(Math.round(run.clock_s))}` : "not started"],
-    ["Figures", `all values of all agents, added up by slots of ${length_text(slots.length_s)}${warmup_s ? `; warm-up ${clock_text(warmup_s[0])}–${clock_text(warmup_s[1])}` : ""}`],
+    ["Figures", `all values of all agents, merged into slots of ${length_text(slots.length_s)}${warmup_s ? `; warm-up ${clock_text(warmup_s[0])}–${clock_text(warmup_s[1])}` : ""}`],
     ["Run", run.id],
     ...(baseline ? [["Baseline", `${baseline.run.id}, ${baseline.run.scenario}, ${baseline.run.load}${baseline.verdict ? `, ${baseline.verdict.result}` : ""}`]] : []),
   ];
@@ -69,7 +70,7 @@ function facts_of({ run, slots, warmup_s, agents }, baseline) {
 
 function parts_of(verdict) {
   const { validity } = verdict;
-  // What was said once is not said again: reasons often have the advice in them.
+  // Do not repeat a text: reasons often contain the advice.
   const doubts = new Set(validity?.reasons ?? []);
   const why = (verdict.reasons ?? []).filter((text) => !doubts.has(text));
   const said = [...why];
@@ -84,7 +85,7 @@ function parts_of(verdict) {
     ["What it means", verdict.sentences, "means"],
     ["What it does not say", verdict.excludes, "excludes"],
     ["Next", verdict.next, "next"],
-    ["Can the figures be trusted?", fit, "fit"],
+    ["Are the figures reliable?", fit, "fit"],
   ].flatMap(part_of);
 }
 
@@ -92,9 +93,21 @@ function part_of([title, texts, kind]) {
   return texts?.length ? [element("section", { class: kind }, element("h2", {}, title), items("ul", texts))] : [];
 }
 
+/**
+ * The text and the class of an objective's verdict. A run without a verdict is not over, so its objectives may still
+ * change. An invalid run does not judge its target, so its objectives get no sign and no colour of success.
+ */
+export function objective_verdict(verdict, history) {
+  const result = history.verdict?.result;
+  if (result === "invalid" && SIGNS[verdict]) return [`? ${verdict}, but the run is invalid`, "doubt"];
+  if (["incomplete", "interrupted", "error"].includes(result) && kind_of(verdict) === "good") return [`? ${verdict}, but the run ${INCOMPLETE[result]}`, "doubt"];
+  const so_far = !history.verdict && SIGNS[verdict] ? " so far" : "";
+  return [`${SIGNS[verdict] ?? "?"} ${verdict}${so_far}`, kind_of(verdict)];
+}
+
 function objectives() {
   const columns = [
-    ["objective", (slo) => slo.objective], ["of", (slo) => slo.journey ?? ""], ["verdict", (slo) => `${SIGNS[slo.verdict] ?? "?"} ${slo.verdict}`],
+    ["objective", (slo) => slo.objective], ["of", (slo) => slo.journey ?? ""], ["verdict", (slo, history) => objective_verdict(slo.verdict, history)[0]],
     ["observed", (slo) => slo.observed], ["95 % interval", (slo) => (slo.low && slo.high ? `${slo.low} – ${slo.high}` : "–")],
     ["margin", (slo) => slo.margin], ["budget", (slo) => slo.budget], ["window", (slo) => slo.window], ["count", (slo) => count_text(slo.count)], ["", (slo) => slo.reason],
   ];
@@ -102,14 +115,15 @@ function objectives() {
   const made = element("div", { class: "scroll", id: "slos", tabindex: 0, role: "region", "aria-label": "objectives" },
     element("table", {}, element("thead", {}, element("tr", {}, ...columns.map(([title]) => element("th", { scope: "col", class: title === "count" ? "number" : null }, title)))), body));
 
-  function update(slos) {
+  function update(history) {
+    const { slos } = history;
     show(made, slos.length > 0);
     while (body.children.length > slos.length) body.lastElementChild.remove();
     while (body.children.length < slos.length) body.append(element("tr", {}, ...columns.map(() => element("td", {}))));
     slos.forEach((slo, i) => {
       const line = body.children[i];
-      columns.forEach(([, text], k) => say(line.children[k], text(slo) ?? ""));
-      line.children[2].className = kind_of(slo.verdict);
+      columns.forEach(([, text], k) => say(line.children[k], text(slo, history) ?? ""));
+      line.children[2].className = objective_verdict(slo.verdict, history)[1];
       line.children[8].className = "number";
     });
   }

@@ -115,15 +115,17 @@ def test_page_says_that_the_run_is_over_and_shows_the_verdict(shown: Shown) -> N
     with PageServer.serving(going) as server:
         page = drawn(shown.page, server.run_url)
         expect(page.locator("#summary .badge")).to_contain_text("running")
+        expect(page.locator("#slos tbody td.good").first).to_contain_text("so far")
 
         _, told = changes(over, start=59, step=1)
         server.tell(*told[-1])
         expect(page.locator("#summary h1")).to_have_text(over["verdict"]["headline"])
-        expect(page.locator("#link")).to_have_text("the run is over")
+        expect(page.locator("#slos")).not_to_contain_text("so far")
+        expect(page.locator("#link")).to_have_text("the run has ended")
         server.drop()
 
         expect(page.locator("#do-stop")).to_be_hidden()
-        expect(page.locator("#link")).to_have_text("the run is over")
+        expect(page.locator("#link")).to_have_text("the run has ended")
         assert len(server.last_ids) == 1
 
 
@@ -171,7 +173,7 @@ def test_controls_ask_the_server_and_say_what_it_did(shown: Shown) -> None:
         expect(page.locator("#do-stop")).to_be_enabled()
         page.locator("#controls input").fill("fast")
         page.locator("#do-scale").click()
-        expect(page.locator("#controls .told")).to_contain_text("write a factor")
+        expect(page.locator("#controls .told")).to_contain_text("enter a factor")
         page.locator("#do-stop").click()
         expect(page.locator("#controls .told")).to_have_text("stop: done")
 

@@ -97,6 +97,15 @@ def test_how_a_run_stands_in_its_history_is_shown_after_the_verdict_and_nothing_
     assert standing.locator("tbody tr").count() == 6
 
 
+def test_objectives_of_an_invalid_run_are_not_shown_as_a_success(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=50)
+    given["verdict"]["result"] = "invalid"
+    page = opened(shown, tmp_path, given)
+
+    expect(page.locator("#slos")).to_contain_text("pass, but the run is invalid")
+    expect(page.locator("#slos tbody td.good")).to_have_count(0)
+
+
 def test_first_screen_says_verdict_reasons_meaning_limits_and_what_to_do_next(shown: Shown, tmp_path: Path) -> None:
     given = document(slots=50)
     page = opened(shown, tmp_path, given)
@@ -173,7 +182,7 @@ def test_cursor_on_one_chart_reads_all(shown: Shown, tmp_path: Path) -> None:
 
     expect(page.locator("#cursor")).to_contain_text("1:43–1:44")
     expect(page.locator("#cursor")).to_contain_text("4 of 4 agents reported")
-    expect(page.locator("#cursor")).to_contain_text("not fit: agent region-0.0: loop lag p99 18 ms")
+    expect(page.locator("#cursor")).to_contain_text("generator invalid: agent region-0.0: loop lag p99 18 ms")
     p50 = given["response"]["requests"]["p50"][103]
     expect(page.locator("#percentiles .legend")).to_contain_text(f"p50{p50:.1f}".rstrip("0").rstrip("."))
     count = given["slots"]["requests"][103]
@@ -266,7 +275,7 @@ def test_line_is_hidden_by_its_legend(shown: Shown, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "key"),
     [
-        ({"unfit": UNFIT}, "generator not fit: 6 slots"),
+        ({"unfit": UNFIT}, "generator invalid: 6 slots"),
         ({"silent": (20, 21)}, "not all agents reported: 2 slots"),
     ],
 )
@@ -295,7 +304,7 @@ def test_value_of_which_only_a_bound_is_known_is_said_and_never_drawn_as_a_value
     given = document(slots=100, censored=(50,))
     page = opened(shown, tmp_path, given)
 
-    expect(page.locator("#percentiles .note")).to_contain_text("in 1 slot only a lower bound is known")
+    expect(page.locator("#percentiles .note")).to_contain_text("1 slot with only a lower bound")
     at(page, "rates", 50.5 / 100)
     expect(page.locator("#percentiles .legend")).to_contain_text("p99> ")
 

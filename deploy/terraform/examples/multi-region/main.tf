@@ -1,4 +1,4 @@
-# Three regions, each in its own way: private targets, one address for all, one fixed address an agent.
+# Three regions with different egress: private targets, one address for all agents, one fixed address per agent.
 
 provider "aws" {
   region              = "eu-west-1"

@@ -4,21 +4,21 @@ output "fleet_json" {
 }
 
 output "controller" {
-  description = "Where agents and clients come to."
+  description = "The addresses for agents and clients."
   value       = module.loadgen.controller
 }
 
 output "egress_ips" {
-  description = "Addresses that load comes from, for allow-lists."
+  description = "The agents' public addresses, for allow-lists."
   value       = module.loadgen.egress_ips
 }
 
 output "secret_key_parameter" {
-  description = "Where the controller's secret key is to be put."
+  description = "The parameter for the controller's secret key."
   value       = module.loadgen.secret_key_parameter
 }
 
 output "hourly_usd" {
-  description = "What all agents together would cost an hour."
+  description = "The on-demand price of all agents per hour, USD."
   value       = module.loadgen.hourly_usd
 }

@@ -5,32 +5,32 @@ variable "fleet" {
 }
 
 variable "account_id" {
-  description = "The account that this belongs into."
+  description = "The id of the AWS account for this fleet."
   type        = string
 }
 
 variable "owner" {
-  description = "Who answers for it."
+  description = "The owner of the fleet."
   type        = string
 }
 
 variable "expires_at" {
-  description = "When all of it stops, UTC; null for never."
+  description = "The time at which all agents stop, UTC; null for never."
   type        = string
   default     = null
 }
 
 variable "wheelhouse" {
-  description = "sha256 that tools/wheelhouse.py printed."
+  description = "The sha256 that tools/wheelhouse.py printed."
   type        = string
 }
 
 variable "controller_public_key" {
-  description = "controller.pub of `loadgen keys init`."
+  description = "The content of controller.pub from `loadgen keys init`."
   type        = string
 }
 
 variable "target_cidrs" {
-  description = "Whom you may load."
+  description = "The networks that you may load."
   type        = list(string)
 }

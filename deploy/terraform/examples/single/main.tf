@@ -1,4 +1,4 @@
-# One region: twenty agents at most, fixed addresses, the controller beside them.
+# One region: at most twenty agents with fixed addresses, and the controller in the same region.
 
 provider "aws" {
   region              = "eu-west-1"

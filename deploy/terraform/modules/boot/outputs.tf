@@ -4,6 +4,6 @@ output "user_data" {
 
   precondition {
     condition     = length(local.user_data) <= 16384
-    error_message = "The user data are longer than the 16 kB that EC2 takes."
+    error_message = "The user data are longer than the 16 kB that EC2 accepts."
   }
 }

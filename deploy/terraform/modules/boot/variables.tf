@@ -4,7 +4,7 @@ variable "role" {
 
   validation {
     condition     = contains(["agent", "controller"], var.role)
-    error_message = "role is agent or controller."
+    error_message = "role must be agent or controller."
   }
 }
 
@@ -14,6 +14,6 @@ variable "settings" {
 
   validation {
     condition     = alltrue([for name, value in var.settings : can(regex("^[A-Z][A-Z0-9_]*$", name)) && can(regex("^[A-Za-z0-9._:/=@, -]*$", value))])
-    error_message = "Names are capitals, values have no quotes or other characters of the shell."
+    error_message = "Names must be capitals; values must not contain quotes or other shell characters."
   }
 }

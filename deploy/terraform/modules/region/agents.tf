@@ -34,7 +34,7 @@ data "aws_ssm_parameter" "image" {
   name   = local.image_param
 }
 
-# -- what agents are told --------------------------------------------------------------------------
+# -- parameters for agents --------------------------------------------------------------------------
 # Not secret, and so plain: an address, a public key, a flag.
 
 resource "aws_ssm_parameter" "endpoint" {
@@ -71,7 +71,7 @@ resource "aws_ssm_parameter" "kill" {
   }
 }
 
-# -- where they may go -----------------------------------------------------------------------------
+# -- egress of agents -----------------------------------------------------------------------------
 # No ingress at all. DNS at the network's own resolver, time and metadata are link-local: groups do not filter them.
 
 resource "aws_security_group" "agents" {
@@ -301,7 +301,7 @@ resource "aws_autoscaling_schedule" "stop" {
     # Not a validation of the variable: that would also hold up the `terraform destroy` of a fleet that is over.
     precondition {
       condition     = each.value.at == null || try(timecmp(each.value.at, plantimestamp()) > 0, false)
-      error_message = "expires_at is over: say another one."
+      error_message = "expires_at is in the past: set a later time."
     }
   }
 }

@@ -17,7 +17,7 @@ data "aws_region" "this" {
   lifecycle {
     postcondition {
       condition     = self.region == var.region
-      error_message = "There is no region ${var.region}, or it was not opted in to."
+      error_message = "Region ${var.region} does not exist, or the account has not opted in to it."
     }
   }
 }

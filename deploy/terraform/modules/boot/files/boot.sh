@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes a fresh machine of Amazon Linux 2023 an agent or a controller of a fleet.
+# Turn a new Amazon Linux 2023 machine into an agent or a controller of a fleet.
 #
-# cloud-init runs it once; it may be run again at any time and then changes nothing that is right. It ends with the tag
-# loadgen:boot = ready. When anything fails it says what on the console, sets the tag to failed, and an agent ends itself.
+# cloud-init runs it once; to run it again does no harm. It ends with the tag loadgen:boot = ready. If a step fails, it
+# prints the step on the console and sets the tag to failed, and an agent ends itself.
 set -euo pipefail
 
 # shellcheck source=/dev/null
@@ -48,14 +48,14 @@ Persistent=true"
   fi
   cat > /etc/systemd/system/loadgen-end.service <<END
 [Unit]
-Description=The time of this machine is over
+Description=Shut down this machine, whose time to live has ended
 [Service]
 Type=oneshot
 ExecStart=/usr/sbin/shutdown -h +1 "loadgen: the time to live is over"
 END
   cat > /etc/systemd/system/loadgen-end.timer <<END
 [Unit]
-Description=When the time of this machine is over
+Description=The end of this machine's time to live
 [Timer]
 $when
 AccuracySec=1s
