@@ -261,7 +261,7 @@ def test_group_is_told_that_it_need_not_wait_and_a_refusal_is_no_failure(
                 "InstanceId": imds.instance_id,
             }
         ]
-        assert "AWS says AccessDenied" in caplog.text
+        assert "AWS returned AccessDenied" in caplog.text
 
 
 # -- the program ------------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ FAULTS: dict[str, Faulty] = {
     "no controller yet": (lambda *_: None, 5, "the fleet shop has no controller yet"),
     "no bucket": (lambda _, url: _without_bucket(url), 5, f"cannot write s3://{BUCKET}/enroll/"),
     "no role": (lambda imds, url: _without_role(imds, url), 2, "NoCredentialsError"),
-    "metadata switched off": (lambda imds, _: setattr(imds, "status", 403), 2, "this is no EC2 instance"),
+    "metadata switched off": (lambda imds, _: setattr(imds, "status", 403), 2, "this machine is not an EC2 instance"),
 }
 
 

@@ -95,5 +95,5 @@ def test_what_speaks_for_another_or_is_no_key_is_not_believed(
 
 def test_bucket_that_is_not_there_is_told(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     isolated(monkeypatch, tmp_path, url)
-    with pytest.raises(CloudError, match="cannot list s3://no-such-bucket/enroll/: AWS says NoSuchBucket"):
+    with pytest.raises(CloudError, match="cannot list s3://no-such-bucket/enroll/: AWS returned NoSuchBucket"):
         Enrolments(Clients(), "no-such-bucket", REGION).marks()

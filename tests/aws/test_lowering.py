@@ -97,7 +97,7 @@ def gone() -> list[Registration]:
 def test_down_without_a_controller_needs_force(aws: Aws, tmp_path: Path) -> None:
     site = up(site_of(aws, aws.make_fleet(), tmp_path), aws, {"eu-west-1": 1})
 
-    with pytest.raises(FleetError, match="nobody can say whether a run goes on") as caught:
+    with pytest.raises(FleetError, match="cannot check whether the fleet is in a run") as caught:
         take_down(site, NOWHERE, gone)
 
     assert "--force" in caught.value.hint

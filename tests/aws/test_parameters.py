@@ -37,7 +37,7 @@ def test_controller_is_found_by_the_name_of_the_fleet(url: str) -> None:
         Parameters(Clients(), REGION, "other").controller()
     with pytest.raises(FleetError, match="no controller yet"):  # parameters are those of a region
         Parameters(Clients(), "us-east-1", FLEET).controller()
-    with pytest.raises(UsageError, match="no name of a fleet"):
+    with pytest.raises(UsageError, match="invalid fleet name"):
         Parameters(Clients(), REGION, "../other")
 
 

@@ -130,7 +130,7 @@ def test_what_may_not_be_asked_is_told_and_no_reason_to_start_nothing(stage: Sta
     assert room.region == THERE
     (told,) = stage.told
     assert told.startswith(f"whether the account's quota has room in {HERE} is not known: cannot ")
-    assert told.endswith("AWS says AccessDeniedException")
+    assert told.endswith("AWS returned AccessDeniedException")
 
 
 def test_quota_that_aws_does_not_know_is_told(stage: Stage) -> None:

@@ -94,14 +94,14 @@ def test_fleet_never_outlives_the_end_that_terraform_knows() -> None:
 @pytest.mark.parametrize(
     ("file", "wish", "told"),
     [
-        (fleet(), {"mars-1": 1}, "mars-1 is no region of fleet shop"),
+        (fleet(), {"mars-1": 1}, "fleet shop has no region mars-1"),
         (fleet(), {}, "no agent at all"),
         (fleet(), {"eu-west-1": 0}, "no agent at all"),
         (fleet(), {"eu-west-1": 21}, "at most 20 are allowed there"),
         (fleet(most=0), {"eu-west-1": 1}, "at most 0 are allowed there"),
         (fleet(policy=Policy(max_agents=8)), {"eu-west-1": 5, "us-east-1": 4}, "policy allows 8"),
         (fleet(policy=Policy(max_hourly_usd=1.0)), {"us-east-1": 6}, "up to 1.20 USD an hour"),
-        (fleet(kinds=("x9.huge",)), {"eu-west-1": 1}, "nobody knows here what x9.huge costs"),
+        (fleet(kinds=("x9.huge",)), {"eu-west-1": 1}, "the price of x9.huge is unknown"),
         (fleet(expires_at="2026-11-26T13:00:00Z"), {"eu-west-1": 1}, "time was over at 2026-11-26 13:00 UTC"),
     ],
 )

@@ -65,7 +65,7 @@ def share_run(
     bucket.put_bytes(name, html(document_in(path)))
     echo(bucket.link(name, expires_ns // NS_PER_S))
     echo(f"everybody who has this link can read the report for {format_duration(expires_ns)}", err=True)
-    if bucket.has_passing_credentials:
+    if bucket.has_temporary_credentials:
         echo("note: it was signed with temporary credentials, and stops working when they expire", err=True)
 
 
