@@ -147,7 +147,7 @@ async def test_kill_flag_ends_the_load_at_once_whatever_the_controller_says() ->
     async with watching() as stage:
         await until(lambda: stage.store.asked > 3)
         assert stage.agent.cut == []
-        stage.store.kill = "the kill flag of the fleet says yes: the shop is down"
+        stage.store.kill = "the fleet's kill flag is set: the shop is down"
         await until(lambda: stage.agent.cut)
         await stage.several_looks()
         assert (stage.agent.cut, stage.agent.left) == ([stage.store.kill], [])
@@ -194,7 +194,7 @@ async def test_agent_does_not_join_while_it_would_have_to_leave_at_once(
         stage.store.given = {"api-token": Hidden(CANARY)}
         match why:
             case "kill":
-                stage.store.kill = "the kill flag of the fleet says yes: maintenance"
+                stage.store.kill = "the fleet's kill flag is set: maintenance"
             case "spot":
                 imds.arm_spot()
             case "group":

@@ -101,7 +101,7 @@ def test_push_that_was_interrupted_goes_on_and_until_then_is_no_run_to_pull(s3: 
     assert "AWS returned AccessDenied" in broken.stderr
     assert len(s3.keys()) == 3
     half = loadgen("runs", "pull", RUN, URL, "--runs-dir", "elsewhere")
-    assert (half.exit_code, "is not whole: contents.json is missing" in half.stderr) == (5, True)
+    assert (half.exit_code, "is incomplete: contents.json is missing" in half.stderr) == (5, True)
     assert not Path("elsewhere").exists()
 
     s3.denied_after = None
@@ -117,7 +117,7 @@ def test_pull_that_was_interrupted_keeps_what_came_and_goes_on(s3: S3, run: Path
     whole = s3.buckets["loads"][log]
     s3.buckets["loads"][log] = Stored(whole.data[:-1], whole.headers)
     torn = loadgen("runs", "pull", RUN, URL, "--runs-dir", "elsewhere")
-    assert (torn.exit_code, "is not what was sent" in torn.stderr) == (5, True)
+    assert (torn.exit_code, "is damaged" in torn.stderr) == (5, True)
     partial = Path("elsewhere") / f".{RUN}.partial"
     assert sorted(path.name for path in partial.iterdir()) == ["bundle.tar", "manifest.json"]
     assert loadgen("runs", "list", "--runs-dir", "elsewhere").exit_code == 0
@@ -136,7 +136,7 @@ def test_file_that_was_changed_in_the_bucket_is_not_taken(s3: S3, run: Path) -> 
     stored = s3.buckets["loads"][key]
     stored.data = stored.data.replace(b"failed", b"passed", 1)
     result = loadgen("runs", "pull", RUN, URL, "--runs-dir", "elsewhere")
-    assert (result.exit_code, f"{URL}{RUN}/summary.json is not what was sent" in result.stderr) == (5, True)
+    assert (result.exit_code, f"{URL}{RUN}/summary.json is damaged" in result.stderr) == (5, True)
     assert not (Path("elsewhere") / RUN).exists()
 
 

@@ -129,7 +129,7 @@ def test_file_of_metrics_is_read(tmp_path: Path) -> None:
         ("p99", "p100.5", "invalid statistic"),
         ('"p99"', '"Mean"', 'invalid statistic "Mean"'),
         ("eu-west-1", "Ireland", 'invalid region "Ireland"'),
-        ('unit = "s"', "period_s = 90", "no periods of 90 s"),
+        ('unit = "s"', "period_s = 90", "invalid period_s 90"),
         ('unit = "s"', "period = 60", "unknown field `period`"),
         ('statistic = "p99"', "", "missing required field `statistic`"),
         ("[[metric]]", "[[metrics]]", "unknown key metrics"),

@@ -44,7 +44,7 @@ def test_fleet_file_of_a_later_terraform_with_more_in_it_is_read(tmp_path: Path)
         ({"fleet": "Shop/1"}, 'fleet: invalid name "Shop/1"'),
         ({"account_id": "12"}, "invalid account"),
         ({"owner": " "}, "owner is empty"),
-        ({"regions": {}}, "regions: there are none"),
+        ({"regions": {}}, "regions is empty"),
         ({"regions": {"ireland": GOOD["regions"]["eu-west-1"]}}, 'invalid region "ireland"'),
         ({"controller": {"endpoint": "10.0.0.7", "api": "c:5558"}}, "controller.endpoint"),
         ({"expires_at": "tomorrow"}, 'expires_at: invalid time "tomorrow"'),
@@ -52,7 +52,7 @@ def test_fleet_file_of_a_later_terraform_with_more_in_it_is_read(tmp_path: Path)
         ({"policy": {"min_share": 0}}, "policy.min_share"),
         ({"policy": {"ttl_s": 10**9}}, "policy.ttl_s"),
         ({"target_cidrs": ["everywhere"]}, 'invalid network "everywhere"'),
-        ({"format": 2}, "has format 2"),
+        ({"format": 2}, "has the unknown format 2"),
         ({"bucket": 7}, "invalid fleet file"),
     ],
 )

@@ -295,7 +295,7 @@ def test_each_change_stands_in_the_audit_before_and_after(aws: Aws, answers: Ans
 def test_plan_that_is_not_allowed_asks_for_no_lock(aws: Aws, answers: Answers, tmp_path: Path) -> None:
     site = site_of(aws, aws.make_fleet(expires_at="2026-01-01T00:00:00Z"), tmp_path)
 
-    with pytest.raises(UsageError, match="time was over"):
+    with pytest.raises(UsageError, match="the fleet expired"):
         up(site, aws.all_registered())
 
     assert "PutObject" not in [operation for operation, _ in answers.asked]

@@ -21,7 +21,7 @@ ONE = Terms({"eu-west-1": 1})
 def test_fleet_file_of_another_account_is_refused(aws: Aws, tmp_path: Path) -> None:
     made = aws.make_fleet() | {"account_id": "999999999999"}
 
-    with pytest.raises(UsageError, match="is of account 999999999999, and these credentials of 123456789012"):
+    with pytest.raises(UsageError, match="is for account 999999999999, but the credentials are for 123456789012"):
         site_of(aws, made, tmp_path)
 
 
@@ -30,10 +30,10 @@ def test_bucket_without_the_fleets_tag_is_not_ours(aws: Aws, tmp_path: Path) -> 
     s3 = aws.clients.client("s3", "eu-west-1")
     s3.put_bucket_tagging(Bucket=made["bucket"], Tagging={"TagSet": [{"Key": TAG_FLEET, "Value": "other"}]})
 
-    with pytest.raises(UsageError, match="bucket loadgen-shop-123456789012 is of fleet other, and not of shop"):
+    with pytest.raises(UsageError, match="bucket loadgen-shop-123456789012 belongs to fleet other, not to shop"):
         site_of(aws, made, tmp_path)
     s3.delete_bucket_tagging(Bucket=made["bucket"])
-    with pytest.raises(UsageError, match="is of no fleet"):
+    with pytest.raises(UsageError, match="belongs to no fleet"):
         site_of(aws, made, tmp_path)
 
 

@@ -70,7 +70,7 @@ class Room:
         kind = "spot" if self.is_spot else "on-demand"
         return (
             f"{self.region} needs {needs} more {kind} vCPUs,"
-            f" but {self.free} of the account's {self.quota} are free there"
+            f" and {self.free} of the account's {self.quota} are free there"
         )
 
 
