@@ -41,9 +41,9 @@ def check_private(path: Path) -> None:
     try:
         status = path.stat()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from error
     if stat.S_ISDIR(status.st_mode):
-        raise UsageError(f"cannot read {path}: it is a folder")
+        raise UsageError(f"cannot read {path}: it is a folder", hint="give the path of a file")
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(
             f"{path} contains a secret, but others may read it (mode {stat.S_IMODE(status.st_mode):04o})",

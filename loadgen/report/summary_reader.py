@@ -250,6 +250,8 @@ def read(source: Path | Mapping[str, object]) -> Summary:
             )
         return msgspec.convert(found, Summary)
     except OSError as exc:
-        raise StorageError(f"cannot read {where}: {exc.strerror or exc}") from exc
+        raise StorageError(
+            f"cannot read {where}: {exc.strerror or exc}", hint="check the path and its permissions"
+        ) from exc
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise StorageError(f"cannot read {where}: {exc}", hint="the run may have been ended by force") from exc

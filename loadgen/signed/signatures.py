@@ -117,7 +117,7 @@ def _read(path: Path) -> bytes:
         text = path.read_bytes()[:200].strip()
         raw = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from error
     except binascii.Error:
         raw = b""
     if len(raw) != 32 or not text.startswith(_PREFIX):

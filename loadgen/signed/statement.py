@@ -111,7 +111,10 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             BundleError: not a statement of this format, or not in the form that `data` writes.
         """
         if len(data) > MAX_STATEMENT_BYTES:
-            raise BundleError(f"the signed statement has {len(data):,} bytes: the limit is {MAX_STATEMENT_BYTES:,}")
+            raise BundleError(
+                f"the signed statement has {len(data):,} bytes: the limit is {MAX_STATEMENT_BYTES:,}",
+                hint="sign the run with fewer overrides or a shorter allow-list",
+            )
         try:
             number = msgspec.json.decode(data, type=_Format).format
             if number != _FORMAT:
@@ -121,7 +124,10 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 )
             found = msgspec.json.decode(data, type=cls)
         except (ValueError, RecursionError) as error:
-            raise BundleError(f"the signed statement cannot be read: {error}") from None
+            raise BundleError(
+                f"the signed statement cannot be read: {error}",
+                hint="sign the run again, with the same version of loadgen",
+            ) from None
         if found.data != data:
             raise BundleError(
                 "the signed statement is not in the form that this version of loadgen writes:"

@@ -405,7 +405,10 @@ def _tls(config: TargetConfig) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(config.tls_cert, config.tls_key)
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"the certificate {config.tls_cert} cannot be used: {error}") from error
+        raise UsageError(
+            f"the certificate {config.tls_cert} cannot be used: {error}",
+            hint="give a certificate and its key in PEM format",
+        ) from error
     return context
 
 

@@ -79,7 +79,7 @@ def revoke(folder: Path, name: str) -> str:
     if not path.exists():
         known = ", ".join(one.name for one in list_keys(folder) if not one.is_revoked)
         raise UsageError(
-            f"there is no key named {name!r}",
+            f"key {name!r} not found in {folder}",
             hint=f"choose one of: {known}" if known else "the folder has no keys that could be revoked",
         )
     mark = fingerprint(read_key(path))
@@ -87,7 +87,9 @@ def revoke(folder: Path, name: str) -> str:
     try:
         path.replace(folder / "revoked" / f"{name}.{mark}.pub")
     except OSError as exc:
-        raise StorageError(f"cannot move {path} to the revoked keys: {exc.strerror}") from exc
+        raise StorageError(
+            f"cannot move {path} to the revoked keys: {exc.strerror}", hint="check the permissions of the key folder"
+        ) from exc
     _delete_handout(folder, name)
     return mark
 

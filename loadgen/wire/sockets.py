@@ -304,7 +304,7 @@ class Router:
             self._socket.send(data, _NOBLOCK)
         except zmq.ZMQError as exc:
             if exc.errno not in (errno.EAGAIN, errno.EHOSTUNREACH):
-                raise FleetError(f"cannot send: {exc}") from exc
+                raise FleetError(f"cannot send: {exc}", hint="use the same version of loadgen on both sides") from exc
             self.stats.unsent += 1
             return False
         finally:

@@ -72,7 +72,11 @@ def test_instance_writes_its_key_under_its_own_user_id(url: str, monkeypatch: py
         (f"{ROLE_ID}:i-0123456789abcdef0", {"region": 7}, "Expected `str`"),
         (f"{ROLE_ID}:i-0123456789abcdef9", {}, "its instance id differs from the instance"),
         ("../../i-0123456789abcdef0", {}, "its instance id differs from the instance"),
-        (f"{ROLE_ID}:alice@example.com", {"agent": "alice@example.com", "instance_id": "alice@example.com"}, "its instance id differs"),
+        (
+            f"{ROLE_ID}:alice@example.com",
+            {"agent": "alice@example.com", "instance_id": "alice@example.com"},
+            "its instance id differs",
+        ),
         (f"{ROLE_ID}:i-0123456789abcdef0", {"more": "x" * 5000}, "more than 4096 bytes"),
     ],
 )

@@ -78,7 +78,7 @@ def test_region_that_the_fleet_does_not_have_is_told_with_those_that_it_has(made
 
     assert result.exit_code == ExitCode.USAGE
     assert "fleet shop has no region eu-west-9" in result.output
-    assert "it has eu-west-1, us-east-1" in result.output
+    assert "use one of eu-west-1, us-east-1" in result.output
 
 
 def test_without_credentials_it_says_where_they_come_from(

@@ -203,7 +203,9 @@ def test_quota_of_nothing_is_told_at_once_and_not_waited_for(aws: Aws, answers: 
     site = site_of(aws, aws.make_fleet(), tmp_path, clock)
     answers.activities["eu-west-1"] = "You have requested more vCPU capacity than your current vCPU limit of 0 allows"
 
-    with pytest.raises(QuotaReached, match="eu-west-1: 0 of 2, the account's quota of machines there is reached"):
+    with pytest.raises(
+        QuotaReached, match="eu-west-1: 0 of 2, the account's quota of machines is reached in this region"
+    ):
         up(site, list, wish={"eu-west-1": 2})
 
     assert (clock.slept_s, aws.count()) == (0, 0)
@@ -311,7 +313,7 @@ def test_machine_that_cannot_be_ended_costs_none_that_was_there_before(
     (before,) = aws.machines()["eu-west-1"]
     answers.codes["TerminateInstanceInAutoScalingGroup", "*"] = "Throttling"
 
-    with pytest.raises(FleetError, match="1 of 3 agents came"):
+    with pytest.raises(FleetError, match="1 of 3 agents registered"):
         up(site, aws.all_registered(except_for=lambda one: one != before), wish={"eu-west-1": 3})
 
     assert before in aws.machines()["eu-west-1"]

@@ -35,7 +35,10 @@ class Fetch:
             BundleError: the size is 0 or above MAX_BYTES.
         """
         if not 0 < size_bytes <= MAX_BYTES:
-            raise BundleError(f"the bundle has {size_bytes:,} bytes: it must have 1 to {MAX_BYTES:,}")
+            raise BundleError(
+                f"the bundle has {size_bytes:,} bytes: it must have 1 to {MAX_BYTES:,}",
+                hint="make the scenario's folder smaller, e.g. move large data files out of it",
+            )
         self.sha256, self.size_bytes, self._chunk_bytes = sha256, size_bytes, chunk_bytes
         self._data = bytearray()
         """Grows with the chunks, so that announced bytes that are never sent cost no memory."""
@@ -72,7 +75,8 @@ class Fetch:
         if len(chunk.data) != wanted:
             raise BundleError(
                 f"the controller sent a chunk of {len(chunk.data):,} bytes at offset {chunk.offset:,} of the bundle;"
-                f" it must have {wanted:,}"
+                f" it must have {wanted:,}",
+                hint="use the same version of loadgen on both sides",
             )
         end = chunk.offset + wanted
         if end > len(self._data):

@@ -96,7 +96,10 @@ class EmbeddedAgents:
                 make_subfolder(logs)
                 output = os.fdopen(open_private(self._logs[agent], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
             except OSError as exc:
-                raise StorageError(f"cannot write {self._logs[agent]}: {exc.strerror}") from exc
+                raise StorageError(
+                    f"cannot write {self._logs[agent]}: {exc.strerror}",
+                    hint="check that the folder is writable and the disk has space",
+                ) from exc
             with output:
                 self._processes[agent] = self._start(agent, region, address, environment, output)
 
@@ -116,7 +119,10 @@ class EmbeddedAgents:
                 start_new_session=True,
             )
         except OSError as exc:
-            raise FleetError(f"cannot start the process of agent {agent}: {exc.strerror}") from exc
+            raise FleetError(
+                f"cannot start the process of agent {agent}: {exc.strerror}",
+                hint="free memory, or raise the limit of processes (ulimit -u)",
+            ) from exc
 
     def exited(self) -> Mapping[str, str]:
         """Return the agents whose process has ended since the last call, each with how it ended and its last line."""

@@ -89,7 +89,9 @@ def _pem(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"--ca: cannot read {path}: {error.strerror}") from error
+        raise UsageError(
+            f"--ca: cannot read {path}: {error.strerror}", hint="check the path and its permissions"
+        ) from error
     if b"-----BEGIN CERTIFICATE-----" not in data:
         raise UsageError(f"--ca: {path} is not a certificate", hint="give a file in PEM format")
     return data
@@ -228,7 +230,10 @@ async def _follow(client: Client, run: str, console: Console | None) -> tuple[st
                     newest[:] = [figures_of(snapshot)]
                     if showing is None and console is not None:
                         showing = asyncio.create_task(show(lambda: newest[0], console), name="live view")
-                raise FleetError("the controller ended the watch before the run was over")
+                raise FleetError(
+                    "the controller ended the watch before the run was over",
+                    hint="check the controller's log; loadgen status shows whether the run goes on",
+                )
             except FleetError:
                 tries += 1  # a restarted controller continues its runs
                 if not newest or tries > _TRIES:

@@ -68,7 +68,9 @@ class Tls:
         try:
             return cls(certificate.read_bytes(), key.read_bytes())
         except OSError as error:
-            raise UsageError(f"cannot read {error.filename}: {error.strerror}") from error
+            raise UsageError(
+                f"cannot read {error.filename}: {error.strerror}", hint="check the path and its permissions"
+            ) from error
 
 
 def check_bind(bind: str, tls: Tls | None, tokens: Tokens | None) -> None:
@@ -263,7 +265,11 @@ def _streaming(call: _Stream, caller: _Caller) -> Callable[[Any, Any], AsyncIter
         try:
             async for reply in call(request, caller):
                 if not caller.is_good():
-                    await _abort(context, grpc.StatusCode.UNAUTHENTICATED, UsageError("the token was revoked"))
+                    await _abort(
+                        context,
+                        grpc.StatusCode.UNAUTHENTICATED,
+                        UsageError("the token was revoked", hint="ask the controller's owner for a new token"),
+                    )
                 yield reply
         except LoadgenError as error:
             await _abort(context, _status(error), error)

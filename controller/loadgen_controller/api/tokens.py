@@ -152,7 +152,10 @@ class Tokens:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_file(self.path, data, 0o600)
         except OSError as error:
-            raise StorageError(f"cannot write {self.path}: {error.strerror}") from error
+            raise StorageError(
+                f"cannot write {self.path}: {error.strerror}",
+                hint="check that the folder is writable and the disk has space",
+            ) from error
         finally:
             os.umask(before)
         self._look()
@@ -165,7 +168,9 @@ class Tokens:
             self._stamp, self._tokens = None, ()
             return
         except OSError as error:
-            raise UsageError(f"cannot read {self.path}: {error.strerror}") from error
+            raise UsageError(
+                f"cannot read {self.path}: {error.strerror}", hint="check the path and its permissions"
+            ) from error
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode, found.st_uid)
         if stamp == self._stamp:
             return
@@ -192,7 +197,7 @@ def read_token(path: Path) -> str:
         check_private(path)
         text = path.read_text(encoding="ascii")[: MAX_TOKEN_CHARS + 1].strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+        raise UsageError(f"cannot read {path}: {error}", hint="check the path and its permissions") from error
     if not text or len(text) > MAX_TOKEN_CHARS or not text.isprintable():
         raise UsageError(f"{path} holds no token", hint="loadgen api token DIR NAME, at the controller, creates one")
     return text

@@ -324,9 +324,13 @@ def _read(folder: Path) -> Going | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        raise StorageError(
+            f"cannot read {path}: {error.strerror}", hint="check the path and its permissions"
+        ) from error
     except msgspec.DecodeError as error:
-        raise StorageError(f"cannot read {path}: {error}") from error
+        raise StorageError(
+            f"cannot read {path}: {error}", hint="the file is damaged; restart the controller, which writes it"
+        ) from error
     if found.format > _FORMAT:
         raise StorageError(
             f"{path} was written by a newer loadgen", hint="use the version of loadgen that conducts the run"

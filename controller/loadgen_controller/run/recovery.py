@@ -244,7 +244,9 @@ def _restored(folder: RunDir) -> Restored:
             hint="continue the run with the version of loadgen that started it",
         ) from error
     except OSError as error:
-        raise StorageError(f"cannot read {folder.bundle_path}: {error.strerror}") from error
+        raise StorageError(
+            f"cannot read {folder.bundle_path}: {error.strerror}", hint="check the path and its permissions"
+        ) from error
     lines = list(folder.read_events())
     run = replay(lines)
     order = Order(
@@ -305,7 +307,10 @@ def merged(folder: RunDir, assignment: Assignment | None, interval_ns: int, chec
             if number % _LOOK == 0 and sum(one.store.size_bytes for one in merge.kept or ()) > _MOST_BYTES:
                 merge.kept = None
     except (WireError, ValueError) as error:
-        raise StorageError(f"{folder.log_path}: invalid record after record {number}: {error}") from error
+        raise StorageError(
+            f"{folder.log_path}: invalid record after record {number}: {error}",
+            hint="this run cannot be continued; start it again",
+        ) from error
     if checkpoint is None:
         return Merged(merge, tuple(failures))
     return Merged(merge, tuple(failures), checkpoint.merged_end, checkpoint.extra)

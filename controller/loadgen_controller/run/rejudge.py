@@ -36,7 +36,9 @@ def read_facts(folder: RunDir) -> Facts:
             continue  # an incomplete last line, or another kind of line with a field `facts`
         if found.kind == "facts" and found.facts is not None:
             return found.facts
-    raise StorageError(f"cannot judge {folder.path}: the controller was killed before the run ended")
+    raise StorageError(
+        f"cannot judge {folder.path}: the controller was killed before the run ended", hint="start the run again"
+    )
 
 
 def read_merge(folder: RunDir, facts: Facts, interval_ns: int) -> Merge:

@@ -71,7 +71,9 @@ def _load(context: ssl.SSLContext, own: Place, key: Place | None) -> None:
         except ssl.SSLError as error:
             raise UsageError(f"cert: {what}: {_why(error)}", hint=_hint(error)) from error
         except OSError as error:
-            raise UsageError(f"cert: cannot read {what}: {error.strerror or error}") from error
+            raise UsageError(
+                f"cert: cannot read {what}: {error.strerror or error}", hint="check the path and its permissions"
+            ) from error
 
 
 def _no_pass_phrase() -> bytes:
