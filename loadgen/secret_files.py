@@ -98,8 +98,9 @@ def file_mode(folder: Path) -> int:
 
 
 def shared_mode(runs_dir: Path) -> int:
-    """Return the mode of a file beside the folders of runs, about all of them: 0640 in a team's folder of runs, else
-    0600.
+    """Return the mode for a file that lies next to the run folders and describes all of them.
+
+    0640 in a team's folder of runs, else 0600.
 
     Raises:
         OSError: the folder does not exist.

@@ -195,7 +195,7 @@ def test_report_is_read_by_whoever_has_the_address_until_it_expires(s3: S3, run:
     result = loadgen("runs", "share", "last", URL, "--expires", "2d")
     assert result.exit_code == 0, result.stderr
     (address,) = result.stdout.split()
-    assert "everybody who has this link can read the report for 48h" in result.stderr
+    assert "everybody with this link can read the report for 48h" in result.stderr
     with urllib.request.urlopen(address) as answer:
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
         assert b"<title>loadgen" in answer.read()

@@ -35,7 +35,7 @@ MAX_TOKEN_CHARS: Final = 200
 
 
 class Role(IntEnum):
-    """What a token may do. Each role includes the rights of the roles before it."""
+    """The rights of a token. Each role includes the rights of the roles before it."""
 
     VIEW = 1
     RUN = 2

@@ -135,7 +135,7 @@ class Figures:
 
     @property
     def reported_text(self) -> str:
-        """How many agents reported: "3 of 3 agents reported"; before the first interval, how many have registered."""
+        """The number of agents that reported: "3 of 3 agents reported"; before the first interval, the number that have registered."""
         if not self.last_s:
             return f"{sum(a.state != 'lost' for a in self.agents)} of {self.agents_wanted} agents registered"
         return f"{self.reported} of {max(len(self.agents), self.agents_wanted)} agents reported"

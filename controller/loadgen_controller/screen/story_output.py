@@ -20,7 +20,7 @@ DEFAULT = Path("runs")
 
 
 def called(path: Path) -> str:
-    """Return a run's folder as an argument for commands. It stays valid when there are newer runs."""
+    """Return a run's folder as an argument for commands, which stays valid when there are newer runs."""
     return quote(path.name if path.parent == DEFAULT else str(path))
 
 

@@ -277,5 +277,5 @@ def _more_errors(one: RatioEffect) -> str:
 
 
 def _tested(family: Family) -> int:
-    """How many names were compared, for which the p-values are adjusted."""
+    """Return the number of compared names, for which the p-values are adjusted."""
     return sum(1 for one in family.judgement.names if one.history and one.new)
