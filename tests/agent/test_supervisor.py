@@ -400,7 +400,7 @@ async def test_a_worker_of_several_that_blocks_is_named(bundle: Bundle) -> None:
         assert "blocks its loop" in beat.note
         s.controller.say(Stop("r1", "enough", now=True))
         fin = await s.controller.hear(Fin)
-        assert "did not stop when it was told to" in fin.reason
+        assert "did not stop on request" in fin.reason
         await until(s.controller.is_complete)
 
 
@@ -423,7 +423,7 @@ async def test_a_blocked_worker_is_reported_and_killed_when_it_does_not_stop(bun
         assert beat.phase == "running"
         s.controller.say(Stop("r1", "enough", now=True))
         fin = await s.controller.hear(Fin)
-        assert "did not stop when it was told to" in fin.reason
+        assert "did not stop on request" in fin.reason
         await until(s.controller.is_complete)
         await s.controller.bye()
         assert (await s.ending()).code is ExitCode.PASSED

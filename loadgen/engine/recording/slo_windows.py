@@ -125,7 +125,10 @@ class Series:
         return ended
 
     def _remain(self, begun: Ints, idle: list[Idle], ended: Ints) -> None:
-        """Set `open` to the iterations that have begun and not ended. Among those that began in the same ns, the later remain."""
+        """Set `open` to the iterations that have begun and not ended.
+
+        Among those that began in the same ns, the later remain.
+        """
         order = np.argsort(begun, kind="stable")
         begun, ended = begun[order], np.sort(ended)
         # Of `nth` equal begin times, the first `done` have ended: equal ones cannot be distinguished, so they end in
