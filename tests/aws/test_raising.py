@@ -183,7 +183,7 @@ def test_token_that_ends_while_it_waits_is_told_and_the_end_at_aws_stays(
 
     answers.codes.clear()
     assert [one["DesiredCapacity"] for one in aws.expiries("eu-west-1")] == [0]
-    assert "eu-west-1 could not be put back" in told[0]
+    assert "cannot restore eu-west-1" in told[0]
     take_down(site, {"eu-west-1": 0}, aws.all_registered(), by_force=True)
     assert aws.count() == 0
 
@@ -318,4 +318,4 @@ def test_machine_that_cannot_be_ended_costs_none_that_was_there_before(
 
     assert before in aws.machines()["eu-west-1"]
     assert aws.desired() == [3]
-    assert "could not be put back" in told[0]
+    assert "cannot restore" in told[0]

@@ -159,4 +159,4 @@ def test_region_that_does_not_answer_is_told_with_its_name(aws: Aws, answers: An
     with pytest.raises(CloudGone, match="in us-east-1: EndpointConnectionError") as caught:
         planned(site, ONE)
 
-    assert "the region right" in caught.value.hint
+    assert "check the network, the region" in caught.value.hint

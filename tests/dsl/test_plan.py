@@ -306,7 +306,7 @@ def test_a_warm_up_that_is_to_be_found_keeps_nothing_out() -> None:
         ({"tags": ["header:x cache"]}, "tags: 'header:x cache' is not a tag"),
         ({"trace": "all"}, "trace: invalid share"),
         ({"trace": 0.1}, "trace: 0.1 is not a trace setting"),
-        ({"trace": Trace(sample=2)}, "trace: sample is a share from 0 to 1"),
+        ({"trace": Trace(sample=2)}, "trace: sample must be a share from 0 to 1"),
         ({"owner": 3}, "owner: 3 is not a text"),
         ({"labels": {"a": 1}}, "labels: 'a': 1 is not a label"),
         ({"labels": 3}, "labels: 3: None is not a label"),
