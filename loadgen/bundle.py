@@ -112,7 +112,7 @@ def pack_files(scenario: Path, files: Iterable[Path], *, certificates: Iterable[
     if len(by_name) > MAX_FILES:
         raise BundleError(
             f"the bundle has {format_count(len(by_name))} files; the limit is {format_count(MAX_FILES)}",
-            hint="join small files, or use fewer of them",
+            hint="remove files from the scenario's folder, or move the scenario to a folder of its own",
         )
     archive = BytesIO()
     size = 0
@@ -158,7 +158,7 @@ def _content(root: Path, name: str, path: Path, *, is_certificate: bool, most: i
         content = path.read_bytes()
     except OSError as error:
         raise BundleError(
-            f"{name} cannot be read: {error.strerror or error}", hint="check the path and its permissions"
+            f"{name} cannot be read: {error.strerror or error}", hint="check the file's permissions"
         ) from error
     if len(content) > most:  # the file grew after stat()
         raise _too_large(MAX_BYTES - most + len(content))
@@ -235,14 +235,20 @@ def unpack(data: bytes, sha256: str, into: Path) -> tuple[Path, ...]:
         into.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
     except OSError as error:
-        raise BundleError(f"{into} cannot be written: {error.strerror or error}", hint=_HINT_FOR_WRITING) from error
+        raise BundleError(
+            f"{into} cannot be written: {error.strerror or error}",
+            hint="check that the folder is writable and the disk has space",
+        ) from error
     try:
         names = [_write(staging, name, content) for name, content in _members(data)]
         if into.exists():
             shutil.rmtree(into)
         staging.rename(into)
     except OSError as error:
-        raise BundleError(f"{into} cannot be written: {error.strerror or error}", hint=_HINT_FOR_WRITING) from error
+        raise BundleError(
+            f"{into} cannot be written: {error.strerror or error}",
+            hint="check that the folder is writable and the disk has space",
+        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return tuple(into / name for name in names)
@@ -268,24 +274,35 @@ def _members(data: bytes) -> Iterator[tuple[PurePosixPath, bytes]]:
             while (entry := tar.next()) is not None:
                 name = _safe_name(entry)
                 if name in seen:
-                    raise BundleError(f"unsafe bundle: {name} is in it twice", hint=_HINT_FOR_UNSAFE)
+                    raise BundleError(
+                        f"unsafe bundle: {name} is in it twice",
+                        hint="reject this bundle: it was not packed by loadgen, or was changed on its way",
+                    )
                 seen.add(name)
                 size += entry.size
                 if len(seen) > MAX_FILES:
                     raise BundleError(
-                        f"unsafe bundle: more than {format_count(MAX_FILES)} files", hint=_HINT_FOR_UNSAFE
+                        f"unsafe bundle: more than {format_count(MAX_FILES)} files",
+                        hint="reject this bundle: it was not packed by loadgen, or was changed on its way",
                     )
                 if size > MAX_BYTES or not 0 <= entry.size <= len(data):
                     raise BundleError(
-                        f"unsafe bundle: {name} claims to have {format_count(entry.size)} bytes", hint=_HINT_FOR_UNSAFE
+                        f"unsafe bundle: {name} claims to have {format_count(entry.size)} bytes",
+                        hint="reject this bundle: it was not packed by loadgen, or was changed on its way",
                     )
                 file = tar.extractfile(entry)
                 content = b"" if file is None else file.read()
                 if len(content) != entry.size:
-                    raise BundleError(f"unsafe bundle: {name} is truncated", hint=_HINT_FOR_UNSAFE)
+                    raise BundleError(
+                        f"unsafe bundle: {name} is truncated",
+                        hint="reject this bundle: it was not packed by loadgen, or was changed on its way",
+                    )
                 yield name, content
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
-        raise BundleError(f"unsafe bundle: not an archive of loadgen: {error}", hint=_HINT_FOR_UNSAFE) from error
+        raise BundleError(
+            f"unsafe bundle: not an archive of loadgen: {error}",
+            hint="reject this bundle: it was not packed by loadgen, or was changed on its way",
+        ) from error
 
 
 def _safe_name(entry: tarfile.TarInfo) -> PurePosixPath:
@@ -295,9 +312,15 @@ def _safe_name(entry: tarfile.TarInfo) -> PurePosixPath:
     shown = ascii(entry.name[:100])
     if not entry.isreg() or entry.issparse():
         kind = "a link" if entry.issym() or entry.islnk() else "a folder" if entry.isdir() else "not a regular file"
-        raise BundleError(f"unsafe bundle: {shown} is {kind}", hint=_HINT_FOR_UNSAFE)
+        raise BundleError(
+            f"unsafe bundle: {shown} is {kind}",
+            hint="reject this bundle: it was not packed by loadgen, or was changed on its way",
+        )
     if not is_plain(entry.name):
-        raise BundleError(f"unsafe bundle: the name {shown} is not a plain relative path", hint=_HINT_FOR_UNSAFE)
+        raise BundleError(
+            f"unsafe bundle: the name {shown} is not a plain relative path",
+            hint="reject this bundle: it was not packed by loadgen, or was changed on its way",
+        )
     return PurePosixPath(entry.name)
 
 
@@ -311,15 +334,20 @@ def place_in(folder: Path, name: str) -> Path:
     if not is_plain(name):
         raise BundleError(
             f"the scenario's path {shown} is invalid: it must be a plain relative path within the bundle",
-            hint=_HINT_FOR_UNSAFE,
+            hint="give the path of a file in the scenario's folder",
         )
     path = folder / name
     try:
         is_inside = path.resolve(strict=True).is_relative_to(folder.resolve(strict=True))
     except (OSError, RuntimeError):  # RuntimeError: a loop of links
-        raise BundleError(f"the scenario {shown} is not in the bundle", hint=_HINT_FOR_UNSAFE) from None
+        raise BundleError(
+            f"the scenario {shown} is not in the bundle", hint="give the path of a file in the scenario's folder"
+        ) from None
     if not is_inside or not path.is_file():
-        raise BundleError(f"the scenario {shown} is not a file within the bundle", hint=_HINT_FOR_UNSAFE)
+        raise BundleError(
+            f"the scenario {shown} is not a file within the bundle",
+            hint="give the path of a file in the scenario's folder",
+        )
     return path
 
 

@@ -63,7 +63,7 @@ __all__ = [
 
 
 class ExitCode(IntEnum):
-    """The exit status of a command. This is the only table of exit codes."""
+    """The exit status of a command. No other table of exit codes exists."""
 
     PASSED = 0
     FAILED = 1
@@ -187,7 +187,8 @@ class AgentLost(FleetError):
     """`agent` sent nothing for `silent_s` seconds while the run needed it."""
 
     def __init__(self, agent: str, silent_s: float) -> None:
-        super().__init__(f"agent {agent} silent for {silent_s:.1f} s")
+        hint = "check that the agent's machine and its network are up, and read the agent's log"
+        super().__init__(f"agent {agent} silent for {silent_s:.1f} s", hint=hint)
         self.agent, self.silent_s = agent, silent_s
 
 
@@ -197,6 +198,9 @@ class BundleError(FleetError):
 
 class WireError(FleetError):
     """A message that cannot be read: unknown, malformed, too large, or of another version."""
+
+    def __init__(self, message: str, *, hint: str = "use the same version of loadgen on both sides") -> None:
+        super().__init__(message, hint=hint)
 
 
 class LimitExceeded(WireError):

@@ -116,5 +116,7 @@ def _arrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as exc:
-        raise UsageError("Parquet needs pyarrow, which is not installed", hint="pip install loadgen[analysis]") from exc
+        raise UsageError(
+            "Parquet needs pyarrow, which is not installed", hint="install the extra `analysis`, see docs/install.md"
+        ) from exc
     return pyarrow, pyarrow.parquet

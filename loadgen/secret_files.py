@@ -43,7 +43,7 @@ def check_private(path: Path) -> None:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from error
     if stat.S_ISDIR(status.st_mode):
-        raise UsageError(f"cannot read {path}: it is a folder", hint="pass the path of a file")
+        raise UsageError(f"cannot read {path}: it is a folder", hint="give the path of a file")
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(
             f"{path} contains a secret, but others may read it (mode {stat.S_IMODE(status.st_mode):04o})",
@@ -103,8 +103,9 @@ def file_mode(folder: Path) -> int:
 
 
 def shared_mode(runs_dir: Path) -> int:
-    """Return the permissions of a file about all runs, which is stored beside their folders: 0640 in a team's folder of
-    runs, else 0600.
+    """Return the mode for a file that lies next to the run folders and describes all of them.
+
+    0640 in a team's folder of runs, else 0600.
 
     Raises:
         OSError: the folder does not exist.

@@ -24,7 +24,7 @@ from loadgen.aws.account.boto_clients import Clients
 from loadgen.aws.account.parameters import Hidden, Parameters
 from loadgen.aws.enrolment import enrol, own_pair
 from loadgen.aws.imds import LOOK_S, Imds, Instance, Notice
-from loadgen.aws.scale.group import let_go
+from loadgen.aws.scale.group import complete_leave_hook
 from loadgen.dsl.secret import variable_of
 from loadgen.errors import CredentialsError, FleetError, LoadgenError, UsageError
 from loadgen.wire.keys import AgentKeys
@@ -182,7 +182,7 @@ class Sentry:
         if "group" not in self._seen:
             return
         try:
-            let_go(self._arrived.clients, self._arrived.fleet, self._arrived.instance)
+            complete_leave_hook(self._arrived.clients, self._arrived.fleet, self._arrived.instance)
         except LoadgenError as error:  # harmless: the hook has a time limit
             log.warning("the auto scaling group waits until its lifecycle hook times out: %s", error.message)
 

@@ -88,7 +88,7 @@ def decompose(values: npt.ArrayLike, period: int) -> Parts:
 
     Raises:
         ValueError: values are not one-dimensional, not finite, or fewer than 3 seasons; or the period is below 2.
-        ImportError: statsmodels is missing (`pip install loadgen[analysis]`).
+        ImportError: statsmodels is missing (install the extra `analysis`).
 
     Cost: 1 s to import statsmodels; then some 10 ms for 1,000 values.
     """

@@ -1,1 +1,1 @@
-"""What of a run goes to AWS: its folder into a bucket, and back. Needs the extra `aws`."""
+"""Everything that calls AWS: fleets of machines, run folders in S3, metrics and traces. Needs the extra `aws`."""

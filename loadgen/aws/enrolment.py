@@ -1,10 +1,11 @@
-"""An agent's key on AWS: made on its instance, and its public half put where only this instance can write.
+"""Publishes an agent's public key in the fleet's bucket, so that the controller admits it.
 
     enroll/<aws:userid>     {"format": 1, "agent", "public_key", "instance_id", "region"}
 
-The user id of an instance's role session is ROLEID:INSTANCE, and the agents' policy lets each write the
-object of its own id only. So whoever wrote an object is that instance, as far as IAM is right; who
-reads it asks EC2 whether that instance is one of the fleet (`loadgen_controller.agents.aws_enrolment`).
+The agent creates its key pair on its instance; the private key never leaves it. The user id of an instance's role
+session is ROLEID:INSTANCE, and the agents' IAM policy lets each instance write only the object of its own user id.
+So IAM proves which instance wrote an object. The reader (`loadgen_controller.agents.aws_enrolment`) then asks EC2
+whether that instance belongs to the fleet.
 
 Everything blocks.
 """
@@ -18,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from loadgen.aws.account.boto_clients import Clients, told
+from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.aws.account.names import ENROLL
 from loadgen.aws.imds import Instance
 from loadgen.errors import UsageError
@@ -34,7 +35,7 @@ _SUFFIX: Final = re.compile(r"[A-Z0-9]{16,128}:(i-[0-9a-f]{8,17})")
 
 
 class Enrolled(msgspec.Struct, frozen=True):
-    """What an instance says of itself."""
+    """The content of an enrolment object, written by an instance."""
 
     agent: str
     public_key: str
@@ -46,23 +47,24 @@ class Enrolled(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An object below enroll/, as it was read."""
+    """An object below enroll/, as the controller read it."""
 
     name: str
-    """Its user id."""
+    """The AWS user id of its writer."""
     mark: str
-    """Another one when it was written again."""
+    """The object's ETag, which changes when the object is written again."""
     said: Enrolled | None
+    """The content; None if it is invalid."""
     wrong: str = ""
-    """Why `said` is None."""
+    """Why the content is invalid."""
 
 
 def own_pair(folder: Path, name: str) -> KeyPair:
-    """The pair of the agent `name` that is kept in a folder; made when there is none.
+    """Read the key pair of the agent `name` from a folder, or create it there.
 
     Raises:
-        UsageError: others may read it, or it is no key.
-        StorageError: it cannot be written.
+        UsageError: other users can read the file, or it does not contain a key.
+        StorageError: the new key cannot be written.
     """
     path = folder / "agents" / f"{name}.key"
     if not path.exists():
@@ -72,21 +74,23 @@ def own_pair(folder: Path, name: str) -> KeyPair:
 
 
 def enrol(clients: Clients, bucket: str, instance: Instance, public_key: bytes) -> str:
-    """Say to the fleet's controller by which key this instance is known. Returns the object's name.
+    """Publish this instance's public key for the fleet's controller. Return the name of the object.
+
+    public_key: Z85.
 
     Raises:
-        FleetError: AWS refuses, or is not there.
-        UsageError: these are not the credentials of an instance's role.
+        FleetError: a call to AWS fails.
+        UsageError: the credentials are not those of this instance's role.
     """
     said = Enrolled(instance.id, public_key.decode(), instance.id, instance.region)
-    with told("ask who this is"):
+    with aws_errors("find out whose credentials these are"):
         user_id = str(clients.client("sts", instance.region).get_caller_identity()["UserId"])
     if not user_id.endswith(f":{instance.id}"):
         raise UsageError(
-            f"these are not the credentials of {instance.id}'s role",
-            hint="is its instance profile attached? No AWS_ACCESS_KEY_ID and AWS_PROFILE may be set beside --aws",
+            f"the credentials are not those of the role of {instance.id}",
+            hint="attach the instance profile, and unset AWS_ACCESS_KEY_ID and AWS_PROFILE when you use --aws",
         )
-    with told(f"write s3://{bucket}/{ENROLL}{user_id}"):
+    with aws_errors(f"write s3://{bucket}/{ENROLL}{user_id}"):
         clients.client("s3", instance.region).put_object(
             Bucket=bucket, Key=ENROLL + user_id, Body=msgspec.json.encode(said), ContentType="application/json"
         )
@@ -94,19 +98,19 @@ def enrol(clients: Clients, bucket: str, instance: Instance, public_key: bytes) 
 
 
 class Enrolments:
-    """What is below enroll/ in a bucket: the controller's side."""
+    """The enrolment objects in a fleet's bucket, as the controller reads them."""
 
     def __init__(self, clients: Clients, bucket: str, region: str) -> None:
         self._client, self._bucket = clients.client("s3", region), bucket
 
     def marks(self) -> dict[str, str]:
-        """Of each object the mark of what is in it.
+        """List all enrolment objects: name to ETag.
 
         Raises:
-            FleetError: AWS refuses, or is not there.
+            FleetError: a call to AWS fails.
         """
         found: dict[str, str] = {}
-        with told(f"list s3://{self._bucket}/{ENROLL}"):
+        with aws_errors(f"list s3://{self._bucket}/{ENROLL}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=ENROLL)
             for page in pages:
                 for one in page.get("Contents", ()):
@@ -114,12 +118,15 @@ class Enrolments:
         return found
 
     def read(self, name: str) -> Found:
-        """What an object says; what is wrong with it is no error: anybody of the fleet may have written it.
+        """Read and check one enrolment object.
+
+        Invalid content is returned in `Found.wrong` and not raised: any instance of the fleet can write such an
+        object, and it must not stop the controller.
 
         Raises:
-            FleetError: AWS refuses, or is not there.
+            FleetError: a call to AWS fails.
         """
-        with told(f"read s3://{self._bucket}/{ENROLL}{name}"):
+        with aws_errors(f"read s3://{self._bucket}/{ENROLL}{name}"):
             answer = self._client.get_object(Bucket=self._bucket, Key=ENROLL + name)
             data, mark = bytes(answer["Body"].read(_MOST_BYTES + 1)), str(answer["ETag"])
         try:
@@ -128,18 +135,20 @@ class Enrolments:
             return Found(name, mark, None, str(exc))
 
     def forget(self, name: str) -> None:
-        """
+        """Delete one enrolment object.
+
         Raises:
-            FleetError: AWS refuses, or is not there.
+            FleetError: a call to AWS fails.
         """
-        with told(f"delete s3://{self._bucket}/{ENROLL}{name}"):
+        with aws_errors(f"delete s3://{self._bucket}/{ENROLL}{name}"):
             self._client.delete_object(Bucket=self._bucket, Key=ENROLL + name)
 
 
 def _checked(name: str, data: bytes) -> Enrolled:
-    """
+    """Decode and check an enrolment object.
+
     Raises:
-        msgspec.DecodeError, ValueError: and why.
+        msgspec.DecodeError, ValueError: the content is invalid; the text says why.
     """
     if len(data) > _MOST_BYTES:
         raise ValueError(f"it has more than {_MOST_BYTES} bytes")
@@ -148,8 +157,8 @@ def _checked(name: str, data: bytes) -> Enrolled:
         raise ValueError(f"it has format {said.format}")
     match = _SUFFIX.fullmatch(name)
     if match is None or match[1] != said.instance_id or said.agent != said.instance_id:
-        raise ValueError("it does not speak for the instance that wrote it")
+        raise ValueError("its instance id differs from the instance that wrote it")
     if not _REGION.fullmatch(said.region):
-        raise ValueError("it names no region")
-    fingerprint(said.public_key.encode())  # a key at all
+        raise ValueError(f"it has the invalid region {said.region!r}")
+    fingerprint(said.public_key.encode())  # raises if this is not a key
     return said

@@ -1,10 +1,10 @@
-"""What an EC2 instance is told of itself: who it is, and whether it is about to be taken away.
+"""A client of the EC2 instance metadata service: the instance's identity and its interruption notices.
 
-Version 2 of the metadata service only: a token first, then questions. Spoken with the standard
-library, so that no proxy of the environment is ever asked for what is between an instance and its host.
-The address is a link-local one, or what AWS_EC2_METADATA_SERVICE_ENDPOINT says, as for boto3.
+Only version 2 of the service is supported: the client fetches a token first and sends it with each request. It uses
+the standard library's HTTP client, which ignores proxy variables: these requests must not leave the host.
+The address is the usual link-local one, unless AWS_EC2_METADATA_SERVICE_ENDPOINT (also read by boto3) is set.
 
-Everything blocks, for at most `TRIES` * `TIMEOUT_S`; an object belongs to one thread.
+Each request blocks for at most `TRIES` * `TIMEOUT_S`. Use an object in one thread only.
 
 Source: AWS, "Use the Instance Metadata Service to access instance metadata" and "Spot Instance interruption notices".
 """
@@ -26,7 +26,7 @@ from loadgen.hostport import of_url
 __all__ = ["LOOK_S", "Imds", "Instance", "Notice"]
 
 LOOK_S: Final = 5.0
-"""AWS: "we recommend that you check for these interruption notices every 5 seconds"; there are two minutes."""
+"""Seconds between two checks for notices. AWS recommends 5 s; a spot instance ends 2 minutes after its notice."""
 ENDPOINT: Final = "http://169.254.169.254"
 VARIABLE: Final = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 TIMEOUT_S: Final = 1.0
@@ -34,28 +34,29 @@ TRIES: Final = 3
 _TTL_S: Final = 6 * 3600
 _MOST_BYTES: Final = 64 << 10
 _META: Final = "/latest/meta-data/"
+_HINT: Final = "enable version 2 of the instance metadata service (IMDSv2) on this instance, and try again"
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """Who this machine is."""
+    """The identity of the EC2 instance on which this process runs."""
 
     id: str
-    """i-0123456789abcdef0"""
+    """For example i-0123456789abcdef0."""
     region: str
     fleet: str = ""
-    """Of its tag, where the launch template lets an instance see its tags."""
+    """The value of the tag loadgen:fleet; empty if the launch template does not expose tags to the instance."""
     type: str = ""
-    """c7i.xlarge"""
+    """For example c7i.xlarge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """That this instance is about to be taken away.
+    """A notice of AWS that this instance will or may end.
 
-    kind: `spot`: it is interrupted within two minutes. `group`: its Auto Scaling group ends it, and waits for the
-        lifecycle hook. `rebalance`: it is more likely than before to be interrupted, which may never come.
-    at: when, as far as it is said.
+    kind: `spot`: AWS interrupts the instance within two minutes. `group`: the Auto Scaling group ends the instance and
+        waits for the lifecycle hook. `rebalance`: the risk of an interruption is higher; it may never happen.
+    at: the time of the interruption (`spot`) or of the recommendation (`rebalance`), if known.
     """
 
     kind: Literal["spot", "group", "rebalance"]
@@ -63,7 +64,7 @@ class Notice:
 
     @property
     def reason(self) -> str:
-        """To stand in a report: "AWS takes the spot instance back at 14:03:20 UTC"."""
+        """The notice as text for logs and reports: "AWS takes the spot instance back at 14:03:20 UTC"."""
         when = f" at {self.at:%H:%M:%S} UTC" if self.at is not None else ""
         match self.kind:
             case "spot":
@@ -71,11 +72,11 @@ class Notice:
             case "group":
                 return "the Auto Scaling group ends the instance"
             case "rebalance":
-                return f"AWS recommends to leave the spot instance, said{when}" if when else "AWS recommends to leave"
+                return f"AWS recommended{when} to leave the spot instance"
 
 
 class _Action(msgspec.Struct):
-    """spot/instance-action"""
+    """The JSON body of spot/instance-action."""
 
     action: str
     time: datetime
@@ -86,12 +87,13 @@ class _Rebalance(msgspec.Struct, rename="camel"):
 
 
 class Imds:
-    """The metadata service of this instance."""
+    """A client of this instance's metadata service."""
 
     def __init__(self, endpoint: str | None = None) -> None:
-        """
+        """Choose the address: `endpoint`, else AWS_EC2_METADATA_SERVICE_ENDPOINT, else the link-local one.
+
         Raises:
-            UsageError: no address of http.
+            UsageError: the address is not an http:// URL.
         """
         url = endpoint or os.environ.get(VARIABLE) or ENDPOINT
         parts = urlsplit(url)
@@ -100,33 +102,37 @@ class Imds:
         except ValueError:
             host, port = "", None
         if parts.scheme != "http" or not host:
-            raise UsageError(f"{VARIABLE} is no address: {url}", hint=f"as in {ENDPOINT}")
+            raise UsageError(f"invalid {VARIABLE}: {url}", hint=f"use an http:// URL such as {ENDPOINT}, or unset it")
         self._host, self._port, self._token = host, port or 80, ""
 
     def instance(self) -> Instance:
-        """
+        """Read the instance's id, region, type and fleet tag.
+
         Raises:
-            UsageError: nobody answers, so this is no EC2 instance.
-            FleetError: what answers does not say it.
+            UsageError: the service does not answer, so this machine is probably not an EC2 instance.
+            FleetError: the answers contain no instance id or no region.
         """
         try:
             found = self.get("instance-id"), self.get("placement/region")
         except FleetError as error:
             raise UsageError(
-                f"this is no EC2 instance: {error.message}",
-                hint="--aws is for agents on EC2, with version 2 of the metadata service switched on",
+                f"this machine is not an EC2 instance: {error.message}",
+                hint="use --aws only on EC2 instances, and enable version 2 of their metadata service (IMDSv2)",
             ) from error
         if not found[0] or not found[1]:
-            raise FleetError("the metadata service does not say which instance this is")
+            raise FleetError(
+                "the metadata service returned no instance id or no region",
+                hint="check http://169.254.169.254/latest/meta-data/ on this instance; see docs/fleet.md",
+            )
         return Instance(
             found[0], found[1], self.get("tags/instance/loadgen:fleet") or "", self.get("instance-type") or ""
         )
 
     def notices(self) -> tuple[Notice, ...]:
-        """What is said of the end of this instance, the most urgent first; empty: nothing.
+        """Return the current notices, most urgent first. Empty: the instance is not about to end.
 
         Raises:
-            FleetError: the service cannot be asked.
+            FleetError: the metadata service does not answer as expected.
         """
         found: list[Notice] = []
         if (text := self.get("spot/instance-action")) is not None:
@@ -138,10 +144,10 @@ class Imds:
         return tuple(found)
 
     def get(self, path: str) -> str | None:
-        """What stands below /latest/meta-data/; None where there is nothing (404).
+        """Return the text at `path` below /latest/meta-data/, or None if it does not exist (404).
 
         Raises:
-            FleetError: nobody answers, or otherwise than the service should.
+            FleetError: no answer, or an unexpected status.
         """
         for is_last in (False, True):
             self._token = self._token or self._new_token()
@@ -150,15 +156,15 @@ class Imds:
                 return text.strip()
             if status == 404:
                 return None
-            if status != 401 or is_last:  # 401: the token is too old
+            if status != 401 or is_last:  # 401: the token has expired; fetch a new one and try once more
                 break
             self._token = ""
-        raise FleetError(f"the metadata service answers {status} for {path}")
+        raise FleetError(f"the metadata service answered {status} for {path}", hint=_HINT)
 
     def _new_token(self) -> str:
         status, text = self._ask("PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(_TTL_S)})
         if status != 200 or not text.isascii() or not text.isprintable():
-            raise FleetError(f"the metadata service gives no token: it answers {status}")
+            raise FleetError(f"the metadata service returned no token: it answered {status}", hint=_HINT)
         return text
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
@@ -171,7 +177,7 @@ class Imds:
             except (OSError, http.client.HTTPException) as exc:
                 if turn == TRIES - 1:
                     where = f"http://{self._host}:{self._port}"
-                    raise FleetError(f"nobody answers at {where} ({type(exc).__name__})") from exc
+                    raise FleetError(f"no answer from {where} ({type(exc).__name__})", hint=_HINT) from exc
             else:
                 if status < 500 or turn == TRIES - 1:
                     return status, data.decode("utf-8", "replace")
@@ -181,7 +187,7 @@ class Imds:
 
 
 def _time(text: str, kind: type[_Action] | type[_Rebalance]) -> datetime | None:
-    """None where it cannot be read: the notice stands all the same."""
+    """Return the time in a notice, or None if the text is unreadable: the notice is valid without a time."""
     try:
         found = msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):

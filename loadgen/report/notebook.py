@@ -170,7 +170,9 @@ class Run:
                 failure = msgspec.convert({name: value[name] for name in names & value.keys()}, Failure)
                 yield KeptFailure(int(value["number"]), str(value["region"]), str(value["agent"]), failure)
             except (OSError, KeyError, ValueError, msgspec.MsgspecError) as exc:
-                raise StorageError(f"cannot read {path}: {exc}") from exc
+                raise StorageError(
+                    f"cannot read {path}: {exc}", hint="the file is damaged; copy the run folder again"
+                ) from exc
 
     # -- all requests -------------------------------------------------------------------------
 
@@ -303,7 +305,7 @@ class Run:
         if window_s is None:
             return self._interval_ns
         if not window_s > 0:
-            raise UsageError(f"invalid window_s={window_s}: must be above 0", hint="pass seconds, such as window_s=10")
+            raise UsageError(f"a window of {window_s} s has no length", hint="use a window of at least 1 s")
         return ceil(round(window_s * NS_PER_S) / self._interval_ns) * self._interval_ns
 
     def _last_deltas(self, length_ns: int) -> dict[int, int]:
@@ -379,5 +381,5 @@ def _pandas() -> Any:
     except ImportError:
         raise UsageError(
             "frames need pandas, which is not installed",
-            hint='pip install "loadgen[analysis]"; or use run.windows(), which yields the same rows without pandas',
+            hint="install the extra `analysis`, see docs/install.md; or use run.windows(), which returns the same rows",
         ) from None

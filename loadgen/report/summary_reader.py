@@ -270,7 +270,9 @@ def read(source: Path | Mapping[str, object]) -> Summary:
             )
         return msgspec.convert(found, Summary)
     except OSError as exc:
-        raise StorageError(f"cannot read {where}: {exc.strerror or exc}") from exc
+        raise StorageError(
+            f"cannot read {where}: {exc.strerror or exc}", hint="check the path and its permissions"
+        ) from exc
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as exc:
         hint = "the run may have been ended by force; loadgen.open_run still reads its other files"
         raise StorageError(f"cannot read {where}: {exc}", hint=hint) from exc

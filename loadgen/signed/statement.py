@@ -117,7 +117,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if len(data) > MAX_STATEMENT_BYTES:
             raise BundleError(
                 f"the signed statement has {len(data):,} bytes: the limit is {MAX_STATEMENT_BYTES:,}",
-                hint="use an allow-list with fewer entries",
+                hint="sign the run with fewer overrides or a shorter allow-list",
             )
         try:
             number = msgspec.json.decode(data, type=_Format).format
@@ -130,7 +130,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         except (ValueError, RecursionError) as error:
             raise BundleError(
                 f"the signed statement cannot be read: {error}",
-                hint="use the same version of loadgen where the run is started, at the controller and on every agent",
+                hint="sign the run again, with the same version of loadgen",
             ) from None
         if found.data != data:
             raise BundleError(

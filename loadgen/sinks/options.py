@@ -129,7 +129,9 @@ class _Reading:
             return None
         where, options = self._split(self._text.partition("=")[2])
         if (needed := _NEEDS.get(self.kind)) and not _is_there(needed):
-            self._add(f"the package {needed.split('.')[0]} is missing", 'install it: pip install "loadgen[outputs]"')
+            self._add(
+                f"the package {needed.split('.')[0]} is missing", "install the extra `outputs`, see docs/install.md"
+            )
         where = self._where(where)
         headers: dict[str, str] = {}
         ca: Path | None = None
@@ -225,7 +227,7 @@ class _Reading:
         except ValueError:
             port = -1
         if port < lowest:
-            self._add(f'"{text[:80]}" is no address', f"HOST:PORT, e.g. --out {_EXAMPLES[self.kind]}")
+            self._add(f'invalid address "{text[:80]}"', f"write HOST:PORT, e.g. --out {_EXAMPLES[self.kind]}")
         return text
 
     def _header(self, text: str) -> dict[str, str]:

@@ -88,7 +88,7 @@ class Stall:
         if self.path is not None and self.path not in LATENCIES:
             raise UsageError(f"--path: the shop has no path {self.path}", hint="use one of " + ", ".join(LATENCIES))
         if self.first_ns is not None and self.first_ns < 0:
-            raise UsageError(f"first_ns of a stall must be at least 0, got {self.first_ns}", hint="use 0 or more ns")
+            raise UsageError("first_ns of a stall must be at least 0", hint="use 0 or a later time")
 
     @property
     def offset_ns(self) -> int:
@@ -140,16 +140,16 @@ class TargetConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.error_ratio <= 1:
             raise UsageError(
-                f"--error-ratio must be from 0 to 100 %, got {self.error_ratio}", hint="for example --error-ratio 1%"
+                f"--error-ratio must be from 0 to 100 %, got {self.error_ratio}", hint="use a number from 0 to 100"
             )
         if not 0 <= self.port <= 65535:
             raise UsageError(f"invalid port {self.port}: use 0 to 65535")
         if self.slots < 0:
             raise UsageError(f"--slots must be at least 0, got {self.slots}", hint="0 means no limit")
         if self.slow_start_ns < 0:
-            raise UsageError("--slow-start must not be negative", hint="for example --slow-start 30s, or 0s for none")
+            raise UsageError("--slow-start must not be negative", hint="use 0 or more")
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise UsageError("TLS needs both --tls-cert and --tls-key", hint="pass both options, or none of them")
+            raise UsageError("TLS needs both --tls-cert and --tls-key", hint="add the missing option")
 
     @classmethod
     def of_options(

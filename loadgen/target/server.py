@@ -413,7 +413,7 @@ def _tls(config: TargetConfig) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise UsageError(
             f"the certificate {config.tls_cert} cannot be used: {error}",
-            hint="pass PEM files that belong together as --tls-cert and --tls-key",
+            hint="give a certificate and its key in PEM format",
         ) from error
     return context
 

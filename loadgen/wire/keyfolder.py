@@ -81,7 +81,7 @@ def revoke(folder: Path, name: str) -> str:
     if not path.exists():
         known = ", ".join(one.name for one in list_keys(folder) if not one.is_revoked)
         raise UsageError(
-            f"there is no key named {name!r}",
+            f"key {name!r} not found in {folder}",
             hint=f"choose one of: {known}" if known else "the folder has no keys that could be revoked",
         )
     mark = fingerprint(read_key(path))
@@ -90,8 +90,7 @@ def revoke(folder: Path, name: str) -> str:
         path.replace(folder / "revoked" / f"{name}.{mark}.pub")
     except OSError as exc:
         raise StorageError(
-            f"cannot move {path} to the revoked keys: {exc.strerror}",
-            hint=f"make {folder / 'revoked'} writable, then revoke the key again",
+            f"cannot move {path} to the revoked keys: {exc.strerror}", hint="check the permissions of the key folder"
         ) from exc
     _delete_handout(folder, name)
     return mark

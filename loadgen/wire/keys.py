@@ -287,9 +287,7 @@ def _public_files(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.suffix == ".pub")
     except OSError as exc:
-        raise UsageError(
-            f"cannot read {folder}: {exc.strerror}", hint="check that it is a folder that this user may read"
-        ) from exc
+        raise UsageError(f"cannot read {folder}: {exc.strerror}", hint="check the path and its permissions") from exc
 
 
 def _only_ours_to_write(path: Path) -> None:
@@ -301,9 +299,7 @@ def _only_ours_to_write(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as exc:
-        raise UsageError(
-            f"cannot read {path}: {exc.strerror}", hint="check the path, and that this user may read it"
-        ) from exc
+        raise UsageError(f"cannot read {path}: {exc.strerror}", hint="check the path and its permissions") from exc
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UsageError(
             f"other users may write to {path}, and so decide which keys are valid (mode {stat.S_IMODE(mode):04o})",
@@ -327,9 +323,7 @@ def read_key(path: Path) -> bytes:
         text = path.read_bytes()[:100].strip()
         _unz85(text)
     except OSError as exc:
-        raise UsageError(
-            f"cannot read {path}: {exc.strerror}", hint="check the path, and that this user may read it"
-        ) from exc
+        raise UsageError(f"cannot read {path}: {exc.strerror}", hint="check the path and its permissions") from exc
     except ValueError as exc:
         raise UsageError(f"{path} is not a valid key: {exc}", hint="revoke it, and make a new one") from None
     return text

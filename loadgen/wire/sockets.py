@@ -305,10 +305,7 @@ class Router:
             self._socket.send(data, _NOBLOCK)
         except zmq.ZMQError as exc:
             if exc.errno not in (errno.EAGAIN, errno.EHOSTUNREACH):
-                raise FleetError(
-                    f"cannot send a message to an agent: {exc}",
-                    hint="look at the controller's log, then restart the controller",
-                ) from exc
+                raise FleetError(f"cannot send: {exc}", hint="use the same version of loadgen on both sides") from exc
             self.stats.unsent += 1
             return False
         finally:

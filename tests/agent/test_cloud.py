@@ -147,7 +147,7 @@ async def test_kill_flag_ends_the_load_at_once_whatever_the_controller_says() ->
     async with watching() as stage:
         await until(lambda: stage.store.asked > 3)
         assert stage.agent.cut == []
-        stage.store.kill = "the kill flag of the fleet says yes: the shop is down"
+        stage.store.kill = "the fleet's kill flag is set: the shop is down"
         await until(lambda: stage.agent.cut)
         await stage.several_looks()
         assert (stage.agent.cut, stage.agent.left) == ([stage.store.kill], [])
@@ -194,7 +194,7 @@ async def test_agent_does_not_join_while_it_would_have_to_leave_at_once(
         stage.store.given = {"api-token": Hidden(CANARY)}
         match why:
             case "kill":
-                stage.store.kill = "the kill flag of the fleet says yes: maintenance"
+                stage.store.kill = "the fleet's kill flag is set: maintenance"
             case "spot":
                 imds.arm_spot()
             case "group":
@@ -261,7 +261,7 @@ def test_group_is_told_that_it_need_not_wait_and_a_refusal_is_no_failure(
                 "InstanceId": imds.instance_id,
             }
         ]
-        assert "AWS says AccessDenied" in caplog.text
+        assert "AWS returned AccessDenied" in caplog.text
 
 
 # -- the program ------------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ FAULTS: dict[str, Faulty] = {
     "no controller yet": (lambda *_: None, 5, "the fleet shop has no controller yet"),
     "no bucket": (lambda _, url: _without_bucket(url), 5, f"cannot write s3://{BUCKET}/enroll/"),
     "no role": (lambda imds, url: _without_role(imds, url), 2, "NoCredentialsError"),
-    "metadata switched off": (lambda imds, _: setattr(imds, "status", 403), 2, "this is no EC2 instance"),
+    "metadata switched off": (lambda imds, _: setattr(imds, "status", 403), 2, "this machine is not an EC2 instance"),
 }
 
 

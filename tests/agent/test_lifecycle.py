@@ -276,7 +276,7 @@ def test_workers_that_the_agent_stopped_drain_for_the_grace_and_are_then_cut_off
     assert effects == [renewed(cut_ns), TellWorkers(Stop("r1", why, now=True))]
     assert walk(agent, tick(cut_ns + CUT_NS, owing=(1,)))[1] == [renewed(cut_ns + CUT_NS)]
     late_ns = cut_ns + CUT_NS + 1
-    killed = KillWorkers((1,), "did not stop when it was told to; its loop is blocked")
+    killed = KillWorkers((1,), "did not stop on request; its loop is blocked")
     assert walk(agent, tick(late_ns, owing=(1,)))[1] == [renewed(late_ns), killed]
     assert walk(agent, tick(late_ns))[1] == [renewed(late_ns)]
 

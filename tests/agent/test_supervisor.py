@@ -400,7 +400,7 @@ async def test_a_worker_of_several_that_blocks_is_named(bundle: Bundle) -> None:
         assert "blocks its loop" in beat.note
         s.controller.say(Stop("r1", "enough", now=True))
         fin = await s.controller.hear(Fin)
-        assert "did not stop when it was told to" in fin.reason
+        assert "did not stop on request" in fin.reason
         await until(s.controller.is_complete)
 
 
@@ -423,7 +423,7 @@ async def test_a_blocked_worker_is_reported_and_killed_when_it_does_not_stop(bun
         assert beat.phase == "running"
         s.controller.say(Stop("r1", "enough", now=True))
         fin = await s.controller.hear(Fin)
-        assert "did not stop when it was told to" in fin.reason
+        assert "did not stop on request" in fin.reason
         await until(s.controller.is_complete)
         await s.controller.bye()
         assert (await s.ending()).code is ExitCode.PASSED
@@ -541,10 +541,10 @@ async def test_kill_flag_ends_the_load_at_once_and_what_was_measured_is_handed_o
     async with stage(bundle) as s:
         await s.controller.start("steady")
         await until(lambda: len(s.controller.taken) >= 3)
-        s.agent.cut_off("the kill flag of the fleet says yes")
+        s.agent.cut_off("the fleet's kill flag is set")
         assert s.agent.phase is Phase.STOPPING
         ending = await s.ending()
-        assert (ending.code, ending.reason) == (ExitCode.PASSED, "the kill flag of the fleet says yes")
+        assert (ending.code, ending.reason) == (ExitCode.PASSED, "the fleet's kill flag is set")
         assert s.controller.is_complete()
 
 
@@ -555,7 +555,7 @@ async def test_kill_flag_loses_nothing_of_a_load_that_is_over(bundle: Bundle) ->
         s.controller.is_mute = True  # so that it is not gone at once
         s.agent.terminate("SIGTERM")
         await until(lambda: s.agent.phase is Phase.FINISHED)
-        s.agent.cut_off("the kill flag of the fleet says yes")
+        s.agent.cut_off("the fleet's kill flag is set")
         s.controller.is_mute = False
         assert (await s.ending()).code is ExitCode.PASSED
         assert s.controller.is_complete()

@@ -98,10 +98,10 @@ def test_push_that_was_interrupted_goes_on_and_until_then_is_no_run_to_pull(s3: 
     s3.denied_after = 3
     broken = loadgen("runs", "push", "last", URL)
     assert broken.exit_code == 5
-    assert "AWS says AccessDenied" in broken.stderr
+    assert "AWS returned AccessDenied" in broken.stderr
     assert len(s3.keys()) == 3
     half = loadgen("runs", "pull", RUN, URL, "--runs-dir", "elsewhere")
-    assert (half.exit_code, "is not whole: contents.json is missing" in half.stderr) == (5, True)
+    assert (half.exit_code, "is incomplete: contents.json is missing" in half.stderr) == (5, True)
     assert not Path("elsewhere").exists()
 
     s3.denied_after = None
@@ -117,7 +117,7 @@ def test_pull_that_was_interrupted_keeps_what_came_and_goes_on(s3: S3, run: Path
     whole = s3.buckets["loads"][log]
     s3.buckets["loads"][log] = Stored(whole.data[:-1], whole.headers)
     torn = loadgen("runs", "pull", RUN, URL, "--runs-dir", "elsewhere")
-    assert (torn.exit_code, "is not what was sent" in torn.stderr) == (5, True)
+    assert (torn.exit_code, "is damaged" in torn.stderr) == (5, True)
     partial = Path("elsewhere") / f".{RUN}.partial"
     assert sorted(path.name for path in partial.iterdir()) == ["bundle.tar", "manifest.json"]
     assert loadgen("runs", "list", "--runs-dir", "elsewhere").exit_code == 0
@@ -136,7 +136,7 @@ def test_file_that_was_changed_in_the_bucket_is_not_taken(s3: S3, run: Path) -> 
     stored = s3.buckets["loads"][key]
     stored.data = stored.data.replace(b"failed", b"passed", 1)
     result = loadgen("runs", "pull", RUN, URL, "--runs-dir", "elsewhere")
-    assert (result.exit_code, f"{URL}{RUN}/summary.json is not what was sent" in result.stderr) == (5, True)
+    assert (result.exit_code, f"{URL}{RUN}/summary.json is damaged" in result.stderr) == (5, True)
     assert not (Path("elsewhere") / RUN).exists()
 
 
@@ -151,7 +151,7 @@ def test_bucket_cannot_write_outside_of_the_run(s3: S3, run: Path, name: str) ->
     stored.data = json.dumps(contents).encode()
     s3.buckets["loads"][f"team/{RUN}/{name}"] = Stored(b"x", {})
     result = loadgen("runs", "pull", RUN, URL, "--runs-dir", "elsewhere")
-    assert (result.exit_code, "is no file of a run" in result.stderr) == (5, True)
+    assert (result.exit_code, "is not a file of a run folder" in result.stderr) == (5, True)
     assert not Path("elsewhere").exists()
 
 
@@ -184,18 +184,18 @@ def test_runs_in_a_bucket_are_found_by_how_they_begin_over_several_pages(s3: S3,
     many = loadgen("runs", "pull", "20261123", URL, "--runs-dir", "elsewhere")
     assert (many.exit_code, "5 runs in s3://loads/team/ begin with 20261123" in many.stderr) == (2, True)
     assert "no run 2025" in loadgen("runs", "pull", "2025", URL).stderr
-    assert "is no name of a run" in loadgen("runs", "pull", "../x", URL).stderr
+    assert "invalid run id" in loadgen("runs", "pull", "../x", URL).stderr
     last = loadgen("runs", "pull", "last", URL, "--runs-dir", "elsewhere")
     assert (last.exit_code, (Path("elsewhere") / RUN).exists()) == (0, True)
     there = loadgen("runs", "pull", RUN, URL, "--runs-dir", "elsewhere")
-    assert (there.exit_code, "is there already" in there.stderr) == (2, True)
+    assert (there.exit_code, "exists already" in there.stderr) == (2, True)
 
 
 def test_report_is_read_by_whoever_has_the_address_until_it_expires(s3: S3, run: Path) -> None:
     result = loadgen("runs", "share", "last", URL, "--expires", "2d")
     assert result.exit_code == 0, result.stderr
     (address,) = result.stdout.split()
-    assert "everybody who has this link can read the report for 48h" in result.stderr
+    assert "everybody with this link can read the report for 48h" in result.stderr
     with urllib.request.urlopen(address) as answer:
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
         assert b"<title>loadgen" in answer.read()
@@ -218,7 +218,7 @@ def test_address_says_when_it_ends_with_the_credentials(s3: S3, run: Path, monke
 def test_wrong_arguments_are_said_at_once(run: Path) -> None:
     result = loadgen("runs", "share", "none", "gs://loads", "--expires", "8d")
     assert result.exit_code == 2
-    for what in ("no run none", "is no place in a bucket", "S3 links are valid for 1s to 7d"):
+    for what in ("no run none", "invalid S3 address", "S3 links are valid for 1s to 7d"):
         assert what in result.stderr
 
 
@@ -237,7 +237,7 @@ def test_wrong_credentials_are_told_with_what_to_do_and_without_their_text(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another/secret")
     result = loadgen("runs", "push", "last", URL)
     assert result.exit_code == 2
-    assert "AWS says SignatureDoesNotMatch" in result.stderr
+    assert "AWS returned SignatureDoesNotMatch" in result.stderr
     assert "another/secret" not in result.stderr
     assert ACCESS not in result.stderr
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -250,7 +250,7 @@ def test_wrong_credentials_are_told_with_what_to_do_and_without_their_text(
 def test_bucket_that_is_not_there_and_endpoint_that_is_not_there_are_told(
     s3: S3, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "AWS says NoSuchBucket" in loadgen("runs", "push", "last", "s3://others/x").stderr
+    assert "AWS returned NoSuchBucket" in loadgen("runs", "push", "last", "s3://others/x").stderr
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setattr(boto_clients, "TRIES", 1)
     gone = loadgen("runs", "push", "last", URL)
@@ -260,7 +260,7 @@ def test_bucket_that_is_not_there_and_endpoint_that_is_not_there_are_told(
 def test_without_boto3_it_is_said_how_to_get_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
     result = loadgen("runs", "push", "last", URL)
-    assert (result.exit_code, "pip install loadgen[aws]" in result.stderr) == (2, True)
+    assert (result.exit_code, "install the extra `aws`, see docs/install.md" in result.stderr) == (2, True)
 
 
 def test_addresses_of_buckets() -> None:
@@ -290,7 +290,7 @@ def test_what_is_put_as_new_is_never_put_over_another(s3: S3) -> None:
 
     assert bucket.read("a.json", 100) == b"first"
     s3.denied.add("PUT")
-    with pytest.raises(CloudDenied, match=r"cannot send s3://loads/team/b\.json: AWS says AccessDenied"):
+    with pytest.raises(CloudDenied, match=r"cannot send s3://loads/team/b\.json: AWS returned AccessDenied"):
         bucket.put_new("b.json", b"third")
 
 
@@ -335,5 +335,5 @@ def test_who_may_write_and_not_list_uploads_begins_anew(
 
 def test_a_refused_look_at_an_object_is_told_although_its_answer_has_no_body(s3: S3) -> None:
     s3.denied.add("HEAD")
-    with pytest.raises(CloudDenied, match=r"cannot look at s3://loads/team/a\.json: AWS says 403"):
+    with pytest.raises(CloudDenied, match=r"cannot read the metadata of s3://loads/team/a\.json: AWS returned 403"):
         Bucket(URL).sha256("a.json")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.aws.account import boto_clients
-from loadgen.aws.account.boto_clients import Clients, error_of_code, told
+from loadgen.aws.account.boto_clients import Clients, aws_errors, error_of_code
 from loadgen.errors import (
     CloudDenied,
     CloudError,
@@ -56,7 +56,7 @@ def test_code_of_aws_becomes_an_error_with_its_exit_code(
     error = error_of_code("list the agents in eu-west-1", code)
 
     assert (type(error), error.exit_code) == (kind, exit_code)
-    assert str(error) == f"cannot list the agents in eu-west-1: AWS says {code}"
+    assert str(error) == f"cannot list the agents in eu-west-1: AWS returned {code}"
     assert error.hint or kind is CloudError
 
 
@@ -64,7 +64,7 @@ def test_what_aws_says_besides_its_code_is_not_told() -> None:
     """An InvalidClientTokenId of the real one has the access key; a signature that is wrong has the whole request."""
     from botocore.exceptions import ClientError
 
-    with pytest.raises(CredentialsError) as caught, told("look"):
+    with pytest.raises(CredentialsError) as caught, aws_errors("look"):
         raise ClientError({"Error": {"Code": "InvalidAccessKeyId", "Message": f"{KEY} is not known"}}, "DescribeTags")
 
     assert KEY not in str(caught.value) + caught.value.hint
@@ -73,7 +73,7 @@ def test_what_aws_says_besides_its_code_is_not_told() -> None:
 def test_code_that_could_be_anything_is_not_told_either() -> None:
     from botocore.exceptions import ClientError
 
-    with pytest.raises(CloudError, match="an error without a code"), told("look"):
+    with pytest.raises(CloudError, match="an error without a code"), aws_errors("look"):
         raise ClientError({"Error": {"Code": f"<p>{KEY}</p>"}}, "DescribeTags")
 
 
@@ -82,7 +82,7 @@ def test_without_credentials_it_says_where_they_come_from(monkeypatch: pytest.Mo
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     ec2 = Clients("http://127.0.0.1:9").client("ec2", "eu-west-1")
 
-    with pytest.raises(CredentialsError, match="cannot look: NoCredentialsError") as caught, told("look"):
+    with pytest.raises(CredentialsError, match="cannot look: NoCredentialsError") as caught, aws_errors("look"):
         ec2.describe_instances()
 
     assert "AWS_PROFILE" in caught.value.hint
@@ -101,7 +101,10 @@ def test_endpoint_that_is_gone_is_told_and_not_waited_for(monkeypatch: pytest.Mo
         port = taken.getsockname()[1]
     sts = Clients(f"http://127.0.0.1:{port}").client("sts", "eu-west-1")
 
-    with pytest.raises(CloudGone, match="cannot say who this is: EndpointConnectionError"), told("say who this is"):
+    with (
+        pytest.raises(CloudGone, match="cannot say who this is: EndpointConnectionError"),
+        aws_errors("say who this is"),
+    ):
         sts.get_caller_identity()
 
 

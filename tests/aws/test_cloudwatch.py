@@ -94,7 +94,7 @@ def test_more_points_than_a_call_may_have_are_asked_for_in_several() -> None:
 
 @pytest.mark.parametrize(("status", "kind"), [("Forbidden", CloudDenied), ("InternalError", CloudError)])
 def test_metric_that_may_not_or_cannot_be_read_is_an_error_and_not_a_gap(status: str, kind: type[Exception]) -> None:
-    with pytest.raises(kind, match=f"cannot read p99 in {REGION}: AWS says {status}"):
+    with pytest.raises(kind, match=f"cannot read p99 in {REGION}: AWS returned {status}"):
         fetched(Scripted(points(0, status=status)), P99)
 
 
@@ -126,14 +126,14 @@ def test_file_of_metrics_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ("p99", "p100.5", "is no statistic"),
-        ('"p99"', '"Mean"', '"Mean" is no statistic'),
-        ("eu-west-1", "Ireland", '"Ireland" is no region'),
-        ('unit = "s"', "period_s = 90", "no periods of 90 s"),
+        ("p99", "p100.5", "invalid statistic"),
+        ('"p99"', '"Mean"', 'invalid statistic "Mean"'),
+        ("eu-west-1", "Ireland", 'invalid region "Ireland"'),
+        ('unit = "s"', "period_s = 90", "invalid period_s 90"),
         ('unit = "s"', "period = 60", "unknown field `period`"),
         ('statistic = "p99"', "", "missing required field `statistic`"),
-        ("[[metric]]", "[[metrics]]", "there is no metrics"),
-        ("[[metric]]", "[[metric]", "is no TOML"),
+        ("[[metric]]", "[[metrics]]", "unknown key metrics"),
+        ("[[metric]]", "[[metric]", "is not valid TOML"),
     ],
 )
 def test_fault_in_the_file_is_named(tmp_path: Path, before: str, after: str, told: str) -> None:
@@ -152,7 +152,7 @@ def test_two_faults_are_told_at_once(tmp_path: Path) -> None:
         read_wanted(tmp_path / "m.toml")
     assert {str(one).partition(": ")[2] for one in caught.value.exceptions} == {
         'two metrics have the name "target p99"',
-        'target p99: "x" is no region',
+        'target p99: invalid region "x"',
     }
 
 

@@ -57,7 +57,7 @@ def test_instance_writes_its_key_under_its_own_user_id(url: str, monkeypatch: py
         found = there.read(name)
         assert found.said == Enrolled(imds.instance_id, PUBLIC.decode(), imds.instance_id, REGION)
         assert (f"enroll/{found.name}", found.mark) == (where, marks[name])
-        with pytest.raises(UsageError, match="not the credentials of i-0999's role"):
+        with pytest.raises(UsageError, match="not those of the role of i-0999"):
             enrol(clients, BUCKET, Instance("i-0999", REGION), PUBLIC)
         there.forget(name)
         assert there.marks() == {}
@@ -68,11 +68,15 @@ def test_instance_writes_its_key_under_its_own_user_id(url: str, monkeypatch: py
     [
         (f"{ROLE_ID}:i-0123456789abcdef0", {"public_key": "short"}, "it must have 40 characters of Z85"),
         (f"{ROLE_ID}:i-0123456789abcdef0", {"format": 2}, "format 2"),
-        (f"{ROLE_ID}:i-0123456789abcdef0", {"agent": "frankfurt"}, "does not speak for the instance"),
+        (f"{ROLE_ID}:i-0123456789abcdef0", {"agent": "frankfurt"}, "its instance id differs from the instance"),
         (f"{ROLE_ID}:i-0123456789abcdef0", {"region": 7}, "Expected `str`"),
-        (f"{ROLE_ID}:i-0123456789abcdef9", {}, "does not speak for the instance"),
-        ("../../i-0123456789abcdef0", {}, "does not speak for the instance"),
-        (f"{ROLE_ID}:alice@example.com", {"agent": "alice@example.com", "instance_id": "alice@example.com"}, "speak"),
+        (f"{ROLE_ID}:i-0123456789abcdef9", {}, "its instance id differs from the instance"),
+        ("../../i-0123456789abcdef0", {}, "its instance id differs from the instance"),
+        (
+            f"{ROLE_ID}:alice@example.com",
+            {"agent": "alice@example.com", "instance_id": "alice@example.com"},
+            "its instance id differs",
+        ),
         (f"{ROLE_ID}:i-0123456789abcdef0", {"more": "x" * 5000}, "more than 4096 bytes"),
     ],
 )
@@ -95,5 +99,5 @@ def test_what_speaks_for_another_or_is_no_key_is_not_believed(
 
 def test_bucket_that_is_not_there_is_told(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     isolated(monkeypatch, tmp_path, url)
-    with pytest.raises(CloudError, match="cannot list s3://no-such-bucket/enroll/: AWS says NoSuchBucket"):
+    with pytest.raises(CloudError, match="cannot list s3://no-such-bucket/enroll/: AWS returned NoSuchBucket"):
         Enrolments(Clients(), "no-such-bucket", REGION).marks()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from loadgen.aws.account.fleet_context import Roll
+from loadgen.aws.account.fleet_context import ReadRegistry
 from loadgen.aws.scale import reaping
 from loadgen.aws.scale.machines import Registration
 from loadgen.errors import ExitCode
@@ -26,7 +26,7 @@ def made(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fleet; its controller has each machine registered as soon as that runs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(fleet, "Clients", lambda: aws.clients)
-    monkeypatch.setattr(fleet, "roll_of", lambda _: aws.all_registered())
+    monkeypatch.setattr(fleet, "registry_reader", lambda _: aws.all_registered())
     monkeypatch.setattr(reaping, "enabled_regions", lambda *_: list(REGIONS))
     return aws.write(tmp_path, aws.make_fleet())
 
@@ -77,8 +77,8 @@ def test_region_that_the_fleet_does_not_have_is_told_with_those_that_it_has(made
     result = loadgen("fleet", "up", "eu-west-9=1")
 
     assert result.exit_code == ExitCode.USAGE
-    assert "eu-west-9 is no region of fleet shop" in result.output
-    assert "it has eu-west-1, us-east-1" in result.output
+    assert "fleet shop has no region eu-west-9" in result.output
+    assert "use one of eu-west-1, us-east-1" in result.output
 
 
 def test_without_credentials_it_says_where_they_come_from(
@@ -114,10 +114,10 @@ def test_fleet_of_a_laptop_that_died_is_reaped_with_yes_only(aws: Aws, made: Pat
 def test_down_in_mid_run_ends_with_a_usage_error(aws: Aws, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loadgen("fleet", "up", "eu-west-1=1")
 
-    def working() -> Roll:
+    def working() -> ReadRegistry:
         return lambda: [Registration(one.agent, "here", "20261126-run") for one in aws.all_registered()()]
 
-    monkeypatch.setattr(fleet, "roll_of", lambda _: working())
+    monkeypatch.setattr(fleet, "registry_reader", lambda _: working())
     assert loadgen("fleet", "down").exit_code == ExitCode.USAGE
     assert aws.count() == 1
     assert loadgen("fleet", "down", "--force").exit_code == 0
@@ -129,7 +129,7 @@ def test_refused_by_aws_it_ends_as_a_failure_of_the_fleet(aws: Aws, answers: Ans
     result = loadgen("fleet", "up", "eu-west-1=1")
 
     assert (result.exit_code, aws.count()) == (ExitCode.FLEET, 0)
-    assert "AWS says Throttling" in result.output
+    assert "AWS returned Throttling" in result.output
 
 
 def test_each_change_is_in_the_audit_beside_the_fleet_file(made: Path) -> None:

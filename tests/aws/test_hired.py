@@ -45,7 +45,7 @@ def loadgen(*args: str | Path) -> Result:
 
 @pytest.fixture
 def site(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(hiring, "roll_of", lambda _: aws.all_registered())
+    monkeypatch.setattr(hiring, "registry_reader", lambda _: aws.all_registered())
     before = signal.getsignal(signal.SIGTERM)
     yield site_of(aws, aws.make_fleet(regions=("eu-west-1",)), tmp_path, Jumping())
     assert signal.getsignal(signal.SIGTERM) is before
@@ -102,11 +102,11 @@ def test_run_that_still_goes_on_is_stopped_first(aws: Aws, site: Site, monkeypat
         def ask(self, ask: Any) -> None:
             asked.append((ask.do, ask.run_id, aws.count()))
 
-    def roll() -> list[Registration]:
+    def read_registry() -> list[Registration]:
         return [Registration(one.agent, "here", "" if asked else "a-run") for one in aws.all_registered()()]
 
     monkeypatch.setattr(hiring, "call", lambda _, do: do(Client()))
-    monkeypatch.setattr(hiring, "roll_of", lambda _: roll)
+    monkeypatch.setattr(hiring, "registry_reader", lambda _: read_registry)
 
     with hired(site, TWO, PLACE, lambda _: None):
         pass
@@ -204,4 +204,4 @@ def test_fleet_file_that_is_wrong_is_told_with_the_other_faults(look: Path, tmp_
     result = loadgen("run", look, "--fleet", tmp_path / "fleet.json", "--scale", "x", "--duration", "soon")
 
     assert (result.exit_code, result.output.count("error:")) == (ExitCode.USAGE, 3)
-    assert "is no fleet file" in result.output
+    assert "invalid fleet file" in result.output

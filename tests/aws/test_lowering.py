@@ -76,7 +76,7 @@ def working(aws: Aws) -> list[Registration]:
 def test_down_in_mid_run_is_refused_and_names_the_run(aws: Aws, tmp_path: Path) -> None:
     site = up(site_of(aws, aws.make_fleet(), tmp_path), aws, {"eu-west-1": 2})
 
-    with pytest.raises(UsageError, match="2 of these agents work for 20261126-run") as caught:
+    with pytest.raises(UsageError, match="2 of these agents take part in 20261126-run") as caught:
         take_down(site, NOWHERE, lambda: working(aws))
 
     assert "loadgen stop 20261126-run" in caught.value.hint
@@ -97,7 +97,7 @@ def gone() -> list[Registration]:
 def test_down_without_a_controller_needs_force(aws: Aws, tmp_path: Path) -> None:
     site = up(site_of(aws, aws.make_fleet(), tmp_path), aws, {"eu-west-1": 1})
 
-    with pytest.raises(FleetError, match="nobody can say whether a run goes on") as caught:
+    with pytest.raises(FleetError, match="cannot check whether the fleet is in a run") as caught:
         take_down(site, NOWHERE, gone)
 
     assert "--force" in caught.value.hint
@@ -110,7 +110,7 @@ def test_machine_that_does_not_go_is_named_after_its_time(aws: Aws, answers: Ans
     site = up(site_of(aws, aws.make_fleet(), tmp_path, clock), aws, {"eu-west-1": 1})
     answers.silent |= {"TerminateInstanceInAutoScalingGroup", "SetDesiredCapacity"}
 
-    with pytest.raises(FleetError, match=r"1 machines are not gone after 300 s: i-\w+ in eu-west-1 \(running\)"):
+    with pytest.raises(FleetError, match=r"1 machines have not ended after 300 s: i-\w+ in eu-west-1 \(running\)"):
         take_down(site, NOWHERE, aws.all_registered())
 
     assert clock.slept_s == 300

@@ -37,7 +37,7 @@ def test_controller_is_found_by_the_name_of_the_fleet(url: str) -> None:
         Parameters(Clients(), REGION, "other").controller()
     with pytest.raises(FleetError, match="no controller yet"):  # parameters are those of a region
         Parameters(Clients(), "us-east-1", FLEET).controller()
-    with pytest.raises(UsageError, match="no name of a fleet"):
+    with pytest.raises(UsageError, match="invalid fleet name"):
         Parameters(Clients(), REGION, "../other")
 
 
@@ -55,7 +55,7 @@ def test_controller_is_found_by_the_name_of_the_fleet(url: str) -> None:
 def test_kill_flag_says_yes_with_its_reason(url: str, value: str, reason: str) -> None:
     client(url, "ssm").put_parameter(Name=f"/loadgen/{FLEET}/agent/kill", Value=value, Overwrite=True)
     found = Parameters(Clients(), REGION, FLEET).kill_reason()
-    assert found == (f"the kill flag of the fleet says yes: {reason}" if reason else "")
+    assert found == (f"the fleet's kill flag is set: {reason}" if reason else "")
 
 
 def test_fleet_without_a_kill_flag_goes_on(url: str) -> None:

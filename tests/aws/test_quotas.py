@@ -52,7 +52,7 @@ def test_machines_that_fit_are_told_with_what_is_left_and_everybody_in_the_accou
     stage.runs(HERE, "m5.4xlarge", 2)
     stage.runs(HERE, "g4dn.xlarge", 3)  # of another quota
     (room,) = stage.rooms(eu_west_1=8)
-    assert str(room) == "eu-west-1 takes 32 more vCPUs on demand, and 32 of the account's 64 are free there"
+    assert str(room) == "eu-west-1 needs 32 more on-demand vCPUs, and 32 of the account's 64 are free there"
     assert stage.told == []
 
 
@@ -64,8 +64,8 @@ def test_up_refuses_before_anything_starts_and_names_each_region_that_cannot(sta
         bring_up(site, Terms({HERE: 1, THERE: 3}), list, lambda *_: None)
     first, second = caught.value.exceptions
     assert isinstance(first, QuotaReached)
-    assert str(first) == f"{HERE} takes 4 more vCPUs on demand, and 0 of the account's 0 are free there"
-    assert str(second) == f"{THERE} takes 12 more vCPUs on demand, and 8 of the account's 8 are free there"
+    assert str(first) == f"{HERE} needs 4 more on-demand vCPUs, and 0 of the account's 0 are free there"
+    assert str(second) == f"{THERE} needs 12 more on-demand vCPUs, and 8 of the account's 8 are free there"
     assert ON_DEMAND in first.hint
     changing = ("Put", "Set", "Create", "Update", "Terminate", "Delete")
     assert not [operation for operation, _ in stage.answers.asked if operation.startswith(changing)]
@@ -75,7 +75,7 @@ def test_where_enough_can_come_it_is_told_and_goes_on(stage: Stage) -> None:
     stage.answers.quotas[ON_DEMAND, HERE] = 8.0
     stage.rooms(least=2, eu_west_1=3)
     assert stage.told == [
-        f"{HERE} takes 12 more vCPUs on demand, and 8 of the account's 8 are free there: 1 agents cannot come"
+        f"{HERE} needs 12 more on-demand vCPUs, and 8 of the account's 8 are free there: 1 agents cannot start"
     ]
     with pytest.raises(QuotaReached):
         stage.rooms(least=3, eu_west_1=3)
@@ -92,8 +92,8 @@ def test_machines_of_the_fleet_that_are_there_are_not_asked_for_again(stage: Sta
 def test_what_fits_with_the_small_types_only_is_no_refusal(stage: Stage) -> None:
     stage.types("c7i.xlarge", "c7i.4xlarge")
     (room,) = stage.rooms(eu_west_1=5)
-    assert str(room) == "eu-west-1 takes 20 to 80 more vCPUs on demand, and 64 of the account's 64 are free there"
-    assert stage.told == [f"{room}: with the larger types of the group not all agents can come"]
+    assert str(room) == "eu-west-1 needs 20 to 80 more on-demand vCPUs, and 64 of the account's 64 are free there"
+    assert stage.told == [f"{room}: not all agents can start if the group uses its larger instance types"]
 
 
 def test_a_group_that_mixes_needs_room_in_both_quotas(stage: Stage) -> None:
@@ -109,7 +109,7 @@ def test_a_group_that_mixes_needs_room_in_both_quotas(stage: Stage) -> None:
     assert group is not None
     assert (group.on_demand_base, group.on_demand_percent) == (1, 25)
     stage.answers.quotas[SPOT, HERE] = 8.0
-    with pytest.raises(QuotaReached, match="takes 12 more vCPUs as spot, and 8 of the account's 8") as caught:
+    with pytest.raises(QuotaReached, match="needs 12 more spot vCPUs, and 8 of the account's 8") as caught:
         stage.rooms(eu_west_1=5)
     assert SPOT in caught.value.hint
 
@@ -129,8 +129,8 @@ def test_what_may_not_be_asked_is_told_and_no_reason_to_start_nothing(stage: Sta
     (room,) = stage.rooms(eu_west_1=1, us_east_1=1)
     assert room.region == THERE
     (told,) = stage.told
-    assert told.startswith(f"whether the account's quota has room in {HERE} is not known: cannot ")
-    assert told.endswith("AWS says AccessDeniedException")
+    assert told.startswith(f"cannot check the account's quota in {HERE}: cannot ")
+    assert told.endswith("AWS returned AccessDeniedException")
 
 
 def test_quota_that_aws_does_not_know_is_told(stage: Stage) -> None:
@@ -143,7 +143,7 @@ def test_quota_that_aws_does_not_know_is_told(stage: Stage) -> None:
 def test_type_of_which_the_quota_is_not_known_is_told(stage: Stage) -> None:
     stage.types("c7i.xlarge", "inf2.xlarge")
     assert stage.rooms(eu_west_1=1) == []
-    assert "which quota inf2.xlarge are of is not known here" in stage.told[0]
+    assert "the quota of inf2.xlarge is unknown" in stage.told[0]
 
 
 def test_credentials_that_are_over_are_an_error(stage: Stage) -> None:
@@ -157,7 +157,7 @@ def test_plan_shows_what_is_free_and_ends_as_up_would(stage: Stage, monkeypatch:
     monkeypatch.setattr(fleet, "Clients", lambda: stage.aws.clients)
     stage.aws.write(stage.folder, stage.made)
     fits = CliRunner().invoke(cli.app, ["fleet", "plan", "eu-west-1=3"])
-    assert (fits.exit_code, "takes 12 more vCPUs on demand, and 64 of" in fits.output) == (0, True)
+    assert (fits.exit_code, "needs 12 more on-demand vCPUs, and 64 of" in fits.output) == (0, True)
     stage.answers.quotas[ON_DEMAND, HERE] = 8.0
     for args in (["plan", "eu-west-1=3"], ["up", "eu-west-1=3", "--dry-run"]):
         refused = CliRunner().invoke(cli.app, ["fleet", *args])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.aws.account.fleet_context import Roll, Site
+from loadgen.aws.account.fleet_context import ReadRegistry, Site
 from loadgen.aws.account.names import EXPIRY_ACTION, TAG_EXPIRES_AT, TAG_RUN
 from loadgen.aws.scale.machines import Stand
 from loadgen.aws.scale.scale_down import take_down
@@ -30,12 +30,14 @@ from tests.support.aws_fleet import REGIONS, Answers, Aws, Jumping, site_of
 WISH = {"eu-west-1": 2, "us-east-1": 1}
 
 
-def up(site: Site, roll: Roll, looks: list[tuple[Stand, ...]] | None = None, **terms: object) -> Raised:
+def up(
+    site: Site, read_registry: ReadRegistry, looks: list[tuple[Stand, ...]] | None = None, **terms: object
+) -> Raised:
     looks = looks if looks is not None else []
-    return bring_up(site, Terms(**({"wish": WISH} | terms)), roll, lambda stands, _: looks.append(stands))  # type: ignore[arg-type]
+    return bring_up(site, Terms(**({"wish": WISH} | terms)), read_registry, lambda stands, _: looks.append(stands))  # type: ignore[arg-type]
 
 
-def registered_but_in(aws: Aws, region: str) -> Roll:
+def registered_but_in(aws: Aws, region: str) -> ReadRegistry:
     """All but those of one region, which run and never say a word."""
     return lambda: [one for one in aws.all_registered()() if one.machine not in aws.machines(region)[region]]
 
@@ -98,7 +100,9 @@ def test_machine_that_runs_is_waited_for_until_it_is_registered(aws: Aws, tmp_pa
 def test_instance_that_never_registers_is_named_and_nothing_is_left(aws: Aws, tmp_path: Path) -> None:
     site = site_of(aws, aws.make_fleet(), tmp_path, Jumping(at_least_s=120))
 
-    with pytest.raises(FleetError, match=r"2 of 3 agents came, and 3 are needed: us-east-1: 0 of 1, i-\w+ not reg"):
+    with pytest.raises(
+        FleetError, match=r"2 of 3 agents registered, but 3 are needed: us-east-1: 0 of 1, i-\w+ not reg"
+    ):
         up(site, registered_but_in(aws, "us-east-1"))
 
     assert (aws.count(), aws.desired()) == (0, [0, 0])
@@ -179,7 +183,7 @@ def test_token_that_ends_while_it_waits_is_told_and_the_end_at_aws_stays(
 
     answers.codes.clear()
     assert [one["DesiredCapacity"] for one in aws.expiries("eu-west-1")] == [0]
-    assert "eu-west-1 could not be put back" in told[0]
+    assert "cannot restore eu-west-1" in told[0]
     take_down(site, {"eu-west-1": 0}, aws.all_registered(), by_force=True)
     assert aws.count() == 0
 
@@ -199,7 +203,9 @@ def test_quota_of_nothing_is_told_at_once_and_not_waited_for(aws: Aws, answers: 
     site = site_of(aws, aws.make_fleet(), tmp_path, clock)
     answers.activities["eu-west-1"] = "You have requested more vCPU capacity than your current vCPU limit of 0 allows"
 
-    with pytest.raises(QuotaReached, match="eu-west-1: 0 of 2, the account's quota of machines there is reached"):
+    with pytest.raises(
+        QuotaReached, match="eu-west-1: 0 of 2, the account's quota of machines is reached in this region"
+    ):
         up(site, list, wish={"eu-west-1": 2})
 
     assert (clock.slept_s, aws.count()) == (0, 0)
@@ -210,7 +216,7 @@ def test_capacity_that_is_not_there_is_waited_for_and_then_told(aws: Aws, answer
     site = site_of(aws, aws.make_fleet(), tmp_path, clock)
     answers.activities["eu-west-1"] = "We currently do not have sufficient c7i.xlarge capacity in the zone"
 
-    with pytest.raises(NoCapacity, match="AWS has no such machines there just now"):
+    with pytest.raises(NoCapacity, match="AWS has no capacity for these machines now"):
         up(site, list, wish={"eu-west-1": 2}, wait_s=60.0)
 
     assert (clock.slept_s, aws.count()) == (60, 0)
@@ -254,7 +260,7 @@ def test_second_up_at_once_is_told_who_is_at_it(aws: Aws, tmp_path: Path) -> Non
     site.sleep = lambda _: meanwhile()
     up(site, lambda: aws.all_registered()() if other else [])
 
-    assert "user/moto is changing this fleet just now: up eu-west-1=2,us-east-1=1" in str(other[0])
+    assert "user/moto is changing this fleet now: up eu-west-1=2,us-east-1=1" in str(other[0])
     assert aws.desired() == [2, 1]
 
 
@@ -291,7 +297,7 @@ def test_each_change_stands_in_the_audit_before_and_after(aws: Aws, answers: Ans
 def test_plan_that_is_not_allowed_asks_for_no_lock(aws: Aws, answers: Answers, tmp_path: Path) -> None:
     site = site_of(aws, aws.make_fleet(expires_at="2026-01-01T00:00:00Z"), tmp_path)
 
-    with pytest.raises(UsageError, match="time was over"):
+    with pytest.raises(UsageError, match="the fleet expired"):
         up(site, aws.all_registered())
 
     assert "PutObject" not in [operation for operation, _ in answers.asked]
@@ -307,9 +313,9 @@ def test_machine_that_cannot_be_ended_costs_none_that_was_there_before(
     (before,) = aws.machines()["eu-west-1"]
     answers.codes["TerminateInstanceInAutoScalingGroup", "*"] = "Throttling"
 
-    with pytest.raises(FleetError, match="1 of 3 agents came"):
+    with pytest.raises(FleetError, match="1 of 3 agents registered"):
         up(site, aws.all_registered(except_for=lambda one: one != before), wish={"eu-west-1": 3})
 
     assert before in aws.machines()["eu-west-1"]
     assert aws.desired() == [3]
-    assert "could not be put back" in told[0]
+    assert "cannot restore" in told[0]

@@ -94,15 +94,15 @@ def test_fleet_never_outlives_the_end_that_terraform_knows() -> None:
 @pytest.mark.parametrize(
     ("file", "wish", "told"),
     [
-        (fleet(), {"mars-1": 1}, "mars-1 is no region of fleet shop"),
-        (fleet(), {}, "no agent at all"),
-        (fleet(), {"eu-west-1": 0}, "no agent at all"),
+        (fleet(), {"mars-1": 1}, "fleet shop has no region mars-1"),
+        (fleet(), {}, "0 agents were requested"),
+        (fleet(), {"eu-west-1": 0}, "0 agents were requested"),
         (fleet(), {"eu-west-1": 21}, "at most 20 are allowed there"),
         (fleet(most=0), {"eu-west-1": 1}, "at most 0 are allowed there"),
         (fleet(policy=Policy(max_agents=8)), {"eu-west-1": 5, "us-east-1": 4}, "policy allows 8"),
         (fleet(policy=Policy(max_hourly_usd=1.0)), {"us-east-1": 6}, "up to 1.20 USD an hour"),
-        (fleet(kinds=("x9.huge",)), {"eu-west-1": 1}, "nobody knows here what x9.huge costs"),
-        (fleet(expires_at="2026-11-26T13:00:00Z"), {"eu-west-1": 1}, "time was over at 2026-11-26 13:00 UTC"),
+        (fleet(kinds=("x9.huge",)), {"eu-west-1": 1}, "the price of x9.huge is unknown"),
+        (fleet(expires_at="2026-11-26T13:00:00Z"), {"eu-west-1": 1}, "the fleet expired at 2026-11-26 13:00 UTC"),
     ],
 )
 def test_what_is_not_allowed_is_told(file: FleetFile, wish: dict[str, int], told: str) -> None:
@@ -110,7 +110,7 @@ def test_what_is_not_allowed_is_told(file: FleetFile, wish: dict[str, int], told
 
 
 def test_ttl_of_nothing_is_in_the_past() -> None:
-    assert "time was over" in wrong(fleet(), {"eu-west-1": 1}, ttl_s=0)
+    assert "the fleet expired" in wrong(fleet(), {"eu-west-1": 1}, ttl_s=0)
 
 
 def test_fleet_may_not_be_up_for_longer_than_its_machines_live() -> None:

@@ -21,7 +21,7 @@ ONE = Terms({"eu-west-1": 1})
 def test_fleet_file_of_another_account_is_refused(aws: Aws, tmp_path: Path) -> None:
     made = aws.make_fleet() | {"account_id": "999999999999"}
 
-    with pytest.raises(UsageError, match="is of account 999999999999, and these credentials of 123456789012"):
+    with pytest.raises(UsageError, match="is for account 999999999999, but the credentials are for 123456789012"):
         site_of(aws, made, tmp_path)
 
 
@@ -30,15 +30,15 @@ def test_bucket_without_the_fleets_tag_is_not_ours(aws: Aws, tmp_path: Path) -> 
     s3 = aws.clients.client("s3", "eu-west-1")
     s3.put_bucket_tagging(Bucket=made["bucket"], Tagging={"TagSet": [{"Key": TAG_FLEET, "Value": "other"}]})
 
-    with pytest.raises(UsageError, match="bucket loadgen-shop-123456789012 is of fleet other, and not of shop"):
+    with pytest.raises(UsageError, match="bucket loadgen-shop-123456789012 belongs to fleet other, not to shop"):
         site_of(aws, made, tmp_path)
     s3.delete_bucket_tagging(Bucket=made["bucket"])
-    with pytest.raises(UsageError, match="is of no fleet"):
+    with pytest.raises(UsageError, match="belongs to no fleet"):
         site_of(aws, made, tmp_path)
 
 
 def test_bucket_that_is_not_there_is_told(aws: Aws, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no bucket gone-away in eu-west-1"):
+    with pytest.raises(UsageError, match="bucket gone-away not found in eu-west-1"):
         site_of(aws, aws.make_fleet() | {"bucket": "gone-away"}, tmp_path)
 
 
@@ -57,14 +57,14 @@ def test_fleet_of_another_owner_is_left_alone(aws: Aws, tmp_path: Path) -> None:
         planned(site, ONE)
 
     assert len(caught.value.exceptions) == 2
-    assert "belongs to shop team, and fleet.json says perf team" in str(caught.value.exceptions[0])
+    assert "has the owner shop team, but fleet.json names perf team" in str(caught.value.exceptions[0])
 
 
 def test_group_that_is_not_there_is_told_with_its_region(aws: Aws, tmp_path: Path) -> None:
     made = aws.make_fleet(regions=("eu-west-1",))
     made["regions"] = {"us-east-1": made["regions"]["eu-west-1"]}
 
-    with pytest.raises(UsageError, match="there is no group loadgen-shop-eu-west-1-agents in us-east-1"):
+    with pytest.raises(UsageError, match="Auto Scaling group loadgen-shop-eu-west-1-agents not found in us-east-1"):
         planned(site_of(aws, made, tmp_path), ONE)
 
 
@@ -75,7 +75,7 @@ def test_credentials_that_are_over_or_wrong_are_told_first(
     made = aws.make_fleet()
     answers.codes["GetCallerIdentity", "*"] = code
 
-    with pytest.raises(CredentialsError, match=f"cannot see who this is: AWS says {code}"):
+    with pytest.raises(CredentialsError, match=f"cannot find out whose credentials these are: AWS returned {code}"):
         site_of(aws, made, tmp_path)
 
 
@@ -95,7 +95,7 @@ def locks(aws: Aws, made: dict[str, Any]) -> list[str]:
 def test_second_hand_is_told_whose_the_first_is(aws: Aws) -> None:
     made = aws.make_fleet(regions=())
 
-    told = "alice is changing this fleet just now: up eu-west-1=3"
+    told = "alice is changing this fleet now: up eu-west-1=3"
     with lock(aws, made), pytest.raises(FleetError, match=told), lock(aws, made, by="bob"):
         pass
     assert locks(aws, made) == []
@@ -159,4 +159,4 @@ def test_region_that_does_not_answer_is_told_with_its_name(aws: Aws, answers: An
     with pytest.raises(CloudGone, match="in us-east-1: EndpointConnectionError") as caught:
         planned(site, ONE)
 
-    assert "the region right" in caught.value.hint
+    assert "check the network, the region" in caught.value.hint

@@ -40,4 +40,4 @@ def test_what_needs_the_analysis_says_how_to_get_it(words: tuple[str, ...]) -> N
     assert done.returncode == 2
     what = " ".join(word for word in words if word in ("compare", "gate", "history", "control"))
     assert f"loadgen {what} needs scipy, which is not installed" in done.stderr
-    assert 'pip install "loadgen[analysis]"' in done.stderr
+    assert "install the extra `analysis`, see docs/install.md" in done.stderr

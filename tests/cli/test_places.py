@@ -110,7 +110,7 @@ def test_outputs_of_the_file_are_checked_as_options_are_and_say_where_they_stand
     wrongs = CollectedErrors()
     outputs_of(wrongs, (), places_of(wrongs, None, None))
     assert [one.message for one in wrongs.found] == [
-        f'{house / "loadgen.toml"}: out prometheus: "nowhere" is no address',
+        f'{house / "loadgen.toml"}: out prometheus: invalid address "nowhere"',
         f"{house / 'loadgen.toml'}: out ndjson: the folder {house / 'gone'} does not exist",
     ]
 

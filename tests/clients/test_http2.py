@@ -137,7 +137,9 @@ def test_the_plan_says_what_http2_may_be() -> None:
 
 def test_without_the_library_the_plan_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.clients.net.settings_check.find_spec", lambda name: None)
-    assert [hint for _, hint in Http(http2=True).wrongs()] == ["pip install 'loadgen[http2]', also at each agent"]
+    assert [hint for _, hint in Http(http2=True).wrongs()] == [
+        "install the extra `http2` here and on each agent, see docs/install.md"
+    ]
     assert not list(Http().wrongs())
 
 

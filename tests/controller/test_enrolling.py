@@ -116,7 +116,7 @@ def test_instance_that_is_no_agent_of_the_fleet_stays_out_and_is_named_in_the_en
     assert stage.look() == stage.look() == {}
     assert stage.said == []  # its tags may only be late
     assert stage.look(70) == stage.look(70) == {}
-    assert stage.said == [f"{stranger} in {REGION} is no running instance of this fleet: its key is not admitted"]
+    assert stage.said == [f"{stranger} in {REGION} is not a running instance of this fleet: its key is not admitted"]
 
 
 def test_instance_whose_tags_come_late_is_let_in_then(stage: Stage) -> None:

@@ -299,7 +299,7 @@ def test_a_warm_up_that_is_to_be_found_keeps_nothing_out() -> None:
         ({"target": None, "targets": ["http://x"]}, "targets: ['http://x']"),
         ({"target": None, "targets": {"a b": "http://x"}}, "targets: 'a b' is not a valid name of a target"),
         ({"target": None, "targets": {"api": "x"}}, "targets: \"api\": 'x' is not an http or https URL"),
-        ({"target": "logn", "targets": TARGETS}, 'target: there is no "logn" in targets'),
+        ({"target": "logn", "targets": TARGETS}, 'target: "logn" not found in targets'),
         ({"connections": "shared"}, "connections: must be"),
         ({"connections": 3}, "connections: 3 is not a connection policy"),
         ({"tags": ["x-cache"]}, "tags: 'x-cache' is not a tag"),

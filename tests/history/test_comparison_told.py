@@ -63,7 +63,7 @@ def test_what_is_inconclusive_says_what_would_tell() -> None:
 def test_fast_failures_are_told_as_what_they_are() -> None:
     report = report_of(compared(0.7, failed=dict.fromkeys(SHOP, 600)))
     assert report.headline.endswith("2 faster but with more errors, 2 with more errors.")
-    assert any("went from 0.00 % to 5.00 %" in line and "This is no improvement" in line for line in report.lines)
+    assert any("went from 0.00 % to 5.00 %" in line and "That is not an improvement" in line for line in report.lines)
     assert {row[2] for row in report.tables[0].rows} == {"more errors"}
 
 

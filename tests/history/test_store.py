@@ -276,7 +276,7 @@ def test_a_bucket_that_refuses_is_told(bucket: S3, monkeypatch: pytest.MonkeyPat
     store = Store.open(in_bucket(bucket, monkeypatch))
     bucket.denied.add("PUT")
     try:
-        with pytest.raises(CloudDenied, match="AWS says AccessDenied"):
+        with pytest.raises(CloudDenied, match="AWS returned AccessDenied"):
             store.add(accepted(NAMES))
     finally:
         bucket.denied.clear()

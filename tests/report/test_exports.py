@@ -121,7 +121,7 @@ def test_parquet_without_pyarrow_says_how_to_get_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UsageError, match="pyarrow") as wrong:
         write_parquet(SeriesRow, [], io.BytesIO())
-    assert wrong.value.hint == "pip install loadgen[analysis]"
+    assert wrong.value.hint == "install the extra `analysis`, see docs/install.md"
 
 
 # -- JUnit ------------------------------------------------------------------------------------------

@@ -67,10 +67,10 @@ def test_what_is_shown_of_an_output_has_no_query() -> None:
     ("text", "message"),
     [
         ("kafka=127.0.0.1:9092", '--out: unknown kind of output "kafka"'),
-        ("prometheus", '--out prometheus: "" is no address'),
-        ("prometheus=nowhere", '--out prometheus: "nowhere" is no address'),
-        ("prometheus=127.0.0.1:70000", '--out prometheus: "127.0.0.1:70000" is no address'),
-        ("statsd=127.0.0.1:0", '--out statsd: "127.0.0.1:0" is no address'),
+        ("prometheus", '--out prometheus: invalid address ""'),
+        ("prometheus=nowhere", '--out prometheus: invalid address "nowhere"'),
+        ("prometheus=127.0.0.1:70000", '--out prometheus: invalid address "127.0.0.1:70000"'),
+        ("statsd=127.0.0.1:0", '--out statsd: invalid address "127.0.0.1:0"'),
         ("otlp=ftp://x", "--out otlp: a URL with http or https is required"),
         ("otlp=http://", "--out otlp: a URL with http or https is required"),
         ("otlp=http://h:99999", "--out otlp: invalid URL: invalid port 99999: must be at most 65535"),
@@ -184,7 +184,7 @@ def test_a_kind_whose_package_is_not_installed_says_how_to_get_it(monkeypatch: p
     found, wrong = read("prometheus=9464", "otlp=http://h", "remote-write=http://h/w", "statsd=h:1")
     assert [one.kind for one in found] == ["statsd"]
     assert wrong == [
-        (f"--out {kind}: the package {package} is missing", 'install it: pip install "loadgen[outputs]"')
+        (f"--out {kind}: the package {package} is missing", "install the extra `outputs`, see docs/install.md")
         for kind, package in (
             ("prometheus", "prometheus_client"),
             ("otlp", "opentelemetry"),

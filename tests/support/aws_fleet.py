@@ -114,10 +114,10 @@ class Aws:
     ) -> Callable[[], list[Registration]]:
         """A controller at which each machine registers as soon as it runs."""
 
-        def roll() -> list[Registration]:
+        def read_registry() -> list[Registration]:
             return [Registration(one, "here") for ids in self.machines().values() for one in ids if not except_for(one)]
 
-        return roll
+        return read_registry
 
     def _make_region(
         self, clients: Clients, fleet: str, region: str, tags: dict[str, str], most: int, is_protecting: bool

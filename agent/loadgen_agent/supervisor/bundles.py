@@ -37,8 +37,8 @@ class Fetch:
         """
         if not 0 < size_bytes <= MAX_BYTES:
             raise BundleError(
-                f"the bundle has {size_bytes:,} bytes: it must have 1 to {MAX_BYTES:,}."
-                " Move large files out of the scenario's folder, then start the run again"
+                f"the bundle has {size_bytes:,} bytes: it must have 1 to {MAX_BYTES:,}",
+                hint="make the scenario's folder smaller, e.g. move large data files out of it",
             )
         self.sha256, self.size_bytes, self._chunk_bytes = sha256, size_bytes, chunk_bytes
         self._data = bytearray()
@@ -79,7 +79,8 @@ class Fetch:
         if len(chunk.data) != wanted:
             raise BundleError(
                 f"the controller sent a chunk of {len(chunk.data):,} bytes at offset {chunk.offset:,} of the bundle;"
-                f" it must have {wanted:,}. Install the same version of loadgen on controller and agents"
+                f" it must have {wanted:,}",
+                hint="use the same version of loadgen on both sides",
             )
         end = chunk.offset + wanted
         if end > len(self._data):

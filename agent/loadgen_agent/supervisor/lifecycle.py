@@ -186,7 +186,7 @@ class Terminated:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a Tick finds: signs of life of controller, workers and parent, and undelivered measurements."""
+    """The state at a Tick: signs of life of controller, workers and parent, and undelivered measurements."""
 
     acked_ns: int
     """Send time of our newest message that the controller has answered; the lease counts from here."""
@@ -442,7 +442,7 @@ def _under_load(agent: Agent, sight: Sight) -> Moved:
         agent = _told_to_stop(agent, stop)
         effects.append(TellWorkers(stop))
     if agent.kill_at_ns is not None and now_ns > agent.kill_at_ns and sight.owing:
-        effects.append(KillWorkers(sight.owing, "did not stop when it was told to; its loop is blocked"))
+        effects.append(KillWorkers(sight.owing, "did not stop on request; its loop is blocked"))
     if agent.phase is Phase.STOPPING:
         limit_ns, why = agent.lease_ns, "was silent while it was to stop; its loop is blocked"
     else:  # a last resort: its own watchdog should have killed it before
@@ -612,7 +612,7 @@ def _leave(agent: Agent, reason: str, changed_ns: int) -> Moved:
 
     The time goes to workers and controller. The workers stop then even if the controller never receives it, so no
     arrival is started twice. The time is never before the last known change. Changes take effect in the order of their
-    times, so other agents could get the share only after that change, and until then nobody would drive it.
+    get the share only after that change, and until then no agent would drive it.
     """
     agent = replace(agent, is_leaving=True, reason=reason)
     if agent.t0_ns is None:

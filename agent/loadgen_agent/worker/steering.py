@@ -93,7 +93,7 @@ class Steersman:
         """
         try:
             decision: object = load.executor.steer(looks)
-        except Exception as error:  # noqa: BLE001  # scenario code: told to the controller, which keeps the rate
+        except Exception as error:  # noqa: BLE001  # scenario code: sent to the controller, which keeps the rate
             return Steered(run_id, number, len(looks), error=self._redact(f"it raised: {fault_text(error)}"))
         if why := decision_wrong(decision, load.upto_per_s):
             return Steered(run_id, number, len(looks), error=self._redact(why))

@@ -192,7 +192,7 @@ class Worker:
             return SetUpDone(message.run_id, b"null", "set-up before the plan was prepared")
         try:
             value = json.dumps(await self._drive.set_up()).encode()
-        except Exception as error:  # noqa: BLE001  # scenario code: told to the controller, which aborts the run
+        except Exception as error:  # noqa: BLE001  # scenario code: sent to the controller, which aborts the run
             return SetUpDone(message.run_id, b"null", _REDACTOR.known(fault_text(error)))
         if len(value) > SHARED_BYTES:
             return SetUpDone(
@@ -207,7 +207,7 @@ class Worker:
             if self._drive is not None:
                 self._drive.shared = json.loads(message.shared_json)
                 await self._drive.tear_down()
-        except Exception as error:  # noqa: BLE001  # scenario code: told to the controller
+        except Exception as error:  # noqa: BLE001  # scenario code: sent to the controller
             return TornDown(message.run_id, _REDACTOR.known(fault_text(error)))
         return TornDown(message.run_id)
 

@@ -191,7 +191,7 @@ class Enroller:
             if not known.is_told and self._clock() - known.since_s >= _REPORT_AFTER_S:
                 known.is_told = True
                 self._on_trouble(
-                    f"{said.instance_id} in {one_line(said.region, _MOST)} is no running instance of this fleet:"
+                    f"{said.instance_id} in {one_line(said.region, _MOST)} is not a running instance of this fleet:"
                     " its key is not admitted"
                 )
             return
@@ -230,8 +230,7 @@ class Enroller:
             path.unlink(missing_ok=True)
         except OSError as exc:
             raise StorageError(
-                f"cannot remove {path}: {exc.strerror}",
-                hint="check the permissions of the keys folder; until the file is removed, its key stays admitted",
+                f"cannot remove {path}: {exc.strerror}", hint="check the permissions of the key folder"
             ) from exc
 
     def _path(self, instance: str) -> Path:

@@ -98,7 +98,7 @@ class EmbeddedAgents:
             except OSError as exc:
                 raise StorageError(
                     f"cannot write {self._logs[agent]}: {exc.strerror}",
-                    hint="check the permissions and the free space of the folder, or name another one: --runs-dir",
+                    hint="check that the folder is writable and the disk has space",
                 ) from exc
             with output:
                 self._processes[agent] = self._start(agent, region, address, environment, output)
@@ -121,7 +121,7 @@ class EmbeddedAgents:
         except OSError as exc:
             raise FleetError(
                 f"cannot start the process of agent {agent}: {exc.strerror}",
-                hint="check the free memory and the limit of processes (ulimit -u), or start fewer agents",
+                hint="free memory, or raise the limit of processes (ulimit -u)",
             ) from exc
 
     def exited(self) -> Mapping[str, str]:

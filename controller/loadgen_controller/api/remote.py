@@ -243,8 +243,8 @@ async def _follow(client: Client, run: str, console: Console | None) -> tuple[st
                     if showing is None and console is not None:
                         showing = asyncio.create_task(show(lambda: newest[0], console), name="live view")
                 raise FleetError(
-                    "the controller stopped sending the state of the run before the run was over",
-                    hint="watch it again with: loadgen watch --controller HOST:PORT RUN",
+                    "the controller ended the watch before the run was over",
+                    hint="check the controller's log; loadgen status shows whether the run goes on",
                 )
             except FleetError:
                 tries += 1  # a restarted controller continues its runs

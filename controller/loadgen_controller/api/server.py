@@ -69,8 +69,7 @@ class Tls:
             return cls(certificate.read_bytes(), key.read_bytes())
         except OSError as error:
             raise UsageError(
-                f"cannot read {error.filename}: {error.strerror}",
-                hint="check its permissions, or create it with: loadgen api cert DIR",
+                f"cannot read {error.filename}: {error.strerror}", hint="check the path and its permissions"
             ) from error
 
 
@@ -275,9 +274,7 @@ def _streaming(call: _Stream, caller: _Caller) -> Callable[[Any, Any], AsyncIter
                     await _abort(
                         context,
                         grpc.StatusCode.UNAUTHENTICATED,
-                        UsageError(
-                            "the token was revoked", hint="ask the operator of the controller for another token"
-                        ),
+                        UsageError("the token was revoked", hint="ask the controller's owner for a new token"),
                     )
                 yield reply
         except LoadgenError as error:

@@ -35,7 +35,7 @@ MAX_TOKEN_CHARS: Final = 200
 
 
 class Role(IntEnum):
-    """What a token may do. Each role includes the rights of the roles before it."""
+    """The rights of a token. Each role includes the rights of the roles before it."""
 
     VIEW = 1
     RUN = 2
@@ -160,7 +160,8 @@ class Tokens:
             replace_file(self.path, data, 0o600)
         except OSError as error:
             raise StorageError(
-                f"cannot write {self.path}: {error.strerror}", hint="check the folder's permissions and free space"
+                f"cannot write {self.path}: {error.strerror}",
+                hint="check that the folder is writable and the disk has space",
             ) from error
         finally:
             os.umask(before)
@@ -178,7 +179,7 @@ class Tokens:
             return
         except OSError as error:
             raise UsageError(
-                f"cannot read {self.path}: {error.strerror}", hint="check the permissions of the file and its folder"
+                f"cannot read {self.path}: {error.strerror}", hint="check the path and its permissions"
             ) from error
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode, found.st_uid)
         if stamp == self._stamp:

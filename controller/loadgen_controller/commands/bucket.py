@@ -54,7 +54,7 @@ def share_run(
     expires: Annotated[str, typer.Option(metavar="TIME", help="How long the link is valid: at most 7d.")] = "7d",
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Upload the report of a run and print a link; everybody who has the link can read the report until it expires."""
+    """Upload the report of a run and print a link. Everybody with the link can read the report until it expires."""
     errors = CollectedErrors()
     expires_ns = errors.parse("--expires", expires, parse_duration)
     if expires_ns is not None and not NS_PER_S <= expires_ns <= LONGEST_LINK_S * NS_PER_S:
@@ -64,9 +64,9 @@ def share_run(
     name = f"{path.name}/report.html"
     bucket.put_bytes(name, html(document_in(path)))
     echo(bucket.link(name, expires_ns // NS_PER_S))
-    echo(f"everybody who has this link can read the report for {format_duration(expires_ns)}", err=True)
-    if bucket.has_passing_credentials:
-        echo("note: it was signed with temporary credentials, and stops working when they expire", err=True)
+    echo(f"everybody with this link can read the report for {format_duration(expires_ns)}", err=True)
+    if bucket.has_temporary_credentials:
+        echo("note: the link was signed with temporary credentials, and stops working when they expire", err=True)
 
 
 def _both(errors: CollectedErrors, run: str, url: str, runs_dir: Path) -> tuple[Path, Bucket]:

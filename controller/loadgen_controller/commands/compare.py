@@ -46,7 +46,7 @@ def main(
         str | None,
         typer.Option(
             metavar="SHARE",
-            help="How much runs of the same code differ, if you know it: 3%. Used instead of the history.",
+            help="Run-to-run variation of the same code, for example 3%, if known. Used instead of the history.",
         ),
     ] = None,
     paired: Annotated[
@@ -74,9 +74,9 @@ def main(
 
     The variation between runs of the same code is taken from the accepted runs of the history.
 
-    This command decides nothing (`loadgen gate` does). The exit code is 0 whether something is slower or not. It is 3
-    if that cannot be known: one run against one run, and the run-to-run variation is unknown. It is 4 if a run was not
-    valid.
+    This command decides nothing (`loadgen gate` does). The exit code is 0 whether something is slower or not. Exit
+    code 3: the difference is unknown, because single runs were compared and the run-to-run variation is unknown. Exit
+    code 4: a run was not valid.
     """
     errors = CollectedErrors()
     chosen = _format(errors, format_, output)

@@ -27,7 +27,7 @@ from loadgen.units import NS_PER_S, format_duration, parse_duration
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import CaOption, TokenFileOption, place_of
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.launch.aws_fleet import print_states, roll_of
+from loadgen_controller.launch.aws_fleet import print_states, registry_reader
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.terminal import echo, echo_json
 
@@ -137,7 +137,7 @@ def up(
     if dry_run:
         _print_rooms(rooms(site, terms, made, groups))
         return
-    raised = bring_up(site, terms, roll_of(place), print_states)
+    raised = bring_up(site, terms, registry_reader(place), print_states)
     _print_raised(raised)
 
 
@@ -157,7 +157,7 @@ def list_(
     assert file is not None
     site = _site(file, fleet)
     try:
-        agents = tuple(roll_of(place)())
+        agents = tuple(registry_reader(place)())
     except FleetError as error:
         site.warn(f"the registered agents are unknown, as the controller does not answer: {error.message}")
         agents = ()
@@ -201,7 +201,9 @@ def down(
     errors.check()
     assert file is not None
     site = _site(file, fleet)
-    done = take_down(site, left, roll_of(place), _print_leaving, by_force=force, wait_s=wait_s or 0.0, is_dry=dry_run)
+    done = take_down(
+        site, left, registry_reader(place), _print_leaving, by_force=force, wait_s=wait_s or 0.0, is_dry=dry_run
+    )
     _print_down(done, is_dry=dry_run)
 
 

@@ -69,7 +69,7 @@ def main(
         ),
     ] = "10%",
     alpha: Annotated[
-        str, typer.Option(metavar="SHARE", help="How often the gate may fail although nothing has changed.")
+        str, typer.Option(metavar="SHARE", help="Highest probability that the gate fails although nothing has changed.")
     ] = "5%",
     percentile: Annotated[
         str, typer.Option(metavar="P", help="Statistic that decides: p50, p95, p99 or mean.")

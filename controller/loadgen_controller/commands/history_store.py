@@ -130,7 +130,7 @@ def list_runs(
     newest: Annotated[int, typer.Option(min=1, metavar="N", help="Most runs to list per key.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """List the accepted runs, newest first, and what was decided about them. Runs with the same key can be compared."""
+    """List the accepted runs, newest first, with the decisions about them. Runs with the same key can be compared."""
     history = _open_store(store, env)
     keys = [one for one in history.keys() if one.hash().startswith(key)]  # noqa: SIM118  # not a mapping
     if key and not keys:

@@ -26,5 +26,5 @@ def needing_analysis(command: str) -> Iterator[None]:
     except ModuleNotFoundError as exc:
         if (exc.name or "loadgen").startswith("loadgen"):
             raise
-        hint = 'install it with: pip install "loadgen[analysis]"'
+        hint = "install the extra `analysis`, see docs/install.md"
         raise UsageError(f"{command} needs {exc.name}, which is not installed", hint=hint) from None

@@ -102,7 +102,7 @@ def main(
         OnLostAgent,
         typer.Option(
             rich_help_panel=_FAILURES,
-            help="What to do when an agent is lost under load. continue: the other agents take over its share."
+            help="Reaction to a lost agent under load. continue: the other agents take over its share."
             " abort: end the load (exit code 3).",
         ),
     ] = OnLostAgent.CONTINUE,

@@ -336,11 +336,11 @@ def _read(folder: Path) -> Going | None:
         return None
     except OSError as error:
         raise StorageError(
-            f"cannot read {path}: {error.strerror}", hint="check the permissions of the run folder"
+            f"cannot read {path}: {error.strerror}", hint="check the path and its permissions"
         ) from error
     except msgspec.DecodeError as error:
         raise StorageError(
-            f"cannot read {path}: {error}", hint="use the version of loadgen that conducts the run"
+            f"cannot read {path}: {error}", hint="the file is damaged; restart the controller, which writes it"
         ) from error
     if found.format > _FORMAT:
         raise StorageError(

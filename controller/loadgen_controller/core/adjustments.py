@@ -221,10 +221,7 @@ class Adjustments:
             return found
         going = [i for i, course in enumerate(self.courses) if course.end_ns is None or course.end_ns > at_ns]
         if not going:
-            raise UsageError(
-                "all loads of the run are over, so there is nothing to change",
-                hint="wait for the end of the run, and start a new one",
-            )
+            raise UsageError("all loads of the run are over, so there is nothing to change", hint="start a new run")
         match change.kind:
             case "pause":
                 chosen = [i for i in going if not self.courses[i].is_paused] or going

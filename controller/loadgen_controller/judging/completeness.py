@@ -43,7 +43,7 @@ __all__ = ["AgentData", "Completeness", "Loads", "account"]
 
 @dataclass(frozen=True, slots=True)
 class AgentData:
-    """Whether all data of one agent arrived, and what is missing."""
+    """Whether all data of one agent arrived, with the missing part."""
 
     agent: str
     region: str
@@ -53,7 +53,7 @@ class AgentData:
     missing_share: float
     """The missing part of the whole planned load, 0 to 1."""
     text: str
-    """What is missing, as a sentence; empty if nothing is missing."""
+    """The missing data as a sentence; empty if nothing is missing."""
     note: str = ""
     """An event that cost no data, such as the death of a worker that had no load."""
     planned: int | None = None
@@ -234,7 +234,7 @@ def _has_left_cleanly(run: _Run, evidence: _Evidence) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Missing:
-    """What is missing of one agent, in numbers."""
+    """The missing data of one agent, in numbers."""
 
     spans: tuple[tuple[int, int], ...]
     """[start, end) in ns from T0: it had a share and sent nothing."""

@@ -55,7 +55,7 @@ __all__ = [
 _WALKED: Final = 1 << 16
 """Arrivals that are assigned to agents at once: 5 ms."""
 _KEPT_NS: Final = 30 * NS_PER_S
-"""How much of the curve before a load change is kept if there are more than `_FEW` load changes."""
+"""The length of the curve before a load change that is kept if there are more than `_FEW` load changes."""
 _RECENT: Final = 16
 """Results of `by_agent` that are cached: agents report different intervals, up to some seconds apart."""
 _FEW: Final = 100
@@ -218,7 +218,7 @@ class OpenDue:
 
     @property
     def walked(self) -> int:
-        """Return how many arrivals have been assigned to agents so far, counted from the first."""
+        """The number of arrivals that have been assigned so far, counted from the first."""
         return max(self._walked, self._deal.changes[0].at if self._deal.changes else 0)
 
     def is_near(self, n: int) -> bool:

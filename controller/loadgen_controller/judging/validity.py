@@ -46,7 +46,7 @@ class Validity:
     unfit_share: float = 0.0
     """Share of the time in which it was unfit to measure, 0 to 1, weighted by the agents' shares of the load."""
     reasons: tuple[str, ...] = ()
-    """What was wrong, worst agent first, with advice once for each region. A valid run may have reasons, too."""
+    """The problems, worst agent first, with advice once for each region. A valid run may have reasons, too."""
     advice: tuple[str, ...] = ()
     """The advice alone, one for each region."""
 

@@ -44,7 +44,7 @@ POOL_LIMITED_ABOVE = 0.01
 SCRIPT_FAULTS_ABOVE = 0.001
 """Share of iterations in which the scenario itself raised above which the run is a usage error."""
 _FAULTS_TO_STOP = 10
-"""Least number of such iterations that stops a running run: one in the first hundred says nothing about the rate."""
+"""Least number of such iterations that stops a running run: one in the first hundred is no estimate of the rate."""
 
 Outcome = Literal["passed", "failed", "incomplete", "invalid", "interrupted", "error"]
 

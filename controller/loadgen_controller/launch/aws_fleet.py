@@ -21,7 +21,7 @@ from typing import Final
 
 from loadgen.aws.account.audit import Audit, audit_beside
 from loadgen.aws.account.boto_clients import Clients
-from loadgen.aws.account.fleet_context import Roll, Site, open_site
+from loadgen.aws.account.fleet_context import ReadRegistry, Site, open_site
 from loadgen.aws.account.fleetfile import FleetFile, read
 from loadgen.aws.scale.machines import Registration, Stand
 from loadgen.aws.scale.scale_down import take_down
@@ -37,7 +37,7 @@ from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.control.unix_socket import ControlRequest
 from loadgen_controller.terminal import echo
 
-__all__ = ["Hire", "hired", "hired_for", "print_states", "read_hire", "roll_of"]
+__all__ = ["Hire", "hired", "hired_for", "print_states", "read_hire", "registry_reader"]
 
 SPARE_S: Final = 30 * 60.0
 """Time beyond the planned load after which AWS ends the agents: they need it to start, to drain and to deliver."""
@@ -146,7 +146,7 @@ def hired(site: Site, terms: Terms, place: Place, say: Callable[[str], None]) ->
         LoadgenError: not enough agents came up; those that did are ended again.
     """
     with _as_interrupts():
-        raised = bring_up(site, terms, roll_of(place), print_states)
+        raised = bring_up(site, terms, registry_reader(place), print_states)
         say(f"up: {sum(raised.registered.values())} agents are registered")
         try:
             yield raised
@@ -161,7 +161,7 @@ def _take_fleet_down(site: Site, raised: Raised, place: Place, say: Callable[[st
         with suppress(LoadgenError):  # an unreachable controller must not keep the machines running
             _stop_runs(site, raised, place, say)
         stays = {step.region: step.there for step in raised.plan.steps}
-        done = take_down(site, stays, roll_of(place), only=raised.new, by_force=True)
+        done = take_down(site, stays, registry_reader(place), only=raised.new, by_force=True)
     except (LoadgenError, ExceptionGroup, KeyboardInterrupt):
         site.warn(
             f"the fleet is still running: AWS ends it at {raised.plan.expires:%H:%M UTC};"
@@ -173,9 +173,11 @@ def _take_fleet_down(site: Site, raised: Raised, place: Place, say: Callable[[st
 
 def _stop_runs(site: Site, raised: Raised, place: Place, say: Callable[[str], None]) -> None:
     """Ask the runs that still use our machines to drain, and wait for them, for up to `STOP_S`."""
-    roll, deadline_s = roll_of(place), time.monotonic() + STOP_S
+    read_registry, deadline_s = registry_reader(place), time.monotonic() + STOP_S
     asked: set[str] = set()
-    while runs := {one.run_id for one in roll() if one.machine in raised.new and one.run_id and one.presence != "lost"}:
+    while runs := {
+        one.run_id for one in read_registry() if one.machine in raised.new and one.run_id and one.presence != "lost"
+    }:
         for run in runs - asked:
             say(f"stopping {run}, which is still going on")
             asked.add(run)
@@ -204,17 +206,17 @@ def _as_interrupts() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def roll_of(place: Place) -> Roll:
+def registry_reader(place: Place) -> ReadRegistry:
     """Return a function that lists the agents registered at the controller.
 
     The function blocks, and must not be called within a running event loop.
     """
 
-    def roll() -> list[Registration]:
+    def read_registry() -> list[Registration]:
         agents = call(place, lambda client: client.agents())
         return [Registration(one.id, one.presence, one.run_id, one.note) for one in agents]
 
-    return roll
+    return read_registry
 
 
 def print_states(stands: tuple[Stand, ...], reasons: Mapping[str, Reason]) -> None:

@@ -118,7 +118,7 @@ def order_of(scenario: Scenario, placement: Placement) -> Order:
 def _has_only_local_targets(scenario: Scenario) -> bool:
     """Return whether all targets are on this machine.
 
-    Such a run has no error fuse: it harms nobody else, and people look for breaking points this way.
+    Such a run has no error fuse: it harms no other machine, and people look for breaking points this way.
     """
     hosts = [urlsplit(url).hostname or "" for url in (scenario.plan.target, *scenario.plan.targets.values())]
     return all((found := resolve(host)) and all(as_address(one).is_loopback for one in found) for host in hosts)

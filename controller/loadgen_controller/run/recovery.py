@@ -245,8 +245,7 @@ def _restored(folder: RunDir) -> Restored:
         ) from error
     except OSError as error:
         raise StorageError(
-            f"cannot read {folder.bundle_path}: {error.strerror}",
-            hint="check its permissions; without this file the run cannot continue",
+            f"cannot read {folder.bundle_path}: {error.strerror}", hint="check the path and its permissions"
         ) from error
     lines = list(folder.read_events())
     run = replay(lines)
@@ -310,7 +309,7 @@ def merged(folder: RunDir, assignment: Assignment | None, interval_ns: int, chec
     except (WireError, ValueError) as error:
         raise StorageError(
             f"{folder.log_path}: invalid record after record {number}: {error}",
-            hint="the log is damaged, so the run cannot continue: start it again",
+            hint="this run cannot be continued; start it again",
         ) from error
     if checkpoint is None:
         return Merged(merge, tuple(failures))

@@ -37,8 +37,7 @@ def read_facts(folder: RunDir) -> Facts:
         if found.kind == "facts" and found.facts is not None:
             return found.facts
     raise StorageError(
-        f"cannot judge {folder.path}: the controller was killed before the run ended",
-        hint="start the run again; loadgen report shows what this one measured",
+        f"cannot judge {folder.path}: the controller was killed before the run ended", hint="start the run again"
     )
 
 

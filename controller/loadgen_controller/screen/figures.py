@@ -135,7 +135,10 @@ class Figures:
 
     @property
     def reported_text(self) -> str:
-        """Return "3 of 3 agents reported"; before the first interval, how many agents have registered."""
+        """The number of agents that reported: "3 of 3 agents reported".
+
+        Before the first interval, the number of registered agents.
+        """
         if not self.last_s:
             return f"{sum(a.state != 'lost' for a in self.agents)} of {self.agents_wanted} agents registered"
         return f"{self.reported} of {max(len(self.agents), self.agents_wanted)} agents reported"

@@ -372,10 +372,7 @@ def _error_lines(f: Figures, room: int, width: int) -> Iterable[Text]:
 
 
 def _agents(f: Figures, room: int, width: int) -> Iterable[Text]:
-    """Yield a line for each agent, those with trouble first.
-
-    If there is too little room, one line sums up all agents.
-    """
+    """Yield a line for each agent, those with trouble first, or one line for all if there is too little room."""
     if not f.agents or not room:
         return
     ordered = sorted(f.agents, key=lambda a: (a.state != "lost", not _is_troubled(a)))

@@ -20,10 +20,7 @@ DEFAULT = Path("runs")
 
 
 def called(path: Path) -> str:
-    """Return how commands name this run (its id, or its path in another folder).
-
-    It stays valid when there are newer runs.
-    """
+    """Return a run's folder as an argument for commands, which stays valid when there are newer runs."""
     return quote(path.name if path.parent == DEFAULT else str(path))
 
 

@@ -37,7 +37,7 @@ class UiServer:
     Args:
         shown: the runs that the page shows.
         bind: HOST:PORT; port 0 takes any free port.
-        access: tokens and certificate. Without tokens, anybody may use the page who has the secret in `page_of`.
+        access: tokens and certificate. Without tokens, the page is open to anybody with the secret in `page_of`.
         page: folder with the page's files.
 
     Raises:

@@ -1,6 +1,7 @@
-"""What was done to a fleet, by whom: one line of JSON for each call that changes something, before and after it.
+"""The audit log of a fleet: who changed what, and when.
 
-It is appended beside `fleet.json`, and synced: what was begun is on the disk before AWS hears of it.
+Each change writes two lines of JSON: one before the call to AWS and one after it. The log is a file next to
+`fleet.json`. Each line is synced to disk, so a change that was begun is on record even if this process dies.
 """
 
 from __future__ import annotations
@@ -22,17 +23,19 @@ SUFFIX: Final = ".audit.jsonl"
 
 
 class Audit:
-    """
-    Threads may share it: a line is one write.
+    """An append-only log of the changes to a fleet. Threads may share it: each line is a single write.
+
+    by: the ARN of the identity that makes the changes.
     """
 
     def __init__(self, path: Path, by: str = "", now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.path, self.by, self._now = path, by, now
 
     def note(self, deed: str, result: str, **what: object) -> None:
-        """
+        """Append one line with the time, the identity, `deed`, `result` and the fields of `what`, and sync it.
+
         Raises:
-            StorageError: it cannot be written.
+            StorageError: the log cannot be written.
         """
         at = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = json.dumps({"at": at, "by": self.by, "deed": deed, "result": result, **what}) + "\n"
@@ -45,7 +48,7 @@ class Audit:
 
     @contextmanager
     def of(self, deed: str, **what: object) -> Iterator[None]:
-        """A call within: begun, then done or why not."""
+        """Log "begun" before the body, and "done" or the reason of its failure after it."""
         self.note(deed, "begun", **what)
         try:
             yield
@@ -56,4 +59,5 @@ class Audit:
 
 
 def audit_beside(fleet_file: Path) -> Path:
+    """Return the path of the audit log that belongs to a fleet file: NAME.audit.jsonl in the same folder."""
     return fleet_file.with_name(f"{fleet_file.stem}{SUFFIX}")

@@ -1,8 +1,8 @@
-"""Makes the clients of AWS, and turns what they raise into our errors. The only importer of boto3.
+"""Creates boto3 clients and translates their exceptions into our errors. Only this module imports boto3.
 
-Credentials come from where boto3 looks for them (environment, profile, role of the machine);
-they are neither read nor kept nor said here. What AWS says is not passed on word by word: some
-of its texts have parts of the request. Errors carry its code, and what was being done.
+boto3 finds the credentials (environment, profile, role of the machine); this module never stores or logs them.
+Our errors contain the error code of AWS and the operation, but not the message of AWS: some of these messages
+contain parts of the request.
 
 Everything blocks: never call it in an event loop's thread.
 """
@@ -30,12 +30,12 @@ from loadgen.errors import (
     UsageError,
 )
 
-__all__ = ["Clients", "error_of_code", "told"]
+__all__ = ["Clients", "aws_errors", "error_of_code"]
 
 CONNECT_S: Final = 5
 READ_S: Final = 30
 TRIES: Final = 6
-"""Of a call that is throttled or not answered. Adaptive: boto3 slows down by itself, too."""
+"""Attempts of a call that is throttled or not answered. boto3's adaptive mode also slows down between them."""
 
 _THROTTLING: Final = frozenset(
     {
@@ -72,7 +72,7 @@ _QUOTA: Final = frozenset(
 )
 _DENIED: Final = frozenset(
     {
-        "403",  # a HEAD has no body that could say more
+        "403",  # the answer to a HEAD request has no body, so there is no error code
         "AccessDenied",
         "AccessDeniedException",
         "AllAccessDisabled",
@@ -94,43 +94,45 @@ _CREDENTIALS: Final = frozenset(
     }
 )
 _HINTS: Final = {
-    "NoSuchBucket": "is that its name?",
-    "ConditionalRequestConflict": "another one is sending it just now; try again",
+    "NoSuchBucket": "check the bucket's name and region",
+    "ConditionalRequestConflict": "another process is sending the same object; try again",
 }
 _CODE: Final = re.compile(r"[A-Za-z0-9._-]{1,80}")
 
 
 class Clients:
-    """Clients by service and region, each made once. Threads may share it.
+    """A cache of boto3 clients by service and region. Threads may share it.
 
-    Cost: a client takes some 20 to 100 ms to make, of which nothing goes over the network.
+    Cost: creating a client takes 20 to 100 ms and sends nothing over the network.
     """
 
     def __init__(self, endpoint_url: str | None = None, session: Any = None) -> None:
-        """
+        """Open a boto3 session.
+
         Args:
-            endpoint_url: where all services are; else AWS, or what AWS_ENDPOINT_URL says.
-            session: of boto3, where it is not to be the usual one.
+            endpoint_url: the address of all services. Default: AWS_ENDPOINT_URL, else AWS itself.
+            session: a boto3 session. Default: a new one with the usual credentials.
 
         Raises:
-            UsageError: boto3 is not installed, or AWS_PROFILE names no profile.
+            UsageError: boto3 is not installed, or AWS_PROFILE names a profile that does not exist.
         """
         boto3, self._botocore = _boto()
         self._endpoint_url, self._lock = endpoint_url, Lock()
         self._is_elsewhere = any((endpoint_url, environ.get("AWS_ENDPOINT_URL"), environ.get("AWS_ENDPOINT_URL_S3")))
         self._made: dict[tuple[str, str], Any] = {}
-        with told("find the credentials"):
+        with aws_errors("find the credentials"):
             self._session: Any = boto3.session.Session() if session is None else session
 
     def client(self, service: str, region: str) -> Any:
-        """
+        """Return the client of a service in a region, and create it on first use.
+
         Raises:
-            UsageError: there is no such region.
+            UsageError: the region does not exist.
         """
-        with self._lock:  # making a client is not safe in several threads, using it is
+        with self._lock:  # boto3 clients are safe to use in several threads, but not to create
             found = self._made.get((service, region))
             if found is None:
-                with told(f"reach {service} in {region}"):
+                with aws_errors(f"reach {service} in {region}"):
                     found = self._session.client(
                         service, region_name=region, endpoint_url=self._endpoint_url, config=self._config(service)
                     )
@@ -139,18 +141,21 @@ class Clients:
 
     @property
     def default_region(self) -> str:
-        """As AWS_REGION or the profile says it; empty where neither does. boto3 itself asks AWS_DEFAULT_REGION only."""
+        """The region of AWS_REGION or the profile; empty if neither names one.
+
+        boto3 itself reads AWS_DEFAULT_REGION only, not AWS_REGION.
+        """
         return os.environ.get("AWS_REGION") or str(self._session.region_name or "")
 
     @property
-    def has_passing_credentials(self) -> bool:
-        """Those of a role or a session: what they sign ends with them."""
-        with told("look for credentials"):
+    def has_temporary_credentials(self) -> bool:
+        """Whether the credentials are temporary (of a role or session): links that they sign end with them."""
+        with aws_errors("look for credentials"):
             found = self._session.get_credentials()
             return found is not None and bool(found.get_frozen_credentials().token)
 
     def _config(self, service: str) -> Any:
-        # An address that is signed the older way holds in some regions only.
+        # Links with the older signature version 2 are valid in some regions only.
         of_s3: dict[str, Any] = {"signature_version": "s3v4"} if service == "s3" else {}
         if service == "s3" and self._is_elsewhere:
             of_s3["s3"] = {"addressing_style": "path"}
@@ -164,15 +169,17 @@ class Clients:
 
 
 @contextmanager
-def told(doing: str) -> Iterator[None]:
-    """What boto3 raises within, as an error of ours.
+def aws_errors(doing: str) -> Iterator[None]:
+    """Translate boto3's exceptions in the body into our errors.
 
     Args:
-        doing: what is done, to stand after "cannot": "list the agents in eu-west-1".
+        doing: the operation, as the verb after "cannot": "list the agents in eu-west-1".
 
     Raises:
-        Throttled, NoCapacity, QuotaReached, CloudDenied, CloudGone, CloudError: what AWS says or does.
-        CredentialsError, UsageError: there are none, they are over or wrong; or no such region.
+        Throttled, NoCapacity, QuotaReached, CloudDenied, CloudError: AWS returned an error.
+        CloudGone: AWS did not answer.
+        CredentialsError: the credentials are missing, wrong or expired.
+        UsageError: the region does not exist.
     """
     _, botocore = _boto()
     try:
@@ -184,30 +191,31 @@ def told(doing: str) -> Iterator[None]:
 
 
 def error_of_code(doing: str, code: str) -> LoadgenError:
-    """The error for a code of AWS, as its calls and the activities of its groups have it."""
-    what = f"cannot {doing}: AWS says {code}"
+    """Return our error for an error code of AWS.
+
+    doing: the operation, as the verb after "cannot".
+    """
+    what = f"cannot {doing}: AWS returned {code}"
     if code in _THROTTLING:
-        return Throttled(what, hint=f"asked {TRIES} times; wait a minute, or have the limit of its API raised")
+        return Throttled(what, hint=f"tried {TRIES} times; wait a minute, or ask AWS for a higher API limit")
     if code in _CAPACITY:
-        return NoCapacity(what, hint="allow more instance types or zones, another region, or go on with --min")
+        return NoCapacity(what, hint="allow more instance types, zones or regions, or accept fewer agents with --min")
     if code in _QUOTA:
-        return QuotaReached(what, hint="have the quota of this account raised in this region, or ask for fewer agents")
+        return QuotaReached(what, hint="ask AWS for a higher quota in this region, or request fewer agents")
     if code in _DENIED:
         return CloudDenied(
             what,
-            hint="who you are (aws sts get-caller-identity) may not do this; see docs/fleet.md and docs/runs.md",
+            hint="your identity (aws sts get-caller-identity) lacks a permission; see docs/fleet.md and docs/runs.md",
         )
     if code in _EXPIRED:
-        return CredentialsError(
-            what, hint="get new credentials and do it again: what is there already is left as it is"
-        )
+        return CredentialsError(what, hint="get new credentials and repeat the command; it continues where it stopped")
     if code in _CREDENTIALS:
-        return CredentialsError(what, hint="which credentials does boto3 find? AWS_PROFILE chooses")
-    return CloudError(what, hint=_HINTS.get(code, ""))
+        return CredentialsError(what, hint="set AWS_PROFILE, and check it with aws sts get-caller-identity")
+    return CloudError(what, hint=_HINTS.get(code, "look this code up in the AWS documentation, then try again"))
 
 
 def _of_here(doing: str, kind: type[Exception]) -> LoadgenError:
-    """What boto3 itself says, before or instead of AWS."""
+    """Return our error for an exception that boto3 raised without an answer of AWS."""
     names = {one.__name__ for one in kind.__mro__}
     what = f"cannot {doing}: {kind.__name__}"
     if names & {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"}:
@@ -215,10 +223,10 @@ def _of_here(doing: str, kind: type[Exception]) -> LoadgenError:
     if names & {"NoAuthTokenError", "TokenRetrievalError", "SSOError", "LoginError", "UnauthorizedSSOTokenError"}:
         return CredentialsError(what, hint="log in again (aws sso login)")
     if names & {"NoRegionError", "InvalidRegionError", "UnknownRegionError"}:
-        return UsageError(what, hint="which region? as in eu-west-1")
+        return UsageError(what, hint="set AWS_REGION to a region such as eu-west-1")
     if names & {"ConnectionError", "HTTPClientError"}:
-        return CloudGone(what, hint="is the network there, the region right, and AWS_ENDPOINT_URL?")
-    return CloudError(what)
+        return CloudGone(what, hint="check the network, the region and AWS_ENDPOINT_URL")
+    return CloudError(what, hint="check the AWS settings (AWS_* variables, ~/.aws/config), then try again")
 
 
 def _code_of(error: Any) -> str:
@@ -233,5 +241,7 @@ def _boto() -> tuple[Any, Any]:
         import botocore.config
         import botocore.exceptions
     except ImportError as exc:
-        raise UsageError("AWS needs boto3, which is not installed", hint="pip install loadgen[aws]") from exc
+        raise UsageError(
+            "AWS needs boto3, which is not installed", hint="install the extra `aws`, see docs/install.md"
+        ) from exc
     return boto3, botocore

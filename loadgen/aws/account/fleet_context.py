@@ -1,7 +1,7 @@
-"""A fleet in its account: the file that describes it, clients, audit, clock. And is it ours at all?
+"""The context of all operations on a fleet: its file, AWS clients, audit log and clock.
 
-Before anything is looked at or changed: the account of these credentials is the file's, the
-bucket carries the fleet's tag, each group carries the fleet's and its owner's.
+Opening it checks that this fleet is ours before anything is read or changed: the credentials must belong to the
+file's account, the bucket must carry the fleet's tag, and each group the tags of the fleet and its owner.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from loadgen.aws.account.audit import Audit
-from loadgen.aws.account.boto_clients import Clients, told
+from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.aws.account.fleetfile import FleetFile
 from loadgen.aws.account.names import TAG_FLEET
 from loadgen.aws.scale.discovery import find_machines, tags_of
@@ -21,10 +21,10 @@ from loadgen.aws.scale.machines import Machine, Registration
 from loadgen.aws.scale.regions import in_each
 from loadgen.errors import CloudError, UsageError
 
-__all__ = ["Roll", "Site", "open_site"]
+__all__ = ["ReadRegistry", "Site", "open_site"]
 
-Roll = Callable[[], Iterable[Registration]]
-"""Who is registered at the controller just now. Blocking; raises FleetError where it cannot be asked."""
+ReadRegistry = Callable[[], Iterable[Registration]]
+"""Returns the agents in the controller's registry. Blocks; raises FleetError if the controller does not answer."""
 
 
 def _utc_now() -> datetime:
@@ -33,13 +33,13 @@ def _utc_now() -> datetime:
 
 @dataclass(slots=True)
 class Site:
-    """Make it with `open_site`."""
+    """A fleet that was verified to be ours, with all that an operation on it needs. `open_site` makes it."""
 
     file: FleetFile
     clients: Clients
     audit: Audit
     warn: Callable[[str], None]
-    """What a person has to know although it is no error, or while one is under way."""
+    """Prints a warning for the operator."""
     now: Callable[[], datetime] = field(default=_utc_now)
     sleep: Callable[[float], None] = field(default=time.sleep)
 
@@ -48,15 +48,17 @@ class Site:
         return self.file.fleet
 
     def groups(self) -> list[Group]:
-        """Of all regions of the file, in its order.
+        """Read the Auto Scaling group of each region, in the file's order.
 
         Raises:
-            UsageError: one is missing, or is not this fleet's; a group of them where several are.
+            UsageError: a group is missing or belongs to another fleet.
+            ExceptionGroup: this is the case in several regions.
         """
         found = in_each(self.file.regions, self._group)
         return [found[region] for region in self.file.regions]
 
     def machines(self) -> list[Machine]:
+        """List the fleet's agent machines in all regions of the file."""
         return find_machines(self.clients, self.file.regions, self.fleet)
 
     def _group(self, region: str) -> Group:
@@ -64,26 +66,29 @@ class Site:
         group = read_group(self.clients, region, name)
         if group is None:
             raise UsageError(
-                f"there is no group {name} in {region}", hint="has Terraform made it? apply it, and take its fleet.json"
+                f"Auto Scaling group {name} not found in {region}",
+                hint="run terraform apply, and use the fleet.json that it writes",
             )
         refuse_strange(self.file, f"group {name} in {region}", group.fleet, group.owner)
         return group
 
 
 def open_site(file: FleetFile, clients: Clients, audit: Audit, warn: Callable[[str], None] = lambda _: None) -> Site:
-    """After a look at whose credentials and whose bucket these are; the audit knows from then on who it is.
+    """Check that the credentials and the bucket belong to the fleet, and return its context.
+
+    Sets `audit.by` to the ARN of the credentials.
 
     Raises:
-        UsageError: another account's, or a bucket that is not the fleet's.
-        LoadgenError: AWS refuses.
+        UsageError: the credentials are of another account, or the bucket is not this fleet's.
+        LoadgenError: a call to AWS fails.
     """
     home = file.controller.region or file.bucket_region
-    with told("see who this is"):
+    with aws_errors("find out whose credentials these are"):
         who = clients.client("sts", home).get_caller_identity()
     if str(who["Account"]) != file.account_id:
         raise UsageError(
-            f"fleet.json is of account {file.account_id}, and these credentials of {who['Account']}",
-            hint="AWS_PROFILE chooses the credentials",
+            f"fleet.json is for account {file.account_id}, but the credentials are for {who['Account']}",
+            hint="set AWS_PROFILE to a profile of the fleet's account",
         )
     audit.by = str(who["Arn"])
     _check_bucket(file, clients)
@@ -91,16 +96,20 @@ def open_site(file: FleetFile, clients: Clients, audit: Audit, warn: Callable[[s
 
 
 def refuse_strange(file: FleetFile, what: str, fleet: str, owner: str) -> None:
-    """
-    Raises:
-        UsageError: it does not carry the tags of this fleet and its owner.
+    """Raise UsageError if a resource's fleet and owner tags differ from the file's.
+
+    what: names the resource in the message.
     """
     if fleet != file.fleet:
-        told_fleet = f"fleet {fleet}" if fleet else "no fleet"
-        raise UsageError(f"{what} is of {told_fleet}, and not of {file.fleet}", hint="it is left alone")
+        tagged = f"fleet {fleet}" if fleet else "no fleet"
+        raise UsageError(
+            f"{what} belongs to {tagged}, not to {file.fleet}",
+            hint="nothing was changed; use the fleet.json of this fleet",
+        )
     if owner != file.owner:
         raise UsageError(
-            f"{what} belongs to {owner or 'nobody'}, and fleet.json says {file.owner}", hint="it is left alone"
+            f"{what} has the owner {owner or '(none)'}, but fleet.json names {file.owner}",
+            hint="nothing was changed; use the owner's fleet.json, or run terraform apply to update the tags",
         )
 
 
@@ -108,7 +117,7 @@ def _check_bucket(file: FleetFile, clients: Clients) -> None:
     s3 = clients.client("s3", file.bucket_region)
     where = f"bucket {file.bucket}"
     try:
-        with told(f"look at {where}"):
+        with aws_errors(f"look at {where}"):
             try:
                 answer = s3.get_bucket_tagging(Bucket=file.bucket, ExpectedBucketOwner=file.account_id)
             except s3.exceptions.ClientError as error:
@@ -117,10 +126,12 @@ def _check_bucket(file: FleetFile, clients: Clients) -> None:
                 answer = {"TagSet": []}
     except CloudError as error:
         if "NoSuchBucket" in error.message:
-            raise UsageError(f"there is no {where} in {file.bucket_region}", hint="has Terraform made it?") from error
+            raise UsageError(
+                f"{where} not found in {file.bucket_region}", hint="run terraform apply, which creates it"
+            ) from error
         raise
     if (tagged := tags_of(answer["TagSet"]).get(TAG_FLEET, "")) != file.fleet:
         raise UsageError(
-            f"{where} is of {'fleet ' + tagged if tagged else 'no fleet'}, and not of {file.fleet}",
-            hint="nothing is written there; is this the right fleet.json?",
+            f"{where} belongs to {'fleet ' + tagged if tagged else 'no fleet'}, not to {file.fleet}",
+            hint="nothing was written there; use the fleet.json of this fleet",
         )

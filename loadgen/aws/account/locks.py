@@ -1,8 +1,9 @@
-"""One hand on a fleet at a time: an object in its bucket, which only one can put there.
+"""A lock in the fleet's bucket, so that only one process changes the fleet at a time.
 
-`If-None-Match: *` lets S3 decide between two who come at once, and `If-Match` sees to it that
-nobody removes a lock that is another's by now. Whoever dies leaves it; it says until when it
-holds, by the clock of who put it there, and may be taken over after that.
+The lock is an object. `If-None-Match: *` lets S3 decide between two processes that create it at the same time.
+`If-Match` keeps a process from removing a lock that another process has taken over in the meantime.
+A process that dies leaves its lock behind. The lock contains an end time, by its owner's clock; after that time
+another process may take it over.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from loadgen.aws.account.boto_clients import Clients, told
+from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.aws.account.names import LOCKS
 from loadgen.errors import FleetError, LoadgenError
 
@@ -26,7 +27,7 @@ _LOST: Final = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"
 
 
 class Held(msgspec.Struct, frozen=True):
-    """Who has it."""
+    """The content of the lock: its owner, what the owner is doing, and the lock's start and end time."""
 
     by: str
     doing: str
@@ -47,30 +48,33 @@ def held(
     lasts_s: float,
     by_force: bool = False,
 ) -> Iterator[None]:
-    """Have the lock within.
+    """Hold the fleet's lock while the body runs.
 
     Args:
-        by_force: take it from who has it.
+        by: the identity that is shown to others who want the lock.
+        doing: the operation that is shown to them.
+        lasts_s: seconds after which others may take the lock over.
+        by_force: take the lock over now, even if its time has not ended.
 
     Raises:
-        FleetError: another has it, and who.
+        FleetError: another process holds the lock; the message names its owner.
     """
     s3 = clients.client("s3", region)
     mine = msgspec.json.encode(Held(by, doing, now, now + timedelta(seconds=lasts_s)))
     etag = _put(s3, bucket, mine, IfNoneMatch="*")
     if etag is None:
-        etag = _taken_over(s3, bucket, mine, now, by_force)
+        etag = _take_over(s3, bucket, mine, now, by_force)
     try:
         yield
     finally:
-        # What was done is done; a lock that cannot be removed ends by itself.
-        with suppress(LoadgenError), told("give the fleet free"):
+        # A failure here must not hide the result of the body. A lock that stays behind ends by itself.
+        with suppress(LoadgenError), aws_errors("release the fleet's lock"):
             s3.delete_object(Bucket=bucket, Key=KEY, IfMatch=etag)
 
 
-def _taken_over(s3: Any, bucket: str, mine: bytes, now: datetime, by_force: bool) -> str:
-    """The lock of one whose time is over, or who is to give way."""
-    with told("look who has the fleet"):
+def _take_over(s3: Any, bucket: str, mine: bytes, now: datetime, by_force: bool) -> str:
+    """Replace a lock that has expired, or any lock if `by_force`. Return the new object's ETag."""
+    with aws_errors("read the fleet's lock"):
         answer = s3.get_object(Bucket=bucket, Key=KEY)
         data, etag = answer["Body"].read(_MOST_BYTES), str(answer["ETag"])
     try:
@@ -82,15 +86,15 @@ def _taken_over(s3: Any, bucket: str, mine: bytes, now: datetime, by_force: bool
     if taken is None:
         until = other.until.strftime("%H:%M:%S UTC")
         raise FleetError(
-            f"{other.by} is changing this fleet just now: {other.doing}",
-            hint=f"wait for its end; if it died, its lock ends by itself at {until}",
+            f"{other.by} is changing this fleet now: {other.doing}",
+            hint=f"wait until that is done; if that process died, its lock ends at {until}",
         )
     return taken
 
 
 def _put(s3: Any, bucket: str, data: bytes, **only_if: str) -> str | None:
-    """Its ETag; None where another was first."""
-    with told("take the fleet's lock"):
+    """Write the lock and return its ETag, or None if another process was first."""
+    with aws_errors("take the fleet's lock"):
         try:
             return str(s3.put_object(Bucket=bucket, Key=KEY, Body=data, **only_if)["ETag"])
         except s3.exceptions.ClientError as error:

@@ -1,7 +1,7 @@
-"""Every name that Terraform, the command line and the machines share: tags, parameters, prefixes, ports, groups.
+"""Names that Terraform, the command line and the machines share: tags, parameters, prefixes, ports, groups.
 
-`deploy/terraform` writes the same names in its own language; a test reads both and compares.
-`{fleet}` and the like stand where a value belongs. Nothing here talks to AWS.
+`deploy/terraform` contains the same names; a test compares both. `{fleet}` and the like are placeholders.
+This module sends nothing to AWS.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 FLEET_NAME: Final = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
-"""A fleet's name is part of names in all services: 3 to 32 of these."""
+"""Valid fleet names: 3 to 32 characters that are allowed in the names of all AWS services used."""
 
 # -- tags of every resource -----------------------------------------------------------------------
 TAG_FLEET: Final = "loadgen:fleet"
@@ -57,7 +57,7 @@ TAG_OWNER: Final = "loadgen:owner"
 TAG_EXPIRES_AT: Final = "loadgen:expires-at"
 """RFC 3339, UTC: 2026-11-26T14:00:00Z."""
 TAG_BOOT: Final = "loadgen:boot"
-"""Set by a machine of itself: how its start ended."""
+"""Each machine tags itself with the result of its start: a value of `Boot`."""
 TAG_COST_CENTER: Final = "loadgen:cost-center"
 TAG_PROJECT: Final = "loadgen:project"
 TAGS: Final = (
@@ -70,7 +70,7 @@ TAGS: Final = (
     TAG_COST_CENTER,
     TAG_PROJECT,
 )
-"""Who looks for machines goes by the first three only."""
+"""All tags. Searches for machines use only the first three."""
 
 
 class Role(StrEnum):
@@ -91,23 +91,23 @@ class Boot(StrEnum):
 CONTROLLER_ENDPOINT: Final = "/loadgen/{fleet}/agent/controller-endpoint"
 CONTROLLER_PUBLIC_KEY: Final = "/loadgen/{fleet}/agent/controller-public-key"
 KILL: Final = "/loadgen/{fleet}/agent/kill"
-"""`no`, or `yes` and a reason: every agent stops at once."""
-CONTROLLER_SECRET_KEY: Final = "/loadgen/{fleet}/controller/secret-key"  # noqa: S105  # where it is
+"""The kill flag: `no`, or `yes` and a reason, on which every agent stops immediately."""
+CONTROLLER_SECRET_KEY: Final = "/loadgen/{fleet}/controller/secret-key"  # noqa: S105  # a name, not the secret
 """SecureString; only the controller's role reads it."""
 SECRET: Final = "/loadgen/{fleet}/secrets/{name}"  # noqa: S105
 """SecureString: a scenario's secret."""
 PARAMETERS: Final = (CONTROLLER_ENDPOINT, CONTROLLER_PUBLIC_KEY, KILL, CONTROLLER_SECRET_KEY, SECRET)
 
-# -- what is where in the bucket ------------------------------------------------------------------
+# -- prefixes in the fleet's bucket ---------------------------------------------------------------
 WHEELHOUSE: Final = "wheelhouse/"
-"""wheelhouse/<sha256 of the lock>/, with requirements.txt and the wheels that it names by hash."""
+"""wheelhouse/<sha256 of the lock file>/ contains requirements.txt and the wheels that it lists by hash."""
 ENROLL: Final = "enroll/"
-"""enroll/<aws:userid>: JSON of an agent's public key, written by the instance that has this id."""
+"""enroll/<aws:userid>: JSON with an agent's public key, written by the instance with this user id."""
 RESULTS: Final = "results/"
-"""results/<run>/"""
+"""results/<run>/: the run folders."""
 STARTUP: Final = "bootstrap/"
 LOCKS: Final = "locks/"
-"""locks/fleet: whoever changes the fleet just now."""
+"""locks/fleet: names the process that is changing the fleet."""
 PREFIXES: Final = (WHEELHOUSE, ENROLL, RESULTS, STARTUP, LOCKS)
 
 # -- ports of the controller ----------------------------------------------------------------------
@@ -120,19 +120,24 @@ PORT_API: Final = 5558
 GROUP: Final = "loadgen-{fleet}-{region}-agents"
 LAUNCH_TEMPLATE: Final = "loadgen-{fleet}-{region}-agent"
 LEAVE_HOOK: Final = "loadgen-leave"
-"""Lifecycle hook of a group: who is to be ended has 120 s to hand over."""
+"""Lifecycle hook of a group: an agent has 120 s to hand over before its machine ends."""
 EXPIRY_ACTION: Final = "loadgen-expiry"
-"""Scheduled action of a group: to 0 when the time is over, whoever is still there to see to it."""
+"""Scheduled action of a group: AWS itself sets the group to 0 machines when the fleet's time ends."""
 
 
 def group_name(fleet: str, region: str) -> str:
+    """Return the name of the fleet's Auto Scaling group in a region."""
     return GROUP.format(fleet=fleet, region=region)
 
 
 def launch_template_name(fleet: str, region: str) -> str:
+    """Return the name of the fleet's launch template in a region."""
     return LAUNCH_TEMPLATE.format(fleet=fleet, region=region)
 
 
 def parameter(template: str, fleet: str, name: str = "") -> str:
-    """The path of one of PARAMETERS. name: of a scenario's secret."""
+    """Fill in a template of PARAMETERS and return the parameter's path.
+
+    name: the name of a scenario's secret, for the template SECRET.
+    """
     return template.format(fleet=fleet, name=name)

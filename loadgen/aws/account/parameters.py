@@ -1,7 +1,7 @@
-"""What a fleet keeps in the Parameter Store of the Systems Manager: where its controller is, the kill flag, secrets.
+"""Reads a fleet's parameters from the Systems Manager: the controller's address, the kill flag and the secrets.
 
-The names are those of `names.py`. An agent's role may read the parameters below `agent/` and
-`secrets/` of its own fleet, and nothing else.
+`names.py` defines the parameter names. An agent's role may read only the parameters below `agent/` and
+`secrets/` of its own fleet.
 
 Everything blocks.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from loadgen.aws.account.boto_clients import Clients, told
+from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.aws.account.names import CONTROLLER_ENDPOINT, CONTROLLER_PUBLIC_KEY, FLEET_NAME, KILL, SECRET, parameter
 from loadgen.errors import FleetError, UsageError
 from loadgen.outside_text import one_line
@@ -23,7 +23,7 @@ _MOST_REASON: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Controller:
-    """Where agents go, and by which key they know that they are there."""
+    """The address to which agents connect, and the public key by which they verify the controller."""
 
     endpoint: str
     public_key: bytes
@@ -31,7 +31,7 @@ class Controller:
 
 
 class Hidden:
-    """A text that is shown as ****, wherever it gets into a log or a message."""
+    """A secret text that is printed as **** in logs and messages. `reveal` returns the real text."""
 
     __slots__ = ("_text",)
 
@@ -52,25 +52,29 @@ class Hidden:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Hidden) and other._text == self._text
 
-    __hash__ = None  # type: ignore[assignment]  # it is no key of anything
+    __hash__ = None  # type: ignore[assignment]  # never used as a dictionary key
 
 
 class Parameters:
-    """Of one fleet, in one region."""
+    """The parameters of one fleet in one region."""
 
     def __init__(self, clients: Clients, region: str, fleet: str) -> None:
-        """
+        """Make a reader of the fleet's parameters. Sends no request.
+
         Raises:
-            UsageError: no name of a fleet, or no such region.
+            UsageError: `fleet` is not a valid name, or the region does not exist.
         """
         if not FLEET_NAME.fullmatch(fleet):
-            raise UsageError(f"{fleet!r} is no name of a fleet", hint="3 to 32 of a-z, 0-9 and -; a letter first")
+            raise UsageError(
+                f"invalid fleet name {fleet!r}", hint="use 3 to 32 characters of a-z, 0-9 and -, with a letter first"
+            )
         self._client, self._region, self._fleet = clients.client("ssm", region), region, fleet
 
     def controller(self) -> Controller:
-        """
+        """Read the controller's address and public key.
+
         Raises:
-            FleetError: there is none yet, or AWS refuses.
+            FleetError: the controller has not published them yet, or a call to AWS fails.
         """
         endpoint, key = (parameter(name, self._fleet) for name in (CONTROLLER_ENDPOINT, CONTROLLER_PUBLIC_KEY))
         found = {name: self._get(name) for name in (endpoint, key)}
@@ -78,32 +82,32 @@ class Parameters:
         if missing:
             raise FleetError(
                 f"the fleet {self._fleet} has no controller yet: {' and '.join(missing)} missing in {self._region}",
-                hint="is the controller up, and this its fleet?",
+                hint="start the fleet's controller first, and check the fleet's name and region",
             )
         return Controller(found[endpoint] or "", (found[key] or "").encode())
 
     def kill_reason(self) -> str:
-        """Why every agent of the fleet has to stop at once; empty: it has not, or there is no such flag.
+        """Return the reason for which all agents must stop now. Empty: the kill flag is "no" or does not exist.
 
         Raises:
-            FleetError: AWS refuses, or is not there.
+            FleetError: a call to AWS fails.
         """
         value = (self._get(parameter(KILL, self._fleet)) or "no").strip()
         word, _, reason = value.partition(" ")
         if word.lower() != "yes":
             return ""
-        told = one_line(reason.strip())
-        return f"the kill flag of the fleet says yes: {told[:_MOST_REASON] or 'no reason given'}"
+        text = one_line(reason.strip())
+        return f"the fleet's kill flag is set: {text[:_MOST_REASON] or 'no reason given'}"
 
     def secrets(self) -> dict[str, Hidden]:
-        """The scenarios' secrets by name.
+        """Read all secrets of the fleet's scenarios, by name.
 
         Raises:
-            FleetError: AWS refuses, or is not there.
+            FleetError: a call to AWS fails.
         """
         path = parameter(SECRET, self._fleet)
         found: dict[str, Hidden] = {}
-        with told(f"read the secrets in {self._region}"):
+        with aws_errors(f"read the secrets in {self._region}"):
             pages = self._client.get_paginator("get_parameters_by_path").paginate(
                 Path=path.rstrip("/"), WithDecryption=True, Recursive=False
             )
@@ -113,8 +117,8 @@ class Parameters:
         return found
 
     def _get(self, name: str) -> str | None:
-        """None where there is none."""
-        with told(f"read {name} in {self._region}"):
+        """Read one parameter, or return None if it does not exist."""
+        with aws_errors(f"read {name} in {self._region}"):
             try:
                 found: Any = self._client.get_parameter(Name=name)
             except self._client.exceptions.ParameterNotFound:

@@ -1,1 +1,1 @@
-"""How many machines a fleet has: up, down, limits, leftovers."""
+"""The size of a fleet on AWS: bring it up, take it down, check limits, end leftovers."""

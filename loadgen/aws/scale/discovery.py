@@ -1,11 +1,11 @@
-"""Which machines carry a fleet's tags. Who looks for them goes by the tags fleet and role, and by nothing else."""
+"""Finds the agent machines of a fleet by their tags `loadgen:fleet` and `loadgen:role`, and by nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from loadgen.aws.account.boto_clients import Clients, told
+from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.aws.account.names import TAG_FLEET, TAG_ROLE, Role
 from loadgen.aws.scale.machines import Machine
 from loadgen.aws.scale.regions import in_each
@@ -16,23 +16,27 @@ _THERE: Final = ("pending", "running", "shutting-down", "stopping", "stopped")
 
 
 def find_machines(clients: Clients, regions: Iterable[str], fleet: str = "") -> list[Machine]:
-    """Agents' machines that are there, or going; of all fleets where none is named.
+    """List the agent machines of a fleet in these regions, in every state except terminated.
+
+    fleet: empty: the machines of all fleets.
 
     Raises:
-        LoadgenError: AWS refuses; a group of them where several regions do.
+        LoadgenError: a call to AWS fails.
+        ExceptionGroup: calls fail in several regions.
     """
     found = in_each(regions, lambda region: _in_region(clients, region, fleet))
     return [machine for machines in found.values() for machine in machines]
 
 
 def enabled_regions(clients: Clients, home: str) -> list[str]:
-    """Of this account, as seen from a region that is."""
-    with told(f"list the regions from {home}"):
+    """List the regions that are enabled in this account. home: an enabled region, to which the request is sent."""
+    with aws_errors(f"list the regions from {home}"):
         answer = clients.client("ec2", home).describe_regions(AllRegions=False)
     return sorted(str(one["RegionName"]) for one in answer["Regions"])
 
 
 def tags_of(listed: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Convert the tag list of an AWS answer ([{"Key", "Value"}]) to a dictionary."""
     return {str(one["Key"]): str(one.get("Value", "")) for one in listed}
 
 
@@ -43,7 +47,7 @@ def _in_region(clients: Clients, region: str, fleet: str) -> list[Machine]:
     else:
         wanted["tag-key"] = [TAG_FLEET]
     filters = [{"Name": name, "Values": values} for name, values in wanted.items()]
-    with told(f"list the machines in {region}"):
+    with aws_errors(f"list the machines in {region}"):
         pages = clients.client("ec2", region).get_paginator("describe_instances").paginate(Filters=filters)
         return [_machine(one, region) for one in _instances(pages)]
 

@@ -1,6 +1,6 @@
-"""One Auto Scaling group a region: how many machines it is to have, and the few things that are done to it.
+"""Reads and changes the fleet's Auto Scaling groups. A fleet has one group in each region.
 
-Each function is one call. What changes something says so in the audit of whoever calls it.
+Each function is one operation on AWS. The callers write the changes to the audit log.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime
 from math import ceil
 from typing import Any, Final
 
-from loadgen.aws.account.boto_clients import Clients, told
+from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.aws.account.names import EXPIRY_ACTION, TAG_FLEET, TAG_OWNER, TAG_ROLE, Role
 from loadgen.aws.scale.discovery import tags_of
 from loadgen.aws.scale.start_failures import Reason, reason_of
@@ -30,27 +30,32 @@ __all__ = [
 ]
 
 _RECENT: Final = 50
-"""Activities that are looked at, the newest first."""
+"""The number of a group's latest activities that are checked for start failures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
+    """An Auto Scaling group, as AWS describes it.
+
+    desired, most, least: its desired, maximum and minimum number of machines.
+    """
+
     name: str
     region: str
     desired: int
     most: int
     least: int
     is_protecting: bool
-    """New machines are protected from scale-in: then an expiry would not end them."""
+    """New machines are protected from scale-in, so the expiry would not end them."""
     machines: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     on_demand_base: int = 0
-    """So many machines are bought on demand before any spot is."""
+    """The first machines, up to this number, are on demand."""
     on_demand_percent: int = 100
-    """Of those above that."""
+    """The percentage of on-demand machines above `on_demand_base`; the others are spot."""
 
     def on_demand(self, number: int) -> int:
-        """How many of so many are bought on demand; AWS rounds up."""
+        """Return how many of `number` machines are on demand. AWS rounds up."""
         base = min(number, self.on_demand_base)
         return base + ceil((number - base) * self.on_demand_percent / 100)
 
@@ -64,25 +69,25 @@ class Group:
 
 
 def read_group(clients: Clients, region: str, name: str) -> Group | None:
-    """None: there is none of that name."""
-    with told(f"look at group {name} in {region}"):
+    """Read the group of this name, or return None if it does not exist."""
+    with aws_errors(f"read group {name} in {region}"):
         answer = clients.client("autoscaling", region).describe_auto_scaling_groups(AutoScalingGroupNames=[name])
     found = answer["AutoScalingGroups"]
     return _group(found[0], region) if found else None
 
 
 def groups_of(clients: Clients, region: str) -> list[Group]:
-    """Those that carry our tags, of any fleet."""
+    """List the groups in this region that have the tags of a fleet's agents, of any fleet."""
     filters = [{"Name": f"tag:{TAG_ROLE}", "Values": [Role.AGENT.value]}, {"Name": "tag-key", "Values": [TAG_FLEET]}]
-    with told(f"list the groups in {region}"):
+    with aws_errors(f"list the groups in {region}"):
         pages = clients.client("autoscaling", region).get_paginator("describe_auto_scaling_groups")
         found = [one for page in pages.paginate(Filters=filters) for one in page["AutoScalingGroups"]]
     return [group for one in found if (group := _group(one, region)).fleet]
 
 
 def failures_since(clients: Clients, group: Group, since: datetime) -> list[Reason]:
-    """Why machines could not be started, the newest first."""
-    with told(f"look at what group {group.name} did in {group.region}"):
+    """Return why the group could not start machines since a time, newest first."""
+    with aws_errors(f"read the activities of group {group.name} in {group.region}"):
         answer = clients.client("autoscaling", group.region).describe_scaling_activities(
             AutoScalingGroupName=group.name, MaxRecords=_RECENT
         )
@@ -94,15 +99,16 @@ def failures_since(clients: Clients, group: Group, since: datetime) -> list[Reas
 
 
 def set_desired(clients: Clients, group: Group, desired: int) -> None:
-    with told(f"set {group.name} in {group.region} to {desired}"):
+    """Set the group's number of machines. AWS starts or ends machines to match it."""
+    with aws_errors(f"set {group.name} in {group.region} to {desired}"):
         clients.client("autoscaling", group.region).set_desired_capacity(
             AutoScalingGroupName=group.name, DesiredCapacity=desired, HonorCooldown=False
         )
 
 
 def set_expiry(clients: Clients, group: Group, at: datetime) -> None:
-    """To none at that time, done by AWS itself. One that is there is replaced."""
-    with told(f"set the end of {group.name} in {group.region}"):
+    """Schedule that AWS sets the group to 0 machines at this time. Replaces an earlier schedule."""
+    with aws_errors(f"set the expiry of {group.name} in {group.region}"):
         clients.client("autoscaling", group.region).put_scheduled_update_group_action(
             AutoScalingGroupName=group.name,
             ScheduledActionName=EXPIRY_ACTION,
@@ -113,18 +119,21 @@ def set_expiry(clients: Clients, group: Group, at: datetime) -> None:
 
 
 def unset_expiry(clients: Clients, group: Group) -> None:
-    """Nothing where there is none."""
+    """Remove the scheduled expiry of a group, if it has one."""
     client = clients.client("autoscaling", group.region)
-    with told(f"clear the end of {group.name} in {group.region}"):
+    with aws_errors(f"remove the expiry of {group.name} in {group.region}"):
         there = client.describe_scheduled_actions(AutoScalingGroupName=group.name, ScheduledActionNames=[EXPIRY_ACTION])
         if there["ScheduledUpdateGroupActions"]:
             client.delete_scheduled_action(AutoScalingGroupName=group.name, ScheduledActionName=EXPIRY_ACTION)
 
 
 def unprotect(clients: Clients, group: Group) -> None:
-    """So that the expiry ends its machines: with protection AWS lowers the wish, and leaves them running."""
+    """Remove the scale-in protection of the group and its machines.
+
+    With protection, the expiry would lower the group's desired number but leave the machines running.
+    """
     client = clients.client("autoscaling", group.region)
-    with told(f"let {group.name} in {group.region} end its machines"):
+    with aws_errors(f"let {group.name} in {group.region} end its machines"):
         client.update_auto_scaling_group(AutoScalingGroupName=group.name, NewInstancesProtectedFromScaleIn=False)
         if group.machines:
             client.set_instance_protection(
@@ -133,8 +142,8 @@ def unprotect(clients: Clients, group: Group) -> None:
 
 
 def label(clients: Clients, group: Group, tags: Mapping[str, str]) -> None:
-    """Tags of the group, and of each machine that it starts from now on."""
-    with told(f"label {group.name} in {group.region}"):
+    """Set tags of the group. Machines that it starts from now on get them too."""
+    with aws_errors(f"label {group.name} in {group.region}"):
         clients.client("autoscaling", group.region).create_or_update_tags(
             Tags=[
                 {
@@ -150,9 +159,12 @@ def label(clients: Clients, group: Group, tags: Mapping[str, str]) -> None:
 
 
 def terminate(clients: Clients, region: str, machine: str) -> None:
-    """End one machine of a group, which is then to have one less. It is told first, and drains. Gone already: fine."""
+    """End one machine of a group and lower the group's desired number by one.
+
+    AWS notifies the machine first, so its agent can hand over. A machine that has already ended is not an error.
+    """
     client = clients.client("autoscaling", region)
-    with told(f"end {machine} in {region}"):
+    with aws_errors(f"end {machine} in {region}"):
         try:
             client.terminate_instance_in_auto_scaling_group(InstanceId=machine, ShouldDecrementDesiredCapacity=True)
         except client.exceptions.ClientError as error:

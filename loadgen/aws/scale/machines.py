@@ -1,13 +1,13 @@
-"""Where each machine of a fleet stands: what EC2 says of it, joined with who is registered at the controller.
+"""Combines EC2's list of machines with the controller's registry into the state of each machine of a fleet.
 
-    pending; or running, not registered, for less than PATIENCE_S     launching
-    running, says of itself that it is ready, not registered yet      booted
-    registered at the controller                                      registered
-    running for longer and not registered; its start failed; silent   missing
-    told to go, or going                                              leaving
+    pending; or running and not registered for less than PATIENCE_S     launching
+    running, tagged as ready, not registered yet                        booted
+    registered at the controller                                        registered
+    running for longer and not registered; its start failed; lost       missing
+    shutting down or stopped                                            leaving
 
-To run is not to be registered: between the two are the start, the enrolment, and all that
-may be closed between machine and controller. Pure: no clock, no network.
+A running machine is not yet a usable agent: its software must start, its key must be admitted, and the network
+between it and the controller must be open. Pure: no clock, no network.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from loadgen.aws.account.names import TAG_BOOT, TAG_EXPIRES_AT, TAG_FLEET, TAG_O
 __all__ = ["PATIENCE_S", "Machine", "Registration", "Stand", "Standing", "counts", "join"]
 
 PATIENCE_S: Final = 240.0
-"""From launch to registration. Ours are to be ready after 90 s; a slow start is no lost machine."""
+"""Seconds from launch to registration. A machine should need 90 s; a slow start must not count as missing."""
 
 
 class Standing(StrEnum):
+    """The state of a machine; the table in the module's docstring defines the values."""
+
     LAUNCHING = "launching"
     BOOTED = "booted"
     REGISTERED = "registered"
@@ -37,17 +39,17 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """An instance that carries our tags."""
+    """An EC2 instance with the tags of an agent."""
 
     id: str
     region: str
     kind: str
-    """c7i.xlarge"""
+    """The instance type, for example c7i.xlarge."""
     state: str
-    """As EC2 has it: pending, running, shutting-down, stopping, stopped."""
+    """EC2's name of the state: pending, running, shutting-down, stopping, stopped."""
     launched_at: datetime
     group: str = ""
-    """Of the Auto Scaling group that it belongs to."""
+    """The name of its Auto Scaling group; empty if it has none."""
     zone: str = ""
     is_spot: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -75,14 +77,14 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """An agent, as the controller lists it."""
+    """An agent in the controller's registry."""
 
     agent: str
-    """The id of its machine, and where it has several processes ".more"."""
+    """The machine's instance id; if the machine runs several agents, followed by "." and a suffix."""
     presence: str
     """"here", "suspected" or "lost"."""
     run_id: str = ""
-    """That it works for; empty: idle."""
+    """The run in which it takes part; empty: idle."""
     note: str = ""
 
     @property
@@ -92,7 +94,10 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """One machine and where it stands."""
+    """One machine and its state.
+
+    why: for missing and leaving machines, the reason. run_id: the run in which its agent takes part, or empty.
+    """
 
     machine: Machine
     standing: Standing
@@ -107,7 +112,10 @@ class Stand:
 def join(
     machines: Iterable[Machine], agents: Iterable[Registration], now: datetime, patience_s: float = PATIENCE_S
 ) -> tuple[Stand, ...]:
-    """All machines, by region and age."""
+    """Return the state of each machine, sorted by region and launch time.
+
+    patience_s: seconds from launch after which an unregistered machine is missing.
+    """
     by_machine: dict[str, Registration] = {}
     for agent in agents:
         known = by_machine.get(agent.machine)
@@ -118,7 +126,7 @@ def join(
 
 
 def counts(stands: Iterable[Stand], standing: Standing = Standing.REGISTERED) -> dict[str, int]:
-    """How many stand so, by region."""
+    """Count the machines in one state, by region."""
     return dict(Counter(one.region for one in stands if one.standing is standing))
 
 

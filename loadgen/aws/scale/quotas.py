@@ -1,11 +1,12 @@
-"""Whether the account may have the machines that are wished, asked before the first of them starts.
+"""Checks the account's EC2 quotas before any machine of a fleet starts.
 
-EC2's quotas are of vCPUs, by region: one for all that is bought on demand, one for spot, each over all of the
-account, so that what others run there counts. A group that may start several types may take the small ones:
-what does not fit even then is refused, what fits only then is told. New quotas of an account may be 0.
+EC2 limits vCPUs by region: one quota for on-demand machines and one for spot. Each covers the whole account, so other
+teams' machines count. A group with several instance types may start only small ones. A request that exceeds the quota
+even with the smallest type is rejected; a request that fits only with small types causes a warning. A new account may
+have a quota of 0.
 
-Only the quotas of the families A, C, D, H, I, M, R, T and Z are known here. Where one cannot be asked (no
-permission, another family) that is told, and AWS says it when the machines are to start.
+Only the quotas of the families A, C, D, H, I, M, R, T and Z are known here. If a quota cannot be read (no permission,
+another family), a warning is printed; AWS then reports a shortage when the machines start.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
-from loadgen.aws.account.boto_clients import Clients, told
+from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.aws.account.fleet_context import Site
 from loadgen.aws.scale.groups import Group
 from loadgen.aws.scale.regions import in_each
@@ -26,69 +27,72 @@ from loadgen.errors import CloudError, LoadgenError, QuotaReached
 __all__ = ["Room", "check_quotas"]
 
 _CODES: Final = {False: "L-1216C47A", True: "L-34B43A08"}
-"""Of Service Quotas, for standard families: on demand, spot."""
+"""Quota codes of the standard families, by whether the machines are spot."""
 _STANDARD: Final = re.compile(r"(?:[acdhimrtz]|im|is)\d")
 _MOST_TYPES: Final = 100
-"""Of one question."""
+"""EC2's limit on instance types in one request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a region has left of one quota, beside what is wished of it. All in vCPUs."""
+    """One vCPU quota in one region, and the vCPUs that the requested machines need."""
 
     region: str
     is_spot: bool
     least: int
-    """So many more, if only the smallest of the group's types are started."""
+    """vCPUs needed if the group starts only its smallest type."""
     most: int
-    """If only the largest are."""
+    """vCPUs needed if the group starts only its largest type."""
     smallest: int
-    """Of one machine."""
+    """vCPUs of one machine of the smallest type."""
     used: int
+    """vCPUs that the account uses now."""
     quota: int
 
     @property
     def free(self) -> int:
+        """vCPUs that the quota leaves, at least 0."""
         return max(0, self.quota - self.used)
 
     @property
     def lacking(self) -> int:
-        """Agents that cannot come, whichever types are started."""
+        """Agents that cannot start even if the group starts only its smallest type."""
         return ceil(max(0, self.least - self.free) / self.smallest)
 
     @property
-    def bought(self) -> str:
-        return "as spot" if self.is_spot else "on demand"
-
-    @property
     def hint(self) -> str:
+        """Advice for the error that `__str__` describes."""
         code = _CODES[self.is_spot]
-        return f"have quota {code} of EC2 raised there (Service Quotas), or ask for fewer agents"
+        return f"ask AWS to raise EC2 quota {code} in this region (Service Quotas), or request fewer agents"
 
     def __str__(self) -> str:
-        takes = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
+        needs = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
+        kind = "spot" if self.is_spot else "on-demand"
         return (
-            f"{self.region} takes {takes} more vCPUs {self.bought},"
+            f"{self.region} needs {needs} more {kind} vCPUs,"
             f" and {self.free} of the account's {self.quota} are free there"
         )
 
 
 def check_quotas(site: Site, plan: Upward, groups: Sequence[Group], least: int) -> list[Room]:
-    """Ask how much room there is, in all regions that are to have more machines. Changes nothing.
+    """Compare the plan with the account's quotas in all regions that get more machines. Changes nothing.
+
+    Prints a warning for each quota that is too small for a part of the agents, or that cannot be read.
 
     Args:
-        least: agents that have to come; where so many can, what lacks is only told.
+        least: the smallest acceptable number of agents. Only if fewer can start, an error is raised.
 
     Raises:
-        QuotaReached: the account cannot have them; a group where several quotas are too small.
-        CredentialsError: there are none, they are over or wrong.
+        QuotaReached: fewer than `least` agents can start.
+        ExceptionGroup: the same, because of several quotas.
+        CredentialsError: the credentials are missing, wrong or expired.
     """
     by_region = {group.region: group for group in groups}
     steps = {step.region: step for step in plan.steps if step.more > 0}
     asked = in_each(steps, lambda region: _asked(site, steps[region], by_region[region]))
     for region, found in asked.items():
         if isinstance(found, str):
-            site.warn(f"whether the account's quota has room in {region} is not known: {found}")
+            site.warn(f"cannot check the account's quota in {region}: {found}")
     rooms = [room for found in asked.values() if not isinstance(found, str) for room in found]
     lacking = sum(room.lacking for room in rooms)
     if lacking and plan.wanted - lacking < least:
@@ -96,17 +100,20 @@ def check_quotas(site: Site, plan: Upward, groups: Sequence[Group], least: int) 
         raise wrong[0] if len(wrong) == 1 else ExceptionGroup("several things are wrong", wrong)
     for room in rooms:
         if room.lacking:
-            site.warn(f"{room}: {room.lacking} agents cannot come")
+            site.warn(f"{room}: {room.lacking} agents cannot start")
         elif room.most > room.free:
-            site.warn(f"{room}: with the larger types of the group not all agents can come")
+            site.warn(f"{room}: not all agents can start if the group uses its larger instance types")
     return rooms
 
 
 def _asked(site: Site, step: Step, group: Group) -> list[Room] | str:
-    """Or why nobody knows. What may not be asked is no reason to start nothing."""
+    """Read the quotas of one region, or return the reason why they are unknown.
+
+    An unreadable quota is not an error: the permission to read quotas is optional.
+    """
     kinds = site.file.regions[step.region].instance_types
     if strange := [kind for kind in kinds if not _STANDARD.match(kind)]:
-        return f"which quota {', '.join(strange)} are of is not known here"
+        return f"the quota of {', '.join(strange)} is unknown"
     try:
         return _rooms(site.clients, step, group, kinds)
     except CloudError as error:
@@ -135,9 +142,9 @@ def _rooms(clients: Clients, step: Step, group: Group, kinds: Sequence[str]) -> 
 
 
 def _running(clients: Clients, region: str) -> list[tuple[str, bool]]:
-    """(type, is spot) of each machine of the account, whoever it is of."""
+    """List (instance type, is spot) of every machine of the account in this region."""
     filters = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
-    with told(f"count the machines in {region}"):
+    with aws_errors(f"count the machines in {region}"):
         pages = clients.client("ec2", region).get_paginator("describe_instances").paginate(Filters=filters)
         return [
             (str(one["InstanceType"]), one.get("InstanceLifecycle") == "spot")
@@ -148,10 +155,10 @@ def _running(clients: Clients, region: str) -> list[tuple[str, bool]]:
 
 
 def _vcpus(clients: Clients, region: str, kinds: Iterable[str]) -> Mapping[str, int]:
-    """By type."""
+    """Return the vCPUs of each instance type."""
     wanted, found = sorted(set(kinds)), dict[str, int]()
     for begin in range(0, len(wanted), _MOST_TYPES):
-        with told(f"ask how large {', '.join(wanted[begin : begin + 3])} are in {region}"):
+        with aws_errors(f"read the sizes of {', '.join(wanted[begin : begin + 3])} in {region}"):
             answer: dict[str, Any] = clients.client("ec2", region).describe_instance_types(
                 InstanceTypes=wanted[begin : begin + _MOST_TYPES]
             )
@@ -160,6 +167,6 @@ def _vcpus(clients: Clients, region: str, kinds: Iterable[str]) -> Mapping[str, 
 
 
 def _quota(clients: Clients, region: str, code: str) -> int:
-    with told(f"ask for quota {code} in {region}"):
+    with aws_errors(f"read quota {code} in {region}"):
         answer = clients.client("service-quotas", region).get_service_quota(ServiceCode="ec2", QuotaCode=code)
     return int(answer["Quota"]["Value"])

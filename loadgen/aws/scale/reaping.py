@@ -1,7 +1,7 @@
-"""Finds what is left of a fleet, in all regions of the account, and ends it.
+"""Finds the leftover machines and groups of a fleet in all regions of the account, and ends them.
 
-What is left may be in a region that the fleet has no more, or belong to no group. Only what carries
-the tags of this fleet and its owner is ended; controllers never are.
+A leftover machine may be in a region that was removed from the fleet, or outside any Auto Scaling group. Only machines
+and groups with the tags of this fleet and its owner are ended; controllers never are.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from loadgen.aws.account.boto_clients import told
+from loadgen.aws.account.boto_clients import aws_errors
 from loadgen.aws.account.fleet_context import Site
 from loadgen.aws.account.fleetfile import parse_instant
 from loadgen.aws.account.names import TAG_EXPIRES_AT
@@ -26,15 +26,15 @@ __all__ = ["Left", "find_left", "is_overdue", "reap"]
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What is to be ended."""
+    """The leftovers of a fleet, to be ended."""
 
     machines: tuple[Machine, ...]
     groups: tuple[Group, ...]
-    """That wish for machines."""
+    """Groups whose desired capacity is above 0."""
     regions: int
-    """That were looked at."""
+    """The number of regions that were searched."""
     others: int
-    """Machines of this fleet whose time is not over."""
+    """The number of machines of this fleet that are not leftovers: their time has not ended."""
 
     @property
     def is_nothing(self) -> bool:
@@ -42,7 +42,7 @@ class Left:
 
 
 def is_overdue(expires_at: str, now: datetime) -> bool:
-    """A tag that is missing or no time says nothing: then it is not."""
+    """Whether the time in an expires-at tag has passed. False if the tag is missing or not a time."""
     try:
         return parse_instant(expires_at) <= now
     except ValueError:
@@ -50,12 +50,13 @@ def is_overdue(expires_at: str, now: datetime) -> bool:
 
 
 def find_left(site: Site, *, is_all: bool = False) -> Left:
-    """
+    """Find the fleet's leftovers in all enabled regions. Changes nothing.
+
     Args:
-        is_all: also what is not overdue.
+        is_all: also return machines and groups whose time has not ended.
 
     Raises:
-        LoadgenError: AWS refuses in a region.
+        LoadgenError: a call to AWS fails.
     """
     regions = enabled_regions(site.clients, site.file.controller.region or site.file.bucket_region)
     now = site.now()
@@ -69,10 +70,11 @@ def find_left(site: Site, *, is_all: bool = False) -> Left:
 
 
 def reap(site: Site, left: Left) -> None:
-    """End all of it.
+    """Terminate these machines and set these groups to 0.
 
     Raises:
-        LoadgenError: AWS refuses; a group of them where several regions fail.
+        LoadgenError: a call to AWS fails.
+        ExceptionGroup: calls fail in several regions.
     """
     in_each(_regions_of(left), lambda region: _in_region(site, left, region))
 
@@ -83,7 +85,7 @@ def _in_region(site: Site, left: Left, region: str) -> None:
         end_machine(site, region, machine.id)
     strays = [one.id for one in machines if not one.group]
     if strays:
-        with site.audit.of("terminate strays", region=region, machines=strays), told(f"end strays in {region}"):
+        with site.audit.of("terminate strays", region=region, machines=strays), aws_errors(f"end strays in {region}"):
             site.clients.client("ec2", region).terminate_instances(InstanceIds=strays)
     for group in (one for one in left.groups if one.region == region):
         with site.audit.of("set desired", region=region, group=group.name, before=group.desired, after=0):

@@ -1,4 +1,4 @@
-"""The same in several regions at once: each in a thread of its own, since boto3 blocks."""
+"""Runs a function for several regions at the same time, each in its own thread because boto3 blocks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ T = TypeVar("T")
 
 
 def in_each(regions: Iterable[str], do: Callable[[str], T]) -> dict[str, T]:
-    """What `do` gives for each region. All are done before an error is raised.
+    """Call `do` for each region in parallel, and return the results by region.
+
+    All calls end before an error is raised.
 
     Raises:
-        what `do` raises; a group of them where several regions fail. Credentials that are wrong are so everywhere:
-            then it is one error.
+        The exception of `do` if one region fails, and an ExceptionGroup if several do. A CredentialsError is raised
+        alone, because wrong credentials fail in every region.
     """
     wanted = list(dict.fromkeys(regions))
     if not wanted:
@@ -31,7 +33,7 @@ def in_each(regions: Iterable[str], do: Callable[[str], T]) -> dict[str, T]:
     if (wrong := next((one for one in failed if isinstance(one, CredentialsError)), None)) is not None:
         raise wrong
     if len(failed) > 1:
-        raise ExceptionGroup("several regions fail", failed)
+        raise ExceptionGroup("several regions failed", failed)
     if failed:
         raise failed[0]
     return {region: one.result() for region, one in begun.items()}

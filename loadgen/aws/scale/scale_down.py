@@ -1,7 +1,7 @@
-"""Takes a fleet down: who does not work goes first, each machine is told before it ends, and all are seen to be gone.
+"""Shrinks a fleet or takes it down, and waits until the machines have ended.
 
-A machine that is ended is told by its group first; its agent hands its share to the others, hands over
-what it measured and leaves. Done again it does what is left to do.
+Machines whose agents are idle end first. AWS notifies a machine before it ends: its agent then hands its share to the
+other agents, delivers its measurements and leaves. The command can be repeated; it then does only what is missing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from loadgen.aws.account.fleet_context import Roll, Site
+from loadgen.aws.account.fleet_context import ReadRegistry, Site
 from loadgen.aws.account.locks import held
 from loadgen.aws.scale.groups import Group
 from loadgen.aws.scale.machines import Machine, Registration, Stand, Standing, join
@@ -21,37 +21,41 @@ from loadgen.errors import FleetError, UsageError
 __all__ = ["Downward", "plan_down", "take_down"]
 
 GONE_S: Final = 300.0
-"""A machine may take the two minutes of its lifecycle hook to hand over, and some to end."""
+"""Seconds to wait for the end of the machines: 2 minutes for the lifecycle hook, the rest for the shutdown."""
 _ORDER: Final = (Standing.MISSING, Standing.LAUNCHING, Standing.BOOTED, Standing.REGISTERED)
 
 
 @dataclass(frozen=True, slots=True)
 class Downward:
-    """Who is to go, and how many stay by region."""
+    """A plan to shrink a fleet."""
 
     leaving: tuple[Stand, ...]
+    """The machines to end."""
     stays: Mapping[str, int]
+    """The number of machines that stay, by region."""
     lowered: tuple[str, ...]
-    """Regions whose group wishes for more than stay."""
+    """Regions whose group's desired capacity must be lowered."""
 
     @property
     def runs(self) -> tuple[str, ...]:
-        """That they work for."""
+        """The ids of the runs in which leaving agents take part, sorted."""
         return tuple(sorted({stand.run_id for stand in self.leaving if stand.run_id}))
 
     @property
     def is_nothing(self) -> bool:
+        """Whether there is nothing to do."""
         return not self.leaving and not self.lowered
 
 
 def plan_down(
     groups: Sequence[Group], stands: Iterable[Stand], stays: Mapping[str, int], only: frozenset[str] | None = None
 ) -> Downward:
-    """Who goes, so that no more than `stays` stay in each region that it names. Pure.
+    """Choose the machines to end, so that at most `stays` machines stay in each region of `stays`. Pure.
 
-    Who is missing goes first, then who starts, then who is idle, and who works last; of these the youngest.
+    Missing machines end first, then starting ones, idle agents, and agents in a run last; among equals, the youngest
+    first.
 
-    only: these machines go, all of them and no others.
+    only: end exactly these machines instead, as far as they are in the regions of `stays`.
     """
     leaving: list[Stand] = []
     here = [stand for stand in stands if stand.standing is not Standing.LEAVING]
@@ -67,30 +71,35 @@ def plan_down(
 def take_down(
     site: Site,
     stays: Mapping[str, int],
-    roll: Roll,
-    tell: Callable[[Sequence[Machine]], None] = lambda _: None,
+    read_registry: ReadRegistry,
+    report: Callable[[Sequence[Machine]], None] = lambda _: None,
     *,
     only: frozenset[str] | None = None,
     by_force: bool = False,
     wait_s: float = GONE_S,
     is_dry: bool = False,
 ) -> Downward:
-    """
+    """Shrink the fleet to `stays` machines by region, and wait until the other machines have ended.
+
     Args:
-        only: these machines, and no others.
-        by_force: also where agents work for a run, a controller cannot be asked, or another has the lock.
-        tell: called with who is still there, each time that changes.
+        report: called with the machines that are left, each time they change.
+        only: end exactly these machines.
+        by_force: go on even if agents take part in a run, the controller does not answer, or another process holds
+            the fleet's lock.
+        is_dry: return the plan and change nothing.
 
     Raises:
-        UsageError: agents work for a run.
-        FleetError: the controller cannot be asked, another changes the fleet, or some are not gone in time.
+        UsageError: agents take part in a run.
+        FleetError: the controller does not answer, another process is changing the fleet, or machines have not ended
+            within `wait_s`.
     """
     groups = site.groups()
-    plan = plan_down(groups, join(site.machines(), _asked(roll, by_force), site.now()), stays, only)
+    plan = plan_down(groups, join(site.machines(), _registrations(read_registry, by_force), site.now()), stays, only)
     if plan.runs and not by_force:
         raise UsageError(
-            f"{sum(bool(one.run_id) for one in plan.leaving)} of these agents work for {', '.join(plan.runs)}",
-            hint=f"wait for its end, or loadgen stop {plan.runs[0]}; --force has them leave in mid-run",
+            f"{sum(bool(one.run_id) for one in plan.leaving)} of these agents take part in {', '.join(plan.runs)}",
+            hint=f"wait for the end of the run, or use loadgen stop {plan.runs[0]};"
+            " with --force the agents leave during the run",
         )
     if is_dry or plan.is_nothing:
         return plan
@@ -106,41 +115,42 @@ def take_down(
     ):
         by_region = {group.region: group for group in groups}
         in_each(stays, lambda region: _lower(site, by_region[region], plan))
-        _gone(site, plan, tell, wait_s)
+        _await_end(site, plan, report, wait_s)
     return plan
 
 
 def _lower(site: Site, group: Group, plan: Downward) -> None:
     here = [stand.machine.id for stand in plan.leaving if stand.region == group.region]
-    # One that no group has is not ours to end here; `reap` sees it.
+    # A machine outside the group cannot be ended through it; `reap` ends such machines.
     lower_to(site, group, plan.stays[group.region], [one for one in here if one in group.machines])
 
 
-def _gone(site: Site, plan: Downward, tell: Callable[[Sequence[Machine]], None], wait_s: float) -> None:
+def _await_end(site: Site, plan: Downward, report: Callable[[Sequence[Machine]], None], wait_s: float) -> None:
     began, seen = site.now(), None
     leaving = {stand.machine.id for stand in plan.leaving}
     while True:
         left = [machine for machine in site.machines() if machine.id in leaving]
         if (ids := [(machine.id, machine.state) for machine in left]) != seen:
             seen = ids
-            tell(left)
+            report(left)
         if not left:
             return
         if (site.now() - began).total_seconds() >= wait_s:
             raise FleetError(
-                f"{len(left)} machines are not gone after {wait_s:.0f} s: "
+                f"{len(left)} machines have not ended after {wait_s:.0f} s: "
                 + ", ".join(f"{one.id} in {one.region} ({one.state})" for one in left[:5]),
-                hint="look again with loadgen fleet ls; loadgen fleet down may be given again",
+                hint="check them with loadgen fleet ls, and repeat loadgen fleet down",
             )
         site.sleep(POLL_S)
 
 
-def _asked(roll: Roll, by_force: bool) -> Iterable[Registration]:
+def _registrations(read_registry: ReadRegistry, by_force: bool) -> Iterable[Registration]:
     try:
-        return tuple(roll())
+        return tuple(read_registry())
     except FleetError as error:
         if by_force:
             return ()
         raise FleetError(
-            f"nobody can say whether a run goes on: {error.message}", hint="--force takes it down all the same"
+            f"cannot check whether the fleet is in a run: {error.message}",
+            hint="start the controller, or use --force to take the fleet down without the check",
         ) from error

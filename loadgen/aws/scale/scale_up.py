@@ -1,13 +1,13 @@
-"""Brings a fleet up, and back to what it was where that does not come to a good end.
+"""Brings a fleet up, and restores its former size if that fails.
 
-    look whose it is -> room in the account's quotas -> take the lock -> the end of its time, at AWS -> labels
-      -> so many machines -> wait until they are registered at the controller -> all are here, or enough of them
+    check that the fleet is ours -> check the account's quotas -> take the lock -> set the expiry at AWS -> set tags
+      -> set the number of machines -> wait until all agents, or enough of them, are registered
 
-The end of its time is set before the first machine starts: whatever becomes of this program,
-AWS itself lowers each group to none then. Where it fails, is interrupted or too few come, the
-machines that are new are ended again, and each group is as it was.
+The expiry is set before the first machine starts. So AWS ends the machines at that time even if this program dies.
+If an error or an interrupt occurs or too few agents register, the new machines are ended and each group gets its
+former number.
 
-Everything blocks. Waiting goes by the site's clock, so that it is tested without sleeping.
+Everything blocks. The waiting uses the site's clock, so tests need no sleep.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from loadgen.aws.account.fleet_context import Roll, Site
+from loadgen.aws.account.fleet_context import ReadRegistry, Site
 from loadgen.aws.account.locks import held
 from loadgen.aws.account.names import TAG_EXPIRES_AT, TAG_RUN
 from loadgen.aws.scale import groups as aws
@@ -34,67 +34,72 @@ __all__ = ["POLL_S", "Raised", "Terms", "bring_up", "planned", "rooms", "stamp"]
 POLL_S: Final = 5.0
 _LOCK_SPARE_S: Final = 120.0
 
-Tell = Callable[[tuple[Stand, ...], Mapping[str, Reason]], None]
-"""Called at each look that is not as the one before: where each machine stands, and why some did not start."""
+Report = Callable[[tuple[Stand, ...], Mapping[str, Reason]], None]
+"""Called with the state of all machines and the start failures by region, whenever one of them has changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a fleet is to come up."""
+    """A request to bring a fleet up."""
 
     wish: Mapping[str, int]
+    """Agents by region."""
     ttl_s: float | None = None
-    """None: as the fleet's policy says."""
+    """Lifetime of the fleet; None: the policy's."""
     least: int | None = None
-    """Go on with so many where not all come in time; None: the policy's share."""
+    """Agents that are enough if not all register in time; None: the policy's share."""
     wait_s: float = 600.0
+    """Seconds to wait for the agents to register."""
     run: str = ""
-    """What it is for: the value of a tag."""
+    """The value of the machines' tag loadgen:run, which names the purpose."""
     keeps: bool = False
-    """To leave what has come where it fails, for who wants to look at it."""
+    """After a failure, leave the new machines running, so that the operator can examine them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """A fleet that is up."""
+    """The result of bringing a fleet up."""
 
     plan: Upward
     stands: tuple[Stand, ...]
     registered: Mapping[str, int]
-    """By region."""
+    """Registered agents by region."""
     missing: Mapping[str, str]
-    """Why there are fewer than wished, by region."""
+    """Regions with fewer agents than requested, and the reason."""
     new: frozenset[str]
-    """Machines that were not there before."""
+    """Ids of the machines that were started."""
 
 
 def planned(site: Site, terms: Terms) -> tuple[Upward, list[Group]]:
-    """What would be done. Changes nothing.
+    """Return the plan to bring the fleet up, and the fleet's groups. Changes nothing.
 
     Raises:
-        UsageError: it is not allowed, or not ours.
+        UsageError: the policy forbids the plan, or a group is not this fleet's.
     """
     groups = site.groups()
     return plan_up(site.file, groups, terms.wish, site.now(), terms.ttl_s), groups
 
 
 def rooms(site: Site, terms: Terms, plan: Upward, groups: Sequence[Group]) -> list[Room]:
-    """What the account's quotas leave. Changes nothing.
+    """Check the plan against the account's quotas. Changes nothing.
 
     Raises:
-        QuotaReached: not enough for those who have to come; a group where it is so in several regions.
+        QuotaReached: the quotas allow fewer agents than are needed.
+        ExceptionGroup: the same, in several regions.
     """
     return check_quotas(site, plan, groups, needed(plan.wanted, site.file.policy.min_share, terms.least))
 
 
-def bring_up(site: Site, terms: Terms, roll: Roll, tell: Tell) -> Raised:
-    """
+def bring_up(site: Site, terms: Terms, read_registry: ReadRegistry, report: Report) -> Raised:
+    """Start the requested machines, and wait until their agents are registered.
+
+    On every exception, including KeyboardInterrupt, the new machines are ended again unless `terms.keeps`.
+
     Raises:
-        UsageError: it is not allowed, or not ours; nothing was done.
-        FleetError: it did not come up, and why; what came is ended again.
-        KeyboardInterrupt: so is it then.
+        UsageError: the policy forbids it, or the fleet is not ours; nothing was changed.
+        FleetError: too few agents registered, or a call to AWS failed.
     """
-    roll()  # a controller that cannot be asked is found out before anything costs money
+    read_registry()  # raises if the controller does not answer, before anything costs money
     rooms(site, terms, *planned(site, terms))
     doing = "up " + ",".join(f"{region}={number}" for region, number in terms.wish.items())
     with held(
@@ -106,12 +111,12 @@ def bring_up(site: Site, terms: Terms, roll: Roll, tell: Tell) -> Raised:
         now=site.now(),
         lasts_s=terms.wait_s + _LOCK_SPARE_S,
     ):
-        plan, before = planned(site, terms)  # as it is now that nobody else changes it
+        plan, before = planned(site, terms)  # plan again: the fleet may have changed until we got the lock
         there = frozenset(machine.id for machine in site.machines())
         by_region = {group.region: group for group in before}
         try:
             in_each([step.region for step in plan.steps], lambda region: _raise(site, terms, plan, by_region[region]))
-            return _await(site, terms, plan, by_region, there, roll, tell)
+            return _await(site, terms, plan, by_region, there, read_registry, report)
         except BaseException:
             if not terms.keeps:
                 _undo(site, [by_region[step.region] for step in plan.steps], there)
@@ -119,12 +124,12 @@ def bring_up(site: Site, terms: Terms, roll: Roll, tell: Tell) -> Raised:
 
 
 def stamp(at: datetime) -> str:
-    """As in tags."""
+    """Format a time as in tags: 2026-11-26T14:00:00Z. at: UTC."""
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _raise(site: Site, terms: Terms, plan: Upward, group: Group) -> None:
-    """One group: first its end, then its machines."""
+    """Set one group's expiry and tags, then its number of machines."""
     step = _step_of(plan, group.region)
     where = {"region": group.region, "group": group.name}
     if group.is_protecting:
@@ -146,28 +151,28 @@ def _await(
     plan: Upward,
     groups: Mapping[str, Group],
     there: frozenset[str],
-    roll: Roll,
-    tell: Tell,
+    read_registry: ReadRegistry,
+    report: Report,
 ) -> Raised:
     began, seen = site.now(), None
     wanted = {step.region: step.wanted for step in plan.steps}
     while True:
-        stands = join(site.machines(), _asked(roll), site.now())
+        stands = join(site.machines(), _registrations(read_registry), site.now())
         registered = counts(stands)
         short = [region for region, number in wanted.items() if registered.get(region, 0) < number]
         reasons = _reasons(site, [groups[region] for region in short], began)
         if (look := (_shape(stands), tuple(reasons.items()))) != seen:
             seen = look
-            tell(stands, reasons)
+            report(stands, reasons)
         if not short:
             return Raised(plan, stands, registered, {}, _new(stands, there))
         is_hopeless = all(region in reasons and reasons[region].is_lasting for region in short)
         if is_hopeless or (site.now() - began).total_seconds() >= terms.wait_s:
-            return _partial(site, terms, plan, groups, there, stands, reasons)
+            return _accept_partial(site, terms, plan, groups, there, stands, reasons)
         site.sleep(POLL_S)
 
 
-def _partial(
+def _accept_partial(
     site: Site,
     terms: Terms,
     plan: Upward,
@@ -176,7 +181,11 @@ def _partial(
     stands: tuple[Stand, ...],
     reasons: Mapping[str, Reason],
 ) -> Raised:
-    """Not all have come. Enough: those who are here, and the others are not waited for any more."""
+    """Go on with the registered agents if they are enough, and end the machines that did not register.
+
+    Raises:
+        FleetError: fewer agents than needed are registered.
+    """
     registered = counts(stands)
     missing = {step.region: _why(step, stands, reasons) for step in plan.steps if _is_short(step, registered)}
     came = sum(min(registered.get(step.region, 0), step.wanted) for step in plan.steps)
@@ -184,10 +193,10 @@ def _partial(
     if came < least or not came:
         main = main_reason(reasons.values())
         kind = FleetError if main is None else main.kind
-        told = "; ".join(f"{region}: {why}" for region, why in missing.items())
+        reasons_text = "; ".join(f"{region}: {why}" for region, why in missing.items())
         raise kind(
-            f"{came} of {plan.wanted} agents came, and {least} are needed: {told}",
-            hint="--min N goes on with fewer; --keep leaves them to look at; docs/fleet.md says what to look for",
+            f"{came} of {plan.wanted} agents registered, but {least} are needed: {reasons_text}",
+            hint="see docs/fleet.md; --min N accepts fewer agents, --keep leaves the machines up for examination",
         )
     here = {stand.machine.id for stand in stands if stand.standing is Standing.REGISTERED}
     gone = [
@@ -200,25 +209,26 @@ def _partial(
 
 
 def _undo(site: Site, before: Iterable[Group], there: frozenset[str]) -> None:
-    """Each group as it was. What cannot be undone ends with its time, and that is told."""
+    """Give each group its former size, and end the new machines. Print a warning for a region where that fails."""
     for group in before:
         try:
             now = aws.read_group(site.clients, group.region, group.name) or group
             lower_to(site, group, group.desired, [one for one in now.machines if one not in there])
         except LoadgenError as error:
             site.warn(
-                f"{group.region} could not be put back ({error.message}); AWS ends its machines when their time is"
-                " over, and loadgen fleet down does it before"
+                f"cannot restore {group.region} ({error.message}); AWS ends its machines when the fleet expires:"
+                " use loadgen fleet down to end them now"
             )
 
 
 def lower_to(site: Site, group: Group, number: int, ends: Iterable[str] = ()) -> None:
-    """A group is to have so many: these machines are ended, then what it wishes for is lowered.
+    """End the machines `ends` of a group, then lower its desired number to `number`.
 
-    It is not lowered below the machines that are left, but to none: AWS would choose which of them go.
+    If more machines than `number` are left, the desired number stays at their count, because AWS would choose itself
+    which of them to end. If `number` is 0, it is set to 0 and the group's expiry is removed.
 
     Raises:
-        LoadgenError: not all could be ended; all were tried.
+        LoadgenError: a machine could not be ended. All others were ended before this is raised.
     """
     failed: list[LoadgenError] = []
     for machine in ends:
@@ -239,14 +249,15 @@ def lower_to(site: Site, group: Group, number: int, ends: Iterable[str] = ()) ->
 
 
 def end_machine(site: Site, region: str, machine: str) -> None:
+    """End one machine of a group, with an entry in the audit log."""
     with site.audit.of("terminate", region=region, machine=machine):
         aws.terminate(site.clients, region, machine)
 
 
-def _asked(roll: Roll) -> Iterable[Registration]:
-    """While machines start a controller may be away for a moment: then nobody is registered."""
+def _registrations(read_registry: ReadRegistry) -> Iterable[Registration]:
+    """Read the registry; empty if the controller does not answer, as it may restart while machines start."""
     try:
-        return tuple(roll())
+        return tuple(read_registry())
     except FleetError:
         return ()
 
@@ -260,7 +271,7 @@ def _reasons(site: Site, groups: Iterable[Group], since: datetime) -> dict[str, 
 
 
 def _why(step: Step, stands: Iterable[Stand], reasons: Mapping[str, Reason]) -> str:
-    """Of one region: "2 of 3, AWS has no such machines there just now, i-0abc launching"."""
+    """Describe a region's shortage: "2 of 3, AWS has no capacity for these machines now, i-0abc launching"."""
     here = [stand for stand in stands if stand.region == step.region]
     parts = [f"{sum(one.standing is Standing.REGISTERED for one in here)} of {step.wanted}"]
     if step.region in reasons:
@@ -281,7 +292,7 @@ def _new(stands: Iterable[Stand], there: frozenset[str]) -> frozenset[str]:
 
 
 def _shape(stands: Iterable[Stand]) -> tuple[tuple[str, str], ...]:
-    """What of a look is worth telling."""
+    """Return the part of the states that is compared to decide whether to report again."""
     return tuple((stand.machine.id, stand.standing.value) for stand in stands)
 
 

@@ -1,6 +1,6 @@
-"""Why AWS did not start a machine, out of what a group's activities say. Pure.
+"""Classifies the messages of an Auto Scaling group that say why a machine did not start. Pure.
 
-What they say is prose, and has ids and requests in it; told is only what kind it is.
+The messages are prose and contain ids and parts of requests, so only their kind is shown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ __all__ = ["Reason", "main_reason", "reason_of"]
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """kind: of error. text: to stand after "eu-west-1:"."""
+    """A kind of start failure.
+
+    kind: the error class to raise. text: a description that follows the region: "eu-west-1: TEXT".
+    """
 
     kind: type[CloudError]
     text: str
@@ -29,26 +32,26 @@ _OTHER: Final = Reason(CloudError, "a machine could not be started", False)
 _KNOWN: Final = (
     (
         r"vcpu (?:capacity|limit)|VcpuLimitExceeded|InstanceLimitExceeded|MaxSpotInstanceCountExceeded|LimitExceeded",
-        Reason(QuotaReached, "the account's quota of machines there is reached", True),
+        Reason(QuotaReached, "the account's quota of machines is reached in this region", True),
     ),
     (
         r"InsufficientInstanceCapacity|UnfulfillableCapacity|sufficient capacity|do not have sufficient|"
         r"no Spot capacity|SpotMaxPriceTooLow",
-        Reason(NoCapacity, "AWS has no such machines there just now", False),
+        Reason(NoCapacity, "AWS has no capacity for these machines now", False),
     ),
     (
         r"UnauthorizedOperation|AccessDenied|not authorized",
-        Reason(CloudDenied, "the group may not start machines", True),
+        Reason(CloudDenied, "the Auto Scaling group lacks the permission to start machines", True),
     ),
     (
         r"InvalidAMIID|image id .* does not exist|InvalidSubnetID|InvalidGroup|InvalidLaunchTemplate",
-        Reason(CloudError, "its launch template names what is not there", True),
+        Reason(CloudError, "the launch template refers to an image, subnet or group that does not exist", True),
     ),
 )
 
 
 def reason_of(message: str) -> Reason:
-    """Of one activity that failed."""
+    """Classify the message of one failed activity."""
     for pattern, reason in _KNOWN:
         if re.search(pattern, message, re.IGNORECASE):
             return reason
@@ -56,6 +59,6 @@ def reason_of(message: str) -> Reason:
 
 
 def main_reason(reasons: Iterable[Reason]) -> Reason | None:
-    """The first that says something, else any."""
+    """Return the first reason of a known kind, else the first one, or None if there are no reasons."""
     found = list(reasons)
     return next((one for one in found if one is not _OTHER), found[0] if found else None)

@@ -1,1 +1,1 @@
-"""Files in S3."""
+"""Run folders and other files in S3."""

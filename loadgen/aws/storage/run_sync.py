@@ -1,11 +1,10 @@
-"""A run's folder into a bucket, and back. Begun again after an interruption, it goes on where it was.
+"""Copies run folders to a bucket and back. A repeated copy continues where an interrupted one stopped.
 
-    PREFIX/ID/manifest.json, summary.json, deltas.log ...   as in the folder, what is needed of it
-    PREFIX/ID/contents.json                                 written last: length and SHA-256 of each
+    PREFIX/ID/manifest.json, summary.json, deltas.log ...   the needed files, with the same names as in the folder
+    PREFIX/ID/contents.json                                 written last: length and SHA-256 of each file
 
-A run whose `contents.json` is not there is not whole. What comes back is held
-against it, file by file, in `.ID.partial` beside the other runs, which becomes the run's
-folder only when all of it is there.
+A run without `contents.json` in the bucket is incomplete. A download goes to `.ID.partial` next to the other runs, and
+each file is compared with `contents.json`. The folder gets its final name only when all files are complete.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ CONTENTS: Final = "contents.json"
 FORMAT: Final = 1
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
 _MOST_CONTENTS: Final = 64 << 20
+_PUSH_AGAIN: Final = "repeat loadgen runs push on the machine that has the run"
 
 
 class _Content(msgspec.Struct, frozen=True):
@@ -44,15 +44,16 @@ class _Contents(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Moved:
-    """What was done."""
+    """The result of a copy: the local folder, and the number and bytes of the copied files."""
 
     path: Path
     files: int = 0
     bytes: int = 0
     files_there: int = 0
-    """That were there before, the same."""
+    """Files that were not copied because they were there already, with the same content."""
 
     def note(self, size: int, was_there: bool) -> None:
+        """Count one file of `size` bytes."""
         if was_there:
             self.files_there += 1
         else:
@@ -60,11 +61,13 @@ class Moved:
 
 
 def push(path: Path, bucket: Bucket) -> Moved:
-    """Send what is needed of a run that is over; what is there already, the same by length and SHA-256, is left.
+    """Send the needed files of a finished run to the bucket.
+
+    Files that are there already, with the same length and SHA-256, are not sent again.
 
     Raises:
         StorageError: a file cannot be read.
-        CloudError, CredentialsError: the bucket refuses.
+        CloudError, CredentialsError: a call to AWS fails.
     """
     run_id, moved = path.name, Moved(path)
     there = bucket.sizes(f"{run_id}/")
@@ -82,16 +85,16 @@ def push(path: Path, bucket: Bucket) -> Moved:
 
 
 def pull(run_id: str, bucket: Bucket, runs_dir: Path) -> Moved:
-    """Bring a run's folder here.
+    """Download a run's folder into `runs_dir`.
 
     Raises:
-        UsageError: a run of this name is here already.
-        StorageError: it is not whole there, comes back otherwise than it was sent, or cannot be written.
-        CloudError, CredentialsError: the bucket refuses.
+        UsageError: `runs_dir` has a run of this name already.
+        StorageError: the run in the bucket is incomplete or damaged, or the folder cannot be written.
+        CloudError, CredentialsError: a call to AWS fails.
     """
     target, partial = runs_dir / run_id, runs_dir / f".{run_id}.partial"
     if target.exists():
-        raise UsageError(f"{target} is there already", hint="delete it first, or pull into another --runs-dir")
+        raise UsageError(f"{target} exists already", hint="delete it first, or pull into another --runs-dir")
     contents, moved = _contents(run_id, bucket), Moved(target)
     try:
         runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -111,46 +114,48 @@ def pull(run_id: str, bucket: Bucket, runs_dir: Path) -> Moved:
 
 
 def find_in(run: str, bucket: Bucket) -> str:
-    """The name of a run in the bucket. run: its name, how that begins, or "last".
+    """Find a run in the bucket, and return its id. run: its id, the beginning of its id, or "last".
 
     Raises:
-        UsageError: there is none, or more than one.
-        CloudError, CredentialsError: the bucket refuses.
+        UsageError: no run or more than one run matches.
+        CloudError, CredentialsError: a call to AWS fails.
     """
     is_last = run == "last"
     if not is_last and not _ID.fullmatch(run):
-        raise UsageError(f'"{run}" is no name of a run')
+        raise UsageError(
+            f'invalid run id "{run}"', hint="use letters, digits, dots, dashes and underscores; or last for the newest"
+        )
     found = [name for name in bucket.folders("" if is_last else run) if _ID.fullmatch(name)]
     found = found[-1:] if is_last else [name for name in found if name == run] or found
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageError(f"{len(found)} runs in {bucket} begin with {run}", hint=", ".join(found[:5]))
-    raise UsageError(f"no run {run} in {bucket}")
+        raise UsageError(f"{len(found)} runs in {bucket} begin with {run}", hint=f"use one of {', '.join(found[:5])}")
+    raise UsageError(f"no run {run} in {bucket}", hint="check the run's id and the bucket's prefix")
 
 
 def _contents(run_id: str, bucket: Bucket) -> _Contents:
     where = f"{bucket}{run_id}"
     data = bucket.read(f"{run_id}/{CONTENTS}", _MOST_CONTENTS)
     if data is None:
-        raise StorageError(f"{where} is not whole: {CONTENTS} is missing", hint="push it again, from where the run is")
+        raise StorageError(f"{where} is incomplete: {CONTENTS} is missing", hint=_PUSH_AGAIN)
     try:
         found = msgspec.json.decode(data, type=_Contents)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise StorageError(f"cannot read {where}/{CONTENTS}: {exc}", hint="push it again") from exc
+        raise StorageError(f"cannot read {where}/{CONTENTS}: {exc}", hint=_PUSH_AGAIN) from exc
     if found.format > FORMAT:
-        raise StorageError(f"cannot read {where}/{CONTENTS}: it has format {found.format}", hint="use a newer loadgen")
+        raise StorageError(
+            f"cannot read {where}/{CONTENTS}: unknown format {found.format}", hint="use a newer version of loadgen"
+        )
+    # The names come from outside: only known names of a run folder may be written to disk.
     strange = [name for name in found.files if not is_needed(name)]
     if strange or found.run_id != run_id or "manifest.json" not in found.files:
-        what = f"{strange[0]!r} is no file of a run" if strange else "it is not of this run"
-        raise StorageError(f"cannot take {where}/{CONTENTS}: {what}")
+        what = f"{strange[0]!r} is not a file of a run folder" if strange else "it belongs to another run"
+        raise StorageError(f"invalid {where}/{CONTENTS}: {what}", hint=_PUSH_AGAIN)
     return found
 
 
 def _fetch(bucket: Bucket, key: str, file: Path, content: _Content) -> None:
     make_subfolder(file.parent)
     if not bucket.get(key, file, content.bytes, content.sha256):
-        raise StorageError(
-            f"{bucket}{key} is not what was sent: its length or SHA-256 differs from {CONTENTS}",
-            hint="push it again, from where the run is",
-        )
+        raise StorageError(f"{bucket}{key} is damaged: its length or SHA-256 differs from {CONTENTS}", hint=_PUSH_AGAIN)

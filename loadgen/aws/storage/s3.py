@@ -1,11 +1,11 @@
-"""A place in an S3 bucket: the one way by which files of ours go there and come back.
+"""Sends files to an S3 bucket and downloads them. All our access to S3 files goes through `Bucket`.
 
-Clients, retries, credentials and errors are those of `clients.py`. A file is never believed to be what its
-name says: it is held against its length and SHA-256, which whoever asks for it knows.
+`boto_clients.py` provides clients, retries, credentials and errors. A downloaded file is compared with the length and
+SHA-256 that the caller expects.
 
-Both directions go on where they were interrupted. Up: of an upload that was begun for this name, the parts
-that are ours are not sent again. Down: what is in FILE.part is kept and the rest asked for by Range; where the
-whole is then something else, it is fetched once more from the beginning.
+Interrupted transfers continue. Upload: parts with our content that an earlier upload left in S3 are not sent again.
+Download: FILE.part keeps the received bytes, and a Range request fetches the rest. If the result differs from the
+expected SHA-256, the file is downloaded once more from the beginning.
 
 Everything blocks.
 """
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from loadgen.aws.account.boto_clients import Clients, told
+from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.errors import CloudDenied, StorageError, UsageError
 from loadgen.measure.run_folder.rundir import storage_error
 from loadgen.secret_files import open_private
@@ -28,34 +28,34 @@ from loadgen.secret_files import open_private
 __all__ = ["LONGEST_LINK_S", "Bucket", "hashed", "parse_url"]
 
 LONGEST_LINK_S: Final = 7 * 24 * 3600
-"""For so long a presigned address may hold, says S3."""
+"""S3's limit on the lifetime of a presigned link, in seconds."""
 PART_BYTES: Final = 16 << 20
-"""What is longer is sent in parts of this length. S3 wants at least 5 MiB, and at most 10,000 of them: 168 GB."""
+"""Longer files are sent in parts of this size. S3 allows 10,000 parts of at least 5 MiB: here up to 168 GB."""
 _CHUNK: Final = 1 << 20
 _URL: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
 _NO_REGION: Final = "us-east-1"
-"""Where nothing says one: S3 tells from there where a bucket is."""
+"""The region used if none is configured. S3 redirects from there to the bucket's region."""
 _NOT_THERE: Final = ("404", "NoSuchKey")
 
 
 def parse_url(url: str) -> tuple[str, str]:
-    """Bucket and prefix of "s3://bucket/prefix"; the prefix is empty or ends with a slash.
+    """Split "s3://bucket/prefix" into bucket and prefix. The returned prefix is empty or ends with a slash.
 
     Raises:
-        ValueError: it is no such address.
+        ValueError: the text is not such an address.
     """
     match = _URL.fullmatch(url)
     if match is None:
-        raise ValueError(f'"{url}" is no place in a bucket; write s3://bucket/prefix')
+        raise ValueError(f'invalid S3 address "{url}"; write s3://bucket/prefix')
     prefix = (match[2] or "").strip("/")
     return match[1], f"{prefix}/" if prefix else ""
 
 
 def hashed(file: Path) -> tuple[int, str]:
-    """A file's length and SHA-256.
+    """Return a file's length in bytes and its SHA-256 in hex. Reads the whole file.
 
     Raises:
-        StorageError: it cannot be read.
+        StorageError: the file cannot be read.
     """
     digest, size = hashlib.sha256(), 0
     for chunk in _pieces(file, _CHUNK):
@@ -65,7 +65,10 @@ def hashed(file: Path) -> tuple[int, str]:
 
 
 class _Part(NamedTuple):
-    """What S3 may say of a part: its SHA-256; where it knows none, a tag, which is the MD5 unless KMS has the key."""
+    """The identifiers of a part's content in S3: SHA-256, and ETag for servers that store no SHA-256.
+
+    The ETag is the MD5 of the part, except with KMS encryption.
+    """
 
     sha256: str
     etag: str
@@ -80,21 +83,23 @@ class _Part(NamedTuple):
 
 
 class Bucket:
-    """Objects below a prefix; their names are relative to it.
+    """The objects below a prefix of a bucket. Names are relative to the prefix.
 
-    Each method raises, beside what it says itself:
-        CloudError: S3 refuses, or is not there; its kinds say why.
-        CredentialsError: there are none, they are over or wrong.
+    In addition to its own errors, each method raises:
+        CloudError: S3 returned an error or did not answer; the subclasses distinguish the causes.
+        CredentialsError: the credentials are missing, wrong or expired.
     """
 
     def __init__(self, url: str, clients: Clients | None = None, region: str = "") -> None:
-        """
+        """Prepare access to `url`. Sends no request.
+
         Args:
-            clients: where there are some; else those of the usual credentials.
-            region: of the bucket; else that of AWS_REGION or of the profile.
+            url: s3://bucket or s3://bucket/prefix.
+            clients: default: new clients with the usual credentials.
+            region: the bucket's region. Default: AWS_REGION, else the profile's region.
 
         Raises:
-            UsageError: no address of a bucket, no such profile, or boto3 is not installed.
+            UsageError: the URL is invalid, the profile does not exist, or boto3 is not installed.
         """
         try:
             self.name, self.prefix = parse_url(url)
@@ -107,9 +112,9 @@ class Bucket:
         return f"s3://{self.name}/{self.prefix}"
 
     def folders(self, begins: str = "") -> list[str]:
-        """Names of the folders directly below the prefix that begin so, sorted."""
+        """List the folders directly below the prefix whose names begin with `begins`, sorted."""
         found = []
-        with told(f"list {self}"):
+        with aws_errors(f"list {self}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.name, Prefix=self.prefix + begins, Delimiter="/"
             )
@@ -119,9 +124,9 @@ class Bucket:
         return sorted(found)
 
     def sizes(self, below: str) -> dict[str, int]:
-        """Bytes of each object whose name begins so."""
+        """Return the size in bytes of each object whose name begins with `below`."""
         found: dict[str, int] = {}
-        with told(f"list {self}{below}"):
+        with aws_errors(f"list {self}{below}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self.prefix + below)
             for page in pages:
                 for one in page.get("Contents", ()):
@@ -129,8 +134,8 @@ class Bucket:
         return found
 
     def sha256(self, name: str) -> str:
-        """As `put` noted it beside the object; empty where nobody did, or nothing is there."""
-        with told(f"look at {self}{name}"):
+        """Return the SHA-256 that `put` stored in the object's metadata; empty if there is no object or no SHA-256."""
+        with aws_errors(f"read the metadata of {self}{name}"):
             try:
                 head = self._client.head_object(**self._at(name))
             except self._client.exceptions.ClientError as error:
@@ -142,10 +147,12 @@ class Bucket:
     # -- up -------------------------------------------------------------------------------------------
 
     def put(self, name: str, source: Path, sha256: str) -> None:
-        """Send a file, in parts where it is long, in the place of what is there.
+        """Send a file, and replace an object of that name. Files above PART_BYTES are sent in parts.
+
+        sha256: of the file, in hex; it is stored in the object's metadata.
 
         Raises:
-            StorageError: it cannot be read.
+            StorageError: the file cannot be read.
         """
         try:
             is_long = source.stat().st_size > PART_BYTES
@@ -158,12 +165,16 @@ class Bucket:
             self.put_bytes(name, data)
 
     def put_bytes(self, name: str, data: bytes) -> None:
-        with told(f"send {self}{name}"):
+        """Send `data` as an object, and replace an object of that name."""
+        with aws_errors(f"send {self}{name}"):
             self._client.put_object(**self._at(name), **_whole(name, data))
 
     def put_new(self, name: str, data: bytes) -> bool:
-        """False where there is an object of that name: that stays as it is, also when two send it at once."""
-        with told(f"send {self}{name}"):
+        """Create an object. Return False if the name exists; that object stays unchanged.
+
+        If two processes create the same name at the same time, S3 accepts exactly one.
+        """
+        with aws_errors(f"send {self}{name}"):
             try:
                 self._client.put_object(**self._at(name), **_whole(name, data), IfNoneMatch="*")
             except self._client.exceptions.ClientError as error:
@@ -177,7 +188,7 @@ class Bucket:
         upload, tags = self._begun(name, parts) or (self._begin(name, sha256), {})
         for number, data in enumerate(_pieces(source, PART_BYTES), 1):
             if number not in tags:
-                with told(f"send {self}{name}"):
+                with aws_errors(f"send {self}{name}"):
                     answer = self._client.upload_part(
                         **self._at(name),
                         UploadId=upload,
@@ -186,35 +197,37 @@ class Bucket:
                         ChecksumSHA256=parts[number - 1].sha256,
                     )
                 tags[number] = str(answer["ETag"])
-        # S3 refuses to put parts with checksums together where the checksums are not said again.
+        # S3 requires the checksums of the parts again in the request that completes the upload.
         whole = [
             {"PartNumber": number, "ETag": tags[number], "ChecksumSHA256": part.sha256}
             for number, part in enumerate(parts, 1)
         ]
-        with told(f"send {self}{name}"):
+        with aws_errors(f"send {self}{name}"):
             self._client.complete_multipart_upload(**self._at(name), UploadId=upload, MultipartUpload={"Parts": whole})
 
     def _begin(self, name: str, sha256: str) -> str:
-        with told(f"send {self}{name}"):
+        with aws_errors(f"send {self}{name}"):
             made = self._client.create_multipart_upload(
                 **self._at(name), **_noted(name, sha256), ChecksumAlgorithm="SHA256"
             )
         return str(made["UploadId"])
 
     def _begun(self, name: str, parts: list[_Part]) -> tuple[str, dict[int, str]] | None:
-        """An upload for this name of which all parts that are there are ours, and their tags by number.
+        """Find an unfinished upload of this object whose existing parts all have our content.
 
-        The SHA-256 that is noted beside the object is then of what was to be sent when it was begun. If that was other
-        content, which began as ours does, the next push sends ours once more.
+        Returns its id and the ETags of its parts by part number, or None.
+
+        S3 stores the SHA-256 metadata when an upload begins. If the earlier upload was for a file that only began like
+        ours, the finished object has the wrong SHA-256, and the next push sends the file again.
         """
         try:
-            with told(f"look for what was sent of {self}{name}"):
+            with aws_errors(f"look for an unfinished upload of {self}{name}"):
                 for upload in self._uploads(name):
                     there = self._parts(name, upload)
                     if all(n <= len(parts) and parts[n - 1].is_as(said) for n, said in there.items()):
                         return upload, {number: str(said["ETag"]) for number, said in there.items()}
         except CloudDenied:
-            pass  # who may only write begins anew
+            pass  # without the permission to list uploads, start a new one
         return None
 
     def _uploads(self, name: str) -> Iterator[str]:
@@ -231,23 +244,28 @@ class Bucket:
     # -- down -----------------------------------------------------------------------------------------
 
     def read(self, name: str, most: int) -> bytes | None:
-        """The whole object; None where there is none.
+        """Return the whole object, or None if it does not exist.
 
         Raises:
-            StorageError: it has more than `most` bytes.
+            StorageError: the object has more than `most` bytes.
         """
-        with told(f"read {self}{name}"):
+        with aws_errors(f"read {self}{name}"):
             try:
                 body = self._client.get_object(**self._at(name))["Body"]
             except self._client.exceptions.NoSuchKey:
                 return None
             data = bytes(body.read(most + 1))
         if len(data) > most:
-            raise StorageError(f"cannot read {self}{name}: it has more than {most:,} bytes")
+            raise StorageError(
+                f"cannot read {self}{name}: it has more than {most:,} bytes",
+                hint="check that this object was written by loadgen, and send it again",
+            )
         return data
 
     def get(self, name: str, to: Path, size: int, sha256: str) -> bool:
-        """Bring an object to a file, which appears when it is whole and is this one. False: it is another one.
+        """Download an object to a file. Return False if its length or SHA-256 differs from the arguments.
+
+        The file appears only when it is complete and verified. Until then, `to` with ".part" holds the bytes.
 
         Raises:
             StorageError: the file cannot be written.
@@ -255,32 +273,35 @@ class Bucket:
         part = to.with_name(f"{to.name}.part")
         try:
             for _ in range(2):
-                is_anew = not part.exists()
+                is_from_start = not part.exists()
                 self._fetch(name, part, size)
                 if hashed(part) == (size, sha256):
                     part.replace(to)
                     return True
                 part.unlink()
-                if is_anew:
+                if is_from_start:
                     break
         except OSError as exc:
             raise storage_error(part, exc) from exc
         return False
 
     def _fetch(self, name: str, part: Path, size: int) -> None:
-        """The rest of it behind what `part` has, and at most one byte more than `size`. OSError is of the file."""
+        """Append the missing bytes of an object to `part`, up to one byte more than `size`.
+
+        The extra byte shows that the object is longer than expected. An OSError comes from the file, not from S3.
+        """
         with os.fdopen(open_private(part, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
             begin = file.tell()
             more = {"Range": f"bytes={begin}-"} if begin else {}
             left = size + 1 - begin
             if begin and left <= 1:
                 return
-            with told(f"read {self}{name}"):
+            with aws_errors(f"read {self}{name}"):
                 try:
                     body = self._client.get_object(**self._at(name), **more)["Body"]
                 except self._client.exceptions.ClientError as error:
                     if _code(error) == "InvalidRange":
-                        return  # there is no more of it
+                        return  # `part` already has all bytes of the object
                     raise
                 while left > 0 and (chunk := body.read(min(_CHUNK, left))):
                     file.write(chunk)
@@ -289,14 +310,14 @@ class Bucket:
     # -- for others -----------------------------------------------------------------------------------
 
     def link(self, name: str, expires_s: int) -> str:
-        """An address of the object that whoever has it can read, without credentials, for so long."""
-        with told(f"sign {self}{name}"):
+        """Return a presigned link: anyone who has it can read the object without credentials for `expires_s`."""
+        with aws_errors(f"sign {self}{name}"):
             return str(self._client.generate_presigned_url("get_object", Params=self._at(name), ExpiresIn=expires_s))
 
     @property
-    def has_passing_credentials(self) -> bool:
-        """Those of a role or a session: what they signed ends with them."""
-        return self._clients.has_passing_credentials
+    def has_temporary_credentials(self) -> bool:
+        """Whether the credentials are temporary (of a role or session): links that they sign end with them."""
+        return self._clients.has_temporary_credentials
 
     def _at(self, name: str) -> dict[str, str]:
         return {"Bucket": self.name, "Key": self.prefix + name}

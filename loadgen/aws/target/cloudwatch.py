@@ -1,10 +1,9 @@
-"""What CloudWatch knows of the target, on the clock of a run.
+"""Reads the target's CloudWatch metrics for the time of a run.
 
-Which metrics are wanted stands in a TOML file, all its faults told at once. CloudWatch adds up what
-it was told by periods that begin at round times, so a run's first and last period reach beyond it;
-each point is named by when its period begins, in seconds from T0, which may be below 0. A period of which
-CloudWatch has nothing is missing, and never 0: nothing was told, or not yet. Metrics of most services come
-up to three minutes late.
+A TOML file lists the metrics; its errors are reported all at once. CloudWatch aggregates values over periods that
+begin at round times, so the first and last period of a run extend beyond it. A point's time is the start of its period
+in seconds from the run's T0; it can be below 0. A period without data is missing (None), not 0: the service sent no
+value, or has not sent it yet. The metrics of most services arrive up to three minutes late.
 
 Everything blocks.
 Source: AWS, "GetMetricData": 500 metrics and 100,800 points a call, periods of 1, 5, 10, 20, 30 s or n * 60 s.
@@ -24,79 +23,85 @@ from typing import Any, Final
 
 import msgspec
 
-from loadgen.aws.account.boto_clients import Clients, told
+from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.errors import CloudDenied, CloudError, UsageError
 
 __all__ = ["LATE_S", "Measured", "Wanted", "fetch", "read_wanted"]
 
 LATE_S: Final = 180.0
-"""After its period a point may take so long to be there."""
+"""Seconds after the end of a period until its value is available, at most."""
 _QUERIES: Final = 500
 _POINTS: Final = 100_000
 _STATISTIC: Final = re.compile(r"Average|Sum|Minimum|Maximum|SampleCount|p(100|\d{1,2}(\.\d{1,10})?)")
 _REGION: Final = re.compile(r"[a-z]{2}(-[a-z]{1,20}){1,3}-[0-9]{1,2}")
 _MOST_BYTES: Final = 1 << 20
 _MOST_METRICS: Final = 5_000
+_HINT: Final = "describe each metric in a table [[metric]], see docs/aws.md"
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One `[[metric]]` of the file."""
+    """One `[[metric]]` of the TOML file."""
 
     name: str
-    """As it is called in the run's folder."""
+    """The metric's name in the run folder."""
     region: str
     namespace: str
-    """As in "AWS/ApplicationELB"."""
+    """For example "AWS/ApplicationELB"."""
     metric: str
     statistic: str
     """Average, Sum, Minimum, Maximum, SampleCount, or a percentile: p99, p99.9."""
     period_s: int = 60
     unit: str = ""
-    """For who reads it; nothing is converted."""
+    """Shown to readers; values are not converted."""
     dimensions: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A metric over a run."""
+    """The values of one metric over a run."""
 
     wanted: Wanted
     at_s: tuple[float, ...]
-    """When each period begins, in s from T0, ascending, `wanted.period_s` apart."""
+    """The start of each period, seconds from T0, ascending, `wanted.period_s` apart."""
     values: tuple[float | None, ...]
-    """As many; None: missing."""
+    """One value for each period; None: missing."""
 
     @property
     def missing(self) -> int:
+        """The number of periods without a value."""
         return sum(value is None for value in self.values)
 
 
 def read_wanted(path: Path) -> tuple[Wanted, ...]:
-    """
+    """Read and check the TOML file that lists the metrics.
+
     Raises:
-        UsageError: it cannot be read, or is wrong; a group of them where several things are.
+        UsageError: the file is unreadable or has one error.
+        ExceptionGroup: it has several errors, each a UsageError.
     """
     try:
         with path.open("rb") as file:
             tree = tomllib.loads(file.read(_MOST_BYTES).decode())
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}") from error
+        raise UsageError(f"{path} is not valid TOML: {error}", hint="correct the file, see docs/aws.md") from error
     tables = tree.pop("metric", None)
-    wrong = [UsageError(f"{path}: there is no {name}", hint="each metric is a [[metric]]") for name in tree]
+    wrong = [UsageError(f"{path}: unknown key {name}", hint=_HINT) for name in tree]
     if not isinstance(tables, list) or not tables:
-        wrong.append(UsageError(f"{path} names no metric", hint="each metric is a [[metric]]"))
+        wrong.append(UsageError(f"{path} has no metrics", hint=_HINT))
         tables = []
     found: list[Wanted] = []
     for n, table in enumerate(tables, 1):
         try:
             found.append(msgspec.convert(table, Wanted))
         except msgspec.ValidationError as error:
-            wrong.append(UsageError(f"{path}: metric {n}: {error}"))
-    wrong += [UsageError(f"{path}: {what}") for what in _faults(found)]
+            wrong.append(UsageError(f"{path}: metric {n}: {error}", hint=_HINT))
+    wrong += [UsageError(f"{path}: {what}", hint=hint) for what, hint in _faults(found)]
     if len(tables) > _MOST_METRICS:
-        wrong.append(UsageError(f"{path}: {len(tables)} metrics are more than {_MOST_METRICS}"))
+        wrong.append(
+            UsageError(f"{path}: {len(tables)} metrics, the limit is {_MOST_METRICS}", hint="remove some, or split it")
+        )
     if len(wrong) > 1:
         raise ExceptionGroup("several things are wrong", wrong)
     if wrong:
@@ -104,28 +109,32 @@ def read_wanted(path: Path) -> tuple[Wanted, ...]:
     return tuple(found)
 
 
-def _faults(found: Sequence[Wanted]) -> Iterator[str]:
+def _faults(found: Sequence[Wanted]) -> Iterator[tuple[str, str]]:
+    """Yield each error of the metrics and what to do about it."""
     for name in {one.name for one in found if [other.name for other in found].count(one.name) > 1}:
-        yield f'two metrics have the name "{name}"'
+        yield f'two metrics have the name "{name}"', "rename one of them"
     for one in found:
         if not one.name.strip():
-            yield "a metric needs a name"
+            yield "a metric has an empty name", "give each metric a name"
         if not _REGION.fullmatch(one.region):
-            yield f'{one.name}: "{one.region}" is no region'
+            yield f'{one.name}: invalid region "{one.region}"', "use a name such as eu-west-1"
         if not _STATISTIC.fullmatch(one.statistic):
-            yield f'{one.name}: "{one.statistic}" is no statistic: Average, Sum, Minimum, Maximum, SampleCount, p99'
+            yield (
+                f'{one.name}: invalid statistic "{one.statistic}"',
+                "use Average, Sum, Minimum, Maximum, SampleCount, or a percentile such as p99",
+            )
         if one.period_s not in (1, 5, 10, 20, 30) and (one.period_s < 60 or one.period_s % 60):
-            yield f"{one.name}: CloudWatch has no periods of {one.period_s} s: 1, 5, 10, 20, 30, 60, 120 ..."
+            yield f"{one.name}: invalid period_s {one.period_s}", "use 1, 5, 10, 20, 30 or a multiple of 60"
         if len(one.dimensions) > 30:
-            yield f"{one.name}: more than 30 dimensions"
+            yield f"{one.name}: {len(one.dimensions)} dimensions", "CloudWatch allows at most 30"
 
 
 def fetch(clients: Clients, wanted: Sequence[Wanted], t0: datetime, end: datetime) -> list[Measured]:
-    """All metrics over [t0, end), in the order of `wanted`.
+    """Read the values of all metrics over [t0, end), and return them in the order of `wanted`.
 
     Raises:
-        FleetError: AWS refuses, or is not there.
-        UsageError: there is no such region.
+        FleetError: a call to AWS fails.
+        UsageError: a region does not exist.
     """
     found: dict[int, dict[float, float]] = {}
     batches: dict[str, list[list[int]]] = defaultdict(list)
@@ -149,7 +158,7 @@ def fetch(clients: Clients, wanted: Sequence[Wanted], t0: datetime, end: datetim
 
 
 def _grid(one: Wanted, t0: datetime, end: datetime) -> range:
-    """Unix times at which the periods begin that touch the run."""
+    """Return the start times (Unix) of the periods that overlap the run."""
     period = one.period_s
     first, last = floor(t0.timestamp() / period) * period, ceil(end.timestamp() / period) * period
     return range(first, max(last, first + period), period)
@@ -158,7 +167,7 @@ def _grid(one: Wanted, t0: datetime, end: datetime) -> range:
 def _batch(
     client: Any, region: str, wanted: Sequence[Wanted], row: Sequence[int], t0: datetime, end: datetime
 ) -> dict[int, dict[float, float]]:
-    """By number of the metric: values by the Unix time at which their period begins."""
+    """Read the metrics with the indexes `row`. Return for each index the values by start time (Unix) of the period."""
     grids = [_grid(wanted[n], t0, end) for n in row]
     asked = {
         "MetricDataQueries": [_query(n, wanted[n]) for n in row],
@@ -169,15 +178,18 @@ def _batch(
     found: dict[int, dict[float, float]] = {n: {} for n in row}
     more: dict[str, str] = {}
     while True:
-        with told(f"read metrics in {region}"):
+        with aws_errors(f"read metrics in {region}"):
             page = client.get_metric_data(**asked, **more)
         for result in page["MetricDataResults"]:
             n = int(str(result["Id"])[1:])
             if result.get("StatusCode") == "Forbidden":
-                raise CloudDenied(f"cannot read {wanted[n].name} in {region}: AWS says Forbidden")
+                raise CloudDenied(
+                    f"cannot read {wanted[n].name} in {region}: AWS returned Forbidden",
+                    hint="your identity (aws sts get-caller-identity) needs the permission cloudwatch:GetMetricData",
+                )
             if result.get("StatusCode") == "InternalError":
                 raise CloudError(
-                    f"cannot read {wanted[n].name} in {region}: AWS says InternalError", hint="do it again"
+                    f"cannot read {wanted[n].name} in {region}: AWS returned InternalError", hint="try again"
                 )
             for at, value in zip(result["Timestamps"], result["Values"], strict=True):
                 found[n][at.timestamp()] = float(value)

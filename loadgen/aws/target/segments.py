@@ -1,12 +1,12 @@
-"""To which spans of a trace its time went. Pure.
+"""Splits the time of an X-Ray trace among its spans. Pure.
 
-A trace of X-Ray is segments (one a service) with subsegments (calls within it); a segment that answered such
-a call has it as its parent. At each moment the time belongs to the deepest spans that are open then, in equal
-parts where several are: so the parts of a trace add up to the time in which anything of the request was open. What
-goes on after its parent has ended is work that nobody waited for, and belongs to nobody.
+A trace consists of segments (one for each service) and subsegments (calls within a service). A segment that answered
+a call has that call's subsegment as its parent. At each moment, the time counts for the deepest open spans, in equal
+parts if there are several. So the parts add up to the time in which any span of the request was open. Work that
+continues after its parent has ended is not counted, because nothing waited for it.
 
-Times are seconds; those of segments are Unix times of the machines that wrote them, so a child whose clock
-is wrong is cut at its parent's ends.
+Times are seconds. The times of segments are Unix times by the clocks of different machines, so a child is cut off
+at the start and end of its parent.
 
 Source: AWS, "X-Ray segment documents".
 """
@@ -24,7 +24,7 @@ import msgspec
 __all__ = ["parts_of", "segments_of"]
 
 _MOST_SPANS = 10_000
-"""Of one trace: X-Ray takes 500 kB."""
+"""Limit on the spans of one trace. X-Ray accepts at most 500 kB for a trace."""
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class _Span:
 
 
 def segments_of(documents: Iterable[str]) -> list[dict[str, Any]] | None:
-    """The documents of a trace, as BatchGetTraces gives them; None where one is none."""
+    """Decode the JSON documents of a trace, as BatchGetTraces returns them. None if one is not a JSON object."""
     found: list[dict[str, Any]] = []
     for document in documents:
         try:
@@ -48,9 +48,9 @@ def segments_of(documents: Iterable[str]) -> list[dict[str, Any]] | None:
 
 
 def parts_of(segments: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Seconds by span: "shop", and "shop: query" of a call within it.
+    """Return the seconds spent in each span, by name: "shop", and "shop: query" for a call within it.
 
-    Of a span without an end nothing is known: it is left out, and what is within it stands for itself.
+    A span without an end time is ignored, and its children count as if they had no parent.
     """
     spans = _spans(segments)
     for key, span in spans.items():
@@ -75,7 +75,10 @@ def parts_of(segments: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 def _swept(
     moments: list[tuple[float, bool, str]], above: Mapping[str, str], spans: Mapping[str, _Span]
 ) -> dict[str, float]:
-    """By going through the moments at which a span begins or ends. above: the span that each is within."""
+    """Go through the starts and ends of spans in time order, and add each stretch to the deepest open spans.
+
+    moments: (time, is start, span id), sorted. above: the parent of each span.
+    """
     parts: dict[str, float] = defaultdict(float)
     within: dict[str, int] = defaultdict(int)
     is_open: set[str] = set()

@@ -1,6 +1,6 @@
-"""Traces of the target over a run, from X-Ray: which there are, to which spans their time went, slow beside typical.
+"""Reads the target's X-Ray traces of a run, and compares where slow and typical traces spend their time.
 
-X-Ray names a trace "1-EPOCH-96BITS", which are the 32 digits of ours with two dashes. Everything blocks.
+X-Ray writes a trace id as "1-EPOCH-96BITS": our 32 hex digits with two dashes. Everything blocks.
 Source: AWS, "GetTraceSummaries" (pages, at most 24 h a call), "BatchGetTraces" (at most 5 traces a call).
 """
 
@@ -11,53 +11,57 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from loadgen.aws.account.boto_clients import Clients, told
+from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.aws.target.segments import parts_of, segments_of
 from loadgen.errors import CloudError, UsageError
 
 __all__ = ["SLICE", "Part", "Traced", "compared", "find", "parts", "slow_and_typical"]
 
 SLICE: Final = timedelta(minutes=10)
-"""So much of the run is asked for at once: a question over hours takes X-Ray long."""
+"""Each request covers this much of the run, because X-Ray is slow to answer requests that cover hours."""
 _AT_ONCE: Final = 5
 _SLOW: Final = 0.05
-"""Of all traces, the slowest."""
+"""The part of all traces that counts as slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A trace, as its summary has it."""
+    """A trace and its response time, from X-Ray's trace summary."""
 
     trace_id: str
     """32 hex digits."""
     response_s: float
-    """Of the service that answered first, by its own clock."""
+    """Response time of the trace's first service, by its own clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One span. Mean ms a trace; a trace in which it is not counts with 0."""
+    """The time of one span in slow and typical traces.
+
+    slow_ms, typical_ms: mean over all slow or typical traces; a trace without the span counts as 0 ms.
+    """
 
     span: str
     slow_ms: float
     typical_ms: float
     slow_traces: int
-    """Slow ones in which it is."""
+    """The number of slow traces that contain the span."""
 
     @property
     def more_ms(self) -> float:
+        """The mean time that slow traces spend longer in this span than typical ones."""
         return self.slow_ms - self.typical_ms
 
 
 def find(clients: Clients, region: str, t0: datetime, end: datetime, only: str, most: int) -> list[Traced]:
-    """Traces that began in [t0, end), the oldest slice first; at most `most`.
+    """List at most `most` traces that began in [t0, end), in slices of 10 minutes from the oldest.
 
     Args:
-        only: a filter expression of X-Ray's; "" for all.
+        only: a filter expression of X-Ray; empty: all traces.
 
     Raises:
-        CloudError, CredentialsError: AWS refuses, or is not there.
-        UsageError: there is no such region, or X-Ray does not understand `only`.
+        CloudError, CredentialsError: a call to AWS fails.
+        UsageError: the region does not exist, or the filter expression is invalid.
     """
     client, found = clients.client("xray", region), dict[str, Traced]()
     more = {"FilterExpression": only} if only else {}
@@ -75,10 +79,10 @@ def find(clients: Clients, region: str, t0: datetime, end: datetime, only: str, 
 
 
 def parts(clients: Clients, region: str, trace_ids: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Seconds by span, of each trace that X-Ray has whole; others are not there.
+    """Read traces and return, by trace id, the seconds spent in each span. Incomplete traces are left out.
 
     Raises:
-        CloudError, CredentialsError: AWS refuses, or is not there.
+        CloudError, CredentialsError: a call to AWS fails.
     """
     client, found = clients.client("xray", region), dict[str, dict[str, float]]()
     for begin in range(0, len(trace_ids), _AT_ONCE):
@@ -91,7 +95,10 @@ def parts(clients: Clients, region: str, trace_ids: Sequence[str]) -> dict[str, 
 
 
 def slow_and_typical(traced: Sequence[Traced], most: int) -> tuple[list[Traced], list[Traced]]:
-    """The slowest twentieth, at most `most`, slowest first; and as many from the middle of all. traced: at least 2."""
+    """Choose the slowest 5 % of the traces, at most `most`, slowest first; and as many around the median.
+
+    traced: at least 2 traces.
+    """
     by_time = sorted(traced, key=lambda one: one.response_s)
     number = max(1, min(most, round(len(by_time) * _SLOW)))
     begin = (len(by_time) - number) // 2
@@ -99,7 +106,10 @@ def slow_and_typical(traced: Sequence[Traced], most: int) -> tuple[list[Traced],
 
 
 def compared(slow: Sequence[Mapping[str, float]], typical: Sequence[Mapping[str, float]]) -> list[Part]:
-    """Spans of two sets of traces, each in s by span; those that make the difference first."""
+    """Compare the spans of slow and typical traces; the span with the largest difference comes first.
+
+    slow, typical: for each trace the seconds by span.
+    """
     names = sorted({name for one in (*slow, *typical) for name in one})
     made = [
         Part(name, _mean_ms(slow, name), _mean_ms(typical, name), sum(name in one for one in slow)) for name in names
@@ -118,8 +128,8 @@ def _summaries(client: Any, region: str, asked: dict[str, Any]) -> Iterator[dict
     except CloudError as error:
         if "FilterExpression" in asked and error.message.endswith("InvalidRequestException"):
             raise UsageError(
-                f"cannot {doing}: X-Ray does not understand {asked['FilterExpression']!r}",
-                hint="as in --filter 'service(\"shop\") AND responsetime > 0.1'",
+                f"cannot {doing}: X-Ray rejected the filter {asked['FilterExpression']!r}",
+                hint="write an X-Ray filter expression, e.g. --filter 'service(\"shop\") AND responsetime > 0.1'",
             ) from error
         raise
 
@@ -131,7 +141,7 @@ def _traces(client: Any, region: str, ids: Sequence[str]) -> Iterator[dict[str, 
 def _pages(call: Any, name: str, doing: str, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     more: dict[str, str] = {}
     while True:
-        with told(doing):
+        with aws_errors(doing):
             page = call(**asked, **more)
         yield from page.get(name, ())
         if not page.get("NextToken"):

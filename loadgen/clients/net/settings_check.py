@@ -52,7 +52,10 @@ def _versions_wrong(http: Http) -> Iterator[tuple[str, str]]:
     if not isinstance(http2, bool) and http2 != "prior":
         yield f"http2: invalid value {http2!r}", 'write True, False or "prior"'
     elif http2 and find_spec("h2") is None:
-        yield "http2: the h2 library is not installed", "pip install 'loadgen[http2]', also at each agent"
+        yield (
+            "http2: the h2 library is not installed",
+            "install the extra `http2` here and on each agent, see docs/install.md",
+        )
     elif http2 == "prior" and http.proxy is not None:
         yield 'http2="prior": a proxy needs HTTP/1.1', "write http2=True: https:// is tunnelled"
     for name in ("verify", "phases"):

@@ -72,8 +72,7 @@ def _load(context: ssl.SSLContext, own: Place, key: Place | None) -> None:
             raise UsageError(f"cert: {what}: {_why(error)}", hint=_hint(error)) from error
         except OSError as error:
             raise UsageError(
-                f"cert: cannot read {what}: {error.strerror or error}",
-                hint="check the path, and the permissions of the file on each agent",
+                f"cert: cannot read {what}: {error.strerror or error}", hint="check the path and its permissions"
             ) from error
 
 

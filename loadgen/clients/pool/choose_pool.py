@@ -54,7 +54,7 @@ def _http2_pool(
         from loadgen.clients.pool.http2_pool import Http2Pool, Http2SharedPool
     except ImportError as error:
         raise UsageError(
-            "HTTP/2 needs the h2 library, which is not installed", hint="pip install 'loadgen[http2]'"
+            "HTTP/2 needs the h2 library, which is not installed", hint="install the extra `http2`, see docs/install.md"
         ) from error
     if connections.policy == "shared":
         return Http2SharedPool(connections.limit, network, ssl, prior=prior, **settings)

@@ -56,7 +56,7 @@ FindingVerdict = Literal["found", "not reached", "never met", "not decided"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is known so far about the highest rate that meets the objectives (the knee)."""
+    """The knowledge so far about the highest rate that meets the objectives (the knee)."""
 
     verdict: FindingVerdict
     """found: `rate_per_s`, within the interval. not reached: the objectives were met up to the highest allowed rate.

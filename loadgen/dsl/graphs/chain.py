@@ -1,8 +1,8 @@
 """Calculates sessions as absorbing Markov chains: mean visits, length, and reachable places.
 
 Places are numbered 0 to n - 1. `entry[i]` is the probability that a session starts at
-place i, and `hops[i, j]` that it goes from i to j. What a row lacks to 1 is the probability
-to leave from there. This module is pure arithmetic: no journeys, no random numbers.
+place i, and `hops[i, j]` that it goes from i to j. The difference between a row's sum and 1 is
+the probability to leave from there. This module is pure arithmetic: no journeys, no random numbers.
 """
 
 from __future__ import annotations

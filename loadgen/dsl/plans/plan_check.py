@@ -149,7 +149,7 @@ def read_targets(target: object, targets: object, wrong: list[Wrong]) -> ReadTar
         first = next(iter(named), "")
         return ReadTargets(named.get(first), first, named)
     if named and isinstance(target, str) and "://" not in target:
-        wrong.append(Wrong("target", f'target: there is no "{target}" in targets', did_you_mean(target, named)))
+        wrong.append(Wrong("target", f'target: "{target}" not found in targets', did_you_mean(target, named)))
         return ReadTargets(next(iter(named.values())), "", named)
     return ReadTargets(target, "", {"": target if isinstance(target, str) else ""} | named)
 

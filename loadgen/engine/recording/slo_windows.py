@@ -128,10 +128,9 @@ class Series:
         return ended
 
     def _remain(self, begun: Ints, idle: list[Idle], ended: Ints) -> None:
-        """Store in `open` which of the steps and requests that began at `begun` have not ended.
+        """Set `open` to the iterations that have begun and not ended.
 
-        `idle` holds their think-time functions, `ended` the begin times of the ended ones. Among those that began in
-        the same ns the later remain.
+        Among those that began in the same ns, the later remain.
         """
         order = np.argsort(begun, kind="stable")
         begun, ended = begun[order], np.sort(ended)

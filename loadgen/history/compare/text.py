@@ -106,7 +106,7 @@ def _failing(comparison: Comparison) -> Iterator[str]:
     more = f" (and {_count(len(names) - 1, 'more name')})" if names[1:] else ""
     yield (
         f"More errors: the error ratio of {worst}{more} went from {ratios}, while successful requests were faster."
-        " This is no improvement: the slow requests may be those that failed."
+        " That is not an improvement: the slow requests may be those that failed."
     )
 
 

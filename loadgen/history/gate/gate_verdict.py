@@ -291,5 +291,5 @@ def _more_errors(one: RatioEffect) -> str:
 
 
 def _tested(family: Family) -> int:
-    """Return the number of names that were compared in this family; p-values are adjusted for that number."""
+    """Return the number of compared names, for which the p-values are adjusted."""
     return sum(1 for one in family.judgement.names if one.history and one.new)

@@ -39,7 +39,7 @@ class Outlier:
     agent: str
     """`ALL` for a whole region."""
     gap: float
-    """How much slower than the others, or than its history; 0.3 is 30 %."""
+    """The relative slow-down compared with the other agents, or with its history; 0.3 is 30 %."""
 
 
 def odd_agents(run: Accepted, percentile: str) -> Iterator[Outlier]:

@@ -44,7 +44,7 @@ class CompareOptions:
     sides: tuple[str, ...]
     store: str
     between: float | None
-    """How much runs of the same code differ: 0.03 is 3 %. None: it is estimated from the history."""
+    """The run-to-run variation of the same code: 0.03 is 3 %. None: it is estimated from the history."""
     is_paired: bool
     curves: tuple[str, ...]
     chosen: Format

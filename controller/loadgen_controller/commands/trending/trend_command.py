@@ -87,7 +87,7 @@ def print_health(console: Console, health: Health) -> None:
     console.print(Text(f"{sentence[:1].upper()}{sentence[1:]}.", style=_STYLES[health.state]))
     if health.newest:
         newest = ", ".join(f"{one.details.get('outcome', '')} {one.at[:10]}" for one in health.newest[:5])
-        more = " It is time for a new one." if health.is_stale(datetime.now(UTC)) else ""
+        more = " Run a new control." if health.is_stale(datetime.now(UTC)) else ""
         console.print(Text(f"The newest controls: {newest}.{more}", style="dim"))
 
 
