@@ -12,12 +12,15 @@ from __future__ import annotations
 import argparse
 import ast
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from loadgen import errors
 
+BUILT_FROM_VALUES = frozenset(("LimitExceeded", "AgentLost"))
+"""Errors that make their sentence from values; what is written where they are raised is no message."""
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("loadgen", "controller/loadgen_controller", "agent/loadgen_agent")
 ERRORS = frozenset(
@@ -82,11 +85,19 @@ def messages(path: Path, tree: ast.Module) -> Iterator[Sample]:
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         texts = [one for one in node.args if isinstance(one, ast.JoinedStr) or _is_text(one)]
-        if name not in ERRORS or not texts:
+        if name not in ERRORS or name in BUILT_FROM_VALUES or not texts or not _has_words(texts[0]):
             continue
         hints = [one.value for one in node.keywords if one.arg == "hint"] + texts[1:]
+        hints = [constants.get(one.id, one) if isinstance(one, ast.Name) else one for one in hints]
+        if not hints and name == "WireError":
+            hints = [ast.Constant(errors.WireError("").hint)]
         parts = [_shown(texts[0]), *(f"hint: {_shown(one)}" for one in hints)]
         yield Sample("\n   ".join(parts), f"{path}:{node.lineno}")
+
+
+def _has_words(node: ast.expr) -> bool:
+    """Whether a message is more than values that are filled in."""
+    return sum(word.isalpha() for word in re.sub(r"\{[^}]*\}", " ", _shown(node)).split()) > 1
 
 
 def _is_text(node: ast.expr) -> bool:
