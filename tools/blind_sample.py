@@ -79,7 +79,14 @@ def docstrings(path: Path, tree: ast.Module) -> Iterator[Sample]:
 
 
 def messages(path: Path, tree: ast.Module) -> Iterator[Sample]:
-    """Yield each message of an error class of `loadgen.errors`, with its hint if there is one."""
+    """Yield each message of an error of ours with its hint. Messages that only pass on another text are left out."""
+    constants = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and _is_text(node.value)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
