@@ -1,7 +1,7 @@
 """Load tests as scenarios in typed async Python, with exact percentiles of the whole fleet during the run."""
 
 from loadgen.clients.graphql import gql
-from loadgen.clients.net.canned import reply
+from loadgen.clients.net.canned_replies import reply
 from loadgen.clients.net.settings import Http
 from loadgen.clients.request.tracing import Trace
 from loadgen.clients.response.replies import Reply
@@ -9,8 +9,8 @@ from loadgen.dsl.data import feed
 from loadgen.dsl.distributions import empirical, exponential, fixed, lognormal, normal, uniform
 from loadgen.dsl.executors.capacity import hold, search
 from loadgen.dsl.executors.custom import ClosedExecutor, OpenExecutor
+from loadgen.dsl.executors.named_shapes import break_point, soak, spike, stress
 from loadgen.dsl.executors.replay import replay
-from loadgen.dsl.executors.shapes import break_point, soak, spike, stress
 from loadgen.dsl.executors.standard import arrivals, iterations, users
 from loadgen.dsl.executors.steering import Decision, Finding, Look, SteeringExecutor
 from loadgen.dsl.graphs.graph import Graph, graph

@@ -20,8 +20,8 @@ from loadgen.signed.signatures import PUBLIC_NAME, Verifier
 from loadgen.wire.keys import AgentKeys, check_agent_id, load_agent
 from loadgen_agent.delivery.spool import default_root
 from loadgen_agent.host import cores, cpu_count, host_name, leave_no_core, raise_file_limit
+from loadgen_agent.supervisor.leftover_processes import adopt
 from loadgen_agent.supervisor.lifecycle import Exit
-from loadgen_agent.supervisor.orphans import adopt
 from loadgen_agent.supervisor.supervisor import Supervisor, Terms
 from loadgen_agent.supervisor.workers import MAX_WORKERS, Crewing
 

@@ -24,7 +24,7 @@ from loadgen.aws.account.boto_clients import Clients
 from loadgen.aws.account.parameters import Hidden, Parameters
 from loadgen.aws.enrolment import enrol, own_pair
 from loadgen.aws.imds import LOOK_S, Imds, Instance, Notice
-from loadgen.aws.scale.group import complete_leave_hook
+from loadgen.aws.scale.leave_hook import complete_leave_hook
 from loadgen.dsl.secret import variable_of
 from loadgen.errors import CredentialsError, FleetError, LoadgenError, UsageError
 from loadgen.wire.keys import AgentKeys

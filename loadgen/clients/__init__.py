@@ -8,11 +8,11 @@ from loadgen.clients.httpx_api.errors import failure_in
 from loadgen.clients.httpx_api.rows import HttpxRows
 from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool, StockTransport
 from loadgen.clients.httpx_api.transport import HttpxClient, HttpxTransport, httpx_client
-from loadgen.clients.net.canned import CannedNetwork, reply
+from loadgen.clients.net.canned_replies import CannedNetwork, reply
 from loadgen.clients.net.hosts import parse_resolve
 from loadgen.clients.net.network import Network, TcpNetwork
 from loadgen.clients.net.proxy import network_of
-from loadgen.clients.net.proxy_form import Forward
+from loadgen.clients.net.proxy_requests import Forward
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.target_guard import OPEN, Fence, is_not_allowed, place_of
 from loadgen.clients.net.tls import tls_context

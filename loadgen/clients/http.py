@@ -33,7 +33,7 @@ import httpx
 
 from loadgen.clients.graphql import Gql
 from loadgen.clients.net.connect_timing import Opening
-from loadgen.clients.net.proxy_form import Forward
+from loadgen.clients.net.proxy_requests import Forward
 from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime
 from loadgen.clients.protocol.body import JSON, StreamedRequest, encode_json
 from loadgen.clients.protocol.connection import Connection, Unprocessed

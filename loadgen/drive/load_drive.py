@@ -14,7 +14,7 @@ from loadgen.dsl.data.feed import open_feed
 from loadgen.dsl.plans.loads import Lane
 from loadgen.dsl.plans.plan import Plan
 from loadgen.dsl.users.user_runner import BoundJourney
-from loadgen.dsl.users.worker_counters import Tally
+from loadgen.dsl.users.worker_tally import Tally
 from loadgen.engine.load.clock import MonotonicClock, sleep_to
 from loadgen.engine.load.load_models import ClosedDrive, CountedDrive, Drive, Mark, OpenDrive
 from loadgen.engine.load.rendezvous import END_GRACE_S, Points

@@ -27,7 +27,7 @@ from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.user_factory import People
-from loadgen.dsl.users.worker_counters import Tally
+from loadgen.dsl.users.worker_tally import Tally
 from loadgen.engine.health.selfcheck import SelfCheck
 from loadgen.engine.load.clock import MonotonicClock, sleep_to
 from loadgen.engine.load.rendezvous import Points

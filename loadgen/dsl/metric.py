@@ -69,7 +69,10 @@ class Metric(ABC):
     @property
     @abstractmethod
     def values(self) -> tuple[float, ...]:
-        """Return the values recorded since the last interval, or since `bind`, for tests of a scenario."""
+        """Return what was recorded, for tests of a scenario; the form depends on the kind of metric.
+
+        Counters, gauges and rates start again with each interval. A trend has values only while no recorder is bound.
+        """
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name} at {self.origin}>"

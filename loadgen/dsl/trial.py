@@ -38,7 +38,7 @@ from loadgen.dsl.users.outcome import traceback_of, where_of
 from loadgen.dsl.users.user import UserWith
 from loadgen.dsl.users.user_factory import People, Ways
 from loadgen.dsl.users.user_runner import BoundJourney
-from loadgen.dsl.users.worker_counters import Tally
+from loadgen.dsl.users.worker_tally import Tally
 from loadgen.engine.load.users import Arrival
 from loadgen.engine.recording.meter import Meter
 from loadgen.engine.recording.recorder import Recorder
@@ -47,7 +47,7 @@ from loadgen.errors import IterationEnded, ScenarioError, UsageError
 from loadgen.measure.deltas.series import SKIPPED
 
 if TYPE_CHECKING:
-    from loadgen.clients.net.canned import CannedRequest
+    from loadgen.clients.net.canned_replies import CannedRequest
     from loadgen.dsl.journey import Journey
 
 __all__ = ["Trial", "TrialRequest", "TrialStep", "try_journey"]

@@ -5,8 +5,8 @@ They run in the controller, on merged counts, and in threads beside the event lo
 
 from __future__ import annotations
 
+from loadgen.sinks.live_outputs import Outputs, RunOutputs, Sight
 from loadgen.sinks.options import KINDS, Wanted, open_outputs, read_outputs
-from loadgen.sinks.outputs import Outputs, RunOutputs, Sight
 from loadgen.sinks.snapshot import RunName
 
 __all__ = ["KINDS", "Outputs", "RunName", "RunOutputs", "Sight", "Wanted", "open_outputs", "read_outputs"]

@@ -22,7 +22,7 @@ from loadgen.wire.messages import (
     TearDown,
     TornDown,
 )
-from loadgen_agent.supervisor.worker_group import (
+from loadgen_agent.supervisor.worker_group_state import (
     LIVES,
     AllLost,
     Answer,

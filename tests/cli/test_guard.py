@@ -6,7 +6,7 @@ import pytest
 
 from loadgen import Http
 from loadgen.errors import UsageError
-from loadgen_controller.planning.target_guard import check_target, check_ways
+from loadgen_controller.planning.target_permission import check_target, check_ways
 
 
 def check(url: str, *addresses: str, named: tuple[str, ...] = ()) -> None:

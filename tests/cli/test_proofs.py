@@ -13,7 +13,7 @@ from loadgen.allowlist import AllowList, Entry
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.errors import UsageError
-from loadgen_controller.planning.target_guard import check_proofs
+from loadgen_controller.planning.target_permission import check_proofs
 
 WORD = "9f2c61d05be8a743"
 PUBLIC, PRIVATE = "93.184.215.14", "10.2.0.7"

@@ -16,7 +16,7 @@ from loadgen.measure.run_folder.rundir import RunDir
 from loadgen_controller import cli
 from loadgen_controller.past_runs.index import FILE
 from loadgen_controller.past_runs.listing import entries, parse_since
-from loadgen_controller.past_runs.notes import Notes, parse_label, read_notes, write_notes
+from loadgen_controller.past_runs.user_notes import Notes, parse_label, read_notes, write_notes
 
 OLD = Path(__file__).parents[1] / "data" / "runs" / "20261124-browse-format-1"
 PHASES = OLD.with_name("20261125-phases-format-1")

@@ -21,7 +21,7 @@ from loadgen import Http, secret
 from loadgen.clients import Forward, HttpClient, TcpNetwork, Timeouts, network_of, tls_context
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.proxy import ProxyNetwork
-from loadgen.clients.net.proxy_form import Excepted
+from loadgen.clients.net.proxy_requests import Excepted
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.badserver import refusing_url
 from tests.support.proxy import proxy

@@ -20,8 +20,8 @@ from loadgen.measure.deltas.custom import CustomStats, MetricSpec
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.due_counts import DueCounts
 from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, CUSTOM_OF_RUN
-from loadgen.measure.deltas.numbering import Numbering, tight_from
 from loadgen.measure.deltas.series import OK, OTHER, SeriesKey
+from loadgen.measure.deltas.series_numbering import Numbering, tight_from
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.merging.merge import Accepted, Merge, check_invariant
 from loadgen.units import NS_PER_S
@@ -29,8 +29,8 @@ from loadgen.wire.codec import decode, encode
 from loadgen.wire.messages import Steered
 from loadgen_agent.delivery import aggregate
 from loadgen_agent.delivery.aggregate import AddUp
-from loadgen_controller.run import admission
-from loadgen_controller.run.admission import Admission
+from loadgen_controller.run import delta_admission as admission
+from loadgen_controller.run.delta_admission import Admission
 from tests.controller.conftest import spec
 from tests.support.deltas import FakeAgent, request_key
 

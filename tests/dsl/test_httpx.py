@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from loadgen.clients import TcpNetwork
-from loadgen.clients.net.canned import reply
+from loadgen.clients.net.canned_replies import reply
 from loadgen.dsl.users.outcome import outcome_of
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.user_factory import People, Ways

@@ -10,7 +10,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from loadgen.clients import CannedNetwork, ConnectionPool, HttpClient, Timeouts
-from loadgen.clients.net.canned import reply
+from loadgen.clients.net.canned_replies import reply
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.users import Arrival

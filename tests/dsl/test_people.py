@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from loadgen.clients import CannedNetwork, Connections, Timeouts, Trace
-from loadgen.clients.net.canned import reply
+from loadgen.clients.net.canned_replies import reply
 from loadgen.dsl.users.user import User, UserWith
 from loadgen.dsl.users.user_factory import People, Ways
 from loadgen.engine.recording.recorder import Recorder

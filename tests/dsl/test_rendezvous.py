@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.clients.net.canned import reply
+from loadgen.clients.net.canned_replies import reply
 from loadgen.dsl.journey import journey
 from loadgen.dsl.users.user import User
 from loadgen.engine.load.rendezvous import Points

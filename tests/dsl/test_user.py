@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.clients import CannedNetwork
-from loadgen.clients.net.canned import reply
+from loadgen.clients.net.canned_replies import reply
 from loadgen.dsl.distributions import empirical, lognormal, uniform
 from loadgen.dsl.users.user import User, UserWith
 from loadgen.dsl.users.user_factory import People, Ways

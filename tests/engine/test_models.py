@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.dsl.executors.shapes import break_point, soak, spike, stress
+from loadgen.dsl.executors.named_shapes import break_point, soak, spike, stress
 from loadgen.dsl.executors.standard import Arrivals, arrivals
 from loadgen.engine.load.schedule import due_times, own_iterations
 from loadgen.engine.load.share import Share, order

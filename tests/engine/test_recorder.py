@@ -17,8 +17,8 @@ from loadgen.engine.recording.series import RequestSeries
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.delta import Delta, Health
 from loadgen.measure.deltas.limits import NAME_BYTES, SERIES_OF_AGENT
-from loadgen.measure.deltas.numbering import tight_from
 from loadgen.measure.deltas.series import OK, OTHER
+from loadgen.measure.deltas.series_numbering import tight_from
 from loadgen.measure.histograms.histogram import MAX_NS, slots_of_ns
 from tests.support.counts import counts_of
 

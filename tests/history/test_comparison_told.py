@@ -14,7 +14,7 @@ import pytest
 from loadgen.analysis.compare import Between
 from loadgen.history.compare.compare import compare
 from loadgen.history.compare.comparison import Comparison, Side
-from loadgen.history.compare.document import encode
+from loadgen.history.compare.json_document import encode
 from loadgen.history.compare.page import page
 from loadgen.history.compare.quantile_plot import svg, text_plot
 from loadgen.history.compare.quantiles import QUANTILES, Curve, Quantiles, curve_of

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from scipy import stats
 
-from loadgen.analysis.proportions import clopper_pearson
+from loadgen.analysis.proportion_interval import clopper_pearson
 from loadgen.history.gate.health import Health, State, health_of
 from loadgen.history.store.baseline_run import Event
 

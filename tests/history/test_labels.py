@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from loadgen_controller.cli import app
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.planning.commit import commit_of
+from loadgen_controller.planning.git_commit import commit_of
 from loadgen_controller.planning.scenario import load_scenario
 from tests.support.run import loadgen
 from tests.support.scenarios import write

@@ -20,7 +20,7 @@ import pytest
 
 from loadgen.sinks import Outputs, open_outputs, read_outputs
 from loadgen.sinks.prometheus import ScrapeSink
-from loadgen_controller.control.service import Service
+from loadgen_controller.control.run_service import Service
 from tests.cli.test_commands import loadgen as command
 from tests.controller.conftest import Play, order_of
 from tests.controller.test_station import House, live

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from loadgen.aws.account.audit import Audit
+from loadgen.aws.account.audit_log import Audit
 from loadgen.aws.account.boto_clients import Clients
 from loadgen.aws.account.fleet_context import Site, open_site
 from loadgen.aws.account.fleetfile import read

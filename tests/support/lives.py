@@ -9,7 +9,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from loadgen.clients import CannedNetwork, Connections
-from loadgen.clients.net.canned import reply
+from loadgen.clients.net.canned_replies import reply
 from loadgen.dsl.users.user_factory import People, Ways
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Points

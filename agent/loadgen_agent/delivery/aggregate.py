@@ -30,8 +30,8 @@ from loadgen.measure.deltas.due_counts import DueCounts
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, Failure
 from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SERIES_OF_AGENT
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts, add_loads
-from loadgen.measure.deltas.numbering import Numbering, tight_from
 from loadgen.measure.deltas.series import OTHER
+from loadgen.measure.deltas.series_numbering import Numbering, tight_from
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.histograms.histogram import SLOTS
 from loadgen.wire.messages import Fin

@@ -8,7 +8,7 @@ The controller may repeat a message, send it late, or be a different controller 
 controller is illegal; one that does not fit the phase is ignored. An event of our own parts in a wrong phase is a bug.
 
 An agent has one or several workers. Here they are one group, which is ready when all workers are, and whose Fin is the
-sum of theirs. `worker_group.py` has the table of single workers, and replaces a worker that dies under load.
+sum of theirs. `worker_group_state.py` has the table of single workers, and replaces a worker that dies under load.
 """
 
 from __future__ import annotations
@@ -611,8 +611,8 @@ def _leave(agent: Agent, reason: str, changed_ns: int) -> Moved:
     """Choose the time at which this agent leaves; return the new state, and the effects that send the time.
 
     The time goes to workers and controller. The workers stop then even if the controller never receives it, so no
-    arrival is started twice. The time is never before the last known change. Changes take effect in the order of their
-    get the share only after that change, and until then no agent would drive it.
+    arrival is started twice. The time is never before the last known change: changes take effect in the order of their
+    times, so other agents could get the share only after that change, and until then no agent would drive it.
     """
     agent = replace(agent, is_leaving=True, reason=reason)
     if agent.t0_ns is None:

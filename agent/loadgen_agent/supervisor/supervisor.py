@@ -82,7 +82,7 @@ from loadgen_agent.supervisor.lifecycle import (
 from loadgen_agent.supervisor.lifecycle import Fetch as FetchBundle
 from loadgen_agent.supervisor.link import Link
 from loadgen_agent.supervisor.trust import Trust
-from loadgen_agent.supervisor.worker_group import AllLost
+from loadgen_agent.supervisor.worker_group_state import AllLost
 from loadgen_agent.supervisor.worker_process import WORKER
 from loadgen_agent.supervisor.workers import Answers, Crewing, Workers
 

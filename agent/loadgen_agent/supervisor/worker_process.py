@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from loadgen.wire.frames import FrameStream
 from loadgen.wire.messages import Bye, Message
 from loadgen_agent.host import pin, worker_environment
-from loadgen_agent.supervisor import orphans
+from loadgen_agent.supervisor import leftover_processes
 from loadgen_agent.supervisor.output import Output, Pipe
 
 __all__ = ["WORKER", "Child"]
@@ -71,13 +71,13 @@ class Child:
                 process = subprocess.Popen(  # noqa: ASYNC220  # must be started by the thread whose death it shares
                     [*command, "--fd", str(theirs.fileno()), "--region", region, *more],
                     pass_fds=[theirs.fileno(), *inherited],
-                    env={**worker_environment(os.environ), orphans.TAG: tag},
+                    env={**worker_environment(os.environ), leftover_processes.TAG: tag},
                     stdin=subprocess.DEVNULL,
                     stdout=None if pipe is None else pipe.write_fd,
                     stderr=None if pipe is None else pipe.write_fd,
                     start_new_session=True,  # a process group of its own, which can be killed as one
                 )
-                orphans.started(process.pid)
+                leftover_processes.started(process.pid)
             except OSError:
                 ours.close()
                 if pipe is not None:
@@ -138,7 +138,7 @@ class Child:
         self._stream.write(Bye(""))
         await self._wait(_PATIENCE_S)
         self._stream.close()
-        await orphans.end_left_behind(self._tag, f"process {self.pid}")
+        await leftover_processes.end_left_behind(self._tag, f"process {self.pid}")
         if self._pipe is not None:
             self._pipe.close()
 
@@ -152,12 +152,12 @@ class Child:
     def _poll(self) -> int | None:
         """Return the exit code, or None while the process runs. When it has ended, its process group is killed."""
         if self._process.returncode is None:
-            is_zombie = orphans.has_ended(self.pid)
+            is_zombie = leftover_processes.has_ended(self.pid)
             if is_zombie:
-                orphans.kill_group(self.pid)
+                leftover_processes.kill_group(self.pid)
             code = self._process.poll()
             if code is not None:
-                orphans.waited_for(self.pid)
+                leftover_processes.waited_for(self.pid)
                 if not is_zombie:  # macOS has no way to see a zombie without waiting for it
-                    orphans.kill_group(self.pid)
+                    leftover_processes.kill_group(self.pid)
         return self._process.returncode

@@ -42,9 +42,9 @@ from loadgen_agent.delivery.aggregate import AddUp
 from loadgen_agent.host import oom_kills
 from loadgen_agent.lease import Lease
 from loadgen_agent.progress import Progress
-from loadgen_agent.supervisor.orphans import reap
+from loadgen_agent.supervisor.leftover_processes import reap
 from loadgen_agent.supervisor.output import Output
-from loadgen_agent.supervisor.worker_group import (
+from loadgen_agent.supervisor.worker_group_state import (
     AllLost,
     Answer,
     Begin,

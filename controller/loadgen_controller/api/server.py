@@ -24,7 +24,7 @@ from loadgen.wire.sockets import parse_address
 from loadgen_controller.api.address import ERROR_KEY
 from loadgen_controller.api.order import read_order
 from loadgen_controller.api.tokens import Role, Token, Tokens
-from loadgen_controller.control.service import Look, Service
+from loadgen_controller.control.run_service import Look, Service
 from loadgen_controller.control.unix_socket import ControlAction, ControlReply, ControlRequest
 from loadgen_controller.core.rejected_input import Troubles
 

@@ -26,11 +26,11 @@ from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Tokens
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import AllowHostOption, AllowListOption, OutOption, SignOption
-from loadgen_controller.control.service import Service
+from loadgen_controller.control.run_service import Service
 from loadgen_controller.launch.event_loop import new_loop
 from loadgen_controller.launch.signals import Stopping
 from loadgen_controller.planning.options import outputs_of, parse_endpoint
-from loadgen_controller.planning.target_guard import read_permits
+from loadgen_controller.planning.target_permission import read_permits
 from loadgen_controller.run.recovery import clock_after, unfinished
 from loadgen_controller.terminal import echo
 from loadgen_controller.ui.access import Access, check_place

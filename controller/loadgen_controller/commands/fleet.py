@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.aws.account.audit import Audit, audit_beside
+from loadgen.aws.account.audit_log import Audit, audit_beside
 from loadgen.aws.account.boto_clients import Clients
 from loadgen.aws.account.fleet_context import Site, open_site
 from loadgen.aws.account.fleetfile import FleetFile, read
@@ -178,7 +178,8 @@ def down(
     stays: Annotated[
         str | None,
         typer.Argument(
-            metavar="[REGION=N,...]", help="Number of agents that stay in these regions. Default: none stay anywhere."
+            metavar="[REGION=N,...]",
+            help="Number of agents that stay in each named region; other regions are unchanged. Default: end all.",
         ),
     ] = None,
     fleet: FleetOption = FLEET,
@@ -189,7 +190,9 @@ def down(
     wait: WaitOption = "5m",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which machines would be ended.")] = False,
 ) -> None:
-    """End agents, and wait until they are gone. Each one delivers its measurements before it leaves.
+    """End all agents, or those above N in the named regions, and wait until they are gone.
+
+    Regions that are not named keep their agents. Each agent delivers its measurements before it leaves.
 
     Idle agents are ended first. If an agent works for a run, the command is rejected, unless --force is given.
     """

@@ -34,7 +34,7 @@ from loadgen_controller.launch.placement import Placement
 from loadgen_controller.past_runs.deleting import check_deletable, size_bytes
 from loadgen_controller.past_runs.deleting import delete as delete_run
 from loadgen_controller.past_runs.listing import Entry, Search, entries, labels_of, parse_since
-from loadgen_controller.past_runs.notes import parse_label, read_notes, write_notes
+from loadgen_controller.past_runs.user_notes import parse_label, read_notes, write_notes
 from loadgen_controller.planning.options import parse_endpoint
 from loadgen_controller.planning.rerun import earlier_run
 from loadgen_controller.planning.scenario import load_scenario

@@ -52,7 +52,7 @@ def main(
     """Scale the rest of a running load, by a factor, or to a rate or a number of users now.
 
     The whole rest of the load is multiplied, later stages too. For example, --rate 200/s at a present rate of 50/s
-    multiplies everything that is left by 4.
+    multiplies everything that is left by 4. The number of agents stays: see `loadgen fleet`.
     """
     errors = CollectedErrors()
     given = list(words or ())

@@ -205,9 +205,9 @@ def _advice_for_scenario(fitness: Fitness) -> str:
 
 
 def _advice_for_shared_cpu(agent: _Driver) -> str:
-    """Return advice if other programs took the CPU, else an empty text.
+    """Return advice if the agent did not get its CPU; else an empty text.
 
-    More agents on the same machine would each get even less.
+    Its CPU limit throttled it, the host took time (steal), or other programs used its core.
     """
     fitness, found = agent.fitness, agent.fitness.examples
     if _often(fitness, "throttled"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from loadgen.dsl.plans.spec import highest_sum
-from loadgen.dsl.users.worker_counters import HELD_BACK
+from loadgen.dsl.users.worker_tally import HELD_BACK
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode
 from loadgen.measure.deltas.load_counts import Ending
 from loadgen.measure.merging.merge import Merge, check_invariant

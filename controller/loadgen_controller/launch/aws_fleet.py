@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadgen.aws.account.audit import Audit, audit_beside
+from loadgen.aws.account.audit_log import Audit, audit_beside
 from loadgen.aws.account.boto_clients import Clients
 from loadgen.aws.account.fleet_context import ReadRegistry, Site, open_site
 from loadgen.aws.account.fleetfile import FleetFile, read

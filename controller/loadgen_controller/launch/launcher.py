@@ -28,7 +28,7 @@ from loadgen.sinks import Outputs
 from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.agents.local_processes import EmbeddedAgents
 from loadgen_controller.api.remote import make_there
-from loadgen_controller.control.requests import answer, asked
+from loadgen_controller.control.request_handler import answer, asked
 from loadgen_controller.control.signed_orders import signed
 from loadgen_controller.control.unix_socket import ControlReply, ControlRequest
 from loadgen_controller.core.events import Reason
@@ -36,8 +36,8 @@ from loadgen_controller.core.order import Order
 from loadgen_controller.launch.event_loop import new_loop
 from loadgen_controller.launch.placement import Placement
 from loadgen_controller.launch.signals import Stopping
-from loadgen_controller.planning.commit import commit_of
-from loadgen_controller.planning.target_guard import check_allowed, resolve
+from loadgen_controller.planning.git_commit import commit_of
+from loadgen_controller.planning.target_permission import check_allowed, resolve
 from loadgen_controller.run.conductor import Conductor, Processes, Result
 from loadgen_controller.screen.figures_builder import Watch
 from loadgen_controller.screen.live import show

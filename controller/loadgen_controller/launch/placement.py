@@ -21,7 +21,7 @@ from loadgen_controller.api.remote import place_of
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.launch.aws_fleet import Hire, hired_for, read_hire
 from loadgen_controller.planning.options import parse_endpoint
-from loadgen_controller.planning.target_guard import read_permits
+from loadgen_controller.planning.target_permission import read_permits
 
 __all__ = ["LaunchRequest", "Placement", "placement_of"]
 

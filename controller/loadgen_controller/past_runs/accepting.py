@@ -12,7 +12,7 @@ from loadgen.history.store.baseline_run import Accepted
 from loadgen.history.store.extract import accepted_of
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.report.notebook import open_run
-from loadgen_controller.past_runs.notes import read_notes
+from loadgen_controller.past_runs.user_notes import read_notes
 
 __all__ = ["accepted_in", "who"]
 

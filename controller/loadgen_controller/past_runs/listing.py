@@ -20,7 +20,7 @@ from loadgen.errors import LoadgenError, StorageError
 from loadgen.measure.run_folder.rundir import list_runs, storage_error
 from loadgen.units import NS_PER_S, parse_duration
 from loadgen_controller.past_runs.index import Index
-from loadgen_controller.past_runs.notes import Notes, read_notes
+from loadgen_controller.past_runs.user_notes import Notes, read_notes
 
 __all__ = ["Entry", "Search", "entries", "is_running", "labels_of", "parse_since"]
 

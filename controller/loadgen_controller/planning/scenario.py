@@ -13,7 +13,7 @@ from loadgen.dsl.loading.loader import Scenario, load, split_plan
 from loadgen.dsl.plans.spec import Overrides
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.planning.options import overrides_of
-from loadgen_controller.planning.target_guard import check_allowed, check_proofs, check_target, check_ways
+from loadgen_controller.planning.target_permission import check_allowed, check_proofs, check_target, check_ways
 from loadgen_controller.terminal import echo
 
 __all__ = ["check_targets", "check_ways_here", "load_scenario"]

@@ -85,7 +85,7 @@ from loadgen_controller.core.shares import assign, candidates, with_agent
 from loadgen_controller.core.steering import as_rows
 from loadgen_controller.judging.plan_due import Basis
 from loadgen_controller.judging.verdict import Verdict
-from loadgen_controller.planning.target_guard import places_of
+from loadgen_controller.planning.target_permission import places_of
 from loadgen_controller.run.checkpointer import Checkpointer
 from loadgen_controller.run.failure_files import FailureFolder
 from loadgen_controller.run.finish import Sealed, facts_of, manifest, seal

@@ -48,7 +48,7 @@ from loadgen_controller.core.order import Order
 from loadgen_controller.core.registry import Fleet
 from loadgen_controller.core.rejected_input import OVER_LIMIT, Troubles, plain
 from loadgen_controller.core.run_record import RunRecord
-from loadgen_controller.run.admission import Admission
+from loadgen_controller.run.delta_admission import Admission
 from loadgen_controller.run.journal import Journal, Place
 
 __all__ = ["Intake"]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from loadgen.aws.account.audit import Audit
+from loadgen.aws.account.audit_log import Audit
 from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.aws.account.fleetfile import FleetFile
 from loadgen.aws.account.names import TAG_FLEET

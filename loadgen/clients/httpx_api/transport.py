@@ -36,7 +36,7 @@ from loadgen.clients.http import MAX_REFUSED, REFUSED_NOTE, STALE_NOTE
 from loadgen.clients.httpx_api.errors import ROW, Stage, as_httpx_error
 from loadgen.clients.httpx_api.rows import HttpxRows, origin_of_url
 from loadgen.clients.net.connect_timing import Opening
-from loadgen.clients.net.proxy_form import Forward, request_line
+from loadgen.clients.net.proxy_requests import Forward, request_line
 from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime, NoPlaceInTime, Origin
 from loadgen.clients.protocol.body import StreamedRequest, Upload
 from loadgen.clients.protocol.connection import Connection, Source, Unprocessed

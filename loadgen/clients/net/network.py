@@ -1,4 +1,4 @@
-"""Opens connections: over the real network; `canned.py` has a network of canned replies.
+"""Opens connections: over the real network; `canned_replies.py` has a network of canned replies.
 
 A `Network` has one method, so that tests can feed bytes and trials need no target.
 `TcpNetwork` connects to a host's addresses (`dns.py`) or to a UNIX socket, from the

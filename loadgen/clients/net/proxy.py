@@ -4,7 +4,7 @@ Failures of the proxy have other outcomes than those of the target. The proxy ca
 `proxy dns` ... It refuses the tunnel: `proxy 407`, `proxy 403`, `proxy 502`. It does not answer with HTTP, or not at
 all: `proxy protocol`, `proxy reset`. For http:// it answers in place of the target, so the origin of an `http 502` is
 unknown. A proxy that hangs is a `timeout`, like a target that hangs, and the run notes that it was the proxy. TLS
-through a tunnel is the target's own, verified as without a proxy. `proxy_form.py` has what is written to the proxy.
+through a tunnel is the target's own, verified as without a proxy. `proxy_requests.py` has what is written to the proxy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.network import Network, TcpNetwork
-from loadgen.clients.net.proxy_form import Excepted, proxy_login
+from loadgen.clients.net.proxy_requests import Excepted, proxy_login
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.target_guard import OPEN, Fence
 from loadgen.clients.protocol.http1 import Connection

@@ -14,7 +14,7 @@ from typing import Final
 
 import httpx
 
-from loadgen.clients.net.proxy_form import Forward, request_line
+from loadgen.clients.net.proxy_requests import Forward, request_line
 from loadgen.clients.pool.pool import Origin, origin_of
 from loadgen.clients.protocol.head_cache import NO_ANSWER
 from loadgen.clients.request.headers import DEFAULT_LINES

@@ -20,7 +20,7 @@ from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.graphs import chain
 from loadgen.dsl.graphs.node import Edge, Leave, Node, leave
 from loadgen.dsl.journey import Journey
-from loadgen.dsl.loading.source import read_source
+from loadgen.dsl.loading.source_analysis import read_source
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import Fault, ScenarioError
 

@@ -27,7 +27,7 @@ from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.local_imports import Siblings
 from loadgen.dsl.loading.module_runner import run_statements
 from loadgen.dsl.loading.rendezvous import RendezvousCall, most_together, number_faults, rendezvous_calls
-from loadgen.dsl.loading.source import Source, StepName, read_source
+from loadgen.dsl.loading.source_analysis import Source, StepName, read_source
 from loadgen.dsl.loading.static_checks import mistakes, request_names
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made

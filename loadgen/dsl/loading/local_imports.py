@@ -19,7 +19,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-from loadgen.dsl.loading.source import Import, Source, read_source
+from loadgen.dsl.loading.source_analysis import Import, Source, read_source
 from loadgen.errors import Fault, ScenarioError
 
 __all__ = ["Siblings", "did_you_mean_module"]

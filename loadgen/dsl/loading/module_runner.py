@@ -29,7 +29,7 @@ import loadgen.dsl.metric as metric_module
 import loadgen.dsl.plans.plan as plan_module
 import loadgen.dsl.plans.slo as slo_module
 from loadgen.dsl.loading.local_imports import Siblings
-from loadgen.dsl.loading.source import Source, syntax_fault
+from loadgen.dsl.loading.source_analysis import Source, syntax_fault
 from loadgen.dsl.plans import loads
 from loadgen.dsl.plans.arguments import did_you_mean
 from loadgen.errors import Fault, ScenarioError

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from loadgen.dsl.loading.source import Source
+from loadgen.dsl.loading.source_analysis import Source
 from loadgen.dsl.plans.loads import Lane, most_iterations
 from loadgen.errors import Fault
 from loadgen.profiles.profile import IterationProfile, UserProfile

@@ -26,7 +26,7 @@ from loadgen.dsl.users.concurrent_calls import Apart, PollPlace
 from loadgen.dsl.users.leaked_tasks import owns
 from loadgen.dsl.users.outcome import outcome_of
 from loadgen.dsl.users.steps import Measure, Step
-from loadgen.dsl.users.worker_counters import Tally
+from loadgen.dsl.users.worker_tally import Tally
 from loadgen.engine.load.pace import next_cycle
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.meter import Meter

@@ -34,7 +34,7 @@ from loadgen.dsl.users.outcome import (
     where_of,
 )
 from loadgen.dsl.users.user import User
-from loadgen.dsl.users.worker_counters import Tally
+from loadgen.dsl.users.worker_tally import Tally
 from loadgen.engine.load.users import Arrival
 from loadgen.errors import IterationEnded, UsageError
 from loadgen.measure.deltas.series import OK, SKIPPED

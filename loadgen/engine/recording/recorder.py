@@ -31,8 +31,8 @@ from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.measure.deltas.exemplar import Exemplar
 from loadgen.measure.deltas.limits import SERIES_OF_AGENT
 from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
-from loadgen.measure.deltas.numbering import Numbering, tight_from
 from loadgen.measure.deltas.series import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, SeriesKey, Tags
+from loadgen.measure.deltas.series_numbering import Numbering, tight_from
 from loadgen.redact import Redactor
 
 __all__ = ["MAX_NAMES", "MAX_TAGGED", "CustomSource", "RawSink", "Recorder"]

@@ -16,7 +16,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from loadgen.analysis.proportions import clopper_pearson
+from loadgen.analysis.proportion_interval import clopper_pearson
 from loadgen.history.store.baseline_run import Event
 
 __all__ = ["CONTROL", "LEAST", "PROMISED", "Health", "State", "health_of"]

@@ -20,7 +20,9 @@ _FAR_LEAST: Final = log(1.1)
 
 
 def faults_of(summary: Summary, spec: PlanSpec, batches: Batches) -> tuple[str, ...]:
-    """Return reasons why the figures of a finished run are misleading, as texts; empty if there are none.
+    """Return why the figures of a finished run mislead, as texts; empty if neither reason holds.
+
+    The load was changed during the run, or (constant loads only) some of the warm-up was left in.
 
     Args:
         summary: the summary of the run.

@@ -2,11 +2,11 @@
 
 A controller holds what its agents report for as long as the run lasts. These limits bound
 what one agent can make it hold or compute. `loadgen/wire/bounds.py` enforces them on every
-message that reaches a controller, `loadgen_controller/run/admission.py` those that hold over a
+message that reaches a controller, `loadgen_controller/run/delta_admission.py` those that hold over a
 whole run. A message beyond a limit is refused as a whole, and its sender is quarantined.
 
 A sound agent never meets a limit. It cuts long texts (`cut`), and it merges series beyond
-`SERIES_OF_AGENT` into `(other)` (`loadgen/measure/deltas/numbering.py`). Its counts stay exact.
+`SERIES_OF_AGENT` into `(other)` (`loadgen/measure/deltas/series_numbering.py`). Its counts stay exact.
 """
 
 from __future__ import annotations

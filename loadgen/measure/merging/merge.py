@@ -24,8 +24,8 @@ from loadgen.measure.deltas.due_counts import DueCounts, DueState, DueTable
 from loadgen.measure.deltas.exemplar import ExemplarState, ExemplarTable
 from loadgen.measure.deltas.generator_health import Fitness
 from loadgen.measure.deltas.limits import SAME_VERSION
-from loadgen.measure.deltas.numbering import is_merged
 from loadgen.measure.deltas.series import Kind, SeriesKey
+from loadgen.measure.deltas.series_numbering import is_merged
 from loadgen.measure.deltas.validate import Wellformed, check_all, check_delta, check_fields, counter_values
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.histograms.histogram import Counts

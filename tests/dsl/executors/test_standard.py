@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.dsl.executors.shapes import break_point, soak, spike, stress
+from loadgen.dsl.executors.named_shapes import break_point, soak, spike, stress
 from loadgen.dsl.executors.standard import Arrivals, Iterations, Users, arrivals, iterations, users
 from loadgen.errors import ScenarioError
 from loadgen.profiles import curve

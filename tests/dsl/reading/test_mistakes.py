@@ -9,7 +9,7 @@ from textwrap import dedent, indent
 import pytest
 
 from loadgen.dsl.loading.loader import load
-from loadgen.dsl.loading.source import Source
+from loadgen.dsl.loading.source_analysis import Source
 from loadgen.dsl.loading.static_checks import mistakes, request_names
 from tests.support.scenarios import told, write
 

@@ -10,7 +10,7 @@ from typing import Final
 from loadgen.errors import ExitCode
 from loadgen.history.compare.compare import NEWEST, compare
 from loadgen.history.compare.comparison import Comparison, Outcome, Row
-from loadgen.history.compare.document import encode, outcome_of
+from loadgen.history.compare.json_document import encode, outcome_of
 from loadgen.history.compare.page import page
 from loadgen.history.compare.quantile_plot import text_plot
 from loadgen.history.compare.quantiles import Curve, Quantiles, curve_of, known_of, quantiles_of

@@ -20,8 +20,8 @@ from loadgen.outside_text import in_json
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.gating.documents import as_json, as_junit, as_markdown
 from loadgen_controller.commands.gating.gate_runs import Interrupted, Maker
+from loadgen_controller.commands.gating.stored_verdicts import accept, judge_in, note_verdict
 from loadgen_controller.commands.gating.text import explained, headline, report_of
-from loadgen_controller.commands.gating.verdict import accept, judge_in, note_verdict
 from loadgen_controller.launch.placement import Placement
 from loadgen_controller.past_runs.accepting import accepted_in, who
 from loadgen_controller.screen.output_file import write

@@ -19,8 +19,8 @@ from loadgen.history.store.baseline_run import Accepted
 from loadgen.history.store.store import Store
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.gating.gate_runs import Interrupted, Maker
+from loadgen_controller.commands.gating.stored_verdicts import judge_in, note_verdict
 from loadgen_controller.commands.gating.text import headline
-from loadgen_controller.commands.gating.verdict import judge_in, note_verdict
 from loadgen_controller.commands.trending.select_runs import chosen
 from loadgen_controller.commands.trending.trend_command import print_health
 from loadgen_controller.past_runs.accepting import who

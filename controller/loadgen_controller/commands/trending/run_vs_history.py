@@ -18,8 +18,8 @@ from loadgen.history.store.extract import accepted_of
 from loadgen.history.store.keys import key_of
 from loadgen.history.store.store import Store
 from loadgen.report.notebook import Run
-from loadgen_controller.commands.gating.verdict import begins_of
-from loadgen_controller.past_runs.notes import read_notes
+from loadgen_controller.commands.gating.stored_verdicts import begins_of
+from loadgen_controller.past_runs.user_notes import read_notes
 
 __all__ = ["InHistory", "compare_with_history"]
 

@@ -27,11 +27,11 @@ from loadgen.measure.run_folder.transfer import pieces_of
 from loadgen.signed.signatures import Signer
 from loadgen.sinks import Outputs
 from loadgen_controller.agents.hub import AgentHub
-from loadgen_controller.control.requests import answer, asked
+from loadgen_controller.control.request_handler import answer, asked
 from loadgen_controller.control.signed_orders import check_signed, signed
 from loadgen_controller.control.unix_socket import ControlReply, ControlRequest
 from loadgen_controller.core.order import Order
-from loadgen_controller.planning.target_guard import check_allowed, check_proofs, check_target
+from loadgen_controller.planning.target_permission import check_allowed, check_proofs, check_target
 from loadgen_controller.run.conductor import Conductor, Result
 from loadgen_controller.run.recovery import restore
 from loadgen_controller.screen.figures_builder import Watch
@@ -368,7 +368,8 @@ class Service:
             raise UsageError(f"{len(found)} runs are running{which}", hint=f"name one: {names}")
         if run in ("", "last"):
             raise UsageError(
-                "no run is running", hint="name an ended run; list them with: loadgen runs list --controller HOST:PORT"
+                "no run is running",
+                hint="start one with: loadgen run --controller HOST:PORT; see ended runs with: loadgen runs list --controller HOST:PORT",
             )
         folder = self.folder(run)
         raise UsageError(f"run {folder.name} is not running", hint=f"see its result with: loadgen watch {folder.name}")

@@ -28,8 +28,8 @@ from loadgen.measure.deltas.limits import (
     SERIES_OF_AGENT,
     SERIES_OF_RUN,
 )
-from loadgen.measure.deltas.numbering import fitting, tight_from
 from loadgen.measure.deltas.series import OTHER, SeriesKey
+from loadgen.measure.deltas.series_numbering import fitting, tight_from
 from loadgen.measure.merging.merge import Merge
 from loadgen.wire.messages import Steered
 
