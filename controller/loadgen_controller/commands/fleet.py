@@ -179,7 +179,7 @@ def down(
         str | None,
         typer.Argument(
             metavar="[REGION=N,...]",
-            help="Number of agents that stay in each named region; other regions are unchanged. Default: end all.",
+            help="Agents that stay in each named region; others keep theirs. Default: end all.",
         ),
     ] = None,
     fleet: FleetOption = FLEET,

@@ -369,7 +369,7 @@ class Service:
         if run in ("", "last"):
             raise UsageError(
                 "no run is running",
-                hint="start one with: loadgen run --controller HOST:PORT; see ended runs with: loadgen runs list --controller HOST:PORT",
+                hint="start one with: loadgen run; see ended runs with: loadgen runs list --controller HOST:PORT",
             )
         folder = self.folder(run)
         raise UsageError(f"run {folder.name} is not running", hint=f"see its result with: loadgen watch {folder.name}")
