@@ -436,7 +436,7 @@ class Batches(Recount):
         return level
 
     def _exceedances(self, group: int, q: float) -> np.ndarray:
-        """Return for each bin (an interval of the run) the values above percentile `q` of the run, less the expected number.
+        """Return for each bin (an interval) how many values exceed the run's percentile `q`, less the expected number.
 
         group: number of a (region, row).
         """
