@@ -217,7 +217,7 @@ def test_a_worker_follows_no_change_that_the_allow_list_does_not_admit(tmp_path:
 
     assert [why(0, 50), why(1, 20), why(0, 1e8, Limits()), why(1, 1e7, Limits())] == [""] * 4
     assert "51 iterations/s are planned" in why(0, 51)
-    assert "21 users are asked for" in why(1, 21)
+    assert "21 users are planned" in why(1, 21)
     assert "users are too many" in why(1, 1.1e7, Limits())
     assert why(2, 1) == "load 2 is unknown: the plan has 2"
     assert wrong_change(lanes, limits, m.Adjust("r1", 1, 0, 0, ())) == ""

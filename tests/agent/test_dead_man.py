@@ -18,12 +18,12 @@ from loadgen_agent.lease import Lease
 from loadgen_agent.progress import Progress
 from loadgen_agent.supervisor.worker_process import WORKER, Child
 
+pytestmark = pytest.mark.process
+
 S = NS_PER_S
 SCENARIO = """
 import time
 from loadgen import Plan, User, arrivals, journey, users
-
-pytestmark = pytest.mark.process
 
 asked = 0
 

@@ -13,14 +13,15 @@ from loadgen.units import NS_PER_S
 from loadgen.wire.messages import Fin, Prepare, Ready, Reassign, StartAt
 from loadgen_agent.supervisor.worker_process import WORKER, Child
 
+pytestmark = pytest.mark.process
+
+
 TOTAL = 100
 SCENARIO = """
 from dataclasses import dataclass
 from pathlib import Path
 
 from loadgen import Plan, User, arrivals, feed, journey
-
-pytestmark = pytest.mark.process
 
 
 @dataclass(frozen=True)

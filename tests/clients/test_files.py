@@ -120,7 +120,7 @@ def test_file_and_blob_never_raise_and_keep_what_is_wrong_and_where(tmp_path: Pa
         (file(""), "is not a path of a file"),
         (file(7), "is not a path of a file"),  # type: ignore[arg-type]
         (blob("5 parsecs"), "invalid size"),
-        (blob(None), "is no size"),  # type: ignore[arg-type]
+        (blob(None), "is not a size"),  # type: ignore[arg-type]
         (blob(-1), "must be at least 0"),
         (blob("1kB", seed="x"), "seed='x'"),  # type: ignore[arg-type]
     ):

@@ -255,7 +255,7 @@ class Slow:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *parts: tuple[int, bytes], write_ns: int = 0) -> None:
         self.now_ns = perf_counter_ns()
         self.parts, self.write_ns = parts, write_ns
-        for module in ("http", "http1", "phased", "streams"):
+        for module in ("http", "protocol.http1", "protocol.phased", "response.streams"):
             monkeypatch.setattr(f"loadgen.clients.{module}.perf_counter_ns", lambda: self.now_ns)
 
     async def connect(

@@ -37,7 +37,7 @@ def test_the_page_has_the_change_its_commits_the_outlier_and_the_reference() -> 
     assert "aaaaaaaaa..bbbbbbbbb" in text
     assert re.search(r'class="slower">\+(9|10)', text)
     assert text.count('class="outlier"') == 1
-    assert "against 1.5" in text
+    assert "compared with 1.5" in text
     assert "Too few controls to say" in text
     assert text.count('class="run"') == 22
 
@@ -47,7 +47,7 @@ def test_what_may_be_chance_has_no_colour() -> None:
     reference = Reference("1.5", tuple(run.run_id for run in runs[:8]), "2026-11-01T00:00:00Z")
     found = trends(runs, Look(), [(reference, runs[:8])])
     text = html(KEY, found, health_of([]), made_at="2026-11-26T00:00:00Z").decode()
-    assert "against 1.5" in text
+    assert "compared with 1.5" in text
     assert not re.search(r'class="(slower|faster)"', text)
 
 

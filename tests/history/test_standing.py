@@ -88,7 +88,7 @@ def test_where_the_level_changed_only_runs_since_then_count_and_it_says_so() -> 
     past = [*history(15, SHOP, sd=0.01), *history(10, {n: v * 1.1 for n, v in SHOP.items()}, sd=0.01, first=15, seed=2)]
     text = said(held(new({n: v * 1.1 for n, v in SHOP.items()}), past))
     assert re.search(
-        rf"told from 10 accepted runs: .*; they are those since {past[15].run_id}, where the level changed by \+",
+        rf"from 10 accepted runs: .*; these runs begin with {past[15].run_id}, where the level changed by \+",
         text,
     )
 
@@ -103,7 +103,7 @@ def test_a_level_that_was_accepted_anew_begins_there() -> None:
 def test_a_pinned_release_is_compared_with_too() -> None:
     old = history(3, {n: v * 0.9 for n, v in SHOP.items()}, sd=0.005, seed=3)
     found = held(new(SHOP), references=[(Reference("1.4", ("a",), "2026-10-01T00:00:00Z"), old)])
-    assert re.search(r"; against 1\.4 it is \+1\d\.\d % \(95 %: ", said(found))
+    assert re.search(r"; compared with 1\.4 it is \+1\d\.\d % \(95 %: ", said(found))
     assert [name for name, _ in found.rows[0].against] == ["1.4"]
 
 

@@ -152,7 +152,13 @@ def test_all_that_is_wrong_with_outputs_is_said_with_all_else_and_nothing_starts
             runs_dir=tmp_path / "runs",
         )
     assert run.exit_code == 2
-    for text in ('unknown kind of output "kafka"', "user or password", "Address already in use", "no folder", "--rate"):
+    for text in (
+        'unknown kind of output "kafka"',
+        "user or password",
+        "Address already in use",
+        "does not exist",
+        "--rate",
+    ):
         assert text in run.err
     assert "t0ps3cret" not in run.err + run.out
     assert not (tmp_path / "runs").exists()

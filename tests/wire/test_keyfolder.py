@@ -90,7 +90,7 @@ def test_a_name_whose_key_was_revoked_can_have_a_new_one(tmp_path: Path) -> None
 def test_a_key_that_is_not_there_cannot_be_revoked(tmp_path: Path) -> None:
     init_keys(tmp_path)
     add_agent(tmp_path, "eu")
-    with pytest.raises(UsageError, match="no key named 'us'") as caught:
+    with pytest.raises(UsageError, match="key 'us' not found") as caught:
         revoke(tmp_path, "us")
     assert caught.value.hint == "choose one of: eu"
 
