@@ -208,7 +208,7 @@ def test_a_run_whose_outputs_hang_refuse_and_fail_measures_as_one_without(tmp_pa
     assert took_s < 120
     outputs = {row["kind"]: row for row in run.summary["outputs"]}
     for kind, why in (
-        ("influx", "taken within 5 s"),
+        ("influx", "delivered within 5 s"),
         ("remote-write", "Connection refused"),
         ("otlp", "the server answers http 500: ***"),
         ("statsd", ""),
