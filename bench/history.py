@@ -14,7 +14,7 @@ from bench.report import Section, held, spread
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.run_folder.rundir import RunDir
-from loadgen.report.charts.timeline import History
+from loadgen.report.charts.timeline_data import History
 from loadgen.report.document import Facts, changes, document, encode
 from loadgen.report.from_run_folder import document_of
 from loadgen.report.live_rows import Table

@@ -9,9 +9,9 @@ from time import perf_counter, thread_time
 from bench.deltas import drawn_seconds
 from bench.report import Section, held, spread
 from loadgen.measure.merging.merge import Merge
-from loadgen.sinks.feed import Sink
 from loadgen.sinks.influx import InfluxSink
 from loadgen.sinks.otlp import OtlpSink
+from loadgen.sinks.output_queue import Sink
 from loadgen.sinks.post import Poster
 from loadgen.sinks.prometheus import ScrapeSink
 from loadgen.sinks.remote_write import RemoteWriteSink

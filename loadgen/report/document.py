@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from loadgen.report.charts.timeline import History
+from loadgen.report.charts.timeline_data import History
 from loadgen.report.live_rows import Table
 
 __all__ = ["FORMAT", "Facts", "changes", "document", "encode"]

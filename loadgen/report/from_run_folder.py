@@ -23,7 +23,7 @@ from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.merging.queries import Measured
 from loadgen.measure.statistics.batch_means import read_batches
 from loadgen.report.charts.planned_rate import planned_by
-from loadgen.report.charts.timeline import History
+from loadgen.report.charts.timeline_data import History
 from loadgen.report.document import Facts, document
 from loadgen.report.live_rows import Table
 from loadgen.report.notebook import Run

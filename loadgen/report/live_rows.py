@@ -20,7 +20,7 @@ from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Measured, Row
 from loadgen.measure.results.summary import figures
 from loadgen.report.charts.curve import curve_of
-from loadgen.report.charts.timeline import History
+from loadgen.report.charts.timeline_data import History
 from loadgen.report.summary_reader import Series, Summary
 from loadgen.units import NS_PER_MS, NS_PER_S
 

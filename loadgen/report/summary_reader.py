@@ -274,5 +274,5 @@ def read(source: Path | Mapping[str, object]) -> Summary:
             f"cannot read {where}: {exc.strerror or exc}", hint="check the path and its permissions"
         ) from exc
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as exc:
-        hint = "the run may have been ended by force; loadgen.open_run still reads its other files"
+        hint = "read its other files with loadgen.open_run; the run may have been killed before its end"
         raise StorageError(f"cannot read {where}: {exc}", hint=hint) from exc

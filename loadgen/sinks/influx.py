@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from loadgen.sinks.changes import Since, recent_of
-from loadgen.sinks.feed import Sink
+from loadgen.sinks.output_queue import Sink
 from loadgen.sinks.post import Poster
 from loadgen.sinks.snapshot import Series, Snapshot
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Window
-from loadgen.sinks.feed import Feed, Tally
+from loadgen.sinks.output_queue import Feed, Tally
 from loadgen.sinks.snapshot import MAX_SERIES, RunName, Snapshot, SnapshotMaker
 from loadgen.units import NS_PER_MS
 

@@ -19,7 +19,7 @@ from loadgen.measure.results.summary import figure
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.outside_text import in_json
 from loadgen.sinks.changes import Since, recent_of
-from loadgen.sinks.feed import Sink
+from loadgen.sinks.output_queue import Sink
 from loadgen.sinks.snapshot import Snapshot
 
 __all__ = ["NdjsonSink"]

@@ -18,8 +18,8 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from loadgen.errors import LoadgenError, UsageError
 from loadgen.hostport import HostPort, host_port, of_url
-from loadgen.sinks.feed import Feed, Sink
 from loadgen.sinks.live_outputs import Outputs
+from loadgen.sinks.output_queue import Feed, Sink
 from loadgen.units import parse_duration
 
 __all__ = ["KINDS", "Wanted", "open_outputs", "read_outputs"]

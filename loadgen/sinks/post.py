@@ -12,7 +12,7 @@ from typing import Final
 import httpx
 
 from loadgen.outside_text import one_line
-from loadgen.sinks.feed import Undelivered
+from loadgen.sinks.output_queue import Undelivered
 
 __all__ = ["Poster"]
 

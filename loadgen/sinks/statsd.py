@@ -19,7 +19,7 @@ from typing import Final
 from loadgen.measure.deltas.delta import Counters
 from loadgen.sinks.buckets import EDGES_S
 from loadgen.sinks.changes import Change, Since, recent_of
-from loadgen.sinks.feed import Sink
+from loadgen.sinks.output_queue import Sink
 from loadgen.sinks.snapshot import Snapshot
 
 __all__ = ["StatsdSink"]

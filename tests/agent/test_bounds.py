@@ -18,7 +18,7 @@ from loadgen.profiles.edits import OPEN, PAUSE
 from loadgen.profiles.stage import MAX_DURATION_NS, Stage
 from loadgen.units import NS_PER_S
 from loadgen.wire import messages as m
-from loadgen_agent.supervisor.bounds import MAX_AGENTS, Gate, wrong_order
+from loadgen_agent.supervisor.controller_bounds import MAX_AGENTS, Gate, wrong_order
 from loadgen_agent.worker.allowlist_check import wrong_change
 from tests.support.messages import messages
 from tests.support.scenarios import write

@@ -123,10 +123,18 @@ TIMERS: Final = (
     _timer(_C + "core.report_interval:HOLD_NS", 10.0, "", "shorter intervals are asked for later"),
     _timer(_C + "core.report_interval:CALM_NS", 30.0, "", "shorter intervals are asked for later"),
     _timer(
-        _A + "supervisor.bounds:INTERVAL_NS", (0.01, 60.0), "", "shortest and longest interval that an agent accepts"
+        _A + "supervisor.controller_bounds:INTERVAL_NS",
+        (0.01, 60.0),
+        "",
+        "shortest and longest interval that an agent accepts",
     ),
-    _timer(_A + "supervisor.bounds:LEASE_S", (0.1, 3600.0), "", "shortest and longest lease that an agent accepts"),
-    _timer(_A + "supervisor.bounds:AHEAD_NS", 600.0, "", "how far in the future T0 may be"),
+    _timer(
+        _A + "supervisor.controller_bounds:LEASE_S",
+        (0.1, 3600.0),
+        "",
+        "shortest and longest lease that an agent accepts",
+    ),
+    _timer(_A + "supervisor.controller_bounds:AHEAD_NS", 600.0, "", "how far in the future T0 may be"),
     _timer(_A + "delivery.delivery:MAX_INTERVAL_NS", 60.0, "", "the longest interval that an agent joins"),
     _timer(_C + "agents.key_watcher:LOOK_S", 3.0, "controller", "a revoked key is seen late"),
     _timer(_C + "core.quarantine:WITHIN_NS", 60.0, "", "bad messages are counted for so long"),
@@ -162,7 +170,7 @@ TIMERS: Final = (
     # -- words, pages, machines: they decide nothing between controller, agents and workers --------
     _timer(_A + "supervisor.link:_SAY_AGAIN_NS", 10.0, "", "how often something is logged"),
     _timer(_A + "supervisor.supervisor:SAY_AGAIN_NS", 10.0, "", "how often something is logged"),
-    _timer(_A + "supervisor.bounds:_SAY_AGAIN_NS", 10.0, "", "how often something is logged"),
+    _timer(_A + "supervisor.controller_bounds:_SAY_AGAIN_NS", 10.0, "", "how often something is logged"),
     _timer(_A + "delivery.spool:_SAY_AGAIN_S", 10.0, "", "how often something is logged"),
     _timer(_A + "delivery.spool:_OLD_S", 604_800.0, "", "when a spool is deleted"),
     _timer(_A + "ec2:SECRETS_S", 60.0, "", "how often secrets are read"),

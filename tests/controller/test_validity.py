@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.measure.deltas.delta import Counters, Health
-from loadgen.measure.deltas.generator_health import Fitness
+from loadgen.measure.deltas.run_fitness import Fitness
 from loadgen.measure.merging.merge import Merge
 from loadgen.units import NS_PER_S
 from loadgen_controller.core.shares import Assignment

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.engine.load.closed_users import Crowd
 from loadgen.engine.load.schedule import due_times
 from loadgen.engine.load.share import Share
 from loadgen.engine.load.start_loops import drive_arrivals, drive_iterations, drive_users
+from loadgen.engine.load.user_presence import Crowd
 from loadgen.engine.load.users import Arrival, Life, UserPool
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.profiles.profile import ArrivalProfile

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.engine.load.clock import Clock, MonotonicClock
-from loadgen.engine.load.closed_users import Changes, Crowd
 from loadgen.engine.load.load_models import ClosedDrive
 from loadgen.engine.load.pace import Cycles, Pace, next_cycle
 from loadgen.engine.load.share import Share
 from loadgen.engine.load.share_changes import Deal
 from loadgen.engine.load.start_loops import drive_users
+from loadgen.engine.load.user_presence import Changes, Crowd
 from loadgen.engine.load.users import Arrival, UserPool
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.profiles.edits import PAUSE

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from loadgen.engine.health.process_health import Look
 from loadgen.engine.health.selfcheck import Seen, unfit_reasons
 from loadgen.measure.deltas.delta import Counters, Health
-from loadgen.measure.deltas.generator_health import Fitness, cause_of, spans_text
+from loadgen.measure.deltas.run_fitness import Fitness, cause_of, spans_text
 from loadgen.units import NS_PER_S
 
 LAG = "lag p99 41.0 ms is above 2.00 ms"

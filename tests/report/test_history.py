@@ -18,7 +18,7 @@ from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.results.summary import PERCENTILES, figure
 from loadgen.report.charts.bulk_percentiles import COARSE, coarse
 from loadgen.report.charts.chart_lines import ERRORS, ROWS
-from loadgen.report.charts.timeline import History
+from loadgen.report.charts.timeline_data import History
 from loadgen.report.document import Facts, changes, document, encode
 from loadgen.report.live_rows import Table
 from loadgen.units import NS_PER_MS, NS_PER_S

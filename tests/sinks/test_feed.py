@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from loadgen.sinks.feed import DEPTH, Feed
+from loadgen.sinks.output_queue import DEPTH, Feed
 from loadgen.units import NS_PER_S
 from tests.support.sinks import KeepingSink, eventually, snapshot
 

@@ -14,9 +14,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from loadgen.sinks.buckets import EDGES_S
-from loadgen.sinks.feed import Undelivered
 from loadgen.sinks.metrics import FAMILIES
 from loadgen.sinks.otlp import OtlpSink, name_of
+from loadgen.sinks.output_queue import Undelivered
 from loadgen.sinks.snapshot import SnapshotMaker
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import journey_key, request_key

@@ -11,8 +11,8 @@ import time
 from rich.console import Console
 
 from loadgen.measure.merging.merge import Merge
-from loadgen.sinks.feed import Feed
 from loadgen.sinks.live_outputs import Outputs, RunOutputs, Sight
+from loadgen.sinks.output_queue import Feed
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen_controller.launch.launcher import _linger
 from tests.support.deltas import request_key

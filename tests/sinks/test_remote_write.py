@@ -15,7 +15,7 @@ import trustme
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from loadgen.sinks.buckets import BUCKETS
-from loadgen.sinks.feed import Feed, Undelivered
+from loadgen.sinks.output_queue import Feed, Undelivered
 from loadgen.sinks.remote_write import RemoteWriteSink
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import request_key

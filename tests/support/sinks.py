@@ -15,7 +15,7 @@ from loadgen.measure.deltas.delta import Health
 from loadgen.measure.deltas.series import SeriesKey
 from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.merging.queries import Window
-from loadgen.sinks.feed import Sink, Undelivered
+from loadgen.sinks.output_queue import Sink, Undelivered
 from loadgen.sinks.snapshot import RunName, Series, Snapshot, SnapshotMaker
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, request_key

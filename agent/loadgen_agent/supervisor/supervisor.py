@@ -53,8 +53,8 @@ from loadgen.wire.messages import (
 from loadgen.wire.sockets import parse_address
 from loadgen_agent.delivery.delivery import Delivery
 from loadgen_agent.host import cpu_count, host_name
-from loadgen_agent.supervisor.bounds import Gate
 from loadgen_agent.supervisor.bundles import Cache, Fetch
+from loadgen_agent.supervisor.controller_bounds import Gate
 from loadgen_agent.supervisor.lifecycle import (
     Agent,
     Beat,

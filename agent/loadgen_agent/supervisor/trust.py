@@ -12,7 +12,7 @@ from loadgen.errors import BundleError
 from loadgen.signed.signatures import Verifier
 from loadgen.signed.statement import Statement
 from loadgen.wire.messages import Prepare
-from loadgen_agent.supervisor.bounds import wrong_order
+from loadgen_agent.supervisor.controller_bounds import wrong_order
 
 __all__ = ["Trust"]
 

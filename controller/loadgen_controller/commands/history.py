@@ -101,9 +101,8 @@ def main(
     assert least is not None
     with needing_analysis("loadgen history"):
         from loadgen.history.trend.trends import Look
-        from loadgen_controller.commands.trending import trend_command
     look = Look(percentile, min_effect=least, ar=ar, season=every, name=pattern)
-    trend_command.show(trend_command.HistoryOptions(opened, look, key, target, after, html, as_json))
+    show_history.show(show_history.HistoryOptions(opened, look, key, target, after, html, as_json))
 
 
 # -- parsing options ----------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from loadgen.signed.signatures import Signer
 from loadgen.sinks import Outputs
 from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.control.request_handler import answer, asked
-from loadgen_controller.control.signed_orders import check_signed, signed
+from loadgen_controller.control.signed_run_orders import check_signed, signed
 from loadgen_controller.control.unix_socket import ControlReply, ControlRequest
 from loadgen_controller.core.order import Order
 from loadgen_controller.planning.target_permission import check_allowed, check_proofs, check_target

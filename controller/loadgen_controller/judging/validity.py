@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from loadgen.measure.deltas.generator_health import Cause, Fitness, spans_text
+from loadgen.measure.deltas.run_fitness import Cause, Fitness, spans_text
 from loadgen.measure.merging.merge import Merge
 from loadgen.units import NS_PER_US, format_count, format_duration, format_rate, format_ratio
 from loadgen_controller.core.shares import Assignment

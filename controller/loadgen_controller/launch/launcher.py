@@ -29,7 +29,7 @@ from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.agents.local_processes import EmbeddedAgents
 from loadgen_controller.api.remote import make_there
 from loadgen_controller.control.request_handler import answer, asked
-from loadgen_controller.control.signed_orders import signed
+from loadgen_controller.control.signed_run_orders import signed
 from loadgen_controller.control.unix_socket import ControlReply, ControlRequest
 from loadgen_controller.core.events import Reason
 from loadgen_controller.core.order import Order

@@ -87,7 +87,8 @@ def _without_slo(plan: Plan) -> Iterator[Fault]:
     for journey in plan.journeys:
         if not any(o.journey in (None, journey.name) and not (o.step or o.request) for o in objectives):
             yield plan.origin.fault(
-                f"policy: journey {journey.name} has no objective", 'add slos=[p(95) < "300ms", error_ratio() < "1%"]'
+                f"policy: journey {journey.name} has no objective",
+                'add to the plan: slos=[p(95) < "300ms", error_ratio() < "1%"]',
             )
 
 

@@ -14,7 +14,7 @@ import msgspec
 from loadgen.dsl.plans.spec import LaneSpec
 from loadgen.errors import StorageError
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.generator_health import spans_text
+from loadgen.measure.deltas.run_fitness import spans_text
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.results.hlog import write_hlog, write_hlog_of_cells
 from loadgen.measure.results.summary import AgentFacts, RunFacts, build

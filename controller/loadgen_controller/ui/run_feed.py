@@ -18,7 +18,7 @@ from loadgen.errors import LoadgenError
 from loadgen.measure.objectives.objective import evaluate_all
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.report.charts.planned_rate import planned_by
-from loadgen.report.charts.timeline import History
+from loadgen.report.charts.timeline_data import History
 from loadgen.report.document import Facts, changes, document, encode
 from loadgen.report.from_run_folder import history_of, verdict_of
 from loadgen.report.live_rows import AT_ONCE, Table

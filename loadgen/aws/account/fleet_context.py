@@ -17,8 +17,8 @@ from loadgen.aws.account.fleetfile import FleetFile
 from loadgen.aws.account.names import TAG_FLEET
 from loadgen.aws.scale.discovery import find_machines, tags_of
 from loadgen.aws.scale.groups import Group, read_group
+from loadgen.aws.scale.in_each_region import in_each
 from loadgen.aws.scale.machines import Machine, Registration
-from loadgen.aws.scale.regions import in_each
 from loadgen.errors import CloudError, UsageError
 
 __all__ = ["ReadRegistry", "Site", "open_site"]

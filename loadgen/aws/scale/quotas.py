@@ -20,7 +20,7 @@ from typing import Any, Final
 from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.aws.account.fleet_context import Site
 from loadgen.aws.scale.groups import Group
-from loadgen.aws.scale.regions import in_each
+from loadgen.aws.scale.in_each_region import in_each
 from loadgen.aws.scale.scaling import Step, Upward
 from loadgen.errors import CloudError, LoadgenError, QuotaReached
 

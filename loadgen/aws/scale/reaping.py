@@ -17,8 +17,8 @@ from loadgen.aws.account.names import TAG_EXPIRES_AT
 from loadgen.aws.scale import groups as aws
 from loadgen.aws.scale.discovery import enabled_regions, find_machines
 from loadgen.aws.scale.groups import Group
+from loadgen.aws.scale.in_each_region import in_each
 from loadgen.aws.scale.machines import Machine
-from loadgen.aws.scale.regions import in_each
 from loadgen.aws.scale.scale_up import end_machine
 
 __all__ = ["Left", "find_left", "is_overdue", "reap"]

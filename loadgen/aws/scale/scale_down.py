@@ -13,8 +13,8 @@ from typing import Final
 from loadgen.aws.account.fleet_context import ReadRegistry, Site
 from loadgen.aws.account.locks import held
 from loadgen.aws.scale.groups import Group
+from loadgen.aws.scale.in_each_region import in_each
 from loadgen.aws.scale.machines import Machine, Registration, Stand, Standing, join
-from loadgen.aws.scale.regions import in_each
 from loadgen.aws.scale.scale_up import POLL_S, lower_to
 from loadgen.errors import FleetError, UsageError
 

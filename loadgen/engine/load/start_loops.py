@@ -13,9 +13,9 @@ from functools import partial
 from itertools import islice
 
 from loadgen.engine.load.clock import Clock, sleep_or_stop
-from loadgen.engine.load.closed_users import Crowd, Gate, woken_by
 from loadgen.engine.load.pace import Pace, next_cycle
 from loadgen.engine.load.schedule import Block
+from loadgen.engine.load.user_presence import Crowd, Gate, woken_by
 from loadgen.engine.load.users import Arrival, Life, UserPool
 
 __all__ = ["Cursor", "drive_arrivals", "drive_iterations", "drive_users"]

@@ -60,7 +60,7 @@ class Life(Protocol):
         """Return the iteration's think time so far in ns: `idle_ns` plus the pause that is going on at `now_ns`."""
 
     def resisted(self) -> None:
-        """Handle that the running iteration was cancelled, but its journey did not end with the cancellation."""
+        """Report, once per journey and worker, that the journey caught its cancellation and continued."""
 
     async def close(self) -> None: ...
 

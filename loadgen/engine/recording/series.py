@@ -120,7 +120,7 @@ class Series:
         return found
 
     def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
-        """Remove and yield all values since the last swap, as (key, values) for each histogram."""
+        """Remove and yield the values in ns since the last swap: (key, values) for each outcome and metric."""
         full, self.ok = self.ok, tuple([] for _ in self.metrics)
         others, self.others = self.others, {}
         for (outcome, censored), lists in {(OK, False): full, **others}.items():

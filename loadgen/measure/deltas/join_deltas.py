@@ -22,9 +22,9 @@ from loadgen.measure.deltas.custom import CustomStats, sum_custom
 from loadgen.measure.deltas.delta import Delta, Health, SeriesStats, WorkerHealth
 from loadgen.measure.deltas.due_counts import MAX_DUE_ROWS, DueCounts
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, ExemplarTable
-from loadgen.measure.deltas.generator_health import cause_of
 from loadgen.measure.deltas.limits import FIRST_ARRIVALS_IN_DELTA
 from loadgen.measure.deltas.load_counts import joined_loads
+from loadgen.measure.deltas.run_fitness import cause_of
 from loadgen.measure.deltas.series import OK
 from loadgen.measure.deltas.worker_loss import MAX_LOSSES, Loss
 

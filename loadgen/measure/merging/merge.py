@@ -22,8 +22,8 @@ from loadgen.measure.deltas.custom import CustomStats, CustomTable
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta, Health
 from loadgen.measure.deltas.due_counts import DueCounts, DueState, DueTable
 from loadgen.measure.deltas.exemplar import ExemplarState, ExemplarTable
-from loadgen.measure.deltas.generator_health import Fitness
 from loadgen.measure.deltas.limits import SAME_VERSION
+from loadgen.measure.deltas.run_fitness import Fitness
 from loadgen.measure.deltas.series import Kind, SeriesKey
 from loadgen.measure.deltas.series_numbering import is_merged
 from loadgen.measure.deltas.validate import Wellformed, check_all, check_delta, check_fields, counter_values

@@ -12,7 +12,7 @@ from typing import Final
 from loadgen.measure.results.summary import PERCENTILES
 from loadgen.report.charts.bulk_percentiles import lines_of
 from loadgen.report.charts.time_slots import add_sums
-from loadgen.report.charts.timeline import History
+from loadgen.report.charts.timeline_data import History
 
 __all__ = ["curve_of"]
 

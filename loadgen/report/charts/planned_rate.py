@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadgen.dsl.plans.spec import PlanSpec
-from loadgen.report.charts.timeline import Planned
+from loadgen.report.charts.timeline_data import Planned
 
 __all__ = ["planned_by"]
 

@@ -22,7 +22,7 @@ from loadgen_controller.commands.gating.gate_runs import Interrupted, Maker
 from loadgen_controller.commands.gating.stored_verdicts import judge_in, note_verdict
 from loadgen_controller.commands.gating.text import headline
 from loadgen_controller.commands.trending.select_runs import chosen
-from loadgen_controller.commands.trending.trend_command import print_health
+from loadgen_controller.commands.trending.show_history import print_health
 from loadgen_controller.past_runs.accepting import who
 from loadgen_controller.screen.terminal_report import Output
 from loadgen_controller.terminal import Text
