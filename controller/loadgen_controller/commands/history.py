@@ -101,6 +101,7 @@ def main(
     assert least is not None
     with needing_analysis("loadgen history"):
         from loadgen.history.trend.trends import Look
+        from loadgen_controller.commands.trending import show_history
     look = Look(percentile, min_effect=least, ar=ar, season=every, name=pattern)
     show_history.show(show_history.HistoryOptions(opened, look, key, target, after, html, as_json))
 

@@ -243,7 +243,7 @@ def _doubts(new: Sequence[Accepted]) -> Iterator[str]:
 
 
 def _is_of_agents(decision: Decision, old: Sequence[Accepted], odd: Sequence[Outlier], name: str) -> bool:
-    """Return whether outlier agents alone make this name slower: most new runs have one (not always the same agent), and
+    """Return whether outlier agents alone make this name slower: most new runs have one, not always the same, and
     without them the name is not slower.
 
     odd: agents that are slower than the others of their region, in each run.
