@@ -41,7 +41,7 @@ def test_a_stall_of_one_step_is_seen_whole_with_many_users_and_with_few(plan: st
     limited = summary["pool_limited"]
     if plan == "capped":
         assert limited["share"] > 0.01
-        assert any("pool-limited" in reason and "add users" in reason for reason in summary["reasons"])
+        assert any("pool-limited" in reason and "Add users" in reason for reason in summary["reasons"])
         assert journey["user_wait_ms"]["p95"] > 100
     else:
         assert limited["requests"] == 0
