@@ -245,11 +245,7 @@ def split_cap(per_s: float, weights: Sequence[float], index: int, worker: int = 
 
 
 def share_of_cap(per_s: float, weights: Sequence[float], index: int, worker: int = 0, workers: int = 1) -> CapShare:
-    """Return a worker's share of the fleet's limit of requests per second, as an integer (as `split_cap`) and exactly.
-    An agent without a weight joined later and gets 0.
-    """
-    if index >= len(weights):
-        return CapShare(0, 0.0)
+    """Return a worker's share of the fleet's limit of requests/s, as an integer (as `split_cap`) and exactly."""
     exact = per_s * SLACK * weights[index] / (sum(weights) or 1.0) / workers
     return CapShare(split_cap(per_s, weights, index, worker, workers), exact)
 

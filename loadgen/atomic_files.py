@@ -1,4 +1,4 @@
-"""Writes a file completely or not at all. All files that are replaced, or that must not be replaced, are written here.
+"""Writes a file completely or not at all.
 
 The bytes go to a temporary file beside the target, which then gets the target's name. A reader therefore sees the old
 file or the new one and never a part. If the writer raises or dies, the target is unchanged.

@@ -70,8 +70,7 @@ _SECRET_TEXTS = (
     ("a token of a chat", re.compile(rb"\bxox[abprs]-[0-9A-Za-z-]{20,}")),
 )
 _HINT_FOR_SECRETS = 'install it on the agents by other means, and use it in the scenario by secret("...")'
-_HINT_FOR_UNSAFE = "the bundle is damaged or not made by loadgen: start the run again with loadgen run"
-_HINT_FOR_WRITING = "free disk space, or correct the permissions of the folder above it"
+_HINT_FOR_UNSAFE = "reject this bundle: it was not packed by loadgen, or was changed on its way"
 _SECRET_FOLDERS = (".aws", ".ssh", ".gnupg", ".kube", ".docker", ".azure", ".git")
 
 
@@ -227,8 +226,7 @@ def unpack(data: bytes, sha256: str, into: Path) -> tuple[Path, ...]:
         The files.
     Raises:
         BundleError: the archive does not verify, exceeds the limits, or contains anything except regular files with
-            plain
-            relative names, each once; or the folder cannot be written.
+            plain relative names, each once; or the folder cannot be written.
     """
     verify(data, sha256)
     try:
@@ -276,32 +274,32 @@ def _members(data: bytes) -> Iterator[tuple[PurePosixPath, bytes]]:
                 if name in seen:
                     raise BundleError(
                         f"unsafe bundle: {name} is in it twice",
-                        hint="reject this bundle: it was not packed by loadgen, or was changed on its way",
+                        hint=_HINT_FOR_UNSAFE,
                     )
                 seen.add(name)
                 size += entry.size
                 if len(seen) > MAX_FILES:
                     raise BundleError(
                         f"unsafe bundle: more than {format_count(MAX_FILES)} files",
-                        hint="reject this bundle: it was not packed by loadgen, or was changed on its way",
+                        hint=_HINT_FOR_UNSAFE,
                     )
                 if size > MAX_BYTES or not 0 <= entry.size <= len(data):
                     raise BundleError(
                         f"unsafe bundle: {name} claims to have {format_count(entry.size)} bytes",
-                        hint="reject this bundle: it was not packed by loadgen, or was changed on its way",
+                        hint=_HINT_FOR_UNSAFE,
                     )
                 file = tar.extractfile(entry)
                 content = b"" if file is None else file.read()
                 if len(content) != entry.size:
                     raise BundleError(
                         f"unsafe bundle: {name} is truncated",
-                        hint="reject this bundle: it was not packed by loadgen, or was changed on its way",
+                        hint=_HINT_FOR_UNSAFE,
                     )
                 yield name, content
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise BundleError(
             f"unsafe bundle: not an archive of loadgen: {error}",
-            hint="reject this bundle: it was not packed by loadgen, or was changed on its way",
+            hint=_HINT_FOR_UNSAFE,
         ) from error
 
 
@@ -314,12 +312,12 @@ def _safe_name(entry: tarfile.TarInfo) -> PurePosixPath:
         kind = "a link" if entry.issym() or entry.islnk() else "a folder" if entry.isdir() else "not a regular file"
         raise BundleError(
             f"unsafe bundle: {shown} is {kind}",
-            hint="reject this bundle: it was not packed by loadgen, or was changed on its way",
+            hint=_HINT_FOR_UNSAFE,
         )
     if not is_plain(entry.name):
         raise BundleError(
             f"unsafe bundle: the name {shown} is not a plain relative path",
-            hint="reject this bundle: it was not packed by loadgen, or was changed on its way",
+            hint=_HINT_FOR_UNSAFE,
         )
     return PurePosixPath(entry.name)
 

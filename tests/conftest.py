@@ -27,7 +27,7 @@ _HELPERS: Final = (
 )
 _STARTS_PROCESSES: Final = re.compile(
     rf"\btests\.support\.(?:{_HELPERS})\b|\bfrom tests\.support import .*\b(?:{_HELPERS})\b"
-    r"|\bsubprocess\b|\bmultiprocessing\b|\bos\.fork\b|\bcreate_subprocess_"
+    r"|\bfrom tools\.deploy import .*\boutside\b|\bsubprocess\b|\bmultiprocessing\b|\bos\.fork\b|\bcreate_subprocess_"
 )
 _FOLDERS: Final = ("integration", "chaos")
 _EVENTS: Final = frozenset(("subprocess.Popen", "os.posix_spawn", "os.fork"))

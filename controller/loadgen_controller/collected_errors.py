@@ -40,16 +40,26 @@ class CollectedErrors:
             return None
 
     def catch(self, action: Callable[[], T]) -> T | None:
-        """Return `action()`; None if it raises a LoadgenError, which is added.
+        """Return `action()`; None if it raises a LoadgenError or a group of them, which are added.
 
         The same errors in a scenario or `loadgen.toml` are added only once, since those files are read several times.
         """
         try:
             return action()
         except LoadgenError as error:
-            if not isinstance(error, ScenarioError) or str(error) not in map(str, self.found):
-                self.found.append(error)
-            return None
+            self._add(error)
+        except ExceptionGroup as group:
+            ours, others = group.split(LoadgenError)
+            if ours is None or others is not None:
+                raise
+            for one in ours.exceptions:
+                self._add(one)
+        return None
+
+    def _add(self, error: Exception) -> None:
+        assert isinstance(error, LoadgenError)
+        if not isinstance(error, ScenarioError) or str(error) not in map(str, self.found):
+            self.found.append(error)
 
     def check_file(self, option: str, path: Path | None) -> None:
         """Add an error if no file can be written at `path`, before any work is done. "-" (stdout) is always fine."""

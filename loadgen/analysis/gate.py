@@ -112,7 +112,10 @@ class Effect:
 
     @property
     def is_suspect(self) -> bool:
-        """Return True if this name alone looks slower (p < 0.05), so that more runs are worthwhile."""
+        """Return True if this name looks slower by its own p-value (< 0.05), not corrected for the number of names.
+
+        It is a reason for more runs, not a FAIL.
+        """
         return self.p < 0.05 and self.change > 0
 
 

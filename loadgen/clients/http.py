@@ -86,8 +86,7 @@ class HttpClient:
     """The HTTP client of one user. It sends `headers` with each request and treats `cookies` as a browser does.
 
     Several clients may share one pool, for example the clients of a user's several targets. Each has its own headers
-    and
-    cookies.
+    and cookies.
 
     Attributes and arguments:
         base_url: the target.
@@ -96,7 +95,7 @@ class HttpClient:
         tracer: writes trace headers (request/tracing.py).
         target: the name of the target, if a user has several. Unnamed rows are then called `GET target:/path`, so that
             requests to different targets are not mixed.
-        forward: how requests are written for a proxy (net/proxy_form.py).
+        forward: how requests are written for a proxy (net/proxy_requests.py).
     """
 
     __slots__ = (

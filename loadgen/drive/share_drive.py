@@ -167,6 +167,7 @@ class Drive:
         for metric in scenario.metrics:
             metric.bind(self._recorder)
         self._place = index, worker, workers
+        self._agents = len(weights)
         self._cap: Cap | None = None
         self._cap_changes: list[tuple[int, tuple[float, ...]]] = []
         """Share changes that the cap has not got yet: (time after T0, ns; weights of the agents)."""
@@ -307,8 +308,10 @@ class Drive:
 
         Args:
             number: number of the share change within the run, from 1.
-            weights: weights by agent index; 0 for lost agents. Agents that join later have weight 0 until then.
+            weights: weights by agent index; 0 for lost agents. A change from before later agents joined has none for
+                them: their weight was 0.
         """
+        weights = (*weights, *[0.0] * (self._agents - len(weights)))
         for lane in self._lanes:
             lane.reassign(number, at_ns, weights)
         if self._cap is not None:

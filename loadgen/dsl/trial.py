@@ -81,8 +81,7 @@ class Trial:
     """The result of a trial.
 
     outcome: "ok", or how the iteration ended: "expect status", "http 503" ...; `detail` explains it, `where` is the
-    place
-    in the scenario ("checkout.py:14 in checkout"), and `traceback` has the scenario's frames.
+    place in the scenario ("checkout.py:14 in checkout"), and `traceback` has the scenario's frames.
     requests, steps: as recorded, in the order in which they ended. sent: the requests as sent, with headers and body.
     thought_s: think time of a real user, seconds. checks: name -> (times true, times checked).
     metrics: values of the custom metrics in the journey's module. notes: problems that a run would report.

@@ -182,7 +182,10 @@ class Course:
         return self._scaled(at_ns, exact(factor), how)
 
     def scaled_to(self, at_ns: int, value: float) -> Course:
-        """Return a copy of the course, scaled from `at_ns` on so that the value at that time becomes `value`."""
+        """Return a copy of this course whose stages after `at_ns` are multiplied so that the value then is `value`.
+
+        A course is the load's stages with all changes so far. Raises UsageError if the value at `at_ns` is 0.
+        """
         self._must_last(at_ns)
         self._must_have_a_value("scaled")
         how = f"to {value:g}"

@@ -224,7 +224,10 @@ def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, call
 
 
 def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") -> dict[str, object]:
-    """Return `verdict` of the report document. `targets` are the URLs under load; `called` is as in `document_of`."""
+    """Return the `verdict` part of the report document: result, reasons, validity, and the story in sentences.
+
+    targets: URLs under load, which the story names. called: the run's name or path in suggested commands.
+    """
     return {
         "result": summary.result,
         "exit_code": summary.exit_code,

@@ -305,7 +305,9 @@ class Run:
         if window_s is None:
             return self._interval_ns
         if not window_s > 0:
-            raise UsageError(f"a window of {window_s} s has no length", hint="use a window of at least 1 s")
+            raise UsageError(
+                f"window_s={window_s}: must be above 0", hint="pass whole seconds, or leave it out for one interval"
+            )
         return ceil(round(window_s * NS_PER_S) / self._interval_ns) * self._interval_ns
 
     def _last_deltas(self, length_ns: int) -> dict[int, int]:

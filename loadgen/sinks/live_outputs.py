@@ -1,7 +1,7 @@
 """The live outputs of a controller. Each run sends them a snapshot after each complete interval, and one at its end.
 
 Only the creation of snapshots runs on the event loop that merges: a few series per turn,
-and only if there are outputs. Each output processes snapshots in its own thread (`feed.py`).
+and only if there are outputs. Each output processes snapshots in its own thread (`output_queue.py`).
 """
 
 from __future__ import annotations

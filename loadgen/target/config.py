@@ -66,9 +66,8 @@ class Stall:
     """Freezes a path for `length_ns` in every `every_ns`.
 
     The k-th window (k from 0) is [first + k * every, first + k * every + length) after the first request. A request
-    that
-    arrives within it waits for its end, and then for its own latency. A request that arrived before is not affected. So
-    the wait is exactly (end of window - arrival) + latency.
+    that arrives within it waits for its end, and then for its own latency. A request that arrived before is not
+    affected. So the wait is exactly (end of window - arrival) + latency.
 
     first_ns: None puts each window in the middle of its period. A run of k whole periods then contains exactly k whole
     windows, none of them at its edges.

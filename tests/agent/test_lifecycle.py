@@ -344,6 +344,12 @@ def test_one_that_leaves_waits_for_its_bye_from_when_all_is_delivered() -> None:
     assert walk(at(Phase.FINISHED), tick(S), tick(100 * S))[0].phase is Phase.FINISHED
 
 
+def test_one_that_leaves_with_everything_delivered_still_waits_for_its_bye() -> None:
+    leaving, _ = walk(at(Phase.RUNNING), Tick(10 * S), Terminated("SIGTERM"), FIN)
+    assert walk(leaving, tick(10 * S + FAREWELL_NS))[0].phase is Phase.FINISHED
+    assert walk(leaving, tick(10 * S + FAREWELL_NS + 1))[0].phase is Phase.GONE
+
+
 @pytest.mark.parametrize("phase", [Phase.JOINING, Phase.IDLE, Phase.FETCHING, Phase.LOADING, Phase.READY])
 def test_an_orphan_without_a_load_leaves_at_once(phase: Phase) -> None:
     assert walk(at(phase), tick(S, is_orphan=True))[1][-1] == Exit(

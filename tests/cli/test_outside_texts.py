@@ -233,7 +233,6 @@ def view_of(path: Path) -> ViewState:
     return ViewState(
         run.id, Phase.RUNNING, 5_000_000_000, spec, run.merge, seen, 2, True, path,
         notices=tuple(planted("notice") for _ in range(12)),
-        stop_reason=planted("stop reason"),
         steering=(SteeringView(planted("load"), planted("executor"), 5.0, planted("why"), planted("trouble"), False),),
         points=(PointView(planted("load"), planted("point"), 1, 2, 0),),
     )  # fmt: skip

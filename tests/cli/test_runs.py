@@ -293,3 +293,10 @@ def test_nothing_outside_of_the_folder_of_runs_is_deleted(runs: Path, tmp_path: 
     (runs / BROWSE / "link").symlink_to(outside)
     assert loadgen("runs", "delete", BROWSE, "--yes").exit_code == 0
     assert (outside / "summary.json").exists()
+
+
+def test_all_errors_in_the_options_of_a_controller_are_reported_with_the_others(runs: Path) -> None:
+    result = loadgen("runs", "list", "--ca", "ca.pem", "--token-file", "token", "--since", "soon")
+    assert result.exit_code == 2
+    for option in ("--ca needs a controller", "--token-file needs a controller", "--since"):
+        assert option in result.stderr

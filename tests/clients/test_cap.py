@@ -121,10 +121,10 @@ def test_a_plan_within_its_cap_loses_nothing_when_an_agent_leaves_or_joins(
 
 
 def test_a_late_joiner_may_start_nothing_under_a_change_from_before_it_and_its_share_from_its_own_on() -> None:
-    """Three agents, of which the third joined later. The change from before it has two weights."""
+    """Three agents, of which the third joined later: in the change from before it, its weight is 0."""
     clock = Hand()
     cap = Cap(partial(share_of_cap, weights=(2.0, 1.0, 1.0), index=2), 100.0, clock=clock)
-    for at_s, weights in ((2, (1.0, 1.0)), (4, (1.0, 1.0, 2.0))):
+    for at_s, weights in ((2, (1.0, 1.0, 0.0)), (4, (1.0, 1.0, 2.0))):
         cap.reshare(partial(share_of_cap, weights=weights, index=2), at_s * NS_PER_S)
     starts = []
     while clock.ns < 10 * NS_PER_S:

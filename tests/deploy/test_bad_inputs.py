@@ -93,7 +93,12 @@ def test_everything_is_loaded_with_the_owners_statement(tmp_path: Path) -> None:
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     said = refused(tmp_path, {"fleet": '"Shop"', "target_cidrs": '["0.0.0.0/0"]', "ttl_s": "1"}, {"max_agents": "0.5"})
-    for what in ("A fleet's name", "i_own_the_target = true", "ttl_s must be 900", "max_agents is a whole number"):
+    for what in (
+        "fleet must have 3 to 32",
+        "i_own_the_target = true",
+        "ttl_s must be 900",
+        "max_agents must be a whole number",
+    ):
         assert what in said
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable
+from datetime import date
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -12,6 +13,7 @@ from time import perf_counter_ns
 
 import pytest
 
+from loadgen.allowlist import AllowList, Entry
 from loadgen.drive.share_drive import Drive, Totals
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
@@ -152,6 +154,26 @@ async def test_a_stop_lets_what_runs_finish_and_starts_nothing_more(tmp_path: Pa
     assert c.iterations_due == c.iterations_finished + c.iterations_missed
     assert c.iterations_missed <= 1
     assert c.iterations_cut_off == 0
+
+
+async def test_a_late_joiner_under_a_cap_takes_changes_from_before_it_and_sends_its_share(tmp_path: Path) -> None:
+    """Agents 0 and 1 drive the load; the third agent, which is us, joins after 200 ms. Its changes come all at once."""
+    entry = Entry(host="127.0.0.1", owner="us", expires=date(2999, 1, 1), max_requests_per_s=1_000)
+    deltas: list[Delta] = []
+    async with serve(TargetConfig(latency=False)) as shop:
+        path = write(
+            tmp_path,
+            HEAD + 'plan = Plan(target="http://127.0.0.1:1", mix=browse, load=arrivals("100/s").hold("500ms"))\n',
+        )
+        scenario = load(path, overrides=Overrides(target=shop.url))
+        allow = AllowList(allow=(entry,))
+        one = Drive(scenario, index=2, weights=(1.0, 1.0, 0.0), emit=deltas.append, allow=allow, cap_per_s=1_000.0)
+        one.reassign(1, 0, (2.0, 1.0))
+        one.reassign(2, 200 * MS, (1.0, 1.0, 2.0))
+        totals = await one.run(perf_counter_ns() + 20 * MS)
+        counters = totals.counters
+        assert counters.script_faults == counters.requests_errors == 0
+        assert 10 <= counters.requests_started == shop.stats()["requests"] <= 20  # half of the last 30 arrivals
 
 
 async def test_a_stop_before_t0_starts_nothing(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def _kill(pid: int) -> bool:
     except PermissionError:
         return False
     except ProcessLookupError:
-        pass
+        pass  # it has ended by itself
     return True
 
 

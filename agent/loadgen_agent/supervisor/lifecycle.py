@@ -141,7 +141,7 @@ class Agent:
     kill_at_ns: int | None = None
     """Deadline of workers that must interrupt their iterations; None: they need not."""
     handed_ns: int = 0
-    """Time of the last Tick at which measurements were undelivered after the load."""
+    """Time of the last Tick at which measurements were undelivered after the load; at first, the end of the load."""
 
     @property
     def run_id(self) -> str:
@@ -407,10 +407,8 @@ def step(agent: Agent, event: Event) -> Moved:
 def _tick(agent: Agent, sight: Sight) -> Moved:
     effects: tuple[Effect, ...] = ()
     if sight.is_orphan and not agent.is_leaving:
-        agent, effects = _terminated(agent, _ORPHANED, False, sight.changed_ns)
-        if agent.phase.has_load:  # end it at once, because no other agent could take over the share
-            agent, more = _terminated(agent, _ORPHANED, True, sight.changed_ns)
-            effects = (*effects, *more)
+        # A load ends at once, because the controller that could give the share to others was the parent.
+        agent, effects = _terminated(agent, _ORPHANED, agent.phase.has_load, sight.changed_ns)
     match agent.phase:
         case Phase.RUNNING | Phase.STOPPING:
             agent, more = _under_load(agent, sight)
@@ -643,7 +641,9 @@ def _close(agent: Agent, fin: Fin | None, reason: str) -> Moved:
 
     Without a Fin the worker processes are ended. With one they stay, because they may still have to run the tear-down.
     """
-    finished = replace(agent, phase=Phase.FINISHED, reason=reason, grace_ends_ns=None, kill_at_ns=None)
+    finished = replace(
+        agent, phase=Phase.FINISHED, reason=reason, grace_ends_ns=None, kill_at_ns=None, handed_ns=agent.now_ns
+    )
     return finished, (*(() if fin is not None else (EndWorkers(),)), CloseBooks(fin, reason))
 
 

@@ -1,4 +1,4 @@
-"""Manages the worker processes of one run: performs the effects of `worker_group.step`.
+"""Manages the worker processes of one run: performs the effects of `worker_group_state.step`.
 
 It starts and ends the processes and forwards their messages. Answers of the whole group go to `on_event`, which feeds
 the agent's state machine. The workers' deltas are added up by `aggregate.py` and go to `on_delta`.

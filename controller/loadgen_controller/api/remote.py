@@ -64,18 +64,18 @@ TokenFileOption = Annotated[
 T = TypeVar("T")
 
 
-def place_of(wrongs: CollectedErrors, controller: str | None, ca: Path | None, token_file: Path | None) -> Place | None:
-    """Parse the options for a remote controller; None if `controller` is None. Errors are added to `wrongs`."""
+def place_of(errors: CollectedErrors, controller: str | None, ca: Path | None, token_file: Path | None) -> Place | None:
+    """Parse the options for a remote controller; None if `controller` is None. Errors are added to `errors`."""
     if controller is None:
         for option, value in (("--ca", ca), ("--token-file", token_file)):
             if value is not None:
-                wrongs.add(f"{option} needs a controller", "add --controller HOST:PORT")
+                errors.add(f"{option} needs a controller", "add --controller HOST:PORT")
         return None
-    wrongs.parse("--controller", controller, parse_endpoint)
+    errors.parse("--controller", controller, parse_endpoint)
     token = os.environ.get(TOKEN_VARIABLE, "")
     if token_file is not None:
-        token = wrongs.catch(lambda: _token(token_file)) or ""
-    return Place(controller, None if ca is None else wrongs.catch(lambda: _pem(ca)), token)
+        token = errors.catch(lambda: _token(token_file)) or ""
+    return Place(controller, None if ca is None else errors.catch(lambda: _pem(ca)), token)
 
 
 def _token(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The gRPC server of a controller's API: authorization of calls, and the calls themselves (`service.py`).
+"""The gRPC server of a controller's API: authorization of calls, and the calls themselves (`control/run_service.py`).
 
 Authorization uses only the metadata of a call, before any message is read. A call without a token, with an unknown
 token or with too low a role is rejected. Outside of loopback addresses, the API requires TLS and tokens.

@@ -18,10 +18,9 @@ from loadgen.report.report_tables import Table, final_report
 from loadgen.report.summary_reader import read
 from loadgen.units import NS_PER_S, format_count, format_duration
 from loadgen_controller.api.address import Place
-from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call
+from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call, place_of
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands import bucket, metrics, traces
-from loadgen_controller.commands.control_request import where
 from loadgen_controller.commands.run import ExplainOption, run_scenario
 from loadgen_controller.commands.shared_options import (
     AllowHostOption,
@@ -110,7 +109,7 @@ def list_(
 ) -> None:
     """List the runs, newest first. The id of a run begins with its start time in UTC."""
     errors = CollectedErrors()
-    place = errors.catch(lambda: where(controller, ca, token_file))
+    place = place_of(errors, controller, ca, token_file)
     after = errors.parse("--since", since, lambda text: parse_since(text, datetime.now(UTC)))
     wanted = [(name, value if sign else None) for name, sign, value in (one.partition("=") for one in label or ())]
     if place is not None and (search or label or since or as_json):

@@ -28,7 +28,7 @@ from typing import Final, Literal
 import msgspec
 
 from loadgen.errors import ExitCode, FleetError, LoadgenError, StorageError, UsageError
-from loadgen.measure.run_folder.rundir import find_run, list_runs, replace_file
+from loadgen.measure.run_folder.rundir import find_run, list_runs, replace_file, storage_error
 
 __all__ = [
     "CONTROL_FILE",
@@ -335,12 +335,10 @@ def _read(folder: Path) -> Going | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StorageError(
-            f"cannot read {path}: {error.strerror}", hint="check the path and its permissions"
-        ) from error
+        raise storage_error(path, error, doing="read") from error
     except msgspec.DecodeError as error:
         raise StorageError(
-            f"cannot read {path}: {error}", hint="the file is damaged; restart the controller, which writes it"
+            f"cannot read {path}: {error}", hint="the file is damaged; end the run in its own terminal"
         ) from error
     if found.format > _FORMAT:
         raise StorageError(

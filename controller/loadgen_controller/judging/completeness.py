@@ -9,7 +9,7 @@ An agent is complete when all of this holds:
 - the allow-list's cap kept none of its requests from being sent.
 
 For an agent that is not complete, this module gives the seconds and iterations that are missing, and their part of
-the planned load. `gaps.py` has the arithmetic of gaps; here are the rules and the sentences.
+the planned load. `gaps.py` has the arithmetic of gaps; here are the rules, the sums for each agent, and the sentences.
 """
 
 from __future__ import annotations
@@ -252,12 +252,8 @@ def _measure(run: _Run, evidence: _Evidence, harmful: Sequence[Loss]) -> _Missin
     silent = tuple(silent_spans(covered, end_ns))
     whole = [(start, end, 1.0) for start, end in silent]
     gaps = [*whole, *gaps_of_losses(harmful, silent, end_ns)]
-    seconds = sum(
-        (min(end, until_ns) - max(start, since_ns)) * part / NS_PER_S
-        for start, end, part in gaps
-        for since_ns, until_ns, _ in tenures
-        if max(start, since_ns) < min(end, until_ns)
-    )
+    whole_share = [(since, until, 1.0) for since, until, _ in tenures]
+    seconds = sum((end - start) * part / NS_PER_S for start, end, part in within(gaps, whole_share))
     spans = tuple((start, end) for start, end, _ in within(whole, tenures))
     return _Missing(spans, seconds, _missing_share(run, evidence, gaps))
 

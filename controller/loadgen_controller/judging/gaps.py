@@ -93,11 +93,8 @@ def gaps_of_losses(
     A gap begins at the worker's last data. It ends when another process takes over, or else at `end_ns`.
     """
     for loss in losses:
-        at_ns, until_ns = loss.told_ns, loss.gone_until_ns(end_ns)
-        for start_ns, stop_ns in (*silent, (until_ns, until_ns)):
-            if at_ns < min(start_ns, until_ns):
-                yield at_ns, min(start_ns, until_ns), 1 / loss.workers
-            at_ns = max(at_ns, stop_ns)
+        for start, end in silent_spans(silent, loss.gone_until_ns(end_ns), loss.told_ns):
+            yield start, end, 1 / loss.workers
 
 
 def within(
@@ -113,9 +110,8 @@ def within(
                 yield max(start_ns, since_ns), min(end_ns, until_ns), part * share
 
 
-def silent_spans(spans: Sequence[tuple[int, int]], end_ns: int) -> Iterator[tuple[int, int]]:
-    """Yield the parts of [0, end_ns) that none of `spans` covers. `spans` must be sorted and may overlap."""
-    at_ns = 0
+def silent_spans(spans: Sequence[tuple[int, int]], end_ns: int, at_ns: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield the parts of [at_ns, end_ns) that none of `spans` covers. `spans` must be sorted and may overlap."""
     for start_ns, stop_ns in (*spans, (end_ns, end_ns)):
         if at_ns < min(start_ns, end_ns):
             yield at_ns, min(start_ns, end_ns)

@@ -2,7 +2,7 @@
 
 The verdict says whether the run is complete, whether it is valid and whether it met its objectives. It follows only
 from the content of the run folder: the merged deltas and the `Facts` that the conductor writes to `events.jsonl`. So
-`reread.py` derives the same verdict from the folder alone.
+`rejudge.py` derives the same verdict from the folder alone.
 """
 
 from __future__ import annotations

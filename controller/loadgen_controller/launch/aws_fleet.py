@@ -110,13 +110,8 @@ def read_hire(errors: CollectedErrors, fleet: Path | None, scale: str | None, wa
         )
     if fleet is None:
         return None
-    try:
-        file = read(fleet)
-    except (LoadgenError, ExceptionGroup) as error:
-        found = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
-        errors.found.extend(one for one in found if isinstance(one, LoadgenError))
-        return None
-    return Hire(file, fleet, parsed)
+    file = errors.catch(lambda: read(fleet))
+    return None if file is None else Hire(file, fleet, parsed)
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def parse_since(text: str, now: datetime) -> datetime:
     try:
         return now - timedelta(seconds=parse_duration(text) / NS_PER_S)
     except (ValueError, OverflowError):
-        pass
+        pass  # not a duration: try a day or a time
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

@@ -62,7 +62,7 @@ class LoadControlPort(Protocol):
         """Apply an event to the run."""
 
     def send_to(self, agent: str, message: Message) -> None:
-        """Send a message to an agent."""
+        """Send a message to an agent; never raises. A message that cannot be sent is counted."""
 
     def write_manifest(self) -> None:
         """Write the manifest again, because the shares have changed."""

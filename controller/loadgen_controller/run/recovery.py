@@ -11,7 +11,6 @@ A run whose load had not begun is restored too, but it ends at once (`Restored.h
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -30,7 +29,7 @@ from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.merging.checkpoint import Checkpoint, read_checkpoint, thaw
 from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.objectives.steering_observation import Look
-from loadgen.measure.run_folder.rundir import RunDir, list_runs, storage_error
+from loadgen.measure.run_folder.rundir import RunDir, list_runs, replace_file
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS
 from loadgen.wire import codec
@@ -348,12 +347,7 @@ def keep_shared(folder: RunDir, value: bytes) -> None:
     The value may be a secret, so the file is private and exists only while the run goes on (`forget_shared`).
     """
     if value != b"null":
-        try:
-            file = os.open(folder.path / _SHARED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(file, "wb") as out:
-                out.write(value)
-        except OSError as error:
-            raise storage_error(folder.path / _SHARED, error) from error
+        replace_file(folder.path / _SHARED, value, 0o600)
 
 
 def forget_shared(folder: RunDir) -> None:

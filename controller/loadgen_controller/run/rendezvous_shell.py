@@ -43,7 +43,7 @@ class RendezvousPort(Protocol):
     def order(self) -> Order: ...
 
     def send_to(self, agent: str, message: Message) -> None:
-        """Send a message to an agent."""
+        """Send a message to an agent; never raises. A message that cannot be sent is counted."""
 
 
 class RendezvousShell:

@@ -82,8 +82,6 @@ class ViewState:
     run_dir: Path | None = None
     notices: tuple[str, ...] = ()
     """Notices for the operator, newest last: an agent was lost, a line of the scenario blocked the loop."""
-    stop_reason: str = ""
-    """Why the run ends; empty while it goes on."""
     is_paused: bool = False
     """Whether all loads that are not over are paused."""
     steering: tuple[SteeringView, ...] = ()

@@ -53,7 +53,6 @@ def build_view(
         is_embedded=order.placement == "embedded",
         run_dir=run_dir,
         notices=(*record.notices, *load_control.changes),
-        stop_reason=run.ends[-1].detail if run.ends else "",
         is_paused=load_control.is_paused,
         steering=tuple(
             SteeringView(

@@ -52,4 +52,4 @@ def opened(output: Path | None) -> Iterator[BinaryIO]:
         with atomic_file(output, file_mode(output.parent) if is_in_run else UMASK_ONLY) as file:
             yield file
     except OSError as exc:
-        raise storage_error(output, exc) from exc
+        raise storage_error(output, exc, elsewhere="name another file") from exc

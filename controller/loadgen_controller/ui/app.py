@@ -177,7 +177,7 @@ class _Answers:
             try:
                 options = msgspec.json.decode(await _body(request) or b"{}", type=ControlOptions)
                 ask = ControlRequest(run_id=run_id, do=action, **msgspec.structs.asdict(options))
-                ask.check()
+                ask.check()  # here already, for a status of its own: `answer` checks again, for all three controls
             except (msgspec.DecodeError, ValueError) as error:
                 return _refused(400, f"invalid request: {error}", "send a JSON object with the options of the action")
             except UsageError as error:

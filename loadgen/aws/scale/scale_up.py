@@ -91,7 +91,10 @@ def rooms(site: Site, terms: Terms, plan: Upward, groups: Sequence[Group]) -> li
 
 
 def bring_up(site: Site, terms: Terms, read_registry: ReadRegistry, report: Report) -> Raised:
-    """Start the requested machines, and wait until their agents are registered.
+    """Grow the fleet to at least `terms.wish` machines in each region, and wait until their agents are registered.
+
+    If the wait ends with fewer, but enough agents (`terms.least`, else the share in the policy), they are accepted, and
+    the machines without a registered agent are ended.
 
     On every exception, including KeyboardInterrupt, the new machines are ended again unless `terms.keeps`.
 

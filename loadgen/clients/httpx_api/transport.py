@@ -75,7 +75,7 @@ _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRAC
 class HttpxTransport(httpx.AsyncBaseTransport):
     """Sends the requests of one user's httpx clients over the user's own connections.
 
-    targets, tags, tracer: see `HttpxRows`. forward: how requests are written for a proxy (net/proxy_form.py).
+    targets, tags, tracer: see `HttpxRows`. forward: how requests are written for a proxy (net/proxy_requests.py).
     """
 
     def __init__(

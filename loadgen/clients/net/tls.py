@@ -131,5 +131,11 @@ def _readable(path: Path, shown: str) -> str:
         with path.open("rb"):
             return str(path)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "neither the path of a file nor PEM text"
-        raise UsageError(f"cert: cannot read {shown}: {why}", hint="put the file at this path on each agent") from error
+        if reason := getattr(error, "strerror", None):
+            raise UsageError(
+                f"cert: cannot read {shown}: {reason}", hint="put the file at this path on each agent"
+            ) from error
+        raise UsageError(
+            f"cert: cannot read {shown}: neither the path of a file nor PEM text",
+            hint="pass PEM text, or a path that exists on each agent",
+        ) from error

@@ -125,8 +125,7 @@ class ConnectionPool:
         has_phases: connections note when requests were written (phased.py).
         opened: the number of connections opened so far.
         stale_retries: the number of requests sent again because the target had closed the kept connection, or had
-            refused
-            them unseen.
+            refused them unseen.
     """
 
     __slots__ = (
@@ -266,10 +265,8 @@ class SharedPool(ConnectionPool):
     """At most `limit` connections for all users of a worker. If all are busy, requests wait, first come, first served.
 
     A place is taken by an open connection, by a connection that is being opened, or by the permission to open one that
-    a
-    waiting request has received. Only two events free a place, and the connection causes both: it puts itself on its
-    shelf
-    (it is idle), or it reports that it is closed. So a request that fails or is cancelled can never lose a place.
+    a waiting request has received. Only two events free a place, and the connection causes both: it puts itself on its
+    shelf (it is idle), or it reports that it is closed. So a request that fails or is cancelled can never lose a place.
     If no request waits, an idle connection to another origin is closed to make room for a new one.
 
     waits: the number of requests that had to wait.

@@ -313,8 +313,7 @@ class Http2Connection(asyncio.Protocol):
     """HOT. A client-side HTTP/2 connection.
 
     A request with a cached head costs 38 µs without the loop and TLS, most of it in the library (clock time of 20,000
-    GETs
-    of 1 KiB, fed; least of 4). The whole: `python -m bench http2`.
+    GETs of 1 KiB, fed; least of 4). The whole: `python -m bench http2`.
     """
 
     __slots__ = (

@@ -107,8 +107,7 @@ class BoundedJar(CookieJar):
     """A jar that keeps as many cookies as a browser. If a site sets more, its oldest cookies are dropped.
 
     The oldest cookie is the one whose last setting is longest ago. The limits are enforced when an answer sets cookies,
-    so
-    a scenario may put any number into its own jar.
+    so a scenario may put any number into its own jar.
     """
 
     def __init__(self, policy: DefaultCookiePolicy | None = None) -> None:

@@ -43,8 +43,7 @@ class Reply:
     """The answer to one request. HOT: made once a request, budget 0.4 µs (bench/client.py).
 
     Times are `perf_counter_ns`, for this request alone. After redirects, `history` holds the replies of the earlier
-    hops,
-    each a row of its own, and `call_elapsed` is the total time.
+    hops, each a row of its own, and `call_elapsed` is the total time.
     """
 
     __slots__ = (

@@ -190,8 +190,7 @@ class Transitions:
         """Return the edges of a row with probabilities that sum to 1; add errors for invalid ones.
 
         Edges of probability 0 are left out. After an error, the edges are replaced by valid ones, so that no other
-        error
-        follows from it.
+        error follows from it.
 
         Args:
             at: the index of the row; None: the edges by which sessions start.

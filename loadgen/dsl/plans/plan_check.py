@@ -2,7 +2,7 @@
 
 The `read_...` functions run while a plan is created: they return the valid values and
 append an error to `wrong` for each invalid one. The `..._wrong` functions check values
-together, when the loader asks for a plan's faults. None of them raises, so that all
+together, when the loader asks for a plan's faults. None of these raises, so that all
 errors of a plan are reported at once; `Plan` adds the lines.
 """
 

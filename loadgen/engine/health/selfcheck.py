@@ -127,7 +127,7 @@ class Seen:
 def unfit_reasons(seen: Seen) -> tuple[str, ...]:
     """Return the reasons why an interval's measurements cannot be trusted, the most telling first; empty if they can.
 
-    Reasons that explain a lag follow it. `generator_health.cause_of` recognises these texts by their words.
+    Reasons that explain a lag follow it. `run_fitness.cause_of` recognises these texts by their words.
     """
     reasons = []
     look, allowed_ns = seen.look, seen.allowed_ns

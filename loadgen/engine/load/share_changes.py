@@ -67,9 +67,7 @@ class Deal:
 
         Changes must be added in the order of their numbers, and none begins before an earlier one.
         """
-        agents = len(self._weights_before(len(self.changes)))
-        weights = (*change.weights, *[0.0] * (agents - len(change.weights)))
-        return replace(self, changes=(*self.changes, replace(change, weights=weights)))
+        return replace(self, changes=(*self.changes, change))
 
     def blocks(self, first: int, total: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield this share's arrivals with fleet numbers from `first` to `total` - 1, with all share changes.
@@ -85,7 +83,7 @@ class Deal:
         """Return the most users that this worker may have after the last change; None if there is no limit."""
         if self.max_users is None:
             return None
-        if not _part(self.changes[-1].weights if self.changes else self.share.weights, self.share.index):
+        if not _part(self._weights_before(len(self.changes)), self.share.index):
             return 0
         return at_least_one(self._users_by_worker(self.max_users, len(self.changes)))[self.share.worker]
 

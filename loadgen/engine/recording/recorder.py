@@ -223,8 +223,7 @@ class Recorder:
 
         Returns:
             True: worth an exemplar, because it failed, is the slowest of the interval so far, or was picked at random.
-                The
-            meter then passes it to `exemplars`. For all others that costs two comparisons of ints.
+            The meter then passes it to `exemplars`. For all others that costs two comparisons of ints.
         """
         counters = self.counters
         counters.requests_finished += 1

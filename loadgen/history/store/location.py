@@ -6,7 +6,6 @@ other.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import Final, Protocol
 from loadgen.atomic_files import atomic_write
 from loadgen.aws.storage.s3 import Bucket
 from loadgen.errors import LoadgenError, StorageError, UsageError
+from loadgen.measure.run_folder.rundir import storage_error
 from loadgen.secret_files import UMASK_ONLY
 
 __all__ = ["Folder", "Objects", "Place", "place_of"]
@@ -23,17 +23,7 @@ __all__ = ["Folder", "Objects", "Place", "place_of"]
 _MOST_BYTES: Final = 64 << 20
 """Largest file that is read. A run of 10,000 names in 20 regions is a tenth of it."""
 _AT_ONCE: Final = 16
-_HINTS: Final = {
-    errno.EACCES: "check the permissions of the path, or choose another place with --store",
-    errno.EPERM: "check the permissions of the path, or choose another place with --store",
-    errno.EROFS: "the file system is read-only; choose another place with --store",
-    errno.ENOSPC: "make space, or choose another place with --store",
-    errno.EDQUOT: "your disk quota is used up; choose another place with --store",
-    errno.ENOTDIR: "a part of the path is a file; choose another place with --store",
-}
-
-
-_HINT: Final = "check the path and its permissions, or choose another place with --store"
+_ELSEWHERE: Final = "choose another place with --store"
 
 
 class Place(Protocol):
@@ -132,7 +122,7 @@ def _raise(exc: OSError) -> None:
 
 
 def _error(doing: str, path: Path, exc: OSError) -> StorageError:
-    return StorageError(f"cannot {doing} {path}: {exc.strerror or exc}", hint=_HINTS.get(exc.errno or 0, _HINT))
+    return storage_error(path, exc, doing=doing, elsewhere=_ELSEWHERE)
 
 
 class Objects:

@@ -218,7 +218,10 @@ class Store:
             UsageError: there is no such run, or the reason is empty.
         """
         if not because.strip():
-            raise UsageError("striking a run needs a reason", hint="give --because TEXT, which is recorded")
+            raise UsageError(
+                "excluding (striking) a run from comparisons needs a reason",
+                hint="give --because TEXT, which is recorded",
+            )
         if run_id not in {one for _, (_, one) in self._named()}:
             raise UsageError(
                 f"no accepted run {run_id} in {self}",

@@ -34,7 +34,7 @@ MAX_INTERVALS: Final = 100_000
 """Most intervals that one delta may be joined from: more than a day at one a second."""
 _MAX_NOTES: Final = 100
 _MAX_REASONS: Final = 20
-"""Both limits are those of `generator_health.Fitness`."""
+"""Both limits are those of `run_fitness.Fitness`."""
 _MAX_COUNT: Final = (1 << 32) - 1
 
 

@@ -13,11 +13,9 @@ from typing import Final
 
 import msgspec
 
-from loadgen.atomic_files import atomic_write
 from loadgen.measure.merging.merge import Merge, MergeState
 from loadgen.measure.run_folder.record_file import framed, pack, read_framed, unpack
-from loadgen.measure.run_folder.rundir import storage_error
-from loadgen.secret_files import file_mode
+from loadgen.measure.run_folder.rundir import replace_file
 
 __all__ = ["Checkpoint", "freeze", "read_checkpoint", "thaw", "write_checkpoint"]
 
@@ -67,10 +65,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         StorageError: the file could not be written.
     """
     data = pack(msgspec.msgpack.encode(checkpoint))
-    try:
-        atomic_write(path, _MAGIC + framed(data), file_mode(path.parent))
-    except OSError as exc:
-        raise storage_error(path, exc) from exc
+    replace_file(path, _MAGIC + framed(data), is_durable=False)
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:

@@ -16,7 +16,7 @@ __all__ = ["Epoch", "EpochState", "Next"]
 
 
 class EpochState(msgspec.Struct, frozen=True, array_like=True):
-    """An Epoch as values, for a checkpoint. `array_like`: a new field goes to the end, with a default."""
+    """An Epoch as values, for a checkpoint."""
 
     agent: str
     epoch: int

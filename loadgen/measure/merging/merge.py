@@ -61,7 +61,7 @@ class Accepted(Enum):
 
 
 class MergeState(msgspec.Struct, frozen=True, array_like=True):
-    """A Merge as values, for a checkpoint. `array_like`: a new field goes to the end, with a default.
+    """A Merge as values, for a checkpoint.
 
     Left out are all windows except the newest, because readers have read the older ones, and each agent's newest
     exemplars, which only live views show.

@@ -337,7 +337,7 @@ class Measured:
 
 
 class WindowState(msgspec.Struct, frozen=True, array_like=True):
-    """A Window as values, for a checkpoint. `array_like`: a new field goes to the end, with a default."""
+    """A Window as values, for a checkpoint."""
 
     k: int
     by_region: dict[str, list[int]]

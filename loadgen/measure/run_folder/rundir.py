@@ -49,32 +49,30 @@ _MAGIC: Final = b"lgdelta1"
 _MAX_RECORD: Final = 64 << 20
 """Longer than any record that loadgen writes: such a length is damage."""
 
+_ELSEWHERE: Final = "choose another folder with --runs-dir"
 _HINTS: Final = {
-    errno.ENOSPC: "make space, or choose another folder with --runs-dir",
-    errno.EDQUOT: "your disk quota is used up; make space, or choose another folder with --runs-dir",
-    errno.EACCES: "check the permissions of the path, or choose another folder with --runs-dir",
-    errno.EPERM: "check the permissions of the path, or choose another folder with --runs-dir",
-    errno.EROFS: "the file system is read-only; choose another folder with --runs-dir",
-    errno.EEXIST: "choose another folder with --runs-dir",
-    errno.ENOTDIR: "a part of the path is a file; choose another folder with --runs-dir",
+    errno.ENOSPC: "make space, or {elsewhere}",
+    errno.EDQUOT: "your disk quota is used up; make space, or {elsewhere}",
+    errno.EACCES: "check the permissions of the path, or {elsewhere}",
+    errno.EPERM: "check the permissions of the path, or {elsewhere}",
+    errno.EROFS: "the file system is read-only; {elsewhere}",
+    errno.EEXIST: "{elsewhere}",
+    errno.ENOTDIR: "a part of the path is a file; {elsewhere}",
     errno.ENOENT: "check the path; `loadgen runs` lists the runs",
-    errno.EIO: "the disk is failing; choose another one with --runs-dir",
+    errno.EIO: "the disk is failing; {elsewhere}",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
 }
+_HINT: Final = "check the path and its permissions, or {elsewhere}"
 
 
-_HINT: Final = "check the path and its permissions, or choose another folder with --runs-dir"
-
-
-def storage_error(path: Path, exc: OSError, *, doing: str = "write") -> StorageError:
+def storage_error(path: Path, exc: OSError, *, doing: str = "write", elsewhere: str = _ELSEWHERE) -> StorageError:
     """Return a StorageError for an OSError that occurred at `path`: with the file, the cause and what to do.
 
-    doing: "write" or "read", for the message.
+    doing: "write" or "read", for the message. elsewhere: how the user chooses another place, for the hint.
     """
-    why = exc.strerror or str(exc)
-    is_missing_parent = exc.errno == errno.ENOENT and doing == "write"
-    hint = "choose another folder with --runs-dir" if is_missing_parent else _HINTS.get(exc.errno or 0, _HINT)
-    return StorageError(f"cannot {doing} {path}: {why}", hint=hint)
+    is_missing_parent = exc.errno == errno.ENOENT and (doing == "write" or elsewhere != _ELSEWHERE)
+    hint = "{elsewhere}" if is_missing_parent else _HINTS.get(exc.errno or 0, _HINT)
+    return StorageError(f"cannot {doing} {path}: {exc.strerror or exc}", hint=hint.format(elsewhere=elsewhere))
 
 
 def utc_text(at: datetime) -> str:
@@ -144,18 +142,19 @@ def find_run(run: str, runs_dir: Path) -> Path:
     )
 
 
-def replace_file(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Write `data` to a file, whole or not at all: a temporary file is made durable and then renamed.
+def replace_file(path: Path, data: bytes, mode: int | None = None, *, is_durable: bool = True) -> None:
+    """Write `data` to a file, whole or not at all.
 
     Args:
         mode: permissions of the file, before the umask. None: those of a file in a run's folder
             (`loadgen/secret_files.py`).
+        is_durable: the file survives a crash of the machine once it is written.
 
     Raises:
         StorageError: the file could not be written; its old content is unchanged.
     """
     try:
-        atomic_write(path, data, file_mode(path.parent) if mode is None else mode, is_durable=True)
+        atomic_write(path, data, file_mode(path.parent) if mode is None else mode, is_durable=is_durable)
     except OSError as exc:
         raise storage_error(path, exc) from exc
 
