@@ -15,7 +15,10 @@ from time import perf_counter_ns
 import msgspec
 import uvloop
 
-from loadgen.clients import ConnectionPool, HttpClient, TcpNetwork, tls_context
+from loadgen.clients.http import HttpClient
+from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.net.tls import tls_context
+from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.engine.recording.meter import Meter
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.units import NS_PER_S

@@ -92,6 +92,7 @@ def as_address(text: str) -> Address:
     Raises:
         ValueError: not an IP address.
     """
+    # An address with a zone (`%eth0`) does not equal the same address without one.
     address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv6Address):
         address = _embedded_ipv4_or_self(address)
@@ -102,6 +103,7 @@ def as_address(text: str) -> Address:
 
 def _embedded_ipv4_or_self(address: IPv6Address) -> Address:
     inner = address.ipv4_mapped or address.sixtofour
+    # Small numbers such as `::1` are addresses of their own and contain no IPv4 address.
     if inner is None and (address in _NAT64 or (address in _COMPATIBLE and int(address) > 0xFFFF)):
         inner = IPv4Address(int(address) & 0xFFFFFFFF)
     return address if inner is None else inner

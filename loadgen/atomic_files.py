@@ -69,12 +69,14 @@ def atomic_file(
             yield file
             if is_durable:
                 file.flush()
+                # Before the rename: after a crash, the name could otherwise lead to a file without its content.
                 os.fsync(file.fileno())
         if is_exclusive:
             _link(temporary, path, may_lack_links=may_lack_links)
         else:
             temporary.replace(path)
     finally:
+        # After a rename it is gone already; after a hard link this removes the second name.
         temporary.unlink(missing_ok=True)
     if is_durable:
         sync_folder(path.parent)

@@ -132,6 +132,7 @@ def _inside(root: Path, path: Path) -> str:
     """Return the name of a file in the bundle: its path relative to the scenario's folder. Raise if it is not
     inside.
     """
+    # Links are not resolved here, so that `_refuse_links` finds and names them.
     absolute = Path(os.path.normpath(root.absolute() / path))
     try:
         return absolute.relative_to(os.path.normpath(root.absolute())).as_posix()

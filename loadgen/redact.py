@@ -183,6 +183,8 @@ class Redactor:
         if known != self._known:
             self._known = known
             forms = {form for value in known if value for form in _written(value)}
+            # Longest first, because a pattern takes the first alternative that matches, and a shorter one would leave a
+            # rest.
             self._forms = tuple(sorted(forms, key=len, reverse=True))
             parts = [_one(form) for form in self._forms]
             self._compiled = re.compile("|".join(parts)) if parts else None

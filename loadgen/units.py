@@ -26,6 +26,7 @@ __all__ = [
     "parse_rate",
     "parse_ratio",
     "parse_size",
+    "quantity",
 ]
 
 NS_PER_US = 1_000
@@ -93,7 +94,7 @@ def parse_rate(text: str | float) -> float:
         raise ValueError(f'invalid rate "{text}"; write "200/s", "30/m" or "1000/h"')
     rate = float(Decimal(match[1]) / _RATE_S[match[2] or "s"])
     if not isfinite(rate):
-        raise ValueError(f'the rate "{text[:40]}..." is too large')
+        raise ValueError(f'the rate "{text[:40]}..." is too large; lower it')
     return rate
 
 
@@ -195,6 +196,11 @@ def format_changes(low: float, high: float) -> str:
 def format_count(count: int) -> str:
     """Return an integer as "12,345"."""
     return f"{count:,}"
+
+
+def quantity(count: int, noun: str) -> str:
+    """Return a number with its noun: "1 agent", "1,200 agents". The noun is in the singular and takes an s."""
+    return f"{format_count(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def _three_digits(value: float) -> str:

@@ -185,9 +185,9 @@ def _names(statement: ast.stmt) -> set[str]:
 
 @cache
 def commands() -> frozenset[str]:
-    from loadgen_controller.cli import ORDER
+    from loadgen_controller.cli import COMMANDS
 
-    return frozenset(ORDER)
+    return frozenset(COMMANDS)
 
 
 @cache

@@ -23,7 +23,7 @@ from loadgen_agent.host import cores, cpu_count, host_name, leave_no_core, raise
 from loadgen_agent.supervisor.leftover_processes import adopt
 from loadgen_agent.supervisor.lifecycle import Exit
 from loadgen_agent.supervisor.supervisor import Supervisor, Terms
-from loadgen_agent.supervisor.workers import MAX_WORKERS, Crewing
+from loadgen_agent.supervisor.workers import MAX_WORKERS, WorkerPlacement
 
 __all__ = ["main"]
 
@@ -121,9 +121,9 @@ def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str, instance_t
         spool=None if args.with_parent else args.spool or default_root(),
     )
     workers = args.workers or cpu_count()
-    crewing = Crewing(workers, cores() if args.pin and workers > 1 else ())
+    placement = WorkerPlacement(workers, cores() if args.pin and workers > 1 else ())
     supervisor = Supervisor(
-        args.controller, args.region, agent, keys, terms, crewing=crewing, instance_type=instance_type
+        args.controller, args.region, agent, keys, terms, placement=placement, instance_type=instance_type
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

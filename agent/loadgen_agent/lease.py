@@ -41,6 +41,7 @@ class Lease:
             self.fd = os.memfd_create("loadgen-lease")
         else:  # macOS
             with tempfile.TemporaryFile() as file:
+                # The file has no name in the file system, so only processes that inherit the descriptor can reach it.
                 self.fd = os.dup(file.fileno())
         os.ftruncate(self.fd, _BYTES)
         self._memory = mmap.mmap(self.fd, _BYTES)
@@ -53,6 +54,8 @@ class Lease:
             until_ns: end of the lease; 0 ends the watch, because there is no load.
             length_ns: the lease's length, which the watchdog compares with the silence of the loop.
         """
+        # The length goes first: with a new end and the old length (at first 0), the watchdog could take a short silence
+        # of the loop for one that is longer than the lease, and kill the process.
         self._numbers[1] = length_ns
         self._numbers[0] = until_ns
 
@@ -71,6 +74,7 @@ class Lease:
         The text stays when the worker kills itself because of a blocked loop.
         """
         length = self._memory[_NUMBERS]
+        # "ignore", because the limit of 255 bytes may cut a character in two.
         return self._memory[_NUMBERS + 1 : _NUMBERS + 1 + length].decode("utf-8", "ignore")
 
     def clear(self) -> None:
@@ -82,6 +86,7 @@ class Lease:
     def close(self) -> None:
         """Release the shared memory and close its descriptor. A second call has no effect."""
         if self.fd >= 0:
+            # A mapping cannot be closed while a view of it exists (BufferError).
             self._numbers.release()
             self._memory.close()
             os.close(self.fd)
@@ -112,6 +117,7 @@ class Leased:
         numbers = self._numbers
         if numbers[2]:
             return True
+        # Read once: the supervisor may write a new end between the comparison and the store below.
         until_ns = numbers[0]
         if not 0 < until_ns < perf_counter_ns():
             return False
@@ -121,6 +127,8 @@ class Leased:
     def say(self, text: str) -> None:
         """Store for the supervisor which scenario line blocks the loop, or "". At most 255 bytes of UTF-8 are kept."""
         data = text.encode("utf-8", "replace")[:_TEXT_BYTES]
+        # The length is 0 while the text changes, so the supervisor never reads half of the old and half of the new
+        # text.
         self._memory[_NUMBERS] = 0
         self._memory[_NUMBERS + 1 : _NUMBERS + 1 + len(data)] = data
         self._memory[_NUMBERS] = len(data)

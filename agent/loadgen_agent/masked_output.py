@@ -133,6 +133,8 @@ def _unblocked(out: TextIO) -> TextIO | Unblocked:
     try:
         if not stat.S_ISFIFO(os.fstat(out.fileno()).st_mode):
             return out
+        # Opened again, because O_NONBLOCK belongs to the open file, which C code and child processes share by their
+        # descriptors. /proc/self/fd gives a new open file of the same pipe.
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
         return Unblocked(os.open(f"/proc/self/fd/{out.fileno()}", flags))
     except OSError:

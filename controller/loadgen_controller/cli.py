@@ -13,68 +13,48 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError
 from loadgen.logs import tame_last_resort
-from loadgen_controller.commands import (
-    agents,
-    api,
-    check,
-    compare,
-    controller,
-    failures,
-    fleet,
-    gate,
-    history,
-    keys,
-    kill,
-    new,
-    pause,
-    plan,
-    resume,
-    run,
-    runs,
-    scale,
-    skip,
-    stop,
-    target,
-    watch,
-)
-from loadgen_controller.commands import report as report_command
 from loadgen_controller.terminal import echo, echo_error
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
 
-ORDER = (
-    "run",
-    "check",
-    "plan",
-    "new",
-    "target",
-    "runs",
-    "failures",
-    "report",
-    "compare",
-    "gate",
-    "history",
-    "pause",
-    "resume",
-    "scale",
-    "skip",
-    "stop",
-    "kill",
-    "watch",
-    "controller",
-    "agents",
-    "fleet",
-    "api",
-    "keys",
-)
+COMMANDS: Final = {
+    "run": "Run",
+    "check": "Run",
+    "plan": "Run",
+    "new": "Run",
+    "target": "Run",
+    "runs": "Look",
+    "failures": "Look",
+    "report": "Look",
+    "compare": "Decide",
+    "gate": "Decide",
+    "history": "Decide",
+    "pause": "Fleet",
+    "resume": "Fleet",
+    "scale": "Fleet",
+    "skip": "Fleet",
+    "stop": "Fleet",
+    "kill": "Fleet",
+    "watch": "Fleet",
+    "controller": "Fleet",
+    "agents": "Fleet",
+    "fleet": "Fleet",
+    "api": "Fleet",
+    "keys": "Fleet",
+}
+"""Each command's panel in `loadgen --help`, in the order in which a user meets them.
+
+The module `loadgen_controller.commands.NAME` has a command's function as `main`, or its subcommands as `app`.
+"""
 
 
 class Program(TyperGroup):
@@ -82,7 +62,21 @@ class Program(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the commands in the order in which a user meets them; typer would list groups last."""
-        return [name for name in ORDER if name in self.commands]
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, whose module is imported now: all of them together take a second."""
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            self.commands[cmd_name] = _command(cmd_name)
+            importing.end()
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the arguments begin with. The error for an unknown one names similar commands."""
+        if args[0] not in COMMANDS:
+            for name in COMMANDS:
+                self.get_command(ctx, name)
+        return super().resolve_command(ctx, args)
 
     def main(self, args: Sequence[str] | None = None, *_: Any, standalone_mode: bool = True, **options: Any) -> Any:
         """Run the command line. Exit with its exit code, or return it if `standalone_mode` is false."""
@@ -169,13 +163,11 @@ def _parser_error(error: Any) -> tuple[str, str]:
     return message[:1].lower() + message[1:], f"{path} --help lists arguments and options"
 
 
-importing.end()
+_STYLE: Final[dict[str, Any]] = {"add_completion": False, "rich_markup_mode": "rich", "pretty_exceptions_enable": False}
 app = typer.Typer(
     cls=Program,
-    add_completion=False,
     no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
+    **_STYLE,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Distributed load generator: scenarios in typed async Python, exact percentiles of all agents during the run.",
     epilog="Exit codes: 0 passed, 1 failed, 2 usage or scenario error, 3 incomplete, 4 invalid, 5 fleet error,"
@@ -203,39 +195,20 @@ def _prose(doc: str | None) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in (doc or "").split("\n\n"))
 
 
-COMMANDS = (
-    ("Run", run),
-    ("Run", check),
-    ("Run", plan),
-    ("Run", new),
-    ("Run", target),
-    ("Look", failures),
-    ("Look", report_command),
-    ("Decide", compare),
-    ("Decide", gate),
-    ("Fleet", pause),
-    ("Fleet", resume),
-    ("Fleet", scale),
-    ("Fleet", skip),
-    ("Fleet", stop),
-    ("Fleet", kill),
-    ("Fleet", watch),
-    ("Fleet", agents),
-)
-for panel, command in COMMANDS:
-    app.command(command.NAME, help=_prose(command.main.__doc__), rich_help_panel=panel, epilog=command.EXAMPLES)(
-        command.main
-    )
-for group in (runs.app, history.app, controller.app, fleet.app, api.app, keys.app):
-    for sub_command in group.registered_commands:
-        assert sub_command.callback is not None
-        sub_command.help = _prose(sub_command.callback.__doc__)
-app.add_typer(runs.app, name="runs", rich_help_panel="Look")
-app.add_typer(history.app, name="history", rich_help_panel="Decide")
-app.add_typer(controller.app, name="controller", help=_prose(controller.main.__doc__), rich_help_panel="Fleet")
-app.add_typer(fleet.app, name="fleet", rich_help_panel="Fleet")
-app.add_typer(api.app, name="api", rich_help_panel="Fleet")
-app.add_typer(keys.app, name="keys", rich_help_panel="Fleet")
+def _command(name: str) -> Any:
+    """Import a command or group, and return it as typer's object."""
+    module = import_module(f"loadgen_controller.commands.{name}")
+    panel = COMMANDS[name]
+    holder = typer.Typer(**_STYLE)
+    holder.callback()(_options)  # with a callback, typer makes a group even of a single command
+    if not hasattr(module, "app"):
+        doc = _prose(module.main.__doc__)
+        holder.command(name, help=doc, rich_help_panel=panel, epilog=module.EXAMPLES)(module.main)
+    else:
+        for sub_command in module.app.registered_commands:
+            sub_command.help = _prose(sub_command.callback.__doc__)
+        holder.add_typer(module.app, name=name, rich_help_panel=panel)
+    return typer.main.get_group(holder).commands[name]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

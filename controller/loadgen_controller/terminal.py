@@ -28,7 +28,6 @@ __all__ = [
     "echo",
     "echo_error",
     "echo_json",
-    "no_verdict",
     "text_block",
     "verdict",
 ]
@@ -47,7 +46,7 @@ class Text(RichText):
     """
 
     def __init__(self, text: str = "", style: str | Style = "", **options: Any) -> None:
-        super().__init__(no_verdict(one_line(text)), style, **options)
+        super().__init__(_no_verdict(one_line(text)), style, **options)
 
     def append(self, text: RichText | str, style: str | Style | None = None) -> Text:
         super().append(one_line(text) if isinstance(text, str) else text, style)
@@ -86,7 +85,7 @@ def text_block(text: str, indent: str = "  ", style: str = "") -> RichText:
     return RichText("\n".join(f"{indent}{line}" for line in block(text)), style)
 
 
-def no_verdict(line: str) -> str:
+def _no_verdict(line: str) -> str:
     """Return the line unchanged, unless it looks like a verdict: then its first letter is escaped (`\\x50` for P)."""
     if (found := _VERDICT.match(line)) is None:
         return line
@@ -95,7 +94,7 @@ def no_verdict(line: str) -> str:
 
 def echo(text: str, *, err: bool = False) -> None:
     """Print one line to stdout, or to stderr. Line breaks and control characters in it are escaped."""
-    typer.echo(no_verdict(one_line(text)), err=err)
+    typer.echo(_no_verdict(one_line(text)), err=err)
 
 
 def echo_json(document: str) -> None:

@@ -127,6 +127,7 @@ def _ranks(values: Array) -> Array:
 
 
 def _scores(ranks: Array) -> Array:
+    # Hazen's plotting positions, which never reach 0 or 1, where the normal score is infinite.
     scores: Array = special.ndtri((ranks - 0.5) / len(ranks))
     return scores
 
@@ -149,6 +150,7 @@ def _t_of_splits(rows: Array) -> Array:
 @lru_cache(maxsize=4096)
 def _critical(n: int, alpha: float) -> float:
     """Return the |t| that the best split of n values without a change exceeds with probability `alpha`."""
+    # The seed depends only on n, so the same history always gives the same changes.
     generator = np.random.default_rng(n)
     rows = np.tile(_scores(np.arange(1.0, n + 1)), (_DRAWS, 1))
     highest = _t_of_splits(generator.permuted(rows, axis=1)).max(axis=1)

@@ -383,6 +383,7 @@ def _of_runs(a: Array, b: Array, known: Between | None, floor: float) -> tuple[f
     if known is None and min(n, k) >= _APART:
         of_a, of_b = (_squares(one) / (len(one) - 1) / len(one) for one in (a, b))
         spread = of_a**2 / (n - 1) + of_b**2 / (k - 1)
+        # Welch and Satterthwaite's formula. Without any variation on both sides it is 0 / 0.
         df = (of_a + of_b) ** 2 / spread if spread else float(min(n, k) - 1)
         return sqrt(max(of_a, floor / n) + max(of_b, floor / k)), df, Basis.RUNS
     squares, df = _squares(a) + _squares(b), float(n + k - 2)

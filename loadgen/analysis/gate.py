@@ -314,6 +314,7 @@ def _beside(reference: Array, new: Array, history: Array) -> _Test:
     law = _law(n, k)
     centre, _, squares = (float(one[0]) for one in _figures(history[None, :], new[None, :]))
     fixed, _, _ = (float(one[0]) for one in _figures(reference[None, :], reference[None, :0]))
+    # `law.variance` is that of a comparison with the mean of the history. The reference takes its place.
     variance = law.variance - 1 / n + (_law(m, 0).variance if m > 2 else 1 / m)
     return _Test(centre - fixed, max(sqrt(squares / law.squares), _FLOOR) * sqrt(variance), law.df)
 
@@ -378,6 +379,7 @@ def _detectable(error: float, df: float, level: float = _LEVEL, power: float = _
 
 
 def _expm1(value: float) -> float:
+    # `expm1` raises OverflowError above 709.
     return expm1(value) if value < 700 else inf
 
 
@@ -415,6 +417,8 @@ def _judged(
             effects.append(_untested(name, n, k))
             continue
         low, high = test.interval()
+        # A FAIL also needs an estimate above `delta`. The estimate exceeds `delta` in 90 % of cases if the effect is
+        # larger than `delta` by the normal quantile of 90 % in standard errors.
         smallest = max(_detectable(test.error, test.df), log1p(delta) + _Z_POWER * test.error)
         outcome, reason, is_blind = Outcome.PASS, "", False
         if adjusted[name] < alpha and test.difference > log1p(delta):

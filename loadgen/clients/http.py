@@ -219,6 +219,7 @@ class HttpClient:
                 size = len(body)
                 if size < 512:
                     return self._plain(route, begin + _JSON_ENDS[size] + body, name, expect)
+                # `Connection.ask` accepts no larger request.
                 if size <= MANY_BYTES:
                     data = b"%bContent-Length: %d%b%b" % (begin, size, _JSON_END, body)
                     return self._plain(route, data, name, expect)
@@ -302,6 +303,8 @@ class HttpClient:
         if not stack or not self._is_plain:
             return await self._send(route, data, name, expect)
         meter = self._meter
+        # `ask` comes first, because it raises above the cap of an allow-list: a connection taken before would be
+        # lost.
         series = meter.ask(name or route.name)
         connection = stack.pop()
         asked_ns = perf_counter_ns()
@@ -350,6 +353,7 @@ class HttpClient:
         meter = self._meter
         series = meter.ask(name or route.name)
         asked_ns = perf_counter_ns()
+        # A redirect is written from this, because each hop gets a span of its own.
         untraced = data
         if self._tracer is not None:
             data, trace = self._traced(self._tracer, route, data, trace, is_plain=timeouts is None)
@@ -508,6 +512,7 @@ class HttpClient:
             if theirs is not None:
                 return data, theirs
         lines, trace = tracer.lines(trace)
+        # A request with a Host header of its own does not begin with the route's.
         at = len(route.head) if data.startswith(route.head) else len(route.line)
         traced = b"".join((data[:at], lines, data[at:]))
         if isinstance(data, StreamedRequest):
@@ -521,6 +526,7 @@ class HttpClient:
         That is so if the target closed an open, idle connection before a byte of its answer, and the method is
         idempotent; or, whatever the method, if the target reported that it did not process the request (HTTP/2).
         """
+        # Without an earlier answer the connection was not a kept one, so its reset is a failure of the target.
         if not isinstance(failure, Unprocessed) and (
             failure.outcome != RESET or reply.size_bytes or not connection.requests or not reply.route.is_idempotent
         ):
@@ -536,6 +542,7 @@ class HttpClient:
         """Record that a request got no complete answer, and return the exception for the caller to raise."""
         reply.outcome = failure.outcome
         count_own_fault(failure.outcome)
+        # Settled at once, because no `expect` can follow: the caller gets an exception and not a reply.
         self._meter.hold(reply)
         self._meter.settle()
         return RequestFailed(failure.outcome, f"{reply.route.method} {reply.route.url}: {failure.detail}")

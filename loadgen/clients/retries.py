@@ -72,10 +72,12 @@ class Attempts:
             return False
         try:
             self._record(failure, reply)
+        # A retry is a request like any other for the cap of an allow-list. Above it the failure stands.
         except OverTheCap:
             return False
         self._left -= 1
         reply.sent_ns = reply.first_byte_ns = reply.done_ns = 0
+        # Only the row of the next attempt begins here. The call's own row still begins at `asked_ns`.
         self._begun_ns = perf_counter_ns()
         return True
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from loadgen.dsl.data.feed import open_feed
-from loadgen.dsl.plans.loads import Lane
+from loadgen.dsl.plans.loads import DrivenLoad
 from loadgen.dsl.plans.plan import Plan
 from loadgen.dsl.users.user_runner import BoundJourney
-from loadgen.dsl.users.worker_tally import Tally
+from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.clock import MonotonicClock, sleep_to
 from loadgen.engine.load.load_models import ClosedDrive, CountedDrive, Drive, Mark, OpenDrive
 from loadgen.engine.load.rendezvous import END_GRACE_S, Points
@@ -51,7 +51,7 @@ class LaneDrive:
 
     def __init__(
         self,
-        lane: Lane,
+        lane: DrivenLoad,
         load: int,
         *,
         index: int,
@@ -94,7 +94,7 @@ class LaneDrive:
             new_life, recorder, (measured, warm), max_users=most, max_lateness_ns=max_lateness_ns, load=load
         )
         self._mark = Mark(marks, load)
-        skipped = Tally.of(recorder).skipped_cycles
+        skipped = WorkerTally.of(recorder).skipped_cycles
         self._drive = self._new_drive(lane, chance, new_life, warmup_ns - lane.after_ns, skipped)
         self._moved = asyncio.Event()
         """Set when the end of the load has changed."""
@@ -271,7 +271,7 @@ class LaneDrive:
 
     def _new_drive(
         self,
-        lane: Lane,
+        lane: DrivenLoad,
         chance: RandomMix | None,
         new_life: Callable[[], Life],
         warmup_ns: int,

@@ -21,13 +21,17 @@ from time import perf_counter_ns
 from typing import Any
 
 from loadgen.allowlist import Address, AllowList, CapShare, share_of_cap
-from loadgen.clients import Cap, Fence, generator_faults, network_of, tls_context
+from loadgen.clients.net.proxy import network_of
+from loadgen.clients.net.target_guard import TargetGuard
+from loadgen.clients.net.tls import tls_context
+from loadgen.clients.protocol.outcomes import generator_faults
+from loadgen.clients.request.rate_cap import Cap
 from loadgen.drive.load_drive import LaneDrive, bind
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.user import User
-from loadgen.dsl.users.user_factory import People
-from loadgen.dsl.users.worker_tally import Tally
+from loadgen.dsl.users.user_factory import UserFactory
+from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.health.selfcheck import SelfCheck
 from loadgen.engine.load.clock import MonotonicClock, sleep_to
 from loadgen.engine.load.rendezvous import Points
@@ -171,15 +175,15 @@ class Drive:
         self._cap: Cap | None = None
         self._cap_changes: list[tuple[int, tuple[float, ...]]] = []
         """Share changes that the cap has not got yet: (time after T0, ns; weights of the agents)."""
-        fence = Fence(allow, own)
+        guard = TargetGuard(allow, own)
         if allow is not None and any(entry.max_requests_per_s is not None for entry in allow.allow):
             self._cap = Cap(
-                self._share_of_cap(tuple(weights)), cap_per_s, refuses=Tally.of(self._recorder).over_the_cap
+                self._share_of_cap(tuple(weights)), cap_per_s, refuses=WorkerTally.of(self._recorder).over_the_cap
             )
-            fence = Fence(allow, own, admitted=self._cap.admit)
-        network = network_of(plan.http, self._recorder.note, fence)
+            guard = TargetGuard(allow, own, admitted=self._cap.admit)
+        network = network_of(plan.http, self._recorder.note, guard)
         self._points = Points(tell, self._recorder.note, self.redactor.known)
-        self._people = People(
+        self._user_factory = UserFactory(
             plan.ways(),
             network,
             tls_context(plan.ca, plan.http),
@@ -200,7 +204,7 @@ class Drive:
                 seed=seed,
                 recorder=self._recorder,
                 new_life=partial(
-                    self._people.life,
+                    self._user_factory.life,
                     self._recorder,
                     bind(plan, load),
                     fresh=isinstance(lane.profile, OpenProfile),
@@ -231,11 +235,11 @@ class Drive:
     @property
     def shared(self) -> Any:
         """The value that the plan's set-up returned, for all users of the fleet."""
-        return self._people.shared
+        return self._user_factory.shared
 
     @shared.setter
     def shared(self, value: Any) -> None:
-        self._people.shared = value
+        self._user_factory.shared = value
 
     async def set_up(self) -> Any:
         """Run the plan's set-up once, and return its value (None without a set-up).
@@ -258,7 +262,8 @@ class Drive:
     async def _once(self, fn: Callable[[User], Awaitable[Any]] | None) -> Any:
         if fn is None:
             return None
-        user = self._people.user(Recorder())
+        # A recorder of its own, because these requests are no part of the load (see RUN_STEP).
+        user = self._user_factory.user(Recorder())
         user.meter.begin(RUN_STEP, warmup=False, pool_limited=False)
         try:
             return await fn(user)
@@ -354,6 +359,7 @@ class Drive:
         if self._cap is not None:
             self._reshare_cap(self._cap)
         self._flipped_ns = from_ns // self._interval_ns * self._interval_ns
+        # Collected first, so that no garbage is frozen with the rest.
         gc.collect()
         gc.freeze()  # the scenario and the libraries live as long as the worker, so the collector can skip them
         thresholds = gc.get_threshold()
@@ -369,17 +375,19 @@ class Drive:
             await self._drain(driving, is_stopped=ending in (Ending.STOPPED, Ending.TIME_LIMIT), clock=clock)
         finally:
             intervals.cancel()
+            # A fold that has begun is finished (`_flip_beside`), so the last flip below finds only newer values.
             await asyncio.wait([intervals])
             self._self_check.stop()
             for lane in self._lanes:
                 await lane.close()
             self._points.close()
-            self._people.close()
+            self._user_factory.close()
             clock.close()
             gc.set_threshold(*thresholds)
         if not intervals.cancelled():
             intervals.result()
         self._recorder.failures.finish()
+        # At least 1 ns: a delta without time is one that only reports a lost worker (`epochs.Next.has_time`).
         self._flip(max(clock.elapsed_ns(), self._flipped_ns + 1))
         skew_ns = min(lane.start_skew_ns for lane in self._lanes)
         return Totals(self._last_seq, self._totals, self._recorded, skew_ns, ending)
@@ -406,6 +414,7 @@ class Drive:
             is_stopped: count unstarted arrivals that were due by now as missed. False after a lapsed lease, because
                 another agent may have taken them over.
         """
+        # Read before `end`, which sets the event at the planned end, too.
         stopped = self._stop.is_set()
         self._stop.end(Ending.DONE)
         if is_stopped:

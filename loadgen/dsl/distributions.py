@@ -56,6 +56,7 @@ class Distribution(ABC):
         if self.problem:
             fault = self.faults[0]
             raise UsageError(f"{fault.file}:{fault.line}: {fault.message}", hint=fault.hint)
+        # The middle of its step, so never 0. The largest one would round to 1, whose quantile may be infinite.
         return self._at(min((random.getrandbits(53) + 0.5) / 2**53, _BELOW_ONE))
 
     @property
@@ -114,6 +115,8 @@ def lognormal(mu: float, sigma: float) -> Distribution:
     problem = _not_numbers("lognormal", mu=mu, sigma=sigma)
     if not problem and sigma < 0:
         problem = f"lognormal({mu}, {sigma}): sigma cannot be negative | write lognormal({mu}, {-sigma})"
+    # exp overflows above 709. A draw is at most 8.3 sigma above mu (the normal quantile of 1 - 2^-53), and the
+    # logarithm of the mean is sigma² / 2 above mu.
     if not problem and mu + sigma * max(9.0, sigma / 2) > 700:
         problem = (
             f"lognormal({mu}, {sigma}) draws numbers too large for a float | mu is the logarithm of the median: "
@@ -217,6 +220,7 @@ class _Normal(Distribution):
         if self.low is None or self.sd == 0:
             return self.mu
         z = (self.low - self.mu) / self.sd
+        # The mean of a truncated normal distribution: mu + sd * phi(z) / (1 - Phi(z)).
         return self.mu + self.sd * _STANDARD.pdf(z) / (1 - _cdf(z))
 
     def _at(self, u: float) -> float:

@@ -31,14 +31,16 @@ from functools import wraps
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-from loadgen.clients import CannedNetwork, ConnectionPool, HttpClient
+from loadgen.clients.http import HttpClient
+from loadgen.clients.net.canned_replies import CannedNetwork
+from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.metric import Metric
 from loadgen.dsl.users.outcome import traceback_of, where_of
 from loadgen.dsl.users.user import UserWith
-from loadgen.dsl.users.user_factory import People, Ways
+from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.user_runner import BoundJourney
-from loadgen.dsl.users.worker_tally import Tally
+from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.users import Arrival
 from loadgen.engine.recording.meter import Meter
 from loadgen.engine.recording.recorder import Recorder
@@ -130,7 +132,7 @@ async def try_journey(
     recorder = _Notes()
     network = CannedNetwork(replies)
     clock = _JumpingClock(now)
-    people = _TrialPeople(network, clock, seed, shared)
+    user_factory = _TrialPeople(network, clock, seed, shared)
     raised: list[BaseException] = []
     bound = BoundJourney(
         one.name,
@@ -143,7 +145,7 @@ async def try_journey(
     )
     metrics = _metrics_of(one, recorder)
     notes: list[str] = []
-    life = people.life(recorder, [bound], fresh=False, report=notes.append)
+    life = user_factory.life(recorder, [bound], fresh=False, report=notes.append)
     try:
         await life.iterate(Arrival(perf_counter_ns(), 0, 0, False), pool_limited=False)
     finally:
@@ -152,7 +154,7 @@ async def try_journey(
         if not isinstance(error, IterationEnded):
             raise error
     ended = next((error for error in raised if isinstance(error, IterationEnded)), None)
-    tally = Tally.of(recorder)
+    tally = WorkerTally.of(recorder)
     return Trial(
         life.outcome,
         ended.detail if ended is not None else "",
@@ -201,7 +203,7 @@ class _TrialUser(UserWith[Any]):
         self.trial_clock.thought_ns += self.trial_clock.jumped_ns - before_ns
 
 
-class _TrialPeople(People):
+class _TrialPeople(UserFactory):
     """Creates the users of trials. Accepts any target name; all targets get the same replies."""
 
     def __init__(self, network: CannedNetwork, clock: _JumpingClock, seed: int, shared: Any) -> None:

@@ -36,7 +36,7 @@ def sine(mean: float, amplitude: float, period_ns: int, duration_ns: int, phase_
     if period_ns <= 0 or duration_ns <= 0:
         raise ValueError(f"the {'period' if period_ns <= 0 else 'duration'} of a sine must be above 0")
     if amplitude > mean:
-        raise ValueError(f"a sine of {mean:g}/s with an amplitude of {amplitude:g}/s goes below 0")
+        raise ValueError(f"a sine of {mean:g}/s with an amplitude of {amplitude:g}/s goes below 0: lower the amplitude")
     if duration_ns * PIECES > MAX_PIECES * period_ns:
         raise ValueError(
             f"a sine of {duration_ns / period_ns:,.0f} periods is too long: at most {MAX_PIECES // PIECES}"

@@ -296,4 +296,5 @@ def _faster(stage: Stage, factor: Fraction) -> Stage:
     """Return a stage of playback speed that plays the same recorded times `factor` times as fast."""
     fast = stage.times(factor)
     was, now = exact(stage.start) + exact(stage.end), exact(fast.start) + exact(fast.end)
+    # Rounded up: a stage that is 1 ns too short could leave out the last recorded time.
     return Stage(fast.start, fast.end, ceil(stage.duration_ns * was / now) if now else stage.duration_ns)

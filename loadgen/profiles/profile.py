@@ -270,6 +270,7 @@ def _stage_spans(stages: Iterable[Stage], user: int) -> Iterator[tuple[int, int]
             continue
         start, end = exact(stage.start), exact(stage.end)
         crossing_ns = start_ns + (user - start) / (end - start) * (end_ns - start_ns)
+        # At the crossing the level equals the user's number, so the user is not present at this ns.
         first_ns, stop_ns = (floor(crossing_ns) + 1, end_ns) if end > start else (start_ns, ceil(crossing_ns))
         if first_ns < stop_ns:
             yield first_ns, stop_ns

@@ -15,7 +15,7 @@ from pathlib import Path
 from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.objectives.objective import time_text
 from loadgen.report.summary_reader import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
-from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio
+from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio, quantity
 
 __all__ = [
     "WHY_NO_INTERVAL",
@@ -91,15 +91,17 @@ def headline(summary: Summary) -> str:
     why = _objectives_met(summary)
     if summary.result != "passed":
         first, *others = _deciding(summary)
-        more = f"; and {_count(len(others), 'more reason')}, below" if others[1:] else "".join(f"; {o}" for o in others)
+        more = (
+            f"; and {quantity(len(others), 'more reason')}, below" if others[1:] else "".join(f"; {o}" for o in others)
+        )
         why = first + more
     return f"{summary.result.upper()} (exit code {summary.exit_code}): {why}."
 
 
 def _objectives_met(summary: Summary) -> str:
     n, met = len(summary.slos), sum(s.verdict == "passed" for s in summary.slos)
-    of = f"{_count(summary.iterations.due, 'iteration')} in {format_duration(summary.duration_s * NS_PER_S)}"
-    return f"{met} of {_count(n, 'objective')} met over {of}" if n else f"no objectives were set; {of}"
+    of = f"{quantity(summary.iterations.due, 'iteration')} in {format_duration(summary.duration_s * NS_PER_S)}"
+    return f"{met} of {quantity(n, 'objective')} met over {of}" if n else f"no objectives were set; {of}"
 
 
 def _deciding(summary: Summary) -> list[str]:
@@ -171,7 +173,8 @@ def _changed(summary: Summary) -> Iterator[str]:
     if changes:
         yield f"The load was changed during the run: {'; '.join(changes)}."
     if steered:
-        yield f"The executor changed the rate {_count(steered, 'time')} during the run; summary.json lists the changes."
+        times = quantity(steered, "time")
+        yield f"The executor changed the rate {times} during the run; summary.json lists the changes."
 
 
 def _warmup(summary: Summary) -> Iterator[str]:
@@ -289,7 +292,7 @@ def _windows(slo: Slo, summary: Summary) -> Iterator[str]:
             else ""
         )
         length = format_duration(slo.window_s * NS_PER_S)
-        windows = f"{format_count(slo.windows_failed)} of {_count(slo.windows, 'window')} of {length} broken"
+        windows = f"{format_count(slo.windows_failed)} of {quantity(slo.windows, 'window')} of {length} broken"
         yield f"{_objective(slo, summary)}: {windows}{worst}."
 
 
@@ -389,7 +392,7 @@ def tag_tables(summary: Summary) -> Iterator[Table]:
             left_out += max(0, len(own) - FEW_VALUES)
             for s in own[:FEW_VALUES]:
                 cells.append((s.request or s.step or s.journey, _short(s.tags[tag]), format_count(s.count), *_three(s)))
-        note = f"summary.json has {_count(left_out, 'more value')}, all rarer." if left_out else ""
+        note = f"summary.json has {quantity(left_out, 'more value')}, all rarer." if left_out else ""
         columns = ("of", tag.removeprefix("header:"), "count", "p50", "p95", "p99")
         yield Table(f"Response time split by {columns[1]}, ms", columns, tuple(cells), words=2, note=note)
 
@@ -410,7 +413,7 @@ def phase_table(summary: Summary) -> Table:
         for s in rows[:FEW_ROWS]
         for phase, p in (s.phases_ms or {}).items()
     ]
-    note = f"summary.json has {_count(len(rows) - FEW_ROWS, 'more request')}." if rows[FEW_ROWS:] else ""
+    note = f"summary.json has {quantity(len(rows) - FEW_ROWS, 'more request')}." if rows[FEW_ROWS:] else ""
     return Table(
         "Phases of requests, ms", ("request", "phase", "count", "p50", "p95", "p99", "max"), tuple(cells), 2, note
     )
@@ -539,7 +542,3 @@ def _fixed(ms: float) -> str:
 
 def _decimals(ms: float) -> int:
     return 0 if ms >= 99.95 else 1 if ms >= 9.995 else 2
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{format_count(n)} {noun}{'' if n == 1 else 's'}"

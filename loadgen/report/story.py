@@ -24,7 +24,7 @@ from loadgen.report.report_tables import (
 )
 from loadgen.report.slos import margin_text
 from loadgen.report.summary_reader import Percentiles, Series, Slo, Summary
-from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio
+from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio, quantity
 
 __all__ = ["Story", "story_of", "targets_in", "targets_of"]
 
@@ -104,17 +104,17 @@ def _tested(summary: Summary, targets: Sequence[str]) -> Iterator[str]:
     yield f"{summary.scenario}{plan} was run{against}{load}."
     regions = [region_label(name, summary.is_embedded) for name in dict.fromkeys(a.region for a in summary.agents)]
     if regions:
-        from_where = f"{_count(len(regions), 'region')}: {_some(regions)}"
-        yield f"{_count(len(summary.agents), 'agent')} generated the load from {from_where}."
+        from_where = f"{quantity(len(regions), 'region')}: {_some(regions)}"
+        yield f"{quantity(len(summary.agents), 'agent')} generated the load from {from_where}."
     i, r = summary.iterations, summary.requests
     if i.due or r.started:
         began = f", starting at {summary.started_at}" if summary.started_at else ""
         were = "was" if i.due == 1 else "were"
-        counts = f"{_count(i.due, 'iteration')} {were} due, {format_count(i.finished)} finished"
+        counts = f"{quantity(i.due, 'iteration')} {were} due, {format_count(i.finished)} finished"
         ratio = format_ratio(r.errors / r.finished) if r.finished else ""
         share = f", {format_count(r.errors)} of them with an error ({ratio})" if ratio else ""
         yield f"The run took {_length(summary.duration_s)}{began}."
-        yield f"{counts}; {_count(r.finished, 'request')} finished{share}."
+        yield f"{counts}; {quantity(r.finished, 'request')} finished{share}."
 
 
 # -- why --------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def _objective(slo: Slo, summary: Summary) -> str:
     verdict = "passed" if slo.verdict == "passed" else "failed"
     parts = [f"observed {_observed(slo)} ({format_count(slo.count)} due)"]
     if slo.window_s is not None:
-        broken = f"{format_count(slo.windows_failed)} of {_count(slo.windows, 'window')} of {_length(slo.window_s)}"
+        broken = f"{format_count(slo.windows_failed)} of {quantity(slo.windows, 'window')} of {_length(slo.window_s)}"
         start = f", from {slo.worst_window_s:,.0f} s on," if slo.worst_window_s is not None else ""
         worst = f"in the worst window{start} {_observed(slo)} of {format_count(slo.count)} were bad"
         parts = [f"{broken} broke the limit", worst]
@@ -191,7 +191,7 @@ def _by_result(summary: Summary) -> Iterator[str]:
                 " ended as planned."
             )
         case "failed" if broken:
-            missed = "its objective" if n == 1 else f"{format_count(len(broken))} of {_count(n, 'objective')}"
+            missed = "its objective" if n == 1 else f"{format_count(len(broken))} of {quantity(n, 'objective')}"
             yield f"Under this load the target did not meet {missed}."
         case "failed":
             yield "The run failed for the reasons above; no objective was broken."
@@ -209,7 +209,9 @@ def _by_result(summary: Summary) -> Iterator[str]:
         case "error":
             n = summary.requests.finished
             them = "it" if n == 1 else "them"
-            had = f" {_count(n, 'request')} finished before the error; do not judge the target by {them}." if n else ""
+            had = (
+                f" {quantity(n, 'request')} finished before the error; do not judge the target by {them}." if n else ""
+            )
             yield f"The run ended with an error, so it gives no verdict about the target.{had}"
     if summary.validity.verdict == "suspect":
         yield (
@@ -275,7 +277,7 @@ def _excludes(summary: Summary) -> Iterator[str]:
     if summary.is_embedded and summary.agents:
         n = len({agent.region for agent in summary.agents})
         yield (
-            f"{_count(n, 'region')} {'is' if n == 1 else 'are'} simulated: {_all_agents(len(summary.agents))} on this"
+            f"{quantity(n, 'region')} {'is' if n == 1 else 'are'} simulated: {_all_agents(len(summary.agents))} on this"
             " machine, so no figure includes the network path from a real region to the target."
         )
     if not summary.load.open:
@@ -290,18 +292,18 @@ def _excludes(summary: Summary) -> Iterator[str]:
     limited = summary.pool_limited
     if limited.requests:
         yield (
-            f"{_count(limited.requests, 'request')} ({format_ratio(limited.share)}) came from iterations that had"
+            f"{quantity(limited.requests, 'request')} ({format_ratio(limited.share)}) came from iterations that had"
             " waited for a free user: their response times include this wait."
         )
     i = summary.iterations
     if i.script_faults:
-        ended = f"{_count(i.script_faults, 'iteration')} ended with an error in the scenario"
+        ended = f"{quantity(i.script_faults, 'iteration')} ended with an error in the scenario"
         yield f"{ended}; objectives do not count {'it' if i.script_faults == 1 else 'them'}."
     if i.skipped:
         them = "it" if i.skipped == 1 else "them"
-        yield f"The scenario skipped {_count(i.skipped, 'iteration')}; objectives do not count {them}."
+        yield f"The scenario skipped {quantity(i.skipped, 'iteration')}; objectives do not count {them}."
     if changes := len(summary.adjustments):
-        yield f"The load was changed {_count(changes, 'time')} during the run, so it is not the planned load."
+        yield f"The load was changed {quantity(changes, 'time')} during the run, so it is not the planned load."
     if summary.requests.finished or summary.iterations.finished:
         yield (
             "This is a single run, so the variation between runs is unknown. Do not conclude from it alone that the"
@@ -313,7 +315,7 @@ def _warmup(summary: Summary) -> Iterator[str]:
     warmup = summary.warmup
     if warmup is not None and warmup.cut_s:
         count = sum(s.count for s in warmup.series if (s.kind, s.outcome, s.region) == ("journey", "*", "*"))
-        counted = f" ({_count(count, 'iteration')})" if count else ""
+        counted = f" ({quantity(count, 'iteration')})" if count else ""
         how = "detected after the run" if warmup.how == "found" else "set in the plan"
         yield f"The first {_length(warmup.cut_s)}{counted} are warm-up, {how}; objectives do not count them."
 
@@ -321,7 +323,7 @@ def _warmup(summary: Summary) -> Iterator[str]:
 def _incomplete_agents(summary: Summary) -> Iterator[str]:
     incomplete = [agent for agent in summary.agents if not agent.complete]
     if incomplete:
-        of = _count(len(summary.agents), "agent")
+        of = quantity(len(summary.agents), "agent")
         share = f" ({format_ratio(summary.missing_share)} of the planned load)" if summary.missing_share else ""
         yield f"Measurements of {format_count(len(incomplete))} of {of} are missing{share}."
     for agent in incomplete[:FEW]:
@@ -331,7 +333,7 @@ def _incomplete_agents(summary: Summary) -> Iterator[str]:
 def _invalid_agents(summary: Summary) -> Iterator[str]:
     found = sorted((a for a in summary.agents if a.unfit_intervals), key=lambda a: -a.unfit_intervals)
     for agent in found[:FEW]:
-        of = _count(agent.intervals, "interval")
+        of = quantity(agent.intervals, "interval")
         unfit = format_count(agent.unfit_intervals)
         yield f"Agent {agent.id} could not measure correctly in {unfit} of {of}; the figures include those intervals."
     if more := max(0, len(found) - FEW):
@@ -390,10 +392,6 @@ def _length(seconds: float) -> str:
 def _some(names: Sequence[str]) -> str:
     more = f" and {format_count(len(names) - FEW)} more" if len(names) > FEW else ""
     return ", ".join(names[:FEW]) + more
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{format_count(n)} {noun}{'' if n == 1 else 's'}"
 
 
 def _sentence(text: str) -> str:

@@ -68,7 +68,9 @@ def _of(series: Series, count: int) -> dict[str, float]:
 
 def _fields(fields: Mapping[str, float]) -> str:
     return ",".join(
-        f"{name}={value}i" if isinstance(value, int) else f"{name}={value!r}" for name, value in fields.items()
+        # Without the `i` InfluxDB would store the number as a float.
+        f"{name}={value}i" if isinstance(value, int) else f"{name}={value!r}"
+        for name, value in fields.items()
     )
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Window
-from loadgen.sinks.output_queue import Feed, Tally
+from loadgen.sinks.output_queue import DeliveryCounts, Feed
 from loadgen.sinks.snapshot import MAX_SERIES, RunName, Snapshot, SnapshotMaker
 from loadgen.units import NS_PER_MS
 
@@ -105,7 +105,7 @@ class RunOutputs:
         feeds = tuple(feeds)
         self._maker = SnapshotMaker(run, with_recent=any(feed.sink.wants_recent for feed in feeds))
         self._look, self._notice = look, notice
-        self._tallies: list[tuple[Feed, Tally]] = [(feed, feed.tally(run.run_id)) for feed in feeds]
+        self._tallies: list[tuple[Feed, DeliveryCounts]] = [(feed, feed.tally(run.run_id)) for feed in feeds]
         self._sent_k: int | None = None
         """The newest interval that was sent."""
         self._sent_ns = -NS_PER_MS

@@ -267,6 +267,7 @@ _HEADER_HINT: Final = "put the value into an environment variable and write head
 def _is_there(module: str) -> bool:
     try:
         return find_spec(module) is not None
+    # For a submodule, `find_spec` imports the package, which may be missing itself.
     except ModuleNotFoundError:
         return False
 

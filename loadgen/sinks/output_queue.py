@@ -17,7 +17,7 @@ from typing import Final
 
 from loadgen.sinks.snapshot import Snapshot
 
-__all__ = ["DEPTH", "Feed", "Sink", "Tally", "Undelivered"]
+__all__ = ["DEPTH", "DeliveryCounts", "Feed", "Sink", "Undelivered"]
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Sink(ABC):
 
 
 @dataclass(slots=True)
-class Tally:
+class DeliveryCounts:
     """The delivery counts of one run's snapshots at one output."""
 
     run_id: str
@@ -108,7 +108,7 @@ class Feed:
 
     def __init__(self, sink: Sink, every_ns: int = 0) -> None:
         self.sink, self._every_ns = sink, every_ns
-        self._queue: deque[tuple[Snapshot, Tally]] = deque()
+        self._queue: deque[tuple[Snapshot, DeliveryCounts]] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._accepted_ns: dict[str, int] = {}
@@ -119,11 +119,11 @@ class Feed:
     def __repr__(self) -> str:
         return f"<Feed of {self.sink}: {len(self._queue)} wait>"
 
-    def tally(self, run_id: str) -> Tally:
+    def tally(self, run_id: str) -> DeliveryCounts:
         """Return a new Tally, which counts the deliveries of one run to this output."""
-        return Tally(run_id, self.sink.kind, self.sink.where)
+        return DeliveryCounts(run_id, self.sink.kind, self.sink.where)
 
-    def offer(self, snapshot: Snapshot, tally: Tally) -> None:
+    def offer(self, snapshot: Snapshot, tally: DeliveryCounts) -> None:
         """Add a snapshot to the queue of this output, without blocking. A full queue drops its oldest snapshot, but
         never the last one of a run.
         """
@@ -137,6 +137,7 @@ class Feed:
                 del self._queue[oldest]
                 its_tally.drop(f"the receiver is too slow: {DEPTH} intervals were waiting")
             if self._thread is None:
+                # A daemon, so that a receiver that hangs cannot keep the process from ending.
                 self._thread = threading.Thread(target=self._serve, name=f"out-{self.sink.kind}", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
@@ -147,7 +148,7 @@ class Feed:
         """
         self._until_s = max(self._until_s, until_s)
 
-    def look(self, tally: Tally) -> Tally:
+    def look(self, tally: DeliveryCounts) -> DeliveryCounts:
         """Return the tally. If clients fetch the figures from this output, first set its number of deliveries to the
         number of fetches.
         """
@@ -155,14 +156,14 @@ class Feed:
             tally.sent = taken
         return tally
 
-    def wait(self, tally: Tally, until_s: float) -> None:
+    def wait(self, tally: DeliveryCounts, until_s: float) -> None:
         """Block until all snapshots of the tally are delivered or dropped, but at most until `until_s`
         (`time.monotonic`). Any thread may call it.
         """
         with self._changed:
             self._changed.wait_for(lambda: not tally.waiting, max(0.0, until_s - time.monotonic()))
 
-    def give_up(self, tally: Tally, why: str) -> None:
+    def give_up(self, tally: DeliveryCounts, why: str) -> None:
         """Drop the snapshots of one run that wait or are being delivered, for the reason `why`. The tally does not
         change any more.
         """
@@ -205,11 +206,13 @@ class Feed:
                 if self._is_closed:
                     return
                 snapshot, tally = self._queue.popleft()
+            # Without the lock: a receiver may hang, and `offer` takes the lock on the event loop.
             while (trouble := self._delivered(snapshot)) and snapshot.is_final and self._may_try(tally):
                 tally.trouble = trouble
                 time.sleep(_AGAIN_S)
             with self._changed:
                 if tally.is_closed:
+                    # `give_up` has counted this snapshot as dropped.
                     continue
                 if trouble:
                     tally.drop(trouble)
@@ -217,7 +220,7 @@ class Feed:
                     tally.sent, tally.waiting, tally.is_failing = tally.sent + 1, tally.waiting - 1, False
                 self._changed.notify_all()
 
-    def _may_try(self, tally: Tally) -> bool:
+    def _may_try(self, tally: DeliveryCounts) -> bool:
         return not tally.is_closed and not self._is_closed and time.monotonic() + _AGAIN_S < self._until_s
 
     def _delivered(self, snapshot: Snapshot) -> str:

@@ -35,9 +35,11 @@ class Poster:
 
     def __init__(self, url: str, headers: Mapping[str, str], ca: Path | None = None) -> None:
         self._url = url
+        # The last word too: of "Bearer TOKEN", an error text of the server may repeat only the token.
         self._secrets = [part for value in headers.values() if value.strip() for part in (value, value.split()[-1])]
         context = ssl.create_default_context(cafile=None if ca is None else str(ca))
         self._client = httpx.Client(
+            # "identity", because `_body` reads the response as it is sent, without decompression.
             headers={"User-Agent": "loadgen", "Accept-Encoding": "identity", **headers},
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
             verify=context,

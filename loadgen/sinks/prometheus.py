@@ -93,6 +93,7 @@ class ScrapeSink(Sink):
             for run_id in [run_id for run_id, over_s in self._over_s.items() if now_s - over_s > _KEPT_S]:
                 self._forget(run_id)
             snapshots = tuple(self._newest.values())
+        # Encoded without the lock, so that `deliver` and other scrapes do not wait for it.
         encode, content_type = choose_encoder(accept)
         data = encode(_Collected(snapshots))
         with self._lock:

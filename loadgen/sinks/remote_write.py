@@ -77,6 +77,7 @@ def _series(snapshot: Snapshot, known: dict[_Key, list[bytes]]) -> Iterator[byte
             if point.series is not None:
                 values = (*values_of(point), point.series.count, point.series.sum_ns / 1e9)
             for labels, value in zip(known[key], values, strict=True):
+                # 0x09 is the key of field 1, a double: the value of the sample.
                 yield _field(1, labels + _field(2, b"\x09" + _VALUE.pack(value) + time))
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from loadgen.errors import LoadgenError
 from loadgen.outside_text import block
-from loadgen.target import Target, TargetConfig, run
+from loadgen.target.config import TargetConfig
+from loadgen.target.program import run
+from loadgen.target.server import Target
 
 
 def main() -> int:

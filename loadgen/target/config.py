@@ -193,7 +193,7 @@ class TargetConfig:
         slow_start_ns = read("--slow-start", slow_start, parse_duration, 0)
         always_ns = read("--latency", always, parse_duration, 0)
         if wrong:
-            raise UsageError("; ".join(wrong))
+            raise UsageError("; ".join(wrong), hint="loadgen target --help describes these options")
         if stall is None and (every is not None or path is not None):
             raise UsageError("--every and --path need --stall", hint="add, for example, --stall 500ms")
         frozen = None if stall is None else Stall(length_ns, every_ns, path)

@@ -182,6 +182,7 @@ def _walk(data: bytes, at: int, end: int, descriptor: Any, left: int) -> int:
                 if field.part is not None and size:
                     left = _walk(data, at, at + size, field.part, left)
             at += size
+        # Kinds 3 and 4 are groups, which proto3 does not have; kinds 6 and 7 do not exist.
         else:
             raise WireError(
                 f"unreadable {descriptor.name}: a field of kind {kind}",
@@ -202,6 +203,7 @@ def _packed(data: bytes, at: int, size: int, width: int) -> int:
 
     `width` is the bytes of a value, or 0 if the length varies.
     """
+    # A varint ends with its only byte below 128, so the number of such bytes is the number of values.
     return size // width if width else len(data[at : at + size].translate(None, _HIGH))
 
 
@@ -267,6 +269,7 @@ class _Texts:
 
 
 def _check_text(field: str, text: str | bytes, most: int) -> None:
+    # A character has at most 4 bytes in UTF-8.
     if len(text) * 4 <= most:
         return
     size = len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode("utf-8", "replace"))
@@ -282,6 +285,7 @@ def _check_each(field: str, texts: Sequence[str], most: int) -> None:
 
 
 def _check_number(field: str, value: float, low: float, high: float) -> None:
+    # In this form NaN is refused too, because every comparison with it is False.
     if not low <= value <= high:
         raise LimitExceeded(field, f"{value:g}", f"{low:g} to {high:g}")
 

@@ -187,11 +187,14 @@ def _unpack(payload: bytes) -> bytes:
     size = zstandard.frame_content_size(payload)
     if not 0 <= size <= MAX_UNPACKED_BYTES:
         raise LimitExceeded("the payload when unpacked", f"{size:,} bytes long", f"{MAX_UNPACKED_BYTES:,}")
+    # At least 1, because 0 means that there is no limit.
     unpacked: bytes = _unpacker.decompress(payload, max_output_size=max(size, 1), allow_extra_data=False)
     return unpacked
 
 
 def _crc(major: int, minor: int, kind: int, encoding: int, payload: bytes) -> int:
+    # It covers the header too: a flipped bit in the type would turn the payload into another message. Enums of proto3
+    # are signed and may have any value, so they are packed without their sign.
     return zlib.crc32(
         payload, zlib.crc32(_COVERED.pack(major, minor, kind & 0xFFFFFFFF, encoding & 0xFFFFFFFF, len(payload)))
     )

@@ -51,6 +51,7 @@ class FrameStream:
         """
         try:
             if self._length is None:
+                # Kept until the body has arrived: after a cancelled `read`, the next one continues with the body.
                 (self._length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
             if self._length > _MAX_BYTES:
                 raise WireError(
@@ -58,6 +59,7 @@ class FrameStream:
                     hint="let the scenario write only to descriptors that it has opened, or report a bug",
                 )
             data = await self._reader.readexactly(self._length)
+        # A process that is killed while it writes leaves an incomplete frame: also the end of the stream.
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
         self._length = None

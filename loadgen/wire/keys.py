@@ -227,6 +227,7 @@ def read_agents(folder: Path) -> tuple[Mapping[bytes, str], tuple[UsageError, ..
         except UsageError as error:
             wrong.append(error)
             continue
+        # Compared by key: after a revocation its name is free for a new key, so the file's name decides nothing.
         if public not in revoked:
             agents[public] = path.stem
     return agents, tuple(wrong)
@@ -244,6 +245,7 @@ def load_agent(folder: Path, agent: str | None = None) -> AgentKeys:
     _only_ours_to_write(pinned)
     controller = read_key(pinned)
     found = {path.stem: path for path in sorted((folder / "agents").glob("*.key"))}
+    # The key may be that of the agent's group, see `may_speak_for`: agent "eu.host-1" uses the key "eu".
     path = found.get((agent or "").split(".")[0])
     if path is None:
         if not found:

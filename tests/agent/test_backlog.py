@@ -15,7 +15,7 @@ from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode
 from loadgen.wire.messages import Fin
 from loadgen_agent.delivery.backlog import Backlog, Place
-from loadgen_agent.delivery.unacknowledged import STALLED_NS, Ledger
+from loadgen_agent.delivery.unacknowledged import STALLED_NS, UnacknowledgedDeltas
 from tests.support.counts import counts_of
 from tests.support.deltas import FakeAgent, request_key
 
@@ -53,9 +53,9 @@ def measured(seconds: int) -> list[Delta]:
 def taken(backlog: Backlog) -> list[Delta]:
     found: list[Delta] = []
     while backlog.is_ready:
-        sheet = backlog.take(len(found))
-        assert sheet.data is not None
-        delta = decode(sheet.data)
+        queued_delta = backlog.take(len(found))
+        assert queued_delta.data is not None
+        delta = decode(queued_delta.data)
         assert isinstance(delta, Delta)
         found.append(delta)
     return found
@@ -149,7 +149,7 @@ def test_whatever_happens_on_the_way_the_controller_has_what_was_kept(
     doings: list[str], room_bytes: int, shelf_room: int | None
 ) -> None:
     shelf = None if shelf_room is None else PaperShelf(shelf_room)
-    book, merge, run = Ledger("r1", "eu", 7, shelf, room_bytes), Merge(), iter(measured(200))
+    book, merge, run = UnacknowledgedDeltas("r1", "eu", 7, shelf, room_bytes), Merge(), iter(measured(200))
     kept: list[Delta] = []
     arrived: list[Delta] = []
     fins: list[Fin] = []
@@ -201,7 +201,7 @@ def test_whatever_happens_on_the_way_the_controller_has_what_was_kept(
 
 @pytest.mark.parametrize("room_bytes", [0, 2_000])
 def test_memory_is_bounded_however_long_nothing_is_acknowledged(room_bytes: int) -> None:
-    book = Ledger("r1", "eu", 7, None, room_bytes)
+    book = UnacknowledgedDeltas("r1", "eu", 7, None, room_bytes)
     for delta in measured(600):
         book.keep(delta)
     assert book.unacked_bytes < 4_000

@@ -12,7 +12,7 @@ from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats
 from loadgen.measure.deltas.load_counts import Ending
 from loadgen.wire.codec import decode
 from loadgen.wire.messages import Fin
-from loadgen_agent.delivery.unacknowledged import FIN_AGAIN_NS, STALLED_NS, WINDOW, Ledger
+from loadgen_agent.delivery.unacknowledged import FIN_AGAIN_NS, STALLED_NS, WINDOW, UnacknowledgedDeltas
 
 S = 10**9
 
@@ -23,14 +23,14 @@ def delta(number: int) -> Delta:
     return Delta("", 0, number, number * S, (number + 1) * S, stats=stats, counters=Counters(requests_finished=1))
 
 
-def ledger(deltas: int = 0) -> Ledger:
-    book = Ledger("r1", "eu", 7)
+def unacknowledged(deltas: int = 0) -> UnacknowledgedDeltas:
+    book = UnacknowledgedDeltas("r1", "eu", 7)
     for number in range(deltas):
         book.keep(delta(number))
     return book
 
 
-def sent(book: Ledger, now_ns: int, most: int = 1000) -> list[int]:
+def sent(book: UnacknowledgedDeltas, now_ns: int, most: int = 1000) -> list[int]:
     """The seqs of what goes out now; "Fin" as -1."""
     seqs: list[int] = []
     while len(seqs) < most and (data := book.next_due(now_ns)) is not None:
@@ -42,7 +42,7 @@ def sent(book: Ledger, now_ns: int, most: int = 1000) -> list[int]:
 
 
 def test_a_delta_goes_out_under_the_agents_name_and_numbering() -> None:
-    book = ledger()
+    book = unacknowledged()
     book.keep(delta(41))
     data = book.next_due(0)
     assert data is not None
@@ -53,7 +53,7 @@ def test_a_delta_goes_out_under_the_agents_name_and_numbering() -> None:
 
 
 def test_at_most_a_window_is_under_way() -> None:
-    book = ledger(WINDOW + 5)
+    book = unacknowledged(WINDOW + 5)
     assert sent(book, 0) == list(range(WINDOW))
     book.ack(7, 2, 1)
     assert sent(book, 1) == [WINDOW, WINDOW + 1, WINDOW + 2]
@@ -61,7 +61,7 @@ def test_at_most_a_window_is_under_way() -> None:
 
 def test_large_deltas_are_not_under_way_all_at_once() -> None:
     """Over a thin line a heartbeat would wait behind them for longer than the lease."""
-    book = ledger()
+    book = unacknowledged()
     for number in range(4):
         chance = random.Random(number)
         notes = tuple(chance.randbytes(400).hex() for _ in range(100))  # 40 kB, as zstd sees it
@@ -69,12 +69,12 @@ def test_large_deltas_are_not_under_way_all_at_once() -> None:
     assert sent(book, 0) == [0]
     book.ack(7, 0, 1)
     assert sent(book, 1) == [1]
-    small = ledger(3)
+    small = unacknowledged(3)
     assert sent(small, 0) == [0, 1, 2]
 
 
 def test_without_progress_everything_unacknowledged_goes_out_again() -> None:
-    book = ledger(4)
+    book = unacknowledged(4)
     assert sent(book, 0) == [0, 1, 2, 3]
     book.ack(7, 1, S)
     assert sent(book, S + STALLED_NS) == []
@@ -82,7 +82,7 @@ def test_without_progress_everything_unacknowledged_goes_out_again() -> None:
 
 
 def test_a_new_connection_sends_everything_unacknowledged_again() -> None:
-    book = ledger(3)
+    book = unacknowledged(3)
     assert sent(book, 0) == [0, 1, 2]
     book.ack(7, 0, 1)
     book.send_again()
@@ -90,13 +90,13 @@ def test_a_new_connection_sends_everything_unacknowledged_again() -> None:
 
 
 def test_what_was_left_over_is_offered_less_and_less_often_to_who_does_not_take_it() -> None:
-    book = Ledger.left_over("r0", "eu", 7, [delta(0), delta(1)])
+    book = UnacknowledgedDeltas.left_over("r0", "eu", 7, [delta(0), delta(1)])
     offered_s = [now_s for now_s in range(300) if sent(book, now_s * S)]
     assert offered_s == [0, 3, 8, 17, 34, 67, 132, 197, 262]
 
 
 def test_late_repeated_and_impossible_acknowledgements_change_nothing() -> None:
-    book = ledger(3)
+    book = unacknowledged(3)
     sent(book, 0)
     book.ack(7, 1, 1)
     for epoch, seq in ((7, 0), (7, 1), (7, -1), (7, 3), (7, 10**9), (6, 2), (8, 2)):
@@ -105,7 +105,7 @@ def test_late_repeated_and_impossible_acknowledgements_change_nothing() -> None:
 
 
 def test_an_acknowledgement_of_what_was_sent_before_the_connection_broke_is_good() -> None:
-    book = ledger(3)
+    book = unacknowledged(3)
     sent(book, 0)
     book.send_again()
     book.ack(7, 2, 1)
@@ -113,7 +113,7 @@ def test_an_acknowledgement_of_what_was_sent_before_the_connection_broke_is_good
 
 
 def test_the_fin_comes_after_the_last_delta_and_again_until_it_is_forgotten() -> None:
-    book = ledger(2)
+    book = unacknowledged(2)
     book.close(Fin("r1", 0, 1, Counters(requests_finished=2), 3), "")
     assert sent(book, 0) == [0, 1, -1]
     assert (sent(book, FIN_AGAIN_NS - 1), book.is_handed_over) == ([], False)
@@ -124,14 +124,14 @@ def test_the_fin_comes_after_the_last_delta_and_again_until_it_is_forgotten() ->
 
 
 def test_the_fin_waits_while_deltas_are_not_even_sent() -> None:
-    book = ledger(WINDOW + 1)
+    book = unacknowledged(WINDOW + 1)
     book.close(None, "killed")
     assert -1 not in sent(book, 0)
     book.ack(7, 0, 1)
     assert sent(book, 1) == [WINDOW, -1]
 
 
-def fin_of(book: Ledger) -> Fin:
+def fin_of(book: UnacknowledgedDeltas) -> Fin:
     """The last word of a closed book."""
     last = None
     while (data := book.next_due(0)) is not None:
@@ -142,7 +142,7 @@ def fin_of(book: Ledger) -> Fin:
 
 
 def test_the_fin_of_a_worker_that_died_adds_up_what_it_sent() -> None:
-    book = ledger(3)
+    book = unacknowledged(3)
     book.close(None, "the worker was killed by SIGKILL")
     book.keep(delta(3))  # too late
     assert fin_of(book) == Fin(
@@ -151,7 +151,7 @@ def test_the_fin_of_a_worker_that_died_adds_up_what_it_sent() -> None:
 
 
 def test_the_fin_of_a_worker_keeps_its_own_totals_so_that_a_lost_delta_shows() -> None:
-    book = ledger(2)
+    book = unacknowledged(2)
     totals = Counters(requests_finished=99)
     book.close(Fin("r1", 0, 2, totals, 1000, 12), "stopped early")
     fin = fin_of(book)
@@ -163,7 +163,7 @@ def test_the_fin_of_a_worker_keeps_its_own_totals_so_that_a_lost_delta_shows() -
 @given(st.lists(st.sampled_from(["keep", "tick", "pump", "drop acks", "lose", "reconnect", "swap"]), max_size=120))
 def test_over_a_line_that_loses_and_reorders_each_delta_is_taken_once_and_in_order(doings: list[str]) -> None:
     """The other end takes only what is next, as the merge does, and acknowledges what it has."""
-    book, now_ns, kept = ledger(), 0, 0
+    book, now_ns, kept = unacknowledged(), 0, 0
     wire: list[int] = []
     taken: list[int] = []
 

@@ -51,12 +51,12 @@ from loadgen_agent.supervisor.lifecycle import (
     Phase,
     RenewLease,
     SendAgain,
-    Sight,
     StartWorkers,
     Tell,
     TellWorkers,
     Terminated,
     Tick,
+    TickState,
     WorkersLost,
     step,
 )
@@ -105,13 +105,13 @@ EVENTS: tuple[Event, ...] = (
     Terminated("SIGTERM"),
     Terminated("SIGTERM", now=True),
     Tick(1),
-    Tick(S, Sight(S, S)),
-    Tick(9 * S, Sight(0, 9 * S)),
-    Tick(9 * S, Sight(9 * S, 9 * S, is_lapsed=True)),
-    Tick(S, Sight(S, S, is_orphan=True)),
-    Tick(S, Sight(S, S, is_delivered=False)),
-    Tick(S, Sight(S, S, owing=(0,), silent=((0, 100 * S),))),
-    Tick(4_000 * S, Sight(4_000 * S, 0)),
+    Tick(S, TickState(S, S)),
+    Tick(9 * S, TickState(0, 9 * S)),
+    Tick(9 * S, TickState(9 * S, 9 * S, is_lapsed=True)),
+    Tick(S, TickState(S, S, is_orphan=True)),
+    Tick(S, TickState(S, S, is_delivered=False)),
+    Tick(S, TickState(S, S, owing=(0,), silent=((0, 100 * S),))),
+    Tick(4_000 * S, TickState(4_000 * S, 0)),
 )
 
 
@@ -131,7 +131,7 @@ def at(phase: Phase, *, is_leaving: bool = False, reason: str = "") -> Agent:
 
 def tick(now_ns: int, **seen: Any) -> Tick:
     """A tick of an agent whose controller answers at once, unless told otherwise."""
-    return Tick(now_ns, Sight(**{"acked_ns": now_ns, "heard_ns": now_ns, **seen}))
+    return Tick(now_ns, TickState(**{"acked_ns": now_ns, "heard_ns": now_ns, **seen}))
 
 
 def renewed(acked_ns: int) -> RenewLease:

@@ -17,7 +17,7 @@ from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.wire.codec import decode, encode
 from loadgen_agent.delivery import spool as module
 from loadgen_agent.delivery.spool import Leftover, Spool, Spools
-from loadgen_agent.delivery.unacknowledged import Ledger
+from loadgen_agent.delivery.unacknowledged import UnacknowledgedDeltas
 from tests.agent.test_backlog import KEYS, measured
 from tests.support.counts import counts_of
 from tests.support.deltas import FakeAgent
@@ -35,14 +35,14 @@ def left(tmp_path: Path) -> list[Leftover]:
         spools.close()
 
 
-def book_of(tmp_path: Path, deltas: list[Delta], room_bytes: int = 10**9) -> Ledger:
-    book = Ledger("r1", "eu", 7, spool(tmp_path), room_bytes)
+def book_of(tmp_path: Path, deltas: list[Delta], room_bytes: int = 10**9) -> UnacknowledgedDeltas:
+    book = UnacknowledgedDeltas("r1", "eu", 7, spool(tmp_path), room_bytes)
     for delta in deltas:
         book.keep(delta)
     return book
 
 
-def sent(book: Ledger, most: int = 1000, now_ns: int = 0) -> list[Delta]:
+def sent(book: UnacknowledgedDeltas, most: int = 1000, now_ns: int = 0) -> list[Delta]:
     found: list[Delta] = []
     while len(found) < most and (data := book.next_due(now_ns)) is not None:
         book.was_sent(now_ns)
@@ -52,7 +52,7 @@ def sent(book: Ledger, most: int = 1000, now_ns: int = 0) -> list[Delta]:
     return found
 
 
-def handed_over(book: Ledger, merge: Merge) -> list[Delta]:
+def handed_over(book: UnacknowledgedDeltas, merge: Merge) -> list[Delta]:
     """To a controller that takes what is next, acknowledges what it has, and no more."""
     taken: list[Delta] = []
     for turn in range(1, 5_000):
@@ -172,7 +172,7 @@ def test_the_next_process_finds_what_was_not_delivered_and_it_is_merged_once(tmp
     (found,) = left(tmp_path)  # the process was killed
     assert (found.run_id, found.epoch, found.damaged) == ("r1", 7, 0)
     assert [delta.seq for delta in found.deltas] == list(range(15, 50))
-    again = handed_over(Ledger.left_over("r1", "eu", 7, found.deltas), merge)
+    again = handed_over(UnacknowledgedDeltas.left_over("r1", "eu", 7, found.deltas), merge)
     assert counts_of([*first, *again]) == counts_of(run)
     found.remove()
     assert left(tmp_path) == []
@@ -200,12 +200,12 @@ def test_joints_and_their_parts_are_told_apart_wherever_the_process_ended(tmp_pa
 def test_numbers_of_joined_deltas_are_made_up_for(tmp_path: Path) -> None:
     """What was joined before it was sent has left numbers behind that no delta has."""
     run, merge = measured(60), Merge()
-    book = Ledger("r1", "eu", 7, spool(tmp_path, room_bytes=4_000), room_bytes=1_500)
+    book = UnacknowledgedDeltas("r1", "eu", 7, spool(tmp_path, room_bytes=4_000), room_bytes=1_500)
     for delta in run:
         book.keep(delta)
     assert book.last_seq < 59
     (found,) = left(tmp_path)
-    handed_over(Ledger.left_over("r1", "eu", 7, found.deltas), merge)
+    handed_over(UnacknowledgedDeltas.left_over("r1", "eu", 7, found.deltas), merge)
     assert merge.epochs("eu")[0].counters == sum((delta.counters for delta in found.deltas), Counters())
 
 
@@ -224,7 +224,7 @@ def test_a_damaged_record_is_skipped_and_counted(tmp_path: Path) -> None:
     assert found.damaged == 1
     assert [delta.seq for delta in found.deltas] == [*range(12), *range(13, 19)]
     note = "1 records of the agent's spool are damaged: their measurements are lost"
-    taken = handed_over(Ledger.left_over("r1", "eu", 7, found.deltas, note), merge)
+    taken = handed_over(UnacknowledgedDeltas.left_over("r1", "eu", 7, found.deltas, note), merge)
     assert taken[0].health.notes == (note,)
     assert [delta.seq for delta in taken] == list(range(19))
     assert merge.epochs("eu")[0].missing_ns(0, 19 * 10**9) == 10**9

@@ -17,7 +17,7 @@ from loadgen.dsl.plans.plan import Plan
 from loadgen.dsl.plans.slo import p
 from loadgen.measure.objectives.steering_observation import Look
 from loadgen.wire.messages import Message, Steer, Steered
-from loadgen_agent.worker.steering import Steersman
+from loadgen_agent.worker.steering import WorkerSteering
 
 LOOKS = tuple(Look(float(k), k + 1.0, 10.0 + k) for k in range(5))
 
@@ -45,7 +45,7 @@ def steer(first: int = 0, count: int = 5, looks: Sequence[Look] = LOOKS) -> Stee
 async def answer_to(*questions: Steer, by: Callable[[Sequence[Look]], Any]) -> list[Steered]:
     """As many answers as questions."""
     said: asyncio.Queue[Message] = asyncio.Queue()
-    man = Steersman(plan_of(Asked(by)), said.put_nowait, lambda text: text.replace("secret", "***"))
+    man = WorkerSteering(plan_of(Asked(by)), said.put_nowait, lambda text: text.replace("secret", "***"))
     answers = []
     for question in questions:
         man.ask(question)
@@ -120,7 +120,7 @@ async def test_one_that_blocks_holds_up_nobody_and_is_asked_about_the_newest_whe
         go.wait(60)
         return Decision(float(len(looks)))
 
-    man = Steersman(plan_of(Asked(blocking)), said.put_nowait, str)
+    man = WorkerSteering(plan_of(Asked(blocking)), said.put_nowait, str)
     for count in range(1, 6):
         man.ask(steer(first=count - 1, count=count, looks=LOOKS[count - 1 : count]))
     await asyncio.sleep(0)
@@ -133,6 +133,6 @@ async def test_one_that_blocks_holds_up_nobody_and_is_asked_about_the_newest_whe
 
 async def test_a_load_that_is_not_steered_has_nobody_to_ask() -> None:
     said: list[Message] = []
-    Steersman(plan_of(Asked(lambda looks: None)), said.append, str).ask(Steer("r1", 7, 0, 0, ()))
+    WorkerSteering(plan_of(Asked(lambda looks: None)), said.append, str).ask(Steer("r1", 7, 0, 0, ()))
 
     assert said == [Steered("r1", 7, 0, error="the load is not steered")]

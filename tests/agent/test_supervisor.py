@@ -50,7 +50,7 @@ from loadgen_agent.supervisor import lifecycle
 from loadgen_agent.supervisor import supervisor as module
 from loadgen_agent.supervisor.lifecycle import Exit, Phase
 from loadgen_agent.supervisor.supervisor import Supervisor, Terms
-from loadgen_agent.supervisor.workers import Crewing
+from loadgen_agent.supervisor.workers import WorkerPlacement
 from tests.support import fake_worker
 from tests.support.fake_controller import FakeController
 from tests.support.wire import key_ring, serving, until
@@ -85,10 +85,10 @@ def stern(monkeypatch: pytest.MonkeyPatch) -> None:
 class Stage:
     """One agent and its controller."""
 
-    def __init__(self, bundle: Bundle, terms: Terms, crewing: Crewing) -> None:
+    def __init__(self, bundle: Bundle, terms: Terms, placement: WorkerPlacement) -> None:
         self.keys = controller_keys, agents = key_ring("eu")
         self.controller = FakeController(controller_keys, bundle=bundle.data, sha256=bundle.sha256)
-        self.agent = Supervisor(self.controller.address, "eu-west-1", "eu", agents["eu"], terms, WORKER, crewing)
+        self.agent = Supervisor(self.controller.address, "eu-west-1", "eu", agents["eu"], terms, WORKER, placement)
         self.running = asyncio.create_task(self.agent.run())
 
     def pid(self, worker: int = 0) -> int:
@@ -109,9 +109,9 @@ class Stage:
 async def stage(
     bundle: Bundle,
     terms: Terms = Terms(),  # noqa: B008
-    crewing: Crewing = Crewing(),  # noqa: B008
+    placement: WorkerPlacement = WorkerPlacement(),  # noqa: B008
 ) -> AsyncIterator[Stage]:
-    scene = Stage(bundle, terms, crewing)
+    scene = Stage(bundle, terms, placement)
     try:
         async with serving(scene.controller):
             yield scene
@@ -166,7 +166,7 @@ async def test_the_fin_is_sent_again_until_bye(bundle: Bundle) -> None:
 
 
 async def test_p1_nothing_is_lost_while_the_controllers_socket_is_closed_and_opened_again(bundle: Bundle) -> None:
-    scene = Stage(bundle, Terms(), Crewing())
+    scene = Stage(bundle, Terms(), WorkerPlacement())
     async with serving(scene.controller):
         await scene.controller.start("steady")
         await until(lambda: len(scene.controller.taken) >= 5)
@@ -183,7 +183,7 @@ async def test_p1_nothing_is_lost_while_the_controllers_socket_is_closed_and_ope
 
 
 async def test_a_controller_of_another_run_ends_the_load_of_the_old_one(bundle: Bundle) -> None:
-    scene = Stage(bundle, Terms(), Crewing())
+    scene = Stage(bundle, Terms(), WorkerPlacement())
     async with serving(scene.controller):
         await scene.controller.start("steady")
         await until(lambda: scene.controller.taken)
@@ -271,7 +271,7 @@ async def test_a_place_whose_processes_die_three_times_is_given_up_and_the_fin_s
 
 
 async def test_several_workers_are_one_agent_and_one_of_them_that_dies_is_made_up_for(bundle: Bundle) -> None:
-    async with stage(bundle, crewing=Crewing(2)) as s:
+    async with stage(bundle, placement=WorkerPlacement(2)) as s:
         await s.controller.start("steady")
         await until(lambda: len(s.controller.taken) >= 10)
         assert [len(s.controller.of(kind)) for kind in (Ready, Fin)] == [1, 0]
@@ -294,7 +294,7 @@ def waiting(arrived: int, gone: int, worker: int = 0, life: int = 0) -> Waiting:
 async def test_who_waits_is_told_with_the_worker_s_number_and_a_release_reaches_it_on_its_own_clock(
     bundle: Bundle,
 ) -> None:
-    async with stage(bundle, crewing=Crewing(2)) as s:
+    async with stage(bundle, placement=WorkerPlacement(2)) as s:
         s.controller.ahead_ns = 3600 * 10**9
         await s.controller.start("waits")
         await until(lambda: {waiting(5, 0, worker) for worker in (0, 1)} <= set(s.controller.of(Waiting)))
@@ -307,7 +307,7 @@ async def test_who_waits_is_told_with_the_worker_s_number_and_a_release_reaches_
 
 
 async def test_of_a_worker_that_dies_nobody_waits_any_more(bundle: Bundle) -> None:
-    async with stage(bundle, crewing=Crewing(2)) as s:
+    async with stage(bundle, placement=WorkerPlacement(2)) as s:
         await s.controller.start("waits")
         await s.controller.hear(Waiting, lambda m: m == waiting(5, 0, 1))
         os.kill(s.pid(1), signal.SIGKILL)
@@ -394,7 +394,7 @@ async def test_a_worker_whose_child_holds_its_stream_is_seen_to_be_dead(bundle: 
 
 @pytest.mark.usefixtures("stern")
 async def test_a_worker_of_several_that_blocks_is_named(bundle: Bundle) -> None:
-    async with stage(bundle, crewing=Crewing(2)) as s:
+    async with stage(bundle, placement=WorkerPlacement(2)) as s:
         await s.controller.start("blocks")
         beat = await s.controller.hear(Heartbeat, lambda beat: "worker 0, worker 1" in beat.note)
         assert "blocks its loop" in beat.note
@@ -643,9 +643,13 @@ async def test_an_agent_that_is_started_again_hands_over_what_the_one_before_had
         await until(lambda: len(s.controller.taken) >= 3)
         s.controller.is_mute = True
         before = len(s.controller.taken)
-        await until(lambda: s.agent._delivery.ledger is not None and s.agent._delivery.ledger.last_seq > before + 20)
-        assert s.agent._delivery.ledger is not None
-        last_seq = s.agent._delivery.ledger.last_seq
+        await until(
+            lambda: (
+                s.agent._delivery.unacknowledged is not None and s.agent._delivery.unacknowledged.last_seq > before + 20
+            )
+        )
+        assert s.agent._delivery.unacknowledged is not None
+        last_seq = s.agent._delivery.unacknowledged.last_seq
         s.running.cancel()
         await asyncio.gather(s.running, return_exceptions=True)
         s.controller.is_mute, s.controller.epoch = False, 2

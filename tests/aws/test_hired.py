@@ -22,7 +22,7 @@ from loadgen_controller import cli
 from loadgen_controller.api.address import Place
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.launch import aws_fleet as hiring
-from loadgen_controller.launch.aws_fleet import Hire, hired
+from loadgen_controller.launch.aws_fleet import HireRequest, hired
 from tests.support.aws_fleet import Answers, Aws, Jumping, site_of
 
 PLACE = Place("127.0.0.1:1")
@@ -141,7 +141,7 @@ def terms_of(aws: Aws, look: Path, tmp_path: Path) -> Callable[[int | dict[str, 
 
     def terms(scale: int | dict[str, int]) -> tuple[Terms | None, list[str]]:
         wrongs = CollectedErrors()
-        made = Hire(read(path), path, scale).terms(wrongs, load(look).plan.spec())
+        made = HireRequest(read(path), path, scale).terms(wrongs, load(look).plan.spec())
         return made, [str(one) for one in wrongs.found]
 
     return terms
@@ -168,7 +168,7 @@ def test_several_runs_need_the_fleet_for_as_long_as_all_of_them(aws: Aws, look: 
     made = aws.make_fleet()
     made["policy"] = {**made.get("policy", {}), "ttl_s": 2 * 3600}
     path, wrongs = aws.write(tmp_path, made), CollectedErrors()
-    hire, spec = Hire(read(path), path, 3), load(look).plan.spec()
+    hire, spec = HireRequest(read(path), path, 3), load(look).plan.spec()
 
     terms = hire.terms(wrongs, spec, runs=4)
 

@@ -31,11 +31,11 @@ def machine(one: str, age_s: float) -> Machine:
 def test_who_is_missing_goes_first_then_who_starts_then_who_is_idle_the_youngest_of_them() -> None:
     machines = [machine("works", 600), machine("idle old", 500), machine("idle", 400), machine("deaf", 300)]
     agents = [Registration("works", "here", "run-1"), Registration("idle old", "here"), Registration("idle", "here")]
-    stands = join([*machines, machine("starts", 10)], agents, NOW)
+    states = join([*machines, machine("starts", 10)], agents, NOW)
     group = Group("a", "eu-west-1", 5, 9, 0, False)
 
     order = [
-        tuple(one.machine.id for one in plan_down([group], stands, {"eu-west-1": stays}).leaving) for stays in (4, 2, 0)
+        tuple(one.machine.id for one in plan_down([group], states, {"eu-west-1": stays}).leaving) for stays in (4, 2, 0)
     ]
 
     assert order == [("deaf",), ("deaf", "starts", "idle"), ("deaf", "starts", "idle", "idle old", "works")]

@@ -41,28 +41,28 @@ def machine(
     ],
 )
 def test_where_a_machine_stands(one: Machine, agent: Registration | None, standing: Standing) -> None:
-    (stand,) = join([one], [agent] if agent else [], NOW)
+    (state,) = join([one], [agent] if agent else [], NOW)
 
-    assert stand.standing is standing
+    assert state.standing is standing
 
 
 def test_agent_that_came_back_under_another_name_is_not_lost() -> None:
     agents = [Registration("i-1.a", "lost"), Registration("i-1.b", "here", "run-1"), Registration("i-1.c", "lost")]
 
-    (stand,) = join([machine()], agents, NOW)
+    (one,) = join([machine()], agents, NOW)
 
-    assert (stand.standing, stand.run_id) == (Standing.REGISTERED, "run-1")
+    assert (one.standing, one.run_id) == (Standing.REGISTERED, "run-1")
 
 
 def test_machines_stand_by_region_and_age() -> None:
     machines = [machine("i-3", region="us-east-1"), machine("i-2", age_s=10), machine("i-1", age_s=20)]
 
-    assert [stand.machine.id for stand in join(machines, [], NOW)] == ["i-1", "i-2", "i-3"]
+    assert [one.machine.id for one in join(machines, [], NOW)] == ["i-1", "i-2", "i-3"]
 
 
 def test_registered_are_counted_by_region() -> None:
     machines = [machine("i-1"), machine("i-2"), machine("i-3", region="us-east-1")]
 
-    stands = join(machines, [Registration("i-1", "here"), Registration("i-3", "here")], NOW)
+    states = join(machines, [Registration("i-1", "here"), Registration("i-3", "here")], NOW)
 
-    assert counts(stands) == {"eu-west-1": 1, "us-east-1": 1}
+    assert counts(states) == {"eu-west-1": 1, "us-east-1": 1}

@@ -10,9 +10,9 @@ import pytest
 
 from loadgen.aws.account.fleet_context import ReadRegistry, Site
 from loadgen.aws.account.names import EXPIRY_ACTION, TAG_EXPIRES_AT, TAG_RUN
-from loadgen.aws.scale.machines import Stand
+from loadgen.aws.scale.machines import MachineState
 from loadgen.aws.scale.scale_down import take_down
-from loadgen.aws.scale.scale_up import Raised, Terms, bring_up, stamp
+from loadgen.aws.scale.scale_up import ScaleUpResult, Terms, bring_up, stamp
 from loadgen.errors import (
     CloudDenied,
     CloudError,
@@ -31,10 +31,10 @@ WISH = {"eu-west-1": 2, "us-east-1": 1}
 
 
 def up(
-    site: Site, read_registry: ReadRegistry, looks: list[tuple[Stand, ...]] | None = None, **terms: object
-) -> Raised:
+    site: Site, read_registry: ReadRegistry, looks: list[tuple[MachineState, ...]] | None = None, **terms: object
+) -> ScaleUpResult:
     looks = looks if looks is not None else []
-    return bring_up(site, Terms(**({"wish": WISH} | terms)), read_registry, lambda stands, _: looks.append(stands))  # type: ignore[arg-type]
+    return bring_up(site, Terms(**({"wish": WISH} | terms)), read_registry, lambda states, _: looks.append(states))  # type: ignore[arg-type]
 
 
 def registered_but_in(aws: Aws, region: str) -> ReadRegistry:
@@ -88,13 +88,16 @@ def test_up_again_changes_nothing_and_waits_for_nobody_new(aws: Aws, answers: An
 
 
 def test_machine_that_runs_is_waited_for_until_it_is_registered(aws: Aws, tmp_path: Path) -> None:
-    clock, looks = Jumping(), list[tuple[Stand, ...]]()
+    clock, looks = Jumping(), list[tuple[MachineState, ...]]()
     site = site_of(aws, aws.make_fleet(), tmp_path, clock)
 
     up(site, aws.all_registered(except_for=lambda _: clock.slept_s < 30), looks)
 
     assert clock.slept_s == 30
-    assert [{stand.standing.value for stand in stands} for stands in looks] == [{"launching"}, {"registered"}]
+    assert [{one.standing.value for one in states} for states in looks] == [
+        {"launching"},
+        {"registered"},
+    ]
 
 
 def test_instance_that_never_registers_is_named_and_nothing_is_left(aws: Aws, tmp_path: Path) -> None:

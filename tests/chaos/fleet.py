@@ -173,7 +173,7 @@ class Conducted:
         """Events of the run's state machine, e.g. AgentLost."""
         return [event["event"] for event in self.events("event") if event["name"] == name]
 
-    def troubles(self) -> Counter[str]:
+    def rejected_input(self) -> Counter[str]:
         """What came in and was no use, by kind; known when the run is over."""
         return Counter({kind: n for event in self.events("troubles") for kind, n in event["counts"].items()})
 

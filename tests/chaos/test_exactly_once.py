@@ -24,7 +24,7 @@ def ends_well(fleet: RealFleet, seen: Seen) -> None:
     assert finished == fleet.planned
     seen(
         f"{finished:,} of {fleet.planned:,} requests, every bucket equal to the agents' own; {counts['cuts']} cuts,"
-        f" {counts['flips']} flips, {run.troubles()['duplicate']} duplicates refused"
+        f" {counts['flips']} flips, {run.rejected_input()['duplicate']} duplicates refused"
     )
 
 

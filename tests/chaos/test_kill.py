@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from loadgen.units import NS_PER_MS
-from loadgen_controller.control.unix_socket import ControlRequest, ask, going
+from loadgen_controller.control.control_request import ControlRequest
+from loadgen_controller.control.unix_socket import ask, going
 from tests.chaos.sims import SimRun, sim_run
 from tests.support.wire import until
 

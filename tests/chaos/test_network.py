@@ -23,7 +23,7 @@ async def ends_well(run: SimRun, seen: Seen) -> None:
     assert run.wrongs() == []
     assert run.lost() == []
     requests = run.conducted.summary()["requests"]["finished"]
-    again = run.conducted.troubles()
+    again = run.conducted.rejected_input()
     seen(
         f"{requests:,} of {requests:,} requests, every bucket equal; {again['duplicate']} duplicates and {again['gap']}"
         f" gaps refused; {run.net.counts['cuts']} cuts, {run.net.counts['flips']} flips"
@@ -71,7 +71,7 @@ async def test_all_that_a_network_can_do_in_one_run(tmp_path: Path, seed: int, s
             assert set(run.lost()) <= {f"sim.{n}" for n in range(11, 24, 4)}
             assert torn.counts["cuts"] > 0
             assert bent.counts["flips"] == 3
-        refused = run.conducted.troubles()
+        refused = run.conducted.rejected_input()
         assert repeated > 0
         assert refused["other agent"] + refused["duplicate"] >= repeated
         requests = run.conducted.summary()["requests"]["finished"]

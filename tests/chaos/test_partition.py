@@ -23,7 +23,7 @@ def exact(fleet: RealFleet, seen: Seen) -> None:
     assert run.named("AgentLost") == []
     assert {agent["complete"] for agent in run.summary()["agents"]} == {True}
     assert run.summary()["requests"]["finished"] == fleet.planned
-    refused = run.troubles()
+    refused = run.rejected_input()
     seen(
         f"{fleet.planned} of {fleet.planned} requests, every bucket equal, nobody lost; {refused['duplicate']}"
         f" duplicates and {refused['gap']} gaps refused"

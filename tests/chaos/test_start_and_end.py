@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from loadgen.measure.run_folder.rundir import RunDir
-from loadgen_controller.control.unix_socket import ControlRequest, ask, going
+from loadgen_controller.control.control_request import ControlRequest
+from loadgen_controller.control.unix_socket import ask, going
 from tests.chaos.fleet import real_fleet, wait_until
 from tests.chaos.sims import SimRun, sim_run
 from tests.support.chaos_proxy import chaos_proxy

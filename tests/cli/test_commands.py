@@ -46,7 +46,7 @@ def test_help_is_grouped_and_in_the_order_of_use() -> None:
     assert "Exit codes" in text
 
 
-@pytest.mark.parametrize("command", cli.ORDER)
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_has_help_with_examples(command: str) -> None:
     result = loadgen(command, "--help")
 

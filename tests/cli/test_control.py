@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from loadgen.errors import FleetError, UsageError
 from loadgen_controller.commands.scale import parse_factor
 from loadgen_controller.control import unix_socket
-from loadgen_controller.control.unix_socket import ControlReply, ControlRequest, Going, ask, going, listening
+from loadgen_controller.control.control_request import ControlReply, ControlRequest
+from loadgen_controller.control.unix_socket import Going, ask, going, listening
 from tests.cli.test_commands import loadgen
 
 RUN = "20260101-101500-shop-ab12"

@@ -1,4 +1,4 @@
-"""The commands of a machine that goes without the extra `analysis`, as those of a fleet and its images do."""
+"""What programs import: not the extra `analysis` on machines of a fleet, and nothing that a command does not use."""
 
 from __future__ import annotations
 
@@ -41,3 +41,22 @@ def test_what_needs_the_analysis_says_how_to_get_it(words: tuple[str, ...]) -> N
     what = " ".join(word for word in words if word in ("compare", "gate", "history", "control"))
     assert f"loadgen {what} needs scipy, which is not installed" in done.stderr
     assert "install the extra `analysis`, see docs/install.md" in done.stderr
+
+
+def imported(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_the_program_starts_without_its_commands() -> None:
+    assert not any(
+        name.startswith("loadgen_controller.commands.") for name in imported("import loadgen_controller.cli")
+    )
+
+
+def test_the_agents_supervisor_starts_without_clients_and_plans() -> None:
+    names = imported("import loadgen_agent.cli")
+
+    assert names.isdisjoint({"httpx", "loadgen.clients.http", "loadgen.dsl.plans.plan"})

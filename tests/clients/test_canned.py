@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.clients import CannedNetwork, reply
-from loadgen.clients.net.canned_replies import CannedRequest, _take_request
+from loadgen.clients.net.canned_replies import CannedNetwork, CannedRequest, _take_request, reply
 from loadgen.clients.protocol.large_bodies import Blob
 from loadgen.errors import UsageError
 from tests.support.scripted import client_of, rows_of

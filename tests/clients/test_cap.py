@@ -12,8 +12,7 @@ from random import Random
 import pytest
 
 from loadgen.allowlist import CapShare, Entry, share_of_cap
-from loadgen.clients import Cap, OverTheCap
-from loadgen.clients.request.rate_cap import capped
+from loadgen.clients.request.rate_cap import Cap, OverTheCap, capped
 from loadgen.engine.load.share import Share
 from loadgen.engine.load.share_changes import Change, Deal
 from loadgen.engine.recording.meter import Meter

@@ -48,6 +48,14 @@ def packed_by(body: bytes, codecs: list[str]) -> tuple[bytes, str]:
     return body, ", ".join(NAMES.get(codec, codec) for codec in codecs)
 
 
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 65_700, 131_072, 131_200])
+def test_a_body_that_packs_well_comes_back_at_every_size_around_a_piece(codec: str, size: int) -> None:
+    body = b"a" * size
+
+    assert decode(PACKS[codec](body), NAMES.get(codec, codec), 10**8) == body
+
+
 # -- what is said and what is meant ------------------------------------------------------------
 
 

@@ -12,9 +12,10 @@ import httpx
 import pytest
 
 from loadgen import gql
-from loadgen.clients import Reply, Timeouts
 from loadgen.clients.protocol.http2 import STREAM_WINDOW_BYTES
+from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.response.discarded import DiscardedReply
+from loadgen.clients.response.replies import Reply
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
 from tests.support.badserver import Badness, bad_server
 from tests.support.http2 import Asked, Served, http2_server, prior_pool

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.clients import CannedNetwork, reply
+from loadgen.clients.net.canned_replies import CannedNetwork, reply
 from loadgen.clients.protocol.head_cache import Head
 from loadgen.clients.response.exchange import request_text, response_text
 from loadgen.errors import ExpectFailed, RequestFailed

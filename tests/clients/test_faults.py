@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import trustme
 
-from loadgen.clients import ConnectionPool, TcpNetwork, Timeouts, tls_context
 from loadgen.clients.http import STALE_NOTE
+from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.net.tls import tls_context
+from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.protocol.outcomes import connect_failure
+from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.badserver import Badness, bad_server, refusing_url
 from tests.support.scripted import CLOSE, HANG, RESET, Received, client_of, ok, rows_of, scripted

@@ -14,12 +14,15 @@ import pytest
 
 from loadgen import Http
 from loadgen.allowlist import AllowList, Entry
-from loadgen.clients import HttpxTransport, TcpNetwork, pool_for
+from loadgen.clients.httpx_api.transport import HttpxTransport
 from loadgen.clients.net.dns import Resolver
+from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.proxy import ProxyNetwork
-from loadgen.clients.net.target_guard import Fence, is_not_allowed, place_of
+from loadgen.clients.net.target_guard import TargetGuard, is_not_allowed, place_of
+from loadgen.clients.pool.choose_pool import pool_for
+from loadgen.clients.pool.connection_policy import Connections
 from loadgen.clients.pool.http2_pool import Http2Pool
-from loadgen.clients.pool.pool import ConnectionPool, Connections, SharedPool
+from loadgen.clients.pool.pool import ConnectionPool, SharedPool
 from loadgen.engine.recording.meter import Meter
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed
@@ -32,9 +35,9 @@ def entry(host: str, **more: Any) -> Entry:
     return Entry(**{"host": host, "owner": "us", "expires": date(2027, 1, 1), **more})
 
 
-def fence(*entries: Entry, own: Sequence[tuple[str, int]] = ()) -> Fence:
+def guard(*entries: Entry, own: Sequence[tuple[str, int]] = ()) -> TargetGuard:
     places = [place_of(address, port) for address, port in own]
-    return Fence(AllowList(allow=entries), places, now=lambda: NOW)
+    return TargetGuard(AllowList(allow=entries), places, now=lambda: NOW)
 
 
 class Names:
@@ -50,9 +53,9 @@ class Names:
         return [given.pop(0) if len(given) > 1 else given[0]]
 
 
-def network(it: Fence, names: Names | None = None, **http: Any) -> TcpNetwork:
+def network(it: TargetGuard, names: Names | None = None, **http: Any) -> TcpNetwork:
     given = Http(**http)
-    return TcpNetwork(given, resolver=Resolver(given, lookup=names or Names()), fence=it)
+    return TcpNetwork(given, resolver=Resolver(given, lookup=names or Names()), guard=it)
 
 
 def target(answer: Answer | None = None) -> contextlib.AbstractAsyncContextManager[Scripted]:
@@ -65,7 +68,7 @@ def port_of(server: Scripted) -> int:
     return port
 
 
-async def refused(it: Fence, url: str, names: Names | None = None, **http: Any) -> RequestFailed:
+async def refused(it: TargetGuard, url: str, names: Names | None = None, **http: Any) -> RequestFailed:
     async with client_of(url, network=network(it, names, **http)) as client:
         with pytest.raises(RequestFailed) as raised:
             await client.get("/")
@@ -77,14 +80,14 @@ async def refused(it: Fence, url: str, names: Names | None = None, **http: Any) 
 async def test_what_is_on_the_list_is_reached_and_nothing_else() -> None:
     async with target() as server:
         port = port_of(server)
-        async with client_of(server.url, network=network(fence(entry("127.0.0.0/8", ports=(port,))))) as client:
+        async with client_of(server.url, network=network(guard(entry("127.0.0.0/8", ports=(port,))))) as client:
             assert (await client.get("/")).status_code == 200
-        failure = await refused(fence(entry("127.0.0.0/8", ports=(port + 1,))), server.url)
+        failure = await refused(guard(entry("127.0.0.0/8", ports=(port + 1,))), server.url)
         assert failure.outcome == "not allowed: port"
-        failure = await refused(fence(entry("10.0.0.0/8")), server.url)
+        failure = await refused(guard(entry("10.0.0.0/8")), server.url)
         assert failure.outcome == "not allowed: no entry"
         assert f"127.0.0.1:{port}" in failure.detail
-        failure = await refused(fence(entry("127.0.0.1", expires=date(2026, 11, 24))), server.url)
+        failure = await refused(guard(entry("127.0.0.1", expires=date(2026, 11, 24))), server.url)
         assert failure.outcome == "not allowed: expired"
         assert len(server.requests) == 1
 
@@ -93,10 +96,10 @@ async def test_dns_that_rebinds_a_name_leads_nowhere() -> None:
     """The name's entry is for public addresses; its DNS then says 127.0.0.1, where our own services are."""
     async with target() as server:
         names = Names(shop_example=["127.0.0.1"])
-        failure = await refused(fence(entry("shop.example")), f"http://shop.example:{port_of(server)}", names)
+        failure = await refused(guard(entry("shop.example")), f"http://shop.example:{port_of(server)}", names)
         assert failure.outcome == "not allowed: address"
         assert "shop.example at 127.0.0.1" in failure.detail
-        inside = fence(entry("shop.example", addresses=("127.0.0.0/30",)))
+        inside = guard(entry("shop.example", addresses=("127.0.0.0/30",)))
         names = Names(shop_example=["127.0.0.1", "127.0.0.9"])
         url = f"http://shop.example:{port_of(server)}"
         async with client_of(url, network=network(inside, names, dns_ttl="0s")) as client:
@@ -111,7 +114,7 @@ async def test_a_redirect_is_checked_as_any_other_request() -> None:
     async with target() as inner:
         moved = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:%d/x\r\nContent-Length: 0\r\n\r\n" % port_of(inner)
         async with target(moved) as outer:
-            only = fence(entry("127.0.0.1", ports=(port_of(outer),)))
+            only = guard(entry("127.0.0.1", ports=(port_of(outer),)))
             async with client_of(outer.url, network=network(only)) as client:
                 with pytest.raises(RequestFailed, match="not allowed: port"):
                     await client.get("/", follow_redirects=True)
@@ -139,14 +142,14 @@ async def test_a_redirect_is_checked_as_any_other_request() -> None:
     ],
 )
 async def test_some_addresses_are_never_targets_in_whatever_form(host: str, rule: str) -> None:
-    everything = fence(entry("0.0.0.0/0"), entry("::/0"))
+    everything = guard(entry("0.0.0.0/0"), entry("::/0"))
     assert (await refused(everything, f"http://{host}")).outcome == f"not allowed: {rule}"
-    assert (await refused(Fence(), f"http://{host}")).outcome == f"not allowed: {rule}"  # nor without a list
+    assert (await refused(TargetGuard(), f"http://{host}")).outcome == f"not allowed: {rule}"  # nor without a list
 
 
 async def test_a_name_that_leads_to_the_metadata_service_leads_nowhere() -> None:
     names = Names(shop_example=["169.254.169.254"])
-    allowed = fence(entry("shop.example", addresses=("169.254.0.0/16",)), entry("0.0.0.0/0"))
+    allowed = guard(entry("shop.example", addresses=("169.254.0.0/16",)), entry("0.0.0.0/0"))
     assert (await refused(allowed, "http://shop.example", names)).outcome == "not allowed: metadata"
 
 
@@ -154,13 +157,13 @@ async def test_a_name_that_leads_to_the_metadata_service_leads_nowhere() -> None
 async def test_ipv4_in_other_clothes_is_what_it_is(host: str) -> None:
     async with target() as server:
         url = f"http://{host}:{port_of(server)}"
-        assert (await refused(fence(entry("10.0.0.0/8"), entry("::/0")), url)).outcome == "not allowed: no entry"
+        assert (await refused(guard(entry("10.0.0.0/8"), entry("::/0")), url)).outcome == "not allowed: no entry"
         assert not server.requests
 
 
 async def test_the_control_plane_is_never_a_target_and_its_neighbours_may_be() -> None:
     async with target() as control, target() as shop:
-        it = fence(entry("127.0.0.1"), own=[("127.0.0.1", port_of(control))])
+        it = guard(entry("127.0.0.1"), own=[("127.0.0.1", port_of(control))])
         for host in ("127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]"):
             failure = await refused(it, f"http://{host}:{port_of(control)}")
             assert failure.outcome == "not allowed: control plane"
@@ -172,9 +175,9 @@ async def test_the_control_plane_is_never_a_target_and_its_neighbours_may_be() -
 async def test_an_address_that_the_plan_gives_a_name_is_not_the_name_s_own() -> None:
     async with target() as server:
         url, given = f"http://shop.example:{port_of(server)}", {"shop.example": ("127.0.0.1",)}
-        named = fence(entry("shop.example", addresses=("127.0.0.1",)))
+        named = guard(entry("shop.example", addresses=("127.0.0.1",)))
         assert (await refused(named, url, resolve=given)).outcome == "not allowed: no entry"
-        by_address = fence(entry("127.0.0.1"))
+        by_address = guard(entry("127.0.0.1"))
         async with client_of(url, network=network(by_address, resolve=given)) as client:
             assert (await client.get("/")).status_code == 200
 
@@ -188,7 +191,7 @@ async def test_a_proxy_has_to_be_on_the_list_and_so_has_who_is_asked_of_it() -> 
             ("169.254.169.254", [entry("127.0.0.1"), entry("0.0.0.0/0")], "not allowed: metadata"),
         ):
             for scheme in ("http", "https"):
-                way = ProxyNetwork(http, network(fence(*entries)))
+                way = ProxyNetwork(http, network(guard(*entries)))
                 pool = ConnectionPool(way, httpx.create_ssl_context())
                 async with client_of(f"{scheme}://{host}", pool=pool) as client:
                     with pytest.raises(RequestFailed) as raised:
@@ -199,7 +202,7 @@ async def test_a_proxy_has_to_be_on_the_list_and_so_has_who_is_asked_of_it() -> 
 
 
 async def test_no_list_admits_unix_sockets() -> None:
-    it = network(fence(entry("shop.example")), uds="/run/docker.sock")
+    it = network(guard(entry("shop.example")), uds="/run/docker.sock")
     async with client_of("http://shop.example", network=it) as client:
         with pytest.raises(RequestFailed, match="not allowed: unix socket"):
             await client.get("/")
@@ -208,7 +211,7 @@ async def test_no_list_admits_unix_sockets() -> None:
 @pytest.mark.parametrize("kind", ["shared", "http2", "fresh"])
 async def test_every_pool_goes_through_the_fence(kind: str) -> None:
     async with target() as server:
-        way = network(fence(entry("10.0.0.0/8")))
+        way = network(guard(entry("10.0.0.0/8")))
         kinds: dict[str, ConnectionPool] = {
             "shared": SharedPool(2, way),
             "http2": Http2Pool(way, prior=True),
@@ -223,7 +226,7 @@ async def test_every_pool_goes_through_the_fence(kind: str) -> None:
 
 async def test_a_client_library_goes_through_the_fence() -> None:
     async with target() as server:
-        pool = ConnectionPool(network(fence(entry("10.0.0.0/8"))))
+        pool = ConnectionPool(network(guard(entry("10.0.0.0/8"))))
         meter = Meter(Recorder())
         meter.begin("journey", warmup=False, pool_limited=False)
         async with httpx.AsyncClient(transport=HttpxTransport(meter, pool, server.url)) as client:
@@ -233,6 +236,6 @@ async def test_a_client_library_goes_through_the_fence() -> None:
 
 
 def test_a_fence_tells_what_it_is() -> None:
-    assert repr(fence(entry("shop.example"), own=[("127.0.0.1", 5557)])) == (
+    assert repr(guard(entry("shop.example"), own=[("127.0.0.1", 5557)])) == (
         "<Fence 1 entries, 1 places of the control plane>"
     )

@@ -14,10 +14,14 @@ import trustme
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
-from loadgen.clients import ConnectionPool, HttpClient, Reply, TcpNetwork, tls_context
+from loadgen.clients.http import HttpClient
+from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.settings import Http
+from loadgen.clients.net.tls import tls_context
 from loadgen.clients.pool.http2_pool import Http2Pool, Http2SharedPool
+from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.protocol.http2 import STREAM_WINDOW_BYTES, Http2Connection
+from loadgen.clients.response.replies import Reply
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_MS
 from tests.support.http2 import Asked, Served, http2_server, prior_pool
@@ -1174,7 +1178,8 @@ async def test_fresh_connections_for_each_iteration_let_end_what_is_under_way() 
 
 
 def test_without_http2_the_pool_is_the_plain_one() -> None:
-    from loadgen.clients import Connections, pool_for
+    from loadgen.clients.pool.choose_pool import pool_for
+    from loadgen.clients.pool.connection_policy import Connections
 
     assert type(pool_for(Connections(), TcpNetwork())) is ConnectionPool
     assert type(pool_for(Connections(), TcpNetwork(), http2=True)) is Http2Pool

@@ -8,8 +8,11 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from loadgen.clients import ConnectionPool, HttpxTransport, TcpNetwork, Timeouts, httpx_client
+from loadgen.clients.httpx_api.transport import HttpxTransport, httpx_client
+from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.protocol.phased import PhasedMeter
+from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.measure.deltas.series import PHASES
 from tests.support.http2 import Asked, Served, http2_server, prior_pool
 from tests.support.measured import measured

@@ -12,17 +12,13 @@ import httpx
 import pytest
 
 from loadgen import blob, gql
-from loadgen.clients import (
-    HttpClient,
-    HttpxRows,
-    StockPool,
-    StockTransport,
-    TcpNetwork,
-    Timeouts,
-    Trace,
-    Tracer,
-    httpx_client,
-)
+from loadgen.clients.http import HttpClient
+from loadgen.clients.httpx_api.rows import HttpxRows
+from loadgen.clients.httpx_api.stock import StockPool, StockTransport
+from loadgen.clients.httpx_api.transport import httpx_client
+from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.request.tracing import Trace, Tracer
 from loadgen.engine.recording.meter import Meter
 from loadgen.errors import ExpectFailed, IterationEnded, UsageError
 from tests.support.measured import stock_of

@@ -13,11 +13,17 @@ from typing import Any
 import httpx
 import pytest
 
-from loadgen.clients import ConnectionPool, Forward, Http, SharedPool, TcpNetwork, Timeouts, Trace, Tracer, network_of
 from loadgen.clients.httpx_api import transport
 from loadgen.clients.httpx_api.errors import failure_in
 from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.net.proxy import network_of
+from loadgen.clients.net.proxy_requests import Forward
+from loadgen.clients.net.settings import Http
+from loadgen.clients.pool.pool import ConnectionPool, SharedPool
 from loadgen.clients.protocol.http1 import Connection
+from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.request.tracing import Trace, Tracer
 from loadgen.errors import RequestFailed
 from tests.support.measured import measured
 from tests.support.proxy import proxy

@@ -7,11 +7,11 @@ import gzip
 import pytest
 
 from loadgen import Http, Plan, arrivals, journey
-from loadgen.clients import TcpNetwork
+from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.dsl.users.user import User
-from loadgen.dsl.users.user_factory import People
+from loadgen.dsl.users.user_factory import UserFactory
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed
 from tests.support.peak import peak_kib, start_of_peak_kib
@@ -89,13 +89,13 @@ async def test_a_plan_has_its_people_keep_to_its_limit(connections: str) -> None
             connections=connections,
             http=Http(max_body="1KB"),
         )
-        people = People(plan.ways(), TcpNetwork(), None, seed=1)
-        user = people.user(Recorder())
+        user_factory = UserFactory(plan.ways(), TcpNetwork(), None, seed=1)
+        user = user_factory.user(Recorder())
         user.meter.begin("look", warmup=False, pool_limited=False)
         with pytest.raises(RequestFailed, match="more than 1000 bytes"):
             await user.http.get("/")
         await user.http.close()
-        people.close()
+        user_factory.close()
 
 
 @pytest.mark.parametrize("is_stream", [False, True])

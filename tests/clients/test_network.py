@@ -17,9 +17,12 @@ import pytest
 import trustme
 
 from loadgen import Http
-from loadgen.clients import HttpClient, TcpNetwork, Timeouts, tls_context
+from loadgen.clients.http import HttpClient
 from loadgen.clients.net.dns import Resolver
+from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.net.tls import tls_context
 from loadgen.clients.protocol.outcomes import NO_PORT
+from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.scripted import client_of, ok, rows_of
 

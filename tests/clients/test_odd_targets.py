@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from loadgen.clients import CannedNetwork, HttpClient, Timeouts, reply
+from loadgen.clients.http import HttpClient
+from loadgen.clients.net.canned_replies import CannedNetwork, reply
+from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.errors import RequestFailed
 from tests.support.scripted import client_of, ok, rows_of
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from loadgen.clients import OWN_FAULTS, generator_faults
 from loadgen.clients.net import network as network_module
-from loadgen.clients.protocol.outcomes import NO_FILES, NO_PORT, REFUSED, UNREACHABLE
+from loadgen.clients.protocol.outcomes import NO_FILES, NO_PORT, OWN_FAULTS, REFUSED, UNREACHABLE, generator_faults
 from loadgen.errors import RequestFailed
 from tests.support.badserver import refusing_url
 from tests.support.scripted import client_of, rows_of

@@ -12,7 +12,9 @@ from typing import Any
 import uvloop
 
 from loadgen import Http
-from loadgen.clients import ConnectionPool, TcpNetwork, generator_faults
+from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.pool.pool import ConnectionPool
+from loadgen.clients.protocol.outcomes import generator_faults
 from loadgen.errors import RequestFailed
 from tests.support.namespace import in_namespace, only_these_ports, own_dns
 from tests.support.scripted import client_of, ok, rows_of, scripted

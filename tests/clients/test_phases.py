@@ -16,12 +16,17 @@ from typing import Any
 import pytest
 import trustme
 
-from loadgen.clients import Http, SharedPool, TcpNetwork, Timeouts, network_of, tls_context
 from loadgen.clients.http import HttpClient
 from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.net.proxy import network_of
+from loadgen.clients.net.settings import Http
+from loadgen.clients.net.tls import tls_context
 from loadgen.clients.pool.http2_pool import Http2Pool
+from loadgen.clients.pool.pool import SharedPool
 from loadgen.clients.protocol.http1 import Connection
 from loadgen.clients.protocol.phased import SENDING, UNKNOWN, phases_of
+from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.delta import Delta

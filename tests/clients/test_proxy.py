@@ -18,10 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen import Http, secret
-from loadgen.clients import Forward, HttpClient, TcpNetwork, Timeouts, network_of, tls_context
+from loadgen.clients.http import HttpClient
 from loadgen.clients.net.connect_timing import Opening
-from loadgen.clients.net.proxy import ProxyNetwork
-from loadgen.clients.net.proxy_requests import Excepted
+from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.net.proxy import ProxyNetwork, network_of
+from loadgen.clients.net.proxy_requests import Excepted, Forward
+from loadgen.clients.net.tls import tls_context
+from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.badserver import refusing_url
 from tests.support.proxy import proxy

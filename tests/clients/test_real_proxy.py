@@ -9,8 +9,12 @@ from dataclasses import dataclass
 import pytest
 
 from loadgen import Http
-from loadgen.clients import Forward, HttpClient, network_of, pool_for, tls_context
-from loadgen.clients.pool.pool import Connections
+from loadgen.clients.http import HttpClient
+from loadgen.clients.net.proxy import network_of
+from loadgen.clients.net.proxy_requests import Forward
+from loadgen.clients.net.tls import tls_context
+from loadgen.clients.pool.choose_pool import pool_for
+from loadgen.clients.pool.connection_policy import Connections
 from loadgen.errors import RequestFailed
 from tests.support.nginx import RunningNginx, running_nginx
 from tests.support.scripted import client_of, rows_of

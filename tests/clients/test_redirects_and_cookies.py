@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from loadgen.clients import Reply
 from loadgen.clients.request.cookies import UserCookies
+from loadgen.clients.response.replies import Reply
 from loadgen.errors import ExpectFailed, RequestFailed
 from tests.support.scripted import Received, client_of, ok, rows_of, scripted
 

@@ -11,8 +11,10 @@ import httpx
 import msgspec
 import pytest
 
-from loadgen.clients import CannedNetwork, HttpClient, Reply, reply
+from loadgen.clients.http import HttpClient
+from loadgen.clients.net.canned_replies import CannedNetwork, reply
 from loadgen.clients.request.prepare import AllOptions, BodyOptions, Options
+from loadgen.clients.response.replies import Reply
 from loadgen.errors import ExpectFailed, UsageError
 from tests.support.scripted import client_of, rows_of
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from loadgen.clients import CannedNetwork, Timeouts
+from loadgen.clients.net.canned_replies import CannedNetwork
+from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.retries import NOTE, RETRIED
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.badserver import Badness, bad_server, refusing_url

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from loadgen.clients import HttpClient
+from loadgen.clients.http import HttpClient
 from loadgen.clients.protocol.head_cache import Head
 from loadgen.clients.request.tagging import tags_of
 from loadgen.engine.recording.recorder import MAX_TAGGED

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen.clients import ConnectionPool, HttpClient, SharedPool, TcpNetwork
+from loadgen.clients.http import HttpClient
+from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.pool.pool import ConnectionPool, SharedPool
 from loadgen.engine.recording.meter import Meter
 from tests.support.scripted import Received, Rows, ok, scripted
 

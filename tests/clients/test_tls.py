@@ -20,7 +20,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from loadgen import Http, secret
-from loadgen.clients import HttpClient, network_of, tls_context
+from loadgen.clients.http import HttpClient
+from loadgen.clients.net.proxy import network_of
+from loadgen.clients.net.tls import tls_context
 from loadgen.errors import RequestFailed, ScenarioError, UsageError
 from tests.support.scripted import Scripted, client_of, ok, rows_of, scripted
 

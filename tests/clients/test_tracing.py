@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.clients import Trace, Tracer
-from loadgen.clients.request.tracing import FORMATS
+from loadgen.clients.request.tracing import FORMATS, Trace, Tracer
 from loadgen.errors import RequestFailed
 from tests.support.badserver import refusing_url
 from tests.support.scripted import CLOSE, Received, client_of, ok, rows_of, samples_of, scripted

@@ -11,7 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from loadgen.clients import HttpClient, SharedPool, TcpNetwork, Timeouts
+from loadgen.clients.http import HttpClient
+from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.pool.pool import SharedPool
+from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.errors import IterationEnded
 from loadgen.measure.deltas.due_counts import DueCounts
 from loadgen.measure.deltas.series import SeriesKey

@@ -18,7 +18,7 @@ from loadgen.dsl.plans.spec import JourneySpec, PlanSpec
 from loadgen.measure.objectives.objective import Objective
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
-from loadgen.sinks import Outputs
+from loadgen.sinks.live_outputs import Outputs
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen_controller.agents.hub import AgentHub
@@ -159,7 +159,7 @@ class Play:
 
     async def trouble(self, kind: str) -> None:
         """Until the conductor has counted one of the kind."""
-        await until(lambda: self.conductor.troubles.get(kind))
+        await until(lambda: self.conductor.rejected_input.get(kind))
 
     async def close(self) -> None:
         self.conducting.cancel()

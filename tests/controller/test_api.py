@@ -19,8 +19,8 @@ from loadgen_controller.api.client import Client, figures_of
 from loadgen_controller.api.order import parts_of
 from loadgen_controller.api.server import SERVICE, ApiServer, Tls, check_bind
 from loadgen_controller.api.tokens import Role, Tokens
+from loadgen_controller.control.control_request import ControlRequest
 from loadgen_controller.control.run_service import Service
-from loadgen_controller.control.unix_socket import ControlRequest
 from loadgen_controller.core.lifecycle import Phase
 from tests.controller.conftest import order_of
 from tests.controller.test_station import House, live

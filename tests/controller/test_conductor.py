@@ -258,7 +258,7 @@ async def test_the_bundle_comes_in_chunks(stage: Stage) -> None:
     assert await a.fetch(prepare) == BUNDLE
     await a.send(BundleRequest("0" * 64, 0))
     await a.send(BundleRequest(prepare.bundle_sha256, len(BUNDLE)))
-    await until(lambda: play.conductor.troubles.get("malformed") == 2)
+    await until(lambda: play.conductor.rejected_input.get("malformed") == 2)
 
 
 async def test_clock_pings_are_answered_with_our_clock(stage: Stage) -> None:
@@ -696,7 +696,7 @@ async def test_random_bytes_and_nonsense_are_counted_and_survived(stage: Stage) 
     await finish(a, b)
     result = await play.result()
     assert result.exit_code is ExitCode.PASSED
-    counts = play.conductor.troubles
+    counts = play.conductor.rejected_input
     assert (counts["unreadable"], counts["quarantine"]) == (11, 40), "the 11th is of a"
     assert (counts["other run"], counts["other generation"], counts["other agent"]) == (2, 1, 2)
     assert (counts["unexpected"], counts["not an agent's"], counts["malformed"]) == (1, 1, 3)
@@ -722,7 +722,7 @@ async def test_stranger_is_not_answered(stage: Stage) -> None:
     a = play.agent("a", "eu")
     await a.beat("running")
     await a.send(ClockPing(1))
-    await until(lambda: play.conductor.troubles.get("stranger") == 2)
+    await until(lambda: play.conductor.rejected_input.get("stranger") == 2)
     assert a.heard == []
 
 

@@ -192,13 +192,13 @@ def test_an_error_or_silence_leaves_the_rate_and_is_told() -> None:
     fleet.both(10)
     fleet.tick(1.1)
     assert fleet.answered("a", known=1, error="it raised: ValueError") is None
-    assert fleet.steered_loads.troubles == {0: "it raised: ValueError; the rate stays 20.0/s"}
+    assert fleet.steered_loads.problems == {0: "it raised: ValueError; the rate stays 20.0/s"}
 
     for _ in range(5):
         fleet.both(10)
     fleet.tick(6.1)
 
-    assert fleet.steered_loads.troubles == {0: "no answer from hold p(99) < 300ms for 6 s; the rate stays 20.0/s"}
+    assert fleet.steered_loads.problems == {0: "no answer from hold p(99) < 300ms for 6 s; the rate stays 20.0/s"}
 
 
 def test_a_controller_that_is_started_anew_goes_on_with_what_was_seen_and_decided() -> None:

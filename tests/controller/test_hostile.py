@@ -111,7 +111,7 @@ async def test_g15_f17_no_exception_escapes_and_memory_stays_flat(
     play = stage(**AN_HOUR)
     a, b = await play.started()
     seen = await attack(play, a, b, count)
-    assert sum(play.conductor.troubles.values()) > count / 2, f"seed {SEED}"
+    assert sum(play.conductor.rejected_input.values()) > count / 2, f"seed {SEED}"
     assert seen[-1] - seen[1] < 30 << 20, f"seed {SEED}: {seen}"
     play.hub.lose("b", "it was hostile")
     await survived(play, a)
@@ -122,6 +122,6 @@ async def test_g15_f17_a_hostile_agent_is_in_quarantine_and_the_other_ends_its_r
     play = stage()
     a, b = await play.started()
     await attack(play, a, b, 2_000)
-    assert play.conductor.troubles["quarantine"] > 1_500
+    assert play.conductor.rejected_input["quarantine"] > 1_500
     play.hub.lose("b", "it was hostile")
     await survived(play, a)

@@ -45,7 +45,7 @@ async def test_deltas_of_one_turn_are_merged_when_it_is_over_and_each_is_answere
     assert merge.agents() == ()
     await a.acknowledged(1)
     assert "sums that do not match its counts" in (await b.next(Nack)).reason
-    assert {kind: play.conductor.troubles.get(kind) for kind in ("malformed", "gap", "duplicate")} == {
+    assert {kind: play.conductor.rejected_input.get(kind) for kind in ("malformed", "gap", "duplicate")} == {
         "malformed": 1,
         "gap": 1,
         "duplicate": 1,

@@ -12,7 +12,7 @@ import pytest
 from loadgen.errors import StorageError
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.units import NS_PER_S
-from loadgen_controller.core.rejected_input import Troubles
+from loadgen_controller.core.rejected_input import RejectedInput
 from loadgen_controller.run.journal import Journal
 
 Place = tuple[str, int, int]
@@ -125,11 +125,11 @@ async def test_delta_that_comes_during_a_commit_waits_for_the_next(kept: Kept, m
 def test_troubles_are_all_counted_and_told_once_a_second() -> None:
     told: list[tuple[str, str, int]] = []
     now_ns = 0
-    troubles = Troubles(lambda *what: told.append(what), lambda: now_ns)
+    rejected_input = RejectedInput(lambda *what: told.append(what), lambda: now_ns)
     for n in range(100):
-        troubles.add("unreadable", f"text {n}")
-    troubles.add("stranger", "x")
+        rejected_input.add("unreadable", f"text {n}")
+    rejected_input.add("stranger", "x")
     now_ns = NS_PER_S
-    troubles.add("unreadable", "y" * 10_000)
-    assert troubles.counts == {"unreadable": 101, "stranger": 1}
+    rejected_input.add("unreadable", "y" * 10_000)
+    assert rejected_input.counts == {"unreadable": 101, "stranger": 1}
     assert told == [("unreadable", "text 0", 1), ("stranger", "x", 1), ("unreadable", "y" * 500, 100)]

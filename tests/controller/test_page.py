@@ -22,11 +22,11 @@ from loadgen.units import NS_PER_S
 from loadgen.wire import codec
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens
-from loadgen_controller.control.unix_socket import ControlReply, ControlRequest
+from loadgen_controller.control.control_request import ControlReply, ControlRequest
 from loadgen_controller.core.adjustments import Adjustment
 from loadgen_controller.ui import app
 from loadgen_controller.ui.access import HEADERS, Access, Authorizer, check_place
-from loadgen_controller.ui.page_runs import Shown
+from loadgen_controller.ui.page_runs import PageRuns
 from loadgen_controller.ui.run_feed import RunFeed
 from loadgen_controller.ui.server import UiServer
 from tests.cli.test_watch import FakeRun, ms
@@ -60,7 +60,7 @@ class House:
         self.tokens = Tokens(tmp_path / "tokens.json")
         self.asked: list[tuple[ControlRequest, str]] = []
         self.runs_dir = tmp_path / "runs"
-        self.shown = Shown(self.runs_dir, self._answer)
+        self.shown = PageRuns(self.runs_dir, self._answer)
         self.server = UiServer(self.shown, "127.0.0.1:0", Access(self.tokens))
         self.run = Conducting()
 
@@ -315,7 +315,7 @@ async def test_a_page_that_goes_away_is_forgotten(house: House) -> None:
 
 async def test_a_busy_port_is_said(house: House, tmp_path: Path) -> None:
     with pytest.raises(PortBusy, match="another program"):
-        UiServer(Shown(tmp_path, house._answer), house.server.address)
+        UiServer(PageRuns(tmp_path, house._answer), house.server.address)
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0:0", "192.0.2.1:8080", "[::]:0"])
@@ -330,7 +330,7 @@ async def test_with_a_certificate_it_speaks_tls(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     ApiFiles(keys).make_certificate(["controller.internal"], 10)
     token = Tokens(ApiFiles(keys).tokens).add("anna", Role.VIEW)
-    server = UiServer(Shown(tmp_path, lambda *_: ControlReply()), "127.0.0.1:0", Access.of(keys))
+    server = UiServer(PageRuns(tmp_path, lambda *_: ControlReply()), "127.0.0.1:0", Access.of(keys))
     server.start()
     try:
         assert server.page_of().startswith("https://")
@@ -345,7 +345,7 @@ async def test_with_a_certificate_it_speaks_tls(tmp_path: Path) -> None:
 
 async def test_all_runs_of_a_controller_are_on_its_page_while_they_go_on_and_after(tmp_path: Path) -> None:
     controller = Controller(tmp_path)
-    shown = controller.service.watching = Shown(controller.runs_dir, controller.service.answer)
+    shown = controller.service.watching = PageRuns(controller.runs_dir, controller.service.answer)
     assert controller.tokens is not None
     server = UiServer(shown, "127.0.0.1:0", Access(controller.tokens))
     server.start()

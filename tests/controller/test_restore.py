@@ -200,7 +200,7 @@ async def test_what_was_durable_and_not_acknowledged_is_acknowledged_and_not_cou
     await run.take_up()
     await run.back(a, b)
     await a.acknowledged(0)
-    assert run.conductor.troubles["duplicate"] == 1
+    assert run.conductor.rejected_input["duplicate"] == 1
     total(await end(run, *agents), agents)
 
 

@@ -134,9 +134,9 @@ async def test_what_is_said_of_another_run_is_counted_and_its_agent_is_told_that
     await a.next(Prepare)
     await a.send(Heartbeat("20250101-000000-shop-beef", "running"))
     assert (await a.next(Bye)).run_id == "20250101-000000-shop-beef"
-    assert run.troubles["other run"] == 1
+    assert run.rejected_input["other run"] == 1
     await b.send(Delta(run_id="20250101-000000-shop-beef", agent="b", epoch=1, seq=0, start_ns=0, end_ns=1))
-    await until(lambda: run.troubles["other run"] == 2)
+    await until(lambda: run.rejected_input["other run"] == 2)
 
 
 async def test_an_idle_fleet_is_answered_without_a_run(house: House) -> None:

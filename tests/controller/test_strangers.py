@@ -262,7 +262,7 @@ async def test_g14_a_message_for_another_agent_or_another_run_changes_nothing(st
     await play.trouble("other agent")
     await b.send(replace(b.recording.deltas[0], run_id="another"))
     await b.send(replace(b.recording.fin(), run_id="another"))
-    await until(lambda: play.conductor.troubles.get("other run") == 2)
+    await until(lambda: play.conductor.rejected_input.get("other run") == 2)
     assert [play.conductor.view().merge.next_seq(agent, 1) for agent in "ab"] == [0, 0]
 
 
@@ -275,7 +275,7 @@ async def test_f19_what_was_merged_is_merged_once_however_often_and_in_whatever_
     await a.deliver()
     await a.acknowledged(2)
     await a.deliver(2, 0, 1, 1, 2, 0)
-    await until(lambda: play.conductor.troubles.get("duplicate") == 6)
+    await until(lambda: play.conductor.rejected_input.get("duplicate") == 6)
     await a.send(replace(a.recording.deltas[0], seq=9))
     await play.trouble("gap")
     newer = play.agent("b", "us", pid=2)

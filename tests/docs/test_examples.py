@@ -28,7 +28,7 @@ import trustme
 
 import loadgen
 from loadgen import feed, replay
-from loadgen.clients import HttpClient
+from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
 from loadgen.clients.response.replies import Reply
 from loadgen.clients.response.streams import StreamedReply

@@ -8,15 +8,18 @@ from time import perf_counter_ns
 import pytest
 
 from loadgen import Http, Plan, iterations, journey
-from loadgen.clients import HttpClient, StockHttpClient, TcpNetwork
+from loadgen.clients.http import HttpClient
+from loadgen.clients.httpx_api.stock import StockHttpClient
+from loadgen.clients.net.network import TcpNetwork
 from loadgen.drive.share_drive import Drive
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.users.user import User
-from loadgen.dsl.users.user_factory import People
+from loadgen.dsl.users.user_factory import UserFactory
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.delta import Delta
-from loadgen.target import TargetConfig, serve
+from loadgen.target.config import TargetConfig
+from loadgen.target.server import serve
 from tests.support.scenarios import HEAD, write
 
 
@@ -32,7 +35,7 @@ def plan_of(**more: object) -> Plan:
 async def test_people_have_the_client_of_the_plan() -> None:
     for client, kind in (("loadgen", HttpClient), ("httpx", StockHttpClient)):
         plan = plan_of(client=client)
-        user = People(plan.ways(), TcpNetwork(), None, seed=1).user(Recorder())
+        user = UserFactory(plan.ways(), TcpNetwork(), None, seed=1).user(Recorder())
         assert type(user.http) is kind
         assert type(user.to("").headers) is type(user.http.headers)
         await user.http.close()

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from loadgen.clients import TcpNetwork
 from loadgen.clients.net.canned_replies import reply
+from loadgen.clients.net.network import TcpNetwork
 from loadgen.dsl.users.outcome import outcome_of
 from loadgen.dsl.users.user import User
-from loadgen.dsl.users.user_factory import People, Ways
+from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.load.users import Arrival
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed
@@ -214,9 +214,9 @@ async def test_a_failure_that_leaves_the_journey_ends_it_with_its_outcome() -> N
                     continue
 
         recorder = Recorder()
-        people = People(Ways({"": url}), TcpNetwork(), None, seed=1)
+        user_factory = UserFactory(Ways({"": url}), TcpNetwork(), None, seed=1)
         said: list[str] = []
-        life = people.life(recorder, [bound(j), bound(trying_again)], fresh=True, report=said.append)
+        life = user_factory.life(recorder, [bound(j), bound(trying_again)], fresh=True, report=said.append)
         await life.iterate(Arrival(None, 0, 0, False), pool_limited=False)
         assert life.outcome == "refused"
         await life.iterate(Arrival(None, 1, 1, False), pool_limited=False)

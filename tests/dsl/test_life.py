@@ -9,8 +9,10 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from loadgen.clients import CannedNetwork, ConnectionPool, HttpClient, Timeouts
-from loadgen.clients.net.canned_replies import reply
+from loadgen.clients.http import HttpClient
+from loadgen.clients.net.canned_replies import CannedNetwork, reply
+from loadgen.clients.pool.pool import ConnectionPool
+from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.users import Arrival

@@ -6,10 +6,12 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from loadgen.clients import CannedNetwork, Connections, Timeouts, Trace
-from loadgen.clients.net.canned_replies import reply
+from loadgen.clients.net.canned_replies import CannedNetwork, reply
+from loadgen.clients.pool.connection_policy import Connections
+from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.users.user import User, UserWith
-from loadgen.dsl.users.user_factory import People, Ways
+from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.recording.recorder import Recorder
 from tests.support.lives import Bench, bound
 
@@ -24,14 +26,14 @@ def test_the_first_target_is_the_users_own_unless_another_is_named() -> None:
 
 
 async def test_people_have_the_plans_seed_load_tags_and_shared_value() -> None:
-    people = People(WAYS, CannedNetwork({}), None, seed=3, shared={"shop": 7})
-    user = people.user(Recorder(), load=2, tags=(("load", "spike"),))
+    user_factory = UserFactory(WAYS, CannedNetwork({}), None, seed=3, shared={"shop": 7})
+    user = user_factory.user(Recorder(), load=2, tags=(("load", "spike"),))
     assert isinstance(user, UserWith)
     assert (user.shared, user.meter.load, user.meter.tags) == ({"shop": 7}, 2, (("load", "spike"),))
     assert str(user.http.base_url).startswith("http://api.test/v1")
-    people.shared = 8  # the plan's set-up has returned
-    assert people.user(Recorder()).shared == 8
-    assert user.random.random() != people.user(Recorder()).random.random()  # of another load
+    user_factory.shared = 8  # the plan's set-up has returned
+    assert user_factory.user(Recorder()).shared == 8
+    assert user.random.random() != user_factory.user(Recorder()).random.random()  # of another load
 
 
 async def test_the_ways_reach_the_clients_of_every_target() -> None:
@@ -51,7 +53,7 @@ async def test_the_ways_reach_the_clients_of_every_target() -> None:
         follow_redirects=True,
     )
     recorder = Recorder()
-    user = People(ways, network, None, seed=1).user(recorder)
+    user = UserFactory(ways, network, None, seed=1).user(recorder)
     assert (await user.http.get("/")).status_code == 200
     assert (await user.to("login").get("/")).status_code == 200
     user.meter.settle()
@@ -63,17 +65,17 @@ async def test_the_ways_reach_the_clients_of_every_target() -> None:
 async def test_a_shared_pool_stays_open_when_one_of_its_people_leaves() -> None:
     network = CannedNetwork({"GET /": 200})
     ways = Ways({"": "http://shop.test"}, connections=Connections.parse("shared:2"))
-    people = People(ways, network, None, seed=1)
+    user_factory = UserFactory(ways, network, None, seed=1)
 
     async def j(user: User) -> None:
         await user.http.get("/", expect=200)
 
-    lives = [people.life(Recorder(), [bound(j)], fresh=False, report=lambda _: None) for _ in range(3)]
+    lives = [user_factory.life(Recorder(), [bound(j)], fresh=False, report=lambda _: None) for _ in range(3)]
     for life in lives:
         await life._user.http.get("/")
         await life.close()
     assert network.connections == 1
-    people.close()
+    user_factory.close()
 
 
 async def test_two_people_of_one_worker_do_not_write_the_same_trace_ids() -> None:
@@ -86,9 +88,9 @@ async def test_two_people_of_one_worker_do_not_write_the_same_trace_ids() -> Non
     network = CannedNetwork({"GET /": answer})
     ways = Ways({"": "http://shop.test"}, trace=Trace())
     for _ in range(2):  # two workers with the same seed
-        people = People(ways, network, None, seed=1)
+        user_factory = UserFactory(ways, network, None, seed=1)
         for _ in range(2):
-            await people.user(Recorder()).http.get("/")
+            await user_factory.user(Recorder()).http.get("/")
     assert len({trace.split("-")[1] for trace in seen}) == 4
 
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen import Plan, User, arrivals, error_ratio, feed, iterations, journey, p, users
-from loadgen.clients import Connections, Trace
+from loadgen.clients.pool.connection_policy import Connections
+from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.plan import rows_needed
 from loadgen.dsl.plans.spec import Overrides, PlanSpec, TraceSpec, parse_regions

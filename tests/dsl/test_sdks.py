@@ -14,9 +14,9 @@ from notion_client import APIResponseError
 from notion_client import AsyncClient as Notion
 from openai import AsyncOpenAI
 
-from loadgen.clients import TcpNetwork
+from loadgen.clients.net.network import TcpNetwork
 from loadgen.dsl.users.user import User
-from loadgen.dsl.users.user_factory import People, Ways
+from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.load.users import Arrival
 from loadgen.engine.recording.recorder import Recorder
 from tests.support.lives import bound
@@ -37,7 +37,7 @@ async def _ask(client: AsyncOpenAI, **more: Any) -> Any:
 async def _run(url: str, j: Journey) -> tuple[str, int, int]:
     """The iteration's outcome; how many requests were recorded; how many faults of the scenario were said."""
     recorder, said = Recorder(), list[str]()
-    life = People(Ways({"": url}), TcpNetwork(), None, seed=1).life(
+    life = UserFactory(Ways({"": url}), TcpNetwork(), None, seed=1).life(
         recorder, [bound(j)], fresh=True, report=said.append
     )
     await life.iterate(Arrival(None, 0, 0, False), pool_limited=False)

@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.clients import CannedNetwork
-from loadgen.clients.net.canned_replies import reply
+from loadgen.clients.net.canned_replies import CannedNetwork, reply
 from loadgen.dsl.distributions import empirical, lognormal, uniform
 from loadgen.dsl.users.user import User, UserWith
-from loadgen.dsl.users.user_factory import People, Ways
+from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.load.users import Arrival
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.series import Watch
@@ -910,7 +909,7 @@ async def test_a_rehearsal_cuts_idle_times_short_and_waits_between_polls() -> No
         await user.poll(lambda: user.http.get("/job"), until=is_done, every="5s", name="job")
         await user.pace("1h")
 
-    people = People(
+    user_factory = UserFactory(
         Ways({"": "http://shop.test"}),
         CannedNetwork(JOB),
         None,
@@ -919,7 +918,7 @@ async def test_a_rehearsal_cuts_idle_times_short_and_waits_between_polls() -> No
         wait=waited.sleep,
         clock=waited.clock,
     )
-    life = people.life(Recorder(), [bound(j)], fresh=False, report=print)
+    life = user_factory.life(Recorder(), [bound(j)], fresh=False, report=print)
     await life.iterate(Arrival(None, 0, 0, False), pool_limited=False)
     assert life.outcome == "ok"
     assert [round(s) for s in waited.slept_s] == [5, 5]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.engine.health.ena_limits import Allowances, device_counters
-from loadgen.engine.health.process_health import Look, Probe
+from loadgen.engine.health.process_health import HealthReading, Probe
 from loadgen.engine.health.selfcheck import Seen, unfit_reasons
 
 
@@ -110,7 +110,7 @@ def test_counters_of_a_real_device_are_those_that_the_kernel_has() -> None:
 
 
 def test_second_in_which_packets_were_held_back_is_unfit_and_says_by_what() -> None:
-    look = Look(shaped=(("bw_in_allowance_exceeded", 1_200), ("pps_allowance_exceeded", 34)))
+    look = HealthReading(shaped=(("bw_in_allowance_exceeded", 1_200), ("pps_allowance_exceeded", 34)))
     assert unfit_reasons(Seen(look=look)) == (
         "the instance's network held back 1,234 packets (bw_in_allowance_exceeded, pps_allowance_exceeded)",
     )

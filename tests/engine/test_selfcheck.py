@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.engine.health.process_health import Look
+from loadgen.engine.health.process_health import HealthReading
 from loadgen.engine.health.selfcheck import Seen, SelfCheck, _p99, unfit_reasons
 
 pytestmark = pytest.mark.quiet
 MS = 1_000_000
-WELL = Look(
+WELL = HealthReading(
     cpu_share=0.6, fds=900, fd_limit=1000, ports=20_000, port_limit=28_232, memory_free_bytes=1 << 30, steal_share=0.02
 )
 
@@ -60,14 +60,14 @@ def test_a_target_that_collapses_makes_nothing_unfit() -> None:
         (replace(WELL, memory_free_bytes=30 << 20), "only 30 MiB of memory are free"),
     ],
 )
-def test_what_the_machine_lacks_is_a_reason_of_its_own(look: Look, text: str) -> None:
+def test_what_the_machine_lacks_is_a_reason_of_its_own(look: HealthReading, text: str) -> None:
     assert unfit_reasons(Seen(look=WELL)) == ()
     assert [reason.replace("8.00", "8.0") for reason in unfit_reasons(Seen(look=look))] == [text]
 
 
 def test_what_is_not_known_is_no_reason() -> None:
-    assert unfit_reasons(Seen(look=Look(fds=10, ports=10))) == ()
-    assert unfit_reasons(Seen(look=Look(fds=10, fd_limit=-1))) == ()  # no limit at all
+    assert unfit_reasons(Seen(look=HealthReading(fds=10, ports=10))) == ()
+    assert unfit_reasons(Seen(look=HealthReading(fds=10, fd_limit=-1))) == ()  # no limit at all
 
 
 def test_requests_without_a_descriptor_or_a_port_are_our_fault() -> None:
@@ -75,7 +75,7 @@ def test_requests_without_a_descriptor_or_a_port_are_our_fault() -> None:
 
 
 def test_a_busy_core_and_its_neighbours_explain_a_lag_and_are_no_faults_alone() -> None:
-    look = Look(cpu_share=0.99, starved_share=0.3, throttled_share=0.1)
+    look = HealthReading(cpu_share=0.99, starved_share=0.3, throttled_share=0.1)
     assert unfit_reasons(Seen(look=look)) == ()
     lag, *why = unfit_reasons(Seen(lag_p99_ns=41 * MS, look=look))
     assert lag == "lag p99 41.0 ms is above 2.00 ms"

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser
 from loadgen.history.gate.health import health_of
 from loadgen.history.store.baseline_run import Event, Reference
 from loadgen.history.trend.page import html
-from loadgen.history.trend.trends import Look, trends
+from loadgen.history.trend.trends import TrendSettings, trends
 from tests.support.accepted import KEY, history
 from tests.support.browser import Shown, chromium, needs_chromium
 
@@ -28,7 +28,7 @@ def page(name: str = "checkout > pay", label: str = "1.5") -> str:
     runs[4] = replace(runs[4], figures=tuple(replace(one, value_ms=one.value_ms * 1.5) for one in runs[4].figures))
     reference = Reference(label, tuple(run.run_id for run in old[:3]), "2026-11-01T00:00:00Z")
     events = [Event("control", "2026-11-20T00:00:00Z", SHARP, ("one",), details={"outcome": "PASS"})]
-    found = trends(runs, Look(season=7), [(reference, old[:3])])
+    found = trends(runs, TrendSettings(season=7), [(reference, old[:3])])
     return html(KEY, found, health_of(events), made_at="2026-11-26T00:00:00Z").decode()
 
 
@@ -45,7 +45,7 @@ def test_the_page_has_the_change_its_commits_the_outlier_and_the_reference() -> 
 def test_what_may_be_chance_has_no_colour() -> None:
     runs = history(15, {"checkout > pay": 40.0}, sd=0.01)
     reference = Reference("1.5", tuple(run.run_id for run in runs[:8]), "2026-11-01T00:00:00Z")
-    found = trends(runs, Look(), [(reference, runs[:8])])
+    found = trends(runs, TrendSettings(), [(reference, runs[:8])])
     text = html(KEY, found, health_of([]), made_at="2026-11-26T00:00:00Z").decode()
     assert "compared with 1.5" in text
     assert not re.search(r'class="(slower|faster)"', text)

@@ -132,7 +132,7 @@ def test_only_the_newest_are_read(tmp_path: Path) -> None:
         file_of(tmp_path, run.run_id).write_bytes(b"")
 
     assert ids(store.runs(KEY, newest=3)) == ids(runs[2:])
-    assert store.troubles == ()
+    assert store.unreadable == ()
 
 
 def test_runs_of_another_key_are_not_among_them(store: Store) -> None:
@@ -196,7 +196,7 @@ def test_a_damaged_run_is_left_out_and_named(tmp_path: Path, damage: str) -> Non
     path.write_bytes(broken[damage])
 
     assert ids(store.runs(KEY)) == [runs[0].run_id, runs[2].run_id]
-    (trouble,) = store.troubles
+    (trouble,) = store.unreadable
     assert f"{runs[1].run_id}.parquet is damaged" in trouble
 
 
@@ -233,7 +233,7 @@ def test_a_run_of_a_newer_loadgen_is_left_out_and_named(tmp_path: Path, monkeypa
         store.add(accepted(NAMES))
 
     assert store.runs(KEY) == []
-    (trouble,) = store.troubles
+    (trouble,) = store.unreadable
     assert "was written by a newer loadgen: it has format 2, and this loadgen reads formats up to 1" in trouble
 
 
@@ -244,7 +244,7 @@ def test_a_damaged_event_is_left_out_and_named(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:30])
 
     assert store.events() == []
-    assert "is damaged" in store.troubles[0]
+    assert "is damaged" in store.unreadable[0]
 
 
 def test_files_that_are_not_ours_are_none(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_files_that_are_not_ours_are_none(tmp_path: Path) -> None:
     (tmp_path / "events" / "README").write_text("mine")
     (tmp_path / "runs" / f"key={KEY.hash()}" / ".x.parquet.1a.tmp").write_text("torn")
 
-    assert (len(store.runs(KEY)), len(store.events()), store.troubles) == (1, 1, ())
+    assert (len(store.runs(KEY)), len(store.events()), store.unreadable) == (1, 1, ())
 
 
 def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_of_two_who_write_at_once_nothing_is_lost(
     assert sorted(accepted_ids) == sorted({*accepted_ids})
     assert len(accepted_ids) == 10
     assert set(store.struck()) == {run.run_id for run in both[:1]}
-    assert store.troubles == ()
+    assert store.unreadable == ()
 
 
 # -- what may come in ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from loadgen.history.store.baseline_run import Accepted, Figure, Reference
-from loadgen.history.trend.trends import WEEKLY, Look, Trend, commits_between, trends
+from loadgen.history.trend.trends import WEEKLY, Trend, TrendSettings, commits_between, trends
 from tests.support.accepted import accepted, history
 
 NAMES = {"checkout": 100.0, "checkout > pay": 40.0}
@@ -46,7 +46,7 @@ def test_where_both_sides_have_one_commit_it_stands_alone_and_where_one_is_not_k
 def test_an_outlier_is_named_with_its_run_and_stays_in_the_series() -> None:
     runs = release(20, 40.0)
     runs[7] = replace(release(1, 60.0, first=7)[0], run_id=runs[7].run_id)
-    (pay,) = trends(runs, Look(name=re.compile("pay")))
+    (pay,) = trends(runs, TrendSettings(name=re.compile("pay")))
     assert [(odd.run.run_id, odd.at) for odd in pay.outliers] == [(runs[7].run_id, 7)]
     assert pay.outliers[0].change == pytest.approx(0.5, abs=0.03)
     assert len(pay.values) == 20
@@ -72,7 +72,7 @@ def test_the_newest_level_is_held_against_pinned_releases() -> None:
     runs = release(15, 40.0) + release(8, 44.0, first=15)
     reference = Reference("1.0", tuple(run.run_id for run in old), "2026-11-01T00:00:00Z")
     empty = Reference("0.9", ("gone",), "2026-11-01T00:00:00Z")
-    _, pay = trends(runs, Look(), [(reference, old), (empty, [])])
+    _, pay = trends(runs, TrendSettings(), [(reference, old), (empty, [])])
     held, lost = pay.against
     assert (held.reference, held.runs) == ("1.0", 6)
     assert held.low < 44 / 36 - 1 < held.high
@@ -92,7 +92,7 @@ def test_no_runs_have_no_trends() -> None:
 @pytest.mark.parametrize("percentile", ["p50", "p99", "mean"])
 def test_each_figure_has_its_series(percentile: str) -> None:
     runs = release(8, 40.0)
-    one = trends(runs, Look(percentile=percentile))[1]
+    one = trends(runs, TrendSettings(percentile=percentile))[1]
     figure = runs[0].figure("checkout > pay", percentile)
     assert figure is not None
     assert exp(one.values[0]) == pytest.approx(figure.value_ms)
@@ -101,7 +101,7 @@ def test_each_figure_has_its_series(percentile: str) -> None:
 def test_a_week_is_taken_out_before_changes_are_looked_for() -> None:
     runs = nightly([100 * (1 + 0.05 * sin(tau * n / 7)) * (1.05 if n >= 88 else 1) for n in range(98)])
     (plain,) = trends(runs)
-    (weekly,) = trends(runs, Look(season=WEEKLY))
+    (weekly,) = trends(runs, TrendSettings(season=WEEKLY))
     assert plain.changes == ()
     assert [abs(change.at - 88) <= 2 for change in weekly.changes] == [True]
     assert weekly.season is not None
@@ -119,7 +119,7 @@ def test_a_week_of_days_with_several_runs_or_none_is_that_of_the_days() -> None:
     twice = [replace(run, run_id=f"{run.run_id}-b", started_at=run.started_at.replace("T03", "T15")) for run in runs]
     both = sorted(runs + twice, key=lambda run: run.started_at)
     del both[20:24]
-    (found,) = trends(both, Look(season=WEEKLY))
+    (found,) = trends(both, TrendSettings(season=WEEKLY))
     assert found.season is not None
     assert found.season.is_clear
     assert found.season.filled == 2
@@ -128,7 +128,7 @@ def test_a_week_of_days_with_several_runs_or_none_is_that_of_the_days() -> None:
 
 def test_a_season_may_be_counted_in_runs() -> None:
     runs = history(60, {"a": [100 * (1 + 0.06 * (n % 3 == 0)) for n in range(60)]}, sd=0.01)
-    (found,) = trends(runs, Look(season=3))
+    (found,) = trends(runs, TrendSettings(season=3))
     assert found.season is not None
     assert found.season.is_clear
     assert list(found.season.places) == ["1 of 3", "2 of 3", "3 of 3"]
@@ -136,14 +136,14 @@ def test_a_season_may_be_counted_in_runs() -> None:
 
 
 def test_chance_is_no_season_and_is_left_in() -> None:
-    (found,) = trends(history(84, {"a": 100.0}), Look(season=7))
+    (found,) = trends(history(84, {"a": 100.0}), TrendSettings(season=7))
     assert found.season is not None
     assert not found.season.is_clear
     assert found.adjusted == found.values
 
 
 def test_too_few_runs_for_a_season_are_told_as_that() -> None:
-    (found,) = trends(history(10, {"a": 100.0}), Look(season=7))
+    (found,) = trends(history(10, {"a": 100.0}), TrendSettings(season=7))
     assert found.season is None
     assert "10 values are too few: a season of 7 needs 21" in found.no_season
 
@@ -155,10 +155,10 @@ def test_runs_that_hang_together_are_no_change_where_that_is_allowed_for() -> No
         wave.append(0.6 * wave[-1] + chance.normal(0, 0.03))
     runs = history(100, {"a": [100 * exp(one) for one in wave]}, sd=0.001)
 
-    def count(look: Look) -> int:
+    def count(look: TrendSettings) -> int:
         return len(only(trends(runs, look)).changes)
 
-    assert count(Look(ar=True)) < count(Look())
+    assert count(TrendSettings(ar=True)) < count(TrendSettings())
 
 
 def only(found: Sequence[Trend]) -> Trend:

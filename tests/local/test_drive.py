@@ -21,7 +21,8 @@ from loadgen.measure.deltas.delta import Counters, Delta
 from loadgen.measure.merging.merge import Merge
 from loadgen.profiles.edits import PAUSE
 from loadgen.profiles.stage import Stage
-from loadgen.target import TargetConfig, serve
+from loadgen.target.config import TargetConfig
+from loadgen.target.server import serve
 from tests.support.scenarios import HEAD, write
 
 pytestmark = pytest.mark.quiet

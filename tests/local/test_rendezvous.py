@@ -12,7 +12,8 @@ from loadgen.dsl.plans.spec import Overrides
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
-from loadgen.target import TargetConfig, serve
+from loadgen.target.config import TargetConfig
+from loadgen.target.server import serve
 from tests.support.scenarios import write
 
 MS = 1_000_000

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.engine.health.process_health import Look
+from loadgen.engine.health.process_health import HealthReading
 from loadgen.engine.health.selfcheck import Seen, unfit_reasons
 from loadgen.measure.deltas.delta import Counters, Health
 from loadgen.measure.deltas.run_fitness import Fitness, cause_of, spans_text
@@ -22,7 +22,7 @@ def second(fitness: Fitness, k: int, rate: int = 100, *unfit: str, health: Healt
 
 
 def test_every_reason_that_the_self_check_gives_has_its_cause() -> None:
-    look = Look(
+    look = HealthReading(
         cpu_share=1.0,
         steal_share=0.5,
         throttled_share=0.5,

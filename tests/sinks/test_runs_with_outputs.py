@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from loadgen.sinks import Outputs, open_outputs, read_outputs
+from loadgen.sinks.live_outputs import Outputs
+from loadgen.sinks.options import open_outputs, read_outputs
 from loadgen.sinks.prometheus import ScrapeSink
 from loadgen_controller.control.run_service import Service
 from tests.cli.test_commands import loadgen as command

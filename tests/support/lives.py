@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter_ns
 from typing import Any
 
-from loadgen.clients import CannedNetwork, Connections
-from loadgen.clients.net.canned_replies import reply
-from loadgen.dsl.users.user_factory import People, Ways
+from loadgen.clients.net.canned_replies import CannedNetwork, reply
+from loadgen.clients.pool.connection_policy import Connections
+from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.load.users import Arrival
@@ -91,7 +91,7 @@ class Bench:
         self.said: list[str] = []
         self.time = time or JumpTime()
         self.network = CannedNetwork(replies)
-        self.people = People(
+        self.user_factory = UserFactory(
             Ways(targets or {"": "http://shop.test"}, connections=Connections.parse(connections)),
             self.network,
             None,
@@ -101,7 +101,7 @@ class Bench:
             now=self.time.now,
             points=points,
         )
-        self.life = self.people.life(self.recorder, journeys, fresh=fresh, report=self.said.append, load=load)
+        self.life = self.user_factory.life(self.recorder, journeys, fresh=fresh, report=self.said.append, load=load)
 
     async def run(self, times: int = 1, *, first: int = 0, row: int | None = None, journey: int = 0) -> JourneyLife:
         for n in range(first, first + times):

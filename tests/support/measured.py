@@ -10,17 +10,12 @@ from typing import Any
 
 import httpx
 
-from loadgen.clients import (
-    ConnectionPool,
-    HttpxRows,
-    HttpxTransport,
-    Network,
-    StockHttpClient,
-    StockPool,
-    TcpNetwork,
-    Timeouts,
-    httpx_client,
-)
+from loadgen.clients.httpx_api.rows import HttpxRows
+from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool
+from loadgen.clients.httpx_api.transport import HttpxTransport, httpx_client
+from loadgen.clients.net.network import Network, TcpNetwork
+from loadgen.clients.pool.pool import ConnectionPool
+from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.engine.recording.meter import Meter, Sample
 from tests.support.scripted import Row, Rows
 

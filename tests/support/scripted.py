@@ -11,10 +11,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from loadgen.clients import ConnectionPool, Forward, HttpClient, Reply, TcpNetwork, Timeouts, Tracer
-from loadgen.clients.net.network import Network
+from loadgen.clients.http import HttpClient
+from loadgen.clients.net.network import Network, TcpNetwork
+from loadgen.clients.net.proxy_requests import Forward
+from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.phased import PhasedMeter
+from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.request.tracing import Tracer
+from loadgen.clients.response.replies import Reply
 from loadgen.engine.recording.meter import Meter, Sample
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.series import RequestSeries

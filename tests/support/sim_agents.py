@@ -4,7 +4,7 @@
         await sims.finished()
     assert sims.wrongs(run_folder) == []
 
-Each has a real `Link` with CURVE of its own, the real `lifecycle` that decides and the real `Ledger` that keeps. It has
+Each has a real `Link` with CURVE of its own, the real `lifecycle` that decides and real `UnacknowledgedDeltas`. It has
 no workers. How many iterations it reports is the plan's: each second its own due arrivals, by `Deal`, as real agents
 compute them (`PlannedLoads`). What they took is drawn from a few patterns. So each knows exactly what it has recorded,
 by epoch, for one byte a delta. They behave, until they are told to freeze, die, or start again.
@@ -66,7 +66,7 @@ from loadgen.wire.messages import (
     TornDown,
     Welcome,
 )
-from loadgen_agent.delivery.unacknowledged import Ledger
+from loadgen_agent.delivery.unacknowledged import UnacknowledgedDeltas
 from loadgen_agent.supervisor import link
 from loadgen_agent.supervisor.lifecycle import (
     Agent,
@@ -80,11 +80,11 @@ from loadgen_agent.supervisor.lifecycle import (
     Forget,
     Phase,
     SendAgain,
-    Sight,
     StartWorkers,
     Tell,
     TellWorkers,
     Tick,
+    TickState,
     step,
 )
 from loadgen_agent.supervisor.link import Link
@@ -255,7 +255,7 @@ class SimAgent:
     def _begin(self) -> None:
         now_ns = perf_counter_ns()
         self._agent = Agent()
-        self._ledger: Ledger | None = None
+        self._unacknowledged: UnacknowledgedDeltas | None = None
         self._t0_ns: int | None = None
         self._lease_ns = 8 * NS_PER_S
         self._hello_ns: int | None = now_ns
@@ -331,11 +331,11 @@ class SimAgent:
         now_ns = perf_counter_ns()
         match message:
             case Ack(run_id, epoch, seq, interval_ns):
-                if self._ledger is not None and run_id == self._agent.run_id:
-                    self._ledger.ack(epoch, seq, now_ns)
-                    self._ledger.ask(interval_ns)
+                if self._unacknowledged is not None and run_id == self._agent.run_id:
+                    self._unacknowledged.ack(epoch, seq, now_ns)
+                    self._unacknowledged.ask(interval_ns)
                     book, ends = self.books[self._agent.epoch], self._ends
-                    while ends and ends[0][0] <= self._ledger.acked:
+                    while ends and ends[0][0] <= self._unacknowledged.acked:
                         book.durable = bisect_right(book.ends_ns, ends.popleft()[1])
                     self._pump()
             case Welcome():
@@ -355,8 +355,8 @@ class SimAgent:
         match effect:
             case SendAgain():
                 self._link.measure_clock()
-                if self._ledger is not None:
-                    self._ledger.send_again()
+                if self._unacknowledged is not None:
+                    self._unacknowledged.send_again()
                     self._pump()
             case Fetch():
                 self._event(BundleHere(""))
@@ -368,18 +368,18 @@ class SimAgent:
                 self._told(message)
             case CloseBooks(fin, reason):
                 self._t0_ns = None
-                if self._ledger is not None:
-                    self._ledger.close(fin, reason)
+                if self._unacknowledged is not None:
+                    self._unacknowledged.close(fin, reason)
                     self._pump()
             case EndWorkers():
                 self._t0_ns = None
             case Forget():
-                self._ledger = self._t0_ns = None
+                self._unacknowledged = self._t0_ns = None
             case Exit():
                 self._swarm.exits += 1
 
     def _get_ready(self, prepare: Prepare) -> None:
-        self._ledger, self._t0_ns = Ledger(prepare.run_id, self.id, self._agent.epoch), None
+        self._unacknowledged, self._t0_ns = UnacknowledgedDeltas(prepare.run_id, self.id, self._agent.epoch), None
         self._adjusted, self._index = 0, prepare.index
         self._told_ns = self._told_n = self._missed = 0
         self._firsts.clear()
@@ -439,7 +439,7 @@ class SimAgent:
         """Its deltas say it all: no iteration of theirs is open."""
         if self.is_endless:
             return
-        assert self._ledger is not None
+        assert self._unacknowledged is not None
         self._t0_ns = None
         book = self.books[self._agent.epoch]
         started, missed = book.totals()
@@ -463,20 +463,24 @@ class SimAgent:
         self._link.ping()
         if now_ns - self._beat_ns >= NS_PER_S:
             self._beat_ns = now_ns
-            sent, acked = (self._ledger.sent, self._ledger.acked) if self._ledger is not None else (-1, -1)
+            sent, acked = (
+                (self._unacknowledged.sent, self._unacknowledged.acked)
+                if self._unacknowledged is not None
+                else (-1, -1)
+            )
             phase = self._agent.phase.value
             self._send(Heartbeat(self._agent.run_id, phase, sent, acked, adjusted=self._adjusted, sent_ns=now_ns))
         if self._agent.phase.has_load:
             if now_ns - self._link.acked_ns > self._lease_ns:
                 self.gave_up = True
                 self._swarm.gave_up.add(self.id)
-                self._event(Tick(now_ns, Sight(self._link.acked_ns, self._link.heard_ns)))
+                self._event(Tick(now_ns, TickState(self._link.acked_ns, self._link.heard_ns)))
             self._measure(now_ns)
         self._pump()
 
     def _measure(self, now_ns: int) -> None:
         """The delta of each second that is over by now."""
-        while self._t0_ns is not None and self._ledger is not None:
+        while self._t0_ns is not None and self._unacknowledged is not None:
             end_ns = self._told_ns + NS_PER_S
             last_ns = self._swarm.plan[self._adjusted].end_ns if self.finishes_ns is None else self.finishes_ns
             is_last = last_ns is not None and end_ns >= last_ns and not self.is_endless
@@ -501,7 +505,7 @@ class SimAgent:
         self._keep(own * _VARIANTS + self._chance.randrange(_VARIANTS), end_ns)
 
     def _keep(self, which: int, end_ns: int) -> None:
-        assert self._ledger is not None
+        assert self._unacknowledged is not None
         book, started, missed = self.books[self._agent.epoch], which // _VARIANTS, self._missed
         delta = replace(
             _pattern(which, missed) if missed else PATTERNS[which],
@@ -519,15 +523,15 @@ class SimAgent:
         book.ends_ns.append(end_ns)
         self._told_ns, self._missed = end_ns, 0
         self._firsts.clear()
-        self._ledger.keep(delta)
+        self._unacknowledged.keep(delta)
 
     def _pump(self) -> None:
-        if self._ledger is None or self._hello_ns is not None:
+        if self._unacknowledged is None or self._hello_ns is not None:
             return
         now_ns = perf_counter_ns()
-        while (data := self._ledger.next_due(now_ns)) is not None and self._link.send_encoded(data):
-            self._ledger.was_sent(now_ns)
-            self._note_sent(data, self._ledger.sent)
+        while (data := self._unacknowledged.next_due(now_ns)) is not None and self._link.send_encoded(data):
+            self._unacknowledged.was_sent(now_ns)
+            self._note_sent(data, self._unacknowledged.sent)
 
     def _note_sent(self, data: bytes, seq: int) -> None:
         """Which seconds a seq stands for is only known when it is sent: until then they may be joined."""

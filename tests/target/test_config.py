@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import UsageError
-from loadgen.target import LATENCIES, LogNormal, Stall, TargetConfig, failures, latencies_ns
-from loadgen.target.draws import Draws
+from loadgen.target.config import LATENCIES, LogNormal, Stall, TargetConfig
+from loadgen.target.draws import Draws, failures, latencies_ns
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 stalls = st.integers(2, 10 * NS_PER_S).flatmap(

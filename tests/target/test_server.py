@@ -17,8 +17,9 @@ import trustme
 
 from loadgen.errors import PortBusy, UsageError
 from loadgen.measure.histograms.histogram import Histogram
-from loadgen.target import LATENCIES, LogNormal, Stall, Target, TargetConfig, failures, latencies_ns, serve
-from loadgen.target.server import MAX_BODY_BYTES, MAX_HEAD_BYTES
+from loadgen.target.config import LATENCIES, LogNormal, Stall, TargetConfig
+from loadgen.target.draws import failures, latencies_ns
+from loadgen.target.server import MAX_BODY_BYTES, MAX_HEAD_BYTES, Target, serve
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 AT_ONCE = TargetConfig(latency=False)

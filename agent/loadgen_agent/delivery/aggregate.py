@@ -118,6 +118,7 @@ class AddUp:
         process = self._running.get(worker)
         if process is None:
             return []
+        # The only process so far numbers series and deltas as the agent does, so its delta is sent without adding up.
         if self._workers == 1 and not self._ended and not self._losses:
             return [self._as_it_is(process, delta)]
         self._intern(process, delta)
@@ -180,6 +181,7 @@ class AddUp:
         """
         totals, recorded, skew_ns, reasons = Counters(), 0, 0, [reason] if reason else []
         endings: dict[int, Ending] = {}
+        # In this order, because the last process of a worker decides its ending.
         for process in (*self._ended, *self._running.values()):
             endings[process.worker] = process.fin.ending if process.fin is not None else Ending.DIED
             said = process.fin
@@ -462,6 +464,7 @@ def _histograms(batch: Sequence[tuple[_Process, Delta]]) -> tuple[bytes, bytes, 
         return b"", b"", ()
     index, place = np.unique(np.concatenate(indices), return_inverse=True)
     count = np.zeros(len(index), dtype=np.int64)
+    # `count[place] += ...` would add only once where several workers have values in the same bucket.
     np.add.at(count, place, np.concatenate(counts))
     ordered = tuple(stats[series] for series in sorted(stats))
     return index.astype("<u4").tobytes(), count.astype("<u4").tobytes(), ordered

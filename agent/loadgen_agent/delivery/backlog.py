@@ -26,7 +26,7 @@ from loadgen.measure.deltas.series import SeriesKey
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
 
-__all__ = ["ROOM_BYTES", "Backlog", "Place", "Sheet", "Shelf"]
+__all__ = ["ROOM_BYTES", "Backlog", "DeltaStore", "Place", "QueuedDelta"]
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +34,10 @@ ROOM_BYTES: Final = 16 << 20
 """Memory for unsent deltas: half an hour of one delta of 9 kB per second."""
 
 Place = tuple[int, int, int]
-"""Position of a record in a shelf: segment, offset, length."""
+"""Position of a record in a store: segment, offset, length."""
 
 
-class Shelf(Protocol):
+class DeltaStore(Protocol):
     """A store for encoded deltas outside of memory (`spool.py`)."""
 
     def put(self, data: bytes) -> Place | None:
@@ -51,11 +51,11 @@ class Shelf(Protocol):
 
 
 @dataclass(slots=True)
-class Sheet:
+class QueuedDelta:
     """One delta, encoded with a provisional `seq`; it gets its final number when it is sent."""
 
     data: bytes | None
-    """The encoded delta; None when it is only on the shelf."""
+    """The encoded delta; None when it is only in the store."""
     seq: int
     start_ns: int
     end_ns: int
@@ -70,17 +70,17 @@ class Sheet:
 class Backlog:
     """The queue of unsent deltas of one run of one agent. `append` adds the newest, `take` removes the oldest."""
 
-    def __init__(self, blank: Delta, shelf: Shelf | None = None, room_bytes: int = ROOM_BYTES) -> None:
+    def __init__(self, blank: Delta, store: DeltaStore | None = None, room_bytes: int = ROOM_BYTES) -> None:
         """Make an empty queue.
 
         Args:
             blank: an empty delta of the run, agent and epoch.
-            shelf: the spool; None to keep everything in memory.
+            store: the spool; None to keep everything in memory.
             room_bytes: limit of the encoded deltas in memory.
         """
         self._blank = blank
-        self._shelf, self._room_bytes = shelf, room_bytes
-        self._sheets: deque[Sheet] = deque()
+        self._store, self._room_bytes = store, room_bytes
+        self._queued_deltas: deque[QueuedDelta] = deque()
         self._in_memory_bytes = 0
         self._interval_ns = 0
         """Interval to which deltas are joined before they are stored; 0 stores them as they come."""
@@ -89,17 +89,17 @@ class Backlog:
         self._is_said = False
 
     def __len__(self) -> int:
-        return len(self._sheets) + (self._open is not None)
+        return len(self._queued_deltas) + (self._open is not None)
 
     @property
     def is_ready(self) -> bool:
         """Whether the queue has a delta that `take` can return."""
-        return bool(self._sheets)
+        return bool(self._queued_deltas)
 
     @property
     def size_bytes(self) -> int:
-        """Size of all queued deltas in bytes, in memory or only on the shelf, without the one that is being joined."""
-        return sum(sheet.size_bytes for sheet in self._sheets)
+        """Size of all queued deltas in bytes, in memory or only in the store, without the one that is being joined."""
+        return sum(queued_delta.size_bytes for queued_delta in self._queued_deltas)
 
     @property
     def in_memory_bytes(self) -> int:
@@ -138,19 +138,20 @@ class Backlog:
             delta, self._open = self._open, None
             self._put(delta)
 
-    def take(self, seq: int) -> Sheet:
+    def take(self, seq: int) -> QueuedDelta:
         """Remove and return the oldest delta, encoded with its final number `seq`. Call this only if `is_ready`."""
-        sheet = self._sheets.popleft()
-        if sheet.data is None and sheet.place is not None and self._shelf is not None:
-            sheet.data = self._shelf.get(sheet.place)
-        elif sheet.data is not None:
-            self._in_memory_bytes -= len(sheet.data)
-        delta = decode(sheet.data) if sheet.data is not None else None
+        # Its record stays in the store until the acknowledgement, so a process that is killed before leaves it behind.
+        queued_delta = self._queued_deltas.popleft()
+        if queued_delta.data is None and queued_delta.place is not None and self._store is not None:
+            queued_delta.data = self._store.get(queued_delta.place)
+        elif queued_delta.data is not None:
+            self._in_memory_bytes -= len(queued_delta.data)
+        delta = decode(queued_delta.data) if queued_delta.data is not None else None
         if not isinstance(delta, Delta):
-            self._lose(sheet, seq)
-        elif sheet.seq != seq:
-            self._again(sheet, replace(delta, seq=seq))
-        return sheet
+            self._lose(queued_delta, seq)
+        elif queued_delta.seq != seq:
+            self._again(queued_delta, replace(delta, seq=seq))
+        return queued_delta
 
     # -- room ---------------------------------------------------------------------------------------
 
@@ -166,20 +167,20 @@ class Backlog:
 
     def _put(self, delta: Delta) -> None:
         data = encode(delta)
-        sheet = Sheet(data, delta.seq, delta.start_ns, delta.end_ns, len(data), delta.new_series)
-        self._sheets.append(sheet)
+        queued_delta = QueuedDelta(data, delta.seq, delta.start_ns, delta.end_ns, len(data), delta.new_series)
+        self._queued_deltas.append(queued_delta)
         self._in_memory_bytes += len(data)
-        if self._shelf is not None:
-            sheet.place = self._shelf.put(data)
+        if self._store is not None:
+            queued_delta.place = self._store.put(data)
         self._make_room()
 
     def _make_room(self) -> None:
         if self._in_memory_bytes <= self._room_bytes:
             return
-        for sheet in reversed(self._sheets):  # newest first, because the oldest are sent next
-            if sheet.data is not None and sheet.place is not None:
-                self._in_memory_bytes -= len(sheet.data)
-                sheet.data = None
+        for queued_delta in reversed(self._queued_deltas):  # newest first, because the oldest are sent next
+            if queued_delta.data is not None and queued_delta.place is not None:
+                self._in_memory_bytes -= len(queued_delta.data)
+                queued_delta.data = None
                 if self._in_memory_bytes <= self._room_bytes:
                     return
         while self._in_memory_bytes > self._room_bytes and self._join_two():
@@ -190,11 +191,11 @@ class Backlog:
 
         Return False if no pair can be joined any more. It takes the pair that covers the shortest time.
         """
-        sheets = self._sheets
+        queued_deltas = self._queued_deltas
         pairs = [
-            (after.end_ns - sheet.start_ns, at)
-            for at, (sheet, after) in enumerate(zip(sheets, list(sheets)[1:], strict=False))
-            if not sheet.is_full and sheet.data is not None and after.data is not None
+            (after.end_ns - queued_delta.start_ns, at)
+            for at, (queued_delta, after) in enumerate(zip(queued_deltas, list(queued_deltas)[1:], strict=False))
+            if not queued_delta.is_full and queued_delta.data is not None and after.data is not None
         ]
         if not pairs:
             if not self._is_said:
@@ -206,7 +207,7 @@ class Backlog:
                 )
             return False
         _, at = min(pairs)
-        first, second = sheets[at], sheets[at + 1]
+        first, second = queued_deltas[at], queued_deltas[at + 1]
         assert first.data is not None
         assert second.data is not None
         one, two = decode(first.data), decode(second.data)
@@ -223,48 +224,51 @@ class Backlog:
             first.is_full = True
             return True
         self._in_memory_bytes += len(data) - len(first.data) - len(second.data)
-        both = Sheet(data, joint.seq, joint.start_ns, joint.end_ns, len(data), joint.new_series)
+        both = QueuedDelta(data, joint.seq, joint.start_ns, joint.end_ns, len(data), joint.new_series)
         both.is_full = second.is_full
-        if self._shelf is not None:
-            both.place = self._shelf.put(data)
-        for sheet in (first, second):
-            self._drop(sheet)
-        sheets[at] = both
-        del sheets[at + 1]
+        if self._store is not None:
+            # Written before its parts are dropped. A process that is killed in between leaves both, and
+            # `spool._in_order` leaves out the parts.
+            both.place = self._store.put(data)
+        for queued_delta in (first, second):
+            self._drop(queued_delta)
+        queued_deltas[at] = both
+        del queued_deltas[at + 1]
         return True
 
-    def _drop(self, sheet: Sheet) -> None:
-        if sheet.place is not None and self._shelf is not None:
-            self._shelf.drop(sheet.place)
-        sheet.place = None
+    def _drop(self, queued_delta: QueuedDelta) -> None:
+        if queued_delta.place is not None and self._store is not None:
+            self._store.drop(queued_delta.place)
+        queued_delta.place = None
 
     # -- on the way out -----------------------------------------------------------------------------
 
-    def _again(self, sheet: Sheet, delta: Delta) -> None:
+    def _again(self, queued_delta: QueuedDelta, delta: Delta) -> None:
         """Encode a queued delta again, because it gets another number after deltas before it were joined."""
-        before = replace(sheet)
-        sheet.data, sheet.seq, sheet.place = encode(delta), delta.seq, None
-        if self._shelf is not None:
-            sheet.place = self._shelf.put(sheet.data)
+        before = replace(queued_delta)
+        queued_delta.data, queued_delta.seq, queued_delta.place = encode(delta), delta.seq, None
+        if self._store is not None:
+            # Written before the old record is dropped, so that one of them is on the disk at any time.
+            queued_delta.place = self._store.put(queued_delta.data)
         self._drop(before)
 
-    def _lose(self, sheet: Sheet, seq: int) -> None:
+    def _lose(self, queued_delta: QueuedDelta, seq: int) -> None:
         """Replace a damaged delta by an empty one with its number and a note about the loss.
 
         The empty delta covers no time.
         """
-        span = f"{sheet.start_ns / NS_PER_S:.1f} s to {sheet.end_ns / NS_PER_S:.1f} s"
+        span = f"{queued_delta.start_ns / NS_PER_S:.1f} s to {queued_delta.end_ns / NS_PER_S:.1f} s"
         note = f"the measurements from {span} are lost: their record in the spool is damaged"
         log.error("%s", note)
         stands_for_it = replace(
             self._blank,
             seq=seq,
-            start_ns=sheet.start_ns,
-            end_ns=sheet.start_ns,
-            new_series=sheet.new_series,
+            start_ns=queued_delta.start_ns,
+            end_ns=queued_delta.start_ns,
+            new_series=queued_delta.new_series,
             health=Health(notes=(note,)),
         )
-        self._again(sheet, stands_for_it)
+        self._again(queued_delta, stands_for_it)
 
 
 def _is_long(delta: Delta) -> bool:

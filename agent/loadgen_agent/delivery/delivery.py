@@ -16,7 +16,7 @@ from loadgen.measure.deltas.delta import Delta
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import Ack, Fin
 from loadgen_agent.delivery.spool import Leftover, Spool, Spools
-from loadgen_agent.delivery.unacknowledged import Ledger
+from loadgen_agent.delivery.unacknowledged import UnacknowledgedDeltas
 
 __all__ = ["Delivery"]
 
@@ -39,23 +39,23 @@ class Delivery:
         self._spools = _spools(root, agent) if root is not None else None
         self._spool: Spool | None = None
         self._left = self._left_over()
-        self.ledger: Ledger | None = None
+        self.unacknowledged: UnacknowledgedDeltas | None = None
         """Unacknowledged deltas of the present run; None outside of runs."""
 
     @property
     def sent(self) -> int:
         """Number of the newest delta of the run that was sent to the controller; -1 if none was sent."""
-        return self.ledger.sent if self.ledger is not None else -1
+        return self.unacknowledged.sent if self.unacknowledged is not None else -1
 
     @property
     def acked(self) -> int:
         """Number of the newest delta of the run that the controller has acknowledged; -1 if there is none."""
-        return self.ledger.acked if self.ledger is not None else -1
+        return self.unacknowledged.acked if self.unacknowledged is not None else -1
 
     @property
     def unacked(self) -> int:
         """Number of deltas of the run that the controller has not stored yet."""
-        return self.ledger.last_seq - self.ledger.acked if self.ledger is not None else 0
+        return self.unacknowledged.last_seq - self.unacknowledged.acked if self.unacknowledged is not None else 0
 
     @property
     def owes_nothing(self) -> bool:
@@ -63,7 +63,7 @@ class Delivery:
 
         Also True outside of runs.
         """
-        return self.ledger is None or self.ledger.is_handed_over
+        return self.unacknowledged is None or self.unacknowledged.is_handed_over
 
     @property
     def has_left_over(self) -> bool:
@@ -74,7 +74,7 @@ class Delivery:
         """Begin a run with no deltas yet, and with a spool of its own if the agent has spools."""
         if self._spools is not None:
             self._spool = self._spools.spool(run_id, epoch)
-        self.ledger = Ledger(run_id, self._agent, epoch, self._spool)
+        self.unacknowledged = UnacknowledgedDeltas(run_id, self._agent, epoch, self._spool)
 
     def keep(self, delta: Delta) -> None:
         """Store a delta of the present run until the controller acknowledges it. Outside of runs it is dropped.
@@ -82,23 +82,23 @@ class Delivery:
         Raises:
             WireError: the delta cannot be encoded, for example because it is too long.
         """
-        if self.ledger is not None:
-            self.ledger.keep(delta)
+        if self.unacknowledged is not None:
+            self.unacknowledged.keep(delta)
 
     def end(self, fin: Fin | None, reason: str) -> None:
         """End the measurements of this run: its Fin is sent after the last delta, and later deltas are dropped.
 
         `fin` is None if the workers died without one. `reason` says why the load ended early, or is empty.
         """
-        if self.ledger is not None:
-            self.ledger.close(fin, reason)
+        if self.unacknowledged is not None:
+            self.unacknowledged.close(fin, reason)
 
     def forget(self) -> None:
         """Drop the run with its deltas and Fin from memory.
 
         Undelivered deltas in its spool are left for the next process.
         """
-        self.ledger = None
+        self.unacknowledged = None
         if self._spool is not None:
             self._spool.close()
             self._spool = None
@@ -106,9 +106,9 @@ class Delivery:
     def ack(self, ack: Ack) -> None:
         """Remove the deltas that the controller has acknowledged, and use the interval of deltas that it requests."""
         now_ns, place = time.perf_counter_ns(), (ack.run_id, ack.epoch)
-        if self.ledger is not None and self.ledger.place == place:
-            self.ledger.ack(ack.epoch, ack.seq, now_ns)
-            self.ledger.ask(ack.interval_ns if 0 < ack.interval_ns <= MAX_INTERVAL_NS else 0)
+        if self.unacknowledged is not None and self.unacknowledged.place == place:
+            self.unacknowledged.ack(ack.epoch, ack.seq, now_ns)
+            self.unacknowledged.ask(ack.interval_ns if 0 < ack.interval_ns <= MAX_INTERVAL_NS else 0)
         for left in [one for one in self._left if one[0].place == place]:
             left[0].ack(ack.epoch, ack.seq, now_ns)
             if left[0].is_empty:
@@ -134,13 +134,13 @@ class Delivery:
         if self._spools is not None:
             self._spools.close()
 
-    def _books(self) -> Iterator[Ledger]:
-        if self.ledger is not None:
-            yield self.ledger
+    def _books(self) -> Iterator[UnacknowledgedDeltas]:
+        if self.unacknowledged is not None:
+            yield self.unacknowledged
         for book, _ in self._left:
             yield book
 
-    def _left_over(self) -> list[tuple[Ledger, Leftover]]:
+    def _left_over(self) -> list[tuple[UnacknowledgedDeltas, Leftover]]:
         found = []
         for left in self._spools.leftovers() if self._spools is not None else ():
             note = ""
@@ -151,7 +151,9 @@ class Delivery:
             if not left.deltas:
                 left.remove()
                 continue
-            found.append((Ledger.left_over(left.run_id, self._agent, left.epoch, left.deltas, note), left))
+            found.append(
+                (UnacknowledgedDeltas.left_over(left.run_id, self._agent, left.epoch, left.deltas, note), left)
+            )
         return found
 
 

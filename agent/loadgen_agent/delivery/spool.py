@@ -48,7 +48,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Spool:
-    """The spool of one run and epoch, used as a shelf by `Backlog`.
+    """The spool of one run and epoch, used as a store by `Backlog`.
 
     Calls block, but write only to the page cache: about 20 µs per delta.
     """
@@ -65,6 +65,7 @@ class Spool:
         """Descriptor of each segment."""
         self._living: dict[int, int] = {}
         """Number of kept records in each segment."""
+        # The end of a full segment, so that the first record begins a new one.
         self._newest, self._end, self._size_bytes = 0, _SEGMENT_BYTES, 0
         self._said_s = -_SAY_AGAIN_S
 
@@ -82,6 +83,8 @@ class Spool:
             if self._end + len(record) > _SEGMENT_BYTES and self._end:
                 self._begin_segment()
             fd, at = self._files[self._newest], self._end
+            # A disk without space may take a part of the record. It is cut off, or the next process would find it
+            # damaged.
             if os.pwrite(fd, record, at) != len(record):
                 os.ftruncate(fd, at)
                 raise OSError("no space left on device")
@@ -114,6 +117,7 @@ class Spool:
         self._living[segment] -= 1
         try:
             if self._living[segment]:
+                # The CRC covers the payload only, so the record stays valid with another state.
                 os.pwrite(self._files[segment], _DROPPED, at + len(_MAGIC))
             elif segment == self._newest:
                 os.ftruncate(self._files[segment], 0)
@@ -186,6 +190,7 @@ class Spools:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            # The kernel releases this lock when the process ends, also after SIGKILL, so no stale lock can stay.
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._lock)
@@ -312,6 +317,7 @@ def _in_order(deltas: list[Delta]) -> Iterator[Delta]:
     If the process ended after it wrote a joint delta and before it dropped the parts, only the joint delta is yielded.
     """
     at_ns = -1
+    # Of two records of the same time the one that was written later comes first: it has the final number.
     for _, delta in sorted(enumerate(deltas), key=lambda one: (one[1].start_ns, -one[1].end_ns, -one[0])):
         if delta.end_ns > at_ns or (delta.end_ns == delta.start_ns == at_ns):
             yield delta

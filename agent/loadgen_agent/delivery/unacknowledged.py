@@ -25,9 +25,9 @@ from loadgen.measure.deltas.load_counts import Ending
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import encode
 from loadgen.wire.messages import Fin
-from loadgen_agent.delivery.backlog import ROOM_BYTES, Backlog, Sheet, Shelf
+from loadgen_agent.delivery.backlog import ROOM_BYTES, Backlog, DeltaStore, QueuedDelta
 
-__all__ = ["FIN_AGAIN_NS", "STALLED_NS", "UNDER_WAY_BYTES", "WINDOW", "Ledger"]
+__all__ = ["FIN_AGAIN_NS", "STALLED_NS", "UNDER_WAY_BYTES", "WINDOW", "UnacknowledgedDeltas"]
 
 WINDOW = 32
 """Most deltas in flight: more than 1 delta/s even with a round trip of 500 ms."""
@@ -39,16 +39,16 @@ FIN_AGAIN_NS = 1 * NS_PER_S
 """Interval at which the Fin is repeated until the controller sends Bye."""
 
 
-class Ledger:
+class UnacknowledgedDeltas:
     """The unacknowledged deltas and the Fin of one run of one agent."""
 
     def __init__(
-        self, run_id: str, agent: str, epoch: int, shelf: Shelf | None = None, room_bytes: int = ROOM_BYTES
+        self, run_id: str, agent: str, epoch: int, store: DeltaStore | None = None, room_bytes: int = ROOM_BYTES
     ) -> None:
-        self._run_id, self._agent, self._epoch, self._shelf = run_id, agent, epoch, shelf
+        self._run_id, self._agent, self._epoch, self._store = run_id, agent, epoch, store
         self._blank = Delta(agent, epoch, 0, 0, 0, run_id=run_id)
-        self._backlog = Backlog(self._blank, shelf, room_bytes)
-        self._kept: deque[Sheet] = deque()
+        self._backlog = Backlog(self._blank, store, room_bytes)
+        self._kept: deque[QueuedDelta] = deque()
         """Numbered deltas without an acknowledgement; the first has seq `acked + 1`."""
         self._sent = 0
         """Number of deltas of `_kept` that are in flight."""
@@ -68,8 +68,10 @@ class Ledger:
         self._is_left_over, self._window = False, WINDOW
 
     @classmethod
-    def left_over(cls, run_id: str, agent: str, epoch: int, deltas: Sequence[Delta], note: str = "") -> Ledger:
-        """Make a ledger from the spool of an earlier process. It has no Fin, because the end of that run is unknown.
+    def left_over(
+        cls, run_id: str, agent: str, epoch: int, deltas: Sequence[Delta], note: str = ""
+    ) -> UnacknowledgedDeltas:
+        """Make the deltas from the spool of an earlier process. It has no Fin, because the end of that run is unknown.
 
         Sent deltas keep their numbers. Some numbers may be missing, because deltas were joined or cannot be read; empty
         deltas fill these gaps. Only one delta is in flight until the controller has acknowledged one, because this
@@ -90,7 +92,7 @@ class Ledger:
             if note:
                 noted = msgspec.structs.replace(delta.health, notes=(*delta.health.notes, note))
                 delta, note = replace(delta, health=noted), ""
-            book._kept.append(_sheet(delta))
+            book._kept.append(_queued_delta(delta))
             book._next += 1
         return book
 
@@ -135,7 +137,7 @@ class Ledger:
     @property
     def unacked_bytes(self) -> int:
         """Size in bytes of all deltas that the controller has not acknowledged."""
-        return sum(sheet.size_bytes for sheet in self._kept) + self._backlog.size_bytes
+        return sum(queued_delta.size_bytes for queued_delta in self._kept) + self._backlog.size_bytes
 
     @property
     def _unacked(self) -> int:
@@ -167,7 +169,7 @@ class Ledger:
         self._recorded += sum(stats.n for stats in delta.stats)
 
     def close(self, fin: Fin | None, reason: str) -> None:
-        """End the run with its Fin, which the ledger sends after the last delta.
+        """End the run with its Fin, which is sent after the last delta.
 
         Args:
             fin: totals that the workers sent; None if they died. Then the totals are the sums of the kept deltas.
@@ -188,6 +190,8 @@ class Ledger:
 
         Late or impossible numbers are ignored.
         """
+        # The controller still expects numbers before the first one in this spool. Empty deltas fill the gap, since it
+        # accepts nothing but the next number.
         if epoch == self._epoch and self._is_left_over and -1 <= seq < self.acked:
             kept, self._kept = self._kept, deque()
             self._fill(range(seq + 1, self._next - len(kept)), self._blank)
@@ -199,9 +203,9 @@ class Ledger:
         self._window = WINDOW
         gone = seq - self.acked
         for _ in range(gone):
-            sheet = self._kept.popleft()
-            if self._shelf is not None and sheet.place is not None:
-                self._shelf.drop(sheet.place)
+            queued_delta = self._kept.popleft()
+            if self._store is not None and queued_delta.place is not None:
+                self._store.drop(queued_delta.place)
         self._sent = max(0, self._sent - gone)
         self._progress_ns, self._stalls = now_ns, 0
 
@@ -217,11 +221,13 @@ class Ledger:
         """
         if self._sent and now_ns - self._progress_ns > STALLED_NS << self._stalls:
             self._sent, self._stalls = 0, min(self._stalls + 1, 5 if self._is_left_over else 2)
+        # A delta is numbered only when it can be sent next: until then the backlog may join it with its neighbours.
         if self._sent == len(self._kept) < WINDOW and self._backlog.is_ready:
             self._kept.append(self._backlog.take(self._next))
             self._next += 1
         if self._sent < min(len(self._kept), self._window):
-            under_way = sum(sheet.size_bytes for sheet in islice(self._kept, self._sent + 1))
+            # The first delta goes whatever its size; otherwise one that is longer than the limit would never be sent.
+            under_way = sum(queued_delta.size_bytes for queued_delta in islice(self._kept, self._sent + 1))
             return self._kept[self._sent].data if not self._sent or under_way <= UNDER_WAY_BYTES else None
         # The Fin goes after the last delta, so a controller that has it knows that no delta follows.
         if self._fin is None or self._sent < self._unacked:
@@ -233,7 +239,7 @@ class Ledger:
     def _fill(self, seqs: Iterable[int], at: Delta) -> None:
         """Add an empty delta for each missing number. It covers no time and lies at the beginning of the delta `at`."""
         for seq in seqs:
-            self._kept.append(_sheet(replace(self._blank, seq=seq, start_ns=at.start_ns, end_ns=at.start_ns)))
+            self._kept.append(_queued_delta(replace(self._blank, seq=seq, start_ns=at.start_ns, end_ns=at.start_ns)))
             self._next = max(self._next, seq + 1)
 
     def was_sent(self, now_ns: int) -> None:
@@ -246,6 +252,6 @@ class Ledger:
             self._fin_sent_ns = now_ns
 
 
-def _sheet(delta: Delta) -> Sheet:
+def _queued_delta(delta: Delta) -> QueuedDelta:
     data = encode(delta)
-    return Sheet(data, delta.seq, delta.start_ns, delta.end_ns, len(data))
+    return QueuedDelta(data, delta.seq, delta.start_ns, delta.end_ns, len(data))

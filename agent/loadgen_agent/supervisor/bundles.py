@@ -124,6 +124,7 @@ class Cache:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _place(self, sha256: str) -> Path | None:
+        # The hash becomes a path, so it must not contain separators or dots.
         if self._folder is None or len(sha256) != 64 or not sha256.isalnum():
             return None
         return self._folder / sha256

@@ -114,6 +114,8 @@ def _wrongs(prepare: Prepare) -> Iterator[str]:
 def _wrong_weights(weights: tuple[float, ...]) -> str:
     if not 0 < len(weights) <= MAX_AGENTS:
         return f"there are {format_count(len(weights))} weights: there must be 1 to {format_count(MAX_AGENTS)}"
+    # NaN is refused too, because every comparison with it is False.
+    # Not `any(weight < 0 ...)`: this form also rejects nan, with which every comparison is False.
     if not all(0 <= weight <= MAX_WEIGHT for weight in weights):
         return f"a weight is invalid: it must be 0 to {MAX_WEIGHT:g}"
     return ""

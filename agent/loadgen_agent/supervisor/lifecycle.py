@@ -56,12 +56,12 @@ __all__ = [
     "Phase",
     "RenewLease",
     "SendAgain",
-    "Sight",
     "StartWorkers",
     "Tell",
     "TellWorkers",
     "Terminated",
     "Tick",
+    "TickState",
     "WorkersLost",
     "step",
 ]
@@ -185,7 +185,7 @@ class Terminated:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class TickState:
     """The state at a Tick: signs of life of controller, workers and parent, and undelivered measurements."""
 
     acked_ns: int
@@ -215,7 +215,7 @@ class Tick:
     """Time has passed. Without a sight it only sets the clock, which the shell does before every other event."""
 
     now_ns: int
-    sight: Sight | None = None
+    sight: TickState | None = None
 
 
 FromController = (
@@ -404,7 +404,7 @@ def step(agent: Agent, event: Event) -> Moved:
 # -- time ----------------------------------------------------------------------------------------
 
 
-def _tick(agent: Agent, sight: Sight) -> Moved:
+def _tick(agent: Agent, sight: TickState) -> Moved:
     effects: tuple[Effect, ...] = ()
     if sight.is_orphan and not agent.is_leaving:
         # A load ends at once, because the controller that could give the share to others was the parent.
@@ -421,7 +421,7 @@ def _tick(agent: Agent, sight: Sight) -> Moved:
     return agent, (*effects, *more)
 
 
-def _under_load(agent: Agent, sight: Sight) -> Moved:
+def _under_load(agent: Agent, sight: TickState) -> Moved:
     """Return the state and effects after a tick while the workers have load.
 
     It checks in this order: the lease (dead-man switch), the time at which this agent leaves, and workers that do not
@@ -429,11 +429,13 @@ def _under_load(agent: Agent, sight: Sight) -> Moved:
     """
     now_ns = agent.now_ns
     effects: list[Effect] = [RenewLease(sight.acked_ns + agent.lease_ns, agent.lease_ns)]
+    # A running stop is left alone: `_stop` would take a second call for impatience, and interrupt the iterations.
     if (why := _lease_over(agent, sight)) and agent.grace_ends_ns is None and agent.kill_at_ns is None:
         agent, more = _stop(agent, why)
         effects += more
     is_due = agent.leaves_ns and agent.t0_ns is not None and now_ns >= agent.t0_ns + agent.leaves_ns
     if is_due and agent.phase is Phase.RUNNING:
+        # Nothing is sent: the workers got this time with the Stop of `_leave`, and end by themselves.
         agent = replace(agent, phase=Phase.STOPPING, grace_ends_ns=now_ns + GRACE_NS)
     if agent.grace_ends_ns is not None and agent.kill_at_ns is None and now_ns > agent.grace_ends_ns:
         stop = Stop(agent.run_id, agent.reason, now=True, kill=agent.is_leaving)
@@ -451,7 +453,7 @@ def _under_load(agent: Agent, sight: Sight) -> Moved:
     return agent, tuple(effects)
 
 
-def _lease_over(agent: Agent, sight: Sight) -> str:
+def _lease_over(agent: Agent, sight: TickState) -> str:
     """Return why the load must end, because the lease is over; empty while the lease runs."""
     silent_ns = agent.now_ns - sight.acked_ns
     if silent_ns > agent.lease_ns:
@@ -463,14 +465,14 @@ def _lease_over(agent: Agent, sight: Sight) -> str:
     return ""
 
 
-def _joining(agent: Agent, sight: Sight) -> Moved:
+def _joining(agent: Agent, sight: TickState) -> Moved:
     if agent.join_s is None or agent.now_ns - agent.began_ns <= agent.join_s * NS_PER_S:
         return agent, ()
     why = sight.trouble or "the controller does not answer"
     return _go(agent, ExitCode.FLEET, f"not accepted by the controller within {agent.join_s:.0f} s: {why}")
 
 
-def _delivering(agent: Agent, sight: Sight) -> Moved:
+def _delivering(agent: Agent, sight: TickState) -> Moved:
     now_ns = agent.now_ns
     if not sight.is_delivered:
         agent = replace(agent, handed_ns=now_ns)
@@ -565,6 +567,7 @@ def _prepare(agent: Agent, prepare: Prepare) -> Moved:
     if known is not None and known.run_id == prepare.run_id:
         if prepare.generation == known.generation and agent.phase is Phase.READY:
             return agent, (Tell(Ready(known.run_id, known.generation, known.bundle_sha256)),)
+        # A finished load of the same run is kept: `_forget` would drop its deltas that are not delivered yet.
         if prepare.generation <= known.generation or agent.phase is Phase.FINISHED:
             return agent, ()
     agent, effects = _forget(agent)
@@ -633,6 +636,7 @@ def _terminated(agent: Agent, reason: str, now: bool, changed_ns: int) -> Moved:
             return _go(agent, ExitCode.FLEET, f"{reason}, twice: all unacknowledged measurements are lost")
     told = (Tell(Refused(agent.run_id, reason)),) if agent.prepare is not None else ()
     gone, effects = _go(agent, ExitCode.PASSED, reason)
+    # The message comes first: the Exit in `effects` closes the connection.
     return gone, (*told, *effects)
 
 

@@ -81,6 +81,7 @@ class ClockOffset:
         round_trip_ns = now_ns - pong.agent_ns
         if self.round_trip_ns is None or round_trip_ns < self.round_trip_ns:
             self.round_trip_ns = round_trip_ns
+            # As in NTP: both directions are assumed to take half of the round trip, so the error is at most that half.
             self.offset_ns = pong.controller_ns - (pong.agent_ns + now_ns) // 2
             self.error_ns = round_trip_ns // 2
 
@@ -165,6 +166,7 @@ class Link:
             return
         self.heard_ns, self._nonsense = now_ns, ""
         if isinstance(message, ClockPong):
+            # The lease counts from here. An answer that names a time in the future must not extend it.
             if self.acked_ns < message.agent_ns <= now_ns:
                 self.acked_ns = message.agent_ns
             self.clock.pong(message, now_ns)

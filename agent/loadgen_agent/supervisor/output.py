@@ -70,6 +70,7 @@ class Output:
             log.warning("%s; %d bytes dropped", self._limit_text, self.dropped)
 
     def _take(self, data: bytes, is_end: bool) -> None:
+        # Cut after a whole line, so that the log has no half lines.
         kept = data if len(data) <= self._left else data[: data.rfind(b"\n", 0, self._left) + 1]
         if kept:
             self._write(kept + b"\n" if is_end and not kept.endswith(b"\n") else kept)
@@ -108,6 +109,7 @@ class Pipe:
 
         Call this after the worker has inherited `write_fd`.
         """
+        # While this process has a write end open, a read never returns the end of the output.
         self._close_write()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._fd, self._read_some)

@@ -20,7 +20,7 @@ from typing import Any
 
 from loadgen.allowlist import as_address
 from loadgen.engine.health.process_health import addresses_of
-from loadgen.errors import BundleError, UsageError
+from loadgen.errors import BundleError, LoadgenError, UsageError
 from loadgen.signed.signatures import Verifier
 from loadgen.units import NS_PER_S
 from loadgen.wire.keys import AgentKeys
@@ -70,12 +70,12 @@ from loadgen_agent.supervisor.lifecycle import (
     Phase,
     RenewLease,
     SendAgain,
-    Sight,
     StartWorkers,
     Tell,
     TellWorkers,
     Terminated,
     Tick,
+    TickState,
     WorkersLost,
     step,
 )
@@ -84,7 +84,7 @@ from loadgen_agent.supervisor.link import Link
 from loadgen_agent.supervisor.trust import Trust
 from loadgen_agent.supervisor.worker_group_state import AllLost
 from loadgen_agent.supervisor.worker_process import WORKER
-from loadgen_agent.supervisor.workers import Answers, Crewing, Workers
+from loadgen_agent.supervisor.workers import Answers, WorkerPlacement, Workers
 
 __all__ = ["Supervisor", "Terms"]
 
@@ -126,7 +126,7 @@ class Supervisor:
         keys: AgentKeys,
         terms: Terms = Terms(),  # a frozen value
         worker: Sequence[str] = WORKER,
-        crewing: Crewing = Crewing(),  # noqa: B008  # a frozen value
+        placement: WorkerPlacement = WorkerPlacement(),  # noqa: B008  # a frozen value
         instance_type: str = "",
     ) -> None:
         """Prepare an agent. `run` starts it.
@@ -148,7 +148,7 @@ class Supervisor:
         """Addresses of the controller, which are never targets."""
         self._is_near = bool(addresses) and all(as_address(one).is_loopback for one in addresses)
         """Whether the controller is on this machine."""
-        self._command, self._crewing = worker, crewing
+        self._command, self._placement = worker, placement
         self._parent = os.getppid()
         now_ns = time.perf_counter_ns()
         self._agent = Agent(
@@ -214,6 +214,7 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*lasting, *self._tasks, *self._endings, return_exceptions=True)
             self._link.close()
+            # Only now, because the workers run files of the unpacked bundles until they have ended.
             self._cache.clear()
             self._delivery.close()
 
@@ -251,6 +252,8 @@ class Supervisor:
         before = self._agent
         if not isinstance(event, Tick):  # so that deadlines count from the event, not from the last tick
             before, _ = step(before, Tick(time.perf_counter_ns()))
+        # The state is stored before the effects are performed: an effect may raise the next event at once, e.g. a
+        # bundle that is already in the cache.
         self._agent, effects = step(before, event)
         if self._agent.phase is not before.phase:
             why = (isinstance(event, Tick) and self._agent.reason) or type(event).__name__
@@ -297,6 +300,7 @@ class Supervisor:
                 self._delivery.forget()
                 self._waiting.clear()
                 self._untold.clear()
+                # Its BundleHere would be illegal in the phase that follows.
                 if self._unpacking is not None:
                     self._unpacking.cancel()
             case Exit():
@@ -307,7 +311,7 @@ class Supervisor:
         try:
             self._check_trust(prepare)
         except (BundleError, UsageError) as error:
-            self._event(BundleFailed(error.message))
+            self._event(BundleFailed(_with_hint(error)))
             return
         if (folder := self._cache.get(prepare.bundle_sha256)) is not None:
             self._event(BundleHere(str(folder)))
@@ -315,7 +319,7 @@ class Supervisor:
         try:
             self._fetch = Fetch(prepare.bundle_sha256, prepare.bundle_bytes)
         except BundleError as error:
-            self._event(BundleFailed(error.message))
+            self._event(BundleFailed(_with_hint(error)))
             return
         self._ask_for_chunks()
 
@@ -345,7 +349,7 @@ class Supervisor:
             fetch.take(chunk)
         except BundleError as error:
             self._fetch = None
-            self._event(BundleFailed(error.message))
+            self._event(BundleFailed(_with_hint(error)))
             return
         if (data := fetch.data) is None:
             self._ask_for_chunks()
@@ -357,7 +361,7 @@ class Supervisor:
         try:
             folder = await asyncio.to_thread(self._cache.put, sha256, data)
         except BundleError as error:
-            self._event(BundleFailed(error.message))
+            self._event(BundleFailed(_with_hint(error)))
         else:
             self._event(BundleHere(str(folder)))
 
@@ -369,7 +373,7 @@ class Supervisor:
         self._delivery.begin(prepare.run_id, self._agent.epoch)
         self._workers = Workers(
             prepare,
-            self._crewing,
+            self._placement,
             self._command,
             self._region,
             on_delta=self._on_delta,
@@ -450,9 +454,9 @@ class Supervisor:
             log.warning("still waiting: %s", self._link.trouble or "the controller does not answer")
         self._event(Tick(now_ns, self._sight(now_ns)))
 
-    def _sight(self, now_ns: int) -> Sight:
+    def _sight(self, now_ns: int) -> TickState:
         workers = self._workers
-        return Sight(
+        return TickState(
             acked_ns=self._link.acked_ns,
             heard_ns=self._link.heard_ns,
             trouble=self._link.trouble,
@@ -487,7 +491,7 @@ class Supervisor:
             pid=os.getpid(),
             host=host_name(),
             cpus=cpu_count(),
-            weight=float(self._crewing.workers),
+            weight=float(self._placement.workers),
             epoch=self._agent.epoch,
             instance_type=self._instance_type,
         )
@@ -525,6 +529,7 @@ class Supervisor:
 
     def _pump(self) -> None:
         """Send the controller all deltas and the Fin that may be sent now, as many as the connection accepts."""
+        # Until it has sent Welcome, the controller does not know this connection and drops what arrives on it.
         if self._hello_ns is None:
             self._delivery.pump(self._link.send_encoded)
 
@@ -544,3 +549,8 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self._done.done():
             self._done.set_exception(error)
+
+
+def _with_hint(error: LoadgenError) -> str:
+    """Return the message and the hint of an error as one text, because the controller shows only a reason."""
+    return f"{error.message}; {error.hint}" if error.hint else error.message

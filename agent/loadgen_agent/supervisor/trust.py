@@ -36,7 +36,7 @@ class Trust:
             BundleError: the order is out of bounds, unsigned, expired, used for another run, or not as signed.
         """
         if why := wrong_order(prepare):
-            raise BundleError(why)
+            raise BundleError(why, hint="run the same version of loadgen on the controller and on this agent")
         if self._verifier is None:
             return
         self._verifier.check(prepare.statement, prepare.signature)
@@ -58,6 +58,8 @@ class Trust:
                 " Find the cause before you trust this controller"
             )
         self._used = {key: used for key, used in self._used.items() if used[1] >= now}
+        # The same statement is valid again for the same run, because a controller repeats Prepare with a higher
+        # generation.
         run_id, _ = self._used.setdefault(statement.id, (prepare.run_id, statement.expires_at))
         if run_id != prepare.run_id:
             raise BundleError(

@@ -254,6 +254,7 @@ def _told(
             first = next((worker for worker, hand in enumerate(crew.hands) if hand.stage is Stage.RUNNING), None)
             return crew, () if first is None else (TellOne(first, message),)
         case ReleaseAt(worker=worker, life=life):
+            # A release counts the users of one process. Its replacement has none of them, so the life must match.
             is_meant = worker < len(crew.hands) and crew.hands[worker] == WorkerSlot(Stage.RUNNING, life)
             return crew, (TellOne(worker, message),) if is_meant else ()
         case SetUp():
@@ -265,6 +266,7 @@ def _told(
         case Adjust() | Reassign():
             if (crew.is_stopping and not crew.is_leaving) or message.number != len(crew.adjusts) + 1:
                 return crew, ()
+            # A process that is still coming gets all stored changes when it is ready (`_said`).
             able = [worker for worker, hand in enumerate(crew.hands) if hand.stage in (Stage.READY, Stage.RUNNING)]
             kept = replace(crew, adjusts=(*crew.adjusts, message))
             return kept, tuple(TellOne(worker, message) for worker in able)

@@ -65,6 +65,7 @@ class Child:
         tag = secrets.token_hex(8)
         ours, theirs = socket.socketpair()
         pipe = None
+        # Our copy of the worker's end must be closed. Otherwise `read` would not end when the worker does.
         with theirs:
             try:
                 pipe = output.pipe() if output is not None else None
@@ -152,6 +153,8 @@ class Child:
     def _poll(self) -> int | None:
         """Return the exit code, or None while the process runs. When it has ended, its process group is killed."""
         if self._process.returncode is None:
+            # The group is killed while the worker is a zombie. After `poll` has waited for it, the kernel may give the
+            # number of the process and of its group to another process.
             is_zombie = leftover_processes.has_ended(self.pid)
             if is_zombie:
                 leftover_processes.kill_group(self.pid)

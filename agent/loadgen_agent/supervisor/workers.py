@@ -65,7 +65,7 @@ from loadgen_agent.supervisor.worker_group_state import (
 )
 from loadgen_agent.supervisor.worker_process import Child
 
-__all__ = ["MAX_WORKERS", "Answers", "Crewing", "Workers"]
+__all__ = ["MAX_WORKERS", "Answers", "WorkerPlacement", "Workers"]
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ RESUME_NS = 50 * NS_PER_MS
 
 
 @dataclass(frozen=True, slots=True)
-class Crewing:
+class WorkerPlacement:
     """Number of an agent's workers and the CPUs to which they are pinned."""
 
     workers: int = 1
@@ -115,7 +115,7 @@ class Workers:
     def __init__(
         self,
         prepare: Prepare,
-        crews: Crewing,
+        crews: WorkerPlacement,
         command: Sequence[str],
         region: str,
         *,
@@ -279,6 +279,8 @@ class Workers:
         several, cores = self._crews.workers > 1, self._crews.cores
         core = cores[worker % len(cores)] if cores else None
         try:
+            # Progress is kept for the slot's next process, which continues counted loads there. A lapse is not: it
+            # ended the load of the process before.
             place.marks, place.lease = place.marks or Progress(), place.lease or Lease()
             place.lease.clear()
             number = worker if several else None
@@ -302,8 +304,10 @@ class Workers:
         except WireError as error:
             reason = f"{self.name(worker)} sent an invalid message: {error.message}"
         if place.task is this:
+            # Taken now, because `how_it_ended` may wait some seconds for the process.
             died_ns = time.perf_counter_ns()
             reason = reason or f"{self.name(worker)} {await child.how_it_ended()}"
+            # The kernel counts these kills for the whole machine, so this names the likely cause and proves nothing.
             if reason.endswith("SIGKILL") and oom_kills() > place.oom_kills:
                 reason += ": memory ran out"
             if place.lease is not None and place.lease.said:  # the blocking line that its watchdog stored
@@ -348,6 +352,7 @@ class Workers:
     def _step(self, event: Event, died_ns: int | None = None) -> None:
         self._crew, effects = step(self._crew, event)
         for effect in effects:
+            # An effect before this one may have ended the group: an answer can make the agent drop the run.
             if self._is_over:
                 return
             self._perform(effect, time.perf_counter_ns() if died_ns is None else died_ns)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from loadgen.allowlist import Address, AllowList
-from loadgen.clients import place_of
+from loadgen.clients.net.target_guard import place_of
 from loadgen.dsl.plans.allowlist_check import Limits, check
-from loadgen.dsl.plans.loads import Lane
+from loadgen.dsl.plans.loads import DrivenLoad
 from loadgen.dsl.plans.plan import Plan
 from loadgen.engine.health.process_health import addresses_of
 from loadgen.errors import UsageError
@@ -19,11 +19,11 @@ from loadgen.profiles.stage import MAX_USERS
 from loadgen.signed.statement import Statement
 from loadgen.wire.messages import Adjust, Prepare
 
-__all__ = ["Fenced", "fenced", "places_of", "wrong_change"]
+__all__ = ["TargetLimits", "fenced", "places_of", "wrong_change"]
 
 
 @dataclass(frozen=True, slots=True)
-class Fenced:
+class TargetLimits:
     """The limits that the allow-list and the signed statement set for a worker."""
 
     allow: AllowList | None
@@ -33,7 +33,7 @@ class Fenced:
     """Addresses and ports of the control plane, which are never targets."""
 
 
-def fenced(prepare: Prepare, plan: Plan) -> Fenced:
+def fenced(prepare: Prepare, plan: Plan) -> TargetLimits:
     """Check the plan against the order's allow-list and signed statement, and return the limits.
 
     Raises:
@@ -48,17 +48,17 @@ def fenced(prepare: Prepare, plan: Plan) -> Fenced:
         statement = Statement.read(prepare.statement)
         signed = statement.limits
         if why := statement.other_targets(plan.spec()):
-            raise UsageError(why)
+            raise UsageError(why, hint="start the run again; if this repeats, do not trust the controller")
     if not prepare.allow_json:
-        return Fenced(None, signed, own)
+        return TargetLimits(None, signed, own)
     allow = AllowList.from_json(prepare.allow_json)
     limits, refused = check(plan.spec(), plan.http, allow, datetime.now(UTC), addresses_of)
     if refused:
-        raise UsageError("; ".join(refused))
-    return Fenced(allow, limits.stricter(signed), own)
+        raise UsageError("; ".join(refused), hint="change the plan, or ask the owner of the allow-list for an entry")
+    return TargetLimits(allow, limits.stricter(signed), own)
 
 
-def wrong_change(lanes: Sequence[Lane], limits: Limits, adjust: Adjust) -> str:
+def wrong_change(lanes: Sequence[DrivenLoad], limits: Limits, adjust: Adjust) -> str:
     """Return why a worker must not follow a change of its load; empty if the change is within its limits.
 
     A controller checks the same. A worker never follows a change that exceeds the limits of its allow-list.

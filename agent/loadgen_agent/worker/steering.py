@@ -23,7 +23,7 @@ from loadgen.dsl.users.outcome import fault_text
 from loadgen.measure.objectives.steering_observation import Look
 from loadgen.wire.messages import Message, Steer, Steered
 
-__all__ = ["Steersman"]
+__all__ = ["WorkerSteering"]
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class _Load:
     """Number of observations in the newest request."""
 
 
-class Steersman:
+class WorkerSteering:
     """The steering executors of one worker. Create it within the running loop.
 
     Args:

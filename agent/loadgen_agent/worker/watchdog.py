@@ -115,6 +115,7 @@ class Watchdog:
 
     def _turn(self) -> None:
         self._turns += 1
+        # Twice per look, so that each look at a loop that is not blocked finds another count.
         self._timer = self._loop.call_later(LOOK_S / 2, self._turn)
 
     def _watch(self, loop_thread: int) -> None:

@@ -63,7 +63,7 @@ from loadgen_agent.lease import Leased, leased_at
 from loadgen_agent.masked_output import mask_output
 from loadgen_agent.progress import progress_at
 from loadgen_agent.worker.allowlist_check import fenced, wrong_change
-from loadgen_agent.worker.steering import Steersman
+from loadgen_agent.worker.steering import WorkerSteering
 from loadgen_agent.worker.watchdog import Watchdog
 
 __all__ = ["Worker", "main"]
@@ -96,7 +96,7 @@ class Worker:
         self._region = region
         self._prepare: Prepare | None = None
         self._drive: Drive | None = None
-        self._steersman: Steersman | None = None
+        self._steering: WorkerSteering | None = None
         self._running: asyncio.Task[None] | None = None
         self._phase = "idle"
         self._adjusted = 0
@@ -129,6 +129,7 @@ class Worker:
                 self._running = asyncio.create_task(self._run(message))
             case Adjust() if self._drive is not None and (why := self._wrong_change(message)):
                 log.warning("ignored a change of the load, because %s", why)
+                # Confirmed although it is ignored: late joiners wait until every agent has confirmed all changes.
                 self._follows(message.number)
             case Adjust() if self._drive is not None:
                 self._drive.adjust(message.load, message.at_ns, message.stages)
@@ -142,8 +143,8 @@ class Worker:
                 self._drive.stop(now=message.now)
             case ReleaseAt() if self._drive is not None:
                 self._drive.release(message.load, message.point, message.upto, message.at_ns)
-            case Steer() if self._steersman is not None:
-                self._steersman.ask(message)
+            case Steer() if self._steering is not None:
+                self._steering.ask(message)
             case TearDown():
                 self._stream.write(await self._tear_down(message))
             case _:
@@ -177,12 +178,13 @@ class Worker:
                 own=guarded.own,
                 cap_per_s=guarded.limits.max_requests_per_s,
             )
-            self._steersman = Steersman(scenario.plan, self._stream.write, _REDACTOR.known)
+            self._steering = WorkerSteering(scenario.plan, self._stream.write, _REDACTOR.known)
         except ScenarioError as error:
             faults = tuple(replace(fault, message=_REDACTOR.known(fault.message)) for fault in error.faults)
             return Refused(prepare.run_id, "the scenario has faults on this agent", faults)
         except (LoadgenError, OSError, ValueError) as error:
-            return Refused(prepare.run_id, _REDACTOR.known(f"{type(error).__name__}: {error}"))
+            hint = f"; {error.hint}" if isinstance(error, LoadgenError) and error.hint else ""
+            return Refused(prepare.run_id, _REDACTOR.known(f"{type(error).__name__}: {error}{hint}"))
         self._phase = "ready"
         left_out = self._drive.left_out if prepare.life else ""
         return Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, left_out=left_out)
@@ -253,6 +255,7 @@ class Worker:
                 totals.counters,
                 totals.recorded,
                 totals.start_skew_ns,
+                # A lease that ended after the last iteration did not end the load early.
                 self._reason if totals.ending is not Ending.DONE else "",
                 totals.ending,
             )

@@ -195,6 +195,8 @@ class Enroller:
                     " its key is not admitted"
                 )
             return
+        # EC2's answers are only eventually consistent, so one lookup without the instance is no proof that it has
+        # ended.
         known.missed += 1
         if known.missed > 1:
             self._put_out(said.instance_id)
@@ -204,6 +206,7 @@ class Enroller:
     def _let_in(self, said: Enrolled) -> None:
         public = said.public_key.encode()
         path = self._path(said.instance_id)
+        # A key that the operator has revoked stays out, also if the bucket still has it.
         if (self._folder / "revoked" / f"{said.instance_id}.{fingerprint(public)}.pub").exists():
             return
         if path.exists():

@@ -39,12 +39,12 @@ from loadgen.wire.messages import (
     Welcome,
 )
 from loadgen.wire.sockets import Router
-from loadgen_controller.agents.key_watcher import Doorkeeper, KeysChanged
+from loadgen_controller.agents.key_watcher import KeysChanged, KeyWatcher
 from loadgen_controller.agents.memory_guard import Memory, Relief, give_back, limit_bytes, used_bytes
 from loadgen_controller.core.events import AgentJoined, AgentLost
 from loadgen_controller.core.quarantine import BAD_MESSAGES, QUARANTINE_NS, WITHIN_NS, Quarantine
 from loadgen_controller.core.registry import Fleet, FleetEvent, Member, Presence
-from loadgen_controller.core.rejected_input import OVER_LIMIT, Troubles, plain
+from loadgen_controller.core.rejected_input import OVER_LIMIT, RejectedInput, plain
 
 __all__ = ["LEASE_S", "AgentHub", "RunPort"]
 
@@ -120,11 +120,11 @@ class AgentHub:
         self._memory = Memory(memory_bytes or limit_bytes())
         self.fleet = Fleet()
         self._router = Router(listen, keys, self._on_message, self._on_refused)
-        self._doorkeeper = Doorkeeper(keys, self._on_keys, partial(self._on_refused, "keys folder"))
+        self._key_watcher = KeyWatcher(keys, self._on_keys, partial(self._on_refused, "keys folder"))
         self._runs: dict[str, RunPort] = {}
         self._claims: dict[str, RunPort] = {}
         """For each busy agent: the run for which it works."""
-        self._troubles = Troubles(lambda kind, text, _: log.warning("%s: %s", kind, text), clock)
+        self._rejected_input = RejectedInput(lambda kind, text, _: log.warning("%s: %s", kind, text), clock)
         self._quarantine = Quarantine(clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._last_sent: Message | None = None
@@ -149,7 +149,7 @@ class AgentHub:
         self._tasks = [
             asyncio.create_task(self._router.serve(), name="router"),
             asyncio.create_task(self._tick_for_ever(), name="fleet"),
-            asyncio.create_task(self._doorkeeper.serve(), name="doorkeeper"),
+            asyncio.create_task(self._key_watcher.serve(), name="key watcher"),
         ]
 
     def check(self) -> None:
@@ -423,7 +423,7 @@ class AgentHub:
         for one in concerned:
             one.report_rejected(kind, text)
         if not concerned:
-            self._troubles.add(kind, text)
+            self._rejected_input.add(kind, text)
 
     def _others(self, run: RunPort) -> tuple[RunPort, ...]:
         return tuple(other for other in self._runs.values() if other is not run)

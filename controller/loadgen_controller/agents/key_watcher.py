@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from loadgen.errors import UsageError
 from loadgen.wire.keys import ControllerKeys, fingerprint, read_agents
 
-__all__ = ["LOOK_S", "Doorkeeper", "KeysChanged"]
+__all__ = ["LOOK_S", "KeyWatcher", "KeysChanged"]
 
 LOOK_S = 3.0
 """The time between two looks at the folder. The documentation promises that a revocation takes effect within 10 s."""
@@ -31,7 +31,7 @@ class KeysChanged:
     """Keys that are no longer valid: name by fingerprint."""
 
 
-class Doorkeeper:
+class KeyWatcher:
     """Watches the keys of one controller.
 
     Args:

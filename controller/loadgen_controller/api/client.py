@@ -18,7 +18,7 @@ from loadgen.measure.run_folder.transfer import Coming
 from loadgen.wire.sockets import parse_address
 from loadgen_controller.api.address import ERROR_KEY, Place
 from loadgen_controller.api.order import parts_of
-from loadgen_controller.control.unix_socket import ControlReply, ControlRequest
+from loadgen_controller.control.control_request import ControlReply, ControlRequest
 from loadgen_controller.core.order import Order
 from loadgen_controller.screen.figures import Figures
 

@@ -19,7 +19,7 @@ from loadgen.report.summary_reader import read
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.tokens import read_token
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.control.unix_socket import ControlRequest
+from loadgen_controller.control.control_request import ControlRequest
 from loadgen_controller.core.order import Order
 from loadgen_controller.planning.options import parse_endpoint
 from loadgen_controller.screen.figures import Figures
@@ -248,6 +248,7 @@ async def _follow(client: Client, run: str, console: Console | None) -> tuple[st
                 )
             except FleetError:
                 tries += 1  # a restarted controller continues its runs
+                # Without any figures so far the controller was not reached at all, which a restart does not explain.
                 if not newest or tries > _TRIES:
                     raise
                 await asyncio.sleep(_TRY_AGAIN_S)
@@ -269,5 +270,6 @@ def _interrupted(leave: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
+            # This sets one of Python's default handlers, so the old handler is restored after it.
             loop.remove_signal_handler(number)
             signal.signal(number, handler)

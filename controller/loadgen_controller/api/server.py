@@ -24,9 +24,9 @@ from loadgen.wire.sockets import parse_address
 from loadgen_controller.api.address import ERROR_KEY
 from loadgen_controller.api.order import read_order
 from loadgen_controller.api.tokens import Role, Token, Tokens
+from loadgen_controller.control.control_request import ControlAction, ControlReply, ControlRequest
 from loadgen_controller.control.run_service import Look, Service
-from loadgen_controller.control.unix_socket import ControlAction, ControlReply, ControlRequest
-from loadgen_controller.core.rejected_input import Troubles
+from loadgen_controller.core.rejected_input import RejectedInput
 
 __all__ = ["MAX_MESSAGE_BYTES", "SERVICE", "ApiServer", "Tls", "check_bind"]
 
@@ -43,6 +43,8 @@ _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second controller on this port must get an error
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Clients ping every 20 s. With gRPC's default of 300 s, the server would close their connections for too many
+    # pings.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
 _MAX_CALLS: Final = 200
@@ -142,7 +144,7 @@ class _Authorization(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has 
 
     def __init__(self, calls: _Calls, tokens: Tokens | None) -> None:
         self._calls, self._tokens = calls, tokens
-        self._troubles = Troubles(_log, time.perf_counter_ns)
+        self._rejected_input = RejectedInput(_log, time.perf_counter_ns)
 
     def service(self, details: Any) -> Any:
         """Return the handler of a call if its token permits the call, or else a handler that rejects it.
@@ -181,7 +183,7 @@ class _Authorization(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has 
         return token is not None and token.role >= role
 
     def _refuse(self, code: Any, why: str) -> Any:
-        self._troubles.add("rejected a call", why)
+        self._rejected_input.add("rejected a call", why)
 
         async def refuse(_requests: Any, context: Any) -> None:
             await _abort(context, code, UsageError(why, hint=_HINTS.get(code, "")))

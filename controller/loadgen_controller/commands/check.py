@@ -18,7 +18,7 @@ from loadgen.errors import ExitCode, UsageError
 from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.deltas.series import PHASES
 from loadgen.report.report_tables import Table
-from loadgen.units import format_count, format_duration
+from loadgen.units import format_count, format_duration, quantity
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import (
     AllowHostOption,
@@ -172,7 +172,8 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
         if (phases := _phases(done)).rows:
             print_table(console, phases)
         word = done.outcome if done.has_passed else f"failed: {done.outcome}"
-        line = f"{done.title}: {word} after {_count(len(done.requests))} in {format_duration(done.response_ns)}"
+        requests = quantity(len(done.requests), "request")
+        line = f"{done.title}: {word} after {requests} in {format_duration(done.response_ns)}"
         console.print(Text(line, style="green" if done.has_passed else "bold red"), soft_wrap=True)
         if done.detail:
             console.print(text_block(done.detail), soft_wrap=True)
@@ -228,7 +229,3 @@ def _phases(done: Rehearsed) -> Table:
         if seen.phases_ns
     )
     return Table(f"{done.title}: phases", ("request", *had), tuple(rows))
-
-
-def _count(n: int) -> str:
-    return f"{format_count(n)} request{'' if n == 1 else 's'}"

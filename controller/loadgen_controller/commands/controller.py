@@ -19,7 +19,7 @@ from loadgen.logs import log_to_stderr
 from loadgen.measure.run_folder.rundir import replace_file, storage_error
 from loadgen.secret_files import shared_mode
 from loadgen.signed.signatures import Signer
-from loadgen.sinks import Outputs
+from loadgen.sinks.live_outputs import Outputs
 from loadgen.wire.keys import ControllerKeys, load_controller
 from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.api.files import ApiFiles
@@ -50,7 +50,16 @@ loadgen controller resume
 
 loadgen run checkout.py --controller controller.internal:5558 --ca server.crt --token-file alice.token"""
 
-app = typer.Typer(epilog=EXAMPLES, rich_markup_mode="rich", invoke_without_command=True)
+app = typer.Typer(
+    help="Keep a fleet of agents and conduct runs on it: one after another, or several at once on different agents.\n\n"
+    "Agents connect to --listen, clients to --api: `loadgen run --controller`, `watch`, `stop`, `kill` and so on. A run"
+    " continues when its client leaves. If other hosts can reach the API, it needs a certificate and tokens, which"
+    " `loadgen api` creates. Ctrl-C drains the running runs and then ends the controller; a second Ctrl-C ends them at"
+    " once.",
+    epilog=EXAMPLES,
+    rich_markup_mode="rich",
+    invoke_without_command=True,
+)
 
 log = logging.getLogger(__name__)
 
@@ -138,13 +147,6 @@ def main(
         str | None, typer.Option(metavar="NAME", help="S3 bucket of the fleet, in which its agents enrol.")
     ] = None,
 ) -> None:
-    """Keep a fleet of agents and conduct runs on it: one after another, or several at once on different agents.
-
-    Agents connect to --listen, clients to --api: `loadgen run --controller`, `watch`, `stop`, `kill` and so on. A run
-    continues when its client leaves. If other hosts can reach the API, it needs a certificate and tokens, which
-    `loadgen api` creates. Ctrl-C drains the running runs and then ends the controller; a second Ctrl-C ends them at
-    once.
-    """
     if context.invoked_subcommand is not None:
         return
     if keys is None:
@@ -330,10 +332,10 @@ def _enroller(wanted: Remembered) -> Enroller | None:
 def _page(service: Service, setting: Setting) -> UiServer | None:
     if setting.ui is None:
         return None
-    from loadgen_controller.ui.page_runs import Shown
+    from loadgen_controller.ui.page_runs import PageRuns
     from loadgen_controller.ui.server import UiServer
 
-    shown = service.watching = Shown(setting.runs_dir, service.answer)
+    shown = service.watching = PageRuns(setting.runs_dir, service.answer)
     return UiServer(shown, setting.ui, setting.access)
 
 

@@ -14,12 +14,12 @@ from loadgen.aws.account.audit_log import Audit, audit_beside
 from loadgen.aws.account.boto_clients import Clients
 from loadgen.aws.account.fleet_context import Site, open_site
 from loadgen.aws.account.fleetfile import FleetFile, read
-from loadgen.aws.scale.machines import Machine, Stand, join
+from loadgen.aws.scale.machines import Machine, MachineState, join
 from loadgen.aws.scale.quotas import Room
 from loadgen.aws.scale.reaping import Left, find_left
 from loadgen.aws.scale.reaping import reap as reap_left
 from loadgen.aws.scale.scale_down import Downward, take_down
-from loadgen.aws.scale.scale_up import Raised, Terms, bring_up, planned, rooms
+from loadgen.aws.scale.scale_up import ScaleUpResult, Terms, bring_up, planned, rooms
 from loadgen.aws.scale.scaling import Upward, parse_scale, spread
 from loadgen.errors import FleetError
 from loadgen.report.report_tables import Table
@@ -161,15 +161,15 @@ def list_(
     except FleetError as error:
         site.warn(f"the registered agents are unknown, as the controller does not answer: {error.message}")
         agents = ()
-    stands = join(site.machines(), agents, site.now())
+    states = join(site.machines(), agents, site.now())
     if as_json:
-        echo_json(json.dumps([_as_json(one) for one in stands], indent=2))
+        echo_json(json.dumps([_as_json(one) for one in states], indent=2))
         return
-    if not stands:
+    if not states:
         echo(f"fleet {file.fleet} has no machines")
         return
     head = ("machine", "region", "is", "works for", "type", "bought as", "up", "expires")
-    rows = tuple(_row(one, site.now()) for one in stands)
+    rows = tuple(_row(one, site.now()) for one in states)
     print_table(Output(), Table("", head, rows, words=6), ids=(0,))
 
 
@@ -355,7 +355,7 @@ def _print_rooms(rooms: Sequence[Room]) -> None:
         echo(str(room))
 
 
-def _print_raised(raised: Raised) -> None:
+def _print_raised(raised: ScaleUpResult) -> None:
     for region, why in raised.missing.items():
         echo(f"note: {region}: {why}", err=True)
     echo(f"up: {sum(raised.registered.values())} agents are registered, {len(raised.new)} of them new")
@@ -370,9 +370,9 @@ def _print_down(done: Downward, *, is_dry: bool) -> None:
     if done.is_nothing:
         echo("nothing to take down")
     elif is_dry:
-        for stand in done.leaving:
-            works = f", works for {stand.run_id}" if stand.run_id else ""
-            echo(f"{stand.machine.id} in {stand.region} would be ended: {stand.standing}{works}")
+        for one in done.leaving:
+            works = f", works for {one.run_id}" if one.run_id else ""
+            echo(f"{one.machine.id} in {one.region} would be ended: {one.standing}{works}")
     else:
         echo(f"down: {len(done.leaving)} machines are gone")
 
@@ -387,7 +387,7 @@ def _print_left(left: Left, now: datetime) -> None:
         echo(f"nothing to reap in {left.regions} regions; {left.others} machines have not expired")
 
 
-def _row(one: Stand, now: datetime) -> tuple[str, ...]:
+def _row(one: MachineState, now: datetime) -> tuple[str, ...]:
     machine = one.machine
     standing = f"{one.standing}: {one.why}" if one.why and one.why != one.standing else str(one.standing)
     bought = "spot" if machine.is_spot else "on demand"
@@ -403,7 +403,7 @@ def _row(one: Stand, now: datetime) -> tuple[str, ...]:
     )
 
 
-def _as_json(one: Stand) -> dict[str, object]:
+def _as_json(one: MachineState) -> dict[str, object]:
     machine = one.machine
     return {
         "id": machine.id,

@@ -100,9 +100,9 @@ def main(
     assert opened is not None
     assert least is not None
     with needing_analysis("loadgen history"):
-        from loadgen.history.trend.trends import Look
+        from loadgen.history.trend.trends import TrendSettings
         from loadgen_controller.commands.trending import show_history
-    look = Look(percentile, min_effect=least, ar=ar, season=every, name=pattern)
+    look = TrendSettings(percentile, min_effect=least, ar=ar, season=every, name=pattern)
     show_history.show(show_history.HistoryOptions(opened, look, key, target, after, html, as_json))
 
 

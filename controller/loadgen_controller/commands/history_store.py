@@ -190,5 +190,5 @@ def _run_as_json(run: Accepted, marks: Mapping[str, str]) -> Iterator[tuple[str,
 
 
 def _print_troubles(history: Store) -> None:
-    for trouble in history.troubles:
+    for trouble in history.unreadable:
         echo(f"warning: {trouble}", err=True)

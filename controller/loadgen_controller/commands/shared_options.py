@@ -27,7 +27,6 @@ __all__ = [
     "FileArgument",
     "JsonOption",
     "KeysOption",
-    "LabelOption",
     "ListenOption",
     "OutOption",
     "ParamOption",

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from loadgen.target import Target, TargetConfig, run
+from loadgen.target.config import TargetConfig
+from loadgen.target.program import run
+from loadgen.target.server import Target
 from loadgen_controller.terminal import echo
 
 NAME = "target"

@@ -9,7 +9,8 @@ from functools import partial
 from loadgen.errors import StorageError
 from loadgen.measure.objectives.objective import time_text
 from loadgen.units import NS_PER_S, format_count
-from loadgen_controller.control.unix_socket import ControlReply, ControlRequest, listening
+from loadgen_controller.control.control_request import ControlReply, ControlRequest
+from loadgen_controller.control.unix_socket import listening
 from loadgen_controller.core.adjustments import Adjustment, LoadChange
 from loadgen_controller.run.conductor import Conductor
 

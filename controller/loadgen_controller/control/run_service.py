@@ -18,25 +18,25 @@ from typing import Final, Protocol
 import msgspec
 
 from loadgen.allowlist import AllowList
-from loadgen.clients import Http
+from loadgen.clients.net.settings import Http
 from loadgen.dsl.plans.allowlist_check import Limits
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import FleetError, LoadgenError, UsageError
 from loadgen.measure.run_folder.rundir import RunDir, find_run, list_runs
 from loadgen.measure.run_folder.transfer import pieces_of
 from loadgen.signed.signatures import Signer
-from loadgen.sinks import Outputs
+from loadgen.sinks.live_outputs import Outputs
 from loadgen_controller.agents.hub import AgentHub
+from loadgen_controller.control.control_request import ControlReply, ControlRequest
 from loadgen_controller.control.request_handler import answer, asked
 from loadgen_controller.control.signed_run_orders import check_signed, signed
-from loadgen_controller.control.unix_socket import ControlReply, ControlRequest
 from loadgen_controller.core.order import Order
 from loadgen_controller.planning.target_permission import check_allowed, check_proofs, check_target
 from loadgen_controller.run.conductor import Conductor, Result
 from loadgen_controller.run.recovery import restore
 from loadgen_controller.screen.figures_builder import Watch
 
-__all__ = ["LOOK_S", "MAX_RUNS", "AgentLine", "Look", "RunLine", "Service", "Watching", "aims_of"]
+__all__ = ["LOOK_S", "AgentLine", "Look", "RunLine", "Service", "Watching", "aims_of"]
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +146,7 @@ class Service:
             StorageError: the run's folder cannot be created.
         """
         order = await asyncio.to_thread(self._permitted, order)
+        # Checked after the wait for DNS, during which the controller may have begun to stop.
         if self._is_closing:
             raise FleetError("the controller is being stopped", hint="start the run again when it is back")
         if len(self._going) >= MAX_RUNS:

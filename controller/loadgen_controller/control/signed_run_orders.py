@@ -58,7 +58,7 @@ def check_signed(order: Order, allow: AllowList | None) -> None:
     try:
         statement = Statement.read(order.statement)
     except BundleError as error:
-        raise UsageError(error.message) from None
+        raise UsageError(error.message, hint=error.hint) from None
     if bare(allow) != statement.allow:
         message, hint = _other_list(allow, statement)
         raise UsageError(message, hint=hint)

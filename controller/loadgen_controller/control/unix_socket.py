@@ -23,19 +23,16 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from loadgen.errors import ExitCode, FleetError, LoadgenError, StorageError, UsageError
 from loadgen.measure.run_folder.rundir import find_run, list_runs, replace_file, storage_error
+from loadgen_controller.control.control_request import ControlReply, ControlRequest
 
 __all__ = [
     "CONTROL_FILE",
-    "ControlAction",
-    "ControlOptions",
-    "ControlReply",
-    "ControlRequest",
     "Going",
     "ask",
     "going",
@@ -52,51 +49,6 @@ _MAX_PATH_BYTES: Final = 100
 """Longest path of a UNIX socket. Kernels allow 104 or 108 bytes."""
 _FORMAT: Final = 1
 _RUNS_DIR_HINT: Final = "if it was started with another folder of runs, name that with --runs-dir"
-
-ControlAction = Literal["pause", "resume", "scale", "skip", "stop", "kill"]
-
-
-class ControlOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The options of a control request. The web page sends only these: run and action are in its URL."""
-
-    load: str | None = None
-    """Name of the load to change; None: all loads to which the action applies."""
-    factor: float | None = None
-    rate: float | None = None
-    """Iterations/s."""
-    users: float | None = None
-    """A scale has exactly one of `factor`, `rate` and `users`."""
-    now: bool = False
-    """For stop: cut off iterations in flight instead of draining them."""
-
-
-class ControlRequest(ControlOptions, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A request to a running run. Socket, API and page all build this type, and `check` validates it for all."""
-
-    run_id: str
-    do: ControlAction
-
-    def check(self) -> None:
-        """Check that a request to scale has exactly one of `factor`, `rate` and `users`.
-
-        Raises:
-            UsageError: it has none or several of them.
-        """
-        if self.do == "scale" and sum(value is not None for value in (self.factor, self.rate, self.users)) != 1:
-            raise UsageError(
-                "scale needs exactly one of factor, rate and users", hint="give a factor, a rate or a number of users"
-            )
-
-
-class ControlReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The reply to a control request: what was done, or why it was rejected."""
-
-    lines: tuple[str, ...] = ()
-    """Lines for the operator that describe the result."""
-    error: str = ""
-    """Why the request was rejected; empty if it was not."""
-    hint: str = ""
-    exit_code: int = 0
 
 
 class Going(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,6 +186,7 @@ def _socket_path(run_id: str) -> Path:
             continue
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
+            # Not `stat`: in /tmp another user may have placed a link with this name before.
             found = folder.lstat()
         except OSError as error:
             why = f"{folder}: {error.strerror}"
@@ -364,6 +317,7 @@ def _runs(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
+    # EPERM: the process exists and belongs to another user.
     except OSError:
         return True
     return True

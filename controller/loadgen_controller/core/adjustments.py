@@ -108,6 +108,7 @@ class Adjustments:
         if not self.made:
             return spec
         profiles = [_edited(profile, course) for profile, course in zip(self.planned, self.courses, strict=True)]
+        # strict=False, because a spec of an older version has no lanes, but `lanes_of` gives one.
         lanes = tuple(
             msgspec.structs.replace(lane, profile=profile) for lane, profile in zip(spec.lanes, profiles, strict=False)
         )
@@ -223,6 +224,8 @@ class Adjustments:
         if not going:
             raise UsageError("all loads of the run are over, so there is nothing to change", hint="start a new run")
         match change.kind:
+            # Without a fitting load the first others are kept, because the change then raises the error with the
+            # reason.
             case "pause":
                 chosen = [i for i in going if not self.courses[i].is_paused] or going
             case "resume":

@@ -259,6 +259,7 @@ def _at_time(run: Run) -> Moved:
 
     One step at a time: after a long pause the next tick does the next step.
     """
+    # Checked at every tick, because awaited agents are given up by time alone, without an event.
     if run.phase is Phase.FINISHING and not run.owing and not run.awaited:
         return _over(run)
     if run.deadline_ns is None or run.now_ns < run.deadline_ns:
@@ -275,6 +276,7 @@ def _at_time(run: Run) -> Moved:
             text = f"the plan's set-up did not end within {terms.set_up_timeout_ns / NS_PER_S:.0f} s"
             return _end(run, End(Reason.SET_UP_FAILED, text))
         case Phase.STARTING:
+            # In this phase the deadline is T0.
             planned_end = None if run.duration_ns is None else run.deadline_ns + run.duration_ns
             return replace(run, phase=Phase.RUNNING, deadline_ns=planned_end), ()
         case Phase.RUNNING:  # agents know the planned end themselves: nothing to send
@@ -350,6 +352,7 @@ def _under_load(run: Run, event: Event) -> Moved:
             if run.phase is not Phase.RUNNING or run.ends or not run.drivers:
                 return run, ()
             return replace(run, arrived=(*run.arrived, agent)), ()
+        # Before the general cases: a late joiner has no share yet, but may be a member that comes back.
         case AgentLost(agent) | AgentRefused(agent) | FinReceived(agent) if agent in (*run.joining, *run.arrived):
             left = tuple(one for one in run.arrived if one != agent)
             return replace(run, joining=run.joining - {agent}, arrived=left), ()
@@ -409,6 +412,7 @@ def _vacated(run: Run, agent: str, free_ns: int) -> Run:
     if agent not in run.members or agent in run.fins or agent in run.moved:
         return run
     known = dict((vacated, since_ns) for since_ns, vacated in run.vacant)
+    # A later event may prove that the share is free sooner: 0 once the process is known to have ended its load.
     known[agent] = min(free_ns, known.get(agent, free_ns))
     return replace(run, vacant=tuple(sorted((since_ns, vacated) for vacated, since_ns in known.items())))
 
@@ -538,6 +542,7 @@ def _stop(run: Run, end: End, now: bool) -> Moved:
         soon_ns = run.now_ns + run.terms.stop_now_timeout_ns
         return _finish(run, end.detail, soon_ns if run.deadline_ns is None else min(run.deadline_ns, soon_ns))
     deadline_ns = run.now_ns + run.terms.drain_ns
+    # A stop shortly before the planned end must not let iterations run longer than the planned end would.
     if run.deadline_ns is not None and run.phase is Phase.RUNNING:
         deadline_ns = min(deadline_ns, run.deadline_ns + run.terms.drain_ns)
     return replace(run, phase=Phase.DRAINING, deadline_ns=deadline_ns), (SendStop(run.live, end.detail, now=False),)
@@ -563,6 +568,7 @@ def _settled(run: Run) -> Moved:
     if run.phase is not Phase.FINISHING and all(agent in run.fins for agent in run.live):
         by_ns = run.now_ns + run.terms.finish_timeout_ns
         if not run.live:
+            # Never empty: without live members nothing is owed, so an awaited one is left.
             by_ns = max(until_ns for until_ns, agent in run.silent if agent in run.lost)
         return _finish(run, "", by_ns)
     return run, ()

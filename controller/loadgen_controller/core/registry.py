@@ -24,7 +24,6 @@ __all__ = [
     "Fleet",
     "Member",
     "Presence",
-    "process_of",
 ]
 
 SUSPECTED_AFTER_NS = 3 * NS_PER_S
@@ -73,7 +72,7 @@ class Member:
     presence: Presence = Presence.HERE
     lost_because: str = ""
     process: str = ""
-    """The result of `process_of` for its identity."""
+    """The result of `_process_of` for its identity."""
     instance_type: str = ""
     """The EC2 instance type, if the agent reported one."""
     unheard_because: str = ""
@@ -124,6 +123,7 @@ class Fleet:
         """Register agents from before a restart of the controller; they count as lost if they stay silent."""
         for member in members:
             known = self._members.get(member.id)
+            # Each restored run has its own list of agents, and the newest process of an agent counts.
             if known is None or known.epoch < member.epoch:
                 self._members[member.id] = replace(member, heard_ns=now_ns)
 
@@ -136,7 +136,8 @@ class Fleet:
         the older one, whose epoch ends without a Fin.
         """
         known = self._members.get(hello.agent)
-        if known is not None and not known.identity and known.process == process_of(identity):
+        # A member from before a restart of the controller: only the hash of its secret identity was stored.
+        if known is not None and not known.identity and known.process == _process_of(identity):
             known.identity = identity
         if known is not None and known.identity == identity:
             return self.heard(hello.agent, now_ns)
@@ -154,12 +155,13 @@ class Fleet:
             hello.weight,
             now_ns,
             hello.minor,
-            process=process_of(identity),
+            process=_process_of(identity),
             instance_type=hello.instance_type,
         )
         joined = AgentJoined(hello.agent, hello.region)
         if known is None or known.presence is Presence.LOST:
             return (joined,)
+        # The older process may still drive the share until its lease is over.
         free_ns = known.heard_ns + LOST_AFTER_NS
         return AgentLost(
             hello.agent,
@@ -210,6 +212,6 @@ class Fleet:
         return (AgentLost(agent, because, is_silent=is_silent),)
 
 
-def process_of(identity: bytes) -> str:
+def _process_of(identity: bytes) -> str:
     """Return a name for a process that is safe to write to files: a hash of its secret connection identity."""
     return sha256(identity).hexdigest()[:32]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from loadgen.outside_text import one_line
 from loadgen.units import NS_PER_S
 
-__all__ = ["OVER_LIMIT", "Troubles", "plain"]
+__all__ = ["OVER_LIMIT", "RejectedInput", "plain"]
 
 OVER_LIMIT = "over a limit"
 """The kind of rejected input that puts an agent into quarantine at once."""
@@ -25,7 +25,7 @@ def plain(text: str) -> str:
     return one_line(text[:_MAX_TEXT], _MAX_TEXT)
 
 
-class Troubles:
+class RejectedInput:
     """Counts rejected input; reports the first of a kind at once, later ones at most once a second.
 
     report: called with the kind, the text and the number of rejections since the last report of that kind.

@@ -241,6 +241,8 @@ def _reported(state: RendezvousState, report: WaitersReported) -> Moved:
             point = replace(point, differs=point.differs | {one.users})
             effects.append(Differs(key, slot, point.users, one.users))
         before = point.queues.get(slot, Queue(life))
+        # Reports may arrive out of order, and an older one must not lower a counter. Users that left had arrived
+        # before.
         gone = max(before.gone, one.gone)
         queue = replace(before, arrived=max(before.arrived, one.arrived, gone), gone=gone)
         point = _with(point, slot, queue, state.gone)
@@ -292,6 +294,7 @@ def met_before(state: RendezvousState, release: Release) -> RendezvousState:
     for slot, life, upto in release.upto:
         lives[slot] = max(life, lives.get(slot, 0))
         if life == lives[slot]:
+            # At least the released users had arrived; the worker's next report raises the number.
             queues[slot] = Queue(life, arrived=upto, upto=upto, at_ns=release.at_ns)
     point = replace(
         point,
@@ -356,6 +359,7 @@ def _release(
                 continue
             missing -= taken
             counts[slot.agent] = counts.get(slot.agent, 0) + taken
+            # Users may also have left by a time-out, beyond the released ones; a release must not count those again.
             end = max(queue.gone, queue.upto) + taken
             queues[slot] = replace(queue, upto=end, at_ns=now_ns + LEAD_NS, said_ns=now_ns)
             upto.append((slot, queue.life, end))

@@ -14,7 +14,7 @@ from typing import Final
 
 from loadgen.units import NS_PER_S
 
-__all__ = ["BUSY_SHARE", "CALM_NS", "HOLD_NS", "LATE_NS", "STEPS", "Pacing"]
+__all__ = ["BUSY_SHARE", "CALM_NS", "HOLD_NS", "LATE_NS", "STEPS", "ReportInterval"]
 
 STEPS: Final = (1, 2, 3, 5)
 """The possible intervals, as multiples of the plan's interval."""
@@ -32,7 +32,7 @@ _SPAN_NS: Final = 2 * NS_PER_S
 """The time over which the CPU share is measured."""
 
 
-class Pacing:
+class ReportInterval:
     """The requested report interval of one run, and the load figures behind it."""
 
     def __init__(self, interval_ns: int) -> None:

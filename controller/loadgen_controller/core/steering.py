@@ -126,7 +126,7 @@ class SteeredLoads:
         return bool(self.steered_loads)
 
     @property
-    def troubles(self) -> dict[int, str]:
+    def problems(self) -> dict[int, str]:
         """Return why no rate can be decided now, by index of each steered load in the plan; "" if nothing is wrong."""
         return {steered_load.load: steered_load.trouble for steered_load in self.steered_loads}
 
@@ -178,6 +178,7 @@ class SteeredLoads:
             return None
         if not steered.ends and steered.rate_per_s is None:
             return (
+                # Fewer than before: the executor was started again, and lost what it had.
                 self._next(steered_load)
                 if steered.known < was_known or steered.known < len(steered_load.looks)
                 else None
@@ -222,6 +223,8 @@ class SteeredLoads:
 
     def _ask(self, steered_load: SteeredLoad, reporting: Sequence[str], clock_ns: int) -> RateRequest:
         if steered_load.agent not in reporting:
+            # The new agent's executor has no observation yet, so it gets all of them again, in several messages if
+            # necessary.
             steered_load.agent, steered_load.known, steered_load.answered_ns = reporting[0], 0, clock_ns
         return self._next(steered_load)
 

@@ -40,7 +40,7 @@ from loadgen_controller.judging.plan_due import (
     total_by_area,
 )
 
-__all__ = ["Against", "AgentDue", "Difference", "compare_with_plan", "reported_first_arrivals"]
+__all__ = ["Against", "AgentDue", "Difference", "compare_with_plan"]
 
 STOP_SLACK_NS: Final = 100 * NS_PER_MS
 """Allowed error of an agent's clock: by its own clock, a stop may reach it this much earlier."""
@@ -125,7 +125,7 @@ class Against:
         return min(1.0, max(of_iterations, of_users))
 
 
-def reported_first_arrivals(assignment: Assignment, merge: Merge) -> tuple[dict[tuple[int, int], int], list[str]]:
+def _reported_first_arrivals(assignment: Assignment, merge: Merge) -> tuple[dict[tuple[int, int], int], list[str]]:
     """Return the arrival with which each share change begins, by majority of the agents, and sentences that name agents
     that disagree.
 
@@ -159,7 +159,7 @@ def compare_with_plan(basis: Basis, assignment: Assignment, merge: Merge, load_n
     Args:
         load_ns: when the load ended, as planned or by a stop; None: after a number of iterations.
     """
-    firsts, disagreeing = reported_first_arrivals(assignment, merge)
+    firsts, disagreeing = _reported_first_arrivals(assignment, merge)
     opens, counted, closed = dues_of(basis, assignment, firsts)
     tally = _Tally(basis, assignment, merge)
     for one in opens:
@@ -182,6 +182,7 @@ def _compare_open(one: OpenDue, basis: Basis, tally: _Tally, load_ns: int | None
     if not one.is_known:
         return
     if one.schedule is not None and basis.is_stopped and load_ns is not None:
+        # A copy, because `by_agent` keeps and returns the same array, and `high` is changed below.
         low = one.by_agent(one.count_at(load_ns - STOP_SLACK_NS)).copy()
         high = low.copy()
         covered = [(tally.covered_ns(agent), at) for at, agent in enumerate(tally.assignment.agents)]

@@ -38,7 +38,7 @@ from loadgen_controller.judging.gaps import (
     within,
 )
 
-__all__ = ["AgentData", "Completeness", "Loads", "account"]
+__all__ = ["Completeness", "Loads", "account"]
 
 
 @dataclass(frozen=True, slots=True)

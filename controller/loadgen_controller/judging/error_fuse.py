@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
-from loadgen.clients import is_not_allowed
+from loadgen.clients.net.target_guard import is_not_allowed
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Window
 from loadgen.measure.objectives.objective import time_text
@@ -94,6 +94,7 @@ def step(fuse: Fuse, interval: Interval) -> tuple[Fuse, Blown | None]:
     unreached   | a request got a connection              | 10 s
     not allowed | an iteration ended for any other reason |  2 s
     """
+    # An interval in which no request ended shows nothing: it neither begins nor resets a case.
     if interval.requests:
         failing = interval.errors > SHARE * interval.requests
         unreached = interval.unreached == interval.requests

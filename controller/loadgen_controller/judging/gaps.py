@@ -112,6 +112,7 @@ def within(
 
 def silent_spans(spans: Sequence[tuple[int, int]], end_ns: int, at_ns: int = 0) -> Iterator[tuple[int, int]]:
     """Yield the parts of [at_ns, end_ns) that none of `spans` covers. `spans` must be sorted and may overlap."""
+    # The empty span at the end makes the loop yield the time after the last span as well.
     for start_ns, stop_ns in (*spans, (end_ns, end_ns)):
         if at_ns < min(start_ns, end_ns):
             yield at_ns, min(start_ns, end_ns)

@@ -184,6 +184,7 @@ class OpenDue:
                 return
             self._deal = self._deal.changed(Change(one.number, at, one.weights))
             self._recent.clear()
+            # The walk has counted arrivals beyond the change with their old owners, so it starts again.
             if at < self._walked:
                 self._walked, self._counts = 0, np.zeros(0, dtype=np.int64)
             self._agents = max(self._agents, len(one.weights))
@@ -372,6 +373,9 @@ def total_by_area(planned: PlannedLoad, changes: Sequence[LoadChange]) -> tuple[
     area += _area(stages, length(stages))
     if profile.spacing is None:
         return ceil(area), ceil(area)
+    # Spacings with a gamma distribution have the squared coefficient of variation 1 / shape. The number of arrivals of
+    # such a renewal process has about the variance area / shape. The 6 covers the small numbers, where this does not
+    # hold.
     slack = ceil(6 * sqrt(float(area) / profile.spacing.shape)) + 6
     return max(0, ceil(area) - slack), ceil(area) + slack
 

@@ -101,6 +101,7 @@ class PlanWatch:
         due_n = due.count_at(now_ns + STOP_SLACK_NS)
         if due.is_walked and due_n - due.walked > _MOST_WALKED:
             return found
+        # In order of time: `by_agent` walks forwards, and starts from 0 again for a smaller number.
         for end_ns, _, _, _ in sorted(seen):
             for ns in (end_ns - merge.interval_ns, end_ns):  # the next check needs the second one
                 if ns not in planned:

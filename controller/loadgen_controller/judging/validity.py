@@ -21,7 +21,7 @@ from typing import Literal
 
 from loadgen.measure.deltas.run_fitness import Cause, Fitness, spans_text
 from loadgen.measure.merging.merge import Merge
-from loadgen.units import NS_PER_US, format_count, format_duration, format_rate, format_ratio
+from loadgen.units import NS_PER_US, format_count, format_duration, format_rate, format_ratio, quantity
 from loadgen_controller.core.shares import Assignment
 
 __all__ = ["INVALID_ABOVE", "SUSPECT_ABOVE", "Validity", "judge_fitness"]
@@ -233,15 +233,11 @@ def _advice_more_agents(agent: _Driver, same_region: Sequence[_Driver], planned_
         return f"add agents in {agent.region}"
     if not capacity:
         more = ceil(len(same_region) / agent.workers)
-        return f"add {_agents(more)} in {agent.region} and run again: {lag}, and no interval was fit"
+        return f"add {quantity(more, 'agent')} in {agent.region} and run again: {lag}, and no interval was fit"
     more = max(1, ceil((needed / (capacity * (1 - HEAD_ROOM)) - len(same_region)) / agent.workers))
     one = "agent" if agent.worker is None else "worker"
     ones = one if len(same_region) == 1 else f"{one}s"
     return (
-        f"add {_agents(more)} in {agent.region}: {lag}; one {one} was fit up to {format_rate(capacity)},"
+        f"add {quantity(more, 'agent')} in {agent.region}: {lag}; one {one} was fit up to {format_rate(capacity)},"
         f" and {kind} {format_rate(needed)} for {len(same_region)} {ones}"
     )
-
-
-def _agents(n: int) -> str:
-    return f"{n} agent" + ("s" if n > 1 else "")

@@ -23,9 +23,9 @@ from loadgen.aws.account.audit_log import Audit, audit_beside
 from loadgen.aws.account.boto_clients import Clients
 from loadgen.aws.account.fleet_context import ReadRegistry, Site, open_site
 from loadgen.aws.account.fleetfile import FleetFile, read
-from loadgen.aws.scale.machines import Registration, Stand
+from loadgen.aws.scale.machines import MachineState, Registration
 from loadgen.aws.scale.scale_down import take_down
-from loadgen.aws.scale.scale_up import Raised, Terms, bring_up
+from loadgen.aws.scale.scale_up import ScaleUpResult, Terms, bring_up
 from loadgen.aws.scale.scaling import parse_scale, spread
 from loadgen.aws.scale.start_failures import Reason
 from loadgen.dsl.plans.spec import PlanSpec
@@ -34,10 +34,10 @@ from loadgen.units import NS_PER_S, format_duration
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import call
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.control.unix_socket import ControlRequest
+from loadgen_controller.control.control_request import ControlRequest
 from loadgen_controller.terminal import echo
 
-__all__ = ["Hire", "hired", "hired_for", "print_states", "read_hire", "registry_reader"]
+__all__ = ["HireRequest", "hired", "hired_for", "print_states", "read_hire", "registry_reader"]
 
 SPARE_S: Final = 30 * 60.0
 """Time beyond the planned load after which AWS ends the agents: they need it to start, to drain and to deliver."""
@@ -49,7 +49,7 @@ _LOOK_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Hire:
+class HireRequest:
     """The agents of an AWS fleet that a run asks for."""
 
     file: FleetFile
@@ -99,7 +99,7 @@ class Hire:
         return open_site(self.file, Clients(), audit, lambda text: echo(f"note: {text}", err=True))
 
 
-def read_hire(errors: CollectedErrors, fleet: Path | None, scale: str | None, wait: int | None) -> Hire | None:
+def read_hire(errors: CollectedErrors, fleet: Path | None, scale: str | None, wait: int | None) -> HireRequest | None:
     """Read the options --fleet and --scale; return None if no fleet was named. Failures are added to `errors`."""
     parsed = errors.parse("--scale", scale, parse_scale)
     if scale is not None and fleet is None:
@@ -111,12 +111,18 @@ def read_hire(errors: CollectedErrors, fleet: Path | None, scale: str | None, wa
     if fleet is None:
         return None
     file = errors.catch(lambda: read(fleet))
-    return None if file is None else Hire(file, fleet, parsed)
+    return None if file is None else HireRequest(file, fleet, parsed)
 
 
 @contextmanager
 def hired_for(
-    errors: CollectedErrors, hire: Hire | None, spec: PlanSpec, place: Place | None, *, is_quiet: bool, runs: int = 1
+    errors: CollectedErrors,
+    hire: HireRequest | None,
+    spec: PlanSpec,
+    place: Place | None,
+    *,
+    is_quiet: bool,
+    runs: int = 1,
 ) -> Iterator[int | None]:
     """Keep the agents of --scale running inside the `with` block, and yield their number, or None without --scale."""
     terms = None if hire is None else hire.terms(errors, spec, runs)
@@ -134,7 +140,7 @@ def hired_for(
 
 
 @contextmanager
-def hired(site: Site, terms: Terms, place: Place, say: Callable[[str], None]) -> Iterator[Raised]:
+def hired(site: Site, terms: Terms, place: Place, say: Callable[[str], None]) -> Iterator[ScaleUpResult]:
     """Start the agents of a fleet, keep them running inside the `with` block, and end them afterwards.
 
     Raises:
@@ -149,7 +155,7 @@ def hired(site: Site, terms: Terms, place: Place, say: Callable[[str], None]) ->
             _take_fleet_down(site, raised, place, say)
 
 
-def _take_fleet_down(site: Site, raised: Raised, place: Place, say: Callable[[str], None]) -> None:
+def _take_fleet_down(site: Site, raised: ScaleUpResult, place: Place, say: Callable[[str], None]) -> None:
     """Bring the fleet back to its earlier size. If that is interrupted, warn that AWS ends it later."""
     say(f"taking down {len(raised.new)} machines")
     try:
@@ -166,7 +172,7 @@ def _take_fleet_down(site: Site, raised: Raised, place: Place, say: Callable[[st
     say(f"down: {len(done.leaving)} machines are gone")
 
 
-def _stop_runs(site: Site, raised: Raised, place: Place, say: Callable[[str], None]) -> None:
+def _stop_runs(site: Site, raised: ScaleUpResult, place: Place, say: Callable[[str], None]) -> None:
     """Ask the runs that still use our machines to drain, and wait for them, for up to `STOP_S`."""
     read_registry, deadline_s = registry_reader(place), time.monotonic() + STOP_S
     asked: set[str] = set()
@@ -214,15 +220,15 @@ def registry_reader(place: Place) -> ReadRegistry:
     return read_registry
 
 
-def print_states(stands: tuple[Stand, ...], reasons: Mapping[str, Reason]) -> None:
+def print_states(states: tuple[MachineState, ...], reasons: Mapping[str, Reason]) -> None:
     """Print a line for each region: "eu-west-1: 2 registered, 1 launching"."""
-    for line in _lines(stands, reasons):
+    for line in _lines(states, reasons):
         echo(line)
 
 
-def _lines(stands: tuple[Stand, ...], reasons: Mapping[str, Reason]) -> Iterator[str]:
-    for region in sorted({stand.region for stand in stands} | set(reasons)):
-        counted = Counter(stand.standing.value for stand in stands if stand.region == region)
+def _lines(states: tuple[MachineState, ...], reasons: Mapping[str, Reason]) -> Iterator[str]:
+    for region in sorted({one.region for one in states} | set(reasons)):
+        counted = Counter(one.standing.value for one in states if one.region == region)
         parts = [f"{number} {standing}" for standing, number in sorted(counted.items(), reverse=True)]
         if region in reasons:
             parts.append(reasons[region].text)

@@ -24,13 +24,13 @@ from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.plans.allowlist_check import Limits
 from loadgen.errors import BundleError, Fault, ScenarioError
 from loadgen.measure.run_folder.rundir import RunDir
-from loadgen.sinks import Outputs
+from loadgen.sinks.live_outputs import Outputs
 from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.agents.local_processes import EmbeddedAgents
 from loadgen_controller.api.remote import make_there
+from loadgen_controller.control.control_request import ControlReply, ControlRequest
 from loadgen_controller.control.request_handler import answer, asked
 from loadgen_controller.control.signed_run_orders import signed
-from loadgen_controller.control.unix_socket import ControlReply, ControlRequest
 from loadgen_controller.core.events import Reason
 from loadgen_controller.core.order import Order
 from loadgen_controller.launch.event_loop import new_loop
@@ -152,6 +152,7 @@ async def _conduct(order: Order, placement: Placement, console: Console | None) 
             await _linger(outputs, conductor.run_id, console)
             return result
     finally:
+        # `conduct` has ended them. This is for an error before it, e.g. a hub that cannot listen.
         if processes is not None:
             await processes.end(0)
 
@@ -175,10 +176,10 @@ class _Page:
     def __init__(self, placement: Placement, answer: Callable[[ControlRequest, str], ControlReply]) -> None:
         self._server: UiServer | None = None
         if placement.ui is not None:
-            from loadgen_controller.ui.page_runs import Shown
+            from loadgen_controller.ui.page_runs import PageRuns
             from loadgen_controller.ui.server import UiServer  # imported here, as most runs have no page
 
-            self._shown = Shown(placement.runs_dir, answer)
+            self._shown = PageRuns(placement.runs_dir, answer)
             self._server = UiServer(self._shown, placement.ui, Access.of(placement.keys_dir))
 
     @contextlib.asynccontextmanager

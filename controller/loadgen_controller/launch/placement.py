@@ -14,12 +14,12 @@ from pathlib import Path
 from loadgen.allowlist import AllowList
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.signed.signatures import Signer
-from loadgen.sinks import Outputs
+from loadgen.sinks.live_outputs import Outputs
 from loadgen.wire.keys import ControllerKeys, load_controller
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import place_of
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.launch.aws_fleet import Hire, hired_for, read_hire
+from loadgen_controller.launch.aws_fleet import HireRequest, hired_for, read_hire
 from loadgen_controller.planning.options import parse_endpoint
 from loadgen_controller.planning.target_permission import read_permits
 
@@ -66,7 +66,7 @@ class Placement:
     """HOST:PORT of the web page of the run; None: no page."""
     place: Place | None = None
     """The controller that conducts the run; None: this command conducts it."""
-    hire: Hire | None = None
+    hire: HireRequest | None = None
     """The AWS fleet whose agents are started for these runs alone; None: none is started."""
     stops_when_left: bool = False
     """Whether Ctrl-C stops a run at a controller instead of detaching: its agents end with this command."""

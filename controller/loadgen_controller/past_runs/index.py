@@ -89,6 +89,7 @@ class Index:
         """Write the index file if it has changed. names: the runs that exist; other runs are dropped from the index."""
         runs = {name: known for name, known in self._runs.items() if name in names}
         if len(runs) >= _WORTH_IT and (self._is_new or len(runs) < len(self._runs)):
+            # Without the index a listing only takes longer, so a folder that is read-only is no error.
             with suppress(StorageError, OSError):
                 replace_file(self._path, msgspec.json.encode(_File(runs=runs)), shared_mode(self._path.parent))
 

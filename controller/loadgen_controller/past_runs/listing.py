@@ -141,6 +141,7 @@ def is_running(path: Path) -> bool:
     except OSError:
         return False
     try:
+        # A shared lock, so that two readers do not take each other for the process that conducts the run.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -161,10 +162,10 @@ def labels_of(path: Path) -> tuple[Notes, dict[str, str]]:
 
 
 def _entry(path: Path, index: Index, may_go_on: bool) -> Entry:
-    troubles: list[str] = []
-    manifest = _tried(lambda: _manifest(path), troubles) or _Manifest()
-    notes = _tried(lambda: read_notes(path), troubles) or Notes()
-    line = _tried(lambda: index.line(path), troubles)
+    problems: list[str] = []
+    manifest = _tried(lambda: _manifest(path), problems) or _Manifest()
+    notes = _tried(lambda: read_notes(path), problems) or Notes()
+    line = _tried(lambda: index.line(path), problems)
     has_summary = line is not None or (path / "summary.json").exists()
     entry = Entry(
         path=path,
@@ -174,7 +175,7 @@ def _entry(path: Path, index: Index, may_go_on: bool) -> Entry:
         started_at=manifest.created_at,
         labels=notes.over(manifest.spec.labels),
         note=notes.note,
-        trouble="; ".join(troubles),
+        trouble="; ".join(problems),
     )
     if line is None:
         return entry
@@ -191,11 +192,11 @@ def _entry(path: Path, index: Index, may_go_on: bool) -> Entry:
     )
 
 
-def _tried(read: Callable[[], T], troubles: list[str]) -> T | None:
+def _tried(read: Callable[[], T], problems: list[str]) -> T | None:
     try:
         return read()
     except LoadgenError as unreadable:
-        troubles.append(unreadable.message)
+        problems.append(unreadable.message)
         return None
 
 

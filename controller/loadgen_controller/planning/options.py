@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-from loadgen.clients import parse_resolve
+from loadgen.clients.net.hosts import parse_resolve
 from loadgen.dsl.plans.config_file import Places, merged, read_environment, read_places
 from loadgen.dsl.plans.spec import Overrides, parse_regions
 from loadgen.hostport import host_port
-from loadgen.sinks import Outputs, open_outputs, read_outputs
+from loadgen.sinks.live_outputs import Outputs
+from loadgen.sinks.options import open_outputs, read_outputs
 from loadgen.units import NS_PER_S, parse_duration, parse_rate
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.past_runs.user_notes import parse_label
@@ -20,7 +21,6 @@ __all__ = [
     "outputs_of",
     "overrides_of",
     "parse_endpoint",
-    "parse_params",
     "parse_users",
     "places_of",
     "store_of",
@@ -70,7 +70,7 @@ def overrides_of(
         peak_of=peak_of if peak is not None else "",
         duration_s=None if duration_ns is None else duration_ns / NS_PER_S,
         regions=errors.parse("--regions", regions, parse_regions) or {},
-        params=parse_params(errors, params),
+        params=_parse_params(errors, params),
         resolve=_resolve(errors, resolve),
         labels=_labels(errors, labels),
     )
@@ -166,7 +166,7 @@ def _duration(text: str) -> int:
     return duration_ns
 
 
-def parse_params(errors: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
+def _parse_params(errors: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
     """Parse texts such as "pool=8" into {"pool": "8"}. A repeated name is an error, so that no value is lost."""
     params: dict[str, str] = {}
     for text in texts:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any, ClassVar
 
-from loadgen.clients import network_of, tls_context
+from loadgen.clients.net.proxy import network_of
+from loadgen.clients.net.tls import tls_context
 from loadgen.clients.protocol.phased import PhasedMeter, phases_of
 from loadgen.drive.load_drive import bind
 from loadgen.dsl.graphs.graph import Graph
@@ -23,7 +24,7 @@ from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.outcome import fault_text
-from loadgen.dsl.users.user_factory import People
+from loadgen.dsl.users.user_factory import UserFactory
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Ended, Points
 from loadgen.engine.load.share import RandomMix, Share
@@ -261,7 +262,7 @@ class _Stage:
         ways = plan.ways()
         ways = replace(ways, http=replace(ways.http, phases=True))
         self._points = _Alone()
-        self._people = People(
+        self._user_factory = UserFactory(
             ways, network, context, seed=seed, sleep=self._sleep, wait=asyncio.sleep, points=self._points
         )
         self._seen: list[Seen] = []
@@ -269,7 +270,7 @@ class _Stage:
         self._waits_s: list[float] = []
         """Think times that a real user would have taken."""
         mine = {"seen": self._seen, "steps": self._steps, "waits_s": self._waits_s}
-        self._people.meter_class = type("Meter", (_SeeingMeter,), {"__slots__": (), **mine})
+        self._user_factory.meter_class = type("Meter", (_SeeingMeter,), {"__slots__": (), **mine})
         self._redactor = Redactor(lambda: secret_values().values())
 
     def _take_seen(self) -> tuple[Seen, ...]:
@@ -288,7 +289,7 @@ class _Stage:
         recorder = Recorder(redactor=self._redactor)
         self._waits_s.clear()
         self._points.seen.clear()
-        life: JourneyLife = self._people.life(recorder, [bound], fresh=False, report=reports.append, load=load)
+        life: JourneyLife = self._user_factory.life(recorder, [bound], fresh=False, report=reports.append, load=load)
         alone = Arrival(None, arrival.n, 0, False, row=arrival.row)
         began_ns = perf_counter_ns()
         await life.iterate(alone, pool_limited=False)
@@ -316,14 +317,14 @@ class _Stage:
     async def once(self, fn: Any, name: str) -> Rehearsed:
         """Run the set-up or the tear-down of the plan and return its result."""
         self._waits_s.clear()
-        user = self._people.user(Recorder())
+        user = self._user_factory.user(Recorder())
         user.meter.begin(name, warmup=False, pool_limited=False)
         began_ns = perf_counter_ns()
         outcome, detail = OK, ""
         try:
             value = await fn(user)
             if name == "(set-up)":
-                self._people.shared = value
+                self._user_factory.shared = value
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the scenario's code may raise anything
             outcome, detail = "failed", fault_text(error)
         finally:

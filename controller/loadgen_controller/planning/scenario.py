@@ -8,7 +8,9 @@ from functools import partial
 import msgspec
 
 from loadgen.allowlist import AllowList
-from loadgen.clients import Http, network_of, tls_context
+from loadgen.clients.net.proxy import network_of
+from loadgen.clients.net.settings import Http
+from loadgen.clients.net.tls import tls_context
 from loadgen.dsl.loading.loader import Scenario, load, split_plan
 from loadgen.dsl.plans.spec import Overrides
 from loadgen_controller.collected_errors import CollectedErrors
@@ -16,7 +18,7 @@ from loadgen_controller.planning.options import overrides_of
 from loadgen_controller.planning.target_permission import check_allowed, check_proofs, check_target, check_ways
 from loadgen_controller.terminal import echo
 
-__all__ = ["check_targets", "check_ways_here", "load_scenario"]
+__all__ = ["load_scenario"]
 
 
 def load_scenario(
@@ -76,9 +78,9 @@ def load_scenario(
         errors.catch(lambda: check_allowed(plan_.spec(), plan_.http, checked))
         errors.catch(lambda: check_proofs(plan_.spec(), plan_.http, checked))
     elif scenario is not None and is_sending:
-        check_targets(errors, scenario, (*allowed, *overrides.allow))
+        _check_targets(errors, scenario, (*allowed, *overrides.allow))
     if scenario is not None and is_sending and needs_secrets:
-        check_ways_here(errors, scenario)
+        _check_ways_here(errors, scenario)
     errors.check()
     assert scenario is not None
     for warning in scenario.warnings:
@@ -94,7 +96,7 @@ def _merged(overrides: Overrides, base: Overrides) -> Overrides:
     return msgspec.structs.replace(base, **changed)
 
 
-def check_ways_here(errors: CollectedErrors, scenario: Scenario) -> None:
+def _check_ways_here(errors: CollectedErrors, scenario: Scenario) -> None:
     """Check that certificates, source addresses and the proxy's login in the plan's `Http` exist on this machine.
 
     Failures are added to `errors`.
@@ -105,7 +107,7 @@ def check_ways_here(errors: CollectedErrors, scenario: Scenario) -> None:
         errors.catch(lambda: tls_context(plan.ca, plan.http))
 
 
-def check_targets(errors: CollectedErrors, scenario: Scenario, allowed: Iterable[str]) -> None:
+def _check_targets(errors: CollectedErrors, scenario: Scenario, allowed: Iterable[str]) -> None:
     """Check that all targets of the plan, its proxy and its `resolve` addresses may be put under load.
 
     allowed: public hosts that the user names as allowed. Failures are added to `errors`.

@@ -23,8 +23,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from loadgen.allowlist import AllowList, read
-from loadgen.clients import Http
 from loadgen.clients.net.consent_file import PATH, why_unproved
+from loadgen.clients.net.settings import Http
 from loadgen.dsl.plans.allowlist_check import Limits, check, strangers
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.engine.health.process_health import addresses_of, own_addresses

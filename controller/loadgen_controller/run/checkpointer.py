@@ -177,6 +177,7 @@ class Checkpointer:
         sums, names = self._merge.kept, self._merge._catalogue.names
         if not sums:
             return None
+        # No await between the state and the end of the log: the state contains exactly the entries before that end.
         state, extra = (freeze(self._merge), self._extra()) if with_state else (b"", b"")
         checkpoint = Checkpoint(self._folder.appended_end, 0, state, extra)
         taken = _Taken(sums, names[self._named :], checkpoint)
@@ -187,6 +188,7 @@ class Checkpointer:
         return taken
 
     def _is_durable(self, taken: _Taken) -> bool:
+        # Otherwise a crash could leave a checkpoint with deltas that are not in deltas.log; recovery rejects it.
         return self._folder.durable_end >= taken.checkpoint.deltas_end
 
     async def _write(self, taken: _Taken) -> None:
@@ -211,6 +213,7 @@ class Checkpointer:
             flags = os.O_RDWR if end else os.O_RDWR | os.O_CREAT | os.O_TRUNC
             with os.fdopen(open_private(path, flags), "r+b") as file:
                 end = end or file.write(CELLS_MAGIC)
+                # Removes what a write that failed or was interrupted has left behind `end`.
                 file.truncate(end)
                 file.seek(end)
                 for one in taken.sums:

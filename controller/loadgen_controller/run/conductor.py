@@ -30,7 +30,8 @@ from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.errors import BugError, ExitCode, FleetError, StorageError
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.run_folder.rundir import RunDir, new_run_id
-from loadgen.sinks import Outputs, RunName, Sight
+from loadgen.sinks.live_outputs import Outputs, Sight
+from loadgen.sinks.snapshot import RunName
 from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import (
     COUNTED_MINOR,
@@ -78,8 +79,8 @@ from loadgen_controller.core.events import (
 from loadgen_controller.core.heartbeat_policy import RepeatLoad, RepeatPrepare, RepeatStop, reactions
 from loadgen_controller.core.lifecycle import Phase, Run, step
 from loadgen_controller.core.order import Order
-from loadgen_controller.core.rejected_input import Troubles
-from loadgen_controller.core.report_interval import Pacing
+from loadgen_controller.core.rejected_input import RejectedInput
+from loadgen_controller.core.report_interval import ReportInterval
 from loadgen_controller.core.run_record import RunRecord
 from loadgen_controller.core.shares import assign, candidates, with_agent
 from loadgen_controller.core.steering import as_rows
@@ -194,7 +195,7 @@ class Conductor:
             self._folder, self._record = restored.folder, restored.record
             self._merge = Merge(order.spec.interval_ns)  # replaced when the log is merged
         self._journal = Journal(self._folder, self._on_durable, self._on_storage_failing, self._on_storage_mended)
-        self._troubles = Troubles(self._on_trouble, self._clock)
+        self._rejected_input = RejectedInput(self._on_trouble, self._clock)
         self._failures = FailureFolder(self._folder.path / "failures", self._record.notice)
         self._intake = self._new_intake()
         self._checkpointer = self._new_checkpointer()
@@ -205,7 +206,7 @@ class Conductor:
             self._run = restored.run
         spec = order.spec
         self._checks = RunChecks(order)
-        self._pacing = Pacing(spec.interval_ns)
+        self._report_interval = ReportInterval(spec.interval_ns)
         known = () if restored is None else (restored.adjustments, restored.steered_loads)
         name = RunName(self.run_id, title(spec), order.placement)
         self._outputs = (outputs or Outputs()).of_run(name, self._sight, self._record.notice)
@@ -231,7 +232,7 @@ class Conductor:
             self._fleet,
             self._merge,
             self._journal,
-            self._troubles,
+            self._rejected_input,
             self._clock,
             self._failures.write,
         )
@@ -263,9 +264,9 @@ class Conductor:
         return self._load_control.adjustments.made
 
     @property
-    def troubles(self) -> Mapping[str, int]:
+    def rejected_input(self) -> Mapping[str, int]:
         """Return how many messages of agents were rejected, by kind of error."""
-        return self._troubles.counts
+        return self._rejected_input.counts
 
     async def conduct(self) -> Result:
         """Conduct the whole run and return its result. Errors become part of the result; only a cancellation raises."""
@@ -299,6 +300,7 @@ class Conductor:
             await self._checkpointer.end()
             self._hub.leave(self)
             await self._processes.end(patience_s)
+            # Last, because journal and checkpointer write to the folder until they have ended.
             self._folder.close()
 
     def request_stop(self, reason: str, now: bool = False) -> None:
@@ -375,7 +377,7 @@ class Conductor:
 
     def report_rejected(self, kind: str, text: str) -> None:
         """Count and report a rejected message."""
-        self._troubles.add(kind, text)
+        self._rejected_input.add(kind, text)
 
     def bad(self, agent: str, kind: str, text: str) -> None:
         """Report an invalid message of an agent to the hub, which may put the agent into quarantine."""
@@ -410,6 +412,7 @@ class Conductor:
         """
         if isinstance(event, AgentJoined) and self._is_unguarded(event.agent):
             return
+        # In the order of arrival: the deltas received before the event are merged before the phase can change.
         self._flush()
         self._step(Tick(self._clock(), is_turn=False))
         before = self._run
@@ -527,6 +530,7 @@ class Conductor:
         self._intake = self._new_intake()
         self._is_deaf = False
         now_ns = self._clock()
+        # Before the first tick, which must not end the phase for data that the agents could not send so far.
         self._step(Resumed(now_ns + _GRACE_NS))
         self._load_control.reassign_moved()
         self._step(Tick(now_ns))
@@ -586,8 +590,8 @@ class Conductor:
 
     def _adapt_interval(self, now_ns: int) -> None:
         """Request longer intervals from agents while the controller is too busy."""
-        if why := self._pacing.look(now_ns, time.process_time_ns(), round(self._journal.late_s * NS_PER_S)):
-            self._record.asked_ns = asked_ns = self._pacing.asked_ns
+        if why := self._report_interval.look(now_ns, time.process_time_ns(), round(self._journal.late_s * NS_PER_S)):
+            self._record.asked_ns = asked_ns = self._report_interval.asked_ns
             interval_s = (asked_ns or self._load_control.spec.interval_ns) / NS_PER_S
             self._record.notice(f"agents now report every {interval_s:g} s: {why}")
             self._journal.event("interval asked", interval_s=interval_s, why=why)
@@ -596,6 +600,7 @@ class Conductor:
         """Apply one event to the state machine of the run, record it in the journal, and perform its effects."""
         before = self._run
         self._run, effects = step(before, event)
+        # Recorded before the effects, which may raise further events: a replay needs the lines in this order.
         if (line := happened(before, event, self._run)) is not None:
             self._journal.event(HAPPENED, **line)
         self._note(event)
@@ -699,7 +704,9 @@ class Conductor:
         """Send a message to an agent. A message that cannot be sent is counted."""
         member = self._fleet.get(agent)
         if member is not None and member.identity and not self.send(member.identity, message):
-            self._troubles.add("unsent", f"{type(message).__name__} to {agent}")  # sent again after its next heartbeat
+            self._rejected_input.add(
+                "unsent", f"{type(message).__name__} to {agent}"
+            )  # sent again after its next heartbeat
 
     def _prepare_of(self, agent: str) -> Prepare:
         order, assignment = self._order, self._record.assignment
@@ -755,6 +762,7 @@ class Conductor:
             for agent in self._record.epochs:
                 self.send_to(agent, Stop(self.run_id, "the controller failed", now=True))
         await self._journal.commit()
+        # After the commit, because only sums of durable deltas are written.
         summed = await self._checkpointer.finish()
         await asyncio.to_thread(self._failures.close)
         if self._failures.left_out:
@@ -763,8 +771,8 @@ class Conductor:
         now_ns = self._clock()
         duration_s = 0.0 if self._run.t0_ns is None else max(0, now_ns - self._run.t0_ns) / NS_PER_S
         self._rendezvous.end()
-        if self._troubles.counts:
-            self._journal.event("troubles", counts=dict(self._troubles.counts))
+        if self._rejected_input.counts:
+            self._journal.event("troubles", counts=dict(self._rejected_input.counts))
         order = replace(self._order, spec=self._load_control.spec)
         if order.spec != self._order.spec:
             with contextlib.suppress(StorageError):  # without it, only a line in a chart is missing
@@ -783,6 +791,7 @@ class Conductor:
             duration_s,
             summed,
         )
+        # Not before the folder is sealed: a controller that restarts until then continues the run with these files.
         forget_shared(self._folder)
         self._checkpointer.forget()
         await self._dismiss()

@@ -77,6 +77,7 @@ class Admission:
                     )
         if delta.custom:
             known = self._merge.custom.names_of(delta.agent)
+            # The union is made only near the limit, because it copies all names of the agent.
             if len(known) + len(delta.custom) > CUSTOM_OF_AGENT:
                 names = known | {one.name for one in delta.custom}
                 _hold("custom metrics of one agent", len(names), CUSTOM_OF_AGENT)

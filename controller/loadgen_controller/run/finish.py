@@ -165,6 +165,7 @@ def seal(
             _write_hlog(folder, facts.assignment, started_at, kept)
         folder.event("facts", facts=facts)
         folder.event("verdict", result=sealed.verdict.result, exit_code=int(sealed.verdict.exit_code))
+        # Last: a folder with a summary counts as a run that is over, and `recovery.unfinished` leaves it out.
         folder.seal(sealed.summary)
     except StorageError as error:
         if any(end.reason is Reason.STORAGE_FAILED for end in facts.ends):
@@ -178,6 +179,7 @@ def seal(
 
 def _write_hlog(folder: RunDir, assignment: Assignment, started_at: datetime, kept: Kept | None) -> None:
     if kept is not None:
+        # If the file of sums cannot be read, the log of deltas below holds the same values.
         with suppress(StorageError):
             write_hlog_of_cells(folder.hlog_path, kept.cells(), started_at)
             return

@@ -46,7 +46,7 @@ from loadgen_controller.core.events import (
 from loadgen_controller.core.lifecycle import Phase, Run
 from loadgen_controller.core.order import Order
 from loadgen_controller.core.registry import Fleet
-from loadgen_controller.core.rejected_input import OVER_LIMIT, Troubles, plain
+from loadgen_controller.core.rejected_input import OVER_LIMIT, RejectedInput, plain
 from loadgen_controller.core.run_record import RunRecord
 from loadgen_controller.run.delta_admission import Admission
 from loadgen_controller.run.journal import Journal, Place
@@ -104,7 +104,7 @@ class Intake:
         fleet: Fleet,
         merge: Merge,
         journal: Journal,
-        troubles: Troubles,
+        rejected_input: RejectedInput,
         clock: Callable[[], int],
         keep_failures: Callable[[str, str, Iterable[Failure]], None],
     ) -> None:
@@ -118,7 +118,7 @@ class Intake:
         # Agents that started together get equal acknowledgements. The same object is encoded only once.
         self._ack_of = lru_cache(maxsize=16)(Ack)
         self._port, self._order, self._record, self._fleet = port, order, record, fleet
-        self._merge, self._journal, self._troubles, self._clock = merge, journal, troubles, clock
+        self._merge, self._journal, self._rejected_input, self._clock = merge, journal, rejected_input, clock
 
     def receive(self, agent: str, data: bytes, message: Message) -> None:
         """HOT, once per message.
@@ -133,7 +133,7 @@ class Intake:
         try:
             self._dispatch(agent, data, message)
         except IllegalTransition:
-            self._troubles.add(
+            self._rejected_input.add(
                 "unexpected", f"{type(message).__name__} from {agent} while {self._port.run.phase.value}"
             )
         except WireError as error:
@@ -169,15 +169,19 @@ class Intake:
                 self._ready(agent, message)
             case Refused():
                 self._port.apply(AgentRefused(agent, plain(message.reason) or "it gave no reason", message.faults))
+            # Set-up and tear-down run in the first live agent only.
             case SetUpDone() | TornDown() if agent not in self._port.run.live[:1]:
-                self._troubles.add("unexpected", f"{type(message).__name__} from {agent}, although none was requested")
+                self._rejected_input.add(
+                    "unexpected", f"{type(message).__name__} from {agent}, although none was requested"
+                )
             case SetUpDone():
+                # Stored before the event, whose effects send the value to all agents.
                 self._record.shared_json = message.value_json or b"null"
                 self._port.apply(SetUpEnded(plain(message.error)))
             case TornDown():
                 self._port.apply(TearDownEnded(plain(message.error)))
             case _:
-                self._troubles.add("unexpected", f"{type(message).__name__} from {agent} is not about a run")
+                self._rejected_input.add("unexpected", f"{type(message).__name__} from {agent} is not about a run")
 
     def _bundle(self, agent: str, request: BundleRequest) -> None:
         """Send the agent the chunk of the bundle (packed scenario) that it requests.
@@ -186,7 +190,7 @@ class Intake:
         """
         order = self._order
         if request.sha256 != order.bundle_sha256 or not 0 <= request.offset < len(order.bundle):
-            self._troubles.add("malformed", f"{agent} requests a bundle that does not belong to this run")
+            self._rejected_input.add("malformed", f"{agent} requests a bundle that does not belong to this run")
             return
         data = order.bundle[request.offset : request.offset + CHUNK_BYTES]
         if (member := self._fleet.get(agent)) is not None:
@@ -196,7 +200,7 @@ class Intake:
         assignment = self._record.assignment
         is_joining = agent in self._port.run.joining  # the shares may have changed since its Prepare
         if assignment is None or (ready.generation != assignment.generation and not is_joining):
-            self._troubles.add("other generation", f"Ready from {agent} for other shares")
+            self._rejected_input.add("other generation", f"Ready from {agent} for other shares")
             return
         if ready.bundle_sha256 != self._order.bundle_sha256:
             self._port.apply(AgentRefused(agent, "its bundle differs from the one that was sent"))
@@ -212,7 +216,7 @@ class Intake:
     def _waiting(self, agent: str, waiting: Waiting) -> None:
         run, member = self._port.run, self._fleet.get(agent)
         if member is None or self._record.epochs.get(agent) != member.epoch or not run.phase.has_load:
-            self._troubles.add("unexpected", f"Waiting from {agent} while {run.phase.value}")
+            self._rejected_input.add("unexpected", f"Waiting from {agent} while {run.phase.value}")
             return
         if waiting.worker >= WORKERS_OF_AGENT:
             raise LimitExceeded(
@@ -259,9 +263,11 @@ class Intake:
         """Return whether the delta may be merged now. If not, it is counted and reported as rejected."""
         record, run = self._record, self._port.run
         if delta.agent != agent or not record.has_epoch(agent, delta.epoch) or record.assignment is None:
-            self._troubles.add("other agent", f"delta {delta.seq} of {delta.agent} in epoch {delta.epoch} from {agent}")
+            self._rejected_input.add(
+                "other agent", f"delta {delta.seq} of {delta.agent} in epoch {delta.epoch} from {agent}"
+            )
         elif run.t0_ns is None or run.phase is Phase.DONE:
-            self._troubles.add("unexpected", f"delta {delta.seq} from {agent} while {run.phase.value}")
+            self._rejected_input.add("unexpected", f"delta {delta.seq} from {agent} while {run.phase.value}")
         elif delta.end_ns > self._clock() - run.t0_ns + _AHEAD_NS:
             self._malformed(
                 agent,
@@ -270,7 +276,8 @@ class Intake:
                 ),
             )
         elif not self._journal.has_room:
-            self._troubles.counts["no room on the disk"] += 1
+            # Only counted: the agent keeps the delta and sends it again, and the disk error has its own notice.
+            self._rejected_input.counts["no room on the disk"] += 1
         else:
             return self._is_within(agent, delta)
         return False
@@ -303,16 +310,16 @@ class Intake:
                 for note in delta.health.notes:
                     self._record.notice(f"{agent}: {note}")
             case Accepted.DUPLICATE:  # the acknowledgement was lost, or is still in transit
-                self._troubles.counts["duplicate"] += 1
+                self._rejected_input.counts["duplicate"] += 1
                 self._acknowledge(agent, delta.epoch)
             case Accepted.GAP:
-                self._troubles.add(
+                self._rejected_input.add(
                     "gap",
                     f"delta {delta.seq} from {agent} instead of {self._merge.next_seq(agent, delta.epoch)}",
                 )
                 self._acknowledge(agent, delta.epoch)
             case Accepted.OLD_EPOCH:
-                self._troubles.add("old epoch", f"delta {delta.seq} from {agent}")
+                self._rejected_input.add("old epoch", f"delta {delta.seq} from {agent}")
             case WireError():
                 self._malformed(agent, accepted)
 
@@ -330,12 +337,13 @@ class Intake:
 
     def _fin(self, agent: str, fin: Fin) -> None:
         if self._record.epochs.get(agent) != fin.epoch:
-            self._troubles.add("other agent", f"Fin of epoch {fin.epoch} from {agent}")
+            self._rejected_input.add("other agent", f"Fin of epoch {fin.epoch} from {agent}")
             return
         known = self._record.fins.get(agent)
         if known is not None and known != fin:
-            self._troubles.add("malformed", f"{agent} sent two different Fins")
+            self._rejected_input.add("malformed", f"{agent} sent two different Fins")
             return
+        # Applied before it is stored: if the phase does not permit it, this raises and nothing has changed.
         self._port.apply(FinReceived(agent, fin.reason))
         if known is None:
             self._record.fins[agent] = fin

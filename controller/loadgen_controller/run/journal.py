@@ -96,12 +96,14 @@ class Journal:
 
         A disk error is reported by a callback, and the next commit tries again.
         """
+        # Cleared before the write: data that is appended while the thread writes must set it again.
         self._dirty.clear()
         if self.has_failed:
             return
         try:
             durable = await asyncio.to_thread(self._folder.sync)
         except StorageError as error:
+            # Otherwise `serve` would try again only after the next append, which may never come.
             self._dirty.set()
             if self._failing_since_s is None:
                 self._failing_since_s = monotonic()

@@ -157,6 +157,7 @@ class LoadControl:
             raise UsageError(
                 f"the allow-list does not permit this change: {why}", hint="request less load, or raise the limit there"
             )
+        # `recovery` computes the same change again from the request and its time, so the result is not stored.
         self._journal.event("wished", wish=change, at_ns=at_ns)
         return self._adjusted(changed)
 
@@ -212,7 +213,7 @@ class LoadControl:
         run, assignment = self._port.run, self._record.assignment
         if not self.steered_loads or assignment is None or run.phase is not Phase.RUNNING:
             return
-        before, done = self.steered_loads.troubles, run.merged | run.fins
+        before, done = self.steered_loads.problems, run.merged | run.fins
         known = [len(steered.looks) for steered in self.steered_loads.steered_loads]
         requests = self.steered_loads.tick(merge, assignment, run.live, done, self._since_t0_ns(), self.adjustments)
         for request in requests:
@@ -226,7 +227,7 @@ class LoadControl:
         """Process an answer of an agent's steering executor: apply its decision, or send the observations that it
         lacks.
         """
-        before = self.steered_loads.troubles
+        before = self.steered_loads.problems
         match self.steered_loads.answered(agent, steered, self._since_t0_ns()):
             case RateDecision() as decision:
                 self._apply_decision(decision)
@@ -305,6 +306,8 @@ class LoadControl:
             if run.t0_ns is None or any(self._heard.get(one, 0) < number for one in others):
                 continue
             at_ns = self.adjustments.told[number - 1].at_ns
+            # The share is its own from `at_ns` on. If the others confirmed later, it counts the arrivals until
+            # `from_ns` as missed; starting them now would cause a burst.
             from_ns = max(at_ns, self._adjust_ns())
             del self._joining[agent]
             self._began[agent] = from_ns, at_ns

@@ -226,6 +226,7 @@ def restore(path: Path) -> Restored:
     folder = RunDir.open(path, writable=True, sound_to=0 if checkpoint is None else checkpoint.deltas_end)
     try:
         return replace(_restored(folder), away_s=away_s, checkpoint=checkpoint)
+    # Whatever happened, also a Ctrl-C: the lock of the folder must not stay.
     except BaseException:
         folder.close()
         raise
@@ -326,6 +327,7 @@ def _deltas(records: Iterable[bytes], assignment: Assignment) -> Iterator[tuple[
 
 def _thawed(folder: RunDir, interval_ns: int, checkpoint: Checkpoint) -> Merge | None:
     """Return the merge that is stored in the checkpoint; None if the checkpoint is invalid or goes beyond the log."""
+    # Such a state counts deltas that the log no longer has, and the log decides.
     if checkpoint.deltas_end > folder.durable_end:
         return None
     try:
@@ -409,6 +411,7 @@ class _RestoredState:
                 )
             case "reassigned":
                 shares = msgspec.convert(line["shares"], dict[str, float])
+                # In the order of `Assignment.agents`, in which the line was written: JSON objects keep their order.
                 self._reassigned(line["generation"], line["at_ns"], tuple(shares.values()))
             case "load ended":
                 record.load_ended_ns = msgspec.convert(line["at_ns"], int)
@@ -454,6 +457,8 @@ class _RestoredState:
 def _member(one: _Agent) -> Member:
     return Member(
         id=one.id,
+        # The events have only a hash of the secret identity (`process`). `Fleet.hello` compares it when the agent
+        # registers again, and `Fleet.restore` sets `heard_ns`.
         identity=b"",
         region=one.region,
         epoch=one.epoch,

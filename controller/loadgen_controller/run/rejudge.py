@@ -11,7 +11,7 @@ from loadgen.measure.statistics.warmup import Recount
 from loadgen_controller.judging.verdict import Facts, Verdict, judge
 from loadgen_controller.run.finish import deltas_of
 
-__all__ = ["read_facts", "read_merge", "reread"]
+__all__ = ["reread"]
 
 
 class _FactsLine(msgspec.Struct):
@@ -19,7 +19,7 @@ class _FactsLine(msgspec.Struct):
     facts: Facts | None = None
 
 
-def read_facts(folder: RunDir) -> Facts:
+def _read_facts(folder: RunDir) -> Facts:
     """Return the facts about a run, on which its verdict is based, from the last such line in events.jsonl.
 
     Raises:
@@ -41,7 +41,7 @@ def read_facts(folder: RunDir) -> Facts:
     )
 
 
-def read_merge(folder: RunDir, facts: Facts, interval_ns: int) -> Merge:
+def _read_merge(folder: RunDir, facts: Facts, interval_ns: int) -> Merge:
     """Merge all deltas in the run folder again, and return the merge."""
     merge = Recount(interval_ns, facts.warmup_ns) if facts.warmup_found else Merge(interval_ns)
     if facts.assignment is not None:
@@ -51,7 +51,7 @@ def read_merge(folder: RunDir, facts: Facts, interval_ns: int) -> Merge:
 
 def reread(folder: RunDir) -> Verdict:
     """Judge a run again from the facts and the deltas in its folder, and return the verdict."""
-    facts = read_facts(folder)
+    facts = _read_facts(folder)
     interval_ns = folder.read_manifest()["interval_ns"]
     assert isinstance(interval_ns, int)
-    return judge(facts, read_merge(folder, facts, interval_ns))
+    return judge(facts, _read_merge(folder, facts, interval_ns))

@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from loadgen.measure.deltas.delta import Health
-from loadgen.units import format_count, format_rate, format_ratio
+from loadgen.units import format_count, format_rate, format_ratio, quantity
 from loadgen_controller.judging.verdict import POOL_LIMITED_ABOVE
 from loadgen_controller.screen.figures import QUANTILES, AgentRow, Cells, Figures, Row, SloRow
 from loadgen_controller.screen.terminal_report import STYLES
@@ -268,7 +268,7 @@ def _rates(f: Figures) -> Text:
     if f.offered_per_s is not None:
         rates.append("offered ").append(format_rate(f.offered_per_s), style="bold").append("  ")
     elif f.level is not None:
-        rates.append("planned ").append(f"{format_count(f.level)} users", style="bold").append("  ")
+        rates.append("planned ").append(quantity(f.level, "user"), style="bold").append("  ")
     rates.append("achieved ").append(_rate(f.achieved_per_s), style=_rate_style(f))
     rates.append("  requests ").append(_rate(f.requests_per_s), style="bold")
     rates.append("  users ").append(format_count(f.users), style="bold").append(f", {format_count(f.in_flight)} busy")
@@ -416,7 +416,7 @@ def _lag_us(h: Health) -> int:
 
 def _health(h: Health) -> str:
     return (
-        f"{format_count(h.users)} users  cpu {h.cpu_share * 100:.0f} %  lag p99 {_lag_us(h) / 1000:.1f} ms"
+        f"{quantity(h.users, 'user')}  cpu {h.cpu_share * 100:.0f} %  lag p99 {_lag_us(h) / 1000:.1f} ms"
         f"  {h.rss_bytes / 2**20:.0f} MiB"
     )
 

@@ -23,9 +23,9 @@ from starlette.types import Message, Receive, Scope, Send
 import loadgen.report
 from loadgen.errors import LoadgenError, UsageError
 from loadgen_controller.api.tokens import Role, Token
-from loadgen_controller.control.unix_socket import ControlAction, ControlOptions, ControlRequest
+from loadgen_controller.control.control_request import ControlAction, ControlOptions, ControlRequest
 from loadgen_controller.ui.access import HEADERS, Authorizer
-from loadgen_controller.ui.page_runs import NoRun, Shown
+from loadgen_controller.ui.page_runs import NoRun, PageRuns
 from loadgen_controller.ui.run_feed import RunFeed
 
 __all__ = ["Dropped", "page_app"]
@@ -56,24 +56,24 @@ class Dropped(Exception):
     """A page did not receive an event in time."""
 
 
-def page_app(shown: Shown, authorizer: Authorizer, drop: Callable[[object], None], page: Path = PAGE) -> Starlette:
+def page_app(runs: PageRuns, authorizer: Authorizer, drop: Callable[[object], None], page: Path = PAGE) -> Starlette:
     """Build the ASGI application of the page.
 
     Args:
-        shown: the runs that it shows.
+        runs: the runs that it shows.
         authorizer: authorizes requests.
         drop: aborts the connection of a client, given its address as in the ASGI scope.
         page: folder with the page's files.
     """
     return Starlette(
-        routes=_Answers(shown, authorizer, drop, page).routes(),
+        routes=_Answers(runs, authorizer, drop, page).routes(),
         exception_handlers={404: _nothing, 405: _nothing, Exception: _bug},
     )
 
 
 class _Answers:
-    def __init__(self, shown: Shown, authorizer: Authorizer, drop: Callable[[object], None], page: Path) -> None:
-        self._shown, self._authorizer, self._drop = shown, authorizer, drop
+    def __init__(self, runs: PageRuns, authorizer: Authorizer, drop: Callable[[object], None], page: Path) -> None:
+        self._page_runs, self._authorizer, self._drop = runs, authorizer, drop
         self._files = {path.relative_to(page).as_posix(): path for path in page.rglob("*") if path.suffix in _TYPES}
         self._pages = 0
 
@@ -136,18 +136,18 @@ class _Answers:
         return _json({"role": str(token.role), "name": token.name})
 
     async def _runs(self, _: Request, __: Token) -> Response:
-        return _json(await self._shown.listed())
+        return _json(await self._page_runs.listed())
 
     async def _history(self, request: Request, _: Token) -> Response:
-        data = await self._shown.history(request.path_params["run"])
+        data = await self._page_runs.history(request.path_params["run"])
         headers = {**HEADERS, "Content-Encoding": "gzip"}
         return Response(data, media_type="application/json", headers=headers)
 
     async def _events(self, request: Request, token: Token) -> Response:
         run_id = request.path_params["run"]
-        feed = self._shown.feed(run_id)
+        feed = self._page_runs.feed(run_id)
         if feed is None:
-            self._shown.folder(run_id)
+            self._page_runs.folder(run_id)
         elif self._pages >= _PAGES:
             return _refused(503, f"{_PAGES} pages get live changes already", "close some, or reload this page later")
         known = request.headers.get("last-event-id", "")
@@ -169,8 +169,8 @@ class _Answers:
     def _control(self, action: ControlAction) -> _Handler:
         async def do(request: Request, token: Token) -> Response:
             run_id = request.path_params["run"]
-            if self._shown.feed(run_id) is None:
-                name = self._shown.folder(run_id).name
+            if self._page_runs.feed(run_id) is None:
+                name = self._page_runs.folder(run_id).name
                 raise UsageError(f"run {name} is not running here", hint="reload the page to see its result")
             if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
                 return _refused(415, "the request must be JSON", "set Content-Type: application/json")
@@ -184,7 +184,7 @@ class _Answers:
                 return _refused(400, error.message, error.hint)
             except ClientDisconnect:
                 return _refused(400, "the request ended too early", "send it again")
-            reply = self._shown.answer(ask, f"{token.name}, by the page")
+            reply = self._page_runs.answer(ask, f"{token.name}, by the page")
             log.info("%s: %s %s", token.name, action, run_id)
             return _json({"lines": reply.lines})
 
@@ -212,10 +212,10 @@ class _Events(Response):
 
     async def _stream(self, send: Send, gone: asyncio.Task[None]) -> None:
         await self._sent(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        shown, feed, after = self._answers._shown, self._feed, self._after
+        runs, feed, after = self._answers._page_runs, self._feed, self._after
         if feed is None:  # the run has ended: the page must load the final document
             await self._sent(send, _part(_event("again", b"{}", 0)))
-        while feed is not None and not gone.done() and not shown.is_closing and self._is_good():
+        while feed is not None and not gone.done() and not runs.is_closing and self._is_good():
             news, is_over = feed.news, feed.is_over
             for n, (kind, data) in enumerate(changes := feed.changes(after), 1):
                 # Only the last event has an id: a page that received a part must get all of it again.
@@ -224,7 +224,7 @@ class _Events(Response):
             after = feed.seq
             if is_over:
                 break
-            while not news.is_set() and not gone.done() and not shown.is_closing:
+            while not news.is_set() and not gone.done() and not runs.is_closing:
                 waiting = asyncio.ensure_future(news.wait())
                 await asyncio.wait({waiting, gone}, timeout=_ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()

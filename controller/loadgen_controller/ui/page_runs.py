@@ -14,11 +14,12 @@ from loadgen.measure.run_folder.rundir import find_run
 from loadgen.report.document import encode
 from loadgen.report.from_run_folder import document_of
 from loadgen.report.notebook import open_run
-from loadgen_controller.control.unix_socket import CONTROL_FILE, ControlReply, ControlRequest
+from loadgen_controller.control.control_request import ControlReply, ControlRequest
+from loadgen_controller.control.unix_socket import CONTROL_FILE
 from loadgen_controller.past_runs.listing import Entry, entries
 from loadgen_controller.ui.run_feed import Conducted, RunFeed
 
-__all__ = ["NoRun", "Shown"]
+__all__ = ["NoRun", "PageRuns"]
 
 _KEPT: Final = 4
 """Number of cached documents of ended runs, gzipped."""
@@ -30,7 +31,7 @@ class NoRun(UsageError):
     """The requested run does not exist."""
 
 
-class Shown:
+class PageRuns:
     """Serves runs to pages. Create it in the running loop.
 
     Args:

@@ -120,6 +120,8 @@ class RunFeed:
         self._mark(view)
         self._facts = None
         self._encoded.clear()
+        # Replaced, not cleared: each waiter of the old event wakes, and one that waits again at once waits for the next
+        # change.
         news, self.news = self.news, asyncio.Event()
         news.set()
 

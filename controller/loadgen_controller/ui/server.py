@@ -16,7 +16,7 @@ from loadgen.errors import PortBusy, UsageError
 from loadgen.wire.sockets import parse_address
 from loadgen_controller.ui.access import Access, Authorizer, check_place
 from loadgen_controller.ui.app import PAGE, page_app
-from loadgen_controller.ui.page_runs import Shown
+from loadgen_controller.ui.page_runs import PageRuns
 
 __all__ = ["UiServer"]
 
@@ -35,7 +35,7 @@ class UiServer:
     """The web server of the page. Create it in the running loop, then call `start`, and `close` at the end.
 
     Args:
-        shown: the runs that the page shows.
+        runs: the runs that the page shows.
         bind: HOST:PORT; port 0 takes any free port.
         access: tokens and certificate. Without tokens, the page is open to anybody with the secret in `page_of`.
         page: folder with the page's files.
@@ -47,16 +47,16 @@ class UiServer:
 
     def __init__(
         self,
-        shown: Shown,
+        runs: PageRuns,
         bind: str,
         access: Access | None = None,
         page: Path = PAGE,
     ) -> None:
         access = access or Access()
         check_place(bind, access)
-        self._shown, self._authorizer = shown, Authorizer(bind, access.tokens)
+        self._runs, self._authorizer = runs, Authorizer(bind, access.tokens)
         config = uvicorn.Config(
-            page_app(shown, self._authorizer, self._drop, page),
+            page_app(runs, self._authorizer, self._drop, page),
             http="h11",
             ws="none",
             loop="none",
@@ -100,7 +100,7 @@ class UiServer:
 
     async def close(self) -> None:
         """Send the last events to open pages, and stop after at most 4 s."""
-        self._shown.close()
+        self._runs.close()
         self._server.should_exit = True
         if self._serving is None:
             self._socket.close()

@@ -157,6 +157,7 @@ class Clients:
     def _config(self, service: str) -> Any:
         # Links with the older signature version 2 are valid in some regions only.
         of_s3: dict[str, Any] = {"signature_version": "s3v4"} if service == "s3" else {}
+        # Servers other than AWS usually have no host name for each bucket.
         if service == "s3" and self._is_elsewhere:
             of_s3["s3"] = {"addressing_style": "path"}
         return self._botocore.config.Config(

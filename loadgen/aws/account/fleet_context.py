@@ -121,6 +121,7 @@ def _check_bucket(file: FleetFile, clients: Clients) -> None:
             try:
                 answer = s3.get_bucket_tagging(Bucket=file.bucket, ExpectedBucketOwner=file.account_id)
             except s3.exceptions.ClientError as error:
+                # S3 reports a bucket without tags as an error.
                 if str(error.response.get("Error", {}).get("Code", "")) != "NoSuchTagSet":
                     raise
                 answer = {"TagSet": []}

@@ -80,6 +80,7 @@ def _take_over(s3: Any, bucket: str, mine: bytes, now: datetime, by_force: bool)
     try:
         other = msgspec.json.decode(data, type=Held)
     except msgspec.DecodeError:
+        # It counts as expired; otherwise an unreadable lock could only be taken over by force.
         other = Held("somebody", "something", now, now)
     is_over = other.until.timestamp() <= now.timestamp()
     taken = _put(s3, bucket, mine, IfMatch=etag) if is_over or by_force else None

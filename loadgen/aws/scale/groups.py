@@ -169,6 +169,7 @@ def terminate(clients: Clients, region: str, machine: str) -> None:
             client.terminate_instance_in_auto_scaling_group(InstanceId=machine, ShouldDecrementDesiredCapacity=True)
         except client.exceptions.ClientError as error:
             said = error.response.get("Error", {})
+            # AWS has no code of its own for a machine that is gone, so the text decides.
             if said.get("Code") != "ValidationError" or "not found" not in str(said.get("Message")):
                 raise
 

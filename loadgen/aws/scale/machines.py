@@ -21,7 +21,7 @@ from typing import Final
 
 from loadgen.aws.account.names import TAG_BOOT, TAG_EXPIRES_AT, TAG_FLEET, TAG_OWNER, TAG_RUN, Boot
 
-__all__ = ["PATIENCE_S", "Machine", "Registration", "Stand", "Standing", "counts", "join"]
+__all__ = ["PATIENCE_S", "Machine", "MachineState", "Registration", "Standing", "counts", "join"]
 
 PATIENCE_S: Final = 240.0
 """Seconds from launch to registration. A machine should need 90 s; a slow start must not count as missing."""
@@ -93,7 +93,7 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class MachineState:
     """One machine and its state.
 
     why: for missing and leaving machines, the reason. run_id: the run in which its agent takes part, or empty.
@@ -111,7 +111,7 @@ class Stand:
 
 def join(
     machines: Iterable[Machine], agents: Iterable[Registration], now: datetime, patience_s: float = PATIENCE_S
-) -> tuple[Stand, ...]:
+) -> tuple[MachineState, ...]:
     """Return the state of each machine, sorted by region and launch time.
 
     patience_s: seconds from launch after which an unregistered machine is missing.
@@ -119,30 +119,31 @@ def join(
     by_machine: dict[str, Registration] = {}
     for agent in agents:
         known = by_machine.get(agent.machine)
+        # Of several agents on one machine, one that is not lost counts.
         if known is None or known.presence == "lost":
             by_machine[agent.machine] = agent
     ordered = sorted(machines, key=lambda one: (one.region, one.launched_at, one.id))
-    return tuple(_stand(one, by_machine.get(one.id), now, patience_s) for one in ordered)
+    return tuple(_machine_state(one, by_machine.get(one.id), now, patience_s) for one in ordered)
 
 
-def counts(stands: Iterable[Stand], standing: Standing = Standing.REGISTERED) -> dict[str, int]:
+def counts(states: Iterable[MachineState], standing: Standing = Standing.REGISTERED) -> dict[str, int]:
     """Count the machines in one state, by region."""
-    return dict(Counter(one.region for one in stands if one.standing is standing))
+    return dict(Counter(one.region for one in states if one.standing is standing))
 
 
-def _stand(machine: Machine, agent: Registration | None, now: datetime, patience_s: float) -> Stand:
+def _machine_state(machine: Machine, agent: Registration | None, now: datetime, patience_s: float) -> MachineState:
     run_id = "" if agent is None else agent.run_id
     if machine.is_going:
-        return Stand(machine, Standing.LEAVING, machine.state, run_id)
+        return MachineState(machine, Standing.LEAVING, machine.state, run_id)
     if agent is not None and agent.presence != "lost":
-        return Stand(machine, Standing.REGISTERED, "", run_id)
+        return MachineState(machine, Standing.REGISTERED, "", run_id)
     if machine.tags.get(TAG_BOOT) == Boot.FAILED:
-        return Stand(machine, Standing.MISSING, "its start failed")
+        return MachineState(machine, Standing.MISSING, "its start failed")
     age_s = (now - machine.launched_at).total_seconds()
     if agent is not None:
-        return Stand(machine, Standing.MISSING, f"lost: {agent.note}" if agent.note else "lost")
+        return MachineState(machine, Standing.MISSING, f"lost: {agent.note}" if agent.note else "lost")
     if age_s >= patience_s:
-        return Stand(machine, Standing.MISSING, f"not registered {age_s:.0f} s after its launch")
+        return MachineState(machine, Standing.MISSING, f"not registered {age_s:.0f} s after its launch")
     if machine.tags.get(TAG_BOOT) == Boot.READY:
-        return Stand(machine, Standing.BOOTED)
-    return Stand(machine, Standing.LAUNCHING, machine.state)
+        return MachineState(machine, Standing.BOOTED)
+    return MachineState(machine, Standing.LAUNCHING, machine.state)

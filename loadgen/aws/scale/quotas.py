@@ -28,6 +28,7 @@ __all__ = ["Room", "check_quotas"]
 
 _CODES: Final = {False: "L-1216C47A", True: "L-34B43A08"}
 """Quota codes of the standard families, by whether the machines are spot."""
+# Both quotas are for "Standard (A, C, D, H, I, M, R, T, Z) instances"; other families have quotas of their own.
 _STANDARD: Final = re.compile(r"(?:[acdhimrtz]|im|is)\d")
 _MOST_TYPES: Final = 100
 """EC2's limit on instance types in one request."""

@@ -14,7 +14,7 @@ from loadgen.aws.account.fleet_context import ReadRegistry, Site
 from loadgen.aws.account.locks import held
 from loadgen.aws.scale.groups import Group
 from loadgen.aws.scale.in_each_region import in_each
-from loadgen.aws.scale.machines import Machine, Registration, Stand, Standing, join
+from loadgen.aws.scale.machines import Machine, MachineState, Registration, Standing, join
 from loadgen.aws.scale.scale_up import POLL_S, lower_to
 from loadgen.errors import FleetError, UsageError
 
@@ -29,7 +29,7 @@ _ORDER: Final = (Standing.MISSING, Standing.LAUNCHING, Standing.BOOTED, Standing
 class Downward:
     """A plan to shrink a fleet."""
 
-    leaving: tuple[Stand, ...]
+    leaving: tuple[MachineState, ...]
     """The machines to end."""
     stays: Mapping[str, int]
     """The number of machines that stay, by region."""
@@ -39,7 +39,7 @@ class Downward:
     @property
     def runs(self) -> tuple[str, ...]:
         """The ids of the runs in which leaving agents take part, sorted."""
-        return tuple(sorted({stand.run_id for stand in self.leaving if stand.run_id}))
+        return tuple(sorted({one.run_id for one in self.leaving if one.run_id}))
 
     @property
     def is_nothing(self) -> bool:
@@ -48,7 +48,10 @@ class Downward:
 
 
 def plan_down(
-    groups: Sequence[Group], stands: Iterable[Stand], stays: Mapping[str, int], only: frozenset[str] | None = None
+    groups: Sequence[Group],
+    states: Iterable[MachineState],
+    stays: Mapping[str, int],
+    only: frozenset[str] | None = None,
 ) -> Downward:
     """Choose the machines to end, so that at most `stays` machines stay in each region of `stays`. Pure.
 
@@ -57,10 +60,10 @@ def plan_down(
 
     only: end exactly these machines instead, as far as they are in the regions of `stays`.
     """
-    leaving: list[Stand] = []
-    here = [stand for stand in stands if stand.standing is not Standing.LEAVING]
+    leaving: list[MachineState] = []
+    here = [one for one in states if one.standing is not Standing.LEAVING]
     for region, number in stays.items():
-        ours = [stand for stand in here if stand.region == region]
+        ours = [one for one in here if one.region == region]
         ours.sort(key=lambda one: (_ORDER.index(one.standing), bool(one.run_id), -one.machine.launched_at.timestamp()))
         goes = ours[: max(0, len(ours) - number)]
         leaving += goes if only is None else [one for one in ours if one.machine.id in only]
@@ -120,14 +123,14 @@ def take_down(
 
 
 def _lower(site: Site, group: Group, plan: Downward) -> None:
-    here = [stand.machine.id for stand in plan.leaving if stand.region == group.region]
+    here = [one.machine.id for one in plan.leaving if one.region == group.region]
     # A machine outside the group cannot be ended through it; `reap` ends such machines.
     lower_to(site, group, plan.stays[group.region], [one for one in here if one in group.machines])
 
 
 def _await_end(site: Site, plan: Downward, report: Callable[[Sequence[Machine]], None], wait_s: float) -> None:
     began, seen = site.now(), None
-    leaving = {stand.machine.id for stand in plan.leaving}
+    leaving = {one.machine.id for one in plan.leaving}
     while True:
         left = [machine for machine in site.machines() if machine.id in leaving]
         if (ids := [(machine.id, machine.state) for machine in left]) != seen:

@@ -23,18 +23,18 @@ from loadgen.aws.account.names import TAG_EXPIRES_AT, TAG_RUN
 from loadgen.aws.scale import groups as aws
 from loadgen.aws.scale.groups import Group
 from loadgen.aws.scale.in_each_region import in_each
-from loadgen.aws.scale.machines import Registration, Stand, Standing, counts, join
+from loadgen.aws.scale.machines import MachineState, Registration, Standing, counts, join
 from loadgen.aws.scale.quotas import Room, check_quotas
 from loadgen.aws.scale.scaling import Step, Upward, needed, plan_up
 from loadgen.aws.scale.start_failures import Reason, main_reason
 from loadgen.errors import FleetError, LoadgenError
 
-__all__ = ["POLL_S", "Raised", "Terms", "bring_up", "planned", "rooms", "stamp"]
+__all__ = ["POLL_S", "ScaleUpResult", "Terms", "bring_up", "planned", "rooms", "stamp"]
 
 POLL_S: Final = 5.0
 _LOCK_SPARE_S: Final = 120.0
 
-Report = Callable[[tuple[Stand, ...], Mapping[str, Reason]], None]
+Report = Callable[[tuple[MachineState, ...], Mapping[str, Reason]], None]
 """Called with the state of all machines and the start failures by region, whenever one of them has changed."""
 
 
@@ -57,11 +57,11 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Raised:
+class ScaleUpResult:
     """The result of bringing a fleet up."""
 
     plan: Upward
-    stands: tuple[Stand, ...]
+    states: tuple[MachineState, ...]
     registered: Mapping[str, int]
     """Registered agents by region."""
     missing: Mapping[str, str]
@@ -90,7 +90,7 @@ def rooms(site: Site, terms: Terms, plan: Upward, groups: Sequence[Group]) -> li
     return check_quotas(site, plan, groups, needed(plan.wanted, site.file.policy.min_share, terms.least))
 
 
-def bring_up(site: Site, terms: Terms, read_registry: ReadRegistry, report: Report) -> Raised:
+def bring_up(site: Site, terms: Terms, read_registry: ReadRegistry, report: Report) -> ScaleUpResult:
     """Grow the fleet to at least `terms.wish` machines in each region, and wait until their agents are registered.
 
     If the wait ends with fewer, but enough agents (`terms.least`, else the share in the policy), they are accepted, and
@@ -156,22 +156,22 @@ def _await(
     there: frozenset[str],
     read_registry: ReadRegistry,
     report: Report,
-) -> Raised:
+) -> ScaleUpResult:
     began, seen = site.now(), None
     wanted = {step.region: step.wanted for step in plan.steps}
     while True:
-        stands = join(site.machines(), _registrations(read_registry), site.now())
-        registered = counts(stands)
+        states = join(site.machines(), _registrations(read_registry), site.now())
+        registered = counts(states)
         short = [region for region, number in wanted.items() if registered.get(region, 0) < number]
         reasons = _reasons(site, [groups[region] for region in short], began)
-        if (look := (_shape(stands), tuple(reasons.items()))) != seen:
+        if (look := (_shape(states), tuple(reasons.items()))) != seen:
             seen = look
-            report(stands, reasons)
+            report(states, reasons)
         if not short:
-            return Raised(plan, stands, registered, {}, _new(stands, there))
+            return ScaleUpResult(plan, states, registered, {}, _new(states, there))
         is_hopeless = all(region in reasons and reasons[region].is_lasting for region in short)
         if is_hopeless or (site.now() - began).total_seconds() >= terms.wait_s:
-            return _accept_partial(site, terms, plan, groups, there, stands, reasons)
+            return _accept_partial(site, terms, plan, groups, there, states, reasons)
         site.sleep(POLL_S)
 
 
@@ -181,16 +181,16 @@ def _accept_partial(
     plan: Upward,
     groups: Mapping[str, Group],
     there: frozenset[str],
-    stands: tuple[Stand, ...],
+    states: tuple[MachineState, ...],
     reasons: Mapping[str, Reason],
-) -> Raised:
+) -> ScaleUpResult:
     """Go on with the registered agents if they are enough, and end the machines that did not register.
 
     Raises:
         FleetError: fewer agents than needed are registered.
     """
-    registered = counts(stands)
-    missing = {step.region: _why(step, stands, reasons) for step in plan.steps if _is_short(step, registered)}
+    registered = counts(states)
+    missing = {step.region: _why(step, states, reasons) for step in plan.steps if _is_short(step, registered)}
     came = sum(min(registered.get(step.region, 0), step.wanted) for step in plan.steps)
     least = needed(plan.wanted, site.file.policy.min_share, terms.least)
     if came < least or not came:
@@ -201,14 +201,12 @@ def _accept_partial(
             f"{came} of {plan.wanted} agents registered, but {least} are needed: {reasons_text}",
             hint="see docs/fleet.md; --min N accepts fewer agents, --keep leaves the machines up for examination",
         )
-    here = {stand.machine.id for stand in stands if stand.standing is Standing.REGISTERED}
-    gone = [
-        stand for stand in stands if stand.machine.id not in here | there and stand.standing is not Standing.LEAVING
-    ]
+    here = {one.machine.id for one in states if one.standing is Standing.REGISTERED}
+    gone = [one for one in states if one.machine.id not in here | there and one.standing is not Standing.LEAVING]
     for region in missing:
-        ends = [stand.machine.id for stand in gone if stand.region == region]
+        ends = [one.machine.id for one in gone if one.region == region]
         lower_to(site, groups[region], registered.get(region, 0), ends)
-    return Raised(plan, stands, registered, missing, _new(stands, there) & here)
+    return ScaleUpResult(plan, states, registered, missing, _new(states, there) & here)
 
 
 def _undo(site: Site, before: Iterable[Group], there: frozenset[str]) -> None:
@@ -239,11 +237,13 @@ def lower_to(site: Site, group: Group, number: int, ends: Iterable[str] = ()) ->
             end_machine(site, group.region, machine)
         except LoadgenError as error:
             failed.append(error)
+    # Read again, because each termination has lowered the desired number by one.
     now = aws.read_group(site.clients, group.region, group.name) or group
     least = max(number, len(now.machines)) if number else 0
     if now.desired > least:
         with site.audit.of("set desired", region=group.region, group=group.name, before=now.desired, after=least):
             aws.set_desired(site.clients, group, least)
+    # Before the expiry is removed, because it still has to end the machines that are left.
     if failed:
         raise failed[0]
     if number == 0:
@@ -273,9 +273,9 @@ def _reasons(site: Site, groups: Iterable[Group], since: datetime) -> dict[str, 
     return {region: reason for region, reason in found.items() if reason is not None}
 
 
-def _why(step: Step, stands: Iterable[Stand], reasons: Mapping[str, Reason]) -> str:
+def _why(step: Step, states: Iterable[MachineState], reasons: Mapping[str, Reason]) -> str:
     """Describe a region's shortage: "2 of 3, AWS has no capacity for these machines now, i-0abc launching"."""
-    here = [stand for stand in stands if stand.region == step.region]
+    here = [one for one in states if one.region == step.region]
     parts = [f"{sum(one.standing is Standing.REGISTERED for one in here)} of {step.wanted}"]
     if step.region in reasons:
         parts.append(reasons[step.region].text)
@@ -290,13 +290,13 @@ def _is_short(step: Step, registered: Mapping[str, int]) -> bool:
     return registered.get(step.region, 0) < step.wanted
 
 
-def _new(stands: Iterable[Stand], there: frozenset[str]) -> frozenset[str]:
-    return frozenset(stand.machine.id for stand in stands) - there
+def _new(states: Iterable[MachineState], there: frozenset[str]) -> frozenset[str]:
+    return frozenset(one.machine.id for one in states) - there
 
 
-def _shape(stands: Iterable[Stand]) -> tuple[tuple[str, str], ...]:
+def _shape(states: Iterable[MachineState]) -> tuple[tuple[str, str], ...]:
     """Return the part of the states that is compared to decide whether to report again."""
-    return tuple((stand.machine.id, stand.standing.value) for stand in stands)
+    return tuple((one.machine.id, one.standing.value) for one in states)
 
 
 def _step_of(plan: Upward, region: str) -> Step:

@@ -139,6 +139,7 @@ def fetch(clients: Clients, wanted: Sequence[Wanted], t0: datetime, end: datetim
     found: dict[int, dict[float, float]] = {}
     batches: dict[str, list[list[int]]] = defaultdict(list)
     points = 0
+    # Sorted by region: `points` is the size of the last request, which must belong to the present region.
     for n in sorted(range(len(wanted)), key=lambda n: wanted[n].region):
         rows, more = batches[wanted[n].region], len(_grid(wanted[n], t0, end))
         if not rows or len(rows[-1]) == _QUERIES or points + more > _POINTS:

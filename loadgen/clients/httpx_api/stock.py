@@ -85,6 +85,7 @@ class StockPool(ConnectionPool):
 
     def close(self) -> None:
         task = asyncio.get_running_loop().create_task(self.transport.aclose())
+        # The loop itself keeps only a weak reference to a task.
         _closing.add(task)
         task.add_done_callback(_closing.discard)
 
@@ -242,6 +243,7 @@ class _Body(httpx.AsyncByteStream):
             stage: Stage = "pool" if isinstance(error, httpx.PoolTimeout) else self._stage
             self._fail(failure, perf_counter_ns())
             raise as_httpx_error(failure, stage) from error
+        # The regular end of the body, when `step` is an `anext`.
         except StopAsyncIteration:
             raise
         except BaseException:
@@ -255,6 +257,8 @@ class _Body(httpx.AsyncByteStream):
         reason = response.extensions.get("reason_phrase", b"")
         head = Head(response.status_code, reason, version, response.headers.raw, True)
         sample.head, sample.status_code, sample.status = head, head.status, head.status
+        # "HTTP/1.1 200 " has 13 bytes, the ends of this line and of the head 4, and ": " and the end of each header
+        # line 4.
         sample.size_bytes = 13 + len(reason) + 4 + sum(len(name) + len(value) + 4 for name, value in head.raw)
         if rows.tags:
             sample.series = sample.series.split(tags_of(head, rows.tags))
@@ -416,6 +420,7 @@ class StockHttpClient(HttpClient):
         except httpx.TooManyRedirects as error:
             raise self._ended(call, REDIRECTS, error) from error
         except (httpx.DecodingError, httpx.RemoteProtocolError) as error:
+            # Our own transport has raised and recorded it.
             if isinstance(error, RequestFailed):
                 raise
             raise self._ended(call, PROTOCOL, error) from error
@@ -426,6 +431,7 @@ class StockHttpClient(HttpClient):
         if reply.head.zipped:
             reply._lazily()["content"] = response.content
         reply._lazily()["httpx"] = response
+        # httpx's history also has the challenges of an auth flow; that of a `Reply` has redirects only.
         answered = {id(one.request) for one in response.history}
         reply.history[:] = [
             one for one in call.samples[:-1] if id(one.request) in answered and one.has_redirect_location
@@ -488,6 +494,7 @@ def _failure(error: httpx.TransportError, where: str) -> RequestFailed:
     if found is not None:
         return connect_failure(found, where)
     if isinstance(error, httpx.RemoteProtocolError):
+        # httpcore has only this text for a close before the first byte, and no class of its own.
         if "without sending a response" in str(error):
             return RequestFailed(RESET, f"{where} closed the connection without an answer")
         return RequestFailed(PROTOCOL, f"{where}: {error}")

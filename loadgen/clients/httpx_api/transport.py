@@ -277,6 +277,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
             self.series = self.series.split(tags_of(head, rows.tags))
         if head.status >= 400:
             self.outcome = rows.outcome_of(self.request, head.status)
+        # httpx's read time-out counts only while the journey waits for data, so `__anext__` sets the next deadline.
         self.source.allow_until(self, NEVER_NS)
 
     def took(self, data: bytes, now_ns: int) -> bool:
@@ -391,6 +392,8 @@ class HttpxAnswer(httpx.AsyncByteStream):
         cancelled.
         """
         if not self._is_recorded:
+            # httpx calls this method without the exception that ends the response, so it is read from the
+            # interpreter.
             if isinstance(sys.exc_info()[1], asyncio.CancelledError | GeneratorExit):
                 self.abandon()
             else:
@@ -480,6 +483,7 @@ def _cache_merged_urls(client: httpx.AsyncClient) -> None:
     """Change a client so that it caches the URLs that it merges with its base URL. Parsing two URLs a request is a
     fifth of httpx's own work.
     """
+    # Private to httpx: with a version that has no such method, requests are only slower.
     merge: Callable[[httpx.URL | str], httpx.URL] | None = getattr(client, "_merge_url", None)
     if merge is None:
         return

@@ -137,6 +137,7 @@ class _CannedTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._sent += data
         while (request := _take_request(self._sent)) is not None:
+            # Never within `write`, as with a real transport: http1.py relies on that.
             self._loop.call_soon(self._receive, self._network.answer(request))
 
     def _receive(self, data: bytes) -> None:

@@ -30,7 +30,7 @@ from typing import Any, Final, Protocol, TypeVar
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.dns import Resolver, family_of
 from loadgen.clients.net.settings import Http
-from loadgen.clients.net.target_guard import OPEN, Fence
+from loadgen.clients.net.target_guard import OPEN, TargetGuard
 from loadgen.clients.protocol.http1 import Connection
 from loadgen.clients.protocol.outcomes import (
     NO_PORT,
@@ -94,9 +94,9 @@ class TcpNetwork:
         *,
         resolver: Resolver | None = None,
         note: Callable[[str], None] = lambda _: None,
-        fence: Fence = OPEN,
+        guard: TargetGuard = OPEN,
     ) -> None:
-        self.resolver, self.fence = resolver or Resolver(http), fence
+        self.resolver, self.guard = resolver or Resolver(http), guard
         self._uds = None if http.uds is None else str(http.uds)
         self._sni = http.sni
         self._sources = _Sources(http.source) if http.source else None
@@ -113,7 +113,7 @@ class TcpNetwork:
     ) -> tuple[asyncio.BaseTransport, Connection]:
         loop = asyncio.get_running_loop()
         if self._uds is not None:
-            await self.fence.check_socket(self._uds)
+            await self.guard.check_socket(self._uds)
             made = await self._connect_uds(self._uds, tls, server_hostname, factory, opening)
         elif self._sources is not None or tls is not None:  # in two steps, to time connect and TLS separately
             sock = await self.open_socket(host, port, opening)
@@ -215,7 +215,7 @@ class TcpNetwork:
             opening.begin("connect")
             begun_s = monotonic()
             try:
-                await self.fence.check(name, address, port)
+                await self.guard.check(name, address, port)
                 made = await go(address)
             except OSError as error:
                 failure = connect_failure(error, f"{host}:{port}")
@@ -229,6 +229,7 @@ class TcpNetwork:
                     self.resolver.failed(address, port)
             except RequestFailed as failure:
                 failures.append(failure)
+            # The caller's time-out cancels the attempt. An address that drops packets gives no other sign of failure.
             except asyncio.CancelledError:
                 if len(addresses) > 1 and monotonic() - begun_s >= _SWALLOWED_S:
                     self.resolver.failed(address, port)

@@ -21,7 +21,7 @@ from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.network import Network, TcpNetwork
 from loadgen.clients.net.proxy_requests import Excepted, proxy_login
 from loadgen.clients.net.settings import Http
-from loadgen.clients.net.target_guard import OPEN, Fence
+from loadgen.clients.net.target_guard import OPEN, TargetGuard
 from loadgen.clients.protocol.http1 import Connection
 from loadgen.clients.protocol.outcomes import OWN_FAULTS, PROTOCOL, RESET, TIMEOUT, connect_failure
 from loadgen.errors import RequestFailed
@@ -60,7 +60,7 @@ class ProxyNetwork:
     ) -> tuple[asyncio.BaseTransport, Connection]:
         if host in self._excepted:
             return await self._direct.connect(host, port, tls, server_hostname, factory, opening)
-        await self._direct.fence.check_behind(host, port)
+        await self._direct.guard.check_behind(host, port)
         if tls is None:
             try:
                 return await self._direct.connect(self._proxy, self._proxy_port, None, None, factory, opening)
@@ -102,6 +102,7 @@ class ProxyNetwork:
                 raise RequestFailed(
                     f"proxy {RESET}", f"{self._where} closed the connection without an answer; check Http(proxy=...)"
                 )
+            # The first bytes are enough to recognise HTTP: a server of another protocol may never send an empty line.
             if not part or len(answer) > MAX_ANSWER_BYTES or not b"HTTP/1.".startswith((answer + part)[:7]):
                 raise RequestFailed(
                     f"proxy {PROTOCOL}",
@@ -120,6 +121,7 @@ class ProxyNetwork:
         if not 200 <= code < 300:
             reason = (status[2] or b"").decode("latin-1").strip()
             raise RequestFailed(f"proxy {code}", f"{self._where} refused the tunnel: {code} {reason}".rstrip())
+        # Within a tunnel for TLS the client speaks first, so these bytes cannot be the target's.
         if not answer.endswith(_END):
             raise RequestFailed(
                 f"proxy {PROTOCOL}", f"{self._where} sent bytes right after it opened the tunnel; check Http(proxy=...)"
@@ -134,7 +136,7 @@ class ProxyNetwork:
         return RequestFailed(f"proxy {failure.outcome}", failure.detail)
 
 
-def network_of(http: Http, note: Callable[[str], None] = lambda _: None, fence: Fence = OPEN) -> Network:
+def network_of(http: Http, note: Callable[[str], None] = lambda _: None, guard: TargetGuard = OPEN) -> Network:
     """Return the network that opens connections as the plan's `Http` settings require, for example through a proxy.
 
     note: is called with a text that readers of the measurements should know. fence: decides which addresses are
@@ -144,5 +146,5 @@ def network_of(http: Http, note: Callable[[str], None] = lambda _: None, fence: 
         UsageError: a file or address in the settings does not exist or is invalid.
         ScenarioError: a secret is missing.
     """
-    direct = TcpNetwork(http, note=note, fence=fence)
+    direct = TcpNetwork(http, note=note, guard=guard)
     return direct if http.proxy is None else ProxyNetwork(http, direct, note)

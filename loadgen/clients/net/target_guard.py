@@ -20,7 +20,7 @@ from typing import Final
 from loadgen.allowlist import Address, AllowList, Entry, as_address, never
 from loadgen.errors import RequestFailed
 
-__all__ = ["NOT_ALLOWED", "OPEN", "Fence", "is_not_allowed", "place_of"]
+__all__ = ["NOT_ALLOWED", "OPEN", "TargetGuard", "is_not_allowed", "place_of"]
 
 NOT_ALLOWED: Final = "not allowed: "
 """Prefix of the outcome of a connection that a rule refused."""
@@ -33,7 +33,7 @@ def is_not_allowed(outcome: str) -> bool:
 
 
 def place_of(address: str, port: int) -> tuple[Address, int]:
-    """Parse an address and return (address, port) in the form in which `Fence` compares them.
+    """Parse an address and return (address, port) in the form in which `TargetGuard` compares them.
 
     Raises:
         ValueError: `address` is not an IP address.
@@ -41,7 +41,7 @@ def place_of(address: str, port: int) -> tuple[Address, int]:
     return as_address(address), port
 
 
-class Fence:
+class TargetGuard:
     """Decides which addresses one worker may connect to.
 
     Args:
@@ -125,7 +125,7 @@ class Fence:
         return f"<Fence {entries}, {len(self._own)} places of the control plane>"
 
 
-OPEN: Final = Fence()
+OPEN: Final = TargetGuard()
 """The target guard of runs without an allow-list."""
 
 

@@ -6,7 +6,8 @@ import ssl
 from typing import Literal, TypedDict
 
 from loadgen.clients.net.network import Network
-from loadgen.clients.pool.pool import ConnectionPool, Connections, SharedPool
+from loadgen.clients.pool.connection_policy import Connections
+from loadgen.clients.pool.pool import ConnectionPool, SharedPool
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.errors import UsageError
 

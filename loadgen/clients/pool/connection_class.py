@@ -38,6 +38,7 @@ class _CappedConnection(Connection):
         if exchange is None or exchange.size_bytes or self._is_streaming:
             super().data_received(data)
             return
+        # From here on as `Connection._begin` without a cached head: `_feed` compares the body with the limit.
         exchange.first_byte_ns = now_ns = perf_counter_ns()
         exchange.size_bytes = len(data)
         begin = data.find(b"\r\n\r\n") + 4

@@ -122,6 +122,7 @@ class Http2Pool(ConnectionPool):
             left_ns = min(connect_ns, deadline_ns - begun_ns)
             try:
                 async with within(begun_ns + left_ns - perf_counter_ns()):
+                    # All waiting requests share this future, so a cancelled one must not cancel it.
                     failure = await asyncio.shield(coming)
             except TimeoutError as error:
                 raise too_late(origin, left_ns, begun_ns) from error

@@ -17,14 +17,12 @@ what is measured.
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from time import perf_counter_ns
-from typing import Any, Final, Literal
+from typing import Any
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.network import Network
@@ -39,48 +37,12 @@ from loadgen.units import NS_PER_S
 
 __all__ = [
     "ConnectionPool",
-    "Connections",
     "NoConnectionInTime",
     "NoPlaceInTime",
     "Origin",
     "SharedPool",
     "origin_of",
 ]
-
-MAX_SHARED: Final = 60_000
-"""Limit of `shared:N`: about as many connections as a machine has ports for one address."""
-_SHARED = re.compile(r"shared:(\d{1,9})")
-
-
-@dataclass(frozen=True, slots=True)
-class Connections:
-    """A plan's connection policy. limit: the number of connections of one worker, with `shared`."""
-
-    policy: Literal["kept", "fresh", "shared"] = "kept"
-    """kept: a user slot keeps its connections, also from one user to the next. fresh: new connections an iteration."""
-    limit: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> Connections:
-        """Parse a connection policy, "kept", "fresh" or "shared:50", as users write it.
-
-        Raises:
-            ValueError: none of these, or a limit out of range.
-        """
-        if text == "kept":
-            return cls("kept")
-        if text == "fresh":
-            return cls("fresh")
-        found = _SHARED.fullmatch(text)
-        if found is None:
-            raise ValueError(f'must be "kept", "fresh" or "shared:50", got {text!r}')
-        limit = int(found[1])
-        if not 1 <= limit <= MAX_SHARED:
-            raise ValueError(f"a worker can share 1 to {MAX_SHARED:,} connections, got {limit:,}")
-        return cls("shared", limit)
-
-    def __str__(self) -> str:
-        return f"shared:{self.limit}" if self.policy == "shared" else self.policy
 
 
 class NoConnectionInTime(RequestFailed):
@@ -211,6 +173,7 @@ class ConnectionPool:
         except RequestFailed as failure:
             if failure.outcome != TIMEOUT:
                 raise
+            # The system gave up (ETIMEDOUT) before our own limit.
             raise NoConnectionInTime(failure.detail, min(perf_counter_ns(), begun_ns + left_ns)) from failure
         self.opened += 1
         connection = self._connection(protocol)
@@ -265,14 +228,14 @@ class SharedPool(ConnectionPool):
     """At most `limit` connections for all users of a worker. If all are busy, requests wait, first come, first served.
 
     A place is taken by an open connection, by a connection that is being opened, or by the permission to open one that
-    a waiting request has received. Only two events free a place, and the connection causes both: it puts itself on its
-    shelf (it is idle), or it reports that it is closed. So a request that fails or is cancelled can never lose a place.
+    a waiting request has received. Only two events free a place, and the connection causes both: it becomes
+    idle, or it reports that it is closed. So a request that fails or is cancelled can never lose a place.
     If no request waits, an idle connection to another origin is closed to make room for a new one.
 
     waits: the number of requests that had to wait.
     """
 
-    __slots__ = ("_coming", "_held_back", "_shelves", "_waiting", "limit", "waits")
+    __slots__ = ("_coming", "_held_back", "_idle_by_origin", "_waiting", "limit", "waits")
 
     def __init__(
         self,
@@ -286,7 +249,7 @@ class SharedPool(ConnectionPool):
         super().__init__(network, ssl, limit_bytes=limit_bytes, has_phases=has_phases)
         self.limit = limit
         self.waits = 0
-        self._shelves: dict[Origin, _Shelf] = {}
+        self._idle_by_origin: dict[Origin, _IdleConnections] = {}
         self._held_back: set[Connection] = set()
         """HTTP/2 connections with room that take no more requests, because a request to another origin waits."""
         self._coming = 0
@@ -309,47 +272,50 @@ class SharedPool(ConnectionPool):
         Raises:
             RequestFailed: `timeout`, `dns`, `refused`, `tls` ...
         """
-        shelf = self._shelves.get(origin)
-        if shelf is None:
-            shelf = self._shelves[origin] = _Shelf(self, origin)
+        idle = self._idle_by_origin.get(origin)
+        if idle is None:
+            idle = self._idle_by_origin[origin] = _IdleConnections(self, origin)
         if opening is None:
             opening = Opening()
-        connection = await self._take(shelf, deadline_ns if place_ns is None else place_ns, opening)
+        connection = await self._take(idle, deadline_ns if place_ns is None else place_ns, opening)
         if connection is not None:
             return connection
         try:
-            connection = await self._connect(origin, shelf, connect_ns, deadline_ns, opening)
+            connection = await self._connect(origin, idle, connect_ns, deadline_ns, opening)
         finally:
+            # Without an await since `_connect` has added the connection to `_open`, so its place is counted exactly
+            # once. A connection that closed at once reported that while its place was still in `_coming`, so the next
+            # request is admitted here.
             self._coming -= 1
             if connection is None or connection.is_closed:
                 self._admit_next()
         return connection
 
-    async def _take(self, shelf: _Shelf, deadline_ns: int, opening: Opening) -> Connection | None:
+    async def _take(self, idle: _IdleConnections, deadline_ns: int, opening: Opening) -> Connection | None:
         """Return an idle connection, after waiting for one if the pool is full. None means that the caller may open a
         connection, which is counted in `_coming` already.
 
-        shelf: the idle connections to the origin. deadline_ns: end of the wait, by `perf_counter_ns`.
+        idle: the idle connections to the origin. deadline_ns: end of the wait, by `perf_counter_ns`.
         """
         is_first = False
         while True:
-            if shelf:
-                return shelf.pop()
+            if idle:
+                return idle.pop()
             if len(self._open) + self._coming < self.limit or self._close_other():
                 self._coming += 1
                 return None
             opening.begin("blocked")
-            connection = await self._wait(shelf, deadline_ns, is_first)
+            connection = await self._wait(idle, deadline_ns, is_first)
             opening.end()
             if connection is None or not connection.is_closed:
                 return connection
             is_first = True  # closed after we got it: its place goes to the first in the queue
 
-    async def _wait(self, shelf: _Shelf, deadline_ns: int, is_first: bool) -> Connection | None:
+    async def _wait(self, idle: _IdleConnections, deadline_ns: int, is_first: bool) -> Connection | None:
         self.waits += 1
         left_ns = deadline_ns - perf_counter_ns()
         future: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
-        turn = (shelf.origin, future)
+        turn = (idle.origin, future)
         if is_first:
             self._waiting.appendleft(turn)
         else:
@@ -359,7 +325,7 @@ class SharedPool(ConnectionPool):
                 return await future
         except BaseException as error:
             if future.done() and not future.cancelled():  # it received a place that it cannot use any more
-                self._give_back(shelf, future.result())
+                self._give_back(idle, future.result())
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             if isinstance(error, TimeoutError):
@@ -367,14 +333,14 @@ class SharedPool(ConnectionPool):
                 raise NoPlaceInTime(detail, deadline_ns) from error
             raise
 
-    def _give_back(self, shelf: _Shelf, connection: Connection | None) -> None:
+    def _give_back(self, idle: _IdleConnections, connection: Connection | None) -> None:
         if connection is None:
             self._coming -= 1
             self._admit_next()
         elif not connection.is_closed:
-            shelf.append(connection)
+            idle.append(connection)
 
-    def _returned(self, shelf: _Shelf, connection: Connection) -> bool:
+    def _returned(self, idle: _IdleConnections, connection: Connection) -> bool:
         """Give a connection that became idle to the first waiting request. If that request is for another origin, close
         the connection, or hold it back until its other requests have ended.
 
@@ -384,9 +350,10 @@ class SharedPool(ConnectionPool):
         if turn is None:
             return False
         origin, future = turn
-        if origin is shelf.origin:
+        if origin is idle.origin:
             future.set_result(connection)
             return True
+        # `_next` has removed it from the queue, but this connection is for another target, so it stays the first.
         self._waiting.appendleft(turn)
         if connection.is_free:
             connection.abort()  # _forget then admits the waiting request
@@ -409,10 +376,11 @@ class SharedPool(ConnectionPool):
 
     def _close_other(self) -> bool:
         """Close one idle connection to any origin to make room in the pool. Return False if no connection is idle."""
-        for shelf in self._shelves.values():
-            for connection in shelf:
+        for idle in self._idle_by_origin.values():
+            for connection in idle:
+                # An HTTP/2 connection that counts as idle may have requests under way.
                 if connection.is_free:
-                    connection.abort()  # _forget then removes it from its shelf
+                    connection.abort()  # _forget then removes it from `idle`
                     return True
         return False
 
@@ -422,9 +390,9 @@ class SharedPool(ConnectionPool):
         self._admit_next()
 
     def close_idle(self) -> None:
-        for shelf in self._shelves.values():
-            while shelf:
-                shelf.pop().retire()
+        for idle in self._idle_by_origin.values():
+            while idle:
+                idle.pop().retire()
 
     def leave(self) -> None:
         """Do nothing: one user is gone, but the connections belong to all users."""
@@ -436,12 +404,12 @@ class SharedPool(ConnectionPool):
         super().close()
 
     def __repr__(self) -> str:
-        idle = sum(map(len, self._shelves.values()))
+        idle = sum(map(len, self._idle_by_origin.values()))
         busy = f"{len(self)} of {self.limit} open, {idle} idle, {len(self._waiting)} waiting"
         return f"<SharedPool {busy}, {self.stale_retries} stale retries>"
 
 
-class _Shelf(list[Connection]):
+class _IdleConnections(list[Connection]):
     """The idle connections of one origin. A connection that is appended goes to a waiting request first."""
 
     __slots__ = ("_pool", "origin")

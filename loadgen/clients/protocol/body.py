@@ -229,6 +229,7 @@ def _of_file(file: Any) -> Upload:
 
 
 def _read(file: Any, start: int | None) -> Iterator[bytes]:
+    # The same file may be sent again (a redirect, another connection), from where it was when it was passed.
     if start is not None:
         file.seek(start)
     while piece := file.read(PIECE_BYTES):
@@ -267,6 +268,8 @@ def encode_multipart(data: Mapping[str, Any] | None, files: Any, content_type: s
     """
     fields, parts = _parts(data, files)
     headers = {} if content_type is None else {"Content-Type": content_type}
+    # httpx makes the boundary, the headers of the parts and the length. The rest of this request is not used; no host
+    # is named .invalid (RFC 6761).
     request = httpx.Request("POST", "http://multipart.invalid", data=fields, files=parts, headers=headers)
     line = b"Content-Type: " + request.headers["content-type"].encode("ascii") + b"\r\n"
     contents = [_content_of(value) for _, value in parts]

@@ -147,13 +147,16 @@ class _Gzip:
         return self._inflater.eof
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        while data and not self._inflater.eof:
+        is_full = False
+        while (data or is_full) and not self._inflater.eof:
             self.is_begun = True
             try:
                 part = self._inflater.decompress(data, _STEP_BYTES)
             except zlib.error as error:
                 raise DecodingError(str(error)) from error
             data = self._inflater.unconsumed_tail
+            # zlib can have consumed all input and still hold output that did not fit into the piece.
+            is_full = len(part) == _STEP_BYTES
             if part:
                 yield part
 
@@ -172,6 +175,7 @@ class _Deflate(_Gzip):
             if len(self._head) < 2:
                 return
             first, second = self._head[:2]
+            # RFC 1950, section 2.2: zlib's first byte names the method, and both bytes together are a multiple of 31.
             is_bare = first & 15 != zlib.DEFLATED or (first * 256 + second) % 31
             self._inflater = zlib.decompressobj(-zlib.MAX_WBITS if is_bare else zlib.MAX_WBITS)
             data, self._head = self._head, None
@@ -201,6 +205,7 @@ class _Zstd:
                 unpacked = self._frame.decompress(part)
             except zstandard.ZstdError as error:
                 raise DecodingError(str(error)) from error
+            # Bytes after the end of a frame belong to the next one, so they are fed again.
             at += len(part) - (len(self._frame.unused_data) if self._frame.eof else 0)
             yield from _cut(unpacked)
 

@@ -43,6 +43,7 @@ class Head:
         for name, value in raw:
             match name.lower():
                 case b"content-length":
+                    # Valid here: llhttp, or `http2_heads._check_fields`, has checked it.
                     length = int(value)
                 case b"transfer-encoding":
                     is_chunked = True
@@ -52,8 +53,10 @@ class Head:
                     self.zipped = value.strip().lower() not in (b"", b"identity")
         self.is_plain = status < 300 and not self.sets_cookie
         """The head needs no further work: it is no redirect, no error, and sets no cookie."""
+        # RFC 9112, section 6.3: these have no body, whatever their headers announce.
         if status in (204, 304):
             length, is_chunked = 0, False
+        # RFC 9112, section 6.3: Transfer-Encoding overrides Content-Length.
         self.length: int | None = None if is_chunked else length
         """Length of the body in bytes; None if it is chunked or ends when the connection is closed."""
 

@@ -174,6 +174,7 @@ class Connection(asyncio.Protocol):
     def ask_stream(self, data: bytes, sink: Sink, head_only: bool, deadline_ns: int) -> Awaitable[None]:
         waiter = cast("asyncio.Future[None]", self.send(data, sink, head_only, deadline_ns))
         if not waiter.done():
+            # Setting this after the write is safe: no transport delivers an answer before the next turn of the loop.
             sink.source = self
             self._sink, self._phase, self._final = sink, _STREAM, None
         return waiter
@@ -198,6 +199,8 @@ class Connection(asyncio.Protocol):
         and not the target.
         """
         waits = self._exchange is not None
+        # Cleared before the close: `connection_lost`, which the loop calls later, then finds no request that it would
+        # record as failed.
         self._exchange = None
         sink, self._sink = self._sink, None
         self._close()
@@ -246,6 +249,8 @@ class Connection(asyncio.Protocol):
         if self._phase == _START:
             self._phase = _ODD
         self._spare = self._same_socket()
+        # asyncio.timeout serves as a cancel scope: only the cancellation that `stop` causes becomes a TimeoutError,
+        # and one from outside stays a cancellation.
         answered = asyncio.timeout(None)
 
         def stop(_: object) -> None:
@@ -262,6 +267,8 @@ class Connection(asyncio.Protocol):
                     self._transport.write(piece)
                     left -= len(piece)
                     unseen += len(piece)
+                    # With a known length the request is complete now, although the generator has not ended. An answer
+                    # that arrives meanwhile leaves the connection reusable (`_release`).
                     if not left:
                         self._is_sending = False
                     if self._drained is not None:
@@ -272,6 +279,7 @@ class Connection(asyncio.Protocol):
                         unseen = 0
                 self._is_sending = False
         except TimeoutError:
+            # A TimeoutError of the body's own code, not of our scope.
             if not answered.expired():
                 raise
         except RequestFailed as failure:  # the body comes from another request, which failed
@@ -304,6 +312,8 @@ class Connection(asyncio.Protocol):
         spare = self._spare
         while spare is not None and self._exchange is not None:
             try:
+                # The duplicate reads from the same receive buffer, whatever the transport has done with its own
+                # descriptor.
                 data = spare.recv(_BREATH_BYTES, socket.MSG_DONTWAIT)
             except OSError:
                 return
@@ -344,6 +354,7 @@ class Connection(asyncio.Protocol):
         """HOT. Process bytes from the target, for the request under way. Bytes without a request close the connection.
         Budget with a cached head: 1 µs (bench/client.py).
         """
+        # The clock is read first, so that our own parsing is part of no measured time.
         now_ns = perf_counter_ns()
         exchange = self._exchange
         if exchange is None:  # no request: a 408 on an idle connection, or a broken server
@@ -354,6 +365,8 @@ class Connection(asyncio.Protocol):
         if phase == _START:
             exchange.first_byte_ns = now_ns
             size = exchange.size_bytes = len(data)
+            # A comparison with the route's last answer instead of a search, a copy and a hash saves 0.15 µs a request
+            # (docs/decisions/018-the-plain-way.md).
             answer = exchange.route.answer
             if size == answer.size and data.startswith(answer.key) and now_ns <= self.deadline_ns:
                 # `_finish`, inlined: nearly every answer ends here
@@ -363,6 +376,8 @@ class Connection(asyncio.Protocol):
                 self.deadline_ns = 0
                 self.requests += 1
                 waiter = self._waiter
+                # The request was cancelled, and its task has not run yet. A cancelled request closes its connection
+                # (http.py), even if the answer has just arrived.
                 if waiter.done():
                     self._close()
                     return
@@ -388,6 +403,8 @@ class Connection(asyncio.Protocol):
         exchange, head = self._exchange, self._final
         if exchange is None:
             self._close()
+        # RFC 9112, section 6.3: the close of the connection ends a body only if it has neither a length nor a
+        # Transfer-Encoding. A chunked body without its last chunk is incomplete (section 8).
         elif self._sink is not None and head is not None and head.length is None and self._ends_with_eof(head):
             self._finish_stream(self._sink, False, perf_counter_ns())
         elif self._phase == _PARSE and head is not None and head.length is None and self._ends_with_eof(head):
@@ -399,6 +416,8 @@ class Connection(asyncio.Protocol):
             self._fail(PROTOCOL, f"{self.where} closed the connection after {exchange.size_bytes} bytes of the answer")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        # Before the failure is recorded: a complete answer in the receive buffer counts more than the error of our
+        # write.
         if self._spare is not None:
             self._rescue()
         if self._exchange is not None:
@@ -427,6 +446,7 @@ class Connection(asyncio.Protocol):
                 if len(rest) != length:
                     self._part(exchange, head, rest, length, now_ns)
                     return
+                # The fast path never serves a HEAD request (`send`), so its route needs no answer.
                 if head.keep_alive and not self._head_only:
                     exchange.route.answer = Answer(key, head, length)
                 exchange.body = rest
@@ -533,6 +553,8 @@ class Connection(asyncio.Protocol):
         broken = self._parse(data)
         head, chunks = self._final, self._chunks
         is_over = head is not None and (self._complete or self._head_only)
+        # If the bytes right after the head are broken, the caller must get the failure and not a reply: then
+        # `_end_broken` ends the waiter.
         if head is not None and was_ahead and (is_over or not broken) and not self._waiter.done():
             if self._key is not None and not broken:
                 keep_head(self._key, head)
@@ -551,6 +573,8 @@ class Connection(asyncio.Protocol):
             self._end_broken(broken)
         elif exchange.size_bytes > MAX_HEAD_BYTES and self._check_overhead(exchange):
             return
+        # Only an answer that is not over may pause the transport: `resume` is not called after its end, so the next
+        # request on this connection would get no answer.
         elif is_full:
             self._transport.pause_reading()
 
@@ -571,6 +595,7 @@ class Connection(asyncio.Protocol):
         sink.took_head(head)
         self._waiter.set_result(None)
         if len(data) > end + 4:
+            # The request to pause is ignored, because nothing is left to read.
             sink.took(data[end + 4 :], now_ns)
         self._finish_stream(sink, head.keep_alive, now_ns)
         return True
@@ -590,6 +615,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             return "an upgrade without a request for one"
         except httptools.HttpParserCallbackError as error:
+            # httptools hides the exception of a callback behind its own, whose text is only "User callback error".
             return str(error.__context__)
         except httptools.HttpParserError as error:
             return str(error) or type(error).__name__
@@ -601,6 +627,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._final is None:  # otherwise trailers, which are not used
+            # RFC 9112, section 5.1: white space after a value is not part of it. llhttp removes only that before it.
             self._raw.append((name, value.rstrip(b" \t")))
             if len(self._raw) > MAX_FIELDS:
                 raise ValueError("too many headers")  # this ends the parsing
@@ -689,6 +716,8 @@ class Connection(asyncio.Protocol):
         )
 
     def _fail(self, outcome: str, detail: str, at_ns: int | None = None) -> None:
+        # Cleared before `_close`, which calls `resume_writing`: with phases that would mark the failed request as
+        # written (phased.py).
         exchange, self._exchange = self._exchange, None
         sink, self._sink = self._sink, None
         assert exchange is not None
@@ -709,4 +738,5 @@ class Connection(asyncio.Protocol):
         self._chunks = []
         self.resume_writing()  # wakes a writer, which then sees that the connection is closed
         self._lost(self)
+        # `close` would first wait until the target has read all unsent bytes.
         self._transport.abort()

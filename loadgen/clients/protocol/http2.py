@@ -208,6 +208,7 @@ class _Library(H2Connection):
         del self.local_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL]  # only servers send this setting
         self.max_inbound_frame_size = _MAX_FRAME_BYTES
         self.initiate_connection()
+        # RFC 9113, section 6.9.2: a connection's window begins with 65,535 bytes, and SETTINGS do not change it.
         self.increment_flow_control_window(_CONNECTION_WINDOW_BYTES - 65_535)
 
     def consume_window(self, size: int) -> None:
@@ -470,9 +471,12 @@ class Http2Connection(asyncio.Protocol):
         end = data.find(b"\r\n\r\n") + 4
         is_bare = end == len(data)
         library = self._library
+        # The library passes its headers to our encoder at once, within send_headers. `coming` is the way around it,
+        # so it must be set right before and be None after an error.
         library.encoder.coming = fields_of(data if is_bare else data[:end], self._scheme)
         self._budget.earned += PER_REQUEST
         number = stream.id = self._next_id
+        # RFC 9113, section 5.1.1: streams of a client have odd numbers.
         self._next_id = number + 2
         try:
             library.send_headers(number, _FOR_LIBRARY, is_bare and is_whole)
@@ -548,6 +552,7 @@ class Http2Connection(asyncio.Protocol):
                     if waiter.done():
                         return
                     stream.unsent = memoryview(piece)
+                    # Set before `_pump`: `drained` also shows that the piece is not the end of the body.
                     stream.drained = loop.create_future()
                     self._budget.earned += PER_PIECE
                     self._pump(stream)
@@ -646,6 +651,8 @@ class Http2Connection(asyncio.Protocol):
                 break
             length = (data[at] << 16) | (data[at + 1] << 8) | data[at + 2]
             kind = data[at + 3]
+            # RFC 9113, section 3.4: the first frame of a server is SETTINGS. A server that answers in HTTP/1 fails
+            # here too, and `_not_http2` reports that.
             if length > _MAX_FRAME_BYTES or not (self._is_greeted or kind == _SETTINGS):
                 self._not_http2(data[at : at + 80])
                 return
@@ -654,6 +661,7 @@ class Http2Connection(asyncio.Protocol):
             if end > size:
                 self._need = end - at
                 break
+            # RFC 9113, section 4.1: the highest bit is reserved, and a receiver must ignore it.
             number = int.from_bytes(data[at + 5 : at + 9], "big") & _MAX_ID
             stream = streams.get(number)
             if (kind > 1 or not length or stream is None) and self._passes_over(kind, number, stream, data[at:end]):
@@ -665,8 +673,12 @@ class Http2Connection(asyncio.Protocol):
                 stream.exchange.size_bytes += 9 + length
                 if kind:
                     if not stream.exchange.first_byte_ns:
+                        # Never before the request was sent, even if the target sent the beginning of this frame
+                        # earlier.
                         stream.exchange.first_byte_ns = max(begun_ns, stream.exchange.sent_ns)
                     stream.head_bytes += length
+                    # The whole connection ends: a head that is not decoded leaves the compression table out of step
+                    # for all later heads (RFC 9113, section 4.3).
                     if stream.head_bytes > MAX_HEAD_BYTES:
                         self._end_all(HEAD_TOO_LARGE, f"{self.where} sent more than {MAX_HEAD_BYTES} bytes of headers")
                         return
@@ -686,6 +698,7 @@ class Http2Connection(asyncio.Protocol):
                 return
             at, begun_ns = end, now_ns
         else:
+            # The loop ended without a break: FRAMES_A_TURN frames were processed, and some may be left.
             self._fall_behind(size - at)
         if at < size:
             self._part += data[at:] if at else data
@@ -735,12 +748,15 @@ class Http2Connection(asyncio.Protocol):
             if kind == _CONTINUATION and buffer.head_frames >= MAX_HEAD_FRAMES:
                 return self._flood(f"a head of more than {MAX_HEAD_FRAMES} frames")
             return not self._pays(1, kind)
+        # An odd number below the next one was ours, so its stream has ended. Frames of such streams are legal for a
+        # while after a reset (RFC 9113, section 5.1).
         is_late = stream is None and number & 1 == 1 and number < self._next_id
         if kind == _DATA:
             if is_late and not flags & _PADDED:
                 return self._takes_late_data(length)
             if stream is None or flags & (_END_STREAM | _PADDED):
                 return False
+            # An empty DATA frame. Before a head it is an error, which the library reports.
             if self._pays(1, kind) and stream.head is None:
                 return False
             stream.exchange.size_bytes += 9
@@ -752,10 +768,14 @@ class Http2Connection(asyncio.Protocol):
                 return self._flood(f"a SETTINGS frame with more than {MAX_SETTINGS} settings")
             return not self._pays(1 if flags & _ACK else COSTLY, kind)
         if kind == _RST_STREAM and stream is not None:
+            # It costs nothing: it ends a request, so a target cannot send more of these than we send requests.
             return False
         is_paid = self._pays(COSTLY if kind == _GOAWAY else 1 + (length >> 10), kind)
         if kind in (_RST_STREAM, _WINDOW_UPDATE):
+            # Other lengths are errors of the connection (RFC 9113, sections 6.4 and 6.9), which the library reports.
             return not is_paid or (is_late and length == 4)
+        # RFC 9113, section 4.1: frames of unknown kinds must be ignored. PRIORITY is deprecated and means nothing for
+        # us (section 5.3).
         return not is_paid or kind > _CONTINUATION or (kind == _PRIORITY and length == 5 and number > 0)
 
     def _takes_late_data(self, length: int) -> bool:
@@ -765,6 +785,8 @@ class Http2Connection(asyncio.Protocol):
         if not self._pays_late(1):
             return True
         if length:
+            # RFC 9113, section 6.9: these bytes count for the connection's window, although nobody reads them.
+            # Without this, each cancelled request would shrink the window for good.
             self._library.consume_window(length)
             self._unacknowledged += length
             if self._unacknowledged > _CONNECTION_WINDOW_BYTES // 4:
@@ -803,6 +825,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _flood(self, what: str) -> bool:
         with suppress(H2Error):
+            # The GOAWAY is a courtesy: the connection ends, whatever state the library is in.
             self._library.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
         self._end_all(H2_FLOOD, f"{self.where} sent {what}")
         return True
@@ -821,6 +844,7 @@ class Http2Connection(asyncio.Protocol):
             self._lost_to = exc
             self._end_later()
             return
+        # A GOAWAY explains the end of the connection better than the reset that follows it (`_end`).
         if isinstance(exc, OSError) and not self._goaway:
             failure = connect_failure(exc, self.where)
             self._fail_all(failure.outcome, failure.detail)
@@ -899,6 +923,7 @@ class Http2Connection(asyncio.Protocol):
             self._pays(INTERIM_COST + (len(received.head.raw) if received.head else 0), _HEADERS)
 
     def _on_data(self, event: DataReceived, now_ns: int) -> None:
+        # The length of the payload with its padding, because padding counts for both windows (RFC 9113, section 6.1).
         size = event.flow_controlled_length
         self._unacknowledged += size
         if self._unacknowledged > _CONNECTION_WINDOW_BYTES // 4:
@@ -934,6 +959,7 @@ class Http2Connection(asyncio.Protocol):
             chunks.append(data)
             if len(chunks) - stream.joined > MANY_PIECES:
                 stream.joined = join_tail(chunks, stream.joined)
+        # A stream that ends with this frame needs no window.
         if stream.unacknowledged >= STREAM_WINDOW_BYTES // 2 and event.stream_ended is None:
             self._open_window(stream)
 
@@ -966,6 +992,8 @@ class Http2Connection(asyncio.Protocol):
         self._max_streams = self._library.remote_settings.max_concurrent_streams
         if len(_allowed) >= _MOST_TARGETS:
             _allowed.clear()
+        # RFC 9113, section 6.5.2: a limit of 0 should be temporary. With 0 here, a new connection would refuse every
+        # request until its own SETTINGS arrive.
         _allowed[self.where] = max(1, self._max_streams)
         self._make_room()
         self._pump_all()
@@ -976,6 +1004,8 @@ class Http2Connection(asyncio.Protocol):
             return
         outcome = h2_outcome(int(event.error_code))
         detail = f"{self.where} reset the stream"
+        # The library resets a stream by itself if a WINDOW_UPDATE raises its window above 2^31 - 1 (RFC 9113, section
+        # 6.9.1).
         if not event.remote_reset:
             self._fail(stream, PROTOCOL, f"{self.where} opened a flow-control window beyond the limit")
         elif event.error_code == ErrorCodes.REFUSED_STREAM:
@@ -1009,6 +1039,8 @@ class Http2Connection(asyncio.Protocol):
         if not stream.is_sent:  # the target has answered and needs no more of the request
             self._reset(stream, ErrorCodes.CANCEL)
         self.requests += 1
+        # On the hot path the connection is usually offered already. Without streams `_make_room` is needed
+        # nevertheless: it closes a leaving connection, and a shared pool waits for `_freed`.
         if not self._is_offered or not self._streams:
             self._make_room()
         sink = stream.sink
@@ -1035,6 +1067,8 @@ class Http2Connection(asyncio.Protocol):
         at_ns = max(stream.deadline_ns, exchange.sent_ns)
         if exchange.first_byte_ns > at_ns:
             exchange.first_byte_ns = 0
+        # Nothing has arrived since the request was sent, so perhaps nothing ever will: later requests must not wait
+        # for the same time-out.
         is_dead = self._heard_ns < exchange.sent_ns
         self._drop(
             stream, TIMEOUT, "no complete answer within the time-out; timeout=... sets a longer one", at_ns=at_ns
@@ -1110,6 +1144,8 @@ class Http2Connection(asyncio.Protocol):
             return
         if not self._streams:
             self.deadline_ns = 0
+            # RFC 9113, section 5.1.1: numbers of streams are never used again, so a connection that has used all of
+            # them must be replaced.
             if self._is_leaving or self._next_id > _MAX_ID:
                 self._close()
                 return
@@ -1137,6 +1173,8 @@ class Http2Connection(asyncio.Protocol):
     def _end_all(self, outcome: str, detail: str) -> None:
         """Close the connection and fail all its requests with `outcome`, because of something that the target sent."""
         self._flush()
+        # A caller may have taken the idle connection and not have sent yet: `_refuse` then fails its request with
+        # this reason.
         if not self._streams:
             self._closed_as = (outcome, detail)
         self._fail_all(outcome, detail)

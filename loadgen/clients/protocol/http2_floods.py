@@ -99,6 +99,8 @@ class FrameBudget:
         reads what we write.
         """
         self._spent += cost
+        # What time and work have earned is added only when the budget seems exceeded, so that a usual frame costs one
+        # addition and one comparison.
         return self._spent <= IDLE_FRAMES or self._settle(now_ns, is_read=is_read)
 
     def spend_late(self, cost: int, now_ns: int, *, is_read: bool) -> bool:

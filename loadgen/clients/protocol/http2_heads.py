@@ -110,6 +110,7 @@ def _translated(head: bytes, scheme: bytes) -> tuple[tuple[bytes, bytes], ...]:
         if name == b"host":
             authority = value
         elif name == b"te":
+            # RFC 9113, section 8.2.2: TE must have no value but "trailers".
             if value.lower() == b"trailers":
                 fields.append((name, b"trailers"))
         elif name not in _OF_CONNECTION:
@@ -215,9 +216,12 @@ def _check_fields(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHead
     length = None
     for name, value in fields:
         if name[:1] == b":":
+            # RFC 9113, section 8.3: pseudo-headers come before all others, each once, and an answer has only :status.
             if name != b":status" or status or raw:
                 wrong = wrong or f"unexpected pseudo-header {name!r}"
             elif not _STATUS.fullmatch(value):
+                # A block without a status would be trailers for the library, and an error of the whole connection.
+                # With 500 only this request fails, because of `wrong`.
                 wrong, status = f"invalid status {value!r}", b"500"
             else:
                 status = bytes(value)
@@ -226,6 +230,7 @@ def _check_fields(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHead
             wrong = wrong or f"invalid header name {name[:80]!r}"
         elif name in _FORBIDDEN:
             wrong = wrong or f"header {name!r} is not allowed in HTTP/2"
+        # RFC 9113, section 8.2.1: no NUL, CR or LF, and no white space at the ends.
         elif _BAD_VALUE.search(value) or (value and (value[0] in b" \t" or value[-1] in b" \t")):
             wrong = wrong or f"invalid header value {value[:80]!r}"
         elif name == b"content-length":
@@ -234,6 +239,7 @@ def _check_fields(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHead
             length = value
         raw.append((bytes(name), bytes(value)))
     if len(raw) > MAX_FIELDS:
+        # `http2.py` recognises this text by its identity.
         wrong = TOO_MANY
     return status, raw, wrong
 
@@ -314,6 +320,7 @@ class Decoder(HpackDecoder):
             for name, value in adds:
                 table.add(name, value)
         self._owed.clear()
+        # From here on the table records the effect of this block alone, which decides whether and where it is cached.
         table.is_used = False
         table.added.clear()
         answer = Received.of(super().decode(data, True))

@@ -95,7 +95,10 @@ class TimeoutWheel:
         """
         now_ns = self._now_ns()
         self._armed_tick = NEVER_NS
+        # Only ticks that are over: then all deadlines in them have passed, and none fires early.
         while self._ticks and (self._ticks[0] + 1) << _TICK_BITS <= now_ns:
+            # The bucket leaves the wheel before it is read, because `expire` closes connections, and these call
+            # `forget`.
             for it in self._buckets.pop(heapq.heappop(self._ticks)):
                 it.check_ns = NEVER_NS
                 if not it.deadline_ns:

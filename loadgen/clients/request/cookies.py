@@ -121,6 +121,7 @@ class BoundedJar(CookieJar):
 
     def set_cookie(self, cookie: Cookie) -> None:
         key = cookie.domain, cookie.path, cookie.name
+        # Removed and added again, so that the order of the dict is the order of the last setting.
         self._forget(key)
         site, size = _site(cookie.domain), _size(cookie)
         self._by_age[key] = size

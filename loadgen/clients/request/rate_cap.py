@@ -181,6 +181,7 @@ class Cap:
         here = f"{self._most:,} for this worker"
         self._text = f"the allow-list's cap is {self.per_s:,.12g} requests/s for all agents, {here}"
         coming_ns = shares[1][0] if len(shares) > 1 else _NEVER
+        # While a change is less than a second old, the average moves, so the next request computes it again.
         self._settle_ns = max(now_ns, coming_ns)
 
     def __repr__(self) -> str:

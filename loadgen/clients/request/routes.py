@@ -139,6 +139,7 @@ class Routes:
             self._plain_base
             and isinstance(url, str)
             and _PLAIN.fullmatch(url)
+            # RFC 3986, section 4.2: a URL that begins with // names another host.
             and not url.startswith("//")
             and not _BAD_ESCAPE.search(url)
         ):

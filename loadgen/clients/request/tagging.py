@@ -24,6 +24,7 @@ def tags_of(head: Head, names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
         if len(_seen) >= _MAX_SEEN:
             _seen.clear()
         values = {name: "" for name in names}
+        # Backwards, so that the first of several equal headers is the one that remains.
         for name, value in reversed(head.raw):
             key = name.decode("latin-1").lower()
             if key in values:

@@ -39,6 +39,7 @@ class DiscardedReply(StreamedReply):
             kept: bytes = getattr(self, "body", b"")
             if len(kept) < MAX_SHOWN_BYTES:
                 self.body = kept + data[: MAX_SHOWN_BYTES - len(kept)]
+        # Never pauses the connection, because nothing is kept.
         return False
 
     async def over(self) -> DiscardedReply:

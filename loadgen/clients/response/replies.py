@@ -379,6 +379,7 @@ class Reply:
         lazy = self._lazily()
         response: httpx.Response | None = lazy.get("httpx")
         if response is None:
+            # `content` is decoded already; with these headers httpx would decode it once more.
             raw = [(n, v) for n, v in self.head.raw if n.lower() not in (b"content-encoding", b"transfer-encoding")]
             response = lazy["httpx"] = httpx.Response(
                 self.status_code, headers=raw, content=self.content, request=self.request

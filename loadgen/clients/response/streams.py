@@ -227,11 +227,13 @@ class StreamedReply(Reply):
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         while True:
+            # Before the failure: pieces that arrived earlier still reach the journey.
             if self._unread:
                 data, self.piece_ns = self._unread.popleft()
                 was_enough = self._unread_bytes > _ENOUGH_BYTES
                 self._unread_bytes -= len(data)
                 self._raw_bytes += len(data)
+                # After the end of the body the connection may serve another request, so it is not touched any more.
                 if was_enough and self._unread_bytes <= _ENOUGH_BYTES and not self._is_whole:
                     self.source.resume()
                 yield data
@@ -307,6 +309,7 @@ class StreamedReply(Reply):
             self._record()
             self._meter.settle()
         else:
+            # The body was complete, and recorded, but cannot be decoded.
             self._meter.settle_as(self, failure.outcome)
         return RequestFailed(failure.outcome, f"{self.route.method} {self.route.url}: {failure.detail}")
 
@@ -365,6 +368,7 @@ class ReplyStream:
             try:
                 reply.expect(self._expect)
             except ExpectFailed:
+                # Python does not call `__aexit__` if this method raises.
                 await reply.aclose()
                 raise
         return reply

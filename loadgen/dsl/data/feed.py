@@ -136,6 +136,8 @@ class Rows(Generic[Row]):
         """
         count = self._count
         if self._seed is not None:
+            # The upper half of the product maps 64 bits to row numbers without a division; its bias is below count /
+            # 2^64.
             return self._at(mixed(self._seed + (n + 1) * GOLDEN) * count >> 64)
         if n >= count:
             if self._stops:

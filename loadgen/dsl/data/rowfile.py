@@ -97,6 +97,7 @@ class _Mapped(Generic[Row]):
         count = len(self)
         yield from range(min(count, _CHECKED))
         if count > _CHECKED:
+            # A fixed seed, so that all processes check the same rows.
             some = Random(count).sample(range(_CHECKED, count), min(_CHECKED, count - _CHECKED))  # noqa: S311
             yield from sorted(some)
 

@@ -38,7 +38,7 @@ import numpy.typing as npt
 
 from loadgen.measure.objectives.steering_observation import RUNGS, Part
 
-__all__ = ["Aim", "Knee", "Stay", "Tally", "find_knee"]
+__all__ = ["Aim", "Knee", "RateTally", "Stay", "find_knee"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -94,7 +94,7 @@ class Aim:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class RateTally:
     """Results of one objective and journey at one rate. Fractional, because older results weigh less."""
 
     objective: int
@@ -107,7 +107,7 @@ class Tally:
     def count(self) -> float:
         return self.good + self.bad
 
-    def plus(self, good: float, bad: float, slower: Sequence[float], weight: float = 1.0) -> Tally:
+    def plus(self, good: float, bad: float, slower: Sequence[float], weight: float = 1.0) -> RateTally:
         added = tuple(a + weight * b for a, b in zip(self.slower or (0.0,) * len(slower), slower, strict=True))
         return replace(self, good=self.good + weight * good, bad=self.bad + weight * bad, slower=added)
 
@@ -138,21 +138,21 @@ class Stay:
 
     rate_per_s: float
     length_s: float = 0.0
-    tallies: tuple[Tally, ...] = ()
+    tallies: tuple[RateTally, ...] = ()
     weight: float = 1.0
 
     def plus(self, parts: Iterable[Part], length_s: float) -> Stay:
         tallies = {(one.objective, one.journey): one for one in self.tallies}
         for part in parts:
             key = part.objective, part.journey
-            tallies[key] = tallies.get(key, Tally(*key)).plus(part.good, part.bad, part.slower)
+            tallies[key] = tallies.get(key, RateTally(*key)).plus(part.good, part.bad, part.slower)
         return replace(self, length_s=self.length_s + length_s, tallies=tuple(tallies.values()))
 
     def count(self, objective: int) -> float:
         """Return the number of results counted for one objective, all journeys together. objective: its index."""
         return sum(one.count for one in self.tallies if one.objective == objective)
 
-    def worst(self, aims: Sequence[Aim]) -> Tally | None:
+    def worst(self, aims: Sequence[Aim]) -> RateTally | None:
         """Return the results of the objective and journey that is closest to its limit or furthest beyond it.
 
         Only those with enough results compete. If none has enough, return the one with the largest share of the results
@@ -218,6 +218,7 @@ def find_knee(stays: Sequence[Stay], aims: Sequence[Aim]) -> Knee:
         likelihood = _log_likelihood(log_rates, rates, distance, above, slope, in_flight, is_ratio)
         density = np.exp(likelihood - likelihood.max()).sum(axis=(0, 1, 2))
         cumulated = np.cumsum(density)
+        # A point counts with half of its own weight, so the median of a symmetric density is its middle.
         cumulated = (cumulated - density / 2) / cumulated[-1]
         step = log_rates[1] - log_rates[0]
         low = float(np.interp(0.003, cumulated, log_rates)) - step
@@ -245,6 +246,7 @@ def _log_likelihood(
     variance = np.log1p((dispersion * count + _HALF**2) / (count + _HALF) ** 2)  # of the logarithm of the count
     away = distance - seen + variance / (2 * slope)
     variance = variance / slope**2
+    # The logarithm of Student's t density with `_TAILS` degrees of freedom, without its constant factors.
     fit = -(_TAILS + 1) / 2 * np.log1p(away**2 / variance / _TAILS) - np.log(variance) / 2
     total: Floats = fit.sum(axis=3)
     return total
@@ -259,12 +261,12 @@ def _pooled(stays: Iterable[Stay]) -> list[Stay]:
 
 
 def _one_of(group: Sequence[Stay]) -> Stay | None:
-    tallies: dict[tuple[int, str], Tally] = {}
+    tallies: dict[tuple[int, str], RateTally] = {}
     rates, weights = 0.0, 0.0
     for stay in group:
         for one in stay.tallies:
             key = one.objective, one.journey
-            tallies[key] = tallies.get(key, Tally(*key)).plus(one.good, one.bad, one.slower, stay.weight)
+            tallies[key] = tallies.get(key, RateTally(*key)).plus(one.good, one.bad, one.slower, stay.weight)
             rates += log(stay.rate_per_s) * one.count * stay.weight
             weights += one.count * stay.weight
     return Stay(exp(rates / weights), tallies=tuple(tallies.values())) if weights > 0 else None

@@ -282,6 +282,7 @@ def _time_ns(text: str) -> int | None:
 
 def _number(text: str) -> Fraction | None:
     """Return the number that a text gives, exactly: "0.1" is 1/10. Returns None if it is not a finite number."""
+    # The limits keep a text like "1e999999999" from becoming a fraction with that many digits.
     if not _SECONDS.fullmatch(text) or len(text) > 40 or abs(int(re.split("[eE]", text + "e0")[1])) > 30:
         return None
     return Fraction(text)

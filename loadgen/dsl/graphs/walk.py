@@ -145,4 +145,5 @@ def _key(seed: int, load: int, n: int) -> int:
 
 def _uniform(key: int, visit: int) -> float:
     """Return the random number for one visit of the session `key`, 0 <= u < 1; the same on each call."""
+    # The upper 53 bits: a float holds no more, and with more it could be rounded up to 1.0.
     return (mixed(key + visit * GOLDEN) >> 11) * 2.0**-53

@@ -58,6 +58,7 @@ class Siblings:
         if Siblings._active is not None:
             Siblings._active._deactivate()
         Siblings._active = self
+        # A file may be newer than the listing of its folder that Python's finders keep.
         importlib.invalidate_caches()
         self._before = set(sys.modules)
         for name in [name for name in sys.modules if name.partition(".")[0] in self.names]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from loadgen.dsl.loading.source_analysis import Source
-from loadgen.dsl.plans.loads import Lane, most_iterations
+from loadgen.dsl.plans.loads import DrivenLoad, most_iterations
 from loadgen.errors import Fault
 from loadgen.profiles.profile import IterationProfile, UserProfile
 from loadgen.units import format_count
@@ -66,7 +66,7 @@ def number_faults(calls: Iterable[RendezvousCall]) -> Iterator[Fault]:
             yield Fault(call.file, call.line, message, "use the same number at both places, or two different names")
 
 
-def most_together(lane: Lane) -> tuple[int, str]:
+def most_together(lane: DrivenLoad) -> tuple[int, str]:
     """Return how many users of a load can wait at the same time at most, and why, as text that follows "the load"."""
     profile = lane.profile
     if isinstance(profile, UserProfile):

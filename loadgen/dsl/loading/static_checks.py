@@ -21,7 +21,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from loadgen.clients import HttpClient
+from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
 from loadgen.dsl.loading.source_analysis import Source
 from loadgen.dsl.plans.arguments import did_you_mean

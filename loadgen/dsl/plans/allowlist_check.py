@@ -18,7 +18,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from loadgen.allowlist import AllowList, Entry, as_address, is_own, never
-from loadgen.clients import Http
+from loadgen.clients.net.settings import Http
 from loadgen.dsl.plans.spec import LaneSpec, PlanSpec, highest_sum
 from loadgen.hostport import of_url
 from loadgen.profiles.profile import OpenProfile

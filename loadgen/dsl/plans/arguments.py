@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from loadgen.clients import Connections, Http, Trace
+from loadgen.clients.net.settings import Http
+from loadgen.clients.pool.connection_policy import Connections
+from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.source_location import Origin
 from loadgen.hostport import HostPort, of_url
 from loadgen.measure.deltas.limits import NAME_BYTES, TAGS_OF_SERIES

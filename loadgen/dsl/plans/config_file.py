@@ -39,7 +39,7 @@ import msgspec
 from loadgen.dsl.plans.arguments import did_you_mean, url_wrong
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
-from loadgen.sinks import KINDS
+from loadgen.sinks.options import KINDS
 
 __all__ = [
     "FILE_NAME",

@@ -5,7 +5,7 @@
         Load({browse: 3, buy: 1}, arrivals("200/s").hold("1m"), after="2m", name="spike"),
     ]
 
-`Load` is the public class that a scenario creates; it never raises. `Lane` is the same
+`Load` is the public class that a scenario creates; it never raises. `DrivenLoad` is the same
 load as agents drive it, with the changes from the command line. Each load counts its
 arrivals, users and rows from 0. When loads share a feed, each load gets its own block
 of rows, in the order of the loads, so no row is used twice.
@@ -36,7 +36,7 @@ from loadgen.units import parse_duration
 
 __all__ = [
     "MAX_LOADS",
-    "Lane",
+    "DrivenLoad",
     "Load",
     "is_executor",
     "lane_of",
@@ -53,7 +53,7 @@ MAX_LOADS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class DrivenLoad:
     """One load as agents drive it, with overrides applied. The only load of a plan has the name ""."""
 
     name: str
@@ -132,7 +132,7 @@ class Load:
         own = tuple(self.origin.fault(wrong.message, wrong.hint) for wrong in self._wrong)
         return own + (self.load.faults if is_executor(self.load) else ())
 
-    def lane(self, seed: int, max_users: int | None = None, *, random: bool = False) -> Lane:
+    def lane(self, seed: int, max_users: int | None = None, *, random: bool = False) -> DrivenLoad:
         """Return this load as agents drive it, without overrides of the command line.
 
         Args:
@@ -191,8 +191,8 @@ def lane_of(
     max_users: int | None = None,
     *,
     random: bool = False,
-) -> Lane:
-    return Lane(
+) -> DrivenLoad:
+    return DrivenLoad(
         name,
         journeys,
         weights,
@@ -245,7 +245,7 @@ def _no_journey_hint(one: object, name: str) -> str:
 # -- what the command line changes ----------------------------------------------------------------
 
 
-def scaled(lanes: Sequence[Lane], peak: float, peak_of: Literal["", "rate", "users"]) -> tuple[Lane, ...]:
+def scaled(lanes: Sequence[DrivenLoad], peak: float, peak_of: Literal["", "rate", "users"]) -> tuple[DrivenLoad, ...]:
     """Return the loads with one kind multiplied by a common factor, so that the highest sum of that kind is `peak`.
 
     Loads of the other kind are unchanged.
@@ -278,7 +278,7 @@ def _times(profile: Profile, factor: Fraction) -> Profile:
     return profile.scaled_to(float(exact(max(max(s.start, s.end) for s in profile.stages if s.duration_ns)) * factor))
 
 
-def stretched(lanes: Sequence[Lane], duration_ns: int) -> tuple[Lane, ...]:
+def stretched(lanes: Sequence[DrivenLoad], duration_ns: int) -> tuple[DrivenLoad, ...]:
     """Return the loads with curves and starts stretched by a common factor: the last load then ends at `duration_ns`.
 
     Raises:
@@ -289,7 +289,7 @@ def stretched(lanes: Sequence[Lane], duration_ns: int) -> tuple[Lane, ...]:
         # `lasting` raises the error that explains why these loads cannot be stretched.
         return tuple(replace(lane, profile=lane.profile.lasting(duration_ns)) for lane in lanes)
     factor = Fraction(duration_ns, max(ends_ns))
-    moved: list[Lane] = []
+    moved: list[DrivenLoad] = []
     for lane, end_ns in zip(lanes, ends_ns, strict=True):
         after_ns = round(lane.after_ns * factor)
         moved.append(replace(lane, after_ns=after_ns, profile=lane.profile.lasting(round(end_ns * factor) - after_ns)))
@@ -299,7 +299,7 @@ def stretched(lanes: Sequence[Lane], duration_ns: int) -> tuple[Lane, ...]:
 # -- rows -----------------------------------------------------------------------------------------
 
 
-def most_iterations(lane: Lane, profile: OpenProfile | IterationProfile) -> int:
+def most_iterations(lane: DrivenLoad, profile: OpenProfile | IterationProfile) -> int:
     """Return the number of iterations of a load; for a steered load, the largest possible number.
 
     Args:
@@ -308,7 +308,7 @@ def most_iterations(lane: Lane, profile: OpenProfile | IterationProfile) -> int:
     return profile.total() if lane.steering is None else lane.steering.most(profile)
 
 
-def rows_used(lane: Lane, feed: Feed[Any]) -> int | None:
+def rows_used(lane: DrivenLoad, feed: Feed[Any]) -> int | None:
     """Return how many rows of a feed a load uses at most; None if there is no limit.
 
     A closed load uses one row per user. If one of its journeys takes a row per iteration, there is no limit, because

@@ -12,7 +12,10 @@ from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from loadgen.clients import Connections, Http, Timeouts, Trace
+from loadgen.clients.net.settings import Http
+from loadgen.clients.pool.connection_policy import Connections
+from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.executors.base import Executor
 from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
@@ -36,7 +39,7 @@ from loadgen.dsl.plans.arguments import (
     url_wrong,
 )
 from loadgen.dsl.plans.loads import (
-    Lane,
+    DrivenLoad,
     Load,
     is_executor,
     lane_of,
@@ -234,7 +237,7 @@ class Plan:
         return tuple(one for one in [*(one.load for one in self.loads), self.load] if isinstance(one, Executor))
 
     @property
-    def lanes(self) -> tuple[Lane, ...]:
+    def lanes(self) -> tuple[DrivenLoad, ...]:
         """Return all loads as agents drive them, with the overrides applied, in order.
 
         Raises:
@@ -449,7 +452,7 @@ class Plan:
 
     # -- internals --------------------------------------------------------------------------------
 
-    def _written(self) -> tuple[Lane, ...]:
+    def _written(self) -> tuple[DrivenLoad, ...]:
         """Return the loads as written in the scenario, without overrides.
 
         Raises:
@@ -582,7 +585,7 @@ def rows_needed(plan: Plan) -> Iterator[tuple[Journey[Any], int]]:
             yield one, one.feed.needs_rows(sum(_rows_counted(lane, one) for lane in lanes))
 
 
-def _rows_counted(lane: Lane, journey: Journey[Any]) -> int:
+def _rows_counted(lane: DrivenLoad, journey: Journey[Any]) -> int:
     assert journey.feed is not None
     used = rows_used(lane, journey.feed)
     if used is not None:
@@ -591,7 +594,7 @@ def _rows_counted(lane: Lane, journey: Journey[Any]) -> int:
     return lane.profile.peak
 
 
-def _journeys_spec(lanes: Sequence[Lane]) -> tuple[JourneySpec, ...]:
+def _journeys_spec(lanes: Sequence[DrivenLoad]) -> tuple[JourneySpec, ...]:
     """Return the journeys of the given loads without their code, each with its share of all iterations.
 
     A load counts by its number of arrivals; if the number of any load is unknown, all loads count the same.
@@ -615,7 +618,7 @@ def _uses_rows_up(journey: Journey[Any]) -> bool:
     return journey.feed is not None and journey.feed.needs_rows(2) > 1
 
 
-def _lane_spec(lane: Lane) -> LaneSpec:
+def _lane_spec(lane: DrivenLoad) -> LaneSpec:
     return LaneSpec(
         name=lane.name,
         load=_load_text(lane),
@@ -628,13 +631,13 @@ def _lane_spec(lane: Lane) -> LaneSpec:
     )
 
 
-def _load_text(lane: Lane) -> str:
+def _load_text(lane: DrivenLoad) -> str:
     if lane.steering is None:
         return lane.profile.describe()
     return f"{lane.steering.executor}, at most {format_duration(lane.profile.duration_ns or 0)}"
 
 
-def _total(lanes: Iterable[Lane]) -> int | None:
+def _total(lanes: Iterable[DrivenLoad]) -> int | None:
     """Return the total number of iterations of all loads; None if it is unknown, because one of them is closed."""
     totals = [None if isinstance(lane.profile, UserProfile) else lane.profile.total() for lane in lanes]
     return None if None in totals else sum(total or 0 for total in totals)

@@ -20,7 +20,7 @@ from loadgen.dsl.journey import Journey
 from loadgen.dsl.plans.arguments import Wrong, did_you_mean, url_wrong
 from loadgen.dsl.plans.loads import (
     MAX_LOADS,
-    Lane,
+    DrivenLoad,
     Load,
     is_executor,
     names_wrong,
@@ -233,7 +233,7 @@ def windows_wrong(slos: Iterable[Slo], warmup_ns: int, duration_ns: int | None) 
         )
 
 
-def rows_wrong(lanes: Sequence[Lane]) -> Iterator[Fault]:
+def rows_wrong(lanes: Sequence[DrivenLoad]) -> Iterator[Fault]:
     """Yield an error for each unique feed shared by a load with an unknown number of rows and a later load.
 
     The later load could not know which rows the earlier one has used.
@@ -296,7 +296,7 @@ def regions_chosen(
     return found
 
 
-def overrides_wrong(lanes: Sequence[Lane], overrides: Overrides) -> Iterator[Fault]:
+def overrides_wrong(lanes: Sequence[DrivenLoad], overrides: Overrides) -> Iterator[Fault]:
     """Yield an error if `--rate`, `--users` or `--duration` cannot be applied to the loads as written."""
     option = {"rate": "--rate", "users": "--users"}.get(overrides.peak_of, "peak")
     try:

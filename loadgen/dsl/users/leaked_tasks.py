@@ -92,6 +92,7 @@ def look_out(owner: Owner) -> None:
     """
     global _latest
     _latest = ref(owner)
+    # Compared by its code, because each call of `_showing` makes another function.
     if getattr(warnings.showwarning, "__code__", None) is not _SHOWWARNING:
         warnings.showwarning = _showing(warnings.showwarning)
     try:
@@ -130,6 +131,7 @@ class _Factory:
 def _register(task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> None:
     """Find the owner of a new task, by the call stack or by the task that starts it, and notify the owner."""
     starter: FrameType | None = None
+    # 0 is this function and 1 the factory; 2 is the code that starts the task.
     frame: FrameType | None = sys._getframe(2)
     owner: Owner | None = None
     keeps = False
@@ -210,6 +212,7 @@ def _forgot(name: str, text: str, filename: str, lineno: int) -> None:
     own = [one for one in places if not is_installed(one[0]) and not _is_loadgen(one[0])]
     if own:
         filename, lineno, function = own[-1]
+        # Tracking costs time for each coroutine, so it is on only until it has shown one origin.
         sys.set_coroutine_origin_tracking_depth(0)
     elif is_installed(filename) or _is_loadgen(filename):
         # It was dropped at the end of its function, so its origin is lost. Tracking is turned on for the next one.

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from loadgen.clients import failure_in
+from loadgen.clients.httpx_api.errors import failure_in
 from loadgen.errors import IterationEnded, LoadgenError
 from loadgen.measure.deltas.series import CUT_OFF, TIMEOUT
 

@@ -53,6 +53,7 @@ class Step:
         duration_ns = now_ns - self._entered_ns
         response_ns = duration_ns - (user.idle_until(now_ns) - self._idle_ns)
         failed = meter.failed
+        # The surrounding step keeps its own first failure.
         if self._failed is not None:
             meter.failed = self._failed
         if error is None and failed is None:

@@ -19,14 +19,15 @@ from random import Random
 from time import perf_counter_ns
 from typing import Any, Final, Generic, Never, TypeVar, overload
 
-from loadgen.clients import HttpClient, HttpxClient
+from loadgen.clients.http import HttpClient
+from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.source_location import here
 from loadgen.dsl.users.concurrent_calls import Apart, PollPlace
 from loadgen.dsl.users.leaked_tasks import owns
 from loadgen.dsl.users.outcome import outcome_of
 from loadgen.dsl.users.steps import Measure, Step
-from loadgen.dsl.users.worker_tally import Tally
+from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.pace import next_cycle
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.meter import Meter
@@ -207,7 +208,7 @@ class User:
             raise UsageError(
                 "pace(0): the interval must be above 0", hint='write the time between two starts: user.pace("10s")'
             )
-        if self.is_fresh and Tally.of(self.meter.recorder).is_new(("pace", self.meter.journey)):
+        if self.is_fresh and WorkerTally.of(self.meter.recorder).is_new(("pace", self.meter.journey)):
             origin = here()
             self.meter.recorder.note(
                 f"{Path(origin.file).name}:{origin.line}: in an open load, user.pace only keeps the user busy: the "
@@ -217,7 +218,7 @@ class User:
         began_ns = self.began_ns if was_away or not self._pace_due_ns else self._pace_due_ns
         due_ns, skipped = next_cycle(began_ns, every_ns, self._clock())
         if skipped:
-            Tally.of(self.meter.recorder).skipped_cycles(skipped)
+            WorkerTally.of(self.meter.recorder).skipped_cycles(skipped)
         self._pace_due_ns = due_ns
         self._idle_since_ns = perf_counter_ns()
         try:
@@ -269,7 +270,7 @@ class User:
             ended = await self._points.wait(meter.load, name, users, timeout_ns / NS_PER_S)
         finally:
             self._be_back()
-        Tally.of(meter.recorder).rendezvous(ended)
+        WorkerTally.of(meter.recorder).rendezvous(ended)
         return ended == "met"
 
     async def poll(
@@ -394,7 +395,7 @@ class User:
         (other)`.
         """
         text = str(reason)
-        outcome = Tally.of(self.meter.recorder).reason(text)
+        outcome = WorkerTally.of(self.meter.recorder).reason(text)
         raise IterationEnded(outcome, "" if outcome == f"fail: {text}" else text)
 
     def skip(self, reason: str = "") -> Never:
@@ -407,7 +408,7 @@ class User:
         The iteration continues. A worker records at most 200 names; further ones are counted in `check: (other)`.
         """
         is_ok = bool(ok)
-        Tally.of(self.meter.recorder).check(name, is_ok)
+        WorkerTally.of(self.meter.recorder).check(name, is_ok)
         return is_ok
 
     # -- other ways to reach a target -----------------------------------------------------------

@@ -1,6 +1,6 @@
 """Creates users with the clients, connections and seeds that a plan defines.
 
-Each worker has one `People`. A run, a rehearsal and a trial use the same code; only
+Each worker has one `UserFactory`. A run, a rehearsal and a trial use the same code; only
 their networks and clocks differ.
 """
 
@@ -17,29 +17,20 @@ from random import Random
 from time import perf_counter_ns
 from typing import Any, Literal
 
-from loadgen.clients import (
-    Cap,
-    ConnectionPool,
-    Connections,
-    Forward,
-    Http,
-    HttpClient,
-    HttpxClient,
-    HttpxRows,
-    HttpxTransport,
-    Network,
-    SharedPool,
-    StockHttpClient,
-    StockPool,
-    StockTransport,
-    Timeouts,
-    Trace,
-    Tracer,
-    httpx_client,
-    pool_for,
-)
+from loadgen.clients.http import HttpClient
+from loadgen.clients.httpx_api.rows import HttpxRows
+from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool, StockTransport
+from loadgen.clients.httpx_api.transport import HttpxClient, HttpxTransport, httpx_client
+from loadgen.clients.net.network import Network
+from loadgen.clients.net.proxy_requests import Forward
+from loadgen.clients.net.settings import Http
+from loadgen.clients.pool.choose_pool import pool_for
+from loadgen.clients.pool.connection_policy import Connections
+from loadgen.clients.pool.pool import ConnectionPool, SharedPool
 from loadgen.clients.protocol.phased import PhasedMeter
-from loadgen.clients.request.rate_cap import capped
+from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.request.rate_cap import Cap, capped
+from loadgen.clients.request.tracing import Trace, Tracer
 from loadgen.dsl.users.user import User, UserWith, utc_now
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Points
@@ -48,7 +39,7 @@ from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.series import Tags
 
-__all__ = ["People", "Ways"]
+__all__ = ["UserFactory", "Ways"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +68,7 @@ class Ways:
         return self.targets[self.target] if self.target is not None else next(iter(self.targets.values()))
 
 
-class People:
+class UserFactory:
     """Creates the users of one worker. With shared connections, create it within a running loop.
 
     Args:

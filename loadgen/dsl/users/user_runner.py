@@ -21,7 +21,7 @@ from time import perf_counter_ns
 from types import FrameType
 from typing import Any, Final
 
-from loadgen.clients import OverTheCap
+from loadgen.clients.request.rate_cap import OverTheCap
 from loadgen.dsl.users.leaked_tasks import Stray, look_out, owns
 from loadgen.dsl.users.outcome import (
     fault_text,
@@ -34,7 +34,7 @@ from loadgen.dsl.users.outcome import (
     where_of,
 )
 from loadgen.dsl.users.user import User
-from loadgen.dsl.users.worker_tally import Tally
+from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.users import Arrival
 from loadgen.errors import IterationEnded, UsageError
 from loadgen.measure.deltas.series import OK, SKIPPED
@@ -158,6 +158,7 @@ class JourneyLife:
             if journey.tear_down is not None or journey.set_up is not None:
                 self._lived[arrival.journey] = args
             self._running = running = journey.fn(*args)
+            # The call above only creates the coroutine; the journey's first line runs in the `await`.
             user.began_ns = self.begun_ns = perf_counter_ns()
             await running
         except GeneratorExit:
@@ -206,7 +207,7 @@ class JourneyLife:
         The engine calls this after such an iteration. The report is made once per journey and worker.
         """
         journey = self._journey
-        if journey is not None and Tally.of(self._user.meter.recorder).is_new(("resisted", journey.name)):
+        if journey is not None and WorkerTally.of(self._user.meter.recorder).is_new(("resisted", journey.name)):
             self._report(
                 f"{journey.catching or journey.defined}: journey {journey.name} caught CancelledError and "
                 f"continued after it was stopped; {_LET_THROUGH}"
@@ -357,7 +358,7 @@ class JourneyLife:
         journey = self._journey
         if journey is None:
             return
-        forgotten, key = Tally.of(self._user.meter.recorder).forgotten, (journey.name, name)
+        forgotten, key = WorkerTally.of(self._user.meter.recorder).forgotten, (journey.name, name)
         if not where:
             # Without the origin, the line is unknown; `leaked_tasks` now tracks origins, so the next one shows it.
             if key not in forgotten:
@@ -375,7 +376,7 @@ class JourneyLife:
 
     def _report_forgotten(self) -> None:
         """Report the coroutines that were never awaited and whose line has not been found in the whole run."""
-        forgotten = Tally.of(self._user.meter.recorder).forgotten
+        forgotten = WorkerTally.of(self._user.meter.recorder).forgotten
         for key, text in forgotten.items():
             if text:
                 forgotten[key] = ""
@@ -389,7 +390,7 @@ class JourneyLife:
         loop = asyncio.get_running_loop()
         if self._tries < _TRIES and not self._turned:
             self._tries = 0
-            if Tally.of(self._user.meter.recorder).is_new(("awaits nothing", journey.name)):
+            if WorkerTally.of(self._user.meter.recorder).is_new(("awaits nothing", journey.name)):
                 took = format_duration(self.ended_ns - self.begun_ns)
                 self._report(
                     f"{journey.defined}: journey {journey.name} took {took} and awaited nothing, so in a closed "
@@ -414,7 +415,7 @@ class JourneyLife:
         self._running = None
         with suppress(RuntimeError):  # it even catches GeneratorExit; nothing more can be done
             running.close()
-        if Tally.of(self._user.meter.recorder).is_new(("abandoned", journey.name)):
+        if WorkerTally.of(self._user.meter.recorder).is_new(("abandoned", journey.name)):
             self._report(
                 f"{where}: journey {journey.name} caught CancelledError and did not stop, so its iteration was "
                 f"abandoned; {_LET_THROUGH}"

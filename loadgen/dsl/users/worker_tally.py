@@ -1,6 +1,6 @@
 """Counters that all users of one worker share: checks, fail reasons, skipped cycles, rendez-vous; and notes given once.
 
-Each recorder has one `Tally`. Its counters are sent with the recorder's deltas as custom
+Each recorder has one `WorkerTally`. Its counters are sent with the recorder's deltas as custom
 metrics, so they are merged over the fleet exactly. Scenario code chooses the names, so
 the number of names is limited.
 """
@@ -25,7 +25,7 @@ __all__ = [
     "SKIPPED_CYCLES",
     "TIMED_OUT",
     "Count",
-    "Tally",
+    "WorkerTally",
 ]
 
 MAX_CHECKS: Final = 200
@@ -66,8 +66,8 @@ class Count:
         return taken
 
 
-class Tally:
-    """The counters of one worker. Get it with `Tally.of`."""
+class WorkerTally:
+    """The counters of one worker. Get it with `WorkerTally.of`."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = ref(recorder)  # a weak reference, because the recorder is the key of `_tallies`
@@ -86,11 +86,11 @@ class Tally:
         self._seen: set[object] = set()
 
     @staticmethod
-    def of(recorder: Recorder) -> Tally:
+    def of(recorder: Recorder) -> WorkerTally:
         """Return the counters of the worker that has this recorder. They are created on first use."""
         found = _tallies.get(recorder)
         if found is None:
-            found = _tallies[recorder] = Tally(recorder)
+            found = _tallies[recorder] = WorkerTally(recorder)
         return found
 
     def check(self, name: str, ok: bool) -> None:
@@ -185,4 +185,4 @@ class Tally:
         return count
 
 
-_tallies: WeakKeyDictionary[Recorder, Tally] = WeakKeyDictionary()
+_tallies: WeakKeyDictionary[Recorder, WorkerTally] = WeakKeyDictionary()

@@ -39,7 +39,7 @@ import psutil
 from loadgen.engine.health.ena_limits import Allowances
 from loadgen.units import NS_PER_US
 
-__all__ = ["Look", "Probe", "addresses_of", "busiest_pair", "cpu_limit", "memory_limits", "own_addresses"]
+__all__ = ["HealthReading", "Probe", "addresses_of", "busiest_pair", "cpu_limit", "memory_limits", "own_addresses"]
 
 _CLOSE_AT: Final = 0.5
 """Share of the local ports in use by all sockets together from which the sockets of each remote address are counted."""
@@ -48,7 +48,7 @@ _CHUNK_BYTES: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class HealthReading:
     """One reading; shares are of the time since the last reading. 0 can also mean "unknown"."""
 
     cpu_share: float = 0.0
@@ -90,12 +90,12 @@ class Probe:
         self._sockets = 0
         self._before = self._read()
 
-    def look(self) -> Look:
+    def look(self) -> HealthReading:
         """Read CPU, memory, descriptors and ports of this process and machine, with the changes since the last call."""
         before, now = self._before, self._read()
         self._before = now
         wall_ns = max(1, now.wall_ns - before.wall_ns)
-        return Look(
+        return HealthReading(
             cpu_share=(now.cpu_ns - before.cpu_ns) / wall_ns,
             steal_share=(now.stolen - before.stolen) / max(1, now.ticks - before.ticks),
             throttled_share=min(1.0, max(0, now.throttled_ns - before.throttled_ns) / wall_ns),
@@ -233,6 +233,7 @@ def busiest_pair(chunks: Iterable[bytes]) -> int:
     for chunk in chunks:
         lines = (rest + chunk).split(b"\n")
         rest = lines.pop()
+        # Column 3 is the state; 0A means listening (include/net/tcp_states.h).
         found.update(
             fields[1].rpartition(b":")[0] + fields[2]
             for line in lines

@@ -41,7 +41,7 @@ from time import perf_counter_ns, sleep
 from types import FrameType
 from typing import Final
 
-from loadgen.engine.health.process_health import Look, Probe
+from loadgen.engine.health.process_health import HealthReading, Probe
 from loadgen.measure.deltas.delta import Health
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio
 
@@ -101,7 +101,7 @@ class Seen:
     gc_max_ns: int = 0
     own_faults: int = 0
     """Requests for which no descriptor or no local port was free."""
-    look: Look = field(default_factory=Look)
+    look: HealthReading = field(default_factory=HealthReading)
 
     @property
     def allowed_ns(self) -> int:
@@ -117,11 +117,16 @@ class Seen:
     def lag_text(self) -> str:
         """Why the lag of this interval is too large, as a sentence; empty if it is not."""
         if self.lag_p99_ns > self.allowed_ns:
-            return f"lag p99 {format_duration(self.lag_p99_ns)} is above {format_duration(self.allowed_ns)}"
+            return _above(self.lag_p99_ns, self.allowed_ns)
         if self.lasting_lag_ns > self.allowed_lasting_ns:
-            allowed = format_duration(self.allowed_lasting_ns)
-            return f"lag p99 {format_duration(self.lag_p99_ns)} is above {allowed} for the second time in a row"
+            return f"{_above(self.lag_p99_ns, self.allowed_lasting_ns)} for the second time in a row"
         return ""
+
+
+def _above(lag_ns: int, allowed_ns: int) -> str:
+    """Return "lag p99 41.0 ms is above 2.00 ms"; "just above", without the lag, if both have the same three digits."""
+    lag, allowed = format_duration(lag_ns), format_duration(allowed_ns)
+    return f"lag p99 is just above {allowed}" if lag == allowed else f"lag p99 {lag} is above {allowed}"
 
 
 def unfit_reasons(seen: Seen) -> tuple[str, ...]:
@@ -185,7 +190,7 @@ class SelfCheck:
         self._users, self._own_faults, self._oldest_ns, self._unacked = users, own_faults, oldest_ns, unacked
         self._probe = probe or Probe()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="selfcheck-look")
-        self._looking: Future[Look] | None = None
+        self._looking: Future[HealthReading] | None = None
         self._faults_before = 0
         self._lag_before_ns = 0
         self._lags_ns: list[int] = []

@@ -186,6 +186,8 @@ class OpenDrive:
             blocks = due_times(schedule, driven, self._chance, from_n=done, until_n=until_n)
             driving = drive_arrivals(blocks, clock, t0_ns, self._pool, stop, self._warmup_ns, cursor)
             self._driving = asyncio.create_task(driving)
+            # `wait` returns normally when the start loop was cancelled, which is how a change reaches this loop
+            # (`_restart`).
             try:
                 await asyncio.wait([self._driving])
             finally:

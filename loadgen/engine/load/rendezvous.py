@@ -135,6 +135,7 @@ class Points:
                     f"rendez-vous {name}: a release reached a worker {format_duration(late_ns)} late, "
                     "so its users went on after the others"
                 )
+            # The number breaks ties, so that the heap never compares lists of futures.
             heapq.heappush(self._due, (at_ns, next(self._order), taken))
             self._set_alarm()
         self._changed(point)  # also if no user was left: the controller may not have received the last counts

@@ -190,6 +190,8 @@ class Share:
             places = np.flatnonzero(journeys == journey)
             if not len(places):
                 continue
+            # Every other journey in reverse order, as in the table above: otherwise agent 0 would be the first in
+            # each.
             turns = np.flatnonzero(np.isin(agents if journey % 2 == 0 else agents[::-1], own_agents))
             # k counts the arrivals of one journey, and every `len(agents)` of them the agents' order repeats. The next
             # lines translate "the k-th of this journey" into n.
@@ -327,10 +329,6 @@ class Share:
         users are the numbers from i·users on. The users' order moves on from round to round, so that each user goes
         through the order of the mix, whatever the number of users is a multiple of. Among the first iterations, of any
         number, the share has its part within 2.
-
-        Result: (n, journey), both (own,) int64. The i-th iterations of all `users` users are the n from i·users on. The
-        users' order moves on from round to round, so that each user goes through the order of the mix, whatever the
-        number of users is a multiple of. Among the first iterations, of any number, ours are our part within 2.
         """
         own = np.array(self.owns_users(users), dtype=np.int64)
         moved = (1 - users) % len(self.journeys) * i
@@ -427,6 +425,7 @@ class RandomMix:
         """Return the index of the journey drawn for each arrival number in `n`: (count,) int64 for (count,) int64."""
         with np.errstate(over="ignore"):
             z = n.astype(np.uint64) * np.uint64(GOLDEN) + self._key
+        # The upper 53 bits, because a float64 holds exactly so many: the quotient is below 1.
         uniform = (mixed_each(z) >> np.uint64(11)).astype(np.float64) / float(1 << 53)
         return np.searchsorted(self._ends, uniform, side="right").astype(np.int64)
 

@@ -231,6 +231,7 @@ def moved(
         np.cumsum(gains) / gains.sum(), (place[gives] - kept_of[gives]) / (1 - kept_of[gives]), "right"
     )
     found = owners.copy()
+    # By rounding, the cumulated gains may end just below 1 and `to` point behind the last agent.
     found[given[gives]] = np.minimum(to, np.flatnonzero(gains)[-1])
     return found
 

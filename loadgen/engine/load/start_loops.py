@@ -61,11 +61,15 @@ async def drive_arrivals(
     try:
         for block in blocks:
             for due_ns, n, journey in zip(block.due_ns, block.n, block.journey, strict=True):
+                # The clock is read again only for an arrival that was not due at the last reading: a burst needs one
+                # reading.
                 if due_ns > now_ns:
                     now_ns = elapsed_ns()
                     if due_ns > now_ns:
                         await clock.sleep_until(due_ns)
                         now_ns = elapsed_ns()
+                    # After each reading of the clock: a process that was frozen in `sleep_until` finds its lease over
+                    # before it starts anything (`share_drive._Stop`).
                     if stop.is_set():
                         if cursor is not None:
                             cursor.n = n
@@ -124,6 +128,7 @@ async def drive_users(
                         await crowd.changes.until(clock, min(due_ns, stay.end_ns))
                         continue
                     done = stay.done
+                    # The same number as in `_drawn` and `_striped` (load_drive.py), which use its two halves.
                     arrival = Arrival(None, (user << 32) + done, journey_of(user, done), now_ns < warmup_ns, row=user)
                     stay.done = done + 1
                     await pool.begin(slot, arrival)

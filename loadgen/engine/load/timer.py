@@ -54,6 +54,7 @@ class _LoopTimer:
         self._handle = self._loop.call_later(max(0.0, (at_ns - perf_counter_ns()) / 1e9), self._fired)
 
     def _fired(self) -> None:
+        # uvloop's timers may fire up to 1 ms early.
         if perf_counter_ns() < self._at_ns:
             self._handle = self._loop.call_later(0.001, self._fired)
         else:
@@ -79,6 +80,7 @@ class _TimerFd:
     def __init__(self, callback: Callable[[], None]) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         self._settime = libc.timerfd_settime
+        # Clock 1 is CLOCK_MONOTONIC.
         self._fd = libc.timerfd_create(1, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
@@ -88,6 +90,7 @@ class _TimerFd:
         self._loop.add_reader(self._fd, self._fired)
 
     def set(self, at_ns: int) -> None:
+        # A time of 0 would disarm the timer (timerfd_settime(2)); 1 ns is past and fires at once.
         self._spec.value_s, self._spec.value_ns = divmod(max(at_ns, 1), 1_000_000_000)
         # flag 1: an absolute time (TFD_TIMER_ABSTIME)
         self._settime(self._fd, 1, ctypes.byref(self._spec), None)
@@ -96,6 +99,8 @@ class _TimerFd:
         try:
             os.read(self._fd, 8)
         except BlockingIOError:
+            # The timer was set again after it had fired: that resets its count of expirations, so there is nothing to
+            # read.
             return
         self._callback()
 

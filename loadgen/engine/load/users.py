@@ -157,6 +157,7 @@ class UserPool:
             if slot.task is not None:
                 slot.task.cancel()
             closing = asyncio.get_running_loop().create_task(slot.life.close())
+            # The loop itself keeps only a weak reference to a task.
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
         while len(self._slots) < max_users and (late := self._next_waiting()) is not None:
@@ -270,6 +271,7 @@ class UserPool:
         else:
             start_ns = due_ns
             free_ns = slot.free_ns or due_ns
+            # A set-up is work of the scenario, and no delay of the generator.
             begun_ns = life.begun_ns - life.set_up_ns if life.begun_ns else slot.ready_ns
             wait_ns, lag_ns = free_ns - due_ns, begun_ns - free_ns
         duration_ns = end_ns - start_ns
@@ -359,6 +361,7 @@ class UserPool:
             arrival, life = slot.arrival, slot.life
             if arrival is None:
                 continue
+            # Cleared before the cancellation, so that `end` does not record the iteration once more.
             slot.arrival = None
             begun_ns = life.begun_ns - life.set_up_ns if life.begun_ns else now_ns
             is_open = arrival.due_ns is not None

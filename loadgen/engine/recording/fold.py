@@ -41,6 +41,8 @@ class Fold:
     """
 
     def __init__(self, values: Values, *, keep: Collection[int] = (), censored: Callable[[int], int]) -> None:
+        # In the order of the series, so that parts without a common series need no addition, only to be put one after
+        # the other.
         self._values = sorted(values, key=itemgetter(0))
         self._kept: dict[int, list[Counts]] = {series: [] for series in keep}
         self._censored = censored
@@ -55,6 +57,8 @@ class Fold:
         alike: list[Folded] = []  # parts that have series in common
         for part in _parts(self._values):
             one = self._fold(part)
+            # The new part begins with a later series, so the series before it are complete. `max`, because values
+            # above an hour move to a series with a higher id.
             if alike and max(index[-1] for index, _, _ in alike) // SLOTS < one[0][0] // SLOTS:
                 whole.append(_together(alike))
                 alike = []
@@ -90,6 +94,7 @@ class Fold:
         if len(over):
             of[over] = [self._censored(series) for series in of[over].tolist()]
             values_ns[over] = MAX_NS
+            # The sums below need the values of a series side by side.
             by_series = np.argsort(of, kind="stable")
             of, values_ns = of[by_series], values_ns[by_series]
         starts, lengths = _runs(of)

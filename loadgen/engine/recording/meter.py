@@ -85,6 +85,7 @@ class Meter:
         """
         if self._is_held:
             self.settle()
+        # An iteration that was ok ends without `end_iteration`, so its sample is released here.
         if self._sample is not None:
             self.forget()
         self.n, self.load = n, load

@@ -148,6 +148,7 @@ class Recorder:
         key = SeriesKey("request", journey, step, name, OK, "response", warmup=warmup, tags=tags)
         found = self._series.get(key)
         if found is None:
+            # `(other)` itself always has room; otherwise the next line would call this method for ever.
             if name != OTHER and self._is_full((journey, step, tags, warmup), "request", step or journey):
                 return self.request_series(journey, step, OTHER, warmup, tags)
             found = self._series[key] = RequestSeries(key, self._watch(key))
@@ -163,6 +164,7 @@ class Recorder:
         key = replace(series.key, tags=(*series.key.tags, *tags))
         found = self._series.get(key)
         if found is None:
+            # As above: a series whose tags are all `(other)` always has room.
             if series.tagged >= MAX_TAGGED and any(value != OTHER for _, value in tags):
                 names = ", ".join(name for name, _ in tags)
                 self.note(f"more than {MAX_TAGGED} values of {names} for {series.key.request}: the rest is in {OTHER}")
@@ -234,6 +236,8 @@ class Recorder:
             response.append(response_ns)
             is_notable = response_ns > series.bar_ns or len(response) == series.pick_at
         else:
+            # `is` is the quick test for nearly all requests. An "ok" that is another string object comes here and is
+            # no error.
             if outcome != OK:
                 counters.requests_errors += 1
             response, service = series.of(outcome, outcome == TIMEOUT)
@@ -381,6 +385,7 @@ class Recorder:
         custom = tuple(stats for source in self.customs if (stats := source.take()) is not None)
         exemplars = self._take_exemplars()  # before health, which takes the notes
         failures = self.failures.take(self.t0_ns, self.t0_ns + end_ns)
+        # No break before this one: the controller compares values with counters, so both must be of the same instant.
         yield
         fold = Fold(values, keep=[*lags, *responses], censored=lambda number: self._censored(number, new))
         for _ in fold.parts():

@@ -130,6 +130,8 @@ class Series:
 
     def _key(self, outcome: str, metric: Metric, censored: bool) -> SeriesKey:
         k = self.key
+        # The waits of a censored iteration are known exactly; only a missed one was still waiting when it was
+        # counted.
         is_bound = censored and (metric in ("response", "service", "duration") or outcome == MISSED)
         return SeriesKey(k.kind, k.journey, k.step, k.request, outcome, metric, is_bound, k.warmup, k.tags)
 

@@ -123,6 +123,8 @@ class Series:
         self._ok, self._ok_ns, self._bad, self._gone, self._gone_ns, self._void = [], [], [], [], [], []
         if begun or len(self.open):
             self._begun, self._idle = [], []
+            # Faults of the script and skipped ones (`void`) have ended, although they count neither as good nor as
+            # bad.
             closed = np.concatenate((ended.ok, ended.bad, ended.gone, _ints(void)))
             self._remain(np.concatenate((self.open, _ints(begun))), self.open_idle + idle, closed)
         return ended

@@ -19,10 +19,10 @@ from loadgen.units import (
     NS_PER_S,
     format_change,
     format_changes,
-    format_count,
     format_duration,
     format_rate,
     format_ratio,
+    quantity,
 )
 
 __all__ = ["report_of", "side_text"]
@@ -58,7 +58,7 @@ def report_of(comparison: Comparison, *, all_rows: bool = False) -> Report:
 
 def side_text(side: Side) -> str:
     """Return the label of a side with its number of runs, such as "1.4 (3 runs)"."""
-    return f"{side.label} ({_count(len(side.runs), 'run')})"
+    return f"{side.label} ({quantity(len(side.runs), 'run')})"
 
 
 # -- sentences ------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def _headline(comparison: Comparison) -> str:
         if n := errors.count(verdict):
             parts.append(f"{n} with {verdict}")
     sides = f"{side_text(comparison.new)} compared with {side_text(comparison.base)}{_ENDS[comparison.outcome]}"
-    return f"{sides}: of {_count(len(rows), 'name')}, by {PRIMARY}, {', '.join(parts)}."
+    return f"{sides}: of {quantity(len(rows), 'name')}, by {PRIMARY}, {', '.join(parts)}."
 
 
 def _lines(comparison: Comparison) -> Iterator[str]:
@@ -103,7 +103,7 @@ def _failing(comparison: Comparison) -> Iterator[str]:
     errors = {row.name: row.shift for row in comparison.errors if row.region == ALL}
     worst = max(names, key=lambda name: errors[name].change)
     ratios = f"{format_ratio(errors[worst].base)} to {format_ratio(errors[worst].new)}"
-    more = f" (and {_count(len(names) - 1, 'more name')})" if names[1:] else ""
+    more = f" (and {quantity(len(names) - 1, 'more name')})" if names[1:] else ""
     yield (
         f"More errors: the error ratio of {worst}{more} went from {ratios}, while successful requests were faster."
         " That is not an improvement: the slow requests may be those that failed."
@@ -118,7 +118,7 @@ def _odd_lines(comparison: Comparison) -> Iterator[str]:
     for (kind, place, side), odds in found.items():
         worst = max(odds, key=lambda odd: abs(odd.change))
         where = f"{kind} {place}" + (f" of {side}" if side else "")
-        more = f", and {_count(len(odds) - 1, 'more name')}" if odds[1:] else ""
+        more = f", and {quantity(len(odds) - 1, 'more name')}" if odds[1:] else ""
         there, elsewhere = format_change(worst.change), format_change(worst.rest)
         yield (
             f"Only {where}: {worst.name} is {there} there and {elsewhere} elsewhere"
@@ -136,7 +136,7 @@ def _runs_differ(comparison: Comparison) -> Iterator[str]:
         most = max(one.runs for one in known)
         yield (
             f"Runs of the same code differ by {middle * 100:.1f} % (standard deviation of the {PRIMARY},"
-            f" median over names; {_count(most, 'run')} of the history)."
+            f" median over names; {quantity(most, 'run')} of the history)."
         )
 
 
@@ -147,7 +147,7 @@ def _figure_table(comparison: Comparison, all_rows: bool) -> Table:
     rows = comparison.whole
     is_short = len(rows) > MANY and not all_rows
     shown = [row for row in rows if not is_short or row.percentile == PRIMARY or row.is_clear]
-    notes = [f"of {_count(len(rows), 'row')}, only {PRIMARY} and clear differences are shown"] if is_short else []
+    notes = [f"of {quantity(len(rows), 'row')}, only {PRIMARY} and clear differences are shown"] if is_short else []
     if any(row.why and _is_known(row) for row in shown):
         notes.append(_NO_ERROR)
     if any(_is_chance(row) for row in shown):
@@ -257,7 +257,3 @@ def _is_chance(row: Row) -> bool:
     """
     of = row.shift
     return of is not None and of.is_known and not of.low <= 0 <= of.high and row.verdict is Verdict.NO_CLEAR
-
-
-def _count(n: int, what: str) -> str:
-    return f"{format_count(n)} {what}{'' if n == 1 else 's'}"

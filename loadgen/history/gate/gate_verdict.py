@@ -126,10 +126,8 @@ def _concluded(decision: Decision, old: Sequence[Accepted]) -> Decision:
         for one in dict.fromkeys(looking):
             names.add(one.name)
             if _is_of_agents(decision, old, odd, one.name):
-                soft[one.name] = "slower only at one agent; not slower without that agent"
-                unsure.append(
-                    f"{one.name} is slower only at one agent, and not slower without that agent: run it again"
-                )
+                soft[one.name] = "slower only at outlier agents; not slower without them"
+                unsure.append(f"{one.name} is slower only at outlier agents, and not slower without them: run it again")
             elif missing:
                 soft[one.name] = f"suspect: {missing} more {'run decides' if missing == 1 else 'runs decide'}"
                 suspects.append(_slower(one, family, settings, f"p {one.p:.2g}"))
@@ -195,6 +193,8 @@ def _would_do(decision: Decision) -> bool:
         return False
     tolerate = log1p(decision.settings.tolerate)
     return all(
+        # The detectable effect is proportional to sqrt(1 / new + 1 / history). The few more degrees of freedom are
+        # ignored.
         log1p(one.detectable) * sqrt((1 / DECIDING + 1 / one.history) / (1 / k + 1 / one.history)) <= tolerate
         for one in unseen
     )

@@ -15,7 +15,7 @@ from loadgen.history.run_vs_history.position import ORDER, Standing, Standings
 from loadgen.history.run_vs_history.text import sentences, sorted_rows
 from loadgen.history.store.baseline_run import Accepted
 from loadgen.history.trend.plot import SMALL, plot
-from loadgen.history.trend.trends import Look, Trend, trends
+from loadgen.history.trend.trends import Trend, TrendSettings, trends
 from loadgen.outside_text import in_html
 from loadgen.report.report_tables import milliseconds
 from loadgen.units import format_change, format_changes, format_count
@@ -79,7 +79,7 @@ def _plots(
 
 def _trends(found: Standings, percentile: str, names: list[str]) -> dict[str, Trend]:
     pattern = re.compile(rf"\A(?:{'|'.join(map(re.escape, names))})\Z")
-    look = Look(percentile, ar=True, name=pattern)
+    look = TrendSettings(percentile, ar=True, name=pattern)
     return {one.name: one for one in trends(found.history, look, found.references)}
 
 

@@ -82,6 +82,7 @@ class Folder:
         folder, _, begins = below.rpartition("/")
         found: list[str] = []
         try:
+            # Without `onerror`, `os.walk` silently leaves out folders that it cannot read.
             for here, folders, files in os.walk(self.path / folder, onerror=_raise):
                 folders[:] = [name for name in folders if not name.startswith(".")]
                 at = os.path.relpath(here, self.path)

@@ -7,7 +7,7 @@ Each file is written once, as a whole, and never changed. So concurrent writers 
 locked, and a copy of the folder is a copy of the history. No run is removed: a run that should not have been accepted
 is *struck* with a reason, and stays visible.
 
-Files that are damaged or were written by a newer loadgen are left out and named in `troubles`. A caller that decides
+Files that are damaged or were written by a newer loadgen are left out and named in `unreadable`. A caller that decides
 something from the runs must report them.
 """
 
@@ -65,7 +65,7 @@ class Store:
     def __init__(self, place: Place, now: Callable[[], str] = _now) -> None:
         self._place = place
         self._now = now
-        self._troubles: dict[str, None] = {}
+        self._unreadable: dict[str, None] = {}
 
     @classmethod
     def open(cls, url: str) -> Store:
@@ -80,9 +80,9 @@ class Store:
         return str(self._place)
 
     @property
-    def troubles(self) -> tuple[str, ...]:
+    def unreadable(self) -> tuple[str, ...]:
         """Return a sentence for each file that could not be read since the store was opened, with the reason."""
-        return tuple(self._troubles)
+        return tuple(self._unreadable)
 
     # -- runs -------------------------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class Store:
             is_whole: include the figures of single regions and agents; False: only those over all of them.
 
         Raises:
-            StorageError: the folder or bucket cannot be read. A single unreadable run is added to `troubles` instead.
+            StorageError: the folder or bucket cannot be read. A single unreadable run is added to `unreadable` instead.
 
         Cost: 1.5 ms for a run of 60 names.
         """
@@ -156,7 +156,7 @@ class Store:
         return sorted(found, key=lambda run: (run.started_at, run.run_id))
 
     def get(self, run_ids: Iterable[str], *, is_whole: bool = True) -> list[Accepted]:
-        """Return the runs with these ids in this order, even struck ones. Unreadable runs are added to `troubles`.
+        """Return the runs with these ids in this order, even struck ones. Unreadable runs are added to `unreadable`.
 
         is_whole: include the figures of single regions and agents.
 
@@ -320,7 +320,7 @@ class Store:
         runs = self.get(run_ids, is_whole=False)
         if len(runs) != len(run_ids):
             raise UsageError(
-                f"cannot pin a run that cannot be read: {self.troubles[-1]}",
+                f"cannot pin a run that cannot be read: {self.unreadable[-1]}",
                 hint="pin other runs, or restore the file from a copy",
             )
         return [run.key for run in runs]
@@ -328,17 +328,17 @@ class Store:
     def _read(self, names: Sequence[str], decode: Callable[[bytes], T]) -> list[T]:
         """Return the contents of the files with these names, decoded by `decode`, in order.
 
-        Files that cannot be read or decoded are left out and added to `troubles`.
+        Files that cannot be read or decoded are left out and added to `unreadable`.
         """
         found = []
         for name, data in zip(names, self._place.read(names), strict=True):
             if isinstance(data, str):
-                self._troubles[f"{name} cannot be read: {data}"] = None
+                self._unreadable[f"{name} cannot be read: {data}"] = None
                 continue
             try:
                 found.append(decode(data))
             except NewerFormat as exc:
-                self._troubles[f"{name} was written by a newer loadgen: {exc}"] = None
+                self._unreadable[f"{name} was written by a newer loadgen: {exc}"] = None
             except ValueError as exc:
-                self._troubles[f"{name} is damaged: {exc}"] = None
+                self._unreadable[f"{name} is damaged: {exc}"] = None
         return found

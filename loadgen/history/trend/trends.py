@@ -27,19 +27,19 @@ from loadgen.analysis.season import Parts, by_day, decompose
 from loadgen.history.store.baseline_run import ALL, PERCENTILES, Accepted, Figure, Reference
 from loadgen.history.store.extract import unfit_of
 
-__all__ = ["WEEKLY", "Against", "Change", "Look", "Outlying", "Season", "Trend", "commits_between", "trends"]
+__all__ = ["WEEKLY", "Against", "Change", "Outlying", "Season", "Trend", "TrendSettings", "commits_between", "trends"]
 
 Array = npt.NDArray[np.float64]
 
 WEEKLY: Final = 0
-"""Value of `Look.season`: by day of the week, for any number of runs a day."""
+"""Value of `TrendSettings.season`: by day of the week, for any number of runs a day."""
 _WEEK: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _SHORT: Final = 9
 """Number of digits of a commit that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TrendSettings:
     """The settings of `trends`. `loadgen.analysis.changepoint.scan` explains `alpha`, `min_effect` and `ar`."""
 
     percentile: str = "p95"
@@ -168,7 +168,7 @@ class Trend:
 
 def trends(
     runs: Sequence[Accepted],
-    look: Look | None = None,
+    look: TrendSettings | None = None,
     references: Sequence[tuple[Reference, Sequence[Accepted]]] = (),
 ) -> tuple[Trend, ...]:
     """Return the trend of every name that at least one fit run has: its levels, changes and outliers.
@@ -186,7 +186,7 @@ def trends(
 
     Cost: some ms for each name with 100 runs, and up to 0.5 s once a process for each length of series.
     """
-    look = look or Look()
+    look = look or TrendSettings()
     kinds: dict[str, str] = {}
     rows: list[dict[str, Figure]] = []
     for run in runs:
@@ -220,7 +220,7 @@ def _short(commit: str) -> str:
     return digits[:_SHORT] + commit[len(digits) :]
 
 
-def _figures(run: Accepted, look: Look) -> Iterator[Figure]:
+def _figures(run: Accepted, look: TrendSettings) -> Iterator[Figure]:
     for one in run.figures:
         is_whole = one.percentile == look.percentile and one.region == ALL and one.agent == ALL
         if is_whole and (look.name is None or look.name.search(one.name)):
@@ -233,7 +233,7 @@ def _trend(
     runs: Sequence[Accepted],
     rows: Sequence[Mapping[str, Figure]],
     unfit: Mapping[str, str],
-    look: Look,
+    look: TrendSettings,
     pinned: Sequence[tuple[Reference, Sequence[Mapping[str, Figure]]]],
 ) -> Trend | None:
     kept: list[Accepted] = []
@@ -294,7 +294,9 @@ def _share_beyond(percentile: str) -> str:
     return f"{100 - float(percentile[1:]):g} %" if percentile in PERCENTILES else "none"
 
 
-def _against(name: str, now: Array, reference: Reference, rows: Sequence[Mapping[str, Figure]], look: Look) -> Against:
+def _against(
+    name: str, now: Array, reference: Reference, rows: Sequence[Mapping[str, Figure]], look: TrendSettings
+) -> Against:
     values = [value for row in rows if not isinstance(value := _log_of(row.get(name)), str)]
     if not values:
         return Against(reference.name, 0, nan, nan, nan)

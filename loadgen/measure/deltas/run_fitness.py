@@ -211,6 +211,12 @@ def _add_span(spans: list[tuple[int, int]], start_ns: int, end_ns: int) -> None:
         spans.append((start_ns, end_ns))
 
 
+def _span_text(start_ns: int, end_ns: int) -> str:
+    # One decimal, and two more for a span that would otherwise begin and end at the same time.
+    digits = 1 if round(start_ns / NS_PER_S, 1) < round(end_ns / NS_PER_S, 1) else 3
+    return f"{round(start_ns / NS_PER_S, digits):g} to {round(end_ns / NS_PER_S, digits):g} s"
+
+
 def spans_text(spans_ns: list[tuple[int, int]], most: int = 3) -> str:
     """Return times as a text such as "3 to 5 s, 9 to 10 s and 2 more"; "" for an empty list.
 
@@ -218,6 +224,6 @@ def spans_text(spans_ns: list[tuple[int, int]], most: int = 3) -> str:
     """
     if not spans_ns:
         return ""
-    texts = [f"{round(start / NS_PER_S, 1):g} to {round(end / NS_PER_S, 1):g} s" for start, end in spans_ns[:most]]
+    texts = [_span_text(start, end) for start, end in spans_ns[:most]]
     more = f" and {len(spans_ns) - most} more" if len(spans_ns) > most else ""
     return ", ".join(texts) + more

@@ -89,6 +89,7 @@ def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | Non
     rows = np.array(list(map(len, columns)))
     try:
         words = [_words(column) for some in zip(*(one.columns for one in columns), strict=True) for column in some]
+    # A number beyond 64 bits: `check_delta` finds and reports it.
     except OverflowError:
         return None
     series, n, sum_ns, min_ns, max_ns = np.frombuffer(b"".join(words), dtype=np.int64).reshape(5, -1)

@@ -136,6 +136,7 @@ class Histogram:
         if len(values):
             slots, counts = np.unique(slots_of_ns(values), return_counts=True)
             made.add(slots, counts)
+            # Python integers, because 2.6 million values of an hour would overflow int64.
             made.note(sum(map(int, values)), int(values.min()), int(values.max()))
         return made
 
@@ -202,6 +203,7 @@ class Histogram:
         package = HdrHistogram(1, _MAX_US, _DIGITS)
         slots, counts = self.sparse()
         if len(slots):
+            # Written into the package's own array: its `record_value` costs 600 ns and more a value.
             np.frombuffer(package.counts, dtype=np.uint64)[slots] = counts
             package.set_internal_tacking_values(int(slots[0]), int(slots[-1]), int(counts.sum()))
         return str(package.encode().decode("ascii"))

@@ -137,6 +137,7 @@ class Store:
         at = pages - rows
         at <<= _BITS
         at += index
+        # `add.at` and not `+=`: several deltas may have counts for the same place.
         np.add.at(self._pages.reshape(-1), at, counts.astype(self._pages.dtype, copy=False))
         series = stats.series
         np.add.at(self._n, series, stats.n)
@@ -238,6 +239,7 @@ class Store:
     def take_state(self, state: StoreState) -> None:
         """Replace the contents of the store with those that `state()` returned."""
         self._to_add, self._waiting = [], 0
+        # An array over bytes would be read-only, hence the copies.
         self._pages = np.frombuffer(bytearray(state.pages), dtype=self._pages.dtype).reshape(-1, _PAGE)
         self._used = len(self._pages)
         self._table = np.frombuffer(bytearray(state.table), dtype=np.int32).reshape(state.series, _ROWS)
@@ -276,6 +278,7 @@ class Store:
         size = max(needed, known * 3 // 2, 16)
         table = np.zeros((size, _ROWS), dtype=np.int32)
         filled = np.flatnonzero(self._n)
+        # Only rows with values are copied: writing zeros would take memory for all the others.
         table[filled] = self._table[filled]
         self._table = table
         self._n = _grown(self._n, size)

@@ -75,4 +75,5 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         found = msgspec.msgpack.decode(unpack(data), type=Checkpoint)
     except (OSError, ValueError, msgspec.MsgspecError):
         return None
+    # The state has the fields of the merge as they are in this version, without names.
     return found if found.version == version("loadgen") else None

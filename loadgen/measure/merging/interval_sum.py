@@ -42,6 +42,7 @@ class Sum:
 
     def has_room(self, values: int) -> bool:
         """Return whether `values` more values can be added, even if all fall into one histogram bucket of 4 bytes."""
+        # The first one always has room: each count of a delta has 4 bytes itself.
         return not self.values or self.values + values <= MOST_VALUES
 
     def add(self, index: Counts, counts: Counts, stats: Stats, values: int, deltas: int) -> None:

@@ -259,6 +259,8 @@ class Merge(Measured):
         newest = max(epochs, default=-1)
         if delta.epoch < newest:
             return Accepted.OLD_EPOCH
+        # A new epoch is stored only by `_register`, once its delta has passed all checks: a rejected delta changes
+        # nothing.
         epoch = epochs.get(delta.epoch) or Epoch(delta.agent, delta.epoch, region)
         if delta.seq != epoch.next_seq:
             return Accepted.DUPLICATE if delta.seq < epoch.next_seq else Accepted.GAP
@@ -341,6 +343,7 @@ class Merge(Measured):
         epoch.cover(delta.start_ns, delta.end_ns)
         if one.has_time:
             epoch.count_loads(delta)
+        # Also without any rows: the agent's last snapshot of running iterations is then over.
         self.due.add(delta.agent, self._due_of(delta))
         if delta.custom:
             self.custom.add(one.region, delta.agent, delta.custom)
@@ -452,6 +455,7 @@ class Merge(Measured):
         counters: the deltas' summed counters by region; None if `batch` leaves out deltas that cover no time.
         """
         first, last = self._intervals(*batch[0].interval)
+        # Joined deltas (`join_deltas.join`), not those that are long because the agent's loop was blocked.
         shared = [one for one in batch if one.delta.health.intervals > 1] if last > first else []
         rest = {}
         for one in shared:
@@ -503,6 +507,8 @@ class Merge(Measured):
         window = self._windows.get(k)
         if window is None and k > self._latest - KEPT_WINDOWS and k >= self._oldest:
             self._latest = max(self._latest, k)
+            # The newest two intervals stay open: some agents report an interval while others still report the one
+            # before.
             self.close((self._latest - 1) * self.interval_ns)
             self._forget()
             window = self._windows[k] = Window(self._catalogue, k, self.interval_ns)

@@ -73,6 +73,7 @@ class Catalogue:
             self.names.append((region, key))
             group = (key.kind, key.journey, key.step, key.request, key.metric, key.warmup)
             self.groups.setdefault(group, []).append(found)
+            # Cached results do not contain the new series.
             self._cache.clear()
         return found
 

@@ -323,6 +323,7 @@ def _limit_ms(objective: Objective) -> float | None:
 
 
 def _exact(number: float) -> Fraction:
+    # By way of the text, so that 99.9 is exactly 999/10 and not the nearest float.
     return Fraction(repr(float(number)))
 
 

@@ -63,6 +63,7 @@ class Budget:
         """Return for each element of two arrays whether `bad` of `count` events exceed the budget."""
         up, down = self.allowed.numerator, self.allowed.denominator
         most = int(count.max(initial=0))
+        # Python integers where a product could overflow int64.
         kind: type = np.int64 if max(most * down, most * up) < _EXACT else object
         used: npt.NDArray[Any] = bad.astype(kind) * down
         most_used: npt.NDArray[Any] = count.astype(kind) * up

@@ -54,6 +54,7 @@ def read_framed(path: Path, magic: bytes, start: int = MAGIC_BYTES, most: int = 
         ValueError: the file does not begin with `magic`.
     """
     with path.open("rb") as file:
+        # A shorter file is accepted: a crash may have come before the whole magic was durable.
         if not magic.startswith(file.read(MAGIC_BYTES)):
             raise ValueError(f"{path} does not begin with {magic.decode()}")
         file.seek(start)

@@ -200,6 +200,7 @@ class RunDir:
             run_dir._lock()
             _write_all(run_dir._fd, _MAGIC)
             _fdatasync(run_dir._fd)
+            # fsync(2) of a file does not make its entry in the folder durable: the folders need their own.
             sync_folder(run_dir.path)
             sync_folder(runs_dir)
         except OSError as exc:
@@ -406,6 +407,7 @@ class RunDir:
             StorageError: a write failed; the data stays buffered, and a later `sync` tries again.
         """
         with self._writing:
+            # `_swap` is held only while the lists are exchanged, so `append` on the loop never waits for the disk.
             with self._swap:
                 records, self._records = self._records, []
                 events, self._events = self._events, []
@@ -414,6 +416,7 @@ class RunDir:
                 if records:
                     self._end = self._extend(self.log_path, self._fd, self._end, records)
                     with self._swap:
+                        # `records` is empty from here on: if the events fail, only they go back.
                         self.durable, self._in_writing, records = self.durable + len(records), 0, []
                 if events:
                     self._write_events(events)

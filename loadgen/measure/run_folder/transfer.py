@@ -138,6 +138,7 @@ class Coming:
         try:
             self._close()
             if kind is None:
+                # A rename is atomic, so no reader ever finds a part of a run.
                 self._partial.rename(self.path)
         except OSError as exc:
             raise storage_error(self._partial, exc) from exc

@@ -385,6 +385,7 @@ class Batches(Recount):
 
         counts: number of values of the run, then of each batch.
         """
+        # 1e-9, because 10,000 values have 9.9999... beyond p99.9 in floats.
         beyond = [n * min(q, 100 - q) / 100 + 1e-9 for n in counts]
         if beyond[0] < BEYOND or min(beyond) < 1:
             return TOO_FEW
@@ -458,6 +459,7 @@ class Batches(Recount):
         """
         if any(value is None for value in values_us):
             return Interval(why=CENSORED)
+        # A value of 0 µs has no logarithm; it stands for at most half a µs.
         known = [max(value, 0.5) for value in values_us if value is not None]
         half = self._half([log(value) for value in known[1:]], rho)
         low_us, high_us = known[0] * exp(-half), known[0] * exp(half)

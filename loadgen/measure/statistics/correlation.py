@@ -51,10 +51,12 @@ def neighbours_rho(series: Floats, batches: int) -> Rho:
     Cost: 0.1 ms for 300 intervals, after the first call with a length (20 ms).
     """
     inverse, log_sums, rho = _grid(len(series), batches)
+    # Without frequency 0, which is the mean that was subtracted.
     power = np.abs(np.fft.rfft(series - series.mean())[1:]) ** 2
     n = len(power)
     mean = float(power.mean())
     fits = inverse @ (power / mean if mean > 0 else np.ones(n)) / n
+    # The likelihood at the most likely variance, which is `fits`: the variance itself is of no interest.
     log_likelihood = -n * np.log(fits) - log_sums
     weights = np.exp(log_likelihood - log_likelihood.max())
     weights /= weights.sum()

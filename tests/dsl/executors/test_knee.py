@@ -6,7 +6,7 @@ from math import exp, log
 
 import pytest
 
-from loadgen.dsl.executors.knee import Aim, Stay, Tally, find_knee
+from loadgen.dsl.executors.knee import Aim, RateTally, Stay, find_knee
 from loadgen.measure.objectives.steering_observation import RUNGS, Part
 from tests.support.queues import Targeted, dm1, fixed, mm1
 
@@ -23,8 +23,8 @@ def stay_at(target: Targeted, rate_per_s: float, seconds: int, seed: int = 1) ->
     return stay
 
 
-def tally(count: int, bad: int = 0, slower: tuple[int, ...] = (0,) * len(RUNGS)) -> Tally:
-    return Tally(0, "shop").plus(count - bad, bad, slower)
+def tally(count: int, bad: int = 0, slower: tuple[int, ...] = (0,) * len(RUNGS)) -> RateTally:
+    return RateTally(0, "shop").plus(count - bad, bad, slower)
 
 
 def test_the_distance_is_that_of_the_percentile_from_the_limit() -> None:
@@ -43,7 +43,7 @@ def test_the_distance_is_0_where_just_what_is_allowed_was_bad() -> None:
 def test_the_distance_of_an_error_ratio_is_that_of_the_share() -> None:
     aim = Aim("error_ratio() < 1%", 0.01, None)
 
-    assert Tally(0, "shop").plus(9_800, 200, ()).distance(aim) == pytest.approx(log(2), abs=0.01)
+    assert RateTally(0, "shop").plus(9_800, 200, ()).distance(aim) == pytest.approx(log(2), abs=0.01)
 
 
 def test_a_percentile_needs_three_of_what_may_be_bad() -> None:

@@ -69,7 +69,7 @@ def compare_sides(errors: CollectedErrors, options: CompareOptions) -> int:
         for new in others
     ]
     blind = any(row.shift is not None and not row.shift.is_known for one in comparisons for row in one.whole)
-    _note([*store.troubles, *([store.why_none(base.side.runs[0].key)] if blind and not is_given else [])])
+    _note([*store.unreadable, *([store.why_none(base.side.runs[0].key)] if blind and not is_given else [])])
     most = {Format.TERMINAL: 1, Format.MARKDOWN: 0}.get(options.chosen, MOST_CURVES)
     curves = [
         _curves(one, base.batches, new.batches, _names(errors, one, options.curves, most), options.is_paired)

@@ -28,7 +28,7 @@ from loadgen_controller.launch.launcher import make_run
 from loadgen_controller.launch.placement import Placement
 from loadgen_controller.planning.scenario import load_scenario
 
-__all__ = ["Interrupted", "Maker", "order_of_pairs"]
+__all__ = ["Interrupted", "Maker"]
 
 
 class Interrupted(Exception):
@@ -109,7 +109,7 @@ class Maker:
         If the runs of a pair had different agents, a warning is added to `notes`: the agents may cause a difference.
         """
         sides: tuple[list[Accepted], list[Accepted]] = ([], [])
-        for n, order in enumerate(order_of_pairs(pairs, seed), 1):
+        for n, order in enumerate(_order_of_pairs(pairs, seed), 1):
             for side in order:
                 name = "AB"[side]
                 sides[side].append(self.make(targets[side], seed=seed + n, called=f"pair {n} of {pairs}, {name}"))
@@ -146,7 +146,7 @@ class Maker:
         return load_scenario(errors, self.file, seed=seed, allow=self.placement.allow, **options)
 
 
-def order_of_pairs(pairs: int, seed: int) -> list[tuple[int, int]]:
+def _order_of_pairs(pairs: int, seed: int) -> list[tuple[int, int]]:
     """Return the order of the two sides, (0, 1) or (1, 0), for each pair.
 
     It is random in the first pair, then alternating.

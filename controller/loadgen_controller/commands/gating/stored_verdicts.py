@@ -14,7 +14,7 @@ from loadgen.history.gate.hypothesis_families import HISTORY
 from loadgen.history.store.baseline_run import ALL, Accepted, Event
 from loadgen.history.store.store import Store
 
-__all__ = ["LEVEL", "VERDICT", "accept", "begins_of", "judge_in", "note_verdict"]
+__all__ = ["LEVEL", "accept", "begins_of", "judge_in", "note_verdict"]
 
 VERDICT = "verdict"
 LEVEL = "new level"
@@ -52,8 +52,8 @@ def judge_in(store: Store, new: Sequence[Accepted], settings: Settings, *, again
     decision = decide(history, new, references, settings, begins=begins_of(store, key.hash()), wanted=against)
     if not history and (why := store.why_none(key)) and decision.verdict is not Verdict.INVALID:
         decision = replace(decision, reasons=(why, *decision.reasons[1:]))
-    troubles = tuple(f"left out of the comparison: {text}" for text in store.troubles)
-    return replace(decision, warnings=(*decision.warnings, *troubles))
+    unreadable = tuple(f"left out of the comparison: {text}" for text in store.unreadable)
+    return replace(decision, warnings=(*decision.warnings, *unreadable))
 
 
 def note_verdict(store: Store, decision: Decision, by: str, *, kind: str = VERDICT, because: str = "") -> None:

@@ -15,7 +15,7 @@ from loadgen.history.gate.hypothesis_families import HISTORY
 from loadgen.report.report_tables import Report, Table
 from loadgen.units import format_change, format_changes, format_share
 
-__all__ = ["error_table", "explained", "family_table", "headline", "report_of", "title_of"]
+__all__ = ["error_table", "explained", "headline", "report_of"]
 
 _STYLES: Final = {
     Verdict.PASS: "passed",
@@ -58,7 +58,7 @@ def found_from(decision: Decision) -> str:
 def report_of(decision: Decision, most_rows: int | None) -> Report:
     """Return the whole report of a decision, ready to print. most_rows: the most names per table; None: all."""
     lines = [*decision.reasons, *(f"warning: {one}" for one in decision.warnings)]
-    tables = [family_table(decision, family, most_rows) for family in decision.families]
+    tables = [_family_table(decision, family, most_rows) for family in decision.families]
     errors = error_table(decision)
     return Report(
         headline(decision),
@@ -69,7 +69,7 @@ def report_of(decision: Decision, most_rows: int | None) -> Report:
     )
 
 
-def title_of(decision: Decision, family: Family) -> str:
+def _title_of(decision: Decision, family: Family) -> str:
     """Return the title of a baseline's table: "p95 of 3 runs against 12 accepted runs"."""
     new = len(decision.new)
     runs = "1 run" if new == 1 else f"{new} runs"
@@ -81,7 +81,7 @@ def title_of(decision: Decision, family: Family) -> str:
     return f"{decision.settings.percentile} of {runs} against {against}"
 
 
-def family_table(decision: Decision, family: Family, most_rows: int | None = None) -> Table:
+def _family_table(decision: Decision, family: Family, most_rows: int | None = None) -> Table:
     """Return the table that compares the runs with one baseline, with a row per name, failed ones first.
 
     most_rows: None for all.
@@ -90,7 +90,7 @@ def family_table(decision: Decision, family: Family, most_rows: int | None = Non
     shown = names if most_rows is None else names[:most_rows]
     more = len(names) - len(shown)
     return Table(
-        title_of(decision, family),
+        _title_of(decision, family),
         ("name", f"{decision.settings.percentile}", "change", "95 %", "p", "detectable", "runs", "verdict"),
         tuple(_row(decision, one) for one in shown),
         note=f"{more} more names are in --json" if more else "",
@@ -116,7 +116,7 @@ def explained(decision: Decision) -> Iterator[str]:
         return
     yield f"All {len(decision.new)} new runs are valid." if len(decision.new) > 1 else "The run is valid."
     for family in decision.families:
-        yield f"{title_of(decision, family)}: {_tested(family)}"
+        yield f"{_title_of(decision, family)}: {_tested(family)}"
         for one in family.judgement.names:
             yield f"  {one.name}: {_of_effect(one, family)}"
     if not decision.families:

@@ -73,7 +73,7 @@ def compare_with_history(run: Run, store: Store, gate: str, note: Callable[[str]
         history = store.runs(key)
     new = replace(new, labels=read_notes(run.path).over(new.labels))
     references = [(one, store.get(one.run_ids, is_whole=False)) for one in store.references(key)]
-    for trouble in store.troubles:
+    for trouble in store.unreadable:
         note(f"left out: {trouble}")
     found = standings(history, new, references, begins=begins_of(store, key.hash()))
     if found is None:

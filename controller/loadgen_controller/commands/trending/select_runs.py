@@ -25,7 +25,7 @@ def chosen(store: Store, key: str = "", target: str = "", *, is_one: bool = True
     keys = store.keys()
     if not keys:
         hint = f"add one with: loadgen history add RUN --store {store}, or loadgen gate ... --add"
-        unread = f"; {len(store.troubles)} files cannot be read: {store.troubles[0]}" if store.troubles else ""
+        unread = f"; {len(store.unreadable)} files cannot be read: {store.unreadable[0]}" if store.unreadable else ""
         raise UsageError(f"there are no accepted runs in {store}{unread}", hint=hint)
     found = [one for one in keys if one.hash().startswith(key) and target in one.target]
     if len(found) == 1:

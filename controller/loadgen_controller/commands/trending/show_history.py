@@ -16,7 +16,7 @@ from loadgen.history.gate.health import CONTROL, Health, State, health_of
 from loadgen.history.store.baseline_run import Accepted, Key
 from loadgen.history.store.store import Store
 from loadgen.history.trend.page import html
-from loadgen.history.trend.trends import Look, Trend, trends
+from loadgen.history.trend.trends import Trend, TrendSettings, trends
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen_controller.commands.trending.document import document_of
 from loadgen_controller.commands.trending.select_runs import chosen
@@ -35,7 +35,7 @@ class HistoryOptions:
     """The options of `loadgen history`, parsed."""
 
     store: Store
-    look: Look
+    look: TrendSettings
     key: str = ""
     target: str = ""
     since: datetime | None = None
@@ -58,7 +58,7 @@ def show(options: HistoryOptions) -> None:
         return
     every = store.runs(key)
     runs = [run for run in every if options.since is None or datetime.fromisoformat(run.started_at) >= options.since]
-    for trouble in store.troubles:
+    for trouble in store.unreadable:
         echo(f"warning: left out: {trouble}", err=True)
     if not runs:
         raise UsageError(f"none of the {len(every)} runs is that recent", hint="choose an earlier time for --since")
