@@ -45,7 +45,7 @@ def drawn_seconds(*, names: int, requests: int, agents: int, count: int, seed: i
             times = chance.lognormal(16, 0.7, names).astype(np.int64).tolist()
             for row, ns in zip(rows, times, strict=True):
                 counters.requests_started += 1
-                if recorder.request(row, begin_ns, begin_ns + 20_000, begin_ns + 30_000, begin_ns + ns, OK, 100):
+                if recorder.request(row, begin_ns, begin_ns + 20_000, begin_ns + ns, OK, 100):
                     recorder.exemplars.saw(row, OK, begin_ns, ns, ns - 20_000, n, 0, "")
             took = sum(times)
             recorder.step(step, took, took, OK, False)

@@ -75,7 +75,7 @@ def _deltas(agent: int, seconds: int) -> list[Delta]:
         for row in series:
             for ns in chance.lognormal(16, 0.7, REQUESTS).astype(np.int64).tolist():
                 recorder.counters.requests_started += 1
-                recorder.request(row, 0, 1000, 2000, ns, "ok", 100)
+                recorder.request(row, 0, 1000, ns, "ok", 100)
         delta = recorder.flip(second * NS_PER_S, (second + 1) * NS_PER_S)
         found.append(replace(delta, agent=f"agent-{agent}", epoch=1, run_id="bench"))
     return found

@@ -37,7 +37,7 @@ def _request() -> None:
     series = recorder.request_series("checkout", "login", "POST /login")
     request = recorder.request
     for done_ns in range(1_000_000, 1_000_000 + COUNT):
-        request(series, 1, 2, 3, done_ns, OK, 100)
+        request(series, 1, 2, done_ns, OK, 100)
 
 
 def _meter() -> None:
@@ -59,7 +59,7 @@ def _flips(series: int, values: int) -> list[float]:
         for n in range(series):
             row = recorder.request_series("checkout", "login", f"GET /{n}")
             for ns in drawn:
-                recorder.request(row, 0, 1, 2, ns, OK, 0)
+                recorder.request(row, 0, 1, ns, OK, 0)
         began_ns = perf_counter_ns()
         recorder.flip(0, 1)
         costs.append((perf_counter_ns() - began_ns) / (2 * series * values))

@@ -426,7 +426,7 @@ def _error_of(errors: npt.ArrayLike | None) -> float:
 def _ratio_errors(counts: Array, errors: npt.ArrayLike | None) -> Array:
     """Return the standard error of each ratio, at least that of independent requests.
 
-    Without failures, one failure is assumed, so the error is not 0 (rule of three).
+    One failure and one success are added (Laplace's rule of succession), so the error is not 0 without failures.
     """
     failed, total = counts[:, 0] + 1, counts[:, 1] + 2
     independent = np.sqrt(failed / total * (1 - failed / total) / total)

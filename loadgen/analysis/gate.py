@@ -366,6 +366,7 @@ def _law(n: int, k: int) -> _Law:
     squares = squares / scale**2
     difference = (centre - before if k else centre) / scale
     mean = float(squares.mean())
+    # A multiple of chi-square with f degrees of freedom has mean² / variance = f / 2.
     return _Law(mean, 2 * mean**2 / float(squares.var()), float(difference.var()))
 
 
@@ -374,6 +375,7 @@ def _detectable(error: float, df: float, level: float = _LEVEL, power: float = _
 
     error, df: the standard error of the difference and its degrees of freedom.
     """
+    # The noncentrality with which only the part 1 - power of all t values is below the critical value.
     shift = float(special.nctdtrinc(df, 1 - power, special.stdtrit(df, 1 - level)))
     return shift * error if np.isfinite(shift) else inf
 
@@ -510,6 +512,7 @@ def _arrays(**given: Mapping[str, npt.ArrayLike]) -> list[dict[str, Array]]:
         read.append(arrays)
     if wrong:
         raise ValueError("; ".join(wrong))
+    # Only the first two mappings have names to judge; the history of `judge_reference` only gives the deviation.
     if not any(read[:2]):
         raise ValueError("no names to judge")
     return read

@@ -134,6 +134,7 @@ def between(before: npt.ArrayLike, after: npt.ArrayLike, *, ar: bool = False) ->
         return expm1(difference), nan, nan
     wider = _common(old, new) if ar else 1.0
     a, b = (max(float(one.var(ddof=1)), _FLOOR**2) * wider / len(one) for one in (old, new))
+    # Welch and Satterthwaite's degrees of freedom.
     df = (a + b) ** 2 / (a**2 / (len(old) - 1) + b**2 / (len(new) - 1))
     half = float(special.stdtrit(df, 0.975)) * sqrt(a + b)
     return expm1(difference), expm1(difference - half), expm1(difference + half)
@@ -187,6 +188,7 @@ def _common(old: Array, new: Array) -> float:
     if len(rest) < _AR_LEAST or not squares:
         return 1.0
     seen = float((rest[1:] * rest[:-1]).sum()) / squares
+    # At most 0.9, because the factor has no limit as r approaches 1.
     r = min(max(0.0, seen + 2 * (1 + 3 * seen) / len(rest)), 0.9)
     return (1 + r) / (1 - r)
 

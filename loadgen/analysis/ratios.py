@@ -129,6 +129,8 @@ class _Side:
         if len(known):
             found = [(float((known**2).mean()), (_BATCHES - 1.0) * len(known)), (by_chance, (_BATCHES - 1.0) * n)]
         else:
+            # Errors come in clusters. Without batches nothing shows how much that adds to the variance of independent
+            # requests.
             found = [(by_chance * _CLUSTERED, _DF_OF_CHANCE)]
         ratios = errors / totals
         if n > 1:

@@ -236,15 +236,13 @@ class _Notes(Recorder):
         series: RequestSeries,
         asked_ns: int,
         sent_ns: int,
-        first_byte_ns: int,
         done_ns: int,
         outcome: str,
         size_bytes: int,
-        trace: str | None = None,
     ) -> bool:
         key = series.key
         self.requests.append(TrialRequest(key.request or "", key.step, outcome, done_ns - asked_ns))
-        return super().request(series, asked_ns, sent_ns, first_byte_ns, done_ns, outcome, size_bytes, trace)
+        return super().request(series, asked_ns, sent_ns, done_ns, outcome, size_bytes)
 
     def step(
         self,

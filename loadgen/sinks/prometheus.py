@@ -168,7 +168,11 @@ class _Server(ThreadingHTTPServer):
         if not self.turns.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread can be started: the turn would stay taken for ever
+            self.turns.release()
+            self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:

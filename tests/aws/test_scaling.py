@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.aws.account.fleetfile import ControllerAt, FleetFile, Policy, RegionOf
-from loadgen.aws.scale.groups import Group
+from loadgen.aws.scale.groups import Group, unprotect
 from loadgen.aws.scale.scaling import needed, parse_scale, plan_up, spread
 from loadgen.aws.scale.start_failures import reason_of
 from loadgen.errors import CloudDenied, CloudError, NoCapacity, QuotaReached, UsageError
@@ -161,3 +162,22 @@ def test_why_a_machine_was_not_started(message: str, kind: type[CloudError], is_
     reason = reason_of(message)
 
     assert (reason.kind, reason.is_lasting) == (kind, is_lasting)
+
+
+def test_a_large_group_is_unprotected_in_calls_of_the_size_that_aws_accepts() -> None:
+    calls: list[list[str]] = []
+
+    class Scaling:
+        def update_auto_scaling_group(self, **_: Any) -> None: ...
+
+        def set_instance_protection(self, *, InstanceIds: list[str], **_: Any) -> None:
+            calls.append(InstanceIds)
+
+    class Aws:
+        def client(self, *_: str) -> Scaling:
+            return Scaling()
+
+    ids = tuple(f"i-{n}" for n in range(120))
+    unprotect(Aws(), replace(group(), machines=ids))  # type: ignore[arg-type]
+    assert [len(call) for call in calls] == [50, 50, 20]
+    assert tuple(one for call in calls for one in call) == ids

@@ -438,7 +438,7 @@ def _deltas(recorder: Recorder, agent: str) -> Iterator[Delta]:
     for seq in range(3):
         series = recorder.request_series("shop", None, "GET /")
         for n in range(seq + 1):
-            recorder.request(series, 0, 10, 20, 1_000_000 * (n + 1), "ok", 5)
+            recorder.request(series, 0, 10, 1_000_000 * (n + 1), "ok", 5)
             series.opened({"connect": 1_000 * (n + 1), "tls": 2_000})
         series.opened({"dns": 7_000, "connect": 9_000}, "connect", "refused")
         delta = recorder.flip(seq * 10**9, (seq + 1) * 10**9)

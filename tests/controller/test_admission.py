@@ -135,7 +135,7 @@ def test_a_sound_agent_of_many_workers_stays_below_the_controllers_limits() -> N
         for n in range(400):
             series = one.request_series(f"j{worker}", f"s{n // 50}", f"GET /{worker}/{n}")
             one.counters.requests_started += 1
-            one.request(series, 1, 2, 3, 1_000_001, OK if n % 2 else f"http {n}", 10)
+            one.request(series, 1, 2, 1_000_001, OK if n % 2 else f"http {n}", 10)
     made = [
         delta
         for worker, one in enumerate(recorders)

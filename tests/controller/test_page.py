@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -408,3 +411,31 @@ def test_an_agent_that_is_lost_and_comes_back_is_marked() -> None:
         feed.look()
     marks = [(mark["at_s"], mark["kind"]) for mark in feed._marks]
     assert marks == [(2.0, "agent lost"), (4.0, "agent back")]
+
+
+async def test_news_that_come_while_a_page_is_sent_to_are_sent_after_that() -> None:
+    run = Conducting()
+    feed = RunFeed(run)
+    run.some_seconds(1)
+    feed.look()
+    sent: list[str] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        text = bytes(message.get("body", b"")).decode()
+        if text.startswith("event") or "\nevent" in text:
+            sent.append(text)
+            if len(sent) == 1:  # the page's connection is slow, and the run goes on
+                run.some_seconds(1)
+                feed.look()
+        if len(sent) >= 4 or feed.seq in _ids(sent):
+            gone.cancel()
+
+    pages = SimpleNamespace(_page_runs=SimpleNamespace(is_closing=False))
+    stream = app._Events(pages, feed, feed.seq - 1, lambda: True)  # type: ignore[arg-type]
+    gone: asyncio.Task[None] = asyncio.create_task(asyncio.sleep(30))
+    await stream._stream(send, gone)
+    assert _ids(sent) == [feed.seq - 1, feed.seq]
+
+
+def _ids(events: list[str]) -> list[int]:
+    return [int(found) for event in events for found in re.findall(r"^id: (\d+)", event, re.MULTILINE)]

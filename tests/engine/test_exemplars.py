@@ -119,7 +119,7 @@ def test_the_random_ones_are_any_of_the_interval_with_the_same_chance() -> None:
         for n in range(of):
             # The first is the slowest and so no random pick of its own; it is left out of the count below.
             response_ns = 100 if n == 0 else 50
-            if recorder.request(series, 0, 1, 2, response_ns, OK, 0):
+            if recorder.request(series, 0, 1, response_ns, OK, 0):
                 recorder.exemplars.saw(series, OK, 0, response_ns, 0, n, 0, "")
         seen.update(one.n for one in recorder.flip(0, 1).exemplars if one.why == "random")
     expected = rounds * 2 / of

@@ -36,7 +36,7 @@ def test_whatever_the_flips_the_deltas_add_up_to_what_was_recorded(events: list[
     expected: Counter[tuple[str, int]] = Counter()
     for at, (name, value_ns, flip) in enumerate(events):
         series = recorder.request_series("j", None, name)
-        recorder.request(series, 0, 0, 0, value_ns, OK, 0)
+        recorder.request(series, 0, 0, value_ns, OK, 0)
         expected[name, int(slots_of_ns(np.array([value_ns]))[0])] += 1
         if flip:
             deltas.append(recorder.flip(at, at + 1))
@@ -55,8 +55,8 @@ def test_whatever_the_flips_the_deltas_add_up_to_what_was_recorded(events: list[
 def test_a_time_out_is_censored_and_other_failures_are_not() -> None:
     recorder = Recorder()
     series = recorder.request_series("j", "s", "GET /")
-    recorder.request(series, 0, 0, 0, 5_000_000, "timeout", 0)
-    recorder.request(series, 0, 1, 0, 5_000_000, "http 503", 0)
+    recorder.request(series, 0, 0, 5_000_000, "timeout", 0)
+    recorder.request(series, 0, 1, 5_000_000, "http 503", 0)
     keys = recorder.flip(0, 1).new_series
     assert {(k.outcome, k.metric, k.censored) for k in keys} == {
         ("timeout", "response", True),
@@ -67,7 +67,7 @@ def test_a_time_out_is_censored_and_other_failures_are_not() -> None:
 
 def test_what_is_longer_than_an_hour_is_censored_there_and_still_counted() -> None:
     recorder = Recorder()
-    recorder.request(recorder.request_series("j", None, "GET /"), 0, 1, 0, MAX_NS + 5, OK, 0)
+    recorder.request(recorder.request_series("j", None, "GET /"), 0, 1, MAX_NS + 5, OK, 0)
     delta = recorder.flip(0, 1)
     rows = {(delta.new_series[s.series].metric, delta.new_series[s.series].censored): s for s in delta.stats}
     assert set(rows) == {("response", True), ("service", True)}
@@ -203,7 +203,7 @@ def test_a_million_names_of_requests_and_steps_cost_five_hundred_series_and_lose
         warmup = n % 2 == 0
         place = recorder.place("browse", f"step {n}" if n % 3 == 0 else None, warmup)
         series = place.names.get(f"GET /{n}") or place.resolve(f"GET /{n}")
-        recorder.request(series, 0, 1, 2, 1_000_000, OK, 10)
+        recorder.request(series, 0, 1, 1_000_000, OK, 10)
     assert len(recorder._places) <= 2 * (MAX_NAMES + 2)
     assert len(recorder._series) <= 2 * (MAX_NAMES + 2) + 2 * (MAX_NAMES + 2) * (MAX_NAMES + 2)
     delta = recorder.flip(0, 1_000_000_000)
@@ -217,7 +217,7 @@ def test_outcomes_that_are_computed_are_capped_and_still_failures() -> None:
     recorder = Recorder()
     series = recorder.request_series("browse", None, "GET /")
     for n in range(1_000):
-        recorder.request(series, 0, 1, 2, 1_000_000, f"pick $.items[{n}]", 10)
+        recorder.request(series, 0, 1, 1_000_000, f"pick $.items[{n}]", 10)
     delta = recorder.flip(0, 1_000_000_000)
     outcomes = {key.outcome for key in delta.new_series}
     assert len(outcomes) <= 51
@@ -249,10 +249,10 @@ def test_parts_are_the_whole_whatever_is_recorded_between_them(sizes: list[int],
         all_series = [recorder.request_series("browse", None, f"GET /{n}") for n in range(len(sizes))]
         for n, (series, size) in enumerate(zip(all_series, sizes, strict=True)):
             for i in range(size):
-                recorder.request(series, 0, 1, 2, 1_000 * (i + 1) + n, OK, 1)
+                recorder.request(series, 0, 1, 1_000 * (i + 1) + n, OK, 1)
             for _ in range(long.count(n)):
-                recorder.request(series, 0, 1, 2, 2 * MAX_NS, "timeout", 1)  # there is a censored series already
-                recorder.request(series, 0, 1, 2, 2 * MAX_NS, "http 503", 1)  # and one comes to be in this part
+                recorder.request(series, 0, 1, 2 * MAX_NS, "timeout", 1)  # there is a censored series already
+                recorder.request(series, 0, 1, 2 * MAX_NS, "http 503", 1)  # and one comes to be in this part
         return recorder, all_series
 
     whole = filled()[0].flip(0, 10)
@@ -267,7 +267,7 @@ def test_parts_are_the_whole_whatever_is_recorded_between_them(sizes: list[int],
             break
         count += 1
         for _ in range(between):
-            recorder.request(all_series[0], 0, 1, 2, 5_000, OK, 1)
+            recorder.request(all_series[0], 0, 1, 5_000, OK, 1)
     assert counts_of([delta]) == counts_of([whole])
     assert delta.counters == whole.counters
     assert (np.diff(np.frombuffer(delta.index, dtype="<u4").astype(np.int64)) > 0).all()
@@ -282,7 +282,7 @@ def test_a_name_that_is_too_long_is_cut_with_a_mark_and_its_counts_are_exact() -
         series = place.resolve(url)
         recorder.counters.requests_started += 1
         outcome = OK if n else "e" * 1_000
-        if recorder.request(series, 1, 2, 3, 1_000_001, outcome, 10):
+        if recorder.request(series, 1, 2, 1_000_001, outcome, 10):
             recorder.exemplars.saw(series, outcome, 1, 1_000_000, 0, n, 0, "")
     delta = recorder.flip(0, 1_000_000_000)
     keys = [key for key in delta.new_series if key.metric == "response"]
@@ -300,7 +300,7 @@ def test_more_series_than_an_agent_may_have_are_merged_and_lose_nothing() -> Non
     recorder = Recorder()
     for n in range(30_000):
         series = recorder.request_series("shop", f"s{n // 400}", f"GET /{n}")
-        recorder.request(series, 1, 0, 3, 1_000_001, OK, 10)
+        recorder.request(series, 1, 0, 1_000_001, OK, 10)
     first = recorder.flip(0, 1_000_000_000, lambda _lag, _response: Health(notes=recorder.take_notes()))
     assert tight_from(SERIES_OF_AGENT) <= len(first.new_series) <= SERIES_OF_AGENT
     assert sum(s.n for s in first.stats) == 30_000
@@ -309,7 +309,7 @@ def test_more_series_than_an_agent_may_have_are_merged_and_lose_nothing() -> Non
     ]
     for n in range(30_000):
         series = recorder.request_series("shop", f"s{n // 400}", f"GET /{n}")
-        recorder.request(series, 1, 0, 3, 1_000_001, OK, 10)
+        recorder.request(series, 1, 0, 1_000_001, OK, 10)
     second = recorder.flip(1_000_000_000, 2_000_000_000)
     assert second.new_series == ()
     assert sum(s.n for s in second.stats) == 30_000

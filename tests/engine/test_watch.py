@@ -247,7 +247,7 @@ def test_a_recorder_tells_of_its_iterations_steps_and_requests() -> None:
     recorder.cut_off(recorder.journey_series("shop"), 5 * S, 5 * S, 0, 0, T0 + 3)
     recorder.step(recorder.step_series("shop", "pay"), 400 * MS, 400 * MS, OK, False, T0 + 4)
     asked_ns = T0 + 5
-    recorder.request(recorder.request_series("shop", None, "GET /x"), asked_ns, 0, 0, asked_ns + 300 * MS, OK, 1)
+    recorder.request(recorder.request_series("shop", None, "GET /x"), asked_ns, 0, asked_ns + 300 * MS, OK, 1)
     assert recorder.flip(0, S).due == (
         DueCounts(0, "shop", 0, good=1, bad=2),
         DueCounts(1, "shop", 0, bad=1),

@@ -22,7 +22,7 @@ def record(recorder: Recorder, kind: str, name: str, outcome: str, flag: bool, n
     match kind:
         case "request":
             series = recorder.request_series("checkout", "browse" if flag else None, name)
-            recorder.request(series, 0, ns // 3 if flag else 0, 0, ns, outcome, 10)
+            recorder.request(series, 0, ns // 3 if flag else 0, ns, outcome, 10)
         case "iteration":
             recorder.iteration(journey, ns, ns, 0, ns // 1_000_000, outcome, flag)
         case "cut off":

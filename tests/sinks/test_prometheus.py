@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socket
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -155,3 +156,19 @@ def test_counts_never_fall_from_scrape_to_scrape_and_end_as_all_that_was_merged(
 def _count(text: str) -> float:
     (family,) = [f for f in parse(text) if f.name == "loadgen_request_duration_seconds"]
     return sum(s.value for s in family.samples if s.name.endswith("_count"))
+
+
+def test_a_scrape_for_which_no_thread_starts_takes_no_turn_from_later_ones(
+    sink: ScrapeSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as none:
+        none.setattr(threading.Thread, "start", full)
+        for _ in range(9):
+            with pytest.raises(OSError):
+                scrape(sink)
+
+    text, _ = scrape(sink)
+    assert text is not None

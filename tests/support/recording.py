@@ -43,7 +43,7 @@ class Recording:
         counters.iterations_started += iterations + open_ended
         counters.script_faults += script_faults
         for n in range(iterations):
-            recorder.request(request, 1, 2, 3, ns + 1, OK if outcome == OK else outcome, 100)
+            recorder.request(request, 1, 2, ns + 1, OK if outcome == OK else outcome, 100)
             ended = "script KeyError" if n < script_faults else outcome
             recorder.iteration(journey, ns, ns, 0, 0, ended, censored=False)
         started = iterations + open_ended

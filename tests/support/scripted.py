@@ -175,16 +175,13 @@ class Rows(Recorder):
         series: RequestSeries,
         asked_ns: int,
         sent_ns: int,
-        first_byte_ns: int,
         done_ns: int,
         outcome: str,
         size_bytes: int,
-        trace: str | None = None,
     ) -> bool:
         assert not sent_ns or asked_ns <= sent_ns <= done_ns
-        assert not first_byte_ns or sent_ns <= first_byte_ns <= done_ns
         self.rows.append(Row(series.key.request, outcome, done_ns - asked_ns, bool(sent_ns), size_bytes))
-        return super().request(series, asked_ns, sent_ns, first_byte_ns, done_ns, outcome, size_bytes, trace)
+        return super().request(series, asked_ns, sent_ns, done_ns, outcome, size_bytes)
 
 
 class _Keeping(Meter):

@@ -600,7 +600,7 @@ def _told_to_stop(agent: Agent, stop: Stop) -> Agent:
     The earliest deadline counts.
     """
     if stop.now:
-        wait_ns = min(KILL_NS, CUT_NS) if stop.kill else CUT_NS
+        wait_ns = KILL_NS if stop.kill else CUT_NS
         at_ns = agent.now_ns + wait_ns
         return replace(agent, kill_at_ns=at_ns if agent.kill_at_ns is None else min(agent.kill_at_ns, at_ns))
     if agent.reason and agent.grace_ends_ns is None:

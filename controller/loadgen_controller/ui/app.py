@@ -216,12 +216,12 @@ class _Events(Response):
         if feed is None:  # the run has ended: the page must load the final document
             await self._sent(send, _part(_event("again", b"{}", 0)))
         while feed is not None and not gone.done() and not runs.is_closing and self._is_good():
-            news, is_over = feed.news, feed.is_over
-            for n, (kind, data) in enumerate(changes := feed.changes(after), 1):
+            # All four belong to one moment: the feed may get news while this page is being sent to.
+            news, is_over, seq, changes = feed.news, feed.is_over, feed.seq, feed.changes(after)
+            for n, (kind, data) in enumerate(changes, 1):
                 # Only the last event has an id: a page that received a part must get all of it again.
-                seq = feed.seq if n == len(changes) else None
-                await self._sent(send, _part(_event(kind, data, seq)))
-            after = feed.seq
+                await self._sent(send, _part(_event(kind, data, seq if n == len(changes) else None)))
+            after = seq
             if is_over:
                 break
             while not news.is_set() and not gone.done() and not runs.is_closing:

@@ -31,6 +31,8 @@ __all__ = [
 
 _RECENT: Final = 50
 """The number of a group's latest activities that are checked for start failures."""
+_PROTECTED_AT_ONCE: Final = 50
+"""AWS's limit on machines in one call of SetInstanceProtection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,11 @@ def unprotect(clients: Clients, group: Group) -> None:
     client = clients.client("autoscaling", group.region)
     with aws_errors(f"let {group.name} in {group.region} end its machines"):
         client.update_auto_scaling_group(AutoScalingGroupName=group.name, NewInstancesProtectedFromScaleIn=False)
-        if group.machines:
+        for first in range(0, len(group.machines), _PROTECTED_AT_ONCE):
             client.set_instance_protection(
-                AutoScalingGroupName=group.name, InstanceIds=list(group.machines), ProtectedFromScaleIn=False
+                AutoScalingGroupName=group.name,
+                InstanceIds=list(group.machines[first : first + _PROTECTED_AT_ONCE]),
+                ProtectedFromScaleIn=False,
             )
 
 

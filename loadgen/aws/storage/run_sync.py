@@ -80,6 +80,7 @@ def push(path: Path, bucket: Bucket) -> Moved:
             bucket.put(key, path / name, content.sha256)
         moved.note(content.bytes, is_there)
         files[name] = content
+    # Last: a run without it counts as an incomplete upload (`_contents`).
     bucket.put_bytes(f"{run_id}/{CONTENTS}", msgspec.json.encode(_Contents(run_id, files)) + b"\n")
     return moved
 
@@ -104,6 +105,7 @@ def pull(run_id: str, bucket: Bucket, runs_dir: Path) -> Moved:
             if not is_there:
                 _fetch(bucket, f"{run_id}/{name}", partial / name, content)
             moved.note(content.bytes, is_there)
+        # Strays are left if a pull was interrupted, and the run was pushed again with other files since.
         for stray in [file for file in partial.rglob("*") if file.is_file()]:
             if str(stray.relative_to(partial)) not in contents.files:
                 stray.unlink()

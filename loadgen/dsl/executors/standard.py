@@ -4,11 +4,12 @@
     arrivals("50/s").hold("1m")
     arrivals().steps("50/s", by="50/s", every="1m", upto="400/s")
     arrivals().sine(mean="100/s", amplitude="40/s", period="10m", duration="1h")
-    arrivals("50/s").poisson(seed=7).hold("1m")             random spacings on the same curve users(64).hold("10s")
-    closed: a given number of users; the rate depends on the target users().ramp(to=500,
-    over="1m").hold("5m").ramp(to=0, over="30s") users(50).hold("10m").pace("10s")                       each user
-    starts an iteration every 10 s iterations(1000, users=10)                              counted: ends when all
-    iterations are done iterations(per_user=5, users=10)
+    arrivals("50/s").poisson(seed=7).hold("1m")             random spacings on the same curve
+    users(64).hold("10s")                                   closed: a given number of users; the target decides the rate
+    users().ramp(to=500, over="1m").hold("5m").ramp(to=0, over="30s")
+    users(50).hold("10m").pace("10s")                       each user starts an iteration every 10 s
+    iterations(1000, users=10)                              counted: ends when all iterations are done
+    iterations(per_user=5, users=10)
 
 Each method returns a new value and changes nothing in place. None of them raises: errors
 are kept in `faults` with their lines, and the loader reports all at once. Rates count

@@ -181,7 +181,6 @@ class Meter:
                 held.series,
                 held.asked_ns,
                 held.sent_ns,
-                held.first_byte_ns,
                 held.done_ns,
                 held.outcome,
                 held.size_bytes,

@@ -212,16 +212,13 @@ class Recorder:
         series: RequestSeries,
         asked_ns: int,
         sent_ns: int,
-        first_byte_ns: int,
         done_ns: int,
         outcome: str,
         size_bytes: int,
-        trace: str | None = None,
     ) -> bool:
         """HOT, once a request: budget 0.3 µs (bench/record.py). Record a request; every client ends here.
 
         response = done - asked, service = done - sent. A request that was never sent has sent_ns 0 and no service time.
-        `first_byte_ns` and `trace` are arguments for future reports, and are not used.
 
         Returns:
             True: worth an exemplar, because it failed, is the slowest of the interval so far, or was picked at random.

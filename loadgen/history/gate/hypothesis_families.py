@@ -64,6 +64,7 @@ class Families:
         strange = self._strangers(percentile)
         if not self.history or (not old and not strange):
             return
+        # Bonferroni's correction: `alpha` is the probability of a false alarm in all families together.
         alpha = self.settings.alpha / (1 + len(references))
         judgement = self._named(judge(old, fresh | strange, **self._effects(alpha)))
         ids = {run_id for level in self.levels.values() for run_id in level.run_ids}
@@ -122,6 +123,7 @@ class Families:
     def _levels(self, percentile: str) -> tuple[dict[str, Level], dict[str, str]]:
         begins: dict[str, str] = {}
         for begin in self.begins:
+            # Run ids sort by time, so the largest one is the newest.
             begins |= {name: max(begin.run_id, begins.get(name, "")) for name in begin.names}
         return levels_of(self.history, self._old, percentile, newest=self.settings.newest, begins=begins)
 
