@@ -44,6 +44,7 @@ test-quiet: setup
 
 slow: setup      ## long statistics, soaks, repeated runs
 	@$(BIN)/python -m pytest -m slow --timeout=3600 $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 -m "hypothesis and not slow" --hypothesis-profile thorough $(ARGS) || test $$? = $(NONE)
 
 chaos: setup     ## the fault matrix: fault, expected, seen; ARGS=--quick, ARGS="F5 F12", ARGS=--soak
 	@$(BIN)/python -m tools.chaos $(ARGS)

@@ -25,6 +25,7 @@ from loadgen.wire.messages import Fin
 from loadgen_agent.delivery.aggregate import AddUp, together
 from tests.support.counts import counts_of
 from tests.support.deltas import FakeAgent, request_key
+from tests.support.examples import examples
 
 S = NS_PER_S
 A, B, C = request_key("GET /a"), request_key("GET /b"), request_key("GET /c")
@@ -106,7 +107,7 @@ def test_the_process_after_one_that_died_has_series_ids_of_its_own() -> None:
     assert merged(deltas).counters().requests_finished == 5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(1, 4), st.integers(1, 6), st.data())
 def test_in_whatever_order_it_comes_and_whoever_dies_the_sum_is_the_whole_with_no_gap_in_seq(
     workers: int, seconds: int, data: st.DataObject

@@ -18,6 +18,7 @@ from loadgen_agent.delivery.backlog import Backlog, Place
 from loadgen_agent.delivery.unacknowledged import STALLED_NS, UnacknowledgedDeltas
 from tests.support.counts import counts_of
 from tests.support.deltas import FakeAgent, request_key
+from tests.support.examples import examples
 
 S = NS_PER_S
 KEYS = tuple(request_key(f"GET /{n}") for n in range(5))
@@ -136,7 +137,7 @@ def test_asked_for_longer_intervals_it_joins_up_to_their_boundaries() -> None:
     assert counts_of(found) == counts_of(run)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     st.lists(
         st.sampled_from(["keep", "keep", "keep", "send", "send and ack", "lose", "reconnect", "ask", "stall"]),

@@ -13,6 +13,7 @@ from loadgen.measure.deltas.load_counts import Ending
 from loadgen.wire.codec import decode
 from loadgen.wire.messages import Fin
 from loadgen_agent.delivery.unacknowledged import FIN_AGAIN_NS, STALLED_NS, WINDOW, UnacknowledgedDeltas
+from tests.support.examples import examples
 
 S = 10**9
 
@@ -159,7 +160,7 @@ def test_the_fin_of_a_worker_keeps_its_own_totals_so_that_a_lost_delta_shows() -
     assert fin.reason == "stopped early; the worker sent 3 deltas, 2 arrived"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(st.sampled_from(["keep", "tick", "pump", "drop acks", "lose", "reconnect", "swap"]), max_size=120))
 def test_over_a_line_that_loses_and_reorders_each_delta_is_taken_once_and_in_order(doings: list[str]) -> None:
     """The other end takes only what is next, as the merge does, and acknowledges what it has."""

@@ -17,6 +17,7 @@ from loadgen import bundle
 from loadgen.bundle import pack, pack_files, unpack, verify
 from loadgen.dsl.loading.loader import load
 from loadgen.errors import BundleError
+from tests.support.examples import examples
 from tests.support.scenarios import browse_with, write
 
 SCENARIOS = Path(__file__).parent.parent.parent / "scenarios"
@@ -273,7 +274,7 @@ parts = st.text("ab.é -_", min_size=1, max_size=8).filter(lambda t: t not in ("
 names = st.lists(parts, min_size=1, max_size=3).map("/".join)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
 @given(st.dictionaries(names, st.binary(max_size=2000), max_size=6))
 def test_what_is_packed_is_what_is_unpacked(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]) -> None:
     folder = tmp_path_factory.mktemp("packed")
@@ -295,7 +296,7 @@ def test_what_is_packed_is_what_is_unpacked(tmp_path_factory: pytest.TempPathFac
     assert contents(folder.with_name(folder.name + "-there")) == wanted
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(200))
 @given(st.data())
 def test_a_damaged_archive_never_does_anything_but_raise_or_unpack_inside(
     tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject

@@ -24,6 +24,7 @@ from loadgen_controller.control import unix_socket
 from loadgen_controller.control.control_request import ControlReply, ControlRequest
 from loadgen_controller.control.unix_socket import Going, ask, going, listening
 from tests.cli.test_commands import loadgen
+from tests.support.examples import examples
 
 RUN = "20260101-101500-shop-ab12"
 
@@ -125,7 +126,7 @@ async def test_what_is_no_question_is_told_so_and_harms_nothing(case: str, tmp_p
         assert await say(path, b'{"run_id": "%b", "do": "pause"}\n' % RUN.encode()) == {"lines": ["pause done"]}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=300))
 def test_random_bytes_never_ask_for_anything(data: bytes, tmp_path: Path) -> None:
     async def play() -> None:

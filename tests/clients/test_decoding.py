@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from loadgen.clients.protocol.decoding import ACCEPTED, MAX_ENCODINGS, DecodingError, Unpacker, decode
 from loadgen.clients.request.headers import DEFAULT_LINES
 from loadgen.errors import RequestFailed
+from tests.support.examples import examples
 from tests.support.scripted import client_of, ok, rows_of, scripted
 
 Pack = Callable[[bytes], bytes]
@@ -90,7 +91,7 @@ def test_a_brotli_package_that_cannot_be_bounded_counts_as_none() -> None:
     codecs=st.lists(st.sampled_from(CODECS), max_size=MAX_ENCODINGS),
     cuts=st.lists(st.integers(0, 3000), max_size=6),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_any_stack_of_encodings_is_undone_as_httpx_does_however_it_is_cut(
     body: bytes, codecs: list[str], cuts: list[int]
 ) -> None:

@@ -28,6 +28,7 @@ from loadgen.clients.protocol.large_bodies import PIECE_BYTES, Blob, FileBody, S
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.dsl.payload import blob, bodies_made, file
 from loadgen.errors import RequestFailed, ScenarioError, UsageError
+from tests.support.examples import examples
 from tests.support.scripted import CLOSE, HANG, Received, client_of, ok, rows_of, scripted
 
 BIG = 5_000_000
@@ -70,7 +71,7 @@ def test_a_blob_begins_with_the_known_answers_of_splitmix64() -> None:
     begin=st.integers(-300_000, 300_000) | st.none(),
     end=st.integers(-300_000, 300_000) | st.none(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_part_of_a_blob_has_the_bytes_of_that_part(size: int, begin: int | None, end: int | None) -> None:
     whole = Blob(size, seed=3)
     assert bytes(whole[begin:end]) == bytes(whole)[begin:end]
@@ -79,7 +80,7 @@ def test_a_part_of_a_blob_has_the_bytes_of_that_part(size: int, begin: int | Non
 
 
 @given(sizes=st.lists(st.integers(-1, 90_000), max_size=12), offset=st.integers(0, 150_000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_reader_reads_as_a_file_does(sizes: list[int], offset: int) -> None:
     source = Blob(150_000, seed=1)
     ours, known = source.reader(), io.BytesIO(bytes(source))
@@ -259,7 +260,7 @@ async def test_pieces_are_bytes() -> None:
 
 
 @given(cuts=st.lists(st.binary(max_size=70), max_size=20), chunked=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_whatever_the_pieces_the_framed_bytes_decode_to_the_same_body(cuts: list[bytes], chunked: bool) -> None:
     import h11
 

@@ -24,6 +24,7 @@ from loadgen.clients.protocol.head_cache import NO_ANSWER, Answer, Head
 from loadgen.clients.protocol.http1 import MAX_HEAD_BYTES, Connection
 from loadgen.clients.protocol.timeouts import NEVER_NS
 from loadgen.errors import RequestFailed
+from tests.support.examples import examples
 
 LIMIT_BYTES = 300_000
 GET, HEAD = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -366,7 +367,7 @@ def split(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     return [data[a:b] for a, b in pairwise(edges)]
 
 
-FUZZ = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=examples(500), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def same_answer(one: Told, other: Told) -> bool:

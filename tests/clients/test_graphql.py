@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from loadgen.clients.graphql import gql
 from loadgen.errors import ExpectFailed, UsageError
+from tests.support.examples import examples
 from tests.support.scripted import client_of, ok, rows_of, scripted
 
 PRODUCT = "query Product($sku: ID!) { product(sku: $sku) { price } }"
@@ -164,7 +165,7 @@ async def test_what_is_no_operation_is_an_error_of_the_scenario_when_it_is_sent(
 
 
 @given(st.text('{}()"#\\ \nquery mutation A$:', max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_no_text_makes_gql_raise(query: str) -> None:
     operation = gql(query)
     assert operation.fault or operation.row.startswith("gql ")

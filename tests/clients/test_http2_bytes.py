@@ -23,6 +23,7 @@ from loadgen.clients.protocol.http2_heads import Decoder, Encoder, Received, fie
 from loadgen.clients.protocol.pieces import MANY_PIECES
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed
+from tests.support.examples import examples
 
 
 class Kept:
@@ -164,7 +165,7 @@ def test_byte_by_byte() -> None:
     assert fed(lambda said: [said[n : n + 1] for n in range(len(said))]) == fed(lambda said: [said])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.lists(st.integers(0, 1400), max_size=12))
 def test_cuts_anywhere_change_nothing(cuts: list[int]) -> None:
     def cut(said: bytes) -> list[bytes]:
@@ -174,7 +175,7 @@ def test_cuts_anywhere_change_nothing(cuts: list[int]) -> None:
     assert [one[:3] for one in fed(cut)] == WHOLE
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_broken_bytes_end_in_outcomes_and_leave_nobody_waiting_at_the_end(data: st.DataObject) -> None:
     def broken(said: bytes) -> list[bytes]:
@@ -210,7 +211,7 @@ _FRAME = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_FRAME, max_size=8))
 @example([b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00"])  # no streams at all
 @example([b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x02", b"\x00\x00\x01\x01\x05\x00\x00\x00\x01\x88"])
@@ -378,7 +379,7 @@ _HEADS = [
 ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @example([0, 3, -8193, -8193, 4, 0])
 @given(st.lists(st.one_of(st.integers(0, 4), st.sampled_from([0, 100, 4096, 8192]).map(lambda n: -n - 1)), max_size=30))
 def test_a_remembered_request_means_what_it_meant(turns: list[int]) -> None:
@@ -425,7 +426,7 @@ def _seen(fields: Any) -> tuple[Any, ...]:
     return received.wrong, received[1], None if received.head is None else received.head.raw
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(st.lists(st.tuples(_RESPONSE, st.booleans(), st.booleans()), max_size=25))
 def test_a_remembered_answer_means_what_it_meant(turns: list[tuple[list[tuple[str, str]], bool, bool]]) -> None:
     """The server's table, hpack's own and ours stay the same, whether it refers to its table or, as nginx, never."""

@@ -20,6 +20,7 @@ from loadgen.clients.net.network import Network
 from loadgen.clients.protocol import head_cache
 from loadgen.clients.protocol.http1 import Connection
 from loadgen.errors import RequestFailed
+from tests.support.examples import examples
 from tests.support.scripted import CLOSE, client_of, ok, rows_of, scripted
 
 
@@ -156,7 +157,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in pairwise(edges) if a < b]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @pytest.mark.parametrize("name", RESPONSES)
 @given(cuts=st.lists(st.integers(0, 100_000), max_size=8), known=st.booleans())
 def test_any_way_of_splitting_a_response_gives_the_same_reply(name: str, cuts: list[int], known: bool) -> None:
@@ -169,7 +170,7 @@ def test_any_way_of_splitting_a_response_gives_the_same_reply(name: str, cuts: l
     assert found == asyncio.run(fed([bytes([b]) for b in data] if len(data) < 2000 else [data], method, eof))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @pytest.mark.parametrize("name", BROKEN)
 @given(cuts=st.lists(st.integers(0, 100_000), max_size=8))
 def test_any_way_of_splitting_a_broken_response_gives_the_same_outcome(name: str, cuts: list[int]) -> None:
@@ -177,7 +178,7 @@ def test_any_way_of_splitting_a_broken_response_gives_the_same_outcome(name: str
     assert asyncio.run(fed(split(data, cuts), "GET", eof))[0] == outcome
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(data=st.binary(max_size=200), prefix=st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", CHUNKED, ok()[:-2]]))
 def test_random_bytes_end_in_a_reply_or_an_outcome_and_nothing_else(data: bytes, prefix: bytes) -> None:
     found = asyncio.run(fed([prefix + data], eof=True))

@@ -24,6 +24,7 @@ from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.response.streams import MAX_EVENTS, StreamedReply, _Lines
 from loadgen.errors import ExpectFailed, RequestFailed
 from tests.support.badserver import Badness, bad_server
+from tests.support.examples import examples
 from tests.support.scripted import CLOSE, RESET, Received, client_of, ok, rows_of, scripted
 from tests.support.turns import turns
 
@@ -108,7 +109,7 @@ async def test_a_stream_reads_as_in_httpx(name: str) -> None:
 
 
 @given(text=st.text(st.sampled_from("ab\r\n\v\x85\u2028"), max_size=30), cuts=st.lists(st.integers(0, 30), max_size=6))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_lines_are_those_of_splitlines_however_the_text_is_cut(text: str, cuts: list[int]) -> None:
     edges = [0, *sorted(min(c, len(text)) for c in cuts), len(text)]
     lines = _Lines()
@@ -121,7 +122,7 @@ def test_lines_are_those_of_splitlines_however_the_text_is_cut(text: str, cuts: 
     encoding=st.sampled_from(["gzip", "deflate", "raw", "gzip, deflate", "lzma, gzip"]),
     cuts=st.lists(st.integers(0, 3000), max_size=6),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_what_is_unpacked_piece_by_piece_is_what_is_unpacked_at_once(
     body: bytes, encoding: str, cuts: list[int]
 ) -> None:

@@ -38,6 +38,7 @@ from loadgen_controller.judging.plan_due import (
 from loadgen_controller.judging.plan_watch import PlanWatch
 from loadgen_controller.judging.verdict import Facts, judge
 from tests.support.driven import Driven, Played, merged
+from tests.support.examples import examples
 
 S, MS = 1_000_000_000, 1_000_000
 TEN = ArrivalProfile((Stage(100, 100, 10 * S),))
@@ -83,7 +84,7 @@ stages = st.lists(
     st.lists(st.integers(1, 4).map(float), min_size=2, max_size=3),
     st.lists(steps, max_size=5),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_due_by_the_plan_is_started_missed_and_missing_for_each_agent_and_in_all(
     profile: ArrivalProfile, mix: tuple[float, ...], weights: list[float], some: list[Step]
 ) -> None:
@@ -174,7 +175,7 @@ def begun_by_an_old_curve(plan: Played, one: Driven) -> bool:
 
 
 @given(stages, st.lists(st.tuples(st.integers(0, 8 * S), stages), max_size=4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_the_area_under_the_curve_comes_to_the_same_total_as_the_agents_schedule(
     first: tuple[Stage, ...], changes: list[tuple[int, tuple[Stage, ...]]]
 ) -> None:
@@ -199,7 +200,7 @@ def test_chance_arrivals_are_within_six_deviations_of_the_area() -> None:
     st.lists(st.integers(1, 3).map(float), min_size=1, max_size=3),
     st.integers(0, 5_000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_counts_of_all_agents_at_once_are_those_of_each_by_itself(
     weights: list[float], mix: list[float], total: int
 ) -> None:
@@ -452,7 +453,7 @@ def test_more_users_than_an_agent_ever_has_by_the_plan_are_found() -> None:
 
 
 @given(st.lists(st.integers(1, 4).map(float), min_size=1, max_size=4), st.integers(1, 200))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_users_of_all_agents_are_the_level_of_the_plan_at_any_time(weights: list[float], users: int) -> None:
     profile = UserProfile((Stage(0, users, 5 * S), Stage(users, users, 5 * S)))
     names = tuple(f"a{k}" for k in range(len(weights)))

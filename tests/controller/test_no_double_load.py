@@ -28,6 +28,7 @@ from loadgen_controller.core.events import (
 from loadgen_controller.core.lifecycle import Phase, Run, Terms, step
 from loadgen_controller.core.registry import Fleet
 from loadgen_controller.core.shares import Assignment, Candidate, assign, reassigned
+from tests.support.examples import examples
 
 TICK_NS = 250 * NS_PER_MS
 LEASE_NS = 8 * NS_PER_S
@@ -173,4 +174,4 @@ class Losses(RuleBasedStateMachine):
 
 
 TestLosses = Losses.TestCase
-TestLosses.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestLosses.settings = settings(max_examples=examples(60), stateful_step_count=25, deadline=None)

@@ -26,6 +26,7 @@ from loadgen_controller.core.rendezvous import (
     met_before,
     step,
 )
+from tests.support.examples import examples
 
 KEY = (0, "sale opens")
 A, A1, B = WorkerSlot("a", 0), WorkerSlot("a", 1), WorkerSlot("b", 0)
@@ -225,7 +226,7 @@ MOVES = ["come", "come", "come", "time out", "cut off", "up", "up", "down", "los
 MOVES += ["replace", "replace", "agent gone", "agent back"]
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.data())
 def test_whatever_is_lost_repeated_or_late_nobody_goes_twice_and_nobody_is_forgotten(data: st.DataObject) -> None:
     fleet = Fleet()

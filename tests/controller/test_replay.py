@@ -19,6 +19,7 @@ from loadgen_controller.core.events import Tick
 from loadgen_controller.core.lifecycle import Phase, Run, step
 from tests.controller.conftest import Play, on_disk
 from tests.controller.test_run import EVENTS, TERMS
+from tests.support.examples import examples
 from tests.support.wire import until
 
 Stage = Callable[..., Play]
@@ -31,7 +32,7 @@ def written(kind: str, **fields: object) -> Line:
 
 
 @given(data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_whatever_happens_its_lines_come_to_the_same_state(data: st.DataObject) -> None:
     terms = replace(TERMS, has_set_up=data.draw(st.booleans()), has_tear_down=data.draw(st.booleans()))
     run = Run.begin(terms, data.draw(st.integers(0, 2**62)))

@@ -39,6 +39,7 @@ from loadgen_controller.core.events import (
     WindUp,
 )
 from loadgen_controller.core.lifecycle import Phase, Run, Terms, step
+from tests.support.examples import examples
 
 TERMS = Terms(agents=2, regions=("eu", "us"), duration_ns=10 * NS_PER_S, drain_ns=5 * NS_PER_S)
 A, B = "a-eu", "b-us"
@@ -490,7 +491,7 @@ def test_done_ignores_everything() -> None:
 @pytest.mark.fault("G10", "whatever happens, without a clock")
 @pytest.mark.parametrize("duration_ns", [10 * NS_PER_S, None])
 @given(data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_whatever_happens_a_run_ends_in_time_and_with_a_reason(duration_ns: int | None, data: st.DataObject) -> None:
     terms = replace(
         TERMS,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from loadgen.engine.load.share import Share
 from loadgen.engine.load.share_changes import Change, Deal, moved
+from tests.support.examples import examples
 
 TOTAL = 3_000
 mixes = st.lists(st.integers(1, 4), min_size=1, max_size=3)
@@ -52,7 +53,7 @@ def numbers(deal: Deal, first: int = 0, total: int = TOTAL) -> list[int]:
     return [n for block, _ in deal.blocks(first, total, 100) for n in block.tolist()]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(fleets(), mixes, st.integers(1, 3), st.sampled_from([None, 1, 4, 50]))
 def test_each_arrival_is_of_exactly_one_worker_with_the_journey_that_it_always_had(
     fleet: tuple[list[float], list[tuple[int, list[float]]]], mix: list[int], workers: int, max_users: int | None
@@ -71,7 +72,7 @@ def test_each_arrival_is_of_exactly_one_worker_with_the_journey_that_it_always_h
     assert [journey for _, journey in sorted(started)] == journeys.tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(fleets(), mixes, st.integers(0, TOTAL))
 def test_who_begins_in_the_middle_comes_to_the_same_arrivals(
     fleet: tuple[list[float], list[tuple[int, list[float]]]], mix: list[int], first: int
@@ -82,7 +83,7 @@ def test_who_begins_in_the_middle_comes_to_the_same_arrivals(
         assert numbers(deal, first) == [n for n in numbers(deal) if n >= first]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(fleets(), mixes)
 def test_only_who_is_to_have_less_gives_and_only_who_is_to_have_more_takes(
     fleet: tuple[list[float], list[tuple[int, list[float]]]], mix: list[int]
@@ -119,7 +120,7 @@ def test_what_is_moved_has_the_mix_and_is_spread_over_the_workers() -> None:
         assert np.mean(journeys == 1) == pytest.approx(0.25, abs=0.005)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(fleets(), st.integers(1, 3), st.integers(1, 60))
 def test_each_user_is_at_any_time_of_exactly_one_worker(
     fleet: tuple[list[float], list[tuple[int, list[float]]]], workers: int, users: int
@@ -150,7 +151,7 @@ def test_users_of_an_agent_that_is_not_lost_stay_where_they_are() -> None:
     assert all(times == ((0, 5_000),) for times in lost.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(fleets(), st.integers(1, 40), st.integers(1, 3))
 def test_a_cap_on_users_is_the_fleets_whoever_has_them(
     fleet: tuple[list[float], list[tuple[int, list[float]]]], max_users: int, workers: int

@@ -28,6 +28,7 @@ from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, 
 from loadgen.profiles.stage import Stage
 from loadgen.profiles.steps import TimedProfile
 from loadgen.profiles.timeline import Listed, Schedule, Timeline
+from tests.support.examples import examples
 from tests.support.jump_loop import LoopClock, in_no_time
 from tests.support.lives import QuickLife
 
@@ -170,7 +171,7 @@ def in_force(schedule: Schedule, told: Sequence[Told]) -> Schedule:
     return schedule
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(
     stages,
     asked,
@@ -269,7 +270,7 @@ def test_a_load_whose_arrivals_are_all_started_goes_on_when_it_gets_more() -> No
     assert seen[100][1] == 3 * S
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(stages, asked, st.integers(0, 8 * S), st.integers(0, S), st.sampled_from([-300 * MS, 400 * MS]))
 def test_a_process_that_takes_over_starts_nothing_that_was_started(
     row: tuple[Stage, ...], wishes: list[tuple[int, str, float]], dies_ns: int, gap_ns: int, delay_ns: int
@@ -548,7 +549,7 @@ async def test_what_a_lost_agent_had_is_started_by_the_others_from_the_instant_o
     late_ns=st.one_of(st.none(), st.integers(-1 * S, 3 * S)),
     changed_ns=st.integers(0, 9 * S),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_whoever_leaves_and_the_others_start_each_arrival_once_whatever_the_one_that_leaves_hears(
     told_ns: int, lead_ns: int, late_ns: int | None, changed_ns: int
 ) -> None:

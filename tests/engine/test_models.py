@@ -22,6 +22,7 @@ from loadgen.profiles.profile import ArrivalProfile, IterationProfile
 from loadgen.profiles.spacing import Renewal
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_S
+from tests.support.examples import examples
 from tests.support.laws import ks
 
 S = NS_PER_S
@@ -90,7 +91,7 @@ def dealt(profile: ArrivalProfile, agents: int, workers: int = 1, from_ns: int =
 
 
 @given(models())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_evenly_spaced_models_have_as_many_arrivals_as_the_integral_of_their_curve(
     model: tuple[Arrivals, float],
 ) -> None:
@@ -99,7 +100,7 @@ def test_evenly_spaced_models_have_as_many_arrivals_as_the_integral_of_their_cur
 
 
 @given(models(), spaced, st.sampled_from(AGENTS), st.integers(1, 2))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_the_arrivals_of_all_agents_are_those_of_the_whole_each_once(
     model: tuple[Arrivals, float], space: Space, agents: int, workers: int
 ) -> None:
@@ -113,7 +114,7 @@ def test_the_arrivals_of_all_agents_are_those_of_the_whole_each_once(
 
 
 @given(models(), spaced, st.sampled_from(AGENTS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_after_any_number_of_arrivals_each_agent_has_its_part_within_1_of_each_journey(
     model: tuple[Arrivals, float], space: Space, agents: int
 ) -> None:
@@ -130,7 +131,7 @@ def test_after_any_number_of_arrivals_each_agent_has_its_part_within_1_of_each_j
 
 
 @given(models(), spaced, st.sampled_from(AGENTS), st.integers(0, 30 * S))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_whoever_goes_on_from_a_time_has_the_rest(
     model: tuple[Arrivals, float], space: Space, agents: int, from_ns: int
 ) -> None:
@@ -140,7 +141,7 @@ def test_whoever_goes_on_from_a_time_has_the_rest(
 
 
 @given(models(), st.integers(0, 2**40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_the_same_seed_has_the_same_arrivals_and_another_one_others(model: tuple[Arrivals, float], seed: int) -> None:
     first, again, other = (lowered(model[0].poisson(), one) for one in (seed, seed, seed + 1))
     n = np.arange(min(first.total(), other.total()))
@@ -149,7 +150,7 @@ def test_the_same_seed_has_the_same_arrivals_and_another_one_others(model: tuple
 
 
 @given(models(), seeds, st.integers(1, 40 * S), rates, seconds)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_load_by_chance_that_is_changed_loses_and_doubles_nothing_and_keeps_its_places(
     model: tuple[Arrivals, float], seed: int, at_ns: int, rate: int, lasting_s: int
 ) -> None:
@@ -213,7 +214,7 @@ mixes = st.lists(st.integers(1, 5).map(float), min_size=1, max_size=4)
 
 
 @given(st.integers(1, 12), st.integers(1, 60), weights, mixes, st.integers(1, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_users_that_do_as_many_each_do_all_of_them_once_on_any_number_of_agents(
     per_user: int, users: int, fleet: list[float], mix: list[float], workers: int
 ) -> None:
@@ -230,7 +231,7 @@ def test_users_that_do_as_many_each_do_all_of_them_once_on_any_number_of_agents(
 
 
 @given(st.integers(1, 12), st.integers(1, 60), weights, st.integers(0, 800))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_whoever_goes_on_after_a_mark_has_the_rest_of_them(
     per_user: int, users: int, fleet: list[float], done: int
 ) -> None:
@@ -247,7 +248,7 @@ def test_users_that_do_as_many_each_do_the_whole_mix_on_each_agent(users: int) -
 
 
 @given(st.integers(1, 6), st.integers(1, 40), weights, mixes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_of_the_first_so_many_of_them_each_agent_has_its_part_within_2_and_of_whole_rounds_exactly(
     per_user: int, users: int, fleet: list[float], mix: list[float]
 ) -> None:

@@ -26,6 +26,7 @@ from loadgen.profiles.profile import UserProfile
 from loadgen.profiles.stage import Stage
 from tests.engine.test_drives import MS, Room
 from tests.support.clock import JumpClock
+from tests.support.examples import examples
 from tests.support.lives import QuickLife
 
 S = 1_000_000_000
@@ -59,7 +60,7 @@ def begins(cycles: Cycles, user: int, from_ns: int = 0) -> list[int]:
 
 
 @given(st.integers(1, 30), st.integers(1, 20 * S), st.integers(1, 8), st.sampled_from(AGENTS), st.integers(1, 2))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_a_constant_number_of_users_begins_at_a_constant_rate_over_all_agents_and_workers(
     users: int, every_ns: int, turns: int, agents: int, workers: int
 ) -> None:
@@ -79,7 +80,7 @@ def test_a_constant_number_of_users_begins_at_a_constant_rate_over_all_agents_an
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_users_that_come_together_are_spread_and_those_that_were_there_go_on(
     first: int, more: int, hold_s: int, later_s: int, every_s: int
 ) -> None:
@@ -106,7 +107,7 @@ def test_users_that_came_up_a_ramp_begin_when_they_come_and_are_even_by_that() -
 
 
 @given(st.integers(1, 12), st.integers(S // 4, 5 * S), st.integers(0, 30 * S))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_whoever_takes_over_from_a_time_keeps_the_cycles(users: int, every_ns: int, from_ns: int) -> None:
     cycles = Cycles((Stage(0, users, 3 * S), Stage(users, users, 9 * S), Stage(users, 1, 5 * S)), every_ns)
     for user in range(users):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from loadgen.engine.load.rendezvous import LATE_NS, TELL_NS, Ended, Points
 from loadgen.errors import UsageError, WireError
 from loadgen.measure.deltas.rendezvous_counts import MAX_POINTS, WaitingAt, check_waiting
+from tests.support.examples import examples
 from tests.support.turns import turns
 
 LONG_S = 60.0
@@ -300,7 +301,7 @@ async def test_a_secret_in_a_name_stays_in_the_worker() -> None:
     points.close()
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(st.sampled_from(["come", "cancel", "release", "again", "leave"]), max_size=40), st.data())
 def test_whatever_happens_counts_add_up_and_nobody_goes_twice(moves: list[str], data: st.DataObject) -> None:
     async def play() -> None:

@@ -13,6 +13,7 @@ from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
 from loadgen.profiles.steps import TimedProfile
 from loadgen.profiles.timeline import Listed, Schedule, Timeline
+from tests.support.examples import examples
 
 S = 1_000_000_000
 rates = st.sampled_from([0.0, 0.5, 1.0, 3.0, 10.0, 33.3, 120.0])
@@ -32,7 +33,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
     return Schedule(Timeline(profile.speeds), Listed(times))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     schedule=schedules(),
     agents=st.sampled_from([1, 2, 3, 7]),
@@ -64,7 +65,7 @@ def test_no_arrival_is_lost_or_doubled_while_one_joins_and_one_leaves(
     assert [journey for _, _, journey in sorted(started)] == of_whole[np.argsort(whole)].tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(schedules(), st.sampled_from([1, 2, 3, 7]), st.lists(st.integers(1, 5), min_size=7, max_size=7))
 def test_every_prefix_is_right_within_one_for_each_agent(schedule: Schedule, agents: int, weights: list[int]) -> None:
     total, members = schedule.total(), weights[:agents]

@@ -13,6 +13,7 @@ from loadgen.engine.load.share import Share, order
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_S
+from tests.support.examples import examples
 
 S = NS_PER_S
 
@@ -26,7 +27,7 @@ fleets = st.lists(st.floats(0.05, 5), min_size=1, max_size=9)
 mixes = st.lists(st.integers(1, 5).map(float), min_size=1, max_size=4)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(profiles, fleets, mixes)
 def test_the_schedules_of_all_agents_together_are_the_profile(
     profile: ArrivalProfile, fleet: list[float], mix: list[float]
@@ -47,7 +48,7 @@ def test_the_schedules_of_all_agents_together_are_the_profile(
     assert [seen[n][1] for n in range(len(seen))] == [int(turns[n % len(turns)]) for n in range(len(seen))]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(profiles, fleets, mixes, st.integers(1, 4), st.integers(0, 50 * S))
 def test_whoever_goes_on_from_a_time_has_exactly_what_is_due_from_then_on(
     profile: ArrivalProfile, fleet: list[float], mix: list[float], workers: int, from_ns: int
@@ -85,7 +86,7 @@ def test_an_agent_without_weight_has_an_empty_schedule() -> None:
 
 
 @given(fleets, mixes, st.integers(1, 3000), st.integers(1, 50))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_counted_iterations_are_each_done_once(fleet: list[float], mix: list[float], total: int, users: int) -> None:
     profile = IterationProfile(total, users)
     done = [own for index in range(len(fleet)) for own in own_iterations(profile, Share.of(index, fleet, mix))]

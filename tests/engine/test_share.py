@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.engine.load.share import MAX_PERIOD, RandomMix, RowIndex, Share, order, whole_weights
+from tests.support.examples import examples
 
 weights = st.one_of(
     st.lists(st.integers(1, 20).map(float), min_size=1, max_size=9),
@@ -149,7 +150,7 @@ def test_the_shares_of_all_agents_are_all_arrivals_once_each(agents: list[float]
     assert np.concatenate(all_journeys)[by_n].tolist() == turns[np.arange(total) % len(turns)].tolist()
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(weights, mixes)
 def test_each_agent_has_its_part_of_every_journey_within_1_at_any_time(agents: list[float], mix: list[float]) -> None:
     total = 2500
@@ -212,7 +213,7 @@ def test_an_index_that_is_not_there_is_refused() -> None:
 crews = st.integers(1, 5)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(weights, mixes, st.integers(0, 2000), st.data())
 def test_the_workers_of_all_agents_have_all_arrivals_once_each(
     agents: list[float], mix: list[float], total: int, data: st.DataObject
@@ -233,7 +234,7 @@ def test_the_workers_of_all_agents_have_all_arrivals_once_each(
     assert sorted(n for n, _ in done) == list(range(total))
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(weights, mixes, crews)
 def test_the_workers_of_an_agent_take_its_arrivals_of_each_journey_by_turns(
     agents: list[float], mix: list[float], workers: int
@@ -288,7 +289,7 @@ def test_a_cap_on_users_holds_over_the_workers_and_none_without_a_user_has_an_ar
         assert users == max(1, len(whole.owns_users(max_users)))
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(weights, mixes, crews, st.integers(1, 40), st.integers(1, 500))
 def test_iterations_of_a_counted_load_are_done_once_each_by_workers_with_users(
     agents: list[float], mix: list[float], workers: int, users: int, total: int

@@ -22,6 +22,7 @@ from loadgen.measure.statistics.batch_means import Batches, recounted, recounted
 from loadgen.units import NS_PER_S
 from tests.measure.test_hlog import START
 from tests.support.deltas import FakeAgent, journey_key, request_key
+from tests.support.examples import examples
 
 KEYS = (
     request_key(),
@@ -102,7 +103,7 @@ def asked(batches: Batches) -> Iterator[object]:
     yield [(e.agent, e.epoch, e.next_seq, e.spans, e.counters) for a in batches.agents() for e in batches.epochs(a)]
 
 
-@settings(max_examples=9, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(9), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(deltas=runs(), cuts=st.sets(st.integers(1, 60), max_size=5), warmup=st.sampled_from(["none", "stated", "found"]))
 def test_batches_of_cells_are_those_of_the_deltas_bucket_by_bucket(
     deltas: list[tuple[str, Delta]], cuts: set[int], warmup: str, tmp_path: Path
@@ -140,7 +141,7 @@ def test_a_warm_up_that_is_found_goes_out_of_what_was_due_as_well(tmp_path: Path
     assert merge.due.counts(0, "checkout", 0, 100)[GOOD].sum() == 5 * 100
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(5), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(deltas=runs(), cuts=st.sets(st.integers(1, 60), max_size=3))
 def test_the_log_of_histograms_is_the_same_from_cells(
     deltas: list[tuple[str, Delta]], cuts: set[int], tmp_path: Path

@@ -16,6 +16,7 @@ from loadgen.measure.merging.checkpoint import Checkpoint, freeze, read_checkpoi
 from loadgen.measure.merging.merge import Accepted, Merge
 from tests.measure.test_cells import runs
 from tests.support.deltas import FakeAgent, request_key
+from tests.support.examples import examples
 
 
 def of(deltas: list[tuple[str, Delta]], merge: Merge | None = None) -> Merge:
@@ -32,7 +33,7 @@ def windows_of(merge: Merge) -> list[tuple[int, object]]:
     ]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(runs(), st.integers(0, 80))
 def test_a_merge_read_back_at_any_place_ends_as_one_that_was_never_written(
     deltas: list[tuple[str, Delta]], cut: int

@@ -24,6 +24,7 @@ from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
 from tests.support.counts import counts_of
 from tests.support.deltas import FakeAgent, journey_key, request_key
+from tests.support.examples import examples
 
 S = NS_PER_S
 KEYS = (request_key("GET /a"), request_key("GET /b"), request_key("GET /b", "status 500"), journey_key())
@@ -114,7 +115,7 @@ def merged(deltas: Sequence[Delta]) -> Merge:
     return merge
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.data())
 def test_whatever_is_joined_the_merge_is_the_same(data: st.DataObject) -> None:
     run = data.draw(runs())
@@ -146,7 +147,7 @@ def test_whatever_is_joined_the_merge_is_the_same(data: st.DataObject) -> None:
     assert [f for delta in some for f in delta.failures] == [f for delta in run for f in delta.failures]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.data())
 def test_how_many_intervals_were_measured_and_how_many_were_unfit_is_still_known(data: st.DataObject) -> None:
     run = data.draw(runs())
@@ -166,7 +167,7 @@ def test_how_many_intervals_were_measured_and_how_many_were_unfit_is_still_known
         assert mine.memory_free_bytes_min == theirs.memory_free_bytes_min
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.data())
 def test_a_joint_is_well_formed_and_can_be_sent(data: st.DataObject) -> None:
 

@@ -18,6 +18,7 @@ from loadgen.measure.merging.merge import Accepted, Merge, check_invariant
 from loadgen.measure.merging.queries import Row, Window
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, counters_of, journey_key, request_key
+from tests.support.examples import examples
 
 KEYS = [
     request_key(),
@@ -66,7 +67,7 @@ def exact(merge: Merge, kind: str = "request", **wanted: object) -> tuple[int, i
 # -- exactly once ---------------------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     st.dictionaries(
         st.sampled_from(sorted(REGIONS)), st.lists(st.lists(VALUES, max_size=5), min_size=1, max_size=2), min_size=1
@@ -116,7 +117,7 @@ def test_merged_is_bucket_by_bucket_the_sum_of_what_was_accepted(
     assert check_invariant(merge) == []
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(VALUES, min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_order_between_agents_does_not_matter(intervals, random) -> None:  # type: ignore[no-untyped-def]
     queues = [[agent.delta(values) for values in intervals] for agent in map(FakeAgent, REGIONS)]
@@ -215,7 +216,7 @@ def test_key_that_the_epoch_brought_before_is_refused() -> None:
         merge.accept("us", again)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.binary(max_size=40), st.binary(max_size=40), st.integers(0, 2**64), st.integers(0, 2**64))
 def test_random_bytes_raise_wire_error_and_nothing_else(index: bytes, count: bytes, n: int, sum_ns: int) -> None:
     merge, agent = Merge(), FakeAgent("a")
@@ -255,7 +256,7 @@ def test_questions_sum_over_what_is_not_given() -> None:
     assert merge.rows(region="mars") == []
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     st.lists(st.integers(0, 10**9), min_size=1, max_size=50), st.lists(st.integers(0, 10**9), min_size=1, max_size=50)
 )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.histograms.histogram import MAX_NS, Histogram, percentile
 from loadgen.measure.merging.merge import Accepted, Merge, check_invariant
+from tests.support.examples import examples
 
 NS = st.integers(0, 3_000_000_000) | st.just(MAX_NS) | st.integers(MAX_NS + 1, 2 * MAX_NS)
 OUTCOMES = st.sampled_from(["ok", "http 503", "timeout", "expect status", "".join(["o", "k"])])
@@ -33,7 +34,7 @@ def record(recorder: Recorder, kind: str, name: str, outcome: str, flag: bool, n
             recorder.step(recorder.step_series("checkout", "browse"), ns, ns, outcome, flag)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(st.lists(REQUEST | ENDING, max_size=12), min_size=1, max_size=4))
 def test_everything_recorded_is_merged_and_adds_up(intervals: list[list[tuple[str, str, str, bool, int]]]) -> None:
     recorder, merge = Recorder(), Merge()

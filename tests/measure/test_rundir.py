@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from loadgen.errors import ExitCode, StorageError, UsageError
 from loadgen.measure.run_folder import rundir
 from loadgen.measure.run_folder.rundir import RunDir, find_run, list_runs, new_run_id, replace_file, utc_text
+from tests.support.examples import examples
 
 NOW = datetime(2026, 11, 24, 17, 3, 12, 345_678, tzinfo=UTC)
 
@@ -61,7 +62,7 @@ def test_what_was_not_synced_is_not_there(run_dir: RunDir) -> None:
     assert read(run_dir.path) == [b"one"]
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=6), st.data())
 def test_torn_log_is_cut_to_its_whole_records_and_goes_on(
     tmp_path_factory: pytest.TempPathFactory, payloads: list[bytes], data: st.DataObject
@@ -86,7 +87,7 @@ def test_torn_log_is_cut_to_its_whole_records_and_goes_on(
     assert read(made.path) == [*whole, b"after the crash"]
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=6), st.data())
 def test_flipped_bit_ends_the_log_and_never_gives_a_wrong_record(
     tmp_path_factory: pytest.TempPathFactory, payloads: list[bytes], data: st.DataObject

@@ -21,6 +21,7 @@ from loadgen.measure.results.summary import AgentFacts, RunFacts, build, figure,
 from loadgen.measure.statistics.batch_means import Batches
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key, request_key
+from tests.support.examples import examples
 
 FACTS = RunFacts(
     run_id="20261124-170312-checkout-a1b2",
@@ -299,7 +300,7 @@ def test_extra_keys_cannot_replace_ours() -> None:
     assert (summary["result"], summary["cost"]) == ("passed", 3)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(st.integers(0, 3_600_000_000_000), min_size=1, max_size=50))
 def test_figures_are_within_a_thousandth_of_the_raw_values(values_ns: list[int]) -> None:
     found = figures(Histogram.of_ns(values_ns))

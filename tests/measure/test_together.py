@@ -23,6 +23,7 @@ from tests.measure.test_cells import runs
 from tests.measure.test_checkpoint import windows_of
 from tests.measure.test_merge import GOOD, MALFORMED
 from tests.support.deltas import FakeAgent, journey_key, request_key
+from tests.support.examples import examples
 
 Said = Sequence[tuple[str, Delta]]
 
@@ -45,7 +46,7 @@ def together(merge: Merge, deltas: Said, sizes: Sequence[int]) -> list[str]:
     return found
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     runs(),
     st.lists(st.integers(1, 30), min_size=1, max_size=5),
@@ -109,7 +110,7 @@ def arrays(checked: Wellformed) -> list[list[int]]:
     return [*stats, checked.index.tolist(), checked.counts.tolist(), checked.lengths.tolist(), checked.rows.tolist()]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(runs())
 def test_what_is_let_through_together_is_what_is_let_through_one_by_one(deltas: list[tuple[str, Delta]]) -> None:
     firsts = [delta for _, delta in deltas if delta.seq == 0]
@@ -119,7 +120,7 @@ def test_what_is_let_through_together_is_what_is_let_through_one_by_one(deltas: 
     assert arrays(checked) == [[n for one in column for n in one] for column in zip(*each, strict=True)]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.lists(st.integers(0, 3 * 23_552), max_size=4),
     st.lists(st.integers(0, 3), max_size=4),
@@ -243,7 +244,7 @@ def test_sums_of_very_many_intervals_are_not_open_at_once() -> None:
     assert merge.windows()[0].count("request") == 1_500
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(st.dictionaries(st.integers(0, 4 * 23_551), st.integers(1, 9), max_size=6), max_size=6))
 def test_a_store_added_to_another_adds_what_it_has(parts: list[dict[int, int]]) -> None:
     whole, joined = Store(), Store()

@@ -14,6 +14,7 @@ from loadgen.measure.statistics.batch_means import recounted
 from loadgen.measure.statistics.warmup import Levels, Recount, find_cut
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key, request_key
+from tests.support.examples import examples
 from tests.support.simulated import ROW, ar1, batches_of, deltas_of
 
 
@@ -151,7 +152,7 @@ KEYS = [
 VALUES = st.lists(st.integers(0, 3_600 * NS_PER_S), max_size=4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6), max_size=8), st.integers(0, 9))
 def test_warm_and_measured_together_are_always_all_that_was_counted(
     intervals: list[dict[SeriesKey, list[int]]], cut: int

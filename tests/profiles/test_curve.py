@@ -13,6 +13,7 @@ from loadgen.profiles.curve import MAX_PIECES, PIECES, day, sine
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_S
+from tests.support.examples import examples
 
 S = NS_PER_S
 H = 3600 * S
@@ -35,7 +36,7 @@ def sine_area(mean: float, amplitude: float, period_s: float, phase_s: float, t_
 
 
 @given(st.floats(0.5, 1e5), st.floats(0, 1), st.floats(1, 1e5), st.floats(0.01, 3), st.floats(0, 2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_sine_is_its_formula_within_a_thousandth_of_its_highest_rate(
     mean: float, part: float, period_s: float, turns: float, phase: float
 ) -> None:
@@ -122,7 +123,7 @@ def day_rate(low: float, high: float, peak_h: float, trough_h: float, hour: floa
 
 
 @given(st.floats(0, 100), st.floats(0.5, 1_000), st.floats(0, 23.9), st.floats(1, 23), st.integers(60 * S, 30 * 24 * H))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_day_is_its_formula_within_a_thousandth_of_its_highest_rate(
     low: float, more: float, trough_h: float, up_h: float, duration_ns: int
 ) -> None:

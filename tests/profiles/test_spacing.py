@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import ProfileError
 from loadgen.profiles.spacing import MAX_SHAPE, MIN_SHAPE, Renewal, Spacing, _exp, _log
+from tests.support.examples import examples
 from tests.support.laws import gamma_cdf, ks
 
 GOLDEN_POISSON = [0.8344395394423678, 0.42390877028900276, 0.1606258943292267, 0.5619446860441677, 1.7799463999702851]
@@ -109,7 +110,7 @@ def test_counts_of_gamma_arrivals_vary_by_cv_squared_over_long_stretches() -> No
 
 
 @given(shapes, seeds, st.integers(0, 2**53 - 3_000), st.lists(st.integers(0, 2_999), max_size=20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_any_n_has_the_same_position_however_it_is_asked_for(
     shape: float, seed: int, first: int, picks: list[int]
 ) -> None:
@@ -123,7 +124,7 @@ def test_any_n_has_the_same_position_however_it_is_asked_for(
 
 @given(shapes, seeds, st.floats(0, 1e15))
 @example(1.0, 0, 0.0)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_the_count_below_an_area_is_that_of_the_positions_below_it(shape: float, seed: int, area: float) -> None:
     process = Renewal(shape, seed)
     count = process.count_below(area)

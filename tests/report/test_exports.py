@@ -28,6 +28,7 @@ from loadgen.report.story import story_of
 from loadgen.report.summary_reader import read
 from tests.report.test_story import P95
 from tests.report.test_tables import series, summary
+from tests.support.examples import examples
 
 OLD = Path(__file__).parents[1] / "data" / "runs" / "20261124-browse-format-1"
 HOSTILE = "</testcase>\"'&|`@team\nnew line\x00\x1b[31m\ud800 🚀"
@@ -167,7 +168,7 @@ def test_unfit_generators_lost_agents_and_errors_are_cases_that_fail() -> None:
     assert said(lost)["the data are complete"] == "failure"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.text(), st.sampled_from(["passed", "failed", "incomplete", "invalid", "interrupted", "error"]))
 def test_any_name_is_parsed_and_a_run_that_did_not_pass_is_never_green(name: str, result: str) -> None:
     code = 0 if result == "passed" else 1

@@ -23,6 +23,7 @@ from loadgen.report.document import Facts, changes, document, encode
 from loadgen.report.live_rows import Table
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key, request_key
+from tests.support.examples import examples
 from tests.support.spliced import apply
 
 AGENTS = {"eu": False, "us": False}
@@ -126,7 +127,7 @@ def deltas_of(seconds: Mapping[str, Sequence[tuple[Any, ...]]]) -> dict[str, lis
 Runs = st.fixed_dictionaries({name: st.lists(Second, min_size=1, max_size=20) for name in AGENTS})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(Runs, st.randoms(use_true_random=False), st.integers(2, 40))
 def test_slots_come_to_what_the_merge_came_to_however_it_came_in(
     seconds: dict[str, Any], random: Any, most: int
@@ -155,7 +156,7 @@ def test_slots_come_to_what_the_merge_came_to_however_it_came_in(
         assert sum(row["spark"]["count"]) == row["count"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(Runs, st.integers(1, 8))
 def test_a_slot_ranks_as_a_histogram_of_its_values_does(seconds: dict[str, Any], most: int) -> None:
     made = deltas_of(seconds)
@@ -174,7 +175,7 @@ def test_a_slot_ranks_as_a_histogram_of_its_values_does(seconds: dict[str, Any],
         assert [shown[name][slot] for name in PERCENTILES] == wanted
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(Runs, st.randoms(use_true_random=False), st.integers(3, 40))
 def test_the_document_of_before_with_the_changes_is_the_document_of_now(
     seconds: dict[str, Any], random: Any, most: int

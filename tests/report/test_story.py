@@ -19,6 +19,7 @@ from loadgen.report.story import Story, story_of, targets_of
 from loadgen.report.summary_reader import Summary, read
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio
 from tests.report.test_tables import series, summary
+from tests.support.examples import examples
 
 RUN = "20261124-170312-checkout-a1b2"
 P95 = {
@@ -377,7 +378,7 @@ SUMMARIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(SUMMARIES)
 def test_no_sentence_has_a_number_that_is_not_in_the_summary(changes: dict[str, Any]) -> None:
     assert_only_known_numbers(read(summary(**changes)))

@@ -12,6 +12,7 @@ from loadgen.measure.deltas.series import OTHER, SeriesKey
 from loadgen.sinks.snapshot import Levels, Snapshot, SnapshotMaker
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import journey_key, request_key
+from tests.support.examples import examples
 from tests.support.sinks import RUN, STARTED_NS, Fleet, counts_of, final_of, interval_of, series_of
 
 KEYS = [
@@ -43,7 +44,7 @@ def whole(of: Snapshot) -> dict[object, tuple[int, int, int, list[int]]]:
     return {one.labels: (one.count, one.censored, one.sum_ns, one.buckets.tolist()) for one in of.series}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(ORDERS)
 def test_an_interval_has_what_ended_before_its_end_and_the_last_has_all(
     order: list[tuple[str, int, dict[SeriesKey, list[int]]]],

@@ -444,7 +444,7 @@ class SimAgent:
         book = self.books[self._agent.epoch]
         started, missed = book.totals()
         totals = _counters(started, missed)
-        fin = Fin(self._agent.run_id, self._agent.epoch, len(book.patterns) - 1, totals, 2 * started, ending=ending)
+        fin = Fin(self._agent.run_id, self._agent.epoch, len(book.patterns) - 1, totals, 2 * started + missed, ending=ending)
         self._event(fin)
 
     # -- what time brings ---------------------------------------------------------------------

@@ -21,9 +21,10 @@ from loadgen.wire import codec
 from loadgen.wire import messages as m
 from loadgen.wire.codec import MAX_MESSAGE_BYTES, decode, encode
 from loadgen.wire.v1 import wire_pb2 as pb
+from tests.support.examples import examples
 from tests.support.messages import BY_CLASS, messages
 
-many = settings(max_examples=2500, deadline=None)
+many = settings(max_examples=examples(2500), deadline=None)
 
 
 def sealed(payload: bytes, kind: int, encoding: int = pb.ENCODING_PLAIN, **changed: Any) -> bytes:
@@ -57,7 +58,7 @@ def test_every_field_of_every_message_is_written() -> None:
         assert set(message.__annotations__) - by_hand <= set(proto.DESCRIPTOR.fields_by_name)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(messages)
 def test_every_message_comes_back_as_it_was_sent(message: m.Message) -> None:
     assert decode(encode(message)) == message
