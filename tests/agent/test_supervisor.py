@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -210,6 +211,14 @@ async def test_a_bundle_that_is_not_what_its_sha256_says_is_refused(bundle: Bund
         assert s.controller.of(BundleRequest)
         await until(lambda: s.agent.phase is Phase.IDLE)
         assert not s.controller.of(Ready)
+
+
+async def test_hint_of_a_refusal_reaches_the_controller(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.hear(Hello)
+        s.controller.say(replace(s.controller.prepare("six"), bundle_sha256="no hash"))
+        refused = await s.controller.hear(Refused)
+        assert refused.reason.endswith("; run the same version of loadgen on the controller and on this agent")
 
 
 async def test_faults_of_the_scenario_reach_the_controller_and_the_agent_stays(bundle: Bundle) -> None:

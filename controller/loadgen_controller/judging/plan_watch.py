@@ -92,7 +92,7 @@ class PlanWatch:
             parts = [one.loads[due.load] for one in merge.epochs(agent) if due.load in one.loads]
             if parts and parts[-1].due:
                 before = sum(one.started + one.missed for one in parts[:-1])
-                end_ns, count = parts[-1].due[-1]
+                end_ns, count = parts[-1].due.last
                 if end_ns > self._judged_ns.get((agent, due.load), -1):
                     self._judged_ns[agent, due.load] = end_ns
                     seen.append((end_ns, at, agent, before + count))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
+from itertools import chain
 
 import msgspec
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta
 from loadgen.measure.deltas.load_counts import LoadCounts
 from loadgen.measure.histograms.histogram import Counts
-from loadgen.measure.merging.load_progress import LoadProgress
+from loadgen.measure.merging.load_progress import LoadProgress, LoadProgressState
 
 __all__ = ["Epoch", "EpochState", "Next"]
 
@@ -27,7 +29,7 @@ class EpochState(msgspec.Struct, frozen=True, array_like=True):
     spans: list[tuple[int, int]]
     counters: list[int]
     numbers: bytes
-    loads: dict[int, LoadProgress]
+    loads: dict[int, LoadProgressState]
     first_arrivals: list[tuple[int, int, int]]
 
 
@@ -36,10 +38,10 @@ class Epoch:
 
     __slots__ = (
         "_counters",
+        "_first_arrivals",
         "_numbers",
         "agent",
         "epoch",
-        "first_arrivals",
         "loads",
         "next_seq",
         "recorded",
@@ -59,8 +61,8 @@ class Epoch:
         """Times covered by merged deltas, [start, end) in ns; adjacent spans are joined."""
         self.loads: dict[int, LoadProgress] = {}
         """By load of the plan; empty if the agent is older than protocol 1.4."""
-        self.first_arrivals: dict[tuple[int, int], int] = {}
-        """By load and number of a share change (0: the end of the load): the first arrival for which it holds."""
+        # Triples without objects of their own: 1,000 agents and 200 share changes make 200,000 of them.
+        self._first_arrivals = array("q")
         self._counters = [0] * len(COUNTER_NAMES)
         self._numbers: Counts = np.zeros(0, dtype=np.int64)
 
@@ -82,7 +84,7 @@ class Epoch:
             self.spans,
             self._counters,
             self._numbers.tobytes(),
-            self.loads,
+            {load: one.freeze() for load, one in self.loads.items()},
             [(load, number, n) for (load, number), n in self.first_arrivals.items()],
         )
 
@@ -92,10 +94,18 @@ class Epoch:
         made = cls(state.agent, state.epoch, state.region)
         made.next_seq, made.recorded, made.request_values = state.next_seq, state.recorded, state.request_values
         made.spans, made._counters = state.spans, state.counters
-        made.loads = state.loads
-        made.first_arrivals = {(load, number): n for load, number, n in state.first_arrivals}
+        made.loads = {load: LoadProgress.thaw(one) for load, one in state.loads.items()}
+        made._first_arrivals.extend(chain.from_iterable(state.first_arrivals))
         made._numbers = np.frombuffer(state.numbers, dtype=np.int64)
         return made
+
+    @property
+    def first_arrivals(self) -> dict[tuple[int, int], int]:
+        """Return the first arrival for which a share change holds, by load and number of the change (0: the end of the
+        load). Of several reports, the last counts.
+        """
+        flat = self._first_arrivals
+        return {(load, number): n for load, number, n in zip(flat[::3], flat[1::3], flat[2::3], strict=True)}
 
     @property
     def series(self) -> int:
@@ -133,7 +143,7 @@ class Epoch:
                 progress = self.loads[load] = LoadProgress()
             progress.add(delta.end_ns, counted.get(load) or LoadCounts(load))
         for first in delta.first_arrivals:
-            self.first_arrivals[first.load, first.number] = first.n
+            self._first_arrivals.extend((first.load, first.number, first.n))
 
 
 @dataclass(frozen=True, slots=True)
