@@ -7,6 +7,8 @@ NONE   := 5   # what pytest ends with when none of the tests is among those that
 # The tests start our programs some thousand times. Without cached bytecode each start compiles 600 modules, and takes
 # 2.6 s of CPU instead of 1.4 s. Images for containers often switch the cache off.
 unexport PYTHONDONTWRITEBYTECODE
+# One more than there are cores, since many tests wait for a process or a socket.
+WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 5 ? n + 1 : 6)))
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench deploy-check deploy-plan proto lock clean
 
@@ -27,16 +29,16 @@ demo: setup      ## the main job: three regions, 20 s of load, live percentiles
 	@$(BIN)/python -m tools.demo
 
 test-unit: setup ## tests without processes, the daily command: 3 minutes
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow and not quiet and not process" $(ARGS) || test $$? = $(NONE)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not quiet and not process" $(ARGS) || test $$? = $(NONE)
 
 test: test-wide test-quiet  ## all tests but the slow ones, 10 minutes; ARGS="tests/wire -k fuzz" for some of them
 
 test-wide: setup
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow and not quiet" $(ARGS) || test $$? = $(NONE)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not quiet" $(ARGS) || test $$? = $(NONE)
 
 # One run of each kind with real processes: what a second Python or a new machine has to show.
 test-smoke: setup
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 tests/integration/test_first_steps.py tests/integration/test_exact.py $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) tests/integration/test_first_steps.py tests/integration/test_exact.py $(ARGS)
 
 # Alone on the machine: they are about times.
 test-quiet: setup
@@ -44,7 +46,7 @@ test-quiet: setup
 
 slow: setup      ## long statistics, soaks, repeated runs
 	@$(BIN)/python -m pytest -m slow --timeout=3600 $(ARGS)
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 -m "hypothesis and not slow" --hypothesis-profile thorough $(ARGS) || test $$? = $(NONE)
+	@$(BIN)/python -m pytest -n $(WORKERS) -m "hypothesis and not slow" --hypothesis-profile thorough $(ARGS) || test $$? = $(NONE)
 
 chaos: setup     ## the fault matrix: fault, expected, seen; ARGS=--quick, ARGS="F5 F12", ARGS=--soak
 	@$(BIN)/python -m tools.chaos $(ARGS)

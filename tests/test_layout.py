@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,12 @@ IMPORTERS = {
 NEVER = ("pickle", "cloudpickle", "marshal", "shelve", "dill")
 
 
+@cache
 def sources() -> list[Path]:
     return [path for folder in PACKAGES.values() for path in folder.rglob("*.py") if "/v1/" not in str(path)]
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Top-level names of all modules that the file imports, anywhere in it."""
     found = set()

@@ -1,4 +1,4 @@
-"""`import loadgen` gives the language and nothing else."""
+"""`import loadgen` gives the language and nothing else, and imports each name when it is first used."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ import ast
 import pkgutil
 from pathlib import Path
 
+import pytest
+
 import loadgen
 
 SOURCE = Path(loadgen.__file__)
 
 
-def test_all_is_exactly_what_the_package_imports() -> None:
+def test_programs_get_the_names_that_type_checkers_see() -> None:
     tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
-    imported = {
-        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: str(node.module).removeprefix("loadgen.")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
     }
 
-    assert set(loadgen.__all__) == imported
+    assert seen == loadgen._MODULES
+    assert set(seen) == set(loadgen.__all__) <= set(dir(loadgen))
 
 
-def test_the_package_does_nothing_but_import_names() -> None:
-    docstring, *rest = ast.parse(SOURCE.read_text(encoding="utf-8")).body
-
-    assert isinstance(docstring, ast.Expr)
-    assert all(isinstance(node, ast.ImportFrom | ast.Assign) for node in rest)
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'loadgen' has no attribute 'jurney'"):
+        loadgen.jurney  # noqa: B018
 
 
 def test_all_is_sorted_and_there() -> None:

@@ -153,9 +153,15 @@ def modules() -> dict[str, Path]:
 
 
 @cache
+def statements(path: Path) -> list[ast.stmt]:
+    """Return the top-level statements of a file."""
+    return ast.parse(path.read_text(encoding="utf-8")).body
+
+
+@cache
 def has_name(path: Path, name: str) -> bool:
     """Return whether the file defines, assigns or imports `name`; for `Class.method`, whether the class does."""
-    body: list[ast.stmt] = ast.parse(path.read_text(encoding="utf-8")).body
+    body = statements(path)
     for part in name.split("."):
         for statement in body:
             if part in _names(statement):

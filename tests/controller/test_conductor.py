@@ -417,7 +417,7 @@ async def test_agent_that_vanishes_is_lost_after_10_s_and_the_run_goes_on(stage:
     assert play.conductor.view().agents[1].state == "lost"
     assert play.conductor.view().notices[-1].startswith("agent b is lost: silent for 10.")
     await finish(a)
-    result = await play.result()
+    result = await play.result_in_time(a)
     assert (result.exit_code, result.summary["result"]) == (ExitCode.INCOMPLETE, "incomplete")
     assert "agent b (us): no data from 1.0 s to 3.0 s (2.0 s, 33.3 % of the load): silent" in result.verdict.reasons[0]
 

@@ -9,7 +9,7 @@ from time import perf_counter
 import pytest
 
 from loadgen.errors import ExitCode
-from loadgen.wire.messages import Bye, Rejected
+from loadgen.wire.messages import Rejected
 from loadgen.wire.v1 import wire_pb2 as pb
 from loadgen_controller.run.conductor import Result
 from tests.controller.conftest import Play
@@ -164,8 +164,7 @@ async def a_good_life(play: Play, a: FakeAgent, iterations: int = 10) -> Result:
     await a.deliver()
     await until(lambda: a.acked >= 2)
     await a.finish()
-    await a.next(Bye)
-    return await play.result()
+    return await play.result_in_time(a)
 
 
 def assert_exact(play: Play, a: FakeAgent) -> None:

@@ -444,7 +444,8 @@ class SimAgent:
         book = self.books[self._agent.epoch]
         started, missed = book.totals()
         totals = _counters(started, missed)
-        fin = Fin(self._agent.run_id, self._agent.epoch, len(book.patterns) - 1, totals, 2 * started + missed, ending=ending)
+        recorded, last = 2 * started + missed, len(book.patterns) - 1
+        fin = Fin(self._agent.run_id, self._agent.epoch, last, totals, recorded, ending=ending)
         self._event(fin)
 
     # -- what time brings ---------------------------------------------------------------------
