@@ -148,8 +148,8 @@ def assert_plain(output: str) -> None:
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
     if hasattr(command, "commands"):
-        for name, inner in command.commands.items():
-            yield from leaves(inner, (*path, name))
+        for name in command.list_commands(None):
+            yield from leaves(command.get_command(None, name), (*path, name))
         if not (path and command.invoke_without_command):
             return
     yield " ".join(path)

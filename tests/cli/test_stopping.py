@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from loadgen_controller.launch.signals import DRAINING, Stopping
 
 
@@ -20,21 +22,26 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Person:
     def find_spec(self, name, path, target=None):
-        if name == "typer":
+        if name in sys.argv[1:]:
             os.kill(os.getpid(), signal.SIGINT)
 
-if sys.argv[1:]:
-    sys.meta_path.insert(0, Person())
+sys.meta_path.insert(0, Person())
+import typer.main
 import loadgen_controller.cli
+typer.main.get_command(loadgen_controller.cli.app).get_command(None, "stop")
 print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 """
 
 
-def test_an_interrupt_while_the_program_is_imported_ends_it_without_a_traceback() -> None:
+@pytest.mark.parametrize("module", ["loadgen.errors", "loadgen_controller.commands.stop"])
+def test_an_interrupt_while_the_program_or_a_command_is_imported_ends_it_without_a_traceback(module: str) -> None:
     line = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTED]
-    ended = subprocess.run([*line, "interrupted"], capture_output=True, text=True, check=False)
+    ended = subprocess.run([*line, module], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
 
+
+def test_once_everything_is_imported_an_interrupt_is_pythons_own_again() -> None:
+    line = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTED]
     whole = subprocess.run(line, capture_output=True, text=True, check=False)
     assert whole.stdout == "True\n"
 

@@ -189,7 +189,7 @@ async def test_after_a_run_its_scenarios_processes_are_gone_and_their_output_is_
                 os.kill(next(iter(agents.pids.values())), signal.SIGSTOP)
                 conducting.cancel()
                 await asyncio.gather(conducting, return_exceptions=True)
-    assert not any(map(is_running, pids))
+    await until(lambda: not any(map(is_running, pids)))  # a killed process takes a moment to be gone
     if how == "to its end":
         (log,) = (run.run_dir / "agents").glob("*.log")
         text = log.read_bytes()
