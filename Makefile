@@ -7,8 +7,8 @@ NONE   := 5   # what pytest ends with when none of the tests is among those that
 # The tests start our programs some thousand times. Without cached bytecode each start compiles 600 modules, and takes
 # 2.6 s of CPU instead of 1.4 s. Images for containers often switch the cache off.
 unexport PYTHONDONTWRITEBYTECODE
-# One more than there are cores, since many tests wait for a process or a socket.
-WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 5 ? n + 1 : 6)))
+# Two more than there are cores, since many tests wait for a process or a socket.
+WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 5 ? n + 2 : 6)))
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench deploy-check deploy-plan proto lock clean
 
@@ -40,9 +40,9 @@ test-wide: setup
 test-smoke: setup
 	@$(BIN)/python -m pytest -n $(WORKERS) tests/integration/test_first_steps.py tests/integration/test_exact.py $(ARGS)
 
-# Alone on the machine: they are about times.
+# When nothing else runs, two at a time: they are about times, and mostly wait.
 test-quiet: setup
-	@$(BIN)/python -m pytest -m "quiet and not slow" $(ARGS) || test $$? = $(NONE)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "quiet and not slow" $(ARGS) || test $$? = $(NONE)
 
 slow: setup      ## long statistics, soaks, repeated runs
 	@$(BIN)/python -m pytest -m slow --timeout=3600 $(ARGS)

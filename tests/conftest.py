@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import botocore.loaders
 import pytest
 from hypothesis import settings
 
@@ -55,6 +56,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _is_of_processes(item.path):
             item.add_marker(pytest.mark.process)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_loader_of_aws_models() -> Iterator[None]:
+    """Read the description of an AWS service once, and not for each session: that takes 0.3 s."""
+    loader = cache(botocore.loaders.create_loader)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", loader)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -81,6 +81,7 @@ def all_the_time(folder: Path, seed: int, seen: Seen, seconds: float) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.fault("F25", "10 each minute, for 24 s, real agents")
 def test_agents_that_come_and_go_lose_nothing(tmp_path: Path, seed: int, seen: Seen) -> None:
     all_the_time(tmp_path, seed, seen, 24)

@@ -53,11 +53,11 @@ def test_5_s_without_a_region_and_then_without_anybody_move_and_lose_nothing(
 ) -> None:
     with (
         hosts(*AGENTS) as network,
-        real_fleet(tmp_path, AGENTS, rate_per_s=60, seconds=18, seed=seed, network=network) as fleet,
+        real_fleet(tmp_path, AGENTS, rate_per_s=60, seconds=15, seed=seed, network=network) as fleet,
     ):
         fleet.wait_for_load(1)
         part(network, REGION, 5)
-        time.sleep(4)
+        time.sleep(2)
         part(network, tuple(AGENTS), 5)
         fleet.end()
         assert fleet.wrongs() == []

@@ -56,7 +56,7 @@ def test_seconds_of_an_agent_with_too_little_cpu_are_marked_and_it_is_not_given_
     seen(f"{unfit_s:.0f} of 8 s of b1 marked unfit; nobody lost, every bucket equal; {summary['validity']['reasons']}")
 
 
-@pytest.mark.parametrize(("agents", "seconds"), [(100, 8), pytest.param(500, 30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("agents", "seconds"), [(100, 5), pytest.param(500, 30, marks=pytest.mark.slow)])
 @pytest.mark.fault("F23", "the controller has 50 % of a core, for 100 or 500 simulated agents")
 async def test_a_controller_with_half_a_core_gives_nobody_up(
     tmp_path: Path, seed: int, seen: Seen, agents: int, seconds: int

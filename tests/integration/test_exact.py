@@ -120,6 +120,7 @@ def test_three_agents_start_within_20_ms(on_nginx: tuple[Finished, Counter[str],
     # The figure itself is a timing, which `make bench` holds; that it is there, per agent, is ours to prove here.
 
 
+@pytest.mark.slow  # tests/integration/test_workers.py has both loads over three workers
 @pytest.mark.parametrize("plan", ["closed", "counted"])
 def test_closed_and_counted_loads_are_as_exact(plan: str, tmp_path: Path) -> None:
     with running_target("--no-latency") as target:

@@ -37,6 +37,7 @@ def test_an_overloaded_worker_is_invalid_with_the_line_and_what_to_do(tmp_path: 
     assert "unfit: " in run.out  # said beside the second that it is true of
 
 
+@pytest.mark.slow
 @in_a_quiet_moment
 def test_a_target_that_dies_is_failed_and_not_invalid(tmp_path: Path) -> None:
     with undisturbed(), running_target("--no-latency") as target:

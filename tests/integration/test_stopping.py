@@ -51,7 +51,7 @@ def adds_up(summary: dict[str, Any]) -> bool:
     )
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_the_first_signal_drains_and_everything_is_kept(stop: signal.Signals, tmp_path: Path) -> None:
     with running_target("--no-latency") as target, started(*LONG, "--target", target.url, runs_dir=tmp_path) as run:
         wait_for(run, r"\+1 s, 2 of 2 agents reported")

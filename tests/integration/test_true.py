@@ -51,10 +51,10 @@ def test_a_stall_of_one_step_is_seen_whole_with_many_users_and_with_few(plan: st
 def test_2000_arrivals_a_second_are_exact_in_number_and_none_is_early(tmp_path: Path) -> None:
     with running_target("--no-latency") as target:
         run = loadgen(
-            "run", f"{DATA}/one_get.py:paced", "--target", target.url, "--quiet", "--duration", "10s", runs_dir=tmp_path
+            "run", f"{DATA}/one_get.py:paced", "--target", target.url, "--quiet", "--duration", "5s", runs_dir=tmp_path
         )
         served = target.stats()["requests"]
-    assert served == run.summary["iterations"]["started"] == 20_000
+    assert served == run.summary["iterations"]["started"] == 10_000
     lag = run.row("journey")["generator_lag_ms"]
     assert lag["mean"] >= 0  # a start before its due time cannot be recorded: the histogram refuses values below 0
     assert run.summary["iterations"]["missed"] == run.summary["iterations"]["cut_off"] == 0
