@@ -55,8 +55,9 @@ class FrameStream:
                 (self._length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
             if self._length > _MAX_BYTES:
                 raise WireError(
-                    f"a frame has {self._length:,} bytes: the limit is {_MAX_BYTES:,}",
-                    hint="let the scenario write only to descriptors that it has opened, or report a bug",
+                    f"a message between the agent and a worker has {self._length:,} bytes: the limit is {_MAX_BYTES:,}",
+                    hint="look for os.write and subprocesses in the scenario: it must write only to descriptors that it"
+                    " has opened; if there are none, report a bug",
                 )
             data = await self._reader.readexactly(self._length)
         # A process that is killed while it writes leaves an incomplete frame: also the end of the stream.

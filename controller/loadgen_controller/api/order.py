@@ -29,6 +29,7 @@ _MAX_REGIONS: Final = 1_000
 _MAX_AGENTS: Final = 100_000
 _INTERVAL_NS: Final = (10 * NS_PER_MS, 60 * NS_PER_S)
 _VERSION_HINT: Final = "run the same version of loadgen here and at the controller"
+_DAMAGED_HINT: Final = "the transfer was damaged, or a file changed meanwhile: start the run again"
 
 
 def parts_of(order: Order) -> Iterator[pb.StartPart]:
@@ -74,11 +75,11 @@ async def read_order(parts: AsyncIterator[pb.StartPart]) -> Order:
             continue
         bundle += part.data
         if len(bundle) > message.bundle_bytes:
-            raise UsageError("the bundle is longer than its order states", hint="start the run again")
+            raise UsageError("the bundle is longer than its order states", hint=_DAMAGED_HINT)
     if message is None:
         raise UsageError("the order is missing", hint=_VERSION_HINT)
     if hashlib.sha256(bundle).hexdigest() != message.bundle_sha256:
-        raise UsageError("the SHA-256 of the bundle differs from the order", hint="start the run again")
+        raise UsageError("the SHA-256 of the bundle differs from the order", hint=_DAMAGED_HINT)
     return _checked(message, bytes(bundle))
 
 

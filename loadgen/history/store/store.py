@@ -105,7 +105,8 @@ class Store:
         name = f"{_RUNS}key={run.key.hash()}/{run.run_id}.parquet"
         if not _RUN.fullmatch(name):
             raise UsageError(
-                f'invalid run id "{run.run_id}"', hint="use a run whose id has only letters, digits, '.', '_' and '-'"
+                f'invalid run id "{run.run_id}" in manifest.json',
+                hint="copy the run's folder again: an id has only letters, digits, '.', '_' and '-'",
             )
         if not self._place.put_new(name, to_parquet(run)):
             return False
