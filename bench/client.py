@@ -19,8 +19,8 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.pool.pool import ConnectionPool
-from loadgen.engine.recording.meter import Meter
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.units import NS_PER_S
 
 USERS = 64

@@ -22,7 +22,7 @@ from bench.children import ATTACKER_CORE, TARGET_CORE, more_files
 from bench.machine import pinned
 from bench.report import Section, held
 from bench.worker import cpu_s, lag_us, worst_second
-from loadgen.drive.share_drive import Drive
+from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.measure.deltas.delta import Delta

@@ -10,7 +10,7 @@ import numpy as np
 from loadgen.engine.recording.exemplars import kept_of_one
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.delta import Delta, Health
-from loadgen.measure.deltas.series import OK
+from loadgen.measure.deltas.series_key import OK
 from loadgen.units import NS_PER_S
 
 __all__ = ["JOURNEY", "drawn_seconds"]

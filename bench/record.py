@@ -8,10 +8,10 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 
 from bench.report import Section, cost_ns, spread
-from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.recorder import Recorder
-from loadgen.engine.recording.series import RequestSeries
-from loadgen.measure.deltas.series import OK
+from loadgen.engine.recording.user_meter import Meter
+from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.histograms.histogram import Histogram, slots_of_ns
 
 COUNT = 100_000

@@ -16,7 +16,7 @@ from time import process_time_ns
 
 from bench.deltas import drawn_seconds
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.join_deltas import join
+from loadgen.measure.deltas.join_successive_deltas import join
 from loadgen.measure.merging.merge import Merge
 from loadgen.wire.codec import decode, encode
 

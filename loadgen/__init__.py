@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from loadgen.dsl.executors.capacity import hold, search
     from loadgen.dsl.executors.custom import ClosedExecutor, OpenExecutor
     from loadgen.dsl.executors.named_shapes import break_point, soak, spike, stress
-    from loadgen.dsl.executors.replay import replay
+    from loadgen.dsl.executors.recorded_traffic_load import replay
     from loadgen.dsl.executors.standard import arrivals, iterations, users
-    from loadgen.dsl.executors.steering import Decision, Finding, Look, SteeringExecutor
+    from loadgen.dsl.executors.steering_executor import Decision, Finding, Look, SteeringExecutor
     from loadgen.dsl.graphs.graph import Graph, graph
-    from loadgen.dsl.graphs.node import Edges, Node, edge, leave, node
+    from loadgen.dsl.graphs.nodes_and_edges import Edges, Node, edge, leave, node
     from loadgen.dsl.journey import Journey, journey
     from loadgen.dsl.metric import counter, gauge, rate, trend
     from loadgen.dsl.payload import blob, file
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from loadgen.dsl.plans.param import param
     from loadgen.dsl.plans.plan import Plan
     from loadgen.dsl.plans.slo import error_ratio, p
+    from loadgen.dsl.pytest_trial import Trial
     from loadgen.dsl.secret import secret
-    from loadgen.dsl.trial import Trial
     from loadgen.dsl.users.user import User, UserWith
     from loadgen.errors import ExpectFailed, IterationEnded, RequestFailed, ScenarioError
-    from loadgen.report.notebook import open_run
+    from loadgen.report.open_in_notebook import open_run
 
 __all__ = [
     "ClosedExecutor",

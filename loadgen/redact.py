@@ -78,7 +78,7 @@ _LOOKS: Final = tuple(
 )
 """Patterns of secrets, and words (in lower case): a text without any of the words cannot match the pattern."""
 _CUT: Final = re.compile(r"\n<cut: \d+ of \d+ bytes>| \.\.\.")
-"""The marks of cut texts (clients/response/exchange.py, replies.py). Part of a secret may be left before them."""
+"""The marks of cut texts (clients/response/format_exchange.py, replies.py). Part of a secret may be before them."""
 _SHORTEST_PART: Final = 3
 _SHORTEST_SECRET: Final = 4
 """Shorter secrets are masked only as whole words: otherwise a PIN "1" would mask digits everywhere."""

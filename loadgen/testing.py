@@ -29,8 +29,8 @@ from loadgen.dsl.plans.loads import lane_of
 from loadgen.engine.load.schedule import due_times, own_iterations
 from loadgen.engine.load.share import Share
 from loadgen.errors import ScenarioError
+from loadgen.profiles.arrival_due_times import Schedule
 from loadgen.profiles.profile import IterationProfile, OpenProfile, UserProfile
-from loadgen.profiles.timeline import Schedule
 from loadgen.units import NS_PER_S, format_count, format_duration
 
 __all__ = ["Checked", "check_executor"]

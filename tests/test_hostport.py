@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.clients.net.hosts import is_place
+from loadgen.clients.net.host_parsing import is_place
 from loadgen.errors import UsageError
 from loadgen.hostport import host_port, is_loopback, of_url, split_host_port
 from loadgen.wire.sockets import parse_address
 from loadgen_agent.worker.allowlist_check import places_of
-from loadgen_controller.planning.options import parse_endpoint
+from loadgen_controller.planning.option_parsing import parse_endpoint
 from loadgen_controller.ui.access import Authorizer
 
 GOOD: dict[str, tuple[str, int | None]] = {

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser
 
 from loadgen.history.run_vs_history.page import section
 from loadgen.history.run_vs_history.position import standings
-from loadgen.history.store.baseline_run import Reference
+from loadgen.history.store.stored_run import Reference
 from loadgen.report.html import html, write_html
 from tests.support.accepted import accepted, history
 from tests.support.browser import chromium

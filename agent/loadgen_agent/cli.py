@@ -17,12 +17,12 @@ from loadgen.errors import LoadgenError
 from loadgen.logs import log_to_stderr
 from loadgen.outside_text import block
 from loadgen.signed.signatures import PUBLIC_NAME, Verifier
-from loadgen.wire.keys import AgentKeys, check_agent_id, load_agent
+from loadgen.wire.authorized_keys import AgentKeys, check_agent_id, load_agent
 from loadgen_agent.delivery.spool import default_root
 from loadgen_agent.host import cores, cpu_count, host_name, leave_no_core, raise_file_limit
-from loadgen_agent.supervisor.leftover_processes import adopt
 from loadgen_agent.supervisor.lifecycle import Exit
 from loadgen_agent.supervisor.supervisor import Supervisor, Terms
+from loadgen_agent.supervisor.worker_orphans import adopt
 from loadgen_agent.supervisor.workers import MAX_WORKERS, WorkerPlacement
 
 __all__ = ["main"]
@@ -79,7 +79,7 @@ async def _serve_on_aws(args: argparse.Namespace) -> Exit:
     Raises:
         LoadgenError: this machine is not an instance of a fleet, or AWS refuses a request.
     """
-    from loadgen_agent.ec2 import Sentry, Wanted, arrive  # imported here because boto3 costs time and memory
+    from loadgen_agent.ec2_agent import Sentry, Wanted, arrive  # imported here because boto3 costs time and memory
 
     wanted = Wanted(args.bucket, args.keys, args.fleet, args.controller, args.region or "", args.parameters_region)
     arrived = await asyncio.to_thread(arrive, wanted)

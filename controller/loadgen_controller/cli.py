@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError
 from loadgen.logs import tame_last_resort
-from loadgen_controller.terminal import echo, echo_error
+from loadgen_controller.console_output import echo, echo_error
 
 __all__ = ["COMMANDS", "app", "main"]
 

@@ -33,9 +33,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from loadgen.analysis.array_conversion import Array, read_values
 from loadgen.analysis.changepoint import scan
-from loadgen.analysis.levels import levels
-from loadgen.analysis.values import Array, read_values
+from loadgen.analysis.history_segments import levels
 
 __all__ = [
     "FLOOR",

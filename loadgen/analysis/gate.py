@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from loadgen.analysis.values import Array, setting_wrong, values_wrong
+from loadgen.analysis.array_conversion import Array, setting_wrong, values_wrong
 from loadgen.units import format_share
 
 __all__ = [

@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from loadgen.errors import ExpectFailed, UsageError
-from loadgen.measure.deltas.series import OK
+from loadgen.measure.deltas.series_key import OK
 
 if TYPE_CHECKING:
     from loadgen.clients.response.replies import Reply

@@ -41,7 +41,7 @@ from loadgen.clients.protocol.http1 import MANY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.cookies import COOKIE_NOTE, UserCookies
-from loadgen.clients.request.headers import UserHeaders
+from loadgen.clients.request.header_encoding import UserHeaders
 from loadgen.clients.request.prepare import (
     AllOptions,
     BodyOptions,
@@ -54,17 +54,17 @@ from loadgen.clients.request.prepare import (
     timeouts_of,
 )
 from loadgen.clients.request.redirects import FOLLOWED, BadRedirect, redirected
-from loadgen.clients.request.routes import Route, routes_of
-from loadgen.clients.request.tagging import tags_of
+from loadgen.clients.request.request_head_cache import Route, routes_of
+from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.clients.request.tracing import Tracer
 from loadgen.clients.response.discarded import DiscardedReply
 from loadgen.clients.response.replies import Reply
-from loadgen.clients.response.reply_class import kinds_of
+from loadgen.clients.response.reply_class_for_plan import kinds_of
 from loadgen.clients.response.streams import ReplyStream, StreamedReply
 from loadgen.clients.retries import Attempts, retries_of
-from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed, UsageError
-from loadgen.measure.deltas.series import OK
+from loadgen.measure.deltas.series_key import OK
 
 __all__ = ["MAX_REDIRECTS", "HttpClient"]
 

@@ -25,8 +25,8 @@ from loadgen.clients.protocol.outcomes import DNS, REFUSED, RESET, TIMEOUT, UNRE
 from loadgen.clients.request.prepare import can_repeat
 from loadgen.clients.request.rate_cap import OverTheCap
 from loadgen.clients.response.replies import Reply
-from loadgen.engine.recording.meter import Meter
-from loadgen.engine.recording.series import RequestSeries
+from loadgen.engine.recording.recorded_series import RequestSeries
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed, UsageError
 
 __all__ = ["RETRIED", "Attempts", "retries_of"]

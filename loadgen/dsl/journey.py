@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from loadgen.dsl.data.feed import Feed
-    from loadgen.dsl.trial import Trial
+    from loadgen.dsl.pytest_trial import Trial
     from loadgen.dsl.users.user import User, UserWith
 
 __all__ = ["Each", "Journey", "journey", "state_wrong"]
@@ -163,7 +163,7 @@ class Journey(Generic[Row]):
         Returns:
             The recorded outcome, requests and steps.
         """
-        from loadgen.dsl.trial import try_journey
+        from loadgen.dsl.pytest_trial import try_journey
 
         return await try_journey(self, row, replies, seed=seed, shared=shared, now=now)
 

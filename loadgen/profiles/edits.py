@@ -18,9 +18,9 @@ from typing import Final
 
 from loadgen.errors import UsageError
 from loadgen.profiles.describe import Kind, pieces_of, value_text
+from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, Profile, UserProfile
 from loadgen.profiles.stage import MAX_DURATION_NS, MAX_RATE_PER_S, MAX_USERS, Stage, exact, highest, length
-from loadgen.profiles.steps import TimedProfile
 from loadgen.units import NS_PER_S
 
 __all__ = [

@@ -5,7 +5,7 @@ compute the same numbers.
 
 Times are integer nanoseconds from the load's beginning, rates are iterations/s, levels are users. A profile is a
 sequence of stages. If a stage begins with another value than the one before ended, the profile jumps and the later
-value counts. Iterations and users are numbered from 0 over the whole fleet. `timeline.py` computes due times.
+value counts. Iterations and users are numbered from 0 over the whole fleet. `arrival_due_times.py` computes due times.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import msgspec
 import numpy as np
 
 from loadgen.errors import ProfileError
+from loadgen.profiles.arrival_due_times import Schedule, Timeline
 from loadgen.profiles.describe import texts, time_text
+from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.spacing import Renewal, Spacing
 from loadgen.profiles.stage import MAX_DURATION_NS, MAX_RATE_PER_S, MAX_USERS, Stage, exact, highest, length
-from loadgen.profiles.steps import TimedProfile
-from loadgen.profiles.timeline import Schedule, Timeline
 
 __all__ = ["ArrivalProfile", "IterationProfile", "OpenProfile", "Profile", "UserProfile", "spans_of"]
 

@@ -25,11 +25,11 @@ from loadgen.measure.statistics.batch_means import read_batches
 from loadgen.report.charts.planned_rate import planned_by
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.document import Facts, document
+from loadgen.report.executive_summary import story_of, targets_of
 from loadgen.report.live_rows import Table
-from loadgen.report.notebook import Run
+from loadgen.report.open_in_notebook import Run
 from loadgen.report.report_tables import headline
 from loadgen.report.slos import slo_row
-from loadgen.report.story import story_of, targets_of
 from loadgen.report.summary_reader import Summary
 from loadgen.units import NS_PER_S
 

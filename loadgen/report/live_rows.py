@@ -14,12 +14,12 @@ from typing import Final
 import msgspec
 
 from loadgen.measure.deltas.exemplar import KeptExemplar
-from loadgen.measure.deltas.series import OK, PHASES, SKIPPED, Kind, Metric
+from loadgen.measure.deltas.series_key import OK, PHASES, SKIPPED, Kind, Metric
 from loadgen.measure.histograms.histogram import Histogram, percentiles
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Measured, Row
 from loadgen.measure.results.summary import figures
-from loadgen.report.charts.curve import curve_of
+from loadgen.report.charts.latency_by_throughput import curve_of
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.summary_reader import Series, Summary
 from loadgen.units import NS_PER_MS, NS_PER_S

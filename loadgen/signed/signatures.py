@@ -4,7 +4,7 @@
     signing.pub   on every agent, which then refuses every run that is not signed with signing.key
 
 Both files contain one line: `ed25519 ` and the 32 bytes of the key as base64. The signature covers the bytes of the
-run's statement (`statement.py`), which names the bundle and everything else that the launcher decides. An agent
+run's statement (`launch_statement.py`), which names the bundle and everything else that the launcher decides. An agent
 checks the signature and the statement before it fetches anything. A controller whose CURVE keys were stolen can
 therefore change neither the code nor the targets, limits and settings of a run.
 """

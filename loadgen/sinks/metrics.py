@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from loadgen.measure.deltas.series import Kind
+from loadgen.measure.deltas.series_key import Kind
 from loadgen.sinks.snapshot import Levels, Series, Snapshot
 
 __all__ = ["CLOCK", "COUNTERS", "FAMILIES", "HISTOGRAMS", "INFO", "LEVELS", "Family", "Point", "families", "values_of"]

@@ -16,7 +16,7 @@ from typing import Final, Literal
 import numpy as np
 
 from loadgen.measure.deltas.delta import Counters, Health
-from loadgen.measure.deltas.series import OTHER, Kind, SeriesKey
+from loadgen.measure.deltas.series_key import OTHER, Kind, SeriesKey
 from loadgen.measure.histograms.histogram import SLOTS, Counts, Histogram
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Window

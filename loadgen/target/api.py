@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from loadgen.target.answers import Answer, Request, json_answer, wrong
+from loadgen.target.request_response import Answer, Request, json_answer, wrong
 
 __all__ = ["JOB_S", "MAX_UPLOAD_BYTES", "ORDERS", "TOKEN_S", "Api"]
 

@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from loadgen.target.answers import HTML, Answer, Request, answer, json_answer, wrong
 from loadgen.target.api import Api
+from loadgen.target.request_response import HTML, Answer, Request, answer, json_answer, wrong
 
 __all__ = ["OTHER_ROUTE", "PRODUCTS", "Shop"]
 

@@ -5,8 +5,8 @@ payload. Decoding raises only `WireError`, whatever the cause: the peer may be b
 and the reader must continue.
 
 This module checks the form: version, type, CRC, size, finite numbers, columns of equal length. The meaning of a delta
-is checked where it is merged. The limits of an agent's messages are in `bounds.py`. Messages are checked before they
-are parsed, because a small message can unpack to a large one. Texts that an agent sends are cut here.
+is checked where it is merged. The limits of an agent's messages are in `check_limits.py`. Messages are checked before
+they are parsed, because a small message can unpack to a large one. Texts that an agent sends are cut here.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from loadgen.errors import Fault, LimitExceeded, WireError
 from loadgen.measure.deltas import limits
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Counters, Delta, Health, StatsColumns, WorkerHealth
-from loadgen.measure.deltas.due_counts import DueCounts
 from loadgen.measure.deltas.exemplar import Exemplar, Failure
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
-from loadgen.measure.deltas.series import Kind, Metric, SeriesKey
+from loadgen.measure.deltas.series_key import Kind, Metric, SeriesKey
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.objectives.steering_observation import Look, Part
 from loadgen.profiles.stage import Stage
 from loadgen.wire import messages as m
-from loadgen.wire.bounds import SHAPE_FROM_BYTES, check_message, check_shape, text_limit
+from loadgen.wire.check_limits import SHAPE_FROM_BYTES, check_message, check_shape, text_limit
 from loadgen.wire.v1 import wire_pb2 as pb
 
 __all__ = ["MAX_MESSAGE_BYTES", "MAX_UNPACKED_BYTES", "decode", "encode"]

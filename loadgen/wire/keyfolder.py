@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loadgen.errors import StorageError, UsageError
 from loadgen.secret_files import write_new
-from loadgen.wire.keys import KeyPair, check_key_name, fingerprint, read_agents, read_key
+from loadgen.wire.authorized_keys import KeyPair, check_key_name, fingerprint, read_agents, read_key
 
 __all__ = ["KnownKey", "add_agent", "handout", "init_keys", "list_keys", "revoke"]
 

@@ -169,7 +169,8 @@ class Prepare:
     """Supervisor to worker only: number of earlier processes of this slot."""
     digests: tuple[str, ...] = ()
     """Digest of each load's own arrival times, as computed where the run was launched
-    (`loadgen.profiles.steps.digest_of`); "" for a load without own times. A worker with another digest refuses."""
+    (`loadgen.profiles.given_arrival_times.digest_of`); "" for a load without own times. A worker with another digest
+    refuses."""
     allow_json: bytes = b""
     """Allowed targets: `loadgen.allowlist.AllowList` as JSON. Empty: the run needs no allow-list."""
     control_plane: tuple[str, ...] = ()
@@ -177,7 +178,7 @@ class Prepare:
     signature: bytes = b""
     """Signature of `statement` by the operator's signing key; empty for an unsigned run."""
     statement: bytes = b""
-    """The signed statement of the run (`loadgen.signed.statement.Statement`); empty for an unsigned run."""
+    """The signed statement of the run (`loadgen.signed.launch_statement.Statement`); empty for an unsigned run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +323,7 @@ class Steered:
     error: str = ""
     """Why there is no decision: the executor raised, or returned an invalid value. Otherwise empty."""
     finding_json: bytes = b""
-    """`loadgen.dsl.executors.steering.Finding` as JSON; empty without a finding."""
+    """`loadgen.dsl.executors.steering_executor.Finding` as JSON; empty without a finding."""
 
 
 @dataclass(frozen=True, slots=True)

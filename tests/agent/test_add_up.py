@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Counters, Delta, Health
-from loadgen.measure.deltas.due_counts import DueCounts
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, Failure
 from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.validate import check_delta
 from loadgen.measure.deltas.worker_loss import NOBODY, Loss
 from loadgen.measure.merging.merge import Accepted, Merge

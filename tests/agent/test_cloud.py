@@ -18,12 +18,12 @@ import pytest
 
 from loadgen.aws.account.boto_clients import Clients
 from loadgen.aws.account.parameters import Hidden, Parameters
-from loadgen.aws.enrolment import Enrolled, own_pair
 from loadgen.aws.imds import Imds, Instance
+from loadgen.aws.publish_agent_key import Enrolled, own_pair
 from loadgen.errors import CloudGone, CredentialsError, ExitCode, LoadgenError, UsageError
-from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
+from loadgen.wire.authorized_keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.messages import Hello
-from loadgen_agent.ec2 import Arrived, Sentry, Wanted, arrive, give_secrets
+from loadgen_agent.ec2_agent import Arrived, Sentry, Wanted, arrive, give_secrets
 from tests.support import imds as fake
 from tests.support.aws import BUCKET, FLEET, REGION, client, emptied, isolated, made_fleet, role_of, running_aws
 from tests.support.fake_controller import FakeController

@@ -14,9 +14,9 @@ import pytest
 
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import Fin, Heartbeat, Message, Prepare, Ready, StartAt
-from loadgen_agent.lease import Lease
-from loadgen_agent.progress import Progress
+from loadgen_agent.shared_progress import Progress
 from loadgen_agent.supervisor.worker_process import WORKER, Child
+from loadgen_agent.worker_lease import Lease
 
 pytestmark = pytest.mark.process
 

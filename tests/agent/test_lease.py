@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from loadgen_agent.lease import Lease, Leased, leased_at
+from loadgen_agent.worker_lease import Lease, Leased, leased_at
 
 S = 1_000_000_000
 

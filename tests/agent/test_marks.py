@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from loadgen_agent.progress import Progress, progress_at
+from loadgen_agent.shared_progress import Progress, progress_at
 
 _CHILD = """
 import sys
-from loadgen_agent.progress import progress_at
+from loadgen_agent.shared_progress import progress_at
 marks = progress_at(int(sys.argv[1]))
 print(marks[0], marks[49], flush=True)
 marks[0] += 7

@@ -25,8 +25,8 @@ from loadgen.dsl.plans.allowlist_check import Limits
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import BundleError, UsageError
 from loadgen.profiles.stage import Stage
+from loadgen.signed.launch_statement import Statement
 from loadgen.signed.signatures import PUBLIC_NAME, SECRET_NAME, Signer, Verifier, make
-from loadgen.signed.statement import Statement
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import (
     Adjust,
@@ -46,8 +46,8 @@ from loadgen.wire.messages import (
     Welcome,
 )
 from loadgen_agent.supervisor.lifecycle import Phase
+from loadgen_agent.supervisor.order_authorization import Trust
 from loadgen_agent.supervisor.supervisor import Supervisor, Terms
-from loadgen_agent.supervisor.trust import Trust
 from loadgen_agent.supervisor.worker_process import Child
 from loadgen_agent.worker.allowlist_check import fenced
 from tests.support import fake_worker

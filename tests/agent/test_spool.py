@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.measure.deltas.delta import Counters, Delta
-from loadgen.measure.deltas.join_deltas import join
+from loadgen.measure.deltas.join_successive_deltas import join
 from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.wire.codec import decode, encode
 from loadgen_agent.delivery import spool as module

@@ -12,12 +12,12 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from loadgen.dsl.executors.steering import Decision, Finding, SteeringExecutor
+from loadgen.dsl.executors.steering_executor import Decision, Finding, SteeringExecutor
 from loadgen.dsl.plans.plan import Plan
 from loadgen.dsl.plans.slo import p
 from loadgen.measure.objectives.steering_observation import Look
 from loadgen.wire.messages import Message, Steer, Steered
-from loadgen_agent.worker.steering import WorkerSteering
+from loadgen_agent.worker.steering_executors import WorkerSteering
 
 LOOKS = tuple(Look(float(k), k + 1.0, 10.0 + k) for k in range(5))
 

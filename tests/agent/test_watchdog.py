@@ -7,8 +7,8 @@ import os
 import pytest
 
 from loadgen.units import NS_PER_S
-from loadgen_agent.lease import Lease, leased_at
 from loadgen_agent.worker.watchdog import Finding, Watch
+from loadgen_agent.worker_lease import Lease, leased_at
 
 S = NS_PER_S
 LENGTH = 8 * S

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from loadgen.aws.account.fleet_context import ReadRegistry
 from loadgen.aws.scale import reaping
-from loadgen.aws.scale.machines import Registration
+from loadgen.aws.scale.machine_states import Registration
 from loadgen.errors import ExitCode
 from loadgen_controller import cli
 from loadgen_controller.commands import fleet

@@ -14,13 +14,13 @@ from typer.testing import CliRunner, Result
 
 from loadgen.aws.account.fleet_context import Site
 from loadgen.aws.account.fleetfile import read
-from loadgen.aws.scale.machines import Registration
+from loadgen.aws.scale.machine_states import Registration
 from loadgen.aws.scale.scale_up import Terms
 from loadgen.dsl.loading.loader import load
 from loadgen.errors import ExitCode, FleetError
 from loadgen_controller import cli
 from loadgen_controller.api.address import Place
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.command_line_errors import CollectedErrors
 from loadgen_controller.launch import aws_fleet as hiring
 from loadgen_controller.launch.aws_fleet import HireRequest, hired
 from tests.support.aws_fleet import Answers, Aws, Jumping, site_of

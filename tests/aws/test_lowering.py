@@ -9,7 +9,7 @@ import pytest
 
 from loadgen.aws.account.fleet_context import Site
 from loadgen.aws.scale.groups import Group
-from loadgen.aws.scale.machines import Machine, Registration, join
+from loadgen.aws.scale.machine_states import Machine, Registration, join
 from loadgen.aws.scale.scale_down import plan_down, take_down
 from loadgen.aws.scale.scale_up import Terms, bring_up
 from loadgen.errors import CloudDenied, FleetError, UsageError

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from loadgen.aws.account.names import TAG_BOOT
-from loadgen.aws.scale.machines import PATIENCE_S, Machine, Registration, Standing, counts, join
+from loadgen.aws.scale.machine_states import PATIENCE_S, Machine, Registration, Standing, counts, join
 
 NOW = datetime(2026, 11, 26, 14, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ import pytest
 
 from loadgen.aws.account.fleet_context import ReadRegistry, Site
 from loadgen.aws.account.names import EXPIRY_ACTION, TAG_EXPIRES_AT, TAG_RUN
-from loadgen.aws.scale.machines import MachineState
+from loadgen.aws.scale.machine_states import MachineState
 from loadgen.aws.scale.scale_down import take_down
 from loadgen.aws.scale.scale_up import ScaleUpResult, Terms, bring_up, stamp
 from loadgen.errors import (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loadgen.aws.account.fleetfile import ControllerAt, FleetFile, Policy, RegionOf
 from loadgen.aws.scale.groups import Group, unprotect
-from loadgen.aws.scale.scaling import needed, parse_scale, plan_up, spread
+from loadgen.aws.scale.scaling_plan import needed, parse_scale, plan_up, spread
 from loadgen.aws.scale.start_failures import reason_of
 from loadgen.errors import CloudDenied, CloudError, NoCapacity, QuotaReached, UsageError
 

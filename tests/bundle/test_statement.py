@@ -17,7 +17,7 @@ from loadgen.allowlist import AllowList, Entry
 from loadgen.dsl.plans.allowlist_check import Limits
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import BundleError
-from loadgen.signed.statement import MAX_STATEMENT_BYTES, Statement
+from loadgen.signed.launch_statement import MAX_STATEMENT_BYTES, Statement
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import Prepare
 from tests.controller.conftest import spec

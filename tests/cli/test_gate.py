@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from loadgen.history.store.baseline_run import Accepted
 from loadgen.history.store.extract import accepted_of
 from loadgen.history.store.store import Store
-from loadgen.report.notebook import open_run
+from loadgen.history.store.stored_run import Accepted
+from loadgen.report.open_in_notebook import open_run
 from loadgen_controller import cli
 from tests.support.scenarios import browse_with
 

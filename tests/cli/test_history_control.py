@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from loadgen.history.gate.health import CONTROL
-from loadgen.history.store.baseline_run import Event
+from loadgen.history.gate.aa_test_health import CONTROL
 from loadgen.history.store.store import Store
+from loadgen.history.store.stored_run import Event
 from loadgen_controller import cli
 from tests.support.accepted import KEY, history
 from tests.support.scenarios import browse_with

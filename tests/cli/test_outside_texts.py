@@ -34,15 +34,15 @@ from loadgen.errors import ExitCode, FleetError
 from loadgen.history.store.extract import accepted_of
 from loadgen.history.store.store import Store
 from loadgen.measure.deltas.delta import Health
-from loadgen.report.notebook import open_run
+from loadgen.report.open_in_notebook import open_run
 from loadgen.sinks.ndjson import NdjsonSink
 from loadgen_controller import cli
 from loadgen_controller.commands import agents, control_request, runs
+from loadgen_controller.console_output import Output, Text
 from loadgen_controller.core.lifecycle import Phase
 from loadgen_controller.run.view import AgentView, PointView, SteeringView, ViewState
 from loadgen_controller.screen.figures_builder import Watch
 from loadgen_controller.screen.live import Screen, line
-from loadgen_controller.terminal import Output, Text
 from tests.support.figures import agent, figures, row
 from tests.support.hostile import BODY, FORGED, Texts, hostile_run, planted, strings
 from tests.support.run import loadgen as run_loadgen

@@ -11,8 +11,8 @@ import pytest
 from loadgen.dsl.plans.spec import JourneySpec, LaneSpec, PlanSpec
 from loadgen.measure.deltas.custom import CustomStats, MetricSpec
 from loadgen.measure.deltas.delta import Health
-from loadgen.measure.deltas.due_counts import DueCounts
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective
 from loadgen.profiles.profile import ArrivalProfile, Profile, UserProfile

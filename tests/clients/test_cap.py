@@ -15,8 +15,8 @@ from loadgen.allowlist import CapShare, Entry, share_of_cap
 from loadgen.clients.request.rate_cap import Cap, OverTheCap, capped
 from loadgen.engine.load.share import Share
 from loadgen.engine.load.share_changes import Change, Deal
-from loadgen.engine.recording.meter import Meter
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.clients.protocol.decoding import ACCEPTED, MAX_ENCODINGS, DecodingError, Unpacker, decode
-from loadgen.clients.request.headers import DEFAULT_LINES
+from loadgen.clients.request.header_encoding import DEFAULT_LINES
 from loadgen.errors import RequestFailed
 from tests.support.examples import examples
 from tests.support.scripted import client_of, ok, rows_of, scripted

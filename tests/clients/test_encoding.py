@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from loadgen.clients.protocol.body import encode_form, encode_json, encode_query
-from loadgen.clients.request.routes import Routes, routes_of
+from loadgen.clients.request.request_head_cache import Routes, routes_of
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(

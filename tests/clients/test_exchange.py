@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loadgen.clients.net.canned_replies import CannedNetwork, reply
 from loadgen.clients.protocol.head_cache import Head
-from loadgen.clients.response.exchange import request_text, response_text
+from loadgen.clients.response.format_exchange import request_text, response_text
 from loadgen.errors import ExpectFailed, RequestFailed
 from tests.support.badserver import bad_server, refusing_url
 from tests.support.scripted import client_of, ok, samples_of, scripted

@@ -19,12 +19,12 @@ from loadgen.clients.net.dns import Resolver
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.proxy import ProxyNetwork
 from loadgen.clients.net.target_guard import TargetGuard, is_not_allowed, place_of
-from loadgen.clients.pool.choose_pool import pool_for
 from loadgen.clients.pool.connection_policy import Connections
 from loadgen.clients.pool.http2_pool import Http2Pool
 from loadgen.clients.pool.pool import ConnectionPool, SharedPool
-from loadgen.engine.recording.meter import Meter
+from loadgen.clients.pool.pool_for_plan import pool_for
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed
 from tests.support.scripted import Answer, Scripted, client_of, ok, rows_of, scripted
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from loadgen.clients.http import HttpClient
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.protocol.body import StreamedRequest, Upload, encode_content, encode_multipart
-from loadgen.clients.protocol.large_bodies import PIECE_BYTES, Blob, FileBody, Source
+from loadgen.clients.protocol.large_request_bodies import PIECE_BYTES, Blob, FileBody, Source
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.dsl.payload import blob, bodies_made, file
 from loadgen.errors import RequestFailed, ScenarioError, UsageError

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from loadgen.clients.pool.connection_class import connection_kind
+from loadgen.clients.pool.connection_class_for_plan import connection_kind
 from loadgen.clients.protocol import head_cache
 from loadgen.clients.protocol.body import StreamedRequest
 from loadgen.clients.protocol.head_cache import NO_ANSWER, Answer, Head

@@ -1178,8 +1178,8 @@ async def test_fresh_connections_for_each_iteration_let_end_what_is_under_way() 
 
 
 def test_without_http2_the_pool_is_the_plain_one() -> None:
-    from loadgen.clients.pool.choose_pool import pool_for
     from loadgen.clients.pool.connection_policy import Connections
+    from loadgen.clients.pool.pool_for_plan import pool_for
 
     assert type(pool_for(Connections(), TcpNetwork())) is ConnectionPool
     assert type(pool_for(Connections(), TcpNetwork(), http2=True)) is Http2Pool

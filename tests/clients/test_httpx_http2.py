@@ -13,7 +13,7 @@ from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.protocol.phased import PhasedMeter
 from loadgen.clients.protocol.timeouts import Timeouts
-from loadgen.measure.deltas.series import PHASES
+from loadgen.measure.deltas.series_key import PHASES
 from tests.support.http2 import Asked, Served, http2_server, prior_pool
 from tests.support.measured import measured
 from tests.support.scripted import Rows, ok, scripted

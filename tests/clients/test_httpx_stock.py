@@ -19,7 +19,7 @@ from loadgen.clients.httpx_api.transport import httpx_client
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.tracing import Trace, Tracer
-from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, IterationEnded, UsageError
 from tests.support.measured import stock_of
 from tests.support.scripted import (

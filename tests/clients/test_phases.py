@@ -30,7 +30,7 @@ from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.series import PHASES, SeriesKey
+from loadgen.measure.deltas.series_key import PHASES, SeriesKey
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.results.summary import PERCENTILES, rows
 from loadgen.wire.codec import decode, encode

@@ -14,12 +14,12 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.net.canned_replies import CannedNetwork
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.network import TcpNetwork
-from loadgen.clients.pool.choose_pool import pool_for
 from loadgen.clients.pool.connection_policy import Connections
 from loadgen.clients.pool.pool import ConnectionPool, SharedPool
+from loadgen.clients.pool.pool_for_plan import pool_for
 from loadgen.clients.protocol.http1 import Connection
 from loadgen.clients.protocol.timeouts import Timeouts
-from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.badserver import refusing_url

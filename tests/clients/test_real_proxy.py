@@ -13,8 +13,8 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.net.proxy import network_of
 from loadgen.clients.net.proxy_requests import Forward
 from loadgen.clients.net.tls import tls_context
-from loadgen.clients.pool.choose_pool import pool_for
 from loadgen.clients.pool.connection_policy import Connections
+from loadgen.clients.pool.pool_for_plan import pool_for
 from loadgen.errors import RequestFailed
 from tests.support.nginx import RunningNginx, running_nginx
 from tests.support.scripted import client_of, rows_of

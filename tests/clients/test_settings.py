@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen import Http, Plan, arrivals, journey, secret
-from loadgen.clients.net.hosts import parse_resolve
+from loadgen.clients.net.host_parsing import parse_resolve
 from loadgen.dsl.plans.spec import Overrides, PlanSpec
 from loadgen.dsl.users.user import User
 from loadgen.units import NS_PER_S

@@ -8,10 +8,10 @@ import pytest
 
 from loadgen.clients.http import HttpClient
 from loadgen.clients.protocol.head_cache import Head
-from loadgen.clients.request.tagging import tags_of
+from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.engine.recording.recorder import MAX_TAGGED
 from loadgen.errors import ExpectFailed, RequestFailed
-from loadgen.measure.deltas.series import OTHER, SeriesKey
+from loadgen.measure.deltas.series_key import OTHER, SeriesKey
 from tests.support.scripted import CLOSE, Answer, Received, client_of, ok, scripted
 
 

@@ -7,7 +7,7 @@ import pytest
 from loadgen.clients.http import HttpClient
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.pool.pool import ConnectionPool, SharedPool
-from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.user_meter import Meter
 from tests.support.scripted import Received, Rows, ok, scripted
 
 

@@ -16,8 +16,8 @@ from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.pool.pool import SharedPool
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.errors import IterationEnded
-from loadgen.measure.deltas.due_counts import DueCounts
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.units import NS_PER_MS
 from tests.support.badserver import refusing_url
 from tests.support.scripted import CLOSE, HANG, RESET, Answer, Received, Rows, client_of, ok, rows_of, scripted

@@ -20,7 +20,7 @@ from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
 from loadgen.sinks.live_outputs import Outputs
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
+from loadgen.wire.authorized_keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.core.order import Order
 from loadgen_controller.run.conductor import Conductor, Result

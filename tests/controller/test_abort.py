@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective, evaluate
 from loadgen.units import NS_PER_MS, NS_PER_S

@@ -10,9 +10,9 @@ import pytest
 from loadgen.dsl.plans.spec import JourneySpec, LaneSpec, PlanSpec
 from loadgen.errors import UsageError
 from loadgen.profiles.edits import OPEN, PAUSE
+from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
 from loadgen.profiles.stage import Stage
-from loadgen.profiles.steps import TimedProfile
 from loadgen.units import NS_PER_S as S
 from loadgen_controller.core.adjustments import Adjustments, LoadChange, as_rows
 from tests.controller.conftest import spec

@@ -18,9 +18,9 @@ from loadgen.errors import LimitExceeded
 from loadgen.measure.deltas import limits
 from loadgen.measure.deltas.custom import CustomStats, MetricSpec
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.due_counts import DueCounts
 from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, CUSTOM_OF_RUN
-from loadgen.measure.deltas.series import OK, OTHER, SeriesKey
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.series_key import OK, OTHER, SeriesKey
 from loadgen.measure.deltas.series_numbering import Numbering, tight_from
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.merging.merge import Accepted, Merge, check_invariant

@@ -18,10 +18,10 @@ from loadgen.engine.load.share_changes import Change, Deal
 from loadgen.measure.deltas.delta import Counters, Delta
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
 from loadgen.measure.merging.merge import Merge
+from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfile
 from loadgen.profiles.spacing import Spacing
 from loadgen.profiles.stage import Stage
-from loadgen.profiles.steps import TimedProfile
 from loadgen.wire.messages import Fin
 from loadgen_controller.core.events import End, Reason
 from loadgen_controller.core.shares import Assignment

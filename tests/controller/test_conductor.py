@@ -15,10 +15,10 @@ from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.profiles.edits import PAUSE
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage as LoadStage
-from loadgen.report.notebook import open_run
+from loadgen.report.open_in_notebook import open_run
 from loadgen.units import NS_PER_S
+from loadgen.wire.authorized_keys import AgentKeys, KeyPair
 from loadgen.wire.codec import decode, encode
-from loadgen.wire.keys import AgentKeys, KeyPair
 from loadgen.wire.messages import (
     PROTOCOL_MINOR,
     Ack,
@@ -48,7 +48,7 @@ from loadgen_controller.core.adjustments import LoadChange
 from loadgen_controller.core.events import AgentLost
 from loadgen_controller.core.lifecycle import Phase
 from loadgen_controller.core.rendezvous import AGAIN_NS, LEAD_NS
-from loadgen_controller.core.run_record import Former
+from loadgen_controller.core.run_state import Former
 from loadgen_controller.run.conductor import Result
 from loadgen_controller.run.rejudge import reread
 from loadgen_controller.run.view import PointView
@@ -553,7 +553,7 @@ async def test_scenario_that_raises_too_often_stops_the_run(stage: Stage) -> Non
 async def test_disk_that_is_full_acknowledges_nothing_and_the_run_goes_on_when_it_has_space_again(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen_controller.run.journal.AGAIN_S", 0.05)
+    monkeypatch.setattr("loadgen_controller.run.delta_journal.AGAIN_S", 0.05)
     play = stage()
     a, b = await play.started()
     for _ in range(3):

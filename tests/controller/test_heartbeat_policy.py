@@ -8,7 +8,7 @@ import pytest
 
 from loadgen.wire.messages import Heartbeat
 from loadgen_controller.core.events import AgentLeaving, End, Reason
-from loadgen_controller.core.heartbeat_policy import Reaction, RepeatLoad, RepeatPrepare, RepeatStop, reactions
+from loadgen_controller.core.heartbeat_replies import Reaction, RepeatLoad, RepeatPrepare, RepeatStop, reactions
 from loadgen_controller.core.lifecycle import Phase, Run, Terms
 
 RUN = replace(Run.begin(Terms(2, ("eu",), 10), 0), members=("a", "b"), t0_ns=0)

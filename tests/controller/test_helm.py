@@ -9,7 +9,7 @@ import msgspec
 
 from loadgen.dsl.plans.spec import JourneySpec, LaneSpec, PlanSpec, SteeringSpec
 from loadgen.measure.deltas.delta import Health
-from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective
 from loadgen.measure.objectives.steering_observation import Part
@@ -19,7 +19,14 @@ from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.messages import Steered
 from loadgen_controller.core.adjustments import Adjustments
 from loadgen_controller.core.shares import Assignment
-from loadgen_controller.core.steering import MOST_LOOKS, Finding, RateDecision, RateRequest, SteeredLoads, as_rows
+from loadgen_controller.core.steering_executor_state import (
+    MOST_LOOKS,
+    Finding,
+    RateDecision,
+    RateRequest,
+    SteeredLoads,
+    as_rows,
+)
 from tests.support.deltas import FakeAgent, journey_key
 
 S = NS_PER_S

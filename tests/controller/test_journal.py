@@ -12,8 +12,8 @@ import pytest
 from loadgen.errors import StorageError
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.units import NS_PER_S
-from loadgen_controller.core.rejected_input import RejectedInput
-from loadgen_controller.run.journal import Journal
+from loadgen_controller.core.rejected_input_counter import RejectedInput
+from loadgen_controller.run.delta_journal import Journal
 
 Place = tuple[str, int, int]
 

@@ -10,7 +10,7 @@ import pytest
 
 from loadgen.measure.deltas.custom import CustomStats, CustomTable
 from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SHOWN_ROWS, SUMMARY_LINES
-from loadgen.measure.deltas.series import OK, SeriesKey
+from loadgen.measure.deltas.series_key import OK, SeriesKey
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.results.hlog import read_hlog, write_hlog
 from loadgen.measure.results.summary import RunFacts, build

@@ -23,13 +23,13 @@ from loadgen.measure.merging.checkpoint import freeze, thaw
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.units import NS_PER_S
 from loadgen.wire import codec
-from loadgen_controller.api.files import ApiFiles
+from loadgen_controller.api.credential_files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens
 from loadgen_controller.control.control_request import ControlReply, ControlRequest
 from loadgen_controller.core.adjustments import Adjustment
 from loadgen_controller.ui import app
 from loadgen_controller.ui.access import HEADERS, Access, Authorizer, check_place
-from loadgen_controller.ui.page_runs import PageRuns
+from loadgen_controller.ui.run_catalog import PageRuns
 from loadgen_controller.ui.run_feed import RunFeed
 from loadgen_controller.ui.server import UiServer
 from tests.cli.test_watch import FakeRun, ms

@@ -22,9 +22,9 @@ from loadgen.measure.merging.checkpoint import read_checkpoint, thaw
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage as LoadStage
-from loadgen.report.notebook import open_run
+from loadgen.report.open_in_notebook import open_run
 from loadgen.units import NS_PER_S
-from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
+from loadgen.wire.authorized_keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.messages import (
     Adjust,
     Reassign,
@@ -206,16 +206,16 @@ async def test_what_was_durable_and_not_acknowledged_is_acknowledged_and_not_cou
 
 @pytest.mark.fault("F6", "before the disk")
 async def test_what_was_not_durable_is_sent_again(run: Restarts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen_controller.run.journal.COMMIT_S", 0.1)
+    monkeypatch.setattr("loadgen_controller.run.delta_journal.COMMIT_S", 0.1)
     run.begin()
     agents = a, b = await run.started()
     await on_disk(run)
-    monkeypatch.setattr("loadgen_controller.run.journal.COMMIT_S", 60)
+    monkeypatch.setattr("loadgen_controller.run.delta_journal.COMMIT_S", 60)
     a.recording.interval()
     await a.deliver()
     await until(lambda: run.conductor.view().merge.counters().requests_finished)
     await run.kill(durable=False)
-    monkeypatch.setattr("loadgen_controller.run.journal.COMMIT_S", 0.1)
+    monkeypatch.setattr("loadgen_controller.run.delta_journal.COMMIT_S", 0.1)
     await run.take_up()
     assert run.conductor.view().merge.counters().requests_finished == 0
     await run.back(a, b)

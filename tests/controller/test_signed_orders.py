@@ -18,10 +18,10 @@ from loadgen.api.v1 import api_pb2 as pb
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import UsageError
 from loadgen.measure.run_folder.rundir import RunDir
+from loadgen.signed.launch_statement import Statement
 from loadgen.signed.signatures import PUBLIC_NAME, SECRET_NAME, Signer, Verifier, make
-from loadgen.signed.statement import Statement
 from loadgen.wire.messages import Prepare
-from loadgen_agent.supervisor.trust import Trust
+from loadgen_agent.supervisor.order_authorization import Trust
 from loadgen_controller.api.order import parts_of, read_order
 from loadgen_controller.control.run_service import Service
 from loadgen_controller.control.signed_run_orders import signed

@@ -10,7 +10,7 @@ import pytest
 
 from loadgen.errors import UsageError
 from loadgen_controller.agents.local_processes import clean_environment
-from loadgen_controller.api.files import ApiFiles
+from loadgen_controller.api.credential_files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens, read_token
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from loadgen.errors import ExitCode, Fault
 from loadgen.measure.deltas.custom import CustomStats
-from loadgen.measure.deltas.due_counts import DueCounts
 from loadgen.measure.deltas.load_counts import Ending
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.worker_loss import NOBODY, Loss
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective
@@ -19,7 +19,7 @@ from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfi
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen_controller.core.events import End, Reason
-from loadgen_controller.core.run_record import Former
+from loadgen_controller.core.run_state import Former
 from loadgen_controller.core.shares import Assignment, Candidate, joined, reassigned
 from loadgen_controller.judging.plan_due import Basis
 from loadgen_controller.judging.verdict import Facts, Verdict, judge, too_many_script_faults

@@ -35,9 +35,9 @@ from loadgen.clients.response.streams import StreamedReply
 from loadgen.dsl.data.feed import Feed
 from loadgen.dsl.executors.standard import Arrivals, Users
 from loadgen.dsl.loading.loader import load
-from loadgen.dsl.plans.config_file import Policy, read_environment, read_settings
+from loadgen.dsl.plans.loadgen_toml import Policy, read_environment, read_settings
 from loadgen.dsl.plans.spec import Overrides
-from loadgen.report.notebook import Run
+from loadgen.report.open_in_notebook import Run
 from loadgen_controller.commands.new import SCENARIO as NEW
 from loadgen_controller.planning.rehearsal import rehearse
 from tests.support.target import RunningTarget, running_target

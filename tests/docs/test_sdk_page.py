@@ -12,11 +12,11 @@ from time import perf_counter_ns
 
 import pytest
 
-from loadgen.drive.share_drive import Drive
+from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from tests.support.sdk_api import fake_api
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/sdk-under-load.md"

@@ -84,11 +84,11 @@ RAISED_BY = frozenset(("Fault", "_faulty", "fault"))
 
 PARSERS = (
     "controller/loadgen_controller/commands/scale.py",
-    "controller/loadgen_controller/planning/options.py",
+    "controller/loadgen_controller/planning/option_parsing.py",
     "loadgen/aws/storage/s3.py",
-    "loadgen/dsl/executors/rates.py",
+    "loadgen/dsl/executors/parse_quantities.py",
     "loadgen/dsl/executors/standard.py",
-    "loadgen/profiles/curve.py",
+    "loadgen/profiles/smooth_curves.py",
     "loadgen/units.py",
 )
 """Modules whose ValueErrors become errors of a scenario or of a command line as they are, without a hint."""

@@ -11,7 +11,7 @@ from loadgen import Http, Plan, iterations, journey
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.stock import StockHttpClient
 from loadgen.clients.net.network import TcpNetwork
-from loadgen.drive.share_drive import Drive
+from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.users.user import User

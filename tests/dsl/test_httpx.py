@@ -12,7 +12,7 @@ import pytest
 
 from loadgen.clients.net.canned_replies import reply
 from loadgen.clients.net.network import TcpNetwork
-from loadgen.dsl.users.outcome import outcome_of
+from loadgen.dsl.users.exception_to_outcome import outcome_of
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.load.users import Arrival

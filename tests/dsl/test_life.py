@@ -16,8 +16,8 @@ from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.users import Arrival
-from loadgen.engine.recording.meter import Meter
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed
 from loadgen.measure.deltas.delta import Delta
 from tests.support.turns import turns

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.dsl.users.outcome import cause_of, fault_text, outcome_of, traceback_of, where_of
+from loadgen.dsl.users.exception_to_outcome import cause_of, fault_text, outcome_of, traceback_of, where_of
 from loadgen.dsl.users.user import User
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
 from loadgen.measure.deltas.exemplar import Failure

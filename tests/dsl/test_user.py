@@ -18,10 +18,10 @@ from loadgen.dsl.distributions import empirical, lognormal, uniform
 from loadgen.dsl.users.user import User, UserWith
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.load.users import Arrival
+from loadgen.engine.recording.recorded_series import Watch
 from loadgen.engine.recording.recorder import Recorder
-from loadgen.engine.recording.series import Watch
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.redact import Redactor
 from tests.support.lives import REPLIES, Bench, JumpTime, bound
 from tests.support.turns import turns

@@ -23,11 +23,11 @@ from loadgen.engine.load.share_changes import Deal
 from loadgen.engine.load.users import Arrival, Life, UserPool
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import UsageError
+from loadgen.profiles.arrival_due_times import Listed, Schedule, Timeline
 from loadgen.profiles.edits import PAUSE, Course
+from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
 from loadgen.profiles.stage import Stage
-from loadgen.profiles.steps import TimedProfile
-from loadgen.profiles.timeline import Listed, Schedule, Timeline
 from tests.support.examples import examples
 from tests.support.jump_loop import LoopClock, in_no_time
 from tests.support.lives import QuickLife

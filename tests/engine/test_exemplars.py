@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.engine.recording.exemplars import Exemplars, kept_of_one
-from loadgen.engine.recording.failures import FIRST, MAX_A_RUN, FailureBook
-from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.failure_samples import FIRST, MAX_A_RUN, FailureBook
+from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.recorder import Recorder
-from loadgen.engine.recording.series import RequestSeries
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.exemplar import MAX_FAILURES, Exemplar, Failure, check_exemplars
-from loadgen.measure.deltas.series import CUT_OFF, MISSED, OK, SKIPPED
+from loadgen.measure.deltas.series_key import CUT_OFF, MISSED, OK, SKIPPED
 from loadgen.redact import Redactor
 from loadgen.units import NS_PER_S
 

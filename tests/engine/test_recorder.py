@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.engine.recording.fold import PART
-from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.recorder import MAX_NAMES, MAX_TAGGED, Recorder
-from loadgen.engine.recording.series import RequestSeries
+from loadgen.engine.recording.user_meter import Meter
+from loadgen.engine.recording.values_to_histogram import PART
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.delta import Delta, Health
 from loadgen.measure.deltas.limits import NAME_BYTES, SERIES_OF_AGENT
-from loadgen.measure.deltas.series import OK, OTHER
+from loadgen.measure.deltas.series_key import OK, OTHER
 from loadgen.measure.deltas.series_numbering import tight_from
 from loadgen.measure.histograms.histogram import MAX_NS, slots_of_ns
 from tests.support.counts import counts_of

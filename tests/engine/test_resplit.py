@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from loadgen.engine.load.schedule import due_times
 from loadgen.engine.load.share import Share
 from loadgen.errors import ProfileError
+from loadgen.profiles.arrival_due_times import Listed, Schedule, Timeline
+from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
-from loadgen.profiles.steps import TimedProfile
-from loadgen.profiles.timeline import Listed, Schedule, Timeline
 from tests.support.examples import examples
 
 S = 1_000_000_000

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from loadgen.engine.recording import slo_windows
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
-from loadgen.measure.deltas.due_counts import DueCounts, check_due
-from loadgen.measure.deltas.series import OK, Kind, SeriesKey
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts, check_due
+from loadgen.measure.deltas.series_key import OK, Kind, SeriesKey
 from loadgen.measure.objectives.objective import Objective
 from loadgen.units import NS_PER_MS, NS_PER_S
 

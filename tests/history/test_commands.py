@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from loadgen.history.store.store import Store
 from loadgen_controller.cli import Program
 from loadgen_controller.cli import app as cli_app
-from loadgen_controller.commands import history_store
+from loadgen_controller.commands import history_baselines
 from tests.support.past_runs import past_run
 
 ONE, TWO, THREE = (f"20261124-1{n}0000-shop-000{n}" for n in (1, 2, 3))
@@ -27,7 +27,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def history(*args: str) -> Result:
     app = typer.Typer(cls=Program)
-    history_store.register(app)
+    history_baselines.register(app)
     return CliRunner().invoke(app, args, env={"COLUMNS": "200"})
 
 

@@ -13,7 +13,7 @@ from scipy import stats
 from loadgen.errors import UsageError
 from loadgen.history.compare.compare import compare
 from loadgen.history.compare.comparison import Comparison, Outcome, Row, Side, Verdict
-from loadgen.history.store.baseline_run import Accepted
+from loadgen.history.store.stored_run import Accepted
 from tests.support.accepted import KEY, accepted, history
 
 SHOP = {"checkout": 400.0, "checkout > login": 120.0, "checkout > login > POST /login": 110.0}

@@ -12,9 +12,9 @@ import pytest
 from scipy import stats
 
 from loadgen.errors import ExitCode
-from loadgen.history.gate.decision import Begin, Settings, Verdict
-from loadgen.history.gate.gate_verdict import decide, decide_pairs
-from loadgen.history.store.baseline_run import Accepted, Reference
+from loadgen.history.gate.evaluate_gate import decide, decide_pairs
+from loadgen.history.gate.gate_result import Begin, Settings, Verdict
+from loadgen.history.store.stored_run import Accepted, Reference
 from tests.support.accepted import accepted, history
 
 SHOP = {"checkout": 300.0, "checkout > login": 100.0, "checkout > login > POST /login": 90.0}

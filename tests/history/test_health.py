@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from loadgen.analysis.proportion_interval import clopper_pearson
-from loadgen.history.gate.health import Health, State, health_of
-from loadgen.history.store.baseline_run import Event
+from loadgen.history.gate.aa_test_health import Health, State, health_of
+from loadgen.history.store.stored_run import Event
 
 
 @pytest.mark.parametrize(("seen", "of"), [(0, 7), (1, 24), (5, 5), (3, 100), (0, 1)])

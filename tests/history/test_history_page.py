@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from loadgen.history.gate.health import health_of
-from loadgen.history.store.baseline_run import Event, Reference
+from loadgen.history.gate.aa_test_health import health_of
+from loadgen.history.store.stored_run import Event, Reference
 from loadgen.history.trend.page import html
 from loadgen.history.trend.trends import TrendSettings, trends
 from tests.support.accepted import KEY, history

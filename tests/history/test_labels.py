@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loadgen_controller.cli import app
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.command_line_errors import CollectedErrors
 from loadgen_controller.planning.git_commit import commit_of
 from loadgen_controller.planning.scenario import load_scenario
 from tests.support.run import loadgen
@@ -107,7 +107,7 @@ def test_labels_and_commit_of_a_real_run_come_into_the_history(tmp_path: Path, r
     assert spec["labels"] == {"service": "shop", "release": "1.4"}
     assert spec["commit"] == git(repository, "rev-parse", "HEAD")
 
-    from loadgen_controller.past_runs.accepting import accepted_in
+    from loadgen_controller.past_runs.history_entry import accepted_in
 
     run = accepted_in("last", runs_dir)
     assert (run.labels, run.commit) == (spec["labels"], spec["commit"])

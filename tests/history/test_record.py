@@ -9,12 +9,12 @@ from math import inf, log, nan
 
 import pytest
 
-from loadgen.history.store.baseline_run import Key
+from loadgen.history.store.stored_run import Key
 from tests.support.accepted import KEY, accepted, history
 
 
 def test_a_key_has_the_same_hash_in_another_process() -> None:
-    program = f"from loadgen.history.store.baseline_run import Key\nprint(({KEY!r}).hash())"
+    program = f"from loadgen.history.store.stored_run import Key\nprint(({KEY!r}).hash())"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert said.stdout.strip() == KEY.hash()

@@ -9,12 +9,12 @@ from math import inf, isnan
 
 import pytest
 
-from loadgen.history.gate.decision import Begin
-from loadgen.history.gate.gate_verdict import decide
+from loadgen.history.gate.evaluate_gate import decide
+from loadgen.history.gate.gate_result import Begin
 from loadgen.history.run_vs_history.page import section
 from loadgen.history.run_vs_history.position import ORDER, Standings, standings
 from loadgen.history.run_vs_history.text import document_of, sentences
-from loadgen.history.store.baseline_run import Accepted, Reference
+from loadgen.history.store.stored_run import Accepted, Reference
 from tests.support.accepted import accepted, history
 
 SHOP = {"checkout": 100.0, "checkout > pay": 40.0, "checkout > pay > POST /pay": 39.0}

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import CloudDenied, CloudError, IncompleteError, InvalidError, StorageError, UsageError
-from loadgen.history.store.baseline_run import Accepted, Event, Key
 from loadgen.history.store.parquet_run import FORMAT, from_parquet, to_parquet
 from loadgen.history.store.store import ACCEPTED, IN_SPITE, PINNED, Store
+from loadgen.history.store.stored_run import Accepted, Event, Key
 from tests.support.accepted import KEY, accepted, history
 from tests.support.s3 import ACCESS, S3, SECRET, running_s3
 

@@ -11,7 +11,7 @@ from math import exp, inf, isnan, sin, tau
 import numpy as np
 import pytest
 
-from loadgen.history.store.baseline_run import Accepted, Figure, Reference
+from loadgen.history.store.stored_run import Accepted, Figure, Reference
 from loadgen.history.trend.trends import WEEKLY, Trend, TrendSettings, commits_between, trends
 from tests.support.accepted import accepted, history
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from loadgen_controller.api.files import ApiFiles
+from loadgen_controller.api.credential_files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens
 from tests.cli.test_commands import loadgen
 from tests.support.ports import free_ports

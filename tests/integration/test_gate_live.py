@@ -22,12 +22,12 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from loadgen.history.gate.decision import Verdict
-from loadgen.history.gate.gate_verdict import decide
-from loadgen.history.store.baseline_run import Accepted
+from loadgen.history.gate.evaluate_gate import decide
+from loadgen.history.gate.gate_result import Verdict
 from loadgen.history.store.extract import accepted_of, unfit_of
 from loadgen.history.store.store import Store
-from loadgen.report.notebook import open_run
+from loadgen.history.store.stored_run import Accepted
+from loadgen.report.open_in_notebook import open_run
 from tests.support.run import Finished, loadgen, started
 from tests.support.target import running_target
 

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loadgen import Graph, Trial, reply
-from loadgen.drive.share_drive import Drive
+from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.loading.loader import Scenario, load
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.units import NS_PER_MS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loadgen import open_run
-from loadgen.measure.deltas.series import Metric
+from loadgen.measure.deltas.series_key import Metric
 from tests.support.nginx import running_nginx
 from tests.support.run import DATA, Finished, loadgen
 

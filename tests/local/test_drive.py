@@ -14,7 +14,7 @@ from time import perf_counter_ns
 import pytest
 
 from loadgen.allowlist import AllowList, Entry
-from loadgen.drive.share_drive import Drive, Totals
+from loadgen.drive.plan_share_driver import Drive, Totals
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.measure.deltas.delta import Counters, Delta

@@ -9,7 +9,7 @@ from time import perf_counter_ns
 
 import pytest
 
-from loadgen.drive.share_drive import Drive, Totals
+from loadgen.drive.plan_share_driver import Drive, Totals
 from loadgen.dsl.loading.loader import load
 from loadgen.engine.load import load_models
 from loadgen.measure.deltas.delta import Delta

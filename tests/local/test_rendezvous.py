@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from time import perf_counter_ns
 
-from loadgen.drive.share_drive import Drive, Totals
+from loadgen.drive.plan_share_driver import Drive, Totals
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.measure.deltas.custom import CustomStats

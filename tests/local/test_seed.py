@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.drive.share_drive import Drive
+from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.loading.loader import load
 from tests.support.scenarios import write
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from loadgen.errors import StorageError
 from loadgen.measure.deltas.delta import Counters, Delta
-from loadgen.measure.deltas.due_counts import BAD, GOOD, DueCounts
-from loadgen.measure.deltas.join_deltas import join
+from loadgen.measure.deltas.join_successive_deltas import join
+from loadgen.measure.deltas.outcomes_by_due_interval import BAD, GOOD, DueCounts
 from loadgen.measure.merging.merge import Merge, check_invariant
 from loadgen.measure.merging.stored_interval import CELLS_MAGIC, Cell, cell_of, encode_cell, read_cells
 from loadgen.measure.results.hlog import read_hlog, write_hlog, write_hlog_of_cells

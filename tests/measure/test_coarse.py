@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from loadgen.errors import WireError
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Counters, Delta, Health, WorkerHealth
-from loadgen.measure.deltas.due_counts import DueCounts
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, ExemplarTable, Failure
-from loadgen.measure.deltas.join_deltas import MAX_INTERVALS, join
+from loadgen.measure.deltas.join_successive_deltas import MAX_INTERVALS, join
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.validate import check_delta
 from loadgen.measure.deltas.worker_loss import NOBODY, Loss
 from loadgen.measure.merging.merge import Accepted, Merge, check_invariant

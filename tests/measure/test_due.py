@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import WireError
-from loadgen.measure.deltas.due_counts import (
+from loadgen.measure.deltas.outcomes_by_due_interval import (
     BAD,
     GOOD,
     MAX_DUE_ROWS,

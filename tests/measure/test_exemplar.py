@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from loadgen.measure.deltas.exemplar import Exemplar, ExemplarTable, KeptExemplar
-from loadgen.measure.deltas.series import OK
+from loadgen.measure.deltas.series_key import OK
 
 ONE = Exemplar("shop", "browse", "GET /", OK, "random", 0, 0, 0, 100, 90, "a" * 32)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import StorageError
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.results.hlog import HlogLine, key_of, read_hlog, tag_of, write_hlog

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import WireError
 from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Histogram, percentile
 from loadgen.measure.merging.checkpoint import freeze, thaw
 from loadgen.measure.merging.merge import Accepted, Merge, check_invariant

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from loadgen.measure.deltas.limits import NAME_BYTES, SERIES_OF_AGENT, TEXT_BYTES, cut
-from loadgen.measure.deltas.series import OK, OTHER, TIMEOUT, SeriesKey
+from loadgen.measure.deltas.series_key import OK, OTHER, TIMEOUT, SeriesKey
 from loadgen.measure.deltas.series_numbering import Numbering, fitting, is_merged, shortened, tight_from
 
 KEY = SeriesKey("request", "shop", "pay", "POST /pay", "http 503", "response", tags=(("load", "spike"),))

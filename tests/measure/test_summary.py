@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from loadgen.measure.deltas.custom import CustomStats, MetricSpec
 from loadgen.measure.deltas.delta import Health
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.histograms.histogram import Histogram, Value
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective, evaluate

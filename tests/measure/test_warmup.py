@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.measure.deltas.due_counts import DueCounts
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.merging.merge import Merge, check_invariant
 from loadgen.measure.statistics.batch_means import recounted
 from loadgen.measure.statistics.warmup import Levels, Recount, find_cut

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.profiles.curve import MAX_PIECES, PIECES, day, sine
 from loadgen.profiles.profile import ArrivalProfile
+from loadgen.profiles.smooth_curves import MAX_PIECES, PIECES, day, sine
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_S
 from tests.support.examples import examples

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from loadgen.errors import UsageError
 from loadgen.profiles.describe import Kind, stage_text
 from loadgen.profiles.edits import PAUSE, Course, cut, is_pause, replaced, value_at
+from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfile
 from loadgen.profiles.stage import Stage, exact, length
-from loadgen.profiles.steps import TimedProfile
 
 S = 1_000_000_000
 HOLD, RAMP = Stage(100, 100, 10 * S), Stage(100, 300, 4 * S)

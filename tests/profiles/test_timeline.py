@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.profiles.arrival_due_times import Listed, Schedule, Timeline
 from loadgen.profiles.stage import Stage, exact
-from loadgen.profiles.timeline import Listed, Schedule, Timeline
 from loadgen.units import NS_PER_S
 
 RATES = st.one_of(st.just(0.0), st.floats(0.1, 500.0).map(lambda rate: round(rate, 2)))

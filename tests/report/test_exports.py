@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from loadgen.errors import UsageError
 from loadgen.outside_text import one_line
+from loadgen.report.executive_summary import story_of
 from loadgen.report.exports.comma import write_csv
 from loadgen.report.exports.junit import junit
 from loadgen.report.exports.markdown import markdown
 from loadgen.report.exports.parquet import write_parquet
 from loadgen.report.exports.rows import SeriesRow, columns, series_rows
-from loadgen.report.notebook import WindowRow, open_run
-from loadgen.report.story import story_of
+from loadgen.report.open_in_notebook import WindowRow, open_run
 from loadgen.report.summary_reader import read
 from tests.report.test_story import P95
 from tests.report.test_tables import series, summary

@@ -18,7 +18,7 @@ from loadgen.report.charts.timeline_data import History
 from loadgen.report.document import Facts, document, encode
 from loadgen.report.from_run_folder import document_of, history_of
 from loadgen.report.live_rows import Table
-from loadgen.report.notebook import Run, open_run
+from loadgen.report.open_in_notebook import Run, open_run
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire import codec
 from tests.support.deltas import FakeAgent, journey_key, request_key

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadgen.drive.share_drive import Drive
+from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.distributions import fixed
 from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.loading.loader import Scenario, load

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.measure.deltas.delta import Health
-from loadgen.measure.deltas.series import OTHER, SeriesKey
+from loadgen.measure.deltas.series_key import OTHER, SeriesKey
 from loadgen.sinks.snapshot import Levels, Snapshot, SnapshotMaker
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import journey_key, request_key

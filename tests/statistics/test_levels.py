@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loadgen.analysis.levels import between, levels, outliers, steps
+from loadgen.analysis.history_segments import between, levels, outliers, steps
 from tests.statistics.trials import series
 
 Seen = Callable[[str, object], None]

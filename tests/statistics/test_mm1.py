@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 import uvloop
 
-from loadgen.drive.share_drive import Drive
+from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.measure.merging.queries import Row

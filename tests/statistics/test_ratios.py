@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loadgen.analysis.ratios import Counts, judge_ratios
+from loadgen.analysis.error_ratio_gate import Counts, judge_ratios
 
 NONE = Counts([0] * 20, [10_000] * 20)
 

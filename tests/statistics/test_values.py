@@ -13,7 +13,7 @@ import pytest
 
 from loadgen.analysis.changepoint import scan
 from loadgen.analysis.gate import detectable, judge, judge_pairs, judge_reference
-from loadgen.analysis.levels import between
+from loadgen.analysis.history_segments import between
 
 LEVELS = [4.0] * 25 + [5.0] * 25
 

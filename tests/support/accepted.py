@@ -8,7 +8,7 @@ from math import nan
 
 import numpy as np
 
-from loadgen.history.store.baseline_run import STATISTICS, Accepted, Errors, Figure, Key
+from loadgen.history.store.stored_run import STATISTICS, Accepted, Errors, Figure, Key
 
 KEY = Key(
     plan="scenario: shop.py\nplan: plan\nloads: checkout arrivals at 200/s for 60 s",

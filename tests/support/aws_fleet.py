@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from loadgen.aws.account.audit_log import Audit
 from loadgen.aws.account.boto_clients import Clients
+from loadgen.aws.account.fleet_change_log import Audit
 from loadgen.aws.account.fleet_context import Site, open_site
 from loadgen.aws.account.fleetfile import read
 from loadgen.aws.account.names import TAG_FLEET, TAG_OWNER, TAG_ROLE, group_name, launch_template_name
-from loadgen.aws.scale.machines import Registration
+from loadgen.aws.scale.machine_states import Registration
 
 __all__ = ["ACCOUNT", "REGIONS", "Answers", "Aws", "Jumping", "site_of"]
 

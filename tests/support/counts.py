@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.histograms.histogram import SLOTS
 
 __all__ = ["counts_of"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats
-from loadgen.measure.deltas.series import OK, SeriesKey
+from loadgen.measure.deltas.series_key import OK, SeriesKey
 from loadgen.measure.histograms.histogram import SLOTS, slots_of_ns
 from loadgen.units import NS_PER_S
 

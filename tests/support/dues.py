@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from loadgen.engine.recording.slo_windows import Watches
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.series import OK, SeriesKey
+from loadgen.measure.deltas.series_key import OK, SeriesKey
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective
 from tests.support.deltas import FakeAgent

@@ -23,8 +23,7 @@ from dataclasses import replace
 
 from loadgen.errors import Fault
 from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats
-from loadgen.measure.deltas.series import SeriesKey
-from loadgen.wire.frames import FrameStream
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.wire.messages import (
     Adjust,
     Bye,
@@ -44,6 +43,7 @@ from loadgen.wire.messages import (
     Waiting,
     WaitingAt,
 )
+from loadgen.wire.worker_pipe import FrameStream
 
 PERIOD_S = 0.02
 KEY = SeriesKey("request", "j", None, "GET /", "ok", "response")

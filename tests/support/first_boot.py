@@ -24,8 +24,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from loadgen.wire.authorized_keys import read_key
 from loadgen.wire.keyfolder import init_keys
-from loadgen.wire.keys import read_key
 from tests.support.aws import BUCKET, FLEET, REGION, client, made_fleet, role_of, running_aws
 from tests.support.imds import Imds, running_imds
 from tools.wheelhouse import lay_out

@@ -23,7 +23,7 @@ import numpy as np
 
 from loadgen.engine.recording.raw_values import read_raw
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.histograms.histogram import SLOTS, slots_of_ns
 from loadgen.measure.results.hlog import key_of, read_hlog
 from loadgen.measure.run_folder.rundir import RunDir

@@ -16,7 +16,7 @@ from loadgen.dsl.plans.spec import JourneySpec, LaneSpec
 from loadgen.measure.deltas.custom import CustomStats, MetricSpec
 from loadgen.measure.deltas.delta import Delta, Health, WorkerHealth
 from loadgen.measure.deltas.exemplar import Exemplar, Failure, KeptFailure
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.results.summary import AgentFacts
 from loadgen_controller.run.failure_files import encode, file_name

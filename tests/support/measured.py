@@ -16,7 +16,7 @@ from loadgen.clients.httpx_api.transport import HttpxTransport, httpx_client
 from loadgen.clients.net.network import Network, TcpNetwork
 from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.protocol.timeouts import Timeouts
-from loadgen.engine.recording.meter import Meter, Sample
+from loadgen.engine.recording.user_meter import Meter, Sample
 from tests.support.scripted import Row, Rows
 
 __all__ = ["Measured", "measured", "stock_of"]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import Fault
 from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.objectives.steering_observation import Look, Part
 from loadgen.profiles.stage import Stage

@@ -13,7 +13,7 @@ import numpy as np
 
 from loadgen.dsl.plans.spec import JourneySpec, LaneSpec, PlanSpec
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.results.summary import AgentFacts, RunFacts, build
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.measure.statistics.batch_means import recounted

@@ -7,7 +7,7 @@ from dataclasses import replace
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.measure.deltas.load_counts import Ending, LoadCounts
-from loadgen.measure.deltas.series import OK
+from loadgen.measure.deltas.series_key import OK
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.messages import Fin
 

@@ -20,9 +20,9 @@ from loadgen.clients.protocol.phased import PhasedMeter
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.tracing import Tracer
 from loadgen.clients.response.replies import Reply
-from loadgen.engine.recording.meter import Meter, Sample
+from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.recorder import Recorder
-from loadgen.engine.recording.series import RequestSeries
+from loadgen.engine.recording.user_meter import Meter, Sample
 
 __all__ = [
     "CLOSE",

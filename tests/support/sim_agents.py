@@ -36,15 +36,15 @@ from loadgen.engine.load.share import Share
 from loadgen.engine.load.share_changes import Change, Deal
 from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
-from loadgen.measure.deltas.series import MISSED
+from loadgen.measure.deltas.series_key import MISSED
 from loadgen.measure.histograms.histogram import Counts
 from loadgen.measure.run_folder.rundir import RunDir
+from loadgen.profiles.arrival_due_times import Schedule
 from loadgen.profiles.edits import is_pause
 from loadgen.profiles.profile import ArrivalProfile
-from loadgen.profiles.timeline import Schedule
 from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.wire.authorized_keys import AgentKeys
 from loadgen.wire.codec import decode, encode
-from loadgen.wire.keys import AgentKeys
 from loadgen.wire.messages import (
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,

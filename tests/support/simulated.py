@@ -8,7 +8,7 @@ from math import sqrt
 import numpy as np
 
 from loadgen.measure.deltas.delta import Counters, Delta, SeriesStats
-from loadgen.measure.deltas.series import OK, SeriesKey
+from loadgen.measure.deltas.series_key import OK, SeriesKey
 from loadgen.measure.histograms.histogram import slots_of_ns
 from loadgen.measure.merging.queries import Row
 from loadgen.measure.statistics.batch_means import Batches, read_batches

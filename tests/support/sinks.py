@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from loadgen.measure.deltas.delta import Health
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.merging.queries import Window
 from loadgen.sinks.output_queue import Sink, Undelivered

@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from loadgen.target.answers import Answer, Request
 from loadgen.target.api import JOB_S, ORDERS, TOKEN_S
+from loadgen.target.request_response import Answer, Request
 from loadgen.target.shop import Shop
 
 

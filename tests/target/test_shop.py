@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
-from loadgen.target.answers import Answer, Request
+from loadgen.target.request_response import Answer, Request
 from loadgen.target.shop import OTHER_ROUTE, PRODUCTS, Shop
 
 

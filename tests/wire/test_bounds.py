@@ -10,12 +10,12 @@ import pytest
 from loadgen.errors import Fault, LimitExceeded, WireError
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Counters, Delta, Health, WorkerHealth
-from loadgen.measure.deltas.due_counts import DueCounts
 from loadgen.measure.deltas.exemplar import Exemplar, Failure
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.wire import messages as m
-from loadgen.wire.bounds import check_message, check_shape, text_limit
+from loadgen.wire.check_limits import check_message, check_shape, text_limit
 from loadgen.wire.codec import decode, encode
 from loadgen.wire.v1 import wire_pb2 as pb
 from tests.support.insider import envelope

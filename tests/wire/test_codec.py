@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import Fault, WireError
 from loadgen.measure.deltas.delta import Counters, Delta, Health
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.objectives.steering_observation import Look, Part
 from loadgen.profiles.stage import Stage
 from loadgen.wire import codec

@@ -11,8 +11,8 @@ import pytest
 
 from loadgen.errors import WireError
 from loadgen.wire.codec import encode
-from loadgen.wire.frames import FrameStream
 from loadgen.wire.messages import Bye, Message, SetUpDone, Stop
+from loadgen.wire.worker_pipe import FrameStream
 
 
 async def pair() -> tuple[FrameStream, socket.socket]:

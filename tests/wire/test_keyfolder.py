@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import StorageError, UsageError
+from loadgen.wire.authorized_keys import fingerprint, load_agent, load_controller, read_agents
 from loadgen.wire.keyfolder import add_agent, init_keys, list_keys, revoke
-from loadgen.wire.keys import fingerprint, load_agent, load_controller, read_agents
 
 
 def modes(folder: Path) -> dict[str, int]:

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import UsageError
-from loadgen.wire.keyfolder import add_agent, init_keys
-from loadgen.wire.keys import (
+from loadgen.wire.authorized_keys import (
     ANY_AGENT,
     KeyPair,
     check_agent_id,
@@ -25,6 +24,7 @@ from loadgen.wire.keys import (
     throw_away,
     z85,
 )
+from loadgen.wire.keyfolder import add_agent, init_keys
 
 
 @given(st.binary(min_size=32, max_size=32))

@@ -22,15 +22,15 @@ from itertools import chain, islice, zip_longest
 import msgspec
 import numpy as np
 
-from loadgen.engine.recording.failures import FIRST, size_bytes
+from loadgen.engine.recording.failure_samples import FIRST, size_bytes
 from loadgen.engine.recording.slo_windows import within_limit
 from loadgen.measure.deltas.custom import CHECK, MAX_CUSTOM, CustomStats, sum_custom
 from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
-from loadgen.measure.deltas.due_counts import DueCounts
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, Failure
 from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SERIES_OF_AGENT
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts, add_loads
-from loadgen.measure.deltas.series import OTHER
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.series_key import OTHER
 from loadgen.measure.deltas.series_numbering import Numbering, tight_from
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.histograms.histogram import SLOTS

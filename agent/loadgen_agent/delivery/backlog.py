@@ -1,10 +1,10 @@
 """Stores deltas that were never sent, within a memory limit and without dropping any.
 
-Deltas stay in memory while there is room (`ROOM_BYTES`). After that, an agent with a spool keeps them on disk only.
-If the spool is full or missing, neighbouring deltas are joined (`loadgen.measure.deltas.join_deltas`). A joined delta
-keeps all counts but covers a longer time. The pair with the shortest joint time is joined first, and the oldest of
-equal pairs, so time resolution decreases evenly. Only deltas that were never sent are joined, because the
-controller may already have merged a sent one.
+Deltas stay in memory while there is room (`ROOM_BYTES`). After that, an agent with a spool keeps them on disk only. If
+the spool is full or missing, neighbouring deltas are joined (`loadgen.measure.deltas.join_successive_deltas`). A joined
+delta keeps all counts but covers a longer time. The pair with the shortest joint time is joined first, and the oldest
+of equal pairs, so time resolution decreases evenly. Only deltas that were never sent are joined, because the controller
+may already have merged a sent one.
 
 A busy controller may ask for a longer interval. Then deltas are joined up to the boundaries of that interval before
 they are stored.
@@ -21,8 +21,8 @@ from typing import Final, Protocol
 
 from loadgen.errors import WireError
 from loadgen.measure.deltas.delta import Delta, Health
-from loadgen.measure.deltas.join_deltas import join
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.join_successive_deltas import join
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
 

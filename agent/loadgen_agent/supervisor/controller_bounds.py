@@ -21,7 +21,7 @@ from loadgen.bundle import MAX_BYTES, is_plain
 from loadgen.dsl.plans.loads import MAX_LOADS
 from loadgen.profiles.edits import PAUSE
 from loadgen.profiles.stage import MAX_DURATION_NS, MAX_RATE_PER_S, MAX_USERS
-from loadgen.signed.statement import MAX_STATEMENT_BYTES
+from loadgen.signed.launch_statement import MAX_STATEMENT_BYTES
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
 from loadgen.wire.messages import (
     Adjust,

@@ -23,7 +23,7 @@ from loadgen.engine.health.process_health import addresses_of
 from loadgen.errors import BundleError, LoadgenError, UsageError
 from loadgen.signed.signatures import Verifier
 from loadgen.units import NS_PER_S
-from loadgen.wire.keys import AgentKeys
+from loadgen.wire.authorized_keys import AgentKeys
 from loadgen.wire.messages import (
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,
@@ -81,7 +81,7 @@ from loadgen_agent.supervisor.lifecycle import (
 )
 from loadgen_agent.supervisor.lifecycle import Fetch as FetchBundle
 from loadgen_agent.supervisor.link import Link
-from loadgen_agent.supervisor.trust import Trust
+from loadgen_agent.supervisor.order_authorization import Trust
 from loadgen_agent.supervisor.worker_group_state import AllLost
 from loadgen_agent.supervisor.worker_process import WORKER
 from loadgen_agent.supervisor.workers import Answers, WorkerPlacement, Workers

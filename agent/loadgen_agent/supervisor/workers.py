@@ -40,9 +40,7 @@ from loadgen.wire.messages import (
 )
 from loadgen_agent.delivery.aggregate import AddUp
 from loadgen_agent.host import oom_kills
-from loadgen_agent.lease import Lease
-from loadgen_agent.progress import Progress
-from loadgen_agent.supervisor.leftover_processes import reap
+from loadgen_agent.shared_progress import Progress
 from loadgen_agent.supervisor.output import Output
 from loadgen_agent.supervisor.worker_group_state import (
     AllLost,
@@ -63,7 +61,9 @@ from loadgen_agent.supervisor.worker_group_state import (
     WorkerGroup,
     step,
 )
+from loadgen_agent.supervisor.worker_orphans import reap
 from loadgen_agent.supervisor.worker_process import Child
+from loadgen_agent.worker_lease import Lease
 
 __all__ = ["MAX_WORKERS", "Answers", "WorkerPlacement", "Workers"]
 

@@ -16,7 +16,7 @@ from loadgen.errors import UsageError
 from loadgen.hostport import host_port
 from loadgen.profiles.profile import ArrivalProfile, UserProfile
 from loadgen.profiles.stage import MAX_USERS
-from loadgen.signed.statement import Statement
+from loadgen.signed.launch_statement import Statement
 from loadgen.wire.messages import Adjust, Prepare
 
 __all__ = ["TargetLimits", "fenced", "places_of", "wrong_change"]

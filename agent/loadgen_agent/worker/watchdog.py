@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Final
 
 from loadgen.units import NS_PER_S, format_duration
-from loadgen_agent.lease import Leased
+from loadgen_agent.worker_lease import Leased
 
 __all__ = ["BLOCKED_NS", "DEAF_NS", "GRACE_NS", "Finding", "Watch", "Watchdog"]
 

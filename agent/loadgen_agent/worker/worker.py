@@ -24,11 +24,11 @@ from typing import NoReturn
 import uvloop
 
 from loadgen.bundle import place_in
-from loadgen.drive.share_drive import Drive
+from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.secret import secret_values
-from loadgen.dsl.users.outcome import fault_text
+from loadgen.dsl.users.exception_to_outcome import fault_text
 from loadgen.engine.health.selfcheck import scenario_line
 from loadgen.errors import LoadgenError, ScenarioError
 from loadgen.logs import log_to_stderr
@@ -36,7 +36,6 @@ from loadgen.measure.deltas.limits import SHARED_BYTES
 from loadgen.measure.deltas.load_counts import Ending
 from loadgen.redact import Redactor
 from loadgen.units import NS_PER_S
-from loadgen.wire.frames import FrameStream
 from loadgen.wire.messages import (
     Adjust,
     Bye,
@@ -58,13 +57,14 @@ from loadgen.wire.messages import (
     Waiting,
     WaitingAt,
 )
+from loadgen.wire.worker_pipe import FrameStream
 from loadgen_agent.host import die_with_parent, leave_no_core
-from loadgen_agent.lease import Leased, leased_at
 from loadgen_agent.masked_output import mask_output
-from loadgen_agent.progress import progress_at
+from loadgen_agent.shared_progress import progress_at
 from loadgen_agent.worker.allowlist_check import fenced, wrong_change
-from loadgen_agent.worker.steering import WorkerSteering
+from loadgen_agent.worker.steering_executors import WorkerSteering
 from loadgen_agent.worker.watchdog import Watchdog
+from loadgen_agent.worker_lease import Leased, leased_at
 
 __all__ = ["Worker", "main"]
 

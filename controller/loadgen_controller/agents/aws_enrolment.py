@@ -25,13 +25,13 @@ from time import monotonic
 from typing import Final, Protocol
 
 from loadgen.aws.account.boto_clients import Clients
-from loadgen.aws.enrolment import Enrolled, Enrolments, Found
 from loadgen.aws.imds import Imds
-from loadgen.aws.scale.members import living
+from loadgen.aws.publish_agent_key import Enrolled, Enrolments, Found
+from loadgen.aws.scale.membership_check import living
 from loadgen.errors import LoadgenError, StorageError, UsageError
 from loadgen.outside_text import one_line
 from loadgen.secret_files import write_new
-from loadgen.wire.keys import fingerprint, read_key
+from loadgen.wire.authorized_keys import fingerprint, read_key
 
 __all__ = ["LOOK_S", "RECHECK_S", "Board", "Enroller", "enroller_of"]
 

@@ -22,7 +22,7 @@ from typing import Protocol, Self
 from loadgen.errors import BugError, FleetError, LimitExceeded, WireError
 from loadgen.units import NS_PER_S
 from loadgen.wire import codec
-from loadgen.wire.keys import ControllerKeys, may_speak_for
+from loadgen.wire.authorized_keys import ControllerKeys, may_speak_for
 from loadgen.wire.messages import (
     FROM_AGENTS,
     PROTOCOL_MAJOR,
@@ -44,7 +44,7 @@ from loadgen_controller.agents.memory_guard import Memory, Relief, give_back, li
 from loadgen_controller.core.events import AgentJoined, AgentLost
 from loadgen_controller.core.quarantine import BAD_MESSAGES, QUARANTINE_NS, WITHIN_NS, Quarantine
 from loadgen_controller.core.registry import Fleet, FleetEvent, Member, Presence
-from loadgen_controller.core.rejected_input import OVER_LIMIT, RejectedInput, plain
+from loadgen_controller.core.rejected_input_counter import OVER_LIMIT, RejectedInput, plain
 
 __all__ = ["LEASE_S", "AgentHub", "RunPort"]
 

@@ -18,10 +18,10 @@ from loadgen.report.report_tables import final_report
 from loadgen.report.summary_reader import read
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.tokens import read_token
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.command_line_errors import CollectedErrors
 from loadgen_controller.control.control_request import ControlRequest
 from loadgen_controller.core.order import Order
-from loadgen_controller.planning.options import parse_endpoint
+from loadgen_controller.planning.option_parsing import parse_endpoint
 from loadgen_controller.screen.figures import Figures
 from loadgen_controller.screen.live import show
 from loadgen_controller.screen.terminal_report import print_report

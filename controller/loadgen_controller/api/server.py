@@ -26,7 +26,7 @@ from loadgen_controller.api.order import read_order
 from loadgen_controller.api.tokens import Role, Token, Tokens
 from loadgen_controller.control.control_request import ControlAction, ControlReply, ControlRequest
 from loadgen_controller.control.run_service import Look, Service
-from loadgen_controller.core.rejected_input import RejectedInput
+from loadgen_controller.core.rejected_input_counter import RejectedInput
 
 __all__ = ["MAX_MESSAGE_BYTES", "SERVICE", "ApiServer", "Tls", "check_bind"]
 

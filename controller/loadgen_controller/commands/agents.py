@@ -5,8 +5,8 @@ from __future__ import annotations
 from loadgen.report.report_tables import Table
 from loadgen_controller.api.remote import CaOption, NeededController, TokenFileOption, call
 from loadgen_controller.commands.control_request import where
+from loadgen_controller.console_output import echo
 from loadgen_controller.screen.terminal_report import Output, print_table
-from loadgen_controller.terminal import echo
 
 NAME = "agents"
 EXAMPLES = """[bold]Example[/bold]

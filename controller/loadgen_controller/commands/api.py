@@ -9,10 +9,10 @@ import typer
 
 from loadgen.errors import UsageError
 from loadgen.report.report_tables import Table
-from loadgen_controller.api.files import ApiFiles
+from loadgen_controller.api.credential_files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens
+from loadgen_controller.console_output import echo
 from loadgen_controller.screen.terminal_report import Output, print_table
-from loadgen_controller.terminal import echo
 
 EXAMPLES = """[bold]Examples[/bold]
 

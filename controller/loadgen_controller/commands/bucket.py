@@ -13,10 +13,10 @@ from loadgen.errors import UsageError
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.report.html import html
 from loadgen.units import NS_PER_S, format_count, format_duration, parse_duration
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.command_line_errors import CollectedErrors
 from loadgen_controller.commands.report import document_in
+from loadgen_controller.console_output import echo
 from loadgen_controller.past_runs.listing import is_running
-from loadgen_controller.terminal import echo
 
 __all__ = ["PULL", "PUSH", "SHARE", "pull_run", "push_run", "share_run"]
 

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from loadgen.bundle import pack
 from loadgen.dsl.loading.loader import Scenario
-from loadgen.dsl.plans.config_file import find_settings, read_settings
+from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
 from loadgen.errors import ExitCode, UsageError
 from loadgen.measure.deltas.exemplar import Failure
-from loadgen.measure.deltas.series import PHASES
+from loadgen.measure.deltas.series_key import PHASES
 from loadgen.report.report_tables import Table
 from loadgen.units import format_count, format_duration, quantity
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.command_line_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import (
     AllowHostOption,
     EnvOption,
@@ -27,12 +27,12 @@ from loadgen_controller.commands.shared_options import (
     ResolveOption,
     TargetOption,
 )
+from loadgen_controller.console_output import RichText, Text, text_block
 from loadgen_controller.planning.policy import violations
 from loadgen_controller.planning.rehearsal import Rehearsed, rehearse, rehearse_arrival
 from loadgen_controller.planning.rerun import Earlier, arrival_of, arrival_text, earlier_run
 from loadgen_controller.planning.scenario import load_scenario
 from loadgen_controller.screen.terminal_report import Output, print_table
-from loadgen_controller.terminal import RichText, Text, text_block
 
 NAME = "check"
 EXAMPLES = """[bold]Examples[/bold]

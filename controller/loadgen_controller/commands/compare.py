@@ -8,12 +8,12 @@ from typing import Annotated, Final
 import typer
 
 from loadgen.units import parse_ratio
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.command_line_errors import CollectedErrors
 from loadgen_controller.commands.comparing import Format
-from loadgen_controller.commands.history_store import StoreOption
+from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption
-from loadgen_controller.planning.options import store_of
+from loadgen_controller.planning.option_parsing import store_of
 
 NAME = "compare"
 EXAMPLES = """[bold]Examples[/bold]

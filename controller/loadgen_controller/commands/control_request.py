@@ -9,10 +9,10 @@ import typer
 
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import call, place_of
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.console_output import echo
 from loadgen_controller.control.control_request import ControlAction, ControlReply, ControlRequest
 from loadgen_controller.control.unix_socket import ask, going
-from loadgen_controller.terminal import echo
 
 __all__ = ["LoadOption", "RunArgument", "RunsDirOption", "ask_run", "print_reply", "where"]
 

@@ -20,19 +20,19 @@ from loadgen.measure.run_folder.rundir import replace_file, storage_error
 from loadgen.secret_files import shared_mode
 from loadgen.signed.signatures import Signer
 from loadgen.sinks.live_outputs import Outputs
-from loadgen.wire.keys import ControllerKeys, load_controller
+from loadgen.wire.authorized_keys import ControllerKeys, load_controller
 from loadgen_controller.agents.hub import AgentHub
-from loadgen_controller.api.files import ApiFiles
+from loadgen_controller.api.credential_files import ApiFiles
 from loadgen_controller.api.tokens import Tokens
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.command_line_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import AllowHostOption, AllowListOption, OutOption, SignOption
+from loadgen_controller.console_output import echo
 from loadgen_controller.control.run_service import Service
 from loadgen_controller.launch.event_loop import new_loop
 from loadgen_controller.launch.signals import Stopping
-from loadgen_controller.planning.options import outputs_of, parse_endpoint
+from loadgen_controller.planning.option_parsing import outputs_of, parse_endpoint
 from loadgen_controller.planning.target_permission import read_permits
 from loadgen_controller.run.recovery import clock_after, unfinished
-from loadgen_controller.terminal import echo
 from loadgen_controller.ui.access import Access, check_place
 
 if TYPE_CHECKING:
@@ -332,7 +332,7 @@ def _enroller(wanted: Remembered) -> Enroller | None:
 def _page(service: Service, setting: Setting) -> UiServer | None:
     if setting.ui is None:
         return None
-    from loadgen_controller.ui.page_runs import PageRuns
+    from loadgen_controller.ui.run_catalog import PageRuns
     from loadgen_controller.ui.server import UiServer
 
     shown = service.watching = PageRuns(setting.runs_dir, service.answer)

@@ -13,14 +13,14 @@ import typer
 
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.exemplar import KeptFailure
-from loadgen.measure.deltas.series import OK, SKIPPED
+from loadgen.measure.deltas.series_key import OK, SKIPPED
 from loadgen.measure.run_folder.rundir import find_run
-from loadgen.report.notebook import Run, open_run
+from loadgen.report.open_in_notebook import Run, open_run
 from loadgen.report.report_tables import Table
 from loadgen.units import NS_PER_S, format_count, format_duration
+from loadgen_controller.console_output import RichText, Text, echo_json, text_block
 from loadgen_controller.planning.rerun import arrival_of, arrival_text
 from loadgen_controller.screen.terminal_report import Output, print_table
-from loadgen_controller.terminal import RichText, Text, echo_json, text_block
 
 NAME = "failures"
 EXAMPLES = """[bold]Examples[/bold]

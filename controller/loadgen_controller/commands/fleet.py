@@ -10,26 +10,26 @@ from typing import Annotated
 
 import typer
 
-from loadgen.aws.account.audit_log import Audit, audit_beside
 from loadgen.aws.account.boto_clients import Clients
+from loadgen.aws.account.fleet_change_log import Audit, audit_beside
 from loadgen.aws.account.fleet_context import Site, open_site
 from loadgen.aws.account.fleetfile import FleetFile, read
-from loadgen.aws.scale.machines import Machine, MachineState, join
+from loadgen.aws.scale.machine_states import Machine, MachineState, join
 from loadgen.aws.scale.quotas import Room
 from loadgen.aws.scale.reaping import Left, find_left
 from loadgen.aws.scale.reaping import reap as reap_left
 from loadgen.aws.scale.scale_down import Downward, take_down
 from loadgen.aws.scale.scale_up import ScaleUpResult, Terms, bring_up, planned, rooms
-from loadgen.aws.scale.scaling import Upward, parse_scale, spread
+from loadgen.aws.scale.scaling_plan import Upward, parse_scale, spread
 from loadgen.errors import FleetError
 from loadgen.report.report_tables import Table
 from loadgen.units import NS_PER_S, format_duration, parse_duration
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import CaOption, TokenFileOption, place_of
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.launch.aws_fleet import print_states, registry_reader
 from loadgen_controller.screen.terminal_report import Output, print_table
-from loadgen_controller.terminal import echo, echo_json
 
 EXAMPLES = """[bold]Examples[/bold]
 

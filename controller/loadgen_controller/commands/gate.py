@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from loadgen.dsl.loading.loader import split_plan
-from loadgen.history.store.baseline_run import STATISTICS
+from loadgen.history.store.stored_run import STATISTICS
 from loadgen.units import parse_ratio
-from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.commands.history_store import StoreOption
+from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import RunOptions, takes_run_options
-from loadgen_controller.launch.placement import placement_of
-from loadgen_controller.planning.options import store_of
+from loadgen_controller.launch.run_location import placement_of
+from loadgen_controller.planning.option_parsing import store_of
 
 NAME = "gate"
 EXAMPLES = """[bold]Examples[/bold]
@@ -141,7 +141,7 @@ def main(
     _check_outputs(errors, {"--json": json_path, "--junit": junit, "--markdown": markdown})
     values = _settings(errors, {"delta": delta, "tolerate": tolerate, "alpha": alpha}, percentile)
     with needing_analysis("loadgen gate"):
-        from loadgen.history.gate.decision import Settings
+        from loadgen.history.gate.gate_result import Settings
         from loadgen_controller.commands.gating import gate_command
     gate_options = gate_command.GateOptions(
         store=store_of(errors, store, options.env, None if file is None else split_plan(file)[0]),

@@ -9,16 +9,16 @@ from typing import Annotated
 
 import typer
 
-from loadgen.history.store.baseline_run import STATISTICS
 from loadgen.history.store.store import Store
+from loadgen.history.store.stored_run import STATISTICS
 from loadgen.units import parse_ratio
-from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.commands import history_control, history_store
-from loadgen_controller.commands.history_store import StoreOption
+from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.commands import history_baselines, history_control
+from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.past_runs.listing import parse_since
-from loadgen_controller.planning.options import store_of
+from loadgen_controller.planning.option_parsing import store_of
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -42,7 +42,7 @@ app = typer.Typer(
     epilog=EXAMPLES,
     rich_markup_mode="rich",
 )
-history_store.register(app)
+history_baselines.register(app)
 
 _LEAST_SEASON, _MOST_SEASON = 2, 366
 

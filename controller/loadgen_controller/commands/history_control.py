@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from loadgen.dsl.loading.loader import split_plan
-from loadgen.history.store.baseline_run import STATISTICS
 from loadgen.history.store.store import Store
-from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.commands.history_store import StoreOption
+from loadgen.history.store.stored_run import STATISTICS
+from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import RunOptions, takes_run_options
-from loadgen_controller.launch.placement import placement_of
-from loadgen_controller.planning.options import store_of
+from loadgen_controller.launch.run_location import placement_of
+from loadgen_controller.planning.option_parsing import store_of
 
 __all__ = ["EXAMPLES", "control"]
 
@@ -76,7 +76,7 @@ def control(
     where = store_of(errors, store, options.env, None if file is None else split_plan(file)[0])
     opened = errors.catch(lambda: Store.open(where))
     with needing_analysis("loadgen history control"):
-        from loadgen_controller.commands.gating.gate_runs import Maker
+        from loadgen_controller.commands.gating.execute_gate_runs import Maker
         from loadgen_controller.commands.trending import aa_controls
         from loadgen_controller.screen.terminal_report import Output
     if file is None:

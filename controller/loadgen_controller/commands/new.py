@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from loadgen.errors import StorageError, UsageError
-from loadgen_controller.terminal import echo
+from loadgen_controller.console_output import echo
 
 NAME = "new"
 EXAMPLES = """[bold]Examples[/bold]

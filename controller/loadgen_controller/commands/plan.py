@@ -15,7 +15,7 @@ from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.plans.plan import rows_needed
 from loadgen.errors import ExitCode
 from loadgen.units import NS_PER_S
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.command_line_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import (
     AllowHostOption,
     DurationOption,
@@ -28,10 +28,10 @@ from loadgen_controller.commands.shared_options import (
     TargetOption,
     UsersOption,
 )
+from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.planning.forecast import RowsOf, Tried, forecast, lines, on_average
 from loadgen_controller.planning.rehearsal import Stepped, rehearse
 from loadgen_controller.planning.scenario import load_scenario
-from loadgen_controller.terminal import echo, echo_json
 
 NAME = "plan"
 EXAMPLES = """[bold]Examples[/bold]

@@ -23,18 +23,18 @@ from loadgen.report.exports.parquet import write_parquet
 from loadgen.report.exports.rows import SeriesRow, series_rows
 from loadgen.report.from_run_folder import document_of
 from loadgen.report.html import html
-from loadgen.report.notebook import Run, WindowRow, open_run
+from loadgen.report.open_in_notebook import Run, WindowRow, open_run
 from loadgen.report.summary_reader import Summary, read
 from loadgen.units import NS_PER_S, parse_duration
-from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.commands.history_store import StoreOption
+from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption
+from loadgen_controller.console_output import echo
 from loadgen_controller.past_runs.listing import is_running
-from loadgen_controller.planning.options import STORE, store_of
+from loadgen_controller.planning.option_parsing import STORE, store_of
 from loadgen_controller.screen.output_file import opened
-from loadgen_controller.screen.story_output import called, story_in
-from loadgen_controller.terminal import echo
+from loadgen_controller.screen.result_explanation import called, story_in
 
 if TYPE_CHECKING:
     from loadgen.history.store.store import Store

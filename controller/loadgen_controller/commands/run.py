@@ -14,21 +14,21 @@ import typer
 
 from loadgen.dsl.loading.loader import Scenario, split_plan
 from loadgen.outside_text import in_json
+from loadgen.report.executive_summary import story_of, targets_in
 from loadgen.report.report_tables import final_report
-from loadgen.report.story import story_of, targets_in
 from loadgen.report.summary_reader import read
 from loadgen_controller.api.remote import order_there
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.command_line_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import JsonOption, OutOption, RunOptions, takes_run_options
+from loadgen_controller.console_output import echo
 from loadgen_controller.launch.launcher import conduct, order_of
-from loadgen_controller.launch.placement import Placement, placement_of
-from loadgen_controller.planning.options import outputs_of, parse_endpoint, places_of
+from loadgen_controller.launch.run_location import Placement, placement_of
+from loadgen_controller.planning.option_parsing import outputs_of, parse_endpoint, places_of
 from loadgen_controller.planning.scenario import load_scenario
 from loadgen_controller.planning.url_scenario import is_url, write_scenario
 from loadgen_controller.screen.output_file import write
-from loadgen_controller.screen.story_output import print_story, story_in
+from loadgen_controller.screen.result_explanation import print_story, story_in
 from loadgen_controller.screen.terminal_report import Output, print_report
-from loadgen_controller.terminal import echo
 from loadgen_controller.ui.access import Access, check_place
 
 NAME = "run"

@@ -19,8 +19,8 @@ from loadgen.report.summary_reader import read
 from loadgen.units import NS_PER_S, format_count, format_duration
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call, place_of
-from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.commands import bucket, metrics, traces
+from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.commands import bucket, cloudwatch_metrics, xray_traces
 from loadgen_controller.commands.run import ExplainOption, run_scenario
 from loadgen_controller.commands.shared_options import (
     AllowHostOption,
@@ -29,17 +29,17 @@ from loadgen_controller.commands.shared_options import (
     ListenOption,
     QuietOption,
 )
-from loadgen_controller.launch.placement import Placement
+from loadgen_controller.console_output import Text, ask_on_stderr, echo, echo_json
+from loadgen_controller.launch.run_location import Placement
 from loadgen_controller.past_runs.deleting import check_deletable, size_bytes
 from loadgen_controller.past_runs.deleting import delete as delete_run
 from loadgen_controller.past_runs.listing import Entry, Search, entries, labels_of, parse_since
 from loadgen_controller.past_runs.user_notes import parse_label, read_notes, write_notes
-from loadgen_controller.planning.options import parse_endpoint
+from loadgen_controller.planning.option_parsing import parse_endpoint
 from loadgen_controller.planning.rerun import earlier_run
 from loadgen_controller.planning.scenario import load_scenario
-from loadgen_controller.screen.story_output import print_story, story_in
+from loadgen_controller.screen.result_explanation import print_story, story_in
 from loadgen_controller.screen.terminal_report import Output, print_report, print_table
-from loadgen_controller.terminal import Text, ask_on_stderr, echo, echo_json
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -312,5 +312,5 @@ def _size(manifest: Mapping[str, Any]) -> tuple[int, int, int]:
 app.command("push", epilog=bucket.PUSH)(bucket.push_run)
 app.command("pull", epilog=bucket.PULL)(bucket.pull_run)
 app.command("share", epilog=bucket.SHARE)(bucket.share_run)
-app.command("metrics", epilog=metrics.METRICS)(metrics.metrics_of_run)
-app.command("traces", epilog=traces.TRACES)(traces.traces_of_run)
+app.command("metrics", epilog=cloudwatch_metrics.METRICS)(cloudwatch_metrics.metrics_of_run)
+app.command("traces", epilog=xray_traces.TRACES)(xray_traces.traces_of_run)

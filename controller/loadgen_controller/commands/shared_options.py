@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, get_args, get_type_hints
 import typer
 
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption
-from loadgen_controller.launch.placement import LaunchRequest
+from loadgen_controller.launch.run_location import LaunchRequest
 
 __all__ = [
     "AllowHostOption",

@@ -10,7 +10,7 @@ import typer
 from loadgen.target.config import TargetConfig
 from loadgen.target.program import run
 from loadgen.target.server import Target
-from loadgen_controller.terminal import echo
+from loadgen_controller.console_output import echo
 
 NAME = "target"
 EXAMPLES = """[bold]Examples[/bold]

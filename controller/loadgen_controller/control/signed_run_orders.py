@@ -10,8 +10,8 @@ from dataclasses import replace
 from loadgen.allowlist import AllowList
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import BundleError, UsageError
+from loadgen.signed.launch_statement import MAX_STATEMENT_BYTES, Statement, bare
 from loadgen.signed.signatures import Signer
-from loadgen.signed.statement import MAX_STATEMENT_BYTES, Statement, bare
 from loadgen_controller.core.order import Order
 
 __all__ = ["check_signed", "signed"]

@@ -21,9 +21,9 @@ from loadgen.dsl.plans.spec import LaneSpec, PlanSpec
 from loadgen.errors import UsageError
 from loadgen.profiles.describe import pieces_of, stage_text, value_text
 from loadgen.profiles.edits import Course, is_pause
+from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, Profile, UserProfile
 from loadgen.profiles.stage import Stage, length
-from loadgen.profiles.steps import TimedProfile
 from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import Adjust, Reassign
 

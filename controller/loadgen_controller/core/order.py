@@ -37,7 +37,7 @@ class Order:
     signature: bytes = b""
     """The signature of `statement`; empty without a signing key."""
     statement: bytes = b""
-    """The signed bytes of a `loadgen.signed.statement.Statement`; empty without a signature."""
+    """The signed bytes of a `loadgen.signed.launch_statement.Statement`; empty without a signature."""
     has_fuse: bool = True
     """Whether too many errors stop the run."""
     aborts_on_loss: bool = False

@@ -23,7 +23,7 @@ from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.merging.merge import Epoch, Merge
 from loadgen.units import NS_PER_S, format_count, format_ratio
 from loadgen.wire.messages import Fin
-from loadgen_controller.core.run_record import Former
+from loadgen_controller.core.run_state import Former
 from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.against_plan import Against, AgentDue
 from loadgen_controller.judging.gaps import (

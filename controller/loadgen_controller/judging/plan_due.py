@@ -29,11 +29,11 @@ import numpy as np
 from loadgen.dsl.plans.spec import LaneSpec
 from loadgen.engine.load.share import Share
 from loadgen.engine.load.share_changes import Change, Deal
+from loadgen.profiles.arrival_due_times import Schedule
 from loadgen.profiles.edits import is_pause, replaced, value_at
+from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
 from loadgen.profiles.stage import Stage, exact, length
-from loadgen.profiles.steps import TimedProfile
-from loadgen.profiles.timeline import Schedule
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import Adjust, Reassign
 from loadgen_controller.core.shares import Assignment

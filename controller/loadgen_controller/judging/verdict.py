@@ -21,7 +21,7 @@ from loadgen.profiles.profile import OpenProfile, Profile
 from loadgen.units import format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.core.events import End, Reason
-from loadgen_controller.core.run_record import Former
+from loadgen_controller.core.run_state import Former
 from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.against_plan import Against, compare_with_plan
 from loadgen_controller.judging.completeness import Completeness, Loads, account

@@ -19,23 +19,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadgen.aws.account.audit_log import Audit, audit_beside
 from loadgen.aws.account.boto_clients import Clients
+from loadgen.aws.account.fleet_change_log import Audit, audit_beside
 from loadgen.aws.account.fleet_context import ReadRegistry, Site, open_site
 from loadgen.aws.account.fleetfile import FleetFile, read
-from loadgen.aws.scale.machines import MachineState, Registration
+from loadgen.aws.scale.machine_states import MachineState, Registration
 from loadgen.aws.scale.scale_down import take_down
 from loadgen.aws.scale.scale_up import ScaleUpResult, Terms, bring_up
-from loadgen.aws.scale.scaling import parse_scale, spread
+from loadgen.aws.scale.scaling_plan import parse_scale, spread
 from loadgen.aws.scale.start_failures import Reason
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.errors import LoadgenError
 from loadgen.units import NS_PER_S, format_duration
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import call
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.console_output import echo
 from loadgen_controller.control.control_request import ControlRequest
-from loadgen_controller.terminal import echo
 
 __all__ = ["HireRequest", "hired", "hired_for", "print_states", "read_hire", "registry_reader"]
 

@@ -28,20 +28,20 @@ from loadgen.sinks.live_outputs import Outputs
 from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.agents.local_processes import EmbeddedAgents
 from loadgen_controller.api.remote import make_there
+from loadgen_controller.console_output import Output
 from loadgen_controller.control.control_request import ControlReply, ControlRequest
 from loadgen_controller.control.request_handler import answer, asked
 from loadgen_controller.control.signed_run_orders import signed
 from loadgen_controller.core.events import Reason
 from loadgen_controller.core.order import Order
 from loadgen_controller.launch.event_loop import new_loop
-from loadgen_controller.launch.placement import Placement
+from loadgen_controller.launch.run_location import Placement
 from loadgen_controller.launch.signals import Stopping
 from loadgen_controller.planning.git_commit import commit_of
 from loadgen_controller.planning.target_permission import check_allowed, resolve
 from loadgen_controller.run.conductor import Conductor, Processes, Result
 from loadgen_controller.screen.figures_builder import Watch
 from loadgen_controller.screen.live import show
-from loadgen_controller.terminal import Output
 from loadgen_controller.ui.access import Access
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class _Page:
     def __init__(self, placement: Placement, answer: Callable[[ControlRequest, str], ControlReply]) -> None:
         self._server: UiServer | None = None
         if placement.ui is not None:
-            from loadgen_controller.ui.page_runs import PageRuns
+            from loadgen_controller.ui.run_catalog import PageRuns
             from loadgen_controller.ui.server import UiServer  # imported here, as most runs have no page
 
             self._shown = PageRuns(placement.runs_dir, answer)

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from loadgen.errors import UsageError
 from loadgen.history.compare.comparison import Side
-from loadgen.history.store.baseline_run import Accepted
 from loadgen.history.store.extract import counted_of
 from loadgen.history.store.store import Store
+from loadgen.history.store.stored_run import Accepted
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.measure.statistics.batch_means import Batches
-from loadgen.report.notebook import open_run
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen.report.open_in_notebook import open_run
+from loadgen_controller.command_line_errors import CollectedErrors
 from loadgen_controller.past_runs.listing import Search, entries
 
 __all__ = ["Counted", "sides_of"]

@@ -16,8 +16,8 @@ import msgspec
 
 from loadgen.dsl.plans.spec import LaneSpec, PlanSpec
 from loadgen.engine.load.share import RowIndex
+from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, UserProfile
-from loadgen.profiles.steps import TimedProfile
 from loadgen.units import NS_PER_S, format_count, format_duration, format_rate, format_ratio
 from loadgen_controller.planning.rehearsal import Stepped
 

@@ -20,7 +20,7 @@ from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.loading.source_analysis import read_source
-from loadgen.dsl.plans.config_file import Policy
+from loadgen.dsl.plans.loadgen_toml import Policy
 from loadgen.dsl.plans.plan import Plan
 from loadgen.errors import Fault
 from loadgen.profiles.profile import OpenProfile, Profile, UserProfile

@@ -18,22 +18,22 @@ from typing import Any, ClassVar
 from loadgen.clients.net.proxy import network_of
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.protocol.phased import PhasedMeter, phases_of
-from loadgen.drive.load_drive import bind
+from loadgen.drive.worker_load_driver import bind
 from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
-from loadgen.dsl.users.outcome import fault_text
+from loadgen.dsl.users.exception_to_outcome import fault_text
 from loadgen.dsl.users.user_factory import UserFactory
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Ended, Points
 from loadgen.engine.load.share import RandomMix, Share
 from loadgen.engine.load.users import Arrival
+from loadgen.engine.recording.recorded_series import Place
 from loadgen.engine.recording.recorder import Recorder
-from loadgen.engine.recording.series import Place
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.exemplar import Failure
-from loadgen.measure.deltas.series import OK, SKIPPED, Phase
+from loadgen.measure.deltas.series_key import OK, SKIPPED, Phase
 from loadgen.profiles.profile import UserProfile
 from loadgen.redact import Redactor
 from loadgen.units import NS_PER_S, format_count

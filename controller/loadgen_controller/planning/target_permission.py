@@ -31,8 +31,8 @@ from loadgen.engine.health.process_health import addresses_of, own_addresses
 from loadgen.errors import UsageError
 from loadgen.hostport import host_port, of_url
 from loadgen.signed.signatures import SECRET_NAME, Signer
-from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.planning.options import parse_endpoint
+from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.planning.option_parsing import parse_endpoint
 
 __all__ = [
     "Resolve",

@@ -22,7 +22,7 @@ from time import monotonic
 import msgspec
 
 from loadgen.errors import StorageError
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.merging.checkpoint import Checkpoint, freeze, write_checkpoint
 from loadgen.measure.merging.interval_sum import Sum
 from loadgen.measure.merging.merge import Merge

@@ -1,7 +1,7 @@
 """Conducts one run: the shell around `core/lifecycle.py` that performs its effects.
 
 The conductor owns the merge and the run folder. The socket and the agents belong to the
-agent hub, which several runs share. Messages arrive through `intake.py`, time through a
+agent hub, which several runs share. Messages arrive through `agent_message_intake.py`, time through a
 tick of 50 ms. Both become events of the run, and the conductor performs the effects of
 each event. Everything runs on one asyncio loop, except work on the disk, which a thread
 does.
@@ -76,22 +76,22 @@ from loadgen_controller.core.events import (
     Tick,
     WindUp,
 )
-from loadgen_controller.core.heartbeat_policy import RepeatLoad, RepeatPrepare, RepeatStop, reactions
+from loadgen_controller.core.heartbeat_replies import RepeatLoad, RepeatPrepare, RepeatStop, reactions
 from loadgen_controller.core.lifecycle import Phase, Run, step
 from loadgen_controller.core.order import Order
-from loadgen_controller.core.rejected_input import RejectedInput
+from loadgen_controller.core.rejected_input_counter import RejectedInput
 from loadgen_controller.core.report_interval import ReportInterval
-from loadgen_controller.core.run_record import RunRecord
+from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.core.shares import assign, candidates, with_agent
-from loadgen_controller.core.steering import as_rows
+from loadgen_controller.core.steering_executor_state import as_rows
 from loadgen_controller.judging.plan_due import Basis
 from loadgen_controller.judging.verdict import Verdict
 from loadgen_controller.planning.target_permission import places_of
+from loadgen_controller.run.agent_message_intake import Intake
 from loadgen_controller.run.checkpointer import Checkpointer
+from loadgen_controller.run.delta_journal import Journal, Place
 from loadgen_controller.run.failure_files import FailureFolder
 from loadgen_controller.run.finish import Sealed, facts_of, manifest, seal
-from loadgen_controller.run.intake import Intake
-from loadgen_controller.run.journal import Journal, Place
 from loadgen_controller.run.load_control import LoadControl
 from loadgen_controller.run.recovery import Restored, boot_id, forget_shared, keep_shared, row_of
 from loadgen_controller.run.rendezvous_shell import RendezvousShell

@@ -1,6 +1,6 @@
 """Checks that a delta fits into its run, within the limits for the whole run.
 
-`loadgen/wire/bounds.py` has checked each message by itself. This module checks totals over many
+`loadgen/wire/check_limits.py` has checked each message by itself. This module checks totals over many
 messages before a delta is merged: series, custom metrics and lost workers of an agent. It also
 rejects due counts that cannot belong to this run. An agent that exceeds a limit of its own is
 rejected, since a sound agent merges into `(other)` before it reaches the limit.
@@ -20,7 +20,6 @@ from loadgen.dsl.plans.spec import PlanSpec, steered_objectives
 from loadgen.errors import LimitExceeded
 from loadgen.measure.deltas.custom import CHECK, CustomStats
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.due_counts import DueCounts
 from loadgen.measure.deltas.limits import (
     CUSTOM_OF_AGENT,
     CUSTOM_OF_RUN,
@@ -28,7 +27,8 @@ from loadgen.measure.deltas.limits import (
     SERIES_OF_AGENT,
     SERIES_OF_RUN,
 )
-from loadgen.measure.deltas.series import OTHER, SeriesKey
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.series_key import OTHER, SeriesKey
 from loadgen.measure.deltas.series_numbering import fitting, tight_from
 from loadgen.measure.merging.merge import Merge
 from loadgen.wire.messages import Steered

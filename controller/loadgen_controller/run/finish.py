@@ -28,7 +28,7 @@ from loadgen_controller.core.events import End, Reason
 from loadgen_controller.core.lifecycle import Run
 from loadgen_controller.core.order import Order
 from loadgen_controller.core.registry import Fleet
-from loadgen_controller.core.run_record import RunRecord
+from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.plan_due import Basis
 from loadgen_controller.judging.verdict import Facts, Verdict, judge

@@ -30,10 +30,10 @@ from loadgen_controller.core.events import Adjusted, Event
 from loadgen_controller.core.lifecycle import Phase, Run
 from loadgen_controller.core.order import Order
 from loadgen_controller.core.registry import Fleet
-from loadgen_controller.core.run_record import RunRecord
+from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.core.shares import Assignment, candidates, joined, reassigned
-from loadgen_controller.core.steering import RateDecision, RateRequest, SteeredLoads
-from loadgen_controller.run.journal import Journal
+from loadgen_controller.core.steering_executor_state import RateDecision, RateRequest, SteeredLoads
+from loadgen_controller.run.delta_journal import Journal
 
 __all__ = ["ADJUST_LEAD_NS", "JOIN_LEAD_NS", "LoadControl", "load_name"]
 

@@ -40,9 +40,9 @@ from loadgen_controller.core.lifecycle import Phase, Run
 from loadgen_controller.core.order import Order
 from loadgen_controller.core.registry import Member
 from loadgen_controller.core.rendezvous import Release, RendezvousState, met_before
-from loadgen_controller.core.run_record import RunRecord
+from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.core.shares import Assignment
-from loadgen_controller.core.steering import RateDecision, SteeredLoads
+from loadgen_controller.core.steering_executor_state import RateDecision, SteeredLoads
 
 __all__ = [
     "Merged",

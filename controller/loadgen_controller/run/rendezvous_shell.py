@@ -25,8 +25,8 @@ from loadgen_controller.core.rendezvous import (
     WorkerSlot,
     step,
 )
-from loadgen_controller.core.run_record import RunRecord
-from loadgen_controller.run.journal import Journal
+from loadgen_controller.core.run_state import RunRecord
+from loadgen_controller.run.delta_journal import Journal
 from loadgen_controller.run.load_control import load_name
 from loadgen_controller.run.view import PointView
 

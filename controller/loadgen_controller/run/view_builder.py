@@ -9,9 +9,9 @@ from loadgen.measure.merging.merge import Merge
 from loadgen_controller.core.lifecycle import Run
 from loadgen_controller.core.order import Order
 from loadgen_controller.core.registry import Fleet
-from loadgen_controller.core.run_record import RunRecord
+from loadgen_controller.core.run_state import RunRecord
+from loadgen_controller.run.agent_view_rows import roster
 from loadgen_controller.run.load_control import LoadControl
-from loadgen_controller.run.roster import roster
 from loadgen_controller.run.view import PointView, SteeringView, ViewState
 
 __all__ = ["build_view"]

@@ -12,7 +12,7 @@ from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.measure.deltas.custom import CHECK, CustomStats, CustomTable
 from loadgen.measure.deltas.delta import Counters, Health
 from loadgen.measure.deltas.limits import SHOWN_ROWS
-from loadgen.measure.deltas.series import OK
+from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.histograms.histogram import percentiles
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured, Window

@@ -10,12 +10,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from loadgen.history.store.baseline_run import Accepted
+from loadgen.history.store.stored_run import Accepted
 from loadgen.history.trend.trends import Against, Change, Trend
 from loadgen.report.report_tables import milliseconds
 from loadgen.units import format_change, format_changes
+from loadgen_controller.console_output import Text
 from loadgen_controller.screen.sparkline import Cell, chart, spark
-from loadgen_controller.terminal import Text
 
 __all__ = ["print_trends"]
 

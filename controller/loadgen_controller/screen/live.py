@@ -19,10 +19,10 @@ from rich.table import Table
 
 from loadgen.measure.deltas.delta import Health
 from loadgen.units import format_count, format_rate, format_ratio, quantity
+from loadgen_controller.console_output import Text
 from loadgen_controller.judging.verdict import POOL_LIMITED_ABOVE
 from loadgen_controller.screen.figures import QUANTILES, AgentRow, Cells, Figures, Row, SloRow
 from loadgen_controller.screen.terminal_report import STYLES
-from loadgen_controller.terminal import Text
 
 __all__ = ["REFRESH_S", "WIDE", "Screen", "line", "show"]
 

@@ -21,7 +21,7 @@ from loadgen.errors import UsageError
 from loadgen.hostport import is_loopback, split_host_port
 from loadgen.secret_files import check_private
 from loadgen.wire.sockets import parse_address
-from loadgen_controller.api.files import ApiFiles
+from loadgen_controller.api.credential_files import ApiFiles
 from loadgen_controller.api.tokens import Role, Token, Tokens
 
 __all__ = ["HEADERS", "Access", "Authorizer", "check_place"]

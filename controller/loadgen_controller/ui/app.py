@@ -25,7 +25,7 @@ from loadgen.errors import LoadgenError, UsageError
 from loadgen_controller.api.tokens import Role, Token
 from loadgen_controller.control.control_request import ControlAction, ControlOptions, ControlRequest
 from loadgen_controller.ui.access import HEADERS, Authorizer
-from loadgen_controller.ui.page_runs import NoRun, PageRuns
+from loadgen_controller.ui.run_catalog import NoRun, PageRuns
 from loadgen_controller.ui.run_feed import RunFeed
 
 __all__ = ["Dropped", "page_app"]

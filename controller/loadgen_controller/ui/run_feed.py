@@ -20,11 +20,11 @@ from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.report.charts.planned_rate import planned_by
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.document import Facts, changes, document, encode
+from loadgen.report.executive_summary import targets_in
 from loadgen.report.from_run_folder import history_of, verdict_of
 from loadgen.report.live_rows import AT_ONCE, Table
-from loadgen.report.notebook import open_run
+from loadgen.report.open_in_notebook import open_run
 from loadgen.report.slos import slo_row
-from loadgen.report.story import targets_in
 from loadgen.report.summary_reader import Summary, read
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
 from loadgen_controller.core.adjustments import Adjustment, as_rows

@@ -16,7 +16,7 @@ from loadgen.errors import PortBusy, UsageError
 from loadgen.wire.sockets import parse_address
 from loadgen_controller.ui.access import Access, Authorizer, check_place
 from loadgen_controller.ui.app import PAGE, page_app
-from loadgen_controller.ui.page_runs import PageRuns
+from loadgen_controller.ui.run_catalog import PageRuns
 
 __all__ = ["UiServer"]
 

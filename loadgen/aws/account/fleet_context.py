@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from loadgen.aws.account.audit_log import Audit
 from loadgen.aws.account.boto_clients import Clients, aws_errors
+from loadgen.aws.account.fleet_change_log import Audit
 from loadgen.aws.account.fleetfile import FleetFile
 from loadgen.aws.account.names import TAG_FLEET
 from loadgen.aws.scale.discovery import find_machines, tags_of
 from loadgen.aws.scale.groups import Group, read_group
 from loadgen.aws.scale.in_each_region import in_each
-from loadgen.aws.scale.machines import Machine, Registration
+from loadgen.aws.scale.machine_states import Machine, Registration
 from loadgen.errors import CloudError, UsageError
 
 __all__ = ["ReadRegistry", "Site", "open_site"]

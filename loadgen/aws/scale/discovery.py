@@ -8,7 +8,7 @@ from typing import Any, Final
 from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.aws.account.names import TAG_FLEET, TAG_ROLE, Role
 from loadgen.aws.scale.in_each_region import in_each
-from loadgen.aws.scale.machines import Machine
+from loadgen.aws.scale.machine_states import Machine
 
 __all__ = ["enabled_regions", "find_machines", "tags_of"]
 

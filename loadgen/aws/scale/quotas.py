@@ -21,7 +21,7 @@ from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.aws.account.fleet_context import Site
 from loadgen.aws.scale.groups import Group
 from loadgen.aws.scale.in_each_region import in_each
-from loadgen.aws.scale.scaling import Step, Upward
+from loadgen.aws.scale.scaling_plan import Step, Upward
 from loadgen.errors import CloudError, LoadgenError, QuotaReached
 
 __all__ = ["Room", "check_quotas"]

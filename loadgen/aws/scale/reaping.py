@@ -18,7 +18,7 @@ from loadgen.aws.scale import groups as aws
 from loadgen.aws.scale.discovery import enabled_regions, find_machines
 from loadgen.aws.scale.groups import Group
 from loadgen.aws.scale.in_each_region import in_each
-from loadgen.aws.scale.machines import Machine
+from loadgen.aws.scale.machine_states import Machine
 from loadgen.aws.scale.scale_up import end_machine
 
 __all__ = ["Left", "find_left", "is_overdue", "reap"]

@@ -14,7 +14,7 @@ from loadgen.aws.account.fleet_context import ReadRegistry, Site
 from loadgen.aws.account.locks import held
 from loadgen.aws.scale.groups import Group
 from loadgen.aws.scale.in_each_region import in_each
-from loadgen.aws.scale.machines import Machine, MachineState, Registration, Standing, join
+from loadgen.aws.scale.machine_states import Machine, MachineState, Registration, Standing, join
 from loadgen.aws.scale.scale_up import POLL_S, lower_to
 from loadgen.errors import FleetError, UsageError
 

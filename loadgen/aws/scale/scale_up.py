@@ -23,9 +23,9 @@ from loadgen.aws.account.names import TAG_EXPIRES_AT, TAG_RUN
 from loadgen.aws.scale import groups as aws
 from loadgen.aws.scale.groups import Group
 from loadgen.aws.scale.in_each_region import in_each
-from loadgen.aws.scale.machines import MachineState, Registration, Standing, counts, join
+from loadgen.aws.scale.machine_states import MachineState, Registration, Standing, counts, join
 from loadgen.aws.scale.quotas import Room, check_quotas
-from loadgen.aws.scale.scaling import Step, Upward, needed, plan_up
+from loadgen.aws.scale.scaling_plan import Step, Upward, needed, plan_up
 from loadgen.aws.scale.start_failures import Reason, main_reason
 from loadgen.errors import FleetError, LoadgenError
 

@@ -11,8 +11,8 @@ head as plain `Name: value` lines. Phases are not measured. httpcore itself chec
 kept connection.
 
 A call has no `retries=` and no `discard=`. Plan settings that this client does not support are reported when the plan
-is loaded (`dsl/plans/arguments.py`). This client costs some 40 times the CPU of ours (bench/RESULTS.md), so compare
-times only at a low rate.
+is loaded (`dsl/plans/argument_validation.py`). This client costs some 40 times the CPU of ours (bench/RESULTS.md), so
+compare times only at a low rate.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from loadgen.clients.net.network import Network
 from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.protocol.body import Upload, encode_content
 from loadgen.clients.protocol.head_cache import Head
-from loadgen.clients.protocol.large_bodies import Source
+from loadgen.clients.protocol.large_request_bodies import Source
 from loadgen.clients.protocol.outcomes import (
     PROTOCOL,
     REDIRECTS,
@@ -48,11 +48,11 @@ from loadgen.clients.protocol.outcomes import (
 from loadgen.clients.protocol.timeouts import NEVER_NS
 from loadgen.clients.request.cookies import BoundedJar
 from loadgen.clients.request.prepare import AllOptions, BodyOptions, Options, timeouts_of
-from loadgen.clients.request.routes import Route
-from loadgen.clients.request.tagging import tags_of
+from loadgen.clients.request.request_head_cache import Route
+from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.clients.response.replies import Reply
 from loadgen.clients.response.streams import MAX_EVENTS, StreamedReply
-from loadgen.engine.recording.concurrent_meter import Turn
+from loadgen.engine.recording.task_local_meter import Turn
 from loadgen.errors import RequestFailed, UsageError
 from loadgen.units import NS_PER_S
 

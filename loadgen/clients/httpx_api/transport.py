@@ -45,15 +45,15 @@ from loadgen.clients.protocol.outcomes import RESET, count_own_fault
 from loadgen.clients.protocol.phased import UNKNOWN
 from loadgen.clients.protocol.timeouts import NEVER_NS, Timeouts
 from loadgen.clients.request.cookies import BoundedJar
-from loadgen.clients.request.headers import header_lines
-from loadgen.clients.request.tagging import tags_of
+from loadgen.clients.request.header_encoding import header_lines
+from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.clients.request.tracing import Tracer
-from loadgen.clients.response.exchange import MAX_SHOWN_BYTES, request_text, response_text
-from loadgen.engine.recording.concurrent_meter import Turn
-from loadgen.engine.recording.meter import Meter
-from loadgen.engine.recording.series import RequestSeries
+from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES, request_text, response_text
+from loadgen.engine.recording.recorded_series import RequestSeries
+from loadgen.engine.recording.task_local_meter import Turn
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed
-from loadgen.measure.deltas.series import OK, Phase
+from loadgen.measure.deltas.series_key import OK, Phase
 from loadgen.units import NS_PER_S
 
 __all__ = ["HttpxClient", "HttpxTransport", "httpx_client"]

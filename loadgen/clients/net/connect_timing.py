@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import perf_counter_ns
 
-from loadgen.measure.deltas.series import Phase
+from loadgen.measure.deltas.series_key import Phase
 
 __all__ = ["Opening"]
 

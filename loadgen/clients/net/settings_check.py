@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from loadgen.clients.net.hosts import (
+from loadgen.clients.net.host_parsing import (
     as_address,
     family_digit,
     is_host_or_network,

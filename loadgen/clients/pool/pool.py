@@ -8,7 +8,7 @@ requests at once gets ten connections.
 `SharedPool` belongs to a whole worker, like the pool in a service's client library: at
 most n connections over all origins. If all are in use, requests wait in order of arrival.
 That wait is part of the response time (phase *blocked*) and not of the service time. A
-shared pool costs 1 µs a request more than a slot's own, measured as in `tagging.py`.
+shared pool costs 1 µs a request more than a slot's own, measured as in `split_by_response_header.py`.
 
 The plan's `Connections` choose the pool. The report shows the choice, because it changes
 what is measured.
@@ -26,7 +26,7 @@ from typing import Any
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.network import Network
-from loadgen.clients.pool.connection_class import connection_kind
+from loadgen.clients.pool.connection_class_for_plan import connection_kind
 from loadgen.clients.protocol import http1
 from loadgen.clients.protocol.connection import Connection
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES

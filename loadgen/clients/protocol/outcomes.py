@@ -15,7 +15,7 @@ from functools import cache
 from typing import Final
 
 from loadgen.errors import RequestFailed
-from loadgen.measure.deltas.series import TIMEOUT
+from loadgen.measure.deltas.series_key import TIMEOUT
 
 __all__ = [
     "DNS",

@@ -24,8 +24,8 @@ from typing import Any, Protocol, cast
 
 from loadgen.clients.protocol.body import Upload
 from loadgen.clients.protocol.http1 import Connection, Exchange
-from loadgen.engine.recording.meter import Meter
-from loadgen.measure.deltas.series import TIMEOUT, Phase
+from loadgen.engine.recording.user_meter import Meter
+from loadgen.measure.deltas.series_key import TIMEOUT, Phase
 
 __all__ = ["PhasedConnection", "PhasedMeter", "PhasedSample", "phases_of"]
 

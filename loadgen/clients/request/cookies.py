@@ -22,7 +22,7 @@ from urllib.request import Request
 
 import httpx
 
-from loadgen.clients.request.headers import header_lines
+from loadgen.clients.request.header_encoding import header_lines
 
 __all__ = ["COOKIE_NOTE", "BoundedJar", "UserCookies"]
 

@@ -22,9 +22,9 @@ from loadgen.clients.protocol.body import (
 )
 from loadgen.clients.protocol.timeouts import NEVER_NS, Timeouts
 from loadgen.clients.request.cookies import UserCookies
-from loadgen.clients.request.headers import UserHeaders, header_lines, with_call_headers
+from loadgen.clients.request.header_encoding import UserHeaders, header_lines, with_call_headers
 from loadgen.clients.request.redirects import BadRedirect
-from loadgen.clients.request.routes import Route, Routes
+from loadgen.clients.request.request_head_cache import Route, Routes
 from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = [

@@ -22,8 +22,8 @@ from time import perf_counter_ns
 from typing import Final
 
 from loadgen.allowlist import CapShare, Entry
-from loadgen.engine.recording.meter import Meter
-from loadgen.engine.recording.series import RequestSeries
+from loadgen.engine.recording.recorded_series import RequestSeries
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_S
 

@@ -23,13 +23,13 @@ from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, http_outcome
 from loadgen.clients.request.prepare import request_of
 from loadgen.clients.request.redirects import redirected
-from loadgen.clients.request.routes import Route
-from loadgen.clients.response.exchange import request_text, response_text
+from loadgen.clients.request.request_head_cache import Route
+from loadgen.clients.response.format_exchange import request_text, response_text
 from loadgen.clients.response.pick import Missing, pick_from
-from loadgen.engine.recording.meter import Meter
-from loadgen.engine.recording.series import RequestSeries
+from loadgen.engine.recording.recorded_series import RequestSeries
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed
-from loadgen.measure.deltas.series import OK
+from loadgen.measure.deltas.series_key import OK
 from loadgen.units import NS_PER_MS
 
 __all__ = ["Reply"]
@@ -65,7 +65,7 @@ class Reply:
     )
 
     limit_bytes: ClassVar[int] = MAX_BODY_BYTES
-    """Size limit of the decoded body; `reply_class.py` makes classes with other limits."""
+    """Size limit of the decoded body; `reply_class_for_plan.py` makes classes with other limits."""
 
     def __init__(self, meter: Meter, route: Route, sent: bytes, series: RequestSeries, asked_ns: int) -> None:
         self._meter, self.route, self._sent = meter, route, sent
@@ -387,8 +387,8 @@ class Reply:
         return response
 
     def exchange(self) -> tuple[str, str]:
-        """Return (request, response) as texts in which secrets are not masked (`exchange.py`). Without an answer the
-        second text is "".
+        """Return (request, response) as texts in which secrets are not masked (`format_exchange.py`). Without an answer
+        the second text is "".
 
         Costs some 20 µs, so call it only for the few exchanges that are stored.
         """

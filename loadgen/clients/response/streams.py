@@ -27,15 +27,15 @@ from typing import Any, Final
 
 import httpx
 
+from loadgen.clients.protocol.body_buffer import MANY_PIECES, join_tail
 from loadgen.clients.protocol.connection import Source
 from loadgen.clients.protocol.decoding import DecodingError, Unpacker
 from loadgen.clients.protocol.head_cache import Head
 from loadgen.clients.protocol.outcomes import PROTOCOL, TOO_LARGE
-from loadgen.clients.protocol.pieces import MANY_PIECES, join_tail
-from loadgen.clients.request.routes import Route
+from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.response.replies import Reply
-from loadgen.engine.recording.meter import Meter
-from loadgen.engine.recording.series import RequestSeries
+from loadgen.engine.recording.recorded_series import RequestSeries
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed
 
 __all__ = ["MAX_EVENTS", "ReplyStream", "StreamedReply"]

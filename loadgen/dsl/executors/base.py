@@ -17,8 +17,8 @@ from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import SteeringSpec
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import Fault
+from loadgen.profiles.arrival_due_times import Listed, Positions
 from loadgen.profiles.profile import Profile
-from loadgen.profiles.timeline import Listed, Positions
 
 __all__ = ["Executor", "Lowered"]
 

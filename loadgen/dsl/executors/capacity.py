@@ -21,7 +21,7 @@ from typing import Final
 
 from loadgen.dsl.executors.knee import Aim, Knee, Stay
 from loadgen.dsl.executors.rate_search import Climb, ClimbTerms, Phase, begin, settling_s, step, window_s
-from loadgen.dsl.executors.steering import Decision, Finding, SteeringExecutor
+from loadgen.dsl.executors.steering_executor import Decision, Finding, SteeringExecutor
 from loadgen.dsl.plans.slo import Slo
 from loadgen.errors import Fault
 from loadgen.measure.objectives.steering_observation import Look

@@ -28,12 +28,12 @@ import msgspec
 import numpy as np
 
 from loadgen.dsl.executors.base import Executor, Lowered
-from loadgen.dsl.executors.generated_times import raised, walk_levels, walk_times
+from loadgen.dsl.executors.custom_executor_check import raised, walk_levels, walk_times
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ProfileError, ScenarioError
+from loadgen.profiles.given_arrival_times import TimedProfile, digest_of_levels
 from loadgen.profiles.profile import UserProfile
 from loadgen.profiles.stage import Stage
-from loadgen.profiles.steps import TimedProfile, digest_of_levels
 from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = ["Authored", "ClosedExecutor", "OpenExecutor"]

@@ -25,10 +25,10 @@ from fractions import Fraction
 from typing import Self
 
 from loadgen.dsl.executors.base import Executor, Lowered
-from loadgen.dsl.executors.rates import count_of, duration_of, hour_of, number_of, rate_of, seed_of
+from loadgen.dsl.executors.parse_quantities import count_of, duration_of, hour_of, number_of, rate_of, seed_of
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ProfileError, ScenarioError
-from loadgen.profiles import curve
+from loadgen.profiles import smooth_curves
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
 from loadgen.profiles.spacing import MAX_SHAPE, MIN_SHAPE, Spacing
 from loadgen.profiles.stage import MAX_DURATION_NS, Stage, exact
@@ -134,7 +134,7 @@ class Arrivals(_Staged):
         """
         return self._then(
             here(),
-            lambda: curve.sine(
+            lambda: smooth_curves.sine(
                 rate_of(mean), rate_of(amplitude), duration_of(period), duration_of(duration), duration_of(phase)
             ),
         )
@@ -156,7 +156,9 @@ class Arrivals(_Staged):
         """
         return self._then(
             here(),
-            lambda: curve.day(rate_of(low), rate_of(high), hour_of(peak_at), hour_of(low_at), duration_of(duration)),
+            lambda: smooth_curves.day(
+                rate_of(low), rate_of(high), hour_of(peak_at), hour_of(low_at), duration_of(duration)
+            ),
         )
 
     def poisson(self, seed: int | None = None) -> Self:

@@ -16,7 +16,7 @@ step with the node's name. A session starts with a new state: `state()`, or with
 and the state stays unchanged. The think time of an edge is idle time of the session
 and belongs to no step.
 
-`transitions.py` reads the rows, and `walk.py` runs sessions.
+`graph_validation.py` reads the rows, and `walk.py` runs sessions.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from functools import cached_property
 from math import fsum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
-from loadgen.dsl.graphs import chain
-from loadgen.dsl.graphs.node import Edge, Edges, Leave, Node, Think, read_think
-from loadgen.dsl.graphs.transitions import Place, Taken, Transitions
+from loadgen.dsl.graphs import markov_analysis
+from loadgen.dsl.graphs.graph_validation import Place, Taken, Transitions
+from loadgen.dsl.graphs.nodes_and_edges import Edge, Edges, Leave, Node, Think, read_think
 from loadgen.dsl.graphs.walk import AlongPath, Hop, Row, Stop, Walk
 from loadgen.dsl.journey import Each, Journey, state_wrong
 from loadgen.dsl.source_location import Origin, here
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from loadgen.dsl.data.feed import Feed
-    from loadgen.dsl.trial import Trial
+    from loadgen.dsl.pytest_trial import Trial
     from loadgen.dsl.users.user import User
 
 __all__ = ["MAX_VISITS", "Graph", "graph"]
@@ -118,7 +118,7 @@ class Graph(Journey[R]):
         if self.faults:
             return ()
         most = self.walk.max_visits
-        share = chain.longer_than(self._transitions.entering(), self._transitions.hops(), most)
+        share = markov_analysis.longer_than(self._transitions.entering(), self._transitions.hops(), most)
         if share < LONG_SHARE:
             return ()
         message = f"graph {self.name}: {format_ratio(share)} of its sessions have more than {most:,} visits, and fail"
@@ -175,7 +175,7 @@ class Graph(Journey[R]):
         """
         self._refuse()
         stops, rows = list(self._stops.values()), self._transitions
-        for way in chain.covering(rows.begins(), rows.onward(), rows.exits()):
+        for way in markov_analysis.covering(rows.begins(), rows.onward(), rows.exits()):
             path = [stops[i] for i in way]
             yield tuple(stop.name for stop in path), self._along(path)
 
@@ -223,7 +223,7 @@ class Graph(Journey[R]):
         Raises:
             UsageError: no session can follow the path.
         """
-        from loadgen.dsl.trial import try_journey
+        from loadgen.dsl.pytest_trial import try_journey
 
         one = self
         if path is not None:

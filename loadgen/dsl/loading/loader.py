@@ -22,17 +22,17 @@ from typing import Any
 
 from loadgen.dsl.data.feed import Feed, open_feed
 from loadgen.dsl.distributions import Distribution
-from loadgen.dsl.graphs.node import Node
+from loadgen.dsl.graphs.nodes_and_edges import Node
 from loadgen.dsl.journey import Journey
-from loadgen.dsl.loading.local_imports import Siblings
+from loadgen.dsl.loading.import_local_modules import Siblings
 from loadgen.dsl.loading.module_runner import run_statements
-from loadgen.dsl.loading.rendezvous import RendezvousCall, most_together, number_faults, rendezvous_calls
+from loadgen.dsl.loading.rendezvous_check import RendezvousCall, most_together, number_faults, rendezvous_calls
 from loadgen.dsl.loading.source_analysis import Source, StepName, read_source
 from loadgen.dsl.loading.static_checks import mistakes, request_names
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
 from loadgen.dsl.plans import loads
-from loadgen.dsl.plans.arguments import did_you_mean
+from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.plans.param import Params, params_given
 from loadgen.dsl.plans.plan import Plan, rows_needed
 from loadgen.dsl.plans.slo import Slo

@@ -23,15 +23,15 @@ from types import ModuleType
 import loadgen.dsl.data.feed as feed_module
 import loadgen.dsl.executors.standard as load_module
 import loadgen.dsl.graphs.graph as graph_module
-import loadgen.dsl.graphs.node as node_module
+import loadgen.dsl.graphs.nodes_and_edges as node_module
 import loadgen.dsl.journey as journey_module
 import loadgen.dsl.metric as metric_module
 import loadgen.dsl.plans.plan as plan_module
 import loadgen.dsl.plans.slo as slo_module
-from loadgen.dsl.loading.local_imports import Siblings
+from loadgen.dsl.loading.import_local_modules import Siblings
 from loadgen.dsl.loading.source_analysis import Source, syntax_fault
 from loadgen.dsl.plans import loads
-from loadgen.dsl.plans.arguments import did_you_mean
+from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import Fault, ScenarioError
 
 __all__ = ["run_statements"]

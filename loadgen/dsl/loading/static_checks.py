@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
 from loadgen.dsl.loading.source_analysis import Source
-from loadgen.dsl.plans.arguments import did_you_mean
+from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
 from loadgen.errors import Fault
 

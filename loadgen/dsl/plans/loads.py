@@ -21,17 +21,17 @@ from typing import Any, Final, Literal
 
 from loadgen.dsl.data.feed import Feed
 from loadgen.dsl.executors.base import Executor, Lowered
-from loadgen.dsl.graphs.node import Node
+from loadgen.dsl.graphs.nodes_and_edges import Node
 from loadgen.dsl.journey import Journey
-from loadgen.dsl.plans.arguments import Wrong, max_users_wrong, read_weights
+from loadgen.dsl.plans.argument_validation import Wrong, max_users_wrong, read_weights
 from loadgen.dsl.plans.spec import SteeringSpec, highest_sum
 from loadgen.dsl.source_location import here
 from loadgen.engine.load.share import RowIndex
 from loadgen.errors import Fault, ProfileError
+from loadgen.profiles.arrival_due_times import Positions, Schedule, Timeline
+from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, UserProfile
 from loadgen.profiles.stage import exact
-from loadgen.profiles.steps import TimedProfile
-from loadgen.profiles.timeline import Positions, Schedule, Timeline
 from loadgen.units import parse_duration
 
 __all__ = [

@@ -20,7 +20,7 @@ from loadgen.dsl.executors.base import Executor
 from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.metric import Metric
-from loadgen.dsl.plans.arguments import (
+from loadgen.dsl.plans.argument_validation import (
     Wrong,
     by_name,
     client_wrong,

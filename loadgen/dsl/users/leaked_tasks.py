@@ -22,7 +22,7 @@ from types import CodeType, FrameType
 from typing import Any, Final, Protocol, TextIO, TypeVar
 from weakref import WeakKeyDictionary, ref
 
-from loadgen.dsl.users.outcome import is_installed, is_ours, place
+from loadgen.dsl.users.exception_to_outcome import is_installed, is_ours, place
 
 __all__ = ["Owner", "Stray", "look_out", "owns"]
 

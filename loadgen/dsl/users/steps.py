@@ -11,10 +11,10 @@ from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from loadgen.dsl.users.outcome import is_bound, outcome_of
-from loadgen.engine.recording.failures import exchange_of
-from loadgen.engine.recording.meter import Meter
-from loadgen.measure.deltas.series import OK
+from loadgen.dsl.users.exception_to_outcome import is_bound, outcome_of
+from loadgen.engine.recording.failure_samples import exchange_of
+from loadgen.engine.recording.user_meter import Meter
+from loadgen.measure.deltas.series_key import OK
 
 if TYPE_CHECKING:
     from loadgen.dsl.users.user import User

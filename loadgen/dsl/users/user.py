@@ -24,16 +24,16 @@ from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.source_location import here
 from loadgen.dsl.users.concurrent_calls import Apart, PollPlace
+from loadgen.dsl.users.exception_to_outcome import outcome_of
 from loadgen.dsl.users.leaked_tasks import owns
-from loadgen.dsl.users.outcome import outcome_of
 from loadgen.dsl.users.steps import Measure, Step
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.pace import next_cycle
 from loadgen.engine.load.rendezvous import Points
-from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
 from loadgen.measure.deltas.rendezvous_counts import MAX_POINT_NAME
-from loadgen.measure.deltas.series import OK, SKIPPED, TIMEOUT
+from loadgen.measure.deltas.series_key import OK, SKIPPED, TIMEOUT
 from loadgen.units import NS_PER_S, format_duration, parse_duration
 
 __all__ = ["User", "UserWith", "utc_now"]

@@ -24,9 +24,9 @@ from loadgen.clients.httpx_api.transport import HttpxClient, HttpxTransport, htt
 from loadgen.clients.net.network import Network
 from loadgen.clients.net.proxy_requests import Forward
 from loadgen.clients.net.settings import Http
-from loadgen.clients.pool.choose_pool import pool_for
 from loadgen.clients.pool.connection_policy import Connections
 from loadgen.clients.pool.pool import ConnectionPool, SharedPool
+from loadgen.clients.pool.pool_for_plan import pool_for
 from loadgen.clients.protocol.phased import PhasedMeter
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.rate_cap import Cap, capped
@@ -34,10 +34,10 @@ from loadgen.clients.request.tracing import Trace, Tracer
 from loadgen.dsl.users.user import User, UserWith, utc_now
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Points
-from loadgen.engine.recording.meter import Meter
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import UsageError
-from loadgen.measure.deltas.series import Tags
+from loadgen.measure.deltas.series_key import Tags
 
 __all__ = ["UserFactory", "Ways"]
 

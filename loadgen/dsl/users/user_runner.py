@@ -22,8 +22,7 @@ from types import FrameType
 from typing import Any, Final
 
 from loadgen.clients.request.rate_cap import OverTheCap
-from loadgen.dsl.users.leaked_tasks import Stray, look_out, owns
-from loadgen.dsl.users.outcome import (
+from loadgen.dsl.users.exception_to_outcome import (
     fault_text,
     is_bound,
     is_installed,
@@ -33,11 +32,12 @@ from loadgen.dsl.users.outcome import (
     traceback_of,
     where_of,
 )
+from loadgen.dsl.users.leaked_tasks import Stray, look_out, owns
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.users import Arrival
 from loadgen.errors import IterationEnded, UsageError
-from loadgen.measure.deltas.series import OK, SKIPPED
+from loadgen.measure.deltas.series_key import OK, SKIPPED
 from loadgen.units import format_duration
 
 __all__ = ["ROWS_RAN_OUT", "BoundJourney", "JourneyLife"]

@@ -14,7 +14,7 @@ from loadgen.engine.load.rendezvous import Ended
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.custom import CHECK, MAX_CUSTOM, CustomKind, CustomStats
 from loadgen.measure.deltas.limits import cut
-from loadgen.measure.deltas.series import OTHER
+from loadgen.measure.deltas.series_key import OTHER
 
 __all__ = [
     "HELD_BACK",

@@ -25,10 +25,10 @@ from loadgen.engine.load.share_changes import Change, Deal, Tenure
 from loadgen.engine.load.start_loops import Cursor, drive_arrivals, drive_iterations, drive_users
 from loadgen.engine.load.user_presence import Changes, Crowd, Gate, woken_by
 from loadgen.engine.load.users import Arrival, Life, UserPool
+from loadgen.profiles.arrival_due_times import Schedule
 from loadgen.profiles.edits import OPEN, is_pause, replaced
 from loadgen.profiles.profile import IterationProfile, UserProfile, spans_of
 from loadgen.profiles.stage import Stage, exact, length
-from loadgen.profiles.timeline import Schedule
 from loadgen.units import NS_PER_S
 
 __all__ = ["ClosedDrive", "CountedDrive", "Drive", "Mark", "OpenDrive"]
@@ -42,7 +42,7 @@ _NEAR_NS: Final = 1_000
 
 
 class Mark:
-    """The progress of this share, stored in memory that a replacement process shares (`progress.py`).
+    """The progress of this share, stored in memory that a replacement process shares (`shared_progress.py`).
 
     For an open load: the fleet's first arrival that had not been begun at the last change of the load or its shares.
     For a counted load: the number of our iterations that were begun.

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from loadgen.profiles.arrival_due_times import Timeline
 from loadgen.profiles.profile import spans_of
 from loadgen.profiles.stage import Stage
-from loadgen.profiles.timeline import Timeline
 
 __all__ = ["Cycles", "Pace", "next_cycle"]
 

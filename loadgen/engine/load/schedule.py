@@ -14,8 +14,8 @@ import numpy as np
 
 from loadgen.engine.load.share import RandomMix, Share
 from loadgen.engine.load.share_changes import Deal
+from loadgen.profiles.arrival_due_times import Dues
 from loadgen.profiles.profile import IterationProfile
-from loadgen.profiles.timeline import Dues
 
 __all__ = ["BLOCK", "Block", "due_times", "own_iterations"]
 

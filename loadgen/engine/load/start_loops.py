@@ -128,7 +128,7 @@ async def drive_users(
                         await crowd.changes.until(clock, min(due_ns, stay.end_ns))
                         continue
                     done = stay.done
-                    # The same number as in `_drawn` and `_striped` (load_drive.py), which use its two halves.
+                    # The same number as in `_drawn` and `_striped` (worker_load_driver.py), which use its two halves.
                     arrival = Arrival(None, (user << 32) + done, journey_of(user, done), now_ns < warmup_ns, row=user)
                     stay.done = done + 1
                     await pool.begin(slot, arrival)

@@ -15,8 +15,8 @@ from typing import Protocol
 
 import msgspec
 
+from loadgen.engine.recording.recorded_series import JourneySeries
 from loadgen.engine.recording.recorder import Recorder
-from loadgen.engine.recording.series import JourneySeries
 
 __all__ = ["Arrival", "Life", "Slot", "UserPool"]
 

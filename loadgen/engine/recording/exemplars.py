@@ -15,10 +15,10 @@ from math import exp, floor, log
 from random import Random
 from typing import Final, Literal
 
-from loadgen.engine.recording.series import Picked, Picks, Series
+from loadgen.engine.recording.recorded_series import Picked, Picks, Series
 from loadgen.measure.deltas.exemplar import Exemplar
 from loadgen.measure.deltas.limits import cut
-from loadgen.measure.deltas.series import MISSED, OK, SKIPPED
+from loadgen.measure.deltas.series_key import MISSED, OK, SKIPPED
 
 __all__ = ["MAX_KEPT", "Exemplars", "kept_of_one"]
 

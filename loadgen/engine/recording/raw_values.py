@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 
 __all__ = ["RAW_VARIABLE", "RawFile", "read_raw"]
 

@@ -1,4 +1,4 @@
-"""Records results as ints in lists, and once an interval makes a delta of all of them (`fold.py`).
+"""Records results as ints in lists, and once an interval makes a delta of all of them (`values_to_histogram.py`).
 
 A request costs some 160 ns, 20 of them for exemplars: two comparisons (`python -m bench record`).
 
@@ -13,9 +13,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from loadgen.engine.recording.exemplars import MAX_KEPT, Exemplars
-from loadgen.engine.recording.failures import FailureBook
-from loadgen.engine.recording.fold import Fold, p99
-from loadgen.engine.recording.series import (
+from loadgen.engine.recording.failure_samples import FailureBook
+from loadgen.engine.recording.recorded_series import (
     JourneySeries,
     Place,
     RequestSeries,
@@ -25,13 +24,14 @@ from loadgen.engine.recording.series import (
     Watch,
     Watches,
 )
+from loadgen.engine.recording.values_to_histogram import Fold, p99
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.measure.deltas.exemplar import Exemplar
 from loadgen.measure.deltas.limits import SERIES_OF_AGENT
 from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
-from loadgen.measure.deltas.series import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, SeriesKey, Tags
+from loadgen.measure.deltas.series_key import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, SeriesKey, Tags
 from loadgen.measure.deltas.series_numbering import Numbering, tight_from
 from loadgen.redact import Redactor
 

@@ -24,8 +24,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.measure.deltas.due_counts import MAX_DUE_ROWS, DueCounts
-from loadgen.measure.deltas.series import OK, SeriesKey
+from loadgen.measure.deltas.outcomes_by_due_interval import MAX_DUE_ROWS, DueCounts
+from loadgen.measure.deltas.series_key import OK, SeriesKey
 from loadgen.measure.objectives.objective import Objective, is_judged
 
 __all__ = ["Series", "Watches", "within_limit"]
@@ -52,7 +52,7 @@ class _Ended(NamedTuple):
 
 
 class Series:
-    """All series of one journey that the same objectives watch; a `loadgen.engine.recording.series.Watch`.
+    """All series of one journey that the same objectives watch; a `loadgen.engine.recording.recorded_series.Watch`.
 
     HOT, once a watched value: budget 0.5 µs. It costs 0.25 µs: `begun` 45 ns, `ended` 55 ns (140 ns if it did not end
     ok), folding 115 to 165 ns. Measured on one core by `python -m timeit -n 100000 -r 7` of each call with OK, the
@@ -150,7 +150,7 @@ class Series:
 
 
 class Watches:
-    """All watched series of one worker; a `loadgen.engine.recording.series.Watches`.
+    """All watched series of one worker; a `loadgen.engine.recording.recorded_series.Watches`.
 
     Args:
         objectives: the plan's `slos`, in order; those over the whole run are not watched.

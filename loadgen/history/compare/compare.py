@@ -47,9 +47,9 @@ from loadgen.history.compare.comparison import (
     Side,
     Verdict,
 )
-from loadgen.history.store.baseline_run import ALL, STATISTICS, Accepted, Errors, Figure
 from loadgen.history.store.extract import unfit_of
-from loadgen.history.store.text import listed
+from loadgen.history.store.name_lists import listed
+from loadgen.history.store.stored_run import ALL, STATISTICS, Accepted, Errors, Figure
 
 __all__ = ["LEVEL", "NEWEST", "compare"]
 

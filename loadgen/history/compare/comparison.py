@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from loadgen.analysis.compare import Between, RatioShift, Shift
-from loadgen.history.store.baseline_run import ALL, Accepted
+from loadgen.history.store.stored_run import ALL, Accepted
 
 __all__ = ["PRIMARY", "Comparison", "ErrorRow", "Odd", "Outcome", "Row", "Side", "Verdict"]
 

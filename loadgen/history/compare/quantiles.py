@@ -16,7 +16,7 @@ from typing import Final
 from loadgen.analysis.compare import Basis, Between, Shift, shift, shift_pairs
 from loadgen.history.compare.comparison import Comparison
 from loadgen.history.store.extract import names_of
-from loadgen.measure.deltas.series import OK
+from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.histograms.histogram import percentiles
 from loadgen.measure.statistics.batch_means import Batches
 

@@ -12,8 +12,8 @@ from statistics import median
 from typing import Final
 
 from loadgen.history.compare.comparison import PRIMARY, Comparison, ErrorRow, Odd, Outcome, Row, Side, Verdict
-from loadgen.history.store.baseline_run import ALL
 from loadgen.history.store.extract import unfit_of
+from loadgen.history.store.stored_run import ALL
 from loadgen.report.report_tables import Report, Table, milliseconds
 from loadgen.units import (
     NS_PER_S,

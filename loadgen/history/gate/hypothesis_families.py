@@ -14,12 +14,12 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
+from loadgen.analysis.error_ratio_gate import Counts, RatioEffect, judge_ratios
 from loadgen.analysis.gate import Effect, Judgement, judge, judge_pairs, judge_reference
-from loadgen.analysis.ratios import Counts, RatioEffect, judge_ratios
-from loadgen.history.gate.baseline_level import Level, Named, least_count, levels_of, rows_of
-from loadgen.history.gate.decision import Begin, Family, Settings
-from loadgen.history.store.baseline_run import ALL, PERCENTILES, Accepted, Reference
-from loadgen.history.store.text import listed
+from loadgen.history.gate.baseline_selection import Level, Named, least_count, levels_of, rows_of
+from loadgen.history.gate.gate_result import Begin, Family, Settings
+from loadgen.history.store.name_lists import listed
+from loadgen.history.store.stored_run import ALL, PERCENTILES, Accepted, Reference
 from loadgen.units import format_change
 
 __all__ = ["HISTORY", "Families", "errors_of", "pairs_of"]

@@ -15,7 +15,7 @@ from math import exp, inf, isfinite, log, sqrt
 from statistics import fmean, median
 from typing import Final
 
-from loadgen.history.store.baseline_run import ALL, Accepted, Figure
+from loadgen.history.store.stored_run import ALL, Accepted, Figure
 
 __all__ = ["Outlier", "odd_agents", "odd_regions", "rest_is_slower"]
 

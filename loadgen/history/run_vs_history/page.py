@@ -13,7 +13,7 @@ from typing import Final
 
 from loadgen.history.run_vs_history.position import ORDER, Standing, Standings
 from loadgen.history.run_vs_history.text import sentences, sorted_rows
-from loadgen.history.store.baseline_run import Accepted
+from loadgen.history.store.stored_run import Accepted
 from loadgen.history.trend.plot import SMALL, plot
 from loadgen.history.trend.trends import Trend, TrendSettings, trends
 from loadgen.outside_text import in_html

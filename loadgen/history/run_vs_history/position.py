@@ -20,11 +20,11 @@ from typing import Final
 import numpy as np
 
 from loadgen.analysis.gate import Effect, holm
-from loadgen.history.gate.baseline_level import LOOKED_AT, Named, rows_of
-from loadgen.history.gate.decision import Begin, Settings
+from loadgen.history.gate.baseline_selection import LOOKED_AT, Named, rows_of
+from loadgen.history.gate.gate_result import Begin, Settings
 from loadgen.history.gate.hypothesis_families import HISTORY, Families
-from loadgen.history.store.baseline_run import PERCENTILES, Accepted, Reference
 from loadgen.history.store.extract import unfit_of
+from loadgen.history.store.stored_run import PERCENTILES, Accepted, Reference
 
 __all__ = ["ALPHA", "ORDER", "Standing", "Standings", "standings"]
 

@@ -20,15 +20,15 @@ import msgspec
 
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.errors import IncompleteError, StorageError
-from loadgen.history.store.baseline_run import ALL, PERCENTILES, STATISTICS, Accepted, Errors, Figure
-from loadgen.history.store.keys import key_of
+from loadgen.history.store.comparability_key import key_of
+from loadgen.history.store.stored_run import ALL, PERCENTILES, STATISTICS, Accepted, Errors, Figure
 from loadgen.history.store.unfit_reasons import faults_of
-from loadgen.measure.deltas.series import OK
+from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.histograms.histogram import mean_us, percentiles
 from loadgen.measure.merging.queries import Row
 from loadgen.measure.objectives.objective import is_judged
 from loadgen.measure.statistics.batch_means import Batches
-from loadgen.report.notebook import Run
+from loadgen.report.open_in_notebook import Run
 from loadgen.report.summary_reader import Summary
 from loadgen.units import NS_PER_S
 

@@ -16,7 +16,7 @@ from zlib import crc32
 
 import msgspec
 
-from loadgen.history.store.baseline_run import ALL, Accepted, Errors, Figure, Key
+from loadgen.history.store.stored_run import ALL, Accepted, Errors, Figure, Key
 from loadgen.parquet import about, read_table, write_table
 
 __all__ = ["COLUMNS", "FORMAT", "NewerFormat", "from_parquet", "key_in", "to_parquet"]

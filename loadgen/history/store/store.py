@@ -1,7 +1,7 @@
 """Stores the history: accepted runs, pinned references, and decisions with their authors. In a folder or an S3 bucket.
 
     runs/key=<hash>/<run id>.parquet     one run (parquet_run.py); all runs of a key can be compared
-    events/<time>-<kind>-<number>.json   one decision (audit.py)
+    events/<time>-<kind>-<number>.json   one decision (audit_trail.py)
 
 Each file is written once, as a whole, and never changed. So concurrent writers cannot harm each other, nothing is ever
 locked, and a copy of the folder is a copy of the history. No run is removed: a run that should not have been accepted
@@ -20,12 +20,12 @@ from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from loadgen.errors import IncompleteError, InvalidError, UsageError
-from loadgen.history.store.audit import FOLDER as EVENTS
-from loadgen.history.store.audit import decoded, encoded, named
-from loadgen.history.store.baseline_run import Accepted, Event, Key, Reference
+from loadgen.history.store.audit_trail import FOLDER as EVENTS
+from loadgen.history.store.audit_trail import decoded, encoded, named
 from loadgen.history.store.extract import unfit_of
 from loadgen.history.store.location import Place, place_of
 from loadgen.history.store.parquet_run import NewerFormat, from_parquet, key_in, to_parquet
+from loadgen.history.store.stored_run import Accepted, Event, Key, Reference
 from loadgen.measure.run_folder.rundir import utc_text
 
 __all__ = ["ACCEPTED", "IN_SPITE", "PINNED", "STRUCK", "Near", "Store"]

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import isnan
 from pathlib import Path
 
-from loadgen.history.gate.health import Health
-from loadgen.history.store.baseline_run import Accepted, Key
+from loadgen.history.gate.aa_test_health import Health
+from loadgen.history.store.stored_run import Accepted, Key
 from loadgen.history.trend.plot import plot, season_plot
 from loadgen.history.trend.trends import Against, Trend
 from loadgen.outside_text import in_html

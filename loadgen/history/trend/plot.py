@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import exp, isnan, log1p
 from typing import Final
 
-from loadgen.history.store.baseline_run import Accepted
+from loadgen.history.store.stored_run import Accepted
 from loadgen.history.trend.trends import Season, Trend
 from loadgen.outside_text import in_html
 from loadgen.units import format_change

@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.analysis.changepoint import scan
-from loadgen.analysis.levels import Level, between, levels, outliers, steps
+from loadgen.analysis.history_segments import Level, between, levels, outliers, steps
 from loadgen.analysis.season import Parts, by_day, decompose
-from loadgen.history.store.baseline_run import ALL, PERCENTILES, Accepted, Figure, Reference
 from loadgen.history.store.extract import unfit_of
+from loadgen.history.store.stored_run import ALL, PERCENTILES, Accepted, Figure, Reference
 
 __all__ = ["WEEKLY", "Against", "Change", "Outlying", "Season", "Trend", "TrendSettings", "commits_between", "trends"]
 

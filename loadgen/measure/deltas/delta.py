@@ -14,10 +14,10 @@ from typing import Final, overload
 import msgspec
 
 from loadgen.measure.deltas.custom import CustomStats
-from loadgen.measure.deltas.due_counts import DueCounts
 from loadgen.measure.deltas.exemplar import Exemplar, Failure
 from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.deltas.worker_loss import Loss
 
 __all__ = ["COUNTER_NAMES", "Counters", "Delta", "Health", "SeriesStats", "StatsColumns", "WorkerHealth"]

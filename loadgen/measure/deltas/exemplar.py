@@ -18,7 +18,7 @@ import msgspec
 
 from loadgen.errors import WireError
 from loadgen.measure.deltas.limits import SAME_VERSION
-from loadgen.measure.deltas.series import OK
+from loadgen.measure.deltas.series_key import OK
 
 __all__ = [
     "MAX_EXEMPLARS",

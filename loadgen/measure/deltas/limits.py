@@ -1,7 +1,7 @@
 """Limits on what one peer may send, each with its reason, and how a sound agent stays below them.
 
 A controller holds what its agents report for as long as the run lasts. These limits bound
-what one agent can make it hold or compute. `loadgen/wire/bounds.py` enforces them on every
+what one agent can make it hold or compute. `loadgen/wire/check_limits.py` enforces them on every
 message that reaches a controller, `loadgen_controller/run/delta_admission.py` those that hold over a
 whole run. A message beyond a limit is refused as a whole, and its sender is quarantined.
 

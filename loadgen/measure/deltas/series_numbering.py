@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import Final
 
 from loadgen.measure.deltas.limits import NAME_BYTES, SERIES_OF_AGENT, cut
-from loadgen.measure.deltas.series import CUT_OFF, MISSED, OK, OTHER, SKIPPED, TIMEOUT, SeriesKey
+from loadgen.measure.deltas.series_key import CUT_OFF, MISSED, OK, OTHER, SKIPPED, TIMEOUT, SeriesKey
 
 __all__ = ["Numbering", "fitting", "is_merged", "shortened", "tight_from"]
 

@@ -18,12 +18,12 @@ import numpy as np
 from loadgen.errors import WireError
 from loadgen.measure.deltas.custom import check_custom
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Delta, SeriesStats, StatsColumns
-from loadgen.measure.deltas.due_counts import check_due
 from loadgen.measure.deltas.exemplar import check_exemplars
-from loadgen.measure.deltas.join_deltas import MAX_INTERVALS
+from loadgen.measure.deltas.join_successive_deltas import MAX_INTERVALS
 from loadgen.measure.deltas.limits import MOST_VALUES, SAME_VERSION
 from loadgen.measure.deltas.load_counts import check_loads
-from loadgen.measure.deltas.series import Kind, Metric
+from loadgen.measure.deltas.outcomes_by_due_interval import check_due
+from loadgen.measure.deltas.series_key import Kind, Metric
 from loadgen.measure.deltas.worker_loss import check_losses
 from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Counts
 from loadgen.measure.histograms.series_counts import Stats

@@ -20,11 +20,11 @@ import numpy as np
 from loadgen.errors import WireError
 from loadgen.measure.deltas.custom import CustomStats, CustomTable
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta, Health
-from loadgen.measure.deltas.due_counts import DueCounts, DueState, DueTable
 from loadgen.measure.deltas.exemplar import ExemplarState, ExemplarTable
 from loadgen.measure.deltas.limits import SAME_VERSION
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts, DueState, DueTable
 from loadgen.measure.deltas.run_fitness import Fitness
-from loadgen.measure.deltas.series import Kind, SeriesKey
+from loadgen.measure.deltas.series_key import Kind, SeriesKey
 from loadgen.measure.deltas.series_numbering import is_merged
 from loadgen.measure.deltas.validate import Wellformed, check_all, check_delta, check_fields, counter_values
 from loadgen.measure.deltas.worker_loss import Loss

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Health, WorkerHealth
-from loadgen.measure.deltas.series import OK, PHASES, Kind, Metric, Phase, SeriesKey, Tags
+from loadgen.measure.deltas.series_key import OK, PHASES, Kind, Metric, Phase, SeriesKey, Tags
 from loadgen.measure.histograms.histogram import Counts, Histogram
 from loadgen.measure.histograms.series_counts import Stats, Store, StoreState, joined
 from loadgen.measure.merging.interval_sum import Sum, add_up

@@ -28,7 +28,7 @@ import msgspec
 import numpy as np
 
 from loadgen.errors import StorageError
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.histograms.histogram import Counts
 from loadgen.measure.histograms.series_counts import Stats
 from loadgen.measure.merging.interval_sum import Sum

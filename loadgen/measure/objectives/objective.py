@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.measure.deltas.series import OK, SKIPPED, Kind
+from loadgen.measure.deltas.series_key import OK, SKIPPED, Kind
 from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured

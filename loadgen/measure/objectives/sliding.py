@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.measure.deltas.due_counts import BAD, GOOD, OVERDUE, UNDECIDED
+from loadgen.measure.deltas.outcomes_by_due_interval import BAD, GOOD, OVERDUE, UNDECIDED
 
 __all__ = ["Budget", "Sliding", "slide"]
 

@@ -26,7 +26,7 @@ import numpy as np
 from loadgen.atomic_files import atomic_file
 from loadgen.errors import StorageError
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.histograms.histogram import SLOTS, Counts, Histogram
 from loadgen.measure.merging.stored_interval import Cell
 from loadgen.measure.run_folder.rundir import storage_error, utc_text

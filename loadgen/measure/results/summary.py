@@ -31,7 +31,7 @@ import msgspec
 from loadgen.measure.deltas.custom import CustomStats, MetricSpec
 from loadgen.measure.deltas.limits import SUMMARY_LINES, SUMMARY_OUTCOMES
 from loadgen.measure.deltas.run_fitness import Fitness
-from loadgen.measure.deltas.series import OK, SKIPPED, Kind, Metric, Tags
+from loadgen.measure.deltas.series_key import OK, SKIPPED, Kind, Metric, Tags
 from loadgen.measure.deltas.worker_loss import NOBODY, Loss
 from loadgen.measure.histograms.histogram import Histogram, Value, mean_us, percentiles
 from loadgen.measure.merging.merge import Merge

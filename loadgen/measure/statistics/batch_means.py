@@ -49,7 +49,7 @@ import msgspec
 import numpy as np
 
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.series import OK, Kind
+from loadgen.measure.deltas.series_key import OK, Kind
 from loadgen.measure.histograms.histogram import SLOTS, Counts, highest_us, lowest_us
 from loadgen.measure.histograms.interpolated_percentiles import Ranked, mean_us, percentiles_us
 from loadgen.measure.histograms.series_counts import Stats, Store

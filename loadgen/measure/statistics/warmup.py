@@ -27,8 +27,8 @@ from typing import Final
 import numpy as np
 
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.due_counts import DueCounts
-from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.histograms.histogram import SLOTS, Counts, highest_us, lowest_us
 from loadgen.measure.histograms.series_counts import Stats
 from loadgen.measure.merging.merge import Merge

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from loadgen.measure.histograms.histogram import MAX_NS, Counts
-from loadgen.measure.histograms.sparse_counts import sum_pairs
+from loadgen.measure.histograms.sum_sparse_counts import sum_pairs
 from loadgen.measure.run_folder.record_file import pack, unpack
 
 __all__ = ["NOTHING", "Ring", "Sums", "add_sums", "sums_of"]

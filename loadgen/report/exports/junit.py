@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from loadgen.outside_text import block, one_line
-from loadgen.report.story import Story
+from loadgen.report.executive_summary import Story
 from loadgen.report.summary_reader import Slo, Summary
 
 __all__ = ["case_of", "junit", "says", "suite_of"]

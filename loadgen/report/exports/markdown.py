@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from loadgen.outside_text import one_line
+from loadgen.report.executive_summary import Story
 from loadgen.report.report_tables import Report, Table, error_table, objectives_note, response_table, slo_table
-from loadgen.report.story import Story
 from loadgen.report.summary_reader import Summary
 
 __all__ = ["code", "markdown", "report_lines", "text"]

@@ -22,17 +22,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen import ClosedExecutor, OpenExecutor, ScenarioError
-from loadgen.dsl.executors import generated_times
-from loadgen.dsl.executors.generated_times import walk_levels, walk_times
+from loadgen.dsl.executors import custom_executor_check
+from loadgen.dsl.executors.custom_executor_check import walk_levels, walk_times
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.loads import lane_of
 from loadgen.dsl.plans.spec import Overrides, PlanSpec
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import ProfileError
+from loadgen.profiles.arrival_due_times import Listed, Schedule, Timeline
+from loadgen.profiles.given_arrival_times import TimedProfile, digest_of
 from loadgen.profiles.profile import UserProfile
 from loadgen.profiles.stage import MAX_USERS, Stage
-from loadgen.profiles.steps import TimedProfile, digest_of
-from loadgen.profiles.timeline import Listed, Schedule, Timeline
 from tests.support.scenarios import told, write
 
 S = 1_000_000_000
@@ -378,7 +378,7 @@ class Sale(OpenExecutor):
 
 
 def test_one_that_never_ends_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generated_times, "MAX_ARRIVALS", 1_000)
+    monkeypatch.setattr(custom_executor_check, "MAX_ARRIVALS", 1_000)
     write(tmp_path, ENDLESS, "executors.py")
     assert told(scenario(tmp_path, "Sale(0.5)")) == [
         "scenario.py:10 Sale.due does not end after 1,000 arrivals, the last at 499.5 s | return when the load is over"
@@ -388,7 +388,7 @@ def test_one_that_never_ends_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_one_that_blocks_is_told_where_it_stands_and_does_not_hang_us(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generated_times, "BLOCKED_S", 0.5)
+    monkeypatch.setattr(custom_executor_check, "BLOCKED_S", 0.5)
     write(
         tmp_path,
         """\

@@ -17,7 +17,7 @@ import pytest
 
 from loadgen import ClosedExecutor, OpenExecutor, arrivals, iterations, replay, users
 from loadgen.dsl.executors.base import Executor, Lowered
-from loadgen.profiles.timeline import Schedule
+from loadgen.profiles.arrival_due_times import Schedule
 from loadgen.testing import check_executor
 from tests.support.scenarios import write
 

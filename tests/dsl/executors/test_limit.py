@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from loadgen.dsl.executors.capacity import Limit, hold, search
-from loadgen.dsl.executors.steering import Decision, SteeringExecutor, decision_wrong
+from loadgen.dsl.executors.steering_executor import Decision, SteeringExecutor, decision_wrong
 from loadgen.dsl.plans.slo import error_ratio, p
 from loadgen.errors import ScenarioError
 from loadgen.measure.objectives.steering_observation import Look

@@ -19,9 +19,9 @@ from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.loads import lane_of
 from loadgen.engine.load.schedule import due_times
 from loadgen.engine.load.share import Share
+from loadgen.profiles.arrival_due_times import Schedule
+from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile
-from loadgen.profiles.steps import TimedProfile
-from loadgen.profiles.timeline import Schedule
 from tests.support.scenarios import told, write
 
 DATA = Path(__file__).parents[2] / "data"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from loadgen.dsl.executors.named_shapes import break_point, soak, spike, stress
 from loadgen.dsl.executors.standard import Arrivals, Iterations, Users, arrivals, iterations, users
 from loadgen.errors import ScenarioError
-from loadgen.profiles import curve
+from loadgen.profiles import smooth_curves
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfile
 from loadgen.profiles.spacing import Spacing
 from loadgen.profiles.stage import Stage
@@ -71,13 +71,13 @@ def closed(*parts: tuple[float, float, float]) -> UserProfile:
             arrivals("10/s")
             .sine(mean="100/s", amplitude="40/s", period="10m", duration="1h", phase="2m30s")
             .hold("1m"),
-            ArrivalProfile((*curve.sine(100, 40, 600 * S, 3600 * S, 150 * S), Stage(140, 140, 60 * S))),
+            ArrivalProfile((*smooth_curves.sine(100, 40, 600 * S, 3600 * S, 150 * S), Stage(140, 140, 60 * S))),
         ),
         (
             arrivals().day(low="20/s", high="200/s", peak_at="19:30", low_at=4, duration="30m"),
-            ArrivalProfile(curve.day(20, 200, 19.5, 4, 1800 * S)),
+            ArrivalProfile(smooth_curves.day(20, 200, 19.5, 4, 1800 * S)),
         ),
-        (arrivals().day(low=20, high=200), ArrivalProfile(curve.day(20, 200, 20, 4, 86_400 * S))),
+        (arrivals().day(low=20, high=200), ArrivalProfile(smooth_curves.day(20, 200, 20, 4, 86_400 * S))),
         (stress(to="500/s"), open_((0, 500, 300), (500, 500, 1200), (500, 0, 120))),
         (stress(to=5, over=1, hold=2, down=3), open_((0, 5, 1), (5, 5, 2), (5, 0, 3))),
         (

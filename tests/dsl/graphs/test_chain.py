@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.dsl.graphs.chain import covering, longer_than, reached, visits
+from loadgen.dsl.graphs.markov_analysis import covering, longer_than, reached, visits
 
 GRAPHS = st.integers(1, 9).flatmap(
     lambda n: st.tuples(

@@ -9,10 +9,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from loadgen.measure.run_folder.rundir import RunDir
-from loadgen.report.charts.chart_lines import ROWS
+from loadgen.report.charts.series_to_lines import ROWS
 from loadgen.report.from_run_folder import document_of
 from loadgen.report.html import write_html
-from loadgen.report.notebook import open_run
+from loadgen.report.open_in_notebook import open_run
 from loadgen.units import NS_PER_MS
 from loadgen.wire import codec
 from tests.support.browser import Shown, chromium, needs_chromium

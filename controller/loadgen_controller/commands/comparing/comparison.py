@@ -15,16 +15,16 @@ from loadgen.history.compare.page import page
 from loadgen.history.compare.quantile_plot import text_plot
 from loadgen.history.compare.quantiles import Curve, Quantiles, curve_of, known_of, quantiles_of
 from loadgen.history.compare.text import report_of
-from loadgen.history.store.baseline_run import Accepted
 from loadgen.history.store.store import Store
+from loadgen.history.store.stored_run import Accepted
 from loadgen.measure.statistics.batch_means import Batches
 from loadgen.report.exports.markdown import report_lines
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.command_line_errors import CollectedErrors
 from loadgen_controller.commands.comparing import Format
+from loadgen_controller.console_output import echo
 from loadgen_controller.past_runs.comparison_sides import Counted, sides_of
 from loadgen_controller.screen.output_file import opened
 from loadgen_controller.screen.terminal_report import Output, print_report
-from loadgen_controller.terminal import echo
 
 __all__ = ["CompareOptions", "compare_sides"]
 

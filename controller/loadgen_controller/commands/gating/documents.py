@@ -9,7 +9,7 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from loadgen.analysis.gate import Effect, Outcome
-from loadgen.history.gate.decision import Decision, Verdict
+from loadgen.history.gate.gate_result import Decision, Verdict
 from loadgen.report.exports.junit import case_of, says, suite_of
 from loadgen.report.exports.markdown import code, report_lines, text
 from loadgen.units import format_change, format_changes

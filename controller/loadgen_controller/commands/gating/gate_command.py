@@ -11,22 +11,22 @@ from secrets import randbelow
 from typing import Any, Final
 
 from loadgen.errors import ExitCode, LoadgenError
-from loadgen.history.gate.decision import Decision, Settings, Verdict
-from loadgen.history.gate.gate_verdict import decide_pairs
-from loadgen.history.store.baseline_run import Accepted
+from loadgen.history.gate.evaluate_gate import decide_pairs
+from loadgen.history.gate.gate_result import Decision, Settings, Verdict
 from loadgen.history.store.store import Store
+from loadgen.history.store.stored_run import Accepted
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.outside_text import in_json
-from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.command_line_errors import CollectedErrors
 from loadgen_controller.commands.gating.documents import as_json, as_junit, as_markdown
-from loadgen_controller.commands.gating.gate_runs import Interrupted, Maker
-from loadgen_controller.commands.gating.stored_verdicts import accept, judge_in, note_verdict
+from loadgen_controller.commands.gating.execute_gate_runs import Interrupted, Maker
+from loadgen_controller.commands.gating.judge_against_history import accept, judge_in, note_verdict
 from loadgen_controller.commands.gating.text import explained, headline, report_of
-from loadgen_controller.launch.placement import Placement
-from loadgen_controller.past_runs.accepting import accepted_in, who
+from loadgen_controller.console_output import Text, verdict
+from loadgen_controller.launch.run_location import Placement
+from loadgen_controller.past_runs.history_entry import accepted_in, who
 from loadgen_controller.screen.output_file import write
 from loadgen_controller.screen.terminal_report import Output, print_report
-from loadgen_controller.terminal import Text, verdict
 
 __all__ = ["GateOptions", "accept_runs", "judge_made", "judge_runs", "judge_sides", "maker_of"]
 

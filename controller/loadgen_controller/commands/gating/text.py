@@ -7,10 +7,10 @@ from math import isfinite
 from statistics import median
 from typing import Final
 
+from loadgen.analysis.error_ratio_gate import LEAST_EXCESS, RatioEffect
 from loadgen.analysis.gate import Effect, Outcome
-from loadgen.analysis.ratios import LEAST_EXCESS, RatioEffect
-from loadgen.history.gate.decision import Decision, Family, Verdict
-from loadgen.history.gate.gate_verdict import DECIDING
+from loadgen.history.gate.evaluate_gate import DECIDING
+from loadgen.history.gate.gate_result import Decision, Family, Verdict
 from loadgen.history.gate.hypothesis_families import HISTORY
 from loadgen.report.report_tables import Report, Table
 from loadgen.units import format_change, format_changes, format_share

@@ -12,20 +12,20 @@ from rich.console import Console
 
 from loadgen.analysis.gate import LEAST_HISTORY
 from loadgen.errors import ExitCode, IncompleteError, UsageError
-from loadgen.history.gate.decision import Decision, Settings, Verdict
-from loadgen.history.gate.gate_verdict import decide
-from loadgen.history.gate.health import CONTROL, State, health_of
-from loadgen.history.store.baseline_run import Accepted
+from loadgen.history.gate.aa_test_health import CONTROL, State, health_of
+from loadgen.history.gate.evaluate_gate import decide
+from loadgen.history.gate.gate_result import Decision, Settings, Verdict
 from loadgen.history.store.store import Store
-from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.commands.gating.gate_runs import Interrupted, Maker
-from loadgen_controller.commands.gating.stored_verdicts import judge_in, note_verdict
+from loadgen.history.store.stored_run import Accepted
+from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.commands.gating.execute_gate_runs import Interrupted, Maker
+from loadgen_controller.commands.gating.judge_against_history import judge_in, note_verdict
 from loadgen_controller.commands.gating.text import headline
 from loadgen_controller.commands.trending.select_runs import chosen
 from loadgen_controller.commands.trending.show_history import print_health
-from loadgen_controller.past_runs.accepting import who
+from loadgen_controller.console_output import Text
+from loadgen_controller.past_runs.history_entry import who
 from loadgen_controller.screen.terminal_report import Output
-from loadgen_controller.terminal import Text
 
 __all__ = ["of_made", "of_newest"]
 

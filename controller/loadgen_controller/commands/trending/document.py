@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import exp, isfinite
 
-from loadgen.history.gate.health import Health
-from loadgen.history.store.baseline_run import Key
+from loadgen.history.gate.aa_test_health import Health
+from loadgen.history.store.stored_run import Key
 from loadgen.history.trend.trends import Season, Trend
 
 __all__ = ["document_of"]

@@ -9,16 +9,16 @@ import msgspec
 
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.errors import IncompleteError
-from loadgen.history.gate.baseline_level import LOOKED_AT
+from loadgen.history.gate.baseline_selection import LOOKED_AT
 from loadgen.history.run_vs_history.page import section
 from loadgen.history.run_vs_history.position import Standings, standings
 from loadgen.history.run_vs_history.text import document_of, sentences
-from loadgen.history.store.baseline_run import Accepted, Key
+from loadgen.history.store.comparability_key import key_of
 from loadgen.history.store.extract import accepted_of
-from loadgen.history.store.keys import key_of
 from loadgen.history.store.store import Store
-from loadgen.report.notebook import Run
-from loadgen_controller.commands.gating.stored_verdicts import begins_of
+from loadgen.history.store.stored_run import Accepted, Key
+from loadgen.report.open_in_notebook import Run
+from loadgen_controller.commands.gating.judge_against_history import begins_of
 from loadgen_controller.past_runs.user_notes import read_notes
 
 __all__ = ["InHistory", "compare_with_history"]

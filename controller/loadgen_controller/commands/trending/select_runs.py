@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loadgen.errors import UsageError
-from loadgen.history.store.baseline_run import Key
 from loadgen.history.store.store import Store
+from loadgen.history.store.stored_run import Key
 from loadgen.report.report_tables import Table
 from loadgen_controller.screen.terminal_report import Output, print_table
 

@@ -12,18 +12,18 @@ from typing import Final
 from rich.console import Console
 
 from loadgen.errors import UsageError
-from loadgen.history.gate.health import CONTROL, Health, State, health_of
-from loadgen.history.store.baseline_run import Accepted, Key
+from loadgen.history.gate.aa_test_health import CONTROL, Health, State, health_of
 from loadgen.history.store.store import Store
+from loadgen.history.store.stored_run import Accepted, Key
 from loadgen.history.trend.page import html
 from loadgen.history.trend.trends import Trend, TrendSettings, trends
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen_controller.commands.trending.document import document_of
 from loadgen_controller.commands.trending.select_runs import chosen
+from loadgen_controller.console_output import Text, echo, echo_json
 from loadgen_controller.screen.history_tables import print_trends
 from loadgen_controller.screen.output_file import write
 from loadgen_controller.screen.terminal_report import Output
-from loadgen_controller.terminal import Text, echo, echo_json
 
 __all__ = ["HistoryOptions", "print_health", "show"]
 

@@ -1,0 +1,91 @@
+"""`loadgen runs metrics`: fetches CloudWatch metrics of the target over a run, and stores them in its folder."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from loadgen.errors import UsageError
+from loadgen.measure.run_folder.rundir import RunDir, find_run, replace_file
+from loadgen.report.report_tables import Table
+from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
+from loadgen_controller.console_output import echo
+from loadgen_controller.past_runs.listing import is_running
+from loadgen_controller.screen.terminal_report import Output, print_table
+
+__all__ = ["METRICS", "NAME", "metrics_of_run", "span_of"]
+
+METRICS = "[bold]Example[/bold]\n\nloadgen runs metrics last cloudwatch.toml"
+NAME = "metrics.json"
+FORMAT = 1
+
+
+def metrics_of_run(
+    run: RunArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=r"TOML file with a [\[metric]] table for each metric.")],
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Fetch metrics of the target from CloudWatch for the time of a run, and store them in its folder (metrics.json).
+
+    Times in the file count from the start of the run. Credentials are those that boto3 finds. Points that CloudWatch
+    does not have stay empty. They can be up to three minutes late: repeat the command to fetch everything again.
+    """
+    from loadgen.aws.account.boto_clients import Clients  # slow to import (boto3), so only here
+    from loadgen.aws.target.cloudwatch import LATE_S, fetch, read_wanted
+
+    errors = CollectedErrors()
+    path = errors.catch(lambda: find_run(run, runs_dir))
+    wanted = errors.catch(lambda: read_wanted(file))
+    if path is not None and is_running(path):
+        errors.add(f"run {path.name} is still going on", "wait until it ends")
+    errors.check()
+    assert path is not None
+    assert wanted is not None
+    t0, end = span_of(path)
+    measured = fetch(Clients(), wanted, t0, end)
+    now = datetime.now(UTC)
+    document = {
+        "format": FORMAT,
+        "source": "cloudwatch",
+        "fetched_at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "metrics": [{**msgspec.structs.asdict(one.wanted), "at_s": one.at_s, "values": one.values} for one in measured],
+    }
+    replace_file(path / NAME, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+    rows = [_row(one.wanted.name, one.wanted.statistic, one.wanted.unit, one.values) for one in measured]
+    print_table(Output(), Table("", ("metric", "statistic", "points", "least", "median", "most"), tuple(rows), words=2))
+    echo(f"written to {path / NAME}")
+    if any(one.missing for one in measured):
+        may_come = (now - end).total_seconds() < LATE_S + max(one.period_s for one in wanted)
+        echo(
+            "some points may still arrive: repeat the command in 3 minutes"
+            if may_come
+            else "CloudWatch never received the missing points"
+        )
+
+
+def span_of(path: Path) -> tuple[datetime, datetime]:
+    """Return the start of the run's load (T0) and the end of the run.
+
+    Raises:
+        UsageError: the load never started.
+    """
+    summary: dict[str, Any] = RunDir(path).read_summary()
+    try:
+        t0 = datetime.fromisoformat(summary["started_at"])
+        return t0, t0 + timedelta(seconds=float(summary["duration_s"]))
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(
+            f"run {path.name} has no start time, because its load never started", hint="choose another run"
+        ) from None
+
+
+def _row(name: str, statistic: str, unit: str, values: tuple[float | None, ...]) -> tuple[str, ...]:
+    there = [value for value in values if value is not None]
+    figures = [f"{value:.6g}" for value in (min(there), median(there), max(there))] if there else ["-"] * 3
+    return f"{name} ({unit})" if unit else name, statistic, f"{len(there)} of {len(values)}", *figures

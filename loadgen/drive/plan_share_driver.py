@@ -1,0 +1,517 @@
+"""Drives one share of a plan in this process, both in a worker of a fleet and in a test run.
+
+    drive = Drive(scenario, index=0, weights=[1.0], seed=7, emit=deltas.append)
+    fin = await drive.run(perf_counter_ns() + 500_000_000)
+
+Each interval a delta goes to `emit`; at the end `run` returns the totals of all deltas. Each load of the plan is driven
+by a `LaneDrive` (`worker_load_driver.py`). This module has the parts that the loads share: recorder, users, self-check
+and drain. It does not depend on controllers, agents or the wire format.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+from loadgen.allowlist import Address, AllowList, CapShare, share_of_cap
+from loadgen.clients.net.proxy import network_of
+from loadgen.clients.net.target_guard import TargetGuard
+from loadgen.clients.net.tls import tls_context
+from loadgen.clients.protocol.outcomes import generator_faults
+from loadgen.clients.request.rate_cap import Cap
+from loadgen.drive.worker_load_driver import LaneDrive, bind
+from loadgen.dsl.loading.loader import Scenario
+from loadgen.dsl.secret import secret_values
+from loadgen.dsl.users.user import User
+from loadgen.dsl.users.user_factory import UserFactory
+from loadgen.dsl.users.worker_tally import WorkerTally
+from loadgen.engine.health.selfcheck import SelfCheck
+from loadgen.engine.load.clock import MonotonicClock, sleep_to
+from loadgen.engine.load.rendezvous import Points
+from loadgen.engine.recording.exemplars import kept_of_one
+from loadgen.engine.recording.raw_values import RAW_VARIABLE, RawFile
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.slo_windows import Watches
+from loadgen.measure.deltas.delta import Counters, Delta, Health
+from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS
+from loadgen.measure.deltas.load_counts import Ending, LoadCounts
+from loadgen.measure.deltas.rendezvous_counts import WaitingAt
+from loadgen.profiles.profile import OpenProfile
+from loadgen.profiles.stage import Stage
+from loadgen.redact import Redactor
+from loadgen.units import NS_PER_MS, NS_PER_S
+
+__all__ = ["Drive", "Totals"]
+
+RUN_STEP = "(run set-up)"
+"""Name of the step for requests of a plan's set-up and tear-down. They happen outside of the load, so no delta has
+them."""
+_GC_THRESHOLDS = (20_000, 50, 50)
+"""Thresholds of the garbage collector while a load is driven. With Python's defaults the collector scans all users
+again and again while thousands of them are made. Measured for 6,400 at once: 1.1 s of CPU and a pause of 257 ms with
+the defaults, 0.17 s and 25 ms with these."""
+_FOLD_NS = 50 * NS_PER_MS
+"""Time during which the fold of an interval yields to other tasks; after it, the fold finishes without a break."""
+_FAULTS_SAID = 20
+"""Most kinds of errors in the scenario that are reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Totals of all deltas of a share."""
+
+    last_seq: int
+    counters: Counters = field(default_factory=Counters)
+    recorded: int = 0
+    """Sum of all bucket counts."""
+    start_skew_ns: int = 0
+    """Time from T0 until the load really began."""
+    ending: Ending = Ending.UNSAID
+    """Why the load ended. UNSAID means a bug."""
+
+
+class _Stop(asyncio.Event):
+    """The event that ends all starts, with its reason. The first reason is kept, and the event is never cleared.
+
+    `is_set` also checks the lease, because a process that was frozen calls it before anything else. A lease that
+    lapsed even for a moment ends the load for good. Otherwise the load could stop, and a later check would find a
+    renewed lease and no reason.
+    """
+
+    def __init__(self, is_over: Callable[[], bool] | None) -> None:
+        super().__init__()
+        self._is_over = is_over
+        self.ending = Ending.UNSAID
+
+    def is_set(self) -> bool:
+        """Whether no more iterations may start, because of `end` or because the lease is over.
+
+        HOT, once per wake-up of a drive.
+        """
+        if super().is_set():
+            return True
+        if self._is_over is None or not self._is_over():
+            return False
+        self.end(Ending.LEASE)
+        return True
+
+    def end(self, ending: Ending) -> None:
+        """Let no more iterations start, and store this reason, or LEASE if the lease is over.
+
+        An earlier reason is kept.
+        """
+        if self.ending is Ending.UNSAID:
+            is_lapsed = self._is_over is not None and self._is_over()
+            self.ending = Ending.LEASE if is_lapsed else ending
+        self.set()
+
+
+class Drive:
+    """Drives one share of a plan, from T0 to the end of the drain. Create it within a running loop.
+
+    Args:
+        index, weights: index of this agent in `weights`, and the relative shares of all agents.
+        worker, workers: number of this worker, and how many the agent has.
+        seed: seed of the run.
+        interval_ns: length of an interval.
+        emit: receives each interval's delta; must not block. Agent, epoch and run are not filled in.
+        shared: the value that the plan's set-up returned.
+        region: region of the agent; an objective may be limited to some regions.
+        marks: progress memory, which survives this process: the started iterations of each counted load.
+        allow: the allow-list; None: the run has none.
+        own: addresses and ports of the control plane, which are never targets.
+        cap_per_s: limit on the requests/s of the whole fleet; None: no limit.
+        tell: receives the counts of users at each rendez-vous after each change; `release` then releases them. None:
+            this is the only share, and its users meet without a controller.
+        is_over: returns whether the lease is over, called before each start. Then nothing more is started.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        index: int = 0,
+        weights: Sequence[float] = (1.0,),
+        worker: int = 0,
+        workers: int = 1,
+        seed: int = 0,
+        interval_ns: int = NS_PER_S,
+        emit: Callable[[Delta], None],
+        shared: Any = None,
+        region: str = "local",
+        marks: memoryview[int] | None = None,
+        tell: Callable[[tuple[WaitingAt, ...]], None] | None = None,
+        is_over: Callable[[], bool] | None = None,
+        allow: AllowList | None = None,
+        own: Iterable[tuple[Address, int]] = (),
+        cap_per_s: float | None = None,
+    ) -> None:
+        self._plan = plan = scenario.plan
+        self._interval_ns, self._emit = interval_ns, emit
+        self._journeys = tuple(one.name for one in plan.journeys)
+        self.redactor = Redactor(lambda: secret_values().values())
+        """Removes the scenario's secrets from texts that leave the worker."""
+        raw = os.environ.get(RAW_VARIABLE)
+        objectives = plan.watched
+        self._watches = Watches(objectives, self._journeys, interval_ns, region, self._in_flight)
+        is_watching = any(one.window_ns for one in objectives)
+        self._recorder = Recorder(
+            raw=RawFile(Path(raw), region) if raw else None,
+            watches=self._watches if is_watching else None,
+            max_exemplars=min(kept_of_one(len(weights) * workers), MAX_EXEMPLARS // workers),
+            redactor=self.redactor,
+        )
+        for metric in scenario.metrics:
+            metric.bind(self._recorder)
+        self._place = index, worker, workers
+        self._agents = len(weights)
+        self._cap: Cap | None = None
+        self._cap_changes: list[tuple[int, tuple[float, ...]]] = []
+        """Share changes that the cap has not got yet: (time after T0, ns; weights of the agents)."""
+        guard = TargetGuard(allow, own)
+        if allow is not None and any(entry.max_requests_per_s is not None for entry in allow.allow):
+            self._cap = Cap(
+                self._share_of_cap(tuple(weights)), cap_per_s, refuses=WorkerTally.of(self._recorder).over_the_cap
+            )
+            guard = TargetGuard(allow, own, admitted=self._cap.admit)
+        network = network_of(plan.http, self._recorder.note, guard)
+        self._points = Points(tell, self._recorder.note, self.redactor.known)
+        self._user_factory = UserFactory(
+            plan.ways(),
+            network,
+            tls_context(plan.ca, plan.http),
+            seed=seed,
+            shared=shared,
+            points=self._points,
+            cap=self._cap,
+        )
+        self._lanes = [
+            LaneDrive(
+                lane,
+                load,
+                index=index,
+                weights=weights,
+                worker=worker,
+                workers=workers,
+                marks=marks,
+                seed=seed,
+                recorder=self._recorder,
+                new_life=partial(
+                    self._user_factory.life,
+                    self._recorder,
+                    bind(plan, load),
+                    fresh=isinstance(lane.profile, OpenProfile),
+                    report=self._say_fault,
+                    load=load,
+                    tags=(("load", lane.name),) if lane.name else (),
+                ),
+                points=self._points,
+                warmup_ns=plan.warmup_ns,
+                max_lateness_ns=plan.max_lateness_ns,
+            )
+            for load, lane in enumerate(plan.lanes)
+        ]
+        self._self_check = SelfCheck(
+            scenario.path.parent, self._users, own_faults=generator_faults, oldest_ns=self._oldest_ns
+        )
+        self._stop = _Stop(is_over)
+        self._recorder.take_loads = self._take_loads
+        self._stop_now = asyncio.Event()
+        self._faults_said: set[str] = set()
+        self._flipped_ns = 0
+        self._last_seq = -1
+        self._recorded = 0
+        self._totals = Counters()
+
+    # -- what a run needs before and after ------------------------------------------------------
+
+    @property
+    def shared(self) -> Any:
+        """The value that the plan's set-up returned, for all users of the fleet."""
+        return self._user_factory.shared
+
+    @shared.setter
+    def shared(self, value: Any) -> None:
+        self._user_factory.shared = value
+
+    async def set_up(self) -> Any:
+        """Run the plan's set-up once, and return its value (None without a set-up).
+
+        It does not store the value in `shared`.
+
+        Raises:
+            Exception: whatever the scenario's set-up raised.
+        """
+        return await self._once(self._plan.set_up)
+
+    async def tear_down(self) -> None:
+        """Run the plan's tear-down once, if it has one.
+
+        Raises:
+            Exception: whatever the scenario's tear-down raised.
+        """
+        await self._once(self._plan.tear_down)
+
+    async def _once(self, fn: Callable[[User], Awaitable[Any]] | None) -> Any:
+        if fn is None:
+            return None
+        # A recorder of its own, because these requests are no part of the load (see RUN_STEP).
+        user = self._user_factory.user(Recorder())
+        user.meter.begin(RUN_STEP, warmup=False, pool_limited=False)
+        try:
+            return await fn(user)
+        finally:
+            user.meter.settle()
+            await user.http.close()
+
+    # -- the run --------------------------------------------------------------------------------
+
+    def stop(self, *, now: bool = False, ending: Ending = Ending.STOPPED) -> None:
+        """Start no more iterations, with `ending` as the reason; with `now`, also interrupt those in flight.
+
+        The reason of the first call is kept.
+        """
+        self._stop.end(ending)
+        self._points.end_all()
+        if now:
+            self._stop_now.set()
+
+    def leave(self, at_ns: int) -> None:
+        """Leave arrivals and users from `at_ns` after T0 on to other agents.
+
+        Iterations that have started by then may end.
+        """
+        for lane in self._lanes:
+            lane.leave(at_ns)
+
+    def release(self, load: int, point: str, upto: int, at_ns: int) -> None:
+        """Let the first `upto` users that ever arrived at a rendez-vous continue at `at_ns` (`perf_counter_ns`)."""
+        self._points.release(load, point, upto, at_ns)
+
+    def adjust(self, load: int, at_ns: int, stages: Sequence[Stage]) -> None:
+        """Replace the curve of load `load` (index in the plan) from `at_ns` after T0 on by these stages.
+
+        It may be called before `run`. Each change must be passed once and in order. A change after the load's end is
+        ignored and noted in the report.
+        """
+        lane = self._lanes[load]
+        if not lane.adjust(at_ns, stages):
+            whose = f"load {lane.name}" if lane.name else "the load"
+            self._recorder.note(f"a change of {whose} arrived after its end, and had no effect")
+
+    def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
+        """Split all loads, and the limit on requests/s, by new weights of the agents from `at_ns` after T0 on.
+
+        It may be called before `run`. Each change must be passed once and in order.
+
+        Args:
+            number: number of the share change within the run, from 1.
+            weights: weights by agent index; 0 for lost agents. A change from before later agents joined has none for
+                them: their weight was 0.
+        """
+        weights = (*weights, *[0.0] * (self._agents - len(weights)))
+        for lane in self._lanes:
+            lane.reassign(number, at_ns, weights)
+        if self._cap is not None:
+            self._cap_changes.append((at_ns, weights))
+            if self._recorder.t0_ns:
+                self._reshare_cap(self._cap)
+
+    def _reshare_cap(self, cap: Cap) -> None:
+        """Pass the stored share changes to the cap on requests/s, so that it changes with the load.
+
+        T0 must be known.
+        """
+        for at_ns, weights in self._cap_changes:
+            cap.reshare(self._share_of_cap(weights), self._recorder.t0_ns + at_ns)
+        self._cap_changes.clear()
+
+    def _share_of_cap(self, weights: Sequence[float]) -> Callable[[float], CapShare]:
+        index, worker, workers = self._place
+        return lambda per_s: share_of_cap(per_s, weights, index, worker, workers)
+
+    @property
+    def left_out(self) -> str:
+        """Text that names the part of this share that a replacement process cannot continue, and why; else empty."""
+        return "; ".join(dict.fromkeys(text for lane in self._lanes if (text := lane.left_out)))
+
+    async def run(self, t0_ns: int, from_ns: int = 0, since_ns: int = 0) -> Totals:
+        """Drive the share from T0 to its end, wait for iterations in flight, and return the totals.
+
+        Args:
+            t0_ns: T0 on `perf_counter_ns`.
+            from_ns: time after T0 from which this process drives, because another one drove the share before; 0 for
+                the whole load.
+            since_ns: time after T0 since which the share belongs to this process. Arrivals that were due between
+                then and `from_ns` count as missed.
+
+        Raises:
+            Exception: whatever `emit` or the folding raised; the load is then stopped at once.
+        """
+        self._recorder.t0_ns = self._watches.t0_ns = t0_ns
+        if self._cap is not None:
+            self._reshare_cap(self._cap)
+        self._flipped_ns = from_ns // self._interval_ns * self._interval_ns
+        # Collected first, so that no garbage is frozen with the rest.
+        gc.collect()
+        gc.freeze()  # the scenario and the libraries live as long as the worker, so the collector can skip them
+        thresholds = gc.get_threshold()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        clock = MonotonicClock(t0_ns)
+        self._self_check.start()
+        intervals = asyncio.create_task(self._intervals(clock))
+        intervals.add_done_callback(lambda _: self.stop(now=True))  # the task only ends by itself when it failed
+        try:
+            loads = [asyncio.create_task(lane.run(t0_ns, self._stop, from_ns, since_ns)) for lane in self._lanes]
+            driving: list[asyncio.Task[None]] = list(await asyncio.gather(*loads))
+            ending = self._ending
+            await self._drain(driving, is_stopped=ending in (Ending.STOPPED, Ending.TIME_LIMIT), clock=clock)
+        finally:
+            intervals.cancel()
+            # A fold that has begun is finished (`_flip_beside`), so the last flip below finds only newer values.
+            await asyncio.wait([intervals])
+            self._self_check.stop()
+            for lane in self._lanes:
+                await lane.close()
+            self._points.close()
+            self._user_factory.close()
+            clock.close()
+            gc.set_threshold(*thresholds)
+        if not intervals.cancelled():
+            intervals.result()
+        self._recorder.failures.finish()
+        # At least 1 ns: a delta without time is one that only reports a lost worker (`epochs.Next.has_time`).
+        self._flip(max(clock.elapsed_ns(), self._flipped_ns + 1))
+        skew_ns = min(lane.start_skew_ns for lane in self._lanes)
+        return Totals(self._last_seq, self._totals, self._recorded, skew_ns, ending)
+
+    @property
+    def _ending(self) -> Ending:
+        """Why the load as a whole ended, from the reasons of all loads; UNSAID if one of them has none."""
+        endings = {lane.ending for lane in self._lanes}
+        if Ending.UNSAID in endings:
+            return Ending.UNSAID
+        if Ending.STOPPED in endings:
+            return self._stop.ending
+        return Ending.LEFT if Ending.LEFT in endings else Ending.DONE
+
+    def _take_loads(self) -> tuple[LoadCounts, ...]:
+        return tuple(counts for lane in self._lanes if not (counts := lane.take_counts()).is_empty)
+
+    async def _drain(self, driving: Sequence[asyncio.Task[None]], *, is_stopped: bool, clock: MonotonicClock) -> None:
+        """Wait until iterations in flight have ended, for at most the plan's drain time; then interrupt the rest.
+
+        At the planned end, waiting arrivals may still start; after a stop they may not.
+
+        Args:
+            is_stopped: count unstarted arrivals that were due by now as missed. False after a lapsed lease, because
+                another agent may have taken them over.
+        """
+        # Read before `end`, which sets the event at the planned end, too.
+        stopped = self._stop.is_set()
+        self._stop.end(Ending.DONE)
+        if is_stopped:
+            for lane in self._lanes:
+                await lane.give_up(clock.elapsed_ns())
+        for lane, task in zip(self._lanes, driving, strict=True):
+            if stopped:
+                lane.pool.give_up_waiting()
+            if lane.is_open:
+                task.cancel()
+        waits: list[asyncio.Future[Any]] = [
+            asyncio.gather(*(lane.pool.drained() for lane in self._lanes)),
+            asyncio.ensure_future(self._stop_now.wait()),
+        ]
+        await asyncio.wait(waits, timeout=self._plan.drain_ns / 1e9, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        for lane in self._lanes:
+            lane.pool.cut_off()
+        await asyncio.wait(driving, timeout=1.0)
+        for task in driving:
+            task.cancel()
+
+    async def _intervals(self, clock: MonotonicClock) -> None:
+        """Pass a delta to `emit` at the end of each interval, until cancelled.
+
+        After a blocked loop one delta covers all passed intervals.
+        """
+        while True:
+            await sleep_to(clock, self._flipped_ns + self._interval_ns)
+            await self._flip_beside(clock.elapsed_ns() // self._interval_ns * self._interval_ns)
+
+    async def _flip_beside(self, end_ns: int) -> None:
+        """Make and emit the delta up to `end_ns` after T0 in parts.
+
+        Between the parts answers are read and arrivals started. A delta that was begun is always finished, even when
+        the task is cancelled. After `_FOLD_NS` the remaining parts run without a break: if the scenario blocks the
+        loop, each break would cost one more block.
+        """
+        began_ns = perf_counter_ns()
+        self._self_check.begin_look()
+        parts = self._recorder.flip_in_parts(self._flipped_ns, end_ns, self._health)
+        stopped: asyncio.CancelledError | None = None
+        while True:
+            try:
+                next(parts)
+            except StopIteration as done:
+                self._hand_over(done.value)
+                break
+            if stopped is None and perf_counter_ns() - began_ns < _FOLD_NS:
+                try:
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError as error:
+                    stopped = error
+        if stopped is not None:
+            raise stopped
+
+    def _flip(self, end_ns: int) -> None:
+        self._hand_over(self._recorder.flip(self._flipped_ns, end_ns, self._health))
+
+    def _hand_over(self, delta: Delta) -> None:
+        self._flipped_ns, self._last_seq = delta.end_ns, delta.seq
+        self._totals += delta.counters
+        self._recorded += sum(stats.n for stats in delta.stats)
+        self._emit(delta)
+
+    # -- values for the self-check and the objectives -----------------------------------------------
+
+    def _health(self, lag_p99_ns: int | None, response_p99_ns: int) -> Health:
+        return self._self_check.health(lag_p99_ns, response_p99_ns, self._recorder.take_notes())
+
+    def _users(self) -> tuple[int, int, int]:
+        pools = [lane.pool for lane in self._lanes]
+        return sum(p.users for p in pools), sum(p.in_flight for p in pools), sum(p.waiting for p in pools)
+
+    def _in_flight(self, now_ns: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (journey index in the plan, start, think time so far) of each iteration that runs or waits.
+
+        The start is the due time, or in a closed load the real start, on `perf_counter_ns`.
+        """
+        for lane in self._lanes:
+            index = [self._journeys.index(name) for name in lane.journeys]
+            for journey, start_ns, idle_ns in lane.pool.in_flight_since(now_ns):
+                yield index[journey], start_ns, idle_ns
+
+    def _oldest_ns(self) -> int:
+        now_ns = perf_counter_ns()
+        starts = [lane.pool.oldest_ns() for lane in self._lanes]
+        return max((now_ns - start_ns for start_ns in starts if start_ns is not None), default=0)
+
+    def _say_fault(self, text: str) -> None:
+        """Add an error in the scenario to the notes for the operator, without secrets.
+
+        Each text appears once, at most 20.
+        """
+        text = self.redactor.text(text)
+        if text not in self._faults_said and len(self._faults_said) < _FAULTS_SAID:
+            self._faults_said.add(text)
+            self._recorder.note(text)

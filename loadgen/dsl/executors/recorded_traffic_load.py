@@ -1,0 +1,249 @@
+"""Loads from recorded traffic.
+
+    replay("traffic.csv")                                     rates over time, each held until the next
+    replay("traffic.csv", counts=True, speed=60)              counts over time: an hour of them in a minute
+    replay.timestamps("trace.csv.gz", column="TIMESTAMP")     each arrival at its own time
+
+A file of counts gives exactly that many arrivals in each of its bins, evenly spaced. A
+file of timestamps keeps every distance between two arrivals. The files are in the
+scenario's folder and travel with it. `recorded_traffic_reader.py` reads a file when its load is
+first used, and reports all errors in it with file and line.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil, isfinite
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Final, cast, get_args
+
+import numpy as np
+
+from loadgen.dsl.data.rowfile import FileFaults
+from loadgen.dsl.executors.base import Executor, Lowered
+from loadgen.dsl.executors.recorded_traffic_reader import Bin, Column, Gaps, Point, held, read_points, read_times
+from loadgen.dsl.source_location import Origin, here
+from loadgen.errors import Fault, ProfileError, ScenarioError
+from loadgen.profiles.given_arrival_times import TimedProfile
+from loadgen.profiles.profile import ArrivalProfile
+from loadgen.profiles.stage import Stage, exact
+from loadgen.units import NS_PER_S
+
+__all__ = ["Recording", "Replay", "ReplayedCurve", "ReplayedTimes", "replay"]
+
+_GRAINS_NS: Final = (1, 1_000, 1_000_000)
+"""Units to which the edges of bins are rounded if `speed` does not divide them: the finest that keeps counts exact."""
+
+
+class Recording(Executor):
+    """Base of loads from a file. The file is read once, on first use."""
+
+    def __init__(self, origin: Origin, path: object, columns: dict[str, object], factors: dict[str, object]) -> None:
+        self._origin = origin
+        self._faults: list[Fault] = []
+        self._read: Lowered | ScenarioError | None = None
+        self.path = Path()
+        if isinstance(path, str | PathLike) and fspath(path):
+            self.path = Path(origin.file).parent / cast("str", fspath(path))
+        else:
+            self._report(f"{path!r} is not a path of a file", 'write replay("traffic.csv")')
+        for name, column in columns.items():
+            if isinstance(column, bool) or not isinstance(column, str | int) or (column != 0 and not column):
+                self._report(
+                    f"{name}={column!r} is not a column", "write a name in the header, or an index: 0 is the first"
+                )
+            elif isinstance(column, int) and column < 0:
+                self._report(f"{name}={column} is not a column", "write an index of at least 0: 0 is the first")
+        self._factors = {name: self._factor(name, value) for name, value in factors.items()}
+
+    @property
+    def origin(self) -> Origin:
+        return self._origin
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Return the errors in the arguments. Errors in the file are raised by `lower`."""
+        return tuple(self._faults)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return () if self._faults else (self.path,)
+
+    def lower(self, seed: int) -> Lowered:
+        """Return the recorded load as a profile and times; `seed` has no influence.
+
+        Raises:
+            ScenarioError: with the errors in the arguments, or in the file.
+        """
+        if self._faults:
+            raise ScenarioError(self._faults)
+        if self._read is None:
+            try:
+                self._read = self._built()
+            except ProfileError as error:
+                self._read = ScenarioError(self._origin.fault(f.message, f.hint) for f in error.faults)
+            except ScenarioError as error:
+                self._read = error
+        if isinstance(self._read, ScenarioError):
+            raise ScenarioError(self._read.faults)
+        return self._read
+
+    @abstractmethod
+    def _built(self) -> Lowered: ...
+
+    def _report(self, message: str, hint: str = "") -> None:
+        self._faults.append(self._origin.fault(message, hint))
+
+    def _factor(self, name: str, value: object) -> Fraction:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
+            self._report(f"{name}={value!r} is not a valid factor", f"write a finite number above 0: {name}=10")
+            return Fraction(1)
+        return exact(value)
+
+    @property
+    def _label(self) -> str:
+        return f"replay of {self.path.name}"
+
+    def __repr__(self) -> str:
+        return f"<{self._label} at {self._origin}>"
+
+
+class ReplayedCurve(Recording):
+    """A load of recorded rates or counts over time. Created by `replay`."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        path: object,
+        *,
+        time: object,
+        rate: object,
+        counts: object,
+        interpolate: object,
+        gaps: object,
+        speed: object,
+        scale: object,
+    ) -> None:
+        super().__init__(origin, path, {"time": time, "rate": rate}, {"speed": speed, "scale": scale})
+        self._time, self._rate = cast("Column", time), cast("Column", rate)
+        self._is_count, self._is_line = bool(counts), bool(interpolate)
+        self._gaps = cast("Gaps", gaps)
+        if gaps not in get_args(Gaps):
+            self._report(f"gaps={gaps!r} is unknown", 'write "refuse", "zero" or "hold"')
+        if interpolate and counts:
+            self._report(
+                "counts= and interpolate= exclude each other: interpolated rates do not keep counts",
+                "leave one of them out",
+            )
+        if interpolate and gaps == "zero":
+            self._report(
+                'gaps="zero" and interpolate= exclude each other', 'write gaps="hold" to interpolate across the gap'
+            )
+
+    def _built(self) -> Lowered:
+        faults = FileFaults(self.path)
+        points = read_points(self.path, self._origin, self._time, self._rate)
+        bins = held(points, self._gaps, faults, is_count=self._is_count)
+        faults.refuse()
+        stages = self._lines(points) if self._is_line else self._steps(bins)
+        return Lowered(ArrivalProfile(stages, label=self._label))
+
+    def _steps(self, bins: Sequence[Bin]) -> tuple[Stage, ...]:
+        """Return one stage with a constant rate per bin, whose number of arrivals is exactly the value in the file."""
+        speed, scale = self._factors["speed"], self._factors["scale"]
+        areas = [
+            one.value * scale if self._is_count else one.value * scale * Fraction(one.end_ns - one.start_ns, NS_PER_S)
+            for one in bins
+        ]
+        for grain_ns in _GRAINS_NS:
+            edges = [round(Fraction(at_ns) / speed / grain_ns) * grain_ns for at_ns in (0, *(b.end_ns for b in bins))]
+            if any(area and start == end for area, (start, end) in zip(areas, pairwise(edges), strict=True)):
+                break
+            rates = [
+                area * NS_PER_S / (end - start) if area else Fraction(0)
+                for area, (start, end) in zip(areas, pairwise(edges), strict=True)
+            ]
+            if all(exact(float(rate)) == rate for rate in rates):
+                return tuple(
+                    Stage(float(rate), float(rate), end - start)
+                    for rate, (start, end) in zip(rates, pairwise(edges), strict=True)
+                )
+        raise ProfileError(
+            f"speed={float(speed):g} and scale={float(scale):g}: the counts of the bins cannot be kept exactly",
+            hint="use a speed with bins of whole milliseconds, and a scale with few digits",
+        )
+
+    def _lines(self, points: Sequence[Point]) -> tuple[Stage, ...]:
+        """Return one stage per pair of neighbouring rows, in which the rate changes linearly from one to the other."""
+        speed, scale = self._factors["speed"], self._factors["scale"]
+        begin_ns = points[0].at_ns
+        edges = [round((point.at_ns - begin_ns) / speed) for point in points]
+        rates = [float(point.value * scale * speed) for point in points]
+        return tuple(
+            Stage(start, end, until - since)
+            for (start, end), (since, until) in zip(pairwise(rates), pairwise(edges), strict=True)
+        )
+
+
+class ReplayedTimes(Recording):
+    """A load of recorded arrival times. Created by `replay.timestamps`."""
+
+    def __init__(self, origin: Origin, path: object, *, column: object, speed: object) -> None:
+        super().__init__(origin, path, {"column": column}, {"speed": speed})
+        self._column = cast("Column", column)
+
+    def _built(self) -> Lowered:
+        times_ns = np.frombuffer(read_times(self.path, self._origin, self._column), dtype=np.int64)
+        times_s = times_ns / NS_PER_S
+        profile = TimedProfile.of(times_s, self._label)
+        speed = self._factors["speed"]
+        return Lowered(profile.lasting(ceil(profile.duration_ns / speed)) if speed != 1 else profile, times_s)
+
+
+class Replay:
+    """The type of `replay`: call it for recorded curves; `replay.timestamps` is for recorded arrivals."""
+
+    def __call__(
+        self,
+        path: str | PathLike[str],
+        *,
+        time: Column = 0,
+        rate: Column = 1,
+        counts: bool = False,
+        interpolate: bool = False,
+        gaps: Gaps = "refuse",
+        speed: float = 1,
+        scale: float = 1,
+    ) -> ReplayedCurve:
+        """Return an open load from a CSV file of times with rates or counts.
+
+        Args:
+            path: the CSV file, relative to the calling file, in the scenario's folder or below; `.gz` is decompressed.
+            time, rate: columns, by name or index from 0. Times are RFC 3339 or seconds; rates are iterations/s.
+            counts: the `rate` column has the number of arrivals from its row to the next; each count is kept exactly.
+            interpolate: rates change linearly from row to row, instead of being held until the next.
+            gaps: "refuse" makes a missing row an error; "zero" means no load there; "hold" keeps the row before.
+            speed: 60 plays an hour in a minute: the same arrivals per bin, in shorter bins.
+            scale: factor for rates or counts; 0.1 is a tenth of the load.
+        """
+        return ReplayedCurve(
+            here(), path, time=time, rate=rate, counts=counts, interpolate=interpolate, gaps=gaps, speed=speed,
+            scale=scale,
+        )  # fmt: skip
+
+    def timestamps(self, path: str | PathLike[str], *, column: Column = 0, speed: float = 1) -> ReplayedTimes:
+        """Return an open load from a CSV file with one row per arrival, each due at its time since the first row's.
+
+        Args:
+            path: the CSV file, relative to the calling file.
+            column: the column of times, by name or index from 0. Times are RFC 3339 or seconds, in order.
+            speed: 10 plays the arrivals ten times as fast.
+        """
+        return ReplayedTimes(here(), path, column=column, speed=speed)
+
+
+replay: Final = Replay()

@@ -1,0 +1,437 @@
+"""`loadgen.toml`: environments for scenarios, and rules that all scenarios of a team must follow.
+
+    [env.staging]
+    target = "https://staging.shop.example"       # or targets = { api = "https://...", login = "https://..." }
+    regions = { eu-west-1 = 1, us-east-1 = 2 }    # or a list of names
+    allow = ["staging.shop.example"]              # allowed hosts, like --i-may-load
+    params = { pool = 8 }                         # like -P
+    store = "s3://perf/staging"                   # replaces the store of [history]; out = [...] replaces [out]
+
+    [history]
+    store = "s3://perf/history"                   # like --store
+
+    [out]
+    run = ["prometheus=127.0.0.1:9464"]           # like --out of `loadgen run`
+
+    [policy]
+    slos = true                                   # see `Policy`
+
+The file is searched in the scenario's folder and in the folders above, up to the one
+that holds `.git`. Only the command line reads it: `--env` turns an environment into
+overrides, which are sent to the agents, so agents need no such file. Options on the
+command line win over it. Unknown keys and values of the wrong type are errors, all
+reported at once with their lines. Paths in the file are relative to its folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loadgen.dsl.plans.argument_validation import did_you_mean, url_wrong
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.errors import Fault, ScenarioError
+from loadgen.sinks.options import KINDS
+
+__all__ = [
+    "FILE_NAME",
+    "Environment",
+    "Places",
+    "Policy",
+    "Settings",
+    "find_settings",
+    "merged",
+    "read_environment",
+    "read_places",
+    "read_settings",
+]
+
+FILE_NAME = "loadgen.toml"
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[policy]`: the rules that `loadgen check --policy` applies to a scenario. Each rule is off unless it is set."""
+
+    names: bool = False
+    """Each request with a computed URL must have a name."""
+    slos: bool = False
+    """Each journey must have an objective."""
+    think: bool = False
+    """Each journey of a closed load must have think times or a pace."""
+    owner: bool = False
+    """Each plan must have an owner."""
+    tags: tuple[str, ...] = ()
+    """Each plan must have labels with these names."""
+    max_rate: float | None = None
+    """Maximum rate of a plan, iterations/s."""
+
+
+class _Env(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    target: str | None = None
+    targets: dict[str, str] = {}
+    regions: dict[str, float] | tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    params: dict[str, str | int | float | bool] = {}
+    store: str | None = None
+    out: tuple[str, ...] | None = None
+
+
+class _History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    store: str | None = None
+
+
+class _Out(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    run: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the history is stored, and where outputs are sent."""
+
+    path: Path | None = None
+    """The file with these settings; its paths are relative to its folder."""
+    store: str | None = None
+    """The history's URL, or its folder as a full path. None if the file does not set one."""
+    out: tuple[str, ...] = ()
+    """Outputs as KIND=WHERE, exactly as in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One `[env.NAME]`: its changes to a plan, and the hosts that it allows."""
+
+    name: str
+    overrides: Overrides
+    allow: tuple[str, ...] = ()
+    places: Places = Places()
+    """The environment's own places; missing ones are taken from the whole file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The contents of a `loadgen.toml`. `path` is None without a file."""
+
+    path: Path | None = None
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+    policy: Policy | None = None
+    places: Places = Places()
+
+
+def find_settings(scenario: Path) -> Path | None:
+    """Return the path of the nearest `loadgen.toml`; None if there is none.
+
+    The search starts in the scenario's folder and goes up to the repository's root. A world-writable folder above the
+    scenario's, such as /tmp, ends the search, because anybody could put a file there.
+    """
+    folder = scenario.absolute().parent
+    for place in (folder, *folder.parents):
+        if place != folder and _is_anybodys(place):
+            break
+        if (place / FILE_NAME).is_file():
+            return place / FILE_NAME
+        if (place / ".git").exists():
+            break
+    return None
+
+
+def _is_anybodys(folder: Path) -> bool:
+    """Return True if everybody may put files into a folder: it is world-writable and has the sticky bit.
+
+    The sticky bit is checked because mounts of foreign file systems, where all files are world-writable, lack it.
+    """
+    try:
+        mode = folder.stat().st_mode
+    except OSError:
+        return False
+    return bool(mode & stat.S_ISVTX and mode & stat.S_IWOTH)
+
+
+def read_environment(scenario: Path, name: str) -> Environment:
+    """Return the environment `name` ([env.NAME]) from the `loadgen.toml` that applies to a scenario.
+
+    Raises:
+        ScenarioError: no `loadgen.toml`, no such environment, or all errors in the file.
+    """
+    path = find_settings(scenario)
+    if path is None:
+        hint = f'create one with [env.{name}] and target = "https://..."'
+        message = f"no {FILE_NAME} in the folder of {scenario.name} or above"
+        raise ScenarioError([Fault(f"--env {name}", 0, message, hint)])
+    environments = read_settings(path).environments
+    if name not in environments:
+        hint = did_you_mean(name, environments) or f"write [env.{name}]"
+        raise ScenarioError([Fault(str(path), 0, f'no environment "{name}"', hint)])
+    return environments[name]
+
+
+def read_places(scenario: Path, env: str | None) -> Places:
+    """Return where a scenario's history is stored and where its results are sent, from its `loadgen.toml`.
+
+    env: the environment whose places come first; None: the file's general places.
+
+    Raises:
+        ScenarioError: as in `read_environment`. Without `env`, a missing file is no error.
+    """
+    return read_settings(find_settings(scenario)).places if env is None else read_environment(scenario, env).places
+
+
+def read_settings(path: Path | None) -> Settings:
+    """Return the contents of a `loadgen.toml`; without a path, empty settings.
+
+    Raises:
+        ScenarioError: with all errors in the file.
+    """
+    if path is None:
+        return Settings()
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError([_syntax(path, error)]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise ScenarioError(
+            [Fault(str(path), 0, message, "check the path and its permissions; the file must be TOML in UTF-8")]
+        ) from None
+    reading = _Reading(path, text)
+    settings = reading.settings(content)
+    if reading.faults:
+        raise ScenarioError(reading.faults)
+    return settings
+
+
+def merged(environment: Environment | None, overrides: Overrides) -> Overrides:
+    """Return the overrides of an environment combined with those of the command line, which win."""
+    if environment is None:
+        return overrides
+    base = environment.overrides
+    regions = {name: base.regions.get(name) if weight is None else weight for name, weight in overrides.regions.items()}
+    return Overrides(
+        target=base.target if overrides.target is None else overrides.target,
+        targets=base.targets | overrides.targets,
+        peak=overrides.peak,
+        peak_of=overrides.peak_of,
+        duration_s=overrides.duration_s,
+        regions=regions or base.regions,
+        params=overrides.params,
+        env=base.env,
+        env_params=base.env_params,
+        allow=tuple(dict.fromkeys((*base.allow, *overrides.allow))),
+        resolve=overrides.resolve,
+        labels=overrides.labels,
+    )
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+class _Reading:
+    """Reads one file and collects its errors."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._lines = dict(_key_lines(text))
+        self.faults: list[Fault] = []
+
+    def settings(self, content: dict[str, Any]) -> Settings:
+        self._check_keys((), content, ["env", "history", "out", "policy"])
+        places = self._places(content)
+        environments: dict[str, Environment] = {}
+        envs = content.get("env", {})
+        if not isinstance(envs, dict):
+            self._add(("env",), "env is not a table", 'write [env.staging] and target = "https://..."')
+            envs = {}
+        for name, table in envs.items():
+            if isinstance(table, dict):
+                environments[name] = self._environment(name, table, places)
+            else:
+                self._add(("env", name), f"env.{name} is not a table", f"write [env.{name}]")
+        return Settings(self._path, environments, self._policy(content), places)
+
+    def _places(self, content: dict[str, Any]) -> Places:
+        history = _History(**self._fields(("history",), self._table(content, "history"), _History))
+        out = _Out(**self._fields(("out",), self._table(content, "out"), _Out))
+        store = self._store(("history", "store"), history.store)
+        return Places(self._path, store, self._out(("out", "run"), out.run) or ())
+
+    def _store(self, where: tuple[str, ...], store: str | None) -> str | None:
+        if store is None or store.startswith("s3://"):
+            return store
+        if not store or "://" in store:
+            self._add(where, f'store: "{store}" is not a folder or an s3:// URL', _EXAMPLES["store"])
+        return str(self._path.parent / os.path.expanduser(store))  # noqa: PTH111  # pathlib's raises of no such user
+
+    def _out(self, where: tuple[str, ...], out: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """Return `out`, the outputs to which results are sent, after a check that each is of a known kind.
+
+        Their targets are checked at the run, because variables and packages may be set up only then.
+        """
+        for text in out or ():
+            kind = text.partition("=")[0].strip()
+            if kind not in KINDS:
+                self._add(where, f'{where[-1]}: "{kind[:40]}" is not a kind of output', did_you_mean(kind, KINDS))
+        return out
+
+    def _table(self, content: dict[str, Any], name: str) -> dict[str, Any]:
+        table = content.get(name, {})
+        if isinstance(table, dict):
+            return table
+        self._add((name,), f"{name} is not a table", f"write [{name}]")
+        return {}
+
+    def _policy(self, content: dict[str, Any]) -> Policy | None:
+        table = self._table(content, "policy")
+        if not isinstance(content.get("policy"), dict):
+            return None
+        policy = Policy(**self._fields(("policy",), table, Policy))
+        if policy.max_rate is not None and not policy.max_rate > 0:
+            self._add(
+                ("policy", "max_rate"), f"policy: invalid max_rate {policy.max_rate:g}", "write iterations/s, above 0"
+            )
+        return policy
+
+    def _environment(self, name: str, table: dict[str, Any], file: Places) -> Environment:
+        where = ("env", name)
+        env = _Env(**self._fields(where, table, _Env))
+        if env.target is not None:
+            self._check_url((*where, "target"), env.target)
+        for target, url in env.targets.items():
+            self._check_url((*where, "targets", target), url)
+        regions = env.regions if isinstance(env.regions, dict) else dict.fromkeys(env.regions, 1.0)
+        for region, weight in regions.items():
+            if not 0 <= weight < float("inf"):
+                self._add(
+                    (*where, "regions", region),
+                    f"the weight of {region} is {weight:g}",
+                    "write a finite number of at least 0",
+                )
+        if regions and not any(regions.values()):
+            self._add((*where, "regions"), "regions: all weights are 0", "write at least one weight above 0")
+        for host in env.allow:
+            if not host or "/" in host or any(c.isspace() for c in host):
+                self._add(
+                    (*where, "allow"),
+                    f"allow: {host!r} is not a host",
+                    'write a name or an address, as in "shop.example"',
+                )
+        for key in env.params:
+            if not key.isidentifier():
+                self._add(
+                    (*where, "params", key),
+                    f"params: {key!r} is not a valid name of a param",
+                    "use the name in param(name, ...)",
+                )
+        overrides = Overrides(
+            target=env.target,
+            targets=env.targets,
+            regions=dict(regions),
+            env=name,
+            env_params={key: _param_text(value) for key, value in env.params.items()},
+            allow=env.allow,
+        )
+        store, out = self._store((*where, "store"), env.store), self._out((*where, "out"), env.out)
+        places = Places(self._path, store or file.store, file.out if out is None else out)
+        return Environment(name, overrides, env.allow, places)
+
+    def _fields(self, where: tuple[str, ...], table: dict[str, Any], of: type[msgspec.Struct]) -> dict[str, Any]:
+        """Return the values of a TOML table that fit the fields of `of`; add an error for each other key.
+
+        where: the table's place in the file, for errors.
+        """
+        fields = {f.name: f.type for f in msgspec.structs.fields(of)}
+        self._check_keys(where, table, list(fields))
+        good: dict[str, Any] = {}
+        for key, value in table.items():
+            if key not in fields:
+                continue
+            try:
+                good[key] = msgspec.convert(value, fields[key])
+            except msgspec.ValidationError as error:
+                what, _, inner = str(error).partition(" - at `$")
+                place = (*where, key, *re.findall(r"\.([\w-]+)", inner))
+                message = f"{key}: {what[0].lower()}{what[1:].replace('`', '')}"
+                self._add(place, message, _EXAMPLES.get(key, f"write {key} = true"))
+        return good
+
+    def _check_keys(self, where: tuple[str, ...], table: Mapping[str, Any], known: list[str]) -> None:
+        for key in table:
+            if key not in known:
+                message = f'unknown key "{".".join((*where, key))}"'
+                self._add((*where, key), message, did_you_mean(key, known))
+
+    def _check_url(self, where: tuple[str, ...], url: str) -> None:
+        message, hint = url_wrong(url)
+        if message:
+            self._add(where, message, hint)
+
+    def _add(self, where: tuple[str, ...], message: str, hint: str) -> None:
+        """Add an error at the line of the key `where`. A key in an inline table is reported at the table's line."""
+        line = next((self._lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in self._lines), 0)
+        self.faults.append(Fault(str(self._path), line, message, hint))
+
+
+_EXAMPLES = {
+    "target": 'target = "https://staging.shop.example"',
+    "targets": 'targets = { api = "https://api.example" }',
+    "regions": 'regions = { eu-west-1 = 1, us-east-1 = 2 }, or ["eu-west-1"]',
+    "allow": 'allow = ["staging.shop.example"]',
+    "params": "params = { pool = 8 }",
+    "store": 'store = "s3://perf/history", or a folder',
+    "out": 'out = ["prometheus=127.0.0.1:9464"]',
+    "run": 'run = ["prometheus=127.0.0.1:9464", "ndjson=figures.ndjson"]',
+    "tags": 'tags = ["service"]',
+    "max_rate": "max_rate = 500",
+}
+
+
+def _param_text(value: str | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _syntax(path: Path, error: tomllib.TOMLDecodeError) -> Fault:
+    message = str(error)
+    found = re.search(r" \(at line (\d+), column \d+\)$", message)
+    line = int(found[1]) if found else 0
+    return Fault(
+        str(path),
+        line,
+        f"invalid TOML: {message[: found.start()] if found else message}",
+        "correct this line; toml.io has the syntax",
+    )
+
+
+_KEY_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+_KEY = re.compile(rf"\s*({_KEY_PART}(?:\s*\.\s*{_KEY_PART})*)\s*=")
+_TABLE = re.compile(rf"\s*\[\s*({_KEY_PART}(?:\s*\.\s*{_KEY_PART})*)\s*\]")
+
+
+def _key_lines(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Yield each table and key of a TOML text as the parts of its dotted name, with its first line.
+
+    This is a guess if lines of a multi-line string look like keys.
+    """
+    table: tuple[str, ...] = ()
+    seen: set[tuple[str, ...]] = set()
+    for number, line in enumerate(text.splitlines(), 1):
+        header, key = _TABLE.match(line), _KEY.match(line)
+        found: tuple[str, ...] = ()
+        if header:
+            found = table = _parts(header[1])
+        elif key:
+            found = (*table, *_parts(key[1]))
+        for n in range(1, len(found) + 1):
+            if found[:n] not in seen:
+                seen.add(found[:n])
+                yield found[:n], number
+
+
+def _parts(key: str) -> tuple[str, ...]:
+    return tuple(part.strip("\"'") for part in re.findall(_KEY_PART, key))

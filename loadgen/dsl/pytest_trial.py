@@ -1,0 +1,291 @@
+"""Runs one journey once on canned replies, for tests of scenarios with pytest.
+
+    trial = await checkout.trial(
+        Shopper("a@shop.example", "secret", "sku-1"),
+        replies={
+            "POST /login": reply(200, json={"token": "t"}),
+            "GET /products/{sku}": reply(200, html='<input name="csrf" value="c">'),
+            "POST /cart": reply(201),
+        },
+    )
+    assert trial.outcome == "ok"
+    assert trial.sent[-1].json() == {"sku": "sku-1", "csrf": "c"}
+
+A trial uses the same code as a run: the same client down to the bytes, the same steps, the
+same recording. There is no network. Think times, paces and polls take no time: the clock
+jumps, and `user.now()` with it. A rendez-vous does not wait, because there are no other
+users. Failures of the target become outcomes, but exceptions of the journey's own code
+are raised. Problems that a run would report (a leaked task, a call never awaited) are in
+`notes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from loadgen.clients.http import HttpClient
+from loadgen.clients.net.canned_replies import CannedNetwork
+from loadgen.clients.pool.pool import ConnectionPool
+from loadgen.dsl.distributions import Distribution
+from loadgen.dsl.metric import Metric
+from loadgen.dsl.users.exception_to_outcome import traceback_of, where_of
+from loadgen.dsl.users.user import UserWith
+from loadgen.dsl.users.user_factory import UserFactory, Ways
+from loadgen.dsl.users.user_runner import BoundJourney
+from loadgen.dsl.users.worker_tally import WorkerTally
+from loadgen.engine.load.users import Arrival
+from loadgen.engine.recording.recorded_series import RequestSeries, StepSeries
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.user_meter import Meter
+from loadgen.errors import IterationEnded, ScenarioError, UsageError
+from loadgen.measure.deltas.series_key import SKIPPED
+
+if TYPE_CHECKING:
+    from loadgen.clients.net.canned_replies import CannedRequest
+    from loadgen.dsl.journey import Journey
+
+__all__ = ["Trial", "TrialRequest", "TrialStep", "try_journey"]
+
+_TARGET = "http://trial.example"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRequest:
+    """One request of a trial, as a run would record it."""
+
+    name: str
+    """The name in reports: "GET /products/{sku}"."""
+    step: str | None
+    outcome: str
+    response_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrialStep:
+    """One finished step of a trial. Nested steps come before the step around them."""
+
+    name: str
+    outcome: str
+    response_ns: int
+    """Response time, without think time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The result of a trial.
+
+    outcome: "ok", or how the iteration ended: "expect status", "http 503" ...; `detail` explains it, `where` is the
+    place in the scenario ("checkout.py:14 in checkout"), and `traceback` has the scenario's frames.
+    requests, steps: as recorded, in the order in which they ended. sent: the requests as sent, with headers and body.
+    thought_s: think time of a real user, seconds. checks: name -> (times true, times checked).
+    metrics: values of the custom metrics in the journey's module. notes: problems that a run would report.
+    """
+
+    outcome: str
+    detail: str
+    requests: tuple[TrialRequest, ...]
+    steps: tuple[TrialStep, ...]
+    sent: tuple[CannedRequest, ...]
+    thought_s: float
+    response_ns: int
+    where: str = ""
+    traceback: str = ""
+    checks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    skipped_cycles: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def skipped(self) -> bool:
+        """Return True if the journey ended with `user.skip`."""
+        return self.outcome == SKIPPED
+
+
+async def try_journey(
+    one: Journey[Any],
+    row: Any,
+    replies: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    shared: Any = None,
+    now: datetime | None = None,
+) -> Trial:
+    """Run a journey once on canned replies and return what it did. The arguments are those of `Journey.trial`.
+
+    Raises:
+        ScenarioError: the journey has errors.
+        UsageError: a missing or superfluous row, or a request without a canned reply.
+        Exception: any exception of the journey's own code.
+    """
+    if one.faults:
+        raise ScenarioError(one.faults)
+    if (row is None) != (one.feed is None):
+        raise UsageError(f"{one.name} {'takes no data' if one.feed is None else 'needs a row'}", hint=_call_hint(one))
+    recorder = _Notes()
+    network = CannedNetwork(replies)
+    clock = _JumpingClock(now)
+    user_factory = _TrialPeople(network, clock, seed, shared)
+    raised: list[BaseException] = []
+    bound = BoundJourney(
+        one.name,
+        _watched(one.fn, raised),
+        (lambda n: row) if one.feed is not None else None,
+        _watched(one.set_up_fn, raised) if one.set_up_fn is not None else None,
+        _watched(one.tear_down_fn, raised) if one.tear_down_fn is not None else None,
+        one.state,
+        functions=tuple(fn for _, fn in one.parts),
+    )
+    metrics = _metrics_of(one, recorder)
+    notes: list[str] = []
+    life = user_factory.life(recorder, [bound], fresh=False, report=notes.append)
+    try:
+        await life.iterate(Arrival(perf_counter_ns(), 0, 0, False), pool_limited=False)
+    finally:
+        await life.close()
+    for error in raised:
+        if not isinstance(error, IterationEnded):
+            raise error
+    ended = next((error for error in raised if isinstance(error, IterationEnded)), None)
+    tally = WorkerTally.of(recorder)
+    return Trial(
+        life.outcome,
+        ended.detail if ended is not None else "",
+        tuple(recorder.requests),
+        tuple(recorder.steps),
+        tuple(network.requests),
+        clock.thought_ns / 1e9,
+        life.ended_ns - life.begun_ns - life.idle_ns if life.begun_ns else 0,
+        where_of(ended) if ended is not None else "",
+        traceback_of(ended) if ended is not None else "",
+        {name: (count.hits, count.tries) for name, count in tally.checks.items()},
+        {metric.name: metric.values[before:] for metric, before in metrics},
+        tally.cycles.hits if tally.cycles is not None else 0,
+        (*notes, *recorder.take_notes()),
+    )
+
+
+class _JumpingClock:
+    """A clock whose sleeps take no time but advance it."""
+
+    def __init__(self, begin: datetime | None) -> None:
+        self._begin = begin if begin is not None else datetime.now(UTC)
+        self._from_ns = perf_counter_ns()
+        self.jumped_ns = 0
+        self.thought_ns = 0
+
+    async def sleep(self, wait_s: float) -> None:
+        self.jumped_ns += round(wait_s * 1e9)
+        await asyncio.sleep(0)
+
+    def elapsed_ns(self) -> int:
+        return perf_counter_ns() + self.jumped_ns
+
+    def now(self) -> datetime:
+        return self._begin + timedelta(microseconds=(self.elapsed_ns() - self._from_ns) / 1000)
+
+
+class _TrialUser(UserWith[Any]):
+    """A user that adds up its think times."""
+
+    trial_clock: _JumpingClock
+
+    async def think(self, low: float | str | Distribution, high: float | str | None = None) -> None:
+        before_ns = self.trial_clock.jumped_ns
+        await super().think(low, high)
+        self.trial_clock.thought_ns += self.trial_clock.jumped_ns - before_ns
+
+
+class _TrialPeople(UserFactory):
+    """Creates the users of trials. Accepts any target name; all targets get the same replies."""
+
+    def __init__(self, network: CannedNetwork, clock: _JumpingClock, seed: int, shared: Any) -> None:
+        super().__init__(
+            Ways({"": _TARGET}),
+            network,
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            seed=seed,
+            shared=shared,
+            sleep=clock.sleep,
+            clock=clock.elapsed_ns,
+            now=clock.now,
+        )
+        self.user_class = type("User", (_TrialUser,), {"trial_clock": clock})
+
+    def open_client(self, meter: Meter, pool: ConnectionPool, target: str) -> HttpClient:
+        return self._client(meter, pool, f"http://{re.sub(r'[^a-z0-9-]', '-', target.lower())}.trial.example")
+
+
+class _Notes(Recorder):
+    """A recorder that also keeps all requests and steps in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[TrialRequest] = []
+        self.steps: list[TrialStep] = []
+
+    def request(
+        self,
+        series: RequestSeries,
+        asked_ns: int,
+        sent_ns: int,
+        done_ns: int,
+        outcome: str,
+        size_bytes: int,
+    ) -> bool:
+        key = series.key
+        self.requests.append(TrialRequest(key.request or "", key.step, outcome, done_ns - asked_ns))
+        return super().request(series, asked_ns, sent_ns, done_ns, outcome, size_bytes)
+
+    def step(
+        self,
+        series: StepSeries,
+        response_ns: int,
+        duration_ns: int,
+        outcome: str,
+        censored: bool,
+        entered_ns: int = 0,
+    ) -> None:
+        self.steps.append(TrialStep(series.key.step or "", outcome, response_ns))
+        super().step(series, response_ns, duration_ns, outcome, censored, entered_ns)
+
+
+def _watched(fn: Callable[..., Any], raised: list[BaseException]) -> Callable[..., Any]:
+    """Return the function wrapped so that it appends its exceptions to `raised`, and raises them again.
+
+    Without it, only the outcome of an exception would be known after the iteration.
+    """
+
+    @wraps(fn)
+    async def watched(*args: Any) -> None:
+        try:
+            await fn(*args)
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    return watched
+
+
+def _metrics_of(one: Journey[Any], recorder: Recorder) -> list[tuple[Metric, int]]:
+    """Return the custom metrics defined in the journey's modules, each with its present number of values.
+
+    All but trends are reset and bound to `recorder`.
+    """
+    modules = [getattr(fn, "__globals__", {}) for _, fn in one.parts]
+    found = {id(it): it for module in modules for it in module.values() if isinstance(it, Metric)}
+    for metric in found.values():
+        if metric.kind != "trend":  # a bound trend keeps no values
+            metric.bind(recorder)
+    return [(metric, len(metric.values) if metric.kind == "trend" else 0) for metric in found.values()]
+
+
+def _call_hint(one: Journey[Any]) -> str:
+    return f"write await {one.name}.trial({'' if one.feed is None else 'row, '}replies={{...}})"

@@ -1,0 +1,291 @@
+"""One user's meter: its place in the journey, and the sample that is not settled yet.
+
+A request's sample is *provisional* until the first `expect` or `pick` on its reply, the user's next
+request or think, or the end of its step or iteration. Then it is recorded, once. So a reply that turns
+out to be wrong is recorded as wrong, without being recorded twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from loadgen.engine.recording.failure_samples import Draft, Text, exchange_of
+from loadgen.engine.recording.recorded_series import Place, RequestSeries
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.measure.deltas.exemplar import Failure
+from loadgen.measure.deltas.series_key import OK, Tags
+
+__all__ = ["Meter", "Sample"]
+
+
+class Sample(Protocol):
+    """The measurements of a request that a client's reply carries. Times are `perf_counter_ns`.
+
+    A sample may also have `trace`, its trace id, and `exchange()`, which returns the sent and received data as text.
+    Both are only used if an exemplar or a failure is stored.
+    """
+
+    series: RequestSeries
+    asked_ns: int
+    sent_ns: int
+    """0 if the request was never written."""
+    first_byte_ns: int
+    done_ns: int
+    outcome: str
+    size_bytes: int
+
+
+class Meter:
+    """Resolves series for the user's place, and holds at most one provisional sample.
+
+    For each request a client calls `ask(name)`, and at the end `hold(sample)`.
+    """
+
+    __slots__ = (
+        "_drafts",
+        "_failed_as",
+        "_home",
+        "_is_held",
+        "_place",
+        "_sample",
+        "failed",
+        "journey",
+        "load",
+        "n",
+        "pool_limited",
+        "recorder",
+        "tags",
+        "warmup",
+    )
+
+    def __init__(self, recorder: Recorder, tags: Tags = ()) -> None:
+        self.recorder = recorder
+        self.tags = tags
+        """Tags of the user's load: part of every key."""
+        self.journey = ""
+        self.load, self.n = 0, 0
+        """Index of the plan's load, and `n`, the number of the arrival within it, of this iteration."""
+        self.warmup = False
+        self.pool_limited = False
+        self.failed: str | None = None
+        """The first `http` error of this iteration that no `expect` accepted: it becomes the iteration's outcome."""
+        self._sample: Sample | None = None
+        """The last sample of this iteration, held or settled: a fault of the scenario shows it."""
+        self._is_held = False
+        self._drafts: list[Draft] | None = None
+        """Stored failures of this iteration's requests that are not complete."""
+        self._failed_as: dict[str, None] | None = None
+        """Outcomes of this iteration's requests that failed."""
+        self._home = self._place = recorder.place("", None, False, tags)
+
+    def begin(self, journey: str, *, warmup: bool, pool_limited: bool, n: int = 0, load: int = 0) -> None:
+        """HOT, once an iteration. Begin iteration `n` of load `load` at the start of its journey.
+
+        `pool_limited`: it waited for a free user.
+        """
+        if self._is_held:
+            self.settle()
+        # An iteration that was ok ends without `end_iteration`, so its sample is released here.
+        if self._sample is not None:
+            self.forget()
+        self.n, self.load = n, load
+        self.pool_limited, self.failed = pool_limited, None
+        if journey != self.journey or warmup is not self.warmup:
+            self.journey, self.warmup = journey, warmup
+            self._home = self.recorder.place(journey, None, warmup, self.tags)
+        self._place = self._home
+
+    def enter(self, name: str) -> Place:
+        """HOT, once a step. Move the user into step `name`, and return its old place (step or journey) for `leave`."""
+        if self._is_held:
+            self.settle()
+        outer = self._place
+        self._place = outer.steps.get(name) or outer.inner(name)
+        return outer
+
+    def leave(
+        self,
+        outer: Place,
+        response_ns: int,
+        duration_ns: int,
+        outcome: str,
+        censored: bool,
+        entered_ns: int = 0,
+    ) -> None:
+        """HOT, once a step.
+
+        Record the user's current step with `outcome`, and move the user back to its old place `outer`.
+        """
+        series = self._place.series
+        assert series is not None
+        self.recorder.step(series, response_ns, duration_ns, outcome, censored, entered_ns)
+        self._place = outer
+
+    def back(self, outer: Place) -> None:
+        """Move the user back to its old place `outer`, without recording a step."""
+        self.settle()
+        self._place = outer
+
+    def ask(self, name: str) -> RequestSeries:
+        """HOT. Count the start of a request `name`, and return the series to which its sample belongs.
+
+        If the last request's sample is not recorded yet, it is recorded first.
+        """
+        if self._is_held:
+            self.settle()
+        counters = self.recorder.counters
+        counters.requests_started += 1
+        if self.pool_limited:
+            counters.requests_pool_limited += 1
+        place = self._place
+        return place.names.get(name) or place.resolve(name)
+
+    @property
+    def place(self) -> Place:
+        """Where the user is in its journey: the journey or a step, with their series."""
+        return self._place
+
+    @property
+    def step(self) -> str | None:
+        """Full name of the step in which the user is, `a/b` if nested; None outside of steps."""
+        return self._place.step
+
+    @property
+    def last(self) -> Sample | None:
+        """The last request sample of this iteration, recorded or not; None if there is none.
+
+        A wait (`user.poll`) without an exchange of its own shows it.
+        """
+        return self._sample
+
+    @property
+    def _held(self) -> Sample | None:
+        """The request sample that is not recorded yet; None if there is none."""
+        return self._sample if self._is_held else None
+
+    def hold(self, sample: Sample) -> None:
+        """HOT. Keep the sample of an ended request, to be recorded later: an `expect` may still change its outcome."""
+        if self._is_held:
+            self.settle()
+        self._sample = sample
+        self._is_held = True
+
+    def settle(self) -> None:
+        """HOT. Record the held sample with its present outcome. Without a held sample it does nothing."""
+        if self._is_held:
+            self._is_held = False
+            held: Any = self._sample
+            if held.outcome is not OK and self.failed is None and held.outcome.startswith("http "):
+                self.failed = held.outcome
+            if self.recorder.request(
+                held.series,
+                held.asked_ns,
+                held.sent_ns,
+                held.done_ns,
+                held.outcome,
+                held.size_bytes,
+            ):
+                self._note(held)
+
+    def settle_as(self, sample: Sample, outcome: str) -> None:
+        """Record a held sample with `outcome`, because an expectation on it was decided.
+
+        If it is recorded already, do nothing. With OK, an expected `http 503` is recorded as ok, because `expect`
+        declared it the right answer.
+        """
+        if self._is_held and self._sample is sample:
+            sample.outcome = outcome
+            self.settle()
+
+    # -- exemplars and failures ------------------------------------------------------------------
+
+    def _note(self, held: Sample) -> None:
+        """Store an exemplar of a recorded request.
+
+        If it failed and is among the first of its kind, also store all details.
+        """
+        recorder, series, outcome = self.recorder, held.series, held.outcome
+        response_ns, sent_ns = held.done_ns - held.asked_ns, held.sent_ns
+        trace = getattr(held, "trace", "") or ""
+        recorder.exemplars.saw(
+            series,
+            outcome,
+            held.asked_ns,
+            response_ns,
+            held.done_ns - sent_ns if sent_ns else 0,
+            self.n,
+            self.load,
+            trace,
+        )
+        if outcome == OK:
+            return
+        if self._failed_as is None:
+            self._failed_as = {}
+        self._failed_as[outcome] = None
+        key = series.key
+        if recorder.failures.wants(key.journey, key.request or "", outcome):
+            if self._drafts is None:
+                self._drafts = []
+            self._drafts.append(self._draft(held, key.request or "", outcome))
+
+    def _draft(self, sample: Sample | None, request: str, outcome: str) -> Draft:
+        """Store the details of a failure, and return them as a draft that the end of the iteration completes.
+
+        `sample` is the request that failed, or the last one before the failure, or None.
+        """
+        exchange = exchange_of(sample) or ("", "")
+        at_ns = sample.asked_ns if sample is not None else self.recorder.t0_ns
+        failure = Failure(
+            journey=self.journey,
+            step=(sample.series.key.step if sample is not None else self.step) or "",
+            request=request,
+            outcome=outcome,
+            load=self.load,
+            n=self.n,
+            at_ns=0,
+            response_ns=max(0, sample.done_ns - at_ns) if sample is not None else 0,
+            sent=exchange[0],
+            received=exchange[1],
+            trace=getattr(sample, "trace", "") or "",
+        )
+        return self.recorder.failures.draft(failure, at_ns)
+
+    def end_iteration(
+        self, outcome: str, detail: Text = "", where: Text = "", traceback: Text = "", row: Any = None
+    ) -> None:
+        """End an iteration that was not ok: complete the stored failures of its requests with these details.
+
+        If no request caused its outcome, a failure of the iteration itself is stored.
+
+        Args:
+            outcome: the iteration's. If one of its requests has the same outcome, that request is the cause.
+            detail: the expected and the actual result.
+            where: "checkout.py:14 in checkout".
+            traceback: the scenario's frames.
+            row: the data row; redacted by the names of its columns.
+
+        Texts may be functions: they are only called if the failure is stored, which is rare.
+        Cost if nothing is stored: 1.3 µs with the settling of the failed request.
+        """
+        self.settle()
+        book, drafts = self.recorder.failures, self._drafts or []
+        of_request = outcome.removeprefix("set-up ")
+        cause = next((draft for draft in reversed(drafts) if draft.failure.outcome == of_request), None)
+        if cause is None and of_request not in (self._failed_as or ()) and book.wants(self.journey, "", outcome):
+            cause = self._draft(self._sample, "", outcome)
+        for draft in drafts:
+            if draft is not cause:
+                book.complete(draft, row=row)
+        if cause is not None:
+            book.complete(cause, detail, where, traceback, row)
+        self._drafts = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Release the last sample of an iteration that is over. Its incomplete failures are sent as they are."""
+        self._failed_as = None
+        self._sample = None
+        if self._drafts is not None:
+            for draft in self._drafts:
+                self.recorder.failures.complete(draft)
+            self._drafts = None
