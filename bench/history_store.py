@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 
 from bench.report import Section, held
-from loadgen.history.store.location import Folder
 from loadgen.history.store.parquet_run import to_parquet
 from loadgen.history.store.store import Store
+from loadgen.history.store.write_once_storage import Folder
 from tests.support.accepted import KEY, history
 
 HOW = """\

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from loadgen.dsl.journey import Journey, journey
     from loadgen.dsl.metric import counter, gauge, rate, trend
     from loadgen.dsl.payload import blob, file
-    from loadgen.dsl.plans.loads import Load
     from loadgen.dsl.plans.param import param
     from loadgen.dsl.plans.plan import Plan
+    from loadgen.dsl.plans.plan_loads import Load
     from loadgen.dsl.plans.slo import error_ratio, p
     from loadgen.dsl.pytest_trial import Trial
     from loadgen.dsl.secret import secret
@@ -107,7 +107,7 @@ _MODULES = {
     "Http": "loadgen.clients.net.settings",
     "IterationEnded": "loadgen.errors",
     "Journey": "loadgen.dsl.journey",
-    "Load": "loadgen.dsl.plans.loads",
+    "Load": "loadgen.dsl.plans.plan_loads",
     "Look": "loadgen.dsl.executors.steering_executor",
     "Node": "loadgen.dsl.graphs.nodes_and_edges",
     "OpenExecutor": "loadgen.dsl.executors.custom",

@@ -25,7 +25,7 @@ from typing import Final
 import numpy as np
 
 from loadgen.dsl.executors.base import Executor, Lowered
-from loadgen.dsl.plans.loads import lane_of
+from loadgen.dsl.plans.plan_loads import lane_of
 from loadgen.engine.load.schedule import due_times, own_iterations
 from loadgen.engine.load.share import Share
 from loadgen.errors import ScenarioError

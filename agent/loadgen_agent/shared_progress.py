@@ -12,7 +12,7 @@ import mmap
 import os
 import tempfile
 
-from loadgen.dsl.plans.loads import MAX_LOADS
+from loadgen.dsl.plans.plan_loads import MAX_LOADS
 
 __all__ = ["Progress", "progress_at"]
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from loadgen.dsl.data.feed import open_feed
-from loadgen.dsl.plans.loads import DrivenLoad
 from loadgen.dsl.plans.plan import Plan
+from loadgen.dsl.plans.plan_loads import DrivenLoad
 from loadgen.dsl.users.user_runner import BoundJourney
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.clock import MonotonicClock, sleep_to

@@ -20,7 +20,7 @@ from loadgen.dsl.loading.loader import load
 from loadgen.errors import ExitCode, FleetError
 from loadgen_controller import cli
 from loadgen_controller.api.address import Place
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.launch import aws_fleet as hiring
 from loadgen_controller.launch.aws_fleet import HireRequest, hired
 from tests.support.aws_fleet import Answers, Aws, Jumping, site_of

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.clients.net.canned_replies import CannedNetwork, reply
-from loadgen.clients.protocol.head_cache import Head
+from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.response.format_exchange import request_text, response_text
 from loadgen.errors import ExpectFailed, RequestFailed
 from tests.support.badserver import bad_server, refusing_url

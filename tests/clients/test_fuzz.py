@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from loadgen.clients.pool.connection_class_for_plan import connection_kind
-from loadgen.clients.protocol import head_cache
+from loadgen.clients.protocol import response_heads
 from loadgen.clients.protocol.body import StreamedRequest
-from loadgen.clients.protocol.head_cache import NO_ANSWER, Answer, Head
 from loadgen.clients.protocol.http1 import MAX_HEAD_BYTES, Connection
+from loadgen.clients.protocol.response_heads import NO_ANSWER, Answer, Head
 from loadgen.clients.protocol.timeouts import NEVER_NS
 from loadgen.errors import RequestFailed
 from tests.support.examples import examples
@@ -389,18 +389,18 @@ def same_answer(one: Told, other: Told) -> bool:
 def test_every_way_of_reading_the_same_bytes_ends_in_the_same_way(
     loop: asyncio.AbstractEventLoop, data: bytes, cuts: list[int], request: bytes, then: str
 ) -> None:
-    head_cache.HEADS.clear()
+    response_heads.HEADS.clear()
     by_llhttp = told(loop, [data], request, then)  # and remembers the head, if it is one to remember
     route = Route()
     assert told(loop, [data], request, then, route) == by_llhttp  # by the head
     assert told(loop, [data], request, then, route) == by_llhttp  # by what the route was answered before
     pieces = split(data, cuts)
     in_pieces = told(loop, pieces, request, then, route)
-    head_cache.HEADS.clear()
+    response_heads.HEADS.clear()
     assert told(loop, pieces, request, then) == in_pieces
     as_stream = told(loop, pieces, request, then, is_stream=True)
     # What follows an answer is only seen in the read that ends it; else it is an idle connection's, which it ends.
-    head_cache.HEADS.clear()
+    response_heads.HEADS.clear()
     whole_stream = told(loop, [data], request, then, is_stream=True)
     assert told(loop, [data], request, then, is_stream=True) == whole_stream  # its head may be known now
     assert same_answer(in_pieces, by_llhttp)
@@ -415,9 +415,9 @@ def test_every_way_of_reading_the_same_bytes_ends_in_the_same_way(
 def test_no_body_is_larger_than_it_may_be_and_a_smaller_one_is_as_ever(
     loop: asyncio.AbstractEventLoop, data: bytes, cuts: list[int], limit: int
 ) -> None:
-    head_cache.HEADS.clear()
+    response_heads.HEADS.clear()
     usual = told(loop, split(data, cuts))
-    head_cache.HEADS.clear()
+    response_heads.HEADS.clear()
     for _ in range(2):  # the second time the head would be known
         capped = Line(loop, limit).ask(split(data, cuts), GET, Route(), then="eof", is_stream=False)
         assert len(capped.body) <= limit

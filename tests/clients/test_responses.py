@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.network import Network
-from loadgen.clients.protocol import head_cache
+from loadgen.clients.protocol import response_heads
 from loadgen.clients.protocol.http1 import Connection
 from loadgen.errors import RequestFailed
 from tests.support.examples import examples
@@ -162,7 +162,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 @given(cuts=st.lists(st.integers(0, 100_000), max_size=8), known=st.booleans())
 def test_any_way_of_splitting_a_response_gives_the_same_reply(name: str, cuts: list[int], known: bool) -> None:
     method, data, eof, status, body, kept = RESPONSES[name]
-    head_cache.HEADS.clear()
+    response_heads.HEADS.clear()
     if known:  # the head was seen before, whole
         asyncio.run(fed([data], method, eof))
     found = asyncio.run(fed(split(data, cuts), method, eof))
@@ -186,9 +186,9 @@ def test_random_bytes_end_in_a_reply_or_an_outcome_and_nothing_else(data: bytes,
 
 
 def test_a_known_head_of_a_get_does_not_give_a_head_request_a_body() -> None:
-    head_cache.HEADS.clear()
+    response_heads.HEADS.clear()
     assert asyncio.run(fed([ok(b"hello")]))[4] == b"hello"
-    assert head_cache.HEADS
+    assert response_heads.HEADS
     head_only = ok(b"hello")[:-5]
     found = asyncio.run(fed([head_only], "HEAD"))
     assert (found[4], found[6]) == (b"", True)
@@ -199,7 +199,7 @@ def test_a_known_head_of_a_get_does_not_give_a_head_request_a_body() -> None:
 @pytest.mark.parametrize("extra", [b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"])
 @pytest.mark.parametrize("data", [ok(b"hello"), CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"])
 def test_bytes_after_a_response_end_the_connection_and_not_the_reply(data: bytes, extra: bytes, known: bool) -> None:
-    head_cache.HEADS.clear()
+    response_heads.HEADS.clear()
     if known:
         asyncio.run(fed([data]))
     for parts in ([data + extra], [data[:-1], data[-1:] + extra]):
@@ -208,19 +208,19 @@ def test_bytes_after_a_response_end_the_connection_and_not_the_reply(data: bytes
 
 
 def test_remembered_heads_are_few_and_only_those_with_a_length() -> None:
-    head_cache.HEADS.clear()
-    for n in range(head_cache.MAX_CACHED_HEADS + 10):
-        asyncio.run(fed([ok(b"x", f"X-Id: {n}")])) if n < 3 else head_cache.keep_head(b"%d" % n, _head())
+    response_heads.HEADS.clear()
+    for n in range(response_heads.MAX_CACHED_HEADS + 10):
+        asyncio.run(fed([ok(b"x", f"X-Id: {n}")])) if n < 3 else response_heads.keep_head(b"%d" % n, _head())
     asyncio.run(fed([CHUNKED + b"0\r\n\r\n"]))
     asyncio.run(fed([b"HTTP/1.1 200 OK\r\n\r\n"], eof=True))
     asyncio.run(fed([ok(b"x", "X-Long: " + "y" * 5000)]))
-    assert len(head_cache.HEADS) <= 10
-    assert all(head.length is not None for head in head_cache.HEADS.values())
-    head_cache.HEADS.clear()
+    assert len(response_heads.HEADS) <= 10
+    assert all(head.length is not None for head in response_heads.HEADS.values())
+    response_heads.HEADS.clear()
 
 
-def _head() -> head_cache.Head:
-    return head_cache.Head(200, b"OK", "1.1", [(b"Content-Length", b"0")], True)
+def _head() -> response_heads.Head:
+    return response_heads.Head(200, b"OK", "1.1", [(b"Content-Length", b"0")], True)
 
 
 # -- content encodings -----------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from loadgen.clients.http import HttpClient
-from loadgen.clients.protocol.head_cache import Head
+from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.engine.recording.recorder import MAX_TAGGED
 from loadgen.errors import ExpectFailed, RequestFailed

@@ -12,7 +12,7 @@ from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.loadgen_toml import Policy, find_settings, merged, read_environment, read_places, read_settings
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.planning.option_parsing import overrides_of
 from tests.support.scenarios import browse_with
 

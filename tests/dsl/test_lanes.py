@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from loadgen import Plan, User, arrivals, feed, iterations, journey, p, users
 from loadgen.dsl.loading.loader import load
-from loadgen.dsl.plans.loads import Load
 from loadgen.dsl.plans.plan import rows_needed
+from loadgen.dsl.plans.plan_loads import Load
 from loadgen.dsl.plans.spec import Overrides, PlanSpec, highest_sum
 from loadgen.errors import ScenarioError
 from loadgen.profiles.profile import ArrivalProfile
@@ -172,7 +172,7 @@ plan = """,
     path.write_text(
         text.replace("load=users(2).hold('1s')", "loads=[L(buy, users(2).hold(1)), L(buy, users(2).hold(1))]")
         .replace("    mix=buy,\n", "")
-        .replace("from loadgen", "from loadgen.dsl.plans.loads import Load as L\nfrom loadgen")
+        .replace("from loadgen", "from loadgen.dsl.plans.plan_loads import Load as L\nfrom loadgen")
     )
     with pytest.raises(ScenarioError, match="buy: its unique feed is shared with a closed load"):
         load(path)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loadgen_controller.cli import app
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.planning.git_commit import commit_of
 from loadgen_controller.planning.scenario import load_scenario
 from tests.support.run import loadgen

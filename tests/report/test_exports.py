@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from loadgen.errors import UsageError
 from loadgen.outside_text import one_line
 from loadgen.report.executive_summary import story_of
-from loadgen.report.exports.comma import write_csv
+from loadgen.report.exports.csv_writer import write_csv
 from loadgen.report.exports.junit import junit
 from loadgen.report.exports.markdown import markdown
 from loadgen.report.exports.parquet import write_parquet

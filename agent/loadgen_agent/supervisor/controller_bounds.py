@@ -18,7 +18,7 @@ from math import isfinite
 from typing import Final, cast
 
 from loadgen.bundle import MAX_BYTES, is_plain
-from loadgen.dsl.plans.loads import MAX_LOADS
+from loadgen.dsl.plans.plan_loads import MAX_LOADS
 from loadgen.profiles.edits import PAUSE
 from loadgen.profiles.stage import MAX_DURATION_NS, MAX_RATE_PER_S, MAX_USERS
 from loadgen.signed.launch_statement import MAX_STATEMENT_BYTES

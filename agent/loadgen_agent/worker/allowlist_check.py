@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from loadgen.allowlist import Address, AllowList
 from loadgen.clients.net.target_guard import place_of
 from loadgen.dsl.plans.allowlist_check import Limits, check
-from loadgen.dsl.plans.loads import DrivenLoad
 from loadgen.dsl.plans.plan import Plan
+from loadgen.dsl.plans.plan_loads import DrivenLoad
 from loadgen.engine.health.process_health import addresses_of
 from loadgen.errors import UsageError
 from loadgen.hostport import host_port

@@ -18,7 +18,7 @@ from loadgen.report.report_tables import final_report
 from loadgen.report.summary_reader import read
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.tokens import read_token
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.control.control_request import ControlRequest
 from loadgen_controller.core.order import Order
 from loadgen_controller.planning.option_parsing import parse_endpoint

@@ -13,7 +13,7 @@ from loadgen.errors import UsageError
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.report.html import html
 from loadgen.units import NS_PER_S, format_count, format_duration, parse_duration
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.report import document_in
 from loadgen_controller.console_output import echo
 from loadgen_controller.past_runs.listing import is_running

@@ -19,7 +19,7 @@ from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.deltas.series_key import PHASES
 from loadgen.report.report_tables import Table
 from loadgen.units import format_count, format_duration, quantity
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import (
     AllowHostOption,
     EnvOption,

@@ -13,7 +13,7 @@ import typer
 from loadgen.errors import UsageError
 from loadgen.measure.run_folder.rundir import RunDir, find_run, replace_file
 from loadgen.report.report_tables import Table
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.console_output import echo
 from loadgen_controller.past_runs.listing import is_running

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from loadgen.units import parse_ratio
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.comparing import Format
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis

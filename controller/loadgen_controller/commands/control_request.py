@@ -9,7 +9,7 @@ import typer
 
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import call, place_of
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.console_output import echo
 from loadgen_controller.control.control_request import ControlAction, ControlReply, ControlRequest
 from loadgen_controller.control.unix_socket import ask, going

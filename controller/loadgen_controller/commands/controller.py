@@ -24,7 +24,7 @@ from loadgen.wire.authorized_keys import ControllerKeys, load_controller
 from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.api.credential_files import ApiFiles
 from loadgen_controller.api.tokens import Tokens
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import AllowHostOption, AllowListOption, OutOption, SignOption
 from loadgen_controller.console_output import echo
 from loadgen_controller.control.run_service import Service

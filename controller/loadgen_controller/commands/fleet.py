@@ -26,7 +26,7 @@ from loadgen.report.report_tables import Table
 from loadgen.units import NS_PER_S, format_duration, parse_duration
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import CaOption, TokenFileOption, place_of
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.launch.aws_fleet import print_states, registry_reader
 from loadgen_controller.screen.terminal_report import Output, print_table

@@ -10,7 +10,7 @@ import typer
 from loadgen.dsl.loading.loader import split_plan
 from loadgen.history.store.stored_run import STATISTICS
 from loadgen.units import parse_ratio
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import RunOptions, takes_run_options

@@ -12,7 +12,7 @@ import typer
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import STATISTICS
 from loadgen.units import parse_ratio
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands import history_baselines, history_control
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis

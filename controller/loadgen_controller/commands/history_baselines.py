@@ -15,7 +15,7 @@ from loadgen.history.store.store import IN_SPITE, Store
 from loadgen.history.store.stored_run import Accepted, Key
 from loadgen.report.report_tables import Table
 from loadgen.units import format_count
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.history_entry import accepted_in, who

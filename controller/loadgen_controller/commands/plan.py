@@ -15,7 +15,7 @@ from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.plans.plan import rows_needed
 from loadgen.errors import ExitCode
 from loadgen.units import NS_PER_S
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import (
     AllowHostOption,
     DurationOption,

@@ -16,7 +16,7 @@ from loadgen.errors import StorageError, UsageError
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.outside_text import in_json
 from loadgen.report.document import encode
-from loadgen.report.exports.comma import write_csv
+from loadgen.report.exports.csv_writer import write_csv
 from loadgen.report.exports.junit import junit
 from loadgen.report.exports.markdown import markdown
 from loadgen.report.exports.parquet import write_parquet
@@ -26,7 +26,7 @@ from loadgen.report.html import html
 from loadgen.report.open_in_notebook import Run, WindowRow, open_run
 from loadgen.report.summary_reader import Summary, read
 from loadgen.units import NS_PER_S, parse_duration
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption

@@ -18,7 +18,7 @@ from loadgen.report.executive_summary import story_of, targets_in
 from loadgen.report.report_tables import final_report
 from loadgen.report.summary_reader import read
 from loadgen_controller.api.remote import order_there
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import JsonOption, OutOption, RunOptions, takes_run_options
 from loadgen_controller.console_output import echo
 from loadgen_controller.launch.launcher import conduct, order_of

@@ -19,7 +19,7 @@ from loadgen.report.summary_reader import read
 from loadgen.units import NS_PER_S, format_count, format_duration
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call, place_of
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands import bucket, cloudwatch_metrics, xray_traces
 from loadgen_controller.commands.run import ExplainOption, run_scenario
 from loadgen_controller.commands.shared_options import (

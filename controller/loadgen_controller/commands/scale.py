@@ -10,7 +10,7 @@ import typer
 from loadgen.profiles.stage import MAX_RATE_PER_S, MAX_USERS
 from loadgen.units import parse_rate
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, place_of
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.control_request import LoadOption, RunsDirOption, ask_run
 from loadgen_controller.planning.option_parsing import parse_users
 

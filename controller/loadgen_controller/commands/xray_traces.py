@@ -16,7 +16,7 @@ from loadgen.measure.run_folder.rundir import find_run, replace_file
 from loadgen.report.open_in_notebook import Run, open_run
 from loadgen.report.report_tables import Table, response_table
 from loadgen.units import NS_PER_MS
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.commands.cloudwatch_metrics import span_of
 from loadgen_controller.console_output import echo

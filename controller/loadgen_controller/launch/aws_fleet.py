@@ -33,7 +33,7 @@ from loadgen.errors import LoadgenError
 from loadgen.units import NS_PER_S, format_duration
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import call
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.console_output import echo
 from loadgen_controller.control.control_request import ControlRequest
 

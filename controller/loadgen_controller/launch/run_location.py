@@ -18,7 +18,7 @@ from loadgen.sinks.live_outputs import Outputs
 from loadgen.wire.authorized_keys import ControllerKeys, load_controller
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import place_of
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.launch.aws_fleet import HireRequest, hired_for, read_hire
 from loadgen_controller.planning.option_parsing import parse_endpoint
 from loadgen_controller.planning.target_permission import read_permits

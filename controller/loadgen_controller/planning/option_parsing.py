@@ -13,7 +13,7 @@ from loadgen.hostport import host_port
 from loadgen.sinks.live_outputs import Outputs
 from loadgen.sinks.options import open_outputs, read_outputs
 from loadgen.units import NS_PER_S, parse_duration, parse_rate
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.past_runs.user_notes import parse_label
 
 __all__ = [

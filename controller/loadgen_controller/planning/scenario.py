@@ -13,7 +13,7 @@ from loadgen.clients.net.settings import Http
 from loadgen.clients.net.tls import tls_context
 from loadgen.dsl.loading.loader import Scenario, load, split_plan
 from loadgen.dsl.plans.spec import Overrides
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.console_output import echo
 from loadgen_controller.planning.option_parsing import overrides_of
 from loadgen_controller.planning.target_permission import check_allowed, check_proofs, check_target, check_ways

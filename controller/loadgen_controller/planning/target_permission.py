@@ -31,7 +31,7 @@ from loadgen.engine.health.process_health import addresses_of, own_addresses
 from loadgen.errors import UsageError
 from loadgen.hostport import host_port, of_url
 from loadgen.signed.signatures import SECRET_NAME, Signer
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.planning.option_parsing import parse_endpoint
 
 __all__ = [

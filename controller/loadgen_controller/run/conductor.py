@@ -7,7 +7,7 @@ each event. Everything runs on one asyncio loop, except work on the disk, which 
 does.
 
 Parts of a run have their own modules: load and share changes (`load_control.py`),
-rendez-vous (`rendezvous_shell.py`), checks that may stop a run (`run_checks.py`), the live
+rendez-vous (`rendezvous_shell.py`), checks that may stop a run (`stop_checks.py`), the live
 view (`view_builder.py`), and sealing (`finish.py`). Requests from operators arrive
 through the package `control`, which calls `adjust`, `request_stop` and `kill`.
 """
@@ -95,7 +95,7 @@ from loadgen_controller.run.finish import Sealed, facts_of, manifest, seal
 from loadgen_controller.run.load_control import LoadControl
 from loadgen_controller.run.recovery import Restored, boot_id, forget_shared, keep_shared, row_of
 from loadgen_controller.run.rendezvous_shell import RendezvousShell
-from loadgen_controller.run.run_checks import RunChecks
+from loadgen_controller.run.stop_checks import RunChecks
 from loadgen_controller.run.view import ViewState, title
 from loadgen_controller.run.view_builder import build_view
 

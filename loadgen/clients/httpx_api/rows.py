@@ -22,8 +22,8 @@ from loadgen.clients.httpx_api.errors import ROW
 from loadgen.clients.pool.pool import Origin, origin_of
 from loadgen.clients.protocol.outcomes import http_outcome
 from loadgen.clients.request.tracing import Tracer
+from loadgen.engine.recording.concurrent_call_meter import Turn, current_turn, within
 from loadgen.engine.recording.recorded_series import RequestSeries
-from loadgen.engine.recording.task_local_meter import Turn, current_turn, within
 from loadgen.engine.recording.user_meter import Meter, Sample
 from loadgen.measure.deltas.series_key import OK
 

@@ -34,7 +34,6 @@ from loadgen.clients.httpx_api.rows import Call, HttpxRows, origin_of_url
 from loadgen.clients.net.network import Network
 from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.protocol.body import Upload, encode_content
-from loadgen.clients.protocol.head_cache import Head
 from loadgen.clients.protocol.large_request_bodies import Source
 from loadgen.clients.protocol.outcomes import (
     PROTOCOL,
@@ -45,6 +44,7 @@ from loadgen.clients.protocol.outcomes import (
     connect_failure,
     count_own_fault,
 )
+from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import NEVER_NS
 from loadgen.clients.request.cookies import BoundedJar
 from loadgen.clients.request.prepare import AllOptions, BodyOptions, Options, timeouts_of
@@ -52,7 +52,7 @@ from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.clients.response.replies import Reply
 from loadgen.clients.response.streams import MAX_EVENTS, StreamedReply
-from loadgen.engine.recording.task_local_meter import Turn
+from loadgen.engine.recording.concurrent_call_meter import Turn
 from loadgen.errors import RequestFailed, UsageError
 from loadgen.units import NS_PER_S
 

@@ -40,17 +40,17 @@ from loadgen.clients.net.proxy_requests import Forward, request_line
 from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime, NoPlaceInTime, Origin
 from loadgen.clients.protocol.body import StreamedRequest, Upload
 from loadgen.clients.protocol.connection import Connection, Source, Unprocessed
-from loadgen.clients.protocol.head_cache import MAX_KEPT_FIELDS, NO_ANSWER, Answer, Head
 from loadgen.clients.protocol.outcomes import RESET, count_own_fault
 from loadgen.clients.protocol.phased import UNKNOWN
+from loadgen.clients.protocol.response_heads import MAX_KEPT_FIELDS, NO_ANSWER, Answer, Head
 from loadgen.clients.protocol.timeouts import NEVER_NS, Timeouts
 from loadgen.clients.request.cookies import BoundedJar
 from loadgen.clients.request.header_encoding import header_lines
 from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.clients.request.tracing import Tracer
 from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES, request_text, response_text
+from loadgen.engine.recording.concurrent_call_meter import Turn
 from loadgen.engine.recording.recorded_series import RequestSeries
-from loadgen.engine.recording.task_local_meter import Turn
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.series_key import OK, Phase

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Protocol
 
-from loadgen.clients.protocol.head_cache import Answer, Head
+from loadgen.clients.protocol.response_heads import Answer, Head
 from loadgen.errors import RequestFailed
 
 __all__ = ["Answered", "Connection", "Exchange", "Lost", "Sink", "Source", "Unprocessed"]

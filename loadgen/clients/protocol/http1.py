@@ -3,7 +3,7 @@
 There is no pipelining and no policy here: `pool.py` opens and keeps connections, and
 `http.py` repeats requests. The bytes of a response may be split in any way (a test
 tries). Most answers take the fast path: the whole response arrives in one read, its
-head is in the cache (`head_cache.py`), and its length is known. Everything else goes
+head is in the cache (`response_heads.py`), and its length is known. Everything else goes
 through llhttp.
 
 A body that is an `Upload` is sent no faster than the target accepts it. Sending stops
@@ -30,8 +30,8 @@ from loadgen.clients.protocol.body import StreamedRequest, Upload
 from loadgen.clients.protocol.body_buffer import MANY_PIECES, join_tail
 from loadgen.clients.protocol.connection import Connection as AnyConnection
 from loadgen.clients.protocol.connection import Exchange, Lost, Sink
-from loadgen.clients.protocol.head_cache import HEADS, MAX_FIELDS, Answer, Head, RawHeaders, keep_head
 from loadgen.clients.protocol.outcomes import HEAD_TOO_LARGE, PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure
+from loadgen.clients.protocol.response_heads import HEADS, MAX_FIELDS, Answer, Head, RawHeaders, keep_head
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed
 

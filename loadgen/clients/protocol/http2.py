@@ -60,7 +60,6 @@ from hyperframe.frame import DataFrame, Frame, HeadersFrame
 from loadgen.clients.protocol.body import StreamedRequest, Upload
 from loadgen.clients.protocol.body_buffer import MANY_PIECES, join_tail
 from loadgen.clients.protocol.connection import Connection, Exchange, Lost, Sink, Unprocessed
-from loadgen.clients.protocol.head_cache import Head
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from loadgen.clients.protocol.http2_floods import (
     COSTLY,
@@ -89,6 +88,7 @@ from loadgen.clients.protocol.outcomes import (
     connect_failure,
     h2_outcome,
 )
+from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed
 

@@ -24,7 +24,7 @@ from hpack import Encoder as HpackEncoder
 from hpack import HeaderTuple, HPACKError
 from hpack.table import HeaderTable
 
-from loadgen.clients.protocol.head_cache import MAX_FIELDS, MAX_KEPT_FIELDS, Head, RawHeaders
+from loadgen.clients.protocol.response_heads import MAX_FIELDS, MAX_KEPT_FIELDS, Head, RawHeaders
 
 __all__ = ["MAX_KEPT", "TOO_MANY", "Decoder", "Encoder", "Received", "RequestFields", "fields_of"]
 

@@ -16,7 +16,7 @@ import httpx
 
 from loadgen.clients.net.proxy_requests import Forward, request_line
 from loadgen.clients.pool.pool import Origin, origin_of
-from loadgen.clients.protocol.head_cache import NO_ANSWER
+from loadgen.clients.protocol.response_heads import NO_ANSWER
 from loadgen.clients.request.header_encoding import DEFAULT_LINES
 
 __all__ = ["MAX_ROUTES", "Route", "Routes", "routes_of"]

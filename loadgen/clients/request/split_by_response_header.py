@@ -7,7 +7,7 @@ values (`Recorder.tagged_series`).
 
 from __future__ import annotations
 
-from loadgen.clients.protocol.head_cache import Head
+from loadgen.clients.protocol.response_heads import Head
 
 __all__ = ["tags_of"]
 
@@ -17,7 +17,8 @@ def tags_of(head: Head, names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     first value as received.
 
     With the split it costs 0.3 µs a request (a client over a transport that answers at once, with and without, the
-    least of 25 rounds). A head that was not seen before costs more; there is one a second and route (`head_cache.py`).
+    least of 25 rounds). A head that was not seen before costs more; there is one a second and route
+    (`response_heads.py`).
     """
     found = _seen.get(head)
     if found is None or found[0] is not names:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import httpx
 
-from loadgen.clients.protocol.head_cache import Head
+from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES
 from loadgen.clients.response.streams import MAX_EVENTS, StreamedReply
 from loadgen.errors import UsageError

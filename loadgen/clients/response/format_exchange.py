@@ -11,7 +11,7 @@ from typing import Final
 
 from loadgen.clients.protocol.body import StreamedRequest
 from loadgen.clients.protocol.decoding import DecodingError, decode, is_charset
-from loadgen.clients.protocol.head_cache import Head
+from loadgen.clients.protocol.response_heads import Head
 
 __all__ = ["MAX_SHOWN_BYTES", "request_text", "response_text"]
 

@@ -18,9 +18,9 @@ import msgspec
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.decoding import DecodingError, decode, is_charset
-from loadgen.clients.protocol.head_cache import Head
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, http_outcome
+from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.prepare import request_of
 from loadgen.clients.request.redirects import redirected
 from loadgen.clients.request.request_head_cache import Route

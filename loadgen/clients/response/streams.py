@@ -30,8 +30,8 @@ import httpx
 from loadgen.clients.protocol.body_buffer import MANY_PIECES, join_tail
 from loadgen.clients.protocol.connection import Source
 from loadgen.clients.protocol.decoding import DecodingError, Unpacker
-from loadgen.clients.protocol.head_cache import Head
 from loadgen.clients.protocol.outcomes import PROTOCOL, TOO_LARGE
+from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.response.replies import Reply
 from loadgen.engine.recording.recorded_series import RequestSeries

@@ -31,7 +31,7 @@ from loadgen.dsl.loading.source_analysis import Source, StepName, read_source
 from loadgen.dsl.loading.static_checks import mistakes, request_names
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
-from loadgen.dsl.plans import loads
+from loadgen.dsl.plans import plan_loads
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.plans.param import Params, params_given
 from loadgen.dsl.plans.plan import Plan, rows_needed
@@ -452,7 +452,7 @@ class _Loaded:
         for feed in feeds.values():
             if not feed.is_unique or feed.when_out != "stop" or feed.faults:
                 continue
-            if any(loads.rows_used(lane, feed) is None for lane in plan.lanes):
+            if any(plan_loads.rows_used(lane, feed) is None for lane in plan.lanes):
                 message = "a closed load takes a unique row per iteration; once all are used, further iterations fail"
                 self.warnings.append(feed.origin.fault(message, 'write .unique(when_out="cycle"), or add enough rows'))
 

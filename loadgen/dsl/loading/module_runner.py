@@ -30,7 +30,7 @@ import loadgen.dsl.plans.plan as plan_module
 import loadgen.dsl.plans.slo as slo_module
 from loadgen.dsl.loading.import_local_modules import Siblings
 from loadgen.dsl.loading.source_analysis import Source, syntax_fault
-from loadgen.dsl.plans import loads
+from loadgen.dsl.plans import plan_loads
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import Fault, ScenarioError
 
@@ -134,7 +134,7 @@ _UNEXPECTED = re.compile(
 )
 _WORDS = (
     plan_module,
-    loads,
+    plan_loads,
     load_module,
     slo_module,
     feed_module,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from loadgen.dsl.loading.source_analysis import Source
-from loadgen.dsl.plans.loads import DrivenLoad, most_iterations
+from loadgen.dsl.plans.plan_loads import DrivenLoad, most_iterations
 from loadgen.errors import Fault
 from loadgen.profiles.profile import IterationProfile, UserProfile
 from loadgen.units import format_count

@@ -1,7 +1,7 @@
 """A plan: which journeys, under which loads, against which targets, from which regions, with which objectives.
 
 The scenario creates a `Plan`. It holds functions and never raises; `plan_check.py` reads and
-checks its arguments. Its serializable part is in `spec.py`, and its loads are in `loads.py`.
+checks its arguments. Its serializable part is in `spec.py`, and its loads are in `plan_loads.py`.
 """
 
 from __future__ import annotations
@@ -38,16 +38,6 @@ from loadgen.dsl.plans.argument_validation import (
     read_weights,
     url_wrong,
 )
-from loadgen.dsl.plans.loads import (
-    DrivenLoad,
-    Load,
-    is_executor,
-    lane_of,
-    rows_used,
-    scaled,
-    seed_of_load,
-    stretched,
-)
 from loadgen.dsl.plans.plan_check import (
     executors_wrong,
     override_ns,
@@ -63,6 +53,16 @@ from loadgen.dsl.plans.plan_check import (
     warmup_wrong,
     windows_too_long,
     windows_wrong,
+)
+from loadgen.dsl.plans.plan_loads import (
+    DrivenLoad,
+    Load,
+    is_executor,
+    lane_of,
+    rows_used,
+    scaled,
+    seed_of_load,
+    stretched,
 )
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import (

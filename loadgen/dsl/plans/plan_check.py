@@ -18,7 +18,7 @@ from typing import Any
 from loadgen.dsl.executors.base import Executor
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.plans.argument_validation import Wrong, did_you_mean, url_wrong
-from loadgen.dsl.plans.loads import (
+from loadgen.dsl.plans.plan_loads import (
     MAX_LOADS,
     DrivenLoad,
     Load,

@@ -3,7 +3,7 @@
 A user has one current step and one provisional sample. When its calls run concurrently
 (`user.gather`), each call needs its own. Otherwise steps would nest in steps of other calls,
 and an `expect` would find its sample already settled. So the user's place is swapped
-whenever such a call starts or stops running (`engine/recording/task_local_meter.py`).
+whenever such a call starts or stops running (`engine/recording/concurrent_call_meter.py`).
 This costs 1 µs per turn of the loop, and only for calls in `gather` and `poll`.
 """
 
@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Generator
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from loadgen.engine.recording.concurrent_call_meter import TURN, Mine, Turn, current_turn, swap
 from loadgen.engine.recording.recorded_series import Place, RequestSeries
-from loadgen.engine.recording.task_local_meter import TURN, Mine, Turn, current_turn, swap
 from loadgen.engine.recording.user_meter import Meter
 
 __all__ = ["Apart", "PollPlace"]

@@ -23,9 +23,9 @@ from loadgen.errors import IncompleteError, InvalidError, UsageError
 from loadgen.history.store.audit_trail import FOLDER as EVENTS
 from loadgen.history.store.audit_trail import decoded, encoded, named
 from loadgen.history.store.extract import unfit_of
-from loadgen.history.store.location import Place, place_of
 from loadgen.history.store.parquet_run import NewerFormat, from_parquet, key_in, to_parquet
 from loadgen.history.store.stored_run import Accepted, Event, Key, Reference
+from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.measure.run_folder.rundir import utc_text
 
 __all__ = ["ACCEPTED", "IN_SPITE", "PINNED", "STRUCK", "Near", "Store"]

@@ -25,7 +25,7 @@ from loadgen import ClosedExecutor, OpenExecutor, ScenarioError
 from loadgen.dsl.executors import custom_executor_check
 from loadgen.dsl.executors.custom_executor_check import walk_levels, walk_times
 from loadgen.dsl.loading.loader import load
-from loadgen.dsl.plans.loads import lane_of
+from loadgen.dsl.plans.plan_loads import lane_of
 from loadgen.dsl.plans.spec import Overrides, PlanSpec
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import ProfileError

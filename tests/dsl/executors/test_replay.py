@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from loadgen import ScenarioError, replay
 from loadgen.dsl.executors.base import Executor
 from loadgen.dsl.loading.loader import load
-from loadgen.dsl.plans.loads import lane_of
+from loadgen.dsl.plans.plan_loads import lane_of
 from loadgen.engine.load.schedule import due_times
 from loadgen.engine.load.share import Share
 from loadgen.profiles.arrival_due_times import Schedule

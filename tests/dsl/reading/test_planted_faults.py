@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from loadgen import Http, Plan, User, arrivals, error_ratio, feed, journey, p, param, users
 from loadgen.dsl.metric import counter, gauge
-from loadgen.dsl.plans.loads import Load
+from loadgen.dsl.plans.plan_loads import Load
 from loadgen.dsl.secret import secret
 
 from helpers import log_in

@@ -19,7 +19,7 @@ from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Accepted
 from loadgen.measure.statistics.batch_means import Batches
 from loadgen.report.exports.markdown import report_lines
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.comparing import Format
 from loadgen_controller.console_output import echo
 from loadgen_controller.past_runs.comparison_sides import Counted, sides_of

@@ -23,7 +23,7 @@ from loadgen.history.store.stored_run import Accepted
 from loadgen.report.open_in_notebook import open_run
 from loadgen.units import NS_PER_S, format_duration
 from loadgen_controller.api.remote import check_there
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.launch.launcher import make_run
 from loadgen_controller.launch.run_location import Placement
 from loadgen_controller.planning.scenario import load_scenario

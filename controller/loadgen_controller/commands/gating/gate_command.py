@@ -17,7 +17,7 @@ from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Accepted
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.outside_text import in_json
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.gating.documents import as_json, as_junit, as_markdown
 from loadgen_controller.commands.gating.execute_gate_runs import Interrupted, Maker
 from loadgen_controller.commands.gating.judge_against_history import accept, judge_in, note_verdict

@@ -17,7 +17,7 @@ from loadgen.history.gate.evaluate_gate import decide
 from loadgen.history.gate.gate_result import Decision, Settings, Verdict
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Accepted
-from loadgen_controller.command_line_errors import CollectedErrors
+from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.gating.execute_gate_runs import Interrupted, Maker
 from loadgen_controller.commands.gating.judge_against_history import judge_in, note_verdict
 from loadgen_controller.commands.gating.text import headline
