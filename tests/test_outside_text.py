@@ -131,15 +131,15 @@ def test_a_log_record_is_one_line_and_a_traceback_is_indented_below_it() -> None
 # -- nothing prints in another way ----------------------------------------------------------------
 
 FORBIDDEN = {
-    "typer.echo": "terminal.py has echo",
-    "typer.secho": "terminal.py has echo",
-    "typer.confirm": "terminal.py has ask_on_stderr",
-    "print": "terminal.py has echo",
-    "Console": "terminal.py has Output",
-    "rich.console.Console": "terminal.py has Output",
-    "sys.stdout.write": "terminal.py has echo",
-    "sys.stderr.write": "terminal.py has echo",
-    "traceback.print_exc": "terminal.py has echo",
+    "typer.echo": "console_output.py has echo",
+    "typer.secho": "console_output.py has echo",
+    "typer.confirm": "console_output.py has ask_on_stderr",
+    "print": "console_output.py has echo",
+    "Console": "console_output.py has Output",
+    "rich.console.Console": "console_output.py has Output",
+    "sys.stdout.write": "console_output.py has echo",
+    "sys.stderr.write": "console_output.py has echo",
+    "traceback.print_exc": "console_output.py has echo",
     "logging.basicConfig": "loadgen/logs.py has log_to_stderr",
     "html.escape": "loadgen/outside_text.py has in_html",
     "escape": "loadgen/outside_text.py has in_html",
@@ -170,7 +170,7 @@ def test_everything_that_prints_does_it_through_one_function() -> None:
         for path in (ROOT / package).rglob("*.py"):
             name = str(path.relative_to(ROOT))
             for call, line in names(path):
-                if call == "rich.text" and not name.endswith("terminal.py"):
+                if call == "rich.text" and not name.endswith("console_output.py"):
                     found.append(f"{name}:{line}: imports rich's Text; console_output.py has one")
                 elif call in FORBIDDEN and call not in ALLOWED.get(name, ()):
                     found.append(f"{name}:{line}: {call}; {FORBIDDEN[call]}")

@@ -99,6 +99,7 @@ def test_at_half_of_capacity_times_are_within_a_tenth_of_a_millisecond_of_the_pa
     pytest.fail(f"p99.9 was off by more than {WITHIN_MS} ms in each of {TURNS} runs: {seen}")
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize(
     "hog_ms", [pytest.param(0.3, marks=pytest.mark.slow), 1.5, pytest.param(2.5, marks=pytest.mark.slow)]
 )
