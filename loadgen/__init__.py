@@ -160,9 +160,12 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import and return a public name. Python calls this once for each name, which is a plain attribute from then on.
+    """Import and return the public object `name`.
 
-    Raises AttributeError for an unknown name.
+    Python calls this only for a name that the module does not have yet; the object is stored in the module then.
+
+    Raises:
+        AttributeError: there is no public object of this name.
     """
     if name not in _MODULES:
         raise AttributeError(f"module 'loadgen' has no attribute {name!r}")

@@ -103,6 +103,11 @@ class LoadgenError(Exception):
         super().__init__(message)
         self.message, self.hint = message, hint
 
+    @property
+    def with_hint(self) -> str:
+        """Message and hint as one text, for places that have room for one: logs, and reasons that travel."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
 
 class UsageError(LoadgenError):
     """The command line is wrong."""

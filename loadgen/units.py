@@ -199,7 +199,7 @@ def format_count(count: int) -> str:
 
 
 def quantity(count: int, noun: str) -> str:
-    """Return a number with its noun: "1 agent", "1,200 agents". The noun is in the singular and takes an s."""
+    """Return a number with its noun: "1 agent", "1,200 agents". noun: in the singular, with a plural in -s."""
     return f"{format_count(count)} {noun}{'' if count == 1 else 's'}"
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 
 from loadgen.dsl.plans.plan_loads import MAX_LOADS
+from loadgen_agent.shared_memory import allocate
 
 __all__ = ["Progress", "progress_at"]
 
@@ -31,12 +31,7 @@ class Progress:
         Raises:
             OSError: the memory cannot be allocated.
         """
-        if hasattr(os, "memfd_create"):
-            self.fd = os.memfd_create("loadgen-marks")
-        else:  # macOS
-            with tempfile.TemporaryFile() as file:
-                self.fd = os.dup(file.fileno())
-        os.ftruncate(self.fd, _BYTES)
+        self.fd = allocate("loadgen-progress", _BYTES)
 
     def close(self) -> None:
         """Close the memory's descriptor. A second call has no effect."""

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 from time import perf_counter_ns
 from typing import Final
+
+from loadgen_agent.shared_memory import allocate
 
 __all__ = ["Lease", "Leased", "leased_at"]
 
@@ -37,13 +38,7 @@ class Lease:
         Raises:
             OSError: the memory cannot be allocated.
         """
-        if hasattr(os, "memfd_create"):
-            self.fd = os.memfd_create("loadgen-lease")
-        else:  # macOS
-            with tempfile.TemporaryFile() as file:
-                # The file has no name in the file system, so only processes that inherit the descriptor can reach it.
-                self.fd = os.dup(file.fileno())
-        os.ftruncate(self.fd, _BYTES)
+        self.fd = allocate("loadgen-lease", _BYTES)
         self._memory = mmap.mmap(self.fd, _BYTES)
         self._numbers = memoryview(self._memory)[:_NUMBERS].cast("q")
 

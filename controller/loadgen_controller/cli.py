@@ -65,14 +65,20 @@ class Program(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command, whose module is imported now: all of them together take a second."""
+        """Return the command `cmd_name`, or None if there is none. Its module is imported now.
+
+        To import the modules of all commands would take a second.
+        """
         if cmd_name in COMMANDS and cmd_name not in self.commands:
             self.commands[cmd_name] = _command(cmd_name)
             importing.end()
         return super().get_command(ctx, cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the command that the arguments begin with. The error for an unknown one names similar commands."""
+        """Return (name, command, remaining arguments) for arguments that begin with the name of a command.
+
+        All commands are imported for an unknown name, so that the error can name similar ones.
+        """
         if args[0] not in COMMANDS:
             for name in COMMANDS:
                 self.get_command(ctx, name)
@@ -196,7 +202,7 @@ def _prose(doc: str | None) -> str:
 
 
 def _command(name: str) -> Any:
-    """Import a command or group, and return it as typer's object."""
+    """Import the module of a command or of a group of commands, and return the object that typer builds from it."""
     module = import_module(f"loadgen_controller.commands.{name}")
     panel = COMMANDS[name]
     holder = typer.Typer(**_STYLE)

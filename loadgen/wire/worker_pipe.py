@@ -56,8 +56,8 @@ class FrameStream:
             if self._length > _MAX_BYTES:
                 raise WireError(
                     f"a message between the agent and a worker has {self._length:,} bytes: the limit is {_MAX_BYTES:,}",
-                    hint="look for os.write and subprocesses in the scenario: it must write only to descriptors that it"
-                    " has opened; if there are none, report a bug",
+                    hint="the scenario or a process that it started may have written to a descriptor that it did not"
+                    " open: look for os.write and subprocess in it; if it has neither, report a bug",
                 )
             data = await self._reader.readexactly(self._length)
         # A process that is killed while it writes leaves an incomplete frame: also the end of the stream.

@@ -254,6 +254,8 @@ async def test_without_a_key_an_agent_takes_unsigned_and_signed_runs(
         await until(lambda: s.agent.phase is Phase.IDLE)
         s.controller.say(order_of(stated(scenario, bundle), keys, "r2"))
         await s.controller.hear(Ready, lambda ready: ready.run_id == "r2")
+        assert [ready.run_id for ready in s.controller.of(Ready)] == ["r1", "r2"]
+        assert not s.controller.of(Refused)
 
 
 async def test_an_unsigned_order_beyond_the_bounds_is_refused_and_the_agent_stays(bundle: Bundle) -> None:

@@ -192,7 +192,7 @@ async def test_a_lag_lasts_when_the_interval_before_had_it_too(tmp_path: Path) -
     with watching(tmp_path) as check:
         lags = [round(ms * MS) for ms in (0.2, 1.5, 1.4, 0.3, 1.6)]
         unfit = [check.health(lag, 2 * MS, ()).unfit for lag in lags]
-    assert [any("second time in a row" in reason for reason in reasons) for reasons in unfit] == [
+    assert [any("two intervals in a row" in reason for reason in reasons) for reasons in unfit] == [
         False,
         False,
         sys.platform == "linux",

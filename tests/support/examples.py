@@ -11,8 +11,8 @@ ALL = 100
 
 
 def examples(number: int) -> int:
-    """Return the number of examples to try: `number` with the profile `thorough` (`make slow`), otherwise a quarter.
+    """Return how many examples a property test tries: `number` in `make slow`, otherwise a quarter of it, at least 5.
 
-    Each run draws new examples, so what a day of runs tries is more than one thorough run.
+    `make slow` runs with the profile `thorough`. Each run draws new examples.
     """
     return number if settings().max_examples >= ALL else max(number // 4, 5)

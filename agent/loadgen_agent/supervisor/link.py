@@ -154,7 +154,7 @@ class Link:
             message = decode(data)
         except WireError as error:
             self.unreadable += 1
-            self._nonsense = f"{error.message}: {error.hint}" if error.hint else error.message
+            self._nonsense = error.with_hint
             if self._said_ns is None or now_ns - self._said_ns > _SAY_AGAIN_NS:
                 self._said_ns = now_ns
                 log.warning(

@@ -20,7 +20,7 @@ from typing import Any
 
 from loadgen.allowlist import as_address
 from loadgen.engine.health.process_health import addresses_of
-from loadgen.errors import BundleError, LoadgenError, UsageError
+from loadgen.errors import BundleError, UsageError
 from loadgen.signed.signatures import Verifier
 from loadgen.units import NS_PER_S
 from loadgen.wire.authorized_keys import AgentKeys
@@ -311,7 +311,7 @@ class Supervisor:
         try:
             self._check_trust(prepare)
         except (BundleError, UsageError) as error:
-            self._event(BundleFailed(_with_hint(error)))
+            self._event(BundleFailed(error.with_hint))
             return
         if (folder := self._cache.get(prepare.bundle_sha256)) is not None:
             self._event(BundleHere(str(folder)))
@@ -319,7 +319,7 @@ class Supervisor:
         try:
             self._fetch = Fetch(prepare.bundle_sha256, prepare.bundle_bytes)
         except BundleError as error:
-            self._event(BundleFailed(_with_hint(error)))
+            self._event(BundleFailed(error.with_hint))
             return
         self._ask_for_chunks()
 
@@ -349,7 +349,7 @@ class Supervisor:
             fetch.take(chunk)
         except BundleError as error:
             self._fetch = None
-            self._event(BundleFailed(_with_hint(error)))
+            self._event(BundleFailed(error.with_hint))
             return
         if (data := fetch.data) is None:
             self._ask_for_chunks()
@@ -361,7 +361,7 @@ class Supervisor:
         try:
             folder = await asyncio.to_thread(self._cache.put, sha256, data)
         except BundleError as error:
-            self._event(BundleFailed(_with_hint(error)))
+            self._event(BundleFailed(error.with_hint))
         else:
             self._event(BundleHere(str(folder)))
 
@@ -549,8 +549,3 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self._done.done():
             self._done.set_exception(error)
-
-
-def _with_hint(error: LoadgenError) -> str:
-    """Return the message and the hint of an error as one text, because the controller shows only a reason."""
-    return f"{error.message}; {error.hint}" if error.hint else error.message

@@ -183,8 +183,8 @@ class Worker:
             faults = tuple(replace(fault, message=_REDACTOR.known(fault.message)) for fault in error.faults)
             return Refused(prepare.run_id, "the scenario has faults on this agent", faults)
         except (LoadgenError, OSError, ValueError) as error:
-            hint = f"; {error.hint}" if isinstance(error, LoadgenError) and error.hint else ""
-            return Refused(prepare.run_id, _REDACTOR.known(f"{type(error).__name__}: {error}{hint}"))
+            text = error.with_hint if isinstance(error, LoadgenError) else str(error)
+            return Refused(prepare.run_id, _REDACTOR.known(f"{type(error).__name__}: {text}"))
         self._phase = "ready"
         left_out = self._drive.left_out if prepare.life else ""
         return Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, left_out=left_out)

@@ -262,8 +262,7 @@ class AgentHub:
             self.bad(agent, OVER_LIMIT if isinstance(error, LimitExceeded) else "unreadable", f"from {agent}: {error}")
             # An agent of another major version also gets its reason for the rejection here.
             if self.fleet.get(agent) is None:
-                hint = f": {error.hint}" if error.hint else ""
-                self.send(identity, Rejected(f"the controller cannot read the message: {error}{hint}"))
+                self.send(identity, Rejected(f"the controller cannot read the message: {error.with_hint}"))
             return
         if type(message) not in FROM_AGENTS:
             self.bad(

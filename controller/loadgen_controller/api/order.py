@@ -29,7 +29,7 @@ _MAX_REGIONS: Final = 1_000
 _MAX_AGENTS: Final = 100_000
 _INTERVAL_NS: Final = (10 * NS_PER_MS, 60 * NS_PER_S)
 _VERSION_HINT: Final = "run the same version of loadgen here and at the controller"
-_DAMAGED_HINT: Final = "the transfer was damaged, or a file changed meanwhile: start the run again"
+_DAMAGED_HINT: Final = "the scenario's files were damaged on the way, or changed meanwhile: start the run again"
 
 
 def parts_of(order: Order) -> Iterator[pb.StartPart]:

@@ -244,7 +244,7 @@ async def _follow(client: Client, run: str, console: Console | None) -> tuple[st
                         showing = asyncio.create_task(show(lambda: newest[0], console), name="live view")
                 raise FleetError(
                     "the controller ended the watch before the run was over",
-                    hint="check the controller's log; `loadgen watch --controller ...` shows whether the run goes on",
+                    hint="check the controller's log; loadgen watch --controller HOST:PORT shows if the run goes on",
                 )
             except FleetError:
                 tries += 1  # a restarted controller continues its runs

@@ -291,7 +291,8 @@ def _read(folder: Path) -> Going | None:
         raise storage_error(path, error, doing="read") from error
     except msgspec.DecodeError as error:
         raise StorageError(
-            f"cannot read {path}: {error}", hint="the file is damaged; end the run in its own terminal"
+            f"cannot read {path}: {error}",
+            hint="the file is damaged; press Ctrl-C in the terminal in which the run was started",
         ) from error
     if found.format > _FORMAT:
         raise StorageError(

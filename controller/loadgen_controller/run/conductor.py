@@ -704,9 +704,8 @@ class Conductor:
         """Send a message to an agent. A message that cannot be sent is counted."""
         member = self._fleet.get(agent)
         if member is not None and member.identity and not self.send(member.identity, message):
-            self._rejected_input.add(
-                "unsent", f"{type(message).__name__} to {agent}"
-            )  # sent again after its next heartbeat
+            # It is sent again after the agent's next heartbeat.
+            self._rejected_input.add("unsent", f"{type(message).__name__} to {agent}")
 
     def _prepare_of(self, agent: str) -> Prepare:
         order, assignment = self._order, self._record.assignment

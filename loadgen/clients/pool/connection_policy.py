@@ -15,11 +15,13 @@ _SHARED = re.compile(r"shared:(\d{1,9})")
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """A plan's connection policy. limit: the number of connections of one worker, with `shared`."""
+    """A plan's connection policy."""
 
     policy: Literal["kept", "fresh", "shared"] = "kept"
-    """kept: a user slot keeps its connections, also from one user to the next. fresh: new connections an iteration."""
+    """kept: a user slot keeps its connections, also from one user to the next. fresh: each iteration opens new ones.
+    shared: all users of a worker share `limit` connections."""
     limit: int = 0
+    """The most connections of one worker if the policy is "shared"; 0 for the other policies."""
 
     @classmethod
     def parse(cls, text: str) -> Connections:

@@ -119,12 +119,12 @@ class Seen:
         if self.lag_p99_ns > self.allowed_ns:
             return _above(self.lag_p99_ns, self.allowed_ns)
         if self.lasting_lag_ns > self.allowed_lasting_ns:
-            return f"{_above(self.lag_p99_ns, self.allowed_lasting_ns)} for the second time in a row"
+            return f"{_above(self.lag_p99_ns, self.allowed_lasting_ns)} in two intervals in a row"
         return ""
 
 
 def _above(lag_ns: int, allowed_ns: int) -> str:
-    """Return "lag p99 41.0 ms is above 2.00 ms"; "just above", without the lag, if both have the same three digits."""
+    """Return "lag p99 41.0 ms is above 2.00 ms", or "lag p99 is just above 2.00 ms" if both round alike."""
     lag, allowed = format_duration(lag_ns), format_duration(allowed_ns)
     return f"lag p99 is just above {allowed}" if lag == allowed else f"lag p99 {lag} is above {allowed}"
 

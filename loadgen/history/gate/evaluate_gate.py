@@ -126,8 +126,10 @@ def _concluded(decision: Decision, old: Sequence[Accepted]) -> Decision:
         for one in dict.fromkeys(looking):
             names.add(one.name)
             if _is_of_agents(decision, old, odd, one.name):
-                soft[one.name] = "slower only at outlier agents; not slower without them"
-                unsure.append(f"{one.name} is slower only at outlier agents, and not slower without them: run it again")
+                soft[one.name] = "slower only at outlier agents, which a warning names"
+                unsure.append(
+                    f"{one.name} is slower only at outlier agents, which a warning names: make the new runs again"
+                )
             elif missing:
                 soft[one.name] = f"suspect: {missing} more {'run decides' if missing == 1 else 'runs decide'}"
                 suspects.append(_slower(one, family, settings, f"p {one.p:.2g}"))

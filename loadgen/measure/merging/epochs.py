@@ -101,8 +101,11 @@ class Epoch:
 
     @property
     def first_arrivals(self) -> dict[tuple[int, int], int]:
-        """Return the first arrival for which a share change holds, by load and number of the change (0: the end of the
-        load). Of several reports, the last counts.
+        """Return with which arrival each share change begins, as this agent reported it.
+
+        A share change gives arrivals of one agent to another. The key is (load, number of the share change); number 0
+        is the end of the load. The value is the arrival's number, counted from 0 over the fleet. If the agent reported
+        a key several times, its last report counts.
         """
         flat = self._first_arrivals
         return {(load, number): n for load, number, n in zip(flat[::3], flat[1::3], flat[2::3], strict=True)}

@@ -25,9 +25,10 @@ KEPT: Final = 1_024
 
 
 class Samples:
-    """Pairs (end of an interval, number) in order of time: at most `KEPT`, 16 bytes each.
+    """A count at the ends of intervals, as pairs (end in ns, count) in order of time.
 
-    A fleet of 1,000 agents keeps a million of them, so they are no objects of their own.
+    At most `KEPT` pairs; `add` thins them out. A pair takes 16 bytes, because the two columns are arrays of integers:
+    a fleet of 1,000 agents has a million pairs.
     """
 
     __slots__ = ("_ends_ns", "_numbers")
@@ -49,16 +50,16 @@ class Samples:
         return (self._ends_ns[-1], self._numbers[-1]) if self._ends_ns else (0, 0)
 
     def add(self, end_ns: int, number: int) -> None:
-        """Add the newest pair. If there are too many, every second one is dropped, but not this one."""
+        """Add a pair that is later than all others. Beyond `KEPT`, every second pair is dropped, but not this one."""
         self._ends_ns.append(end_ns)
         self._numbers.append(number)
         if len(self) > KEPT:
             first = (len(self) + 1) % 2
             self._ends_ns, self._numbers = self._ends_ns[first::2], self._numbers[first::2]
 
-    def at(self, end_ns: int) -> int:
-        """Return the number at the end of the newest interval that ended by `end_ns`; 0 without one."""
-        at = bisect_right(self._ends_ns, end_ns)
+    def at(self, t_ns: int) -> int:
+        """Return the count of the last pair at or before `t_ns`; 0 if all pairs are later."""
+        at = bisect_right(self._ends_ns, t_ns)
         return self._numbers[at - 1] if at else 0
 
 
@@ -113,6 +114,6 @@ class LoadProgress:
         if counts.users != self.users.last[1]:
             self.users.add(end_ns, counts.users)
 
-    def users_at(self, end_ns: int) -> int:
-        """Return the number of users at the end of the newest interval that ended by `end_ns`; 0 without one."""
-        return self.users.at(end_ns)
+    def users_at(self, t_ns: int) -> int:
+        """Return the number of users at the end of the last interval that ended at or before `t_ns`; 0 before that."""
+        return self.users.at(t_ns)
