@@ -5,7 +5,6 @@ the package, such as the agent's supervisor, start without the rest. `TYPE_CHECK
 the same names.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -169,7 +168,8 @@ def __getattr__(name: str) -> object:
     """
     if name not in _MODULES:
         raise AttributeError(f"module 'loadgen' has no attribute {name!r}")
-    globals()[name] = value = getattr(import_module(_MODULES[name]), name)
+    # Not `import_module`: `feed` is a module of its package, which is imported only if it is in the `fromlist`.
+    globals()[name] = value = getattr(__import__(_MODULES[name], fromlist=[name]), name)
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import pkgutil
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -37,3 +38,8 @@ def test_no_public_name_is_also_a_submodule() -> None:
     submodules = {module.name for module in pkgutil.iter_modules([str(SOURCE.parent)])}
 
     assert not submodules & set(loadgen.__all__)
+
+
+def test_only_feed_is_a_module() -> None:
+    """Another one would need a test of its own that it can be imported first, see tests/cli/test_lean.py."""
+    assert [name for name in loadgen.__all__ if isinstance(getattr(loadgen, name), ModuleType)] == ["feed"]

@@ -50,6 +50,11 @@ def imported(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.parametrize("name", ["feed", "Plan"])
+def test_a_public_name_can_be_the_first_that_a_program_imports(name: str) -> None:
+    assert "loadgen.dsl.data.feed" in imported(f"from loadgen import {name}")
+
+
 def test_the_program_starts_without_its_commands() -> None:
     assert not any(
         name.startswith("loadgen_controller.commands.") for name in imported("import loadgen_controller.cli")
