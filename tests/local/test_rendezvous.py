@@ -75,7 +75,7 @@ async def test_arrivals_meet_though_the_last_group_is_complete_only_with_the_las
 
 
 async def test_the_end_of_the_load_lets_those_go_whom_nobody_joins(tmp_path: Path) -> None:
-    totals, counted = await drive(tmp_path, 'load=users(3).hold("100ms"), mix=sale', users=4)
+    totals, counted = await drive(tmp_path, 'load=users(3).hold("1s"), mix=sale', users=4)
     assert totals.counters.iterations_finished == totals.counters.requests_finished == 3
     assert totals.counters.iterations_cut_off == 0
     assert counted == {}
@@ -83,9 +83,9 @@ async def test_the_end_of_the_load_lets_those_go_whom_nobody_joins(tmp_path: Pat
 
 async def test_the_end_of_one_load_lets_its_users_go_while_another_goes_on(tmp_path: Path) -> None:
     finished: list[tuple[int, int]] = []
-    plan = 'loads=[Load(sale, users(3).hold("100ms"), name="a"), Load(sale, users(1).hold("1500ms"), name="b")]'
+    plan = 'loads=[Load(sale, users(3).hold("500ms"), name="a"), Load(sale, users(1).hold("1500ms"), name="b")]'
     totals, _ = await drive(tmp_path, plan, users=4, deltas=finished)
-    # "a" ends at 0.1 s and lets its three go a second later, "b" its one at 2.5 s; four in all would have met.
+    # "a" ends at 0.5 s and lets its three go a second later, "b" its one at 2.5 s; four in all would have met.
     assert sum(count for end_ns, count in finished if end_ns < 2_400 * MS) == 3
     assert (totals.counters.iterations_finished, totals.counters.iterations_cut_off) == (4, 0)
 
