@@ -8,8 +8,8 @@ from pathlib import Path
 from time import perf_counter_ns
 
 from loadgen.units import NS_PER_MS
-from loadgen.wire.authorized_keys import load_agent
 from loadgen.wire.codec import decode, encode
+from loadgen.wire.curve_keys import load_agent
 from loadgen.wire.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, ClockPing, ClockPong, Hello
 from loadgen.wire.sockets import Dealer
 

@@ -22,7 +22,7 @@ from bench.machine import pinned
 from bench.report import Section, held
 from bench.swarm import REGIONS
 from loadgen.units import NS_PER_S
-from loadgen.wire.keyfolder import add_agent, init_keys
+from loadgen.wire.key_folder_changes import add_agent, init_keys
 from tests.chaos.fleet import Conducted, end_family
 
 __all__ = ["Fleet", "Seen", "conducted", "measure", "watch_fleet"]

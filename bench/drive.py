@@ -11,7 +11,7 @@ from bench.children import ATTACKER_CORE, run_python
 from bench.report import Section, cost_ns, spread
 from loadgen.engine.load.schedule import Block
 from loadgen.engine.load.start_loops import drive_arrivals
-from loadgen.engine.load.users import Arrival, UserPool
+from loadgen.engine.load.user_iterations import Arrival, UserPool
 
 COUNT = 100_000
 BUDGET_NS = 3_000

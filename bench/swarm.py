@@ -37,8 +37,8 @@ from loadgen.measure.deltas.delta import Counters, Delta
 from loadgen.measure.deltas.join_successive_deltas import join
 from loadgen.measure.deltas.load_counts import Ending, LoadCounts
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen.wire.authorized_keys import AgentKeys, load_agent
 from loadgen.wire.codec import decode, encode
+from loadgen.wire.curve_keys import AgentKeys, load_agent
 from loadgen.wire.messages import (
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,

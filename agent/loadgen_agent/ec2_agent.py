@@ -27,7 +27,7 @@ from loadgen.aws.publish_agent_key import enrol, own_pair
 from loadgen.aws.scale.leave_hook import complete_leave_hook
 from loadgen.dsl.secret import variable_of
 from loadgen.errors import CredentialsError, FleetError, LoadgenError, UsageError
-from loadgen.wire.authorized_keys import AgentKeys
+from loadgen.wire.curve_keys import AgentKeys
 
 __all__ = ["Arrived", "Leaving", "Sentry", "Wanted", "arrive", "give_secrets"]
 

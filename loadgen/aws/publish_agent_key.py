@@ -24,7 +24,7 @@ from loadgen.aws.account.names import ENROLL
 from loadgen.aws.imds import Instance
 from loadgen.errors import UsageError
 from loadgen.secret_files import check_private, write_new
-from loadgen.wire.authorized_keys import KeyPair, fingerprint, read_key
+from loadgen.wire.curve_keys import KeyPair, fingerprint, read_key
 
 __all__ = ["Enrolled", "Enrolments", "Found", "enrol", "own_pair"]
 

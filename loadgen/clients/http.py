@@ -35,10 +35,10 @@ from loadgen.clients.graphql import Gql
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.proxy_requests import Forward
 from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime
-from loadgen.clients.protocol.body import JSON, StreamedRequest, encode_json
-from loadgen.clients.protocol.connection import Connection, Unprocessed
+from loadgen.clients.protocol.connection_interface import Connection, Unprocessed
 from loadgen.clients.protocol.http1 import MANY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
+from loadgen.clients.protocol.request_body_encoding import JSON, StreamedRequest, encode_json
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.cookies import COOKIE_NOTE, UserCookies
 from loadgen.clients.request.header_encoding import UserHeaders

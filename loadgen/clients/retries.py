@@ -20,7 +20,7 @@ from time import perf_counter_ns
 from typing import Final
 
 from loadgen.clients.net.settings_check import MOST_RETRIES
-from loadgen.clients.protocol.connection import Unprocessed
+from loadgen.clients.protocol.connection_interface import Unprocessed
 from loadgen.clients.protocol.outcomes import DNS, REFUSED, RESET, TIMEOUT, UNREACHABLE
 from loadgen.clients.request.prepare import can_repeat
 from loadgen.clients.request.rate_cap import OverTheCap

@@ -4,7 +4,7 @@
     fin = await drive.run(perf_counter_ns() + 500_000_000)
 
 Each interval a delta goes to `emit`; at the end `run` returns the totals of all deltas. Each load of the plan is driven
-by a `LaneDrive` (`worker_load_driver.py`). This module has the parts that the loads share: recorder, users, self-check
+by a `LaneDrive` (`single_load_driver.py`). This module has the parts that the loads share: recorder, users, self-check
 and drain. It does not depend on controllers, agents or the wire format.
 """
 
@@ -26,7 +26,7 @@ from loadgen.clients.net.target_guard import TargetGuard
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.protocol.outcomes import generator_faults
 from loadgen.clients.request.rate_cap import Cap
-from loadgen.drive.worker_load_driver import LaneDrive, bind
+from loadgen.drive.single_load_driver import LaneDrive, bind
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.user import User
@@ -36,7 +36,7 @@ from loadgen.engine.health.selfcheck import SelfCheck
 from loadgen.engine.load.clock import MonotonicClock, sleep_to
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.exemplars import kept_of_one
-from loadgen.engine.recording.raw_values import RAW_VARIABLE, RawFile
+from loadgen.engine.recording.raw_value_debug_file import RAW_VARIABLE, RawFile
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
 from loadgen.measure.deltas.delta import Counters, Delta, Health

@@ -8,7 +8,7 @@
 They never raise when created: they keep their place and their errors. The loader collects
 all bodies that are created while the scenario is loaded (`bodies_made`). It cannot see a
 file that is first named within a journey, so such a file does not travel. See
-`clients/protocol/large_request_bodies.py` for how bodies are sent.
+`clients/protocol/file_and_generated_bodies.py` for how bodies are sent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Self, TypeVar
 
-from loadgen.clients.protocol.large_request_bodies import Blob, FileBody
+from loadgen.clients.protocol.file_and_generated_bodies import Blob, FileBody
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError
 from loadgen.units import parse_size

@@ -41,7 +41,7 @@ from loadgen.dsl.users.user import UserWith
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.user_runner import BoundJourney
 from loadgen.dsl.users.worker_tally import WorkerTally
-from loadgen.engine.load.users import Arrival
+from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorded_series import RequestSeries, StepSeries
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.user_meter import Meter

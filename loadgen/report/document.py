@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from loadgen.report.charts.timeline_data import History
-from loadgen.report.live_rows import Table
+from loadgen.report.run_page_table import Table
 
 __all__ = ["FORMAT", "Facts", "changes", "document", "encode"]
 

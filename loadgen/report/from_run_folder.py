@@ -17,8 +17,8 @@ import numpy as np
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Delta
 from loadgen.measure.deltas.validate import counter_values
+from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import Counts
-from loadgen.measure.histograms.series_counts import Stats
 from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.merging.queries import Measured
 from loadgen.measure.statistics.batch_means import read_batches
@@ -26,9 +26,9 @@ from loadgen.report.charts.planned_rate import planned_by
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.document import Facts, document
 from loadgen.report.executive_summary import story_of, targets_of
-from loadgen.report.live_rows import Table
 from loadgen.report.open_in_notebook import Run
 from loadgen.report.report_tables import headline
+from loadgen.report.run_page_table import Table
 from loadgen.report.slos import slo_row
 from loadgen.report.summary_reader import Summary
 from loadgen.units import NS_PER_S

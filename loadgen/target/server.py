@@ -25,11 +25,11 @@ import msgspec
 
 from loadgen.engine.load.timer import new_alarm
 from loadgen.errors import PortBusy, UsageError
-from loadgen.target.api import MAX_UPLOAD_BYTES
 from loadgen.target.config import LATENCIES, SLOW_START_FACTOR, TargetConfig
 from loadgen.target.draws import Draws
 from loadgen.target.request_response import Answer, Request, answer
 from loadgen.target.shop import Shop
+from loadgen.target.shop_partner_api import MAX_UPLOAD_BYTES
 from loadgen.target.stats import Stats
 
 __all__ = ["MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Target", "serve"]

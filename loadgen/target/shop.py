@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from loadgen.target.api import Api
 from loadgen.target.request_response import HTML, Answer, Request, answer, json_answer, wrong
+from loadgen.target.shop_partner_api import Api
 
 __all__ = ["OTHER_ROUTE", "PRODUCTS", "Shop"]
 

@@ -27,7 +27,8 @@ from zmq.utils.monitor import parse_monitor_message
 
 from loadgen.errors import FleetError, PortBusy, UsageError
 from loadgen.hostport import split_host_port
-from loadgen.wire.authorized_keys import (
+from loadgen.wire.codec import MAX_MESSAGE_BYTES
+from loadgen.wire.curve_keys import (
     AgentKeys,
     ControllerKeys,
     check_agent_id,
@@ -36,7 +37,6 @@ from loadgen.wire.authorized_keys import (
     may_speak_for,
     z85,
 )
-from loadgen.wire.codec import MAX_MESSAGE_BYTES
 
 __all__ = ["Dealer", "Router", "RouterStats", "parse_address"]
 

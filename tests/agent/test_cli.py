@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.wire.authorized_keys import load_controller
-from loadgen.wire.keyfolder import add_agent, init_keys
+from loadgen.wire.curve_keys import load_controller
+from loadgen.wire.key_folder_changes import add_agent, init_keys
 from loadgen.wire.messages import Bye, Hello, Rejected
 from loadgen_agent.cli import main
 from tests.support.fake_controller import FakeController

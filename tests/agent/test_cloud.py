@@ -21,7 +21,7 @@ from loadgen.aws.account.parameters import Hidden, Parameters
 from loadgen.aws.imds import Imds, Instance
 from loadgen.aws.publish_agent_key import Enrolled, own_pair
 from loadgen.errors import CloudGone, CredentialsError, ExitCode, LoadgenError, UsageError
-from loadgen.wire.authorized_keys import AgentKeys, ControllerKeys, KeyPair
+from loadgen.wire.curve_keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.messages import Hello
 from loadgen_agent.ec2_agent import Arrived, Sentry, Wanted, arrive, give_secrets
 from tests.support import imds as fake

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen_agent import host
+from loadgen_agent import operating_system
 from tests.support.wire import until
 
 
@@ -24,13 +24,16 @@ def test_a_worker_sees_how_to_run_and_no_secrets() -> None:
         "LOADGEN_TOKEN": "canary",
         "HOME": "/root",
     }
-    seen = host.worker_environment(environ)
+    seen = operating_system.worker_environment(environ)
     assert seen.keys() == {"PATH", "LANG", "PYTHONPATH", "LOADGEN_CA_FILE", "LOADGEN_DEBUG_RAW"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills with the parent")
 async def test_a_process_dies_with_its_parent() -> None:
-    child = "from loadgen_agent.host import die_with_parent; die_with_parent(); print('up', flush=True); input()"
+    child = (
+        "from loadgen_agent.operating_system import die_with_parent\n"
+        "die_with_parent(); print('up', flush=True); input()"
+    )
     parent = (
         "import subprocess, sys, time\n"
         f"p = subprocess.Popen([sys.executable, '-c', {child!r}], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
@@ -71,49 +74,51 @@ def group(root: Path, limit: str, name: str = "cpu.max") -> Path:
 def test_as_many_cpus_as_it_may_run_on_and_whole_ones_of_a_limit(
     limit: str, cpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "cores", lambda: tuple(range(8)))
-    assert host.cpu_count(group(tmp_path, limit)) == cpus
+    monkeypatch.setattr(operating_system, "cores", lambda: tuple(range(8)))
+    assert operating_system.cpu_count(group(tmp_path, limit)) == cpus
 
 
 def test_a_limit_of_the_first_version_of_cgroups_counts_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "cores", lambda: tuple(range(8)))
+    monkeypatch.setattr(operating_system, "cores", lambda: tuple(range(8)))
     folder = tmp_path / "sys/fs/cgroup/cpu/box"
     folder.mkdir(parents=True)
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text("4:cpu,cpuacct:/box\n")
     (folder / "cpu.cfs_quota_us").write_text("300000\n")
     (folder / "cpu.cfs_period_us").write_text("100000\n")
-    assert host.cpu_count(tmp_path) == 3
+    assert operating_system.cpu_count(tmp_path) == 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps a process on a CPU")
 def test_a_process_can_be_kept_on_one_cpu_and_where_it_cannot_it_goes_on() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        core = host.cores()[-1]
-        host.pin(process.pid, core)
+        core = operating_system.cores()[-1]
+        operating_system.pin(process.pid, core)
         assert os.sched_getaffinity(process.pid) == {core}
-        host.pin(process.pid, 4096)  # there is no such CPU
+        operating_system.pin(process.pid, 4096)  # there is no such CPU
         assert process.poll() is None
         process.communicate(b"\n")
 
 
 @pytest.mark.parametrize(("text", "kills"), [("pgfault 5\noom_kill 7\n", 7), ("pgfault 5\n", 0), ("oom_kill x", 0)])
 def test_kills_for_want_of_memory_are_counted_by_the_kernel(text: str, kills: int, tmp_path: Path) -> None:
-    assert host.oom_kills(tmp_path) == 0  # no such file: not Linux
+    assert operating_system.oom_kills(tmp_path) == 0  # no such file: not Linux
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/vmstat").write_text(text)
-    assert host.oom_kills(tmp_path) == kills
+    assert operating_system.oom_kills(tmp_path) == kills
 
 
 def test_the_file_limit_is_as_high_as_it_may_be() -> None:
-    assert host.raise_file_limit() >= 256
+    assert operating_system.raise_file_limit() >= 256
 
 
 def test_a_process_that_leaves_no_core_and_its_children_may_write_none() -> None:
     look = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE))"
-    child = f"import subprocess, sys; from loadgen_agent.host import leave_no_core; leave_no_core(); {look}; "
+    child = (
+        f"import subprocess, sys; from loadgen_agent.operating_system import leave_no_core; leave_no_core(); {look}; "
+    )
     child += f"sys.stdout.flush(); subprocess.run([sys.executable, '-c', {look!r}])"
     said = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout
     assert said == "(0, 0)\n(0, 0)\n"

@@ -17,7 +17,7 @@ from loadgen.dsl.plans.plan import Plan
 from loadgen.dsl.plans.slo import p
 from loadgen.measure.objectives.steering_observation import Look
 from loadgen.wire.messages import Message, Steer, Steered
-from loadgen_agent.worker.steering_executors import WorkerSteering
+from loadgen_agent.worker.steering_executor_runner import WorkerSteering
 
 LOOKS = tuple(Look(float(k), k + 1.0, 10.0 + k) for k in range(5))
 

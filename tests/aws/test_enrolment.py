@@ -13,7 +13,7 @@ from loadgen.aws.account.boto_clients import Clients
 from loadgen.aws.imds import Instance
 from loadgen.aws.publish_agent_key import Enrolled, Enrolments, enrol, own_pair
 from loadgen.errors import CloudError, UsageError
-from loadgen.wire.authorized_keys import KeyPair
+from loadgen.wire.curve_keys import KeyPair
 from tests.support.aws import BUCKET, REGION, client, emptied, isolated, made_fleet, role_of, running_aws
 from tests.support.imds import running_imds
 

@@ -19,8 +19,8 @@ import pytest
 from typer.testing import Result
 
 from loadgen.aws.scale import reaping
-from loadgen.wire.authorized_keys import load_controller
-from loadgen.wire.keyfolder import init_keys
+from loadgen.wire.curve_keys import load_controller
+from loadgen.wire.key_folder_changes import init_keys
 from tests.cli.test_commands import loadgen
 from tests.integration.test_controller_service import line_of, started
 from tests.support.aws_fleet import REGIONS, Aws

@@ -10,7 +10,7 @@ import pytest
 from loadgen.aws.account.boto_clients import Clients
 from loadgen.aws.account.parameters import Controller, Hidden, Parameters
 from loadgen.errors import FleetError, UsageError
-from loadgen.wire.authorized_keys import KeyPair
+from loadgen.wire.curve_keys import KeyPair
 from tests.support.aws import FLEET, REGION, client, emptied, isolated, made_fleet, running_aws
 
 PUBLIC = KeyPair.new().public

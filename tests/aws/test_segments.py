@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.aws.target.segments import parts_of, segments_of
+from loadgen.aws.target.trace_time_breakdown import parts_of, segments_of
 
 
 def span(key: str, begin: float, end: float, *inner: dict[str, Any], name: str = "", **more: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadgen.wire.authorized_keys import AgentKeys, load_agent
+from loadgen.wire.curve_keys import AgentKeys, load_agent
 from tests.chaos.fleet import Conducted, conducted
 from tests.support.chaos_proxy import ChaosProxy, chaos_proxy
 from tests.support.plan_book import arrivals_of

@@ -18,8 +18,8 @@ from loadgen.measure.objectives.objective import Objective
 from loadgen.profiles.profile import ArrivalProfile, Profile, UserProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen_controller.core.adjustments import Adjustments, LoadChange
 from loadgen_controller.core.lifecycle import Phase
+from loadgen_controller.core.load_change_messages import Adjustments, LoadChange
 from loadgen_controller.run.view import AgentState, AgentView, PointView, ViewState
 from loadgen_controller.screen.figures_builder import Watch
 from tests.support.deltas import FakeAgent, Values, journey_key, request_key

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.clients.net.canned_replies import CannedNetwork, CannedRequest, _take_request, reply
-from loadgen.clients.protocol.large_request_bodies import Blob
+from loadgen.clients.protocol.file_and_generated_bodies import Blob
 from loadgen.errors import UsageError
 from tests.support.scripted import client_of, rows_of
 

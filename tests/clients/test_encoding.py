@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from loadgen.clients.protocol.body import encode_form, encode_json, encode_query
+from loadgen.clients.protocol.request_body_encoding import encode_form, encode_json, encode_query
 from loadgen.clients.request.request_head_cache import Routes, routes_of
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()

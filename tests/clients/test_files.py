@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 from loadgen.clients.http import HttpClient
 from loadgen.clients.net.tls import tls_context
-from loadgen.clients.protocol.body import StreamedRequest, Upload, encode_content, encode_multipart
-from loadgen.clients.protocol.large_request_bodies import PIECE_BYTES, Blob, FileBody, Source
+from loadgen.clients.protocol.file_and_generated_bodies import PIECE_BYTES, Blob, FileBody, Source
+from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload, encode_content, encode_multipart
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.dsl.payload import blob, bodies_made, file
 from loadgen.errors import RequestFailed, ScenarioError, UsageError
@@ -368,7 +368,7 @@ def test_a_source_among_the_fields_of_a_form_is_a_field() -> None:
 
 
 def test_a_source_in_a_form_without_files_is_refused() -> None:
-    from loadgen.clients.protocol.body import encode_form
+    from loadgen.clients.protocol.request_body_encoding import encode_form
 
     with pytest.raises(TypeError, match="files="):
         encode_form({"a": Blob(10)})

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from loadgen.clients.pool.connection_class_for_plan import connection_kind
 from loadgen.clients.protocol import response_heads
-from loadgen.clients.protocol.body import StreamedRequest
 from loadgen.clients.protocol.http1 import MAX_HEAD_BYTES, Connection
+from loadgen.clients.protocol.request_body_encoding import StreamedRequest
 from loadgen.clients.protocol.response_heads import NO_ANSWER, Answer, Head
 from loadgen.clients.protocol.timeouts import NEVER_NS
 from loadgen.errors import RequestFailed

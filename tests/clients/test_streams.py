@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from loadgen.clients.http import HttpClient
 from loadgen.clients.net.canned_replies import CannedNetwork
 from loadgen.clients.protocol.decoding import DecodingError, Unpacker, decode
-from loadgen.clients.protocol.large_request_bodies import Blob
+from loadgen.clients.protocol.file_and_generated_bodies import Blob
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.response.streams import MAX_EVENTS, StreamedReply, _Lines
 from loadgen.errors import ExpectFailed, RequestFailed

@@ -20,9 +20,9 @@ from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
 from loadgen.sinks.live_outputs import Outputs
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen.wire.authorized_keys import AgentKeys, ControllerKeys, KeyPair
+from loadgen.wire.curve_keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen_controller.agents.hub import AgentHub
-from loadgen_controller.core.order import Order
+from loadgen_controller.core.run_request import Order
 from loadgen_controller.run.conductor import Conductor, Result
 from tests.support.fake_agent import FakeAgent
 from tests.support.wire import until

@@ -14,7 +14,7 @@ from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_S as S
-from loadgen_controller.core.adjustments import Adjustments, LoadChange, as_rows
+from loadgen_controller.core.load_change_messages import Adjustments, LoadChange, as_rows
 from tests.controller.conftest import spec
 
 HOLD = ArrivalProfile((Stage(100, 100, 10 * S), Stage(200, 200, 10 * S)))

@@ -17,8 +17,8 @@ from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage as LoadStage
 from loadgen.report.open_in_notebook import open_run
 from loadgen.units import NS_PER_S
-from loadgen.wire.authorized_keys import AgentKeys, KeyPair
 from loadgen.wire.codec import decode, encode
+from loadgen.wire.curve_keys import AgentKeys, KeyPair
 from loadgen.wire.messages import (
     PROTOCOL_MINOR,
     Ack,
@@ -44,9 +44,9 @@ from loadgen.wire.messages import (
     Waiting,
     WaitingAt,
 )
-from loadgen_controller.core.adjustments import LoadChange
 from loadgen_controller.core.events import AgentLost
 from loadgen_controller.core.lifecycle import Phase
+from loadgen_controller.core.load_change_messages import LoadChange
 from loadgen_controller.core.rendezvous import AGAIN_NS, LEAD_NS
 from loadgen_controller.core.run_state import Former
 from loadgen_controller.run.conductor import Result

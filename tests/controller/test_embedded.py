@@ -22,7 +22,7 @@ from loadgen.measure.run_folder.rundir import RunDir
 from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.agents.local_processes import EmbeddedAgents, agent_ids, clean_environment
 from loadgen_controller.core.lifecycle import Phase
-from loadgen_controller.core.order import Order
+from loadgen_controller.core.run_request import Order
 from loadgen_controller.run.conductor import Conductor
 from loadgen_controller.run.rejudge import reread
 from tests.support.target import RunningTarget, running_target

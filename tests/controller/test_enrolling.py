@@ -12,8 +12,8 @@ from loadgen.aws.account.boto_clients import Clients
 from loadgen.aws.publish_agent_key import Enrolments
 from loadgen.aws.scale.membership_check import living
 from loadgen.errors import CloudGone, UsageError
-from loadgen.wire.authorized_keys import KeyPair, load_controller, read_agents
-from loadgen.wire.keyfolder import add_agent, init_keys, revoke
+from loadgen.wire.curve_keys import KeyPair, load_controller, read_agents
+from loadgen.wire.key_folder_changes import add_agent, init_keys, revoke
 from loadgen_controller.agents.aws_enrolment import RECHECK_S, Enroller, enroller_of
 from tests.cli.test_commands import loadgen
 from tests.support.aws import BUCKET, FLEET, REGION, client, emptied, isolated, made_fleet, running_aws

@@ -17,7 +17,7 @@ from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.messages import Steered
-from loadgen_controller.core.adjustments import Adjustments
+from loadgen_controller.core.load_change_messages import Adjustments
 from loadgen_controller.core.shares import Assignment
 from loadgen_controller.core.steering_executor_state import (
     MOST_LOOKS,

@@ -26,7 +26,7 @@ from loadgen.wire import codec
 from loadgen_controller.api.credential_files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens
 from loadgen_controller.control.control_request import ControlReply, ControlRequest
-from loadgen_controller.core.adjustments import Adjustment
+from loadgen_controller.core.load_change_messages import Adjustment
 from loadgen_controller.ui import app
 from loadgen_controller.ui.access import HEADERS, Access, Authorizer, check_place
 from loadgen_controller.ui.run_catalog import PageRuns

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from loadgen.errors import IllegalTransition, StorageError
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.units import NS_PER_S
-from loadgen_controller.core.adjustments import LoadChange
 from loadgen_controller.core.event_replay import BEGUN, HAPPENED, begun, happened, replay
 from loadgen_controller.core.events import Tick
 from loadgen_controller.core.lifecycle import Phase, Run, step
+from loadgen_controller.core.load_change_messages import LoadChange
 from tests.controller.conftest import Play, on_disk
 from tests.controller.test_run import EVENTS, TERMS
 from tests.support.examples import examples

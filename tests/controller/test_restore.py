@@ -24,7 +24,7 @@ from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage as LoadStage
 from loadgen.report.open_in_notebook import open_run
 from loadgen.units import NS_PER_S
-from loadgen.wire.authorized_keys import AgentKeys, ControllerKeys, KeyPair
+from loadgen.wire.curve_keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.messages import (
     Adjust,
     Reassign,
@@ -38,8 +38,8 @@ from loadgen.wire.messages import (
     Welcome,
 )
 from loadgen_controller.agents.hub import AgentHub
-from loadgen_controller.core.adjustments import LoadChange
 from loadgen_controller.core.lifecycle import Phase
+from loadgen_controller.core.load_change_messages import LoadChange
 from loadgen_controller.run.checkpointer import Checkpointer, Kept
 from loadgen_controller.run.conductor import Conductor, Result
 from loadgen_controller.run.finish import Sealed, seal

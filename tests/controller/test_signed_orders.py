@@ -25,7 +25,7 @@ from loadgen_agent.supervisor.order_authorization import Trust
 from loadgen_controller.api.order import parts_of, read_order
 from loadgen_controller.control.run_service import Service
 from loadgen_controller.control.signed_run_orders import signed
-from loadgen_controller.core.order import Order
+from loadgen_controller.core.run_request import Order
 from loadgen_controller.run.conductor import Conductor
 from loadgen_controller.run.recovery import restore
 from tests.controller.conftest import order_of

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import ExitCode
-from loadgen.wire.authorized_keys import AgentKeys, ControllerKeys, KeyPair
+from loadgen.wire.curve_keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.messages import Bye, ClockPing, ClockPong, Delta, Heartbeat, Prepare, StartAt
 from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.core.lifecycle import Phase

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import Phase, find, settings
 
 from loadgen.errors import ExitCode
-from loadgen.wire.authorized_keys import AgentKeys, load_agent, load_controller
 from loadgen.wire.codec import encode
-from loadgen.wire.keyfolder import add_agent, handout, init_keys, revoke
+from loadgen.wire.curve_keys import AgentKeys, load_agent, load_controller
+from loadgen.wire.key_folder_changes import add_agent, handout, init_keys, revoke
 from loadgen.wire.messages import (
     FROM_AGENTS,
     PROTOCOL_MAJOR,

@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from loadgen.allowlist import read
-from loadgen.wire.authorized_keys import load_agent
-from loadgen.wire.keyfolder import add_agent, init_keys
+from loadgen.wire.curve_keys import load_agent
+from loadgen.wire.key_folder_changes import add_agent, init_keys
 from loadgen_agent.cli import _checked, _parser
 from tests.cli.test_commands import loadgen
 

@@ -111,7 +111,7 @@ PARTS = {
     "agent/loadgen_agent/supervisor/controller_bounds.py:_wrong_welcome": _IGNORED,
     "agent/loadgen_agent/supervisor/controller_bounds.py:_wrongs": _IGNORED,
     "controller/loadgen_controller/control/request_handler.py:_lines": _REPLY,
-    "controller/loadgen_controller/core/adjustments.py:_text": _REPLY,
+    "controller/loadgen_controller/core/load_change_messages.py:_text": _REPLY,
     "controller/loadgen_controller/judging/validity.py:_advice_for_machine": "each text is advice, or a part of one",
     "controller/loadgen_controller/judging/validity.py:_advice_more_agents": "each text is advice, or a part of one",
 }

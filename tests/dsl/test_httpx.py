@@ -15,7 +15,7 @@ from loadgen.clients.net.network import TcpNetwork
 from loadgen.dsl.users.exception_to_outcome import outcome_of
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.user_factory import UserFactory, Ways
-from loadgen.engine.load.users import Arrival
+from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed
 from tests.support.lives import REPLIES, Bench, bound

@@ -15,7 +15,7 @@ from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
-from loadgen.engine.load.users import Arrival
+from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed

@@ -17,7 +17,7 @@ from openai import AsyncOpenAI
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.user_factory import UserFactory, Ways
-from loadgen.engine.load.users import Arrival
+from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorder import Recorder
 from tests.support.lives import bound
 from tests.support.scripted import CLOSE, HANG, RESET, Answer, ok, scripted

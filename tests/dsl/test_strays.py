@@ -13,7 +13,7 @@ import pytest
 
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.user_runner import BoundJourney
-from loadgen.engine.load.users import Arrival, UserPool
+from loadgen.engine.load.user_iterations import Arrival, UserPool
 from loadgen.engine.recording.recorder import Recorder
 from tests.support.lives import Bench, bound
 from tests.support.turns import turns

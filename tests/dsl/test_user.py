@@ -17,7 +17,7 @@ from loadgen.clients.net.canned_replies import CannedNetwork, reply
 from loadgen.dsl.distributions import empirical, lognormal, uniform
 from loadgen.dsl.users.user import User, UserWith
 from loadgen.dsl.users.user_factory import UserFactory, Ways
-from loadgen.engine.load.users import Arrival
+from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorded_series import Watch
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import IterationEnded, RequestFailed, UsageError

@@ -20,7 +20,7 @@ from loadgen.engine.load.clock import Clock
 from loadgen.engine.load.load_models import ClosedDrive, CountedDrive, Mark, OpenDrive
 from loadgen.engine.load.share import Share
 from loadgen.engine.load.share_changes import Deal
-from loadgen.engine.load.users import Arrival, Life, UserPool
+from loadgen.engine.load.user_iterations import Arrival, Life, UserPool
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import UsageError
 from loadgen.profiles.arrival_due_times import Listed, Schedule, Timeline

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from loadgen.engine.load.schedule import due_times
 from loadgen.engine.load.share import Share
 from loadgen.engine.load.start_loops import drive_arrivals, drive_iterations, drive_users
-from loadgen.engine.load.user_presence import Crowd
-from loadgen.engine.load.users import Arrival, Life, UserPool
+from loadgen.engine.load.user_count_changes import Crowd
+from loadgen.engine.load.user_iterations import Arrival, Life, UserPool
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage

@@ -18,8 +18,8 @@ from loadgen.engine.load.pace import Cycles, Pace, next_cycle
 from loadgen.engine.load.share import Share
 from loadgen.engine.load.share_changes import Deal
 from loadgen.engine.load.start_loops import drive_users
-from loadgen.engine.load.user_presence import Changes, Crowd
-from loadgen.engine.load.users import Arrival, UserPool
+from loadgen.engine.load.user_count_changes import Changes, Crowd
+from loadgen.engine.load.user_iterations import Arrival, UserPool
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.profiles.edits import PAUSE
 from loadgen.profiles.profile import UserProfile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import perf_counter_ns
 
-from loadgen.engine.load.users import Arrival, UserPool
+from loadgen.engine.load.user_iterations import Arrival, UserPool
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.delta import Delta
 from tests.support.turns import turns

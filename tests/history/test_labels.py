@@ -107,7 +107,7 @@ def test_labels_and_commit_of_a_real_run_come_into_the_history(tmp_path: Path, r
     assert spec["labels"] == {"service": "shop", "release": "1.4"}
     assert spec["commit"] == git(repository, "rev-parse", "HEAD")
 
-    from loadgen_controller.past_runs.history_entry import accepted_in
+    from loadgen_controller.past_runs.read_run_for_history import accepted_in
 
     run = accepted_in("last", runs_dir)
     assert (run.labels, run.commit) == (spec["labels"], spec["commit"])

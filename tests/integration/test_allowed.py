@@ -12,7 +12,7 @@ import pytest
 
 from loadgen.engine.health.process_health import own_addresses
 from loadgen.signed.signatures import make
-from loadgen.wire.keyfolder import add_agent, handout, init_keys
+from loadgen.wire.key_folder_changes import add_agent, handout, init_keys
 from tests.support.arrivals import arrivals
 from tests.support.ports import free_ports
 from tests.support.run import loadgen, started

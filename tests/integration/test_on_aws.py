@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from loadgen.wire.authorized_keys import load_controller
-from loadgen.wire.keyfolder import init_keys
+from loadgen.wire.curve_keys import load_controller
+from loadgen.wire.key_folder_changes import init_keys
 from tests.cli.test_commands import loadgen
 from tests.integration.test_controller_service import line_of, started
 from tests.support.aws import BUCKET, FLEET, REGION, client, isolated, made_fleet, role_of, running_aws

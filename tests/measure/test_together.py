@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from loadgen.errors import WireError
 from loadgen.measure.deltas.delta import Delta, SeriesStats
 from loadgen.measure.deltas.validate import Wellformed, check_all, check_delta
-from loadgen.measure.histograms.series_counts import Stats, Store
+from loadgen.measure.histograms.counts_of_all_series import Stats, Store
 from loadgen.measure.merging.checkpoint import freeze
 from loadgen.measure.merging.interval_sum import Sum
 from loadgen.measure.merging.merge import Accepted, Merge, check_invariant

@@ -17,10 +17,10 @@ from loadgen.measure.histograms.histogram import Histogram, percentiles
 from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.results.summary import PERCENTILES, figure
 from loadgen.report.charts.bulk_percentiles import COARSE, coarse
-from loadgen.report.charts.series_to_lines import ERRORS, ROWS
+from loadgen.report.charts.series_to_chart_lines import ERRORS, ROWS
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.document import Facts, changes, document, encode
-from loadgen.report.live_rows import Table
+from loadgen.report.run_page_table import Table
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key, request_key
 from tests.support.examples import examples

@@ -16,7 +16,7 @@ from typing import cast
 from loadgen.engine.load.load_models import Mark, OpenDrive
 from loadgen.engine.load.share import Share
 from loadgen.engine.load.share_changes import Deal
-from loadgen.engine.load.users import Arrival, UserPool
+from loadgen.engine.load.user_iterations import Arrival, UserPool
 from loadgen.measure.deltas.delta import Counters, Delta
 from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
 from loadgen.measure.merging.merge import Merge

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from loadgen.wire.authorized_keys import AgentKeys
 from loadgen.wire.codec import decode, encode
+from loadgen.wire.curve_keys import AgentKeys
 from loadgen.wire.messages import (
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,

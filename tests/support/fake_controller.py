@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from loadgen.measure.deltas.delta import Counters
-from loadgen.wire.authorized_keys import ControllerKeys
 from loadgen.wire.codec import decode, encode
+from loadgen.wire.curve_keys import ControllerKeys
 from loadgen.wire.messages import (
     CHUNK_BYTES,
     Ack,

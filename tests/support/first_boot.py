@@ -24,8 +24,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from loadgen.wire.authorized_keys import read_key
-from loadgen.wire.keyfolder import init_keys
+from loadgen.wire.curve_keys import read_key
+from loadgen.wire.key_folder_changes import init_keys
 from tests.support.aws import BUCKET, FLEET, REGION, client, made_fleet, role_of, running_aws
 from tests.support.imds import Imds, running_imds
 from tools.wheelhouse import lay_out

@@ -13,7 +13,7 @@ from loadgen.clients.pool.connection_policy import Connections
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Points
-from loadgen.engine.load.users import Arrival
+from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorder import Recorder
 
 __all__ = ["REPLIES", "Bench", "JumpTime", "QuickLife", "bound"]

@@ -15,7 +15,7 @@ import pytest
 import zmq
 from zmq.utils.z85 import decode as z85_decode
 
-from loadgen.wire.authorized_keys import AgentKeys, KeyPair
+from loadgen.wire.curve_keys import AgentKeys, KeyPair
 from loadgen.wire.sockets import identity_of, parse_address
 
 __all__ = ["RawPeer", "greeting"]

@@ -43,8 +43,8 @@ from loadgen.profiles.arrival_due_times import Schedule
 from loadgen.profiles.edits import is_pause
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen.wire.authorized_keys import AgentKeys
 from loadgen.wire.codec import decode, encode
+from loadgen.wire.curve_keys import AgentKeys
 from loadgen.wire.messages import (
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from loadgen.wire.authorized_keys import AgentKeys, ControllerKeys, KeyPair
+from loadgen.wire.curve_keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.sockets import Dealer, Router
 
 

@@ -7,9 +7,9 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from loadgen.target.api import JOB_S, ORDERS, TOKEN_S
 from loadgen.target.request_response import Answer, Request
 from loadgen.target.shop import Shop
+from loadgen.target.shop_partner_api import JOB_S, ORDERS, TOKEN_S
 
 
 class Clock:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import StorageError, UsageError
-from loadgen.wire.authorized_keys import fingerprint, load_agent, load_controller, read_agents
-from loadgen.wire.keyfolder import add_agent, init_keys, list_keys, revoke
+from loadgen.wire.curve_keys import fingerprint, load_agent, load_controller, read_agents
+from loadgen.wire.key_folder_changes import add_agent, init_keys, list_keys, revoke
 
 
 def modes(folder: Path) -> dict[str, int]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import UsageError
-from loadgen.wire.authorized_keys import (
+from loadgen.wire.curve_keys import (
     ANY_AGENT,
     KeyPair,
     check_agent_id,
@@ -24,7 +24,7 @@ from loadgen.wire.authorized_keys import (
     throw_away,
     z85,
 )
-from loadgen.wire.keyfolder import add_agent, init_keys
+from loadgen.wire.key_folder_changes import add_agent, init_keys
 
 
 @given(st.binary(min_size=32, max_size=32))

@@ -14,7 +14,7 @@ from zmq.utils.z85 import decode as z85_decode
 
 from loadgen.errors import PortBusy, UsageError
 from loadgen.wire import sockets
-from loadgen.wire.authorized_keys import ANY_AGENT, AgentKeys, ControllerKeys, KeyPair
+from loadgen.wire.curve_keys import ANY_AGENT, AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.sockets import Dealer, Router, identity_of, parse_address
 from tests.support.chaos_proxy import chaos_proxy
 from tests.support.wire import DealerEnd, RouterEnd, key_ring, serving, until

@@ -19,7 +19,7 @@ import pytest
 import zmq
 
 from loadgen.wire import sockets
-from loadgen.wire.authorized_keys import ControllerKeys, KeyPair
+from loadgen.wire.curve_keys import ControllerKeys, KeyPair
 from loadgen.wire.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, Hello
 from loadgen.wire.sockets import identity_of, parse_address
 from loadgen_controller.core.registry import LOST_AFTER_NS, Fleet, Presence

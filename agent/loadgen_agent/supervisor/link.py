@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from loadgen.errors import WireError
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen.wire.authorized_keys import AgentKeys
 from loadgen.wire.codec import decode, encode
+from loadgen.wire.curve_keys import AgentKeys
 from loadgen.wire.messages import ClockPing, ClockPong, Message
 from loadgen.wire.sockets import Dealer
 

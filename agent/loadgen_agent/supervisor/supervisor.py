@@ -23,7 +23,7 @@ from loadgen.engine.health.process_health import addresses_of
 from loadgen.errors import BundleError, UsageError
 from loadgen.signed.signatures import Verifier
 from loadgen.units import NS_PER_S
-from loadgen.wire.authorized_keys import AgentKeys
+from loadgen.wire.curve_keys import AgentKeys
 from loadgen.wire.messages import (
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,
@@ -52,7 +52,7 @@ from loadgen.wire.messages import (
 )
 from loadgen.wire.sockets import parse_address
 from loadgen_agent.delivery.delivery import Delivery
-from loadgen_agent.host import cpu_count, host_name
+from loadgen_agent.operating_system import cpu_count, host_name
 from loadgen_agent.supervisor.bundles import Cache, Fetch
 from loadgen_agent.supervisor.controller_bounds import Gate
 from loadgen_agent.supervisor.lifecycle import (

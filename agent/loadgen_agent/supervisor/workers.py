@@ -39,9 +39,10 @@ from loadgen.wire.messages import (
     Waiting,
 )
 from loadgen_agent.delivery.aggregate import AddUp
-from loadgen_agent.host import oom_kills
+from loadgen_agent.operating_system import oom_kills
 from loadgen_agent.shared_progress import Progress
 from loadgen_agent.supervisor.output import Output
+from loadgen_agent.supervisor.worker_child_processes import reap
 from loadgen_agent.supervisor.worker_group_state import (
     AllLost,
     Answer,
@@ -61,7 +62,6 @@ from loadgen_agent.supervisor.worker_group_state import (
     WorkerGroup,
     step,
 )
-from loadgen_agent.supervisor.worker_orphans import reap
 from loadgen_agent.supervisor.worker_process import Child
 from loadgen_agent.worker_lease import Lease
 

@@ -58,11 +58,11 @@ from loadgen.wire.messages import (
     WaitingAt,
 )
 from loadgen.wire.worker_pipe import FrameStream
-from loadgen_agent.host import die_with_parent, leave_no_core
 from loadgen_agent.masked_output import mask_output
+from loadgen_agent.operating_system import die_with_parent, leave_no_core
 from loadgen_agent.shared_progress import progress_at
 from loadgen_agent.worker.allowlist_check import fenced, wrong_change
-from loadgen_agent.worker.steering_executors import WorkerSteering
+from loadgen_agent.worker.steering_executor_runner import WorkerSteering
 from loadgen_agent.worker.watchdog import Watchdog
 from loadgen_agent.worker_lease import Leased, leased_at
 

@@ -31,7 +31,7 @@ from loadgen.aws.scale.membership_check import living
 from loadgen.errors import LoadgenError, StorageError, UsageError
 from loadgen.outside_text import one_line
 from loadgen.secret_files import write_new
-from loadgen.wire.authorized_keys import fingerprint, read_key
+from loadgen.wire.curve_keys import fingerprint, read_key
 
 __all__ = ["LOOK_S", "RECHECK_S", "Board", "Enroller", "enroller_of"]
 

@@ -22,7 +22,7 @@ from typing import Protocol, Self
 from loadgen.errors import BugError, FleetError, LimitExceeded, WireError
 from loadgen.units import NS_PER_S
 from loadgen.wire import codec
-from loadgen.wire.authorized_keys import ControllerKeys, may_speak_for
+from loadgen.wire.curve_keys import ControllerKeys, may_speak_for
 from loadgen.wire.messages import (
     FROM_AGENTS,
     PROTOCOL_MAJOR,

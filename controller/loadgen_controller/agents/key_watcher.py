@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from loadgen.errors import UsageError
-from loadgen.wire.authorized_keys import ControllerKeys, fingerprint, read_agents
+from loadgen.wire.curve_keys import ControllerKeys, fingerprint, read_agents
 
 __all__ = ["LOOK_S", "KeyWatcher", "KeysChanged"]
 

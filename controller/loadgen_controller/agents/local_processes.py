@@ -24,7 +24,7 @@ from typing import IO
 from loadgen.errors import FleetError, StorageError
 from loadgen.process_list import children_of
 from loadgen.secret_files import make_subfolder, open_private
-from loadgen.wire.authorized_keys import ControllerKeys, throw_away
+from loadgen.wire.curve_keys import ControllerKeys, throw_away
 
 __all__ = ["EmbeddedAgents", "agent_ids", "clean_environment"]
 

@@ -20,7 +20,7 @@ from loadgen.dsl.plans.spec import Overrides, PlanSpec
 from loadgen.errors import ScenarioError, UsageError
 from loadgen.profiles.stage import MAX_DURATION_NS
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
-from loadgen_controller.core.order import Order
+from loadgen_controller.core.run_request import Order
 
 __all__ = ["PART_BYTES", "parts_of", "read_order"]
 

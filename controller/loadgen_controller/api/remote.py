@@ -20,7 +20,7 @@ from loadgen_controller.api.address import Place
 from loadgen_controller.api.tokens import read_token
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.control.control_request import ControlRequest
-from loadgen_controller.core.order import Order
+from loadgen_controller.core.run_request import Order
 from loadgen_controller.planning.option_parsing import parse_endpoint
 from loadgen_controller.screen.figures import Figures
 from loadgen_controller.screen.live import show

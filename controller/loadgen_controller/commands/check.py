@@ -28,10 +28,10 @@ from loadgen_controller.commands.shared_options import (
     TargetOption,
 )
 from loadgen_controller.console_output import RichText, Text, text_block
-from loadgen_controller.planning.policy import violations
 from loadgen_controller.planning.rehearsal import Rehearsed, rehearse, rehearse_arrival
 from loadgen_controller.planning.rerun import Earlier, arrival_of, arrival_text, earlier_run
 from loadgen_controller.planning.scenario import load_scenario
+from loadgen_controller.planning.team_policy_check import violations
 from loadgen_controller.screen.terminal_report import Output, print_table
 
 NAME = "check"

@@ -20,7 +20,7 @@ from loadgen.measure.run_folder.rundir import replace_file, storage_error
 from loadgen.secret_files import shared_mode
 from loadgen.signed.signatures import Signer
 from loadgen.sinks.live_outputs import Outputs
-from loadgen.wire.authorized_keys import ControllerKeys, load_controller
+from loadgen.wire.curve_keys import ControllerKeys, load_controller
 from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.api.credential_files import ApiFiles
 from loadgen_controller.api.tokens import Tokens

@@ -18,7 +18,7 @@ from loadgen.units import format_count
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.console_output import echo, echo_json
-from loadgen_controller.past_runs.history_entry import accepted_in, who
+from loadgen_controller.past_runs.read_run_for_history import accepted_in, who
 from loadgen_controller.planning.option_parsing import store_of
 from loadgen_controller.screen.terminal_report import Output, print_table
 

@@ -11,8 +11,8 @@ import typer
 from loadgen.errors import UsageError
 from loadgen.report.report_tables import Table
 from loadgen.signed.signatures import PUBLIC_NAME, make
-from loadgen.wire.authorized_keys import check_key_name
-from loadgen.wire.keyfolder import add_agent, init_keys, list_keys, revoke
+from loadgen.wire.curve_keys import check_key_name
+from loadgen.wire.key_folder_changes import add_agent, init_keys, list_keys, revoke
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.console_output import echo
 from loadgen_controller.screen.terminal_report import Output, print_table

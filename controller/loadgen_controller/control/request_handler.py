@@ -11,7 +11,7 @@ from loadgen.measure.objectives.objective import time_text
 from loadgen.units import NS_PER_S, format_count
 from loadgen_controller.control.control_request import ControlReply, ControlRequest
 from loadgen_controller.control.unix_socket import listening
-from loadgen_controller.core.adjustments import Adjustment, LoadChange
+from loadgen_controller.core.load_change_messages import Adjustment, LoadChange
 from loadgen_controller.run.conductor import Conductor
 
 __all__ = ["answer", "asked"]

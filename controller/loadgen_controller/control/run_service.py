@@ -30,7 +30,7 @@ from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.control.control_request import ControlReply, ControlRequest
 from loadgen_controller.control.request_handler import answer, asked
 from loadgen_controller.control.signed_run_orders import check_signed, signed
-from loadgen_controller.core.order import Order
+from loadgen_controller.core.run_request import Order
 from loadgen_controller.planning.target_permission import check_allowed, check_proofs, check_target
 from loadgen_controller.run.conductor import Conductor, Result
 from loadgen_controller.run.recovery import restore

@@ -12,7 +12,7 @@ from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import BundleError, UsageError
 from loadgen.signed.launch_statement import MAX_STATEMENT_BYTES, Statement, bare
 from loadgen.signed.signatures import Signer
-from loadgen_controller.core.order import Order
+from loadgen_controller.core.run_request import Order
 
 __all__ = ["check_signed", "signed"]
 

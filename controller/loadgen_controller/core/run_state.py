@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadgen.wire.messages import Fin
-from loadgen_controller.core.adjustments import Adjustment
+from loadgen_controller.core.load_change_messages import Adjustment
 from loadgen_controller.core.rejected_input_counter import plain
 from loadgen_controller.core.shares import Assignment
 

@@ -26,7 +26,7 @@ from loadgen.measure.objectives.objective import Objective, evaluate
 from loadgen.measure.objectives.steering_observation import RUNGS, Look, Part
 from loadgen.units import NS_PER_S, NS_PER_US, format_rate
 from loadgen.wire.messages import Steer, Steered
-from loadgen_controller.core.adjustments import Adjustments
+from loadgen_controller.core.load_change_messages import Adjustments
 from loadgen_controller.core.shares import Assignment
 
 __all__ = ["Finding", "RateDecision", "RateRequest", "SteeredLoad", "SteeredLoads"]

@@ -33,7 +33,7 @@ from loadgen_controller.control.control_request import ControlReply, ControlRequ
 from loadgen_controller.control.request_handler import answer, asked
 from loadgen_controller.control.signed_run_orders import signed
 from loadgen_controller.core.events import Reason
-from loadgen_controller.core.order import Order
+from loadgen_controller.core.run_request import Order
 from loadgen_controller.launch.event_loop import new_loop
 from loadgen_controller.launch.run_location import Placement
 from loadgen_controller.launch.signals import Stopping

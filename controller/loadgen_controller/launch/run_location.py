@@ -15,7 +15,7 @@ from loadgen.allowlist import AllowList
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.signed.signatures import Signer
 from loadgen.sinks.live_outputs import Outputs
-from loadgen.wire.authorized_keys import ControllerKeys, load_controller
+from loadgen.wire.curve_keys import ControllerKeys, load_controller
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import place_of
 from loadgen_controller.collect_option_errors import CollectedErrors

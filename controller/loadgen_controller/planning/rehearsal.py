@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from loadgen.clients.net.proxy import network_of
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.protocol.phased import PhasedMeter, phases_of
-from loadgen.drive.worker_load_driver import bind
+from loadgen.drive.single_load_driver import bind
 from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.loader import Scenario
@@ -28,7 +28,7 @@ from loadgen.dsl.users.user_factory import UserFactory
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Ended, Points
 from loadgen.engine.load.share import RandomMix, Share
-from loadgen.engine.load.users import Arrival
+from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorded_series import Place
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import UsageError

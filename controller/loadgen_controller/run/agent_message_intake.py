@@ -44,9 +44,9 @@ from loadgen_controller.core.events import (
     TearDownEnded,
 )
 from loadgen_controller.core.lifecycle import Phase, Run
-from loadgen_controller.core.order import Order
 from loadgen_controller.core.registry import Fleet
 from loadgen_controller.core.rejected_input_counter import OVER_LIMIT, RejectedInput, plain
+from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.run.delta_admission import Admission
 from loadgen_controller.run.delta_journal import Journal, Place

@@ -49,7 +49,6 @@ from loadgen.wire.messages import (
     Waiting,
 )
 from loadgen_controller.agents.hub import AgentHub
-from loadgen_controller.core.adjustments import Adjustment, LoadChange, lanes_of
 from loadgen_controller.core.event_replay import BEGUN, HAPPENED, begun, happened
 from loadgen_controller.core.events import (
     Adjusted,
@@ -78,9 +77,10 @@ from loadgen_controller.core.events import (
 )
 from loadgen_controller.core.heartbeat_replies import RepeatLoad, RepeatPrepare, RepeatStop, reactions
 from loadgen_controller.core.lifecycle import Phase, Run, step
-from loadgen_controller.core.order import Order
+from loadgen_controller.core.load_change_messages import Adjustment, LoadChange, lanes_of
 from loadgen_controller.core.rejected_input_counter import RejectedInput
 from loadgen_controller.core.report_interval import ReportInterval
+from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.core.shares import assign, candidates, with_agent
 from loadgen_controller.core.steering_executor_state import as_rows

@@ -23,11 +23,11 @@ from loadgen.measure.statistics.batch_means import Batches, recounted, recounted
 from loadgen.measure.statistics.warmup import Cut
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 from loadgen.wire import codec
-from loadgen_controller.core.adjustments import as_rows
 from loadgen_controller.core.events import End, Reason
 from loadgen_controller.core.lifecycle import Run
-from loadgen_controller.core.order import Order
+from loadgen_controller.core.load_change_messages import as_rows
 from loadgen_controller.core.registry import Fleet
+from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.plan_due import Basis

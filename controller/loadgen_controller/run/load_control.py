@@ -25,11 +25,11 @@ from loadgen.wire.messages import (
     StartAt,
     Steered,
 )
-from loadgen_controller.core.adjustments import Adjustment, Adjustments, LoadChange
 from loadgen_controller.core.events import Adjusted, Event
 from loadgen_controller.core.lifecycle import Phase, Run
-from loadgen_controller.core.order import Order
+from loadgen_controller.core.load_change_messages import Adjustment, Adjustments, LoadChange
 from loadgen_controller.core.registry import Fleet
+from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.core.shares import Assignment, candidates, joined, reassigned
 from loadgen_controller.core.steering_executor_state import RateDecision, RateRequest, SteeredLoads

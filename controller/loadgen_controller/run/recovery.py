@@ -34,12 +34,12 @@ from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS
 from loadgen.wire import codec
 from loadgen.wire.messages import Delta, Fin, Reassign
-from loadgen_controller.core.adjustments import Adjustments, LoadChange
 from loadgen_controller.core.event_replay import HAPPENED, replay
 from loadgen_controller.core.lifecycle import Phase, Run
-from loadgen_controller.core.order import Order
+from loadgen_controller.core.load_change_messages import Adjustments, LoadChange
 from loadgen_controller.core.registry import Member
 from loadgen_controller.core.rendezvous import Release, RendezvousState, met_before
+from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.core.shares import Assignment
 from loadgen_controller.core.steering_executor_state import RateDecision, SteeredLoads

@@ -12,7 +12,6 @@ from typing import Protocol
 
 from loadgen.wire.messages import Message, ReleaseAt, Waiting
 from loadgen_controller.core.lifecycle import Run
-from loadgen_controller.core.order import Order
 from loadgen_controller.core.rendezvous import (
     AgentBack,
     AgentGone,
@@ -25,6 +24,7 @@ from loadgen_controller.core.rendezvous import (
     WorkerSlot,
     step,
 )
+from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.run.delta_journal import Journal
 from loadgen_controller.run.load_control import load_name

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 
 from loadgen.measure.merging.merge import Merge
 from loadgen.wire.messages import Adjust, Reassign
-from loadgen_controller.core.adjustments import lanes_of
 from loadgen_controller.core.events import Reason, StopRequested
 from loadgen_controller.core.lifecycle import Phase, Run
-from loadgen_controller.core.order import Order
+from loadgen_controller.core.load_change_messages import lanes_of
+from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.error_fuse import FuseWatch
 from loadgen_controller.judging.plan_watch import PlanWatch

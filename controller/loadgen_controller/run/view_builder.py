@@ -7,8 +7,8 @@ from pathlib import Path
 
 from loadgen.measure.merging.merge import Merge
 from loadgen_controller.core.lifecycle import Run
-from loadgen_controller.core.order import Order
 from loadgen_controller.core.registry import Fleet
+from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.run.agent_view_rows import roster
 from loadgen_controller.run.load_control import LoadControl

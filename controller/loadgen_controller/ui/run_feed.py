@@ -22,12 +22,12 @@ from loadgen.report.charts.timeline_data import History
 from loadgen.report.document import Facts, changes, document, encode
 from loadgen.report.executive_summary import targets_in
 from loadgen.report.from_run_folder import history_of, verdict_of
-from loadgen.report.live_rows import AT_ONCE, Table
 from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_page_table import AT_ONCE, Table
 from loadgen.report.slos import slo_row
 from loadgen.report.summary_reader import Summary, read
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
-from loadgen_controller.core.adjustments import Adjustment, as_rows
+from loadgen_controller.core.load_change_messages import Adjustment, as_rows
 from loadgen_controller.run.view import ViewState
 
 __all__ = ["LOOK_S", "Conducted", "Event", "RunFeed"]

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from loadgen.aws.account.boto_clients import Clients, aws_errors
-from loadgen.aws.target.segments import parts_of, segments_of
+from loadgen.aws.target.trace_time_breakdown import parts_of, segments_of
 from loadgen.errors import CloudError, UsageError
 
 __all__ = ["SLICE", "Part", "Traced", "compared", "find", "parts", "slow_and_typical"]

@@ -33,8 +33,7 @@ from loadgen.clients.httpx_api.errors import ROW, Stage, as_httpx_error
 from loadgen.clients.httpx_api.rows import Call, HttpxRows, origin_of_url
 from loadgen.clients.net.network import Network
 from loadgen.clients.pool.pool import ConnectionPool
-from loadgen.clients.protocol.body import Upload, encode_content
-from loadgen.clients.protocol.large_request_bodies import Source
+from loadgen.clients.protocol.file_and_generated_bodies import Source
 from loadgen.clients.protocol.outcomes import (
     PROTOCOL,
     REDIRECTS,
@@ -44,6 +43,7 @@ from loadgen.clients.protocol.outcomes import (
     connect_failure,
     count_own_fault,
 )
+from loadgen.clients.protocol.request_body_encoding import Upload, encode_content
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import NEVER_NS
 from loadgen.clients.request.cookies import BoundedJar

@@ -38,10 +38,10 @@ from loadgen.clients.httpx_api.rows import HttpxRows, origin_of_url
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.proxy_requests import Forward, request_line
 from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime, NoPlaceInTime, Origin
-from loadgen.clients.protocol.body import StreamedRequest, Upload
-from loadgen.clients.protocol.connection import Connection, Source, Unprocessed
+from loadgen.clients.protocol.connection_interface import Connection, Source, Unprocessed
 from loadgen.clients.protocol.outcomes import RESET, count_own_fault
 from loadgen.clients.protocol.phased import UNKNOWN
+from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
 from loadgen.clients.protocol.response_heads import MAX_KEPT_FIELDS, NO_ANSWER, Answer, Head
 from loadgen.clients.protocol.timeouts import NEVER_NS, Timeouts
 from loadgen.clients.request.cookies import BoundedJar

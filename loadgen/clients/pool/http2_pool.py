@@ -21,7 +21,7 @@ from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.network import Network
 from loadgen.clients.pool.pool import ConnectionPool, Origin, SharedPool, too_late, within
 from loadgen.clients.protocol import http1
-from loadgen.clients.protocol.connection import Connection, Lost
+from loadgen.clients.protocol.connection_interface import Connection, Lost
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.http2 import Http2Connection
 from loadgen.clients.protocol.outcomes import TIMEOUT

@@ -28,7 +28,7 @@ from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.network import Network
 from loadgen.clients.pool.connection_class_for_plan import connection_kind
 from loadgen.clients.protocol import http1
-from loadgen.clients.protocol.connection import Connection
+from loadgen.clients.protocol.connection_interface import Connection
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.outcomes import TIMEOUT, TLS
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel, wheel_of

@@ -26,11 +26,11 @@ from typing import Final, cast
 
 import httptools
 
-from loadgen.clients.protocol.body import StreamedRequest, Upload
-from loadgen.clients.protocol.body_buffer import MANY_PIECES, join_tail
-from loadgen.clients.protocol.connection import Connection as AnyConnection
-from loadgen.clients.protocol.connection import Exchange, Lost, Sink
+from loadgen.clients.protocol.connection_interface import Connection as AnyConnection
+from loadgen.clients.protocol.connection_interface import Exchange, Lost, Sink
+from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import HEAD_TOO_LARGE, PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure
+from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
 from loadgen.clients.protocol.response_heads import HEADS, MAX_FIELDS, Answer, Head, RawHeaders, keep_head
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed

@@ -1,7 +1,7 @@
 """One HTTP/2 connection, client side: many concurrent requests, on the h2 library.
 
-It has the interface of an HTTP/1.1 connection (`connection.py`) and gets the same bytes. It stays on its stack as
-long as it has room for another stream, so a user's concurrent requests share one connection.
+It has the interface of an HTTP/1.1 connection (`connection_interface.py`) and gets the same bytes. It stays on its
+stack as long as it has room for another stream, so a user's concurrent requests share one connection.
 
 The library handles the protocol: states, windows, HPACK. We add:
 - splitting the input into frames, so that each frame's bytes count for its stream, and frames before a broken one
@@ -57,9 +57,7 @@ from h2.frame_buffer import FrameBuffer
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import DataFrame, Frame, HeadersFrame
 
-from loadgen.clients.protocol.body import StreamedRequest, Upload
-from loadgen.clients.protocol.body_buffer import MANY_PIECES, join_tail
-from loadgen.clients.protocol.connection import Connection, Exchange, Lost, Sink, Unprocessed
+from loadgen.clients.protocol.connection_interface import Connection, Exchange, Lost, Sink, Unprocessed
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from loadgen.clients.protocol.http2_floods import (
     COSTLY,
@@ -77,6 +75,7 @@ from loadgen.clients.protocol.http2_floods import (
     frame_name,
 )
 from loadgen.clients.protocol.http2_heads import TOO_MANY, Decoder, Encoder, Received, fields_of
+from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import (
     GOAWAY,
     H2_FLOOD,
@@ -88,6 +87,7 @@ from loadgen.clients.protocol.outcomes import (
     connect_failure,
     h2_outcome,
 )
+from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed

@@ -22,8 +22,8 @@ from contextlib import suppress
 from time import perf_counter_ns
 from typing import Any, Protocol, cast
 
-from loadgen.clients.protocol.body import Upload
 from loadgen.clients.protocol.http1 import Connection, Exchange
+from loadgen.clients.protocol.request_body_encoding import Upload
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.measure.deltas.series_key import TIMEOUT, Phase
 

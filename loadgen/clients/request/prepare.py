@@ -7,7 +7,7 @@ from typing import Any, Final, TypedDict
 
 import httpx
 
-from loadgen.clients.protocol.body import (
+from loadgen.clients.protocol.request_body_encoding import (
     FORM,
     JSON,
     Body,

@@ -11,7 +11,7 @@ from typing import Final
 
 import httpx
 
-from loadgen.clients.protocol.body import Upload
+from loadgen.clients.protocol.request_body_encoding import Upload
 
 __all__ = ["FOLLOWED", "BadRedirect", "redirected"]
 

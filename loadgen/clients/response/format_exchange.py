@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from loadgen.clients.protocol.body import StreamedRequest
 from loadgen.clients.protocol.decoding import DecodingError, decode, is_charset
+from loadgen.clients.protocol.request_body_encoding import StreamedRequest
 from loadgen.clients.protocol.response_heads import Head
 
 __all__ = ["MAX_SHOWN_BYTES", "request_text", "response_text"]

@@ -27,9 +27,9 @@ from typing import Any, Final
 
 import httpx
 
-from loadgen.clients.protocol.body_buffer import MANY_PIECES, join_tail
-from loadgen.clients.protocol.connection import Source
+from loadgen.clients.protocol.connection_interface import Source
 from loadgen.clients.protocol.decoding import DecodingError, Unpacker
+from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import PROTOCOL, TOO_LARGE
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.request_head_cache import Route

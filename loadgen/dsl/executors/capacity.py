@@ -4,7 +4,7 @@
     search(p(99) < "300ms", upto="1000/s")                    steps up to the knee and ends, with an interval
 
 Both are steering executors, like those that users write. `rate_search.py` decides how
-they move, and `knee.py` estimates the knee; this module has their arguments and texts.
+they move, and `knee_estimate.py` estimates the knee; this module has their arguments and texts.
 
 `hold` stays a little below the knee: at a rate that the knee is below with a
 probability of 15 %. `search` uses the middle, where it learns most, so half of its
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from math import exp
 from typing import Final
 
-from loadgen.dsl.executors.knee import Aim, Knee, Stay
+from loadgen.dsl.executors.knee_estimate import Aim, Knee, Stay
 from loadgen.dsl.executors.rate_search import Climb, ClimbTerms, Phase, begin, settling_s, step, window_s
 from loadgen.dsl.executors.steering_executor import Decision, Finding, SteeringExecutor
 from loadgen.dsl.plans.slo import Slo

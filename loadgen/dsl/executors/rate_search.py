@@ -33,7 +33,7 @@ from enum import Enum
 from math import inf, log
 from typing import Final
 
-from loadgen.dsl.executors.knee import Aim, Knee, Stay, find_knee
+from loadgen.dsl.executors.knee_estimate import Aim, Knee, Stay, find_knee
 from loadgen.measure.objectives.steering_observation import Look
 from loadgen.units import format_count, format_rate
 
@@ -179,7 +179,7 @@ def settling_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKI
     """Return how much of the stay at a rate is ignored at its beginning, in seconds; at most the length of the window.
 
     It is the objective's limit, in which all arrivals of the previous rate are decided, plus about two relaxation times
-    of an M/M/1 queue. One relaxation time is 0.2 * rate * limit^2 near the knee (see `knee.py`).
+    of an M/M/1 queue. One relaxation time is 0.2 * rate * limit^2 near the knee (see `knee_estimate.py`).
     """
     limit_s = terms.limit_s
     return min(limit_s + 0.4 * rate_per_s * limit_s**2, window_s(terms, rate_per_s, phase))

@@ -6,7 +6,7 @@
 
 A file of counts gives exactly that many arrivals in each of its bins, evenly spaced. A
 file of timestamps keeps every distance between two arrivals. The files are in the
-scenario's folder and travel with it. `recorded_traffic_reader.py` reads a file when its load is
+scenario's folder and travel with it. `recorded_traffic_csv.py` reads a file when its load is
 first used, and reports all errors in it with file and line.
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from loadgen.dsl.data.rowfile import FileFaults
 from loadgen.dsl.executors.base import Executor, Lowered
-from loadgen.dsl.executors.recorded_traffic_reader import Bin, Column, Gaps, Point, held, read_points, read_times
+from loadgen.dsl.executors.recorded_traffic_csv import Bin, Column, Gaps, Point, held, read_points, read_times
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ProfileError, ScenarioError
 from loadgen.profiles.given_arrival_times import TimedProfile

@@ -35,7 +35,7 @@ from loadgen.dsl.users.exception_to_outcome import (
 from loadgen.dsl.users.leaked_tasks import Stray, look_out, owns
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.worker_tally import WorkerTally
-from loadgen.engine.load.users import Arrival
+from loadgen.engine.load.user_iterations import Arrival
 from loadgen.errors import IterationEnded, UsageError
 from loadgen.measure.deltas.series_key import OK, SKIPPED
 from loadgen.units import format_duration
@@ -85,7 +85,7 @@ class BoundJourney:
 
 
 class JourneyLife:
-    """The life of one user as the engine drives it; implements `loadgen.engine.load.users.Life`.
+    """The life of one user as the engine drives it; implements `loadgen.engine.load.user_iterations.Life`.
 
     Args:
         fresh: True: each iteration has a fresh user (open loads).

@@ -23,8 +23,8 @@ from loadgen.engine.load.schedule import BLOCK, due_times, own_iterations
 from loadgen.engine.load.share import RandomMix, Share
 from loadgen.engine.load.share_changes import Change, Deal, Tenure
 from loadgen.engine.load.start_loops import Cursor, drive_arrivals, drive_iterations, drive_users
-from loadgen.engine.load.user_presence import Changes, Crowd, Gate, woken_by
-from loadgen.engine.load.users import Arrival, Life, UserPool
+from loadgen.engine.load.user_count_changes import Changes, Crowd, Gate, woken_by
+from loadgen.engine.load.user_iterations import Arrival, Life, UserPool
 from loadgen.profiles.arrival_due_times import Schedule
 from loadgen.profiles.edits import OPEN, is_pause, replaced
 from loadgen.profiles.profile import IterationProfile, UserProfile, spans_of

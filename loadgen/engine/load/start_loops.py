@@ -15,8 +15,8 @@ from itertools import islice
 from loadgen.engine.load.clock import Clock, sleep_or_stop
 from loadgen.engine.load.pace import Pace, next_cycle
 from loadgen.engine.load.schedule import Block
-from loadgen.engine.load.user_presence import Crowd, Gate, woken_by
-from loadgen.engine.load.users import Arrival, Life, UserPool
+from loadgen.engine.load.user_count_changes import Crowd, Gate, woken_by
+from loadgen.engine.load.user_iterations import Arrival, Life, UserPool
 
 __all__ = ["Cursor", "drive_arrivals", "drive_iterations", "drive_users"]
 
@@ -128,7 +128,7 @@ async def drive_users(
                         await crowd.changes.until(clock, min(due_ns, stay.end_ns))
                         continue
                     done = stay.done
-                    # The same number as in `_drawn` and `_striped` (worker_load_driver.py), which use its two halves.
+                    # The same number as in `_drawn` and `_striped` (single_load_driver.py), which use its two halves.
                     arrival = Arrival(None, (user << 32) + done, journey_of(user, done), now_ns < warmup_ns, row=user)
                     stay.done = done + 1
                     await pool.begin(slot, arrival)

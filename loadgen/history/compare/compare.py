@@ -48,7 +48,7 @@ from loadgen.history.compare.comparison import (
     Verdict,
 )
 from loadgen.history.store.extract import unfit_of
-from loadgen.history.store.name_lists import listed
+from loadgen.history.store.names_in_sentence import listed
 from loadgen.history.store.stored_run import ALL, STATISTICS, Accepted, Errors, Figure
 
 __all__ = ["LEVEL", "NEWEST", "compare"]

@@ -27,7 +27,7 @@ from loadgen.history.gate.gate_result import Begin, Decision, Family, Settings, 
 from loadgen.history.gate.hypothesis_families import HISTORY, Families, errors_of, pairs_of
 from loadgen.history.gate.outlier_agents import Outlier, odd_agents, odd_regions, rest_is_slower
 from loadgen.history.store.extract import unfit_of
-from loadgen.history.store.name_lists import listed
+from loadgen.history.store.names_in_sentence import listed
 from loadgen.history.store.stored_run import PERCENTILES, Accepted, Reference
 from loadgen.units import format_changes, format_share
 

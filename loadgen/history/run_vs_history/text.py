@@ -8,7 +8,7 @@ from typing import Final
 
 from loadgen.analysis.gate import Effect
 from loadgen.history.run_vs_history.position import ORDER, Standing, Standings
-from loadgen.history.store.name_lists import listed
+from loadgen.history.store.names_in_sentence import listed
 from loadgen.units import format_change, format_changes, format_count
 
 __all__ = ["document_of", "sentences", "sorted_rows"]

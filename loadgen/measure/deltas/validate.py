@@ -25,8 +25,8 @@ from loadgen.measure.deltas.load_counts import check_loads
 from loadgen.measure.deltas.outcomes_by_due_interval import check_due
 from loadgen.measure.deltas.series_key import Kind, Metric
 from loadgen.measure.deltas.worker_loss import check_losses
+from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Counts
-from loadgen.measure.histograms.series_counts import Stats
 
 __all__ = ["MAX_SERIES", "MAX_WORKERS", "Wellformed", "check_all", "check_delta", "check_fields", "counter_values"]
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from operator import add
 
 from loadgen.measure.deltas.limits import MOST_VALUES
+from loadgen.measure.histograms.counts_of_all_series import Stats, Store
 from loadgen.measure.histograms.histogram import Counts
-from loadgen.measure.histograms.series_counts import Stats, Store
 
 __all__ = ["Sum", "add_up"]
 

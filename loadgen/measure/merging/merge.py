@@ -28,8 +28,8 @@ from loadgen.measure.deltas.series_key import Kind, SeriesKey
 from loadgen.measure.deltas.series_numbering import is_merged
 from loadgen.measure.deltas.validate import Wellformed, check_all, check_delta, check_fields, counter_values
 from loadgen.measure.deltas.worker_loss import Loss
+from loadgen.measure.histograms.counts_of_all_series import Stats, Store, StoreState
 from loadgen.measure.histograms.histogram import Counts
-from loadgen.measure.histograms.series_counts import Stats, Store, StoreState
 from loadgen.measure.merging.epochs import Epoch, EpochState, Next
 from loadgen.measure.merging.interval_sum import Sum, add_up
 from loadgen.measure.merging.queries import ALL, Catalogue, Measured, Window, WindowState, add_all

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Health, WorkerHealth
 from loadgen.measure.deltas.series_key import OK, PHASES, Kind, Metric, Phase, SeriesKey, Tags
+from loadgen.measure.histograms.counts_of_all_series import Stats, Store, StoreState, joined
 from loadgen.measure.histograms.histogram import Counts, Histogram
-from loadgen.measure.histograms.series_counts import Stats, Store, StoreState, joined
 from loadgen.measure.merging.interval_sum import Sum, add_up
 
 __all__ = ["ALL", "Catalogue", "Measured", "Row", "Window", "WindowState", "add_all"]

@@ -29,8 +29,8 @@ import numpy as np
 
 from loadgen.errors import StorageError
 from loadgen.measure.deltas.series_key import SeriesKey
+from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import Counts
-from loadgen.measure.histograms.series_counts import Stats
 from loadgen.measure.merging.interval_sum import Sum
 from loadgen.measure.run_folder.record_file import MAGIC_BYTES, framed, pack, read_framed, unpack
 

@@ -50,9 +50,9 @@ import numpy as np
 
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.series_key import OK, Kind
+from loadgen.measure.histograms.counts_of_all_series import Stats, Store
 from loadgen.measure.histograms.histogram import SLOTS, Counts, highest_us, lowest_us
 from loadgen.measure.histograms.interpolated_percentiles import Ranked, mean_us, percentiles_us
-from loadgen.measure.histograms.series_counts import Stats, Store
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured, Row
 from loadgen.measure.merging.stored_interval import Cell

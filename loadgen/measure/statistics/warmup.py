@@ -29,8 +29,8 @@ import numpy as np
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import SeriesKey
+from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import SLOTS, Counts, highest_us, lowest_us
-from loadgen.measure.histograms.series_counts import Stats
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.stored_interval import Cell
 from loadgen.units import NS_PER_S, format_duration

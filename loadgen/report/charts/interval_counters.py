@@ -13,7 +13,7 @@ import numpy as np
 
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Health
 from loadgen.measure.histograms.histogram import Counts
-from loadgen.report.charts.series_to_lines import ERRORS
+from loadgen.report.charts.series_to_chart_lines import ERRORS
 
 __all__ = ["Intervals"]
 

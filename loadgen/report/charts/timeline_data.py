@@ -16,15 +16,15 @@ import numpy as np
 
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Health
 from loadgen.measure.deltas.series_key import OTHER
+from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import SLOTS, Counts
-from loadgen.measure.histograms.series_counts import Stats
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Row, Window
 from loadgen.measure.results.summary import PERCENTILES, Figure
 from loadgen.report.charts.bulk_percentiles import COARSE, Line, lines_of
 from loadgen.report.charts.heat import EDGES_MS, heat_of
 from loadgen.report.charts.interval_counters import Intervals
-from loadgen.report.charts.series_to_lines import ERRORS, Chart, Lines
+from loadgen.report.charts.series_to_chart_lines import ERRORS, Chart, Lines
 from loadgen.report.charts.time_slots import NOTHING, Ring, Sums
 from loadgen.units import NS_PER_S
 

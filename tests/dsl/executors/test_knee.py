@@ -6,7 +6,7 @@ from math import exp, log
 
 import pytest
 
-from loadgen.dsl.executors.knee import Aim, RateTally, Stay, find_knee
+from loadgen.dsl.executors.knee_estimate import Aim, RateTally, Stay, find_knee
 from loadgen.measure.objectives.steering_observation import RUNGS, Part
 from tests.support.queues import Targeted, dm1, fixed, mm1
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.dsl.data.rowfile import FileFaults
-from loadgen.dsl.executors.recorded_traffic_reader import Bin, Gaps, Point, _time_ns, held, read_points, read_times
+from loadgen.dsl.executors.recorded_traffic_csv import Bin, Gaps, Point, _time_ns, held, read_points, read_times
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import ScenarioError
 

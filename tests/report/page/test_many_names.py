@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from loadgen.measure.run_folder.rundir import RunDir
-from loadgen.report.charts.series_to_lines import ROWS
+from loadgen.report.charts.series_to_chart_lines import ROWS
 from loadgen.report.from_run_folder import document_of
 from loadgen.report.html import write_html
 from loadgen.report.open_in_notebook import open_run

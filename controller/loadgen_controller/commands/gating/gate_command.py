@@ -18,13 +18,13 @@ from loadgen.history.store.stored_run import Accepted
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.outside_text import in_json
 from loadgen_controller.collect_option_errors import CollectedErrors
-from loadgen_controller.commands.gating.documents import as_json, as_junit, as_markdown
 from loadgen_controller.commands.gating.execute_gate_runs import Interrupted, Maker
 from loadgen_controller.commands.gating.judge_against_history import accept, judge_in, note_verdict
+from loadgen_controller.commands.gating.result_file_formats import as_json, as_junit, as_markdown
 from loadgen_controller.commands.gating.text import explained, headline, report_of
 from loadgen_controller.console_output import Text, verdict
 from loadgen_controller.launch.run_location import Placement
-from loadgen_controller.past_runs.history_entry import accepted_in, who
+from loadgen_controller.past_runs.read_run_for_history import accepted_in, who
 from loadgen_controller.screen.output_file import write
 from loadgen_controller.screen.terminal_report import Output, print_report
 

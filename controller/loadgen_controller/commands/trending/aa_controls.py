@@ -24,7 +24,7 @@ from loadgen_controller.commands.gating.text import headline
 from loadgen_controller.commands.trending.select_runs import chosen
 from loadgen_controller.commands.trending.show_history import print_health
 from loadgen_controller.console_output import Text
-from loadgen_controller.past_runs.history_entry import who
+from loadgen_controller.past_runs.read_run_for_history import who
 from loadgen_controller.screen.terminal_report import Output
 
 __all__ = ["of_made", "of_newest"]

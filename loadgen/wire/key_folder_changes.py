@@ -1,4 +1,4 @@
-"""Changes the controller's key folder: makes it, adds agents, revokes keys. `keys.py` describes its files.
+"""Changes the controller's key folder: makes it, adds agents, revokes keys. `curve_keys.py` describes its files.
 
 The secret key of an agent is only in the folder `copy-to/NAME`. Copy that folder to the agent's host; it can be
 deleted here afterwards. Revoked keys are kept in `revoked`, so that they stay revoked even if a copy reappears.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loadgen.errors import StorageError, UsageError
 from loadgen.secret_files import write_new
-from loadgen.wire.authorized_keys import KeyPair, check_key_name, fingerprint, read_agents, read_key
+from loadgen.wire.curve_keys import KeyPair, check_key_name, fingerprint, read_agents, read_key
 
 __all__ = ["KnownKey", "add_agent", "handout", "init_keys", "list_keys", "revoke"]
 

@@ -13,8 +13,8 @@ from typing import Final, Literal
 import numpy as np
 
 from loadgen.measure.deltas.series_key import OK, OTHER, PHASES, SeriesKey
+from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Counts
-from loadgen.measure.histograms.series_counts import Stats
 from loadgen.measure.merging.queries import Row
 from loadgen.report.charts.bulk_percentiles import COARSE, coarse
 from loadgen.report.charts.time_slots import Sums, sums_of

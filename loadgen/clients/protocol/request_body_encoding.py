@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 
-from loadgen.clients.protocol.large_request_bodies import PIECE_BYTES, Source, SourceReader
+from loadgen.clients.protocol.file_and_generated_bodies import PIECE_BYTES, Source, SourceReader
 
 __all__ = [
     "FORM",

@@ -20,7 +20,7 @@ from loadgen.engine.load.load_models import ClosedDrive, CountedDrive, Drive, Ma
 from loadgen.engine.load.rendezvous import END_GRACE_S, Points
 from loadgen.engine.load.share import RandomMix, RowIndex, Share
 from loadgen.engine.load.share_changes import Deal
-from loadgen.engine.load.users import Life, UserPool
+from loadgen.engine.load.user_iterations import Life, UserPool
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
 from loadgen.profiles.profile import IterationProfile, OpenProfile, UserProfile

@@ -1,6 +1,6 @@
 """CURVE keys: which keys a controller and its agents use, and for which agents a key is valid.
 
-The controller's folder, which `keyfolder.py` makes and changes:
+The controller's folder, which `key_folder_changes.py` makes and changes:
 
     controller.key   controller.pub      the controller's key pair
     agents/NAME.pub                      the public key of an agent, or of a group of agents
