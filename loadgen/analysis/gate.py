@@ -10,11 +10,14 @@ pooled requests find a difference between two runs of the same code in most case
 regression from noise.
 
 Each name gets a one-sided t test of the new runs against the history, with their pooled
-deviation. The p-values have Holm's correction over all names. A name FAILs if the result
-is significant and the effect is larger than `delta`. `detectable` is the effect that this
-number of runs with this deviation finds in 90 % of cases at a level of 1 % (noncentral t).
-If it is larger than the tolerated effect, a PASS would mean nothing, so the outcome is
-INCONCLUSIVE.
+deviation. Its error allows for runs that resemble their neighbours (`run_correlation.py`).
+The p-values have Holm's correction over all names. A name FAILs if the result is significant
+and the effect is larger than `delta`. `detectable` is the effect that this number of runs
+with this deviation finds in 90 % of cases, at the level that one of so many names has
+(noncentral t). If it is larger than the tolerated effect, a PASS would mean nothing, so the
+outcome is INCONCLUSIVE.
+
+docs/how-often-wrong.md has the error rates.
 
 A single bad run does not decide. Values of the history are clipped to 2.7 robust deviations
 (4 median absolute deviations) from its median, and to more in short histories. With three
@@ -24,7 +27,7 @@ their own median before their mean is computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -36,10 +39,19 @@ import numpy.typing as npt
 from scipy import special
 
 from loadgen.analysis.array_conversion import Array, setting_wrong, values_wrong
+from loadgen.analysis.run_correlation import (
+    SESSION_S,
+    error_factor,
+    neighbour_correlation,
+    reference_factor,
+    session_factor,
+    session_share,
+)
 from loadgen.units import format_share
 
 __all__ = [
     "LEAST_HISTORY",
+    "Began",
     "Effect",
     "Judgement",
     "Outcome",
@@ -60,14 +72,16 @@ _SHORT: Final = 6.0
 """A history of n runs clips at 1 + 6 / n times as many deviations, because its deviation is uncertain."""
 _NEAR: Final = 1.25
 """The same for the centre of new runs, which are few: one bad run must not move it."""
-_MARGIN: Final = 0.8
-"""A safety margin for p-values: with it the level holds even if 3 % of runs are outliers, unlike in the t
-distribution."""
+_MARGIN: Final = 0.5
+"""A safety margin for p-values. With many names, Holm's correction uses p-values below 0.001, where the tail of
+the t distribution holds for normal values only. Real runs have heavier tails and outliers; t(4) doubles such p-values.
+"""
 _MAD_FLOOR: Final = 0.003
 """The smallest robust deviation, for histories with many equal values."""
 _MAD_TO_SD: Final = 1.4826
 """The factor from the median absolute deviation to the standard deviation of normal values."""
 _LEVEL: Final = 0.01
+"""The highest level of `detectable`."""
 _POWER: Final = 0.9
 """The power of `detectable`."""
 
@@ -83,6 +97,17 @@ class Outcome(StrEnum):
     def worst(cls, outcomes: Iterable[Outcome]) -> Outcome:
         """Return the outcome of all together: FAIL if one is FAIL, else INCONCLUSIVE if one is, else PASS."""
         return min(outcomes, key=(cls.FAIL, cls.INCONCLUSIVE, cls.PASS).index)
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """When the runs of each name began, in seconds from any fixed time: one value for each value of that name.
+
+    nan: unknown; such a run counts as one that was made alone.
+    """
+
+    history: Mapping[str, npt.ArrayLike]
+    new: Mapping[str, npt.ArrayLike]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +188,7 @@ def judge(
     delta: float = 0.03,
     tolerate: float = 0.10,
     alpha: float = 0.05,
+    began: Began | None = None,
 ) -> Judgement:
     """Judge whether new runs are slower than accepted ones; return the outcome of each name and of all together.
 
@@ -173,6 +199,8 @@ def judge(
         delta: smaller relative effects are not a regression, however certain they are.
         tolerate: instead of PASS the outcome is INCONCLUSIVE if only effects above this would have been found.
         alpha: the probability that any name FAILs although nothing has changed.
+        began: when the runs began. New runs that began within an hour of each other share more than others, and their
+            mean has a larger error. Without times, the new runs are taken as made together.
 
     Returns:
         FAIL if a name fails. Otherwise INCONCLUSIVE if a name is, if a name of the history is missing, or if a new
@@ -186,7 +214,11 @@ def judge(
     """
     _check_settings(delta, tolerate, alpha)
     old, fresh = _arrays(history=history, new=new)
-    found = {name: _compared(old[name], fresh[name]) for name in old if _is_testable(old, fresh, name)}
+    able = [name for name in old if _is_testable(old, fresh, name)]
+    near = _Neighbours.of(old, able, began)
+    found = {
+        name: _compared(old[name], fresh[name], near.factor(name, len(old[name]), len(fresh[name]))) for name in able
+    }
     return _judged([*old, *(name for name in fresh if name not in old)], old, fresh, found, delta, tolerate, alpha)
 
 
@@ -243,7 +275,8 @@ def judge_reference(
     _check_settings(delta, tolerate, alpha)
     fixed, fresh, old = _arrays(reference=reference, new=new, history=history)
     able = [name for name in fixed if len(fixed[name]) and len(fresh.get(name, ())) and len(old.get(name, ())) >= 2]
-    found = {name: _beside(fixed[name], fresh[name], old[name]) for name in able}
+    r = neighbour_correlation(_clipped(old[name]) for name in able)
+    found = {name: _beside(fixed[name], fresh[name], old[name], r) for name in able}
     few = frozenset(name for name in able if len(old[name]) < LEAST_HISTORY)
     names = [*fixed, *(name for name in fresh if name not in fixed)]
     return _judged(names, fixed, fresh, found, delta, tolerate, alpha, least=1, few=few)
@@ -288,13 +321,16 @@ class _Test:
         return self.difference - half, self.difference + half
 
 
-def _compared(history: Array, new: Array) -> _Test:
-    """Return the test of whether the new runs are slower than the history, with the pooled deviation of both."""
+def _compared(history: Array, new: Array, factor: float) -> _Test:
+    """Return the test of whether the new runs are slower than the history, with the pooled deviation of both.
+
+    factor: by how much the error is larger than that of independent runs.
+    """
     n, k = len(history), len(new)
     law = _law(n, k)
     centre, old, squares = (float(one[0]) for one in _figures(history[None, :], new[None, :]))
     deviation = max(sqrt(squares / law.squares), _FLOOR)
-    return _Test(centre - old, deviation * sqrt(law.variance), law.df)
+    return _Test(centre - old, deviation * sqrt(law.variance) * factor, law.df)
 
 
 def _compared_pairs(before: Array, after: Array) -> _Test:
@@ -305,10 +341,10 @@ def _compared_pairs(before: Array, after: Array) -> _Test:
     return _Test(centre, max(sqrt(squares / law.squares), _FLOOR) * sqrt(law.variance), law.df)
 
 
-def _beside(reference: Array, new: Array, history: Array) -> _Test:
+def _beside(reference: Array, new: Array, history: Array, r: float) -> _Test:
     """Return the test of whether the new runs are slower than the reference.
 
-    Its deviation comes from the history and the new runs.
+    Its deviation comes from the history and the new runs. r: the correlation of neighbouring runs.
     """
     n, k, m = len(history), len(new), len(reference)
     law = _law(n, k)
@@ -316,7 +352,63 @@ def _beside(reference: Array, new: Array, history: Array) -> _Test:
     fixed, _, _ = (float(one[0]) for one in _figures(reference[None, :], reference[None, :0]))
     # `law.variance` is that of a comparison with the mean of the history. The reference takes its place.
     variance = law.variance - 1 / n + (_law(m, 0).variance if m > 2 else 1 / m)
-    return _Test(centre - fixed, max(sqrt(squares / law.squares), _FLOOR) * sqrt(variance), law.df)
+    error = max(sqrt(squares / law.squares), _FLOOR) * sqrt(variance) * reference_factor(r, n, k, m)
+    return _Test(centre - fixed, error, law.df)
+
+
+@dataclass(frozen=True, slots=True)
+class _Neighbours:
+    """How much runs that are close in time have in common, over all names that are judged together."""
+
+    correlation: float
+    share: float
+    """The part of the variance that runs of one session have in common."""
+    began: Began | None
+
+    @classmethod
+    def of(cls, history: Mapping[str, Array], names: Sequence[str], began: Began | None) -> _Neighbours:
+        values = [_clipped(history[name]) for name in names]
+        times = [_times(None if began is None else began.history.get(name), history[name]) for name in names]
+        share = session_share(values, [_sessions(of) for of in times])
+        return cls(neighbour_correlation(values), share, began)
+
+    def factor(self, name: str, history: int, new: int) -> float:
+        """Return by how much the error is larger than that of independent runs.
+
+        Correlation of neighbours and a shared day are two descriptions of the same thing: the larger one counts.
+        """
+        at = np.asarray([] if self.began is None else self.began.new.get(name, []), dtype=np.float64)
+        sizes = np.bincount(_sessions(np.sort(at))).tolist() if len(at) == new else [new]
+        return max(error_factor(self.correlation, history, new), session_factor(self.share, history, sizes))
+
+
+def _times(at: npt.ArrayLike | None, values: Array) -> Array:
+    """Return the times of a name's runs; runs without a time are each taken as a session of its own."""
+    times = np.array(() if at is None else at, dtype=np.float64)
+    return times if times.shape == values.shape else np.full(len(values), np.nan)
+
+
+def _sessions(times: Array) -> npt.NDArray[np.int64]:
+    """Return for each run, in order, the number of its session.
+
+    A run begins a new session an hour after the run before it, if its time is unknown (nan), or if a clock went back.
+    """
+    steps = np.diff(times)
+    return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(~((steps >= 0) & (steps < SESSION_S)))))
+
+
+def _clipped(history: Array) -> Array:
+    """Return the values, those far from the median moved to 2.7 robust deviations from it; see `_figures`."""
+    middle = np.median(history) if len(history) else 0.0
+    reach = _REACH * (1 + _SHORT / max(len(history), 1)) * _scale(history[None, :])[0, 0] if len(history) else 0.0
+    clipped: Array = np.clip(history, middle - reach, middle + reach)
+    return clipped
+
+
+def _scale(rows: Array) -> Array:
+    """Return the robust deviation of each row, shape (rows, 1)."""
+    middle = np.median(rows, axis=1, keepdims=True)
+    return np.maximum(_MAD_TO_SD * np.median(np.abs(rows - middle), axis=1, keepdims=True), _MAD_FLOOR)
 
 
 def _figures(history: Array, new: Array) -> tuple[Array, Array, Array]:
@@ -327,7 +419,7 @@ def _figures(history: Array, new: Array) -> tuple[Array, Array, Array]:
     deviation is uncertain.
     """
     middle = np.median(history, axis=1, keepdims=True)
-    scale = np.maximum(_MAD_TO_SD * np.median(np.abs(history - middle), axis=1, keepdims=True), _MAD_FLOOR)
+    scale = _scale(history)
     reach = _REACH * (1 + _SHORT / history.shape[1]) * scale
     h = np.clip(history, middle - reach, middle + reach)
     squares = h.var(axis=1) * h.shape[1]
@@ -410,6 +502,8 @@ def _judged(
         few: names with too short a history for a PASS.
     """
     tested = list(found)
+    # The level that one of so many names has at first in Holm's procedure.
+    level = min(_LEVEL, alpha * _MARGIN / max(len(tested), 1))
     adjusted = dict(zip(tested, holm(np.array([found[name].p for name in tested])), strict=True))
     effects = []
     for name in names:
@@ -421,7 +515,7 @@ def _judged(
         low, high = test.interval()
         # A FAIL also needs an estimate above `delta`. The estimate exceeds `delta` in 90 % of cases if the effect is
         # larger than `delta` by the normal quantile of 90 % in standard errors.
-        smallest = max(_detectable(test.error, test.df), log1p(delta) + _Z_POWER * test.error)
+        smallest = max(_detectable(test.error, test.df, level), log1p(delta) + _Z_POWER * test.error)
         outcome, reason, is_blind = Outcome.PASS, "", False
         if adjusted[name] < alpha and test.difference > log1p(delta):
             outcome = Outcome.FAIL
@@ -474,7 +568,7 @@ def _runs(n: int) -> str:
 
 
 def holm(p: Array) -> Array:
-    """Return p-values adjusted by Holm's step-down correction and divided by 0.8, a safety margin. p: shape (names,).
+    """Return p-values adjusted by Holm's step-down correction and divided by 0.5, a safety margin. p: shape (names,).
 
     Source: S. Holm, Scandinavian Journal of Statistics 6, 1979.
     """

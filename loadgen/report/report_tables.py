@@ -186,7 +186,7 @@ def _warmup(summary: Summary) -> Iterator[str]:
 
 
 WHY_NO_INTERVAL = {
-    "too short": "the run is too short, because neighbouring seconds are too similar, or its load is not constant",
+    "too short": "the run is too short, with fewer than 10 intervals",
     "too few samples": "too few samples",
     "censored": "too many values are only lower bounds (time-outs, missed or cut off)",
 }

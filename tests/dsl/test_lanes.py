@@ -240,3 +240,23 @@ def test_no_load_raises(changes: dict[str, Any]) -> None:
     plan = make(Load(**arguments))
     if not plan.faults:
         plan.spec()
+
+
+@pytest.mark.parametrize(
+    ("loads", "steady_s"),
+    [
+        ([arrivals("5/s").hold("60s")], 0),
+        ([arrivals().ramp(to="5/s", over="5s").hold("15s")], 5),
+        ([arrivals("5/s").hold("10s").ramp(to="9/s", over="5s").hold("45s")], 15),
+        ([users(3).hold("10s").ramp(to=0, over="5s")], 0),
+        ([arrivals().ramp(to="5/s", over="50s").hold("10s")], 0),
+        ([iterations(100, users=5)], 0),
+        ([arrivals("5/s").hold("60s"), Load(browse, arrivals("1/s").hold("50s"), after="10s", name="late")], 10),
+    ],
+    ids=["hold", "ramp", "step up", "ramp down", "late ramp", "iterations", "second load"],
+)
+def test_load_is_steady_after_the_last_change_in_the_first_half(loads: list[Any], steady_s: int) -> None:
+    several = [one if isinstance(one, Load) else Load(browse, one, name=f"load {n}") for n, one in enumerate(loads)]
+    spec = make(*several).spec()
+    assert spec.steady_ns(0, 60 * S if spec.duration_ns is None else spec.duration_ns) == steady_s * S
+    assert spec.steady_ns(55 * S, 60 * S) == 55 * S, "never before the end of the warm-up"

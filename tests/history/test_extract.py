@@ -79,7 +79,7 @@ def test_figures_and_errors_of_a_longer_run_are_those_of_its_summary(tmp_path: P
 
 
 def test_why_there_is_no_error_is_what_the_summary_says(tmp_path: Path) -> None:
-    path = past_run(tmp_path, seconds=12)
+    path = past_run(tmp_path, seconds=9)
 
     p50 = accepted_of(open_run(path)).figure("checkout", "p50")
 

@@ -215,7 +215,7 @@ def test_each_creep_of_2_percent_passes_and_the_pinned_release_catches_them() ->
 
 def test_reference_that_cannot_tell_warns_and_is_inconclusive_where_it_was_asked_for() -> None:
     less = [replace(run, figures=tuple(f for f in run.figures if f.name != LOGIN)) for run in OLD[:1]]
-    old = history(20, SHOP, sd=0.03)
+    old = history(20, SHOP, sd=0.025)
     found = decide(old, new(), [pinned(less)])
     assert found.verdict is Verdict.PASS
     assert any("is tolerated (against v1)" in warning for warning in found.warnings)

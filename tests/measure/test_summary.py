@@ -223,9 +223,9 @@ def test_rows_over_all_and_over_ok_have_intervals_or_why_there_is_none() -> None
 
 
 def test_run_that_is_too_short_for_intervals_says_so_in_each_row() -> None:
-    batches = Batches(0, 10 * NS_PER_S)
+    batches = Batches(0, 9 * NS_PER_S)
     agent = FakeAgent("a")
-    for _ in range(10):
+    for _ in range(9):
         batches.accept("us", agent.delta({journey_key(): [10**7] * 40}))
     (row, *_) = as_read(build(FACTS, batches, batches=batches))["series"]
     assert row["interval"] == "too short"

@@ -206,6 +206,7 @@ def _recounted(
                 interval_ns=spec.interval_ns,
                 warmup_ns=spec.warmup_ns,
                 is_found=spec.warmup_is_found,
+                steady=spec.steady_ns,
             )
     try:
         return recounted(
@@ -214,6 +215,7 @@ def _recounted(
             interval_ns=spec.interval_ns,
             warmup_ns=spec.warmup_ns,
             is_found=spec.warmup_is_found,
+            steady=spec.steady_ns,
         )
     except StorageError:
         return None, None

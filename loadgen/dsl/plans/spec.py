@@ -7,7 +7,7 @@ them to the same plan. Both are plain values and round-trip through JSON.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any, Literal, Self
 
@@ -271,8 +271,31 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
             if not isinstance(profile, OpenProfile)
         )
 
+    def steady_ns(self, start_ns: int, end_ns: int) -> int:
+        """Return when the last ramp or jump of the load ended that ended in the first half of a stretch of time.
+
+        The result is `start_ns` if nothing changed by then. Later changes are ignored, since too little would be left.
+        Times in ns from T0.
+        """
+        middle_ns = (start_ns + end_ns) // 2
+        changes = [change for part in self._parts() for change in _changes(*part) if start_ns < change <= middle_ns]
+        return max(changes, default=start_ns)
+
     def _parts(self) -> list[tuple[int, Profile]]:
         return [(lane.after_ns, lane.profile) for lane in self.lanes] or [(0, self.profile)]
+
+
+def _changes(after_ns: int, profile: Profile) -> Iterator[int]:
+    """Yield the time from T0 at which each ramp and each jump of a load ended."""
+    value = 0.0
+    for stage in () if isinstance(profile, IterationProfile) else profile.stages:
+        if stage.duration_ns and stage.start != value:
+            yield after_ns
+        after_ns += stage.duration_ns
+        if stage.duration_ns and stage.start != stage.end:
+            yield after_ns
+        value = stage.end if stage.duration_ns else value
+    yield after_ns
 
 
 def highest_sum(parts: Iterable[tuple[int, Profile]]) -> float:

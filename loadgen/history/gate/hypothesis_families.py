@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from statistics import median
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from loadgen.analysis.error_ratio_gate import Counts, RatioEffect, judge_ratios
-from loadgen.analysis.gate import Effect, Judgement, judge, judge_pairs, judge_reference
+from loadgen.analysis.gate import Began, Effect, Judgement, judge, judge_pairs, judge_reference
 from loadgen.history.gate.baseline_selection import Level, Named, least_count, levels_of, rows_of
 from loadgen.history.gate.gate_result import Begin, Family, Settings
-from loadgen.history.store.name_lists import listed
+from loadgen.history.store.names_in_sentence import listed
 from loadgen.history.store.stored_run import ALL, PERCENTILES, Accepted, Reference
 from loadgen.units import format_change
 
@@ -26,9 +28,15 @@ __all__ = ["HISTORY", "Families", "errors_of", "pairs_of"]
 
 HISTORY = "history"
 _OF_ERRORS = 0.2
-"""Part of alpha, the false-alarm probability, that error ratios get."""
+"""Part of alpha, the false-alarm probability of the whole gate, that error ratios get. Latency gets the rest."""
 
 Values = Mapping[str, npt.ArrayLike]
+
+
+class _Effects(TypedDict):
+    delta: float
+    tolerate: float
+    alpha: float
 
 
 @dataclass(slots=True)
@@ -65,8 +73,9 @@ class Families:
         if not self.history or (not old and not strange):
             return
         # Bonferroni's correction: `alpha` is the probability of a false alarm in all families together.
-        alpha = self.settings.alpha / (1 + len(references))
-        judgement = self._named(judge(old, fresh | strange, **self._effects(alpha)))
+        alpha = self.settings.alpha * (1 - _OF_ERRORS) / (1 + len(references))
+        began = self._began({name: level.run_ids for name, level in self.levels.items()}, percentile)
+        judgement = self._named(judge(old, fresh | strange, began=began, **self._effects(alpha)))
         ids = {run_id for level in self.levels.values() for run_id in level.run_ids}
         yield Family(HISTORY, judgement, tuple(run.run_id for run in self.history if run.run_id in ids))
         for reference, runs in references:
@@ -86,13 +95,19 @@ class Families:
         """
         old: dict[str, npt.ArrayLike] = {}
         fresh: dict[str, npt.ArrayLike] = {}
+        before: dict[str, npt.ArrayLike] = {}
+        after: dict[str, npt.ArrayLike] = {}
         for percentile in PERCENTILES:
             if percentile != self.settings.percentile:
                 levels, _ = self._levels(percentile)
                 values = self._new_values(percentile, levels)
+                began = self._began({name: levels[name].run_ids for name in values}, percentile)
                 old |= {f"{percentile} of {name}": levels[name].values for name in values}
                 fresh |= {f"{percentile} of {name}": of for name, of in values.items()}
-        return judge(old, fresh, **self._effects(self.settings.alpha)).names if old else ()
+                before |= {f"{percentile} of {name}": of for name, of in began.history.items()}
+                after |= {f"{percentile} of {name}": of for name, of in began.new.items()}
+        effects = self._effects(self.settings.alpha)
+        return judge(old, fresh, began=Began(before, after), **effects).names if old else ()
 
     def errors(self) -> tuple[RatioEffect, ...]:
         """Judge the error ratio of each name against the newest runs of the history, and return the results."""
@@ -117,8 +132,21 @@ class Families:
 
     # -- within -----------------------------------------------------------------------------------
 
-    def _effects(self, alpha: float) -> dict[str, float]:
+    def _effects(self, alpha: float) -> _Effects:
         return {"delta": self.settings.delta, "tolerate": self.settings.tolerate, "alpha": alpha}
+
+    def _began(self, run_ids: Mapping[str, Sequence[str]], percentile: str) -> Began:
+        """Return when the runs of each name began. run_ids: the runs of the history, by name."""
+        at = {run.run_id: _epoch_s(run.started_at) for run in (*self.history, *self.new)}
+        new = {
+            name: [
+                at[run.run_id]
+                for run, row in zip(self.new, self._fresh, strict=True)
+                if (one := row.get((percentile, name))) is not None and one.log_value is not None
+            ]
+            for name in run_ids
+        }
+        return Began({name: [at[one] for one in ids] for name, ids in run_ids.items()}, new)
 
     def _levels(self, percentile: str) -> tuple[dict[str, Level], dict[str, str]]:
         begins: dict[str, str] = {}
@@ -183,7 +211,16 @@ def pairs_of(
     sides = [{name: values for name, values in side.items() if name not in few} for side in sides]
     if not any(sides):
         return None
-    return judge_pairs(*sides, delta=settings.delta, tolerate=settings.tolerate, alpha=settings.alpha)
+    alpha = settings.alpha * (1 - _OF_ERRORS)
+    return judge_pairs(*sides, delta=settings.delta, tolerate=settings.tolerate, alpha=alpha)
+
+
+def _epoch_s(text: str) -> float:
+    """Return a time as seconds since 1970; nan if the text is no time."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return float("nan")
 
 
 def _logs(rows: Sequence[Named], percentile: str, name: str) -> list[float]:

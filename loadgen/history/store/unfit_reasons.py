@@ -8,13 +8,14 @@ from statistics import fmean, stdev
 from typing import Final
 
 from loadgen.dsl.plans.spec import PlanSpec
-from loadgen.measure.statistics.batch_means import LEAST_INTERVALS, Batches
+from loadgen.measure.statistics.batch_means import Batches
 from loadgen.profiles.profile import IterationProfile
 from loadgen.report.summary_reader import Summary
 
 __all__ = ["faults_of"]
 
 _FAR: Final = 6.0
+_LEAST_INTERVALS: Final = 20
 _FAR_LEAST: Final = log(1.1)
 """A first batch is an outlier if it differs from the others by 6 of their standard deviations and by 10 %."""
 
@@ -61,7 +62,7 @@ def _left_in(batches: Batches) -> Iterator[str]:
 
     Nothing is yielded for a run of fewer than 20 intervals.
     """
-    if batches.bins < LEAST_INTERVALS:
+    if batches.bins < _LEAST_INTERVALS:
         return
     for row in batches.rows("journey"):
         first, *rest = batches.levels(row)

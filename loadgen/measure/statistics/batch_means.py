@@ -11,27 +11,24 @@ spread gives the standard error of the whole run's percentile, on the scale of l
 where s^2 is the variance of the five. The last factor corrects for the correlation rho of
 neighbouring batches (`correlation.py`): with 5 batches whose neighbours correlate, the variance of
 their mean is (s'^2 / 5) (1 + 1.6 rho), and the expectation of s^2 is s'^2 (1 - 0.4 rho). The
-correction uses the upper end of the plausible values of rho, and at least 0.08: runs that look
-independent by chance are those whose batches are close by chance.
+correction uses the upper end of the plausible values of rho, between 0.08 and 0.8. Runs that look
+independent by chance are those whose batches are close by chance, so a run of few intervals gets
+wider intervals: by 6 / n, for n intervals.
+
+Where the density at the percentile is low (9 of 1,000 requests are slow: is p99 fast or slow?),
+the logarithms of five batches are no sample of a normal distribution. So there is a second interval
+on the scale of ranks, [Q(q - h), Q(q + h)]. Q is the quantile function of the run, and h the larger
+of two errors of the share of values at or below the run's percentile: that of the batches' shares,
+with the same factors, and 1.96 sqrt(q (1 - q) / n) of n independent values. The result is the
+smallest interval that contains both, but it never ends above the largest value.
 
 Instead of an interval the result may be
-- "too short": the batches are too short for the autocorrelation. That is rho above 0.2 (for an AR(1)
-  that is 2 integrated autocorrelation times a batch; the rule of thumb of 3 has 0.094), or above 0.35
-  for the percentile's own exceedances, which are noisier. Runs below 20 intervals are also "too short", because no
-  correlation can be seen in them, and so are loads that are not steady (a ramp), because their percentiles belong to
-  no single state.
+- "too short": fewer than 10 intervals were measured, so no correlation can be seen.
 - "too few samples": fewer than 10 values are expected beyond the percentile, so p99 needs 1,000 values and
   p99.9 10,000; or a batch has less than one.
 - "censored": in the run or in a batch the percentile falls among values of which only a bound is known.
 
-Coverage of the nominal 95 %, counted by tests/statistics (2,000 runs each; "too short" ones are excluded):
-
-    independent latencies, 300 s                                 0.973 0.964 0.961 (p50 p95 p99);  5 % too short
-    a slow part, autocorrelation 0.9 from second to second       0.943 0.944 0.947;               20 to 25 % too short
-    the same with twice its spread (20 %)                        0.948 0.943 0.940;               10 to 11 % too short
-    autocorrelation 0.97                                         -                                91 to 92 % too short
-    p99 of an M/M/1 queue at 0.8, simulated                      0.941;                            5 % too short
-    the same, 200 runs with real requests                        0.938 (0.894 to 0.964);           4 % too short
+docs/how-often-wrong.md has the coverage for many kinds of runs of 20, 60 and 300 s, with the command that counted it.
 
 A single second has a count and no interval.
 
@@ -51,8 +48,8 @@ import numpy as np
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.series_key import OK, Kind
 from loadgen.measure.histograms.counts_of_all_series import Stats, Store
-from loadgen.measure.histograms.histogram import SLOTS, Counts, highest_us, lowest_us
-from loadgen.measure.histograms.interpolated_percentiles import Ranked, mean_us, percentiles_us
+from loadgen.measure.histograms.histogram import SLOTS, Counts, Histogram, highest_us, lowest_us
+from loadgen.measure.histograms.interpolated_percentiles import Ranked, all_values, mean_us, percentiles_us
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured, Row
 from loadgen.measure.merging.stored_interval import Cell
@@ -85,9 +82,12 @@ BATCHES: Final = 5
 T_QUANTILE: Final = 2.776
 """Student's t, two-sided 95 %, 4 degrees of freedom."""
 LEAST_RHO: Final = 0.08
-HIGHEST_RHO: Final = 0.2
-HIGHEST_RHO_OF_TAIL: Final = 0.35
-LEAST_INTERVALS: Final = 20
+MOST_RHO: Final = 0.8
+"""A larger correlation is taken as this, since the factor would be that of a run in which nothing can be seen."""
+LEAST_INTERVALS: Final = 10
+FEW_INTERVALS: Final = 6.0
+"""Intervals of a run of n are wider by 6 / n. With it the coverage at 20 s, 60 s and 300 s is alike."""
+Z_QUANTILE: Final = 1.96
 BEYOND: Final = 10
 """Least number of values expected beyond a percentile, for it to have an interval."""
 
@@ -130,8 +130,8 @@ class Batches(Recount):
 
     Args:
         start_ns, end_ns: the measured time, from the end of the warm-up to the end of the load. Iterations that end
-        later
-            (the drain) belong to the last batch: they were due in the run.
+            later (the drain) belong to the last batch: they were due in the run.
+        steady_ns: the batches begin here instead of at `start_ns`, after the last ramp of the load.
         recount: everything that ended at or before `start_ns` is warm-up (`warmup.Recount`).
 
     Memory: six stores; 5 kB a row and region, and 100 kB a row whose values spread over four doublings.
@@ -146,6 +146,7 @@ class Batches(Recount):
         "_global_of",
         "_group_of",
         "_groups",
+        "_is_steady",
         "_levels",
         "_n",
         "_rhos",
@@ -157,15 +158,25 @@ class Batches(Recount):
     )
 
     def __init__(
-        self, start_ns: int, end_ns: int, interval_ns: int = NS_PER_S, n: int = BATCHES, *, recount: bool = False
+        self,
+        start_ns: int,
+        end_ns: int,
+        interval_ns: int = NS_PER_S,
+        n: int = BATCHES,
+        *,
+        recount: bool = False,
+        steady_ns: int = 0,
     ) -> None:
         super().__init__(interval_ns, start_ns if recount else 0)
+        start_ns = max(start_ns, steady_ns)
         self.start_ns, self.end_ns = start_ns, max(end_ns, start_ns + 1)
         intervals = max(1, (self.end_ns - start_ns) // interval_ns)
         self.bins = -(-intervals // -(-intervals // _MOST_BINS))
         """Number of equal parts of the measured time in which autocorrelation is searched; at most 300."""
         self._batches = [Measured(self._catalogue, [Store()]) for _ in range(n)]
         self._batch = self._bin = 0
+        self._is_steady = True
+        """Whether what is added now belongs to a batch: false before the batches begin."""
         self._groups: dict[tuple[str, Row], int] = {}
         """Numbers of (region, row). Rows over all regions have numbers of their own, see `_global_of`."""
         self._group_of: Counts = np.zeros(0, dtype=np.int64)
@@ -227,12 +238,13 @@ class Batches(Recount):
         # An interval belongs to the batch of its middle, so that inexact edges do not move it to the neighbour.
         at = (start_ns + end_ns) // 2 - self.start_ns
         length = self.end_ns - self.start_ns
+        self._is_steady = at >= 0
         self._batch = min(max(at * len(self._batches) // length, 0), len(self._batches) - 1)
         self._bin = min(max(at * self.bins // length, 0), self.bins - 1)
 
     def _add(self, index: Counts, counts: Counts, stats: Stats) -> None:
         super()._add(index, counts, stats)
-        if self._is_before or not len(index):
+        if self._is_before or not self._is_steady or not len(index):
             return
         self._batches[self._batch]._add(index, counts, stats)
         self._rhos.clear()
@@ -294,36 +306,55 @@ class Batches(Recount):
     def intervals(self, row: Row, qs: Sequence[float], outcome: str = ALL, region: str = ALL) -> list[Interval]:
         """Return the confidence interval (ms) of each percentile in `qs` (0 to 100) of the response times of a row.
 
-        Cost: about 2 ms for five, with 7,500 values in 300 intervals (process time).
+        Cost: about 3 ms for five, with 7,500 values in 300 intervals (process time).
         """
-        parts = [part.select_row(row, outcome, region=region) for part in (self, *self._batches)]
-        totals = [observed.total + censored.total for observed, censored in parts]
-        whys = [self._refused(totals, [row], region, q) for q in qs]
-        if all(whys):
-            return [Interval(why=why) for why in whys]
-        values = zip(*(percentiles_us(*part, qs) for part in parts), strict=True)
-        return [
-            Interval(why=why) if why else self._of_values(of_q, self._rho([row], region, q))
-            for q, why, of_q in zip(qs, whys, values, strict=True)
-        ]
+        return [_rounded(ends) for ends in self._ends(self._parts(row, outcome, region), row, qs, region)]
 
     def errors(self, row: Row, qs: Sequence[float | None], outcome: str = ALL, region: str = ALL) -> list[Error]:
         """Return, for each percentile in `qs`, the standard error of its logarithm, from the row's response times.
 
-        None in `qs` stands for the mean instead of a percentile. An error that is unknown comes with the reason.
+        That is the length of its confidence interval on the scale of logarithms, divided by two quantiles of Student's
+        t. None in `qs` stands for the mean instead of a percentile. An error that is unknown comes with the reason.
         """
-        parts = [part.select_row(row, outcome, region=region) for part in (self, *self._batches)]
-        totals = [observed.total + censored.total for observed, censored in parts]
-        asked = [_MIDDLE if q is None else q for q in qs]
-        whys = [self._refused(totals, [row], region, q) for q in asked]
-        if all(whys):
-            return [Error(why=why) for why in whys]
-        by_q = list(zip(*(percentiles_us(*part, asked) for part in parts[1:]), strict=True))
+        parts = self._parts(row, outcome, region)
+        found = self._ends(parts, row, [_MIDDLE if q is None else q for q in qs], region)
         means = [mean_us(*part) for part in parts[1:]]
         return [
-            Error(why=why) if why else self._of_logs(means if q is None else of_q, self._rho([row], region, at))
-            for q, at, why, of_q in zip(qs, asked, whys, by_q, strict=True)
+            Error(why=ends)
+            if isinstance(ends, str)
+            else self._of_logs(means, self._rho([row], region, _MIDDLE))
+            if q is None
+            else Error(log(ends[1] / ends[0]) / 2 / T_QUANTILE)
+            for q, ends in zip(qs, found, strict=True)
         ]
+
+    def _parts(self, row: Row, outcome: str, region: str) -> list[tuple[Histogram, Histogram]]:
+        """Return the observed and the censored values of a row: those of the run, then those of each batch."""
+        return [part.select_row(row, outcome, region=region) for part in (self, *self._batches)]
+
+    def _ends(
+        self, parts: Sequence[tuple[Histogram, Histogram]], row: Row, qs: Sequence[float], region: str
+    ) -> list[tuple[float, float] | Why]:
+        """Return both ends in µs of the confidence interval of each percentile in `qs`, or why it is missing."""
+        totals = [observed.total + censored.total for observed, censored in parts]
+        whys = [self._refused(totals, [row], region, q) for q in qs]
+        if all(whys):
+            return list(whys)
+        values = zip(*(percentiles_us(*part, qs) for part in parts), strict=True)
+        batches = [Ranked(all_values(*part)) for part in parts[1:]]
+        observed, censored = parts[0]
+        found: list[tuple[float, float] | Why] = []
+        for q, why, of_q in zip(qs, whys, values, strict=True):
+            known = [value for value in of_q if value is not None]
+            if why or len(known) < len(of_q):
+                found.append(why or CENSORED)
+                continue
+            rho = self._rho([row], region, q)
+            shares = [batch.rank_of(known[0]) / batch.total for batch in batches]
+            half = self._half_of_share(shares, q, totals[0], rho)
+            of_ranks = percentiles_us(observed, censored, (max(q - half, 0.0), min(q + half, 100.0)))
+            found.append(self._joined(known, of_ranks, rho, None if censored.total else observed.max_ns))
+        return found
 
     def ratio_error(self, row: Row, region: str = ALL) -> Error:
         """Return the standard error of the row's error ratio (not of its logarithm).
@@ -371,12 +402,17 @@ class Batches(Recount):
         why = self._refused([n for _, n in counts], rows, region, q)
         if why:
             return Interval(why=why)
-        values = []
-        for measured, (_, n) in zip((self, *self._batches), counts, strict=True):
-            ok, _ = measured.select(*names, outcome=OK, region=region)
-            rank = q * n / 100
-            values.append(Ranked(ok).at_us(rank) if rank <= ok.total else None)
-        return self._of_values(values, self._rho(rows, region, q))
+        ranked = [Ranked(one.select(*names, outcome=OK, region=region)[0]) for one in (self, *self._batches)]
+        known = [one.at_us(q * n / 100) for one, (_, n) in zip(ranked, counts, strict=True) if q * n / 100 <= one.total]
+        if len(known) < len(ranked):
+            return Interval(why=CENSORED)
+        rho, due = self._rho(rows, region, q), counts[0][1]
+        shares = [one.rank_of(known[0]) / n for one, (_, n) in zip(ranked[1:], counts[1:], strict=True)]
+        half = self._half_of_share(shares, q, due, rho)
+        ranks = ((q - half) * due / 100, (q + half) * due / 100)
+        ends = [ranked[0].at_us(max(rank, 0.0)) if rank <= ranked[0].total else None for rank in ranks]
+        ok, _ = self.select(*names, outcome=OK, region=region)
+        return _rounded(self._joined(known, ends, rho, ok.max_ns if ok.total == due else None))
 
     # -- computation --------------------------------------------------------------------------
 
@@ -391,18 +427,15 @@ class Batches(Recount):
             return TOO_FEW
         if self.bins < LEAST_INTERVALS:
             return TOO_SHORT
-        rhos = self._rhos_of(rows, region, q)
-        if not rhos:
-            return TOO_FEW
-        is_short = any(level.mean >= HIGHEST_RHO or tail.mean >= HIGHEST_RHO_OF_TAIL for level, tail in rhos)
-        return TOO_SHORT if is_short else ""
+        return "" if self._rhos_of(rows, region, q) else TOO_FEW
 
     def _rho(self, rows: Sequence[Row], region: str, q: float) -> float:
         """Return the correlation of neighbouring batches (rho) by which an interval over these rows is corrected.
 
-        The result is the largest estimate of all rows, and at least LEAST_RHO.
+        The result is the largest estimate of all rows, between LEAST_RHO and MOST_RHO.
         """
-        return max(LEAST_RHO, *(max(level.upper, tail.mean) for level, tail in self._rhos_of(rows, region, q)))
+        found = [max(level.upper, tail.upper) for level, tail in self._rhos_of(rows, region, q)]
+        return min(MOST_RHO, max(LEAST_RHO, *found))
 
     def _rhos_of(self, rows: Sequence[Row], region: str, q: float) -> list[tuple[Rho, Rho]]:
         """Return for each row two estimated correlations of neighbouring batches (rho).
@@ -452,21 +485,42 @@ class Batches(Recount):
         exceeding: np.ndarray = above @ counts - self._n[group] * (above @ by_bucket / max(1.0, total))
         return exceeding
 
-    def _of_values(self, values_us: Sequence[float | None], rho: float) -> Interval:
-        """Return the confidence interval in ms from a percentile's values in µs: first the run's, then each batch's.
+    def _joined(
+        self, values_us: Sequence[float], of_ranks: Sequence[float | None], rho: float, largest_ns: int | None
+    ) -> tuple[float, float] | Why:
+        """Return both ends in µs of a percentile's confidence interval, which contains that of logarithms and of ranks.
 
-        If any of them is None (only a lower bound is known), there is no interval, and the reason is "censored".
+        Args:
+            values_us: the percentile of the run, then of each batch.
+            of_ranks: both ends of the interval on the scale of ranks, in µs. None: only a lower bound is known. Then
+                there is no interval, and the reason is "censored".
+            rho: correlation of neighbouring batches, for which the length is corrected.
+            largest_ns: the largest value of the run, above which no interval ends; None: unknown.
         """
-        if any(value is None for value in values_us):
-            return Interval(why=CENSORED)
+        low_us, high_us = of_ranks
+        if low_us is None or high_us is None:
+            return CENSORED
         # A value of 0 µs has no logarithm; it stands for at most half a µs.
-        known = [max(value, 0.5) for value in values_us if value is not None]
-        half = self._half([log(value) for value in known[1:]], rho)
-        low_us, high_us = known[0] * exp(-half), known[0] * exp(half)
-        slot = int(np.searchsorted(_LOWEST_US, round(known[0]), side="right")) - 1
+        run_us, *batches_us = (max(value, 0.5) for value in values_us)
+        half = self._half([log(value) for value in batches_us], rho)
+        low_us, high_us = min(max(low_us, 0.5), run_us * exp(-half)), max(high_us, run_us * exp(half))
+        if largest_ns is not None:
+            high_us = min(high_us, max(run_us, largest_ns / 1_000))
+        slot = int(np.searchsorted(_LOWEST_US, round(run_us), side="right")) - 1
         # Values in one slot cannot be distinguished, so no interval is narrower than the slot.
-        low_us, high_us = min(low_us, float(lowest_us(slot))), max(high_us, float(highest_us(slot)))
-        return Interval(round(low_us / 1_000, 3), round(high_us / 1_000, 3))
+        return min(low_us, max(0.5, float(lowest_us(slot)))), max(high_us, float(highest_us(slot)))
+
+    def _half_of_share(self, shares: Sequence[float], q: float, n: int, rho: float) -> float:
+        """Return half the length of the 95 % interval of percentile `q` on the scale of ranks, in percent.
+
+        Args:
+            shares: of each batch, the share of its values at or below the run's percentile.
+            q: 0 to 100.
+            n: the number of values of the run.
+            rho: correlation of neighbouring batches.
+        """
+        independent = Z_QUANTILE * sqrt(q / 100 * (1 - q / 100) / n)
+        return 100 * max(self._half(shares, rho), independent)
 
     def _of_logs(self, values_us: Sequence[float | None], rho: float) -> Error:
         """Return the standard error of the logarithm of a percentile or mean, from the value of each batch in µs.
@@ -485,15 +539,15 @@ class Batches(Recount):
         mean = sum(values) / m
         variance = sum((value - mean) ** 2 for value in values) / (m - 1)
         corrected = (1 + 2 * (1 - 1 / m) * rho) / (1 - 2 / m * rho)
-        return T_QUANTILE * sqrt(variance / m * corrected)
+        return T_QUANTILE * sqrt(variance / m * corrected) * (1 + FEW_INTERVALS / self.bins)
 
     def _of_ratio(self, counts: Sequence[tuple[int, int]], rows: Sequence[Row], region: str) -> Interval:
         (good, n), *parts = counts
+        if good == n:
+            return Interval(0.0, round(min(1.0, 3 / n), 9))
         why = self._refused([of for _, of in counts], rows, region, 50)
         if why:
             return Interval(why=why)
-        if good == n:
-            return Interval(0.0, round(min(1.0, 3 / n), 9))
         ratio = (n - good) / n
         half = self._half([(of - ok) / of for ok, of in parts], self._rho(rows, region, 50))
         return Interval(round(max(0.0, ratio - half), 9), round(min(1.0, ratio + half), 9))
@@ -506,12 +560,13 @@ def read_batches(
     interval_ns: int = NS_PER_S,
     *,
     recount: bool = False,
+    steady_ns: int = 0,
 ) -> Batches:
     """Return a new Batches of all (region, delta) pairs, which must be in the order in which they were merged.
 
-    start_ns, end_ns, recount: as in `Batches`.
+    start_ns, end_ns, recount, steady_ns: as in `Batches`.
     """
-    batches = Batches(start_ns, end_ns, interval_ns, recount=recount)
+    batches = Batches(start_ns, end_ns, interval_ns, recount=recount, steady_ns=steady_ns)
     batches.read(deltas)
     return batches
 
@@ -524,6 +579,7 @@ def recounted_cells(
     interval_ns: int = NS_PER_S,
     warmup_ns: int = 0,
     is_found: bool = False,
+    steady: Callable[[int, int], int] = lambda start_ns, end_ns: start_ns,
 ) -> tuple[Batches, Cut | None]:
     """Return the same as `recounted`, computed from the cells of the run (its stored intervals), which is faster.
 
@@ -533,7 +589,7 @@ def recounted_cells(
         end_ns = max((cell.end_ns for cell in cells()), default=0)
     cut = found_cut_in_cells(cells(), end_ns, interval_ns) if is_found else None
     start_ns = warmup_ns if cut is None else cut.cut_ns
-    batches = Batches(start_ns, end_ns, interval_ns, recount=cut is not None)
+    batches = Batches(start_ns, end_ns, interval_ns, recount=cut is not None, steady_ns=steady(start_ns, end_ns))
     batches.add_cells(live, cells())
     return batches, cut
 
@@ -545,6 +601,7 @@ def recounted(
     interval_ns: int = NS_PER_S,
     warmup_ns: int = 0,
     is_found: bool = False,
+    steady: Callable[[int, int], int] = lambda start_ns, end_ns: start_ns,
 ) -> tuple[Batches, Cut | None]:
     """Return (the batches of a run that is over, the cut of its warm-up). The cut is None unless it had to be found.
 
@@ -552,6 +609,7 @@ def recounted(
         deltas: returns all of (region, delta) each time it is called, in the order in which they were merged.
         end_ns: end of the load; None: when the last delta ended, for loads whose end depends on the target.
         warmup_ns: length of the warm-up as stated in the plan.
+        steady: returns from when on the load is steady, given start and end of the measured time, in ns from T0.
         is_found: the plan has `warmup="auto"`; the batches then replace the merge of the run, without the warm-up.
 
     Cost: a pass over the deltas, and a second one if the warm-up or the end has to be found.
@@ -560,7 +618,8 @@ def recounted(
         end_ns = max((delta.end_ns for _, delta in deltas()), default=0)
     cut = found_cut(deltas(), end_ns, interval_ns) if is_found else None
     start_ns = warmup_ns if cut is None else cut.cut_ns
-    return read_batches(deltas(), start_ns, end_ns, interval_ns, recount=cut is not None), cut
+    steady_ns = steady(start_ns, end_ns)
+    return read_batches(deltas(), start_ns, end_ns, interval_ns, recount=cut is not None, steady_ns=steady_ns), cut
 
 
 def with_intervals(
@@ -582,6 +641,13 @@ def with_intervals(
 
 
 _LOWEST_US: Final = lowest_us(np.arange(SLOTS))
+
+
+def _rounded(ends_us: tuple[float, float] | Why) -> Interval:
+    """Return an interval in ms, to whole µs."""
+    if isinstance(ends_us, str):
+        return Interval(why=ends_us)
+    return Interval(round(ends_us[0] / 1_000, 3), round(ends_us[1] / 1_000, 3))
 
 
 def _judged(measured: Measured, names: tuple[Kind, str | None, str | None, str | None], region: str) -> tuple[int, int]:
