@@ -513,3 +513,26 @@ def test_a_report_from_long_ago_would_be_counted_from_the_first_change_of_shares
     due.by_agent(90_000)
     assert not due.is_near(20_000)
     assert all(map(due.is_near, (500, 90_000, 95_000)))
+
+
+async def test_arrivals_are_assigned_a_few_times_only_however_many_agents_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found in a soak: each of 20 agents cost a walk over all arrivals, 10 s each, before the run was sealed."""
+    plan = Played(TEN, (1.0,) * 12)
+    for second in range(9):
+        plan.share(second * S + 550 * MS, (*(1.0,) * 11, 2.0 + second % 2))
+    ends_ns = [(9 - index % 9) * S for index in range(12)]
+    found = [(await plan.drive(index, [0] * 9)).until(end_ns) for index, end_ns in enumerate(ends_ns)]
+    walked, owners = Counter[str](), Deal.owners
+
+    def counted(self: Deal, n: np.ndarray) -> np.ndarray:
+        walked["arrivals"] += len(n)
+        return owners(self, n)
+
+    monkeypatch.setattr(Deal, "owners", counted)
+    # Each has share changes after its last interval that those before it do not have.
+    against = compare_with_plan(plan.basis, plan.assignment, merged(found, ends_ns), 10 * S)
+    assert len(numbers(against)) == 12
+    assert all(one.from_ns is not None for due in against.agents.values() for one in due.differences)
+    assert walked["arrivals"] <= 3 * 1_000, "once for the totals and once for all spans, not once an agent"

@@ -177,10 +177,11 @@ def _when(message: tuple[int, Callable[[], None]]) -> int:
     return message[0]
 
 
-def merged(agents: Sequence[Driven], end_ns: int) -> Merge:
-    """What the agents report each second, merged."""
+def merged(agents: Sequence[Driven], ends_ns: int | Sequence[int]) -> Merge:
+    """What the agents report each second, merged: until one time, or each until its own."""
     merge = Merge()
-    for agent in agents:
+    for at, agent in enumerate(agents):
+        end_ns = ends_ns if isinstance(ends_ns, int) else ends_ns[at]
         waits = {False: sorted(at for _, at in agent.started), True: sorted(at for _, at in agent.missed)}
         for seq in range(max(1, -(-end_ns // S))):
             counts = [sum(1 for at in waits[missed] if seq * S <= at < (seq + 1) * S) for missed in (False, True)]
