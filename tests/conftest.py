@@ -21,7 +21,7 @@ from hypothesis import settings
 from tests.support.examples import ALL
 
 # No deadline: no test here asserts how long anything takes. `make slow` runs all property tests with "thorough".
-settings.register_profile("loadgen", deadline=None, max_examples=ALL // 4)
+settings.register_profile("loadgen", deadline=None, max_examples=ALL // 8)
 settings.register_profile("thorough", deadline=None, max_examples=ALL)
 settings.load_profile("loadgen")
 

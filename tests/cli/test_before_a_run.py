@@ -66,7 +66,7 @@ def test_plan_sends_one_iteration_of_each_journey_and_no_more(shop: RunningTarge
     found = json.loads(result.stdout)
     assert shop.stats()["requests"] == 2
     assert (found["iterations"], found["requests"], found["peak_requests_per_s"]) == (100, 200, 40)
-    assert 60 <= found["users"] <= 62, "20/s for 3 s of thinking and a few ms of response"
+    assert 60 <= found["users"] <= 80, "20/s for 3 s of thinking, and the response on a busy machine"
     assert found["rows"] == [{"journey": "look", "data": "rows", "needed": 1, "there": 2}]
 
 

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.warm_commands import is_cold, run_warm
+
 __all__ = ["DATA", "Finished", "ends_with", "loadgen", "run_folder", "started"]
 
+_PROGRAM = (sys.executable, "-m", "loadgen_controller.cli")
 DATA = Path(__file__).parents[1] / "data" / "scenarios" / "runs"
 
 
@@ -64,17 +67,20 @@ def run_folder(runs_dir: Path) -> Path:
 
 def _command(*args: str, runs_dir: Path) -> list[str]:
     where = ["--runs-dir", str(runs_dir)] if args[0] == "run" else []
-    return [sys.executable, "-m", "loadgen_controller.cli", *args, *where]
+    return [*_PROGRAM, *args, *where]
 
 
 def loadgen(*args: str, runs_dir: Path, env: Mapping[str, str] | None = None, timeout_s: float = 240) -> Finished:
     """Run it to its end."""
+    command, environment = _command(*args, runs_dir=runs_dir), {**os.environ, **(env or {})}
+    if not is_cold(env or {}):
+        return Finished(*run_warm(command[len(_PROGRAM) :], environment, timeout_s), runs_dir)
     done = subprocess.run(
-        _command(*args, runs_dir=runs_dir),
+        command,
         capture_output=True,
         text=True,
         timeout=timeout_s,
-        env={**os.environ, **(env or {})},
+        env=environment,
         stdin=subprocess.DEVNULL,
         check=False,
     )

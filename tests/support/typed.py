@@ -14,12 +14,16 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def check_types(folder: Path, text: str) -> None:
-    """One run of mypy --strict: lines marked `# E: text` have that error, and no others have any."""
+    """One run of mypy: lines marked `# E: text` have that error, and no others have any.
+
+    It has the settings of pyproject.toml (strict), so that it finds everything else in the cache of `make check`: 1 s
+    instead of 15.
+    """
     path = folder / "typed.py"
     path.write_text(dedent(text))
     found = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--hide-error-context", "--no-pretty",
-         "--show-error-codes", "--follow-imports=silent", "--config-file=", str(path)],
+        [sys.executable, "-m", "mypy", "--no-error-summary", "--hide-error-context", "--no-pretty",
+         "--show-error-codes", str(path)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     lines = path.read_text().splitlines()
