@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from loadgen.dsl.secret import secret
     from loadgen.dsl.users.user import User, UserWith
     from loadgen.errors import ExpectFailed, IterationEnded, RequestFailed, ScenarioError
-    from loadgen.report.open_in_notebook import open_run
+    from loadgen.report.run_as_dataframes import open_run
 
 __all__ = [
     "ClosedExecutor",
@@ -140,7 +140,7 @@ _MODULES = {
     "lognormal": "loadgen.dsl.distributions",
     "node": "loadgen.dsl.graphs.nodes_and_edges",
     "normal": "loadgen.dsl.distributions",
-    "open_run": "loadgen.report.open_in_notebook",
+    "open_run": "loadgen.report.run_as_dataframes",
     "p": "loadgen.dsl.plans.slo",
     "param": "loadgen.dsl.plans.param",
     "rate": "loadgen.dsl.metric",

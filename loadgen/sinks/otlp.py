@@ -34,7 +34,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import Histogram as HistogramDat
 
 from loadgen.outside_text import one_line
 from loadgen.sinks.buckets import EDGES_S
-from loadgen.sinks.metrics import Family, Point, families
+from loadgen.sinks.metric_names_and_labels import Family, Point, families
 from loadgen.sinks.output_queue import Sink, Undelivered
 from loadgen.sinks.post import Poster
 from loadgen.sinks.snapshot import Series, Snapshot

@@ -20,7 +20,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from loadgen.sinks.buckets import EDGES_S
-from loadgen.sinks.metrics import Family, Point, families, values_of
+from loadgen.sinks.metric_names_and_labels import Family, Point, families, values_of
 from loadgen.sinks.output_queue import Sink
 from loadgen.sinks.snapshot import Snapshot
 

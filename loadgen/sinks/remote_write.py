@@ -21,7 +21,7 @@ from typing import Final
 import cramjam
 
 from loadgen.sinks.buckets import EDGES_S
-from loadgen.sinks.metrics import Family, families, values_of
+from loadgen.sinks.metric_names_and_labels import Family, families, values_of
 from loadgen.sinks.output_queue import Sink
 from loadgen.sinks.post import Poster
 from loadgen.sinks.snapshot import Snapshot

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from loadgen.history.store.extract import accepted_of
 from loadgen.history.store.store import Store
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from loadgen_controller import cli
 from tests.support.run import loadgen as loadgen_process
 from tests.support.target import running_target

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from loadgen.measure.deltas.exemplar import Failure, KeptFailure
 from loadgen.measure.run_folder.rundir import RunDir
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from loadgen.wire import codec
 from loadgen_controller import cli
 from loadgen_controller.commands import failures

@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 from loadgen.history.store.extract import accepted_of
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Accepted
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from loadgen_controller import cli
 from tests.support.scenarios import browse_with
 

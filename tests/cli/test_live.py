@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from loadgen.report.slos import used_text
-from loadgen_controller.screen.figures import Cells, Figures, SloRow
 from loadgen_controller.screen.live import Screen, fit, line, show
+from loadgen_controller.screen.live_figures import Cells, Figures, SloRow
 from tests.support.figures import agent, figures, row
 
 

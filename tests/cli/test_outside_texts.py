@@ -34,7 +34,7 @@ from loadgen.errors import ExitCode, FleetError
 from loadgen.history.store.extract import accepted_of
 from loadgen.history.store.store import Store
 from loadgen.measure.deltas.delta import Health
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from loadgen.sinks.ndjson import NdjsonSink
 from loadgen_controller import cli
 from loadgen_controller.commands import agents, control_request, runs

@@ -22,7 +22,7 @@ from loadgen.history.store.extract import accepted_of
 from loadgen.history.store.store import Store
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.report.exports.markdown import text as markdown_text
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from loadgen_controller import cli
 from tests.support.past_runs import past_run
 

@@ -25,8 +25,7 @@ from loadgen.profiles.stage import Stage
 from loadgen.wire.messages import Fin
 from loadgen_controller.core.events import End, Reason
 from loadgen_controller.core.shares import Assignment
-from loadgen_controller.judging.against_plan import Against, compare_with_plan
-from loadgen_controller.judging.plan_due import (
+from loadgen_controller.judging.iterations_due_by_plan import (
     Basis,
     ClosedDue,
     LoadChange,
@@ -36,6 +35,7 @@ from loadgen_controller.judging.plan_due import (
     total_by_area,
 )
 from loadgen_controller.judging.plan_watch import PlanWatch
+from loadgen_controller.judging.reported_counts_vs_plan import Against, compare_with_plan
 from loadgen_controller.judging.verdict import Facts, judge
 from tests.support.driven import Driven, Played, merged
 from tests.support.examples import examples

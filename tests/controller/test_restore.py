@@ -22,7 +22,7 @@ from loadgen.measure.merging.checkpoint import read_checkpoint, thaw
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage as LoadStage
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from loadgen.units import NS_PER_S
 from loadgen.wire.curve_keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.messages import (

@@ -21,7 +21,7 @@ from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen_controller.core.events import End, Reason
 from loadgen_controller.core.run_state import Former
 from loadgen_controller.core.shares import Assignment, Candidate, joined, reassigned
-from loadgen_controller.judging.plan_due import Basis
+from loadgen_controller.judging.iterations_due_by_plan import Basis
 from loadgen_controller.judging.verdict import Facts, Verdict, judge, too_many_script_faults
 from tests.support.recording import Recording
 

@@ -37,7 +37,7 @@ from loadgen.dsl.executors.standard import Arrivals, Users
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.loadgen_toml import Policy, read_environment, read_settings
 from loadgen.dsl.plans.spec import Overrides
-from loadgen.report.open_in_notebook import Run
+from loadgen.report.run_as_dataframes import Run
 from loadgen_controller.commands.new import SCENARIO as NEW
 from loadgen_controller.planning.rehearsal import rehearse
 from tests.support.target import RunningTarget, running_target

@@ -16,7 +16,7 @@ from loadgen.errors import IncompleteError, StorageError
 from loadgen.history.store.extract import accepted_of, unfit_of
 from loadgen.history.store.stored_run import Accepted
 from loadgen.measure.statistics.batch_means import T_QUANTILE
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from loadgen.units import NS_PER_S
 from tests.support.past_runs import past_run
 

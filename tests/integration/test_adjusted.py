@@ -16,7 +16,7 @@ from typing import Any
 from typer.testing import Result
 
 from loadgen.report.from_run_folder import document_of
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from tests.cli.test_commands import loadgen
 from tests.integration.test_stopping import adds_up, end_of, wait_for
 from tests.integration.test_workers import worker_pids

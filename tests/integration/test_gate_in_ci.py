@@ -15,7 +15,7 @@ import yaml
 
 from loadgen.history.store.extract import accepted_of
 from loadgen.history.store.store import Store
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from tests.support.target import running_target
 
 CI = Path(__file__).parents[2] / "docs" / "ci"

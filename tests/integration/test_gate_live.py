@@ -27,7 +27,7 @@ from loadgen.history.gate.gate_result import Verdict
 from loadgen.history.store.extract import accepted_of, unfit_of
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Accepted
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from tests.support.run import Finished, loadgen, started
 from tests.support.target import running_target
 

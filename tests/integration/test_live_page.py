@@ -15,7 +15,7 @@ import pytest
 
 from loadgen.report.document import encode
 from loadgen.report.from_run_folder import document_of
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from tests.cli.test_commands import loadgen
 from tests.integration.test_stopping import end_of
 from tests.support.page_client import PageClient

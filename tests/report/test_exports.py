@@ -24,7 +24,7 @@ from loadgen.report.exports.junit import junit
 from loadgen.report.exports.markdown import markdown
 from loadgen.report.exports.parquet import write_parquet
 from loadgen.report.exports.rows import SeriesRow, columns, series_rows
-from loadgen.report.open_in_notebook import WindowRow, open_run
+from loadgen.report.run_as_dataframes import WindowRow, open_run
 from loadgen.report.summary_reader import read
 from tests.report.test_story import P95
 from tests.report.test_tables import series, summary

@@ -18,8 +18,7 @@ from loadgen.measure.deltas.exemplar import Exemplar, Failure
 from loadgen.measure.deltas.series_key import Phase
 from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.run_folder.rundir import RunDir
-from loadgen.report import open_in_notebook
-from loadgen.report.open_in_notebook import Run, WindowRow, open_run
+from loadgen.report.run_as_dataframes import Run, WindowRow, open_run
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire import codec
 from tests.support.deltas import FakeAgent, journey_key, request_key
@@ -187,7 +186,7 @@ def test_frames_have_a_column_for_each_attribute(monkeypatch: pytest.MonkeyPatch
         return "frame"
 
     fake = SimpleNamespace(DataFrame=SimpleNamespace(from_records=from_records))
-    monkeypatch.setattr(open_in_notebook, "import_module", lambda name: fake)
+    monkeypatch.setattr(run_as_dataframes, "import_module", lambda name: fake)
     assert Run(OLD).series == "frame"
     assert made["columns"] == list(WindowRow.__dataclass_fields__)
     assert isinstance(made["records"], list)
@@ -198,7 +197,7 @@ def test_frames_without_pandas_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -
     def missing(name: str) -> ModuleType:
         raise ImportError(name)
 
-    monkeypatch.setattr(open_in_notebook, "import_module", missing)
+    monkeypatch.setattr(run_as_dataframes, "import_module", missing)
     with pytest.raises(UsageError, match="pandas") as caught:
         _ = Run(OLD).series
     assert "run.windows()" in caught.value.hint

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from loadgen.report.executive_summary import Story, story_of, targets_of
 from loadgen.report.from_run_folder import document_of, verdict_of
-from loadgen.report.open_in_notebook import open_run
 from loadgen.report.report_tables import budget_text, milliseconds
+from loadgen.report.run_as_dataframes import open_run
 from loadgen.report.summary_reader import Summary, read
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio
 from tests.report.test_tables import series, summary

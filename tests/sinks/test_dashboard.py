@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from loadgen.sinks.metrics import FAMILIES, Family
+from loadgen.sinks.metric_names_and_labels import FAMILIES, Family
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD: Final[dict[str, Any]] = json.loads((ROOT / "deploy/grafana/loadgen.json").read_text())

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from loadgen.sinks.buckets import EDGES_S
-from loadgen.sinks.metrics import FAMILIES
+from loadgen.sinks.metric_names_and_labels import FAMILIES
 from loadgen.sinks.otlp import OtlpSink, name_of
 from loadgen.sinks.output_queue import Undelivered
 from loadgen.sinks.snapshot import SnapshotMaker

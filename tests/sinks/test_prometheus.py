@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from loadgen.measure.deltas.delta import COUNTER_NAMES
 from loadgen.sinks.buckets import EDGES_S
-from loadgen.sinks.metrics import COUNTERS, FAMILIES
+from loadgen.sinks.metric_names_and_labels import COUNTERS, FAMILIES
 from loadgen.sinks.prometheus import ScrapeSink
 from loadgen.units import NS_PER_MS
 from tests.support.deltas import request_key

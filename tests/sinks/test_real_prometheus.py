@@ -16,7 +16,7 @@ import pytest
 
 from loadgen.report.document import encode
 from loadgen.report.from_run_folder import document_of
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from loadgen.sinks.buckets import EDGES_S
 from tests.sinks.test_dashboard import expressions
 from tests.sinks.test_otlp import points

@@ -23,7 +23,7 @@ from loadgen.measure.merging.merge import Merge
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
 from loadgen_controller.core.shares import Assignment, Reassigned
-from loadgen_controller.judging.plan_due import Basis, LoadChange, PlannedLoad, ShareChange
+from loadgen_controller.judging.iterations_due_by_plan import Basis, LoadChange, PlannedLoad, ShareChange
 
 __all__ = ["Driven", "Played", "merged"]
 

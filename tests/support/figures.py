@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from loadgen.measure.deltas.delta import Counters, Health
 from loadgen.measure.histograms.histogram import Value
-from loadgen_controller.screen.figures import AgentRow, Cells, Figures, Row, SloRow
+from loadgen_controller.screen.live_figures import AgentRow, Cells, Figures, Row, SloRow
 
 
 def cells(count: int, base_ms: float, *, bound: bool = False) -> Cells:

@@ -20,7 +20,7 @@ from loadgen_controller.api.address import ERROR_KEY, Place
 from loadgen_controller.api.order import parts_of
 from loadgen_controller.control.control_request import ControlReply, ControlRequest
 from loadgen_controller.core.run_request import Order
-from loadgen_controller.screen.figures import Figures
+from loadgen_controller.screen.live_figures import Figures
 
 __all__ = ["SERVICE", "Client", "figures_of"]
 

@@ -22,8 +22,8 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.control.control_request import ControlRequest
 from loadgen_controller.core.run_request import Order
 from loadgen_controller.planning.option_parsing import parse_endpoint
-from loadgen_controller.screen.figures import Figures
 from loadgen_controller.screen.live import show
+from loadgen_controller.screen.live_figures import Figures
 from loadgen_controller.screen.terminal_report import print_report
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from loadgen.errors import UsageError
 from loadgen.measure.deltas.exemplar import KeptFailure
 from loadgen.measure.deltas.series_key import OK, SKIPPED
 from loadgen.measure.run_folder.rundir import find_run
-from loadgen.report.open_in_notebook import Run, open_run
 from loadgen.report.report_tables import Table
+from loadgen.report.run_as_dataframes import Run, open_run
 from loadgen.units import NS_PER_S, format_count, format_duration
 from loadgen_controller.console_output import RichText, Text, echo_json, text_block
 from loadgen_controller.planning.rerun import arrival_of, arrival_text

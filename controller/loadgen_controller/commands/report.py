@@ -23,7 +23,7 @@ from loadgen.report.exports.parquet import write_parquet
 from loadgen.report.exports.rows import SeriesRow, series_rows
 from loadgen.report.from_run_folder import document_of
 from loadgen.report.html import html
-from loadgen.report.open_in_notebook import Run, WindowRow, open_run
+from loadgen.report.run_as_dataframes import Run, WindowRow, open_run
 from loadgen.report.summary_reader import Summary, read
 from loadgen.units import NS_PER_S, parse_duration
 from loadgen_controller.collect_option_errors import CollectedErrors

@@ -13,8 +13,8 @@ from loadgen.clients.request.tracing import Trace
 from loadgen.errors import IncompleteError
 from loadgen.measure.deltas.exemplar import Exemplar
 from loadgen.measure.run_folder.rundir import find_run, replace_file
-from loadgen.report.open_in_notebook import Run, open_run
 from loadgen.report.report_tables import Table, response_table
+from loadgen.report.run_as_dataframes import Run, open_run
 from loadgen.units import NS_PER_MS
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir

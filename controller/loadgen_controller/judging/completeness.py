@@ -5,7 +5,7 @@ An agent is complete when all of this holds:
 - its Fin arrived and does not report an early end; an agent that left may end early if others took over at once;
 - every delta up to the Fin's last is merged, and the merged deltas add up to the Fin's totals;
 - no worker of it died with data that it had not sent;
-- it started, or counted as missed, every iteration that the plan gave it (`against_plan.py`), and no more;
+- it started, or counted as missed, every iteration that the plan gave it (`reported_counts_vs_plan.py`), and no more;
 - the allow-list's cap kept none of its requests from being sent.
 
 For an agent that is not complete, this module gives the seconds and iterations that are missing, and their part of
@@ -25,7 +25,6 @@ from loadgen.units import NS_PER_S, format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.core.run_state import Former
 from loadgen_controller.core.shares import Assignment
-from loadgen_controller.judging.against_plan import Against, AgentDue
 from loadgen_controller.judging.gaps import (
     Loads,
     PlannedLoads,
@@ -37,6 +36,7 @@ from loadgen_controller.judging.gaps import (
     silent_spans,
     within,
 )
+from loadgen_controller.judging.reported_counts_vs_plan import Against, AgentDue
 
 __all__ = ["Completeness", "Loads", "account"]
 

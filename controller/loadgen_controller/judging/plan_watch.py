@@ -1,6 +1,6 @@
 """Compares the agents' counts with the plan once an interval while a run goes on, as an early warning. Pure.
 
-The final decision is in `against_plan.py`. This module finds two kinds of agents:
+The final decision is in `reported_counts_vs_plan.py`. This module finds two kinds of agents:
 
 - behind: it is more than one interval behind its plan in `PATIENCE` reports in a row;
 - ahead: it reports more arrivals than are due now, though no arrival starts before it is due. The comparison is with
@@ -25,8 +25,8 @@ from loadgen.profiles.profile import ArrivalProfile
 from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import Adjust, Reassign
 from loadgen_controller.core.shares import Assignment
-from loadgen_controller.judging.against_plan import STOP_SLACK_NS
-from loadgen_controller.judging.plan_due import Basis, OpenDue, changed
+from loadgen_controller.judging.iterations_due_by_plan import Basis, OpenDue, changed
+from loadgen_controller.judging.reported_counts_vs_plan import STOP_SLACK_NS
 
 __all__ = ["PATIENCE", "PlanWatch"]
 

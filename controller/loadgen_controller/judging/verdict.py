@@ -23,10 +23,10 @@ from loadgen.wire.messages import Fin
 from loadgen_controller.core.events import End, Reason
 from loadgen_controller.core.run_state import Former
 from loadgen_controller.core.shares import Assignment
-from loadgen_controller.judging.against_plan import Against, compare_with_plan
 from loadgen_controller.judging.completeness import Completeness, Loads, account
 from loadgen_controller.judging.gaps import gaps_of
-from loadgen_controller.judging.plan_due import Basis
+from loadgen_controller.judging.iterations_due_by_plan import Basis
+from loadgen_controller.judging.reported_counts_vs_plan import Against, compare_with_plan
 from loadgen_controller.judging.validity import Validity, judge_fitness
 
 __all__ = [

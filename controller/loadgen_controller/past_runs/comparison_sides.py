@@ -18,7 +18,7 @@ from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Accepted
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.measure.statistics.batch_means import Batches
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.past_runs.listing import Search, entries
 

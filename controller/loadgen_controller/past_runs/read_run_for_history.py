@@ -11,7 +11,7 @@ from typing import Final
 from loadgen.history.store.extract import accepted_of
 from loadgen.history.store.stored_run import Accepted
 from loadgen.measure.run_folder.rundir import find_run
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from loadgen_controller.past_runs.user_notes import read_notes
 
 __all__ = ["accepted_in", "who"]

@@ -84,7 +84,7 @@ from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.core.shares import assign, candidates, with_agent
 from loadgen_controller.core.steering_executor_state import as_rows
-from loadgen_controller.judging.plan_due import Basis
+from loadgen_controller.judging.iterations_due_by_plan import Basis
 from loadgen_controller.judging.verdict import Verdict
 from loadgen_controller.planning.target_permission import places_of
 from loadgen_controller.run.agent_message_intake import Intake

@@ -30,7 +30,7 @@ from loadgen_controller.core.registry import Fleet
 from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.core.shares import Assignment
-from loadgen_controller.judging.plan_due import Basis
+from loadgen_controller.judging.iterations_due_by_plan import Basis
 from loadgen_controller.judging.verdict import Facts, Verdict, judge
 from loadgen_controller.run.checkpointer import Kept
 

@@ -23,7 +23,7 @@ from loadgen.report.slos import slo_words
 from loadgen.units import NS_PER_S, format_count, format_rate, format_ratio
 from loadgen_controller.core.lifecycle import Phase
 from loadgen_controller.run.view import ViewState, title
-from loadgen_controller.screen.figures import (
+from loadgen_controller.screen.live_figures import (
     QUANTILES,
     AgentRow,
     Cells,

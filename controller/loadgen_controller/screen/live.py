@@ -21,7 +21,7 @@ from loadgen.measure.deltas.delta import Health
 from loadgen.units import format_count, format_rate, format_ratio, quantity
 from loadgen_controller.console_output import Text
 from loadgen_controller.judging.verdict import POOL_LIMITED_ABOVE
-from loadgen_controller.screen.figures import QUANTILES, AgentRow, Cells, Figures, Row, SloRow
+from loadgen_controller.screen.live_figures import QUANTILES, AgentRow, Cells, Figures, Row, SloRow
 from loadgen_controller.screen.terminal_report import STYLES
 
 __all__ = ["REFRESH_S", "WIDE", "Screen", "line", "show"]

@@ -22,7 +22,7 @@ from loadgen.report.charts.timeline_data import History
 from loadgen.report.document import Facts, changes, document, encode
 from loadgen.report.executive_summary import targets_in
 from loadgen.report.from_run_folder import history_of, verdict_of
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from loadgen.report.run_page_table import AT_ONCE, Table
 from loadgen.report.slos import slo_row
 from loadgen.report.summary_reader import Summary, read

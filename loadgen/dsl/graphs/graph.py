@@ -16,7 +16,7 @@ step with the node's name. A session starts with a new state: `state()`, or with
 and the state stays unchanged. The think time of an edge is idle time of the session
 and belongs to no step.
 
-`graph_validation.py` reads the rows, and `walk.py` runs sessions.
+`graph_validation.py` reads the rows, and `run_graph_session.py` runs sessions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 from loadgen.dsl.graphs import markov_analysis
 from loadgen.dsl.graphs.graph_validation import Place, Taken, Transitions
 from loadgen.dsl.graphs.nodes_and_edges import Edge, Edges, Leave, Node, Think, read_think
-from loadgen.dsl.graphs.walk import AlongPath, Hop, Row, Stop, Walk
+from loadgen.dsl.graphs.run_graph_session import AlongPath, Hop, Row, Stop, Walk
 from loadgen.dsl.journey import Each, Journey, state_wrong
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError, UsageError

@@ -28,7 +28,7 @@ from loadgen.measure.histograms.histogram import mean_us, percentiles
 from loadgen.measure.merging.queries import Row
 from loadgen.measure.objectives.objective import is_judged
 from loadgen.measure.statistics.batch_means import Batches
-from loadgen.report.open_in_notebook import Run
+from loadgen.report.run_as_dataframes import Run
 from loadgen.report.summary_reader import Summary
 from loadgen.units import NS_PER_S
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from loadgen.outside_text import in_cell
 from loadgen.report.exports.rows import SeriesRow, cells, columns
-from loadgen.report.open_in_notebook import WindowRow
+from loadgen.report.run_as_dataframes import WindowRow
 
 __all__ = ["write_csv"]
 

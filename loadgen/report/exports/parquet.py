@@ -8,7 +8,7 @@ from typing import BinaryIO, Final
 
 from loadgen.parquet import write_table
 from loadgen.report.exports.rows import SeriesRow, cells, columns
-from loadgen.report.open_in_notebook import WindowRow
+from loadgen.report.run_as_dataframes import WindowRow
 
 __all__ = ["write_parquet"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from math import inf, isnan
 
-from loadgen.report.open_in_notebook import WindowRow
+from loadgen.report.run_as_dataframes import WindowRow
 from loadgen.report.summary_reader import Figure, Percentiles, Series, Summary
 
 __all__ = ["SeriesRow", "Value", "cells", "columns", "series_rows"]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from loadgen import Graph, Node, User, counter, edge, feed, graph, journey, leave, lognormal, node, reply
-from loadgen.dsl.graphs.walk import _key, _uniform
+from loadgen.dsl.graphs.run_graph_session import _key, _uniform
 from loadgen.dsl.users.user_runner import BoundJourney
 from loadgen.errors import UsageError
 from tests.support.lives import REPLIES, Bench, JumpTime, bound

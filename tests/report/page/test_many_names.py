@@ -12,7 +12,7 @@ from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.report.charts.series_to_chart_lines import ROWS
 from loadgen.report.from_run_folder import document_of
 from loadgen.report.html import write_html
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from loadgen.units import NS_PER_MS
 from loadgen.wire import codec
 from tests.support.browser import Shown, chromium, needs_chromium

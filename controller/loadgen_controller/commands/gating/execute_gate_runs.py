@@ -20,7 +20,7 @@ from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.history.store.extract import accepted_of, unfit_of
 from loadgen.history.store.stored_run import Accepted
-from loadgen.report.open_in_notebook import open_run
+from loadgen.report.run_as_dataframes import open_run
 from loadgen.units import NS_PER_S, format_duration
 from loadgen_controller.api.remote import check_there
 from loadgen_controller.collect_option_errors import CollectedErrors

@@ -17,7 +17,7 @@ from loadgen.history.store.comparability_key import key_of
 from loadgen.history.store.extract import accepted_of
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Accepted, Key
-from loadgen.report.open_in_notebook import Run
+from loadgen.report.run_as_dataframes import Run
 from loadgen_controller.commands.gating.judge_against_history import begins_of
 from loadgen_controller.past_runs.user_notes import read_notes
 

@@ -30,7 +30,7 @@ from loadgen.measure.merging.merge import Epoch, Merge
 from loadgen.profiles.profile import UserProfile
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
 from loadgen_controller.core.shares import Assignment
-from loadgen_controller.judging.plan_due import (
+from loadgen_controller.judging.iterations_due_by_plan import (
     Basis,
     ClosedDue,
     CountedDue,
