@@ -18,6 +18,7 @@ from loadgen.measure.deltas.exemplar import Exemplar, Failure
 from loadgen.measure.deltas.series_key import Phase
 from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.run_folder.rundir import RunDir
+from loadgen.report import run_as_dataframes
 from loadgen.report.run_as_dataframes import Run, WindowRow, open_run
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire import codec
