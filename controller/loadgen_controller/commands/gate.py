@@ -78,7 +78,11 @@ def main(
     confirm: Annotated[
         int,
         typer.Option(
-            min=0, max=50, metavar="N", help="Extra runs to make when the result is suspect; 2 are enough to decide."
+            min=0,
+            max=50,
+            metavar="N",
+            help="Extra runs to make now when the result is suspect; 2 are enough to decide. Runs made together share"
+            " their day: runs on other days say more.",
         ),
     ] = 0,
     ab: Annotated[

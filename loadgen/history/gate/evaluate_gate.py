@@ -149,7 +149,7 @@ def _concluded(decision: Decision, old: Sequence[Accepted]) -> Decision:
     more = missing if suspects or _would_do(decision) else 0
     if more:
         runs = "one more run" if more == 1 else f"{more} more runs"
-        unsure.append(f"{runs} would decide it: --confirm {more} makes them")
+        unsure.append(f"{runs} would decide it: --confirm {more} makes them now; runs on other days say more")
     verdict = Verdict.FAIL if failing else Verdict.INCONCLUSIVE if suspects or unsure else Verdict.PASS
     return replace(
         decision,
