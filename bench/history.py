@@ -15,9 +15,9 @@ from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.report.charts.timeline_data import History
-from loadgen.report.document import Facts, changes, document, encode
 from loadgen.report.from_run_folder import document_of
 from loadgen.report.run_as_dataframes import open_run
+from loadgen.report.run_json_document import Facts, changes, document, encode
 from loadgen.report.run_page_table import Table
 from loadgen.units import NS_PER_S
 from loadgen.wire import codec

@@ -32,7 +32,7 @@ IMPORTERS = {
     "brotli": {"loadgen/clients/protocol/decoding.py"},
     "zstandard": {
         "loadgen/clients/protocol/decoding.py",
-        "loadgen/measure/run_folder/record_file.py",
+        "loadgen/measure/run_folder/crc_record_file.py",
         "loadgen/wire/codec.py",
     },
     "pyarrow": {"loadgen/parquet.py"},

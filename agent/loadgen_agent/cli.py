@@ -20,9 +20,9 @@ from loadgen.signed.signatures import PUBLIC_NAME, Verifier
 from loadgen.wire.curve_keys import AgentKeys, check_agent_id, load_agent
 from loadgen_agent.delivery.spool import default_root
 from loadgen_agent.operating_system import cores, cpu_count, host_name, leave_no_core, raise_file_limit
+from loadgen_agent.supervisor.leftover_processes import adopt
 from loadgen_agent.supervisor.lifecycle import Exit
 from loadgen_agent.supervisor.supervisor import Supervisor, Terms
-from loadgen_agent.supervisor.worker_child_processes import adopt
 from loadgen_agent.supervisor.workers import MAX_WORKERS, WorkerPlacement
 
 __all__ = ["main"]

@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from loadgen.analysis.array_conversion import Array, read_values, setting_wrong
+from loadgen.analysis.values_to_float_array import Array, read_values, setting_wrong
 
 __all__ = ["LEAST", "scan"]
 

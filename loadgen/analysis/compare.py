@@ -33,9 +33,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from loadgen.analysis.array_conversion import Array, read_values
 from loadgen.analysis.changepoint import scan
 from loadgen.analysis.history_segments import levels
+from loadgen.analysis.values_to_float_array import Array, read_values
 
 __all__ = [
     "FLOOR",

@@ -38,7 +38,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from loadgen.analysis.array_conversion import Array, setting_wrong, values_wrong
 from loadgen.analysis.run_correlation import (
     SESSION_S,
     error_factor,
@@ -47,6 +46,7 @@ from loadgen.analysis.run_correlation import (
     session_factor,
     session_share,
 )
+from loadgen.analysis.values_to_float_array import Array, setting_wrong, values_wrong
 from loadgen.units import format_share
 
 __all__ = [

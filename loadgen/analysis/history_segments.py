@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from loadgen.analysis.array_conversion import Array, read_values
+from loadgen.analysis.values_to_float_array import Array, read_values
 
 __all__ = ["FAR", "Level", "Outlier", "Step", "between", "levels", "outliers", "steps"]
 

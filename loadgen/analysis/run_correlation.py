@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.analysis.array_conversion import Array
+from loadgen.analysis.values_to_float_array import Array
 
 __all__ = ["SESSION_S", "error_factor", "neighbour_correlation", "reference_factor", "session_factor", "session_share"]
 

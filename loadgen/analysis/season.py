@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from loadgen.analysis.array_conversion import Array, read_values
+from loadgen.analysis.values_to_float_array import Array, read_values
 
 __all__ = ["CLEAR", "Days", "Parts", "by_day", "decompose"]
 

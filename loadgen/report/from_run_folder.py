@@ -24,10 +24,10 @@ from loadgen.measure.merging.queries import Measured
 from loadgen.measure.statistics.batch_means import read_batches
 from loadgen.report.charts.planned_rate import planned_by
 from loadgen.report.charts.timeline_data import History
-from loadgen.report.document import Facts, document
 from loadgen.report.executive_summary import story_of, targets_of
 from loadgen.report.report_tables import headline
 from loadgen.report.run_as_dataframes import Run
+from loadgen.report.run_json_document import Facts, document
 from loadgen.report.run_page_table import Table
 from loadgen.report.slos import slo_row
 from loadgen.report.summary_reader import Summary

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.process_list import children_of
-from loadgen_agent.supervisor import worker_child_processes as orphans
+from loadgen_agent.supervisor import leftover_processes as orphans
 from loadgen_agent.supervisor.worker_process import Child
 from tests.support import leaving_worker
 from tests.support.leaving_worker import WAYS

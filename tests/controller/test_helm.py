@@ -19,7 +19,7 @@ from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.messages import Steered
 from loadgen_controller.core.load_change_messages import Adjustments
 from loadgen_controller.core.shares import Assignment
-from loadgen_controller.core.steering_executor_state import (
+from loadgen_controller.core.steered_loads_state import (
     MOST_LOOKS,
     Finding,
     RateDecision,

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from loadgen.report.document import encode
 from loadgen.report.from_run_folder import document_of
 from loadgen.report.run_as_dataframes import open_run
+from loadgen.report.run_json_document import encode
 from tests.cli.test_commands import loadgen
 from tests.integration.test_stopping import end_of
 from tests.support.page_client import PageClient

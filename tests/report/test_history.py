@@ -19,7 +19,7 @@ from loadgen.measure.results.summary import PERCENTILES, figure
 from loadgen.report.charts.bulk_percentiles import COARSE, coarse
 from loadgen.report.charts.series_to_chart_lines import ERRORS, ROWS
 from loadgen.report.charts.timeline_data import History
-from loadgen.report.document import Facts, changes, document, encode
+from loadgen.report.run_json_document import Facts, changes, document, encode
 from loadgen.report.run_page_table import Table
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key, request_key

@@ -15,9 +15,9 @@ from loadgen.measure.deltas.delta import Delta, Health
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.report.charts.timeline_data import History
-from loadgen.report.document import Facts, document, encode
 from loadgen.report.from_run_folder import document_of, history_of
 from loadgen.report.run_as_dataframes import Run, open_run
+from loadgen.report.run_json_document import Facts, document, encode
 from loadgen.report.run_page_table import Table
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire import codec

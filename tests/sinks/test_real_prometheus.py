@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from loadgen.report.document import encode
 from loadgen.report.from_run_folder import document_of
 from loadgen.report.run_as_dataframes import open_run
+from loadgen.report.run_json_document import encode
 from loadgen.sinks.buckets import EDGES_S
 from tests.sinks.test_dashboard import expressions
 from tests.sinks.test_otlp import points

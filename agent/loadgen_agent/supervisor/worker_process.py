@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from loadgen.wire.messages import Bye, Message
 from loadgen.wire.worker_pipe import FrameStream
 from loadgen_agent.operating_system import pin, worker_environment
-from loadgen_agent.supervisor import worker_child_processes
+from loadgen_agent.supervisor import leftover_processes
 from loadgen_agent.supervisor.output import Output, Pipe
 
 __all__ = ["WORKER", "Child"]
@@ -72,13 +72,13 @@ class Child:
                 process = subprocess.Popen(  # noqa: ASYNC220  # must be started by the thread whose death it shares
                     [*command, "--fd", str(theirs.fileno()), "--region", region, *more],
                     pass_fds=[theirs.fileno(), *inherited],
-                    env={**worker_environment(os.environ), worker_child_processes.TAG: tag},
+                    env={**worker_environment(os.environ), leftover_processes.TAG: tag},
                     stdin=subprocess.DEVNULL,
                     stdout=None if pipe is None else pipe.write_fd,
                     stderr=None if pipe is None else pipe.write_fd,
                     start_new_session=True,  # a process group of its own, which can be killed as one
                 )
-                worker_child_processes.started(process.pid)
+                leftover_processes.started(process.pid)
             except OSError:
                 ours.close()
                 if pipe is not None:
@@ -139,7 +139,7 @@ class Child:
         self._stream.write(Bye(""))
         await self._wait(_PATIENCE_S)
         self._stream.close()
-        await worker_child_processes.end_left_behind(self._tag, f"process {self.pid}")
+        await leftover_processes.end_left_behind(self._tag, f"process {self.pid}")
         if self._pipe is not None:
             self._pipe.close()
 
@@ -155,12 +155,12 @@ class Child:
         if self._process.returncode is None:
             # The group is killed while the worker is a zombie. After `poll` has waited for it, the kernel may give the
             # number of the process and of its group to another process.
-            is_zombie = worker_child_processes.has_ended(self.pid)
+            is_zombie = leftover_processes.has_ended(self.pid)
             if is_zombie:
-                worker_child_processes.kill_group(self.pid)
+                leftover_processes.kill_group(self.pid)
             code = self._process.poll()
             if code is not None:
-                worker_child_processes.waited_for(self.pid)
+                leftover_processes.waited_for(self.pid)
                 if not is_zombie:  # macOS has no way to see a zombie without waiting for it
-                    worker_child_processes.kill_group(self.pid)
+                    leftover_processes.kill_group(self.pid)
         return self._process.returncode

@@ -41,8 +41,8 @@ from loadgen.wire.messages import (
 from loadgen_agent.delivery.aggregate import AddUp
 from loadgen_agent.operating_system import oom_kills
 from loadgen_agent.shared_progress import Progress
+from loadgen_agent.supervisor.leftover_processes import reap
 from loadgen_agent.supervisor.output import Output
-from loadgen_agent.supervisor.worker_child_processes import reap
 from loadgen_agent.supervisor.worker_group_state import (
     AllLost,
     Answer,

@@ -15,7 +15,6 @@ import typer
 from loadgen.errors import StorageError, UsageError
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.outside_text import in_json
-from loadgen.report.document import encode
 from loadgen.report.exports.csv_writer import write_csv
 from loadgen.report.exports.junit import junit
 from loadgen.report.exports.markdown import markdown
@@ -24,6 +23,7 @@ from loadgen.report.exports.rows import SeriesRow, series_rows
 from loadgen.report.from_run_folder import document_of
 from loadgen.report.html import html
 from loadgen.report.run_as_dataframes import Run, WindowRow, open_run
+from loadgen.report.run_json_document import encode
 from loadgen.report.summary_reader import Summary, read
 from loadgen.units import NS_PER_S, parse_duration
 from loadgen_controller.collect_option_errors import CollectedErrors

@@ -83,7 +83,7 @@ from loadgen_controller.core.report_interval import ReportInterval
 from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.core.shares import assign, candidates, with_agent
-from loadgen_controller.core.steering_executor_state import as_rows
+from loadgen_controller.core.steered_loads_state import as_rows
 from loadgen_controller.judging.iterations_due_by_plan import Basis
 from loadgen_controller.judging.verdict import Verdict
 from loadgen_controller.planning.target_permission import places_of

@@ -32,7 +32,7 @@ from loadgen_controller.core.registry import Fleet
 from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.core.shares import Assignment, candidates, joined, reassigned
-from loadgen_controller.core.steering_executor_state import RateDecision, RateRequest, SteeredLoads
+from loadgen_controller.core.steered_loads_state import RateDecision, RateRequest, SteeredLoads
 from loadgen_controller.run.delta_journal import Journal
 
 __all__ = ["ADJUST_LEAD_NS", "JOIN_LEAD_NS", "LoadControl", "load_name"]

@@ -42,7 +42,7 @@ from loadgen_controller.core.rendezvous import Release, RendezvousState, met_bef
 from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.core.shares import Assignment
-from loadgen_controller.core.steering_executor_state import RateDecision, SteeredLoads
+from loadgen_controller.core.steered_loads_state import RateDecision, SteeredLoads
 
 __all__ = [
     "Merged",

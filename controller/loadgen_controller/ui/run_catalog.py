@@ -11,9 +11,9 @@ from typing import Final
 
 from loadgen.errors import UsageError
 from loadgen.measure.run_folder.rundir import find_run
-from loadgen.report.document import encode
 from loadgen.report.from_run_folder import document_of
 from loadgen.report.run_as_dataframes import open_run
+from loadgen.report.run_json_document import encode
 from loadgen_controller.control.control_request import ControlReply, ControlRequest
 from loadgen_controller.control.unix_socket import CONTROL_FILE
 from loadgen_controller.past_runs.listing import Entry, entries

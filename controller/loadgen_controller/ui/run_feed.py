@@ -19,10 +19,10 @@ from loadgen.measure.objectives.objective import evaluate_all
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.report.charts.planned_rate import planned_by
 from loadgen.report.charts.timeline_data import History
-from loadgen.report.document import Facts, changes, document, encode
 from loadgen.report.executive_summary import targets_in
 from loadgen.report.from_run_folder import history_of, verdict_of
 from loadgen.report.run_as_dataframes import open_run
+from loadgen.report.run_json_document import Facts, changes, document, encode
 from loadgen.report.run_page_table import AT_ONCE, Table
 from loadgen.report.slos import slo_row
 from loadgen.report.summary_reader import Summary, read

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from loadgen.measure.merging.merge import Merge, MergeState
-from loadgen.measure.run_folder.record_file import framed, pack, read_framed, unpack
+from loadgen.measure.run_folder.crc_record_file import framed, pack, read_framed, unpack
 from loadgen.measure.run_folder.rundir import replace_file
 
 __all__ = ["Checkpoint", "freeze", "read_checkpoint", "thaw", "write_checkpoint"]

@@ -5,7 +5,7 @@ without losing anything that a query of the whole run needs: buckets, sums and c
 series. Data of single agents (covered times, fitness) stay in the merge. An interval may have
 several cells: late deltas go into a later cell, and queries add all cells up.
 
-`merged.log` holds the cells while a run goes on: framed records (`record_file.py`) of MessagePack
+`merged.log` holds the cells while a run goes on: framed records (`crc_record_file.py`) of MessagePack
 under zstd. The file is derived from `deltas.log`. If `merged.log` is missing, torn, or shorter than the
 checkpoint says, everything is counted again from `deltas.log`.
 
@@ -32,7 +32,7 @@ from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import Counts
 from loadgen.measure.merging.interval_sum import Sum
-from loadgen.measure.run_folder.record_file import MAGIC_BYTES, framed, pack, read_framed, unpack
+from loadgen.measure.run_folder.crc_record_file import MAGIC_BYTES, framed, pack, read_framed, unpack
 
 __all__ = ["CELLS_MAGIC", "Cell", "cell_of", "encode_cell", "read_cells"]
 

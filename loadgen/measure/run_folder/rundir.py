@@ -40,7 +40,7 @@ import msgspec
 
 from loadgen.atomic_files import atomic_write, sync_folder
 from loadgen.errors import StorageError, UsageError
-from loadgen.measure.run_folder.record_file import HEAD_BYTES, framed, read_framed
+from loadgen.measure.run_folder.crc_record_file import HEAD_BYTES, framed, read_framed
 from loadgen.secret_files import file_mode, make_folder, open_private
 
 __all__ = ["RunDir", "find_run", "list_runs", "new_run_id", "replace_file", "storage_error", "utc_text"]

@@ -17,7 +17,7 @@ import numpy as np
 
 from loadgen.measure.histograms.histogram import MAX_NS, Counts
 from loadgen.measure.histograms.sum_sparse_counts import sum_pairs
-from loadgen.measure.run_folder.record_file import pack, unpack
+from loadgen.measure.run_folder.crc_record_file import pack, unpack
 
 __all__ = ["NOTHING", "Ring", "Sums", "add_sums", "sums_of"]
 
