@@ -536,3 +536,15 @@ async def test_arrivals_are_assigned_a_few_times_only_however_many_agents_differ
     assert len(numbers(against)) == 12
     assert all(one.from_ns is not None for due in against.agents.values() for one in due.differences)
     assert walked["arrivals"] <= 3 * 1_000, "once for the totals and once for all spans, not once an agent"
+
+
+def test_counts_of_some_agents_at_many_arrivals_are_those_of_all_agents_at_each() -> None:
+    plan = Played(TEN, (1.0, 2.0, 3.0, 1.0))
+    for second in range(8):
+        plan.share(second * S + 550 * MS, (1.0, 2.0 + second, 3.0, second % 2))
+    due = OpenDue(0, plan.basis, plan.assignment)
+    ns = [0, 1, 54, 55, 56, 300, 300, 301, 999, 1_000]
+    some = np.array([3, 1])
+    assert due.by_agent_at(ns, some).tolist() == [due.by_agent(n)[some].tolist() for n in ns]
+    assert due.by_agent_at([], some).shape == (0, 2)
+    assert due.by_agent_at([5], np.array([], dtype=np.int64)).shape == (1, 0)

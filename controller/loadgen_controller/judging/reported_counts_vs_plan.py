@@ -384,9 +384,10 @@ class _Tally:
             # An arrival may be counted an interval after it was due, but not after the agent's last interval.
             lag_ns = self.merge.interval_ns if differing[agent].number > 0 else 0
             settled[agent] = [t_ns - lag_ns if t_ns < told_ns else t_ns for t_ns, _ in of]
-        asked = {t_ns for _, of in samples.values() for t_ns, _ in of} | {t for of in settled.values() for t in of}
-        places = np.array([self.assignment.index(agent) for agent in differing])
-        planned = {t_ns: due.by_agent(due.count_at(t_ns))[places] for t_ns in sorted(asked)}
+        asked = sorted({t for _, of in samples.values() for t, _ in of} | {t for of in settled.values() for t in of})
+        places = np.array([self.assignment.index(agent) for agent in differing], dtype=np.int64)
+        counts = due.by_agent_at([due.count_at(t_ns) for t_ns in asked], places)
+        planned = dict(zip(asked, counts, strict=True))
         spans: dict[str, tuple[int, int]] = {}
         for at, (agent, difference) in enumerate(differing.items()):
             number = difference.number

@@ -118,6 +118,8 @@ class Deal:
             since = n >= change.at
             if since.all():  # the usual case, which saves two copies of the arrivals
                 owners = moved(n, owners, self._weights_before(k), change.weights, change.number)
+            elif not since.any():
+                break  # later changes do not begin before this one
             else:
                 owners[since] = moved(n[since], owners[since], self._weights_before(k), change.weights, change.number)
         return owners
