@@ -50,7 +50,7 @@ def needed_count(budget: float, *, dispersion: float = DISPERSION, used: float =
 def small_windows(slos: Iterable[Slo], lanes: Sequence[DrivenLoad], regions: Mapping[str, float]) -> Iterator[Fault]:
     """Yield a warning for each objective over windows that are too small for the plan's rate.
 
-    lanes: the loads of the plan. regions: name -> relative weight.
+    It names the journey with the fewest iterations. lanes: the loads of the plan. regions: name -> relative weight.
     """
     for slo in slos:
         objective = slo.objective
@@ -63,11 +63,11 @@ def small_windows(slos: Iterable[Slo], lanes: Sequence[DrivenLoad], regions: Map
         if objective.region is not None:
             share = regions.get(objective.region, 0.0) / (sum(regions.values()) or 1.0)
         needed = needed_count(float(objective.budget.allowed))
-        for journey, per_s in rates.items():
-            per_s *= share
-            count = round(per_s * objective.window_ns / NS_PER_S)
-            if per_s > 0 and count < needed:
-                yield slo.origin.fault(_message(objective, journey, count, needed), _hint(needed / per_s))
+        journey, per_s = min(rates.items(), key=lambda one: one[1], default=("", 0.0))
+        per_s *= share
+        count = round(per_s * objective.window_ns / NS_PER_S)
+        if per_s > 0 and count < needed:
+            yield slo.origin.fault(_message(objective, journey, count, needed), _hint(needed / per_s))
 
 
 def _rates(objective: Objective, lanes: Sequence[DrivenLoad]) -> dict[str, float] | None:

@@ -1,17 +1,21 @@
 """The interval of the bad share in the worst of an objective's sliding windows.
 
 The worst window is chosen because it is bad, so its share is above its true one by chance. The lower end therefore
-uses the level divided by the number of windows that do not overlap (Bonferroni): a target whose true share is within
-the budget in all windows gets a sure failure in at most 2.5 % of runs. The upper end needs no such correction.
+uses the level divided by a number of windows (Bonferroni): a target whose true share is within the budget in all
+windows gets a sure failure in at most 2.5 % of runs. The number is 8 for each window that does not overlap another,
+and at most that of all sliding windows: the highest of windows that slide exceeds a limit of z standard deviations
+z² times as often as that of separate ones, and z² is 8 at the level of ten windows. The upper end needs no correction.
 
 The dispersion comes from differences of neighbouring intervals of the whole run. They contain bursts that are shorter
 than an interval, and neither the outages nor the drifts that such an objective is there to find.
 
-Source of the differences: J. von Neumann, "Distribution of the ratio of the mean square successive difference to the
+Sources: of z², D. Siegmund, "Sequential Analysis", ch. 11 (maxima of scan statistics); of the differences, J. von Neumann, "Distribution of the ratio of the mean square successive difference to the
 variance", Annals of Mathematical Statistics 12 (1941).
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +26,9 @@ from loadgen.measure.statistics.bad_share_interval import ShareInterval, share_i
 
 __all__ = ["dispersion_of_neighbours", "share_in_worst_window"]
 
-LEVEL = 0.95
+LEVEL: Final = 0.95
+SLIDING: Final = 8
+"""Windows that slide count as this many for each one that does not overlap another."""
 
 
 def share_in_worst_window(
@@ -37,7 +43,8 @@ def share_in_worst_window(
     counts = due.counts(index, result.journey or "", 0, due.end(index))
     bad, n = counts[BAD] + counts[OVERDUE], counts[[GOOD, BAD, OVERDUE, UNDECIDED]].sum(axis=0)
     width = max(1, -(-objective.window_ns // interval_ns))
-    windows = max(1, int((n > 0).sum()) // width)
+    intervals = int((n > 0).sum())
+    windows = max(1, min(intervals - width + 1, SLIDING * (intervals // width)))
     spread = dispersion_of_neighbours(bad, n)
     seen, of = [result.count - result.good], [result.count]
     low = share_interval(seen, of, level=1 - (1 - LEVEL) / windows, dispersion=spread).low
