@@ -52,7 +52,9 @@ def test_window_of_too_few_iterations_is_warned_of_with_the_planned_count(tmp_pa
 def test_remedy_is_a_window_that_is_long_enough_for_the_rate(tmp_path: Path) -> None:
     plan = 'mix=browse, load=arrivals("50/s").hold("10m"), slos=[p(95, window="10s") < "1s"]'
     (warning,) = load(write(tmp_path, SCENARIO.format(plan))).warnings
-    assert warning.hint == "write a window of at least 39.0 s, raise the rate, or leave out window= to judge the whole run"
+    assert (
+        warning.hint == "write a window of at least 39.0 s, raise the rate, or leave out window= to judge the whole run"
+    )
     assert warnings(tmp_path, plan.replace('"10s"', '"39s"')) == []
 
 

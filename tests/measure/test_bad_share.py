@@ -41,11 +41,12 @@ def test_quantile_of_t_is_that_of_the_tables(tail: float) -> None:
 )
 def test_independent_events_have_the_interval_of_clopper_and_pearson(bad: int, of: int) -> None:
     found, (low, high) = share_interval([bad], [of], dispersion=1.0), clopper_pearson(bad, of)
-    # For 2 events the lower end errs by 7 %, on the cautious side.
-    assert found.low == pytest.approx(low, rel=0.01 if bad != 2 else 0.08)
+    # With few events the closed form errs on the cautious side.
+    error = {2: 0.08, 3: 0.03}
+    assert found.low == pytest.approx(low, rel=error.get(bad, 0.01))
     assert found.low <= low * 1.002
     assert found.high == pytest.approx(high, rel=0.01)
-    assert 1 - found.high == pytest.approx(1 - high, rel=0.01 if of - bad != 3 else 0.03)
+    assert 1 - found.high == pytest.approx(1 - high, rel=error.get(of - bad, 0.01))
 
 
 def test_no_bad_event_in_n_leaves_some_four_in_n_possible() -> None:
@@ -55,7 +56,8 @@ def test_no_bad_event_in_n_leaves_some_four_in_n_possible() -> None:
 
 def test_only_bad_events_leave_some_four_in_n_good_ones_possible() -> None:
     found = share_interval([1_000] * 5, [1_000] * 5)
-    assert (1 - found.low, found.high) == (pytest.approx(3.69 / 5_000, rel=0.001), 1.0)
+    assert 1 - found.low == pytest.approx(3.69 / 5_000, rel=0.001)
+    assert found.high == 1.0
 
 
 def test_dispersion_is_the_variance_of_the_batches_over_that_of_independent_events() -> None:
@@ -67,7 +69,8 @@ def test_dispersion_is_the_variance_of_the_batches_over_that_of_independent_even
 
 def test_events_with_a_dispersion_of_4_count_as_a_quarter_of_the_events() -> None:
     found, (low, high) = share_interval([400], [4_000], dispersion=4.0), clopper_pearson(100, 1_000)
-    assert (found.low, found.high) == (pytest.approx(low, rel=0.01), pytest.approx(high, rel=0.01))
+    assert found.low == pytest.approx(low, rel=0.01)
+    assert found.high == pytest.approx(high, rel=0.01)
 
 
 def test_estimated_dispersion_also_takes_t_in_place_of_the_normal_quantile() -> None:
@@ -77,7 +80,8 @@ def test_estimated_dispersion_also_takes_t_in_place_of_the_normal_quantile() -> 
     effective = 5_000 / (dispersion * (2.776 / 1.96) ** 2)
     scaled = share_interval([round(effective * 0.05)], [round(effective)], dispersion=1.0)
     found = share_interval(bad, [1_000] * 5)
-    assert (found.low, found.high) == (pytest.approx(scaled.low, rel=0.02), pytest.approx(scaled.high, rel=0.02))
+    assert found.low == pytest.approx(scaled.low, rel=0.02)
+    assert found.high == pytest.approx(scaled.high, rel=0.02)
 
 
 def test_correlated_neighbours_widen_the_interval_as_in_batch_means() -> None:
@@ -89,7 +93,8 @@ def test_correlated_neighbours_widen_the_interval_as_in_batch_means() -> None:
 def test_equal_batches_are_not_taken_as_more_certain_than_independent_events() -> None:
     low, high = clopper_pearson(60, 5_000)
     found = share_interval([12] * 5, [1_000] * 5)
-    assert (found.low, found.high) == (pytest.approx(low, rel=0.01), pytest.approx(high, rel=0.01))
+    assert found.low == pytest.approx(low, rel=0.01)
+    assert found.high == pytest.approx(high, rel=0.01)
 
 
 def test_more_batches_than_five_are_joined() -> None:
@@ -99,7 +104,8 @@ def test_more_batches_than_five_are_joined() -> None:
 def test_interval_of_a_part_of_the_run_is_for_the_whole_run() -> None:
     found = share_interval([5] * 5, [100] * 5, dispersion=1.0, whole=(10, 1_000))
     low, high = clopper_pearson(10, 1_000)
-    assert (found.low, found.high) == (pytest.approx(low, rel=0.01), pytest.approx(high, rel=0.01))
+    assert found.low == pytest.approx(low, rel=0.01)
+    assert found.high == pytest.approx(high, rel=0.01)
 
 
 # -- hard cases -----------------------------------------------------------------------------------

@@ -205,9 +205,7 @@ class _Judge:
         rho, dispersion = self._of_slow(slow)
         wrong = np.bincount(self._run.second[bad], minlength=self._seconds)[: self._seconds]
         has_few = self._run.is_latency and int(wrong.sum()) < SLOW_VALUES
-        return share_interval(
-            _by_batch(wrong), _by_batch(self._n), rho=rho, least=dispersion if has_few else None
-        )
+        return share_interval(_by_batch(wrong), _by_batch(self._n), rho=rho, least=dispersion if has_few else None)
 
     def _of_slow(self, share: float) -> tuple[float, float | None]:
         """Return (the correlation of neighbouring batches, the dispersion) by the slowest `share` of the values."""
@@ -346,9 +344,9 @@ def objectives_table(found: Sequence[Cell]) -> Table:
     """Return the table of objectives over whole runs."""
     note = (
         "A trial is a run of 50 requests a second, with a true share of bad requests of 50 to 120 % of the budget. "
-        "*Failed* and *passed* are verdicts, which are facts about the run. *Wrong* is a sure verdict on the wrong side:"
-        " at most 0.025 is stated. In brackets: standard errors. Marked with *: a run at its budget has fewer than 5"
-        " bursts or slow spells on average, so many runs have none or one, and their intervals cannot contain it."
+        "*Failed* and *passed* are verdicts, which are facts about the run. *Wrong* is a sure verdict on the wrong"
+        " side: at most 0.025 is stated. In brackets: standard errors. Marked with *: a run at its budget has fewer"
+        " than 5 bursts or slow spells on average, so many runs have none or one, and their intervals cannot contain it."
     )
     columns = (
         "requests, length, budget",

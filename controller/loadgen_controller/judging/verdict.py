@@ -311,6 +311,6 @@ def _find_in_counts(merge: Merge, completeness: Completeness, *, was_stopped: bo
     if started and (share := counters.requests_pool_limited / started) > POOL_LIMITED_ABOVE:
         yield _Finding(
             ExitCode.PASSED,
-            f"{format_ratio(share)} of the requests are pool-limited: their iterations waited for a free user. The times"
-            " of journeys include that wait, those of steps and requests do not. Add users (max_users)",
+            f"{format_ratio(share)} of the requests are pool-limited: their iterations waited for a free user. The"
+            " times of journeys include that wait, those of steps and requests do not. Add users (max_users)",
         )

@@ -247,7 +247,7 @@ def waited_share(
     row = Row("journey", journey)
     parts = merge.select_row(row, metric="user_wait", region=region, warmup=warmup, tags=tags)
     total = sum(part.total for part in parts)
-    return 1 - sum(part.count_at_most_us(0) for part in parts) / total if total else 0.0
+    return (total - sum(part.count_at_most_us(0) for part in parts)) / total if total else 0.0
 
 
 def _waits(merge: Measured) -> Iterator[str]:

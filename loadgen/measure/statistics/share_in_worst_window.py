@@ -9,8 +9,9 @@ z² times as often as that of separate ones, and z² is 8 at the level of ten wi
 The dispersion comes from differences of neighbouring intervals of the whole run. They contain bursts that are shorter
 than an interval, and neither the outages nor the drifts that such an objective is there to find.
 
-Sources: of z², D. Siegmund, "Sequential Analysis", ch. 11 (maxima of scan statistics); of the differences, J. von Neumann, "Distribution of the ratio of the mean square successive difference to the
-variance", Annals of Mathematical Statistics 12 (1941).
+Sources: of z², D. Siegmund, "Sequential Analysis", ch. 11 (maxima of scan statistics); of the differences,
+J. von Neumann, "Distribution of the ratio of the mean square successive difference to the variance", Annals of
+Mathematical Statistics 12 (1941).
 """
 
 from __future__ import annotations
