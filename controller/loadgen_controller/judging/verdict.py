@@ -120,6 +120,8 @@ class Facts:
     """For each agent that was restarted under its name and got a share again, its earlier processes."""
     basis: Basis | None = None
     """The plan and its changes, with which counts are compared; None for folders of versions that did not store it."""
+    steady_ns: int = 0
+    """When the batches for intervals begin, ns from T0: after the warm-up and the load's last ramp."""
     needs_sure: bool = False
     """Whether an objective whose verdict is not sure gives exit code 3."""
 

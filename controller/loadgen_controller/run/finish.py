@@ -160,6 +160,8 @@ def seal(
     batches, cut = _recounted(folder, facts, merge, order, kept)
     if cut is not None and batches is not None:
         facts, merge = replace(facts, warmup_ns=cut.cut_ns, warmup_found=cut.why), batches
+    if batches is not None:
+        facts = replace(facts, steady_ns=batches.start_ns)
     sealed = _sealed(facts, merge, batches, order, record, pids, started_at, duration_s)
     try:
         if facts.assignment is not None and facts.has_started:

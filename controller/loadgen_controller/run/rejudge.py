@@ -61,6 +61,7 @@ def _read_batches(folder: RunDir, facts: Facts, interval_ns: int) -> Batches | N
         interval_ns=interval_ns,
         warmup_ns=facts.warmup_ns,
         is_found=bool(facts.warmup_found),
+        steady=lambda _start_ns, _end_ns: facts.steady_ns,
     )
     return found
 

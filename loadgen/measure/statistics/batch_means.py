@@ -421,8 +421,8 @@ class Batches(Recount):
     def bad_share(self, objective: Objective, result: SloResult) -> ShareInterval:
         """Return the 95 % interval of the share of bad iterations or requests, for an objective over the whole run.
 
-        Bad ones of short runs are known, too, so there is always an interval. A run of fewer than 10 intervals shows
-        no correlation; the highest one is assumed.
+        There is always an interval, also for short runs. If the batches begin after a ramp, they show the dispersion,
+        and the interval is for all due iterations or requests.
 
         A percentile with few bad values takes the dispersion of the slowest values of its rows, if that is larger:
         three bad values show nothing about their clusters, and the slowest hundred do.
@@ -443,17 +443,12 @@ class Batches(Recount):
         is_latency = objective.kind == "percentile"
         least = self._dispersion_of_slow(rows, slow) if is_latency and wrong < SLOW_VALUES else None
         at = 100 * (1 - slow) if is_latency else _MIDDLE
-        rho = self._highest_rho(rows, region, at)
+        # Too short a run shows no correlation.
+        is_shown = self.bins >= LEAST_INTERVALS and self._rhos_of(rows, region, at)
+        rho = self._rho(rows, region, at) if is_shown else MOST_RHO
         return share_interval(bad, of, rho=rho, least=least, whole=(wrong, result.count))
 
     # -- computation --------------------------------------------------------------------------
-
-    def _highest_rho(self, rows: Sequence[Row], region: str, q: float) -> float:
-        """Return the highest plausible correlation of neighbouring batches of these rows, at most MOST_RHO."""
-        if self.bins < 2 * len(self._batches):
-            return MOST_RHO
-        found = [max(level.upper, tail.upper) for level, tail in self._rhos_of(rows, region, q)]
-        return min(MOST_RHO, max(found, default=LEAST_RHO))
 
     def _dispersion_of_slow(self, rows: Sequence[Row], share: float) -> float | None:
         """Return the dispersion between batches of the slowest `share` of the values of each row; the largest one."""
