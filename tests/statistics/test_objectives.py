@@ -5,7 +5,7 @@ The tables of docs/how-often-wrong.md come from the same module.
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp, inf, log
 
 import numpy as np
 import pytest
@@ -15,13 +15,13 @@ from loadgen.measure.statistics.batch_means import with_intervals
 from loadgen.units import NS_PER_MS
 from tests.support.simulated import batches_of
 from tools.how_often_wrong.objectives import (
-    BUDGETS,
     GENERATORS,
     PARTS,
+    Cell,
     SeriesOfRun,
     cells,
     interval_of,
-    tables,
+    objectives_table,
     window_cells,
 )
 
@@ -89,8 +89,11 @@ def test_sound_target_rarely_breaks_windows_that_load_without_a_warning() -> Non
     assert max(one.sure_failed for one in found.values()) <= STATED + SLACK
 
 
-def test_tables_have_a_row_for_each_cell() -> None:
-    of_runs, of_windows = tables(2, 1)
-    assert len(of_runs.rows) == len(GENERATORS) * 3 * len(BUDGETS)
-    assert all(len(row) == len(table.columns) for table in (of_runs, of_windows) for row in table.rows)
-    assert "### Objectives: sure verdicts" in of_runs.markdown()
+def test_table_has_a_row_for_each_cell_and_marks_what_no_interval_can_hold() -> None:
+    def cell(generator: str, groups: float) -> Cell:
+        return Cell(generator, 20, 0.01, 2_000, (0.0,) * 5, (0.1,) * 5, (0.0, 0.0, 0.02, 0.01, 0.0), groups)
+
+    table = objectives_table([cell("independent", inf), cell("bursts of 2 s", 0.2)])
+    assert [row[0] for row in table.rows] == ["independent, 20 s, 1 %", "bursts of 2 s, 20 s, 1 % *"]
+    assert table.rows[0][2] == "0.020 (0.003)"
+    assert all(len(row) == len(table.columns) for row in table.rows)

@@ -31,7 +31,7 @@ from loadgen.units import NS_PER_S
 from tools.how_often_wrong.parallel import in_processes
 from tools.how_often_wrong.table import Table
 
-__all__ = ["Cell", "SeriesOfRun", "WindowCell", "cells", "interval_of", "tables", "window_cells"]
+__all__ = ["Cell", "SeriesOfRun", "WindowCell", "cells", "interval_of", "objectives_table", "tables", "window_cells"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
