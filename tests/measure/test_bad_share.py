@@ -90,6 +90,12 @@ def test_correlated_neighbours_widen_the_interval_as_in_batch_means() -> None:
     assert corrected.dispersion / plain.dispersion == pytest.approx((1 + 1.6 * 0.2) / (1 - 0.4 * 0.2))
 
 
+def test_correlation_from_20_intervals_makes_the_interval_wider_by_3_in_20() -> None:
+    bad = [30, 70, 50, 20, 80]
+    plain, wider = (share_interval(bad, [1_000] * 5, rho=0.2, intervals=n) for n in (None, 20))
+    assert wider.dispersion / plain.dispersion == pytest.approx(1.15**2)
+
+
 def test_equal_batches_are_not_taken_as_more_certain_than_independent_events() -> None:
     low, high = clopper_pearson(60, 5_000)
     found = share_interval([12] * 5, [1_000] * 5)

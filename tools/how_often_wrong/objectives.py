@@ -167,6 +167,8 @@ GENERATORS: Final[dict[str, Generator]] = {
     "independent": autocorrelated(0.0, 0.0),
     "AR .5": autocorrelated(0.5, 0.1),
     "AR .9": autocorrelated(0.9, 0.1),
+    "AR .9, twice the spread": autocorrelated(0.9, 0.2),
+    "AR .97": autocorrelated(0.97, 0.1),
     "M/M/1 at .8": queue,
     "slow spells of 2 s": states,
     "bursts of .2 s": bursts(0.2, FAILING),
@@ -177,8 +179,11 @@ GENERATORS: Final[dict[str, Generator]] = {
 def groups_expected(generator: str, seconds: int, budget: float) -> float:
     """Return the number of bursts or slow spells that a run at its budget has on average.
 
-    It is infinite for the other generators, whose bad requests do not depend on rare events.
+    For AR .97 it is the number of times in which the level forgets itself, 66 s each; it is infinite for the other
+    generators, whose bad requests do not depend on rare events.
     """
+    if generator == "AR .97":
+        return seconds / ((1 + 0.97) / (1 - 0.97))
     if generator.startswith("bursts"):
         length_s = float(generator.split()[2])
         return -log(1 - budget / FAILING) / length_s * seconds
@@ -206,7 +211,13 @@ class _Judge:
         rho, dispersion = self._of_slow(slow)
         wrong = np.bincount(self._run.second[bad], minlength=self._seconds)[: self._seconds]
         has_few = self._run.is_latency and int(wrong.sum()) < SLOW_VALUES
-        return share_interval(_by_batch(wrong), _by_batch(self._n), rho=rho, least=dispersion if has_few else None)
+        return share_interval(
+            _by_batch(wrong),
+            _by_batch(self._n),
+            rho=rho,
+            intervals=self._seconds,
+            least=dispersion if has_few else None,
+        )
 
     def _of_slow(self, share: float) -> tuple[float, float | None]:
         """Return (the correlation of neighbouring batches, the dispersion) by the slowest `share` of the values."""
@@ -360,7 +371,7 @@ def objectives_table(found: Sequence[Cell]) -> Table:
         "A trial is a run of 50 requests a second, with a true share of bad requests of 50 to 120 % of the budget. "
         "*Failed* and *passed* are verdicts, which are facts about the run. *Wrong* is a sure verdict on the wrong"
         " side: at most 0.025 is stated. In brackets: standard errors. Marked with *: a run at its budget has fewer"
-        " than 5 bursts or slow spells on average, so many runs have none or one, and their intervals cannot hold."
+        " than 5 bursts, slow spells or changes of its level, and no interval can hold what a run does not show."
     )
     columns = (
         "requests, length, budget",

@@ -446,7 +446,7 @@ class Batches(Recount):
         # Too short a run shows no correlation.
         is_shown = self.bins >= LEAST_INTERVALS and self._rhos_of(rows, region, at)
         rho = self._rho(rows, region, at) if is_shown else MOST_RHO
-        return share_interval(bad, of, rho=rho, least=least, whole=(wrong, result.count))
+        return share_interval(bad, of, rho=rho, intervals=self.bins, least=least, whole=(wrong, result.count))
 
     # -- computation --------------------------------------------------------------------------
 
