@@ -1,9 +1,9 @@
-"""How often a sure verdict of an objective is wrong, by simulation.
+"""Count by simulation the runs in which a sure verdict of an objective is wrong.
 
 A trial is one run with 50 requests a second, whose true share of bad requests is known. The true share is a part of
 the budget: 50, 80 or 95 % (the objective is met), 105 or 120 % (it is missed). The verdict itself is a fact about the
 run; only *sure* is a statement about the target, and it is wrong if the interval of the bad share lies on the wrong
-side of the budget. It may be wrong in 2.5 % of runs.
+side of the budget. Sure verdicts may be wrong in 2.5 % of runs.
 
 The runs are numbers: times and outcomes of requests, by second. The interval gets the same quantities as in a real
 run, see `loadgen.measure.statistics.batch_means.Batches.bad_share`; a test compares both.
@@ -342,7 +342,7 @@ def _window_cell(asked: tuple[int, float, int, int]) -> WindowCell:
 
 
 GROUP_SIZES: Final = (0.75, 0.25)
-"""Of all groups, 75 % have one bad request and 25 % have two: the variance over the mean is 1.75 / 1.25 = 1.4."""
+"""The shares of groups with one and with two bad requests. The variance over the mean is 1.75 / 1.25 = 1.4."""
 
 
 def _windowed(

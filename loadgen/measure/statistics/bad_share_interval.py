@@ -113,8 +113,8 @@ def share_interval(
 def dispersion_of(bad: Sequence[float], count: Sequence[float]) -> float | None:
     """Return the variance of the batches' numbers of bad events over that of independent events.
 
-    It has 4 degrees of freedom, so it is within 0.12 and 2.8 times the true one in 95 % of runs. None if it cannot be
-    estimated: fewer than 5 batches, no bad event, or only bad ones.
+    The estimate has 4 degrees of freedom: in 95 % of runs it is 0.12 to 2.8 times the true dispersion. None if it
+    cannot be estimated: fewer than 5 batches, no bad event, or only bad ones.
 
     Source: the ratio estimate of W. G. Cochran, "Sampling Techniques" (3rd ed.), ch. 3.12.
     """
@@ -150,7 +150,7 @@ def _check(bad: Sequence[int], count: Sequence[int], level: float, rho: float) -
 
 @lru_cache(maxsize=32)
 def _t4(tail: float) -> float:
-    """Return the quantile 1 - `tail` of Student's t with 4 degrees of freedom, for tails up to 0.5. It is exact.
+    """Return the quantile 1 - `tail` of Student's t with 4 degrees of freedom, exactly, for tails up to 0.5.
 
     Source: W. T. Shaw, "Sampling Student's T distribution", J. Computational Finance 9 (2006).
     """
