@@ -71,7 +71,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """The command line or the scenario is wrong; nothing was started."""
     INCOMPLETE = 3
-    """Measurements are missing, so the verdict is inconclusive."""
+    """Measurements are missing, so the verdict is inconclusive; or with `--sure`, an objective is not sure."""
     INVALID = 4
     """The generator itself was not able to measure."""
     FLEET = 5

@@ -15,6 +15,7 @@ from typing import Any
 
 from loadgen.report.report_tables import (
     WHY_NO_INTERVAL,
+    bad_share_text,
     budget_text,
     headline,
     interval_text,
@@ -154,6 +155,8 @@ def _objective(slo: Slo, summary: Summary) -> str:
         parts.append(margin if margin == "at the limit" else f"{margin} the limit")
     if slo.budget is not None:
         parts.append(f"{budget_text(slo.budget)} of its error budget is used")
+    if slo.is_unsure:
+        verdict += " (not sure)"
     if slo.low is not None and slo.high is not None:
         parts.append(f"95 % interval {interval_text(slo, summary)}")
     return f"{name} {verdict}: {'; '.join(parts)}."
@@ -233,6 +236,8 @@ def _near(summary: Summary) -> Iterator[str]:
             )
         elif slo.verdict == "passed" and slo.budget is not None and slo.budget >= SPENT:
             yield f"{slo.objective}{_of(slo)} passed, but {budget_text(slo.budget)} of its error budget is used."
+        elif slo.is_unsure:
+            yield f"{slo.objective}{_of(slo)} {slo.verdict}, but this is not sure: {bad_share_text(slo)}."
 
 
 def _commonest_failure(summary: Summary) -> Iterator[str]:
@@ -293,7 +298,7 @@ def _excludes(summary: Summary) -> Iterator[str]:
     if limited.requests:
         yield (
             f"{quantity(limited.requests, 'request')} ({format_ratio(limited.share)}) came from iterations that had"
-            " waited for a free user: their response times include this wait."
+            " waited for a free user. Times of journeys include this wait, times of steps and requests do not."
         )
     i = summary.iterations
     if i.script_faults:

@@ -18,9 +18,12 @@ from loadgen.report.summary_reader import Agent, Custom, Ends, Figure, Percentil
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio, quantity
 
 __all__ = [
+    "AT_LEAST",
     "WHY_NO_INTERVAL",
     "Report",
     "Table",
+    "at_least",
+    "bad_share_text",
     "final_report",
     "headline",
     "indent",
@@ -31,6 +34,8 @@ __all__ = [
 ]
 
 PLACEHOLDER = "-"
+AT_LEAST = ">="
+"""The mark of times that are only lower bounds, because their rows leave a wait out."""
 FEW_ROWS = 15
 """With more rows than this, the table of intervals shows only journeys; summary.json has all."""
 WIDE = 22
@@ -232,7 +237,7 @@ def slo_table(summary: Summary) -> Table:
     rows = [
         (
             _objective(slo, summary),
-            slo.verdict,
+            slo.verdict + (", not sure" if slo.is_unsure else ""),
             observed_text(slo.observed, slo.unit),
             interval_text(slo, summary),
             *([budget_text(slo.budget)] if has_budget else []),
@@ -243,6 +248,7 @@ def slo_table(summary: Summary) -> Table:
     head = ("objective", "verdict", "observed", "95 % interval", *(("budget",) if has_budget else ()), "count")
     notes = [objectives_note(summary)] if objectives_note(summary) else []
     notes += [note for slo in summary.slos for note in _windows(slo, summary)]
+    notes += [f"{_objective(slo, summary)}: not sure; {bad_share_text(slo)}." for slo in summary.slos if slo.is_unsure]
     if any(slo.budget for slo in summary.slos):
         notes.append("budget: the used share of the error budget; above 100 % the objective fails.")
     return Table("Objectives", head, tuple(rows), words=2, note="\n".join(notes))
@@ -250,7 +256,10 @@ def slo_table(summary: Summary) -> Table:
 
 def objectives_note(summary: Summary) -> str:
     """Return a warning for the table of objectives if the run is not valid or not complete; "" if there is no doubt."""
+    is_whole = all(agent.complete for agent in summary.agents)
     match summary.result:
+        case "incomplete" if is_whole and any(slo.is_unsure for slo in summary.slos):
+            return "The run counts only with sure objectives (--sure)."
         case "invalid" if summary.slos:
             return "The run is invalid, so the verdicts of its objectives do not count."
         case "incomplete" | "interrupted" | "error" if any(slo.verdict == "passed" for slo in summary.slos):
@@ -281,6 +290,15 @@ def interval_text(slo: Slo, summary: Summary) -> str:
         ):
             return s.interval or PLACEHOLDER
     return PLACEHOLDER
+
+
+def bad_share_text(slo: Slo) -> str:
+    """Return "3.90 % to 5.60 % are bad (95 % interval), and 5.00 % may be"; without an interval, that it is unknown."""
+    if slo.bad_share_low is None or slo.bad_share_high is None:
+        return "the interval of its bad share is unknown"
+    where = " in its worst window" if slo.window_s is not None else ""
+    ends = f"{format_ratio(slo.bad_share_low)} to {format_ratio(slo.bad_share_high)}"
+    return f"{ends} are bad{where} (95 % interval), and {format_ratio(slo.allowed)} may be"
 
 
 def _windows(slo: Slo, summary: Summary) -> Iterator[str]:
@@ -319,9 +337,22 @@ def response_table(summary: Summary) -> Table:
     for s in _as_tree(rows):
         p = s.response_ms or Percentiles()
         counts = [format_count(s.count), *([format_count(s.censored)] if has_bounds else [])]
-        cells.append((label(s), *counts, *map(milliseconds, (p.p50, p.p90, p.p95, p.p99, p.p99_9, p.max))))
-    note = "bounds: values that are only lower bounds (time-outs, missed and cut-off iterations)." if has_bounds else ""
-    return Table("Response time, ms, all regions", head, tuple(cells), note=note)
+        times = [at_least(s, milliseconds(value)) for value in (p.p50, p.p90, p.p95, p.p99, p.p99_9, p.max)]
+        cells.append((label(s), *counts, *times))
+    notes = ["bounds: values that are only lower bounds (time-outs, missed and cut-off iterations)."] * has_bounds
+    notes += [_WHY_AT_LEAST] * any(s.bound for s in rows)
+    return Table("Response time, ms, all regions", head, tuple(cells), note="\n".join(notes))
+
+
+_WHY_AT_LEAST = (
+    f"{AT_LEAST}: a lower bound. Iterations waited for a free user; only the journey's row contains this wait."
+)
+
+
+def at_least(s: Series, text: str) -> str:
+    """Return the text of a time in the row `s`, with a mark if all times of the row are only lower bounds."""
+    is_marked = s.bound == "lower" and text != PLACEHOLDER and not text.startswith(">")
+    return f"{AT_LEAST} {text}" if is_marked else text
 
 
 def interval_table(summary: Summary) -> Table:
@@ -335,7 +366,8 @@ def interval_table(summary: Summary) -> Table:
         at = s.response_ms or Percentiles()
         ends = s.response_ci_ms or {}
         values = (at.p50, at.p95, at.p99)
-        found.append((label(s), [(v, ends.get(q)) for q, v in zip(shown, values, strict=True)]))
+        name = f"{label(s)} {AT_LEAST}" if s.bound == "lower" else label(s)
+        found.append((name, [(v, ends.get(q)) for q, v in zip(shown, values, strict=True)]))
     cells = [(name, *(with_ends(*cell) for cell in row)) for name, row in found]
     if max(len(cell) for _, *row in cells for cell in row) > WIDE:  # the table above has the percentiles
         cells = [(name, *(with_ends(None, ends) for _, ends in row)) for name, row in found]
@@ -425,7 +457,8 @@ def _short(text: str) -> str:
 
 def _three(s: Series) -> tuple[str, str, str]:
     p = s.response_ms or Percentiles()
-    return milliseconds(p.p50), milliseconds(p.p95), milliseconds(p.p99)
+    p50, p95, p99 = (at_least(s, milliseconds(value)) for value in (p.p50, p.p95, p.p99))
+    return p50, p95, p99
 
 
 def check_table(summary: Summary) -> Table:

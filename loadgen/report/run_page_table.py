@@ -162,6 +162,7 @@ def _summary_rows(summary: Summary) -> Iterator[tuple[Row, _Json]]:
                     "censored": s.censored,
                     "response_ms": msgspec.to_builtins(s.response_ms),
                     "service_ms": msgspec.to_builtins(s.service_ms),
+                    "bound": s.bound,
                     "ci_ms": msgspec.to_builtins(s.response_ci_ms),
                     "phases_ms": msgspec.to_builtins(s.phases_ms) or None,
                 },

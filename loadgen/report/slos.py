@@ -50,6 +50,9 @@ def slo_row(slo: SloResult | Slo) -> dict[str, object]:
         "budget": words.budget,
         "window": words.window,
         "reason": slo.reason,
+        "sure": slo.sure,
+        "bad_share_low": slo.bad_share_low,
+        "bad_share_high": slo.bad_share_high,
     }
 
 

@@ -76,6 +76,8 @@ class Series(msgspec.Struct, frozen=True):
     interval: str | None = None
     """The source of the intervals, such as "5 batches of 24.0 s"; or the reason why all are missing."""
     tags: dict[str, str] = {}
+    bound: str | None = None
+    """"lower": the true times are at least these, because iterations waited for a user before the step or request."""
     phases_ms: dict[str, PhaseFigures] | None = None
     """For a request over all outcomes, its phases: "blocked", "dns", "connect", "tls", "send", "wait", "receive"."""
 
@@ -141,6 +143,16 @@ class Slo(msgspec.Struct, frozen=True):
     windows_failed: int = 0
     worst_window_s: float | None = None
     reason: str = ""
+    bad_share_low: float | None = None
+    """The ends of the 95 % interval of the share of bad iterations or requests; None in older summaries."""
+    bad_share_high: float | None = None
+    sure: bool | None = None
+    """Whether that interval lies wholly on the verdict's side of `allowed`; None in older summaries."""
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the objective passed or failed, and a repeated run may get the other verdict."""
+        return self.sure is False and self.verdict != "inconclusive"
 
 
 class Validity(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.worker_loss import NOBODY, Loss
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective
+from loadgen.measure.statistics.batch_means import Batches
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
@@ -420,6 +421,44 @@ def test_pool_limited_run_says_add_users_and_still_passes() -> None:
     found = verdict(recordings(pool_limited=1))
     assert found.exit_code is ExitCode.PASSED
     assert "Add users" in found.reasons[0]
+
+
+def sure_verdict(found: Mapping[str, Recording], *, needs_sure: bool) -> Verdict:
+    """The verdict with the intervals of a finished run."""
+    batches = Batches(0, 10 * NS_PER_S)
+    for recording in found.values():
+        for delta in recording.deltas:
+            batches.accept(ASSIGNMENT.region(delta.agent), delta)
+    return judge(replace(facts(found), needs_sure=needs_sure), merged(found), batches)
+
+
+def one_slow_second() -> dict[str, Recording]:
+    """10 of 400 iterations are slow, 2.5 %, all in one second: too clustered for a sure p(95)."""
+    found = {agent: Recording(agent) for agent in ASSIGNMENT.agents}
+    for agent, recording in found.items():
+        for k in range(10):
+            recording.interval(30 if agent == "a" else 10, ms=400 if (agent, k) == ("b", 4) else 20)
+    return found
+
+
+def test_unsure_objective_passes_unless_the_run_needs_sure_ones() -> None:
+    found = sure_verdict(one_slow_second(), needs_sure=False)
+    assert (found.exit_code, found.slos[0].verdict, found.slos[0].sure) == (ExitCode.PASSED, "passed", False)
+    found = sure_verdict(one_slow_second(), needs_sure=True)
+    assert (found.result, found.exit_code, found.slos[0].verdict) == ("incomplete", ExitCode.INCOMPLETE, "passed")
+    assert found.reasons[0].startswith("SLO p(95) < 300ms of shop passed, but not surely: with 95 % confidence 0")
+    assert found.reasons[0].endswith(" are bad, and 5 % may be. Run longer, or at a higher rate")
+
+
+def test_sure_objectives_keep_their_verdict_when_the_run_needs_sure_ones() -> None:
+    assert sure_verdict(recordings(), needs_sure=True).exit_code is ExitCode.PASSED
+    assert sure_verdict(recordings(ms=400), needs_sure=True).exit_code is ExitCode.FAILED
+
+
+def test_without_intervals_no_objective_is_sure() -> None:
+    found = judge(replace(facts(recordings()), needs_sure=True), merged(recordings()))
+    assert found.exit_code is ExitCode.INCOMPLETE
+    assert "the interval of its bad share is unknown" in found.reasons[0]
 
 
 def test_script_faults_are_the_scenarios_fault() -> None:

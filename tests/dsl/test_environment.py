@@ -60,6 +60,18 @@ def test_an_environment_is_overrides(tmp_path: Path) -> None:
     assert Overrides.from_json(staging.overrides.to_json()) == staging.overrides
 
 
+def test_policy_for_results_is_any_or_sure(tmp_path: Path) -> None:
+    path = tmp_path / "loadgen.toml"
+    path.write_text('[policy]\nobjectives = "sure"\n')
+    assert read_settings(path).policy == Policy(objectives="sure")
+    path.write_text('[policy]\nobjectives = "certain"\n')
+    with pytest.raises(ScenarioError) as error:
+        read_settings(path)
+    (fault,) = error.value.faults
+    assert (fault.line, fault.hint) == (2, 'objectives = "sure"')
+    assert fault.message.startswith("objectives: ")
+
+
 def test_a_policy_is_typed_and_regions_may_be_names(tmp_path: Path) -> None:
     settings = read_settings(settings_with(tmp_path, STAGING))
     assert settings.policy == Policy(slos=True, tags=("service",), max_rate=500)

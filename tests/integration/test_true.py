@@ -43,9 +43,14 @@ def test_a_stall_of_one_step_is_seen_whole_with_many_users_and_with_few(plan: st
         assert limited["share"] > 0.01
         assert any("pool-limited" in reason and "Add users" in reason for reason in summary["reasons"])
         assert journey["user_wait_ms"]["p95"] > 100
+        assert first["bound"] == "lower"
+        assert journey["bound"] is None
+        assert any("waited for a free user" in note and "lower bounds" in note for note in summary["notes"])
+        assert ">=" in run.out
     else:
         assert limited["requests"] == 0
         assert journey["user_wait_ms"]["max"] == 0
+        assert first["bound"] is None
 
 
 def test_2000_arrivals_a_second_are_exact_in_number_and_none_is_early(tmp_path: Path) -> None:

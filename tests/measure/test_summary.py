@@ -191,6 +191,47 @@ def test_run_with_too_few_users_says_so(limited: int, advised: bool) -> None:
     assert found == {"requests": limited, "share": limited / 100, "add_users": advised}
 
 
+WAIT = SeriesKey("journey", "checkout", None, None, "ok", "user_wait")
+
+
+@pytest.mark.parametrize(("waited", "bound"), [(1, None), (2, "lower")])
+def test_rows_of_steps_and_requests_are_bounds_if_more_than_1_percent_of_iterations_waited(
+    waited: int, bound: str | None
+) -> None:
+    agent, merge = FakeAgent("a"), Merge()
+    waits = [0] * (100 - waited) + [300 * NS_PER_MS] * waited
+    of_journey = {journey_key(): [NS_PER_MS] * 100, WAIT: waits}
+    merge.accept("us", agent.delta({**of_journey, STEP: [NS_PER_MS] * 100, request_key(): [NS_PER_MS] * 100}))
+    summary = as_read(build(FACTS, merge))
+    assert {row["bound"] for row in rows_of(summary, kind="step") + rows_of(summary, kind="request")} == {bound}
+    assert {row["bound"] for row in rows_of(summary, kind="journey")} == {None}
+    if bound is None:
+        assert summary["notes"] == []
+    else:
+        (note,) = summary["notes"]
+        assert note.startswith("iterations waited for a free user (2.00 % of checkout): ")
+        assert note.endswith("Use the rows of the journeys, or raise max_users")
+
+
+def test_only_the_journeys_that_waited_have_bounds_in_their_rows() -> None:
+    agent, merge = FakeAgent("a"), Merge()
+    other = SeriesKey("request", "quick", None, "GET /", "ok", "response")
+    quick = SeriesKey("journey", "quick", None, None, "ok", "response")
+    values = {
+        journey_key(): [NS_PER_MS] * 10,
+        WAIT: [NS_PER_MS] * 10,
+        request_key(): [NS_PER_MS] * 10,
+        quick: [NS_PER_MS] * 10,
+        other: [NS_PER_MS] * 10,
+    }
+    merge.accept("us", agent.delta(values))
+    rows = as_read(build(FACTS, merge))["series"]
+    assert {(row["journey"], row["bound"]) for row in rows if row["kind"] == "request"} == {
+        ("checkout", "lower"),
+        ("quick", None),
+    }
+
+
 def test_run_without_a_single_request_has_a_summary() -> None:
     summary = build(FACTS, Merge())
     assert summary["series"] == []

@@ -45,6 +45,11 @@ def xml_of(**changes: Any) -> ElementTree.Element:
     return ElementTree.fromstring(junit(found, story_of(found)))
 
 
+def junit_text(**changes: Any) -> bytes:
+    found = read(summary(**changes))
+    return junit(found, story_of(found))
+
+
 def said(root: ElementTree.Element) -> dict[str, str]:
     """By name of the case what it is."""
     return {
@@ -71,6 +76,17 @@ def test_series_have_a_line_each_with_bounds_as_inf_and_nothing_where_there_is_n
     )
     assert (of_second["p95_low_ms"], of_second["p95_high_ms"], of_second["p99_low_ms"]) == ("43.0", "46.0", "")
     assert of_second["request"] == HOSTILE[:20]
+
+
+def test_csv_says_which_rows_are_lower_bounds() -> None:
+    rows = [series("journey", None, None), series("step", "cart", None, bound="lower")]
+    head, *lines = csv_of(SeriesRow, series_rows(read(summary(series=rows))))
+    assert [dict(zip(head, line, strict=True))["bound"] for line in lines] == ["", "lower"]
+
+
+def test_junit_says_that_an_objective_is_not_sure() -> None:
+    unsure = summary()["slos"][0] | {"sure": False, "bad_share_low": 0.039, "bad_share_high": 0.056}
+    assert b"p(95) &lt; 300ms passed (not sure): " in junit_text(slos=[unsure])
 
 
 def test_names_that_are_no_unicode_do_not_refuse_the_file() -> None:

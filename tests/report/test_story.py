@@ -233,8 +233,8 @@ def test_all_that_the_verdict_leaves_out_is_said_with_counts() -> None:
         "The first 30.0 s (600 iterations) are warm-up, detected after the run; objectives do not count them.",
         "There is no 95 % interval for p(95) < 300ms of checkout (4,000), p(99) < 1s of checkout (4,000): too few"
         " samples.",
-        "300 requests (2.50 %) came from iterations that had waited for a free user: their response times"
-        " include this wait.",
+        "300 requests (2.50 %) came from iterations that had waited for a free user. Times of journeys include this"
+        " wait, times of steps and requests do not.",
         "2 iterations ended with an error in the scenario; objectives do not count them.",
         "The scenario skipped 4 iterations; objectives do not count them.",
         "The load was changed 1 time during the run, so it is not the planned load.",

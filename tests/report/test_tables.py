@@ -416,6 +416,43 @@ def test_closed_load_and_a_small_pool_are_said() -> None:
     assert any(line.startswith("Pool-limited: 2.50 % of the requests") for line in lines)
 
 
+def test_unsure_objectives_say_so_with_the_interval_of_their_bad_share() -> None:
+    unsure = summary()["slos"][0] | {
+        "sure": False,
+        "bad_share_low": 0.039,
+        "bad_share_high": 0.056,
+        "allowed": 0.05,
+    }
+    (found,) = (t for t in report(slos=[unsure]).tables if t.title == "Objectives")
+    assert found.rows[0][1] == "passed, not sure"
+    assert "p(95) < 300ms: not sure; 3.90 % to 5.60 % are bad (95 % interval), and 5.00 % may be." in found.note.split(
+        "\n"
+    )
+    for sure in (True, None):
+        (found,) = (t for t in report(slos=[unsure | {"sure": sure}]).tables if t.title == "Objectives")
+        assert found.rows[0][1] == "passed"
+        assert "not sure" not in found.note
+
+
+def test_run_that_needs_sure_objectives_is_not_called_incomplete_in_its_data() -> None:
+    unsure = summary()["slos"][0] | {"sure": False, "bad_share_low": 0.039, "bad_share_high": 0.056}
+    (found,) = (t for t in report(slos=[unsure], result="incomplete", exit_code=3).tables if t.title == "Objectives")
+    assert found.note.startswith("The run counts only with sure objectives (--sure).")
+
+
+def test_times_that_leave_a_wait_out_are_marked_as_lower_bounds() -> None:
+    rows = [
+        series("journey", None, None),
+        series("step", "cart", None, bound="lower"),
+        series("request", "cart", "GET /cart", bound="lower", response_ms={"p50": 5.8, "p99": "> 60000.0"}),
+    ]
+    (found,) = (t for t in report(series=rows).tables if t.title.startswith("Response time, ms, all regions"))
+    assert found.rows[0][2:4] == ("12.5", "30.0")
+    assert found.rows[1][2:4] == (">= 12.5", ">= 30.0")
+    assert found.rows[2][2:] == (">= 5.80", "-", "-", "> 60,000", "-", "-")
+    assert found.note.startswith(">=: a lower bound.")
+
+
 def test_run_without_anything_measured_can_be_told() -> None:
     made = report(result="error", exit_code=5, reasons=["no agent came"], series=[], slos=[], agents=[])
 

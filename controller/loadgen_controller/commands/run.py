@@ -23,7 +23,7 @@ from loadgen_controller.commands.shared_options import JsonOption, OutOption, Ru
 from loadgen_controller.console_output import echo
 from loadgen_controller.launch.launcher import conduct, order_of
 from loadgen_controller.launch.run_location import Placement, placement_of
-from loadgen_controller.planning.option_parsing import outputs_of, parse_endpoint, places_of
+from loadgen_controller.planning.option_parsing import needs_sure, outputs_of, parse_endpoint, places_of
 from loadgen_controller.planning.scenario import load_scenario
 from loadgen_controller.planning.url_scenario import is_url, write_scenario
 from loadgen_controller.screen.output_file import write
@@ -106,6 +106,13 @@ def main(
             " abort: end the load (exit code 3).",
         ),
     ] = OnLostAgent.CONTINUE,
+    sure: Annotated[
+        bool,
+        typer.Option(
+            "--sure",
+            help="End with exit code 3 if an objective is not sure: a repeated run may get the other verdict.",
+        ),
+    ] = False,
     explain: ExplainOption = False,
     ui: Annotated[
         bool, typer.Option("--ui", help="Show the run on a web page of this machine; its address is printed.")
@@ -134,7 +141,9 @@ def main(
     placement.ui = ui_at or ("127.0.0.1:0" if ui else None)
     _check_page(errors, placement)
     placement.has_fuse, placement.aborts_on_loss = error_fuse, on_lost_agent is OnLostAgent.ABORT
-    places = places_of(errors, None if is_url(file) else split_plan(file)[0], options.env)
+    scenario_path = None if is_url(file) else split_plan(file)[0]
+    places = places_of(errors, scenario_path, options.env)
+    placement.needs_sure = sure or bool(errors.catch(lambda: needs_sure(scenario_path)))
     if place is not None and places.out and not out:
         echo(f"note: [out] of {places.path} is ignored: with --controller, the controller sends the figures", err=True)
     if place is not None and out:

@@ -16,7 +16,8 @@ from loadgen.dsl.users.worker_tally import HELD_BACK
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode
 from loadgen.measure.deltas.load_counts import Ending
 from loadgen.measure.merging.merge import Merge, check_invariant
-from loadgen.measure.objectives.objective import Objective, SloResult, describe, evaluate_all
+from loadgen.measure.objectives.objective import Objective, SloResult, describe, evaluate_all, unsure_text
+from loadgen.measure.statistics.batch_means import Batches, with_intervals
 from loadgen.profiles.profile import OpenProfile, Profile
 from loadgen.units import format_count, format_ratio
 from loadgen.wire.messages import Fin
@@ -119,6 +120,10 @@ class Facts:
     """For each agent that was restarted under its name and got a share again, its earlier processes."""
     basis: Basis | None = None
     """The plan and its changes, with which counts are compared; None for folders of versions that did not store it."""
+    steady_ns: int = 0
+    """When the batches for intervals begin, ns from T0: after the warm-up and the load's last ramp."""
+    needs_sure: bool = False
+    """Whether an objective whose verdict is not sure gives exit code 3."""
 
     @property
     def loads(self) -> Loads:
@@ -146,8 +151,12 @@ class _Finding:
     text: str
 
 
-def judge(facts: Facts, merge: Merge) -> Verdict:
-    """Return the verdict on a run that has ended, from its facts and its merged data."""
+def judge(facts: Facts, merge: Merge, batches: Batches | None = None) -> Verdict:
+    """Return the verdict on a run that has ended, from its facts and its merged data.
+
+    batches: the same data in batches, for the intervals of objectives. None: the intervals are unknown, and no
+        objective is sure.
+    """
     completeness, validity = Completeness(()), Validity()
     slos: tuple[SloResult, ...] = ()
     findings = [*_find_in_ends(facts)]
@@ -172,9 +181,11 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
         )
         validity = judge_fitness(facts.assignment, merge, _planned_per_s(facts.loads))
         slos = _slos(facts, merge, completeness)
+        if batches is not None:
+            slos = with_intervals(slos, facts.objectives, batches)
         findings += _find_in_data(completeness, merge)
         findings += _find_in_validity(validity)
-        findings += _find_in_slos(slos)
+        findings += _find_in_slos(slos, needs_sure=facts.needs_sure)
         findings += _find_in_steering(facts)
         was_stopped = any(end.reason is Reason.STOPPED for end in facts.ends)
         findings += _find_in_counts(merge, completeness, was_stopped=was_stopped)
@@ -271,10 +282,12 @@ def _find_in_validity(validity: Validity) -> Iterator[_Finding]:
         yield _Finding(code, reason)
 
 
-def _find_in_slos(slos: tuple[SloResult, ...]) -> Iterator[_Finding]:
+def _find_in_slos(slos: tuple[SloResult, ...], *, needs_sure: bool) -> Iterator[_Finding]:
     for slo in slos:
         whose = f" of {slo.journey}" if slo.journey else ""
-        if slo.verdict == "failed":
+        if needs_sure and not slo.sure and slo.verdict != "inconclusive":
+            yield _Finding(ExitCode.INCOMPLETE, f"SLO {slo.objective}{whose} {slo.verdict}, but {unsure_text(slo)}")
+        elif slo.verdict == "failed":
             yield _Finding(ExitCode.FAILED, f"SLO {slo.objective}{whose} failed: {describe(slo)}")
         elif slo.verdict == "inconclusive":
             yield _Finding(ExitCode.INCOMPLETE, f"SLO {slo.objective}{whose} is inconclusive: {describe(slo)}")
@@ -300,6 +313,6 @@ def _find_in_counts(merge: Merge, completeness: Completeness, *, was_stopped: bo
     if started and (share := counters.requests_pool_limited / started) > POOL_LIMITED_ABOVE:
         yield _Finding(
             ExitCode.PASSED,
-            f"{format_ratio(share)} of the requests are pool-limited: their iterations waited for a free user, so their"
-            " response times include that wait. Add users (max_users)",
+            f"{format_ratio(share)} of the requests are pool-limited: their iterations waited for a free user. The"
+            " times of journeys include that wait, those of steps and requests do not. Add users (max_users)",
         )

@@ -91,7 +91,9 @@ def order_of(scenario: Scenario, placement: Placement) -> Order:
         ScenarioError: a file of the scenario cannot be packed.
         UsageError: the allow-list does not admit the plan.
     """
-    spec = msgspec.structs.replace(scenario.plan.spec(), commit=commit_of(scenario.path.parent))
+    spec = msgspec.structs.replace(
+        scenario.plan.spec(), commit=commit_of(scenario.path.parent), needs_sure=placement.needs_sure
+    )
     try:
         bundle = pack(scenario)
     except BundleError as error:

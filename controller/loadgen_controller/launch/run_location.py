@@ -62,6 +62,8 @@ class Placement:
     signer: Signer | None = None
     has_fuse: bool = True
     aborts_on_loss: bool = False
+    needs_sure: bool = False
+    """Whether an objective whose verdict is not sure gives exit code 3."""
     ui: str | None = None
     """HOST:PORT of the web page of the run; None: no page."""
     place: Place | None = None

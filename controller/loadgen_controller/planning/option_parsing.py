@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from loadgen.clients.net.host_parsing import parse_resolve
-from loadgen.dsl.plans.loadgen_toml import Places, merged, read_environment, read_places
+from loadgen.dsl.plans.loadgen_toml import (
+    Places,
+    find_settings,
+    merged,
+    read_environment,
+    read_places,
+    read_settings,
+)
 from loadgen.dsl.plans.spec import Overrides, parse_regions
 from loadgen.hostport import host_port
 from loadgen.sinks.live_outputs import Outputs
@@ -18,6 +25,7 @@ from loadgen_controller.past_runs.user_notes import parse_label
 
 __all__ = [
     "CollectedErrors",
+    "needs_sure",
     "outputs_of",
     "overrides_of",
     "parse_endpoint",
@@ -83,6 +91,18 @@ def places_of(errors: CollectedErrors, scenario: Path | None, env: str | None) -
     scenario: a scenario file, whose `loadgen.toml` is read; None: the one of the current folder.
     """
     return errors.catch(lambda: read_places(scenario or _HERE, env)) or Places()
+
+
+def needs_sure(scenario: Path | None) -> bool:
+    """Return whether `[policy]` of `loadgen.toml` demands sure objectives.
+
+    scenario: a scenario file, whose `loadgen.toml` is read; None: the one of the current folder.
+
+    Raises:
+        ScenarioError: with all errors in the file.
+    """
+    policy = read_settings(find_settings(scenario or _HERE)).policy
+    return policy is not None and policy.objectives == "sure"
 
 
 def store_of(errors: CollectedErrors, given: str | None, env: str | None, scenario: Path | None = None) -> str:

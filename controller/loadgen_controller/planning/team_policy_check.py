@@ -7,6 +7,8 @@
     tags = ["service"]   labels that the plan must have
     max_rate = 500       the most iterations a second, of all loads together
 
+`objectives = "sure"` is a rule for results, which `loadgen run` applies.
+
 All violations are reported at once, each with file and line.
 """
 

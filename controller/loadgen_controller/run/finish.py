@@ -19,7 +19,7 @@ from loadgen.measure.merging.merge import Merge
 from loadgen.measure.results.hlog import write_hlog, write_hlog_of_cells
 from loadgen.measure.results.summary import AgentFacts, RunFacts, build
 from loadgen.measure.run_folder.rundir import RunDir, utc_text
-from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells, with_intervals
+from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells
 from loadgen.measure.statistics.warmup import Cut
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 from loadgen.wire import codec
@@ -127,6 +127,7 @@ def facts_of(run: Run, order: Order, record: RunRecord, bug: str = "", basis: Ba
         more_loads=tuple((lane.after_ns, lane.profile) for lane in spec.lanes[1:]),
         former=record.former,
         basis=basis,
+        needs_sure=spec.needs_sure,
     )
 
 
@@ -159,6 +160,8 @@ def seal(
     batches, cut = _recounted(folder, facts, merge, order, kept)
     if cut is not None and batches is not None:
         facts, merge = replace(facts, warmup_ns=cut.cut_ns, warmup_found=cut.why), batches
+    if batches is not None:
+        facts = replace(facts, steady_ns=batches.start_ns)
     sealed = _sealed(facts, merge, batches, order, record, pids, started_at, duration_s)
     try:
         if facts.assignment is not None and facts.has_started:
@@ -231,7 +234,7 @@ def _sealed(
     started_at: datetime,
     duration_s: float,
 ) -> Sealed:
-    verdict = judge(facts, merge)
+    verdict = judge(facts, merge, batches)
     spec = order.spec
     run = RunFacts(
         run_id=record.run_id,
@@ -261,8 +264,7 @@ def _sealed(
             "outputs": record.outputs,
         },
     )
-    slos = verdict.slos if batches is None else with_intervals(verdict.slos, facts.objectives, batches)
-    return Sealed(facts, verdict, build(run, merge, slos, batches))
+    return Sealed(facts, verdict, build(run, merge, verdict.slos, batches))
 
 
 def _coarse(merge: Merge) -> Iterator[str]:

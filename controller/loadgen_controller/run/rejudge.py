@@ -7,6 +7,7 @@ import msgspec
 from loadgen.errors import StorageError
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.run_folder.rundir import RunDir, storage_error
+from loadgen.measure.statistics.batch_means import Batches, recounted
 from loadgen.measure.statistics.warmup import Recount
 from loadgen_controller.judging.verdict import Facts, Verdict, judge
 from loadgen_controller.run.finish import deltas_of
@@ -49,9 +50,25 @@ def _read_merge(folder: RunDir, facts: Facts, interval_ns: int) -> Merge:
     return merge
 
 
+def _read_batches(folder: RunDir, facts: Facts, interval_ns: int) -> Batches | None:
+    """Merge all deltas again in batches, for the intervals of objectives; None if nothing was measured."""
+    assignment = facts.assignment
+    if assignment is None or not facts.has_started:
+        return None
+    found, _ = recounted(
+        lambda: deltas_of(folder, assignment),
+        end_ns=facts.load_ns,
+        interval_ns=interval_ns,
+        warmup_ns=facts.warmup_ns,
+        is_found=bool(facts.warmup_found),
+        steady=lambda _start_ns, _end_ns: facts.steady_ns,
+    )
+    return found
+
+
 def reread(folder: RunDir) -> Verdict:
     """Judge a run again from the facts and the deltas in its folder, and return the verdict."""
     facts = _read_facts(folder)
     interval_ns = folder.read_manifest()["interval_ns"]
     assert isinstance(interval_ns, int)
-    return judge(facts, _read_merge(folder, facts, interval_ns))
+    return judge(facts, _read_merge(folder, facts, interval_ns), _read_batches(folder, facts, interval_ns))

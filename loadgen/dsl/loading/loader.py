@@ -37,6 +37,7 @@ from loadgen.dsl.plans.param import Params, params_given
 from loadgen.dsl.plans.plan import Plan, rows_needed
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import Overrides
+from loadgen.dsl.plans.window_size import small_windows
 from loadgen.dsl.secret import AskedSecrets, missing_secrets, name_is_good, secrets_asked
 from loadgen.dsl.source_location import Origin
 from loadgen.engine.load.share import whole_weights
@@ -257,6 +258,8 @@ class _Loaded:
             self._check_rows(chosen)
             self._check_rendezvous(chosen)
             self._warn_of_rounded(chosen)
+            if not chosen.faults:
+                self.warnings += small_windows(chosen.slos, chosen.lanes, chosen.regions)
         for name in sorted(self.params.required - set(self.params.asked)):
             hint = did_you_mean(name, self.params.asked) or "remove the option: the scenario has no param(...)"
             self.faults.append(Fault(f"-P {name}={self.params.given[name]}", 0, f'no param "{name}"', hint))

@@ -32,7 +32,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -58,7 +58,10 @@ FILE_NAME = "loadgen.toml"
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[policy]`: the rules that `loadgen check --policy` applies to a scenario. Each rule is off unless it is set."""
+    """`[policy]`: rules of a team. Each is off unless it is set.
+
+    `loadgen check --policy` applies them to a scenario. `objectives` applies to the results of `loadgen run`.
+    """
 
     names: bool = False
     """Each request with a computed URL must have a name."""
@@ -72,6 +75,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Each plan must have labels with these names."""
     max_rate: float | None = None
     """Maximum rate of a plan, iterations/s."""
+    objectives: Literal["any", "sure"] = "any"
+    """"sure": an objective whose verdict is not sure gives exit code 3, as `--sure` does."""
 
 
 class _Env(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -389,6 +394,7 @@ _EXAMPLES = {
     "run": 'run = ["prometheus=127.0.0.1:9464", "ndjson=figures.ndjson"]',
     "tags": 'tags = ["service"]',
     "max_rate": "max_rate = 500",
+    "objectives": 'objectives = "sure"',
 }
 
 

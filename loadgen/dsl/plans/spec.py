@@ -246,6 +246,8 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     """"loadgen", or "httpx" for the stock httpx client."""
     notes: tuple[str, ...] = ()
     """Notes on how the run was measured that a reader of its results should know."""
+    needs_sure: bool = False
+    """True if a verdict of an objective counts only if it is sure: `--sure`, or `objectives = "sure"` in `[policy]`."""
 
     @property
     def is_open(self) -> bool:

@@ -41,6 +41,7 @@ __all__ = [
     "number_text",
     "span_text",
     "time_text",
+    "unsure_text",
 ]
 
 SloVerdict = Literal["passed", "failed", "inconclusive"]
@@ -127,6 +128,13 @@ class SloResult(msgspec.Struct, frozen=True, kw_only=True):
     """Start of the worst window, from T0."""
     reason: str = ""
     """Why the verdict is inconclusive; empty otherwise."""
+    bad_share_low: float | None = None
+    """The ends of the 95 % interval of the share of bad events, 0 to 1; of the worst window, if there are windows.
+    None: unknown, as while the run goes on.
+    """
+    bad_share_high: float | None = None
+    sure: bool | None = None
+    """Whether that interval lies wholly on the verdict's side of `allowed`; None: unknown. False if inconclusive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,6 +452,17 @@ def describe(result: SloResult) -> str:
     if result.windows_failed:
         text += f"; {format_count(result.windows_failed)} of {format_count(result.windows)} windows broke it"
     return text
+
+
+def unsure_text(result: SloResult) -> str:
+    """Return why the verdict of an objective is not sure, with the remedy, as the end of a sentence."""
+    if result.bad_share_low is None or result.bad_share_high is None:
+        return "not surely: the interval of its bad share is unknown"
+    ends = f"{format_ratio(result.bad_share_low)} to {format_ratio(result.bad_share_high)}"
+    return (
+        f"not surely: with 95 % confidence {ends} are bad, and {_percent(result.allowed)} may be."
+        " Run longer, or at a higher rate"
+    )
 
 
 def _observed_text(result: SloResult) -> str:

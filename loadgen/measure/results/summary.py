@@ -10,6 +10,10 @@ if only a lower bound is known.
 Rows over all outcomes and rows of `ok` also have 95 % intervals of their percentiles
 (`measure/statistics/batch_means.py`): [low, high], or the reason for a missing interval.
 
+Rows of steps and requests have `bound`: "lower" if more than 1 % of the iterations of their journey waited for a free
+user (`max_users`). Only the journey's row contains this wait, so the true times of these rows are at least the shown
+ones. A note explains it.
+
 Rows of requests over all outcomes have `phases_ms`: blocked, dns, connect and tls of the connections
 that were opened for them, and send, wait and receive if the plan asks for them.
 
@@ -39,7 +43,7 @@ from loadgen.measure.merging.queries import ALL, Measured, Row
 from loadgen.measure.objectives.objective import SloResult, number_text
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.measure.statistics.batch_means import Batches
-from loadgen.units import NS_PER_S
+from loadgen.units import NS_PER_S, format_ratio
 
 __all__ = [
     "FORMAT",
@@ -51,6 +55,7 @@ __all__ = [
     "figure",
     "figures",
     "rows",
+    "waited_share",
 ]
 
 FORMAT: Final = 1
@@ -187,7 +192,7 @@ def build(
         "custom": list(_custom(merge, facts.metrics)),
         "warmup": _warmup(facts, merge) if facts.has_warmup or facts.warmup_found else None,
         "agents": [_agent(agent, merge) for agent in facts.agents],
-        "notes": [*facts.notes, *_left_out(merge, series)],
+        "notes": [*facts.notes, *_waits(merge), *_left_out(merge, series)],
     }
     return built | {key: value for key, value in facts.extra.items() if key not in built}
 
@@ -229,6 +234,32 @@ def _chosen(merge: Measured, region: str, warmup: bool) -> list[tuple[Row, list[
             break
         kept.add(row)
     return [(row, names) for row, names, _ in found if row in kept]
+
+
+def waited_share(
+    merge: Measured, journey: str, region: str = ALL, *, warmup: bool = False, load: str | None = None
+) -> float:
+    """Return the share of a journey's iterations that waited for a free user, 0 to 1; 0 for closed loads.
+
+    Missed iterations count as having waited. load: only the iterations of this load of the plan.
+    """
+    tags = None if load is None else ((LOAD_TAG, load),)
+    row = Row("journey", journey)
+    parts = merge.select_row(row, metric="user_wait", region=region, warmup=warmup, tags=tags)
+    total = sum(part.total for part in parts)
+    return (total - sum(part.count_at_most_us(0) for part in parts)) / total if total else 0.0
+
+
+def _waits(merge: Measured) -> Iterator[str]:
+    """Yield one note if iterations waited for a free user, so that rows of steps and requests are lower bounds."""
+    shares = {row.journey: waited_share(merge, row.journey) for row in merge.rows("journey")}
+    limited = {journey: share for journey, share in shares.items() if share > POOL_LIMITED_SHARE}
+    if limited:
+        waited = ", ".join(f"{format_ratio(share)} of {journey}" for journey, share in limited.items())
+        yield (
+            f"iterations waited for a free user ({waited}): the times of their steps and requests leave this wait out,"
+            " so they are lower bounds. Use the rows of the journeys, or raise max_users"
+        )
 
 
 def _left_out(merge: Measured, series: Sequence[dict[str, object]]) -> Iterator[str]:
@@ -303,12 +334,22 @@ def _row(
         "censored": censored.total,
         "response_ms": figures(observed, censored),
         "service_ms": None,
+        "bound": _bound(merge, row, region, warmup, tags),
     }
     for name, metric in _METRICS[row.kind].items():
         built[name] = figures(*merge.select_row(row, outcome, metric, region, warmup, tags))
     if row.kind == "request" and outcome == ALL and tags is None:
         built["phases_ms"] = _phases(merge, row, region, warmup)
     return built
+
+
+def _bound(merge: Measured, row: Row, region: str, warmup: bool, tags: Tags | None) -> str | None:
+    """Return "lower" for a step or request whose journey has many iterations that waited for a free user, else None."""
+    if row.kind not in ("step", "request"):
+        return None
+    load = next((value for name, value in tags or () if name == LOAD_TAG), None)
+    share = waited_share(merge, row.journey, region, warmup=warmup, load=load)
+    return "lower" if share > POOL_LIMITED_SHARE else None
 
 
 def _phases(merge: Measured, row: Row, region: str, warmup: bool) -> dict[str, object]:

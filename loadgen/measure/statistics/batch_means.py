@@ -54,9 +54,11 @@ from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured, Row
 from loadgen.measure.merging.stored_interval import Cell
 from loadgen.measure.objectives.objective import Objective, SloResult, is_judged
+from loadgen.measure.statistics.bad_share_interval import ShareInterval, dispersion_of, share_interval
 from loadgen.measure.statistics.correlation import Rho, neighbours_rho
+from loadgen.measure.statistics.share_in_worst_window import share_in_worst_window
 from loadgen.measure.statistics.warmup import LOG_US, Cut, Recount, found_cut, found_cut_in_cells
-from loadgen.units import NS_PER_S
+from loadgen.units import NS_PER_S, NS_PER_US
 
 __all__ = [
     "BATCHES",
@@ -91,6 +93,8 @@ Z_QUANTILE: Final = 1.96
 BEYOND: Final = 10
 """Least number of values expected beyond a percentile, for it to have an interval."""
 
+SLOW_VALUES: Final = 100
+"""With fewer bad values, their clusters are judged by this many of the slowest values."""
 _MIDDLE: Final = 50.0
 """The percentile that decides whether a mean or a ratio has an error at all."""
 _MOST_BINS: Final = 300
@@ -414,7 +418,48 @@ class Batches(Recount):
         ok, _ = self.select(*names, outcome=OK, region=region)
         return _rounded(self._joined(known, ends, rho, ok.max_ns if ok.total == due else None))
 
+    def bad_share(self, objective: Objective, result: SloResult) -> ShareInterval:
+        """Return the 95 % interval of the share of bad iterations or requests, for an objective over the whole run.
+
+        There is always an interval, also for short runs. If the batches begin after a ramp, they show the dispersion,
+        and the interval is for all due iterations or requests.
+
+        A percentile with few bad values takes the dispersion of the slowest values of its rows, if that is larger:
+        three bad values show nothing about their clusters, and the slowest hundred do.
+        """
+        kind, region = objective.kind_of_series, objective.region or ALL
+        names = (kind, result.journey, objective.step, objective.request)
+        rows = [
+            row
+            for row in self.rows(kind, region)
+            if result.journey in (None, row.journey)
+            and objective.step in (None, row.step)
+            and objective.request in (None, row.request)
+        ]
+        counts = [_good_and_judged(batch, objective, names, region) for batch in self._batches]
+        bad, of = [n - good for good, n in counts], [n for _, n in counts]
+        wrong = result.count - result.good
+        slow = max(result.allowed, min(0.5, SLOW_VALUES / max(1, result.count)))
+        is_latency = objective.kind == "percentile"
+        least = self._dispersion_of_slow(rows, slow) if is_latency and wrong < SLOW_VALUES else None
+        at = 100 * (1 - slow) if is_latency else _MIDDLE
+        # Too short a run shows no correlation.
+        is_shown = self.bins >= LEAST_INTERVALS and self._rhos_of(rows, region, at)
+        rho = self._rho(rows, region, at) if is_shown else MOST_RHO
+        return share_interval(bad, of, rho=rho, intervals=self.bins, least=least, whole=(wrong, result.count))
+
     # -- computation --------------------------------------------------------------------------
+
+    def _dispersion_of_slow(self, rows: Sequence[Row], share: float) -> float | None:
+        """Return the dispersion between batches of the slowest `share` of the values of each row; the largest one."""
+        found: list[float] = []
+        at = np.arange(self.bins) * len(self._batches) // self.bins
+        for group in [self._groups[ALL, row] for row in rows if (ALL, row) in self._groups]:
+            n = np.bincount(at, self._n[group, : self.bins], len(self._batches))
+            slow = np.bincount(at, self._exceedances(group, 100 * (1 - share))[: self.bins], len(n)) + n * share
+            if (one := dispersion_of(slow.tolist(), n.tolist())) is not None:
+                found.append(one)
+        return max(found, default=None)
 
     def _refused(self, counts: Sequence[int], rows: Sequence[Row], region: str, q: float) -> Why:
         """Return why the data allow no confidence interval of percentile `q`; "" if they allow one.
@@ -625,19 +670,42 @@ def recounted(
 def with_intervals(
     results: Sequence[SloResult], objectives: Sequence[Objective], batches: Batches
 ) -> tuple[SloResult, ...]:
-    """Return the results of objectives, each with the ends of its confidence interval in `low` and `high`.
+    """Return the results of objectives with two intervals: of the observed value, and of the share of bad events.
 
-    Results over sliding windows and those without a known interval have None there.
+    Each result also gets `sure`: whether the interval of the bad share lies wholly on one side of the error budget.
+    `low` and `high`, the ends for the observed value, stay None for objectives over sliding windows and where no
+    interval is known.
     """
-    by_text = {objective.text: objective for objective in objectives}
+    by_text = {objective.text: (index, objective) for index, objective in enumerate(objectives)}
     found = []
     for result in results:
-        objective = by_text.get(result.objective)
+        index, objective = by_text.get(result.objective, (-1, None))
         if objective is not None and isinstance(result.observed, float):
             interval = batches.of_objective(objective, result)
             result = msgspec.structs.replace(result, low=interval.low, high=interval.high)
+        if objective is not None:
+            share = (
+                share_in_worst_window(result, objective, batches.due, index, batches.interval_ns)
+                if objective.window_ns
+                else batches.bad_share(objective, result)
+                if result.count
+                else None
+            )
+            result = _with_share(result, objective, share)
         found.append(result)
     return tuple(found)
+
+
+def _with_share(result: SloResult, objective: Objective, share: ShareInterval | None) -> SloResult:
+    """Return the result with the interval of its bad share, and whether its verdict is sure."""
+    if share is None or result.verdict == "inconclusive":
+        sure = False
+    elif result.verdict == "passed":
+        sure = share.high < result.allowed or (share.high == result.allowed and not objective.budget.is_strict)
+    else:
+        sure = share.low > result.allowed
+    ends = (None, None) if share is None else (round(share.low, 9), round(share.high, 9))
+    return msgspec.structs.replace(result, bad_share_low=ends[0], bad_share_high=ends[1], sure=sure)
 
 
 _LOWEST_US: Final = lowest_us(np.arange(SLOTS))
@@ -657,6 +725,20 @@ def _judged(measured: Measured, names: tuple[Kind, str | None, str | None, str |
     """
     outcomes = measured.outcomes(*names, region=region)
     return outcomes.get(OK, 0), sum(n for outcome, n in outcomes.items() if is_judged(outcome))
+
+
+def _good_and_judged(
+    measured: Measured, objective: Objective, names: tuple[Kind, str | None, str | None, str | None], region: str
+) -> tuple[int, int]:
+    """Return (number of good, number of all judged) iterations or requests of an objective, as `evaluate` counts them.
+
+    names: kind, journey, step, request; None: any.
+    """
+    ok, n = _judged(measured, names, region)
+    if objective.kind == "error_ratio":
+        return ok, n
+    observed, _ = measured.select(*names, outcome=OK, region=region)
+    return observed.count_at_most_us(int(objective.limit // NS_PER_US)), n
 
 
 def _judged_row(measured: Measured, row: Row, region: str) -> tuple[int, int]:

@@ -50,6 +50,8 @@ class SeriesRow:
     service_p50_ms: float | None
     service_p95_ms: float | None
     service_p99_ms: float | None
+    bound: str
+    """"lower": all times of the row are only lower bounds, because iterations waited for a free user; or empty."""
 
 
 def series_rows(summary: Summary) -> Iterator[SeriesRow]:
@@ -78,6 +80,7 @@ def series_rows(summary: Summary) -> Iterator[SeriesRow]:
             service_p50_ms=_number(service.p50),
             service_p95_ms=_number(service.p95),
             service_p99_ms=_number(service.p99),
+            bound=s.bound or "",
         )
 
 

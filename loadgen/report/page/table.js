@@ -4,6 +4,7 @@
 import { drawing, element, say, visible } from "./dom.js";
 import { count_text, counted, figure, grouped, length_text, ms_text, share_text } from "./format.js";
 
+const WHY_AT_LEAST = "a lower bound: iterations waited for a free user, and only the journey's row contains this wait";
 const SPARK = { width: 72, height: 18 };
 
 /**
@@ -74,8 +75,8 @@ function columns_of(baseline) {
   const ms = (name) => ({
     key: name, title: `${name} ms`, kind: "number", about: "response time",
     value: ({ row }) => figure(row.response_ms?.[name]).value,
-    text: ({ row }) => plain_ms(row.response_ms?.[name]),
-    about_cell: ({ row }) => interval_text(row.ci_ms?.[name]),
+    text: ({ row }) => (row.bound === "lower" && typeof row.response_ms?.[name] === "number" ? "≥ " : "") + plain_ms(row.response_ms?.[name]),
+    about_cell: ({ row }) => [row.bound === "lower" ? WHY_AT_LEAST : "", interval_text(row.ci_ms?.[name])].filter(Boolean).join("; "),
   });
   const beside = ["p50", "p95", "p99"].flatMap((name) => [
     ms(name),

@@ -107,7 +107,7 @@ export function objective_verdict(verdict, history) {
 
 function objectives() {
   const columns = [
-    ["objective", (slo) => slo.objective], ["of", (slo) => slo.journey ?? ""], ["verdict", (slo, history) => objective_verdict(slo.verdict, history)[0]],
+    ["objective", (slo) => slo.objective], ["of", (slo) => slo.journey ?? ""], ["verdict", (slo, history) => objective_verdict(slo.verdict, history)[0] + (slo.sure === false && SIGNS[slo.verdict] ? ", not sure" : "")],
     ["observed", (slo) => slo.observed], ["95 % interval", (slo) => (slo.low && slo.high ? `${slo.low} – ${slo.high}` : "–")],
     ["margin", (slo) => slo.margin], ["budget", (slo) => slo.budget], ["window", (slo) => slo.window], ["count", (slo) => count_text(slo.count)], ["", (slo) => slo.reason],
   ];
