@@ -1,0 +1,1 @@
+"""How often verdicts and intervals are wrong, by simulation: the tables of docs/how-often-wrong.md."""
