@@ -105,7 +105,7 @@ def test_outages_of_the_same_target_fail_in_few_cases_and_four_times_as_many_in_
     for kind in (BURSTS, replace(BURSTS, new=1), replace(BURSTS, new=1, has_batches=False)):
         (cell,) = error_ratios.cells([kind], 150, 1)
         assert stats.binomtest(cell.false_alarms, cell.trials, 0.01, alternative="greater").pvalue > 0.01
-        assert cell.found > 0.7 * cell.trials
+        assert cell.found > 0.55 * cell.trials
 
 
 @pytest.mark.slow
