@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from scipy import stats
 from loadgen.analysis import changepoint
 from loadgen.analysis.changepoint import scan
 from tests.statistics.trials import series
+from tests.support.simulated import ar1
+from tools.how_often_wrong import change_points
 
 DATA = Path(__file__).parents[1] / "data" / "perf"
 Array = npt.NDArray[np.float64]
@@ -106,12 +109,99 @@ def test_runs_without_a_change_are_split_in_few_cases() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("correlation", "most"), [(0.0, 10), (0.4, 30)])
-def test_false_alarms_in_1000_histories_of_100_runs(correlation: float, most: int, record_property: Seen) -> None:
+def test_false_alarms_in_1000_histories_of_100_runs(record_property: Seen) -> None:
     chance = np.random.default_rng(6)
-    split = sum(bool(scan(series(chance, 100, 0.02, correlation), ar=correlation > 0)) for _ in range(1000))
+    split = sum(bool(scan(series(chance, 100, 0.02))) for _ in range(1000))
     record_property("seen", f"{split} of 1,000 histories")
-    assert split <= most
+    assert split <= 10
+
+
+def test_correlated_runs_are_split_in_few_cases_if_they_are_allowed_for() -> None:
+    """Without allowance 18 % are split, and 13 % if only correlations above 0.3 are allowed for."""
+    chance = np.random.default_rng(15)
+    split = sum(bool(scan(series(chance, 100, 0.04, 0.4), ar=True)) for _ in range(150))
+    assert stats.binomtest(split, 150, 0.06, alternative="greater").pvalue > 0.01
+
+
+@pytest.mark.parametrize("r", [0.0, 0.3, 0.8])
+@pytest.mark.parametrize(("left", "right"), [(3, 3), (90, 10), (7, 40)])
+def test_allowance_is_what_the_covariance_matrix_of_an_ar1_gives(left: int, right: int, r: float) -> None:
+    n = left + right
+    covariance = r ** np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    means = np.zeros((2, n))
+    means[0, :left], means[1, left:] = 1 / left, 1 / right
+    contrast = means[1] - means[0]
+    variance = contrast @ covariance @ contrast
+    projection = np.zeros((n, n))
+    projection[:left, :left], projection[left:, left:] = 1 / left, 1 / right
+    residual = np.eye(n) - projection
+    within = np.trace(residual @ covariance) / (n - 2)
+    expected = np.sqrt((1 / left + 1 / right) * within / variance)
+    assert changepoint._deflation_of(left, right, r) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("level_ms", "rho"), [(33.0, 0.4), (20.0, 0.4)])
+def test_values_of_two_digits_are_split_in_few_cases(level_ms: float, rho: float) -> None:
+    """A unit is 3 or 5 %. If rounding is not noticed, 11 to 13 % are split."""
+    chance = np.random.default_rng(16)
+    linear = [np.round(level_ms * np.exp(ar1(chance, 100, rho, 0.01))) for _ in range(100)]
+    split = sum(bool(scan(np.log(one), ar=True)) for one in linear)
+    assert stats.binomtest(split, 100, 0.03, alternative="greater").pvalue > 0.01
+
+
+@pytest.mark.parametrize("level_ms", [12.0, 15.0, 22.0, 33.0, 47.0, 81.0])
+def test_step_of_10_percent_is_found_in_values_of_two_digits(level_ms: float) -> None:
+    noise = np.random.default_rng(17).normal(0, 0.02, 60)
+    noise[40:] += np.log(1.1)
+    found = scan(np.log(np.round(level_ms * np.exp(noise))))
+    assert [abs(at - 40) <= 2 for at in found] == [True]
+
+
+def test_one_unit_of_rounding_is_no_change_and_two_are() -> None:
+    assert scan(np.log([33.0] * 30 + [34.0] * 30)) == ()
+    assert scan(np.log([33.0] * 30 + [35.0] * 30)) == (30,)
+    assert scan(np.log([100.0] * 30 + [105.0] * 30)) == (30,), "5 % of whole ms are five units"
+
+
+@pytest.mark.parametrize("ar", [False, True])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [4.0],
+        [4.0, 5.0],
+        [4.0, 5.0, 4.0],
+        [4.0] * 100,
+        [4.0, 5.0] * 50,
+        [800.0, -800.0] * 20,
+        [0.0] * 50,
+        np.linspace(0, 1, 100),
+        [0.0] * 10 + [1e-300] * 10,
+    ],
+)
+def test_any_finite_series_is_scanned_without_a_warning(values: list[float], ar: bool) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = scan(values, ar=ar)
+    assert all(3 <= at <= len(values) - 3 for at in found)
+
+
+@pytest.mark.slow
+def test_goals_for_change_points_are_met(record_property: Seen) -> None:
+    """The cells that the issue states; the others are on the page how-often-wrong."""
+    unchanged = {one.case.name: one for one in change_points.cells(change_points.UNCHANGED[:8], 2_000, 17)}
+    steps = {one.case.text: one for one in change_points.cells(change_points.RECALL[:3], 2_000, 17)}
+    real = change_points.cells(change_points.REAL, 500, 17)
+    record_property("seen", str([(one.case.text, one.plain, one.with_ar) for one in (*unchanged.values(), *real)]))
+    record_property("seen", str([(text, one.plain, one.with_ar) for text, one in steps.items()]))
+    for name, most in (("rho 0, 2 %", 0.01), ("rho 0.4, 2 %", 0.03), ("rho 0.4, 4 %", 0.06)):
+        assert unchanged[name].with_ar <= most * 2_000
+    assert unchanged["rho 0, 2 %"].plain <= 0.01 * 2_000
+    assert steps["rho 0, 2 %; +5 %, 10 runs after it"].plain >= 0.85 * 2_000
+    assert steps["rho 0, 2 %; +5 %, 10 runs after it"].with_ar >= 0.85 * 2_000
+    assert steps["rho 0.4, 2 %; +5 %, 10 runs after it"].with_ar >= 0.65 * 2_000
+    for one in real:
+        assert one.with_ar >= 0.9 * 500 if one.case.step else one.with_ar <= 0.03 * 500
 
 
 @pytest.mark.slow
