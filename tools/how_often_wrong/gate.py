@@ -57,7 +57,7 @@ class Cell:
 
 
 def cells(trials: int, seed: int, names: Sequence[int] = (1, 20, 60)) -> list[Cell]:
-    """Return the outcomes for each kind of noise and number of names. Cost: 20 ms a trial of 60 names."""
+    """Return the outcomes for each kind of noise and number of names. Cost: 7 ms a trial of 60 names."""
     kinds = (*KINDS, *(replace(one, deviation=0.04) for one in (KINDS[0], KINDS[4])))
     return in_processes(_cell, [(kind, count, trials, seed + at) for at, kind in enumerate(kinds) for count in names])
 
