@@ -24,8 +24,8 @@ is rounded (`rounding.py`), levels are measured by the mean of their middle half
 the median, and a change must exceed `min_effect` by half a unit. Rounding moves such a mean
 by half a unit at most, and it rarely moves both of them, in opposite directions.
 
-`tools/how_often_wrong/change_points.py` simulates how often changes are found that are
-none, and how often steps are found.
+`tools/how_often_wrong/change_points.py` simulates how often a history without a
+change is split, and how often a step is found.
 
 The newest two values never form a level of their own: the gate judges them (`gate.py`).
 """

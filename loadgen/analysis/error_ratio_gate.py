@@ -12,10 +12,11 @@ in the new runs, errors / d, is compared with that in the history by the exact c
 test for two Poisson rates. Without bursts (d = 1) this is the test over requests.
 
 A burst larger than all that were seen can be the first one of its size. So one more burst,
-as large as the largest one, is added before `d` is estimated from batches. If a run has
+as large as the largest one, is added before `d` is estimated from batches. If a new run has
 errors and no batches, a single burst could be all of them. Then one burst of 800 errors is
 added, and the p-value has Student's t instead of the normal distribution, because few runs
-show little about `d`.
+show little about `d`. The same applies if no run with errors has batches. Other runs of the
+history that lack batches are left out of the first estimate.
 
 The interval is Welch's, from the ratios of whole runs. The variance of each side is the
 largest of three: the variance between its runs, the variance between batches within its
@@ -137,9 +138,10 @@ class _Side:
     requests: float = 0.0
     between: float = 0.0
     """The sum of the variances of the runs' numbers of errors, from the differences between runs; 0 for one run."""
-    seen: Array = field(default_factory=lambda: np.zeros((0, 2)))
-    """Two numbers for each run with errors: the errors, and the variance of their number from batches, nan if unknown.
-    Shape (runs with errors, 2)."""
+    runs_with_errors: int = 0
+    of_batches: Array = field(default_factory=lambda: np.zeros((0, 2)))
+    """Two numbers for each run with errors whose batches are known: the errors, and the variance of their number from
+    the batches. Shape (runs, 2)."""
 
     @classmethod
     def of(cls, name: str, counts: Counts) -> _Side:
@@ -177,7 +179,8 @@ class _Side:
             float(errors.sum()),
             float(totals.sum()),
             float(((errors - expected) ** 2).sum()) * n / (n - 1) if n > 1 else 0.0,
-            np.stack((errors, of_runs**2), axis=1)[has_errors],
+            int(has_errors.sum()),
+            np.stack((errors, of_runs**2), axis=1)[has_errors & np.isfinite(of_runs)],
         )
 
 
@@ -185,9 +188,8 @@ def _p_of_bursts(before: _Side, after: _Side) -> float:
     """Return the one-sided p-value of the hypothesis that the ratio has not risen, with errors counted in bursts."""
     if not after.errors:
         return 1.0
-    seen = np.concatenate((before.seen, after.seen))
-    has_batches = bool(np.isfinite(seen[:, 1]).all())
-    each = _errors_of_a_burst(before, after)
+    has_batches = len(before.of_batches) + len(after.of_batches) > 0 and len(after.of_batches) == after.runs_with_errors
+    each = _errors_of_a_burst(before, after, has_batches)
     old, new = before.errors / each, after.errors / each
     # All requests are equally likely to be hit by a burst. So the number in the new runs is binomial, given the sum.
     # The incomplete beta function is its upper tail, also for numbers that are not whole.
@@ -197,18 +199,19 @@ def _p_of_bursts(before: _Side, after: _Side) -> float:
     return float(special.stdtr(max(before.runs + after.runs - 2, 1), special.ndtri(p)))
 
 
-def _errors_of_a_burst(before: _Side, after: _Side) -> float:
-    """Return the dispersion: the variance of a run's number of errors, divided by its mean; at least 1."""
-    errors, variances = np.concatenate((before.seen, after.seen)).T
-    is_known = np.isfinite(variances)
-    errors, variances = errors[is_known], variances[is_known]
+def _errors_of_a_burst(before: _Side, after: _Side, has_batches: bool) -> float:
+    """Return the dispersion: the variance of a run's number of errors, divided by its mean; at least 1.
+
+    has_batches: whether the batches show how large the bursts of the new runs are.
+    """
+    errors, variances = np.concatenate((before.of_batches, after.of_batches)).T
     several = [side for side in (before, after) if side.runs > 1]
     between, of_several = sum(side.between for side in several), sum(side.errors for side in several)
     estimates = [1.0]
     if len(errors):
         largest = max(1.0, float((variances / errors).max()))
         estimates.append(float((variances.sum() + largest**2) / (errors.sum() + largest)))
-    if not is_known.all():
+    if not has_batches:
         estimates.append((between + _UNSEEN**2) / (of_several + _UNSEEN))
     elif of_several:
         estimates.append(between / of_several)

@@ -1,4 +1,4 @@
-"""How often `scan` finds a change of level that is none, and how often it misses one: simulated and real histories.
+"""Counts how often `scan` splits histories without a change, and how often it misses a step.
 
 A trial is one history of 100 runs. The scan's allowance for correlation (`ar=True`) was chosen on normal AR(1) series
 with outliers. Other kinds of series here have heavy tails, a slow drift under noise, days, rounding, or are real.
@@ -26,11 +26,11 @@ __all__ = ["REAL", "RECALL", "ROUNDED", "UNCHANGED", "Case", "Cell", "cells", "t
 
 Array = npt.NDArray[np.float64]
 Series = Callable[[np.random.Generator, int], Array]
-"""Makes so many histories, shape (trials, RUNS), natural logarithms of ms."""
+"""Makes the given number of histories, shape (trials, RUNS), natural logarithms of ms."""
 
 RUNS: Final = 100
 NEAR: Final = 2
-"""A step counts as found if a change point is at most so many runs from it."""
+"""A step counts as found if a change point is at most this number of runs from it."""
 _OUTLIERS: Final = 0.03
 _DATA: Final = Path(__file__).parents[2] / "tests" / "data" / "perf"
 
@@ -130,7 +130,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """How many histories of a case had a change point; if the case has a step, near it."""
+    """The numbers of histories of a case with a change point; if the case has a step, with one near it."""
 
     case: Case
     trials: int
@@ -215,7 +215,7 @@ def _is_hit(found: tuple[int, ...], case: Case) -> bool:
 
 
 def _rounded(values: Array, digits: int) -> Array:
-    """Return the logarithms of the values rounded to so many significant digits."""
+    """Return the logarithms of the values rounded to a number of significant digits."""
     linear = np.exp(values)
     unit = 10.0 ** (np.floor(np.log10(linear)) + 1 - digits)
     rounded: Array = np.log(np.round(linear / unit) * unit)

@@ -1,4 +1,4 @@
-"""How often `judge_ratios` fails runs of the same target whose errors come in bursts, and how often it finds a rise.
+"""Counts how often `judge_ratios` fails runs of the same target whose errors come in bursts, and finds a rise.
 
 A burst is an outage that fails all requests in a row. Bursts arrive as a Poisson process. A trial is one gate: 20 runs
 of history and 1 or 3 new runs, of some names, with 20,000 requests in each run unless the cell says otherwise.
@@ -44,6 +44,8 @@ class Kind:
     requests: int = _REQUESTS
     """The requests of a run."""
     has_batches: bool = True
+    unknown: float = 0.0
+    """The share of the history's runs without batches."""
     sizes: str = "geometric"
     """The distribution of burst sizes: "geometric", or "lognormal" with a heavier tail."""
     is_shared: bool = False
@@ -59,6 +61,7 @@ class Kind:
             f", rates of runs differ by {100 * self.differing:g} %" if self.differing else "",
             f", {self.requests:,} requests a run" if self.requests != _REQUESTS else "",
             "" if self.has_batches else ", no batches",
+            f", {100 * self.unknown:g} % of the history without batches" if self.unknown else "",
         )
         return f"{100 * self.ratio:g} %, {errors}" + "".join(more)
 
@@ -91,6 +94,7 @@ def _kinds() -> Iterator[Kind]:
         Kind(0.005, 100.0, names=20, is_shared=True),
         Kind(0.005, 100.0, sizes="lognormal"),
         Kind(0.005, 100.0, sizes="lognormal", has_batches=False),
+        Kind(0.005, 100.0, unknown=0.5),
         Kind(0.005, 100.0, requests=200_000),
         Kind(0.005, 100.0, requests=2_000),
         Kind(0.005, 100.0, requests=2_000, has_batches=False),
@@ -153,6 +157,7 @@ def _judge(errors: Array, kind: Kind) -> tuple[RatioEffect, ...]:
     totals = errors.sum(axis=2)
     within = (errors * _BATCHES / kind.requests).std(axis=2, ddof=1) / np.sqrt(_BATCHES) * _WIDER
     within = np.where(totals > 0, within, np.nan)  # a run without errors has no error of its ratio
+    within[:, : round(kind.unknown * HISTORY)] = np.nan
     requests = np.full(totals.shape[1], float(kind.requests))
 
     def counts(part: slice) -> dict[str, Counts]:
