@@ -32,7 +32,7 @@ SESSION_S: Final = 3_600.0
 """Runs that began less than this many seconds after the run before them belong to one session."""
 _PRIOR: Final = 0.26
 _PRIOR_RUNS: Final = 18.0
-_PRIOR_SHARE: Final = 0.2
+_PRIOR_SHARE: Final = 0.1
 _PRIOR_PAIRS: Final = 10.0
 """What is assumed without data, and how many runs or pairs of runs this assumption is worth.
 
@@ -75,7 +75,7 @@ def reference_factor(r: float, history: int, new: int, reference: int) -> float:
 
 
 def session_share(values: Iterable[Array], sessions: Sequence[npt.NDArray[np.int64]]) -> float:
-    """Return the share of the variance that runs of one session have in common, 0 to 0.9; 0.2 where nothing is known.
+    """Return the share of the variance that runs of one session have in common, 0 to 0.9; 0.1 where nothing is known.
 
     Args:
         values: for each name the clipped values of its runs.

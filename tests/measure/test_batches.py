@@ -273,3 +273,15 @@ def test_series_of_zeros_says_no_more_than_white_noise() -> None:
     rho = neighbours_rho(np.zeros(300), 5)
     assert 0 < rho.mean < 0.1
     assert rho.mean < rho.upper < 0.2
+
+
+def test_objective_of_a_short_correlated_run_has_an_interval_up_to_the_largest_value() -> None:
+    rng = np.random.default_rng(13)
+    factor = np.exp(ar1(rng, 30, 0.95, 0.5))
+    runs = [(f * v).astype(np.int64) for f, v in zip(factor, steady(30, 10), strict=True)]
+    batches = batches_of(runs)
+    (result,) = with_intervals(evaluate(P95, batches), (P95,), batches)
+    assert result.low is not None
+    assert result.high is not None
+    assert isinstance(result.observed, float)
+    assert result.low <= result.observed <= result.high <= max(v.max() for v in runs) / NS_PER_MS * 1.001

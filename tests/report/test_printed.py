@@ -82,3 +82,12 @@ def test_no_figure_of_a_report_is_shortened() -> None:
         "240 %",
     ):
         assert figure in text
+
+
+def test_each_note_of_a_table_has_its_own_line() -> None:
+    unsure = {"verdict": "passed", "observed": 20.0, "unit": "ms", "count": 300, "sure": False}
+    shares = {"bad_share_low": 0.0, "bad_share_high": 0.06, "allowed": 0.05, "budget": 0.0}
+    slos = [{"objective": f"p({q}) < 300ms"} | unsure | shares for q in (90, 95)]
+    shown = drawn(slos=slos)
+    assert len([line for line in shown if "not sure;" in line]) == 2
+    assert not any("\\n" in line for line in shown)

@@ -65,7 +65,7 @@ def test_correlation_of_a_short_history_is_mostly_what_is_assumed() -> None:
 @pytest.mark.parametrize("histories", [[], [np.zeros(20)], [np.zeros(2)], [np.array([1.0, 2.0])]])
 def test_history_that_shows_nothing_leaves_what_is_assumed(histories: list[np.ndarray]) -> None:
     assert neighbour_correlation(histories) == pytest.approx(0.26)
-    assert session_share(histories, [np.arange(len(one)) for one in histories]) == pytest.approx(0.2)
+    assert session_share(histories, [np.arange(len(one)) for one in histories]) == pytest.approx(0.1)
 
 
 def test_share_of_a_day_is_found_in_a_history_with_three_runs_a_day() -> None:

@@ -49,7 +49,7 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 def client(target: Target, **options: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=target.url, trust_env=False, **options)
+    return httpx.AsyncClient(base_url=target.url, trust_env=False, **{"timeout": 60, **options})
 
 
 async def test_a_stock_client_buys_something_and_every_request_is_counted() -> None:

@@ -46,8 +46,8 @@ def print_report(console: Console, report: Report) -> None:
     for table in report.tables:
         console.print()
         print_table(console, table)
-        if table.note:
-            console.print(Text(table.note, style="dim"))
+        for line in table.note.splitlines():
+            console.print(Text(line, style="dim"))
     console.print()
     for line in report.foot:
         console.print(Text(line), soft_wrap=line.startswith(("Run folder", "What failed")))  # not broken, to be copied

@@ -413,8 +413,8 @@ class Batches(Recount):
         rho, due = self._rho(rows, region, q), counts[0][1]
         shares = [one.rank_of(known[0]) / n for one, (_, n) in zip(ranked[1:], counts[1:], strict=True)]
         half = self._half_of_share(shares, q, due, rho)
-        ranks = ((q - half) * due / 100, (q + half) * due / 100)
-        ends = [ranked[0].at_us(max(rank, 0.0)) if rank <= ranked[0].total else None for rank in ranks]
+        ranks = (max(q - half, 0.0) * due / 100, min(q + half, 100.0) * due / 100)
+        ends = [ranked[0].at_us(rank) if rank <= ranked[0].total else None for rank in ranks]
         ok, _ = self.select(*names, outcome=OK, region=region)
         return _rounded(self._joined(known, ends, rho, ok.max_ns if ok.total == due else None))
 

@@ -71,8 +71,8 @@ def report_lines(report: Report) -> Iterator[str]:
         if n:
             yield from ("", f"<details><summary>{text(table.title)}</summary>")
         yield from _table(table, "are left out")
-        if table.note:
-            yield from ("", text(table.note))
+        for line in table.note.splitlines():
+            yield from ("", text(line))
         if n:
             yield from ("", "</details>")
 
