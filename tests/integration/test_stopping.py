@@ -145,7 +145,8 @@ def is_gone(pid: int) -> bool:
 
 def test_p12_a_killed_controller_leaves_no_agent_behind_and_all_that_it_acknowledged(tmp_path: Path) -> None:
     with running_target("--no-latency") as target, started(*LONG, "--target", target.url, runs_dir=tmp_path) as run:
-        wait_for(run, r"^0:0[3-9] \+1 s, 2 of 2 agents reported")  # by then the first of them are durable, and acknowledged
+        # By then the first of them are durable, and acknowledged.
+        wait_for(run, r"^0:0[3-9] \+1 s, 2 of 2 agents reported")
         pids = [agent_pid(tmp_path, region) for region in ("us-east-1", "eu-west-1")]
         run.kill()
         run.wait()
