@@ -438,7 +438,10 @@ class Dealer:
             self._socket.connect(self._endpoint)
         except zmq.ZMQError as exc:
             self.close()
-            raise UsageError(f"cannot connect to {controller}: {exc}", hint="write HOST:PORT") from exc
+            raise UsageError(
+                f"cannot connect to {controller}: {exc}",
+                hint="write HOST:PORT, the address at which the controller listens for agents",
+            ) from exc
 
     @property
     def is_connected(self) -> bool:

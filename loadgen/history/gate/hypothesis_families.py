@@ -114,7 +114,11 @@ class Families:
         return errors_of(self.history[-self.settings.newest :], self.new, self.settings.alpha)
 
     def notes(self) -> Iterator[str]:
-        """Yield sentences about names that are not judged, and about runs with which a level changed."""
+        """Yield sentences for the report about journeys, steps and requests.
+
+        They say which are not judged, and why; and which changed their level, with the run that began the new one. New
+        runs are compared with the runs since then.
+        """
         reasons: dict[str, list[str]] = {}
         for name, why in self.left_out.items():
             reasons.setdefault(why, []).append(name)
