@@ -384,7 +384,7 @@ def by_chance(
 def test_whole_gate_fails_as_often_as_it_should_in_200_gates(
     deviation: float, slow: float, least: int, most: int, record_property: Callable[[str, object], None]
 ) -> None:
-    """One run first, two more where they decide; with a pinned release and errors. The table of docs/gate.md."""
+    """One run first, two more where they decide; with a pinned release and errors."""
     chance, found, more = np.random.default_rng(int(deviation * 1000) + int(slow * 100)), Counter[Verdict](), 0
     for _ in range(200):
         old = by_chance(chance, 25, deviation)
