@@ -9,7 +9,6 @@ NONE   := 5   # what pytest ends with when none of the tests is among those that
 unexport PYTHONDONTWRITEBYTECODE
 # Two more than there are cores, since many tests wait for a process or a socket.
 WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 5 ? n + 2 : 6)))
-QUIET := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 3 ? n + 1 : 4)))
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench deploy-check deploy-plan proto lock clean
 
@@ -41,9 +40,9 @@ test-wide: setup
 test-smoke: setup
 	@$(BIN)/python -m pytest -n $(WORKERS) tests/integration/test_first_steps.py tests/integration/test_exact.py $(ARGS)
 
-# When nothing else runs, one more than there are cores at a time: they are about times, and mostly wait.
+# When nothing else runs, two at a time: they are about times, and mostly wait.
 test-quiet: setup
-	@$(BIN)/python -m pytest -n $(QUIET) --dist worksteal -m "quiet and not slow" $(ARGS) || test $$? = $(NONE)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "quiet and not slow" $(ARGS) || test $$? = $(NONE)
 
 slow: setup      ## long statistics, soaks, repeated runs
 	@$(BIN)/python -m pytest -m slow --timeout=3600 $(ARGS)
