@@ -16,7 +16,7 @@ from loadgen.measure.statistics.batch_means import BATCHES, T_QUANTILE, Batches,
 from loadgen.measure.statistics.correlation import neighbours_rho
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key
-from tests.support.simulated import ROW, ar1, batches_of, deltas_of
+from tests.support.simulated import ROW, ar1, batches_of, deltas_of, quick_batches_of
 
 
 def steady(seconds: int = 100, values: int = 100, seed: int = 1, sigma: float = 0.5) -> list[np.ndarray]:
@@ -39,6 +39,12 @@ def test_interval_holds_the_observed_percentile_and_the_truth_of_a_steady_run() 
         assert low < observed < high
         assert low < 20 * exp(0.5 * z) < high
         assert high / low < 1.2
+
+
+@pytest.mark.parametrize("seconds", [20, 60, 301])
+def test_batches_without_deltas_have_the_intervals_of_those_with_deltas(seconds: int) -> None:
+    runs = steady(seconds)
+    assert quick_batches_of(runs).intervals(ROW, (50, 95, 99)) == batches_of(runs).intervals(ROW, (50, 95, 99))
 
 
 @pytest.mark.parametrize("seed", range(1, 5))

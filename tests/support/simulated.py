@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import sqrt
 
 import numpy as np
 
 from loadgen.measure.deltas.delta import Counters, Delta, SeriesStats
 from loadgen.measure.deltas.series_key import OK, SeriesKey
+from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import slots_of_ns
+from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Row
+from loadgen.measure.merging.stored_interval import Cell
 from loadgen.measure.statistics.batch_means import Batches, read_batches
 from loadgen.units import NS_PER_S
 
-__all__ = ["JOURNEY", "ROW", "ar1", "batches_of", "deltas_of", "wilson"]
+__all__ = ["JOURNEY", "ROW", "ar1", "batches_of", "deltas_of", "quick_batches_of", "wilson"]
 
 JOURNEY = SeriesKey("journey", "shop", None, None, OK, "response")
 ROW = Row("journey", "shop")
@@ -56,6 +59,28 @@ def batches_of(intervals_ns: Sequence[np.ndarray], interval_ns: int = NS_PER_S, 
     """The batches of such a run; the first `start` intervals are its warm-up."""
     ends = len(intervals_ns) * interval_ns
     return read_batches(deltas_of(intervals_ns, interval_ns), start * interval_ns, ends, interval_ns, recount=start > 0)
+
+
+def quick_batches_of(intervals_ns: Sequence[np.ndarray], interval_ns: int = NS_PER_S) -> Batches:
+    """The same response times in the same batches, without deltas and their checks, in a third of the time.
+
+    For tables of many runs. The counters of iterations are empty, so only percentiles can be asked for.
+    """
+    batches = Batches(0, len(intervals_ns) * interval_ns, interval_ns)
+    batches.add_cells(Merge(interval_ns), _cells_of(intervals_ns, interval_ns))
+    return batches
+
+
+def _cells_of(intervals_ns: Sequence[np.ndarray], interval_ns: int) -> Iterable[Cell]:
+    names: Sequence[tuple[str, SeriesKey]] = (("us", JOURNEY),)
+    for k, ns in enumerate(intervals_ns):
+        if not len(ns):
+            continue
+        slots, counts = np.unique(slots_of_ns(ns), return_counts=True)
+        sum_us, rest_ns = divmod(int(ns.sum()), 1_000)
+        stats = Stats(*(np.array([one]) for one in (0, len(ns), sum_us, rest_ns, ns.min(), ns.max())))
+        yield Cell(k * interval_ns, (k + 1) * interval_ns, {}, slots.astype(np.int64), counts, stats, names)
+        names = ()
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:

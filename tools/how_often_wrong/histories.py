@@ -35,6 +35,8 @@ class Noise:
     @property
     def text(self) -> str:
         parts = [{"t4": "t(4)"}.get(self.tails, self.tails), f"rho {self.drift:g}", f"{self.deviation:.0%} noise"]
+        if self.common != 0.5:
+            parts.append(f"{self.common:.0%} in common")
         if self.day:
             parts.append(f"a day holds {self.day:.0%}")
         if self.outliers:
