@@ -19,7 +19,8 @@ from dataclasses import dataclass, field, replace
 from math import exp
 from typing import Final
 
-from loadgen.dsl.executors.knee_estimate import Aim, Knee, Stay
+from loadgen.dsl.executors.knee_estimate import Knee
+from loadgen.dsl.executors.rate_results import Aim, Stay
 from loadgen.dsl.executors.rate_search import Climb, ClimbTerms, Phase, begin, settling_s, step, window_s
 from loadgen.dsl.executors.steering_executor import Decision, Finding, SteeringExecutor
 from loadgen.dsl.plans.slo import Slo
@@ -29,8 +30,8 @@ from loadgen.units import NS_PER_S, format_duration, format_rate, parse_duration
 
 __all__ = ["Hold", "Limit", "Search", "hold", "search"]
 
-_LOW, _MIDDLE, _HIGH = 0.05, 0.5, 0.95
-_FOUND: Final = 1.5
+_MIDDLE: Final = 0.5
+_FOUND: Final = 1.0
 """The knee is found when half of the interval is at most this many tolerances.
 
 The estimate is then within one tolerance in 19 of 20 searches (simulated in tests/statistics/test_limit.py), because
@@ -128,7 +129,9 @@ class Limit(SteeringExecutor):
         known.count, known.last, known.climb = len(looks), looks[-1] if looks else None, climb
         return climb
 
-    def _climb_terms(self, quantile: float, breaks: float, forget: float) -> ClimbTerms:
+    def _climb_terms(
+        self, quantile: float, breaks: float, forget: float, is_contrasting: bool = False
+    ) -> ClimbTerms:
         return ClimbTerms(
             aims=self.aims,
             start_per_s=_rate(self.start),
@@ -137,6 +140,7 @@ class Limit(SteeringExecutor):
             quantile=quantile,
             breaks=breaks,
             forget=forget,
+            is_contrasting=is_contrasting,
         )
 
     # -- what is known ----------------------------------------------------------------------
@@ -179,9 +183,7 @@ class Limit(SteeringExecutor):
         return Finding("not reached", text, upto, held_per_s=upto)
 
     def _is_found(self, climb: Climb, knee: Knee) -> bool:
-        return climb.windows >= _LEAST_WINDOWS and knee.rate(_HIGH) / knee.rate(_LOW) <= exp(
-            2 * _FOUND * self._tolerance
-        )
+        return climb.windows >= _LEAST_WINDOWS and knee.width <= _FOUND * self._tolerance
 
     @property
     def _tolerance(self) -> float:
@@ -256,7 +258,7 @@ class Search(Limit):
     """The executor that `search` creates."""
 
     def _located(self, climb: Climb, knee: Knee, texts: str) -> Finding:
-        rate, low, high = knee.rate(_MIDDLE), knee.rate(_LOW), knee.rate(_HIGH)
+        rate, (low, high) = knee.rate(_MIDDLE), knee.interval
         between = f"{format_rate(low)} to {format_rate(high)}"
         if not self._is_found(climb, knee):
             text = f"not decided: the knee of {texts} is somewhere in {between}"
@@ -270,7 +272,7 @@ class Search(Limit):
 
     @property
     def terms(self) -> ClimbTerms:
-        return self._climb_terms(_MIDDLE, _SEARCH_BREAKS, 1.0)
+        return self._climb_terms(_MIDDLE, _SEARCH_BREAKS, 1.0, is_contrasting=True)
 
     def decide(self, climb: Climb) -> Decision:
         finding = self.finding(climb)

@@ -33,7 +33,8 @@ from enum import Enum
 from math import inf, log
 from typing import Final
 
-from loadgen.dsl.executors.knee_estimate import Aim, Knee, Stay, find_knee
+from loadgen.dsl.executors.knee_estimate import Knee, find_knee
+from loadgen.dsl.executors.rate_results import Aim, Stay, pooled, same_rate
 from loadgen.measure.objectives.steering_observation import Look
 from loadgen.units import format_count, format_rate
 
@@ -56,8 +57,15 @@ _UNFIT_STEP: Final = 0.8
 _DRAINING: Final = 8.0
 """Time for a backlog to drain: this many short windows, plus the time of this many arrivals."""
 _KEPT: Final = 200
-"""Maximum number of stays kept. Older ones have little weight and are dropped."""
+"""Maximum number of stays kept. Beyond it, the older half is summed up for each rate."""
 _LEAST_BAD: Final = 5
+_TURN: Final = 6
+_LOWER: Final = 2
+"""Of `_TURN` windows of a search that contrasts, this many are at the lower rate."""
+_CONTRAST: Final = 0.8
+"""The lower rate is where the percentile is about 1 / (1 + this) of the limit."""
+_CONTRASTS: Final = (0.08, 0.4)
+"""Least and most that the lower rate is below the knee, as a share."""
 _FLOOR: Final = 1 / 64
 """The lowest rate to try, as share of the start rate. If objectives fail there, they are never met."""
 
@@ -76,6 +84,8 @@ class ClimbTerms:
     breaks: float
     forget: float = 1.0
     """Factor by which older stays lose weight with each new one."""
+    is_contrasting: bool = False
+    """True if a third of the windows is at a rate below the knee, to measure how steeply the percentile rises."""
 
     @property
     def limit_s(self) -> float:
@@ -123,6 +133,8 @@ class Climb:
     """The highest rate at which the generator was valid; infinite if it always was."""
     windows: int = 0
     """Windows judged while tracking the knee."""
+    middle_per_s: float = 0.0
+    """The latest rate that came from the knee's distribution; 0: none yet."""
     is_topped: bool = False
     """True if a window was good at the highest allowed rate."""
     note: str = ""
@@ -243,7 +255,11 @@ def _learned(terms: ClimbTerms, climb: Climb) -> Climb:
 
     The new stay needs no time to settle. Older stays lose some of their weight.
     """
-    older = tuple(replace(one, weight=one.weight * terms.forget) for one in climb.stays[1 - _KEPT :])
+    kept = climb.stays
+    if len(kept) >= _KEPT:
+        old = [whole for group in same_rate(kept[: _KEPT // 2]) if (whole := pooled(group)) is not None]
+        kept = (*old, *kept[_KEPT // 2 :])[1 - _KEPT :]
+    older = tuple(replace(one, weight=one.weight * terms.forget) for one in kept)
     return replace(climb, stays=(*older, climb.stay), stay=Stay(climb.asked_per_s))
 
 
@@ -252,7 +268,11 @@ def _track(terms: ClimbTerms, climb: Climb) -> Climb:
     knee = find_knee(climb.stays, terms.aims)
     climb = replace(climb, knee=knee)
     rate = climb.asked_per_s
-    further = min(max(knee.rate(terms.quantile), terms.floor_per_s), climb.upto(terms), rate * _RISE)
+    middle = min(knee.rate(terms.quantile), max(rate, climb.middle_per_s) * _RISE)
+    climb = replace(climb, middle_per_s=middle)
+    if terms.is_contrasting and climb.windows % _TURN >= _TURN - _LOWER:
+        middle *= 1 - min(max(_CONTRAST / knee.steep, _CONTRASTS[0]), _CONTRASTS[1])
+    further = min(max(middle, terms.floor_per_s), climb.upto(terms))
     if climb.phase is Phase.TRACKING and abs(log(further / rate)) < _STILL:
         return replace(climb, why=f"holding {format_rate(rate)}")
     way = "up" if further > rate else "down"

@@ -7,7 +7,7 @@ from math import inf
 
 import pytest
 
-from loadgen.dsl.executors.knee_estimate import Aim
+from loadgen.dsl.executors.rate_results import Aim
 from loadgen.dsl.executors.rate_search import Climb, ClimbTerms, Phase, begin, step, window_s
 from loadgen.measure.objectives.steering_observation import RUNGS, Look, Part
 from tests.support.queues import driven, fixed, mm1

@@ -6,7 +6,8 @@ from math import exp, log
 
 import pytest
 
-from loadgen.dsl.executors.knee_estimate import Aim, RateTally, Stay, find_knee
+from loadgen.dsl.executors.knee_estimate import find_knee
+from loadgen.dsl.executors.rate_results import Aim, RateTally, Stay
 from loadgen.measure.objectives.steering_observation import RUNGS, Part
 from tests.support.queues import Targeted, dm1, fixed, mm1
 

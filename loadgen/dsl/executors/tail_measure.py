@@ -1,0 +1,109 @@
+"""Measures the tail of the response times: how strongly slow results cluster, and how fast their share falls with time.
+
+Both depend on the target. The clusters come from the windows themselves: the number of slow results varies from window
+to window at one rate, and the variance of these counts is divided by that of independent results (index of dispersion).
+Slow results at the limit are rare, so the variation is measured at half of the percentile, where there are some ten
+times as many, and is scaled. In simulated queues (M/M/1, M/G/1 with lognormal, hyperexponential, gamma, Pareto and
+two-point service times, loads of 0.3 to 0.97) the dispersion above 1 grew with the 0.3th to 0.7th power of the time.
+
+Source: Cox and Lewis, "The statistical analysis of series of events", 1966, for the index of dispersion; the variance
+of an M/M/1 queue in heavy traffic, about (rate * percentile)^2 / 4, for the value without data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import exp, log
+from typing import Final
+
+from loadgen.dsl.executors.rate_results import Aim, RateTally, Stay, pooled
+from loadgen.measure.objectives.steering_observation import RUNGS
+
+__all__ = ["RATIO_IN_FLIGHT", "Tail", "measure_tail"]
+
+RATIO_IN_FLIGHT: Final = 5.0
+"""For objectives without a time limit, clusters are calculated with this number of iterations in flight."""
+_PRIOR: Final = 0.25
+"""Clusters of an M/M/1 queue in heavy traffic."""
+_PRIOR_WINDOWS: Final = 8.0
+"""The value without data counts as much as this many windows."""
+_POWER: Final = 0.55
+"""The dispersion above 1 grows with this power of the time."""
+_LONGER: Final = 1.2
+"""The dispersion of long stays, as a multiple of that of windows, which cut clusters in two (simulated: 1.0 to 1.3)."""
+_BEND: Final = 0.471
+"""The slope grows by the same factor from half of the percentile to it as in the halving before, to this power. It is
+exact for an exponential tail: the mean slopes are ln 10 / ln 2 and half of that, and ln 100 is the slope at its end.
+"""
+_LEAST_SLOPE: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The measured properties of the tail."""
+
+    clusters: float = _PRIOR
+    """The dispersion of the count of results above the percentile, less 1, divided by (rate * percentile)^2."""
+    slope: float | None = None
+    """By how much ln(share of slower results) falls per unit of ln(time) at the percentile; None without data."""
+
+
+def measure_tail(groups: Iterable[Sequence[Stay]], aims: Sequence[Aim]) -> Tail:
+    """Return the clusters and the slope of the tail.
+
+    Args:
+        groups: stays at about the same rate, one group a rate.
+        aims: the objectives.
+    """
+    excess, unit, windows = 0.0, 0.0, 0.0
+    at_half, at_quarter, results = 0.0, 0.0, 0.0
+    for group in groups:
+        whole = pooled(group)
+        worst = whole.worst(aims) if whole is not None else None
+        if whole is None or worst is None:
+            continue
+        aim = aims[worst.objective]
+        rung, in_flight, scale = None, RATIO_IN_FLIGHT, 1.0
+        if aim.limit_s is not None:
+            of_limit = exp(worst.distance(aim))
+            rung, quarter = _rung(of_limit / 2), _rung(of_limit / 4)
+            if rung is None:
+                continue
+            in_flight = whole.rate_per_s * aim.limit_s * of_limit
+            scale = (RUNGS[rung] / of_limit) ** _POWER
+            if quarter is not None and (slow := _slow(worst, rung)) > aim.allowed * worst.count:
+                at_half += worst.count * log(slow / worst.count / aim.allowed) / log(of_limit / RUNGS[rung])
+                at_quarter += worst.count * log(_slow(worst, quarter) / slow) / log(RUNGS[rung] / RUNGS[quarter])
+                results += worst.count
+        share = _slow(worst, rung) / worst.count
+        if len(group) < 2 or not 0 < share < 0.5:
+            continue
+        counts = [
+            (_slow(one, rung), one.count)
+            for stay in group
+            for one in stay.tallies
+            if (one.objective, one.journey) == (worst.objective, worst.journey) and one.count > 0
+        ]
+        excess += sum((slow - share * count) ** 2 / (share * count) for slow, count in counts) - (len(counts) - 1)
+        unit += (len(counts) - 1) * in_flight**2 * scale
+        windows += len(counts) - 1
+    clusters = _PRIOR
+    if windows > 0 and unit > 0:
+        measured = max(0.0, excess / unit) * _LONGER
+        clusters = (measured * windows + _PRIOR * _PRIOR_WINDOWS) / (windows + _PRIOR_WINDOWS)
+    slope = None
+    if results > 0 and at_half > 0:
+        slope = max(_LEAST_SLOPE, at_half / results * max(1.0, at_half / max(at_quarter, 1e-9)) ** _BEND)
+    return Tail(clusters, slope)
+
+
+def _rung(of_limit: float) -> int | None:
+    """Return the index of the time limit that is nearest to the share `of_limit`; None if it is below all of them."""
+    if of_limit < RUNGS[-1]:
+        return None
+    return min(range(len(RUNGS)), key=lambda k: abs(log(RUNGS[k] / of_limit)))
+
+
+def _slow(one: RateTally, rung: int | None) -> float:
+    return one.bad + (one.slower[rung] if rung is not None and one.slower else 0.0)
