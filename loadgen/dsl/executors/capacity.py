@@ -130,7 +130,7 @@ class Limit(SteeringExecutor):
         return climb
 
     def _climb_terms(
-        self, quantile: float, breaks: float, forget: float, is_contrasting: bool = False
+        self, quantile: float, breaks: float, forget: float, is_search: bool = False
     ) -> ClimbTerms:
         return ClimbTerms(
             aims=self.aims,
@@ -140,7 +140,7 @@ class Limit(SteeringExecutor):
             quantile=quantile,
             breaks=breaks,
             forget=forget,
-            is_contrasting=is_contrasting,
+            is_search=is_search,
         )
 
     # -- what is known ----------------------------------------------------------------------
@@ -258,7 +258,7 @@ class Search(Limit):
     """The executor that `search` creates."""
 
     def _located(self, climb: Climb, knee: Knee, texts: str) -> Finding:
-        rate, (low, high) = knee.rate(_MIDDLE), knee.interval
+        rate, (low, high) = knee.counted, knee.interval
         between = f"{format_rate(low)} to {format_rate(high)}"
         if not self._is_found(climb, knee):
             text = f"not decided: the knee of {texts} is somewhere in {between}"
@@ -272,7 +272,7 @@ class Search(Limit):
 
     @property
     def terms(self) -> ClimbTerms:
-        return self._climb_terms(_MIDDLE, _SEARCH_BREAKS, 1.0, is_contrasting=True)
+        return self._climb_terms(_MIDDLE, _SEARCH_BREAKS, 1.0, is_search=True)
 
     def decide(self, climb: Climb) -> Decision:
         finding = self.finding(climb)

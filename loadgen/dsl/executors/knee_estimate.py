@@ -29,7 +29,7 @@ queue in heavy traffic", 1961; the relaxation time of M/M/1, 1 / (mu (1 - sqrt(r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log, sqrt
 from typing import Final
 
@@ -37,7 +37,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.dsl.executors.rate_results import FARTHEST, HALF, Aim, Stay, pooled, same_rate
-from loadgen.dsl.executors.tail_measure import RATIO_IN_FLIGHT, measure_tail
+from loadgen.dsl.executors.tail_measure import RATIO_IN_FLIGHT, Tail, measure_tail
 
 __all__ = ["Knee", "find_knee"]
 
@@ -46,7 +46,7 @@ Bools = npt.NDArray[np.bool_]
 
 _STEEP: Final = np.array([0.5, 2.0, 6.0, 20.0, 80.0])
 _BASE: Final = np.array([0.0, 0.4, 0.8])
-_SHAPE: Final = (_STEEP[:, None, None, None], _BASE[None, :, None, None])
+_SHAPE: Final = (_STEEP[:, None, None, None, None], _BASE[None, :, None, None, None])
 _NEAR: Final = 2.5
 """Rates that differ from the newest by more than this factor are ignored."""
 _BEYOND: Final = 1.5
@@ -58,6 +58,12 @@ _BELOW: Final = (0.03, 0.6)
 _LEAST_STEEP: Final = 0.3
 _SURE_STEEP: Final = 0.7
 """The error of the knee is calculated with this share of the measured steepness, which is itself uncertain."""
+_SURE_FITTED: Final = 0.5
+"""If this share of the steepness under the model is more, it counts. It is more if part of the time does not depend on
+the rate, as for a target with several servers.
+"""
+_HARD_LIMIT: Final = 16.0
+"""From this steepness under the model on, the target has a hard limit, and the model counts."""
 _HEAVY_TRAFFIC: Final = 0.9
 """In heavy traffic the steepness is this times clusters * rate * limit, since both follow from the variance of the work
 that arrives; at low loads it is less. An early chance value of the steepness cannot exceed it.
@@ -75,12 +81,14 @@ class Knee:
 
     log_rates: Floats
     cumulated: Floats
-    steep: float
+    counted: float = 0.0
+    """The knee from the sum of all results near it, iterations/s. For M/G/1 its error is smaller than the median's."""
+    steep: float = 0.0
     """By what share the inverse of the percentile grows when the rate falls from the knee by a share: 9 for M/M/1 with
     a load of 0.9.
     """
-    spread: float
-    """Half of the width of the 90 % interval of ln(knee) that follows from the number of slow results alone."""
+    spread: float = 0.0
+    """Half of the width of the 90 % interval of ln(counted) that follows from the number of slow results alone."""
 
     def rate(self, quantile: float) -> float:
         """Return the rate, iterations/s, that is above the knee with probability `quantile` (0 to 1).
@@ -91,13 +99,13 @@ class Knee:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Return the 90 % interval of the knee, iterations/s: of the distribution, or by `spread` if that is wider.
+        """Return the 90 % interval of the knee, iterations/s: of the distribution, or wider by the error of counts.
 
         The distribution alone is too narrow in some searches: it also estimates the steepness, and it is narrow
         if noise makes the rise look steep. A search ends when its interval is narrow, so it would pick these cases.
         """
-        middle = self.rate(0.5)
-        return min(self.rate(0.05), middle * exp(-self.spread)), max(self.rate(0.95), middle * exp(self.spread))
+        low, high = self.counted * exp(-self.spread), self.counted * exp(self.spread)
+        return min(self.rate(0.05), low), max(self.rate(0.95), high)
 
     @property
     def width(self) -> float:
@@ -120,13 +128,16 @@ class _Measured:
     slope: Floats
     in_flight: Floats
     is_ratio: Bools
-    clusters: float
-    """As in `Tail`."""
+    tail: Tail
 
-    def dispersion(self, of_limit: Floats) -> Floats:
-        """Return the index of dispersion of the counts, given the percentiles as shares of the limit."""
-        of_arrivals: Floats = 1 + self.clusters * (self.in_flight * np.minimum(of_limit, 2.0)) ** 2
-        return of_arrivals
+    def dispersion(self, of_limit: Floats, clusters: Floats | None = None) -> Floats:
+        """Return the index of dispersion of the counts, given the percentiles as shares of the limit.
+
+        clusters: by default those of the tail.
+        """
+        strength = self.tail.clusters if clusters is None else clusters
+        of_counts: Floats = 1 + strength * (self.in_flight * np.minimum(of_limit, 2.0)) ** 2
+        return of_counts
 
 
 def find_knee(stays: Sequence[Stay], aims: Sequence[Aim]) -> Knee:
@@ -143,18 +154,18 @@ def find_knee(stays: Sequence[Stay], aims: Sequence[Aim]) -> Knee:
     for points in _POINTS:
         log_rates = np.linspace(low, high, points)
         likelihood = _log_likelihood(log_rates, measured)
-        density = np.exp(likelihood - likelihood.max()).sum(axis=(0, 1))
+        density = np.exp(likelihood - likelihood.max()).sum(axis=(0, 1, 2))
         cumulated = np.cumsum(density)
         # A point counts with half of its own weight, so the median of a symmetric density is its middle.
         cumulated = (cumulated - density / 2) / cumulated[-1]
         step = log_rates[1] - log_rates[0]
         low = float(np.interp(0.003, cumulated, log_rates)) - step
         high = float(np.interp(0.997, cumulated, log_rates)) + step
-    distribution = Knee(log_rates, cumulated, 0.0, 0.0)
+    distribution = Knee(log_rates, cumulated)
     steep = _steepness(distribution.rate(0.5), measured)
     counted = _counted(distribution, steep, stays, aims, float(measured.slope.min()))
-    moved: Floats = log_rates + log(counted / distribution.rate(0.5))
-    return Knee(moved, cumulated, steep, _spread(counted, steep, measured))
+    fitted = _fitted_steepness(np.exp(likelihood - likelihood.max()).sum(axis=(2, 3)))
+    return replace(distribution, counted=counted, steep=steep, spread=_spread(counted, steep, fitted, measured))
 
 
 def _measured(stays: Sequence[Stay], aims: Sequence[Aim]) -> _Measured:
@@ -175,16 +186,17 @@ def _measured(stays: Sequence[Stay], aims: Sequence[Aim]) -> _Measured:
         slope=np.array(slopes),
         in_flight=np.array(in_flight),
         is_ratio=np.array([aim.limit_s is None for aim in of]),
-        clusters=tail.clusters,
+        tail=tail,
     )
 
 
 def _log_likelihood(log_rates: Floats, measured: _Measured) -> Floats:
-    """Return the log-likelihood of each candidate knee, as an array with the axes (steep, base, knee).
+    """Return the log-likelihood of each candidate knee, as an array with the axes (steep, base, clusters, knee).
 
     log_rates: logarithms of the candidate knees.
     """
     steep, base = _SHAPE
+    clusters = np.array(measured.tail.possible_clusters)[:, None, None]
     room = 1 + steep * (1 - measured.rates / np.exp(log_rates)[:, None])
     of_limit = np.minimum(base + (1 - base) / np.maximum(room, exp(-FARTHEST)), exp(FARTHEST))
     # For a percentile, the count above it is `above` by definition; for a ratio, the count itself is the measurement.
@@ -192,12 +204,12 @@ def _log_likelihood(log_rates: Floats, measured: _Measured) -> Floats:
     count = np.where(is_ratio, above * of_limit, above)
     seen = np.where(is_ratio, np.log((count + HALF) / (above + HALF)), np.log(of_limit))
     # Of the logarithm of the count.
-    variance = np.log1p((measured.dispersion(of_limit) * count + HALF**2) / (count + HALF) ** 2)
+    variance = np.log1p((measured.dispersion(of_limit, clusters) * count + HALF**2) / (count + HALF) ** 2)
     away = measured.distance - seen + variance / (2 * measured.slope)
     variance = variance / measured.slope**2
     # The logarithm of Student's t density with `_TAILS` degrees of freedom, without its constant factors.
     fit = -(_TAILS + 1) / 2 * np.log1p(away**2 / variance / _TAILS) - np.log(variance) / 2
-    total: Floats = fit.sum(axis=3)
+    total: Floats = fit.sum(axis=4)
     return total
 
 
@@ -218,9 +230,18 @@ def _steepness(knee_per_s: float, measured: _Measured) -> float:
     return max(_LEAST_STEEP, float((weight * steep).sum() / weight.sum()))
 
 
-def _counted(
-    knee: Knee, steep: float, stays: Sequence[Stay], aims: Sequence[Aim], slope: float
-) -> float:
+def _fitted_steepness(weight: Floats) -> float:
+    """Return the 5 % quantile of the steepness under the model.
+
+    weight: (steep, base) float64, the likelihood of each pair.
+    """
+    steep = (_STEEP[:, None] * (1 - _BASE)).ravel()
+    order = np.argsort(steep)
+    cumulated = np.cumsum(weight.ravel()[order])
+    return float(steep[order][np.searchsorted(cumulated, 0.05 * cumulated[-1])])
+
+
+def _counted(knee: Knee, steep: float, stays: Sequence[Stay], aims: Sequence[Aim], slope: float) -> float:
     """Return the knee from the sum of all results near it, iterations/s; at most at the ends of its 90 % interval.
 
     The distribution weighs each rate by its own, and takes some noise for steepness. The sum does neither: with it the
@@ -235,7 +256,7 @@ def _counted(
     return min(max(whole.rate_per_s / max(short, 0.1), low), high)
 
 
-def _spread(knee_per_s: float, steep: float, measured: _Measured) -> float:
+def _spread(knee_per_s: float, steep: float, fitted: float, measured: _Measured) -> float:
     """Return half of the width of the 90 % interval of ln(knee), from the number of slow results near the knee alone.
 
     The error of the number is translated to the percentile by the slope of the tail, and to the rate by `steep`.
@@ -246,6 +267,8 @@ def _spread(knee_per_s: float, steep: float, measured: _Measured) -> float:
     above = measured.above[is_near]
     of_one = measured.dispersion(np.ones_like(measured.rates))[is_near] / measured.slope[is_near] ** 2
     error = sqrt(float((above * of_one).sum())) / float(above.sum())
-    of_clusters = _HEAVY_TRAFFIC * measured.clusters * float(measured.in_flight[is_near].mean())
-    sure = _SURE_STEEP * max(_LEAST_STEEP, min(steep, of_clusters))
-    return min(_NORMAL_90 * error / sure, log(_NEAR))
+    if fitted >= _HARD_LIMIT and steep >= _HARD_LIMIT / 2:
+        return min(_NORMAL_90 * error / fitted, log(_NEAR))
+    of_clusters = _HEAVY_TRAFFIC * measured.tail.clusters * float(measured.in_flight[is_near].mean())
+    sure = max(_SURE_STEEP * steep, _SURE_FITTED * fitted)
+    return min(_NORMAL_90 * error / max(_LEAST_STEEP, min(sure, _SURE_STEEP * of_clusters)), log(_NEAR))

@@ -84,8 +84,10 @@ class ClimbTerms:
     breaks: float
     forget: float = 1.0
     """Factor by which older stays lose weight with each new one."""
-    is_contrasting: bool = False
-    """True if a third of the windows is at a rate below the knee, to measure how steeply the percentile rises."""
+    is_search: bool = False
+    """True if the rate is the middle of the estimate instead of the quantile. A third of the windows is then at a lower
+    rate, to measure how steeply the percentile rises to the knee.
+    """
 
     @property
     def limit_s(self) -> float:
@@ -268,9 +270,9 @@ def _track(terms: ClimbTerms, climb: Climb) -> Climb:
     knee = find_knee(climb.stays, terms.aims)
     climb = replace(climb, knee=knee)
     rate = climb.asked_per_s
-    middle = min(knee.rate(terms.quantile), max(rate, climb.middle_per_s) * _RISE)
+    middle = min(knee.counted if terms.is_search else knee.rate(terms.quantile), max(rate, climb.middle_per_s) * _RISE)
     climb = replace(climb, middle_per_s=middle)
-    if terms.is_contrasting and climb.windows % _TURN >= _TURN - _LOWER:
+    if terms.is_search and climb.windows % _TURN >= _TURN - _LOWER:
         middle *= 1 - min(max(_CONTRAST / knee.steep, _CONTRASTS[0]), _CONTRASTS[1])
     further = min(max(middle, terms.floor_per_s), climb.upto(terms))
     if climb.phase is Phase.TRACKING and abs(log(further / rate)) < _STILL:
@@ -317,7 +319,8 @@ def _drain(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
         if not climb.best_per_s:
             return _move(climb, Phase.GROWING, climb.asked_per_s, f"judging {format_rate(climb.asked_per_s)}")
         assert climb.knee is not None
-        further = min(max(climb.knee.rate(terms.quantile), terms.floor_per_s), climb.upto(terms))
+        middle = climb.knee.counted if terms.is_search else climb.knee.rate(terms.quantile)
+        further = min(max(middle, terms.floor_per_s), climb.upto(terms))
         return _move(climb, Phase.TRACKING, further, f"the backlog is gone: up to {format_rate(further)}")
     patience_s = _DRAINING * max(terms.every_s, _LIMITS_WHILE_GROWING * terms.limit_s) + _DRAINING / climb.asked_per_s
     if look.to_s - climb.began_s > patience_s:

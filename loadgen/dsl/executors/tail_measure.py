@@ -28,10 +28,14 @@ _PRIOR: Final = 0.25
 """Clusters of an M/M/1 queue in heavy traffic."""
 _PRIOR_WINDOWS: Final = 8.0
 """The value without data counts as much as this many windows."""
+_GUESS: Final = 10.0
+"""Without data the clusters are right up to this factor."""
 _POWER: Final = 0.55
 """The dispersion above 1 grows with this power of the time."""
 _LONGER: Final = 1.2
 """The dispersion of long stays, as a multiple of that of windows, which cut clusters in two (simulated: 1.0 to 1.3)."""
+_MOST: Final = 1.0
+"""No queue that was tried had more; a backlog that remains from a higher rate looks like more."""
 _BEND: Final = 0.471
 """The slope grows by the same factor from half of the percentile to it as in the halving before, to this power. It is
 exact for an exponential tail: the mean slopes are ln 10 / ln 2 and half of that, and ln 100 is the slope at its end.
@@ -47,6 +51,17 @@ class Tail:
     """The dispersion of the count of results above the percentile, less 1, divided by (rate * percentile)^2."""
     slope: float | None = None
     """By how much ln(share of slower results) falls per unit of ln(time) at the percentile; None without data."""
+    windows: int = 0
+    """Windows from which the clusters were measured; they are a guess while this is 0."""
+
+    @property
+    def possible_clusters(self) -> tuple[float, float, float]:
+        """Return a low, a middle and a high value of the clusters, closer together the more windows were measured.
+
+        Without windows they are 0.025, 0.25 and 1.
+        """
+        factor = _GUESS ** (_PRIOR_WINDOWS / (_PRIOR_WINDOWS + self.windows))
+        return self.clusters / factor, self.clusters, max(self.clusters, min(self.clusters * factor, _MOST))
 
 
 def measure_tail(groups: Iterable[Sequence[Stay]], aims: Sequence[Aim]) -> Tail:
@@ -56,7 +71,7 @@ def measure_tail(groups: Iterable[Sequence[Stay]], aims: Sequence[Aim]) -> Tail:
         groups: stays at about the same rate, one group a rate.
         aims: the objectives.
     """
-    excess, unit, windows = 0.0, 0.0, 0.0
+    excess, unit, windows = 0.0, 0.0, 0
     at_half, at_quarter, results = 0.0, 0.0, 0.0
     for group in groups:
         whole = pooled(group)
@@ -67,17 +82,15 @@ def measure_tail(groups: Iterable[Sequence[Stay]], aims: Sequence[Aim]) -> Tail:
         rung, in_flight, scale = None, RATIO_IN_FLIGHT, 1.0
         if aim.limit_s is not None:
             of_limit = exp(worst.distance(aim))
-            rung, quarter = _rung(of_limit / 2), _rung(of_limit / 4)
-            if rung is None:
-                continue
+            rung, quarter = _rung(max(of_limit / 2, RUNGS[-1])), _rung(of_limit / 4)
             in_flight = whole.rate_per_s * aim.limit_s * of_limit
-            scale = (RUNGS[rung] / of_limit) ** _POWER
-            if quarter is not None and (slow := _slow(worst, rung)) > aim.allowed * worst.count:
+            scale = (RUNGS[rung] / of_limit) ** _POWER if rung is not None else 1.0
+            if rung is not None and quarter is not None and (slow := _slow(worst, rung)) > aim.allowed * worst.count:
                 at_half += worst.count * log(slow / worst.count / aim.allowed) / log(of_limit / RUNGS[rung])
                 at_quarter += worst.count * log(_slow(worst, quarter) / slow) / log(RUNGS[rung] / RUNGS[quarter])
                 results += worst.count
         share = _slow(worst, rung) / worst.count
-        if len(group) < 2 or not 0 < share < 0.5:
+        if len(group) < 2 or share >= 0.5:
             continue
         counts = [
             (_slow(one, rung), one.count)
@@ -85,17 +98,20 @@ def measure_tail(groups: Iterable[Sequence[Stay]], aims: Sequence[Aim]) -> Tail:
             for one in stay.tallies
             if (one.objective, one.journey) == (worst.objective, worst.journey) and one.count > 0
         ]
-        excess += sum((slow - share * count) ** 2 / (share * count) for slow, count in counts) - (len(counts) - 1)
+        if share > 0:
+            excess += sum((slow - share * count) ** 2 / (share * count) for slow, count in counts) - (
+                len(counts) - 1
+            )
         unit += (len(counts) - 1) * in_flight**2 * scale
         windows += len(counts) - 1
     clusters = _PRIOR
     if windows > 0 and unit > 0:
-        measured = max(0.0, excess / unit) * _LONGER
+        measured = min(max(0.0, excess / unit) * _LONGER, _MOST)
         clusters = (measured * windows + _PRIOR * _PRIOR_WINDOWS) / (windows + _PRIOR_WINDOWS)
     slope = None
     if results > 0 and at_half > 0:
         slope = max(_LEAST_SLOPE, at_half / results * max(1.0, at_half / max(at_quarter, 1e-9)) ** _BEND)
-    return Tail(clusters, slope)
+    return Tail(clusters, slope, windows)
 
 
 def _rung(of_limit: float) -> int | None:

@@ -94,7 +94,7 @@ def test_few_results_say_little() -> None:
     few = find_knee([stay_at(mm1(90, 0.5), 80, 5)], [AIM])
     many = find_knee([stay_at(mm1(90, 0.5), 80, 500)], [AIM])
 
-    assert few.width > 1.2 * many.width
+    assert log(few.rate(0.95) / few.rate(0.05)) > 1.2 * log(many.rate(0.95) / many.rate(0.05))
 
 
 def test_the_worst_of_several_objectives_and_journeys_counts() -> None:
