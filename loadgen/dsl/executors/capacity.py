@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from math import exp
+from math import exp, log
 from typing import Final
 
 from loadgen.dsl.executors.knee_estimate import Knee
@@ -30,12 +30,10 @@ from loadgen.units import NS_PER_S, format_duration, format_rate, parse_duration
 
 __all__ = ["Hold", "Limit", "Search", "hold", "search"]
 
-_MIDDLE: Final = 0.5
-_FOUND: Final = 1.0
-"""The knee is found when half of the interval is at most this many tolerances.
-
-The estimate is then within one tolerance in 19 of 20 searches (simulated in tests/statistics/test_limit.py), because
-the distribution is wider than necessary while the nuisance parameters are unknown.
+_LOW, _MIDDLE, _HIGH = 0.05, 0.5, 0.95
+_HELD: Final = 1.5
+"""The knee of a held load counts as found when half of the 90 % interval of its distribution is at most this many
+tolerances.
 """
 _HOLD_QUANTILE: Final = 0.15
 _HOLD_BREAKS: Final = 5.0
@@ -182,9 +180,6 @@ class Limit(SteeringExecutor):
         text = f"the knee was not reached: {texts} is met at {format_rate(upto)}, {most}"
         return Finding("not reached", text, upto, held_per_s=upto)
 
-    def _is_found(self, climb: Climb, knee: Knee) -> bool:
-        return climb.windows >= _LEAST_WINDOWS and knee.width <= _FOUND * self._tolerance
-
     @property
     def _tolerance(self) -> float:
         return parse_ratio(self.tolerance)
@@ -243,7 +238,8 @@ class Hold(Limit):
         """
         held = climb.asked_per_s if climb.phase is Phase.TRACKING else self._resumed(climb, knee)
         rate = knee.rate(_MIDDLE)
-        if not self._is_found(climb, knee):
+        half = log(knee.rate(_HIGH) / knee.rate(_LOW)) / 2
+        if climb.windows < _LEAST_WINDOWS or half > _HELD * self._tolerance:
             text = f"not decided: the knee of {texts} is about {format_rate(rate)}; held {format_rate(held)}"
             return Finding("not decided", text, rate, held_per_s=held)
         text = f"held {format_rate(held)}: the knee of {texts} is about {format_rate(rate)}"
@@ -260,7 +256,7 @@ class Search(Limit):
     def _located(self, climb: Climb, knee: Knee, texts: str) -> Finding:
         rate, (low, high) = knee.counted, knee.interval
         between = f"{format_rate(low)} to {format_rate(high)}"
-        if not self._is_found(climb, knee):
+        if climb.windows < _LEAST_WINDOWS or knee.width > self._tolerance:
             text = f"not decided: the knee of {texts} is somewhere in {between}"
             return Finding("not decided", text, rate, low, high)
         text = f"the knee of {texts} is at {format_rate(rate)} (90 % interval {between})"

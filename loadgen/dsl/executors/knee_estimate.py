@@ -64,6 +64,8 @@ the rate, as for a target with several servers.
 """
 _HARD_LIMIT: Final = 16.0
 """From this steepness under the model on, the target has a hard limit, and the model counts."""
+_LEAST_BROKEN: Final = 2
+"""A hard limit must show in this many stays. One cluster far below the knee looks like a hard limit, too."""
 _HEAVY_TRAFFIC: Final = 0.9
 """In heavy traffic the steepness is this times clusters * rate * limit, since both follow from the variance of the work
 that arrives; at low loads it is less. An early chance value of the steepness cannot exceed it.
@@ -129,6 +131,8 @@ class _Measured:
     in_flight: Floats
     is_ratio: Bools
     tail: Tail
+    broken: int
+    """Number of stays that missed an objective."""
 
     def dispersion(self, of_limit: Floats, clusters: Floats | None = None) -> Floats:
         """Return the index of dispersion of the counts, given the percentiles as shares of the limit.
@@ -187,6 +191,12 @@ def _measured(stays: Sequence[Stay], aims: Sequence[Aim]) -> _Measured:
         in_flight=np.array(in_flight),
         is_ratio=np.array([aim.limit_s is None for aim in of]),
         tail=tail,
+        broken=sum(
+            one.bad > one.count * aims[one.objective].allowed
+            for group in groups
+            for stay in group
+            if (one := stay.worst(aims)) is not None
+        ),
     )
 
 
@@ -267,7 +277,7 @@ def _spread(knee_per_s: float, steep: float, fitted: float, measured: _Measured)
     above = measured.above[is_near]
     of_one = measured.dispersion(np.ones_like(measured.rates))[is_near] / measured.slope[is_near] ** 2
     error = sqrt(float((above * of_one).sum())) / float(above.sum())
-    if fitted >= _HARD_LIMIT and steep >= _HARD_LIMIT / 2:
+    if fitted >= _HARD_LIMIT and steep >= _HARD_LIMIT / 2 and measured.broken >= _LEAST_BROKEN:
         return min(_NORMAL_90 * error / fitted, log(_NEAR))
     of_clusters = _HEAVY_TRAFFIC * measured.tail.clusters * float(measured.in_flight[is_near].mean())
     sure = max(_SURE_STEEP * steep, _SURE_FITTED * fitted)

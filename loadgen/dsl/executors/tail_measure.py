@@ -28,14 +28,17 @@ _PRIOR: Final = 0.25
 """Clusters of an M/M/1 queue in heavy traffic."""
 _PRIOR_WINDOWS: Final = 8.0
 """The value without data counts as much as this many windows."""
+_PRIOR_ABOVE: Final = 50.0
+"""The slope of an exponential tail counts as much as this many results above the percentile."""
 _GUESS: Final = 10.0
 """Without data the clusters are right up to this factor."""
 _POWER: Final = 0.55
 """The dispersion above 1 grows with this power of the time."""
 _LONGER: Final = 1.2
 """The dispersion of long stays, as a multiple of that of windows, which cut clusters in two (simulated: 1.0 to 1.3)."""
-_MOST: Final = 1.0
+_MOST: Final = 0.5
 """No queue that was tried had more; a backlog that remains from a higher rate looks like more."""
+_MOST_GUESS: Final = 1.0
 _BEND: Final = 0.471
 """The slope grows by the same factor from half of the percentile to it as in the halving before, to this power. It is
 exact for an exponential tail: the mean slopes are ln 10 / ln 2 and half of that, and ln 100 is the slope at its end.
@@ -61,7 +64,7 @@ class Tail:
         Without windows they are 0.025, 0.25 and 1.
         """
         factor = _GUESS ** (_PRIOR_WINDOWS / (_PRIOR_WINDOWS + self.windows))
-        return self.clusters / factor, self.clusters, max(self.clusters, min(self.clusters * factor, _MOST))
+        return self.clusters / factor, self.clusters, max(self.clusters, min(self.clusters * factor, _MOST_GUESS))
 
 
 def measure_tail(groups: Iterable[Sequence[Stay]], aims: Sequence[Aim]) -> Tail:
@@ -71,8 +74,8 @@ def measure_tail(groups: Iterable[Sequence[Stay]], aims: Sequence[Aim]) -> Tail:
         groups: stays at about the same rate, one group a rate.
         aims: the objectives.
     """
-    excess, unit, windows = 0.0, 0.0, 0
-    at_half, at_quarter, results = 0.0, 0.0, 0.0
+    excess, windows = 0.0, 0
+    at_half, at_quarter, above, exponential = 0.0, 0.0, 0.0, 0.0
     for group in groups:
         whole = pooled(group)
         worst = whole.worst(aims) if whole is not None else None
@@ -86,9 +89,14 @@ def measure_tail(groups: Iterable[Sequence[Stay]], aims: Sequence[Aim]) -> Tail:
             in_flight = whole.rate_per_s * aim.limit_s * of_limit
             scale = (RUNGS[rung] / of_limit) ** _POWER if rung is not None else 1.0
             if rung is not None and quarter is not None and (slow := _slow(worst, rung)) > aim.allowed * worst.count:
-                at_half += worst.count * log(slow / worst.count / aim.allowed) / log(of_limit / RUNGS[rung])
-                at_quarter += worst.count * log(_slow(worst, quarter) / slow) / log(RUNGS[rung] / RUNGS[quarter])
-                results += worst.count
+                at_half += worst.count * aim.allowed * log(slow / worst.count / aim.allowed) / log(of_limit / RUNGS[rung])
+                at_quarter += worst.count * aim.allowed * log(_slow(worst, quarter) / slow) / log(RUNGS[rung] / RUNGS[quarter])
+                above += worst.count * aim.allowed
+                exponential = aim.slope
+        # With part of the time the same for all, most results are above half of the percentile. A longer time then shows
+        # that they do not cluster.
+        while rung is not None and _slow(worst, rung) > worst.count / 2:
+            rung = rung - 1 if rung > 0 else None
         share = _slow(worst, rung) / worst.count
         if len(group) < 2 or share >= 0.5:
             continue
@@ -98,19 +106,19 @@ def measure_tail(groups: Iterable[Sequence[Stay]], aims: Sequence[Aim]) -> Tail:
             for one in stay.tallies
             if (one.objective, one.journey) == (worst.objective, worst.journey) and one.count > 0
         ]
+        free = len(counts) - 1
         if share > 0:
-            excess += sum((slow - share * count) ** 2 / (share * count) for slow, count in counts) - (
-                len(counts) - 1
-            )
-        unit += (len(counts) - 1) * in_flight**2 * scale
-        windows += len(counts) - 1
+            squares = sum((slow - share * count) ** 2 / (share * count) for slow, count in counts)
+            excess += (squares - free) / (in_flight**2 * scale)
+        windows += free
     clusters = _PRIOR
-    if windows > 0 and unit > 0:
-        measured = min(max(0.0, excess / unit) * _LONGER, _MOST)
+    if windows > 0:
+        measured = min(max(0.0, excess / windows) * _LONGER, _MOST)
         clusters = (measured * windows + _PRIOR * _PRIOR_WINDOWS) / (windows + _PRIOR_WINDOWS)
     slope = None
-    if results > 0 and at_half > 0:
-        slope = max(_LEAST_SLOPE, at_half / results * max(1.0, at_half / max(at_quarter, 1e-9)) ** _BEND)
+    if at_half > 0:
+        measured = max(_LEAST_SLOPE, at_half / above * max(1.0, at_half / max(at_quarter, 1e-9)) ** _BEND)
+        slope = (min(measured, exponential) * above + exponential * _PRIOR_ABOVE) / (above + _PRIOR_ABOVE)
     return Tail(clusters, slope, windows)
 
 
