@@ -44,9 +44,12 @@ __all__ = ["Knee", "find_knee"]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-_STEEP: Final = np.array([0.5, 2.0, 6.0, 20.0, 80.0])
-_BASE: Final = np.array([0.0, 0.4, 0.8])
-_SHAPE: Final = (_STEEP[:, None, None, None, None], _BASE[None, :, None, None, None])
+_MODELS: Final = np.array(
+    [(steep, base, k) for steep in (0.5, 2.0, 6.0, 20.0, 80.0) for base in (0.0, 0.4, 0.8) for k in range(3)]
+)
+"""Columns: steep, base, index of the possible clusters."""
+_LEAST_WEIGHT: Final = 1e-3
+"""Models with a smaller share of the likelihood of the best one are not calculated on the finer grid."""
 _NEAR: Final = 2.5
 """Rates that differ from the newest by more than this factor are ignored."""
 _BEYOND: Final = 1.5
@@ -73,7 +76,7 @@ that arrives; at low loads it is less. An early chance value of the steepness ca
 _NEAR_KNEE: Final = 0.06
 """Slow results count for the error of the knee at rates that differ by at most this much (in the logarithm)."""
 _NORMAL_90: Final = 1.645
-_POINTS: Final = (41, 81)
+_POINTS: Final = (41, 61)
 """Points of the first grid of rates, and of the second, finer grid."""
 
 
@@ -155,28 +158,34 @@ def find_knee(stays: Sequence[Stay], aims: Sequence[Aim]) -> Knee:
     """
     measured = _measured(stays, aims)
     low, high = log(measured.rates.min() / _BEYOND), log(measured.rates.max() * _BEYOND)
+    models = _MODELS
     for points in _POINTS:
         log_rates = np.linspace(low, high, points)
-        likelihood = _log_likelihood(log_rates, measured)
-        density = np.exp(likelihood - likelihood.max()).sum(axis=(0, 1, 2))
+        log_likelihood = _log_likelihood(log_rates, models, measured)
+        likelihood = np.exp(log_likelihood - log_likelihood.max())
+        density = likelihood.sum(axis=0)
         cumulated = np.cumsum(density)
         # A point counts with half of its own weight, so the median of a symmetric density is its middle.
         cumulated = (cumulated - density / 2) / cumulated[-1]
         step = log_rates[1] - log_rates[0]
         low = float(np.interp(0.003, cumulated, log_rates)) - step
         high = float(np.interp(0.997, cumulated, log_rates)) + step
+        weight = likelihood.sum(axis=1)
+        is_possible = weight > _LEAST_WEIGHT * weight.max()
+        models, weight = models[is_possible], weight[is_possible]
     distribution = Knee(log_rates, cumulated)
     steep = _steepness(distribution.rate(0.5), measured)
     counted = _counted(distribution, steep, stays, aims, float(measured.slope.min()))
-    fitted = _fitted_steepness(np.exp(likelihood - likelihood.max()).sum(axis=(2, 3)))
+    fitted = _fitted_steepness(models, weight)
     return replace(distribution, counted=counted, steep=steep, spread=_spread(counted, steep, fitted, measured))
 
 
 def _measured(stays: Sequence[Stay], aims: Sequence[Aim]) -> _Measured:
     newest = stays[-1].rate_per_s
     groups = same_rate(one for one in stays if newest / _NEAR < one.rate_per_s < newest * _NEAR)
-    tail = measure_tail(groups, aims)
-    seen = [(whole, worst) for group in groups if (whole := pooled(group)) and (worst := whole.worst(aims)) is not None]
+    sums = [(group, whole) for group in groups if (whole := pooled(group)) is not None]
+    tail = measure_tail(sums, aims)
+    seen = [(whole, worst) for _, whole in sums if (worst := whole.worst(aims)) is not None]
     of = [aims[worst.objective] for _, worst in seen]
     slopes = [aim.slope if aim.limit_s is None else min(aim.slope, tail.slope or aim.slope) for aim in of]
     in_flight = [
@@ -200,13 +209,14 @@ def _measured(stays: Sequence[Stay], aims: Sequence[Aim]) -> _Measured:
     )
 
 
-def _log_likelihood(log_rates: Floats, measured: _Measured) -> Floats:
-    """Return the log-likelihood of each candidate knee, as an array with the axes (steep, base, clusters, knee).
+def _log_likelihood(log_rates: Floats, models: Floats, measured: _Measured) -> Floats:
+    """Return the log-likelihood of each candidate knee under each model: (n_models, n_rates) float64.
 
     log_rates: logarithms of the candidate knees.
+    models: (n_models, 3) float64, as in `_MODELS`.
     """
-    steep, base = _SHAPE
-    clusters = np.array(measured.tail.possible_clusters)[:, None, None]
+    steep, base, choice = (models[:, k, None, None] for k in range(3))
+    clusters = np.array(measured.tail.possible_clusters)[choice.astype(np.intp)]
     room = 1 + steep * (1 - measured.rates / np.exp(log_rates)[:, None])
     of_limit = np.minimum(base + (1 - base) / np.maximum(room, exp(-FARTHEST)), exp(FARTHEST))
     # For a percentile, the count above it is `above` by definition; for a ratio, the count itself is the measurement.
@@ -219,7 +229,7 @@ def _log_likelihood(log_rates: Floats, measured: _Measured) -> Floats:
     variance = variance / measured.slope**2
     # The logarithm of Student's t density with `_TAILS` degrees of freedom, without its constant factors.
     fit = -(_TAILS + 1) / 2 * np.log1p(away**2 / variance / _TAILS) - np.log(variance) / 2
-    total: Floats = fit.sum(axis=4)
+    total: Floats = fit.sum(axis=2)
     return total
 
 
@@ -240,14 +250,11 @@ def _steepness(knee_per_s: float, measured: _Measured) -> float:
     return max(_LEAST_STEEP, float((weight * steep).sum() / weight.sum()))
 
 
-def _fitted_steepness(weight: Floats) -> float:
-    """Return the 5 % quantile of the steepness under the model.
-
-    weight: (steep, base) float64, the likelihood of each pair.
-    """
-    steep = (_STEEP[:, None] * (1 - _BASE)).ravel()
+def _fitted_steepness(models: Floats, weight: Floats) -> float:
+    """Return the 5 % quantile of the steepness under the models, given the weight of each: (n_models,) float64."""
+    steep = models[:, 0] * (1 - models[:, 1])
     order = np.argsort(steep)
-    cumulated = np.cumsum(weight.ravel()[order])
+    cumulated = np.cumsum(weight[order])
     return float(steep[order][np.searchsorted(cumulated, 0.05 * cumulated[-1])])
 
 

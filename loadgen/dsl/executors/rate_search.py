@@ -59,6 +59,8 @@ _DRAINING: Final = 8.0
 _KEPT: Final = 200
 """Maximum number of stays kept. Beyond it, the older half is summed up for each rate."""
 _LEAST_BAD: Final = 5
+_LONGER_AFTER: Final = 50.0
+"""The windows of a search grow by their first length with each so many windows: later moves are small."""
 _TURN: Final = 6
 _LOWER: Final = 2
 """Of `_TURN` windows of a search that contrasts, this many are at the lower rate."""
@@ -213,8 +215,9 @@ def _is_over(terms: ClimbTerms, climb: Climb) -> bool:
             return True
         # A few bad results may be chance, so then wait for as many results as the percentile needs.
         return all(count >= _RESULTS_WHILE_GROWING for count, _ in counts) and not _is_over_budget(terms, stay)
-    limits_s = max(terms.every_s, _LIMITS_A_WINDOW * terms.limit_s)
-    enough = all(stay.count(i) >= aim.least for i, aim in enumerate(terms.aims))
+    longer = 1 + climb.windows / _LONGER_AFTER if terms.is_search else 1.0
+    limits_s = longer * max(terms.every_s, _LIMITS_A_WINDOW * terms.limit_s)
+    enough = all(stay.count(i) >= longer * aim.least for i, aim in enumerate(terms.aims))
     return enough and stay.length_s >= limits_s - 1e-9
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import Final
 
-from loadgen.dsl.executors.rate_results import Aim, RateTally, Stay, pooled
+from loadgen.dsl.executors.rate_results import Aim, RateTally, Stay
 from loadgen.measure.objectives.steering_observation import RUNGS
 
 __all__ = ["RATIO_IN_FLIGHT", "Tail", "measure_tail"]
@@ -67,19 +67,18 @@ class Tail:
         return self.clusters / factor, self.clusters, max(self.clusters, min(self.clusters * factor, _MOST_GUESS))
 
 
-def measure_tail(groups: Iterable[Sequence[Stay]], aims: Sequence[Aim]) -> Tail:
+def measure_tail(rates: Iterable[tuple[Sequence[Stay], Stay]], aims: Sequence[Aim]) -> Tail:
     """Return the clusters and the slope of the tail.
 
     Args:
-        groups: stays at about the same rate, one group a rate.
+        rates: for each rate the stays at about this rate, and the sum of their results (`rate_results.pooled`).
         aims: the objectives.
     """
     excess, windows = 0.0, 0
     at_half, at_quarter, above, exponential = 0.0, 0.0, 0.0, 0.0
-    for group in groups:
-        whole = pooled(group)
-        worst = whole.worst(aims) if whole is not None else None
-        if whole is None or worst is None:
+    for group, whole in rates:
+        worst = whole.worst(aims)
+        if worst is None:
             continue
         aim = aims[worst.objective]
         rung, in_flight, scale = None, RATIO_IN_FLIGHT, 1.0
@@ -126,7 +125,7 @@ def _rung(of_limit: float) -> int | None:
     """Return the index of the time limit that is nearest to the share `of_limit`; None if it is below all of them."""
     if of_limit < RUNGS[-1]:
         return None
-    return min(range(len(RUNGS)), key=lambda k: abs(log(RUNGS[k] / of_limit)))
+    return min(max(round(log(of_limit) / log(RUNGS[0])) - 1, 0), len(RUNGS) - 1)
 
 
 def _slow(one: RateTally, rung: int | None) -> float:
