@@ -65,7 +65,7 @@ _SURE_FITTED: Final = 0.5
 """If this share of the steepness under the model is more, it counts. It is more if part of the time does not depend on
 the rate, as for a target with several servers.
 """
-_HARD_LIMIT: Final = 16.0
+_HARD_LIMIT: Final = 30.0
 """From this steepness under the model on, the target has a hard limit, and the model counts."""
 _LEAST_BROKEN: Final = 2
 """A hard limit must show in this many stays. One cluster far below the knee looks like a hard limit, too."""
@@ -284,7 +284,7 @@ def _spread(knee_per_s: float, steep: float, fitted: float, measured: _Measured)
     above = measured.above[is_near]
     of_one = measured.dispersion(np.ones_like(measured.rates))[is_near] / measured.slope[is_near] ** 2
     error = sqrt(float((above * of_one).sum())) / float(above.sum())
-    if fitted >= _HARD_LIMIT and steep >= _HARD_LIMIT / 2 and measured.broken >= _LEAST_BROKEN:
+    if fitted >= _HARD_LIMIT and steep >= _HARD_LIMIT / 4 and measured.broken >= _LEAST_BROKEN:
         return min(_NORMAL_90 * error / fitted, log(_NEAR))
     of_clusters = _HEAVY_TRAFFIC * measured.tail.clusters * float(measured.in_flight[is_near].mean())
     sure = max(_SURE_STEEP * steep, _SURE_FITTED * fitted)
