@@ -33,7 +33,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 _STEPS = 2000
-"""Lattice steps within the limit. The knee of M/M/1 is then right to 3e-5 (tests/support/test_service_times.py)."""
+"""Lattice steps within the limit. The knee of M/M/1 is then right to 3e-5 (tests/statistics/test_service_times.py)."""
 _DAMPING = 20.0
 """Exponent of the tilting over the whole lattice: a wrapped share counts with exp(-20)."""
 

@@ -127,9 +127,7 @@ class Limit(SteeringExecutor):
         known.count, known.last, known.climb = len(looks), looks[-1] if looks else None, climb
         return climb
 
-    def _climb_terms(
-        self, quantile: float, breaks: float, forget: float, is_search: bool = False
-    ) -> ClimbTerms:
+    def _climb_terms(self, quantile: float, breaks: float, forget: float, is_search: bool = False) -> ClimbTerms:
         return ClimbTerms(
             aims=self.aims,
             start_per_s=_rate(self.start),

@@ -17,10 +17,15 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from loadgen.dsl.executors.rate_results import Aim, RateTally, Stay
 from loadgen.measure.objectives.steering_observation import RUNGS
 
 __all__ = ["RATIO_IN_FLIGHT", "Tail", "measure_tail"]
+
+Floats = npt.NDArray[np.float64]
 
 RATIO_IN_FLIGHT: Final = 5.0
 """For objectives without a time limit, clusters are calculated with this number of iterations in flight."""
@@ -75,58 +80,78 @@ def measure_tail(rates: Iterable[tuple[Sequence[Stay], Stay]], aims: Sequence[Ai
         aims: the objectives.
     """
     excess, windows = 0.0, 0
-    at_half, at_quarter, above, exponential = 0.0, 0.0, 0.0, 0.0
+    falls, above, exponential = np.zeros(2), 0.0, 0.0
     for group, whole in rates:
         worst = whole.worst(aims)
         if worst is None:
             continue
         aim = aims[worst.objective]
-        rung, in_flight, scale = None, RATIO_IN_FLIGHT, 1.0
-        if aim.limit_s is not None:
-            of_limit = exp(worst.distance(aim))
-            rung, quarter = _rung(max(of_limit / 2, RUNGS[-1])), _rung(of_limit / 4)
-            in_flight = whole.rate_per_s * aim.limit_s * of_limit
-            scale = (RUNGS[rung] / of_limit) ** _POWER if rung is not None else 1.0
-            if rung is not None and quarter is not None and (slow := _slow(worst, rung)) > aim.allowed * worst.count:
-                at_half += worst.count * aim.allowed * log(slow / worst.count / aim.allowed) / log(of_limit / RUNGS[rung])
-                at_quarter += worst.count * aim.allowed * log(_slow(worst, quarter) / slow) / log(RUNGS[rung] / RUNGS[quarter])
-                above += worst.count * aim.allowed
-                exponential = aim.slope
-        # With part of the time the same for all, most results are above half of the percentile. A longer time then shows
-        # that they do not cluster.
-        while rung is not None and _slow(worst, rung) > worst.count / 2:
-            rung = rung - 1 if rung > 0 else None
-        share = _slow(worst, rung) / worst.count
-        if len(group) < 2 or share >= 0.5:
-            continue
-        counts = [
-            (_slow(one, rung), one.count)
-            for stay in group
-            for one in stay.tallies
-            if (one.objective, one.journey) == (worst.objective, worst.journey) and one.count > 0
-        ]
-        free = len(counts) - 1
-        if share > 0:
-            squares = sum((slow - share * count) ** 2 / (share * count) for slow, count in counts)
-            excess += (squares - free) / (in_flight**2 * scale)
-        windows += free
+        if (fall := _falls(worst, aim)) is not None:
+            weight = worst.count * aim.allowed
+            falls, above, exponential = falls + weight * fall, above + weight, aim.slope
+        if (excesses := _excess(group, whole.rate_per_s, worst, aim)) is not None:
+            excess, windows = excess + excesses[0], windows + excesses[1]
     clusters = _PRIOR
     if windows > 0:
         measured = min(max(0.0, excess / windows) * _LONGER, _MOST)
         clusters = (measured * windows + _PRIOR * _PRIOR_WINDOWS) / (windows + _PRIOR_WINDOWS)
     slope = None
-    if at_half > 0:
-        measured = max(_LEAST_SLOPE, at_half / above * max(1.0, at_half / max(at_quarter, 1e-9)) ** _BEND)
-        slope = (min(measured, exponential) * above + exponential * _PRIOR_ABOVE) / (above + _PRIOR_ABOVE)
+    if falls[1] > 0:
+        measured = max(_LEAST_SLOPE, falls[1] / above * max(1.0, falls[1] / max(falls[0], 1e-9)) ** _BEND)
+        slope = float((min(measured, exponential) * above + exponential * _PRIOR_ABOVE) / (above + _PRIOR_ABOVE))
     return Tail(clusters, slope, windows)
 
 
-def _rung(of_limit: float) -> int | None:
-    """Return the index of the time limit that is nearest to the share `of_limit`; None if it is below all of them."""
-    if of_limit < RUNGS[-1]:
+def _excess(group: Sequence[Stay], rate_per_s: float, worst: RateTally, aim: Aim) -> tuple[float, int] | None:
+    """Return the sum of the clusters of all windows at one rate, and how many windows count; None if none does.
+
+    Of each window, that is the dispersion of its count of slow results, less 1, in units of (rate * percentile)^2.
+    """
+    rung, unit = None, RATIO_IN_FLIGHT**2
+    if aim.limit_s is not None:
+        of_limit = exp(worst.distance(aim))
+        rung = _rung(max(of_limit / 2, RUNGS[-1]))
+        unit = (rate_per_s * aim.limit_s * of_limit) ** 2 * (RUNGS[rung] / of_limit) ** _POWER
+        # With part of the time the same for all, most results are above half of the percentile. A longer time then
+        # shows that they do not cluster.
+        while rung is not None and _slow(worst, rung) > worst.count / 2:
+            rung = rung - 1 if rung > 0 else None
+    share = _slow(worst, rung) / worst.count
+    counts = [
+        (_slow(one, rung), one.count)
+        for stay in group
+        for one in stay.tallies
+        if (one.objective, one.journey) == (worst.objective, worst.journey) and one.count > 0
+    ]
+    if len(counts) < 2 or share >= 0.5:
         return None
+    if share == 0:
+        return 0.0, len(counts) - 1
+    squares = sum((slow - share * count) ** 2 / (share * count) for slow, count in counts)
+    return (squares - (len(counts) - 1)) / unit, len(counts) - 1
+
+
+def _falls(worst: RateTally, aim: Aim) -> Floats | None:
+    """Return how steeply the share of slower results falls: from a quarter of the percentile to half, and from there.
+
+    The result is two values of -d ln(share) / d ln(time), or None if the times are too short for the counts of agents.
+    """
+    of_limit = exp(worst.distance(aim))
+    if aim.limit_s is None or of_limit / 4 < RUNGS[-1]:
+        return None
+    half, quarter = _rung(of_limit / 2), _rung(of_limit / 4)
+    slow, above = _slow(worst, half), aim.allowed * worst.count
+    if slow <= above:
+        return None
+    first = log(_slow(worst, quarter) / slow) / log(RUNGS[half] / RUNGS[quarter])
+    return np.array([first, log(slow / above) / log(of_limit / RUNGS[half])])
+
+
+def _rung(of_limit: float) -> int:
+    """Return the index of the time limit that is nearest to the share `of_limit`."""
     return min(max(round(log(of_limit) / log(RUNGS[0])) - 1, 0), len(RUNGS) - 1)
 
 
 def _slow(one: RateTally, rung: int | None) -> float:
+    """Return how many results took longer than a share of the limit, given its index; None: than the limit."""
     return one.bad + (one.slower[rung] if rung is not None and one.slower else 0.0)
