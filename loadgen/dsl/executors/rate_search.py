@@ -17,6 +17,10 @@ arrivals in flight from the previous rate, and a queue that has not settled yet.
 *breaks* when it has `breaks` times the bad results that the whole window may have. Then the
 rate is halved until the backlog is gone, and nothing is judged until then.
 
+A search spends two of six windows at a lower rate, where the percentile is some 55 % of the
+limit. The difference shows how steeply the percentile rises to the knee. Its windows grow
+longer with their number, since late moves are small.
+
 An unsound observation (the generator was not valid, or an agent has not reported) is
 ignored. If the generator stays invalid, the rate falls and does not rise above that level
 again: it is the generator's limit, not the target's knee.
