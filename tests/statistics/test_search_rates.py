@@ -21,8 +21,8 @@ def test_a_search_is_within_5_percent_in_95_percent_and_its_interval_has_the_kne
     cell = search_rates(name, TRIALS, SEED)
     print(cell)
 
-    assert cell.near + 2 * sqrt(0.95 * 0.05 / cell.found) >= 0.95
-    assert cell.covers >= 0.85
+    assert cell.near / cell.found + 2 * sqrt(0.95 * 0.05 / cell.found) >= 0.95
+    assert cell.covers / cell.found >= 0.85
     assert cell.found / cell.trials >= 0.9
 
 

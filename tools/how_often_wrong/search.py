@@ -2,18 +2,13 @@
 
 The knee of M/M/1, D/M/1 and M/M/4 has a closed form. The knee of M/G/1 comes from the Pollaczek-Khinchine formula
 (tests/support/service_times.py), not from a simulation.
-
-    python -m tools.how_often_wrong.search 300
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
-from math import sqrt
+from functools import cache
 
 import numpy as np
 
@@ -22,7 +17,8 @@ from loadgen.dsl.executors.rate_search import Climb
 from loadgen.dsl.plans.slo import p
 from tests.support.queues import Targeted, dm1, driven, mg1, mm1, mmc
 from tests.support.service_times import gamma, hyperexponential, lognormal, pareto, two_point
-from tools.how_often_wrong.table import Table
+from tools.how_often_wrong.parallel import in_processes
+from tools.how_often_wrong.table import Table, share_text
 
 __all__ = ["HELD", "SEARCHED", "HoldRates", "SearchRates", "hold_rates", "search_rates", "tables"]
 
@@ -31,7 +27,7 @@ LONGEST_S = 7200
 HELD_S = 1800
 NEAR = 0.05
 HOLD_SHARE = 3
-"""One hold is simulated for this many searches, since it always takes its whole duration."""
+"""One load is simulated for this many searches, since it always takes its whole duration."""
 
 SEARCHED: dict[str, Callable[[], Targeted]] = {
     "M/M/1": lambda: mm1(90, 0.5),
@@ -50,16 +46,16 @@ HELD = ("M/M/1", "D/M/1", "M/M/4", "M/G/1 lognormal, cv 1.5", "M/G/1 hyperexpone
 
 @dataclass(frozen=True, slots=True)
 class SearchRates:
-    """Error rates of `search` on one queue. All shares are of the searches that ended with "found"."""
+    """Error rates of `search` on one queue. All counts are of the searches that ended with "found"."""
 
     name: str
     knee_per_s: float
     found: int
     trials: int
-    near: float
-    """Share of searches whose rate is within 5 % of the knee."""
-    covers: float
-    """Share of 90 % intervals that contain the knee."""
+    near: int
+    """Searches whose rate is within 5 % of the knee."""
+    covers: int
+    """90 % intervals that contain the knee."""
     mean: float
     """Mean of rate / knee."""
     sd: float
@@ -76,8 +72,8 @@ class HoldRates:
     trials: int
     mean: float
     sd: float
-    near: float
-    """Share of loads that end within 5 % of the knee."""
+    near: int
+    """Loads that end within 5 % of the knee."""
     beyond: float
     """Share of the time of the second half in which the rate is more than 5 % above the knee."""
 
@@ -87,11 +83,12 @@ def _target(name: str) -> Targeted:
     return SEARCHED[name]()
 
 
-def _searched(name: str, seed: int) -> tuple[bool, float, bool, float]:
+def _searched(asked: tuple[str, int]) -> tuple[bool, float, bool, float]:
     """Return whether a search found a rate, the rate / knee, whether the interval has the knee, and its duration in s.
 
-    A search that did not decide returns 0 as its rate.
+    A search that did not decide returns 0 as its rate. asked: the name of the queue, and a seed.
     """
+    name, seed = asked
     target = _target(name)
     executor = search(p(99) < f"{target.limit_s * 1000:g}ms", upto=target.knee_per_s * 4, duration="2h")
     decided: tuple[object, ...] = ()
@@ -111,8 +108,9 @@ def _searched(name: str, seed: int) -> tuple[bool, float, bool, float]:
     return True, finding.rate_per_s / target.knee_per_s, covers, float(len(rates))
 
 
-def _held(name: str, seed: int) -> tuple[float, float]:
+def _held(asked: tuple[str, int]) -> tuple[float, float]:
     """Return the held rate / knee at the end, and the share of the second half that was more than 5 % beyond."""
+    name, seed = asked
     target = _target(name)
     executor = hold(p(99) < f"{target.limit_s * 1000:g}ms", upto=target.knee_per_s * 4, duration=HELD_S)
     climb, rates = driven(executor.terms, target.queue(seed), HELD_S)
@@ -121,10 +119,9 @@ def _held(name: str, seed: int) -> tuple[float, float]:
     return held / target.knee_per_s, float(np.mean(later > (1 + NEAR) * target.knee_per_s))
 
 
-def search_rates(name: str, trials: int, seed: int, processes: int = 2) -> SearchRates:
+def search_rates(name: str, trials: int, seed: int) -> SearchRates:
     """Simulate `trials` searches on the queue `name`, with the seeds from `seed` on. Cost: 0.5 to 4 s a trial."""
-    with ProcessPoolExecutor(processes) as pool:
-        ends = list(pool.map(partial(_searched, name), range(seed, seed + trials), chunksize=4))
+    ends = in_processes(_searched, [(name, seed + at) for at in range(trials)])
     found = [end for end in ends if end[0]]
     rates = np.array([rate for _, rate, _, _ in found])
     return SearchRates(
@@ -132,18 +129,17 @@ def search_rates(name: str, trials: int, seed: int, processes: int = 2) -> Searc
         knee_per_s=_target(name).knee_per_s,
         found=len(found),
         trials=trials,
-        near=float(np.mean(np.abs(rates - 1) < NEAR)),
-        covers=float(np.mean([covers for _, _, covers, _ in found])),
+        near=int(np.count_nonzero(np.abs(rates - 1) < NEAR)),
+        covers=sum(covers for _, _, covers, _ in found),
         mean=float(rates.mean()),
         sd=float(rates.std()),
         median_s=float(np.median([seconds for _, _, _, seconds in found])),
     )
 
 
-def hold_rates(name: str, trials: int, seed: int, processes: int = 2) -> HoldRates:
+def hold_rates(name: str, trials: int, seed: int) -> HoldRates:
     """Simulate `trials` held loads on the queue `name`, with the seeds from `seed` on. Cost: 0.5 s a trial."""
-    with ProcessPoolExecutor(processes) as pool:
-        ends = list(pool.map(partial(_held, name), range(seed, seed + trials), chunksize=4))
+    ends = in_processes(_held, [(name, seed + at) for at in range(trials)])
     rates = np.array([rate for rate, _ in ends])
     return HoldRates(
         name=name,
@@ -151,7 +147,7 @@ def hold_rates(name: str, trials: int, seed: int, processes: int = 2) -> HoldRat
         trials=trials,
         mean=float(rates.mean()),
         sd=float(rates.std()),
-        near=float(np.mean(np.abs(rates - 1) < NEAR)),
+        near=int(np.count_nonzero(np.abs(rates - 1) < NEAR)),
         beyond=float(np.mean([beyond for _, beyond in ends])),
     )
 
@@ -185,9 +181,9 @@ def _search_table(cells: Sequence[SearchRates]) -> Table:
                 one.name,
                 f"{one.knee_per_s:.3g}/s",
                 str(one.trials),
-                _share(1 - one.found / one.trials, one.trials),
-                _share(one.near, one.found),
-                _share(one.covers, one.found),
+                share_text(one.trials - one.found, one.trials),
+                share_text(one.near, one.found),
+                share_text(one.covers, one.found),
                 f"{(one.mean - 1) * 100:+.1f} %",
                 f"{one.sd * 100:.1f} %",
                 f"{one.median_s:.0f} s",
@@ -210,25 +206,9 @@ def _hold_table(cells: Sequence[HoldRates]) -> Table:
                 str(one.trials),
                 f"{(one.mean - 1) * 100:+.1f} %",
                 f"{one.sd * 100:.1f} %",
-                _share(one.near, one.trials),
+                share_text(one.near, one.trials),
                 f"{one.beyond * 100:.1f} %",
             )
             for one in cells
         ],
     )
-
-
-def _share(value: float, count: int) -> str:
-    """Return a share with its standard error: "0.953 (0.012)"."""
-    return f"{value:.3f} ({sqrt(max(value * (1 - value), 0.0) / max(count, 1)):.3f})"
-
-
-def main() -> int:
-    trials = int(sys.argv[1]) if len(sys.argv) > 1 else 300
-    for table in tables(trials, seed=20_000):
-        print(table.markdown(), end="\n\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

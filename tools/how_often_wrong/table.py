@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-<<<<<<< HEAD
 from math import sqrt
 
 __all__ = ["Table", "share_text"]
-=======
-
-__all__ = ["Table"]
->>>>>>> fdefb6f9 (search: take the clusters, the slope and the steepness from the windows, and end when their error is small)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +25,6 @@ class Table:
         lines += ["| " + " | ".join(self.columns) + " |", "|" + "---|" * len(self.columns)]
         lines += ["| " + " | ".join(row) + " |" for row in self.rows]
         return "\n".join(lines)
-<<<<<<< HEAD
 
 
 def share_text(cases: int, trials: int) -> str:
@@ -39,5 +33,3 @@ def share_text(cases: int, trials: int) -> str:
         return "-"
     share = cases / trials
     return f"{share:.3f} ({sqrt(share * (1 - share) / trials):.3f})"
-=======
->>>>>>> fdefb6f9 (search: take the clusters, the slope and the steepness from the windows, and end when their error is small)

@@ -24,7 +24,7 @@ Four corrections keep the estimate honest if results are few or come in clusters
 
 Rates are iterations/s. This module reads no clock and draws no random numbers.
 
-docs/how-often-wrong.md has the error rates (`python -m tools.how_often_wrong.search`). The constants below were chosen
+docs/how-often-wrong.md has the error rates (`python -m tools.how_often_wrong search`). The constants below were chosen
 on simulated M/M/1, D/M/1, M/M/4, D/D/n, and M/G/1 queues with lognormal and hyperexponential services.
 
 Source: Watson and Pelli, "QUEST: a Bayesian adaptive psychometric method", 1983; Kontsevich and Tyler, "Bayesian
