@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from loadgen.dsl.executors.rate_search import Climb, ClimbTerms, begin, step
 from loadgen.measure.objectives.steering_observation import RUNGS, Look, Part
+from tests.support.service_times import ServiceTimes, exponential, mg1_knee
 
-__all__ = ["LOOK_S", "Queue", "Targeted", "dm1", "driven", "fixed", "longest_s", "mm1", "mmc"]
+__all__ = ["LOOK_S", "Queue", "Targeted", "dm1", "driven", "fixed", "longest_s", "mg1", "mm1", "mmc"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,9 +40,12 @@ class Queue:
         *,
         is_fixed: bool = False,
         is_even: bool = False,
+        law: ServiceTimes | None = None,
     ) -> None:
+        """law: distribution of the service times, in units of `service_s`; exponential by default."""
         self._servers, self.service_s, self._limit_s = servers, service_s, limit_s
         self._is_fixed, self._is_even = is_fixed, is_even
+        self._law = law if law is not None else exponential()
         self._random = np.random.default_rng(seed)
         self._free = np.zeros(servers)
         self._now = 0.0
@@ -79,7 +83,7 @@ class Queue:
         n = len(due)
         service: Floats = np.full(n, self.service_s)
         if not self._is_fixed:
-            service = self._random.exponential(self.service_s, n)
+            service = self._law.draw(self._random, n) * self.service_s
         if self._servers > 1 and not self._is_fixed:
             return self._of_many(due, service)
         end = np.empty(n)
@@ -147,6 +151,13 @@ def _slow_of_many(servers: int, mu: float, rate_per_s: float, limit_s: float) ->
     spare = servers * mu - rate_per_s
     own = exp(-mu * limit_s)
     return own + waits * mu / (spare - mu) * (own - exp(-spare * limit_s))
+
+
+def mg1(law: ServiceTimes, service_s: float, limit_s: float) -> Targeted:
+    """By bisection of P(response > t), which the Pollaczek-Khinchine formula gives. Cost: 1 s."""
+    knee = mg1_knee(law, service_s, limit_s, ALLOWED)
+    name = f"M/G/1 {law.name} {knee:.3g}/s"
+    return Targeted(name, knee, limit_s, lambda seed: Queue(1, service_s, limit_s, seed, law=law))
 
 
 def fixed(servers: int, service_s: float, limit_s: float) -> Targeted:

@@ -17,6 +17,10 @@ arrivals in flight from the previous rate, and a queue that has not settled yet.
 *breaks* when it has `breaks` times the bad results that the whole window may have. Then the
 rate is halved until the backlog is gone, and nothing is judged until then.
 
+A search spends two of six windows at a lower rate, where the percentile is some 55 % of the
+limit. The difference shows how steeply the percentile rises to the knee. Its windows grow
+longer with their number, since late moves are small.
+
 An unsound observation (the generator was not valid, or an agent has not reported) is
 ignored. If the generator stays invalid, the rate falls and does not rise above that level
 again: it is the generator's limit, not the target's knee.
@@ -33,7 +37,8 @@ from enum import Enum
 from math import inf, log
 from typing import Final
 
-from loadgen.dsl.executors.knee_estimate import Aim, Knee, Stay, find_knee
+from loadgen.dsl.executors.knee_estimate import Knee, find_knee
+from loadgen.dsl.executors.rate_results import Aim, Stay, pooled, same_rate
 from loadgen.measure.objectives.steering_observation import Look
 from loadgen.units import format_count, format_rate
 
@@ -56,8 +61,17 @@ _UNFIT_STEP: Final = 0.8
 _DRAINING: Final = 8.0
 """Time for a backlog to drain: this many short windows, plus the time of this many arrivals."""
 _KEPT: Final = 200
-"""Maximum number of stays kept. Older ones have little weight and are dropped."""
+"""Maximum number of stays kept. Beyond it, the older half is summed up for each rate."""
 _LEAST_BAD: Final = 5
+_LONGER_AFTER: Final = 50.0
+"""The windows of a search grow by their first length with each so many windows: later moves are small."""
+_TURN: Final = 6
+_LOWER: Final = 2
+"""Of `_TURN` windows of a search that contrasts, this many are at the lower rate."""
+_CONTRAST: Final = 0.8
+"""The lower rate is where the percentile is about 1 / (1 + this) of the limit."""
+_CONTRASTS: Final = (0.08, 0.4)
+"""Least and most that the lower rate is below the knee, as a share."""
 _FLOOR: Final = 1 / 64
 """The lowest rate to try, as share of the start rate. If objectives fail there, they are never met."""
 
@@ -76,6 +90,10 @@ class ClimbTerms:
     breaks: float
     forget: float = 1.0
     """Factor by which older stays lose weight with each new one."""
+    is_search: bool = False
+    """True if the rate is the middle of the estimate instead of the quantile. A third of the windows is then at a lower
+    rate, to measure how steeply the percentile rises to the knee.
+    """
 
     @property
     def limit_s(self) -> float:
@@ -123,6 +141,8 @@ class Climb:
     """The highest rate at which the generator was valid; infinite if it always was."""
     windows: int = 0
     """Windows judged while tracking the knee."""
+    middle_per_s: float = 0.0
+    """The latest rate that came from the knee's distribution; 0: none yet."""
     is_topped: bool = False
     """True if a window was good at the highest allowed rate."""
     note: str = ""
@@ -199,8 +219,9 @@ def _is_over(terms: ClimbTerms, climb: Climb) -> bool:
             return True
         # A few bad results may be chance, so then wait for as many results as the percentile needs.
         return all(count >= _RESULTS_WHILE_GROWING for count, _ in counts) and not _is_over_budget(terms, stay)
-    limits_s = max(terms.every_s, _LIMITS_A_WINDOW * terms.limit_s)
-    enough = all(stay.count(i) >= aim.least for i, aim in enumerate(terms.aims))
+    longer = 1 + climb.windows / _LONGER_AFTER if terms.is_search else 1.0
+    limits_s = longer * max(terms.every_s, _LIMITS_A_WINDOW * terms.limit_s)
+    enough = all(stay.count(i) >= longer * aim.least for i, aim in enumerate(terms.aims))
     return enough and stay.length_s >= limits_s - 1e-9
 
 
@@ -243,7 +264,11 @@ def _learned(terms: ClimbTerms, climb: Climb) -> Climb:
 
     The new stay needs no time to settle. Older stays lose some of their weight.
     """
-    older = tuple(replace(one, weight=one.weight * terms.forget) for one in climb.stays[1 - _KEPT :])
+    kept = climb.stays
+    if len(kept) >= _KEPT:
+        old = [whole for group in same_rate(kept[: _KEPT // 2]) if (whole := pooled(group)) is not None]
+        kept = (*old, *kept[_KEPT // 2 :])[1 - _KEPT :]
+    older = tuple(replace(one, weight=one.weight * terms.forget) for one in kept)
     return replace(climb, stays=(*older, climb.stay), stay=Stay(climb.asked_per_s))
 
 
@@ -252,7 +277,11 @@ def _track(terms: ClimbTerms, climb: Climb) -> Climb:
     knee = find_knee(climb.stays, terms.aims)
     climb = replace(climb, knee=knee)
     rate = climb.asked_per_s
-    further = min(max(knee.rate(terms.quantile), terms.floor_per_s), climb.upto(terms), rate * _RISE)
+    middle = min(knee.counted if terms.is_search else knee.rate(terms.quantile), max(rate, climb.middle_per_s) * _RISE)
+    climb = replace(climb, middle_per_s=middle)
+    if terms.is_search and climb.windows % _TURN >= _TURN - _LOWER:
+        middle *= 1 - min(max(_CONTRAST / knee.steep, _CONTRASTS[0]), _CONTRASTS[1])
+    further = min(max(middle, terms.floor_per_s), climb.upto(terms))
     if climb.phase is Phase.TRACKING and abs(log(further / rate)) < _STILL:
         return replace(climb, why=f"holding {format_rate(rate)}")
     way = "up" if further > rate else "down"
@@ -297,7 +326,8 @@ def _drain(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
         if not climb.best_per_s:
             return _move(climb, Phase.GROWING, climb.asked_per_s, f"judging {format_rate(climb.asked_per_s)}")
         assert climb.knee is not None
-        further = min(max(climb.knee.rate(terms.quantile), terms.floor_per_s), climb.upto(terms))
+        middle = climb.knee.counted if terms.is_search else climb.knee.rate(terms.quantile)
+        further = min(max(middle, terms.floor_per_s), climb.upto(terms))
         return _move(climb, Phase.TRACKING, further, f"the backlog is gone: up to {format_rate(further)}")
     patience_s = _DRAINING * max(terms.every_s, _LIMITS_WHILE_GROWING * terms.limit_s) + _DRAINING / climb.asked_per_s
     if look.to_s - climb.began_s > patience_s:

@@ -7,13 +7,15 @@ from math import inf
 
 import pytest
 
-from loadgen.dsl.executors.knee_estimate import Aim
+from loadgen.dsl.executors.rate_results import Aim
 from loadgen.dsl.executors.rate_search import Climb, ClimbTerms, Phase, begin, step, window_s
 from loadgen.measure.objectives.steering_observation import RUNGS, Look, Part
 from tests.support.queues import driven, fixed, mm1
 
 AIM = Aim("p(99) < 500ms", 0.01, 0.5)
 TERMS = ClimbTerms((AIM,), 10.0, 1000.0, 5.0, 0.15, 5.0, 0.99)
+SEARCHED = ClimbTerms((AIM,), 10.0, 1000.0, 5.0, 0.5, 10.0, is_search=True)
+QUICK = Aim("p(99) < 50ms", 0.01, 0.05)
 FAST = (0,) * len(RUNGS)
 
 
@@ -172,3 +174,33 @@ def test_every_look_leaves_a_rate_within_the_bounds() -> None:
     for k in range(600):
         climb = step(TERMS, climb, queue.look(climb.asked_per_s, ("lag",) if k % 7 == 0 else ()))
         assert TERMS.floor_per_s <= climb.asked_per_s <= TERMS.upto_per_s
+
+
+def test_a_search_spends_a_third_of_its_windows_below_the_knee() -> None:
+    """At a rate where the percentile is clearly lower: the difference shows how steeply it rises."""
+    queue, climb = mm1(90, 0.5).queue(3), begin(SEARCHED)
+    asked, windows = list[float](), 0
+
+    for _ in range(1500):
+        climb = step(SEARCHED, climb, queue.look(climb.asked_per_s))
+        if climb.windows > windows:
+            windows = climb.windows
+            asked.append(climb.asked_per_s / climb.middle_per_s)
+
+    lower = [share for share in asked if share < 0.95]
+    assert len(lower) == pytest.approx(len(asked) / 3, abs=3)
+    assert all(0.55 < share <= 0.93 for share in lower)
+
+
+def test_a_long_search_keeps_all_results_in_few_stays() -> None:
+    queue, climb, seen = mm1(90, 0.05).queue(3), begin(replace(SEARCHED, aims=(QUICK,))), 0.0
+
+    for _ in range(4000):
+        before = climb
+        climb = step(replace(SEARCHED, aims=(QUICK,)), climb, queue.look(climb.asked_per_s))
+        if climb.windows > before.windows:
+            seen += sum(one.count for one in before.stay.tallies)
+
+    kept = sum(one.count for stay in climb.stays for one in stay.tallies)
+    assert len(climb.stays) <= 200
+    assert kept >= 0.97 * seen
