@@ -143,6 +143,8 @@ def _objective(slo: Slo, summary: Summary) -> str:
         seen = f"; observed: {_observed(slo)} ({format_count(slo.count)} due)" if slo.count else ""
         return f"{name} is inconclusive: {slo.reason.rstrip('.') or 'the data do not decide it'}{seen}."
     verdict = "passed" if slo.verdict == "passed" else "failed"
+    if slo.detail:
+        return f"{name} {verdict}: {slo.detail}."
     parts = [f"observed {_observed(slo)} ({format_count(slo.count)} due)"]
     if slo.window_s is not None:
         broken = f"{format_count(slo.windows_failed)} of {quantity(slo.windows, 'window')} of {_length(slo.window_s)}"
@@ -163,7 +165,7 @@ def _objective(slo: Slo, summary: Summary) -> str:
 
 
 def _observed(slo: Slo) -> str:
-    return observed_text(slo.observed, "ratio" if slo.window_s is not None else slo.unit)
+    return observed_text(slo.observed, slo.unit)
 
 
 def _of(slo: Slo) -> str:

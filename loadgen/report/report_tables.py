@@ -13,7 +13,7 @@ from math import floor
 from pathlib import Path
 
 from loadgen.measure.deltas.custom import CHECK
-from loadgen.measure.objectives.objective import time_text
+from loadgen.measure.objectives.words import time_text, value_text
 from loadgen.report.summary_reader import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio, quantity
 
@@ -247,11 +247,19 @@ def slo_table(summary: Summary) -> Table:
     ]
     head = ("objective", "verdict", "observed", "95 % interval", *(("budget",) if has_budget else ()), "count")
     notes = [objectives_note(summary)] if objectives_note(summary) else []
-    notes += [note for slo in summary.slos for note in _windows(slo, summary)]
+    notes += [f"{_objective(slo, summary)}: {slo.detail}." for slo in summary.slos if _needs_detail(slo)]
+    notes += [note for slo in summary.slos if not slo.detail for note in _windows(slo, summary)]
     notes += [f"{_objective(slo, summary)}: not sure; {bad_share_text(slo)}." for slo in summary.slos if slo.is_unsure]
     if any(slo.budget for slo in summary.slos):
         notes.append("budget: the used share of the error budget; above 100 % the objective fails.")
     return Table("Objectives", head, tuple(rows), words=2, note="\n".join(notes))
+
+
+def _needs_detail(slo: Slo) -> bool:
+    """Return whether the detail of an objective has more than its row: another denominator, a bound, or a window."""
+    return bool(slo.detail) and (
+        slo.verdict != "passed" or slo.of_count is not None or bool(slo.bounds) or slo.window_s is not None
+    )
 
 
 def objectives_note(summary: Summary) -> str:
@@ -278,7 +286,7 @@ def interval_text(slo: Slo, summary: Summary) -> str:
         if slo.unit == "ratio" and not isinstance(slo.low, str) and not isinstance(slo.high, str):
             return f"{format_ratio(slo.low)} to {format_ratio(slo.high)}"
         return f"{milliseconds(slo.low)} to {milliseconds(slo.high)} {slo.unit}"
-    if slo.window_s is not None or slo.observed is None:
+    if slo.window_s is not None or slo.observed is None or slo.detail:
         return PLACEHOLDER
     kind = "request" if slo.request else "step" if slo.step else "journey"
     for s in summary.series:
@@ -325,7 +333,7 @@ def observed_text(figure: Figure, unit: str) -> str:
         return PLACEHOLDER
     if unit == "ratio" and not isinstance(figure, str):
         return format_ratio(figure)
-    return f"{milliseconds(figure)} {unit}".rstrip()
+    return f"{milliseconds(figure)} {unit}" if unit == "ms" else value_text(figure, unit)
 
 
 def response_table(summary: Summary) -> Table:

@@ -27,8 +27,9 @@ class SloWords:
 def slo_words(slo: SloResult | Slo) -> SloWords:
     """Return the texts about an objective of a live or an ended run."""
     is_windowed = slo.window_s is not None
+    is_bad_share = is_windowed and slo.unit == "ratio"
     return SloWords(
-        observed_text(slo.observed, "ratio" if is_windowed else slo.unit) + (" bad" if is_windowed else ""),
+        observed_text(slo.observed, slo.unit) + (" bad" if is_bad_share else ""),
         "" if is_windowed else margin_text(slo.margin),
         used_text(slo.budget),
         _window(slo),
@@ -37,7 +38,7 @@ def slo_words(slo: SloResult | Slo) -> SloWords:
 
 def slo_row(slo: SloResult | Slo) -> dict[str, object]:
     """Return one item of `slos` in the report document."""
-    words, unit = slo_words(slo), "ratio" if slo.window_s is not None else slo.unit
+    words, unit = slo_words(slo), slo.unit
     return {
         "objective": slo.objective,
         "journey": slo.journey,
@@ -50,6 +51,7 @@ def slo_row(slo: SloResult | Slo) -> dict[str, object]:
         "budget": words.budget,
         "window": words.window,
         "reason": slo.reason,
+        "detail": slo.detail,
         "sure": slo.sure,
         "bad_share_low": slo.bad_share_low,
         "bad_share_high": slo.bad_share_high,

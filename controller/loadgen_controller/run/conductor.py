@@ -36,6 +36,7 @@ from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import (
     COUNTED_MINOR,
     GUARDED_MINOR,
+    OBJECTIVES_MINOR,
     PROTOCOL_MAJOR,
     SIGNED_MINOR,
     Bye,
@@ -421,7 +422,7 @@ class Conductor:
             self._wake.set()
 
     def _is_unguarded(self, agent: str) -> bool:
-        """Return whether the agent's protocol is too old for this run's allow-list or signature.
+        """Return whether the agent's protocol is too old for this run's allow-list, signature or objectives.
 
         If so, a notice names the agent.
         """
@@ -430,6 +431,8 @@ class Conductor:
             return False
         needed = [(GUARDED_MINOR, "allow-lists")] if self._order.allow is not None else []
         needed += [(SIGNED_MINOR, "signed runs")] if self._order.signature else []
+        if not all(objective.is_plain for objective in self._order.spec.slos):
+            needed.append((OBJECTIVES_MINOR, "the plan's objectives"))
         for minor, what in needed:
             if member.minor < minor:
                 self._record.notice(

@@ -155,8 +155,8 @@ def check_custom(name: str, stats: tuple[CustomStats, ...]) -> None:
 def sum_custom(a: CustomStats, b: CustomStats, last: float | None = None) -> CustomStats:
     """Return the sum of two values of the same metric, of which `b` is the later one.
 
-    The sum is of the warm-up only if both are. It has the `last` value of `b`, unless the argument `last` gives another one. If one of them has no recorded
-    values, the other one is returned unchanged.
+    The sum is of the warm-up only if both are. It has the `last` value of `b`, unless the argument `last` gives another
+    one. If one of them has no recorded values, the other one is returned unchanged.
     """
     if not a.n or not b.n:
         return a if not b.n else b

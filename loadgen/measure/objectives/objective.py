@@ -2,10 +2,10 @@
 
 `p(q) < T`: at least q % of the due iterations or requests ended `ok` within T. Those that failed,
 timed out, were missed or cut off are bad, however fast they failed. `error_ratio() < r`: the share
-of bad ones is below r. Objectives on other metrics, on counts and on custom metrics are judged in
-`whole_run_values.py` and `windowed_values.py`. Each journey is judged by itself, never a pool of unlike things. Faults of
+of bad ones is below r. Each journey is judged by itself, never a pool of unlike things. Faults of
 the script (`script ...`) and skipped iterations count as neither good nor bad: they do not depend on
-the target, and many faults stop the run.
+the target, and many faults stop the run. Objectives on other metrics, on counts and on custom metrics
+are judged in `whole_run_values.py` and `windowed_values.py`.
 
 Over the whole run, T is compared by the histogram's slot that holds it, so within 0.1 %. In windows
 the agents compare T exactly. For an interval without an agent's data, the agent's part counts as missing.

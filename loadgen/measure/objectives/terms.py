@@ -44,6 +44,8 @@ SCRIPT: Final = "script "
 
 LOAD_TAG: Final = "load"
 """The tag that names the load of the plan."""
+UNTAGGED: Final = "(none)"
+"""The value of a tag for series that do not have it."""
 ALL_CHECKS: Final = "check: *"
 """As `of`: each check of the scenario by itself."""
 
@@ -57,7 +59,7 @@ def is_judged(outcome: str) -> bool:
 
 
 class TagSelector(msgspec.Struct, frozen=True, kw_only=True):
-    """Which values of one tag an objective covers. A request without the tag has the value ""."""
+    """Which values of one tag an objective covers. A request without the tag has the value "(none)"."""
 
     name: str
     values: tuple[str, ...]
@@ -66,7 +68,7 @@ class TagSelector(msgspec.Struct, frozen=True, kw_only=True):
 
     def matches(self, tags: tuple[tuple[str, str], ...]) -> bool:
         """Return whether a series with these tags belongs to the objective."""
-        value = next((value for name, value in tags if name == self.name), "")
+        value = next((value for name, value in tags if name == self.name), UNTAGGED)
         return (value in self.values) != self.is_excluded
 
 
