@@ -1,7 +1,7 @@
 """Small made-up runs: lists of events, recorded by real recorders, and judged a second time by plain Python.
 
-`recorded` sends the events through meter, recorder, watches and merge. `expected` judges the lists themselves. It shares
-no code with `loadgen.measure.objectives`, so that both can be compared.
+`recorded` sends the events through meter, recorder, watches and merge. `expected` judges the lists themselves, without
+any code of `loadgen.measure.objectives`, so that both can be compared.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Run:
 
 def made_up(seed: int) -> Run:
     """A run that follows from the seed: some are empty, some have a warm-up, a lost agent, or only failures."""
-    draw = Random(seed)  # noqa: S311
+    draw = Random(seed)
     agents, intervals = draw.choice((1, 2)), draw.randint(3, 10)
     rate_of = draw.choice((0, 1, 4, 12))
     outcomes = draw.choice((("ok",), OUTCOMES, OUTCOMES, ("http 503", "timeout"), ("ok", "http 503")))
