@@ -120,7 +120,7 @@ class Metric(ABC):
         name = f'{self.kind}("{self.name}").{what}'
         scope, over = read_scope(origin, name, region=region), read_over(origin, name, window, abort)
         faults = [*scope.faults, *over.faults]
-        first = ()
+        first: tuple[str, ...] = ()
         if kind == "percentile":
             first = (f"{q:g}" if isinstance(q, int | float) else repr(q),)
             faults = [*percentile_faults(origin, name, q), *faults]

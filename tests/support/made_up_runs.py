@@ -6,7 +6,7 @@ any code of `loadgen.measure.objectives`, so that both can be compared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil, floor
@@ -76,12 +76,14 @@ class Run:
         """The part of the run that was reported."""
         if self.lost_from is None:
             return self
-        is_told = lambda agent, k: agent == 0 or k < (self.lost_from or 0)  # noqa: E731
         return replace(
             self,
-            requests=tuple(one for one in self.requests if is_told(one.agent, one.end_ns // L)),
-            values=tuple(one for one in self.values if is_told(one.agent, one.k)),
+            requests=tuple(one for one in self.requests if self._is_told(one.agent, one.end_ns // L)),
+            values=tuple(one for one in self.values if self._is_told(one.agent, one.k)),
         )
+
+    def _is_told(self, agent: int, k: int) -> bool:
+        return agent == 0 or self.lost_from is None or k < self.lost_from
 
 
 def made_up(seed: int) -> Run:
@@ -195,7 +197,7 @@ def recorded(run: Run, objectives: Sequence[Objective]) -> tuple[Merge, dict[str
             delta = agent.interval(k)
             if agent.index == 0 or run.lost_from is None or k < run.lost_from:
                 merge.accept(agent.region, delta)
-    gaps = ()
+    gaps: tuple[Gap, ...] = ()
     if run.lost_from is not None:
         gaps = (Gap(run.lost_from * L, run.intervals * L, "us", 0.5, 1.0),)
     return merge, {
@@ -209,7 +211,7 @@ def recorded(run: Run, objectives: Sequence[Objective]) -> tuple[Merge, dict[str
 
 # -- by plain Python -------------------------------------------------------------------------------
 
-_METRICS = {
+_METRICS: dict[str, Callable[[Request], int | None]] = {
     "response": lambda one: one.took_us,
     "service": lambda one: one.took_us - one.sent_us if one.sent_us else None,
     "ttfb": lambda one: one.first_us or (one.took_us if one.outcome == "timeout" else None),
@@ -244,10 +246,10 @@ def expected(objective: Objective, run: Run) -> tuple[str, int]:
     if objective.kind == "error_ratio":
         wrong = [one for one in events if one.outcome == (objective.outcome or one.outcome) and one.outcome != "ok"]
         return _share(objective, len(wrong), len(events), run), len(events)
-    values = [(_METRICS[objective.metric](one), one.outcome) for one in events]
-    timed = [(value, outcome) for value, outcome in values if value is not None]
+    measured = [(_METRICS[objective.metric](one), one.outcome) for one in events]
+    timed = [(value, outcome) for value, outcome in measured if value is not None]
     if objective.kind == "percentile":
-        return _percentile(objective, values, run)
+        return _percentile(objective, measured, run)
     if not timed:
         return "inconclusive", 0
     return _moment(objective, timed, run), len(timed)
@@ -388,7 +390,6 @@ def _of_values(objective: Objective, values: list[float], run: Run) -> tuple[str
 def _windows(objective: Objective, run: Run) -> tuple[str, int]:
     width, first = objective.window_ns // L, ceil(Fraction(run.warmup_ns, L))
     found = []
-    is_empty = True
     for start in range(first, run.intervals - width + 1):
         inside = range(start, start + width)
         if objective.of_kind is not None:
@@ -396,7 +397,7 @@ def _windows(objective: Objective, run: Run) -> tuple[str, int]:
         else:
             events = [one for one in run.requests if one.due_ns // L in inside and _is_covered(objective, one, run)]
         found.append(_window(objective, events, width))
-    judged_values = (
+    judged_values: list[Any] = (
         [one for one in run.values if one.metric == objective.of and one.k >= first]
         if objective.of_kind is not None
         else [one for one in run.requests if one.due_ns // L >= first and _is_covered(objective, one, run)]

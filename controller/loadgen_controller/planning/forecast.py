@@ -272,7 +272,7 @@ def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequen
 def _unusual(slo: Objective) -> str:
     """Return in words what an objective in an unusual direction demands; "" for a usual one.
 
-    Usual are upper limits of times, and lower limits of custom ratios. Counts and other numbers have no usual direction.
+    Upper limits of times and lower limits of custom ratios are usual. Other values have no usual direction.
     """
     if slo.kind in ("percentile", "mean", "maximum", "error_ratio") and not slo.of and not slo.is_upper:
         what = "ratio of errors" if slo.kind == "error_ratio" else "time"

@@ -361,12 +361,12 @@ def _time(
     faults = [*scope.faults, *over.faults]
     of = "request" if scope.fields.get("request") else "step" if scope.fields.get("step") else "journey"
     texts: tuple[str, ...] = ()
-    if metric not in METRICS:
+    if not isinstance(metric, str) or metric not in METRICS:
         message = f"{what}(metric={metric!r}): unknown metric"
         faults.append(origin.fault(message, f"write one of {', '.join(get_args(TimeMetric))}"))
     else:
         texts = (f'metric="{metric}"',) if metric != "response" else ()
-        owners = METRICS[str(metric)]
+        owners = METRICS[metric]
         if of not in owners:
             wanted = 'add request="GET /..."' if owners == ("request",) else f"judge a {' or '.join(owners)} instead"
             message = f'{what}(metric="{metric}"): a {of} has no {metric}; it is a time of a {owners[-1]}'
@@ -376,7 +376,7 @@ def _time(
             faults.append(origin.fault(message, f"leave out window=, or judge {', '.join(_IN_WINDOWS)}"))
     faults += _tags_in_windows(origin, what, scope, over)
     expression = f"{what}({arguments(first, scope.texts, texts, over.texts)})"
-    fields = {**scope.fields, "metric": metric if metric in METRICS else "response"}
+    fields = {**scope.fields, "metric": metric if isinstance(metric, str) and metric in METRICS else "response"}
     return TimeValue(origin, kind, expression, over, fields, tuple(faults))
 
 
