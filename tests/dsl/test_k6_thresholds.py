@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import loadgen
+from loadgen.dsl.plans.slo import Slo
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import Metric, SeriesKey
@@ -115,7 +116,7 @@ def objective(text: str) -> Objective:
         "stock": loadgen.gauge("stock"),
         "basket": loadgen.trend("basket", resolution=0.01),
     }
-    slo = eval(text, words | metrics)
+    slo: Slo = eval(text, words | metrics)
     assert slo.objective is not None, slo.faults
     return slo.objective
 

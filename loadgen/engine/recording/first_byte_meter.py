@@ -4,8 +4,8 @@ The time begins with the call, as the response time does, so it contains the wai
 request that timed out before its first byte has the time until then as a lower bound; one that failed otherwise before
 it has no time to the first byte.
 
-Plans without such an objective use `Meter`, and pay nothing. It costs 0.25 µs a request (`python -m timeit` of `settle`
-with canned samples, the least of 7 repetitions, less the same with `Meter`).
+Plans without such an objective use `Meter`, and pay nothing. This meter costs 0.53 µs a request more (process time of
+`hold` and `settle` with 20,000 canned samples, the least of 9, on a busy machine).
 """
 
 from __future__ import annotations

@@ -100,15 +100,15 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     """The kind of the custom metric; None if `of` is none."""
     operator: Operator = "<"
     outcome: str | None = None
-    """Of an error ratio: the outcome that counts as an error. None: every outcome except ok."""
+    """For an error ratio, the outcome that counts as an error. None: every outcome except ok."""
     tags: tuple[TagSelector, ...] = ()
     """Only series that all of these match."""
     load: str | None = None
     """Only this load of the plan."""
     unit: str = ""
-    """Of a custom metric."""
+    """The unit of a custom metric."""
     resolution: float = 0.0
-    """Of a trend, in its unit: 1 us in its histogram stands for this."""
+    """The resolution of a trend, in its unit: 1 µs in its histogram stands for this."""
     begin_ns: int = 0
     end_ns: int | None = None
     """When the load `load` begins and ends, ns from T0; set by the plan. Nothing is judged outside."""

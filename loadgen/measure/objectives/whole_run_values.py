@@ -1,6 +1,6 @@
 """Judges objectives on any metric over a whole run: means, extremes, counts, custom metrics, tags, single outcomes.
 
-What counts, and what a value is:
+Rules:
 
 - In response, duration and ttfb, a failed iteration or request is above every value of a percentile. A phase that a
   request did not have is not counted, and every text names both numbers.
@@ -41,7 +41,7 @@ _MISSING = "data are missing"
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """How much of the load was not reported.
+    """The part of the load that was not reported.
 
     share: of the planned load, 0 to 1; 0 if the run is complete. None: unknown, so the missing part may be any number.
     """
@@ -59,7 +59,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What an objective found.
+    """The observed value of an objective, and its verdict.
 
     observed: in the result's unit; a text is a bound. detail: the same with its denominator, for people.
     """
