@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 import botocore.loaders
 import pytest
@@ -52,10 +53,16 @@ def _is_of_processes(path: Path) -> bool:
     return any(part in _FOLDERS for part in path.parts) or _STARTS_PROCESSES.search(text) is not None
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start processes, and mix the modules in an order that is always the same.
+
+    Each worker of pytest gets a part of the list. In the order of the folders, one of them would get all long tests.
+    """
     for item in items:
         if _is_of_processes(item.path):
             item.add_marker(pytest.mark.process)
+    items.sort(key=lambda item: crc32(item.nodeid.partition("::")[0].encode()))
 
 
 @pytest.fixture(autouse=True, scope="session")
