@@ -83,7 +83,7 @@ def test_a_full_core_asks_for_as_many_agents_as_the_fit_rate_says() -> None:
     # 1,900/s fit, of which 20 % are left free: 1,520/s an agent, so 3 agents for 4,500/s.
     assert found == Diagnosis(
         "overload",
-        "agent eu-1 has too much load for one core: lag p99 21.0 ms at 3,100/s, at 99.00 % of a core",
+        "agent eu-1 has too much load for one core: lag p99 21.0 ms at 3,100/s, at 99.0 % of a core",
         "add 2 agents in eu, or workers: one agent was fit up to 1,900/s, and the planned rate is 4,500/s for 1 agent",
     )
 
