@@ -218,7 +218,11 @@ def slo_tables(summary: Summary) -> Iterator[Table]:
             "Objectives count failed and missed iterations as late; the table of response times has the times that they"
             " took."
         )
-    notes += [f"{_objective(slo, summary)}: not sure; {bad_share_text(slo)}." for slo in summary.slos if slo.is_unsure]
+    notes += [
+        f"{_objective(slo, summary)}: not sure; {bad_share_text(slo)}."
+        for slo in summary.slos
+        if slo.is_unsure and summary.result != "invalid"
+    ]
     if any(slo.budget for slo in summary.slos):
         notes.append("budget: the used share of the error budget; above 100 % the objective fails.")
     note = "\n".join(notes)
@@ -314,7 +318,11 @@ def _differs_from_table(slo: Slo, summary: Summary) -> bool:
     kind = "request" if slo.request else "step" if slo.step else "journey"
     name = f"p{100 * (1 - slo.allowed):.6g}"
     for s in _everywhere(summary):
-        if (s.kind, s.journey) == (kind, slo.journey) and slo.step in (None, s.step) and slo.request in (None, s.request):
+        if (
+            (s.kind, s.journey) == (kind, slo.journey)
+            and slo.step in (None, s.step)
+            and slo.request in (None, s.request)
+        ):
             p = s.response_ms or Percentiles()
             times = {"p50": p.p50, "p90": p.p90, "p95": p.p95, "p99": p.p99, "p99.9": p.p99_9}
             if name in times and slo.region in (None, "*") and times[name] is not None:

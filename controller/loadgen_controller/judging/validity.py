@@ -81,6 +81,8 @@ def _diagnoses(
     """Yield the cause of the worst agent of each region; on one machine, each cause that is the machine's once."""
     regions: set[str] = set()
     is_named = False
+    if on_one_machine:  # one sentence for all of them has the largest lag
+        worst = sorted(worst, key=lambda agent: -agent.fitness.worst_lag_us)
     for agent in worst:
         if agent.region in regions or agent.fitness.unfit < SUSPECT_FROM:  # a single interval may be chance
             continue

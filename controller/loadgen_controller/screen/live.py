@@ -78,11 +78,11 @@ def _line_every_s() -> float:
 async def _lines(look: Callable[[], Figures], console: Console) -> None:
     """Print a line for the first interval and then each 10 s of the run; and at once, what is new.
 
-    At once are printed: a new phase, a new note, and that other agents than before are unfit.
+    At once are printed: a new phase, a new note, and each agent that is unfit for the first time.
     """
     every_s = _line_every_s()
     shown, next_s = -1, 0.0
-    unfit: tuple[str, ...] = ()
+    unfit: set[str] = set()
     phase = ""
     notices: set[str] = set()
     while True:
@@ -100,9 +100,9 @@ async def _lines(look: Callable[[], Figures], console: Console) -> None:
             if shown * figures.last_s >= next_s:
                 next_s = shown * figures.last_s + every_s
                 console.print(Text(line(figures)), soft_wrap=True)
-            if (who := _who(figures.unfit)) != unfit:
-                unfit = who
-                console.print(Text(unfit_line(figures)), soft_wrap=True)
+            if new := [text for text in figures.unfit if text.partition(":")[0] not in unfit]:
+                unfit |= {text.partition(":")[0] for text in new}
+                console.print(Text(unfit_line(figures, new)), soft_wrap=True)
         await asyncio.sleep(_pause_s(monotonic() - began_s, LISTING_SHARE))
 
 
@@ -114,18 +114,10 @@ def _pause_s(took_s: float, share: float = LOOKING_SHARE) -> float:
     return min(max(REFRESH_S, took_s / share), 1.0)
 
 
-def _who(unfit: Sequence[str]) -> tuple[str, ...]:
-    """Return the agents or workers that were not fit, without the figures in their reasons, which always change."""
-    return tuple(sorted(text.partition(":")[0] for text in unfit))
-
-
-def unfit_line(f: Figures) -> str:
-    """Return who was not fit to measure in the last interval, with the reasons, as one line of text."""
-    when = _clock(f.last_n * f.last_s)
-    if not f.unfit:
-        return f"{when}  all agents are fit to measure again"
-    more = [f"{len(f.unfit) - _MOST_UNFIT} more"] if len(f.unfit) > _MOST_UNFIT else []
-    return f"{when}  unfit to measure: {', '.join((*f.unfit[:_MOST_UNFIT], *more))}"
+def unfit_line(f: Figures, unfit: Sequence[str]) -> str:
+    """Return the agents or workers in `unfit`, with their reasons in the last interval, as one line of text."""
+    more = [f"{len(unfit) - _MOST_UNFIT} more"] if len(unfit) > _MOST_UNFIT else []
+    return f"{_clock(f.last_n * f.last_s)}  unfit to measure: {', '.join((*unfit[:_MOST_UNFIT], *more))}"
 
 
 def line(f: Figures) -> str:
@@ -143,6 +135,8 @@ def line(f: Figures) -> str:
         parts.append(f"{row.name}: last p95 {_ms(row.last, 95)} p99 {_ms(row.last, 99)} of {_n(row.last)}")
         parts.append(f"run p95 {_ms(row.run, 95)} p99 {_ms(row.run, 99)} of {_n(row.run)}")
     parts.append(f"{format_count(f.total.iterations_errors)} iterations failed")
+    if f.unfit:
+        parts.append(f"{len(f.unfit)} unfit to measure")
     if f.pool_limited_share > POOL_LIMITED_ABOVE:
         parts.append(f"pool-limited {format_ratio(f.pool_limited_share)} of requests")
     parts += f.meeting[:1]

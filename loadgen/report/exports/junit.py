@@ -21,7 +21,10 @@ __all__ = ["case_of", "junit", "says", "suite_of"]
 def junit(summary: Summary, story: Story) -> bytes:
     """Return the XML document of a run in UTF-8, with the sentences of `story` (of the same summary) as messages."""
     cases = [_run(summary, story), _validity(summary), _completeness(summary)]
-    cases += [_objective(slo, objective_verdict(slo, summary), text) for slo, text in zip(summary.slos, story.objectives, strict=True)]
+    cases += [
+        _objective(slo, objective_verdict(slo, summary), text)
+        for slo, text in zip(summary.slos, story.objectives, strict=True)
+    ]
     return suite_of(
         f"{summary.scenario} {summary.plan}".strip(),
         cases,
