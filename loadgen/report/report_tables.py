@@ -397,6 +397,9 @@ def interval_table(summary: Summary) -> Table:
         found.append((name, [(v, ends.get(q)) for q, v in zip(shown, values, strict=True)]))
     if not found:
         return Table("", (), ())
+    kept = [n for n in range(len(shown)) if any(not isinstance(row[n][1], str | None) for _, row in found)]
+    lacking = {shown[n]: str(found[0][1][n][1] or "too few samples") for n in range(len(shown)) if n not in kept}
+    shown, found = tuple(shown[n] for n in kept), [(name, [row[n] for n in kept]) for name, row in found]
     cells = [(name, *(with_ends(*cell) for cell in row)) for name, row in found]
     if max(len(cell) for _, *row in cells for cell in row) > WIDE:  # the table above has the percentiles
         cells = [(name, *(with_ends(None, ends) for _, ends in row)) for name, row in found]
@@ -405,6 +408,8 @@ def interval_table(summary: Summary) -> Table:
         + ", ".join(dict.fromkeys(s.interval for s in rows if s.interval and s.interval not in WHY_NO_INTERVAL))
         + "."
     )
+    for percentile, why in lacking.items():
+        note += f" No interval of {percentile}: {why}."
     if left_out:
         whys = ", ".join(filter(None, dict.fromkeys(left_out)))
         note += f" {quantity(len(left_out), 'more row')} without an interval: {whys}."

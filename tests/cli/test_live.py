@@ -164,7 +164,8 @@ def test_line_says_what_is_wrong_with_its_window_and_what_is_failing() -> None:
     )
 
     assert line(f).endswith(
-        ", 15 iterations failed, 2 unfit to measure, pool-limited 5.00 % of requests, checks 3 of 4 ok (has price: 6 of 240 failed),"
+        ", 15 iterations failed, 2 unfit to measure, pool-limited 5.00 % of requests,"
+        " checks 3 of 4 ok (has price: 6 of 240 failed),"
         ' failing: p(99, step="add to cart") < 40ms'
     )
 

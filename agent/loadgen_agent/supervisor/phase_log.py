@@ -47,7 +47,10 @@ def _because(agent: Agent) -> str:
 
 
 def _what(prepare: Prepare) -> str:
-    """Return "checkout.py, plan plan, target http://shop.test, 50.0 % of the load"; the plan's own target is unknown."""
+    """Return "checkout.py, plan plan, target http://shop.test, 50.0 % of the load".
+
+    The target is only known here if it was given for this run; otherwise it is in the plan, which the workers load.
+    """
     parts = [prepare.scenario, f"plan {prepare.plan}"]
     try:
         target = msgspec.json.decode(prepare.overrides_json or b"{}", type=_Overrides).target
