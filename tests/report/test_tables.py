@@ -269,10 +269,20 @@ def test_percentiles_stand_with_the_ends_of_their_intervals() -> None:
 
     (found,) = (t for t in made.tables if t.title.startswith("95 %"))
     assert found.rows == (
-        ("checkout", "12.5 [12.1, 13.0]", "44.2 [43.0, 46.0]", "80.0 (too few samples)"),
-        ("  login", "12.5 [12.1, 13.0]", "44.2 [43.0, 46.0]", "80.0 (too few samples)"),
+        ("checkout", "12.5 [12.1, 13.0]", "44.2 [43.0, 46.0]"),
+        ("  login", "12.5 [12.1, 13.0]", "44.2 [43.0, 46.0]"),
     )
-    assert found.note == "From 5 batches of 24.0 s."
+    assert found.columns == ("", "p50", "p95")
+    assert found.note == "From 5 batches of 24.0 s. No interval of p99: too few samples."
+
+
+def test_rows_without_an_interval_are_left_out_and_counted() -> None:
+    none = dict.fromkeys(CI, "too few samples")
+    made = report(series=[with_ci(), with_ci("step", "login", response_ci_ms=none)])
+
+    (found,) = (t for t in made.tables if t.title.startswith("95 %"))
+    assert [row[0] for row in found.rows] == ["checkout"]
+    assert found.note.endswith("1 more row without an interval: too few samples.")
 
 
 def test_of_many_rows_only_the_journeys_have_their_intervals_shown_and_it_is_said() -> None:

@@ -191,7 +191,7 @@ def _starved(driver: Driver, on_one_machine: bool) -> Diagnosis:
     other = "another machine" if on_one_machine else "one that runs nothing else"
     programs = "other programs" if on_one_machine else f"other programs on {machine}"
     return Diagnosis(
-        "starved", f"{what} woke up to {_lag(driver.fitness)} late{used}", f"close {programs} or use {other}"
+        "starved", f"{what} woke {_late(driver.fitness)}{used}", f"close {programs} or use {other}"
     )
 
 
@@ -204,7 +204,7 @@ def _of_load(
         busy = fitness.examples["machine"].removeprefix("its machine is busy").strip()
         return Diagnosis(
             "overload",
-            f"this load is too much for this machine {busy}: it woke up to {_lag(fitness)} late",
+            f"this load is too much for this machine {busy}: it woke {_late(fitness)}",
             "use a machine with more cores, or lower the rate",
         )
     capacity = max(one.fitness.capacity_per_s for one in same_region)
@@ -221,10 +221,10 @@ def _of_load(
     if is_enough:
         return Diagnosis(
             "overload",
-            f"{driver.name} was at the limit of its core: lag p99 {_lag(fitness)}{of_core}",
+            f"{driver.name} was at the limit of its core: {_lag(fitness)}{of_core}",
             "use a faster machine with nothing else on it, or lower the rate",
         )
-    what = f"{driver.name} has too much load for one core: lag p99 {_lag(fitness)}"
+    what = f"{driver.name} has too much load for one core: {_lag(fitness)}"
     if not fitness.worst_rate_per_s:
         return Diagnosis("overload", f"{what}{of_core}", f"add agents in {driver.region}")
     what += f" at {format_rate(fitness.worst_rate_per_s)}{of_core}"
@@ -244,4 +244,14 @@ def _of_load(
 
 
 def _lag(fitness: Fitness) -> str:
-    return format_duration((fitness.worst_lag_us or fitness.generator_lag_p99_max_us) * NS_PER_US)
+    """Return the largest lag as "lag p99 21.0 ms"; if it is unknown, the first reason that the agent gave."""
+    lag_us = fitness.worst_lag_us or fitness.generator_lag_p99_max_us
+    if lag_us:
+        return f"lag p99 {format_duration(lag_us * NS_PER_US)}"
+    return next(iter(fitness.examples.values()), "it was late")
+
+
+def _late(fitness: Fitness) -> str:
+    """Return "up to 21.0 ms late"; if the lag is unknown, "late"."""
+    lag_us = fitness.worst_lag_us or fitness.generator_lag_p99_max_us
+    return f"up to {format_duration(lag_us * NS_PER_US)} late" if lag_us else "late"
