@@ -62,6 +62,7 @@ def ending(code: int, summary: Summary | None) -> tuple[str, ...]:
     """
     result = "" if summary is None else shown_result(summary)
     again = "Close other programs and run `make demo` again, or use another machine."
+    meaning: tuple[str, ...]
     if code == ExitCode.INVALID:
         meaning = (
             "The demo works, but this machine was too busy to measure. Exit code 4 means INVALID: loadgen itself was",

@@ -383,7 +383,7 @@ def interval_table(summary: Summary) -> Table:
     rows = _with_intervals(summary)
     if all(s.interval in WHY_NO_INTERVAL for s in rows):
         return Table("", (), ())
-    shown = ("p50", "p95", "p99")
+    shown: tuple[str, ...] = ("p50", "p95", "p99")
     found = []
     left_out: list[str] = []
     for s in _as_tree(rows):

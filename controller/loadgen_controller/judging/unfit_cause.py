@@ -190,9 +190,7 @@ def _starved(driver: Driver, on_one_machine: bool) -> Diagnosis:
         what = f"{machine} is busy, or its host paused it: it"
     other = "another machine" if on_one_machine else "one that runs nothing else"
     programs = "other programs" if on_one_machine else f"other programs on {machine}"
-    return Diagnosis(
-        "starved", f"{what} woke {_late(driver.fitness)}{used}", f"close {programs} or use {other}"
-    )
+    return Diagnosis("starved", f"{what} woke {_late(driver.fitness)}{used}", f"close {programs} or use {other}")
 
 
 def _of_load(
