@@ -468,8 +468,9 @@ def unsure_text(result: SloResult) -> str:
 def _observed_text(result: SloResult) -> str:
     if result.unit == "ratio" and isinstance(result.observed, float):
         return format_ratio(result.observed)
-    value = number_text(result.observed) if isinstance(result.observed, float) else result.observed
-    return f"{value} {result.unit}"
+    if isinstance(result.observed, float):
+        return format_duration(result.observed * NS_PER_MS)
+    return f"{result.observed} {result.unit}"
 
 
 def span_text(start_s: float, length_s: float) -> str:
