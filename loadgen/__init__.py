@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from loadgen.dsl.plans.slo import error_ratio, p
     from loadgen.dsl.pytest_trial import Trial
     from loadgen.dsl.secret import secret
+    from loadgen.dsl.tag import Tag, tag
     from loadgen.dsl.users.user import User, UserWith
     from loadgen.errors import ExpectFailed, IterationEnded, RequestFailed, ScenarioError
     from loadgen.report.run_as_dataframes import open_run
@@ -55,6 +56,7 @@ __all__ = [
     "RequestFailed",
     "ScenarioError",
     "SteeringExecutor",
+    "Tag",
     "Trace",
     "Trial",
     "User",
@@ -91,6 +93,7 @@ __all__ = [
     "soak",
     "spike",
     "stress",
+    "tag",
     "trend",
     "uniform",
     "users",
@@ -115,6 +118,7 @@ _MODULES = {
     "RequestFailed": "loadgen.errors",
     "ScenarioError": "loadgen.errors",
     "SteeringExecutor": "loadgen.dsl.executors.steering_executor",
+    "Tag": "loadgen.dsl.tag",
     "Trace": "loadgen.clients.request.tracing",
     "Trial": "loadgen.dsl.pytest_trial",
     "User": "loadgen.dsl.users.user",
@@ -151,6 +155,7 @@ _MODULES = {
     "soak": "loadgen.dsl.executors.named_shapes",
     "spike": "loadgen.dsl.executors.named_shapes",
     "stress": "loadgen.dsl.executors.named_shapes",
+    "tag": "loadgen.dsl.tag",
     "trend": "loadgen.dsl.metric",
     "uniform": "loadgen.dsl.distributions",
     "users": "loadgen.dsl.executors.standard",

@@ -31,7 +31,6 @@ from loadgen.dsl.plans.argument_validation import (
     read_duration,
     read_http,
     read_labels,
-    read_tags,
     read_text,
     read_time_limit,
     read_trace,
@@ -64,6 +63,7 @@ from loadgen.dsl.plans.plan_loads import (
     seed_of_load,
     stretched,
 )
+from loadgen.dsl.plans.plan_tags import read_tags
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import (
     JourneySpec,
@@ -75,6 +75,7 @@ from loadgen.dsl.plans.spec import (
     steered_objectives,
 )
 from loadgen.dsl.source_location import here
+from loadgen.dsl.tag import Tag
 from loadgen.dsl.users.user_factory import Ways
 from loadgen.errors import Fault, ScenarioError
 from loadgen.measure.objectives.objective import Objective
@@ -125,7 +126,8 @@ class Plan:
             for all users of a worker.
         connect_timeout, timeout: limits for connecting, and for a whole request.
         ca: PEM file with certificates to trust in addition to the usual ones, relative to the scenario.
-        tags: ["header:x-cache"] splits series by the value of a response header.
+        tags: declared tags (`tag(...)`), by which journeys split series; "header:x-cache" splits them by the value of
+            a response header.
         trace: "1%" sends trace headers in 1 % of all iterations; `Trace(...)` also sets the formats.
         http: `Http(...)`: proxy, client certificate, addresses, HTTP/2, retries and other HTTP settings.
         client: "loadgen", or "httpx" to run the scenario on the stock httpx client for comparison.
@@ -157,7 +159,7 @@ class Plan:
         connect_timeout: str | float = "10s",
         timeout: str | float = "60s",
         ca: str | Path | None = None,
-        tags: Iterable[str] = (),
+        tags: Iterable[str | Tag] = (),
         trace: Trace | str | None = None,
         http: Http | None = None,
         client: str = "loadgen",
@@ -206,8 +208,11 @@ class Plan:
         self.set_up, self.tear_down = set_up, tear_down
         self.seed = seed
         self.connections = read_connections(connections, self._wrong)
-        self.tags = read_tags(tags, self._wrong)
+        split = read_tags(tags, self._wrong)
+        self.tags = split.headers
         """Names of response headers, in lower case."""
+        self.tag_specs = split.specs
+        """The declared tags, response headers among them, in the order of `tags`."""
         self.trace = read_trace(trace, self._wrong)
         self.http = read_http(http, self.folder, self._wrong)
         self.client = client
@@ -432,6 +437,7 @@ class Plan:
             targets=self.targets,
             connections=str(self.connections),
             tags=self.tags,
+            declared_tags=self.tag_specs,
             trace=None
             if self.trace is None
             else TraceSpec(sample=self.trace.sample, formats=self.trace.formats, link=self.trace.link),

@@ -24,10 +24,13 @@ from loadgen.dsl.executors.base import Executor, Lowered
 from loadgen.dsl.graphs.nodes_and_edges import Node
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.plans.argument_validation import Wrong, max_users_wrong, read_weights
+from loadgen.dsl.plans.plan_tags import read_load_tags
 from loadgen.dsl.plans.spec import SteeringSpec, highest_sum
 from loadgen.dsl.source_location import here
+from loadgen.dsl.tag import Tag
 from loadgen.engine.load.share import RowIndex
 from loadgen.errors import Fault, ProfileError
+from loadgen.measure.deltas.series_key import Tags
 from loadgen.profiles.arrival_due_times import Positions, Schedule, Timeline
 from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, UserProfile
@@ -71,6 +74,13 @@ class DrivenLoad:
     """For a steered load: what it is steered by. `profile` is then only its initial curve."""
     positions: Positions | None = field(default=None, compare=False)
     """Arrival positions of a `TimedProfile`; None: positions follow from the profile."""
+    tags: Tags = ()
+    """The constants of the scenario's `tags=`, sorted by name."""
+
+    @property
+    def series_tags(self) -> Tags:
+        """Return the tags of all series of this load: its name, if it has one, and its constants."""
+        return ((("load", self.name),) if self.name else ()) + self.tags
 
     def schedule(self) -> Schedule:
         """Return the times at which this load's arrivals are due. Only open loads have a schedule."""
@@ -102,6 +112,7 @@ class Load:
         after: start of this load, as a duration after the start of the run: "2m".
         name: separates this load's rows from those of other loads in the results. Unnamed loads share their rows.
         max_users: maximum number of concurrent users of an open load. None: the plan's `max_users`.
+        tags: constants for all rows of this load, {"phase": "spike"}; they need no declaration.
     """
 
     def __init__(
@@ -112,6 +123,7 @@ class Load:
         after: str | float = 0,
         name: str = "",
         max_users: int | None = None,
+        tags: Mapping[str | Tag, str] | None = None,
     ) -> None:
         self.origin = here()
         given: object = name
@@ -120,6 +132,7 @@ class Load:
         self._wrong: list[Wrong] = []
         self.journeys, self.weights = read_mix(mix, self._wrong)
         self.after_ns = self._after(after)
+        self.tags = read_load_tags(tags, self._wrong)
         if not isinstance(given, str):
             self._wrong.append(Wrong("name", f"name: {given!r} is not the name of a load", 'write name="spike"'))
         if not is_executor(load):
@@ -144,9 +157,10 @@ class Load:
             ScenarioError: the executor has errors.
         """
         most = max_users if self.max_users is None else self.max_users
-        return lane_of(
+        lane = lane_of(
             self.load.lower(seed), self.name, self.journeys, self.weights, self.after_ns, most, random=random
         )
+        return replace(lane, tags=self.tags)
 
     def _after(self, after: object) -> int:
         try:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from loadgen.engine.recording.tagging import TagSpec
 from loadgen.measure.deltas.custom import MetricSpec
 from loadgen.measure.objectives.objective import Objective
 from loadgen.profiles.profile import IterationProfile, OpenProfile, Profile, UserProfile
@@ -225,6 +226,8 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The policy as in the plan: "kept", "fresh" or "shared:50"."""
     tags: tuple[str, ...] = ()
     """Response headers by which series are split, in lower case."""
+    declared_tags: tuple[TagSpec, ...] = ()
+    """All tags of the plan with their values or headers; those of `tags` are among them."""
     trace: TraceSpec | None = None
     warmup_is_found: bool = False
     """True if the warm-up is detected from the measurements after the run; `warmup_ns` is then 0."""
