@@ -39,6 +39,7 @@ from loadgen.engine.recording.exemplars import kept_of_one
 from loadgen.engine.recording.raw_value_debug_file import RAW_VARIABLE, RawFile
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
+from loadgen.engine.recording.tagging import Tagging
 from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS
 from loadgen.measure.deltas.load_counts import Ending, LoadCounts
@@ -167,6 +168,7 @@ class Drive:
             watches=self._watches if is_watching else None,
             max_exemplars=min(kept_of_one(len(weights) * workers), MAX_EXEMPLARS // workers),
             redactor=self.redactor,
+            tagging=Tagging(plan.tag_specs, is_strict=True),
         )
         for metric in scenario.metrics:
             metric.bind(self._recorder)
@@ -210,7 +212,7 @@ class Drive:
                     fresh=isinstance(lane.profile, OpenProfile),
                     report=self._say_fault,
                     load=load,
-                    tags=(("load", lane.name),) if lane.name else (),
+                    tags=self._recorder.merged((), lane.series_tags),
                 ),
                 points=self._points,
                 warmup_ns=plan.warmup_ns,

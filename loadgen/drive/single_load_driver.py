@@ -85,7 +85,7 @@ class LaneDrive:
         mix = [1.0] if lane.random else lane.weights
         self._share = Share.of(index, weights, mix, worker, workers, lane.max_users)
         self._deal = Deal(self._share, lane.max_users)
-        tags = (("load", lane.name),) if lane.name else ()
+        tags = recorder.merged((), lane.series_tags)
         measured, warm = (
             [recorder.journey_series(name, warmup, tags) for name in self.journeys] for warmup in (False, True)
         )

@@ -73,8 +73,9 @@ def tag(name: str, *values: str, header: str | None = None, most: int | None = N
     if (message := tag_name_wrong(name)) is not None:
         wrong(*message)
     called = f'tag "{name}"'
-    texts = tuple(one for one in values if isinstance(one, str))
-    for one in values:
+    given: tuple[object, ...] = values
+    texts = tuple(one for one in given if isinstance(one, str))
+    for one in given:
         if not isinstance(one, str):
             wrong(f"{called}: the value {one!r} is not a text", f'write "{one}"')
         elif not one or not one.isprintable() or len(one.encode("utf-8", "replace")) > NAME_BYTES or one == OTHER:

@@ -23,6 +23,7 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.source_location import here
+from loadgen.dsl.tag import Tag
 from loadgen.dsl.users.concurrent_calls import Apart, PollPlace
 from loadgen.dsl.users.exception_to_outcome import outcome_of
 from loadgen.dsl.users.leaked_tasks import owns
@@ -30,6 +31,7 @@ from loadgen.dsl.users.steps import Measure, Step
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.pace import next_cycle
 from loadgen.engine.load.rendezvous import Points
+from loadgen.engine.recording.tagging import GivenTags
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
 from loadgen.measure.deltas.rendezvous_counts import MAX_POINT_NAME
@@ -142,14 +144,14 @@ class User:
 
     # -- where time goes ----------------------------------------------------------------------
 
-    def step(self, name: str) -> Step:
+    def step(self, name: str, *, tags: GivenTags | None = None) -> Step:
         """Return a context manager that times a named part of the journey: `async with user.step("login"):`.
 
         Nested steps are named `outer/inner`. The response time of a step excludes think time. The outcome of a step is
         the exception that left its block. Without an exception, it is the first `http` error of a request in the step
-        that no `expect` accepted, or else ok.
+        that no `expect` accepted, or else ok. `tags` hold for the step and all within it, and win over the user's.
         """
-        return Step(self, name)
+        return Step(self, name, tags)
 
     def measure(self, name: str) -> Measure:
         """Return a context manager that times any awaited call as a request: `async with user.measure("sign"):`."""
@@ -410,6 +412,22 @@ class User:
         is_ok = bool(ok)
         WorkerTally.of(self.meter.recorder).check(name, is_ok)
         return is_ok
+
+    def tag(self, tag: Tag | str, value: str) -> None:
+        """Count this user's iteration, steps and requests under a value of a tag, from here on: `tag(tenant, "gold")`.
+
+        The rest of the iteration has the tag: also the row of the journey, and the steps that are open. The next
+        iteration starts without it. Within `gather` it holds for that call only. A value that the tag does not declare
+        is counted in `(other)`.
+
+        Args:
+            tag: a declared tag (`loadgen.tag`) or its name. A tag that is not in `Plan(tags=...)` has no effect.
+            value: one of its values. For ids use `note`.
+
+        Raises:
+            UsageError: an unknown name, a value that is not a text, or a tag that is read from a header.
+        """
+        self.meter.tag(tag, value)
 
     # -- other ways to reach a target -----------------------------------------------------------
 

@@ -32,6 +32,7 @@ __all__ = [
     "MAX_TAGGED_SERIES",
     "MOST_OF_HEADER",
     "RESERVED",
+    "GivenTags",
     "NamedTag",
     "Pair",
     "TagSpec",
@@ -63,6 +64,10 @@ class NamedTag(Protocol):
 
     @property
     def name(self) -> str: ...
+
+
+GivenTags = Mapping[str, str] | Mapping[NamedTag, str] | Mapping[NamedTag | str, str]
+"""Tags as a scenario writes them: {"kind": "first"} or {kind: "first"}."""
 
 
 class TagSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -128,24 +133,25 @@ class Tagging:
         name = tag if isinstance(tag, str) else tag.name
         rule = self._rules.get(name)
         if rule is None:
-            return self._undeclared(tag, value)
+            self._check_undeclared(tag, value)
+            return None
         try:
             return rule.pairs.get(value) or self._other(rule, value)
         except TypeError:  # an unhashable value
             return self._other(rule, value)
 
-    def pairs(self, tags: Mapping[NamedTag | str, str] | Iterable[tuple[NamedTag | str, str]]) -> Tags:
+    def pairs(self, tags: GivenTags) -> Tags:
         """Return the pairs of several tags; those that this plan does not split by are left out.
 
         Raises:
             UsageError: as in `pair`, or `tags` is not a mapping.
         """
-        if not isinstance(tags, Mapping | tuple):
+        if not isinstance(tags, Mapping):
             raise UsageError(f"tags={tags!r} must be a dictionary", hint='write tags={"kind": "first"}')
-        items = tags.items() if isinstance(tags, Mapping) else tags
+        items: Iterable[tuple[NamedTag | str, object]] = tags.items()
         return tuple(pair for tag, value in items if (pair := self.pair(tag, value)) is not None)
 
-    def _undeclared(self, tag: NamedTag | str, value: object) -> None:
+    def _check_undeclared(self, tag: NamedTag | str, value: object) -> None:
         if not isinstance(value, str):
             raise UsageError(f"tag {tag}: {value!r} is not a text", hint="write a text, such as str(value)")
         # A `Tag` is declared, even if this plan does not split by it: journeys are shared by several plans.
@@ -206,7 +212,7 @@ class Tagging:
         name = self._of_header.get(header, header)
         rule = self._rules.get(name)
         most = rule.most if rule is not None else MOST_OF_HEADER
-        kept = self._seen.setdefault((self._row(row), name), set())
+        kept = self._seen.setdefault((replace(row, tags=row.tags[: self.own(row.tags)]), name), set())
         value = self._known(value[:_VALUE_CHARACTERS])
         if value not in kept:
             if len(kept) >= most:
@@ -215,17 +221,18 @@ class Tagging:
             kept.add(value)
         return name, value
 
-    def fitting(self, key: SeriesKey, own: int) -> SeriesKey:
+    def fitting(self, key: SeriesKey) -> SeriesKey:
         """Return the key under which a new series is counted: `key` while there is room, else one with `(other)`.
 
-        Call it once for each new series. own: number of tags at the beginning that are the load's own.
+        Call it once for each new series.
         """
-        if len(key.tags) <= own or all(value == OTHER for _, value in key.tags[own:]):
+        own = self.own(key.tags)
+        if all(value == OTHER for _, value in key.tags[own:]):
             return key
-        row = self._row(replace(key, tags=key.tags[:own]), is_whole=True)
+        row = replace(key, tags=key.tags[:own])
         parts = self._parts.get(row, 0)
-        what = key.request or key.step or key.journey
         if parts >= MAX_PARTS:
+            what = key.request or key.step or key.journey
             self._note(f"more than {MAX_PARTS} combinations of tags for {what}: the rest is in {OTHER}")
         elif self._series >= MAX_TAGGED_SERIES:
             self._note(f"more than {MAX_TAGGED_SERIES:,} tagged series in a worker: the rest is in {OTHER}")
@@ -238,11 +245,6 @@ class Tagging:
     def own(self, tags: Tags) -> int:
         """Return how many tags at the beginning of `tags` are those of the load: declared ones follow them."""
         return next((at for at, (name, _) in enumerate(tags) if name in self._order), len(tags))
-
-    @staticmethod
-    def _row(key: SeriesKey, *, is_whole: bool = False) -> SeriesKey:
-        """Return the key of the row without tags, or with `is_whole` with the tags that are left in it."""
-        return key if is_whole else replace(key, tags=())
 
 
 def looks_like_id(value: str) -> bool:

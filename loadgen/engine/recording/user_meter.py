@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from loadgen.engine.recording.failure_samples import Draft, Text, exchange_of
 from loadgen.engine.recording.recorded_series import Place, RequestSeries
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.tagging import GivenTags, NamedTag
 from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.deltas.series_key import OK, Tags
 
@@ -119,12 +120,36 @@ class Meter:
         series = self._place.series
         assert series is not None
         self.recorder.step(series, response_ns, duration_ns, outcome, censored, entered_ns)
-        self._place = outer
+        base = self._place.base
+        # The user may have got tags within the step, which it keeps.
+        self._place = outer if outer.base is base else outer.moved(base, outer.scope)
 
     def back(self, outer: Place) -> None:
         """Move the user back to its old place `outer`, without recording a step."""
         self.settle()
-        self._place = outer
+        self._place = outer.moved(self._place.base, outer.scope)
+
+    def tag(self, tag: NamedTag | str, value: object) -> None:
+        """HOT, once for each tag of a user. Count the user's iteration, steps and requests under this tag from now on.
+
+        Raises:
+            UsageError: an unknown name of a tag, or a value that is not a text.
+        """
+        if self._is_held:
+            self.settle()
+        pair = self.recorder.tagging.pair(tag, value)
+        if pair is not None:
+            self._place = self._place.tagged(pair)
+
+    def scope(self, tags: GivenTags) -> None:
+        """Give the user's present step tags that hold until the step ends, and win over the user's own.
+
+        Raises:
+            UsageError: an unknown name of a tag, or a value that is not a text.
+        """
+        place = self._place
+        scope = self.recorder.merged(place.scope, self.recorder.tagging.pairs(tags))
+        self._place = place.moved(place.base, scope)
 
     def ask(self, name: str) -> RequestSeries:
         """HOT. Count the start of a request `name`, and return the series to which its sample belongs.
