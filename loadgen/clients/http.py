@@ -395,8 +395,8 @@ class HttpClient:
 
         tags: of this request; further hops of a redirect do not have them. timeouts: None means the plan's, and that
         the request has no headers of its own. deadline_ns: by `perf_counter_ns`; 0 means the time-out counted from now.
-        stream: the class of the reply if its body is streamed. trace: the id of the trace to which the request belongs; "" starts a new one. retries: None means the
-        plan's.
+        stream: the class of the reply if its body is streamed. trace: the id of the trace to which the request belongs;
+        "" starts a new one. retries: None means the plan's.
         """
         meter = self._meter
         series = meter.ask(name or route.name)

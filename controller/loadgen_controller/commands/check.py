@@ -197,7 +197,12 @@ def _shown(failure: Failure, *, is_whole: bool) -> Iterator[RichText]:
     if not is_whole:
         return
     yield Text(f"  iteration {arrival_text(failure.n)}")
-    for title, text in (("row", failure.row), ("sent", failure.sent), ("received", failure.received)):
+    for title, text in (
+        ("row", failure.row),
+        ("note", failure.note),
+        ("sent", failure.sent),
+        ("received", failure.received),
+    ):
         if text:
             yield Text()
             yield Text(f"  {title}:")

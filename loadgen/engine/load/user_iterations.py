@@ -15,7 +15,7 @@ from typing import Protocol
 
 import msgspec
 
-from loadgen.engine.recording.recorded_series import JourneySeries
+from loadgen.engine.recording.recorded_series import JourneySeries, Noted
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.series_key import Tags
 
@@ -57,6 +57,10 @@ class Life(Protocol):
     @property
     def tags(self) -> Tags:
         """Tags of the iteration: the load's, and those that the journey has set. Read only if the plan has tags."""
+
+    @property
+    def noted(self) -> Noted:
+        """What the journey has noted of the iteration (`user.note`); None for nothing."""
 
     def iterate(self, arrival: Arrival, *, pool_limited: bool) -> Awaitable[None]:
         """Run one iteration of the user's journey. `pool_limited`: the arrival had to wait for a free user."""
@@ -293,6 +297,7 @@ class UserPool:
             start_ns,
             arrival.n,
             self._load,
+            life.noted,
         )
 
     def _miss(self, arrival: Arrival, now_ns: int) -> None:
@@ -389,6 +394,7 @@ class UserPool:
                 start_ns,
                 arrival.n,
                 self._load,
+                life.noted,
             )
             self._done()
             if slot.task is not None:

@@ -30,6 +30,7 @@ from loadgen.measure.deltas.series_key import (
 
 __all__ = [
     "JourneySeries",
+    "Noted",
     "Picked",
     "Picks",
     "Place",
@@ -45,8 +46,10 @@ __all__ = [
 
 MAX_OUTCOMES: Final = 50
 """Most outcomes of a series in one interval; the rest is `(other)`."""
-Picked = tuple[str, int, int, int, int, int, str]
-"""outcome, at_ns, response_ns, service_ns, n, load, trace."""
+Noted = Mapping[str, object] | None
+"""What a journey noted of its iteration. A later note makes a new mapping."""
+Picked = tuple[str, int, int, int, int, int, str, Noted]
+"""outcome, at_ns, response_ns, service_ns, n, load, trace, noted."""
 
 
 class Picks:

@@ -16,6 +16,7 @@ from loadgen.engine.recording.exemplars import MAX_KEPT, Exemplars
 from loadgen.engine.recording.failure_samples import FailureBook
 from loadgen.engine.recording.recorded_series import (
     JourneySeries,
+    Noted,
     Place,
     RequestSeries,
     Series,
@@ -88,9 +89,9 @@ class Recorder:
         self._notes: dict[str, None] = {}
         self._watches = watches
         self.customs: list[CustomSource] = []
-        self.exemplars = Exemplars(max_exemplars)
         self.redactor = redactor or Redactor()
         self.failures = FailureBook(self.redactor)
+        self.exemplars = Exemplars(max_exemplars, note_text=self.failures.note_text)
         self.tagging = tagging or Tagging()
         self.tagging.bind(self.note, self.redactor.known)
         self.merged = self.tagging.merged
@@ -303,17 +304,18 @@ class Recorder:
         due_ns: int = 0,
         n: int = 0,
         load: int = 0,
+        noted: Noted = None,
     ) -> None:
         """HOT, once an iteration: record it as finished. The waits are None in closed loads, which have no due times.
 
         due_ns: its intended start, or in closed loads when its user was ready (`perf_counter_ns`).
-        n, load: number of the arrival, and index of the load.
+        n, load: number of the arrival, and index of the load. noted: what its journey noted.
         """
         self.counters.iterations_finished += 1
         if outcome != OK:
             self.counters.iterations_errors += 1
         self._iteration(
-            series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, outcome, censored, due_ns, n, load
+            series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, outcome, censored, due_ns, n, load, noted
         )
 
     def cut_off(
@@ -326,17 +328,18 @@ class Recorder:
         due_ns: int = 0,
         n: int = 0,
         load: int = 0,
+        noted: Noted = None,
     ) -> None:
         """Record an iteration that the drain interrupted, with its time so far as a lower bound (censored)."""
         self.counters.iterations_cut_off += 1
         self._iteration(
-            series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, CUT_OFF, True, due_ns, n, load
+            series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, CUT_OFF, True, due_ns, n, load, noted
         )
 
     def missed(self, series: JourneySeries, late_ns: int, due_ns: int = 0) -> None:
         """Record an iteration that was due and never started; its lateness is a lower bound of its time."""
         self.counters.iterations_missed += 1
-        self._iteration(series, late_ns, late_ns, late_ns, None, MISSED, True, due_ns, 0, 0)
+        self._iteration(series, late_ns, late_ns, late_ns, None, MISSED, True, due_ns, 0, 0, None)
 
     def _iteration(
         self,
@@ -350,6 +353,7 @@ class Recorder:
         due_ns: int,
         n: int,
         load: int,
+        noted: Noted,
     ) -> None:
         response, duration, user_wait, generator_lag = series.of(outcome, censored)
         response.append(response_ns)
@@ -361,7 +365,7 @@ class Recorder:
         if series.watch is not None:
             series.watch.ended(due_ns, response_ns, outcome)
         if outcome != OK or response_ns > series.bar_ns or len(response) == series.pick_at:
-            self.exemplars.saw(series, outcome, due_ns, response_ns, 0, n, load, "")
+            self.exemplars.saw(series, outcome, due_ns, response_ns, 0, n, load, "", noted)
 
     # -- once an interval -------------------------------------------------------------------
 
