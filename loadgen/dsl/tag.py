@@ -12,15 +12,18 @@ counted in `(other)`. Ids belong into `user.note`, which takes any number of val
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
 
 from loadgen.dsl.source_location import Origin, here
 from loadgen.engine.recording.tagging import MAX_PARTS, RESERVED, TagSpec
 from loadgen.errors import Fault
 from loadgen.measure.deltas.limits import NAME_BYTES
-from loadgen.measure.deltas.series_key import OTHER
+from loadgen.measure.deltas.series_key import OTHER, UNTAGGED
 
-__all__ = ["HEADER", "Tag", "tag", "tag_name_wrong"]
+__all__ = ["HEADER", "Tag", "is_tag_value", "tag", "tag_name_wrong", "tags_declared"]
 
 HEADER: Final = r"[!#$%&'*+.^_`|~\w-]+"
 """Pattern of a header's name (RFC 9110, token)."""
@@ -78,7 +81,12 @@ def tag(name: str, *values: str, header: str | None = None, most: int | None = N
     for one in given:
         if not isinstance(one, str):
             wrong(f"{called}: the value {one!r} is not a text", f'write "{one}"')
-        elif not one or not one.isprintable() or len(one.encode("utf-8", "replace")) > NAME_BYTES or one == OTHER:
+        elif (
+            not one
+            or not one.isprintable()
+            or len(one.encode("utf-8", "replace")) > NAME_BYTES
+            or one in (OTHER, UNTAGGED)
+        ):
             wrong(f"{called}: {one[:40]!r} is not a valid value", f"write a text of 1 to {NAME_BYTES} bytes")
     for twice in sorted({one for one in texts if texts.count(one) > 1} if len(texts) <= MAX_PARTS else ()):
         wrong(f'{called} has the value "{twice}" twice', "remove one of them")
@@ -100,7 +108,31 @@ def tag(name: str, *values: str, header: str | None = None, most: int | None = N
         header=header.strip().lower() if isinstance(header, str) else "",
         most=(most or _DEFAULT_MOST) if is_of_header else 0,
     )
-    return Tag(spec, origin, tuple(faults))
+    made = Tag(spec, origin, tuple(faults))
+    declared = _declared.get()
+    if declared is not None:
+        declared.append(made)
+    return made
+
+
+def is_tag_value(text: str) -> bool:
+    """Return whether a text can be the value of a tag: 1 to `NAME_BYTES` bytes, printable, and not "(other)"."""
+    size_bytes = len(text.encode("utf-8", "replace"))
+    return 0 < size_bytes <= NAME_BYTES and text.isprintable() and text not in (OTHER, UNTAGGED)
+
+
+_declared: ContextVar[list[Tag] | None] = ContextVar("loadgen_tags", default=None)
+
+
+@contextmanager
+def tags_declared() -> Iterator[list[Tag]]:
+    """Collect all tags that are declared within this `with` block, in the returned list."""
+    declared: list[Tag] = []
+    token = _declared.set(declared)
+    try:
+        yield declared
+    finally:
+        _declared.reset(token)
 
 
 def tag_name_wrong(name: object) -> tuple[str, str] | None:

@@ -180,6 +180,8 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
         for name, users in done.rendezvous:
             text = f"  rendez-vous {name}: in a run, {format_count(users)} users meet here; this one did not wait"
             console.print(Text(text), soft_wrap=True)
+        for note in done.notes:
+            console.print(text_block(f"note: {note}"), soft_wrap=True)
         for failure in done.failures:
             for shown in _shown(failure, is_whole=is_whole):
                 console.print(shown, soft_wrap=True)

@@ -9,10 +9,10 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from loadgen.dsl.plans.argument_validation import Wrong
-from loadgen.dsl.tag import HEADER, Tag, tag_name_wrong
+from loadgen.dsl.tag import HEADER, Tag, is_tag_value, tag_name_wrong
 from loadgen.engine.recording.tagging import MAX_PARTS, MOST_OF_HEADER, TagSpec
 from loadgen.measure.deltas.limits import NAME_BYTES, TAGS_OF_SERIES
-from loadgen.measure.deltas.series_key import OTHER, Tags
+from loadgen.measure.deltas.series_key import Tags
 
 if TYPE_CHECKING:
     from loadgen.dsl.plans.plan import Plan
@@ -105,7 +105,7 @@ def read_load_tags(tags: object, wrong: list[Wrong]) -> Tags:
             wrong.append(Wrong("tags", f"tags: {message[0]}", message[1]))
         elif not isinstance(value, str):
             wrong.append(Wrong("tags", f"tags: the value {value!r} of {name} is not a text", f'write "{value}"'))
-        elif not value or not value.isprintable() or len(value.encode()) > NAME_BYTES or value == OTHER:
+        elif not is_tag_value(value):
             hint = f"write a text of 1 to {NAME_BYTES} bytes"
             wrong.append(Wrong("tags", f"tags: {value[:40]!r} is not a valid value of {name}", hint))
         else:

@@ -218,6 +218,8 @@ class Tagging:
             if len(kept) >= most:
                 self._note(f"more than {most} values of {name} for {row.request}: the rest is in {OTHER}")
                 return name, OTHER
+            if not kept and looks_like_id(value):
+                self._note(f'tag {name}: "{value}" looks like an id; a tag is for few values')
             kept.add(value)
         return name, value
 
