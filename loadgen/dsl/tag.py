@@ -34,14 +34,11 @@ _DEFAULT_MOST: Final = 10
 class Tag:
     """A declared tag, made by `tag`. Use it as the key of `tags=`, in `user.tag` and in objectives."""
 
-    __slots__ = ("faults", "origin", "spec")
+    __slots__ = ("faults", "name", "origin", "spec")
 
     def __init__(self, spec: TagSpec, origin: Origin, faults: tuple[Fault, ...] = ()) -> None:
         self.spec, self.origin, self.faults = spec, origin, faults
-
-    @property
-    def name(self) -> str:
-        return self.spec.name
+        self.name: Final = spec.name
 
     @property
     def values(self) -> tuple[str, ...]:

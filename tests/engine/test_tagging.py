@@ -235,10 +235,11 @@ def test_sums_over_a_tag_equal_the_untagged_row_bucket_by_bucket(seed: int) -> N
             for merge, one in ((with_tags, recorder), (without, plain)):
                 start, end = (second - 1) * 1_000_000_000, second * 1_000_000_000
                 merge.accept("eu", replace(one.flip(start, end), agent=f"agent-{worker}", epoch=1))
-    for kind in ("step", "request"):
+    kinds: tuple[Kind, ...] = ("step", "request")
+    for kind in kinds:
         for name in ("tenant", "kind", "zone", "load"):
             for row, added in parts(with_tags, kind, name):
                 assert row == added
         assert set(with_tags.rows(kind)) == set(without.rows(kind))
-        for one in without.rows(kind):
-            assert buckets(with_tags.select_row(one)) == buckets(without.select_row(one))
+        for plain_row in without.rows(kind):
+            assert buckets(with_tags.select_row(plain_row)) == buckets(without.select_row(plain_row))

@@ -12,7 +12,7 @@ from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.series_key import OTHER, Kind, Tags
+from loadgen.measure.deltas.series_key import OTHER, Kind, SeriesKey, Tags
 from loadgen.target.config import TargetConfig
 from loadgen.target.server import serve
 from tests.support.scenarios import write
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.quiet
 MS = 1_000_000
 
 SCENARIO = """
-from loadgen import Load, Plan, User, arrivals, iterations, journey, tag, trend, counter
+from loadgen import Load, Plan, User, iterations, journey, tag
 
 tenant = tag("tenant", "gold", "free")
 kind = tag("kind", "first", "more")
@@ -44,20 +44,22 @@ plan = Plan(target="http://127.0.0.1:1", tags=[tenant, kind], loads=[
     Load(shop, iterations(30, users=3), name="day"),
     Load(shop, iterations(6, users=2), name="spike", tags={"phase": "spike"}),
 ])
+other = Plan(target="http://127.0.0.1:1", tags=[tenant, unused], load=iterations(1), mix=shop)
 """
 
 
 async def driven(folder: Path, text: str) -> list[Delta]:
     deltas: list[Delta] = []
     async with serve(TargetConfig(latency=False)) as shop:
-        scenario = load(write(folder, text), overrides=Overrides(target=shop.url))
+        scenario = load(write(folder, text), "plan", overrides=Overrides(target=shop.url))
         await Drive(scenario, seed=7, interval_ns=100 * MS, emit=deltas.append).run(perf_counter_ns() + 20 * MS)
     return deltas
 
 
 def counts(deltas: list[Delta], kind: Kind) -> Counter[tuple[str, Tags]]:
     """How many response times each (name, tags) has."""
-    keys, found = [], Counter[tuple[str, Tags]]()
+    keys: list[SeriesKey] = []
+    found = Counter[tuple[str, Tags]]()
     for delta in deltas:
         keys += delta.new_series
         for one in delta.stats:

@@ -105,7 +105,7 @@ class _Reading:
             yield self._fault(value, message, f'declare a tag with values: tag("{name}", "a", "b")')
         elif isinstance(value, ast.Constant):
             if not isinstance(value.value, str):
-                yield self._fault(value, f'tag "{name}": {value.value!r} is not a text', f'write "{value.value}"')
+                yield self._fault(value, f'tag "{name}": {value.value!r} is not a text', "write a text")
             elif value.value not in spec.values:
                 hint = did_you_mean(value.value, spec.values)
                 yield self._fault(value, f'tag "{name}" has no value "{value.value}"', hint or "declare the value")

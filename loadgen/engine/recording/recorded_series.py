@@ -174,8 +174,8 @@ class RequestSeries(Series):
         """Times of phases since the last swap, by phase, outcome, and whether they are lower bounds."""
         self.place: Place | None = None
         """The place that it belongs to; None if it was requested from the recorder directly."""
-        self._marked: dict[object, RequestSeries] | None = None
-        """Its parts for requests with `tags=` of their own, by these."""
+        self._marked: dict[object, RequestSeries] = {}
+        """Its parts for requests with `tags=` of their own, by these: by the pair if it is one, else by all pairs."""
 
     def phase(self, phase: Phase, ns: int, outcome: str = OK, *, is_bound: bool = False) -> None:
         """Record the time of one phase of a request, such as connecting, with its outcome.
@@ -230,21 +230,21 @@ class RequestSeries(Series):
         Raises:
             UsageError: an unknown name of a tag, or a value that is not a text.
         """
-        if self._marked is not None:
-            try:
-                found = self._marked.get((*tags.items(),))
-            except (AttributeError, TypeError):  # no mapping, or an unhashable value: `mark` raises the right error
-                found = None
-            if found is not None:
-                return found
-        return self if self.place is None else self._mark(self.place, tags)
+        key: object
+        try:
+            if len(tags) == 1:  # nearly always, and half as dear as a tuple of pairs
+                (key,) = tags.items()
+            else:
+                key = (*tags.items(),)
+            return self._marked[key]
+        except (AttributeError, KeyError, TypeError):  # a new one; or no mapping, or an unhashable value
+            return self if self.place is None else self._mark(self.place, tags)
 
     def _mark(self, place: Place, tags: GivenTags) -> RequestSeries:
         found, is_known = place.resolver.marked_series(self, tags)
         if is_known:  # undeclared values are not stored: there may be millions
-            if self._marked is None:
-                self._marked = {}
-            self._marked[(*tags.items(),)] = found
+            items = (*tags.items(),)
+            self._marked[items[0] if len(items) == 1 else items] = found
         return found
 
 
@@ -344,7 +344,8 @@ class Place:
         self.steps: dict[str, Place] = {}
         """The steps inside it, by name."""
         self._headers: dict[tuple[RequestSeries, Tags], RequestSeries] = {}
-        self._moved: dict[tuple[Tags, Tags], Place] = {}
+        self._moved: dict[tuple[Tags, Tags] | tuple[str, str], Place] = {}
+        """The same place for users with other tags: by these, and by one more tag."""
         self.series = None if step is None else resolver.step_series(journey, step, warmup, self.tags)
 
     def inner(self, name: str) -> Place:
@@ -371,8 +372,11 @@ class Place:
         return found
 
     def tagged(self, pair: tuple[str, str]) -> Place:
-        """Return the same journey or step for a user that gets one more tag."""
-        return self.moved(self.resolver.merged(self.base, (pair,)), self.scope)
+        """HOT, once for each tag of a user. Return the same journey or step for a user that gets one more tag."""
+        found = self._moved.get(pair)
+        if found is None:
+            found = self._moved[pair] = self.moved(self.resolver.merged(self.base, (pair,)), self.scope)
+        return found
 
     def resolve(self, name: str) -> RequestSeries:
         """Return the series of a request that this place has not seen yet, and store it in `names`.
