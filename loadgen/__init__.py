@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from loadgen.dsl.metric import counter, gauge, rate, trend
     from loadgen.dsl.payload import blob, file
     from loadgen.dsl.plans.param import param
+    from loadgen.dsl.plans.per_load import PerLoad, per_load
     from loadgen.dsl.plans.plan import Plan
     from loadgen.dsl.plans.plan_loads import Load
     from loadgen.dsl.plans.slo import error_ratio, p
@@ -51,6 +52,7 @@ __all__ = [
     "Look",
     "Node",
     "OpenExecutor",
+    "PerLoad",
     "Plan",
     "Reply",
     "RequestFailed",
@@ -85,6 +87,7 @@ __all__ = [
     "open_run",
     "p",
     "param",
+    "per_load",
     "rate",
     "replay",
     "reply",
@@ -113,6 +116,7 @@ _MODULES = {
     "Look": "loadgen.dsl.executors.steering_executor",
     "Node": "loadgen.dsl.graphs.nodes_and_edges",
     "OpenExecutor": "loadgen.dsl.executors.custom",
+    "PerLoad": "loadgen.dsl.plans.per_load",
     "Plan": "loadgen.dsl.plans.plan",
     "Reply": "loadgen.clients.response.replies",
     "RequestFailed": "loadgen.errors",
@@ -147,6 +151,7 @@ _MODULES = {
     "open_run": "loadgen.report.run_as_dataframes",
     "p": "loadgen.dsl.plans.slo",
     "param": "loadgen.dsl.plans.param",
+    "per_load": "loadgen.dsl.plans.per_load",
     "rate": "loadgen.dsl.metric",
     "replay": "loadgen.dsl.executors.recorded_traffic_load",
     "reply": "loadgen.clients.net.canned_replies",

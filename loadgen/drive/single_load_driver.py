@@ -67,6 +67,8 @@ class LaneDrive:
         marks: memoryview[int] | None = None,
     ) -> None:
         self.name = lane.name
+        self.drain_ns = lane.drain_ns
+        """How long iterations may continue after the end of this load; None: as the plan says."""
         self.journeys = tuple(one.name for one in lane.journeys)
         self._profile = lane.profile
         self._load, self._points = load, points

@@ -24,6 +24,7 @@ from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.exception_to_outcome import fault_text
+from loadgen.dsl.users.user import UserLoad
 from loadgen.dsl.users.user_factory import UserFactory
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Ended, Points
@@ -264,7 +265,7 @@ class _Stage:
         network, context = network_of(plan.http), tls_context(plan.ca, plan.http)
         ways = plan.ways()
         ways = replace(ways, http=replace(ways.http, phases=True))
-        self._tags = plan.tag_specs
+        self._tags, self._lanes = plan.tag_specs, plan.lanes
         self._points = _Alone()
         self._user_factory = UserFactory(
             ways, network, context, seed=seed, sleep=self._sleep, wait=asyncio.sleep, points=self._points
@@ -293,7 +294,14 @@ class _Stage:
         recorder = Recorder(redactor=self._redactor, tagging=Tagging(self._tags, is_strict=True))
         self._waits_s.clear()
         self._points.seen.clear()
-        life: JourneyLife = self._user_factory.life(recorder, [bound], fresh=False, report=reports.append, load=load)
+        life: JourneyLife = self._user_factory.life(
+            recorder,
+            [bound],
+            fresh=False,
+            report=reports.append,
+            load=load,
+            facts=UserLoad(self._lanes[load].name, self._lanes[load].settings),
+        )
         alone = Arrival(None, arrival.n, 0, False, row=arrival.row)
         began_ns = perf_counter_ns()
         await life.iterate(alone, pool_limited=False)

@@ -61,6 +61,8 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`--resolve`: addresses for "shop.example" or "shop.example:443", added to the plan's."""
     labels: dict[str, str] = {}
     """`--label name=value`: added to the plan's labels, and wins over them."""
+    loads: tuple[str, ...] = ()
+    """`--load`: run only these loads of the plan, by name; empty: all."""
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:
@@ -159,6 +161,14 @@ class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):
     random: bool = False
     steering: SteeringSpec | None = None
     """For a steered load: what it is steered by. `profile` is then only its initial curve."""
+    tags: dict[str, str] = {}
+    """The load's constants, part of all its series."""
+    settings: dict[str, Any] = {}
+    """The load's values of `per_load` settings."""
+    drain_ns: int | None = None
+    connections: str = ""
+    http: dict[str, Any] = {}
+    """The load's own settings, as in `PlanSpec`; None or empty: the plan's."""
 
     @property
     def stays(self) -> str:
