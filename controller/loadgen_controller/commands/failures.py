@@ -237,6 +237,7 @@ def _whole(run: Run, kept: KeptFailure, name: tuple[str, str]) -> Iterator[RichT
         yield Text(f"at {failure.where}")
     for title, text in (
         ("Row", failure.row),
+        ("Note", failure.note),
         ("Traceback", failure.traceback),
         ("Sent" if failure.request else "Last request before it", failure.sent),
         ("Received", failure.received),

@@ -73,6 +73,8 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     request: str | None = None
     region: str | None = None
     """None: over all regions together."""
+    load: str | None = None
+    """Only this load of the plan."""
     window_ns: int = 0
     """Length of the sliding windows; 0: the objective covers the whole run."""
     abort: bool = False
