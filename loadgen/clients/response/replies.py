@@ -24,6 +24,7 @@ from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.prepare import request_of
 from loadgen.clients.request.redirects import redirected
 from loadgen.clients.request.request_head_cache import Route
+from loadgen.clients.request.status_check import check_status
 from loadgen.clients.response.format_exchange import request_text, response_text
 from loadgen.clients.response.pick import Missing, pick_from
 from loadgen.engine.recording.recorded_series import RequestSeries
@@ -112,9 +113,10 @@ class Reply:
 
         Raises:
             ExpectFailed: `expect status`, `expect json` ...; the request's outcome becomes the same.
+            UsageError: `status` is not a status, such as "200" or 99.
         """
         code = self.status_code
-        if status is not None and status != code and (isinstance(status, int) or code not in status):
+        if status is not None and status != code and not _admits(status, code):
             raise self._failed("expect status", f"got {code}, expected {status}")
         if json is not None and not _contains(self._json_or_none(), json):
             raise self._failed("expect json", f"{_short(json)} not found in {self._excerpt()}")
@@ -411,6 +413,14 @@ class Reply:
             return f"<Reply [{self.status_code} {self.reason_phrase}]>"
         except AttributeError:
             return f"<Reply [{self.outcome}]>"
+
+
+def _admits(status: int | Container[int], code: int) -> bool:
+    """Return True if `code` is among the expected statuses. Raises UsageError if `status` is not a valid expectation."""
+    if not isinstance(status, int | str) and isinstance(status, Container) and code in status:
+        return True
+    check_status("expect", status)
+    return False
 
 
 def _contains(found: Any, wanted: Any) -> bool:

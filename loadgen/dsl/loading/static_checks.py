@@ -7,11 +7,10 @@
     user.to("logn").get("/")                    the plan has no such target                   error
     f"Bearer {token}" of a secret               gives the text "Bearer ****"                  error
     orders = counter(f"orders {i}")             in a journey: the metric is not recorded      error
-    time.sleep(1), requests.get(...)            blocks all users of the worker                warning
     asyncio.sleep(1)                            counts as the target's response time          warning
 
-Only certain mistakes are errors. A variable is taken as a user by its annotation
-(`User`), by its function's decorator (`@journey`, `@node`), or by its name `user`.
+The arguments of calls are checked by `call_arguments.py`. Code that works and makes a measurement wrong
+is found by `pitfalls.py`. Which variables are users, clients and replies is found by `receivers.py`.
 """
 
 from __future__ import annotations
@@ -21,8 +20,12 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+import loadgen
 from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
+from loadgen.dsl.loading.call_arguments import wrong_calls
+from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
+from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, own_nodes
 from loadgen.dsl.loading.source_analysis import Source
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
@@ -30,44 +33,14 @@ from loadgen.errors import Fault
 
 __all__ = ["RequestName", "mistakes", "request_names"]
 
-_VERBS = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "request"})
-_AWAITED = frozenset({"think", "pace", "rendezvous", "poll", "gather"})
-_ENTERED = frozenset({"step", "measure"})
 _METRICS = frozenset({"counter", "gauge", "trend", "rate"})
-_USERS = re.compile(r"\b(User|UserWith)\b")
-_JOURNEYS = re.compile(r"journey|\bnode\b")
 
 _THINK = "write `await user.think(...)`: think time does not count as response time"
-_HTTP = "write `await user.http.get(...)`: it is measured and does not block"
-_THREAD = "write `await asyncio.to_thread(...)`, or do it before the run, in set_up"
-_BLOCKING = {
-    "time.sleep": _THINK,
-    "requests": _HTTP,
-    "urllib.request.urlopen": _HTTP,
-    "httpx.get": _HTTP,
-    "httpx.post": _HTTP,
-    "httpx.put": _HTTP,
-    "httpx.patch": _HTTP,
-    "httpx.delete": _HTTP,
-    "httpx.request": _HTTP,
-    "httpx.Client": _HTTP,
-    "http.client": _HTTP,
-    "urllib3": _HTTP,
-    "subprocess.run": _THREAD,
-    "subprocess.call": _THREAD,
-    "subprocess.check_call": _THREAD,
-    "subprocess.check_output": _THREAD,
-    "socket.create_connection": _THREAD,
-    "os.system": _THREAD,
-    "input": "use param(...) or a feed: a run has no terminal input",
-}
 
 _OF_USER = frozenset(dir(UserWith))
 _OF_CLIENT = frozenset(dir(HttpClient))
 """All attributes of the two classes. Both have slots, so other attributes can never exist."""
 _OPTIONS = frozenset(AllOptions.__annotations__) | {*AllOptions.__optional_keys__, "name", "expect"}
-
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[list[Fault], list[Fault]]:
@@ -77,18 +50,20 @@ def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[li
     """
     reading = _Reading(source, targets)
     reading.secrets()
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.AsyncFunctionDef):
-            reading.function(node)
+    reading.functions(source.tree, None, is_within_async=False)
+    reading.twice()
     return reading.faults, reading.warnings
 
 
 class _Reading:
     def __init__(self, source: Source, targets: Collection[str] | None) -> None:
-        self._targets = targets
+        self._targets, self._source = targets, source
         self._file, self._tree = str(source.path), source.tree
         self._parents = {child: node for node in ast.walk(source.tree) for child in ast.iter_child_nodes(node)}
         self._imported = dict(_imported(source.tree))
+        self._once = once_functions(source.tree)
+        self._plain = {fn.name: fn for fn in source.tree.body if isinstance(fn, ast.FunctionDef)}
+        """The module's functions that are not async."""
         self.faults: list[Fault] = []
         self.warnings: list[Fault] = []
 
@@ -116,26 +91,74 @@ class _Reading:
         name = self._dotted(node.func)
         return name.startswith("loadgen.") and name.endswith(".secret")
 
-    def function(self, fn: ast.AsyncFunctionDef) -> None:
-        clients = _Clients(fn)
-        for node in _own_nodes(fn):
+    def functions(self, node: ast.AST, outer: Receivers | None, *, is_within_async: bool) -> None:
+        """Check all functions below a syntax node. outer: the receivers of the function around them."""
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.AsyncFunctionDef):
+                receivers = Receivers(child, outer)
+                self._function(child, receivers)
+                self._pitfalls(child, receivers)
+                self.functions(child, receivers, is_within_async=True)
+            elif isinstance(child, ast.FunctionDef):
+                receivers = Receivers(child, outer)
+                if not is_within_async:  # otherwise its nodes are checked with those of the async function
+                    self._function(child, receivers)
+                self.functions(child, receivers, is_within_async=is_within_async)
+            else:
+                self.functions(child, outer, is_within_async=is_within_async)
+
+    def twice(self) -> None:
+        """Add an error for each journey that a later definition of the same name replaces."""
+        first: dict[str, int] = {}
+        for fn in self._tree.body:
+            if not isinstance(fn, ast.AsyncFunctionDef) or not Receivers(fn).is_journey or fn.name == "_":
+                continue
+            if fn.name in first:
+                message = f"{fn.name} replaces the journey of the same name in line {first[fn.name]}"
+                self.faults.append(Fault(self._file, fn.lineno, message, "rename one of the two functions"))
+            first.setdefault(fn.name, fn.lineno)
+
+    def _function(self, fn: Function, receivers: Receivers) -> None:
+        is_async = isinstance(fn, ast.AsyncFunctionDef)
+        for node in own_nodes(fn):
             if isinstance(node, ast.Attribute):
-                self._check_attribute(clients, node)
+                self._check_attribute(receivers, node)
             if not isinstance(node, ast.Call):
                 continue
-            kind = clients.kind(node)
+            kind = receivers.kind(node)
             if kind == "awaited":
-                self._check_awaited(fn, node)
-                if clients.is_client(node.func):
+                if is_async:
+                    self._check_awaited(fn, node)
+                elif isinstance(self._parents.get(node), ast.Expr):
+                    message = f"{_shown(node.func)}(...) is never awaited, because {fn.name} is not async"
+                    self._fault(node, message, f"write `async def {fn.name}`, and `await` here and where it is called")
+                if receivers.is_client(node.func):
                     self._check_options(node)
             elif kind == "entered":
-                self._check_entered(node)
+                if is_async:
+                    self._check_entered(node)
             elif kind == "target":
                 self._check_target(node)
-            self._check_blocking(node)
-            self._check_metric(fn, node)
+            if is_async:
+                self._check_sleep(node)
+                self._check_metric(fn, node)
+            for wrong in wrong_calls(self._source, receivers, node, self._dotted(node.func)):
+                self._fault(wrong.node, wrong.message, wrong.hint)
 
-    def _check_attribute(self, clients: _Clients, node: ast.Attribute) -> None:
+    def _pitfalls(self, fn: ast.AsyncFunctionDef, receivers: Receivers) -> None:
+        found = [*pitfalls(self._source, fn, receivers, self._dotted, self._once)]
+        if receivers.has_user:
+            found += changed_globals(self._source, fn)
+            called = {
+                node.func.id for node in own_nodes(fn) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            }
+            if fn.name not in self._once:
+                for name in called & set(self._plain):
+                    found += pitfalls(self._source, self._plain[name], receivers, self._dotted, self._once)
+        for one in found:
+            self.faults.append(Fault(self._file, getattr(one.node, "lineno", 0), one.message, one.hint))
+
+    def _check_attribute(self, clients: Receivers, node: ast.Attribute) -> None:
         kind = clients.kind_of_value(node.value)
         known = _OF_USER if kind == "user" else _OF_CLIENT if kind == "client" else None
         if known is None or node.attr in known:
@@ -160,7 +183,7 @@ class _Reading:
             hint = did_you_mean(str(name), there) or 'write Plan(targets={"api": "https://api.example"})'
             self._fault(call, f"no plan in this file has a target {name!r}", hint)
 
-    def _check_awaited(self, fn: ast.AsyncFunctionDef, call: ast.Call) -> None:
+    def _check_awaited(self, fn: Function, call: ast.Call) -> None:
         parent, what = self._parents.get(call), _shown(call.func)
         if isinstance(parent, ast.Expr):
             self._fault(call, f"{what}(...) is never awaited, so it does nothing", f"write `await {what}(...)`")
@@ -174,7 +197,7 @@ class _Reading:
         elif isinstance(parent, ast.If | ast.While | ast.Compare | ast.Subscript | ast.BoolOp | ast.FormattedValue):
             self._fault(call, f"{what}(...) is used before it is awaited", f"write `await {what}(...)`")
 
-    def _used_unawaited(self, fn: ast.AsyncFunctionDef, assign: ast.Assign | ast.AnnAssign) -> tuple[str, str] | None:
+    def _used_unawaited(self, fn: Function, assign: ast.Assign | ast.AnnAssign) -> tuple[str, str] | None:
         """Return the variable that holds an un-awaited call, and an attribute read from it.
 
         Returns None if the variable may be awaited later, or no attribute of it is read.
@@ -202,18 +225,12 @@ class _Reading:
             message = f"{what}(...) is not entered, so it times nothing"
             self._fault(call, message, f"write `async with {what}(...):` and indent the code to time below it")
 
-    def _check_blocking(self, call: ast.Call) -> None:
-        name = self._dotted(call.func)
-        if name == "asyncio.sleep":
+    def _check_sleep(self, call: ast.Call) -> None:
+        if self._dotted(call.func) == "asyncio.sleep" and not self._source.is_allowed(call):
             message = "asyncio.sleep(...) counts as response time of the step and the journey"
             self.warnings.append(Fault(self._file, call.lineno, message, _THINK))
-            return
-        hint = next((h for what, h in _BLOCKING.items() if name == what or name.startswith(what + ".")), None)
-        if hint is not None:
-            message = f"{name}(...) blocks the event loop: all users of the worker wait meanwhile"
-            self.warnings.append(Fault(self._file, call.lineno, message, hint))
 
-    def _check_metric(self, fn: ast.AsyncFunctionDef, call: ast.Call) -> None:
+    def _check_metric(self, fn: Function, call: ast.Call) -> None:
         name = self._dotted(call.func)
         if name.startswith("loadgen.") and name.rpartition(".")[2] in _METRICS:
             what = _shown(call.func)
@@ -235,72 +252,6 @@ class _Reading:
         self.faults.append(Fault(self._file, node.lineno, message, hint))
 
 
-class _Clients:
-    """Finds which expressions of a function are its user, and which are HTTP clients of the user."""
-
-    def __init__(self, fn: _Function) -> None:
-        arguments = [*fn.args.posonlyargs, *fn.args.args, *fn.args.kwonlyargs]
-        is_journey = any(_JOURNEYS.search(ast.unparse(decorator)) for decorator in fn.decorator_list)
-        self._users = {arg.arg for arg in arguments if _is_user(arg)} | (
-            {arguments[0].arg} if is_journey and arguments else set()
-        )
-        self._clients = {
-            arg.arg for arg in arguments if arg.annotation is not None and "HttpClient" in ast.unparse(arg.annotation)
-        }
-        for node in ast.walk(fn):
-            if isinstance(node, ast.Assign) and self._is_client(node.value):
-                self._clients |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-
-    def kind(self, call: ast.Call) -> str:
-        """Return how a call must be used: "awaited", "entered", "target" (of `user.to`), or "" for other calls."""
-        func = call.func
-        if not isinstance(func, ast.Attribute):
-            return ""
-        if self._is_user(func.value):
-            by_name = {"to": "target"} | dict.fromkeys(_AWAITED, "awaited") | dict.fromkeys(_ENTERED, "entered")
-            return by_name.get(func.attr, "")
-        if self._is_client(func.value):
-            return "awaited" if func.attr in _VERBS else "entered" if func.attr == "stream" else ""
-        return ""
-
-    def is_client(self, func: ast.expr) -> bool:
-        """Return True if a called function is a method of one of the user's HTTP clients: `user.http.get`."""
-        return isinstance(func, ast.Attribute) and self._is_client(func.value)
-
-    def kind_of_value(self, node: ast.expr) -> str:
-        """Return the kind of an expression: "user" (the journey's), "client" (an HTTP client of the user), or ""."""
-        return "user" if self._is_user(node) else "client" if self._is_client(node) else ""
-
-    def _is_user(self, node: ast.expr) -> bool:
-        return isinstance(node, ast.Name) and node.id in self._users
-
-    def _is_client(self, node: ast.expr) -> bool:
-        match node:
-            case ast.Name(id=name):
-                return name in self._clients
-            case ast.Attribute(value=owner, attr="http"):
-                return self._is_user(owner)
-            case ast.Call(func=ast.Attribute(value=owner, attr="to")):
-                return self._is_user(owner)
-        return False
-
-
-def _is_user(arg: ast.arg) -> bool:
-    if arg.annotation is None:
-        return arg.arg == "user"
-    return _USERS.search(ast.unparse(arg.annotation)) is not None
-
-
-def _own_nodes(fn: _Function) -> Iterator[ast.AST]:
-    """Yield all syntax nodes of the function's body, without the bodies of nested async functions."""
-    waiting: list[ast.AST] = list(fn.body)
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if not isinstance(node, ast.AsyncFunctionDef):
-            waiting += ast.iter_child_nodes(node)
-
-
 def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -308,6 +259,8 @@ def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
                 yield (alias.asname, alias.name) if alias.asname else (alias.name.partition(".")[0],) * 2
         elif isinstance(node, ast.ImportFrom) and not node.level:
             for alias in node.names:
+                if alias.name == "*" and node.module == "loadgen":
+                    yield from ((name, f"loadgen.{name}") for name in loadgen.__all__)
                 yield alias.asname or alias.name, f"{node.module}.{alias.name}"
 
 
@@ -353,7 +306,7 @@ def request_names(source: Source) -> Iterator[RequestName]:
                 yield RequestName(pattern + r" \(poll\)", f"{text} (poll)", ".+" in pattern, True)
         elif verb in ("request", "stream") and len(node.args) > 1:
             yield _by_path(source, node.args[0], node.args[1], node)
-        elif verb in _VERBS and node.args and _is_path(source, node):
+        elif verb in VERBS and node.args and _is_path(source, node):
             yield _by_path(source, ast.Constant(verb.upper()), node.args[0], node)
 
 

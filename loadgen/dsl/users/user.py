@@ -23,6 +23,7 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.source_location import here
+from loadgen.dsl.users.argument_checks import check_name, pace_ns, poll_times_ns, rendezvous_timeout_ns, think_range_ns
 from loadgen.dsl.users.concurrent_calls import Apart, PollPlace
 from loadgen.dsl.users.exception_to_outcome import outcome_of
 from loadgen.dsl.users.leaked_tasks import owns
@@ -32,9 +33,8 @@ from loadgen.engine.load.pace import next_cycle
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
-from loadgen.measure.deltas.rendezvous_counts import MAX_POINT_NAME
 from loadgen.measure.deltas.series_key import OK, SKIPPED, TIMEOUT
-from loadgen.units import NS_PER_S, format_duration, parse_duration
+from loadgen.units import NS_PER_S, format_duration
 
 __all__ = ["User", "UserWith", "utc_now"]
 
@@ -149,10 +149,14 @@ class User:
         the exception that left its block. Without an exception, it is the first `http` error of a request in the step
         that no `expect` accepted, or else ok.
         """
+        if type(name) is not str or not name:  # also true for a StrEnum, which is a valid name
+            check_name("step", name)
         return Step(self, name)
 
     def measure(self, name: str) -> Measure:
         """Return a context manager that times any awaited call as a request: `async with user.measure("sign"):`."""
+        if type(name) is not str or not name:
+            check_name("measure", name)
         return Measure(self.meter, name)
 
     async def think(self, low: float | str | Distribution, high: float | str | None = None) -> None:
@@ -164,7 +168,7 @@ class User:
 
         Raises:
             ValueError: an invalid or negative duration.
-            UsageError: an invalid distribution, or one with a second argument.
+            UsageError: an invalid distribution, or one with a second argument; or `low` is longer than `high`.
         """
         self.meter.settle()
         if isinstance(low, Distribution):
@@ -174,9 +178,8 @@ class User:
                 )
             wait_s = max(0.0, low.draw(self.random))
         else:
-            low_ns = parse_duration(low)
-            wait_ns = low_ns if high is None else self.random.uniform(low_ns, parse_duration(high))
-            wait_s = wait_ns / NS_PER_S
+            low_ns, high_ns = think_range_ns(low, high)
+            wait_s = (low_ns if high is None else self.random.uniform(low_ns, high_ns)) / NS_PER_S
         if self._beside:
             await self._sleep(wait_s)
             return
@@ -203,11 +206,7 @@ class User:
         late after one overrun.
         """
         self.meter.settle()
-        every_ns = parse_duration(every)
-        if not every_ns:
-            raise UsageError(
-                "pace(0): the interval must be above 0", hint='write the time between two starts: user.pace("10s")'
-            )
+        every_ns = pace_ns(every)
         if self.is_fresh and WorkerTally.of(self.meter.recorder).is_new(("pace", self.meter.journey)):
             origin = here()
             self.meter.recorder.note(
@@ -260,7 +259,7 @@ class User:
         """
         meter = self.meter
         meter.settle()
-        timeout_ns = _checked_rendezvous(name, users, timeout)
+        timeout_ns = rendezvous_timeout_ns(name, users, timeout)
         if self._beside:
             raise UsageError("rendezvous cannot be called within user.gather", hint="call it before user.gather")
         if self._points is None:
@@ -306,7 +305,7 @@ class User:
         """
         meter = self.meter
         meter.settle()
-        every_ns, timeout_ns = parse_duration(every), parse_duration(timeout)
+        every_ns, timeout_ns = poll_times_ns(every, timeout)
         polls = PollPlace(meter.place, f"{name} (poll)")
         sample = Measure(self.meter, name)
         sample.begin(self._clock())
@@ -632,24 +631,6 @@ def _distribution(word: str, of: object) -> Distribution:
             f"{word} needs a distribution, got {of!r}", hint="write lognormal(0, .3), uniform(1, 3), fixed(2)"
         )
     return of
-
-
-def _checked_rendezvous(name: object, users: object, timeout: float | str) -> int:
-    """Check the arguments of a rendez-vous and return its time-out in ns; raises ValueError or UsageError."""
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_POINT_NAME:
-        raise UsageError(
-            f"rendezvous: invalid name {name!r}",
-            hint=f'write a text of 1 to {MAX_POINT_NAME} characters: user.rendezvous("sale opens", ...)',
-        )
-    if not isinstance(users, int) or isinstance(users, bool) or users < 1:
-        raise UsageError(
-            f"rendezvous: users={users!r} must be a whole number of at least 1",
-            hint="write the size of a group: users=100",
-        )
-    timeout_ns = parse_duration(timeout)
-    if not timeout_ns:
-        raise UsageError("rendezvous: timeout must be above 0", hint='write timeout="30s"')
-    return timeout_ns
 
 
 def _seed_of(seed: int, load: int, n: int) -> int:

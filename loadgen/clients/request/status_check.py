@@ -1,0 +1,51 @@
+"""Checks expected statuses, in the client before an answer is judged and in the loader for literal arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from typing import Any, Final
+
+from loadgen.errors import UsageError
+
+__all__ = ["check_status"]
+
+_MOST_LISTED: Final = 1000
+"""A collection with more elements is not looked through; it is a range that somebody computed."""
+
+
+def check_status(argument: str, status: Any) -> None:
+    """Raise UsageError unless `status` is None, a status from 100 to 599, or a collection of statuses.
+
+    argument: the name of the argument, such as "expect", for the message.
+    """
+    if status is None:
+        return
+    if isinstance(status, str | bytes) or not isinstance(status, int | Container) or isinstance(status, bool):
+        hint = f"write {argument}={status.strip()}" if isinstance(status, str) and _is_status(status) else ""
+        raise UsageError(
+            f"{argument}: {status!r} is not a status", hint=hint or f"write {argument}=200 or {argument}={{200, 404}}"
+        )
+    if isinstance(status, int):
+        _check_number(argument, status)
+    elif isinstance(status, range):
+        for one in status[:1], status[-1:]:
+            for end in one:
+                _check_number(argument, end)
+    elif isinstance(status, Iterable):
+        for one_status in list(status)[:_MOST_LISTED] if hasattr(status, "__len__") else ():
+            if isinstance(one_status, bool) or not isinstance(one_status, int):
+                raise UsageError(
+                    f"{argument}: {one_status!r} is not a status", hint=f"write numbers: {argument}={{200, 404}}"
+                )
+            _check_number(argument, one_status)
+
+
+def _check_number(argument: str, status: int) -> None:
+    if not 100 <= status <= 599:
+        raise UsageError(
+            f"{argument}: a status must be from 100 to 599, got {status}", hint=f"write {argument}=200, for example"
+        )
+
+
+def _is_status(text: str) -> bool:
+    return text.strip().isdecimal() and len(text.strip()) == 3
