@@ -56,6 +56,7 @@ from loadgen.clients.request.prepare import (
 from loadgen.clients.request.redirects import FOLLOWED, BadRedirect, redirected
 from loadgen.clients.request.request_head_cache import Route, routes_of
 from loadgen.clients.request.split_by_response_header import tags_of
+from loadgen.clients.request.status_check import check_accept
 from loadgen.clients.request.tracing import Tracer
 from loadgen.clients.response.discarded import DiscardedReply
 from loadgen.clients.response.replies import Reply
@@ -570,6 +571,8 @@ class HttpClient:
         route, data = prepare(self._routes, self._headers, self._cookies, method, url, options, json)
         timeouts = timeouts_of(options, self._timeouts)
         accept = options.get("accept")
+        if accept is not None:
+            check_accept(accept)
         follow = options.get("follow_redirects")
         if not isinstance(follow, bool):  # absent, or httpx.USE_CLIENT_DEFAULT
             follow = self.follow_redirects

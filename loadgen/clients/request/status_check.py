@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from loadgen.errors import UsageError
 
-__all__ = ["check_status"]
+__all__ = ["check_accept", "check_status"]
 
 _MOST_LISTED: Final = 1000
 """A collection with more elements is not looked through; it is a range that somebody computed."""
@@ -38,6 +38,13 @@ def check_status(argument: str, status: Any) -> None:
                     f"{argument}: {one_status!r} is not a status", hint=f"write numbers: {argument}={{200, 404}}"
                 )
             _check_number(argument, one_status)
+
+
+def check_accept(accept: Any) -> None:
+    """Raise UsageError unless `accept` is None or a collection of statuses."""
+    if isinstance(accept, int) and not isinstance(accept, bool):
+        raise UsageError(f"accept: {accept} is not a collection of statuses", hint=f"write accept={{{accept}}}")
+    check_status("accept", accept)
 
 
 def _check_number(argument: str, status: int) -> None:

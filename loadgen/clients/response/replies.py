@@ -416,7 +416,11 @@ class Reply:
 
 
 def _admits(status: int | Container[int], code: int) -> bool:
-    """Return True if `code` is among the expected statuses. Raises UsageError if `status` is not a valid expectation."""
+    """Return True if `code` is among the expected statuses.
+
+    Raises:
+        UsageError: `status` is not a valid expectation.
+    """
     if not isinstance(status, int | str) and isinstance(status, Container) and code in status:
         return True
     check_status("expect", status)

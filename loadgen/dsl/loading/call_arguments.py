@@ -26,7 +26,7 @@ from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.header_encoding import with_call_headers
 from loadgen.clients.request.prepare import timeouts_of
 from loadgen.clients.request.request_head_cache import routes_of
-from loadgen.clients.request.status_check import check_status
+from loadgen.clients.request.status_check import check_accept, check_status
 from loadgen.clients.response.pick import check_path
 from loadgen.clients.response.replies import Reply
 from loadgen.clients.retries import retries_of
@@ -212,7 +212,7 @@ _OF_REQUEST: Final[tuple[tuple[tuple[str, ...], Callable[..., object]], ...]] = 
     (("method",), lambda method: _ROUTES.of(str(method).upper())),
     (("name",), lambda name: name is None or check_name("name", name)),
     (("expect",), lambda expect: check_status("expect", expect)),
-    (("accept",), lambda accept: check_status("accept", accept)),
+    (("accept",), check_accept),
     (("timeout",), lambda timeout: timeouts_of({"timeout": timeout}, Timeouts())),
     (("retries",), lambda retries: retries_of(retries, 0)),
     (("headers",), lambda headers: with_call_headers(None, headers)),
@@ -246,7 +246,8 @@ def _invalid(
             if is_reported and word == "user.think":
                 continue  # the time alone is wrong, and the pair was reported
             is_reported = True
-            yield WrongCall(next(given[name] for name in names if name in given), *_texts(error, word))
+            name = next(name for name in names if name in given)
+            yield WrongCall(given[name], *_texts(error, word, name))
 
 
 def _default(signature: inspect.Signature, name: str) -> Any:
@@ -263,14 +264,21 @@ def _distribution_wrong(call: ast.Call, values: Mapping[str, Any], function: Cal
             yield WrongCall(call, fault.message, fault.hint)
 
 
-def _texts(error: Exception, word: str) -> tuple[str, str]:
+_EXAMPLES: Final = {
+    "url": 'write a path, "/cart", or a URL that begins with http:// or https://',
+    "method": 'write "GET", "POST" or another HTTP method',
+    "timeout": 'write seconds, 2, or a text such as "500ms"',
+    "headers": 'write texts: headers={"X-Version": "3"}',
+}
+"""A hint for each argument whose check has none."""
+
+
+def _texts(error: Exception, word: str, argument: str) -> tuple[str, str]:
     """Return message and hint of an exception. A ValueError has the hint after a semicolon in its text."""
     if isinstance(error, UsageError):
         return error.message, error.hint
     message, _, hint = str(error).partition("; ")
-    if not hint:
-        hint = f"write {_WRITE[word]}" if word in _WRITE else 'write seconds, 2, or a text such as "500ms"'
-    return message, hint
+    return message, hint or _EXAMPLES.get(argument) or f"write {_WRITE[word]}"
 
 
 def _shown(func: ast.expr) -> str:

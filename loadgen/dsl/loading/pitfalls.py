@@ -30,7 +30,10 @@ __all__ = ["Pitfall", "changed_globals", "once_functions", "pitfalls"]
 _THINK: Final = "write `await user.think(...)`: think time does not count as response time"
 _HTTP: Final = "write `await user.http.get(...)`: it is measured and does not block"
 _THREAD: Final = "write `await asyncio.to_thread(...)`, or do it once, in the plan's set_up"
-_FILE: Final = 'send it with file("..."), read rows with feed.csv("..."), or read it at the top of the file: agents get no other files'
+_FILE: Final = (
+    'send it with file("..."), read rows with feed.csv("..."), or read it at the top of the file: '
+    "agents get no other files"
+)
 _BLOCKING: Final = {
     "time.sleep": _THINK,
     "requests": _HTTP,
@@ -56,7 +59,10 @@ _BLOCKING: Final = {
 _OF_A_PATH: Final = frozenset({"read_text", "read_bytes", "write_text", "write_bytes"})
 _REPEATABLE: Final = frozenset({"random.Random", "random.SystemRandom"})
 _MUTATES: Final = frozenset(
-    "append appendleft extend insert add update setdefault pop popleft popitem remove discard clear sort".split()
+    {
+        *("append", "appendleft", "extend", "insert", "add", "update", "setdefault"),
+        *("pop", "popleft", "popitem", "remove", "discard", "clear", "sort"),
+    }
 )
 _CONTAINERS: Final = frozenset({"list", "dict", "set", "defaultdict", "deque", "Counter", "OrderedDict"})
 _CATCH_ALL: Final = frozenset({"Exception", "BaseException"})
@@ -273,13 +279,12 @@ def _computed(text: ast.JoinedStr) -> Iterator[str]:
 
 def _few_values(source: Source, fn: Function) -> set[str]:
     """Return the names with few values: constants of the module, of the function, and of loops over literal values."""
-    few = {
-        node.id for node in ast.walk(source.tree) if isinstance(node, ast.Name) and source.value_of(node) is not UNKNOWN
-    }
+    few = source.module_names()
     stores: dict[str, int] = {}
     for node in ast.walk(fn):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             stores[node.id] = stores.get(node.id, 0) + 1
+    few -= set(stores) | {arg.arg for arg in ast.walk(fn) if isinstance(arg, ast.arg)}
     for node in ast.walk(fn):
         match node:
             case (
@@ -336,8 +341,8 @@ def changed_globals(source: Source, fn: Function) -> Iterator[Pitfall]:
             yield Pitfall(
                 node,
                 f"{name} is changed by a journey, but each worker has its own {name}: results depend on the fleet",
-                'keep values of a user in @journey(state=...), count with counter("..."), share values with user.shared; '
-                "for one value in each worker, end the line with `# loadgen: allow`",
+                'keep values of a user in @journey(state=...), and count with counter("..."); '
+                "if a value for each worker is right, end the line with `# loadgen: allow`",
             )
 
 

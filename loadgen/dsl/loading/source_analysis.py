@@ -138,6 +138,16 @@ class Source:
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return UNKNOWN
 
+    def module_names(self) -> set[str]:
+        """Return the names that the module's own statements assign or import, which are constant in a run."""
+        names: set[str] = set()
+        for statement in self.tree.body:
+            if isinstance(statement, ast.Assign | ast.AnnAssign):
+                names |= {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+            elif isinstance(statement, ast.Import | ast.ImportFrom):
+                names |= {alias.asname or alias.name.partition(".")[0] for alias in statement.names}
+        return names
+
     def is_allowed(self, node: ast.AST) -> bool:
         """Return True if a line of the node ends with the comment `# loadgen: allow`."""
         first, last = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)

@@ -129,7 +129,10 @@ class _Reading:
             if kind == "awaited":
                 if is_async:
                     self._check_awaited(fn, node)
-                elif isinstance(self._parents.get(node), ast.Expr):
+                # The loader reports a journey or set-up that is not async by itself.
+                elif isinstance(self._parents.get(node), ast.Expr) and not (
+                    receivers.is_journey or fn.name in self._once
+                ):
                     message = f"{_shown(node.func)}(...) is never awaited, because {fn.name} is not async"
                     self._fault(node, message, f"write `async def {fn.name}`, and `await` here and where it is called")
                 if receivers.is_client(node.func):

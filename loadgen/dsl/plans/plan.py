@@ -36,6 +36,7 @@ from loadgen.dsl.plans.argument_validation import (
     read_time_limit,
     read_trace,
     read_weights,
+    region_names_wrong,
     url_wrong,
 )
 from loadgen.dsl.plans.plan_check import (
@@ -195,6 +196,7 @@ class Plan:
         self.target_name = aimed.name
         self.slos: tuple[Slo, ...] = read_slos(slos, self._wrong)
         self.regions: dict[str, float] = read_weights("regions", "region", by_name(regions), self._wrong)
+        self._wrong += region_names_wrong(self.regions)
         self.max_users = max_users
         self.warmup_is_found = warmup == "auto"
         """True if the warm-up is detected after the run; `warmup_ns` is then 0."""

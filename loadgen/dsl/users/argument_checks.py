@@ -17,7 +17,7 @@ def duration_ns(value: object, argument: str) -> int:
     """Return a duration in ns from a text ("500ms") or a number of seconds. argument: its name, for the message."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise UsageError(
-            f"{argument}: {value!r} is not a duration", hint='write seconds, 2, or a text such as "500ms" or "2m"'
+            f"{argument}: {value!r} is not a duration", hint='write durations as seconds, 2, or as text, "500ms"'
         )
     return parse_duration(value)
 
