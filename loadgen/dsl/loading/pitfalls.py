@@ -66,9 +66,8 @@ _MUTATES: Final = frozenset(
 )
 _CONTAINERS: Final = frozenset({"list", "dict", "set", "defaultdict", "deque", "Counter", "OrderedDict"})
 _CATCH_ALL: Final = frozenset({"Exception", "BaseException"})
-_OF_A_REPLY: Final = frozenset(
-    {"status_code", "json", "text", "headers", "pick", "is_success", "is_error", "content", "elapsed"}
-)
+_JUDGED: Final = frozenset({"status_code", "is_success", "is_error", "text", "content", "json", "headers", "pick"})
+"""Attributes of a reply that say how the target answered. Others, such as `http_version`, follow from the plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +166,9 @@ def _is_body(call: ast.Call, receivers: Receivers, parents: dict[ast.AST, ast.AS
 
 def _assert_wrong(node: ast.Assert, receivers: Receivers) -> Iterator[Pitfall]:
     for part in ast.walk(node.test):
-        is_reply = isinstance(part, ast.Name | ast.Attribute) and receivers.kind_of_value(part) == "reply"
-        if is_reply or (isinstance(part, ast.Attribute) and part.attr == "status_code"):
+        if not isinstance(part, ast.Attribute) or part.attr not in _JUDGED:
+            continue
+        if part.attr == "status_code" or receivers.kind_of_value(part.value) == "reply":
             yield Pitfall(
                 node,
                 "assert counts as an error of the scenario, not as a failure of the target",
@@ -249,15 +249,15 @@ def _urls_wrong(source: Source, fn: Function, receivers: Receivers) -> Iterator[
         name = keywords.get("name")
         if None in keywords or not isinstance(url, ast.JoinedStr):
             continue
-        computed = {text for text in _computed(url) if text not in few}
+        computed = {ast.unparse(part) for part in _computed(url) if not _has_few_values(part, few, receivers)}
         if name is None and computed:
             yield Pitfall(
                 call,
                 f"each value of {{{min(computed)}}} in the URL is a row of its own in the results",
                 f'add name="{_template(url)}"',
             )
-        elif isinstance(name, ast.JoinedStr) and not computed.isdisjoint(_computed(name)):
-            shown = min(computed & set(_computed(name)))
+        elif isinstance(name, ast.JoinedStr) and (both := computed & set(map(ast.unparse, _computed(name)))):
+            shown = min(both)
             yield Pitfall(
                 name,
                 f"each value of {{{shown}}} in name= is a row of its own in the results",
@@ -265,16 +265,28 @@ def _urls_wrong(source: Source, fn: Function, receivers: Receivers) -> Iterator[
             )
 
 
-def _computed(text: ast.JoinedStr) -> Iterator[str]:
-    """Yield the computed parts of the path in an f-string, as source text; those of host and query are left out."""
+def _computed(text: ast.JoinedStr) -> Iterator[ast.expr]:
+    """Yield the computed parts of the path in an f-string; those of host and query are left out."""
     seen = ""
     for part in text.values:
         if isinstance(part, ast.Constant):
             seen += str(part.value)
         elif isinstance(part, ast.FormattedValue) and "?" not in seen:
             if seen not in ("", "http://", "https://"):
-                yield ast.unparse(part.value)
+                yield part.value
             seen += "_"
+
+
+def _has_few_values(part: ast.expr, few: Collection[str], receivers: Receivers) -> bool:
+    """Return True if an expression follows from names with few values, or from `user.shared`."""
+    match part:
+        case ast.Name(id=name):
+            return name in few
+        case ast.Attribute(value=owner, attr="shared") if receivers.kind_of_value(owner) == "user":
+            return True
+        case ast.Attribute(value=owner) | ast.Subscript(value=owner, slice=ast.Constant()):
+            return _has_few_values(owner, few, receivers)
+    return isinstance(part, ast.Constant)
 
 
 def _few_values(source: Source, fn: Function) -> set[str]:
