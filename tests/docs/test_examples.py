@@ -188,7 +188,10 @@ def overrides_for(tree: ast.Module, url: str) -> Overrides:
 async def outcomes_of(block: Block, path: Path, url: str) -> dict[str, str]:
     """How each journey of the block ended; the plan's set-up and tear-down in brackets. What it said after a colon."""
     tree = ast.parse(block.module)
-    text = PRELUDE + block.module
+    text = PRELUDE
+    for name in journeys_in(tree):  # a journey of the block takes the place of the prelude's
+        text = text.replace(f"async def {name}(", f"async def {name}_of_the_prelude(")
+    text += block.module
     if "Plan(" not in block.module:
         mix = ", ".join(f"{name}: 1" for name in journeys_in(tree) or ["browse"])
         text += f'\nplan = Plan(target="{url}", load=iterations(1), mix={{{mix}}})\n'

@@ -1,4 +1,4 @@
-"""Checks expected statuses, in the client before an answer is judged and in the loader for literal arguments."""
+"""Checks expectations of an answer, in the client when it judges one, and in the loader for literal arguments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from loadgen.errors import UsageError
 
-__all__ = ["check_accept", "check_status"]
+__all__ = ["check_accept", "check_max_ms", "check_status"]
 
 _MOST_LISTED: Final = 1000
 """A collection with more elements is not looked through; it is a range that somebody computed."""
@@ -45,6 +45,12 @@ def check_accept(accept: Any) -> None:
     if isinstance(accept, int) and not isinstance(accept, bool):
         raise UsageError(f"accept: {accept} is not a collection of statuses", hint=f"write accept={{{accept}}}")
     check_status("accept", accept)
+
+
+def check_max_ms(max_ms: Any) -> None:
+    """Raise UsageError unless `max_ms` is None or a number above 0."""
+    if max_ms is not None and (isinstance(max_ms, bool) or not isinstance(max_ms, int | float) or not max_ms > 0):
+        raise UsageError(f"max_ms: {max_ms!r} is not a number of milliseconds above 0", hint="write max_ms=300")
 
 
 def _check_number(argument: str, status: int) -> None:

@@ -24,7 +24,7 @@ from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.prepare import request_of
 from loadgen.clients.request.redirects import redirected
 from loadgen.clients.request.request_head_cache import Route
-from loadgen.clients.request.status_check import check_status
+from loadgen.clients.request.status_check import check_max_ms, check_status
 from loadgen.clients.response.format_exchange import request_text, response_text
 from loadgen.clients.response.pick import Missing, pick_from
 from loadgen.engine.recording.recorded_series import RequestSeries
@@ -129,6 +129,8 @@ class Reply:
                 got = self.headers.get(name)
                 if got is None or not (got == wanted if isinstance(wanted, str) else wanted.search(got)):
                     raise self._failed("expect header", f"{name} is {_short(got)}, expected {_short(wanted)}")
+        if max_ms is not None:
+            check_max_ms(max_ms)
         if max_ms is not None and self.done_ns - self.asked_ns > max_ms * NS_PER_MS:
             raise self._failed("expect time", f"{(self.done_ns - self.asked_ns) / NS_PER_MS:.1f} ms > {max_ms} ms")
         if status is not None:

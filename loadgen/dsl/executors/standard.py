@@ -209,7 +209,7 @@ class Arrivals(_Staged):
             raise ProfileError("the load has no duration", hint=f'write arrivals("{self.level:g}/s").hold("1m")')
         if self.stages and not any(stage.start or stage.end for stage in self.stages):
             raise ProfileError(
-                "the load has no arrivals: its rate is always 0", hint='write arrivals("10/s").hold("1m")'
+                "the load has nothing to do: its rate is always 0", hint='write arrivals("10/s").hold("1m")'
             )
         return ArrivalProfile(self.stages)
 
@@ -262,7 +262,9 @@ class Users(_Staged):
         if not self.stages and self.level:
             raise ProfileError("the load has no duration", hint=f'write users({self.level:g}).hold("1m")')
         if self.stages and not any(stage.start or stage.end for stage in self.stages):
-            raise ProfileError("the load has no users: their number is always 0", hint='write users(10).hold("1m")')
+            raise ProfileError(
+                "the load has nothing to do: it has 0 users all the time", hint='write users(10).hold("1m")'
+            )
         return UserProfile(self.stages, pace_ns=self.pace_ns, is_spread=self.is_spread)
 
 

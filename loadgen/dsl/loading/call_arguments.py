@@ -26,15 +26,17 @@ from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.header_encoding import with_call_headers
 from loadgen.clients.request.prepare import timeouts_of
 from loadgen.clients.request.request_head_cache import routes_of
-from loadgen.clients.request.status_check import check_accept, check_status
+from loadgen.clients.request.status_check import check_accept, check_max_ms, check_status
 from loadgen.clients.response.pick import check_path
 from loadgen.clients.response.replies import Reply
 from loadgen.clients.retries import retries_of
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.loading.receivers import Receivers
 from loadgen.dsl.loading.source_analysis import UNKNOWN, Source
+from loadgen.dsl.payload import ScenarioBlob
 from loadgen.dsl.users.argument_checks import (
     check_name,
+    distribution_of,
     pace_ns,
     poll_times_ns,
     rendezvous_timeout_ns,
@@ -112,7 +114,7 @@ def _known(receivers: Receivers, call: ast.Call, imported: str) -> tuple[str, Ca
     return None
 
 
-_FUNCTIONS: Final = frozenset({"uniform", "exponential", "normal", "lognormal", "fixed", "empirical", "gql"})
+_FUNCTIONS: Final = frozenset({"uniform", "exponential", "normal", "lognormal", "fixed", "empirical", "gql", "blob"})
 """Words of loadgen that journeys call."""
 
 
@@ -197,8 +199,12 @@ _VALUES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Callable[..., object]],
     "user.step": ((("name",), lambda name: check_name("step", name)),),
     "user.measure": ((("name",), lambda name: check_name("measure", name)),),
     "user.check": ((("name",), lambda name: check_name("check", name)),),
-    "user.trait": ((("name",), lambda name: check_name("trait", name)),),
-    "reply.expect": ((("status",), lambda status: check_status("status", status)),),
+    "user.trait": (
+        (("name",), lambda name: check_name("trait", name)),
+        (("of",), lambda of: distribution_of("trait", of)),
+    ),
+    "user.draw": ((("of",), lambda of: distribution_of("draw", of)),),
+    "reply.expect": ((("status",), lambda status: check_status("status", status)), (("max_ms",), check_max_ms)),
     "reply.pick": ((("path",), check_path),),
     "gql": ((("query", "operation"), _check_gql),),
     **{f"re.{name}": ((("pattern",), _check_pattern),) for name in (
@@ -207,8 +213,17 @@ _VALUES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Callable[..., object]],
 }  # fmt: skip
 """By word: arguments, and the function that checks them."""
 
+
+def _check_url(url: object) -> None:
+    if not isinstance(url, str):
+        raise UsageError(f"{url!r} is not a URL", hint=_EXAMPLES["url"])
+    if re.match(r"https?:?/{1,2}", url) and not re.match(r"https?://", url):
+        raise ValueError(f'"{url}" is not an absolute http:// or https:// URL')
+    _ROUTES.make("GET", url)
+
+
 _OF_REQUEST: Final[tuple[tuple[tuple[str, ...], Callable[..., object]], ...]] = (
-    (("url",), lambda url: _ROUTES.make("GET", url)),
+    (("url",), _check_url),
     (("method",), lambda method: _ROUTES.of(str(method).upper())),
     (("name",), lambda name: name is None or check_name("name", name)),
     (("expect",), lambda expect: check_status("expect", expect)),
@@ -229,7 +244,7 @@ def _invalid(
 ) -> Iterator[WrongCall]:
     values = {name: source.value_of(node) for name, node in given.items()}
     if word in _FUNCTIONS and word != "gql":
-        yield from _distribution_wrong(call, values, function)
+        yield from _value_wrong(call, values, function)
         return
     if word == "user.think" and any(isinstance(node, ast.Call) for node in given.values()):
         return  # a distribution, which is checked itself
@@ -255,11 +270,11 @@ def _default(signature: inspect.Signature, name: str) -> Any:
     return UNKNOWN if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
 
 
-def _distribution_wrong(call: ast.Call, values: Mapping[str, Any], function: Callable[..., Any]) -> Iterator[WrongCall]:
+def _value_wrong(call: ast.Call, values: Mapping[str, Any], function: Callable[..., Any]) -> Iterator[WrongCall]:
     if any(value is UNKNOWN for value in values.values()):
         return
     made = function(**values)
-    if isinstance(made, Distribution):
+    if isinstance(made, Distribution | ScenarioBlob):
         for fault in made.faults:
             yield WrongCall(call, fault.message, fault.hint)
 

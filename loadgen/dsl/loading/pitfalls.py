@@ -57,7 +57,7 @@ _BLOCKING: Final = {
     "input": "use param(...) or a feed: a run has no terminal input",
 }
 _OF_A_PATH: Final = frozenset({"read_text", "read_bytes", "write_text", "write_bytes"})
-_REPEATABLE: Final = frozenset({"random.Random", "random.SystemRandom"})
+_REPEATABLE: Final = frozenset({"random.Random", "random.SystemRandom", "numpy.random.default_rng"})
 _MUTATES: Final = frozenset(
     {
         *("append", "appendleft", "extend", "insert", "add", "update", "setdefault"),
@@ -65,9 +65,8 @@ _MUTATES: Final = frozenset(
     }
 )
 _CONTAINERS: Final = frozenset({"list", "dict", "set", "defaultdict", "deque", "Counter", "OrderedDict"})
+_PRINTS: Final = frozenset({"print", "debug", "info", "warning", "error", "exception", "print_exc"})
 _CATCH_ALL: Final = frozenset({"Exception", "BaseException"})
-_JUDGED: Final = frozenset({"status_code", "is_success", "is_error", "text", "content", "json", "headers", "pick"})
-"""Attributes of a reply that say how the target answered. Others, such as `http_version`, follow from the plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +141,24 @@ def _call_wrong(
     if name == "asyncio.run" or (isinstance(call.func, ast.Attribute) and call.func.attr == "run_until_complete"):
         what = name or ast.unparse(call.func)
         yield Pitfall(call, f"{what}(...) fails: a journey already runs in an event loop", "write `await` instead")
-    if name in ("asyncio.create_task", "asyncio.ensure_future") and isinstance(parents.get(call), ast.Expr):
+    if name in ("asyncio.create_task", "asyncio.ensure_future") and _is_unused(parents.get(call), parents):
         message = f"{name}(...) is not awaited: the task is cancelled when the iteration ends"
         yield Pitfall(call, message, "write `await user.gather(...)` to run calls at the same time")
-    if name.startswith("random.") and name not in _REPEATABLE and receivers.has_user:
-        draw = name.partition(".")[2]
+    if name.startswith(("random.", "numpy.random.")) and name not in _REPEATABLE and receivers.has_user:
+        draw = name.rpartition(".")[2]
         message = f"{name}(...) draws other numbers in each run, so a run cannot be repeated"
         yield Pitfall(call, message, f"write user.random.{draw}(...): its numbers follow from the run's seed")
+
+
+def _is_unused(statement: ast.AST | None, parents: dict[ast.AST, ast.AST]) -> bool:
+    """Return True if the value of a statement is not used: a bare expression, or a name that nothing reads."""
+    if isinstance(statement, ast.Expr):
+        return True
+    if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+        return False
+    name = statement.targets[0].id
+    reads = (node for node in parents if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+    return all(node.id != name for node in reads)
 
 
 def _is_body(call: ast.Call, receivers: Receivers, parents: dict[ast.AST, ast.AST]) -> bool:
@@ -165,16 +175,43 @@ def _is_body(call: ast.Call, receivers: Receivers, parents: dict[ast.AST, ast.AS
 
 
 def _assert_wrong(node: ast.Assert, receivers: Receivers) -> Iterator[Pitfall]:
-    for part in ast.walk(node.test):
-        if not isinstance(part, ast.Attribute) or part.attr not in _JUDGED:
-            continue
-        if part.attr == "status_code" or receivers.kind_of_value(part.value) == "reply":
-            yield Pitfall(
-                node,
-                "assert counts as an error of the scenario, not as a failure of the target",
-                'write reply.expect(status=200), user.check("name", ...) or user.fail("reason")',
-            )
-            return
+    if any(_judges_reply(part, receivers) for part in ast.walk(node.test)) or _is_success(node.test, receivers):
+        yield Pitfall(
+            node,
+            "assert counts as an error of the scenario, not as a failure of the target",
+            'write reply.expect(status=200), user.check("name", ...) or user.fail("reason")',
+        )
+
+
+def _judges_reply(part: ast.AST, receivers: Receivers) -> bool:
+    """Return True for an expression that judges what the target answered: a status, or the content of a body."""
+    match part:
+        case ast.Attribute(attr="status_code"):
+            return True
+        case ast.Compare(left=left, comparators=[right]):
+            return any(_is_body_of_reply(side, receivers) for side in (left, right))
+    return False
+
+
+def _is_body_of_reply(node: ast.expr, receivers: Receivers) -> bool:
+    match node:
+        case ast.Attribute(value=reply, attr="text"):
+            return receivers.kind_of_value(reply) == "reply"
+        case ast.Call(func=ast.Attribute(value=reply, attr="json")):
+            return receivers.kind_of_value(reply) == "reply"
+        case ast.Subscript(value=value):
+            return _is_body_of_reply(value, receivers)
+    return False
+
+
+def _is_success(test: ast.expr, receivers: Receivers) -> bool:
+    match test:
+        case (
+            ast.Attribute(value=reply, attr="is_success")
+            | ast.UnaryOp(op=ast.Not(), operand=ast.Attribute(value=reply, attr="is_error"))
+        ):
+            return receivers.kind_of_value(reply) == "reply"
+    return False
 
 
 def _hidden_failures(node: ast.Try, receivers: Receivers) -> Iterator[Pitfall]:
@@ -199,9 +236,12 @@ def _parts(node: ast.expr) -> list[ast.expr]:
 
 
 def _does_nothing(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Pass | ast.Continue | ast.Break) or (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    )
+    match node:
+        case ast.Pass() | ast.Continue() | ast.Break() | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Expr(value=ast.Call(func=func)):
+            return ast.unparse(func).rpartition(".")[2] in _PRINTS
+    return False
 
 
 def _is_request(node: ast.AST, receivers: Receivers) -> bool:

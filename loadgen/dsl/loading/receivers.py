@@ -33,6 +33,8 @@ class Receivers:
     def __init__(self, fn: Function, outer: Receivers | None = None) -> None:
         arguments = [*fn.args.posonlyargs, *fn.args.args, *fn.args.kwonlyargs]
         self.is_journey = any(_JOURNEYS.search(ast.unparse(decorator)) for decorator in fn.decorator_list)
+        self.is_stateless = any(_is_stateless(decorator) for decorator in fn.decorator_list)
+        """True for a journey without `state=`."""
         self._users = {arg.arg for arg in arguments if _is_user(arg)} | (
             {arguments[0].arg} if self.is_journey and arguments else set()
         )
@@ -128,6 +130,13 @@ def own_nodes(fn: Function) -> Iterator[ast.AST]:
         yield node
         if not isinstance(node, ast.AsyncFunctionDef):
             waiting += ast.iter_child_nodes(node)
+
+
+def _is_stateless(decorator: ast.expr) -> bool:
+    """Return True for `@journey`, and for `@journey(...)` without `state=`."""
+    call = decorator if isinstance(decorator, ast.Call) else None
+    name = ast.unparse(decorator if call is None else call.func).rpartition(".")[2]
+    return name == "journey" and (call is None or not {"state", None} & {keyword.arg for keyword in call.keywords})
 
 
 def _is_user(arg: ast.arg) -> bool:

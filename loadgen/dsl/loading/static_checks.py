@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import loadgen
 from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
+from loadgen.clients.response.streams import StreamedReply
 from loadgen.dsl.loading.call_arguments import wrong_calls
 from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
 from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, own_nodes
@@ -40,7 +41,10 @@ _THINK = "write `await user.think(...)`: think time does not count as response t
 _OF_USER = frozenset(dir(UserWith))
 _OF_CLIENT = frozenset(dir(HttpClient))
 """All attributes of the two classes. Both have slots, so other attributes can never exist."""
+_OF_REPLY = frozenset(dir(StreamedReply))
 _OPTIONS = frozenset(AllOptions.__annotations__) | {*AllOptions.__optional_keys__, "name", "expect"}
+_BY_NAME = frozenset({"url", "method"})
+"""Arguments of requests that are usually given by position."""
 
 
 def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[list[Fault], list[Fault]]:
@@ -64,12 +68,14 @@ class _Reading:
         self._once = once_functions(source.tree)
         self._plain = {fn.name: fn for fn in source.tree.body if isinstance(fn, ast.FunctionDef)}
         """The module's functions that are not async."""
+        self._secrets: set[str] = set()
+        """The module's names that hold secrets."""
         self.faults: list[Fault] = []
         self.warnings: list[Fault] = []
 
     def secrets(self) -> None:
         """Add an error for each secret that is inserted into a text without `reveal()`."""
-        names = {
+        names = self._secrets = {
             target.id
             for node in self._tree.body
             if isinstance(node, ast.Assign) and self._is_secret(node.value)
@@ -137,11 +143,15 @@ class _Reading:
                     self._fault(node, message, f"write `async def {fn.name}`, and `await` here and where it is called")
                 if receivers.is_client(node.func):
                     self._check_options(node)
+                    self._check_hidden(node)
+                elif isinstance(node.func, ast.Attribute) and node.func.attr in ("gather", "poll"):
+                    self._check_calls(receivers, node)
             elif kind == "entered":
                 if is_async:
                     self._check_entered(node)
             elif kind == "target":
                 self._check_target(node)
+            self._check_factory(receivers, node)
             if is_async:
                 self._check_sleep(node)
                 self._check_metric(fn, node)
@@ -161,10 +171,18 @@ class _Reading:
         for one in found:
             self.faults.append(Fault(self._file, getattr(one.node, "lineno", 0), one.message, one.hint))
 
-    def _check_attribute(self, clients: Receivers, node: ast.Attribute) -> None:
-        kind = clients.kind_of_value(node.value)
-        known = _OF_USER if kind == "user" else _OF_CLIENT if kind == "client" else None
-        if known is None or node.attr in known:
+    def _check_attribute(self, receivers: Receivers, node: ast.Attribute) -> None:
+        kind = receivers.kind_of_value(node.value)
+        known = {"user": _OF_USER, "client": _OF_CLIENT, "reply": _OF_REPLY}.get(kind)
+        if known is None:
+            return
+        if node.attr in known:
+            if kind == "user" and node.attr == "state" and receivers.is_stateless:
+                message = f"{_shown(node)}: this journey has no state"
+                self._fault(node, message, "declare it: @journey(state=Session), with a class of your own")
+            if isinstance(self._parents.get(node), ast.Expr):
+                what = _shown(node)
+                self._fault(node, f"{what} is not called, so it does nothing", f"write {what}(...)")
             return
         hint = did_you_mean(node.attr, sorted(name for name in known if not name.startswith("_")))
         if kind == "user" and isinstance(node.ctx, ast.Store):
@@ -173,9 +191,46 @@ class _Reading:
 
     def _check_options(self, call: ast.Call) -> None:
         for keyword in call.keywords:
-            if keyword.arg is not None and keyword.arg not in _OPTIONS:
+            if keyword.arg is not None and keyword.arg not in _OPTIONS | _BY_NAME:
                 hint = did_you_mean(keyword.arg, sorted(_OPTIONS))
                 self._fault(keyword.value, f"{_shown(call.func)}(...) has no argument {keyword.arg}", hint)
+
+    def _check_hidden(self, call: ast.Call) -> None:
+        """Add an error for each secret in the headers or the body of a request without `reveal()`."""
+        for keyword in call.keywords:
+            for value in keyword.value.values if isinstance(keyword.value, ast.Dict) else ():
+                if self._is_secret(value) or (isinstance(value, ast.Name) and value.id in self._secrets):
+                    what = _shown(value)
+                    self._fault(value, f"{what} is a secret, and cannot be sent as it is", f"write {what}.reveal()")
+
+    def _check_factory(self, receivers: Receivers, call: ast.Call) -> None:
+        """Add an error for a client that would be created again at each call."""
+        func = call.func
+        if not (isinstance(func, ast.Attribute) and func.attr == "client" and call.args):
+            return
+        if receivers.kind_of_value(func.value) == "user" and isinstance(call.args[0], ast.Lambda):
+            message = f"{_shown(func)}(...) gets a new function at each call, and so creates a new client each time"
+            self._fault(call.args[0], message, "pass a class or function defined at module level, not a lambda")
+
+    def _check_calls(self, receivers: Receivers, call: ast.Call) -> None:
+        """Check the calls that are passed to `user.gather` and `user.poll`."""
+        assert isinstance(call.func, ast.Attribute)
+        what, first = _shown(call.func), call.args[0] if call.args else None
+        if call.func.attr == "poll":
+            if isinstance(first, ast.Call) and receivers.kind(first) == "awaited":
+                shown = ast.unparse(first)
+                message = f"{what}(...) needs a function that starts the call, because it repeats the call"
+                self._fault(first, message, f"write {what}(lambda: {shown}, ...)")
+            return
+        for argument in call.args:
+            if isinstance(argument, ast.Await):
+                self._fault(
+                    argument,
+                    f"{what}(...) gets a result and not a call, so the calls run one after the other",
+                    f"remove the `await` within the parentheses: {what}({ast.unparse(argument.value)}, ...)",
+                )
+        if len(call.args) == 1 and isinstance(first, ast.List | ast.ListComp | ast.Tuple):
+            self._fault(first, f"{what}(...) takes calls, not a list of them", f"write {what}(*calls)")
 
     def _check_target(self, call: ast.Call) -> None:
         if self._targets is None or not call.args or not isinstance(call.args[0], ast.Constant):
@@ -190,6 +245,8 @@ class _Reading:
         parent, what = self._parents.get(call), _shown(call.func)
         if isinstance(parent, ast.Expr):
             self._fault(call, f"{what}(...) is never awaited, so it does nothing", f"write `await {what}(...)`")
+        elif isinstance(parent, ast.withitem):
+            self._fault(call, f"{what}(...) is not a context manager", f"write `reply = await {what}(...)`")
         elif isinstance(parent, ast.Attribute):
             message = f"{what}(...) has no .{parent.attr} before it is awaited"
             self._fault(call, message, f"write `(await {what}(...)).{parent.attr}`")
@@ -224,6 +281,9 @@ class _Reading:
             block = self._parents.get(parent)
             if isinstance(block, ast.With):
                 self._fault(call, f"{what}(...) is entered with `with`", f"write `async with {what}(...):`")
+        elif isinstance(parent, ast.AsyncFor | ast.For):
+            hint = f"write `async with {what}(...) as reply:`, and then iterate over the reply"
+            self._fault(call, f"{what}(...) is not entered, so there is nothing to iterate over", hint)
         elif isinstance(parent, ast.Expr | ast.Await):
             message = f"{what}(...) is not entered, so it times nothing"
             self._fault(call, message, f"write `async with {what}(...):` and indent the code to time below it")

@@ -6,11 +6,20 @@ branch that no trial enters. Each function raises UsageError or ValueError with 
 
 from __future__ import annotations
 
+from loadgen.dsl.distributions import Distribution
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.rendezvous_counts import MAX_POINT_NAME
 from loadgen.units import parse_duration
 
-__all__ = ["check_name", "duration_ns", "pace_ns", "poll_times_ns", "rendezvous_timeout_ns", "think_range_ns"]
+__all__ = [
+    "check_name",
+    "distribution_of",
+    "duration_ns",
+    "pace_ns",
+    "poll_times_ns",
+    "rendezvous_timeout_ns",
+    "think_range_ns",
+]
 
 
 def duration_ns(value: object, argument: str) -> int:
@@ -79,3 +88,12 @@ def check_name(what: str, name: object) -> None:
     """
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"{what}: {name!r} is not a name", hint=f'write a text that is not empty: {what}("login")')
+
+
+def distribution_of(word: str, of: object) -> Distribution:
+    """Return `of`; raise UsageError if it is not a distribution. word: the method's name, for the message."""
+    if not isinstance(of, Distribution):
+        raise UsageError(
+            f"{word} needs a distribution, got {of!r}", hint="write lognormal(0, .3), uniform(1, 3), fixed(2)"
+        )
+    return of

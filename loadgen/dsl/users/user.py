@@ -23,7 +23,14 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.source_location import here
-from loadgen.dsl.users.argument_checks import check_name, pace_ns, poll_times_ns, rendezvous_timeout_ns, think_range_ns
+from loadgen.dsl.users.argument_checks import (
+    check_name,
+    distribution_of,
+    pace_ns,
+    poll_times_ns,
+    rendezvous_timeout_ns,
+    think_range_ns,
+)
 from loadgen.dsl.users.concurrent_calls import Apart, PollPlace
 from loadgen.dsl.users.exception_to_outcome import outcome_of
 from loadgen.dsl.users.leaked_tasks import owns
@@ -361,7 +368,7 @@ class User:
 
         It uses this iteration's random numbers.
         """
-        return _distribution("draw", of).draw(self.random)
+        return distribution_of("draw", of).draw(self.random)
 
     def trait(self, name: str, of: Distribution) -> float:
         """Return a property of this user: drawn on first use, then constant for the user's whole life.
@@ -378,7 +385,7 @@ class User:
         value = kept[1].get(name)
         if value is None:
             seed = f"{self._seed} {self.meter.load} {self._number} {name}"
-            value = kept[1][name] = _distribution("trait", of).draw(Random(seed))  # noqa: S311  # no secret depends on it
+            value = kept[1][name] = distribution_of("trait", of).draw(Random(seed))  # noqa: S311  # no secret depends on it
         return value
 
     def now(self) -> datetime:
@@ -623,14 +630,6 @@ class UserWith(User, Generic[S]):
         self._state = value
         if self.owner is not None:
             self.owner.state_is(value)
-
-
-def _distribution(word: str, of: object) -> Distribution:
-    if not isinstance(of, Distribution):
-        raise UsageError(
-            f"{word} needs a distribution, got {of!r}", hint="write lognormal(0, .3), uniform(1, 3), fixed(2)"
-        )
-    return of
 
 
 def _seed_of(seed: int, load: int, n: int) -> int:

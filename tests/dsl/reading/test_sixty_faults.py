@@ -177,6 +177,25 @@ CASES = [
         await user.gather(part(), part())
         """.lstrip("\n"),
     ),
+    Case(
+        "an attribute of another library",
+        'did you mean "status_code"?',
+        'reply = await user.http.get("/")\nprint(reply.status)  # here',
+    ),
+    Case(
+        "a limit as text", "write max_ms=300", 'reply = await user.http.get("/")\nreply.expect(max_ms="300ms")  # here'
+    ),
+    Case("a method that is not called", "write user.fail(...)", "user.fail"),
+    Case("a request as a context", "write `reply = await", 'async with user.http.get("/") as reply:\n    pass'),
+    Case("a stream that is not entered", "async with", 'async for piece in user.http.stream("GET", "/"):\n    pass'),
+    Case("a call instead of a function", "lambda:", 'await user.poll(user.http.get("/"), until=bool, name="job")'),
+    Case("a list of calls", "*calls", 'await user.gather([user.http.get("/"), user.http.get("/a")])'),
+    Case("results instead of calls", "remove the `await`", 'await user.gather(await user.http.get("/"))'),
+    Case("a URL without a colon", "http:// or https://", 'await user.http.get("http//shop.example/")'),
+    Case("a trait that is a number", "fixed(2)", 'user.trait("speed", 3)'),
+    Case("a state that is not declared", "@journey(state=Session)", "user.state.sku = 3"),
+    Case("a client that is new each time", "module level", "redis = user.client(lambda user: 3)"),
+    Case("a secret in a header", ".reveal()", 'await user.http.get("/", headers={"X-Token": secret("token")})'),
     # -- code that spoils the measurement -------------------------------------------------------------
     Case("sleep of Locust", "write `await user.think", "time.sleep(1)"),
     Case("requests of Locust", "write `await user.http.get", 'requests.get("https://shop.example/")'),
@@ -194,6 +213,26 @@ CASES = [
         """.lstrip("\n"),
     ),
     Case("random numbers without a seed", "write user.random.choice", 'sku = random.choice(["a", "b"])'),
+    Case("random numbers of a library", "write user.random.rand", "import numpy as np\nsku = np.random.rand()  # here"),
+    Case("a task that nobody reads", "user.gather", 'task = asyncio.create_task(user.http.get("/"))'),
+    Case(
+        "a body that is asserted",
+        "reply.expect",
+        """
+        reply = await user.http.get("/")
+        assert "Welcome" in reply.text  # here
+        """.lstrip("\n"),
+    ),
+    Case(
+        "failures that are only printed",
+        "remove it",
+        """
+        try:
+            await user.http.get("/")
+        except Exception as error:  # here
+            print(error)
+        """.lstrip("\n"),
+    ),
     Case("a counter that all users share", "counter(", "global TOTAL\nTOTAL = 1  # here"),
     Case("a list that all users share", "@journey(state=...)", "ITEMS.append(4)"),
     Case(
@@ -368,6 +407,9 @@ def test_faults_of_objectives_are_found_beside_a_load_that_fails(tmp_path: Path)
         'await user.http.get(f"/items?n={user.random.random()}")',
         'kind = user.random.choice(["a", "b"])\nawait user.http.get("/items", name=f"items {kind}")',
         'await user.http.post("/", files={"f": open("photo.jpg", "rb")})',
+        'await user.http.get(url="/", expect=200)',
+        'reply = await user.http.get("/")\nprint(reply.asked_ns, reply.events if reply.is_success else reply.links)',
+        'reply = await user.http.get("/")\nassert reply.http_version == "HTTP/1.1"',
         'try:\n    await user.http.get("/")\nexcept ExpectFailed:\n    pass',
         'try:\n    await user.http.get("/")\nexcept Exception:\n    ORDERS.add()\n    raise',
         "try:\n    value = int('x')\nexcept Exception:\n    pass",
