@@ -10,7 +10,7 @@ the load and the number of the arrival alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any, ClassVar
@@ -107,7 +107,7 @@ class Rehearsed:
         return self.outcome in (OK, SKIPPED)
 
 
-async def rehearse(scenario: Scenario, guard: TargetGuard = OPEN) -> AsyncIterator[Rehearsed]:
+async def rehearse(scenario: Scenario, guard: TargetGuard = OPEN) -> AsyncGenerator[Rehearsed, None]:
     """Run the plan's set-up, each of its journeys once, and its tear-down; yield each result.
 
     A failed set-up ends the rehearsal; a failed journey does not. guard: decides which addresses are allowed.
@@ -320,7 +320,7 @@ class _Stage:
         self._waits_s.clear()
         recorder = Recorder(redactor=self._redactor)
         user = self._user_factory.user(recorder)
-        user.meter.begin(name, warmup=False, pool_limited=False)
+        user._meter.begin(name, warmup=False, pool_limited=False)
         began_ns = perf_counter_ns()
         outcome, detail = OK, ""
         try:
@@ -330,14 +330,14 @@ class _Stage:
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the scenario's code may raise anything
             outcome, detail = "failed", fault_text(error)
             of_error = outcome_of(error)
-            user.meter.end_iteration(of_error, detail, where_of(error))
+            user._meter.end_iteration(of_error, detail, where_of(error))
         finally:
-            user.meter.settle()
+            user._meter.settle()
             await user.http.close()
         now_ns = perf_counter_ns()
         recorder.failures.finish()
         failures = recorder.failures.take(began_ns, now_ns)
-        took_ns = now_ns - began_ns - user.idle_ns
+        took_ns = now_ns - began_ns - user._idle_ns
         return Rehearsed(name, outcome, detail, self._take_seen(), took_ns, sum(self._waits_s), failures=failures)
 
     async def _sleep(self, wait_s: float) -> None:

@@ -225,7 +225,7 @@ def _check_url(url: object) -> None:
 _OF_REQUEST: Final[tuple[tuple[tuple[str, ...], Callable[..., object]], ...]] = (
     (("url",), _check_url),
     (("method",), lambda method: _ROUTES.of(str(method).upper())),
-    (("name",), lambda name: name is None or check_name("name", name)),
+    (("name",), lambda name: None if name is None else check_name("name", name)),
     (("expect",), lambda expect: check_status("expect", expect)),
     (("accept",), check_accept),
     (("timeout",), lambda timeout: timeouts_of({"timeout": timeout}, Timeouts())),

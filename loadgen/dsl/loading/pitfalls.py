@@ -400,6 +400,7 @@ def changed_globals(source: Source, fn: Function) -> Iterator[Pitfall]:
 
 def _changed(node: ast.AST, containers: Collection[str], declared: Collection[str]) -> str:
     """Return the name of the module's variable that a node changes; "" for none."""
+    found: list[ast.expr]
     match node:
         case ast.Assign(targets=targets):
             found = targets
@@ -411,11 +412,11 @@ def _changed(node: ast.AST, containers: Collection[str], declared: Collection[st
             return name if attr in _MUTATES and name in containers else ""
         case _:
             return ""
-    for target in found:
-        if isinstance(target, ast.Name) and target.id in declared:
-            return target.id
-        if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name) and target.value.id in containers:
-            return target.value.id
+    for one in found:
+        if isinstance(one, ast.Name) and one.id in declared:
+            return one.id
+        if isinstance(one, ast.Subscript) and isinstance(one.value, ast.Name) and one.value.id in containers:
+            return one.value.id
     return ""
 
 

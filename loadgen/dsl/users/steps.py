@@ -32,11 +32,11 @@ class Step:
 
     async def __aenter__(self) -> None:
         user = self._user
-        meter = user.meter
+        meter = user._meter
         self._outer = meter.enter(
             self._name
         )  # settles the request before, so that its failure does not count for this step
-        self._failed, self._idle_ns = meter.failed, user.idle_ns
+        self._failed, self._idle_ns = meter.failed, user._idle_ns
         meter.failed = None
         self._entered_ns = perf_counter_ns()
         series = meter.place.series
@@ -48,10 +48,10 @@ class Step:
     ) -> None:
         now_ns = perf_counter_ns()
         user = self._user
-        meter = user.meter
+        meter = user._meter
         meter.settle()
         duration_ns = now_ns - self._entered_ns
-        response_ns = duration_ns - (user.idle_until(now_ns) - self._idle_ns)
+        response_ns = duration_ns - (user._idle_until(now_ns) - self._idle_ns)
         failed = meter.failed
         # The surrounding step keeps its own first failure.
         if self._failed is not None:
@@ -65,7 +65,7 @@ class Step:
 
     def _idle(self, now_ns: int) -> int:
         """Return how long the user has been idle since it entered the step, in ns. now_ns: the present time."""
-        return self._user.idle_until(now_ns) - self._idle_ns
+        return self._user._idle_until(now_ns) - self._idle_ns
 
 
 class Measure:

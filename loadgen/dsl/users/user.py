@@ -61,30 +61,26 @@ def utc_now() -> datetime:
 
 
 class User:
-    """One virtual user, the first argument of every journey.
-
-    http: this user's HTTP client, with httpx's method names and arguments. It measures each request.
-    shared: the JSON value that the plan's set-up returned, the same for all users of the fleet.
-
-    Args:
-        sleep, wait, clock, now: the sources of time, which a trial replaces. `sleep` is for idle time (think, pace) and
-            `wait` for the time between polls; `wait` defaults to `sleep`. `clock` returns ns, as `perf_counter_ns`.
-        open_client: creates the HTTP client for another target of the plan; raises UsageError for an unknown one.
-        open_httpx: creates an httpx client over the same connections.
-        points: the rendez-vous of this worker; None in a trial, where no rendez-vous waits.
-    """
+    """One virtual user, the first argument of every journey: it sends requests, thinks, and names its steps."""
 
     __slots__ = (
+        "_began_ns",
         "_beside",
+        "_clients",
         "_clock",
+        "_ended_ns",
         "_httpx",
+        "_idle_ns",
         "_idle_since_ns",
+        "_is_fresh",
+        "_meter",
         "_n",
         "_now",
         "_number",
         "_open_client",
         "_open_httpx",
         "_others",
+        "_owner",
         "_pace_due_ns",
         "_points",
         "_random",
@@ -93,14 +89,7 @@ class User:
         "_state",
         "_traits",
         "_wait",
-        "began_ns",
-        "clients",
-        "ended_ns",
         "http",
-        "idle_ns",
-        "is_fresh",
-        "meter",
-        "owner",
         "shared",
     )
 
@@ -119,15 +108,29 @@ class User:
         open_httpx: Callable[[], HttpxClient] | None = None,
         points: Points | None = None,
     ) -> None:
+        """Create a user. The engine does this; a journey gets its user as its argument.
+
+        Args:
+            sleep, wait, clock, now: the sources of time, which a trial replaces. `sleep` is for idle time (think, pace)
+                and `wait` for the time between polls; `wait` defaults to `sleep`. `clock` returns ns, as
+                `perf_counter_ns`.
+            open_client: creates the HTTP client for another target of the plan; raises UsageError for an unknown one.
+            open_httpx: creates an httpx client over the same connections.
+            points: the rendez-vous of this worker; None in a trial, where no rendez-vous waits.
+        """
         self.http: Final = http
-        self.meter: Final = meter
+        """The HTTP client of this user: `await user.http.get("/")`. It has httpx's method names, and measures each request.
+        """
+        self._meter: Final = meter
         self.shared = shared
-        self.idle_ns = 0
-        self.began_ns = self.ended_ns = 0
+        """The JSON value that the plan's set_up returned, the same for all users of the fleet; None without a set_up.
+        """
+        self._idle_ns = 0
+        self._began_ns = self._ended_ns = 0
         """Times of the first line of the current iteration, and of the end of the iteration before."""
-        self.is_fresh = False
+        self._is_fresh = False
         """True if each iteration has a fresh user (open loads)."""
-        self.owner: Any = None
+        self._owner: Any = None
         """The `JourneyLife` that drives this user; it tracks leaked tasks."""
         self._idle_since_ns = 0
         self._seed, self._n, self._number = seed, 0, 0
@@ -137,7 +140,7 @@ class User:
         self._others: dict[str, HttpClient] | None = None
         self._beside = 0
         """Number of `gather` calls in progress."""
-        self.clients: dict[Any, Any] | None = None
+        self._clients: dict[Any, Any] | None = None
         """Clients created by `client`, by their factory."""
         self._state: Any = None
         self._sleep, self._clock, self._now = sleep, clock, now
@@ -164,7 +167,7 @@ class User:
         """Return a context manager that times any awaited call as a request: `async with user.measure("sign"):`."""
         if type(name) is not str or not name:
             check_name("measure", name)
-        return Measure(self.meter, name)
+        return Measure(self._meter, name)
 
     async def think(self, low: float | str | Distribution, high: float | str | None = None) -> None:
         """Pause like a human: `think(2)` or `think("500ms")`; `think(1, 3)` draws evenly between the two.
@@ -177,7 +180,7 @@ class User:
             ValueError: an invalid or negative duration.
             UsageError: an invalid distribution, or one with a second argument; or `low` is longer than `high`.
         """
-        self.meter.settle()
+        self._meter.settle()
         if isinstance(low, Distribution):
             if high is not None:
                 raise UsageError(
@@ -212,19 +215,19 @@ class User:
         Like k6's `sleep(T - elapsed)` and Locust's `constant_pacing`, but on a grid: those start all later iterations
         late after one overrun.
         """
-        self.meter.settle()
+        self._meter.settle()
         every_ns = pace_ns(every)
-        if self.is_fresh and WorkerTally.of(self.meter.recorder).is_new(("pace", self.meter.journey)):
+        if self._is_fresh and WorkerTally.of(self._meter.recorder).is_new(("pace", self._meter.journey)):
             origin = here()
-            self.meter.recorder.note(
+            self._meter.recorder.note(
                 f"{Path(origin.file).name}:{origin.line}: in an open load, user.pace only keeps the user busy: the "
-                f"plan's arrivals decide when iterations of {self.meter.journey} start; remove it, or use users(n)"
+                f"plan's arrivals decide when iterations of {self._meter.journey} start; remove it, or use users(n)"
             )
-        was_away = self.began_ns - self.ended_ns > every_ns
-        began_ns = self.began_ns if was_away or not self._pace_due_ns else self._pace_due_ns
+        was_away = self._began_ns - self._ended_ns > every_ns
+        began_ns = self._began_ns if was_away or not self._pace_due_ns else self._pace_due_ns
         due_ns, skipped = next_cycle(began_ns, every_ns, self._clock())
         if skipped:
-            WorkerTally.of(self.meter.recorder).skipped_cycles(skipped)
+            WorkerTally.of(self._meter.recorder).skipped_cycles(skipped)
         self._pace_due_ns = due_ns
         self._idle_since_ns = perf_counter_ns()
         try:
@@ -264,7 +267,7 @@ class User:
         Like LoadRunner's `lr_rendezvous` and JMeter's Synchronizing Timer, with two differences: each user has its own
         time-out, and a group spans all agents, while JMeter's is limited to one JVM.
         """
-        meter = self.meter
+        meter = self._meter
         meter.settle()
         timeout_ns = rendezvous_timeout_ns(name, users, timeout)
         if self._beside:
@@ -310,11 +313,11 @@ class User:
             RequestFailed: with outcome `timeout`; the sample is recorded as censored at `timeout`.
             UsageError: the result of `call` cannot be awaited, or `until` is async.
         """
-        meter = self.meter
+        meter = self._meter
         meter.settle()
         every_ns, timeout_ns = poll_times_ns(every, timeout)
         polls = PollPlace(meter.place, f"{name} (poll)")
-        sample = Measure(self.meter, name)
+        sample = Measure(self._meter, name)
         sample.begin(self._clock())
         deadline_ns = sample.asked_ns + timeout_ns
         count = 0
@@ -360,7 +363,7 @@ class User:
         The seed is (run seed, load, arrival), so a repeated run draws the same numbers.
         """
         if self._random is None:
-            self._random = Random(_seed_of(self._seed, self.meter.load, self._n))  # noqa: S311  # no secret depends on it
+            self._random = Random(_seed_of(self._seed, self._meter.load, self._n))  # noqa: S311  # no secret depends on it
         return self._random
 
     def draw(self, of: Distribution) -> float:
@@ -384,7 +387,7 @@ class User:
             kept = self._traits = self._number, {}
         value = kept[1].get(name)
         if value is None:
-            seed = f"{self._seed} {self.meter.load} {self._number} {name}"
+            seed = f"{self._seed} {self._meter.load} {self._number} {name}"
             value = kept[1][name] = distribution_of("trait", of).draw(Random(seed))  # noqa: S311  # no secret depends on it
         return value
 
@@ -401,7 +404,7 @@ class User:
         (other)`.
         """
         text = str(reason)
-        outcome = WorkerTally.of(self.meter.recorder).reason(text)
+        outcome = WorkerTally.of(self._meter.recorder).reason(text)
         raise IterationEnded(outcome, "" if outcome == f"fail: {text}" else text)
 
     def skip(self, reason: str = "") -> Never:
@@ -414,7 +417,7 @@ class User:
         The iteration continues. A worker records at most 200 names; further ones are counted in `check: (other)`.
         """
         is_ok = bool(ok)
-        WorkerTally.of(self.meter.recorder).check(name, is_ok)
+        WorkerTally.of(self._meter.recorder).check(name, is_ok)
         return is_ok
 
     # -- other ways to reach a target -----------------------------------------------------------
@@ -484,8 +487,8 @@ class User:
                 f"gather: {wrong!r} cannot be awaited",
                 hint="remove the `await` within the parentheses: user.gather(user.http.get(...), ...)",
             )
-        self.meter.settle()
-        tasks = [asyncio.create_task(_run(Apart(self.meter, call))) for call in calls]
+        self._meter.settle()
+        tasks = [asyncio.create_task(_run(Apart(self._meter, call))) for call in calls]
         if not tasks:
             return ()
         self._beside += 1
@@ -518,9 +521,9 @@ class User:
         Raises:
             UsageError: an async factory, or a different factory each time (such as a lambda in the journey).
         """
-        clients = self.clients
+        clients = self._clients
         if clients is None:
-            clients = self.clients = {}
+            clients = self._clients = {}
         if factory not in clients:
             if len(clients) >= MAX_CLIENTS:
                 raise UsageError(
@@ -545,29 +548,29 @@ class User:
 
         This is also called when a time-out of the journey cancelled the idle period.
         """
-        self.idle_ns += perf_counter_ns() - self._idle_since_ns
+        self._idle_ns += perf_counter_ns() - self._idle_since_ns
         self._idle_since_ns = 0
 
-    def idle_until(self, now_ns: int) -> int:
+    def _idle_until(self, now_ns: int) -> int:
         """Return the idle time of this iteration in ns, including the idle period in progress."""
-        return self.idle_ns + (now_ns - self._idle_since_ns if self._idle_since_ns else 0)
+        return self._idle_ns + (now_ns - self._idle_since_ns if self._idle_since_ns else 0)
 
     @property
-    def chance_key(self) -> tuple[int, int, int]:
+    def _chance_key(self) -> tuple[int, int, int]:
         """Return (run seed, load, iteration number), from which all random numbers of this iteration follow."""
-        return self._seed, self.meter.load, self._n
+        return self._seed, self._meter.load, self._n
 
-    def begin(self, n: int, number: int | None = None) -> None:
+    def _begin(self, n: int, number: int | None = None) -> None:
         """Reset the user for iteration `n`; called by the engine.
 
         number: the user's number, by default `n`.
         """
         self._n, self._random, self._state = n, None, None
         self._number = n if number is None else number
-        self.idle_ns = self._idle_since_ns = 0
+        self._idle_ns = self._idle_since_ns = 0
 
-    def renew(self) -> None:
-        """Make this a fresh user: remove cookies and headers. Connections stay open. Call `close_clients` first."""
+    def _renew(self) -> None:
+        """Make this a fresh user: remove cookies and headers. Connections stay open. Call `_close_clients` first."""
         self.http.reset()
         if self._others is not None:
             for client in self._others.values():
@@ -575,13 +578,13 @@ class User:
         self._httpx = None
         self._pace_due_ns = 0
 
-    def take_state(self, state: object) -> None:
+    def _take_state(self, state: object) -> None:
         """Set `user.state` for the iteration that starts; called by the engine."""
         self._state = state
 
-    async def close_clients(self) -> None:
+    async def _close_clients(self) -> None:
         """Close all clients that `client` created, then raise the first exception of a close, if any."""
-        clients, self.clients = self.clients or {}, None
+        clients, self._clients = self._clients or {}, None
         failure: Exception | None = None
         for client in clients.values():
             close = getattr(client, "aclose", None) or getattr(client, "close", None)
@@ -598,7 +601,7 @@ class User:
             await self._wait(left_ns / NS_PER_S)
 
     def __repr__(self) -> str:
-        return f"<User in iteration {self._n} of {self.meter.journey or 'no journey'}, step {self.meter.step}>"
+        return f"<User in iteration {self._n} of {self._meter.journey or 'no journey'}, step {self._meter.step}>"
 
 
 class UserWith(User, Generic[S]):
@@ -628,8 +631,8 @@ class UserWith(User, Generic[S]):
                 hint="set the attributes of the state, or assign a value of the same type",
             )
         self._state = value
-        if self.owner is not None:
-            self.owner.state_is(value)
+        if self._owner is not None:
+            self._owner.state_is(value)
 
 
 def _seed_of(seed: int, load: int, n: int) -> int:
