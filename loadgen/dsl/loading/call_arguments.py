@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import loadgen
+from loadgen.clients.graphql import gql
 from loadgen.clients.http import HttpClient
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.header_encoding import with_call_headers
@@ -30,10 +30,11 @@ from loadgen.clients.request.status_check import check_accept, check_max_ms, che
 from loadgen.clients.response.pick import check_path
 from loadgen.clients.response.replies import Reply
 from loadgen.clients.retries import retries_of
-from loadgen.dsl.distributions import Distribution
+from loadgen.dsl.distributions import Distribution, empirical, exponential, fixed, lognormal, normal, uniform
 from loadgen.dsl.loading.receivers import Receivers
 from loadgen.dsl.loading.source_analysis import UNKNOWN, Source
-from loadgen.dsl.payload import ScenarioBlob
+from loadgen.dsl.payload import ScenarioBlob, blob
+from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.argument_checks import (
     check_name,
     distribution_of,
@@ -108,13 +109,15 @@ def _known(receivers: Receivers, call: ast.Call, imported: str) -> tuple[str, Ca
             return (f"{kind}.{func.attr}", method, owner) if inspect.isfunction(method) else None
     module, _, name = imported.rpartition(".")
     if module == "loadgen" and name in _FUNCTIONS:
-        return name, getattr(loadgen, name), None
+        return name, _FUNCTIONS[name], None
     if imported in ("re.compile", "re.search", "re.match", "re.fullmatch", "re.findall", "re.finditer", "re.sub"):
         return imported, getattr(re, name), None
     return None
 
 
-_FUNCTIONS: Final = frozenset({"uniform", "exponential", "normal", "lognormal", "fixed", "empirical", "gql", "blob"})
+_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
+    function.__name__: function for function in (uniform, exponential, normal, lognormal, fixed, empirical, gql, blob)
+}
 """Words of loadgen that journeys call."""
 
 
@@ -160,8 +163,6 @@ def _misfit(
     if reason.startswith("got an unexpected") and name:
         node = next((k.value for k in call.keywords if k.arg == name[1]), call)
         there = [one.name for one in signature.parameters.values() if one.name != "self"]
-        from loadgen.dsl.plans.argument_validation import did_you_mean
-
         return WrongCall(node, f"{shown}(...) has no argument {name[1]}", did_you_mean(name[1], there))
     return WrongCall(call, f"{shown}(...): {reason}", f"write {example}")
 
@@ -184,7 +185,7 @@ def _check_pattern(pattern: object) -> None:
 
 
 def _check_gql(query: object, operation: object) -> None:
-    loadgen.gql(query, operation=operation).ready(lambda note: None)  # type: ignore[arg-type]  # gql checks its types
+    gql(query, operation=operation).ready(lambda note: None)  # type: ignore[arg-type]  # gql checks its types
 
 
 _VALUES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Callable[..., object]], ...]]] = {

@@ -19,8 +19,8 @@ import ast
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 
-import loadgen
 from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
 from loadgen.clients.response.streams import StreamedReply
@@ -323,7 +323,7 @@ def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             for alias in node.names:
                 if alias.name == "*" and node.module == "loadgen":
-                    yield from ((name, f"loadgen.{name}") for name in loadgen.__all__)
+                    yield from ((name, f"loadgen.{name}") for name in import_module("loadgen").__all__)
                 yield alias.asname or alias.name, f"{node.module}.{alias.name}"
 
 

@@ -119,8 +119,7 @@ class User:
             points: the rendez-vous of this worker; None in a trial, where no rendez-vous waits.
         """
         self.http: Final = http
-        """The HTTP client of this user: `await user.http.get("/")`. It has httpx's method names, and measures each request.
-        """
+        """The HTTP client of this user: `await user.http.get("/")`. It has httpx's methods, and measures requests."""
         self._meter: Final = meter
         self.shared = shared
         """The JSON value that the plan's set_up returned, the same for all users of the fleet; None without a set_up.
