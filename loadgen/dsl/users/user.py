@@ -119,7 +119,7 @@ class User:
             points: the rendez-vous of this worker; None in a trial, where no rendez-vous waits.
         """
         self.http: Final = http
-        """The HTTP client of this user: `await user.http.get("/")`. It has httpx's methods, and measures requests."""
+        """The user's HTTP client, with httpx's methods, which measures requests: `await user.http.get("/")`."""
         self._meter: Final = meter
         self.shared = shared
         """The JSON value that the plan's set_up returned, the same for all users of the fleet; None without a set_up.
