@@ -41,6 +41,7 @@ from loadgen.clients.protocol.outcomes import PROTOCOL, REDIRECTS, RESET, count_
 from loadgen.clients.protocol.request_body_encoding import JSON, StreamedRequest, encode_json
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.cookies import COOKIE_NOTE, UserCookies
+from loadgen.clients.request.expectation_check import check_accept
 from loadgen.clients.request.header_encoding import UserHeaders
 from loadgen.clients.request.prepare import (
     AllOptions,
@@ -56,7 +57,6 @@ from loadgen.clients.request.prepare import (
 from loadgen.clients.request.redirects import FOLLOWED, BadRedirect, redirected
 from loadgen.clients.request.request_head_cache import Route, routes_of
 from loadgen.clients.request.split_by_response_header import tags_of
-from loadgen.clients.request.status_check import check_accept
 from loadgen.clients.request.tracing import Tracer
 from loadgen.clients.response.discarded import DiscardedReply
 from loadgen.clients.response.replies import Reply

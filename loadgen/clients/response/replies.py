@@ -21,10 +21,10 @@ from loadgen.clients.protocol.decoding import DecodingError, decode, is_charset
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, http_outcome
 from loadgen.clients.protocol.response_heads import Head
+from loadgen.clients.request.expectation_check import check_max_ms, check_status
 from loadgen.clients.request.prepare import request_of
 from loadgen.clients.request.redirects import redirected
 from loadgen.clients.request.request_head_cache import Route
-from loadgen.clients.request.status_check import check_max_ms, check_status
 from loadgen.clients.response.format_exchange import request_text, response_text
 from loadgen.clients.response.pick import Missing, pick_from
 from loadgen.engine.recording.recorded_series import RequestSeries

@@ -134,7 +134,7 @@ def _call_wrong(
     hint = next((h for what, h in _BLOCKING.items() if name == what or name.startswith(what + ".")), None)
     if hint is None and isinstance(call.func, ast.Attribute) and call.func.attr in _OF_A_PATH:
         hint, name = _FILE, f"{ast.unparse(call.func)}"
-    if hint is _FILE and _is_body(call, receivers, parents):
+    if hint is _FILE and (not receivers.has_user or _is_body(call, receivers, parents)):
         hint = None
     if hint is not None and not is_once:
         yield Pitfall(call, f"{name}(...) blocks the event loop: all users of the worker wait meanwhile", hint)

@@ -56,7 +56,8 @@ def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[li
     reading.secrets()
     reading.functions(source.tree, None, is_within_async=False)
     reading.twice()
-    return reading.faults, reading.warnings
+    errors = set(reading.faults)
+    return reading.faults, [one for one in reading.warnings if one not in errors]
 
 
 class _Reading:
@@ -66,8 +67,12 @@ class _Reading:
         self._parents = {child: node for node in ast.walk(source.tree) for child in ast.iter_child_nodes(node)}
         self._imported = dict(_imported(source.tree))
         self._once = once_functions(source.tree)
-        self._plain = {fn.name: fn for fn in source.tree.body if isinstance(fn, ast.FunctionDef)}
-        """The module's functions that are not async."""
+        self._helpers = {
+            fn.name: fn
+            for fn in source.tree.body
+            if isinstance(fn, ast.FunctionDef | ast.AsyncFunctionDef) and not Receivers(fn).has_user
+        }
+        """The module's functions that have no user."""
         self._secrets: set[str] = set()
         """The module's names that hold secrets."""
         self.faults: list[Fault] = []
@@ -159,17 +164,21 @@ class _Reading:
                 self._fault(wrong.node, wrong.message, wrong.hint)
 
     def _pitfalls(self, fn: ast.AsyncFunctionDef, receivers: Receivers) -> None:
+        """Add the pitfalls of an async function, and of the helpers that it calls, to the errors.
+
+        Those of a function without a user are warnings: it may be part of a library, and not of a journey.
+        """
         found = [*pitfalls(self._source, fn, receivers, self._dotted, self._once)]
         if receivers.has_user:
             found += changed_globals(self._source, fn)
-            called = {
-                node.func.id for node in own_nodes(fn) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-            }
+            calls = (node.func for node in own_nodes(fn) if isinstance(node, ast.Call))
+            called = {func.id for func in calls if isinstance(func, ast.Name)}
             if fn.name not in self._once:
-                for name in called & set(self._plain):
-                    found += pitfalls(self._source, self._plain[name], receivers, self._dotted, self._once)
+                for name in called & set(self._helpers):
+                    found += pitfalls(self._source, self._helpers[name], receivers, self._dotted, self._once)
         for one in found:
-            self.faults.append(Fault(self._file, getattr(one.node, "lineno", 0), one.message, one.hint))
+            fault = Fault(self._file, getattr(one.node, "lineno", 0), one.message, one.hint)
+            (self.faults if receivers.has_user else self.warnings).append(fault)
 
     def _check_attribute(self, receivers: Receivers, node: ast.Attribute) -> None:
         kind = receivers.kind_of_value(node.value)

@@ -443,11 +443,22 @@ def test_a_set_up_of_the_plan_may_block(tmp_path: Path) -> None:
     assert load(path).warnings == ()
 
 
-def test_a_plain_function_that_a_journey_calls_is_read_too(tmp_path: Path) -> None:
-    module = "def pause():\n    time.sleep(1)  # here\n\n@journey\nasync def visit(user: User) -> None:\n    pause()\n"
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_function_without_a_user_that_a_journey_calls_is_read_too(tmp_path: Path, kind: str) -> None:
+    module = (
+        f"{kind} pause():\n    time.sleep(1)  # here\n\n@journey\nasync def visit(user: User) -> None:\n    pause()\n"
+    )
     path, line = Case("", "", module=module).write(tmp_path)
 
     ((_, at, text),) = found_in(path)
 
     assert at == line
     assert "blocks the event loop" in text
+
+
+def test_a_function_that_no_journey_calls_gets_only_a_warning(tmp_path: Path) -> None:
+    path, _ = Case("", "", module="async def pause() -> None:\n    time.sleep(1)\n    open('x')\n").write(tmp_path)
+
+    (warning,) = load(path).warnings
+
+    assert "time.sleep(...) blocks the event loop" in warning.message
