@@ -16,10 +16,14 @@ is found by `pitfalls.py`. Which variables are users, clients and replies is fou
 from __future__ import annotations
 
 import ast
+import inspect
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
@@ -27,12 +31,12 @@ from loadgen.clients.response.streams import StreamedReply
 from loadgen.dsl.loading.call_arguments import wrong_calls
 from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
 from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, own_nodes
-from loadgen.dsl.loading.source_analysis import Source
+from loadgen.dsl.loading.source_analysis import Source, read_source
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
-from loadgen.errors import Fault
+from loadgen.errors import Fault, ScenarioError
 
-__all__ = ["RequestName", "mistakes", "request_names"]
+__all__ = ["RequestName", "mistakes", "mistakes_of", "request_names"]
 
 _METRICS = frozenset({"counter", "gauge", "trend", "rate"})
 
@@ -47,12 +51,17 @@ _BY_NAME = frozenset({"url", "method"})
 """Arguments of requests that are usually given by position."""
 
 
-def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[list[Fault], list[Fault]]:
+def mistakes(
+    source: Source, targets: Collection[str] | None = None, *, is_fleet: bool = True
+) -> tuple[list[Fault], list[Fault]]:
     """Return the errors and the warnings found in the text of one file, as two lists.
 
-    targets: all target names of the file's plans; None if they are unknown, and then target names are not checked.
+    Args:
+        targets: all target names of the file's plans; None if they are unknown, and then target names are not checked.
+        is_fleet: also find what depends on the number of workers. A trial has none, and its test may read a variable
+            that the journey has changed.
     """
-    reading = _Reading(source, targets)
+    reading = _Reading(source, targets, is_fleet=is_fleet)
     reading.secrets()
     reading.functions(source.tree, None, is_within_async=False)
     reading.twice()
@@ -60,9 +69,35 @@ def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[li
     return reading.faults, [one for one in reading.warnings if one not in errors]
 
 
+def mistakes_of(functions: Iterable[Callable[..., Any]]) -> list[Fault]:
+    """Return the errors in the source text of the given functions, for a trial without the loader.
+
+    A function whose source file cannot be read has no errors.
+    """
+    found: set[Fault] = set()
+    for fn in functions:
+        code = getattr(inspect.unwrap(fn), "__code__", None)
+        if code is None or not (path := Path(code.co_filename)).is_file():
+            continue
+        try:
+            source, errors = _errors_of_file(path, path.stat().st_mtime_ns)
+        except ScenarioError:
+            continue
+        end = next((node.end_lineno or 0 for line, node in source.functions() if line == code.co_firstlineno), 0)
+        found |= {one for one in errors if code.co_firstlineno <= one.line <= end}
+    return sorted(found)
+
+
+@lru_cache(maxsize=32)
+def _errors_of_file(path: Path, changed_ns: int) -> tuple[Source, tuple[Fault, ...]]:
+    """Return a file's source and its errors. changed_ns: when the file was changed, for the cache."""
+    source = read_source(path)
+    return source, tuple(mistakes(source, is_fleet=False)[0])
+
+
 class _Reading:
-    def __init__(self, source: Source, targets: Collection[str] | None) -> None:
-        self._targets, self._source = targets, source
+    def __init__(self, source: Source, targets: Collection[str] | None, *, is_fleet: bool) -> None:
+        self._targets, self._source, self._is_fleet = targets, source, is_fleet
         self._file, self._tree = str(source.path), source.tree
         self._parents = {child: node for node in ast.walk(source.tree) for child in ast.iter_child_nodes(node)}
         self._imported = dict(_imported(source.tree))
@@ -170,7 +205,8 @@ class _Reading:
         """
         found = [*pitfalls(self._source, fn, receivers, self._dotted, self._once)]
         if receivers.has_user:
-            found += changed_globals(self._source, fn)
+            if self._is_fleet:
+                found += changed_globals(self._source, fn)
             calls = (node.func for node in own_nodes(fn) if isinstance(node, ast.Call))
             called = {func.id for func in calls if isinstance(func, ast.Name)}
             if fn.name not in self._once:

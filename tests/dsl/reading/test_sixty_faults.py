@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent, indent
+from typing import Any
 
 import pytest
 
+from loadgen import reply
 from loadgen.dsl.loading.loader import load
 from loadgen.errors import ScenarioError
 
@@ -462,3 +464,19 @@ def test_a_function_that_no_journey_calls_gets_only_a_warning(tmp_path: Path) ->
     (warning,) = load(path).warnings
 
     assert "time.sleep(...) blocks the event loop" in warning.message
+
+
+async def test_a_trial_finds_the_faults_of_its_journey_only(tmp_path: Path) -> None:
+    body = 'await user.http.get("/")\nif user.random.random() > 2:\n    await user.think(3, 1)  # here\n'
+    path = tmp_path / "trial_scenario.py"
+    path.write_text(
+        "from loadgen import User, journey\n\n@journey\nasync def faulty(user: User) -> None:\n"
+        + indent(body, "    ")
+        + '\n@journey\nasync def good(user: User) -> None:\n    await user.http.get("/")\n'
+    )
+    names: dict[str, Any] = {}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+
+    assert (await names["good"].trial(replies={"GET /": reply(200)})).outcome == "ok"
+    with pytest.raises(ScenarioError, match=r"think\(3, 1\)"):
+        await names["faulty"].trial(replies={"GET /": reply(200)})
