@@ -41,6 +41,7 @@ from loadgen.clients.protocol.outcomes import PROTOCOL, REDIRECTS, RESET, count_
 from loadgen.clients.protocol.request_body_encoding import JSON, StreamedRequest, encode_json
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.cookies import COOKIE_NOTE, UserCookies
+from loadgen.clients.request.expectation_check import check_accept
 from loadgen.clients.request.header_encoding import UserHeaders
 from loadgen.clients.request.prepare import (
     AllOptions,
@@ -621,6 +622,8 @@ class HttpClient:
         route, data = prepare(self._routes, self._headers, self._cookies, method, url, options, json)
         timeouts = timeouts_of(options, self._timeouts)
         accept = options.get("accept")
+        if accept is not None:
+            check_accept(accept)
         follow = options.get("follow_redirects")
         if not isinstance(follow, bool):  # absent, or httpx.USE_CLIENT_DEFAULT
             follow = self.follow_redirects

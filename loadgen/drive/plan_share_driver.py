@@ -272,11 +272,11 @@ class Drive:
             return None
         # A recorder of its own, because these requests are no part of the load (see RUN_STEP).
         user = self._user_factory.user(Recorder())
-        user.meter.begin(RUN_STEP, warmup=False, pool_limited=False)
+        user._meter.begin(RUN_STEP, warmup=False, pool_limited=False)
         try:
             return await fn(user)
         finally:
-            user.meter.settle()
+            user._meter.settle()
             await user.http.close()
 
     # -- the run --------------------------------------------------------------------------------

@@ -10,12 +10,13 @@ the load and the number of the arrival alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any, ClassVar
 
 from loadgen.clients.net.proxy import network_of
+from loadgen.clients.net.target_guard import OPEN, TargetGuard
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.protocol.phased import PhasedMeter, phases_of
 from loadgen.drive.single_load_driver import bind
@@ -23,7 +24,7 @@ from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
-from loadgen.dsl.users.exception_to_outcome import fault_text
+from loadgen.dsl.users.exception_to_outcome import fault_text, outcome_of, where_of
 from loadgen.dsl.users.user import UserLoad
 from loadgen.dsl.users.user_factory import UserFactory
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
@@ -110,13 +111,13 @@ class Rehearsed:
         return self.outcome in (OK, SKIPPED)
 
 
-async def rehearse(scenario: Scenario) -> AsyncIterator[Rehearsed]:
+async def rehearse(scenario: Scenario, guard: TargetGuard = OPEN) -> AsyncGenerator[Rehearsed, None]:
     """Run the plan's set-up, each of its journeys once, and its tear-down; yield each result.
 
-    A failed set-up ends the rehearsal; a failed journey does not.
+    A failed set-up ends the rehearsal; a failed journey does not. guard: decides which addresses are allowed.
     """
     plan = scenario.plan
-    stage = _Stage(scenario, plan.seed or 0)
+    stage = _Stage(scenario, plan.seed or 0, guard)
     if plan.set_up is not None:
         done = await stage.once(plan.set_up, "(set-up)")
         yield done
@@ -260,9 +261,9 @@ class _Alone(Points):
 class _Stage:
     """The users of one plan, with a recorder that keeps every request."""
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
+    def __init__(self, scenario: Scenario, seed: int, guard: TargetGuard = OPEN) -> None:
         plan = scenario.plan
-        network, context = network_of(plan.http), tls_context(plan.ca, plan.http)
+        network, context = network_of(plan.http, guard=guard), tls_context(plan.ca, plan.http)
         ways = plan.ways()
         ways = replace(ways, http=replace(ways.http, phases=True))
         self._tags, self._lanes = plan.tag_specs, plan.lanes
@@ -330,8 +331,9 @@ class _Stage:
     async def once(self, fn: Any, name: str) -> Rehearsed:
         """Run the set-up or the tear-down of the plan and return its result."""
         self._waits_s.clear()
-        user = self._user_factory.user(Recorder())
-        user.meter.begin(name, warmup=False, pool_limited=False)
+        recorder = Recorder(redactor=self._redactor)
+        user = self._user_factory.user(recorder)
+        user._meter.begin(name, warmup=False, pool_limited=False)
         began_ns = perf_counter_ns()
         outcome, detail = OK, ""
         try:
@@ -340,11 +342,16 @@ class _Stage:
                 self._user_factory.shared = value
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the scenario's code may raise anything
             outcome, detail = "failed", fault_text(error)
+            of_error = outcome_of(error)
+            user._meter.end_iteration(of_error, detail, where_of(error))
         finally:
-            user.meter.settle()
+            user._meter.settle()
             await user.http.close()
-        took_ns = perf_counter_ns() - began_ns - user.idle_ns
-        return Rehearsed(name, outcome, detail, self._take_seen(), took_ns, sum(self._waits_s))
+        now_ns = perf_counter_ns()
+        recorder.failures.finish()
+        failures = recorder.failures.take(began_ns, now_ns)
+        took_ns = now_ns - began_ns - user._idle_ns
+        return Rehearsed(name, outcome, detail, self._take_seen(), took_ns, sum(self._waits_s), failures=failures)
 
     async def _sleep(self, wait_s: float) -> None:
         self._waits_s.append(wait_s)

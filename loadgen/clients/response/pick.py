@@ -17,7 +17,7 @@ import msgspec
 if TYPE_CHECKING:
     from loadgen.clients.response.replies import Reply
 
-__all__ = ["Missing", "pick_from"]
+__all__ = ["Missing", "check_path", "pick_from"]
 
 _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]|\['([^'\\]+)'\]|\[\"([^\"\\]+)\"\]")
 _CSS_ATTRIBUTE = re.compile(r"@([A-Za-z_:][A-Za-z0-9_.:-]*)$")
@@ -55,6 +55,15 @@ def pick_from(reply: Reply, path: str, kind: Any) -> Any:
         raise Missing(str(error)) from error
 
 
+def check_path(path: object) -> None:
+    """Raise ValueError unless `path` is a valid path for `pick`. The loader calls this for paths written literally."""
+    if not isinstance(path, str):
+        raise ValueError(
+            f'invalid path {path!r}; write a text: "$.token", "css:input[name=csrf]@value" or "header:etag"'
+        )
+    _compile(path)
+
+
 @lru_cache(maxsize=4096)
 def _compile(path: str) -> tuple[Find, bool]:
     if path.startswith("$"):
@@ -82,7 +91,8 @@ def _json_path(path: str) -> Find:
     try:
         compiled = jsonpath.compile(path)
     except jsonpath.JSONPathError as error:
-        raise ValueError(f'invalid JSONPath "{path}": {error}') from error
+        reason = str(error).partition("\n")[0]  # the other lines show the position, for a terminal
+        raise ValueError(f'invalid JSONPath "{path}": {reason}; write "$.items[0].id", for example') from error
     return lambda reply: list(compiled.findall(_document(reply)))
 
 
@@ -114,7 +124,10 @@ def _css(rest: str) -> Find:
     try:
         LexborHTMLParser("<p>").css(selector)
     except SelectolaxError as error:
-        raise ValueError(f'invalid CSS selector "{selector}": {error}') from error
+        reason = str(error).rstrip(".")
+        raise ValueError(
+            f'invalid CSS selector "{selector}": {reason}; write "css:input[name=csrf]@value", for example'
+        ) from error
 
     def find(reply: Reply) -> list[Any]:
         nodes = LexborHTMLParser(reply.text).css(selector)

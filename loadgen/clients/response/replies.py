@@ -21,6 +21,7 @@ from loadgen.clients.protocol.decoding import DecodingError, decode, is_charset
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, http_outcome
 from loadgen.clients.protocol.response_heads import Head
+from loadgen.clients.request.expectation_check import check_max_ms, check_status
 from loadgen.clients.request.prepare import request_of
 from loadgen.clients.request.redirects import redirected
 from loadgen.clients.request.request_head_cache import Route
@@ -112,9 +113,10 @@ class Reply:
 
         Raises:
             ExpectFailed: `expect status`, `expect json` ...; the request's outcome becomes the same.
+            UsageError: `status` is not a status, such as "200" or 99.
         """
         code = self.status_code
-        if status is not None and status != code and (isinstance(status, int) or code not in status):
+        if status is not None and status != code and not _admits(status, code):
             raise self._failed("expect status", f"got {code}, expected {status}")
         if json is not None and not _contains(self._json_or_none(), json):
             raise self._failed("expect json", f"{_short(json)} not found in {self._excerpt()}")
@@ -127,6 +129,8 @@ class Reply:
                 got = self.headers.get(name)
                 if got is None or not (got == wanted if isinstance(wanted, str) else wanted.search(got)):
                     raise self._failed("expect header", f"{name} is {_short(got)}, expected {_short(wanted)}")
+        if max_ms is not None:
+            check_max_ms(max_ms)
         if max_ms is not None and self.done_ns - self.asked_ns > max_ms * NS_PER_MS:
             raise self._failed("expect time", f"{(self.done_ns - self.asked_ns) / NS_PER_MS:.1f} ms > {max_ms} ms")
         if status is not None:
@@ -411,6 +415,18 @@ class Reply:
             return f"<Reply [{self.status_code} {self.reason_phrase}]>"
         except AttributeError:
             return f"<Reply [{self.outcome}]>"
+
+
+def _admits(status: int | Container[int], code: int) -> bool:
+    """Return True if `code` is among the expected statuses.
+
+    Raises:
+        UsageError: `status` is not a valid expectation.
+    """
+    if not isinstance(status, int | str) and isinstance(status, Container) and code in status:
+        return True
+    check_status("expect", status)
+    return False
 
 
 def _contains(found: Any, wanted: Any) -> bool:

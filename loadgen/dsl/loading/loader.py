@@ -36,6 +36,7 @@ from loadgen.dsl.plans import plan_loads
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.plans.param import Params, params_given
 from loadgen.dsl.plans.plan import Plan, rows_needed
+from loadgen.dsl.plans.plan_loads import names_wrong
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.plans.window_size import small_windows
@@ -252,6 +253,7 @@ class _Loaded:
             self.warnings += doubtful
         self.faults += number_faults(self._rendezvous())
         self._check_tags()
+        self._check_names()
         for one in self.journeys:
             self.faults += one.faults
             self.warnings += one.warnings
@@ -269,6 +271,17 @@ class _Loaded:
         for name in sorted(self.params.required - set(self.params.asked)):
             hint = did_you_mean(name, self.params.asked) or "remove the option: the scenario has no param(...)"
             self.faults.append(Fault(f"-P {name}={self.params.given[name]}", 0, f'no param "{name}"', hint))
+
+    def _check_names(self) -> None:
+        """Add an error for each journey of the file with the name of an earlier one, unless a plan reports it."""
+        reported = {wrong.message for plan in self.plans.values() for wrong in names_wrong("mix", plan.journeys)}
+        first: dict[str, Journey[Any]] = {}
+        for one in sorted(self.journeys, key=lambda one: (one.origin.file, one.origin.line)):
+            before = first.setdefault(one.name, one)
+            if before is one or any(f'"{one.name}"' in message for message in reported):
+                continue
+            message = f'two journeys are named "{one.name}": this one and the one in line {before.origin.line}'
+            self.faults.append(one.origin.fault(message, 'give one of them @journey(name="...")'))
 
     def check_secrets(self) -> None:
         self.faults += missing_secrets(self.secrets, self.secrets)

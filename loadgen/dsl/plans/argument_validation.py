@@ -7,6 +7,7 @@ one as a `Wrong`; the caller adds the line of the scenario that the argument is 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -39,6 +40,7 @@ __all__ = [
     "read_time_limit",
     "read_trace",
     "read_weights",
+    "region_names_wrong",
     "url_wrong",
 ]
 
@@ -94,6 +96,15 @@ def read_weights(argument: str, what: str, pairs: Iterable[tuple[Any, Any]], wro
         message = f"{argument}: all weights are 0" if good else f"{argument}: no {what} is given"
         wrong.append(Wrong(argument, message, "write at least one weight above 0"))
     return good
+
+
+def region_names_wrong(regions: Iterable[str]) -> Iterator[Wrong]:
+    """Yield an error for each name of a region that contains spaces, line breaks or other invisible characters."""
+    for name in regions:
+        if not name.isprintable() or any(letter.isspace() for letter in name):
+            good = re.sub(r"[^\w.]+", "-", name).strip("-") or "eu-west-1"
+            message = f"regions: {name!r} is not a valid name of a region: it contains a space or a control character"
+            yield Wrong("regions", message, f'write "{good}", and start agents with --region {good}')
 
 
 def read_trace(trace: object, wrong: list[Wrong]) -> Trace | None:
@@ -236,8 +247,8 @@ def by_name(regions: object) -> list[tuple[Any, Any]]:
 
 def once_wrong(argument: str, fn: object) -> Iterator[Wrong]:
     """Yield an error unless `fn` is an async function that takes only the user, as set_up and tear_down of a plan."""
-    name = getattr(fn, "__name__", repr(fn))
-    hint = f"write `async def {name}(user: User)`"
+    name = getattr(fn, "__name__", "") or getattr(fn, "name", repr(fn))
+    hint = f"write `async def {name}(user: User)`, without @journey"
     code = getattr(fn, "__code__", None)
     origin = None if code is None else Origin(code.co_filename, code.co_firstlineno)
     if not inspect.iscoroutinefunction(fn):

@@ -29,6 +29,8 @@ class Params:
         self.given = dict(given)
         self.required = set(given if required is None else required)
         """Names whose values must be read by the scenario; an unread one is an error."""
+        self.defaults: dict[str, Any] = {}
+        """Default of each setting, from the first place that read it."""
         self.asked: dict[str, tuple[type, Any, Origin]] = {}
         """Settings read so far: name -> (type, value, first place that read it)."""
         self.faults: list[Fault] = []
@@ -85,6 +87,13 @@ def param(name: str, kind: type[T], *, default: T | None = None) -> T:
                 "declare the same type at both places",
             )
         )
+    elif before is not None and before[2] != origin and params.defaults[name] != default:
+        params.faults.append(
+            origin.fault(
+                f'param("{name}") has the default {default!r} here and {params.defaults[name]!r} at {before[2]}',
+                "read it once and use the variable, or write the same default at both places",
+            )
+        )
     text = params.given.get(name)
     if text is not None:
         try:
@@ -99,6 +108,7 @@ def param(name: str, kind: type[T], *, default: T | None = None) -> T:
         )
     if before is None:
         params.asked[name] = kind, value, origin
+        params.defaults[name] = default
     return value
 
 

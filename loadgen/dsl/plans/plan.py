@@ -36,6 +36,7 @@ from loadgen.dsl.plans.argument_validation import (
     read_time_limit,
     read_trace,
     read_weights,
+    region_names_wrong,
     url_wrong,
 )
 from loadgen.dsl.plans.plan_check import (
@@ -202,6 +203,7 @@ class Plan:
         self.slos: tuple[Slo, ...] = (*read_slos(slos, self._wrong), *read_load_slos(self.loads, self._wrong))
         """The plan's objectives, then those of its loads."""
         self.regions: dict[str, float] = read_weights("regions", "region", by_name(regions), self._wrong)
+        self._wrong += region_names_wrong(self.regions)
         self.max_users = max_users
         self.warmup_is_found = warmup == "auto"
         """True if the warm-up is detected after the run; `warmup_ns` is then 0."""

@@ -19,6 +19,7 @@ import msgspec
 
 from loadgen.dsl.executors.base import Executor
 from loadgen.dsl.journey import Journey
+from loadgen.dsl.metric import Metric
 from loadgen.dsl.plans.argument_validation import Wrong, did_you_mean, url_wrong
 from loadgen.dsl.plans.plan_loads import (
     MAX_LOADS,
@@ -164,7 +165,8 @@ def read_slos(slos: object, wrong: list[Wrong]) -> tuple[Slo, ...]:
     for i, one in enumerate(given):
         if not isinstance(one, Slo):
             hint = 'write p(95) < "300ms" or error_ratio() < "0.1%"'
-            wrong.append(Wrong(f"slos[{i}]", f"slos: {one!r} is not an objective", hint))
+            what = f'the {one.kind} "{one.name}"' if isinstance(one, Metric) else repr(one)
+            wrong.append(Wrong(f"slos[{i}]", f"slos: {what} is not an objective", hint))
     return tuple(one for one in given if isinstance(one, Slo))
 
 

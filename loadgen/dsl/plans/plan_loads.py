@@ -282,6 +282,13 @@ def read_mix(mix: object, wrong: list[Wrong]) -> tuple[tuple[Journey[Any], ...],
     """
     given: dict[Journey[Any], Any] = {}
     before = len(wrong)
+    if isinstance(mix, list | tuple | set | frozenset):
+        names = [one.name for one in mix if isinstance(one, Journey)]
+        hint = f"write mix={{{', '.join(f'{name}: 1' for name in names)}}}" if names else _no_journey_hint(None, "")
+        wrong.append(Wrong("mix", "mix: a mix has weights, so it is a mapping and not a list", hint))
+        mix = {one: 1.0 for one in mix if isinstance(one, Journey)}
+        if not mix:
+            return (), ()
     for one, weight in mix.items() if isinstance(mix, Mapping) else [(mix, 1.0)]:
         if isinstance(one, Journey):
             given[one] = weight

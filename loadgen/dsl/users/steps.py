@@ -34,13 +34,13 @@ class Step:
 
     async def __aenter__(self) -> None:
         user = self._user
-        meter = user.meter
+        meter = user._meter
         self._outer = meter.enter(
             self._name
         )  # settles the request before, so that its failure does not count for this step
         if self._tags is not None:
             self._scope(self._tags)
-        self._failed, self._idle_ns = meter.failed, user.idle_ns
+        self._failed, self._idle_ns = meter.failed, user._idle_ns
         meter.failed = None
         self._entered_ns = perf_counter_ns()
         series = meter.place.series
@@ -53,10 +53,10 @@ class Step:
     ) -> None:
         now_ns = perf_counter_ns()
         user = self._user
-        meter = user.meter
+        meter = user._meter
         meter.settle()
         duration_ns = now_ns - self._entered_ns
-        response_ns = duration_ns - (user.idle_until(now_ns) - self._idle_ns)
+        response_ns = duration_ns - (user._idle_until(now_ns) - self._idle_ns)
         series = meter.place.series
         if series is not None and series.watch is not self._watch:  # the user got a tag within the step
             move_watch(self._watch, series.watch, self._entered_ns, self._idle)
@@ -73,7 +73,7 @@ class Step:
 
     def _scope(self, tags: GivenTags) -> None:
         """Give the entered step its tags. With an error in them, the user leaves the step before it begins."""
-        meter = self._user.meter
+        meter = self._user._meter
         try:
             meter.scope(tags)
         except BaseException:
@@ -82,7 +82,7 @@ class Step:
 
     def _idle(self, now_ns: int) -> int:
         """Return how long the user has been idle since it entered the step, in ns. now_ns: the present time."""
-        return self._user.idle_until(now_ns) - self._idle_ns
+        return self._user._idle_until(now_ns) - self._idle_ns
 
 
 class Measure:
