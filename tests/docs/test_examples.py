@@ -47,6 +47,7 @@ PAGES = (
     *sorted((ROOT / "docs").glob("language*.md")),
     *(ROOT / "docs" / f"{name}.md" for name in ("network", "workload-models", "journeys-as-graphs")),
     *sorted((ROOT / "docs").glob("tutorial-*.md")),
+    *sorted((ROOT / "docs/coming-from").glob("*.md")),
 )
 IN_A_JOURNEY = "# in a journey\n"
 
