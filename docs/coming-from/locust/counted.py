@@ -6,7 +6,7 @@ from functools import wraps
 import gevent
 from locust import events
 from locust.exception import StopUser
-from locust.runners import WorkerRunner
+from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner, WorkerRunner
 
 
 def counted(iterations):
@@ -43,7 +43,19 @@ def _quit_when_all_have_stopped():
         return
     while runner.user_count:
         gevent.sleep(0.1)
+    if isinstance(runner, MasterRunner):
+        _wait_for_reports(runner)
     runner.quit()
+
+
+def _wait_for_reports(runner):
+    """Wait until the workers, which report every 3 s, have reported requests, and no further ones twice in a row."""
+    before, quiet = -1, 0
+    while quiet < 2:
+        requests = runner.stats.total.num_requests
+        quiet = quiet + 1 if requests == before and requests > 0 else 0
+        before = requests
+        gevent.sleep(WORKER_REPORT_INTERVAL)
 
 
 _environments = []
