@@ -148,16 +148,16 @@ class _ChannelThread:
                 if self._is_closed:
                     return
                 if why:
-                    tries = f"{message.tries + 1} of {TRIES} tries"
                     self._outbox.failed(message, why, time.monotonic(), is_final=is_final)
-                    self._report(f"{why} ({tries})")
+                    self._report(why, message.tries)
                 else:
                     self._outbox.delivered(message)
 
-    def _report(self, why: str) -> None:
+    def _report(self, why: str, tries: int) -> None:
         is_first, self._last_why = not self._last_why, why
         if is_first and self._on_trouble is not None:
-            self._on_trouble(f"a notification to {self.channel.name} was not delivered: {why}")
+            text = f"a notification to {self.channel.name} was not delivered: {why} (try {tries} of {TRIES})"
+            self._on_trouble(text)
 
 
 TEST: Final = EventKind.TEST

@@ -45,7 +45,7 @@ from tests.support.target import RunningTarget, running_target
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     *sorted((ROOT / "docs").glob("language*.md")),
-    *(ROOT / "docs" / f"{name}.md" for name in ("network", "workload-models", "journeys-as-graphs")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("network", "workload-models", "journeys-as-graphs", "notifications")),
     *sorted((ROOT / "docs").glob("tutorial-*.md")),
     *sorted((ROOT / "docs/coming-from").glob("*.md")),
 )
@@ -235,7 +235,7 @@ def test_settings_are_read_and_keep_no_unknown_key(block: Block, tmp_path: Path)
 
     for name in settings.environments:
         assert read_environment(tmp_path / "shop.py", name).name == name
-    assert settings.environments or settings.policy
+    assert settings.environments or settings.policy or settings.notify
 
 
 # -- every word has an example --------------------------------------------------------------------

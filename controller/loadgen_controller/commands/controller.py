@@ -155,7 +155,7 @@ def main(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Send notifications about all runs to the channels ([notify.NAME]) of this loadgen.toml.",
+            help="Send notifications about all runs to the channels (tables notify.NAME) of this loadgen.toml.",
         ),
     ] = None,
 ) -> None:

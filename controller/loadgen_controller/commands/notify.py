@@ -26,7 +26,7 @@ loadgen notify test team
 loadgen notify test team --settings perf/loadgen.toml"""
 
 app = typer.Typer(
-    help="Test the channels to which runs and gates send notifications: [notify.NAME] in loadgen.toml.",
+    help="Test the channels to which runs and gates send notifications: the tables notify.NAME of loadgen.toml.",
     epilog=EXAMPLES,
     rich_markup_mode="rich",
     no_args_is_help=True,
@@ -40,7 +40,7 @@ def _group() -> None:
 
 @app.command("test", epilog=EXAMPLES)
 def send_test(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The channel, as in [notify.NAME].")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The channel: NAME of the table notify.NAME.")],
     settings: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The loadgen.toml. Default: the one in this folder, or in a folder above."),
