@@ -1,4 +1,4 @@
-"""A whole run with channels: the messages arrive, one that is rejected is named once, and the exit code is the run's."""
+"""A whole run with channels: messages arrive, a rejected one is named once, and the exit code is that of the run."""
 
 from __future__ import annotations
 
