@@ -20,6 +20,19 @@ from tests.support.wire import until
 Stage = Callable[..., Play]
 
 
+SUMMARY: dict[str, object] = {
+    "format": 1,
+    "run_id": "r1",
+    "scenario": "shop.py",
+    "plan": "",
+    "placement": "fleet",
+    "started_at": "",
+    "duration_s": 0.0,
+    "result": "failed",
+    "exit_code": 1,
+}
+
+
 class Keeping(Notifier):
     """Keeps the events instead of sending them."""
 
@@ -82,18 +95,21 @@ async def test_a_notifier_with_a_bug_harms_no_run(stage: Stage, caplog: pytest.L
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_of_an_end_is_an_end_or_an_abort(reason: Reason) -> None:
-    summary: dict[str, object] = {
-        "format": 1,
-        "run_id": "r1",
-        "scenario": "shop.py",
-        "plan": "",
-        "placement": "fleet",
-        "started_at": "",
-        "duration_s": 0.0,
-        "result": "failed",
-        "exit_code": 1,
-    }
-    event = ended("shop", summary, "", [(reason, "why")])
+    event = ended("shop", SUMMARY, "", [(reason, "why")])
+    assert event.headline == "FAILED (exit code 1)"
     planned = (Reason.FINISHED, Reason.OVERDUE, Reason.TEAR_DOWN_FAILED)
     assert event.kind is (EventKind.END if reason in planned else EventKind.ABORT)
     assert event.figures == ()
+
+
+@pytest.mark.parametrize(
+    ("result", "validity", "headline"),
+    [
+        ("invalid", "invalid", "INVALID (exit code 1), so times cannot be judged"),
+        ("failed", "invalid", "INVALID (exit code 1), so times cannot be judged"),
+        ("passed", "suspect", "PASSED but SUSPECT (exit code 1)"),
+    ],
+)
+def test_a_generator_that_was_not_fit_stands_in_the_headline(result: str, validity: str, headline: str) -> None:
+    summary = {**SUMMARY, "result": result, "validity": {"verdict": validity}}
+    assert ended("shop", summary, "", [(Reason.FINISHED, "")]).headline == headline

@@ -51,7 +51,7 @@ def ended(
     return Event.of(
         EventKind.ABORT if early else EventKind.END,
         title,
-        f"{read_summary.result.upper()} (exit code {read_summary.exit_code})",
+        _headline(read_summary),
         at,
         run=read_summary.run_id,
         result=read_summary.result,
@@ -60,6 +60,15 @@ def ended(
         reasons=(*early, *read_summary.reasons),
         secrets=secrets,
     )
+
+
+def _headline(summary: Summary) -> str:
+    """Return the verdict in one line. It says when the generator was not fit, because then the figures mislead."""
+    code = f"(exit code {summary.exit_code})"
+    if summary.result == "invalid" or summary.validity.verdict == "invalid":
+        return f"INVALID {code}, so times cannot be judged"
+    is_suspect = summary.validity.verdict == "suspect"
+    return f"{summary.result.upper()}{' but SUSPECT' if is_suspect else ''} {code}"
 
 
 def figures_of(summary: Summary) -> Iterator[Figure]:
