@@ -58,7 +58,9 @@ def mail_server(**how: Any) -> Iterator[MailServer]:
                     case "STARTTLS" if server.tls is not None:
                         self.say("220 go on")
                         secured = server.tls.wrap_socket(self.request, server_side=True)
-                        self.rfile, self.wfile, is_encrypted = secured.makefile("rb"), secured.makefile("wb", 0), True
+                        self.rfile = secured.makefile("rb")
+                        self.wfile = secured.makefile("wb", 0)  # type: ignore[assignment]
+                        is_encrypted = True
                     case "AUTH":
                         given = base64.b64decode(rest.split()[-1]).decode().split("\0")[1:]
                         self.say("235 welcome" if ":".join(given) == server.login else f"535 not {given[-1]}")

@@ -49,7 +49,8 @@ def pruning_of(
         runs: returns whether the run in a folder is in progress.
         size: returns the bytes of a folder.
     """
-    deleted, kept = [], []
+    deleted: list[Old] = []
+    kept: list[Old] = []
     for entry in entries:
         started = _started(entry)
         if started is not None and started >= before:
