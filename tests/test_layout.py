@@ -32,6 +32,7 @@ IMPORTERS = {
     "brotli": {"loadgen/clients/protocol/decoding.py"},
     "zstandard": {
         "loadgen/clients/protocol/decoding.py",
+        "loadgen/dsl/data/unpack.py",
         "loadgen/measure/run_folder/crc_record_file.py",
         "loadgen/wire/codec.py",
     },

@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "compare": "Decide",
     "gate": "Decide",
     "history": "Decide",
+    "notify": "Decide",
     "pause": "Fleet",
     "resume": "Fleet",
     "scale": "Fleet",

@@ -25,6 +25,7 @@ from typing import Any
 import certifi
 import pytest
 import trustme
+import zstandard
 
 import loadgen
 from loadgen import feed, replay
@@ -45,8 +46,9 @@ from tests.support.target import RunningTarget, running_target
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     *sorted((ROOT / "docs").glob("language*.md")),
-    *(ROOT / "docs" / f"{name}.md" for name in ("network", "workload-models", "journeys-as-graphs")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("network", "workload-models", "journeys-as-graphs", "notifications")),
     *sorted((ROOT / "docs").glob("tutorial-*.md")),
+    *sorted((ROOT / "docs/coming-from").glob("*.md")),
 )
 IN_A_JOURNEY = "# in a journey\n"
 
@@ -138,6 +140,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data.mkdir()
     (data / "shoppers.csv").write_text("email,password,sku\n" + "a@shop.example,p,sku-0001\n" * 3)
     (data / "orders.jsonl").write_text('{"sku": "sku-0001"}\n')
+    (data / "shoppers.csv.gz").write_bytes(gzip.compress((data / "shoppers.csv").read_bytes()))
+    (data / "orders.jsonl.zst").write_bytes(zstandard.compress((data / "orders.jsonl").read_bytes()))
     (data / "traffic.csv").write_text("time,rate\n2026-01-01T00:00:00Z,5\n2026-01-01T00:01:00Z,7\n")
     (data / "trace.csv.gz").write_bytes(gzip.compress(b"TIMESTAMP\n0.0\n0.5\n0.75\n"))
     (data / "photo.jpg").write_bytes(bytes(2000))
@@ -237,7 +241,7 @@ def test_settings_are_read_and_keep_no_unknown_key(block: Block, tmp_path: Path)
 
     for name in settings.environments:
         assert read_environment(tmp_path / "shop.py", name).name == name
-    assert settings.environments or settings.policy
+    assert settings.environments or settings.policy or settings.notify
 
 
 # -- every word has an example --------------------------------------------------------------------

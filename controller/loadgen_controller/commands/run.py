@@ -24,6 +24,7 @@ from loadgen_controller.commands.shared_options import JsonOption, OutOption, Ru
 from loadgen_controller.console_output import Text, echo
 from loadgen_controller.launch.launcher import conduct, order_of
 from loadgen_controller.launch.run_location import Placement, placement_of
+from loadgen_controller.notifying.open_notifier import channels_for, close_with_notes, notifier_of
 from loadgen_controller.planning.option_parsing import needs_sure, outputs_of, parse_endpoint, places_of
 from loadgen_controller.planning.scenario import load_scenario
 from loadgen_controller.planning.url_scenario import is_url, write_scenario
@@ -152,7 +153,13 @@ def main(
             "--out cannot be used with --controller: the controller sends the figures",
             "start the controller with it: loadgen controller --out KIND=WHERE",
         )
+    channels = errors.catch(lambda: channels_for(scenario_path)) or []
+    if place is not None and channels:
+        echo("note: [notify] is ignored: with --controller, the controller sends notifications", err=True)
     with ExitStack() as stack:
+        if place is None:
+            placement.notifier = notifier_of(errors, channels)
+            stack.callback(close_with_notes, placement.notifier, lambda text: echo(text, err=True))
         placement.outputs = outputs_of(errors, out or (), places if place is None else None)
         stack.callback(placement.outputs.close)
         if placement.outputs.has_stdout and str(json_path) == "-":

@@ -24,6 +24,7 @@ from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import FleetError, LoadgenError, UsageError
 from loadgen.measure.run_folder.rundir import RunDir, find_run, list_runs
 from loadgen.measure.run_folder.transfer import pieces_of
+from loadgen.notify.notifier import Notifier
 from loadgen.signed.signatures import Signer
 from loadgen.sinks.live_outputs import Outputs
 from loadgen_controller.agents.hub import AgentHub
@@ -122,6 +123,7 @@ class Service:
         allow: the allow-list; if given, it replaces `allowed`.
         signer: signs orders that their clients did not sign.
         outputs: the outputs for the figures of all runs; the caller closes them.
+        notifier: sends notifications about all runs; the caller closes it.
     """
 
     def __init__(
@@ -133,9 +135,10 @@ class Service:
         allow: AllowList | None = None,
         signer: Signer | None = None,
         outputs: Outputs | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self.watching: Watching | None = None
-        self._outputs = outputs
+        self._outputs, self._notifier = outputs, notifier
         self._hub, self._runs_dir, self._allowed = hub, runs_dir, tuple(allowed)
         self._allow, self._signer = allow, signer
         self._going: dict[str, _Going] = {}
@@ -159,7 +162,9 @@ class Service:
             raise UsageError(
                 f"{MAX_RUNS} runs are running already", hint="wait until one ends, or end one with: loadgen stop RUN"
             )
-        conductor = Conductor(order, self._hub, runs_dir=self._runs_dir, by=by, outputs=self._outputs)
+        conductor = Conductor(
+            order, self._hub, runs_dir=self._runs_dir, by=by, outputs=self._outputs, notifier=self._notifier
+        )
         self._begin(conductor, by)
         return conductor
 
@@ -184,6 +189,7 @@ class Service:
             by=restored.by,
             restored=restored,
             outputs=self._outputs,
+            notifier=self._notifier,
         )
         self._begin(conductor, restored.by)
 

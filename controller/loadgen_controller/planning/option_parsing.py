@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeVar
 from loadgen.clients.net.host_parsing import parse_resolve
 from loadgen.dsl.plans.loadgen_toml import (
     Places,
+    Settings,
     find_settings,
     merged,
     read_environment,
@@ -25,6 +26,7 @@ from loadgen_controller.past_runs.user_notes import parse_label
 
 __all__ = [
     "CollectedErrors",
+    "all_stores",
     "needs_sure",
     "outputs_of",
     "overrides_of",
@@ -123,6 +125,16 @@ def store_of(errors: CollectedErrors, given: str | None, env: str | None, scenar
         return given
     configured = places_of(errors, scenario, env).store
     return given or configured or STORE
+
+
+def all_stores(errors: CollectedErrors, given: Iterable[str]) -> list[str]:
+    """Return all stores of accepted runs that this folder may use: `given`, those that its `loadgen.toml` names, for
+    whatever environment, and the default folder if it exists.
+    """
+    settings = errors.catch(lambda: read_settings(find_settings(_HERE))) or Settings()
+    places = (settings.places, *(one.places for one in settings.environments.values()))
+    named = [*given, *(one.store for one in places if one.store)]
+    return list(dict.fromkeys([*named, *([STORE] if Path(STORE).is_dir() else [])]))
 
 
 def outputs_of(errors: CollectedErrors, texts: Iterable[str], places: Places | None = None) -> Outputs:

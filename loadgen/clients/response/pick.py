@@ -1,8 +1,8 @@
-"""Takes a typed value out of a reply: `$.token`, `css:input[name=csrf]@value`, `header:etag`.
+"""Takes a typed value out of a reply: `$.token`, `css:input[name=csrf]@value`, `regex:id=(\\d+)`, `header:etag`.
 
 A path is compiled once and cached. Plain JSONPaths such as `$.a.b[0]` are evaluated here, in
 0.2 µs; all others by python-jsonpath. CSS uses selectolax: the text of the first match, or
-an attribute after `@`.
+an attribute after `@`. A regular expression yields its group, or the whole match.
 """
 
 from __future__ import annotations
@@ -73,7 +73,11 @@ def _compile(path: str) -> tuple[Find, bool]:
         return lambda reply: reply.headers.get_list(rest), False
     if kind == "css" and rest:
         return _css(rest), False
-    raise ValueError(f'invalid path "{path}"; write "$.token", "css:input[name=csrf]@value" or "header:etag"')
+    if kind == "regex" and rest:
+        return _regex(rest), False
+    raise ValueError(
+        f'invalid path "{path}"; write "$.token", "css:input[name=csrf]@value", "regex:id=([0-9]+)" or "header:etag"'
+    )
 
 
 def _json_path(path: str) -> Find:
@@ -137,6 +141,20 @@ def _css(rest: str) -> Find:
         return [node.text(strip=True) for node in nodes]
 
     return find
+
+
+def _regex(pattern: str) -> Find:
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f'invalid regular expression "{pattern}": {error}') from error
+    if compiled.groups > 1:
+        raise ValueError(
+            f'the regular expression "{pattern}" has {compiled.groups} groups;'
+            " write (...) once, around the value, and (?:...) for other groups"
+        )
+    group = compiled.groups  # 1: the group; 0: the whole match
+    return lambda reply: [found[group] or "" for found in compiled.finditer(reply.text)]
 
 
 _ABSENT: Any = object()

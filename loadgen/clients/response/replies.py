@@ -142,8 +142,8 @@ class Reply:
     @overload
     def pick(self, path: str, kind: type[T]) -> T: ...
     def pick(self, path: str, kind: Any = str) -> Any:
-        """Return a value from the answer, found by a path such as `$.token`, `css:input[name=csrf]@value` or
-        `header:etag`.
+        """Return a value from the answer, found by a path such as `$.token`, `css:input[name=csrf]@value`,
+        `regex:id=([0-9]+)` or `header:etag`.
 
         kind: the type of the value; a list returns all matches, any other type the first one. Dataclasses and msgspec
         structs are allowed, too.
