@@ -300,7 +300,7 @@ class HttpClient:
         or phases. This fast path serves 9 in 10 requests; all others are passed to `_send`.
         """
         stack = self._pool.idle.get(route.origin)
-        if not stack or not self._is_plain:
+        if not stack or not self._is_plain or (not route.is_idempotent and stack[-1].is_hung_up()):
             return await self._send(route, data, name, expect)
         meter = self._meter
         # `ask` comes first, because it raises above the cap of an allow-list: a connection taken before would be
@@ -371,6 +371,8 @@ class HttpClient:
         if not deadline_ns:
             deadline_ns = asked_ns + timeouts.total_ns
         stack = self._pool.idle.get(route.origin)
+        if stack and not (route.is_idempotent and can_repeat(data)):
+            self._pool.drop_hung_up(stack)
         if stack:
             connection = stack.pop()
             try:
@@ -475,6 +477,10 @@ class HttpClient:
                 self._gone(reply)
                 raise
             reply.opened(opening)
+            # A shared pool may return a kept connection.
+            if connection.requests and not (route.is_idempotent and can_repeat(data)) and connection.is_hung_up():
+                connection.retire()
+                continue
             try:
                 await connection.send(data, reply, route.is_head, deadline_ns)
             except RequestFailed as failure:

@@ -149,7 +149,10 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         pool, upload = self._pool, getattr(data, "upload", None)
         is_head = answer.request.method == "HEAD"
         stack = pool.idle.get(origin)
-        connection = stack.pop() if stack else await self._open(answer, origin)
+        can_repeat = answer.request.method in _IDEMPOTENT and (upload is None or upload.can_repeat)
+        if stack and not can_repeat:
+            pool.drop_hung_up(stack)
+        connection = stack.pop() if stack else await self._open(answer, origin, can_repeat)
         refused = 0
         while True:
             answer.connection = connection
@@ -164,16 +167,20 @@ class HttpxTransport(httpx.AsyncBaseTransport):
                 if refused > MAX_REFUSED or not self._is_stale(failure, answer, connection, upload):
                     raise
                 answer.first_byte_ns = answer.done_ns = 0
-                connection = await self._open(answer, origin)
+                connection = await self._open(answer, origin, can_repeat)
                 continue
             return
 
-    async def _open(self, answer: HttpxAnswer, origin: Origin) -> Connection:
+    async def _open(self, answer: HttpxAnswer, origin: Origin, can_repeat: bool) -> Connection:
         answer.stage = "connect"
         place_ns, connect_ns = answer.limit_now("pool"), answer.limit_ns("connect")
         opening = Opening()
         try:
             connection = await self._pool.open(origin, connect_ns, NEVER_NS, opening, place_ns=place_ns)
+            # A shared pool may return a kept connection.
+            while not can_repeat and connection.requests and connection.is_hung_up():
+                connection.retire()
+                connection = await self._pool.open(origin, connect_ns, NEVER_NS, opening, place_ns=place_ns)
         except RequestFailed as failure:
             if isinstance(failure, NoPlaceInTime):
                 answer.stage = "pool"

@@ -28,6 +28,7 @@ import httptools
 
 from loadgen.clients.protocol.connection_interface import Connection as AnyConnection
 from loadgen.clients.protocol.connection_interface import Exchange, Lost, Sink
+from loadgen.clients.protocol.hang_up import Look, look_at
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import HEAD_TOO_LARGE, PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure
 from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
@@ -77,6 +78,7 @@ class Connection(asyncio.Protocol):
         "_joined",
         "_key",
         "_limit_bytes",
+        "_look",
         "_loop",
         "_lost",
         "_parser",
@@ -136,6 +138,7 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         """Not None while the transport's write buffer is full; done when it accepts more."""
         self._key: bytes | None = None
+        self._look: Look | None = None
         self._closed_as = (RESET, f"{where} closed the connection")
 
     # -- what the client calls --------------------------------------------------------------
@@ -178,6 +181,12 @@ class Connection(asyncio.Protocol):
             sink.source = self
             self._sink, self._phase, self._final = sink, _STREAM, None
         return waiter
+
+    def is_hung_up(self) -> bool:
+        look = self._look
+        if look is None:
+            look = self._look = look_at(self._transport)
+        return bool(look(0))
 
     @property
     def is_free(self) -> bool:

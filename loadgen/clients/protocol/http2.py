@@ -75,6 +75,7 @@ from loadgen.clients.protocol.http2_floods import (
     frame_name,
 )
 from loadgen.clients.protocol.http2_heads import TOO_MANY, Decoder, Encoder, Received, fields_of
+from loadgen.clients.protocol.hang_up import Look, look_at
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import (
     GOAWAY,
@@ -396,9 +397,16 @@ class Http2Connection(asyncio.Protocol):
         self._lost_to: Exception | None = None
         self._unacknowledged = 0
         self._drained: asyncio.Future[None] | None = None
+        self._look: Look | None = None
         self._goaway = ""
         """The target's GOAWAY as a text, if it reported an error."""
         self._closed_as: tuple[str, str] = (RESET, f"{where} closed the connection")
+
+    def is_hung_up(self) -> bool:
+        look = self._look
+        if look is None:
+            look = self._look = look_at(self._transport)
+        return bool(look(0))
 
     @property
     def is_free(self) -> bool:
