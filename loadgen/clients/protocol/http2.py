@@ -333,6 +333,7 @@ class Http2Connection(asyncio.Protocol):
         "_is_reading_paused",
         "_library",
         "_limit_bytes",
+        "_look",
         "_loop",
         "_lost",
         "_lost_to",
