@@ -58,6 +58,7 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import DataFrame, Frame, HeadersFrame
 
 from loadgen.clients.protocol.connection_interface import Connection, Exchange, Lost, Sink, Unprocessed
+from loadgen.clients.protocol.hang_up import Look, look_at
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from loadgen.clients.protocol.http2_floods import (
     COSTLY,
@@ -75,7 +76,6 @@ from loadgen.clients.protocol.http2_floods import (
     frame_name,
 )
 from loadgen.clients.protocol.http2_heads import TOO_MANY, Decoder, Encoder, Received, fields_of
-from loadgen.clients.protocol.hang_up import Look, look_at
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import (
     GOAWAY,

@@ -9,8 +9,8 @@ connection. Any other block that adds nothing means the same until the table cha
 
 Values that change with each request (`:path`, lengths, trace ids) are sent as literals outside the table, as nghttp2
 does: otherwise they would drive out entries that repeat. Authorization and Cookie go into the table, as in Go's client.
-All values are Huffman-coded if that makes them shorter, as in nghttp2, curl and Go. nginx compares a value's size on
-the wire with its limit (`large_client_header_buffers`, 8 KiB), so a URL that curl could send would be refused otherwise.
+All values are Huffman-coded if that makes them shorter, as in nghttp2, curl and Go. nginx limits the size of a value on
+the wire (`large_client_header_buffers`, 8 KiB), so it would refuse a URL that curl could send.
 """
 
 from __future__ import annotations
