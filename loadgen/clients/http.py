@@ -314,6 +314,7 @@ class HttpClient:
         connection = stack.pop()
         asked_ns = perf_counter_ns()
         reply = Reply(meter, route, data, series, asked_ns)
+        reply._client = self
         if series.watch is not None:
             series.watch.begun(asked_ns)
         deadline_ns = asked_ns + self._total_ns
@@ -367,6 +368,7 @@ class HttpClient:
             reply: Reply = stream(meter, route, data, series, asked_ns)
         else:
             reply = self._reply(meter, route, data, series, asked_ns)
+        reply._client = self
         if trace:
             reply.trace = trace
         if series.watch is not None:

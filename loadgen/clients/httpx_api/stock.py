@@ -442,6 +442,7 @@ class StockHttpClient(HttpClient):
             raise self._ended(call, PROTOCOL, error) from error
         reply = call.samples[-1]
         # An auth flow sends the same request object again, so the answers are found by their own objects.
+        reply._client = self
         reply.history[:] = [one.extensions[ROW].sample for one in response.history]
         if isinstance(reply, StockStreamedReply):
             reply.response = response
