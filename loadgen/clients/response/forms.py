@@ -80,8 +80,8 @@ class Form:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Return the fields as the page presets them, by name: a text, or a list if there are several. Buttons and files
-        are not included.
+        """Return the fields as the page presets them, by name: a text, or a list if there are several. Buttons and
+        files are not included.
         """
         found: dict[str, list[str]] = {}
         for one in self.controls:
@@ -339,13 +339,10 @@ def _button(form: Form, button: str | None) -> Control | None:
 
 def _unknown(form: Form, what: str, given: str, known: list[str], otherwise: str) -> UsageError:
     near = get_close_matches(given, known, n=1)
-    hint = (
-        f'did you mean "{near[0]}"?'
-        if near
-        else f"use one of {', '.join(known)}; or {otherwise}"
-        if known
-        else otherwise
-    )
+    if near:
+        hint = f'did you mean "{near[0]}"?'
+    else:
+        hint = f"use one of {', '.join(known)}; or {otherwise}" if known else otherwise
     return UsageError(f'{_shown(form)} has no {what} "{given}"', hint=hint)
 
 
