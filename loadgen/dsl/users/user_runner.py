@@ -129,6 +129,11 @@ class JourneyLife:
         user.owner, user.is_fresh = self, fresh
         look_out(self)
 
+    @property
+    def user(self) -> User:
+        """Return the user whose life this is."""
+        return self._user
+
     @owns()
     async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None:
         """Run one iteration; then `outcome`, `censored` and the times describe it. HOT, once an iteration.
