@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from loadgen.clients.httpx_api import transport
-from loadgen.clients.httpx_api.libraries import HTTPX
 from loadgen.clients.httpx_api.errors import failure_in
+from loadgen.clients.httpx_api.libraries import HTTPX
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.proxy import network_of

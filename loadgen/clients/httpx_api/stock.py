@@ -31,6 +31,7 @@ import httpx
 from loadgen.clients.graphql import Gql
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.errors import ROW, Stage, as_httpx_error
+from loadgen.clients.httpx_api.failed_calls import note_answer, note_failure
 from loadgen.clients.httpx_api.rows import Call, HttpxRows, origin_of_url
 from loadgen.clients.net.network import Network
 from loadgen.clients.pool.pool import ConnectionPool
@@ -55,6 +56,7 @@ from loadgen.clients.response.replies import Reply
 from loadgen.clients.response.streams import MAX_EVENTS, StreamedReply
 from loadgen.engine.recording.concurrent_call_meter import Turn
 from loadgen.errors import RequestFailed, UsageError
+from loadgen.measure.deltas.series_key import OK
 from loadgen.units import NS_PER_S
 
 __all__ = ["StockHttpClient", "StockPool", "StockTransport"]
@@ -185,8 +187,16 @@ class StockTransport(httpx.AsyncBaseTransport):
             stream=request.stream,
             extensions={**request.extensions, "trace": body.traced},
         )
-        response = await body.within(self._inner.handle_async_request(own))
+        try:
+            response = await body.within(self._inner.handle_async_request(own))
+        except RequestFailed:
+            note_failure(rows.meter, sample)
+            raise
         body.took(response)
+        if sample.outcome is not OK:
+            note_failure(rows.meter, sample)
+        elif rows.meter.failed_calls:
+            note_answer(rows.meter)
         return httpx.Response(
             response.status_code,
             headers=response.headers,

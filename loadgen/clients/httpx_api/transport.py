@@ -35,6 +35,7 @@ import httpx
 
 from loadgen.clients.http import MAX_REFUSED, REFUSED_NOTE, STALE_NOTE
 from loadgen.clients.httpx_api.errors import ROW, Stage, as_httpx_error
+from loadgen.clients.httpx_api.failed_calls import note_answer, note_failure
 from loadgen.clients.httpx_api.libraries import HTTPX, Library
 from loadgen.clients.httpx_api.rows import HttpxRows, origin_of_url
 from loadgen.clients.net.connect_timing import Opening
@@ -127,10 +128,15 @@ class HttpxTransport(httpx.AsyncBaseTransport):
             await self._send(data, answer, origin)
         except RequestFailed as failure:
             answer.fail(failure)
+            note_failure(rows.meter, answer)
             raise as_httpx_error(failure, answer.stage, self.library.kinds) from failure
         except BaseException:  # cancelled, or what the body's own code raised
             answer.abandon()
             raise
+        if answer.outcome is not OK:
+            note_failure(rows.meter, answer)
+        elif rows.meter.failed_calls:
+            note_answer(rows.meter)
         found = answer.head
         response: httpx.Response = self._response(
             found.status,
@@ -382,6 +388,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
         """
         while not self._unread:
             if self._failure is not None:
+                note_failure(self._rows.meter, self)
                 raise as_httpx_error(self._failure, "read", self.library.kinds) from self._failure
             if self._is_whole:
                 raise StopAsyncIteration

@@ -344,7 +344,7 @@ class User:
             sample.gone()
             raise
         except BaseException as error:
-            sample.end(self._clock(), outcome_of(error))
+            sample.end(self._clock(), outcome_of(error, meter))
             raise
         sample.end(deadline_ns, TIMEOUT)
         raise RequestFailed(

@@ -287,7 +287,7 @@ class JourneyLife:
     def _outcome(self, error: BaseException) -> str:
         # A CancelledError here is the scenario's own; `_is_stopped` has handled the engine's.
         is_own = isinstance(error, asyncio.CancelledError)
-        outcome = "script CancelledError" if is_own else outcome_of(error)
+        outcome = "script CancelledError" if is_own else outcome_of(error, self._user.meter)
         if outcome.startswith("script "):
             self._user.meter.recorder.counters.script_faults += 1
             self._report(fault_text(error) if outcome != ROWS_RAN_OUT else self._rows_ran_out())
