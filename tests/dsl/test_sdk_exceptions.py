@@ -14,7 +14,7 @@ from tests.support.lives import REPLIES, Bench, bound
 from tests.support.second_httpx import library, second_httpx
 
 SDK = library(
-    '''
+    """
 import asyncio
 
 class SDKError(Exception):
@@ -73,7 +73,7 @@ class Later:
 
     def __await__(self):
         return self.sdk.call(self.path).__await__()
-'''
+"""
 )
 BUSY = {"GET /busy": reply(429), "GET /odd": reply(200), "GET /broken": reply(500)}
 Journey = Callable[[User], Awaitable[None]]

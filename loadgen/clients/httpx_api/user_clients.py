@@ -1,7 +1,7 @@
 """Makes the httpx clients of one user: `user.httpx`, `user.httpx2`, and any number of further ones.
 
 All clients of a user send over its connections and are measured alike. Each has its own cookies, headers, hooks and
-base URL. A library that makes its client itself takes a transport instead, which is what all clients here have in common.
+base URL. A library that makes its client itself takes a transport instead, which all clients here share.
 """
 
 from __future__ import annotations
