@@ -135,7 +135,7 @@ class Encoder(HpackEncoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.huffman_coder: Huffman = Huffman()
+        self.huffman_coder = Huffman()
         self.coming: RequestFields | None = None
         self._blocks: dict[RequestFields, tuple[int, bytes]] = {}
         self._changes = 0

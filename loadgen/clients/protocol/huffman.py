@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
 __all__ = ["Huffman", "is_shorter"]
@@ -25,13 +26,16 @@ def is_shorter(value: bytes) -> bool:
     return sum(bytes(value).translate(_BITS)) <= 8 * len(value) - 8
 
 
-class Huffman:
-    """Takes the place of `hpack.huffman.HuffmanEncoder`."""
+class Huffman(HuffmanEncoder):
+    """hpack's coder with another way to encode."""
 
-    def encode(self, value: bytes | None) -> bytes:
-        """HOT with HTTP/2. Return the Huffman code of `value`, filled up with ones to whole bytes."""
-        if not value:
+    def __init__(self) -> None:
+        super().__init__(REQUEST_CODES, REQUEST_CODES_LENGTH)
+
+    def encode(self, bytes_to_encode: bytes | None) -> bytes:
+        """HOT with HTTP/2. Return the Huffman code of some bytes, filled up with ones to whole bytes."""
+        if not bytes_to_encode:
             return b""
-        bits = "".join(map(_code_of, value))
+        bits = "".join(map(_code_of, bytes_to_encode))
         bits += "1" * (-len(bits) % 8)
         return int(bits, 2).to_bytes(len(bits) // 8, "big")

@@ -13,7 +13,7 @@ it has a name. Text is UTF-8. File fields are sent if the journey gives a file.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -40,7 +40,8 @@ _FIELDS: Final = "input, select, textarea, button"
 class Sends(Protocol):
     """The client that sends a form: that of the page."""
 
-    def request(self, method: str, url: str, **options: Any) -> Awaitable[Reply]: ...
+    @property
+    def request(self) -> Callable[..., Awaitable[Reply]]: ...
 
 
 @dataclass(frozen=True, slots=True)

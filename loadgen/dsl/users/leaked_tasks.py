@@ -171,7 +171,7 @@ def running_owner() -> Owner | None:
             break
         if frame.f_code in _owning:
             it = frame.f_locals.get("self")
-            owner: Owner = getattr(it, "owner", it)
+            owner: Owner | None = getattr(it, "owner", it)
             return owner
         frame = frame.f_back
     try:

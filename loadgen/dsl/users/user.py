@@ -38,7 +38,7 @@ from loadgen.measure.deltas.series_key import OK, SKIPPED, TIMEOUT
 from loadgen.units import NS_PER_S, format_duration, parse_duration
 
 if TYPE_CHECKING:
-    import httpx2  # optional
+    import httpx2 as _httpx2  # optional
 
 __all__ = ["User", "UserWith", "utc_now"]
 
@@ -455,7 +455,7 @@ class User:
         return client
 
     @property
-    def httpx2(self) -> httpx2.AsyncClient:
+    def httpx2(self) -> _httpx2.AsyncClient:
         """Return an `httpx2.AsyncClient` over this user's connections, for libraries that import httpx2:
         `AsyncAnthropic(http_client=user.httpx2)`. Everything else is as with `httpx`.
 
@@ -477,7 +477,7 @@ class User:
         """
         return self._clients().client("httpx", options)
 
-    def open_httpx2(self, **options: Any) -> httpx2.AsyncClient:
+    def open_httpx2(self, **options: Any) -> _httpx2.AsyncClient:
         """Return another `httpx2.AsyncClient` over this user's connections, as `open_httpx` does.
 
         Raises:
