@@ -26,6 +26,7 @@ Intended differences from httpx: `timeout` is for the whole call, not for each r
 from __future__ import annotations
 
 from collections.abc import Container, Coroutine
+from copy import copy
 from time import perf_counter_ns
 from typing import Any, Final, Unpack
 
@@ -40,7 +41,7 @@ from loadgen.clients.protocol.http1 import MANY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
 from loadgen.clients.protocol.request_body_encoding import JSON, StreamedRequest, encode_json
 from loadgen.clients.protocol.timeouts import Timeouts
-from loadgen.clients.request.cookies import COOKIE_NOTE, UserCookies
+from loadgen.clients.request.cookies import COOKIE_NOTE, UserCookies, jar_of
 from loadgen.clients.request.expectation_check import check_accept
 from loadgen.clients.request.header_encoding import UserHeaders
 from loadgen.clients.request.prepare import (
@@ -49,6 +50,7 @@ from loadgen.clients.request.prepare import (
     Options,
     auth_of,
     can_repeat,
+    max_redirects_of,
     prepare,
     prepare_from,
     request_of,
@@ -93,6 +95,7 @@ class HttpClient:
     Attributes and arguments:
         base_url: the target.
         follow_redirects: False by default, as in httpx.
+        max_redirects: the most redirects of one call, 20 by default, as in httpx.
         tags: response headers, in lower case; rows are split by their values.
         tracer: writes trace headers (request/tracing.py).
         target: the name of the target, if a user has several. Unnamed rows are then called `GET target:/path`, so that
@@ -117,6 +120,7 @@ class HttpClient:
         "_total_ns",
         "_tracer",
         "follow_redirects",
+        "max_redirects",
     )
 
     def __init__(
@@ -142,6 +146,7 @@ class HttpClient:
         self._routes = routes = routes_of(base_url, target, forward)
         self._gets, self._posts = routes.of("GET"), routes.of("POST")
         self.follow_redirects = follow_redirects
+        self.max_redirects = MAX_REDIRECTS
         self.reset()
 
     # -- the user's state -------------------------------------------------------------------
@@ -346,7 +351,7 @@ class HttpClient:
         or phases. This fast path serves 9 in 10 requests; all others are passed to `_send`.
         """
         stack = self._pool.idle.get(route.origin)
-        if not stack or not self._is_plain:
+        if not stack or not self._is_plain or (not route.is_idempotent and stack[-1].is_hung_up()):
             return await self._send(route, data, name, expect, tags=tags)
         meter = self._meter
         # `ask` comes first, because it raises above the cap of an allow-list: a connection taken before would be
@@ -357,6 +362,7 @@ class HttpClient:
         connection = stack.pop()
         asked_ns = perf_counter_ns()
         reply = Reply(meter, route, data, series, asked_ns)
+        reply._client = self
         if series.watch is not None:
             series.watch.begun(asked_ns)
         deadline_ns = asked_ns + self._total_ns
@@ -413,6 +419,7 @@ class HttpClient:
             reply: Reply = stream(meter, route, data, series, asked_ns)
         else:
             reply = self._reply(meter, route, data, series, asked_ns)
+        reply._client = self
         if trace:
             reply.trace = trace
         if series.watch is not None:
@@ -422,6 +429,8 @@ class HttpClient:
         if not deadline_ns:
             deadline_ns = asked_ns + timeouts.total_ns
         stack = self._pool.idle.get(route.origin)
+        if stack and not (route.is_idempotent and can_repeat(data)):
+            self._pool.drop_hung_up(stack)
         if stack:
             connection = stack.pop()
             try:
@@ -526,6 +535,10 @@ class HttpClient:
                 self._gone(reply)
                 raise
             reply.opened(opening)
+            # A shared pool may return a kept connection.
+            if connection.requests and not (route.is_idempotent and can_repeat(data)) and connection.is_hung_up():
+                connection.retire()
+                continue
             try:
                 await connection.send(data, reply, route.is_head, deadline_ns)
             except RequestFailed as failure:
@@ -615,6 +628,8 @@ class HttpClient:
         """Send a request with all options of a call, and return its reply. is_stream: return when the head of the
         answer has arrived.
         """
+        if "jar" in options or "max_redirects" in options:
+            return await self._call_apart(method, url, name, expect, options, json, is_stream=is_stream)
         json = options.get("json") if json is None else json
         operation = json if isinstance(json, Gql) else None
         if operation is not None:
@@ -670,6 +685,30 @@ class HttpClient:
             operation.judge(reply)
         return reply
 
+    async def _call_apart(
+        self,
+        method: str,
+        url: str,
+        name: str | None,
+        expect: _Status,
+        options: AllOptions | BodyOptions | Options,
+        json: Any,
+        *,
+        is_stream: bool,
+    ) -> Reply:
+        """Send a request with a cookie jar or a limit of redirects of its own, by a copy of this client."""
+        rest: Any = dict(options)
+        jar, limit = rest.pop("jar", None), max_redirects_of(rest.pop("max_redirects", None), self.max_redirects)
+        with jar_of(jar) as cookies:
+            apart = copy(self)
+            apart.max_redirects = limit
+            apart._use(self._user_cookies() if cookies is None else cookies)
+            return await apart._call(method, url, name, expect, rest, json, is_stream=is_stream)
+
+    def _use(self, cookies: UserCookies) -> None:
+        """Prepare this copy of a client for one call, with these cookies."""
+        self._cookies = cookies
+
     async def _send_with(
         self,
         auth: httpx.Auth,
@@ -691,6 +730,7 @@ class HttpClient:
         deadline_ns = perf_counter_ns() + timeouts.total_ns
         flow = auth.async_auth_flow(request_of(route, data))
         request = await anext(flow)
+        earlier: list[Reply] = []
         try:
             while True:
                 route, data = prepare_from(self._routes, request)
@@ -708,6 +748,8 @@ class HttpClient:
                     stream=stream,
                     retries=retries,
                 )
+                if earlier:
+                    reply.history[:0] = earlier
                 if isinstance(reply, StreamedReply) and auth.requires_response_body:
                     await reply.aread()
                 try:
@@ -722,6 +764,7 @@ class HttpClient:
                     reply.outcome = OK  # the flow answers the challenge; the reply is not recorded yet
                 if isinstance(reply, StreamedReply):
                     await reply.skip()
+                earlier.append(reply)
         finally:
             await flow.aclose()
 
@@ -744,8 +787,8 @@ class HttpClient:
         while reply.has_redirect_location:
             try:
                 request = redirected(request_of(reply.route, data), reply.status_code, reply.headers["location"])
-                if len(history) == MAX_REDIRECTS:
-                    raise self._redirect_failed(reply, REDIRECTS, f"more than {MAX_REDIRECTS}")
+                if len(history) >= self.max_redirects:
+                    raise self._redirect_failed(reply, REDIRECTS, f"more than {self.max_redirects}")
                 route, data = prepare_from(self._routes, request, self._cookies)
             except BadRedirect as error:
                 raise self._redirect_failed(reply, PROTOCOL, str(error)) from error

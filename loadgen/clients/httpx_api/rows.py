@@ -227,8 +227,8 @@ class HttpxRows:
             self._open.clear()
 
 
-def origin_of_url(url: httpx.URL) -> Origin:
-    """Return the origin (scheme, host, port) of a URL.
+def origin_of_url(url: httpx.URL, wrong: type[Exception] = httpx.UnsupportedProtocol) -> Origin:
+    """Return the origin (scheme, host, port) of a URL. wrong: the exception to raise.
 
     Raises:
         httpx.UnsupportedProtocol: neither http nor https.
@@ -236,7 +236,7 @@ def origin_of_url(url: httpx.URL) -> Origin:
     scheme = url.scheme
     port = url.port or _PORTS.get(scheme)
     if port is None or not url.host:
-        raise httpx.UnsupportedProtocol(f'"{url}" is not an absolute http:// or https:// URL')
+        raise wrong(f'"{url}" is not an absolute http:// or https:// URL')
     return origin_of(scheme, url.raw_host.decode("ascii"), port)
 
 
@@ -244,6 +244,6 @@ def _key(sample: HttpxSample) -> _Key:
     request = sample.request
     try:
         body: bytes | None = request.content
-    except httpx.RequestNotRead:
+    except RuntimeError:  # RequestNotRead of httpx or httpx2
         body = None
     return request.method, str(request.url), body, sample.turn

@@ -26,6 +26,7 @@ from loadgen.clients.request.prepare import request_of
 from loadgen.clients.request.redirects import redirected
 from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.response.format_exchange import request_text, response_text
+from loadgen.clients.response.forms import Form, Sends, form_in
 from loadgen.clients.response.pick import Missing, pick_from
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.user_meter import Meter
@@ -48,6 +49,7 @@ class Reply:
     """
 
     __slots__ = (
+        "_client",
         "_lazy",
         "_meter",
         "_sent",
@@ -86,6 +88,8 @@ class Reply:
         self.body: bytes
         """The body as received; `content` is the decoded body."""
         self.status_code: int
+        self._client: Sends
+        """The client that got this reply: it also sends the page's forms. Set by the client."""
 
     def opened(self, opening: Opening, outcome: str = OK) -> None:
         """Record how long each phase of opening a connection took for this request. If opening failed, record also the
@@ -155,6 +159,20 @@ class Reply:
             return pick_from(self, path, kind)
         except Missing as error:
             raise self._failed(f"pick {path}", f"{error}, in {self._excerpt()}") from error
+
+    def form(self, selector: str = "form") -> Form:
+        """Return a form of this HTML page, to fill in and send: `page.form("#login").submit({"user": "ann"})`.
+
+        selector: a CSS selector; the first element that matches must be a `<form>`. Default: the first form.
+
+        Raises:
+            ExpectFailed: `form #login`: the page has no such form.
+            ValueError: the selector is invalid.
+        """
+        try:
+            return form_in(self.text, selector, self.route.url, self._client)
+        except Missing as error:
+            raise self._failed(f"form {selector}", f"{error}, in {self._excerpt()}") from error
 
     def raise_for_status(self) -> Reply:
         """Raise if the status is not 2xx; otherwise return the reply itself. The exception ends the iteration, with an

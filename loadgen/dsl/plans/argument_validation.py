@@ -160,7 +160,7 @@ def read_http(http: object, folder: Path, wrong: list[Wrong]) -> Http:
 
 
 _CLIENTS: Final = ("loadgen", "httpx")
-_STOCK_TAKES: Final = frozenset({"cert", "verify"})
+_STOCK_TAKES: Final = frozenset({"cert", "verify", "tls_min", "tls_max", "ciphers"})
 """The fields of `Http` that the stock httpx client supports: they are part of the TLS context."""
 
 

@@ -67,7 +67,7 @@ class Step:
         if error is None and failed is None:
             meter.leave(self._outer, response_ns, duration_ns, OK, False, self._entered_ns)
             return
-        outcome = failed or OK if error is None else outcome_of(error)
+        outcome = failed or OK if error is None else outcome_of(error, meter)
         is_censored = outcome is not OK and is_bound(outcome)
         meter.leave(self._outer, response_ns, duration_ns, outcome, is_censored, self._entered_ns)
 
@@ -116,7 +116,7 @@ class Measure:
         if isinstance(error, asyncio.CancelledError):
             self.gone()  # cut off in flight: counted as started, not finished
             return
-        self.end(perf_counter_ns(), OK if error is None else outcome_of(error))
+        self.end(perf_counter_ns(), OK if error is None else outcome_of(error, self._meter))
 
     def begin(self, asked_ns: int) -> None:
         self.series = self._meter.ask(self._name)

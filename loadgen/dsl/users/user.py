@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from time import perf_counter_ns
-from typing import Any, Final, Generic, Never, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Never, TypeVar, overload
 
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.transport import HttpxClient
+from loadgen.clients.httpx_api.user_clients import UserClients
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.plans.per_load import PerLoad
 from loadgen.dsl.source_location import here
@@ -36,7 +37,7 @@ from loadgen.dsl.users.argument_checks import (
 )
 from loadgen.dsl.users.concurrent_calls import Apart, PollPlace
 from loadgen.dsl.users.exception_to_outcome import outcome_of
-from loadgen.dsl.users.leaked_tasks import owns
+from loadgen.dsl.users.leaked_tasks import owns, running_owner
 from loadgen.dsl.users.steps import Measure, Step
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.pace import next_cycle
@@ -46,6 +47,9 @@ from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
 from loadgen.measure.deltas.series_key import OK, SKIPPED, TIMEOUT
 from loadgen.units import NS_PER_S, format_duration
+
+if TYPE_CHECKING:
+    import httpx2 as _httpx2  # optional
 
 __all__ = ["NO_LOAD", "User", "UserLoad", "UserWith", "utc_now"]
 
@@ -87,15 +91,17 @@ class User:
         "_clock",
         "_ended_ns",
         "_httpx",
+        "_httpx2",
+        "_httpx_clients",
         "_idle_ns",
         "_idle_since_ns",
         "_is_fresh",
+        "_made_clients",
         "_meter",
         "_n",
         "_now",
         "_number",
         "_open_client",
-        "_open_httpx",
         "_others",
         "_owner",
         "_pace_due_ns",
@@ -123,7 +129,7 @@ class User:
         clock: Callable[[], int] = perf_counter_ns,
         now: Callable[[], datetime] = utc_now,
         open_client: Callable[[str], HttpClient] | None = None,
-        open_httpx: Callable[[], HttpxClient] | None = None,
+        httpx_clients: Callable[[], UserClients] | None = None,
         points: Points | None = None,
         load: UserLoad = NO_LOAD,
     ) -> None:
@@ -134,7 +140,7 @@ class User:
                 and `wait` for the time between polls; `wait` defaults to `sleep`. `clock` returns ns, as
                 `perf_counter_ns`.
             open_client: creates the HTTP client for another target of the plan; raises UsageError for an unknown one.
-            open_httpx: creates an httpx client over the same connections.
+            httpx_clients: creates the object that makes httpx clients over the same connections.
             points: the rendez-vous of this worker; None in a trial, where no rendez-vous waits.
         """
         self.http: Final = http
@@ -166,8 +172,10 @@ class User:
         self._sleep, self._clock, self._now = sleep, clock, now
         self._wait = sleep if wait is None else wait
         self._open_client = open_client
-        self._open_httpx = open_httpx
+        self._httpx_clients = httpx_clients
+        self._made_clients: UserClients | None = None
         self._httpx: HttpxClient | None = None
+        self._httpx2: Any = None
         self._points = points
 
     # -- where time goes ----------------------------------------------------------------------
@@ -365,7 +373,7 @@ class User:
             sample.gone()
             raise
         except BaseException as error:
-            sample.end(self._clock(), outcome_of(error))
+            sample.end(self._clock(), outcome_of(error, meter))
             raise
         sample.end(deadline_ns, TIMEOUT)
         raise RequestFailed(
@@ -536,10 +544,73 @@ class User:
         """
         client = self._httpx
         if client is None or client.is_closed:
-            if self._open_httpx is None:
-                raise UsageError("this user has no httpx client", hint="create users with `People`")
-            client = self._httpx = self._open_httpx()
+            client = self._httpx = self.open_httpx()
         return client
+
+    @property
+    def httpx2(self) -> _httpx2.AsyncClient:
+        """Return an `httpx2.AsyncClient` over this user's connections, for libraries that import httpx2:
+        `AsyncAnthropic(http_client=user.httpx2)`. Everything else is as with `httpx`.
+
+        Raises:
+            UsageError: httpx2 is not installed.
+        """
+        client = self._httpx2
+        if client is None or client.is_closed:
+            client = self._httpx2 = self.open_httpx2()
+        return client
+
+    def open_httpx(self, **options: Any) -> HttpxClient:
+        """Return another `httpx.AsyncClient` over this user's connections, measured, each time a new one.
+
+        options: arguments of `httpx.AsyncClient`, such as `headers`, `auth` or `base_url`.
+
+        Raises:
+            UsageError: an argument that the plan decides, such as `proxy` or `verify`.
+        """
+        return self._library_clients().client("httpx", options)
+
+    def open_httpx2(self, **options: Any) -> _httpx2.AsyncClient:
+        """Return another `httpx2.AsyncClient` over this user's connections, as `open_httpx` does.
+
+        Raises:
+            UsageError: as `open_httpx`; or httpx2 is not installed.
+        """
+        return self._library_clients().client("httpx2", options)
+
+    def open_transport(self, library: str = "httpx") -> Any:
+        """Return a transport over this user's connections, for a library that makes its httpx client itself:
+        `AsyncQdrantClient(url, transport=user.open_transport())`.
+
+        library: `httpx` or `httpx2`.
+
+        Raises:
+            UsageError: another library, or httpx2 is not installed.
+        """
+        return self._library_clients().transport(library)
+
+    def _library_clients(self) -> UserClients:
+        clients = self._made_clients
+        if clients is None:
+            if self._httpx_clients is None:
+                raise UsageError("this user has no httpx client", hint="create users with `UserFactory`")
+            clients = self._made_clients = self._httpx_clients()
+        return clients
+
+    @staticmethod
+    def current() -> User:
+        """Return the user whose iteration runs now, for a library that takes a function that makes clients:
+        `set_async_client_factory(lambda: User.current().open_httpx2())`.
+
+        Takes some 10 µs. Works in the journey, and in tasks that it started.
+
+        Raises:
+            UsageError: called outside of an iteration.
+        """
+        user = getattr(running_owner(), "user", None)
+        if not isinstance(user, User):
+            raise UsageError("User.current(): no iteration runs here", hint="call it in a journey, or pass the user")
+        return user
 
     @overload
     async def gather(self, a: Awaitable[A], /) -> tuple[A]: ...
@@ -659,7 +730,7 @@ class User:
         if self._others is not None:
             for client in self._others.values():
                 client.reset()
-        self._httpx = None
+        self._httpx = self._httpx2 = None
         self._pace_due_ns = 0
 
     def _take_state(self, state: object) -> None:

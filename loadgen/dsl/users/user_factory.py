@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.rows import HttpxRows
-from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool, StockTransport
-from loadgen.clients.httpx_api.transport import HttpxClient, HttpxTransport, httpx_client
+from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool
+from loadgen.clients.httpx_api.user_clients import UserClients
 from loadgen.clients.net.network import Network
 from loadgen.clients.net.proxy_requests import Forward
 from loadgen.clients.net.settings import Http
@@ -170,16 +170,20 @@ class UserFactory:
         # Rows of other targets carry the target's name, since `/x` of two targets must not share a row.
         return self._client(meter, pool, url, "" if url == self._url else target)
 
-    def open_httpx(self, meter: Meter, pool: ConnectionPool) -> HttpxClient:
-        """Create and return an httpx client for one user, which uses the user's connections."""
+    def httpx_clients(self, meter: Meter, pool: ConnectionPool) -> UserClients:
+        """Return the object that makes the httpx clients of one user, over the user's connections."""
         ways = self.ways
-        if isinstance(pool, StockPool):
-            stock = StockTransport(HttpxRows(meter, self._url, ways.targets, ways.tags, self._tracer), pool)
-            return httpx_client(stock, self._url, ways.timeouts, follow_redirects=ways.follow_redirects)
-        transport = HttpxTransport(
-            meter, pool, self._url, ways.targets, tags=ways.tags, tracer=self._tracer, forward=self._forward
+        return UserClients(
+            meter,
+            pool,
+            self._url,
+            ways.targets,
+            ways.timeouts,
+            tags=ways.tags,
+            tracer=self._tracer,
+            forward=self._forward,
+            follow_redirects=ways.follow_redirects,
         )
-        return httpx_client(transport, self._url, ways.timeouts, follow_redirects=ways.follow_redirects)
 
     def _pool(self) -> ConnectionPool:
         ways = self.ways
@@ -238,7 +242,7 @@ class UserFactory:
             clock=self._clock,
             now=self._now,
             open_client=partial(self.open_client, meter, pool),
-            open_httpx=partial(self.open_httpx, meter, pool),
+            httpx_clients=partial(self.httpx_clients, meter, pool),
             points=points,
             load=facts,
         )

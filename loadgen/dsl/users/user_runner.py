@@ -130,6 +130,11 @@ class JourneyLife:
         user._owner, user._is_fresh = self, fresh
         look_out(self)
 
+    @property
+    def user(self) -> User:
+        """Return the user whose life this is."""
+        return self._user
+
     @owns()
     async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None:
         """Run one iteration; then `outcome`, `censored` and the times describe it. HOT, once an iteration.
@@ -291,7 +296,7 @@ class JourneyLife:
     def _outcome(self, error: BaseException) -> str:
         # A CancelledError here is the scenario's own; `_is_stopped` has handled the engine's.
         is_own = isinstance(error, asyncio.CancelledError)
-        outcome = "script CancelledError" if is_own else outcome_of(error)
+        outcome = "script CancelledError" if is_own else outcome_of(error, self._user._meter)
         if outcome.startswith("script "):
             self._user._meter.recorder.counters.script_faults += 1
             self._report(fault_text(error) if outcome != ROWS_RAN_OUT else self._rows_ran_out())

@@ -7,6 +7,7 @@ out to be wrong is recorded as wrong, without being recorded twice.
 
 from __future__ import annotations
 
+from types import FrameType
 from typing import Any, Final, Protocol
 
 from loadgen.engine.recording.failure_samples import Draft, Text, exchange_of
@@ -53,6 +54,7 @@ class Meter:
         "_place",
         "_sample",
         "failed",
+        "failed_calls",
         "journey",
         "load",
         "n",
@@ -76,6 +78,9 @@ class Meter:
         """The first `http` error of this iteration that no `expect` accepted: it becomes the iteration's outcome."""
         self.noted: dict[str, object] | None = None
         """What the journey noted of this iteration."""
+        self.failed_calls: dict[FrameType, Sample] | None = None
+        """Failed requests of this iteration by the call of a client library that sent them
+        (`clients/httpx_api/failed_calls.py`)."""
         self._sample: Sample | None = None
         """The last sample of this iteration, held or settled: a fault of the scenario shows it."""
         self._is_held = False
@@ -333,6 +338,7 @@ class Meter:
         """Release the last sample of an iteration that is over. Its incomplete failures are sent as they are."""
         self._failed_as = None
         self._sample = None
+        self.failed_calls = None
         if self._drafts is not None:
             for draft in self._drafts:
                 self.recorder.failures.complete(draft, noted=self.noted)
