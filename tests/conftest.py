@@ -7,6 +7,7 @@ A test without the marker that starts a process fails, so the rule cannot be for
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ import pytest
 from hypothesis import settings
 
 from tests.support.examples import ALL
+
+os.environ["LOADGEN_LINE_EVERY_S"] = "0"  # tests wait for lines of runs; a line each 10 s would make them wait longer
 
 # No deadline: no test here asserts how long anything takes. `make slow` runs all property tests with "thorough".
 settings.register_profile("loadgen", deadline=None, max_examples=ALL // 8)

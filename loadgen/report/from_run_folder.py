@@ -25,12 +25,12 @@ from loadgen.measure.statistics.batch_means import read_batches
 from loadgen.report.charts.planned_rate import planned_by
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.executive_summary import story_of, targets_of
-from loadgen.report.report_tables import headline
 from loadgen.report.run_as_dataframes import Run
 from loadgen.report.run_json_document import Facts, document
 from loadgen.report.run_page_table import Table
 from loadgen.report.slos import slo_row
 from loadgen.report.summary_reader import Summary
+from loadgen.report.verdict_words import headline, shown_result
 from loadgen.units import NS_PER_S
 
 __all__ = ["document_of", "history_of", "verdict_of"]
@@ -230,6 +230,7 @@ def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") 
     """
     return {
         "result": summary.result,
+        "shown": shown_result(summary),
         "exit_code": summary.exit_code,
         "headline": headline(summary),
         **story_of(summary, called, targets).as_words(),

@@ -37,6 +37,7 @@ MODULES = (
     "heatmap.js",
     "spectrum.js",
     "table.js",
+    "badges.js",
     "verdict.js",
     "lists.js",
     "render.js",

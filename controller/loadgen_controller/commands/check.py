@@ -250,6 +250,8 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
         for name, users in done.rendezvous:
             text = f"  rendez-vous {name}: in a run, {format_count(users)} users meet here; this one did not wait"
             console.print(Text(text), soft_wrap=True)
+        for note in done.notes:
+            console.print(text_block(f"note: {note}"), soft_wrap=True)
         for failure in done.failures:
             for shown in _shown(failure, done.detail, is_whole=is_whole):
                 console.print(shown, soft_wrap=True)
@@ -271,7 +273,12 @@ def _shown(failure: Failure, reported: str, *, is_whole: bool) -> Iterator[RichT
     if is_whole:
         yield Text(f"  iteration {arrival_text(failure.n)}")
     sent = "sent" if failure.request else "last request before it"
-    for title, text in (("row", failure.row if is_whole else ""), (sent, failure.sent), ("received", failure.received)):
+    for title, text in (
+        ("row", failure.row if is_whole else ""),
+        ("note", failure.note if is_whole else ""),
+        (sent, failure.sent),
+        ("received", failure.received),
+    ):
         if text:
             yield Text()
             yield Text(f"  {title}:")

@@ -46,7 +46,7 @@ _OF_USER = frozenset(dir(UserWith))
 _OF_CLIENT = frozenset(dir(HttpClient))
 """All attributes of the two classes. Both have slots, so other attributes can never exist."""
 _OF_REPLY = frozenset(dir(StreamedReply))
-_OPTIONS = frozenset(AllOptions.__annotations__) | {*AllOptions.__optional_keys__, "name", "expect"}
+_OPTIONS = frozenset(AllOptions.__annotations__) | {*AllOptions.__optional_keys__, "name", "expect", "tags"}
 _BY_NAME = frozenset({"url", "method"})
 """Arguments of requests that are usually given by position."""
 
@@ -225,7 +225,9 @@ class _Reading:
             if kind == "user" and node.attr == "state" and receivers.is_stateless:
                 message = f"{_shown(node)}: this journey has no state"
                 self._fault(node, message, "declare it: @journey(state=Session), with a class of your own")
-            if isinstance(self._parents.get(node), ast.Expr):
+            owner = {"user": UserWith, "client": HttpClient}.get(kind, StreamedReply)
+            is_method = inspect.isfunction(inspect.getattr_static(owner, node.attr, None))
+            if is_method and isinstance(self._parents.get(node), ast.Expr):
                 what = _shown(node)
                 self._fault(node, f"{what} is not called, so it does nothing", f"write {what}(...)")
             return

@@ -2,10 +2,8 @@
 // does not say, what to do next; and the objectives, each with its margin and error budget.
 
 import { element, items, say, show } from "./dom.js";
+import { badge_of, objective_verdict } from "./badges.js";
 import { clock_text, count_text, counted, length_text, share_text } from "./format.js";
-
-const INCOMPLETE = { incomplete: "is incomplete", interrupted: "was interrupted", error: "ended with an error" };
-const SIGNS = { passed: "✓", pass: "✓", failed: "✗", fail: "✗" };
 
 /** Returns {element, update(history)}. `baseline` is a document or null. */
 export function summary(baseline) {
@@ -29,9 +27,9 @@ export function summary(baseline) {
     const now = JSON.stringify([verdict, run.phase, history.notes, verdict ? null : headline_of(history)]);
     if (now !== shape) {
       shape = now;
-      const result = verdict ? verdict.result : run.phase;
+      const [kind, text] = badge_of(verdict, run.phase);
       head.replaceChildren(
-        element("span", { class: `badge ${kind_of(verdict?.result)}` }, `${SIGNS[verdict?.result] ?? "●"} ${result}`),
+        element("span", { class: `badge ${kind}` }, text),
         element("h1", { class: (verdict?.headline.length ?? 0) > 140 ? "long" : null }, verdict ? verdict.headline : headline_of(history)));
       said.replaceChildren(...(verdict ? parts_of(verdict) : part_of(["Notes", history.notes, "notes"])));
     }
@@ -39,10 +37,6 @@ export function summary(baseline) {
   }
 
   return { element: made, update };
-}
-
-function kind_of(result) {
-  return { passed: "good", pass: "good", valid: "good", failed: "bad", fail: "bad", invalid: "bad" }[result] ?? "doubt";
 }
 
 function headline_of({ run, slots }) {
@@ -93,21 +87,9 @@ function part_of([title, texts, kind]) {
   return texts?.length ? [element("section", { class: kind }, element("h2", {}, title), items("ul", texts))] : [];
 }
 
-/**
- * The text and the class of an objective's verdict. A run without a verdict is not over, so its objectives may still
- * change. An invalid run does not judge its target, so its objectives get no sign and no colour of success.
- */
-export function objective_verdict(verdict, history) {
-  const result = history.verdict?.result;
-  if (result === "invalid" && SIGNS[verdict]) return [`? ${verdict}, but the run is invalid`, "doubt"];
-  if (["incomplete", "interrupted", "error"].includes(result) && kind_of(verdict) === "good") return [`? ${verdict}, but the run ${INCOMPLETE[result]}`, "doubt"];
-  const so_far = !history.verdict && SIGNS[verdict] ? " so far" : "";
-  return [`${SIGNS[verdict] ?? "?"} ${verdict}${so_far}`, kind_of(verdict)];
-}
-
 function objectives() {
   const columns = [
-    ["objective", (slo) => slo.objective], ["of", (slo) => slo.journey ?? ""], ["verdict", (slo, history) => objective_verdict(slo.verdict, history)[0] + (slo.sure === false && SIGNS[slo.verdict] ? ", not sure" : "")],
+    ["objective", (slo) => slo.objective], ["of", (slo) => slo.journey ?? ""], ["verdict", (slo, history) => objective_verdict(slo, history)[0]],
     ["observed", (slo) => slo.observed], ["95 % interval", (slo) => (slo.low && slo.high ? `${slo.low} – ${slo.high}` : "–")],
     ["margin", (slo) => slo.margin], ["budget", (slo) => slo.budget], ["window", (slo) => slo.window], ["count", (slo) => count_text(slo.count)], ["", (slo) => slo.reason],
   ];
@@ -123,7 +105,7 @@ function objectives() {
     slos.forEach((slo, i) => {
       const line = body.children[i];
       columns.forEach(([, text], k) => say(line.children[k], text(slo, history) ?? ""));
-      line.children[2].className = objective_verdict(slo.verdict, history)[1];
+      line.children[2].className = objective_verdict(slo, history)[1];
       line.children[8].className = "number";
     });
   }
