@@ -252,8 +252,8 @@ class _Loaded:
             self.faults += wrong
             self.warnings += doubtful
         self.faults += number_faults(self._rendezvous())
-        self._check_tags()
         self._check_names()
+        self._check_tags()
         for one in self.journeys:
             self.faults += one.faults
             self.warnings += one.warnings

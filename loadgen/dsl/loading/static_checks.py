@@ -225,7 +225,9 @@ class _Reading:
             if kind == "user" and node.attr == "state" and receivers.is_stateless:
                 message = f"{_shown(node)}: this journey has no state"
                 self._fault(node, message, "declare it: @journey(state=Session), with a class of your own")
-            if isinstance(self._parents.get(node), ast.Expr):
+            owner = {"user": UserWith, "client": HttpClient}.get(kind, StreamedReply)
+            is_method = inspect.isfunction(inspect.getattr_static(owner, node.attr, None))
+            if is_method and isinstance(self._parents.get(node), ast.Expr):
                 what = _shown(node)
                 self._fault(node, f"{what} is not called, so it does nothing", f"write {what}(...)")
             return
