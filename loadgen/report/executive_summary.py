@@ -54,9 +54,14 @@ class Story:
     next: tuple[str, ...]
 
     def as_words(self) -> dict[str, object]:
-        """Return `sentences`, `excludes` and `next` for the verdict of the report document."""
+        """Return `sentences`, `means`, `excludes` and `next` for the verdict of the report document.
+
+        `sentences` has everything for readers without the page; the page shows only `means`, because its tables and
+        tiles have the rest.
+        """
         return {
             "sentences": [*self.tested, *self.objectives, *self.means],
+            "means": list(self.means),
             "excludes": list(self.excludes),
             "next": list(self.next[:-1]),  # the last command creates the report, which the reader already has
         }
@@ -99,7 +104,7 @@ def targets_in(target: object, targets: Mapping[str, object]) -> tuple[str, ...]
 
 
 def _tested(summary: Summary, targets: Sequence[str]) -> Iterator[str]:
-    plan = f", plan {summary.plan}," if summary.plan else ""
+    plan = f", plan {summary.plan}," if summary.plan not in ("", "plan") else ""
     against = f" against {_some(targets)}" if targets else ""
     load = f" with the load {summary.load.text}" if summary.load.text else ""
     yield f"{summary.scenario}{plan} was run{against}{load}."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -25,6 +26,8 @@ from loadgen.measure.statistics.batch_means import read_batches
 from loadgen.report.charts.planned_rate import planned_by
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.executive_summary import story_of, targets_of
+from loadgen.report.front_page import Cover, cover_of, plain_sentence
+from loadgen.report.metric_lanes import read_lanes
 from loadgen.report.report_tables import headline
 from loadgen.report.run_as_dataframes import Run
 from loadgen.report.run_json_document import Facts, document
@@ -39,11 +42,14 @@ _AT_ONCE: Final = 600
 """The number of deltas that are summed before their values go into the time slots."""
 
 
-def document_of(run: Run, called: str = "") -> dict[str, object]:
+def document_of(
+    run: Run, called: str = "", given: Cover | None = None, default: Cover | None = None
+) -> dict[str, object]:
     """Return the report document of a stored run.
 
     Args:
         called: the name or path of the run in suggested commands; default: its id.
+        given, default: title and owner that come before and after those of the plan.
     Raises:
         StorageError: a file in the run folder cannot be read, or a newer loadgen wrote it.
     """
@@ -52,12 +58,21 @@ def document_of(run: Run, called: str = "") -> dict[str, object]:
     if spec is not None:
         history.plan(planned_by(spec, _adjusted_ns(run)))
     facts = _facts(run, history, merge, spec, called)
+    facts = replace(facts, run={**facts.run, **_cover(run, spec, given, default)}, metrics=read_lanes(run.path))
     table = Table(history, facts.warmup_s)
     measured = _after_found_warmup(run, summary, history)
     table.look(merge, measured=measured, at_once=None)
     if summary is not None:
         table.take(summary)
     return document(history, table, facts)
+
+
+def _cover(run: Run, spec: PlanSpec | None, given: Cover | None, default: Cover | None) -> dict[str, object]:
+    """Return `title`, `owner` and `labels` of the document's `run`."""
+    about = {} if spec is None else {"doc": spec.doc, "owner": spec.owner, "labels": spec.labels}
+    plan = "" if spec is None else spec.name
+    cover = cover_of(scenario=str(run.manifest.get("scenario", "")), plan=plan, given=given, default=default, **about)
+    return {"title": cover.title, "owner": cover.owner, "labels": {} if spec is None else spec.labels}
 
 
 class _Whole(Merge):
@@ -232,6 +247,7 @@ def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") 
         "result": summary.result,
         "exit_code": summary.exit_code,
         "headline": headline(summary),
+        "plain": plain_sentence(summary),
         **story_of(summary, called, targets).as_words(),
         "reasons": summary.reasons,
         "validity": {
