@@ -50,18 +50,20 @@ class Story:
     why: tuple[str, ...]
     """Reasons that the headline does not mention."""
     means: tuple[str, ...]
+    """What the result means. The first `results` sentences only word the result; the others add to it."""
+    results: int
     excludes: tuple[str, ...]
     next: tuple[str, ...]
 
     def as_words(self) -> dict[str, object]:
         """Return `sentences`, `means`, `excludes` and `next` for the verdict of the report document.
 
-        `sentences` has everything for readers without the page; the page shows only `means`, because its tables and
-        tiles have the rest.
+        `sentences` has everything for readers without the page. The page shows only `means`, which leaves out what
+        its first lines, figures and tables show anyway.
         """
         return {
             "sentences": [*self.tested, *self.objectives, *self.means],
-            "means": list(self.means),
+            "means": list(self.means[self.results :]),
             "excludes": list(self.excludes),
             "next": list(self.next[:-1]),  # the last command creates the report, which the reader already has
         }
@@ -80,7 +82,8 @@ def story_of(summary: Summary, run: str = "", targets: Sequence[str] = ()) -> St
         tested=tuple(_tested(summary, targets)),
         objectives=tuple(_objective(slo, summary) for slo in summary.slos),
         why=tuple(_why(summary)),
-        means=tuple(_means(summary)),
+        means=(*(result := tuple(_by_result(summary))), *_more_meaning(summary)),
+        results=len(result),
         excludes=tuple(_excludes(summary)),
         next=tuple(_next(summary, run or quote(summary.run_id))),
     )
@@ -178,8 +181,8 @@ def _of(slo: Slo) -> str:
 # -- what it means ----------------------------------------------------------------------------------
 
 
-def _means(summary: Summary) -> Iterator[str]:
-    yield from _by_result(summary)
+def _more_meaning(summary: Summary) -> Iterator[str]:
+    """Yield what the figures mean beyond the result: near misses, the most frequent failure, the slowest request."""
     yield from _near(summary)
     if summary.result in ("passed", "failed", "incomplete", "interrupted"):
         yield from _commonest_failure(summary)
@@ -187,6 +190,7 @@ def _means(summary: Summary) -> Iterator[str]:
 
 
 def _by_result(summary: Summary) -> Iterator[str]:
+    """Yield the result in words."""
     n = len(summary.slos)
     broken = [s for s in summary.slos if s.verdict == "failed"]
     match summary.result:
@@ -341,7 +345,10 @@ def _incomplete_agents(summary: Summary) -> Iterator[str]:
 
 
 def _invalid_agents(summary: Summary) -> Iterator[str]:
-    found = sorted((a for a in summary.agents if a.unfit_intervals), key=lambda a: -a.unfit_intervals)
+    """Yield how long agents could not measure, for agents that no reason of the validity names."""
+    named = " ".join(summary.validity.reasons)
+    unfit = (a for a in summary.agents if a.unfit_intervals and f"agent {a.id} was unfit" not in named)
+    found = sorted(unfit, key=lambda a: -a.unfit_intervals)
     for agent in found[:FEW]:
         of = quantity(agent.intervals, "interval")
         unfit = format_count(agent.unfit_intervals)

@@ -16,7 +16,7 @@ from loadgen.report.report_tables import observed_text
 from loadgen.report.summary_reader import Found, Slo, Summary
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count, format_duration, format_rate, format_ratio, quantity
 
-__all__ = ["TITLE_LABEL", "Cover", "cover_of", "plain_sentence"]
+__all__ = ["NO_COVER", "TITLE_LABEL", "Cover", "cover_of", "plain_sentence"]
 
 TITLE_LABEL: Final = "title"
 """The label of a plan that is the title of its reports."""
@@ -29,6 +29,9 @@ class Cover:
 
     title: str = ""
     owner: str = ""
+
+
+NO_COVER: Final = Cover()
 
 
 def cover_of(
@@ -51,7 +54,7 @@ def cover_of(
         doc: the first line of the scenario's docstring.
         given: from the command line; default: from `loadgen.toml`.
     """
-    given, default = given or Cover(), default or Cover()
+    given, default = given or NO_COVER, default or NO_COVER
     own = doc.strip().rstrip(".") or scenario
     named = f"{own} ({plan})" if plan and plan != "plan" else own
     return Cover(
@@ -119,9 +122,8 @@ def _failed(summary: Summary) -> str:
     slo = broken[0]
     when = f" in {format_count(slo.windows_failed)} of {quantity(slo.windows, 'period')}" if slo.window_s else ""
     if slo.limit_ms is not None:
-        return (
-            f"The target was too slow{when}: fewer than {_share(slo)} {_things(slo)} were done within {_limit(slo)}{more}"
-        )
+        fewer = f"fewer than {_share(slo)} {_things(slo)} were done within {_limit(slo)}"
+        return f"The target was too slow{when}: {fewer}{more}"
     observed = observed_text(slo.observed, "ratio")
     allowed = format_ratio(slo.allowed)
     return f"The target made too many errors{when}: {observed} of the {_things(slo)} failed, and {allowed} may{more}"

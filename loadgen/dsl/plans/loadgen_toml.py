@@ -13,6 +13,10 @@
     [out]
     run = ["prometheus=127.0.0.1:9464"]           # like --out of `loadgen run`
 
+    [report]
+    title = "Shop, weekly load test"              # of reports, like --title; a plan's own title and owner come first
+    owner = "Shop team"                           # like --owner
+
     [policy]
     slos = true                                   # see `Policy`
 
@@ -46,6 +50,7 @@ __all__ = [
     "Environment",
     "Places",
     "Policy",
+    "ReportSettings",
     "Settings",
     "find_settings",
     "merged",
@@ -93,6 +98,13 @@ class _History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store: str | None = None
 
 
+class ReportSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[report]`: the title and the owner of reports whose plan names none."""
+
+    title: str = ""
+    owner: str = ""
+
+
 class _Out(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     run: tuple[str, ...] | None = None
 
@@ -128,6 +140,7 @@ class Settings:
     environments: Mapping[str, Environment] = field(default_factory=dict)
     policy: Policy | None = None
     places: Places = Places()
+    report: ReportSettings = field(default_factory=ReportSettings)
 
 
 def find_settings(scenario: Path) -> Path | None:
@@ -247,7 +260,7 @@ class _Reading:
         self.faults: list[Fault] = []
 
     def settings(self, content: dict[str, Any]) -> Settings:
-        self._check_keys((), content, ["env", "history", "out", "policy"])
+        self._check_keys((), content, ["env", "history", "out", "policy", "report"])
         places = self._places(content)
         environments: dict[str, Environment] = {}
         envs = content.get("env", {})
@@ -259,7 +272,8 @@ class _Reading:
                 environments[name] = self._environment(name, table, places)
             else:
                 self._add(("env", name), f"env.{name} is not a table", f"write [env.{name}]")
-        return Settings(self._path, environments, self._policy(content), places)
+        report = ReportSettings(**self._fields(("report",), self._table(content, "report"), ReportSettings))
+        return Settings(self._path, environments, self._policy(content), places, report)
 
     def _places(self, content: dict[str, Any]) -> Places:
         history = _History(**self._fields(("history",), self._table(content, "history"), _History))
@@ -395,6 +409,7 @@ _EXAMPLES = {
     "tags": 'tags = ["service"]',
     "max_rate": "max_rate = 500",
     "objectives": 'objectives = "sure"',
+    "title": 'title = "Shop, weekly load test"',
 }
 
 

@@ -17,10 +17,11 @@ const SMALLEST = 0.001; // the least value of a log axis: one microsecond, in ms
  *
  * what: {id, title, note, height, format(value), is_log, limits: () => [low, high] | null, head: element | null,
  *   lines(history): [{label, column, length_s, colour, dash, width, base, is_area, is_behind, times}],
- *   bars(): [{value, text}], empty: text, is_free: boolean}.
+ *   bars(): [{value, text}], empty: text, is_free: boolean, tick(value)}.
  *   `column` has one value per slot; `base` is the lower edge of an area; `times` are the starts of the values if they
  *   are not those of the slots. `bars` are horizontal lines, such as the limit of an objective. `empty` is shown if
- *   there is nothing but zeros. `is_free`: the y axis need not begin at 0.
+ *   there is nothing but zeros. `is_free`: the y axis need not begin at 0. `tick` is the text at the y axis, if
+ *   it is not `format`.
  * Returns {element, update(), close()}.
  */
 export function time_chart(board, what) {
@@ -201,8 +202,8 @@ export function time_axis(board) {
 
 export function value_axis(what) {
   return {
-    ...axis_look(), size: AXIS, space: 24, values: (_, places) => places.map((place) => what.format(place)),
-    ...(what.is_log ? { splits: (plot, _, low, high) => log_places(low, high, plot.height / 24), filter: (_, places) => places } : {}),
+    ...axis_look(), size: AXIS, space: 24, values: (_, places) => places.map((place) => (what.tick ?? what.format)(place)),
+    ...(what.is_log ? { splits: (plot, _, low, high) => log_places(low, high, plot.height / 34), filter: (_, places) => places } : {}),
   };
 }
 
@@ -347,9 +348,17 @@ function paint_bars(plot, bars) {
     ctx.moveTo(bbox.left, y);
     ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
-    const is_low = y - bbox.top < 14 * scale;
-    ctx.textBaseline = is_low ? "top" : "bottom";
-    ctx.fillText(visible(text), bbox.left + bbox.width - 4 * scale, y + (is_low ? 3 : -3) * scale);
+    const shown = visible(text);
+    const right = bbox.left + bbox.width - 4 * scale;
+    const top = y - bbox.top < 18 * scale ? y + 3 * scale : y - 17 * scale;
+    const wide = ctx.measureText(shown).width;
+    ctx.fillStyle = colours.panel;
+    ctx.globalAlpha = 0.8;
+    ctx.fillRect(right - wide - 3 * scale, top, wide + 6 * scale, 14 * scale);
+    ctx.globalAlpha = 1;
+    ctx.fillStyle = colours.bad;
+    ctx.textBaseline = "top";
+    ctx.fillText(shown, right, top + 1.5 * scale);
   }
   ctx.restore();
 }

@@ -24,7 +24,7 @@ export function heatmap(board, what) {
     const { slots, heatmap: found } = board.history;
     const xs = Array.from({ length: slots.count }, (_, i) => i * slots.length_s);
     const data = [xs, xs.map(() => null)];
-    say(most, `${counted(largest(found.slots), "request")} in a cell, log`);
+    say(most, `${counted(largest(found.slots), "request")} in a cell, logarithmic`);
     if (plot) plot.setData(data, true);
     else plot = made_plot(data);
     paint_key(key);

@@ -1,4 +1,5 @@
-// The target's metrics as lanes: one small chart for each metric, with the time axis, zoom and cursor of all charts.
+// The target's metrics as lanes: one small chart for each metric. They have the width, the time axis, the zoom and the
+// cursor of the response chart, so that equal times are below each other.
 
 import { time_chart } from "./charts.js";
 import { element, say, show } from "./dom.js";
@@ -8,7 +9,7 @@ const COLOURS = ["c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8"];
 
 /** Returns {element, update(history)}. Lanes are drawn when their names are first known. */
 export function lanes(board) {
-  const stack = element("div", { class: "lanes" });
+  const stack = element("div", { class: "lanes grid" });
   const rest = element("p", { class: "note" });
   const made = element("section", { class: "group", id: "lanes" }, element("h2", {}, "Metrics of the target"), stack, rest);
   let drawn = [];
@@ -32,14 +33,13 @@ export function lanes(board) {
 }
 
 function lane_chart(board, { name, statistic, unit }, i) {
-  const format = (value) => value_text(value, unit);
   const now = () => board.history.metrics?.lanes[i];
   return time_chart(board, {
-    id: null, title: name, height: 92, format, is_free: true,
-    note: () => [statistic, now() ? about(now()) : null].filter(Boolean).join(" · "),
+    id: null, title: name, height: 104, format: (value) => value_text(value, unit), tick: (value) => value_text(value, ""), is_free: true,
+    note: () => [[statistic, unit].filter(Boolean).join(", "), now() ? about(now()) : null].filter(Boolean).join(" · "),
     lines: () => {
       const lane = now();
-      return lane ? [{ label: unit || "value", column: lane.values, times: lane.at_s, length_s: lane.stretch_s, colour: COLOURS[i % COLOURS.length], dash: null }] : [];
+      return lane ? [{ label: "value", column: lane.values, times: lane.at_s, length_s: lane.stretch_s, colour: COLOURS[i % COLOURS.length], dash: null }] : [];
     },
   });
 }

@@ -32,9 +32,10 @@ export function objective_verdict(verdict, history) {
 
 /** Returns {element, update(history)}. */
 export function objectives() {
+  const heads = COLUMNS.map(([title]) => element("th", { scope: "col", class: title === "count" ? "number" : null }, title));
   const body = element("tbody", {});
   const made = element("div", { class: "scroll", id: "slos", tabindex: 0, role: "region", "aria-label": "objectives" },
-    element("table", {}, element("thead", {}, element("tr", {}, ...COLUMNS.map(([title]) => element("th", { scope: "col", class: title === "count" ? "number" : null }, title)))), body));
+    element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body));
 
   function update(history) {
     const { slos } = history;
@@ -45,6 +46,10 @@ export function objectives() {
       const line = body.children[i];
       COLUMNS.forEach(([, text], k) => say(line.children[k], text(slo, history) ?? ""));
       line.children[0].className = objective_verdict(slo.verdict, history)[1];
+    });
+    COLUMNS.forEach(([, text], k) => {
+      const is_empty = slos.every((slo) => !text(slo, history));
+      for (const cell of [heads[k], ...[...body.children].map((line) => line.children[k])]) show(cell, !is_empty);
     });
   }
 

@@ -123,7 +123,7 @@ function charts_of(board) {
         // The first choice is the journey with an objective, because its limit is in this chart.
         const slo = main_objective(board.history);
         const before = chooser.options.length ? chooser.value : slo && !slo.request && !slo.step ? (slo.journey ?? "") : "";
-        chooser.replaceChildren(element("option", { value: "" }, "of requests, from the request"), ...names.map((name) => element("option", { value: name }, `of iterations of ${name}, from due`)));
+        chooser.replaceChildren(element("option", { value: "" }, "all requests"), ...names.map((name) => element("option", { value: name }, `${name}, from due`)));
         chooser.value = names.includes(before) ? before : "";
       }
       percentiles.update();

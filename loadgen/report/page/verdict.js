@@ -64,10 +64,10 @@ export function details(baseline) {
       say(tested.children[i].querySelector("dt"), name);
       say(tested.children[i].querySelector("dd"), text);
     });
-    const now = JSON.stringify([verdict, run.phase, history.notes]);
+    const now = JSON.stringify([verdict, run.phase, history.notes, history.slos]);
     if (now !== shape) {
       shape = now;
-      said.replaceChildren(...(verdict ? parts_of(verdict) : part_of(["Notes", history.notes, "notes"])));
+      said.replaceChildren(...(verdict ? parts_of(history) : part_of(["Notes", history.notes, "notes"])));
     }
     slos.update(history);
   }
@@ -96,11 +96,11 @@ function named({ scenario, plan }) {
   return plan && plan !== "plan" ? `${scenario}, plan ${plan}` : scenario;
 }
 
-function parts_of(verdict) {
+function parts_of({ verdict, slos }) {
   const { validity } = verdict;
-  // Do not repeat a text: reasons often contain the advice.
+  // Do not repeat a text: the table has the objectives, and reasons often contain the advice.
   const doubts = new Set(validity?.reasons ?? []);
-  const why = (verdict.reasons ?? []).filter((text) => !doubts.has(text));
+  const why = (verdict.reasons ?? []).filter((text) => !doubts.has(text) && !slos.some((slo) => text.includes(slo.objective)));
   const said = [...why];
   const anew = [...(validity?.reasons ?? []), ...(validity?.advice ?? [])].filter((text) => {
     const is_new = !said.some((other) => other.includes(text));
