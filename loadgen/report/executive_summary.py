@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Any
 
+from loadgen.report.limit_found import limit_found
 from loadgen.report.report_tables import (
     WHY_NO_INTERVAL,
     bad_share_text,
@@ -131,8 +132,9 @@ def _tested(summary: Summary, targets: Sequence[str]) -> Iterator[str]:
 
 def _why(summary: Summary) -> Iterator[str]:
     shown = headline(summary)
+    found = [one.text for one in summary.steering if one.text and limit_found(summary)]
     for reason in dict.fromkeys((*summary.reasons, *_doubts(summary))):
-        if not reason.startswith("SLO ") and reason.rstrip(".") not in shown:
+        if not reason.startswith("SLO ") and reason.rstrip(".") not in shown and reason not in found:
             yield _sentence(reason)
 
 

@@ -27,13 +27,14 @@ from loadgen.report.charts.planned_rate import planned_by
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.executive_summary import story_of, targets_of
 from loadgen.report.front_page import Cover, cover_of, plain_sentence
+from loadgen.report.limit_found import limit_found, limit_text
 from loadgen.report.metric_lanes import read_lanes
 from loadgen.report.report_tables import headline
 from loadgen.report.run_as_dataframes import Run
 from loadgen.report.run_json_document import Facts, document
 from loadgen.report.run_page_table import Table
 from loadgen.report.slos import slo_row
-from loadgen.report.summary_reader import Summary
+from loadgen.report.summary_reader import Found, Summary
 from loadgen.units import NS_PER_S
 
 __all__ = ["document_of", "history_of", "verdict_of"]
@@ -248,6 +249,7 @@ def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") 
         "exit_code": summary.exit_code,
         "headline": headline(summary),
         "plain": plain_sentence(summary),
+        "limits": [_limit(one) for one in summary.steering if limit_text(one)] if limit_found(summary) else [],
         **story_of(summary, called, targets).as_words(),
         "reasons": summary.reasons,
         "validity": {
@@ -255,6 +257,19 @@ def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") 
             "reasons": summary.validity.reasons,
             "advice": summary.validity.advice,
         },
+    }
+
+
+def _limit(one: Found) -> dict[str, object]:
+    return {
+        "load": one.load,
+        "verdict": one.verdict,
+        "text": limit_text(one),
+        "objectives": one.objectives,
+        "rate_per_s": one.rate_per_s,
+        "low": one.low,
+        "high": one.high,
+        "held_per_s": one.held_per_s,
     }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.objectives.objective import time_text
+from loadgen.report.limit_found import limit_found
 from loadgen.report.summary_reader import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio, quantity
 
@@ -92,7 +93,11 @@ def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
 
 
 def headline(summary: Summary) -> str:
-    """Return the verdict, exit code and reason in one sentence; of more than two reasons only the first."""
+    """Return the verdict, exit code and reason in one sentence; of more than two reasons only the first.
+
+    The limit that a `search` or `hold` found comes before it, because it is the answer that the run was made for.
+    """
+    limit = limit_found(summary)
     why = _objectives_met(summary)
     if summary.result != "passed":
         first, *others = _deciding(summary)
@@ -100,21 +105,28 @@ def headline(summary: Summary) -> str:
             f"; and {quantity(len(others), 'more reason')}, below" if others[1:] else "".join(f"; {o}" for o in others)
         )
         why = first + more
-    return f"{summary.result.upper()} (exit code {summary.exit_code}): {why}."
+    verdict = f"{summary.result.upper()} (exit code {summary.exit_code}): {why}."
+    return f"{limit}. {verdict}" if limit else verdict
 
 
 def _objectives_met(summary: Summary) -> str:
     n, met = len(summary.slos), sum(s.verdict == "passed" for s in summary.slos)
     of = f"{quantity(summary.iterations.due, 'iteration')} in {format_duration(summary.duration_s * NS_PER_S)}"
+    if limit_found(summary) and not n:
+        return of
     return f"{met} of {quantity(n, 'objective')} met over {of}" if n else f"no objectives were set; {of}"
 
 
 def _deciding(summary: Summary) -> list[str]:
     """Return the reasons of the verdict.
 
-    Reasons of validity have a line of their own, so they are here only if there is no other reason.
+    Reasons of validity have a line of their own, and the headline begins with a limit that was found. So both are here
+    only if there is no other reason.
     """
-    fit = {reason.rstrip(".") for reason in summary.validity.reasons}
+    said = [reason for reason in summary.validity.reasons]
+    if limit_found(summary):
+        said += [one.text for one in summary.steering if one.verdict != "never met"]
+    fit = {reason.rstrip(".") for reason in said}
     reasons = [reason.rstrip(".") for reason in summary.reasons]
     return [r for r in reasons if r not in fit] or reasons or ["no reason was given"]
 
@@ -142,7 +154,10 @@ def _lines(summary: Summary) -> Iterator[str]:
     if summary.agents:
         yield f"The load generator {verdict} ({summary.validity.verdict}{': ' + why if why else ''})."
     if summary.result == "passed" and summary.reasons:
-        yield from (f"Note: {reason}." for reason in _deciding(summary) if reason not in why)
+        known_here = [one.text.rstrip(".") for one in summary.steering if limit_found(summary)]
+        yield from (
+            f"Note: {reason}." for reason in _deciding(summary) if reason not in why and reason not in known_here
+        )
     if not summary.load.open:
         yield "Closed load: the rate followed the target's speed."
     yield from _changed(summary)

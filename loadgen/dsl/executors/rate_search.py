@@ -365,7 +365,8 @@ def _unsound(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
         clean=0,
         unfit_s=unfit_s,
         unfit_and_bad_s=climb.unfit_and_bad_s + look.length_s if is_bad else 0.0,
-        note=f"the generator is not valid for {unfit_s:.0f} s (at {_UNFIT_S:.0f} s the rate falls): {_first(look.unfit)}",
+        note=f"the generator is not valid for {unfit_s:.0f} s (at {_UNFIT_S:.0f} s the rate falls): "
+        + _first(look.unfit),
     )
     if unfit_s < _UNFIT_S and climb.unfit_and_bad_s < _UNFIT_AND_BAD_S:
         return climb

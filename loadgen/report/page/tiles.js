@@ -11,7 +11,7 @@ export function tiles() {
     element("p", { class: "name" }), element("p", { class: "figure" }), element("p", { class: "of" }))));
 
   function update(history) {
-    [time_tile(history), rate_tile(history), error_tile(history)].forEach(({ name, figure: text, of, kind }, i) => {
+    [time_tile(history), limit_tile(history) ?? rate_tile(history), error_tile(history)].forEach(({ name, figure: text, of, kind }, i) => {
       const [title, value, rest] = made.children[i].children;
       say(title, name);
       say(value, text);
@@ -57,6 +57,22 @@ function row_of({ rows }, slo) {
   const most = (kind) => rows.filter((row) => row.kind === kind && figure(row.response_ms?.p95).value !== null)
     .reduce((best, row) => (best === null || row.count > best.count ? row : best), null);
   return most("journey") ?? most("request");
+}
+
+/** The limit that a search found, or the rate that a hold held; null for other runs. */
+function limit_tile({ verdict }) {
+  const one = verdict?.limits?.find(({ rate_per_s }) => typeof rate_per_s === "number");
+  if (!one) return null;
+  const is_held = typeof one.held_per_s === "number" && one.verdict === "found";
+  return {
+    name: is_held ? "Held rate" : { found: "Limit found", "not reached": "Limit not reached, up to" }[one.verdict] ?? "Limit not decided, about",
+    figure: rate_text(is_held ? one.held_per_s : one.rate_per_s),
+    of: [
+      "iterations per second",
+      typeof one.low === "number" && typeof one.high === "number" ? `90 % interval ${rate_text(one.low)} to ${rate_text(one.high)}` : null,
+      is_held ? `limit about ${rate_text(one.rate_per_s)}` : null,
+    ],
+  };
 }
 
 function rate_tile({ slots, run }) {

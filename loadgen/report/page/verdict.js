@@ -100,7 +100,8 @@ function parts_of({ verdict, slos }) {
   const { validity } = verdict;
   // Do not repeat a text: the table has the objectives, and reasons often contain the advice.
   const doubts = new Set(validity?.reasons ?? []);
-  const why = (verdict.reasons ?? []).filter((text) => !doubts.has(text) && !slos.some((slo) => text.includes(slo.objective)));
+  const limits = (verdict.limits ?? []).map((one) => one.text);
+  const why = [...limits, ...(verdict.reasons ?? []).filter((text) => !doubts.has(text) && !is_shown(text, slos, verdict.limits ?? []))];
   const said = [...why];
   const anew = [...(validity?.reasons ?? []), ...(validity?.advice ?? [])].filter((text) => {
     const is_new = !said.some((other) => other.includes(text));
@@ -115,6 +116,11 @@ function parts_of({ verdict, slos }) {
     ["Next", verdict.next, "next"],
     ["Are the figures reliable?", fit, "fit"],
   ].flatMap(part_of);
+}
+
+/** Whether the table of objectives or the limit has a reason. */
+function is_shown(text, slos, limits) {
+  return slos.some((slo) => text.includes(slo.objective)) || limits.some((one) => one.objectives.some((objective) => text.includes(objective)));
 }
 
 function part_of([title, texts, kind]) {
