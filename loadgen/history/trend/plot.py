@@ -17,7 +17,7 @@ from loadgen.history.trend.trends import Season, Trend
 from loadgen.outside_text import in_html
 from loadgen.units import format_change
 
-__all__ = ["LARGE", "SMALL", "Size", "plot", "season_plot"]
+__all__ = ["LARGE", "SMALL", "Size", "plot", "round_places", "season_plot"]
 
 
 @dataclass(frozen=True, slots=True)
