@@ -38,6 +38,7 @@ MODULES = (
     "spectrum.js",
     "lanes.js",
     "table.js",
+    "badges.js",
     "objectives.js",
     "tiles.js",
     "verdict.js",

@@ -22,7 +22,7 @@ from typing import Any, Final, Literal
 from loadgen.dsl.data.feed import Feed
 from loadgen.dsl.executors.base import Executor, Lowered
 from loadgen.dsl.graphs.nodes_and_edges import Node
-from loadgen.dsl.journey import Journey
+from loadgen.dsl.journey import Journey, Mix
 from loadgen.dsl.plans.argument_validation import Wrong, max_users_wrong, read_weights
 from loadgen.dsl.plans.spec import SteeringSpec, highest_sum
 from loadgen.dsl.source_location import here
@@ -106,7 +106,7 @@ class Load:
 
     def __init__(
         self,
-        mix: Journey[Any] | Mapping[Journey[Any], float],
+        mix: Journey[Any] | Mix,
         load: Executor,
         *,
         after: str | float = 0,

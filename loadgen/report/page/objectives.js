@@ -1,34 +1,15 @@
 // The table of objectives. The verdict is the first column, so that a narrow screen shows it first.
 
+import { objective_verdict } from "./badges.js";
 import { element, say, show } from "./dom.js";
 import { count_text } from "./format.js";
 
-const INCOMPLETE = { incomplete: "is incomplete", interrupted: "was interrupted", error: "ended with an error" };
-
-export const SIGNS = { passed: "✓", pass: "✓", failed: "✗", fail: "✗" };
-
 const COLUMNS = [
-  ["verdict", (slo, history) => objective_verdict(slo.verdict, history)[0] + (slo.sure === false && SIGNS[slo.verdict] ? ", not sure" : "")],
+  ["verdict", (slo, history) => objective_verdict(slo, history)[0]],
   ["objective", (slo) => slo.objective], ["of", (slo) => slo.journey ?? ""],
   ["observed", (slo) => slo.observed], ["95 % interval", (slo) => (slo.low && slo.high ? `${slo.low} – ${slo.high}` : "–")],
   ["margin", (slo) => slo.margin], ["budget", (slo) => slo.budget], ["window", (slo) => slo.window], ["count", (slo) => count_text(slo.count)], ["why", (slo) => slo.reason],
 ];
-
-export function kind_of(result) {
-  return { passed: "good", pass: "good", valid: "good", failed: "bad", fail: "bad", invalid: "bad" }[result] ?? "doubt";
-}
-
-/**
- * The text and the class of an objective's verdict. A run without a verdict is not over, so its objectives may still
- * change. An invalid run does not judge its target, so its objectives get no sign and no colour of success.
- */
-export function objective_verdict(verdict, history) {
-  const result = history.verdict?.result;
-  if (result === "invalid" && SIGNS[verdict]) return [`? ${verdict}, but the run is invalid`, "doubt"];
-  if (["incomplete", "interrupted", "error"].includes(result) && kind_of(verdict) === "good") return [`? ${verdict}, but the run ${INCOMPLETE[result]}`, "doubt"];
-  const so_far = !history.verdict && SIGNS[verdict] ? " so far" : "";
-  return [`${SIGNS[verdict] ?? "?"} ${verdict}${so_far}`, kind_of(verdict)];
-}
 
 /** Returns {element, update(history)}. */
 export function objectives() {
@@ -45,7 +26,7 @@ export function objectives() {
     slos.forEach((slo, i) => {
       const line = body.children[i];
       COLUMNS.forEach(([, text], k) => say(line.children[k], text(slo, history) ?? ""));
-      line.children[0].className = objective_verdict(slo.verdict, history)[1];
+      line.children[0].className = objective_verdict(slo, history)[1];
     });
     COLUMNS.forEach(([, text], k) => {
       const is_empty = slos.every((slo) => !text(slo, history));

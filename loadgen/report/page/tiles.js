@@ -1,9 +1,9 @@
 // The three figures of the first page: the response time of the main journey or request, requests per second, errors.
 // Each has its unit, the count of its values, and its interval if there is one.
 
+import { objective_verdict } from "./badges.js";
 import { element, say, show } from "./dom.js";
 import { count_text, counted, figure, length_text, ms_text, rate_text, share_text } from "./format.js";
-import { objective_verdict } from "./objectives.js";
 
 /** Returns {element, update(history)}. */
 export function tiles() {
@@ -42,7 +42,7 @@ function time_tile(history) {
     name: `Response time, ${name} of ${row.request ?? row.step ?? row.journey}`,
     figure: ms_text(row.response_ms?.[name]),
     of: [counted(row.count, row.kind === "journey" ? "iteration" : row.kind), interval, is_same ? `limit ${ms_text(slo.limit_ms)}` : null],
-    kind: is_same ? objective_verdict(slo.verdict, history)[1] : null,
+    kind: is_same ? objective_verdict(slo, history)[1] : null,
   };
 }
 
@@ -98,7 +98,7 @@ function error_tile(history) {
       `${count_text(errors)} of ${counted(requests, "request")}`,
       slo ? `failed iterations${slo.journey ? ` of ${slo.journey}` : ""}: ${slo.observed}, 95 % interval ${slo.low} to ${slo.high}` : null,
     ],
-    kind: errors && slo ? objective_verdict(slo.verdict, history)[1] : null,
+    kind: errors && slo ? objective_verdict(slo, history)[1] : null,
   };
 }
 

@@ -1,9 +1,10 @@
 // The first screen, for people who decide about a release: title and owner, the result as one sentence, three figures.
 // Below the first charts: objectives, reasons, meaning, limits, what to do next, and what was tested.
 
+import { badge_of } from "./badges.js";
 import { element, items, say, show } from "./dom.js";
 import { clock_text, counted, length_text, share_text } from "./format.js";
-import { SIGNS, kind_of, objectives } from "./objectives.js";
+import { objectives } from "./objectives.js";
 import { tiles } from "./tiles.js";
 
 /** The title, the owner, the sentence and the figures. Returns {element, update(history)}. */
@@ -18,7 +19,7 @@ export function summary() {
 
   function update(history) {
     const { verdict, run } = history;
-    const [text, kind] = badge_of(verdict, run);
+    const [kind, text] = badge_of(verdict, run.phase);
     badge.className = `badge ${kind}`;
     say(badge, text);
     say(title, run.title || run.scenario);
@@ -29,12 +30,6 @@ export function summary() {
   }
 
   return { element: made, update };
-}
-
-/** The text and the class of the run's badge. */
-function badge_of(verdict, run) {
-  const result = verdict ? verdict.result : run.phase;
-  return [`${SIGNS[verdict?.result] ?? "●"} ${result}`, kind_of(verdict?.result)];
 }
 
 function progress_of({ run, slots }) {

@@ -102,8 +102,17 @@ def test_objectives_of_an_invalid_run_are_not_shown_as_a_success(shown: Shown, t
     given["verdict"]["result"] = "invalid"
     page = opened(shown, tmp_path, given)
 
-    expect(page.locator("#slos")).to_contain_text("pass, but the run is invalid")
-    expect(page.locator("#slos tbody td.good")).to_have_count(0)
+    expect(page.locator("#slos")).to_contain_text("not judged")
+    expect(page.locator("#slos tbody td.good, #slos tbody td.bad, #tiles .good")).to_have_count(0)
+
+
+def test_suspect_run_has_a_badge_of_its_own(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=50)
+    given["verdict"] |= {"result": "passed", "shown": "suspect"}
+    page = opened(shown, tmp_path, given)
+
+    expect(page.locator("#summary .badge.suspect")).to_have_text("● passed, but suspect")
+    expect(page.locator("#summary .badge.good")).to_have_count(0)
 
 
 def test_first_screen_says_verdict_reasons_meaning_limits_and_what_to_do_next(shown: Shown, tmp_path: Path) -> None:
