@@ -349,8 +349,8 @@ def _incomplete_agents(summary: Summary) -> Iterator[str]:
 def _invalid_agents(summary: Summary) -> Iterator[str]:
     """Yield how long agents could not measure, for agents that no reason of the validity names."""
     named = " ".join(summary.validity.reasons)
-    unfit = (a for a in summary.agents if a.unfit_intervals and f"agent {a.id} was unfit" not in named)
-    found = sorted(unfit, key=lambda a: -a.unfit_intervals)
+    others = (a for a in summary.agents if a.unfit_intervals and f"agent {a.id} was unfit" not in named)
+    found = sorted(others, key=lambda a: -a.unfit_intervals)
     for agent in found[:FEW]:
         of = quantity(agent.intervals, "interval")
         unfit = format_count(agent.unfit_intervals)

@@ -70,9 +70,19 @@ def document_of(
 
 def _cover(run: Run, spec: PlanSpec | None, given: Cover | None, default: Cover | None) -> dict[str, object]:
     """Return `title`, `owner` and `labels` of the document's `run`."""
-    about = {} if spec is None else {"doc": spec.doc, "owner": spec.owner, "labels": spec.labels}
-    plan = "" if spec is None else spec.name
-    cover = cover_of(scenario=str(run.manifest.get("scenario", "")), plan=plan, given=given, default=default, **about)
+    scenario = str(run.manifest.get("scenario", ""))
+    if spec is None:
+        cover = cover_of(scenario=scenario, plan="", given=given, default=default)
+    else:
+        cover = cover_of(
+            scenario=scenario,
+            plan=spec.name,
+            doc=spec.doc,
+            owner=spec.owner,
+            labels=spec.labels,
+            given=given,
+            default=default,
+        )
     return {"title": cover.title, "owner": cover.owner, "labels": {} if spec is None else spec.labels}
 
 
