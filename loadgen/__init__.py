@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from loadgen.dsl.metric import counter, gauge, rate, trend
     from loadgen.dsl.payload import blob, file
     from loadgen.dsl.plans.param import param
+    from loadgen.dsl.plans.per_load import PerLoad, per_load
     from loadgen.dsl.plans.plan import Plan
     from loadgen.dsl.plans.plan_loads import Load
     from loadgen.dsl.plans.slo import error_ratio, p
     from loadgen.dsl.pytest_trial import Trial
     from loadgen.dsl.secret import secret
+    from loadgen.dsl.tag import Tag, tag
     from loadgen.dsl.users.user import User, UserWith
     from loadgen.errors import ExpectFailed, IterationEnded, RequestFailed, ScenarioError
     from loadgen.report.run_as_dataframes import open_run
@@ -51,11 +53,13 @@ __all__ = [
     "Mix",
     "Node",
     "OpenExecutor",
+    "PerLoad",
     "Plan",
     "Reply",
     "RequestFailed",
     "ScenarioError",
     "SteeringExecutor",
+    "Tag",
     "Trace",
     "Trial",
     "User",
@@ -84,6 +88,7 @@ __all__ = [
     "open_run",
     "p",
     "param",
+    "per_load",
     "rate",
     "replay",
     "reply",
@@ -92,6 +97,7 @@ __all__ = [
     "soak",
     "spike",
     "stress",
+    "tag",
     "trend",
     "uniform",
     "users",
@@ -112,11 +118,13 @@ _MODULES = {
     "Mix": "loadgen.dsl.journey",
     "Node": "loadgen.dsl.graphs.nodes_and_edges",
     "OpenExecutor": "loadgen.dsl.executors.custom",
+    "PerLoad": "loadgen.dsl.plans.per_load",
     "Plan": "loadgen.dsl.plans.plan",
     "Reply": "loadgen.clients.response.replies",
     "RequestFailed": "loadgen.errors",
     "ScenarioError": "loadgen.errors",
     "SteeringExecutor": "loadgen.dsl.executors.steering_executor",
+    "Tag": "loadgen.dsl.tag",
     "Trace": "loadgen.clients.request.tracing",
     "Trial": "loadgen.dsl.pytest_trial",
     "User": "loadgen.dsl.users.user",
@@ -145,6 +153,7 @@ _MODULES = {
     "open_run": "loadgen.report.run_as_dataframes",
     "p": "loadgen.dsl.plans.slo",
     "param": "loadgen.dsl.plans.param",
+    "per_load": "loadgen.dsl.plans.per_load",
     "rate": "loadgen.dsl.metric",
     "replay": "loadgen.dsl.executors.recorded_traffic_load",
     "reply": "loadgen.clients.net.canned_replies",
@@ -153,6 +162,7 @@ _MODULES = {
     "soak": "loadgen.dsl.executors.named_shapes",
     "spike": "loadgen.dsl.executors.named_shapes",
     "stress": "loadgen.dsl.executors.named_shapes",
+    "tag": "loadgen.dsl.tag",
     "trend": "loadgen.dsl.metric",
     "uniform": "loadgen.dsl.distributions",
     "users": "loadgen.dsl.executors.standard",

@@ -62,6 +62,7 @@ from loadgen.clients.response.replies import Reply
 from loadgen.clients.response.reply_class_for_plan import kinds_of
 from loadgen.clients.response.streams import ReplyStream, StreamedReply
 from loadgen.clients.retries import Attempts, retries_of
+from loadgen.engine.recording.tagging import GivenTags
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed, UsageError
 from loadgen.measure.deltas.series_key import OK
@@ -181,22 +182,29 @@ class HttpClient:
     # -- httpx's methods --------------------------------------------------------------------
 
     def get(
-        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        expect: _Status = None,
+        tags: GivenTags | None = None,
+        **options: Unpack[Options],
     ) -> Coroutine[Any, Any, Reply]:
         """HOT. Send a GET request and return the reply.
 
         name: the name under which the request is counted; by default `GET /path` without the query. expect: the
-        expected status, or a collection of them; for another status, ExpectFailed is raised.
+        expected status, or a collection of them; for another status, ExpectFailed is raised. tags: of this request
+        only, {"kind": "first"}; the plan declares them.
         """
         if options:
-            return self._call("GET", url, name, expect, options)
+            return self._call("GET", url, name, expect, options, tags=tags)
         route = self._gets[url]
         if self._headers is None and self._cookies is None:
-            return self._plain(route, route.whole, name, expect)
+            return self._plain(route, route.whole, name, expect, tags)
         begin = self._begin(route)
         if begin is None:
-            return self._call("GET", url, name, expect, options)
-        return self._plain(route, begin + b"\r\n", name, expect)
+            return self._call("GET", url, name, expect, options, tags=tags)
+        return self._plain(route, begin + b"\r\n", name, expect, tags)
 
     def post(
         self,
@@ -205,6 +213,7 @@ class HttpClient:
         json: Any = None,
         name: str | None = None,
         expect: _Status = None,
+        tags: GivenTags | None = None,
         **options: Unpack[BodyOptions],
     ) -> Coroutine[Any, Any, Reply]:
         """HOT with `json`. Send a POST request and return the reply. `json=gql(...)` sends a GraphQL request
@@ -218,12 +227,12 @@ class HttpClient:
                 body = encode_json(json)
                 size = len(body)
                 if size < 512:
-                    return self._plain(route, begin + _JSON_ENDS[size] + body, name, expect)
+                    return self._plain(route, begin + _JSON_ENDS[size] + body, name, expect, tags)
                 # `Connection.ask` accepts no larger request.
                 if size <= MANY_BYTES:
                     data = b"%bContent-Length: %d%b%b" % (begin, size, _JSON_END, body)
-                    return self._plain(route, data, name, expect)
-        return self._call("POST", url, name, expect, options, json)
+                    return self._plain(route, data, name, expect, tags)
+        return self._call("POST", url, name, expect, options, json, tags=tags)
 
     def put(
         self,
@@ -232,9 +241,10 @@ class HttpClient:
         json: Any = None,
         name: str | None = None,
         expect: _Status = None,
+        tags: GivenTags | None = None,
         **options: Unpack[BodyOptions],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call("PUT", url, name, expect, options, json)
+        return self._call("PUT", url, name, expect, options, json, tags=tags)
 
     def patch(
         self,
@@ -243,37 +253,70 @@ class HttpClient:
         json: Any = None,
         name: str | None = None,
         expect: _Status = None,
+        tags: GivenTags | None = None,
         **options: Unpack[BodyOptions],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call("PATCH", url, name, expect, options, json)
+        return self._call("PATCH", url, name, expect, options, json, tags=tags)
 
     def delete(
-        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        expect: _Status = None,
+        tags: GivenTags | None = None,
+        **options: Unpack[Options],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call("DELETE", url, name, expect, options)
+        return self._call("DELETE", url, name, expect, options, tags=tags)
 
     def head(
-        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        expect: _Status = None,
+        tags: GivenTags | None = None,
+        **options: Unpack[Options],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call("HEAD", url, name, expect, options)
+        return self._call("HEAD", url, name, expect, options, tags=tags)
 
     def options(
-        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        expect: _Status = None,
+        tags: GivenTags | None = None,
+        **options: Unpack[Options],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call("OPTIONS", url, name, expect, options)
+        return self._call("OPTIONS", url, name, expect, options, tags=tags)
 
     def request(
-        self, method: str, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[AllOptions]
+        self,
+        method: str,
+        url: str,
+        *,
+        name: str | None = None,
+        expect: _Status = None,
+        tags: GivenTags | None = None,
+        **options: Unpack[AllOptions],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call(method.upper(), url, name, expect, options)
+        return self._call(method.upper(), url, name, expect, options, tags=tags)
 
     def stream(
-        self, method: str, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[AllOptions]
+        self,
+        method: str,
+        url: str,
+        *,
+        name: str | None = None,
+        expect: _Status = None,
+        tags: GivenTags | None = None,
+        **options: Unpack[AllOptions],
     ) -> ReplyStream:
         """Return a context manager that sends a request and yields its reply as soon as the head has arrived: `async
         with user.http.stream("GET", "/events") as reply:`. The body is read while it arrives.
         """
-        return ReplyStream(self._call(method.upper(), url, name, None, options, is_stream=True), expect)
+        return ReplyStream(self._call(method.upper(), url, name, None, options, tags=tags, is_stream=True), expect)
 
     # -- the way of one request -------------------------------------------------------------
 
@@ -295,17 +338,21 @@ class HttpClient:
             begin += self._cookies.header_line(route.url)
         return begin
 
-    async def _plain(self, route: Route, data: bytes, name: str | None, expect: _Status) -> Reply:
+    async def _plain(
+        self, route: Route, data: bytes, name: str | None, expect: _Status, tags: GivenTags | None
+    ) -> Reply:
         """HOT. Send a request on an open, idle connection and return its reply, if the plan uses no trace headers, tags
         or phases. This fast path serves 9 in 10 requests; all others are passed to `_send`.
         """
         stack = self._pool.idle.get(route.origin)
         if not stack or not self._is_plain:
-            return await self._send(route, data, name, expect)
+            return await self._send(route, data, name, expect, tags=tags)
         meter = self._meter
         # `ask` comes first, because it raises above the cap of an allow-list: a connection taken before would be
         # lost.
         series = meter.ask(name or route.name)
+        if tags is not None:
+            series = series.marked(tags)
         connection = stack.pop()
         asked_ns = perf_counter_ns()
         reply = Reply(meter, route, data, series, asked_ns)
@@ -335,6 +382,7 @@ class HttpClient:
         name: str | None,
         expect: _Status,
         *,
+        tags: GivenTags | None = None,
         timeouts: Timeouts | None = None,
         deadline_ns: int = 0,
         accept: Container[int] | None = None,
@@ -345,13 +393,15 @@ class HttpClient:
     ) -> Reply:
         """HOT. Send one request, follow its redirects if that is on, and return the reply.
 
-        timeouts: None means the plan's, and that the request has no headers of its own. deadline_ns: by
-        `perf_counter_ns`; 0 means the time-out counted from now. stream: the class of the reply if its body is
-        streamed. trace: the id of the trace to which the request belongs; "" starts a new one. retries: None means the
-        plan's.
+        tags: of this request; further hops of a redirect do not have them. timeouts: None means the plan's, and that
+        the request has no headers of its own. deadline_ns: by `perf_counter_ns`; 0 means the time-out counted from now.
+        stream: the class of the reply if its body is streamed. trace: the id of the trace to which the request belongs;
+        "" starts a new one. retries: None means the plan's.
         """
         meter = self._meter
         series = meter.ask(name or route.name)
+        if tags is not None:
+            series = series.marked(tags)
         asked_ns = perf_counter_ns()
         # A redirect is written from this, because each hop gets a span of its own.
         untraced = data
@@ -384,7 +434,7 @@ class HttpClient:
             attempts = self._attempts(reply, retries, deadline_ns)
             await self._send_fresh(reply, data, timeouts, deadline_ns, attempts)
         if self._tags:
-            reply.series = series.split(tags_of(reply.head, self._tags))
+            reply.series = series.split(tags_of(reply.head, self._tags), reply.asked_ns)
         reply.status_code = reply.head.status
         return await self._answered(
             reply, untraced, name, expect, timeouts, deadline_ns, accept, follow, stream, retries
@@ -558,6 +608,7 @@ class HttpClient:
         options: AllOptions | BodyOptions | Options,
         json: Any = None,
         *,
+        tags: GivenTags | None = None,
         is_stream: bool = False,
     ) -> Reply:
         """Send a request with all options of a call, and return its reply. is_stream: return when the head of the
@@ -586,6 +637,7 @@ class HttpClient:
                 data,
                 name,
                 expect if stream is None else None,
+                tags=tags,
                 timeouts=timeouts,
                 accept=accept,
                 follow=follow,
@@ -594,7 +646,16 @@ class HttpClient:
             )
         else:
             reply = await self._send_with(
-                auth, route, data, name, timeouts=timeouts, accept=accept, follow=follow, stream=stream, retries=retries
+                auth,
+                route,
+                data,
+                name,
+                tags=tags,
+                timeouts=timeouts,
+                accept=accept,
+                follow=follow,
+                stream=stream,
+                retries=retries,
             )
         if is_stream:
             return reply
@@ -613,6 +674,7 @@ class HttpClient:
         data: bytes,
         name: str | None,
         *,
+        tags: GivenTags | None,
         timeouts: Timeouts,
         accept: Container[int] | None,
         follow: bool,
@@ -635,6 +697,7 @@ class HttpClient:
                     data,
                     name if is_asked else None,  # a token request of the flow has its own name
                     None,
+                    tags=tags if is_asked else None,
                     timeouts=timeouts,
                     deadline_ns=deadline_ns,
                     accept=accept,

@@ -16,16 +16,16 @@ from typing import Any
 from loadgen.report.limit_found import limit_found
 from loadgen.report.report_tables import (
     WHY_NO_INTERVAL,
+    bad_or_observed_text,
     bad_share_text,
     budget_text,
-    headline,
     interval_text,
     milliseconds,
-    observed_text,
     region_label,
 )
 from loadgen.report.slos import margin_text
 from loadgen.report.summary_reader import Percentiles, Series, Slo, Summary
+from loadgen.report.verdict_words import NOT_JUDGED, headline, objective_verdict, shown_result
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio, quantity
 
 __all__ = ["Story", "story_of", "targets_in", "targets_of"]
@@ -44,6 +44,7 @@ class Story:
     """
 
     result: str
+    """The shown result, such as `passed` or `suspect`; it decides sign and colour."""
     headline: str
     tested: tuple[str, ...]
     objectives: tuple[str, ...]
@@ -78,7 +79,7 @@ def story_of(summary: Summary, run: str = "", targets: Sequence[str] = ()) -> St
         targets: URLs that were put under load, from `targets_of(manifest)`.
     """
     return Story(
-        result=summary.result,
+        result=shown_result(summary),
         headline=headline(summary),
         tested=tuple(_tested(summary, targets)),
         objectives=tuple(_objective(slo, summary) for slo in summary.slos),
@@ -152,12 +153,12 @@ def _objective(slo: Slo, summary: Summary) -> str:
     if slo.verdict == "inconclusive":
         seen = f"; observed: {_observed(slo)} ({format_count(slo.count)} due)" if slo.count else ""
         return f"{name} is inconclusive: {slo.reason.rstrip('.') or 'the data do not decide it'}{seen}."
-    verdict = "passed" if slo.verdict == "passed" else "failed"
+    verdict = objective_verdict(slo, summary)
     parts = [f"observed {_observed(slo)} ({format_count(slo.count)} due)"]
     if slo.window_s is not None:
         broken = f"{format_count(slo.windows_failed)} of {quantity(slo.windows, 'window')} of {_length(slo.window_s)}"
         start = f", from {slo.worst_window_s:,.0f} s on," if slo.worst_window_s is not None else ""
-        worst = f"in the worst window{start} {_observed(slo)} of {format_count(slo.count)} were bad"
+        worst = f"in the worst window{start} {_observed(slo)} ({format_count(slo.count)} due)"
         parts = [f"{broken} broke the limit", worst]
     elif isinstance(slo.observed, str):
         parts.append("this percentile falls on iterations that did not end ok")
@@ -165,15 +166,16 @@ def _objective(slo: Slo, summary: Summary) -> str:
         parts.append(margin if margin == "at the limit" else f"{margin} the limit")
     if slo.budget is not None:
         parts.append(f"{budget_text(slo.budget)} of its error budget is used")
-    if slo.is_unsure:
+    if slo.is_unsure and verdict != NOT_JUDGED:
         verdict += " (not sure)"
     if slo.low is not None and slo.high is not None:
         parts.append(f"95 % interval {interval_text(slo, summary)}")
-    return f"{name} {verdict}: {'; '.join(parts)}."
+    is_judged = verdict != NOT_JUDGED
+    return f"{name} {verdict if is_judged else f'is {verdict}'}: {'; '.join(parts)}."
 
 
 def _observed(slo: Slo) -> str:
-    return observed_text(slo.observed, "ratio" if slo.window_s is not None else slo.unit)
+    return bad_or_observed_text(slo)
 
 
 def _of(slo: Slo) -> str:
@@ -185,7 +187,8 @@ def _of(slo: Slo) -> str:
 
 def _more_meaning(summary: Summary) -> Iterator[str]:
     """Yield what the figures mean beyond the result: near misses, the most frequent failure, the slowest request."""
-    yield from _near(summary)
+    if summary.result != "invalid":
+        yield from _near(summary)
     if summary.result in ("passed", "failed", "incomplete", "interrupted"):
         yield from _commonest_failure(summary)
         yield from _slowest(summary)

@@ -29,12 +29,12 @@ from loadgen.report.executive_summary import story_of, targets_of
 from loadgen.report.front_page import Cover, cover_of, plain_sentence
 from loadgen.report.limit_found import limit_found, limit_text
 from loadgen.report.metric_lanes import read_lanes
-from loadgen.report.report_tables import headline
 from loadgen.report.run_as_dataframes import Run
 from loadgen.report.run_json_document import Facts, document
 from loadgen.report.run_page_table import Table
 from loadgen.report.slos import slo_row
 from loadgen.report.summary_reader import Found, Summary
+from loadgen.report.verdict_words import headline, shown_result
 from loadgen.units import NS_PER_S
 
 __all__ = ["document_of", "history_of", "verdict_of"]
@@ -256,6 +256,7 @@ def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") 
     """
     return {
         "result": summary.result,
+        "shown": shown_result(summary),
         "exit_code": summary.exit_code,
         "headline": headline(summary),
         "plain": plain_sentence(summary),

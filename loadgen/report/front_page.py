@@ -74,7 +74,7 @@ def _by_result(summary: Summary) -> str:
     length = format_duration(summary.duration_s * NS_PER_S)
     match summary.result:
         case "invalid":
-            return "The load generator was too busy to measure, so do not judge the target by this run"
+            return "The load generator could not measure, so do not judge the target by this run"
         case "incomplete" if all(agent.complete for agent in summary.agents):
             return "The results do not decide whether the target met its limits, so make a longer run"
         case "incomplete":

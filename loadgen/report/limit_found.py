@@ -24,7 +24,7 @@ def limit_found(summary: Summary) -> str:
 
 
 def limit_text(one: Found) -> str:
-    """Return the result of one steered load as a phrase; "" if its executor gave none."""
+    """Return the result of one steered load as a phrase; "" without one, or if it is a reason of the verdict anyway."""
     objectives = f" for {' and '.join(one.objectives)}" if one.objectives else ""
     rate = "" if one.rate_per_s is None else format_rate(one.rate_per_s)
     match one.verdict:
@@ -36,8 +36,6 @@ def limit_text(one: Found) -> str:
             return f"Limit not reached: {' and '.join(one.objectives) or 'the load'} held up to {rate}"
         case "not decided":
             return f"Limit not found: {one.text.rstrip('.').removeprefix('not decided: ')}"
-        case "never met":
-            return f"No limit found: {one.text.rstrip('.')}"
     return ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loadgen.measure.objectives.objective import SloResult, span_text
-from loadgen.report.report_tables import observed_text
+from loadgen.report.report_tables import bad_or_observed_text, observed_text
 from loadgen.report.summary_reader import Slo
 from loadgen.units import format_count, format_ratio
 
@@ -28,7 +28,7 @@ def slo_words(slo: SloResult | Slo) -> SloWords:
     """Return the texts about an objective of a live or an ended run."""
     is_windowed = slo.window_s is not None
     return SloWords(
-        observed_text(slo.observed, "ratio" if is_windowed else slo.unit) + (" bad" if is_windowed else ""),
+        bad_or_observed_text(slo),
         "" if is_windowed else margin_text(slo.margin),
         used_text(slo.budget),
         _window(slo),

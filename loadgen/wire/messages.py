@@ -29,6 +29,7 @@ __all__ = [
     "COUNTED_MINOR",
     "FROM_AGENTS",
     "GUARDED_MINOR",
+    "LOADS_MINOR",
     "PROTOCOL_MAJOR",
     "PROTOCOL_MINOR",
     "REASSIGNABLE_MINOR",
@@ -67,7 +68,7 @@ __all__ = [
 
 PROTOCOL_MAJOR = 1
 """Peers with another major version are rejected. A controller reads messages of its own minor and of older ones."""
-PROTOCOL_MINOR = 4
+PROTOCOL_MINOR = 5
 ADJUSTABLE_MINOR = 2
 """The first minor version whose agents follow Adjust."""
 GUARDED_MINOR = 3
@@ -78,6 +79,8 @@ COUNTED_MINOR = 4
 """The first minor version whose agents count iterations by load and send why their share ended."""
 SIGNED_MINOR = 4
 """The first minor version whose agents check a run's signed statement; older ones check the bundle's signed hash."""
+LOADS_MINOR = 5
+"""The first minor version whose agents follow `--load`; older ones would drive all loads of the plan."""
 CHUNK_BYTES = 64 * 1024
 """Length of each BundleChunk, except for a shorter last one."""
 

@@ -8,8 +8,9 @@ import pytest
 
 from loadgen.report.front_page import Cover, cover_of, plain_sentence
 from loadgen.report.limit_found import limit_found
-from loadgen.report.report_tables import final_report, headline
+from loadgen.report.report_tables import final_report
 from loadgen.report.summary_reader import Summary, read
+from loadgen.report.verdict_words import headline
 from tests.report.test_story import P95
 from tests.report.test_tables import summary
 
@@ -99,7 +100,7 @@ def test_without_a_title_the_docstring_or_the_file_is_the_title(doc: str, plan: 
             " 1.5 s.",
         ),
         (FAILED | {"slos": [], "reasons": ["none of 12 requests succeeded"]}, "The run failed: none of 12 requests"),
-        ({"result": "invalid"}, "The load generator was too busy to measure, so do not judge the target by this run."),
+        ({"result": "invalid"}, "The load generator could not measure, so do not judge the target by this run."),
         ({"result": "interrupted"}, "The run was stopped after 20.0 s, so it neither passed nor failed."),
         ({"result": "error"}, "The run ended with an error, so it gives no verdict about the target."),
         (

@@ -180,6 +180,8 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
         for name, users in done.rendezvous:
             text = f"  rendez-vous {name}: in a run, {format_count(users)} users meet here; this one did not wait"
             console.print(Text(text), soft_wrap=True)
+        for note in done.notes:
+            console.print(text_block(f"note: {note}"), soft_wrap=True)
         for failure in done.failures:
             for shown in _shown(failure, is_whole=is_whole):
                 console.print(shown, soft_wrap=True)
@@ -197,7 +199,12 @@ def _shown(failure: Failure, *, is_whole: bool) -> Iterator[RichText]:
     if not is_whole:
         return
     yield Text(f"  iteration {arrival_text(failure.n)}")
-    for title, text in (("row", failure.row), ("sent", failure.sent), ("received", failure.received)):
+    for title, text in (
+        ("row", failure.row),
+        ("note", failure.note),
+        ("sent", failure.sent),
+        ("received", failure.received),
+    ):
         if text:
             yield Text()
             yield Text(f"  {title}:")

@@ -228,7 +228,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
         runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(runs_dir, error) from error
-    log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
     setting = Setting(
         own,
         wanted.listen,

@@ -17,10 +17,11 @@ from loadgen.outside_text import in_json
 from loadgen.report.executive_summary import story_of, targets_in
 from loadgen.report.report_tables import final_report
 from loadgen.report.summary_reader import read
+from loadgen_controller.agents.printed_output import printed_text
 from loadgen_controller.api.remote import order_there
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import JsonOption, OutOption, RunOptions, takes_run_options
-from loadgen_controller.console_output import echo
+from loadgen_controller.console_output import Text, echo
 from loadgen_controller.launch.launcher import conduct, order_of
 from loadgen_controller.launch.run_location import Placement, placement_of
 from loadgen_controller.planning.option_parsing import needs_sure, outputs_of, parse_endpoint, places_of
@@ -196,6 +197,8 @@ def run_scenario(
     result = conduct(order, placement, None if is_quiet else console)
     summary = read(result.summary)
     print_report(console, final_report(summary, result.run_dir))
+    if printed := printed_text(result.run_dir):
+        console.print(Text(printed), soft_wrap=True)
     if is_explained:
         print_story(console, story_in(result.run_dir, summary))
     if json_path is not None:

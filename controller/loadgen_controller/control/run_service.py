@@ -46,6 +46,12 @@ MAX_RUNS: Final = 32
 _NAMED: Final = re.compile(r"[A-Za-z0-9-]{0,128}")
 
 
+def _what(order: Order) -> str:
+    """Return the scenario, plan, target and load of a run for the log."""
+    target = order.spec.target or ", ".join(order.spec.targets.values())
+    return f"{order.scenario}, plan {order.plan}, target {target}, load {order.spec.load}"
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """The state of a run at one time, for clients that watch it."""
@@ -324,7 +330,7 @@ class Service:
     async def _conduct(self, going: _Going) -> Result | None:
         conductor = going.conductor
         summary: Mapping[str, object] | None = None
-        log.info("run %s of %s begins", conductor.run_id, going.by)
+        log.info("run %s begins: %s; started by %s", conductor.run_id, _what(conductor.order), going.by)
         try:
             async with asked(conductor):
                 result = await conductor.conduct()

@@ -51,6 +51,7 @@ def overrides_of(
     rate: str | None,
     users: str | None,
     duration: str | None,
+    loads: str | None = None,
     regions: str | None,
     params: Iterable[str],
     env: str | None = None,
@@ -79,12 +80,20 @@ def overrides_of(
         peak=peak,
         peak_of=peak_of if peak is not None else "",
         duration_s=None if duration_ns is None else duration_ns / NS_PER_S,
+        loads=errors.parse("--load", loads, _loads) or (),
         regions=errors.parse("--regions", regions, parse_regions) or {},
         params=_parse_params(errors, params),
         resolve=_resolve(errors, resolve),
         labels=_labels(errors, labels),
     )
     return merged(environment, options)
+
+
+def _loads(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if not all(names):
+        raise ValueError("a name of a load is empty; write --load day,spike")
+    return names
 
 
 def places_of(errors: CollectedErrors, scenario: Path | None, env: str | None) -> Places:

@@ -24,6 +24,7 @@ from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.exception_to_outcome import fault_text
+from loadgen.dsl.users.user import UserLoad
 from loadgen.dsl.users.user_factory import UserFactory
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Ended, Points
@@ -31,6 +32,7 @@ from loadgen.engine.load.share import RandomMix, Share
 from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorded_series import Place
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.tagging import Tagging
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.deltas.series_key import OK, SKIPPED, Phase
@@ -93,6 +95,8 @@ class Rehearsed:
     row: Any = None
     steps: tuple[Stepped, ...] = ()
     path: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Remarks that a run would show in its report, such as a tag whose value looks like an id."""
     """For a graph: the nodes that the session was to visit."""
 
     @property
@@ -261,6 +265,7 @@ class _Stage:
         network, context = network_of(plan.http), tls_context(plan.ca, plan.http)
         ways = plan.ways()
         ways = replace(ways, http=replace(ways.http, phases=True))
+        self._tags, self._lanes = plan.tag_specs, plan.lanes
         self._points = _Alone()
         self._user_factory = UserFactory(
             ways, network, context, seed=seed, sleep=self._sleep, wait=asyncio.sleep, points=self._points
@@ -286,10 +291,17 @@ class _Stage:
     async def iterate(self, bound: BoundJourney, load: int, arrival: Arrival) -> Rehearsed:
         """Run one iteration of a journey against the target, and return its result."""
         reports: list[str] = []
-        recorder = Recorder(redactor=self._redactor)
+        recorder = Recorder(redactor=self._redactor, tagging=Tagging(self._tags, is_strict=True))
         self._waits_s.clear()
         self._points.seen.clear()
-        life: JourneyLife = self._user_factory.life(recorder, [bound], fresh=False, report=reports.append, load=load)
+        life: JourneyLife = self._user_factory.life(
+            recorder,
+            [bound],
+            fresh=False,
+            report=reports.append,
+            load=load,
+            facts=UserLoad(self._lanes[load].name, self._lanes[load].settings),
+        )
         alone = Arrival(None, arrival.n, 0, False, row=arrival.row)
         began_ns = perf_counter_ns()
         await life.iterate(alone, pool_limited=False)
@@ -312,6 +324,7 @@ class _Stage:
             recorder.failures.take(began_ns, perf_counter_ns()),
             row,
             self._take_steps(),
+            notes=recorder.take_notes(),
         )
 
     async def once(self, fn: Any, name: str) -> Rehearsed:

@@ -26,7 +26,7 @@ from typing import Protocol
 
 import msgspec
 
-from loadgen.dsl.plans.spec import PlanSpec
+from loadgen.dsl.plans.spec import Overrides, PlanSpec
 from loadgen.errors import BugError, ExitCode, FleetError, StorageError
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.run_folder.rundir import RunDir, new_run_id
@@ -36,6 +36,7 @@ from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import (
     COUNTED_MINOR,
     GUARDED_MINOR,
+    LOADS_MINOR,
     PROTOCOL_MAJOR,
     SIGNED_MINOR,
     Bye,
@@ -429,6 +430,7 @@ class Conductor:
         if member is None:
             return False
         needed = [(GUARDED_MINOR, "allow-lists")] if self._order.allow is not None else []
+        needed += [(LOADS_MINOR, "runs with --load")] if Overrides.from_json(self._order.overrides_json).loads else []
         needed += [(SIGNED_MINOR, "signed runs")] if self._order.signature else []
         for minor, what in needed:
             if member.minor < minor:

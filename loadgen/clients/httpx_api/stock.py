@@ -53,6 +53,7 @@ from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.clients.response.replies import Reply
 from loadgen.clients.response.streams import MAX_EVENTS, StreamedReply
 from loadgen.engine.recording.concurrent_call_meter import Turn
+from loadgen.engine.recording.tagging import GivenTags
 from loadgen.errors import RequestFailed, UsageError
 from loadgen.units import NS_PER_S
 
@@ -261,7 +262,7 @@ class _Body(httpx.AsyncByteStream):
         # line 4.
         sample.size_bytes = 13 + len(reason) + 4 + sum(len(name) + len(value) + 4 for name, value in head.raw)
         if rows.tags:
-            sample.series = sample.series.split(tags_of(head, rows.tags))
+            sample.series = sample.series.split(tags_of(head, rows.tags), sample.asked_ns)
         sample.outcome = rows.outcome_of(sample.request, head.status)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self._stream = response.stream
@@ -356,9 +357,15 @@ class StockHttpClient(HttpClient):
         self._stock.cookies = jar
 
     def get(
-        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        expect: _Status = None,
+        tags: GivenTags | None = None,
+        **options: Unpack[Options],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call("GET", url, name, expect, options)
+        return self._call("GET", url, name, expect, options, tags=tags)
 
     def post(
         self,
@@ -367,9 +374,10 @@ class StockHttpClient(HttpClient):
         json: Any = None,
         name: str | None = None,
         expect: _Status = None,
+        tags: GivenTags | None = None,
         **options: Unpack[BodyOptions],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call("POST", url, name, expect, options, json)
+        return self._call("POST", url, name, expect, options, json, tags=tags)
 
     async def _call(
         self,
@@ -380,6 +388,7 @@ class StockHttpClient(HttpClient):
         options: AllOptions | BodyOptions | Options,
         json: Any = None,
         *,
+        tags: GivenTags | None = None,
         is_stream: bool = False,
     ) -> Reply:
         """Send a request as `HttpClient._call` does, and return its reply. Raises UsageError for an option that the
@@ -402,6 +411,8 @@ class StockHttpClient(HttpClient):
         extensions: dict[str, Any] = {**(given.pop("extensions", None) or {}), ROW: call}
         if name is not None:
             extensions["name"] = name
+        if tags is not None:
+            extensions["tags"] = tags
         if "accept" in given:
             extensions["accept"] = given.pop("accept")
         follow = given.pop("follow_redirects", None)

@@ -274,7 +274,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self.head = head
         self.status = head.status
         if rows.tags:
-            self.series = self.series.split(tags_of(head, rows.tags))
+            self.series = self.series.split(tags_of(head, rows.tags), self.asked_ns)
         if head.status >= 400:
             self.outcome = rows.outcome_of(self.request, head.status)
         # httpx's read time-out counts only while the journey waits for data, so `__anext__` sets the next deadline.

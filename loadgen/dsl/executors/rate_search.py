@@ -72,7 +72,7 @@ _KEPT: Final = 200
 """Maximum number of stays kept. Beyond it, the older half is summed up for each rate."""
 _LEAST_BAD: Final = 5
 _LONGER_AFTER: Final = 50.0
-"""The windows of a search grow by their first length with each so many windows: later moves are small."""
+"""After this many windows, the windows of a search are twice as long, then three times: later moves are small."""
 _TURN: Final = 6
 _LOWER: Final = 2
 """Of `_TURN` windows of a search that contrasts, this many are at the lower rate."""

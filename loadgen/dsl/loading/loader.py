@@ -29,6 +29,7 @@ from loadgen.dsl.loading.module_runner import run_statements
 from loadgen.dsl.loading.rendezvous_check import RendezvousCall, most_together, number_faults, rendezvous_calls
 from loadgen.dsl.loading.source_analysis import Source, StepName, read_source
 from loadgen.dsl.loading.static_checks import mistakes, request_names
+from loadgen.dsl.loading.tag_check import id_warnings, tag_faults
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
 from loadgen.dsl.plans import plan_loads
@@ -40,6 +41,7 @@ from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.plans.window_size import small_windows
 from loadgen.dsl.secret import AskedSecrets, missing_secrets, name_is_good, secrets_asked
 from loadgen.dsl.source_location import Origin
+from loadgen.dsl.tag import Tag, tags_declared
 from loadgen.engine.load.share import whole_weights
 from loadgen.errors import Fault, ScenarioError
 from loadgen.units import format_count
@@ -113,11 +115,13 @@ def load(
         metrics_declared() as metrics,
         secrets_asked() as secrets,
         bodies_made() as bodies,
+        tags_declared() as tags,
     ):
         module, broken = run_statements(source, siblings)
     loaded = _Loaded(source, siblings, module, params, metrics, secrets)
     loaded.faults += broken
     loaded.take_bodies(bodies)
+    loaded.tags = tuple(tags)
     plan = loaded.choose(plan_name, overrides, is_broken=bool(loaded.faults))
     if check_secrets:
         loaded.check_secrets()
@@ -193,6 +197,7 @@ class _Loaded:
         self.warnings: list[Fault] = list(siblings.warnings)
         self.plans: dict[str, Plan] = {}
         self.files = siblings.files()
+        self.tags: tuple[Tag, ...] = ()
         journeys: dict[int, Journey[Any]] = {}
         for name, value in vars(module).items():
             if isinstance(value, Journey):
@@ -246,6 +251,7 @@ class _Loaded:
             self.faults += wrong
             self.warnings += doubtful
         self.faults += number_faults(self._rendezvous())
+        self._check_tags()
         for one in self.journeys:
             self.faults += one.faults
             self.warnings += one.warnings
@@ -327,6 +333,15 @@ class _Loaded:
         for slo, journeys in plan.said:
             self._check_step(slo, journeys)
             self._check_request(slo)
+
+    def _check_tags(self) -> None:
+        """Add the errors of tags where they are declared, and where journeys set them."""
+        faulty = [fault for one in self.tags for fault in one.faults]
+        self.faults += faulty
+        if self.plans and not faulty:
+            specs = [spec for plan in self.plans.values() for spec in plan.tag_specs]
+            self.faults += tag_faults(self.siblings.sources.values(), self.tags, specs)
+            self.warnings += id_warnings(self.tags)
 
     # -- steps that objectives name ---------------------------------------------------------------
 

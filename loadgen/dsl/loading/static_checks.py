@@ -65,7 +65,7 @@ _BLOCKING = {
 _OF_USER = frozenset(dir(UserWith))
 _OF_CLIENT = frozenset(dir(HttpClient))
 """All attributes of the two classes. Both have slots, so other attributes can never exist."""
-_OPTIONS = frozenset(AllOptions.__annotations__) | {*AllOptions.__optional_keys__, "name", "expect"}
+_OPTIONS = frozenset(AllOptions.__annotations__) | {*AllOptions.__optional_keys__, "name", "expect", "tags"}
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 

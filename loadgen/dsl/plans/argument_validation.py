@@ -7,7 +7,6 @@ one as a `Wrong`; the caller adds the line of the scenario that the argument is 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -21,7 +20,7 @@ from loadgen.clients.pool.connection_policy import Connections
 from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.source_location import Origin
 from loadgen.hostport import HostPort, of_url
-from loadgen.measure.deltas.limits import NAME_BYTES, TAGS_OF_SERIES
+from loadgen.measure.deltas.limits import NAME_BYTES
 from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = [
@@ -36,7 +35,6 @@ __all__ = [
     "read_duration",
     "read_http",
     "read_labels",
-    "read_tags",
     "read_text",
     "read_time_limit",
     "read_trace",
@@ -96,27 +94,6 @@ def read_weights(argument: str, what: str, pairs: Iterable[tuple[Any, Any]], wro
         message = f"{argument}: all weights are 0" if good else f"{argument}: no {what} is given"
         wrong.append(Wrong(argument, message, "write at least one weight above 0"))
     return good
-
-
-def read_tags(tags: object, wrong: list[Wrong]) -> tuple[str, ...]:
-    """Return the lower-case names of response headers in a plan's `tags` ("header:x-cache"), each once.
-
-    Invalid tags are left out, and each adds an error to `wrong`.
-    """
-    given = list(tags) if isinstance(tags, Iterable) and not isinstance(tags, str | Mapping) else [tags]
-    names: dict[str, None] = {}
-    for one in given:
-        kind, _, name = one.partition(":") if isinstance(one, str) else ("", "", "")
-        if kind.strip() != "header" or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name.strip(), re.ASCII):
-            hint = f'write "header:{one}"' if isinstance(one, str) and ":" not in one and one else ""
-            hint = hint or 'write tags=["header:x-cache"], with the name of a response header'
-            wrong.append(Wrong("tags", f"tags: {one!r} is not a tag", hint))
-        else:
-            names[name.strip().lower()] = None
-    if len(names) >= TAGS_OF_SERIES or any(len(name) > NAME_BYTES for name in names):
-        message = f"tags: {len(names)} names, the longest of {max(map(len, names)):,} bytes, are too many or too long"
-        wrong.append(Wrong("tags", message, f"write fewer than {TAGS_OF_SERIES} names of at most {NAME_BYTES} bytes"))
-    return tuple(names)
 
 
 def read_trace(trace: object, wrong: list[Wrong]) -> Trace | None:

@@ -245,6 +245,7 @@ def merged(environment: Environment | None, overrides: Overrides) -> Overrides:
         allow=tuple(dict.fromkeys((*base.allow, *overrides.allow))),
         resolve=overrides.resolve,
         labels=overrides.labels,
+        loads=overrides.loads,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault
 
-__all__ = ["Params", "param", "params_given"]
+__all__ = ["Params", "is_a", "param", "params_given"]
 
 T = TypeVar("T", bool, int, float, str)
 
@@ -73,7 +73,7 @@ def param(name: str, kind: type[T], *, default: T | None = None) -> T:
     if kind not in (bool, int, float, str):
         params.faults.append(origin.fault(f'param("{name}"): unsupported type {kind!r}', "use int, float, str or bool"))
         return value
-    if default is not None and not _is_a(default, kind):
+    if default is not None and not is_a(default, kind):
         hint = f"write a default of type {kind.__name__}, or declare another type"
         params.faults.append(origin.fault(f'param("{name}", {kind.__name__}) has the default {default!r}', hint))
         value = default = kind()
@@ -102,8 +102,8 @@ def param(name: str, kind: type[T], *, default: T | None = None) -> T:
     return value
 
 
-def _is_a(value: object, kind: type) -> bool:
-    """Return True if a default has the type `kind`. An int is also a valid float; a bool is only a bool."""
+def is_a(value: object, kind: type) -> bool:
+    """Return True if a value has the type `kind`. An int is also a valid float; a bool is only a bool."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)

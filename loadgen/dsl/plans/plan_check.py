@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from loadgen.dsl.executors.base import Executor
 from loadgen.dsl.journey import Journey
@@ -38,9 +40,11 @@ __all__ = [
     "ReadLoads",
     "ReadTargets",
     "executors_wrong",
+    "loads_chosen",
     "override_ns",
     "overrides_wrong",
     "read_ca",
+    "read_load_slos",
     "read_loads",
     "read_slos",
     "read_targets",
@@ -164,6 +168,28 @@ def read_slos(slos: object, wrong: list[Wrong]) -> tuple[Slo, ...]:
     return tuple(one for one in given if isinstance(one, Slo))
 
 
+def read_load_slos(loads: Iterable[Load], wrong: list[Wrong]) -> tuple[Slo, ...]:
+    """Return the objectives of all loads, each limited to its load; errors are added to `wrong`."""
+    found: list[Slo] = []
+    for load in loads:
+        own: list[Wrong] = []
+        slos = read_slos(load.slos, own)
+        wrong += [replace(one, argument="loads", origin=load.origin) for one in own]
+        if slos and not load.name:
+            message = "slos of a load without a name: its rows are not separated from those of other loads"
+            wrong.append(Wrong("loads", message, 'give it a name: Load(..., name="spike", slos=[...])', load.origin))
+        found += [_for_load(one, load.name) for one in slos]
+    return tuple(found)
+
+
+def _for_load(slo: Slo, name: str) -> Slo:
+    """Return the same objective, limited to the load of this name."""
+    if slo.objective is None or not name:
+        return slo
+    text = f'{slo.objective.text}, load "{name}"'
+    return replace(slo, objective=msgspec.structs.replace(slo.objective, load=name, text=text))
+
+
 def read_ca(ca: object, folder: Path, wrong: list[Wrong]) -> Path | None:
     """Return the path of the file of CA certificates; None if `ca` is None or not a path.
 
@@ -273,6 +299,16 @@ def scopes_wrong(
 
 
 # -- overrides ------------------------------------------------------------------------------------
+
+
+def loads_chosen(chosen: Sequence[str], loads: Sequence[Load], faults: list[Fault]) -> tuple[Load, ...]:
+    """Return the loads that `--load` names, in the plan's order; add an error to `faults` for each unknown name."""
+    names = [one.name for one in loads if one.name]
+    for name in dict.fromkeys(chosen):
+        if name not in names:
+            hint = did_you_mean(name, names) or 'give loads names: Load(..., name="spike")'
+            faults.append(Fault("--load", 0, f'the plan has no load "{name}"', hint))
+    return tuple(one for one in loads if one.name in chosen)
 
 
 def regions_chosen(

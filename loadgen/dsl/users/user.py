@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -22,7 +23,9 @@ from typing import Any, Final, Generic, Never, TypeVar, overload
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.dsl.distributions import Distribution
+from loadgen.dsl.plans.per_load import PerLoad
 from loadgen.dsl.source_location import here
+from loadgen.dsl.tag import Tag
 from loadgen.dsl.users.concurrent_calls import Apart, PollPlace
 from loadgen.dsl.users.exception_to_outcome import outcome_of
 from loadgen.dsl.users.leaked_tasks import owns
@@ -30,13 +33,14 @@ from loadgen.dsl.users.steps import Measure, Step
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.pace import next_cycle
 from loadgen.engine.load.rendezvous import Points
+from loadgen.engine.recording.tagging import GivenTags
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
 from loadgen.measure.deltas.rendezvous_counts import MAX_POINT_NAME
 from loadgen.measure.deltas.series_key import OK, SKIPPED, TIMEOUT
 from loadgen.units import NS_PER_S, format_duration, parse_duration
 
-__all__ = ["User", "UserWith", "utc_now"]
+__all__ = ["NO_LOAD", "User", "UserLoad", "UserWith", "utc_now"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -44,13 +48,26 @@ C = TypeVar("C")
 D = TypeVar("D")
 S = TypeVar("S")
 T = TypeVar("T")
+V = TypeVar("V", bool, int, float, str)
 
 MAX_CLIENTS: Final = 100
 """Maximum number of `user.client` clients of one user. Exceeding it shows that a new factory is passed each time."""
 
 
+@dataclass(frozen=True, slots=True)
+class UserLoad:
+    """The load of a user. `settings` has its values of `per_load` settings, by name."""
+
+    name: str = ""
+    """Empty if the plan has a single load, or gives this one no name."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+NO_LOAD: Final = UserLoad()
 
 
 class User:
@@ -58,6 +75,7 @@ class User:
 
     http: this user's HTTP client, with httpx's method names and arguments. It measures each request.
     shared: the JSON value that the plan's set-up returned, the same for all users of the fleet.
+    load: the load of the plan that the user belongs to; `user.load.name` is its name.
 
     Args:
         sleep, wait, clock, now: the sources of time, which a trial replaces. `sleep` is for idle time (think, pace) and
@@ -92,6 +110,7 @@ class User:
         "http",
         "idle_ns",
         "is_fresh",
+        "load",
         "meter",
         "owner",
         "shared",
@@ -111,9 +130,11 @@ class User:
         open_client: Callable[[str], HttpClient] | None = None,
         open_httpx: Callable[[], HttpxClient] | None = None,
         points: Points | None = None,
+        load: UserLoad = NO_LOAD,
     ) -> None:
         self.http: Final = http
         self.meter: Final = meter
+        self.load: Final = load
         self.shared = shared
         self.idle_ns = 0
         self.began_ns = self.ended_ns = 0
@@ -142,14 +163,14 @@ class User:
 
     # -- where time goes ----------------------------------------------------------------------
 
-    def step(self, name: str) -> Step:
+    def step(self, name: str, *, tags: GivenTags | None = None) -> Step:
         """Return a context manager that times a named part of the journey: `async with user.step("login"):`.
 
         Nested steps are named `outer/inner`. The response time of a step excludes think time. The outcome of a step is
         the exception that left its block. Without an exception, it is the first `http` error of a request in the step
-        that no `expect` accepted, or else ok.
+        that no `expect` accepted, or else ok. `tags` hold for the step and all within it, and win over the user's.
         """
-        return Step(self, name)
+        return Step(self, name, tags)
 
     def measure(self, name: str) -> Measure:
         """Return a context manager that times any awaited call as a request: `async with user.measure("sign"):`."""
@@ -386,6 +407,44 @@ class User:
         """Return the current time of day in UTC, for use in requests and tokens. In a trial, the clock is simulated."""
         return self._now()
 
+    # -- who the user is -----------------------------------------------------------------------
+
+    @property
+    def arrival(self) -> int:
+        """Return the number of this iteration within its load, from 0: the same on any number of agents.
+
+        Open and counted loads number the iterations of the whole fleet without gaps. In a closed load, each user has
+        numbers of its own: `number * 2**32 + iteration`. `loadgen check --arrival` repeats an iteration by its number.
+        """
+        return self._n
+
+    @property
+    def number(self) -> int:
+        """Return the number of this user within its load, from 0 over the fleet: the same on any number of agents.
+
+        In open and counted loads, each iteration has a user of its own, so it is `arrival`.
+        """
+        return self._number
+
+    @property
+    def iteration(self) -> int:
+        """Return how many iterations this user has begun before this one; 0 in open and counted loads."""
+        return self._n & 0xFFFFFFFF if self._n != self._number else 0
+
+    def setting(self, setting: PerLoad[V]) -> V:
+        """Return the value of a `per_load` setting for the load of this user, or its default.
+
+        Raises:
+            UsageError: `setting` was not made by `per_load`.
+        """
+        if not isinstance(setting, PerLoad):
+            raise UsageError(
+                f"user.setting({setting!r}) is not a setting of loads",
+                hint='declare it: depth = per_load("depth", ...)',
+            )
+        value: V = self.load.settings.get(setting.name, setting.default)
+        return value
+
     # -- how it goes --------------------------------------------------------------------------
 
     def fail(self, reason: str) -> Never:
@@ -410,6 +469,32 @@ class User:
         is_ok = bool(ok)
         WorkerTally.of(self.meter.recorder).check(name, is_ok)
         return is_ok
+
+    def tag(self, tag: Tag | str, value: str) -> None:
+        """Count this user's iteration, steps and requests under a value of a tag, from here on: `tag(tenant, "gold")`.
+
+        The rest of the iteration has the tag: also the row of the journey, and the steps that are open. The next
+        iteration starts without it. Within `gather` it holds for that call only. A value that the tag does not declare
+        is counted in `(other)`.
+
+        Args:
+            tag: a declared tag (`loadgen.tag`) or its name. A tag that is not in `Plan(tags=...)` has no effect.
+            value: one of its values. For ids use `note`.
+
+        Raises:
+            UsageError: an unknown name, a value that is not a text, or a tag that is read from a header.
+        """
+        self.meter.tag(tag, value)
+
+    def note(self, **fields: object) -> None:
+        """Add fields to this iteration, for its failures and exemplars: `user.note(order=reply.pick("$.id", str))`.
+
+        Notes are no tags: they split nothing and may have any number of values. They are shown with each failed request
+        that is stored in full, and with each exemplar, from here to the end of the iteration. A later note replaces a
+        field of the same name. At most 20 fields are kept; texts are cut to 200 characters, and all of them together
+        to 1 KiB. Fields that look like secrets are masked.
+        """
+        self.meter.note(fields)
 
     # -- other ways to reach a target -----------------------------------------------------------
 

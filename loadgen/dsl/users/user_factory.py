@@ -31,7 +31,7 @@ from loadgen.clients.protocol.phased import PhasedMeter
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.rate_cap import Cap, capped
 from loadgen.clients.request.tracing import Trace, Tracer
-from loadgen.dsl.users.user import User, UserWith, utc_now
+from loadgen.dsl.users.user import NO_LOAD, User, UserLoad, UserWith, utc_now
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.recorder import Recorder
@@ -131,16 +131,18 @@ class UserFactory:
         report: Callable[[str], None],
         load: int = 0,
         tags: Tags = (),
+        facts: UserLoad = NO_LOAD,
     ) -> JourneyLife:
         """Create a user and return its `JourneyLife`, the object that runs its iterations.
 
         Args:
             journeys: the journeys that the user may run.
             fresh, report: as in `JourneyLife`.
-            load: the index of the plan's load that the user belongs to; `tags` are those of the load.
+            load: the index of the plan's load that the user belongs to; `tags` are those of the load, `facts` what
+                journeys see of it.
         """
         pool = self._pool()
-        user = self._user(recorder, load, tags, pool, self._points)
+        user = self._user(recorder, load, tags, pool, self._points, facts)
         close_idle = pool.close_idle if self.ways.connections.policy == "fresh" else None
         return JourneyLife(user, journeys, fresh=fresh, report=report, load=load, close_idle=close_idle)
 
@@ -215,7 +217,15 @@ class UserFactory:
             retries=ways.http.retries,
         )
 
-    def _user(self, recorder: Recorder, load: int, tags: Tags, pool: ConnectionPool, points: Points | None) -> User:
+    def _user(
+        self,
+        recorder: Recorder,
+        load: int,
+        tags: Tags,
+        pool: ConnectionPool,
+        points: Points | None,
+        facts: UserLoad = NO_LOAD,
+    ) -> User:
         meter = self.meter_class(recorder, tags)
         meter.load = load
         return self.user_class(
@@ -230,4 +240,5 @@ class UserFactory:
             open_client=partial(self.open_client, meter, pool),
             open_httpx=partial(self.open_httpx, meter, pool),
             points=points,
+            load=facts,
         )

@@ -36,8 +36,9 @@ from loadgen.dsl.users.leaked_tasks import Stray, look_out, owns
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.user_iterations import Arrival
+from loadgen.engine.recording.recorded_series import Noted
 from loadgen.errors import IterationEnded, UsageError
-from loadgen.measure.deltas.series_key import OK, SKIPPED
+from loadgen.measure.deltas.series_key import OK, SKIPPED, Tags
 from loadgen.units import format_duration
 
 __all__ = ["ROWS_RAN_OUT", "BoundJourney", "JourneyLife"]
@@ -192,6 +193,14 @@ class JourneyLife:
 
     def idle_until(self, now_ns: int) -> int:
         return self._user.idle_until(now_ns) + self.set_up_ns
+
+    @property
+    def tags(self) -> Tags:
+        return self._user.meter.place.base
+
+    @property
+    def noted(self) -> Noted:
+        return self._user.meter.noted
 
     async def close(self) -> None:
         """End this user: run tear-downs, then close its connections. A running iteration is abandoned."""

@@ -73,6 +73,8 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     request: str | None = None
     region: str | None = None
     """None: over all regions together."""
+    load: str | None = None
+    """Only this load of the plan."""
     window_ns: int = 0
     """Length of the sliding windows; 0: the objective covers the whole run."""
     abort: bool = False
@@ -468,8 +470,9 @@ def unsure_text(result: SloResult) -> str:
 def _observed_text(result: SloResult) -> str:
     if result.unit == "ratio" and isinstance(result.observed, float):
         return format_ratio(result.observed)
-    value = number_text(result.observed) if isinstance(result.observed, float) else result.observed
-    return f"{value} {result.unit}"
+    if isinstance(result.observed, float):
+        return format_duration(result.observed * NS_PER_MS)
+    return f"{result.observed} {result.unit}"
 
 
 def span_text(start_s: float, length_s: float) -> str:

@@ -77,6 +77,12 @@ def judge_made(errors: CollectedErrors, options: GateOptions, maker: Maker, runs
     assert opened is not None
     store = opened
     later = f", and {maker.budget(confirm, spec)} more if the result is suspect" if confirm else ""
+    if not store.keys():
+        maker.console.print(
+            f"note: {store} has no accepted runs yet, so these runs have nothing to be compared with, and the verdict"
+            f" will be INCONCLUSIVE. Accept ten runs first: loadgen history add RUN --store {store}",
+            soft_wrap=True,
+        )
     maker.console.print(f"{maker.budget(runs, spec)}{later}")
 
     def decided() -> Decision:
