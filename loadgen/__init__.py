@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from loadgen.dsl.executors.steering_executor import Decision, Finding, Look, SteeringExecutor
     from loadgen.dsl.graphs.graph import Graph, graph
     from loadgen.dsl.graphs.nodes_and_edges import Edges, Node, edge, leave, node
-    from loadgen.dsl.journey import Journey, journey
+    from loadgen.dsl.journey import Journey, Mix, journey
     from loadgen.dsl.metric import counter, gauge, rate, trend
     from loadgen.dsl.payload import blob, file
     from loadgen.dsl.plans.param import param
@@ -50,6 +50,7 @@ __all__ = [
     "Journey",
     "Load",
     "Look",
+    "Mix",
     "Node",
     "OpenExecutor",
     "PerLoad",
@@ -114,6 +115,7 @@ _MODULES = {
     "Journey": "loadgen.dsl.journey",
     "Load": "loadgen.dsl.plans.plan_loads",
     "Look": "loadgen.dsl.executors.steering_executor",
+    "Mix": "loadgen.dsl.journey",
     "Node": "loadgen.dsl.graphs.nodes_and_edges",
     "OpenExecutor": "loadgen.dsl.executors.custom",
     "PerLoad": "loadgen.dsl.plans.per_load",

@@ -7,6 +7,7 @@ returns the exit code (table in `loadgen.errors`). `LOADGEN_DEBUG=1` adds the tr
 from __future__ import annotations
 
 # Must come first: the imports below take half a second, and ten times that on a busy machine.
+from loadgen_controller.flag_help import hide_flag_types
 from loadgen_controller.launch.import_signals import importing  # isort: split
 
 import os
@@ -86,6 +87,14 @@ class Program(TyperGroup):
                 self.get_command(ctx, name)
         return super().resolve_command(ctx, args)
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options of `loadgen` itself. A flag shows no type in the help."""
+        found = super().get_params(ctx)
+        for parameter in found:
+            if parameter.metavar is None and getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+        return found
+
     def main(self, args: Sequence[str] | None = None, *_: Any, standalone_mode: bool = True, **options: Any) -> Any:
         """Run the command line. Exit with its exit code, or return it if `standalone_mode` is false."""
         code = self._exit_code(args, **options)
@@ -156,7 +165,7 @@ def _command(name: str) -> Any:
         for sub_command in module.app.registered_commands:
             sub_command.help = _prose(sub_command.callback.__doc__)
         holder.add_typer(module.app, name=name, rich_help_panel=panel)
-    return typer.main.get_group(holder).commands[name]
+    return hide_flag_types(typer.main.get_group(holder).commands[name])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

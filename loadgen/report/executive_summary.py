@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Any
 
+from loadgen.report.limit_found import limit_found
 from loadgen.report.report_tables import (
     WHY_NO_INTERVAL,
     bad_or_observed_text,
@@ -51,13 +52,20 @@ class Story:
     why: tuple[str, ...]
     """Reasons that the headline does not mention."""
     means: tuple[str, ...]
+    """What the result means. The first `results` sentences only word the result; the others add to it."""
+    results: int
     excludes: tuple[str, ...]
     next: tuple[str, ...]
 
     def as_words(self) -> dict[str, object]:
-        """Return `sentences`, `excludes` and `next` for the verdict of the report document."""
+        """Return `sentences`, `means`, `excludes` and `next` for the verdict of the report document.
+
+        `sentences` has everything for readers without the page. The page shows only `means`, which leaves out what
+        its first lines, figures and tables show anyway.
+        """
         return {
             "sentences": [*self.tested, *self.objectives, *self.means],
+            "means": list(self.means[self.results :]),
             "excludes": list(self.excludes),
             "next": list(self.next[:-1]),  # the last command creates the report, which the reader already has
         }
@@ -76,7 +84,8 @@ def story_of(summary: Summary, run: str = "", targets: Sequence[str] = ()) -> St
         tested=tuple(_tested(summary, targets)),
         objectives=tuple(_objective(slo, summary) for slo in summary.slos),
         why=tuple(_why(summary)),
-        means=tuple(_means(summary)),
+        means=(*(result := tuple(_by_result(summary))), *_more_meaning(summary)),
+        results=len(result),
         excludes=tuple(_excludes(summary)),
         next=tuple(_next(summary, run or quote(summary.run_id))),
     )
@@ -100,7 +109,7 @@ def targets_in(target: object, targets: Mapping[str, object]) -> tuple[str, ...]
 
 
 def _tested(summary: Summary, targets: Sequence[str]) -> Iterator[str]:
-    plan = f", plan {summary.plan}," if summary.plan else ""
+    plan = f", plan {summary.plan}," if summary.plan not in ("", "plan") else ""
     against = f" against {_some(targets)}" if targets else ""
     load = f" with the load {summary.load.text}" if summary.load.text else ""
     yield f"{summary.scenario}{plan} was run{against}{load}."
@@ -124,8 +133,9 @@ def _tested(summary: Summary, targets: Sequence[str]) -> Iterator[str]:
 
 def _why(summary: Summary) -> Iterator[str]:
     shown = headline(summary)
+    found = [one.text for one in summary.steering if one.text and limit_found(summary)]
     for reason in dict.fromkeys((*summary.reasons, *_doubts(summary))):
-        if not reason.startswith("SLO ") and reason.rstrip(".") not in shown:
+        if not reason.startswith("SLO ") and reason.rstrip(".") not in shown and reason not in found:
             yield _sentence(reason)
 
 
@@ -175,8 +185,8 @@ def _of(slo: Slo) -> str:
 # -- what it means ----------------------------------------------------------------------------------
 
 
-def _means(summary: Summary) -> Iterator[str]:
-    yield from _by_result(summary)
+def _more_meaning(summary: Summary) -> Iterator[str]:
+    """Yield what the figures mean beyond the result: near misses, the most frequent failure, the slowest request."""
     if summary.result != "invalid":
         yield from _near(summary)
     if summary.result in ("passed", "failed", "incomplete", "interrupted"):
@@ -185,6 +195,7 @@ def _means(summary: Summary) -> Iterator[str]:
 
 
 def _by_result(summary: Summary) -> Iterator[str]:
+    """Yield the result in words."""
     n = len(summary.slos)
     broken = [s for s in summary.slos if s.verdict == "failed"]
     match summary.result:
@@ -339,7 +350,10 @@ def _incomplete_agents(summary: Summary) -> Iterator[str]:
 
 
 def _invalid_agents(summary: Summary) -> Iterator[str]:
-    found = sorted((a for a in summary.agents if a.unfit_intervals), key=lambda a: -a.unfit_intervals)
+    """Yield how long agents could not measure, for agents that no reason of the validity names."""
+    named = " ".join(summary.validity.reasons)
+    others = (a for a in summary.agents if a.unfit_intervals and f"agent {a.id} was unfit" not in named)
+    found = sorted(others, key=lambda a: -a.unfit_intervals)
     for agent in found[:FEW]:
         of = quantity(agent.intervals, "interval")
         unfit = format_count(agent.unfit_intervals)

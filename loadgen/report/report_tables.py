@@ -14,6 +14,7 @@ from pathlib import Path
 
 from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.objectives.objective import SloResult, span_text, time_text
+from loadgen.report.limit_found import limit_found
 from loadgen.report.summary_reader import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
 from loadgen.report.verdict_words import deciding_reasons, headline, objective_verdict, shown_result
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio, quantity
@@ -115,7 +116,9 @@ def _lines(summary: Summary) -> Iterator[str]:
     if summary.agents:
         yield f"The load generator {verdict} ({summary.validity.verdict}{': ' + why if why else ''})."
     if summary.result == "passed" and summary.reasons:
-        yield from (f"Note: {r}." for r in deciding_reasons(summary) if r not in why and r not in shown)
+        found = [one.text.rstrip(".") for one in summary.steering if limit_found(summary)]
+        known = " ".join((why, shown, *found))
+        yield from (f"Note: {reason}." for reason in deciding_reasons(summary) if reason not in known)
     if not summary.load.open:
         yield "Closed load: the rate followed the target's speed."
     yield from _changed(summary)

@@ -53,6 +53,10 @@ def slo_row(slo: SloResult | Slo) -> dict[str, object]:
         "sure": slo.sure,
         "bad_share_low": slo.bad_share_low,
         "bad_share_high": slo.bad_share_high,
+        "step": slo.step,
+        "request": slo.request,
+        "limit_ms": slo.limit_ms,
+        "percentile": None if slo.limit_ms is None else round(100 * (1 - slo.allowed), 6),
     }
 
 

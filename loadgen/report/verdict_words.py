@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from loadgen.report.limit_found import limit_found, limit_text
 from loadgen.report.summary_reader import Slo, Summary
 from loadgen.units import NS_PER_S, format_duration, quantity
 
@@ -34,8 +35,10 @@ def headline(summary: Summary) -> str:
     """Return the verdict, exit code and reason in one sentence.
 
     An invalid run gives the generator's first reason, which has the cause and the advice. Other runs that did not pass
-    give the first two reasons. A suspect run adds the generator's first reason.
+    give the first two reasons. A suspect run adds the generator's first reason. The limit that a `search` or `hold`
+    found comes before it, because it is the answer that the run was made for.
     """
+    limit = f"{found}. " if (found := limit_found(summary)) else ""
     why = _objectives_met(summary)
     if summary.result != "passed":
         first, *others = deciding_reasons(summary)
@@ -45,8 +48,8 @@ def headline(summary: Summary) -> str:
         why = first if summary.result == "invalid" else first + more
     verdict = f"{summary.result.upper()} (exit code {summary.exit_code})"
     if shown_result(summary) == "suspect":
-        return f"{verdict}, but SUSPECT: {'; '.join(filter(None, (why, lead_reason(summary))))}."
-    return f"{verdict}: {why}."
+        return f"{limit}{verdict}, but SUSPECT: {'; '.join(filter(None, (why, lead_reason(summary))))}."
+    return f"{limit}{verdict}: {why}."
 
 
 def lead_reason(summary: Summary) -> str:
@@ -59,10 +62,12 @@ def deciding_reasons(summary: Summary) -> list[str]:
     """Return the reasons of the verdict, without a full stop, the one of the headline first. There is at least one.
 
     For an invalid run these are the generator's lead reason and then all others but its objectives, which are not
-    judged. For other runs the reasons of validity are left out, because they have a line of their own.
+    judged. For other runs the reasons of validity are left out, because they have a line of their own, and so is a
+    limit with which the headline begins.
     """
     fit = {reason.rstrip(".") for reason in summary.validity.reasons}
     reasons = [reason.rstrip(".") for reason in summary.reasons]
+    fit |= {one.text.rstrip(".") for one in summary.steering if limit_found(summary) and limit_text(one)}
     others = [reason for reason in reasons if reason not in fit]
     if summary.result == "invalid":
         lead = lead_reason(summary) or next((r for r in reasons if not r.startswith("SLO ")), "no reason was given")
@@ -73,4 +78,6 @@ def deciding_reasons(summary: Summary) -> list[str]:
 def _objectives_met(summary: Summary) -> str:
     n, met = len(summary.slos), sum(slo.verdict == "passed" for slo in summary.slos)
     of = f"{quantity(summary.iterations.due, 'iteration')} in {format_duration(summary.duration_s * NS_PER_S)}"
+    if not n and limit_found(summary):
+        return of
     return f"{met} of {quantity(n, 'objective')} met over {of}" if n else f"no objectives were set; {of}"

@@ -364,6 +364,23 @@ def test_prune_deletes_nothing_if_a_history_or_loadgen_toml_cannot_be_read(runs:
     assert listed() == [TWO_GETS, BROWSE]
 
 
+# -- variables ----------------------------------------------------------------------------------------
+
+
+def test_variables_replace_the_options_of_a_controller(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOADGEN_CA", "none.pem")
+    assert loadgen("runs", "list").exit_code == 0, "a certificate alone changes nothing"
+
+    monkeypatch.setenv("LOADGEN_CONTROLLER", "not a place")
+    result = loadgen("runs", "list")
+
+    assert result.exit_code == 2
+    assert "--controller: " in result.stderr
+    assert "--ca: cannot read none.pem" in result.stderr
+    monkeypatch.setenv("LOADGEN_CONTROLLER", "")
+    assert loadgen("runs", "list").exit_code == 0
+
+
 def test_all_errors_in_the_options_of_a_controller_are_reported_with_the_others(runs: Path) -> None:
     result = loadgen("runs", "list", "--ca", "ca.pem", "--token-file", "token", "--since", "soon")
     assert result.exit_code == 2

@@ -435,14 +435,24 @@ def _over(runs_dir: Path, going: set[str], limit: int) -> list[RunLine]:
     """
     found = []
     for path in [path for path in list_runs(runs_dir) if path.name not in going][:limit]:
+        by = _by(path)
         try:
             summary = RunDir(path).read_summary()
         except LoadgenError:
-            found.append(RunLine(path.name, "not ended", False))
+            found.append(RunLine(path.name, "not ended", False, by=by))
             continue
         agents, result = summary.get("agents"), summary.get("result")
-        found.append(RunLine(path.name, str(result), False, len(agents) if isinstance(agents, list) else 0))
+        found.append(RunLine(path.name, str(result), False, len(agents) if isinstance(agents, list) else 0, by))
     return found
+
+
+def _by(path: Path) -> str:
+    """Return who started a run, from its manifest; "" if it is not there or cannot be read."""
+    try:
+        by = RunDir(path).read_manifest().get("by")
+    except LoadgenError:
+        return ""
+    return by if isinstance(by, str) else ""
 
 
 def _checked(run: str) -> str:

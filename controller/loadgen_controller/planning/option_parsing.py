@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeVar
 from loadgen.clients.net.host_parsing import parse_resolve
 from loadgen.dsl.plans.loadgen_toml import (
     Places,
+    ReportSettings,
     Settings,
     find_settings,
     merged,
@@ -33,6 +34,7 @@ __all__ = [
     "parse_endpoint",
     "parse_users",
     "places_of",
+    "report_settings_of",
     "store_of",
 ]
 
@@ -114,6 +116,12 @@ def needs_sure(scenario: Path | None) -> bool:
     """
     policy = read_settings(find_settings(scenario or _HERE)).policy
     return policy is not None and policy.objectives == "sure"
+
+
+def report_settings_of(errors: CollectedErrors, scenario: Path | None = None) -> ReportSettings:
+    """Return the title and owner of reports from `[report]` of `loadgen.toml`. An invalid file is added to `errors`."""
+    found = errors.catch(lambda: read_settings(find_settings(scenario or _HERE)).report)
+    return found or ReportSettings()
 
 
 def store_of(errors: CollectedErrors, given: str | None, env: str | None, scenario: Path | None = None) -> str:

@@ -13,6 +13,10 @@
     [out]
     run = ["prometheus=127.0.0.1:9464"]           # like --out of `loadgen run`
 
+    [report]
+    title = "Shop, weekly load test"              # of reports, like --title; a plan's own title and owner come first
+    owner = "Shop team"                           # like --owner
+
     [policy]
     slos = true                                   # see `Policy`
 
@@ -51,6 +55,7 @@ __all__ = [
     "Environment",
     "Places",
     "Policy",
+    "ReportSettings",
     "Settings",
     "find_settings",
     "merged",
@@ -98,6 +103,13 @@ class _History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store: str | None = None
 
 
+class ReportSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[report]`: the title and the owner of reports whose plan names none."""
+
+    title: str = ""
+    owner: str = ""
+
+
 class _Out(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     run: tuple[str, ...] | None = None
 
@@ -135,6 +147,7 @@ class Settings:
     places: Places = Places()
     notify: Mapping[str, Channel] = field(default_factory=dict)
     """The channels for notifications, `[notify.NAME]`, by name."""
+    report: ReportSettings = field(default_factory=ReportSettings)
 
 
 def find_settings(scenario: Path) -> Path | None:
@@ -255,7 +268,7 @@ class _Reading:
         self.faults: list[Fault] = []
 
     def settings(self, content: dict[str, Any]) -> Settings:
-        self._check_keys((), content, ["env", "history", "notify", "out", "policy"])
+        self._check_keys((), content, ["env", "history", "notify", "out", "policy", "report"])
         places = self._places(content)
         environments: dict[str, Environment] = {}
         envs = content.get("env", {})
@@ -267,7 +280,8 @@ class _Reading:
                 environments[name] = self._environment(name, table, places)
             else:
                 self._add(("env", name), f"env.{name} is not a table", f"write [env.{name}]")
-        return Settings(self._path, environments, self._policy(content), places, self._channels(content))
+        report = ReportSettings(**self._fields(("report",), self._table(content, "report"), ReportSettings))
+        return Settings(self._path, environments, self._policy(content), places, self._channels(content), report)
 
     def _channels(self, content: dict[str, Any]) -> dict[str, Channel]:
         channels: dict[str, Channel] = {}
@@ -434,6 +448,7 @@ _EXAMPLES = {
     "to": 'to = ["team@shop.example"]',
     "user": 'user = "loadgen"',
     "password_secret": 'password_secret = "smtp-password"',
+    "title": 'title = "Shop, weekly load test"',
 }
 
 

@@ -19,7 +19,7 @@ from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.executors.base import Executor
 from loadgen.dsl.graphs.graph import Graph
-from loadgen.dsl.journey import Journey
+from loadgen.dsl.journey import Journey, Mix
 from loadgen.dsl.metric import Metric
 from loadgen.dsl.plans.argument_validation import (
     Wrong,
@@ -146,7 +146,7 @@ class Plan:
         self,
         target: str | None = None,
         load: Executor | None = None,
-        mix: Journey[Any] | Mapping[Journey[Any], float] | None = None,
+        mix: Journey[Any] | Mix | None = None,
         slos: Iterable[Slo] = (),
         regions: Mapping[str, float] | Sequence[str] = ("local",),
         *,

@@ -25,7 +25,7 @@ from loadgen.clients.pool.connection_policy import Connections
 from loadgen.dsl.data.feed import Feed
 from loadgen.dsl.executors.base import Executor, Lowered
 from loadgen.dsl.graphs.nodes_and_edges import Node
-from loadgen.dsl.journey import Journey
+from loadgen.dsl.journey import Journey, Mix
 from loadgen.dsl.plans.argument_validation import (
     Wrong,
     max_users_wrong,
@@ -145,7 +145,7 @@ class Load:
 
     def __init__(
         self,
-        mix: Journey[Any] | Mapping[Journey[Any], float],
+        mix: Journey[Any] | Mix,
         load: Executor,
         *,
         after: str | float = 0,

@@ -30,7 +30,8 @@ SIGNS: Final = {
 """The sign before the headline, by the shown result."""
 MOST_ROWS: Final = 30
 """The most rows of a table. GitHub limits the length of a comment."""
-_MARKUP: Final = re.compile(r"([\\`*_{}\[\]()#|~])")
+_MARKUP: Final = re.compile(r"([\\`*_{}\[\]#|~])")
+"""Parentheses are markup only after a bracket, which is escaped, and read badly with backslashes."""
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;&#8203;"}
 _LINK: Final = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
 """The ":" or "." in a bare URL, from which GitHub would make a link."""
