@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 NONE   := 5   # what pytest ends with when none of the tests is among those that were asked for
+UNFIT  := 4   # what a run ends with when the machine was too busy to measure: the demo explains it, and is no error of make
 # The tests start our programs some thousand times. Without cached bytecode each start compiles 600 modules, and takes
 # 2.6 s of CPU instead of 1.4 s. Images for containers often switch the cache off.
 unexport PYTHONDONTWRITEBYTECODE
@@ -26,7 +27,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	@touch $(STAMP)
 
 demo: setup      ## the main job: three regions, 20 s of load, live percentiles
-	@$(BIN)/python -m tools.demo
+	@$(BIN)/python -m tools.demo || test $$? = $(UNFIT)
 
 test-unit: setup ## tests without processes, the daily command: 3 minutes
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not quiet and not process" $(ARGS) || test $$? = $(NONE)

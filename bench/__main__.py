@@ -44,6 +44,7 @@ from bench import (
     sdk,
     share,
     stall,
+    tags,
     target,
     tls,
 )
@@ -75,6 +76,7 @@ SECTIONS: dict[str, Part] = {
     "growth": Part(growth.measure, {"users": (8, 64), "names": (1, 500), "seconds": 2, "turns": 1, "skip": 1}),
     "drive": Part(drive.measure),
     "record": Part(record.measure),
+    "tags": Part(tags.measure, {"turns": 1}),
     "merge": Part(merge.measure, {"agents": 10, "seconds": 3}),
     "live": Part(live.measure, {"seconds": 10, "names": 5, "rate": 20, "turns": 1}),
     "history_store": Part(history_store.measure, {"runs": 20, "names": 3, "turns": 1}),

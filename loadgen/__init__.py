@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from loadgen.dsl.executors.steering_executor import Decision, Finding, Look, SteeringExecutor
     from loadgen.dsl.graphs.graph import Graph, graph
     from loadgen.dsl.graphs.nodes_and_edges import Edges, Node, edge, leave, node
-    from loadgen.dsl.journey import Journey, journey
+    from loadgen.dsl.journey import Journey, Mix, journey
     from loadgen.dsl.metric import counter, gauge, rate, trend
     from loadgen.dsl.payload import blob, file
     from loadgen.dsl.plans.param import param
+    from loadgen.dsl.plans.per_load import PerLoad, per_load
     from loadgen.dsl.plans.plan import Plan
     from loadgen.dsl.plans.plan_loads import Load
     from loadgen.dsl.plans.slo import (
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     )
     from loadgen.dsl.pytest_trial import Trial
     from loadgen.dsl.secret import secret
+    from loadgen.dsl.tag import Tag, tag
     from loadgen.dsl.users.user import User, UserWith
     from loadgen.errors import ExpectFailed, IterationEnded, RequestFailed, ScenarioError
     from loadgen.report.run_as_dataframes import open_run
@@ -59,13 +61,16 @@ __all__ = [
     "Journey",
     "Load",
     "Look",
+    "Mix",
     "Node",
     "OpenExecutor",
+    "PerLoad",
     "Plan",
     "Reply",
     "RequestFailed",
     "ScenarioError",
     "SteeringExecutor",
+    "Tag",
     "Trace",
     "Trial",
     "User",
@@ -100,6 +105,7 @@ __all__ = [
     "open_run",
     "p",
     "param",
+    "per_load",
     "rate",
     "replay",
     "reply",
@@ -108,6 +114,7 @@ __all__ = [
     "soak",
     "spike",
     "stress",
+    "tag",
     "throughput",
     "total",
     "trend",
@@ -127,13 +134,16 @@ _MODULES = {
     "Journey": "loadgen.dsl.journey",
     "Load": "loadgen.dsl.plans.plan_loads",
     "Look": "loadgen.dsl.executors.steering_executor",
+    "Mix": "loadgen.dsl.journey",
     "Node": "loadgen.dsl.graphs.nodes_and_edges",
     "OpenExecutor": "loadgen.dsl.executors.custom",
+    "PerLoad": "loadgen.dsl.plans.per_load",
     "Plan": "loadgen.dsl.plans.plan",
     "Reply": "loadgen.clients.response.replies",
     "RequestFailed": "loadgen.errors",
     "ScenarioError": "loadgen.errors",
     "SteeringExecutor": "loadgen.dsl.executors.steering_executor",
+    "Tag": "loadgen.dsl.tag",
     "Trace": "loadgen.clients.request.tracing",
     "Trial": "loadgen.dsl.pytest_trial",
     "User": "loadgen.dsl.users.user",
@@ -168,6 +178,7 @@ _MODULES = {
     "open_run": "loadgen.report.run_as_dataframes",
     "p": "loadgen.dsl.plans.slo",
     "param": "loadgen.dsl.plans.param",
+    "per_load": "loadgen.dsl.plans.per_load",
     "rate": "loadgen.dsl.metric",
     "replay": "loadgen.dsl.executors.recorded_traffic_load",
     "reply": "loadgen.clients.net.canned_replies",
@@ -176,6 +187,7 @@ _MODULES = {
     "soak": "loadgen.dsl.executors.named_shapes",
     "spike": "loadgen.dsl.executors.named_shapes",
     "stress": "loadgen.dsl.executors.named_shapes",
+    "tag": "loadgen.dsl.tag",
     "throughput": "loadgen.dsl.plans.slo",
     "total": "loadgen.dsl.plans.slo",
     "trend": "loadgen.dsl.metric",
@@ -201,4 +213,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

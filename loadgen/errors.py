@@ -15,6 +15,7 @@
     │   ├── WireError             a message that cannot be read
     │   │   └── LimitExceeded     a readable message with a field beyond its limit
     │   └── CloudError            the cloud of the fleet: Throttled, NoCapacity, QuotaReached, CloudDenied, CloudGone
+    ├── NotificationFailed    5   the receiver of a notification did not accept it
     ├── StorageError          5   the run folder cannot be written
     └── BugError             70   a bug of loadgen: an impossible transition, a broken invariant
 
@@ -50,6 +51,7 @@ __all__ = [
     "LimitExceeded",
     "LoadgenError",
     "NoCapacity",
+    "NotificationFailed",
     "PortBusy",
     "ProfileError",
     "QuotaReached",
@@ -245,6 +247,12 @@ class CloudDenied(CloudError):
 
 class CloudGone(CloudError):
     """The cloud resource does not exist any more, or the cloud does not answer."""
+
+
+class NotificationFailed(LoadgenError):
+    """The receiver of a notification did not accept it. Only `loadgen notify test` raises this; a run goes on."""
+
+    exit_code = ExitCode.FLEET
 
 
 class StorageError(LoadgenError):

@@ -145,7 +145,7 @@ def format_duration(ns: float) -> str:
     for unit, size in (("s", NS_PER_S), ("ms", NS_PER_MS), ("µs", NS_PER_US)):
         if ns >= size * 0.9995:
             return f"{_three_digits(ns / size)} {unit}"
-    return f"{ns:.0f} ns"
+    return f"{ns:.0f} ns" if ns else "0 s"
 
 
 def format_rate(per_s: float) -> str:
@@ -154,15 +154,18 @@ def format_rate(per_s: float) -> str:
 
 
 def format_ratio(ratio: float) -> str:
-    """Return a ratio as text in percent: "0.10 %". A small ratio is never shown as 0 ("< 0.001 %"), and one that is
-    almost 1 never as 100 %.
+    """Return a ratio as text in percent, with more digits near 0 and 1: "0.10 %", "61.5 %", "99.90 %", "100 %".
+
+    A small ratio is never shown as 0 ("< 0.001 %"), and one that is almost 1 never as 100 %.
     """
     percent = ratio * 100
     if 0 < percent < 0.001:
         return "< 0.001 %"
     if 99.999 < percent < 100:
         return "> 99.999 %"
-    digits = 3 if 0 < percent < 0.1 or 99.9 < percent < 100 else 2 if percent < 10 or percent > 90 else 1
+    if percent == 100:
+        return "100 %"
+    digits = 3 if 0 < percent < 0.1 or 99.9 < percent < 100 else 2 if percent < 10 or percent > 99 else 1
     return f"{percent:.{digits}f} %"
 
 

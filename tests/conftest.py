@@ -7,18 +7,22 @@ A test without the marker that starts a process fails, so the rule cannot be for
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 import botocore.loaders
 import pytest
 from hypothesis import settings
 
 from tests.support.examples import ALL
+
+os.environ["LOADGEN_LINE_EVERY_S"] = "0"  # tests wait for lines of runs; a line each 10 s would make them wait longer
 
 # No deadline: no test here asserts how long anything takes. `make slow` runs all property tests with "thorough".
 settings.register_profile("loadgen", deadline=None, max_examples=ALL // 8)
@@ -52,10 +56,16 @@ def _is_of_processes(path: Path) -> bool:
     return any(part in _FOLDERS for part in path.parts) or _STARTS_PROCESSES.search(text) is not None
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start processes, and mix the modules in an order that is always the same.
+
+    Each worker of pytest gets a part of the list. In the order of the folders, one of them would get all long tests.
+    """
     for item in items:
         if _is_of_processes(item.path):
             item.add_marker(pytest.mark.process)
+    items.sort(key=lambda item: crc32(item.nodeid.partition("::")[0].encode()))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -22,7 +22,7 @@ IMPORTERS = {
     "grpc": {"controller/loadgen_controller/api/server.py", "controller/loadgen_controller/api/client.py"},
     "httptools": {"loadgen/clients/protocol/http1.py", "loadgen/target/server.py"},
     "h2": {"loadgen/clients/protocol/http2.py"},
-    "hpack": {"loadgen/clients/protocol/http2_heads.py"},
+    "hpack": {"loadgen/clients/protocol/http2_heads.py", "loadgen/clients/protocol/huffman.py"},
     "hyperframe": {"loadgen/clients/protocol/http2.py"},
     "psutil": {"loadgen/engine/health/process_health.py"},
     "httpx": {"loadgen/clients/", "loadgen/sinks/post.py"},
@@ -32,6 +32,7 @@ IMPORTERS = {
     "brotli": {"loadgen/clients/protocol/decoding.py"},
     "zstandard": {
         "loadgen/clients/protocol/decoding.py",
+        "loadgen/dsl/data/unpack.py",
         "loadgen/measure/run_folder/crc_record_file.py",
         "loadgen/wire/codec.py",
     },

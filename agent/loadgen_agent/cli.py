@@ -17,6 +17,7 @@ from loadgen.errors import LoadgenError
 from loadgen.logs import log_to_stderr
 from loadgen.outside_text import block
 from loadgen.signed.signatures import PUBLIC_NAME, Verifier
+from loadgen.units import quantity
 from loadgen.wire.curve_keys import AgentKeys, check_agent_id, load_agent
 from loadgen_agent.delivery.spool import default_root
 from loadgen_agent.operating_system import cores, cpu_count, host_name, leave_no_core, raise_file_limit
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     log_to_stderr(
         logging.DEBUG if args.verbose else logging.INFO,
         f"%(asctime)s agent {args.region or 'on EC2'}: %(message)s",
-        "%H:%M:%S",
+        "%Y-%m-%d %H:%M:%S",
     )
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -128,7 +129,7 @@ def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str, instance_t
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.terminate, number.name)
-    log.info("agent %s for %s, %d worker%s", agent, args.controller, workers, "s" if workers > 1 else "")
+    log.info("agent %s for the controller at %s, %s", agent, args.controller, quantity(workers, "worker"))
     return supervisor
 
 

@@ -7,12 +7,13 @@ returns the exit code (table in `loadgen.errors`). `LOADGEN_DEBUG=1` adds the tr
 from __future__ import annotations
 
 # Must come first: the imports below take half a second, and ten times that on a busy machine.
+from loadgen_controller.flag_help import hide_flag_types
 from loadgen_controller.launch.import_signals import importing  # isort: split
 
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Any, Final
@@ -20,9 +21,10 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError
+from loadgen.errors import ExitCode
 from loadgen.logs import tame_last_resort
 from loadgen_controller.console_output import echo, echo_error
+from loadgen_controller.print_errors import report
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -38,6 +40,7 @@ COMMANDS: Final = {
     "compare": "Decide",
     "gate": "Decide",
     "history": "Decide",
+    "notify": "Decide",
     "pause": "Fleet",
     "resume": "Fleet",
     "scale": "Fleet",
@@ -84,6 +87,14 @@ class Program(TyperGroup):
                 self.get_command(ctx, name)
         return super().resolve_command(ctx, args)
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options of `loadgen` itself. A flag shows no type in the help."""
+        found = super().get_params(ctx)
+        for parameter in found:
+            if parameter.metavar is None and getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+        return found
+
     def main(self, args: Sequence[str] | None = None, *_: Any, standalone_mode: bool = True, **options: Any) -> Any:
         """Run the command line. Exit with its exit code, or return it if `standalone_mode` is false."""
         code = self._exit_code(args, **options)
@@ -107,66 +118,6 @@ class Program(TyperGroup):
                 for line in traceback.format_exc().splitlines():
                     echo(line, err=True)
             return report(exc)
-
-
-def report(error: Exception) -> ExitCode:
-    """Print an error, or each error of a group, with its hint on stderr, and return the exit code.
-
-    Of several errors, the exit code that comes first in `EXIT_PRECEDENCE` wins.
-    """
-    errors = list(_flat(error))
-    for one in errors:
-        for message, hint in _lines(one):
-            echo_error(message, hint)
-    codes = {_code(one) for one in errors}
-    return next((code for code in EXIT_PRECEDENCE if code in codes), ExitCode.BUG)
-
-
-def _flat(error: Exception) -> Iterator[Exception]:
-    if isinstance(error, ExceptionGroup):
-        for inner in error.exceptions:
-            yield from _flat(inner)
-    else:
-        yield error
-
-
-def _lines(error: Exception) -> Iterator[tuple[str, str]]:
-    if isinstance(error, ScenarioError):
-        for fault in error.faults:
-            yield f"{fault.where}: {fault.message}", fault.hint
-    elif isinstance(error, LoadgenError) and error.exit_code is not ExitCode.BUG:
-        yield error.message, error.hint
-    elif _is_parser_error(error):
-        yield _parser_error(error)
-    else:
-        what = error.message if isinstance(error, LoadgenError) else f"{type(error).__name__}: {error}"
-        yield (
-            f"this is a bug in loadgen: {what}",
-            "report it with the command and the run folder; LOADGEN_DEBUG=1 shows the traceback",
-        )
-
-
-def _code(error: Exception) -> ExitCode:
-    if isinstance(error, LoadgenError):
-        return error.exit_code
-    return ExitCode.USAGE if _is_parser_error(error) else ExitCode.BUG
-
-
-def _is_parser_error(error: Exception) -> bool:
-    """Return whether the command line could not be parsed: an unknown option, a missing argument.
-
-    Checked by attributes because typer has its own copy of click's exceptions.
-    """
-    return hasattr(error, "format_message") and getattr(error, "exit_code", None) == 2
-
-
-def _parser_error(error: Any) -> tuple[str, str]:
-    """Return the message of a parser's error in the style of loadgen, and a hint what to do."""
-    message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # pydantic puts this before our text
-    message = message.replace(": Input should", ": it should")
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "loadgen"
-    return message[:1].lower() + message[1:], f"{path} --help lists arguments and options"
 
 
 _STYLE: Final[dict[str, Any]] = {"add_completion": False, "rich_markup_mode": "rich", "pretty_exceptions_enable": False}
@@ -214,7 +165,7 @@ def _command(name: str) -> Any:
         for sub_command in module.app.registered_commands:
             sub_command.help = _prose(sub_command.callback.__doc__)
         holder.add_typer(module.app, name=name, rich_help_panel=panel)
-    return typer.main.get_group(holder).commands[name]
+    return hide_flag_types(typer.main.get_group(holder).commands[name])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

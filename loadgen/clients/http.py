@@ -26,6 +26,7 @@ Intended differences from httpx: `timeout` is for the whole call, not for each r
 from __future__ import annotations
 
 from collections.abc import Container, Coroutine
+from copy import copy
 from time import perf_counter_ns
 from typing import Any, Final, Unpack
 
@@ -40,7 +41,8 @@ from loadgen.clients.protocol.http1 import MANY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
 from loadgen.clients.protocol.request_body_encoding import JSON, StreamedRequest, encode_json
 from loadgen.clients.protocol.timeouts import Timeouts
-from loadgen.clients.request.cookies import COOKIE_NOTE, UserCookies
+from loadgen.clients.request.cookies import COOKIE_NOTE, UserCookies, jar_of
+from loadgen.clients.request.expectation_check import check_accept
 from loadgen.clients.request.header_encoding import UserHeaders
 from loadgen.clients.request.prepare import (
     AllOptions,
@@ -48,6 +50,7 @@ from loadgen.clients.request.prepare import (
     Options,
     auth_of,
     can_repeat,
+    max_redirects_of,
     prepare,
     prepare_from,
     request_of,
@@ -62,6 +65,7 @@ from loadgen.clients.response.replies import Reply
 from loadgen.clients.response.reply_class_for_plan import kinds_of
 from loadgen.clients.response.streams import ReplyStream, StreamedReply
 from loadgen.clients.retries import Attempts, retries_of
+from loadgen.engine.recording.tagging import GivenTags
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed, UsageError
 from loadgen.measure.deltas.series_key import OK
@@ -91,6 +95,7 @@ class HttpClient:
     Attributes and arguments:
         base_url: the target.
         follow_redirects: False by default, as in httpx.
+        max_redirects: the most redirects of one call, 20 by default, as in httpx.
         tags: response headers, in lower case; rows are split by their values.
         tracer: writes trace headers (request/tracing.py).
         target: the name of the target, if a user has several. Unnamed rows are then called `GET target:/path`, so that
@@ -115,6 +120,7 @@ class HttpClient:
         "_total_ns",
         "_tracer",
         "follow_redirects",
+        "max_redirects",
     )
 
     def __init__(
@@ -140,6 +146,7 @@ class HttpClient:
         self._routes = routes = routes_of(base_url, target, forward)
         self._gets, self._posts = routes.of("GET"), routes.of("POST")
         self.follow_redirects = follow_redirects
+        self.max_redirects = MAX_REDIRECTS
         self.reset()
 
     # -- the user's state -------------------------------------------------------------------
@@ -181,22 +188,29 @@ class HttpClient:
     # -- httpx's methods --------------------------------------------------------------------
 
     def get(
-        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        expect: _Status = None,
+        tags: GivenTags | None = None,
+        **options: Unpack[Options],
     ) -> Coroutine[Any, Any, Reply]:
         """HOT. Send a GET request and return the reply.
 
         name: the name under which the request is counted; by default `GET /path` without the query. expect: the
-        expected status, or a collection of them; for another status, ExpectFailed is raised.
+        expected status, or a collection of them; for another status, ExpectFailed is raised. tags: of this request
+        only, {"kind": "first"}; the plan declares them.
         """
         if options:
-            return self._call("GET", url, name, expect, options)
+            return self._call("GET", url, name, expect, options, tags=tags)
         route = self._gets[url]
         if self._headers is None and self._cookies is None:
-            return self._plain(route, route.whole, name, expect)
+            return self._plain(route, route.whole, name, expect, tags)
         begin = self._begin(route)
         if begin is None:
-            return self._call("GET", url, name, expect, options)
-        return self._plain(route, begin + b"\r\n", name, expect)
+            return self._call("GET", url, name, expect, options, tags=tags)
+        return self._plain(route, begin + b"\r\n", name, expect, tags)
 
     def post(
         self,
@@ -205,6 +219,7 @@ class HttpClient:
         json: Any = None,
         name: str | None = None,
         expect: _Status = None,
+        tags: GivenTags | None = None,
         **options: Unpack[BodyOptions],
     ) -> Coroutine[Any, Any, Reply]:
         """HOT with `json`. Send a POST request and return the reply. `json=gql(...)` sends a GraphQL request
@@ -218,12 +233,12 @@ class HttpClient:
                 body = encode_json(json)
                 size = len(body)
                 if size < 512:
-                    return self._plain(route, begin + _JSON_ENDS[size] + body, name, expect)
+                    return self._plain(route, begin + _JSON_ENDS[size] + body, name, expect, tags)
                 # `Connection.ask` accepts no larger request.
                 if size <= MANY_BYTES:
                     data = b"%bContent-Length: %d%b%b" % (begin, size, _JSON_END, body)
-                    return self._plain(route, data, name, expect)
-        return self._call("POST", url, name, expect, options, json)
+                    return self._plain(route, data, name, expect, tags)
+        return self._call("POST", url, name, expect, options, json, tags=tags)
 
     def put(
         self,
@@ -232,9 +247,10 @@ class HttpClient:
         json: Any = None,
         name: str | None = None,
         expect: _Status = None,
+        tags: GivenTags | None = None,
         **options: Unpack[BodyOptions],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call("PUT", url, name, expect, options, json)
+        return self._call("PUT", url, name, expect, options, json, tags=tags)
 
     def patch(
         self,
@@ -243,37 +259,70 @@ class HttpClient:
         json: Any = None,
         name: str | None = None,
         expect: _Status = None,
+        tags: GivenTags | None = None,
         **options: Unpack[BodyOptions],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call("PATCH", url, name, expect, options, json)
+        return self._call("PATCH", url, name, expect, options, json, tags=tags)
 
     def delete(
-        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        expect: _Status = None,
+        tags: GivenTags | None = None,
+        **options: Unpack[Options],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call("DELETE", url, name, expect, options)
+        return self._call("DELETE", url, name, expect, options, tags=tags)
 
     def head(
-        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        expect: _Status = None,
+        tags: GivenTags | None = None,
+        **options: Unpack[Options],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call("HEAD", url, name, expect, options)
+        return self._call("HEAD", url, name, expect, options, tags=tags)
 
     def options(
-        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        expect: _Status = None,
+        tags: GivenTags | None = None,
+        **options: Unpack[Options],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call("OPTIONS", url, name, expect, options)
+        return self._call("OPTIONS", url, name, expect, options, tags=tags)
 
     def request(
-        self, method: str, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[AllOptions]
+        self,
+        method: str,
+        url: str,
+        *,
+        name: str | None = None,
+        expect: _Status = None,
+        tags: GivenTags | None = None,
+        **options: Unpack[AllOptions],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call(method.upper(), url, name, expect, options)
+        return self._call(method.upper(), url, name, expect, options, tags=tags)
 
     def stream(
-        self, method: str, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[AllOptions]
+        self,
+        method: str,
+        url: str,
+        *,
+        name: str | None = None,
+        expect: _Status = None,
+        tags: GivenTags | None = None,
+        **options: Unpack[AllOptions],
     ) -> ReplyStream:
         """Return a context manager that sends a request and yields its reply as soon as the head has arrived: `async
         with user.http.stream("GET", "/events") as reply:`. The body is read while it arrives.
         """
-        return ReplyStream(self._call(method.upper(), url, name, None, options, is_stream=True), expect)
+        return ReplyStream(self._call(method.upper(), url, name, None, options, tags=tags, is_stream=True), expect)
 
     # -- the way of one request -------------------------------------------------------------
 
@@ -295,20 +344,25 @@ class HttpClient:
             begin += self._cookies.header_line(route.url)
         return begin
 
-    async def _plain(self, route: Route, data: bytes, name: str | None, expect: _Status) -> Reply:
+    async def _plain(
+        self, route: Route, data: bytes, name: str | None, expect: _Status, tags: GivenTags | None
+    ) -> Reply:
         """HOT. Send a request on an open, idle connection and return its reply, if the plan uses no trace headers, tags
         or phases. This fast path serves 9 in 10 requests; all others are passed to `_send`.
         """
         stack = self._pool.idle.get(route.origin)
-        if not stack or not self._is_plain:
-            return await self._send(route, data, name, expect)
+        if not stack or not self._is_plain or (not route.is_idempotent and stack[-1].is_hung_up()):
+            return await self._send(route, data, name, expect, tags=tags)
         meter = self._meter
         # `ask` comes first, because it raises above the cap of an allow-list: a connection taken before would be
         # lost.
         series = meter.ask(name or route.name)
+        if tags is not None:
+            series = series.marked(tags)
         connection = stack.pop()
         asked_ns = perf_counter_ns()
         reply = Reply(meter, route, data, series, asked_ns)
+        reply._client = self
         if series.watch is not None:
             series.watch.begun(asked_ns)
         deadline_ns = asked_ns + self._total_ns
@@ -335,6 +389,7 @@ class HttpClient:
         name: str | None,
         expect: _Status,
         *,
+        tags: GivenTags | None = None,
         timeouts: Timeouts | None = None,
         deadline_ns: int = 0,
         accept: Container[int] | None = None,
@@ -345,13 +400,15 @@ class HttpClient:
     ) -> Reply:
         """HOT. Send one request, follow its redirects if that is on, and return the reply.
 
-        timeouts: None means the plan's, and that the request has no headers of its own. deadline_ns: by
-        `perf_counter_ns`; 0 means the time-out counted from now. stream: the class of the reply if its body is
-        streamed. trace: the id of the trace to which the request belongs; "" starts a new one. retries: None means the
-        plan's.
+        tags: of this request; further hops of a redirect do not have them. timeouts: None means the plan's, and that
+        the request has no headers of its own. deadline_ns: by `perf_counter_ns`; 0 means the time-out counted from now.
+        stream: the class of the reply if its body is streamed. trace: the id of the trace to which the request belongs;
+        "" starts a new one. retries: None means the plan's.
         """
         meter = self._meter
         series = meter.ask(name or route.name)
+        if tags is not None:
+            series = series.marked(tags)
         asked_ns = perf_counter_ns()
         # A redirect is written from this, because each hop gets a span of its own.
         untraced = data
@@ -362,6 +419,7 @@ class HttpClient:
             reply: Reply = stream(meter, route, data, series, asked_ns)
         else:
             reply = self._reply(meter, route, data, series, asked_ns)
+        reply._client = self
         if trace:
             reply.trace = trace
         if series.watch is not None:
@@ -371,6 +429,8 @@ class HttpClient:
         if not deadline_ns:
             deadline_ns = asked_ns + timeouts.total_ns
         stack = self._pool.idle.get(route.origin)
+        if stack and not (route.is_idempotent and can_repeat(data)):
+            self._pool.drop_hung_up(stack)
         if stack:
             connection = stack.pop()
             try:
@@ -384,7 +444,7 @@ class HttpClient:
             attempts = self._attempts(reply, retries, deadline_ns)
             await self._send_fresh(reply, data, timeouts, deadline_ns, attempts)
         if self._tags:
-            reply.series = series.split(tags_of(reply.head, self._tags))
+            reply.series = series.split(tags_of(reply.head, self._tags), reply.asked_ns)
         reply.status_code = reply.head.status
         return await self._answered(
             reply, untraced, name, expect, timeouts, deadline_ns, accept, follow, stream, retries
@@ -475,6 +535,10 @@ class HttpClient:
                 self._gone(reply)
                 raise
             reply.opened(opening)
+            # A shared pool may return a kept connection.
+            if connection.requests and not (route.is_idempotent and can_repeat(data)) and connection.is_hung_up():
+                connection.retire()
+                continue
             try:
                 await connection.send(data, reply, route.is_head, deadline_ns)
             except RequestFailed as failure:
@@ -558,11 +622,14 @@ class HttpClient:
         options: AllOptions | BodyOptions | Options,
         json: Any = None,
         *,
+        tags: GivenTags | None = None,
         is_stream: bool = False,
     ) -> Reply:
         """Send a request with all options of a call, and return its reply. is_stream: return when the head of the
         answer has arrived.
         """
+        if "jar" in options or "max_redirects" in options:
+            return await self._call_apart(method, url, name, expect, options, json, is_stream=is_stream)
         json = options.get("json") if json is None else json
         operation = json if isinstance(json, Gql) else None
         if operation is not None:
@@ -570,6 +637,8 @@ class HttpClient:
         route, data = prepare(self._routes, self._headers, self._cookies, method, url, options, json)
         timeouts = timeouts_of(options, self._timeouts)
         accept = options.get("accept")
+        if accept is not None:
+            check_accept(accept)
         follow = options.get("follow_redirects")
         if not isinstance(follow, bool):  # absent, or httpx.USE_CLIENT_DEFAULT
             follow = self.follow_redirects
@@ -586,6 +655,7 @@ class HttpClient:
                 data,
                 name,
                 expect if stream is None else None,
+                tags=tags,
                 timeouts=timeouts,
                 accept=accept,
                 follow=follow,
@@ -594,7 +664,16 @@ class HttpClient:
             )
         else:
             reply = await self._send_with(
-                auth, route, data, name, timeouts=timeouts, accept=accept, follow=follow, stream=stream, retries=retries
+                auth,
+                route,
+                data,
+                name,
+                tags=tags,
+                timeouts=timeouts,
+                accept=accept,
+                follow=follow,
+                stream=stream,
+                retries=retries,
             )
         if is_stream:
             return reply
@@ -606,6 +685,30 @@ class HttpClient:
             operation.judge(reply)
         return reply
 
+    async def _call_apart(
+        self,
+        method: str,
+        url: str,
+        name: str | None,
+        expect: _Status,
+        options: AllOptions | BodyOptions | Options,
+        json: Any,
+        *,
+        is_stream: bool,
+    ) -> Reply:
+        """Send a request with a cookie jar or a limit of redirects of its own, by a copy of this client."""
+        rest: Any = dict(options)
+        jar, limit = rest.pop("jar", None), max_redirects_of(rest.pop("max_redirects", None), self.max_redirects)
+        with jar_of(jar) as cookies:
+            apart = copy(self)
+            apart.max_redirects = limit
+            apart._use(self._user_cookies() if cookies is None else cookies)
+            return await apart._call(method, url, name, expect, rest, json, is_stream=is_stream)
+
+    def _use(self, cookies: UserCookies) -> None:
+        """Prepare this copy of a client for one call, with these cookies."""
+        self._cookies = cookies
+
     async def _send_with(
         self,
         auth: httpx.Auth,
@@ -613,6 +716,7 @@ class HttpClient:
         data: bytes,
         name: str | None,
         *,
+        tags: GivenTags | None,
         timeouts: Timeouts,
         accept: Container[int] | None,
         follow: bool,
@@ -626,6 +730,7 @@ class HttpClient:
         deadline_ns = perf_counter_ns() + timeouts.total_ns
         flow = auth.async_auth_flow(request_of(route, data))
         request = await anext(flow)
+        earlier: list[Reply] = []
         try:
             while True:
                 route, data = prepare_from(self._routes, request)
@@ -635,6 +740,7 @@ class HttpClient:
                     data,
                     name if is_asked else None,  # a token request of the flow has its own name
                     None,
+                    tags=tags if is_asked else None,
                     timeouts=timeouts,
                     deadline_ns=deadline_ns,
                     accept=accept,
@@ -642,6 +748,8 @@ class HttpClient:
                     stream=stream,
                     retries=retries,
                 )
+                if earlier:
+                    reply.history[:0] = earlier
                 if isinstance(reply, StreamedReply) and auth.requires_response_body:
                     await reply.aread()
                 try:
@@ -656,6 +764,7 @@ class HttpClient:
                     reply.outcome = OK  # the flow answers the challenge; the reply is not recorded yet
                 if isinstance(reply, StreamedReply):
                     await reply.skip()
+                earlier.append(reply)
         finally:
             await flow.aclose()
 
@@ -678,8 +787,8 @@ class HttpClient:
         while reply.has_redirect_location:
             try:
                 request = redirected(request_of(reply.route, data), reply.status_code, reply.headers["location"])
-                if len(history) == MAX_REDIRECTS:
-                    raise self._redirect_failed(reply, REDIRECTS, f"more than {MAX_REDIRECTS}")
+                if len(history) >= self.max_redirects:
+                    raise self._redirect_failed(reply, REDIRECTS, f"more than {self.max_redirects}")
                 route, data = prepare_from(self._routes, request, self._cookies)
             except BadRedirect as error:
                 raise self._redirect_failed(reply, PROTOCOL, str(error)) from error

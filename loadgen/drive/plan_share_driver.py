@@ -29,8 +29,8 @@ from loadgen.clients.request.rate_cap import Cap
 from loadgen.drive.single_load_driver import LaneDrive, bind
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
-from loadgen.dsl.users.user import User
-from loadgen.dsl.users.user_factory import UserFactory
+from loadgen.dsl.users.user import User, UserLoad
+from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.health.selfcheck import SelfCheck
 from loadgen.engine.load.clock import MonotonicClock, sleep_to
@@ -39,6 +39,7 @@ from loadgen.engine.recording.exemplars import kept_of_one
 from loadgen.engine.recording.raw_value_debug_file import RAW_VARIABLE, RawFile
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
+from loadgen.engine.recording.tagging import Tagging
 from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS
 from loadgen.measure.deltas.load_counts import Ending, LoadCounts
@@ -174,6 +175,7 @@ class Drive:
             watches=self._watches if is_watching else None,
             max_exemplars=min(kept_of_one(len(weights) * workers), MAX_EXEMPLARS // workers),
             redactor=self.redactor,
+            tagging=Tagging(plan.tag_specs, is_strict=True),
         )
         self._recorder.warmup_ns = plan.warmup_ns
         for metric in scenario.metrics:
@@ -189,17 +191,19 @@ class Drive:
                 self._share_of_cap(tuple(weights)), cap_per_s, refuses=WorkerTally.of(self._recorder).over_the_cap
             )
             guard = TargetGuard(allow, own, admitted=self._cap.admit)
-        network = network_of(plan.http, self._recorder.note, guard)
         self._points = Points(tell, self._recorder.note, self.redactor.known)
-        self._user_factory = UserFactory(
-            plan.ways(),
-            network,
-            tls_context(plan.ca, plan.http),
-            seed=seed,
-            shared=shared,
-            points=self._points,
-            cap=self._cap,
-        )
+
+        def new_factory(ways: Ways) -> UserFactory:
+            network = network_of(ways.http, self._recorder.note, guard)
+            context = tls_context(plan.ca, ways.http)
+            return UserFactory(ways, network, context, seed=seed, shared=shared, points=self._points, cap=self._cap)
+
+        self._user_factory = new_factory(plan.ways())
+        self._user_factories = [
+            self._user_factory if lane.connections is None and lane.http is None else new_factory(plan.ways_of(lane))
+            for lane in plan.lanes
+        ]
+        """By load. Loads without connections or HTTP settings of their own share one."""
         self._lanes = [
             LaneDrive(
                 lane,
@@ -212,13 +216,14 @@ class Drive:
                 seed=seed,
                 recorder=self._recorder,
                 new_life=partial(
-                    self._user_factory.life,
+                    self._user_factories[load].life,
                     self._recorder,
                     bind(plan, load),
                     fresh=isinstance(lane.profile, OpenProfile),
                     report=self._say_fault,
                     load=load,
-                    tags=(("load", lane.name),) if lane.name else (),
+                    tags=self._recorder.merged((), lane.series_tags),
+                    facts=UserLoad(lane.name, lane.settings),
                 ),
                 points=self._points,
                 warmup_ns=plan.warmup_ns,
@@ -232,6 +237,8 @@ class Drive:
         self._stop = _Stop(is_over)
         self._recorder.take_loads = self._take_loads
         self._stop_now = asyncio.Event()
+        self._draining: dict[LaneDrive, asyncio.Task[None]] = {}
+        """The drains of loads that have one of their own and have ended."""
         self._faults_said: set[str] = set()
         self._flipped_ns = 0
         self._last_seq = -1
@@ -247,7 +254,8 @@ class Drive:
 
     @shared.setter
     def shared(self, value: Any) -> None:
-        self._user_factory.shared = value
+        for factory in (self._user_factory, *self._user_factories):
+            factory.shared = value
 
     async def set_up(self) -> Any:
         """Run the plan's set-up once, and return its value (None without a set-up).
@@ -272,11 +280,11 @@ class Drive:
             return None
         # A recorder of its own, because these requests are no part of the load (see RUN_STEP).
         user = self._user_factory.user(Recorder())
-        user.meter.begin(RUN_STEP, warmup=False, pool_limited=False)
+        user._meter.begin(RUN_STEP, warmup=False, pool_limited=False)
         try:
             return await fn(user)
         finally:
-            user.meter.settle()
+            user._meter.settle()
             await user.http.close()
 
     # -- the run --------------------------------------------------------------------------------
@@ -377,19 +385,22 @@ class Drive:
         intervals = asyncio.create_task(self._intervals(clock))
         intervals.add_done_callback(lambda _: self.stop(now=True))  # the task only ends by itself when it failed
         try:
-            loads = [asyncio.create_task(lane.run(t0_ns, self._stop, from_ns, since_ns)) for lane in self._lanes]
+            loads = [asyncio.create_task(self._run_lane(lane, t0_ns, from_ns, since_ns)) for lane in self._lanes]
             driving: list[asyncio.Task[None]] = list(await asyncio.gather(*loads))
             ending = self._ending
             await self._drain(driving, is_stopped=ending in (Ending.STOPPED, Ending.TIME_LIMIT), clock=clock)
         finally:
             intervals.cancel()
+            for draining in self._draining.values():
+                draining.cancel()
             # A fold that has begun is finished (`_flip_beside`), so the last flip below finds only newer values.
             await asyncio.wait([intervals])
             self._self_check.stop()
             for lane in self._lanes:
                 await lane.close()
             self._points.close()
-            self._user_factory.close()
+            for factory in {self._user_factory, *self._user_factories}:
+                factory.close()
             clock.close()
             gc.set_threshold(*thresholds)
         if not intervals.cancelled():
@@ -433,19 +444,29 @@ class Drive:
                 lane.pool.give_up_waiting()
             if lane.is_open:
                 task.cancel()
-        waits: list[asyncio.Future[Any]] = [
-            asyncio.gather(*(lane.pool.drained() for lane in self._lanes)),
-            asyncio.ensure_future(self._stop_now.wait()),
-        ]
-        await asyncio.wait(waits, timeout=self._plan.drain_ns / 1e9, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
-        for lane in self._lanes:
-            lane.pool.cut_off()
+        rest = [self._drain_lane(lane, self._plan.drain_ns) for lane in self._lanes if lane not in self._draining]
+        await asyncio.gather(*self._draining.values(), *rest)
         await asyncio.wait(driving, timeout=1.0)
         for task in driving:
             task.cancel()
+
+    async def _run_lane(self, lane: LaneDrive, t0_ns: int, from_ns: int, since_ns: int) -> asyncio.Task[None]:
+        """Drive a load to its end, and return the task that drives it. If it has a drain of its own, that begins."""
+        driving = await lane.run(t0_ns, self._stop, from_ns, since_ns)
+        if lane.drain_ns is not None:
+            self._draining[lane] = asyncio.create_task(self._drain_lane(lane, lane.drain_ns))
+        return driving
+
+    async def _drain_lane(self, lane: LaneDrive, drain_ns: int) -> None:
+        """Wait until a load's iterations in flight have ended, for at most `drain_ns`; then interrupt the rest."""
+        waits = [asyncio.ensure_future(lane.pool.drained()), asyncio.ensure_future(self._stop_now.wait())]
+        try:
+            await asyncio.wait(waits, timeout=drain_ns / 1e9, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        lane.pool.cut_off()
 
     async def _intervals(self, clock: MonotonicClock) -> None:
         """Pass a delta to `emit` at the end of each interval, until cancelled.

@@ -67,6 +67,8 @@ class LaneDrive:
         marks: memoryview[int] | None = None,
     ) -> None:
         self.name = lane.name
+        self.drain_ns = lane.drain_ns
+        """How long iterations may continue after the end of this load; None: as the plan says."""
         self.journeys = tuple(one.name for one in lane.journeys)
         self._profile = lane.profile
         self._load, self._points = load, points
@@ -85,7 +87,7 @@ class LaneDrive:
         mix = [1.0] if lane.random else lane.weights
         self._share = Share.of(index, weights, mix, worker, workers, lane.max_users)
         self._deal = Deal(self._share, lane.max_users)
-        tags = (("load", lane.name),) if lane.name else ()
+        tags = recorder.merged((), lane.series_tags)
         measured, warm = (
             [recorder.journey_series(name, warmup, tags) for name in self.journeys] for warmup in (False, True)
         )

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeAlias, TypeVar, overload
 
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from loadgen.dsl.pytest_trial import Trial
     from loadgen.dsl.users.user import User, UserWith
 
-__all__ = ["Each", "Journey", "journey", "state_wrong"]
+__all__ = ["Each", "Journey", "Mix", "journey", "state_wrong"]
 
 Row = TypeVar("Row")
 S = TypeVar("S")
@@ -217,6 +217,13 @@ class Journey(Generic[Row]):
 
     def __repr__(self) -> str:
         return f"<journey {self.name} at {self.origin}>"
+
+
+Mix: TypeAlias = Mapping[Journey[Any], float]
+"""The journeys of a load and their relative weights, for a mix in a variable: `MIX: Mix = {browse: 6, buy: 1}`.
+
+Without the annotation, type checkers infer a dict of `object` for journeys with different data rows.
+"""
 
 
 @overload

@@ -35,6 +35,7 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.net.canned_replies import CannedNetwork
 from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.dsl.distributions import Distribution
+from loadgen.dsl.loading.static_checks import mistakes_of
 from loadgen.dsl.metric import Metric
 from loadgen.dsl.users.exception_to_outcome import traceback_of, where_of
 from loadgen.dsl.users.user import UserWith
@@ -121,12 +122,13 @@ async def try_journey(
     """Run a journey once on canned replies and return what it did. The arguments are those of `Journey.trial`.
 
     Raises:
-        ScenarioError: the journey has errors.
+        ScenarioError: the journey has errors, also in a branch that this trial would not enter.
         UsageError: a missing or superfluous row, or a request without a canned reply.
         Exception: any exception of the journey's own code.
     """
-    if one.faults:
-        raise ScenarioError(one.faults)
+    own = [fn for fn in (one.set_up_fn, one.tear_down_fn) if fn is not None]
+    if faults := (*one.faults, *mistakes_of([*(fn for _, fn in one.parts), *own])):
+        raise ScenarioError(faults)
     if (row is None) != (one.feed is None):
         raise UsageError(f"{one.name} {'takes no data' if one.feed is None else 'needs a row'}", hint=_call_hint(one))
     recorder = _Notes()

@@ -13,18 +13,19 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Any
 
+from loadgen.report.limit_found import limit_found
 from loadgen.report.report_tables import (
     WHY_NO_INTERVAL,
+    bad_or_observed_text,
     bad_share_text,
     budget_text,
-    headline,
     interval_text,
     milliseconds,
-    observed_text,
     region_label,
 )
 from loadgen.report.slos import margin_text
 from loadgen.report.summary_reader import Percentiles, Series, Slo, Summary
+from loadgen.report.verdict_words import NOT_JUDGED, headline, objective_verdict, shown_result
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio, quantity
 
 __all__ = ["Story", "story_of", "targets_in", "targets_of"]
@@ -43,6 +44,7 @@ class Story:
     """
 
     result: str
+    """The shown result, such as `passed` or `suspect`; it decides sign and colour."""
     headline: str
     tested: tuple[str, ...]
     objectives: tuple[str, ...]
@@ -50,13 +52,20 @@ class Story:
     why: tuple[str, ...]
     """Reasons that the headline does not mention."""
     means: tuple[str, ...]
+    """What the result means. The first `results` sentences only word the result; the others add to it."""
+    results: int
     excludes: tuple[str, ...]
     next: tuple[str, ...]
 
     def as_words(self) -> dict[str, object]:
-        """Return `sentences`, `excludes` and `next` for the verdict of the report document."""
+        """Return `sentences`, `means`, `excludes` and `next` for the verdict of the report document.
+
+        `sentences` has everything for readers without the page. The page shows only `means`, which leaves out what
+        its first lines, figures and tables show anyway.
+        """
         return {
             "sentences": [*self.tested, *self.objectives, *self.means],
+            "means": list(self.means[self.results :]),
             "excludes": list(self.excludes),
             "next": list(self.next[:-1]),  # the last command creates the report, which the reader already has
         }
@@ -70,12 +79,13 @@ def story_of(summary: Summary, run: str = "", targets: Sequence[str] = ()) -> St
         targets: URLs that were put under load, from `targets_of(manifest)`.
     """
     return Story(
-        result=summary.result,
+        result=shown_result(summary),
         headline=headline(summary),
         tested=tuple(_tested(summary, targets)),
         objectives=tuple(_objective(slo, summary) for slo in summary.slos),
         why=tuple(_why(summary)),
-        means=tuple(_means(summary)),
+        means=(*(result := tuple(_by_result(summary))), *_more_meaning(summary)),
+        results=len(result),
         excludes=tuple(_excludes(summary)),
         next=tuple(_next(summary, run or quote(summary.run_id))),
     )
@@ -99,7 +109,7 @@ def targets_in(target: object, targets: Mapping[str, object]) -> tuple[str, ...]
 
 
 def _tested(summary: Summary, targets: Sequence[str]) -> Iterator[str]:
-    plan = f", plan {summary.plan}," if summary.plan else ""
+    plan = f", plan {summary.plan}," if summary.plan not in ("", "plan") else ""
     against = f" against {_some(targets)}" if targets else ""
     load = f" with the load {summary.load.text}" if summary.load.text else ""
     yield f"{summary.scenario}{plan} was run{against}{load}."
@@ -123,8 +133,9 @@ def _tested(summary: Summary, targets: Sequence[str]) -> Iterator[str]:
 
 def _why(summary: Summary) -> Iterator[str]:
     shown = headline(summary)
+    found = [one.text for one in summary.steering if one.text and limit_found(summary)]
     for reason in dict.fromkeys((*summary.reasons, *_doubts(summary))):
-        if not reason.startswith("SLO ") and reason.rstrip(".") not in shown:
+        if not reason.startswith("SLO ") and reason.rstrip(".") not in shown and reason not in found:
             yield _sentence(reason)
 
 
@@ -142,14 +153,15 @@ def _objective(slo: Slo, summary: Summary) -> str:
     if slo.verdict == "inconclusive":
         seen = f"; observed: {_observed(slo)} ({format_count(slo.count)} due)" if slo.count else ""
         return f"{name} is inconclusive: {slo.reason.rstrip('.') or 'the data do not decide it'}{seen}."
-    verdict = "passed" if slo.verdict == "passed" else "failed"
+    verdict = objective_verdict(slo, summary)
     if slo.detail:
-        return f"{name} {verdict}: {slo.detail}."
+        is_counted = verdict != NOT_JUDGED
+        return f"{name} {verdict if is_counted else f'is {verdict}'}: {slo.detail}."
     parts = [f"observed {_observed(slo)} ({format_count(slo.count)} due)"]
     if slo.window_s is not None:
         broken = f"{format_count(slo.windows_failed)} of {quantity(slo.windows, 'window')} of {_length(slo.window_s)}"
         start = f", from {slo.worst_window_s:,.0f} s on," if slo.worst_window_s is not None else ""
-        worst = f"in the worst window{start} {_observed(slo)} of {format_count(slo.count)} were bad"
+        worst = f"in the worst window{start} {_observed(slo)} ({format_count(slo.count)} due)"
         parts = [f"{broken} broke the limit", worst]
     elif isinstance(slo.observed, str):
         parts.append("this percentile falls on iterations that did not end ok")
@@ -157,15 +169,16 @@ def _objective(slo: Slo, summary: Summary) -> str:
         parts.append(margin if margin == "at the limit" else f"{margin} the limit")
     if slo.budget is not None:
         parts.append(f"{budget_text(slo.budget)} of its error budget is used")
-    if slo.is_unsure:
+    if slo.is_unsure and verdict != NOT_JUDGED:
         verdict += " (not sure)"
     if slo.low is not None and slo.high is not None:
         parts.append(f"95 % interval {interval_text(slo, summary)}")
-    return f"{name} {verdict}: {'; '.join(parts)}."
+    is_judged = verdict != NOT_JUDGED
+    return f"{name} {verdict if is_judged else f'is {verdict}'}: {'; '.join(parts)}."
 
 
 def _observed(slo: Slo) -> str:
-    return observed_text(slo.observed, slo.unit)
+    return bad_or_observed_text(slo)
 
 
 def _of(slo: Slo) -> str:
@@ -175,15 +188,17 @@ def _of(slo: Slo) -> str:
 # -- what it means ----------------------------------------------------------------------------------
 
 
-def _means(summary: Summary) -> Iterator[str]:
-    yield from _by_result(summary)
-    yield from _near(summary)
+def _more_meaning(summary: Summary) -> Iterator[str]:
+    """Yield what the figures mean beyond the result: near misses, the most frequent failure, the slowest request."""
+    if summary.result != "invalid":
+        yield from _near(summary)
     if summary.result in ("passed", "failed", "incomplete", "interrupted"):
         yield from _commonest_failure(summary)
         yield from _slowest(summary)
 
 
 def _by_result(summary: Summary) -> Iterator[str]:
+    """Yield the result in words."""
     n = len(summary.slos)
     broken = [s for s in summary.slos if s.verdict == "failed"]
     match summary.result:
@@ -338,7 +353,10 @@ def _incomplete_agents(summary: Summary) -> Iterator[str]:
 
 
 def _invalid_agents(summary: Summary) -> Iterator[str]:
-    found = sorted((a for a in summary.agents if a.unfit_intervals), key=lambda a: -a.unfit_intervals)
+    """Yield how long agents could not measure, for agents that no reason of the validity names."""
+    named = " ".join(summary.validity.reasons)
+    others = (a for a in summary.agents if a.unfit_intervals and f"agent {a.id} was unfit" not in named)
+    found = sorted(others, key=lambda a: -a.unfit_intervals)
     for agent in found[:FEW]:
         of = quantity(agent.intervals, "interval")
         unfit = format_count(agent.unfit_intervals)

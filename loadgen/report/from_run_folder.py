@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -25,12 +26,15 @@ from loadgen.measure.statistics.batch_means import read_batches
 from loadgen.report.charts.planned_rate import planned_by
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.executive_summary import story_of, targets_of
-from loadgen.report.report_tables import headline
+from loadgen.report.front_page import Cover, cover_of, plain_sentence
+from loadgen.report.limit_found import limit_found, limit_text
+from loadgen.report.metric_lanes import read_lanes
 from loadgen.report.run_as_dataframes import Run
 from loadgen.report.run_json_document import Facts, document
 from loadgen.report.run_page_table import Table
 from loadgen.report.slos import slo_row
-from loadgen.report.summary_reader import Summary
+from loadgen.report.summary_reader import Found, Summary
+from loadgen.report.verdict_words import headline, shown_result
 from loadgen.units import NS_PER_S
 
 __all__ = ["document_of", "history_of", "verdict_of"]
@@ -39,11 +43,14 @@ _AT_ONCE: Final = 600
 """The number of deltas that are summed before their values go into the time slots."""
 
 
-def document_of(run: Run, called: str = "") -> dict[str, object]:
+def document_of(
+    run: Run, called: str = "", given: Cover | None = None, default: Cover | None = None
+) -> dict[str, object]:
     """Return the report document of a stored run.
 
     Args:
         called: the name or path of the run in suggested commands; default: its id.
+        given, default: title and owner that come before and after those of the plan.
     Raises:
         StorageError: a file in the run folder cannot be read, or a newer loadgen wrote it.
     """
@@ -52,12 +59,31 @@ def document_of(run: Run, called: str = "") -> dict[str, object]:
     if spec is not None:
         history.plan(planned_by(spec, _adjusted_ns(run)))
     facts = _facts(run, history, merge, spec, called)
+    facts = replace(facts, run={**facts.run, **_cover(run, spec, given, default)}, metrics=read_lanes(run.path))
     table = Table(history, facts.warmup_s)
     measured = _after_found_warmup(run, summary, history)
     table.look(merge, measured=measured, at_once=None)
     if summary is not None:
         table.take(summary)
     return document(history, table, facts)
+
+
+def _cover(run: Run, spec: PlanSpec | None, given: Cover | None, default: Cover | None) -> dict[str, object]:
+    """Return `title`, `owner` and `labels` of the document's `run`."""
+    scenario = str(run.manifest.get("scenario", ""))
+    if spec is None:
+        cover = cover_of(scenario=scenario, plan="", given=given, default=default)
+    else:
+        cover = cover_of(
+            scenario=scenario,
+            plan=spec.name,
+            doc=spec.doc,
+            owner=spec.owner,
+            labels=spec.labels,
+            given=given,
+            default=default,
+        )
+    return {"title": cover.title, "owner": cover.owner, "labels": {} if spec is None else spec.labels}
 
 
 class _Whole(Merge):
@@ -230,8 +256,11 @@ def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") 
     """
     return {
         "result": summary.result,
+        "shown": shown_result(summary),
         "exit_code": summary.exit_code,
         "headline": headline(summary),
+        "plain": plain_sentence(summary),
+        "limits": [_limit(one) for one in summary.steering if limit_text(one)] if limit_found(summary) else [],
         **story_of(summary, called, targets).as_words(),
         "reasons": summary.reasons,
         "validity": {
@@ -239,6 +268,19 @@ def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") 
             "reasons": summary.validity.reasons,
             "advice": summary.validity.advice,
         },
+    }
+
+
+def _limit(one: Found) -> dict[str, object]:
+    return {
+        "load": one.load,
+        "verdict": one.verdict,
+        "text": limit_text(one),
+        "objectives": one.objectives,
+        "rate_per_s": one.rate_per_s,
+        "low": one.low,
+        "high": one.high,
+        "held_per_s": one.held_per_s,
     }
 
 

@@ -36,7 +36,11 @@ MODULES = (
     "charts.js",
     "heatmap.js",
     "spectrum.js",
+    "lanes.js",
     "table.js",
+    "badges.js",
+    "objectives.js",
+    "tiles.js",
     "verdict.js",
     "lists.js",
     "render.js",
@@ -118,7 +122,10 @@ def _embedded(name: str, document: Mapping[str, object]) -> bytes:
 
 def _title(document: Mapping[str, object]) -> str:
     run = document.get("run")
-    return f"loadgen {run.get('id', '')}" if isinstance(run, Mapping) else "loadgen"
+    if not isinstance(run, Mapping):
+        return "loadgen"
+    title = run.get("title")
+    return f"{title} · {run.get('id', '')}" if title else f"loadgen {run.get('id', '')}"
 
 
 def _hash(text: bytes) -> str:

@@ -13,8 +13,11 @@ from math import floor
 from pathlib import Path
 
 from loadgen.measure.deltas.custom import CHECK
-from loadgen.measure.objectives.words import time_text, value_text
+from loadgen.measure.objectives.objective import SloResult, span_text, time_text
+from loadgen.measure.objectives.words import value_text
+from loadgen.report.limit_found import limit_found
 from loadgen.report.summary_reader import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
+from loadgen.report.verdict_words import deciding_reasons, headline, objective_verdict, shown_result
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio, quantity
 
 __all__ = [
@@ -23,9 +26,9 @@ __all__ = [
     "Report",
     "Table",
     "at_least",
+    "bad_or_observed_text",
     "bad_share_text",
     "final_report",
-    "headline",
     "indent",
     "interval_text",
     "milliseconds",
@@ -62,7 +65,7 @@ class Report:
 
     headline: str
     result: str
-    """The verdict, such as `passed`; it decides the colour of the headline."""
+    """The shown result, such as `passed` or `suspect`; it decides the colour of the headline."""
     lines: tuple[str, ...]
     tables: tuple[Table, ...]
     foot: tuple[str, ...]
@@ -71,7 +74,7 @@ class Report:
 def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
     """Return everything that the terminal shows at the end of a run, the most important first."""
     tables = (
-        slo_table(summary),
+        *slo_tables(summary),
         response_table(summary),
         interval_table(summary),
         region_table(summary),
@@ -84,44 +87,17 @@ def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
     )
     return Report(
         headline=headline(summary),
-        result=summary.result,
+        result=shown_result(summary),
         lines=tuple(_lines(summary)),
         tables=tuple(t for t in tables if t.rows),
         foot=tuple(_foot(summary, run_dir)),
     )
 
 
-def headline(summary: Summary) -> str:
-    """Return the verdict, exit code and reason in one sentence; of more than two reasons only the first."""
-    why = _objectives_met(summary)
-    if summary.result != "passed":
-        first, *others = _deciding(summary)
-        more = (
-            f"; and {quantity(len(others), 'more reason')}, below" if others[1:] else "".join(f"; {o}" for o in others)
-        )
-        why = first + more
-    return f"{summary.result.upper()} (exit code {summary.exit_code}): {why}."
-
-
-def _objectives_met(summary: Summary) -> str:
-    n, met = len(summary.slos), sum(s.verdict == "passed" for s in summary.slos)
-    of = f"{quantity(summary.iterations.due, 'iteration')} in {format_duration(summary.duration_s * NS_PER_S)}"
-    return f"{met} of {quantity(n, 'objective')} met over {of}" if n else f"no objectives were set; {of}"
-
-
-def _deciding(summary: Summary) -> list[str]:
-    """Return the reasons of the verdict.
-
-    Reasons of validity have a line of their own, so they are here only if there is no other reason.
-    """
-    fit = {reason.rstrip(".") for reason in summary.validity.reasons}
-    reasons = [reason.rstrip(".") for reason in summary.reasons]
-    return [r for r in reasons if r not in fit] or reasons or ["no reason was given"]
-
-
 def _lines(summary: Summary) -> Iterator[str]:
-    if summary.result != "passed" and len(reasons := _deciding(summary)) > 2:
-        yield from (f"- {reason}." for reason in reasons[1:])
+    shown = headline(summary)
+    if summary.result != "passed":
+        yield from (f"- {reason}." for reason in deciding_reasons(summary)[1:] if reason not in shown)
     i, r = summary.iterations, summary.requests
     skipped = f", {format_count(i.skipped)} of them skipped" if i.skipped else ""
     yield (
@@ -137,12 +113,13 @@ def _lines(summary: Summary) -> Iterator[str]:
     verdict = {"valid": "measured correctly", "invalid": "could not measure correctly"}.get(
         summary.validity.verdict, "may not have measured correctly"
     )
-    known = () if summary.result == "passed" else _deciding(summary)
-    why = "; ".join(reason for one in summary.validity.reasons if (reason := one.rstrip(".")) not in known)
+    why = "; ".join(reason for one in summary.validity.reasons if (reason := one.rstrip(".")) not in shown)
     if summary.agents:
         yield f"The load generator {verdict} ({summary.validity.verdict}{': ' + why if why else ''})."
     if summary.result == "passed" and summary.reasons:
-        yield from (f"Note: {reason}." for reason in _deciding(summary) if reason not in why)
+        found = [one.text.rstrip(".") for one in summary.steering if limit_found(summary)]
+        known = " ".join((why, shown, *found))
+        yield from (f"Note: {reason}." for reason in deciding_reasons(summary) if reason not in known)
     if not summary.load.open:
         yield "Closed load: the rate followed the target's speed."
     yield from _changed(summary)
@@ -151,7 +128,7 @@ def _lines(summary: Summary) -> Iterator[str]:
     if summary.pool_limited.add_users and not any("pool-limited" in reason for reason in summary.reasons):
         share = format_ratio(summary.pool_limited.share)
         yield f"Pool-limited: {share} of the requests came from iterations that had waited for a free user; add users."
-    shown = " ".join((*summary.reasons, why))
+    shown = " ".join((*summary.reasons, shown, why))
     for note in summary.notes:
         if (note.partition(": ")[2] or note) not in shown:
             yield f"Note: {note.rstrip('.')}."
@@ -224,35 +201,74 @@ def agents_line(agents: tuple[Agent, ...]) -> str:
 
 
 def region_label(region: str, is_embedded: bool) -> str:
-    """Return a region's name, with "(simulated)" if its agents ran embedded, that is, all on one machine."""
-    return f"{region} (simulated)" if is_embedded else region
+    """Return a region's name, with "(simulated)" if its agents ran embedded, that is, all on one machine.
 
-
-def slo_table(summary: Summary) -> Table:
-    """Return the table of objectives with their 95 % intervals.
-
-    For an objective over windows, the observed value is that of the worst window, and a note says when it was.
+    The region of a plan without regions, "local", is this machine and not simulated.
     """
-    has_budget = any(slo.budget is not None for slo in summary.slos)
-    rows = [
-        (
-            _objective(slo, summary),
-            slo.verdict + (", not sure" if slo.is_unsure else ""),
-            observed_text(slo.observed, slo.unit),
-            interval_text(slo, summary),
-            *([budget_text(slo.budget)] if has_budget else []),
-            format_count(slo.count),
-        )
-        for slo in summary.slos
-    ]
-    head = ("objective", "verdict", "observed", "95 % interval", *(("budget",) if has_budget else ()), "count")
+    return f"{region} (simulated)" if is_embedded and region != "local" else region
+
+
+def slo_tables(summary: Summary) -> Iterator[Table]:
+    """Yield the table of objectives over the run, with 95 % intervals, and that of objectives over windows.
+
+    Objectives over windows have no interval, but a worst window. A note explains objectives that differ from the table
+    of response times. The first table has the notes about all objectives.
+    """
+    over_run = [slo for slo in summary.slos if slo.window_s is None]
+    over_windows = [slo for slo in summary.slos if slo.window_s is not None]
     notes = [objectives_note(summary)] if objectives_note(summary) else []
+    if any(_differs_from_table(slo, summary) for slo in over_run):
+        notes.append(
+            "Objectives count failed and missed iterations as late; the table of response times has the times that they"
+            " took."
+        )
     notes += [f"{_objective(slo, summary)}: {slo.detail}." for slo in summary.slos if _needs_detail(slo)]
-    notes += [note for slo in summary.slos if not slo.detail for note in _windows(slo, summary)]
-    notes += [f"{_objective(slo, summary)}: not sure; {bad_share_text(slo)}." for slo in summary.slos if slo.is_unsure]
+    notes += [
+        f"{_objective(slo, summary)}: not sure; {bad_share_text(slo)}."
+        for slo in summary.slos
+        if slo.is_unsure and summary.result != "invalid"
+    ]
     if any(slo.budget for slo in summary.slos):
         notes.append("budget: the used share of the error budget; above 100 % the objective fails.")
-    return Table("Objectives", head, tuple(rows), words=2, note="\n".join(notes))
+    note = "\n".join(notes)
+    if over_run:
+        has_budget = any(slo.budget is not None for slo in over_run)
+        head = ("objective", "verdict", "observed", "95 % interval", *(("budget",) if has_budget else ()), "count")
+        rows = [
+            (
+                _objective(slo, summary),
+                _verdict(slo, summary),
+                observed_text(slo.observed, slo.unit),
+                interval_text(slo, summary),
+                *([budget_text(slo.budget)] if has_budget else []),
+                format_count(slo.count),
+            )
+            for slo in over_run
+        ]
+        yield Table("Objectives", head, tuple(rows), words=2, note=note)
+    if over_windows:
+        are_shares = all(slo.unit == "ratio" for slo in over_windows)
+        observed = "late or failed" if are_shares else "observed"
+        head = ("objective", "verdict", observed, "worst window", "broken", "budget", "count")
+        rows = [
+            (
+                _objective(slo, summary),
+                _verdict(slo, summary),
+                observed_text(slo.observed, slo.unit) if are_shares else bad_or_observed_text(slo),
+                PLACEHOLDER if slo.worst_window_s is None else span_text(slo.worst_window_s, slo.window_s or 0),
+                f"{format_count(slo.windows_failed)} of {format_count(slo.windows)}",
+                budget_text(slo.budget),
+                format_count(slo.count),
+            )
+            for slo in over_windows
+        ]
+        title = "Objectives over windows: figures of the worst one"
+        yield Table(title, head, tuple(rows), words=2, note="" if over_run else note)
+
+
+def _verdict(slo: Slo, summary: Summary) -> str:
+    verdict = objective_verdict(slo, summary)
+    return f"{verdict}, not sure" if slo.is_unsure and verdict == slo.verdict else verdict
 
 
 def _needs_detail(slo: Slo) -> bool:
@@ -269,7 +285,7 @@ def objectives_note(summary: Summary) -> str:
         case "incomplete" if is_whole and any(slo.is_unsure for slo in summary.slos):
             return "The run counts only with sure objectives (--sure)."
         case "invalid" if summary.slos:
-            return "The run is invalid, so the verdicts of its objectives do not count."
+            return "The run is invalid, so its objectives are not judged: the figures contain the generator's delays."
         case "incomplete" | "interrupted" | "error" if any(slo.verdict == "passed" for slo in summary.slos):
             return "The run is not complete, so a passed objective only covers the measured part."
     return ""
@@ -309,17 +325,23 @@ def bad_share_text(slo: Slo) -> str:
     return f"{ends} are bad{where} (95 % interval), and {format_ratio(slo.allowed)} may be"
 
 
-def _windows(slo: Slo, summary: Summary) -> Iterator[str]:
-    """Yield how many windows broke an objective over windows, and when the worst one was."""
-    if slo.window_s is not None:
-        worst = (
-            f"; the worst one (observed value in the table) began at {slo.worst_window_s:,.0f} s"
-            if slo.worst_window_s is not None
-            else ""
-        )
-        length = format_duration(slo.window_s * NS_PER_S)
-        windows = f"{format_count(slo.windows_failed)} of {quantity(slo.windows, 'window')} of {length} broken"
-        yield f"{_objective(slo, summary)}: {windows}{worst}."
+def _differs_from_table(slo: Slo, summary: Summary) -> bool:
+    """Return whether an objective's percentile differs from that of its row in the table of response times."""
+    if slo.unit != "ms" or slo.window_s is not None or slo.observed is None or slo.detail:
+        return False
+    kind = "request" if slo.request else "step" if slo.step else "journey"
+    name = f"p{100 * (1 - slo.allowed):.6g}"
+    for s in _everywhere(summary):
+        if (
+            (s.kind, s.journey) == (kind, slo.journey)
+            and slo.step in (None, s.step)
+            and slo.request in (None, s.request)
+        ):
+            p = s.response_ms or Percentiles()
+            times = {"p50": p.p50, "p90": p.p90, "p95": p.p95, "p99": p.p99, "p99.9": p.p99_9}
+            if name in times and slo.region in (None, "*") and times[name] is not None:
+                return milliseconds(times[name]) != milliseconds(slo.observed)
+    return False
 
 
 def budget_text(budget: float | None) -> str:
@@ -334,6 +356,13 @@ def observed_text(figure: Figure, unit: str) -> str:
     if unit == "ratio" and not isinstance(figure, str):
         return format_ratio(figure)
     return f"{milliseconds(figure)} {unit}" if unit == "ms" else value_text(figure, unit)
+
+
+def bad_or_observed_text(slo: Slo | SloResult) -> str:
+    """Return an objective's observed value; over windows, the share of its worst one: "6.47 % late or failed"."""
+    if slo.window_s is None or slo.observed is None or slo.unit != "ratio":
+        return observed_text(slo.observed, slo.unit)
+    return f"{observed_text(slo.observed, 'ratio')} {'failed' if slo.limit_ms is None else 'late or failed'}"
 
 
 def response_table(summary: Summary) -> Table:
@@ -368,14 +397,23 @@ def interval_table(summary: Summary) -> Table:
     rows = _with_intervals(summary)
     if all(s.interval in WHY_NO_INTERVAL for s in rows):
         return Table("", (), ())
-    shown = ("p50", "p95", "p99")
+    shown: tuple[str, ...] = ("p50", "p95", "p99")
     found = []
+    left_out: list[str] = []
     for s in _as_tree(rows):
         at = s.response_ms or Percentiles()
         ends = s.response_ci_ms or {}
+        if all(isinstance(ends.get(q), str) or q not in ends for q in shown):
+            left_out.append(next((str(ends[q]) for q in shown if q in ends), s.interval or ""))
+            continue
         values = (at.p50, at.p95, at.p99)
         name = f"{label(s)} {AT_LEAST}" if s.bound == "lower" else label(s)
         found.append((name, [(v, ends.get(q)) for q, v in zip(shown, values, strict=True)]))
+    if not found:
+        return Table("", (), ())
+    kept = [n for n in range(len(shown)) if any(not isinstance(row[n][1], str | None) for _, row in found)]
+    lacking = {shown[n]: str(found[0][1][n][1] or "too few samples") for n in range(len(shown)) if n not in kept}
+    shown, found = tuple(shown[n] for n in kept), [(name, [row[n] for n in kept]) for name, row in found]
     cells = [(name, *(with_ends(*cell) for cell in row)) for name, row in found]
     if max(len(cell) for _, *row in cells for cell in row) > WIDE:  # the table above has the percentiles
         cells = [(name, *(with_ends(None, ends) for _, ends in row)) for name, row in found]
@@ -384,6 +422,11 @@ def interval_table(summary: Summary) -> Table:
         + ", ".join(dict.fromkeys(s.interval for s in rows if s.interval and s.interval not in WHY_NO_INTERVAL))
         + "."
     )
+    for percentile, why in lacking.items():
+        note += f" No interval of {percentile}: {why}."
+    if left_out:
+        whys = ", ".join(filter(None, dict.fromkeys(left_out)))
+        note += f" {quantity(len(left_out), 'more row')} without an interval: {whys}."
     if len(rows) < sum(s.response_ci_ms is not None for s in _everywhere(summary)):
         note += " The intervals of steps and requests are in summary.json."
     return Table("95 % intervals of response time, ms", ("", *shown), tuple(cells), note=note)

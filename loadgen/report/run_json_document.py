@@ -37,6 +37,8 @@ class Facts:
     done: Mapping[str, bool] = field(default_factory=dict)
     """The agents of the run, each with True if it is done and reports no more."""
     notes: Sequence[str] = ()
+    metrics: Mapping[str, object] = field(default_factory=dict)
+    """`metrics` of the document: the lanes of `metric_lanes.read_lanes`; empty if the run has none."""
 
 
 def document(history: History, table: Table, facts: Facts) -> _Json:
@@ -92,4 +94,5 @@ def _now(table: Table, facts: Facts) -> _Json:
         "marks": facts.marks,
         "agents": facts.agents,
         "notes": facts.notes,
+        "metrics": facts.metrics or None,
     }

@@ -211,6 +211,7 @@ def _exemplar(kept: KeptExemplar) -> Mapping[str, object]:
         "ms": round(one.response_ns / NS_PER_MS, 3),
         "outcome": one.outcome,
         "trace_id": one.trace or None,
+        "note": one.note or None,
         "agent": kept.agent,
         "region": kept.region,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loadgen.measure.objectives.objective import SloResult, span_text
-from loadgen.report.report_tables import observed_text
+from loadgen.report.report_tables import bad_or_observed_text, observed_text
 from loadgen.report.summary_reader import Slo
 from loadgen.units import format_count, format_ratio
 
@@ -27,9 +27,8 @@ class SloWords:
 def slo_words(slo: SloResult | Slo) -> SloWords:
     """Return the texts about an objective of a live or an ended run."""
     is_windowed = slo.window_s is not None
-    is_bad_share = is_windowed and slo.unit == "ratio"
     return SloWords(
-        observed_text(slo.observed, slo.unit) + (" bad" if is_bad_share else ""),
+        bad_or_observed_text(slo),
         "" if is_windowed else margin_text(slo.margin),
         used_text(slo.budget),
         _window(slo),
@@ -55,6 +54,11 @@ def slo_row(slo: SloResult | Slo) -> dict[str, object]:
         "sure": slo.sure,
         "bad_share_low": slo.bad_share_low,
         "bad_share_high": slo.bad_share_high,
+        "step": slo.step,
+        "request": slo.request,
+        # The chart of response times draws only limits of percentiles of response times.
+        "limit_ms": None if slo.detail else slo.limit_ms,
+        "percentile": None if slo.limit_ms is None or slo.detail else round(100 * (1 - slo.allowed), 6),
     }
 
 

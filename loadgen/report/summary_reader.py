@@ -17,6 +17,7 @@ __all__ = [
     "Adjustment",
     "Agent",
     "Custom",
+    "Found",
     "Iterations",
     "LoadRows",
     "Percentiles",
@@ -226,6 +227,22 @@ class Adjustment(msgspec.Struct, frozen=True):
     end_s: float | None = None
 
 
+class Found(msgspec.Struct, frozen=True):
+    """The result of one steered load. Rates are iterations/s; None if unknown."""
+
+    load: str = ""
+    verdict: str | None = None
+    """found, not reached, never met or not decided; None if the executor gave no result."""
+    text: str = ""
+    objectives: tuple[str, ...] = ()
+    rate_per_s: float | None = None
+    low: float | None = None
+    """The ends of the 90 % interval of `rate_per_s`."""
+    high: float | None = None
+    held_per_s: float | None = None
+    """The rate that a `hold` held."""
+
+
 class PoolLimited(msgspec.Struct, frozen=True):
     """Requests of iterations that had waited for a free user."""
 
@@ -264,6 +281,8 @@ class Summary(msgspec.Struct, frozen=True):
     """The share of the planned load, 0 to 1, that the figures lack."""
     adjustments: tuple[Adjustment, ...] = ()
     """In the order of the requests."""
+    steering: tuple[Found, ...] = ()
+    """One entry for each steered load; empty in older summaries."""
 
     @property
     def is_embedded(self) -> bool:

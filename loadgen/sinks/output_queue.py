@@ -28,7 +28,14 @@ _AGAIN_S: Final = 0.25
 
 
 class Undelivered(Exception):
-    """The receiver did not accept a snapshot. The text gives the reason, without secrets; the next one may succeed."""
+    """The receiver did not accept a snapshot. The text gives the reason, without secrets; the next one may succeed.
+
+    status: the HTTP status of the receiver's response; None without a response.
+    """
+
+    def __init__(self, why: str, status: int | None = None) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 class Sink(ABC):

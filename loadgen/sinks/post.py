@@ -14,7 +14,7 @@ import httpx
 from loadgen.outside_text import one_line
 from loadgen.sinks.output_queue import Undelivered
 
-__all__ = ["Poster"]
+__all__ = ["Poster", "Undelivered"]
 
 CONNECT_S: Final = 2.0
 ANSWER_S: Final = 5.0
@@ -55,7 +55,8 @@ class Poster:
             with self._client.stream("POST", self._url, content=content, headers=dict(headers)) as reply:
                 body = _body(reply)
                 if not reply.is_success:
-                    raise Undelivered(f"the server answers http {reply.status_code}{self._text_of(body)}")
+                    text = f"the server answers http {reply.status_code}{self._text_of(body)}"
+                    raise Undelivered(text, reply.status_code)
                 return body
         except httpx.ConnectTimeout:
             raise Undelivered(f"no connection within {CONNECT_S:g} s") from None

@@ -62,6 +62,8 @@ _TEXTS: Final[Mapping[str, int]] = {
     "Failure.row": 4 * 4_000,
     "Failure.sent": 4 * 20_000,
     "Failure.received": 4 * 20_000,
+    "Failure.note": limits.NOTE_BYTES,
+    "Exemplar.note": limits.NOTE_BYTES,
     "Delta.index": 4 * limits.PAIRS_IN_DELTA,
     "Delta.count": 4 * limits.PAIRS_IN_DELTA,
 }
@@ -292,12 +294,12 @@ def _check_number(field: str, value: float, low: float, high: float) -> None:
 
 _bounded_counters: Final = attrgetter(*(name for name in COUNTER_NAMES if name != "bytes_received"))
 _delta_texts: Final = _Texts(Delta, "agent", "run_id")
-_exemplar_texts: Final = _Texts(Exemplar, "journey", "step", "request", "outcome")
+_exemplar_texts: Final = _Texts(Exemplar, "journey", "step", "request", "outcome", "note")
 """The merge checks the other texts of an exemplar against a few known words (`measure/deltas/exemplar.py`)."""
 _failure_texts: Final = _Texts(
     Failure,
     *("journey", "step", "request", "outcome", "trace"),
-    *("detail", "where", "traceback", "row", "sent", "received"),
+    *("detail", "where", "traceback", "row", "sent", "received", "note"),
 )
 _due_texts: Final = _Texts(DueCounts, "journey")
 _custom_texts: Final = _Texts(CustomStats, "name", "kind")
@@ -361,7 +363,7 @@ def _check_exemplars(exemplars: Sequence[Exemplar]) -> None:
     HOT: 0.2 µs each; `_Texts.check` takes twice as long.
     """
     for one in exemplars:
-        if len(one.journey) + len(one.step) + len(one.request) + len(one.outcome) > _SURELY_SHORT:
+        if len(one.journey) + len(one.step) + len(one.request) + len(one.outcome) + len(one.note) > _SURELY_SHORT:
             _exemplar_texts.check((one,))
 
 

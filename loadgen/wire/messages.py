@@ -29,6 +29,7 @@ __all__ = [
     "COUNTED_MINOR",
     "FROM_AGENTS",
     "GUARDED_MINOR",
+    "LOADS_MINOR",
     "OBJECTIVES_MINOR",
     "PROTOCOL_MAJOR",
     "PROTOCOL_MINOR",
@@ -79,6 +80,8 @@ COUNTED_MINOR = 4
 """The first minor version whose agents count iterations by load and send why their share ended."""
 SIGNED_MINOR = 4
 """The first minor version whose agents check a run's signed statement; older ones check the bundle's signed hash."""
+LOADS_MINOR = 5
+"""The first minor version whose agents follow `--load`; older ones would drive all loads of the plan."""
 OBJECTIVES_MINOR = 5
 """The first minor version whose agents count objectives on any metric, and mark custom metrics of the warm-up."""
 CHUNK_BYTES = 64 * 1024

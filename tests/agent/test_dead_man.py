@@ -30,10 +30,10 @@ asked = 0
 @journey
 async def shop(user: User) -> None:
     global asked
-    asked += 1
+    asked += 1  # loadgen: allow
     await user.http.get("/x")
     if asked == {blocks_at}:
-        time.sleep(60)
+        time.sleep(60)  # loadgen: allow
 
 open = Plan(target="{url}", load=arrivals("50/s").hold("60s"), mix=shop, drain="1s")
 closed = Plan(target="{url}", load=users(5).hold("60s"), mix=shop, drain="1s")

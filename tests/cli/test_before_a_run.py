@@ -30,7 +30,7 @@ ROWS = feed.rows([Row("sku-0001"), Row("sku-0002")])
 @journey(data=ROWS.unique(when_out="cycle"))
 async def look(user: User, row: Row) -> None:
     await user.http.get("/", expect=200)
-    await user.http.get(f"/products/{row.sku}", {name}expect=200)
+    await user.http.get("/products/" + row.sku, {name}expect=200)
     {think}
 
 

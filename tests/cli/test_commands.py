@@ -55,6 +55,14 @@ def test_every_command_has_help_with_examples(command: str) -> None:
     assert f"loadgen {command}" in result.output
 
 
+@pytest.mark.parametrize("args", [(), ("run",), ("history", "add"), ("runs", "list")])
+def test_flags_have_no_type_in_the_help(args: tuple[str, ...]) -> None:
+    text = loadgen(*args, "--help").output
+
+    assert "--help" in text
+    assert "bool" not in text
+
+
 def test_version_is_told() -> None:
     assert loadgen("--version").output.startswith("loadgen 0.")
 

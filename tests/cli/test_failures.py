@@ -164,6 +164,22 @@ def test_an_old_run_has_its_kinds_and_says_that_nothing_is_kept_whole(tmp_path: 
     assert "no failure was kept in full" in result.output
 
 
+def test_where_nothing_failed_it_says_why_the_run_is_invalid_or_suspect(tmp_path: Path) -> None:
+    run = shutil.copytree(OLD, tmp_path / "old")
+    made = json.loads((run / "summary.json").read_text())
+    made["series"] = [row for row in made["series"] if row["outcome"] in ("*", "ok")]
+    made |= {"result": "invalid", "exit_code": 4, "reasons": ["SLO p(95) < 1ms failed: observed 2 ms"]}
+    made["validity"] = {"verdict": "invalid", "reasons": ["this machine is busy, so times cannot be judged"]}
+    (run / "summary.json").write_text(json.dumps(made))
+    result = loadgen("failures", run)
+    assert result.exit_code == 0
+    assert result.output == "nothing failed\nthe run is invalid: this machine is busy, so times cannot be judged\n"
+
+    made |= {"result": "passed", "exit_code": 0, "validity": made["validity"] | {"verdict": "suspect"}}
+    (run / "summary.json").write_text(json.dumps(made))
+    assert "the run is suspect: this machine is busy" in loadgen("failures", run).output
+
+
 # -- real runs --------------------------------------------------------------------------------
 
 SCENARIO = '''

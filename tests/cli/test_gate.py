@@ -22,6 +22,7 @@ from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Accepted
 from loadgen.report.run_as_dataframes import open_run
 from loadgen_controller import cli
+from loadgen_controller.commands.gating.execute_gate_runs import Interrupted, Maker
 from tests.support.scenarios import browse_with
 
 OLD = Path(__file__).parents[1] / "data" / "runs" / "20261124-browse-format-1"
@@ -335,6 +336,19 @@ def test_faults_of_scenario_and_options_are_said_before_a_run_is_made(here: Path
     for text in ("--rate", "--delta", "--ab cannot be used with", "shop.py:2"):
         assert text in result.stderr
     assert len(list(Path("runs").iterdir())) == len(NEW)
+
+
+def test_empty_history_is_said_before_a_run_is_made(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(*_: object, **__: object) -> Accepted:
+        raise Interrupted
+
+    monkeypatch.setattr(Maker, "make", make)
+    path = browse_with(here)
+    note = "note: store has no accepted runs yet, so these runs have nothing to be compared with"
+    assert loadgen("gate", path, "--store", "store").output.startswith(note)
+
+    fill(1)
+    assert note not in loadgen("gate", path, "--store", "store").output
 
 
 def test_list_of_what_may_be_loaded_decides_and_nothing_has_to_be_named_beside_it(here: Path) -> None:

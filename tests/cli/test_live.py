@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from loadgen.report.slos import used_text
-from loadgen_controller.screen.live import Screen, fit, line, show
+from loadgen_controller.screen.live import Screen, fit, line, show, unfit_line
 from loadgen_controller.screen.live_figures import Cells, Figures, SloRow
 from tests.support.figures import agent, figures, row
 
@@ -83,9 +83,9 @@ def test_what_decides_comes_first(size: tuple[int, int]) -> None:
 
 
 def test_a_line_names_two_of_many_unfit_workers_and_says_how_many_more() -> None:
-    told = line(replace(figures(), unfit=tuple(f"worker {n}: lag" for n in range(9))))
+    told = unfit_line(figures(), [f"worker {n}: lag" for n in range(9)])
 
-    assert told.endswith("unfit: worker 0: lag, unfit: worker 1: lag, 7 more unfit")
+    assert told == "0:11  unfit to measure: worker 0: lag, worker 1: lag, 7 more"
 
 
 @pytest.mark.parametrize(("at_s", "told"), [(-0.3, "-0:01"), (-2.0, "-0:02"), (0.0, "0:00"), (61.9, "1:01")])
@@ -151,7 +151,7 @@ def test_before_the_first_window_there_are_agents_and_no_figures() -> None:
 
 def test_window_is_one_line_where_there_is_no_terminal() -> None:
     assert line(figures(slos=figures().slos[:1])) == (
-        "0:11 +1 s, 3 of 3 agents reported, 199/s of 200/s iterations, 602/s requests,"
+        "0:11 to 0:12, 3 of 3 agents reported, 199/s of 200/s iterations, 602/s requests,"
         " checkout: last p95 157 ms p99 250 ms of 199, run p95 157 ms p99 250 ms of 2,388, 15 iterations failed"
     )
 
@@ -164,9 +164,9 @@ def test_line_says_what_is_wrong_with_its_window_and_what_is_failing() -> None:
     )
 
     assert line(f).endswith(
-        ", 15 iterations failed, pool-limited 5.00 % of requests, checks 3 of 4 ok (has price: 6 of 240 failed),"
-        ' failing: p(99, step="add to cart") < 40ms, unfit: us-east-1-1: lag p99 41.0 ms is above 2.00 ms,'
-        " unfit: eu-west-1-1: 3 requests had no local port"
+        ", 15 iterations failed, 2 unfit to measure, pool-limited 5.00 % of requests,"
+        " checks 3 of 4 ok (has price: 6 of 240 failed),"
+        ' failing: p(99, step="add to cart") < 40ms'
     )
 
 
@@ -193,12 +193,18 @@ def test_unfit_second_is_marked_where_its_figures_stand(size: tuple[int, int]) -
 
 def test_windowed_objective_shows_its_worst_window_and_budget() -> None:
     slo = SloRow(
-        'p(95, window="1m") < 300ms', "failed", "8.10 % bad", 1200, "", "162 % of budget", "worst window 0:05 to 1:05"
+        'p(95, window="1m") < 300ms',
+        "failed",
+        "8.10 % late or failed",
+        1200,
+        "",
+        "162 % of budget",
+        "worst window 0:05 to 1:05",
     )
 
     (shown,) = (text for text in drawn(figures(slos=(slo,)), 120) if "window=" in text)
 
-    assert shown.rstrip().endswith("8.10 % bad of 1,200  162 % of budget  worst window 0:05 to 1:05")
+    assert shown.rstrip().endswith("8.10 % late or failed of 1,200  162 % of budget  worst window 0:05 to 1:05")
 
 
 def test_what_the_scenario_counts_has_a_line_where_there_is_room() -> None:
@@ -234,25 +240,64 @@ def test_budget_is_told_as_a_share_or_a_multiple() -> None:
     ]
 
 
-async def test_plain_output_has_each_window_once_and_each_notice_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agents_that_are_only_expected_are_not_registered() -> None:
+    waiting = (agent("us", state="registered"), agent("eu", state="expected", reported=False))
+    f = figures(last_s=0.0, phase="waiting for agents", agents=waiting, agents_wanted=2)
+    assert f.reported_text == "1 of 2 agents registered"
+    assert replace(f, agents=waiting[:1], agents_wanted=1).reported_text == "1 of 1 agent registered"
+
+
+def test_line_of_an_unfit_agent_fits_into_80_columns_and_has_its_lag_once() -> None:
+    reasons = (
+        "lag p99 41.0 ms is above 2.00 ms",
+        "other programs had its core for 31.0 % of the time",
+        "its machine is busy (load 5.3 on 2 cores)",
+    )
+    us = agent("us")
+    us = replace(us, health=msgspec.structs.replace(us.health, unfit=reasons), unfit=3, intervals=12)
+    (of_agent,) = (text.rstrip() for text in drawn(figures(agents=(us,)), 120) if "us-1" in text)
+    assert "unfit 3 of 12  other programs have its core, busy machine  22 users" in of_agent
+    assert of_agent.count("lag p99") == 1
+
+
+async def plain_lines(monkeypatch: pytest.MonkeyPatch, looks: list[Figures], every_s: str) -> list[str]:
+    """The lines where there is no terminal, after all of `looks` were shown."""
     monkeypatch.setattr("loadgen_controller.screen.live.REFRESH_S", 0)
-    looks = [figures(last_n=n // 2, notices=("agent eu is lost",)) for n in range(6)]
-    out = StringIO()
-    ended = asyncio.Event()
+    monkeypatch.setenv("LOADGEN_LINE_EVERY_S", every_s)
+    out, ended, last = StringIO(), asyncio.Event(), looks[-1]
 
     def look() -> Figures:
         if not looks:
             ended.set()
-            return figures(last_n=2, notices=("agent eu is lost",))
+            return last
         return looks.pop(0)
 
     showing = asyncio.create_task(show(look, Console(file=out, width=80)))
     await ended.wait()
     showing.cancel()
     await asyncio.gather(showing, return_exceptions=True)
+    return out.getvalue().splitlines()
 
-    lines = out.getvalue().splitlines()
-    assert sum(text.startswith(("0:00 +1", "0:01 +1", "0:02 +1")) for text in lines) == 3
+
+async def test_plain_output_has_a_line_each_10_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = await plain_lines(monkeypatch, [figures(last_n=n) for n in range(25)], "none")
+    assert [text[:12] for text in lines if " to " in text] == ["0:00 to 0:01", "0:10 to 0:11", "0:20 to 0:21"]
+
+
+async def test_plain_output_has_unfit_agents_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    unfit = [(), (), ("us: lag p99 2 ms",), ("us: lag p99 3 ms",), (), ("us: lag p99 5 ms", "eu: lag p99 6 ms")]
+    looks = [figures(last_n=n, unfit=one) for n, one in enumerate(unfit)]
+    lines = await plain_lines(monkeypatch, looks, "")
+    assert [text for text in lines if "fit to measure" in text] == [
+        "0:02  unfit to measure: us: lag p99 2 ms",
+        "0:05  unfit to measure: eu: lag p99 6 ms",
+    ]
+
+
+async def test_plain_output_has_each_window_once_and_each_notice_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [figures(last_n=n // 2, notices=("agent eu is lost",)) for n in range(6)]
+    lines = await plain_lines(monkeypatch, looks, "0")
+    assert sum(text.startswith(("0:00 to", "0:01 to", "0:02 to")) for text in lines) == 3
     assert lines.count("note: agent eu is lost") == 1
 
 

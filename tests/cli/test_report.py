@@ -162,6 +162,32 @@ def test_page_goes_into_the_folder_of_the_run_and_carries_its_story(run: Path) -
     assert_no_rest(run)
 
 
+def test_title_and_owner_are_given_or_stand_in_the_settings(run: Path) -> None:
+    def about(*more: str) -> tuple[str, str]:
+        said = json.loads(loadgen("report", "last", "--format", "json", *more).stdout)["run"]
+        return said["title"], said["owner"]
+
+    own = about()
+    Path("loadgen.toml").write_text('[report]\ntitle = "Shop, weekly"\nowner = "Shop team"\n')
+
+    assert own[1] == ""
+    assert about() == ("Shop, weekly", "Shop team")
+    assert about("--title", "Monday", "--owner", "Ann") == ("Monday", "Ann")
+    assert "<title>Monday · " in loadgen("report", "last", "--title", "Monday", "--format", "html", "-o", "-").stdout
+    refused = loadgen("report", "last", "--format", "csv", "--title", "Monday")
+    assert refused.exit_code == 2
+    assert "--title and --owner cannot be used with csv" in refused.stderr
+
+
+def test_metrics_of_the_run_are_in_its_report(run: Path) -> None:
+    one = {"name": "cpu", "period_s": 5, "at_s": [0, 5], "values": [12.5, None]}
+    (run / "metrics.json").write_text(json.dumps({"format": 1, "source": "cloudwatch", "metrics": [one]}))
+
+    (lane,) = json.loads(loadgen("report", "last", "--format", "json").stdout)["metrics"]["lanes"]
+
+    assert (lane["name"], lane["at_s"], lane["values"]) == ("cpu", [0, 5], [12.5, None])
+
+
 def test_second_run_is_drawn_behind_the_first(run: Path) -> None:
     shutil.copytree(PHASES, "runs/20261125-014142-phases-fab5")
     result = loadgen("report", "20261124", "20261125", "-o", "both.html")

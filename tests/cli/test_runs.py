@@ -12,6 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from loadgen.errors import StorageError
+from loadgen.history.store.store import Store
+from loadgen.history.store.stored_run import Event
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen_controller import cli
 from loadgen_controller.past_runs.index import FILE
@@ -293,6 +295,90 @@ def test_nothing_outside_of_the_folder_of_runs_is_deleted(runs: Path, tmp_path: 
     (runs / BROWSE / "link").symlink_to(outside)
     assert loadgen("runs", "delete", BROWSE, "--yes").exit_code == 0
     assert (outside / "summary.json").exists()
+
+
+# -- pruning ----------------------------------------------------------------------------------------
+
+
+def test_prune_shows_what_it_would_delete_and_deletes_it_only_with_yes(runs: Path) -> None:
+    size = sum(path.stat().st_size for path in (runs / BROWSE).rglob("*") if path.is_file())
+    shown = loadgen("runs", "prune", "--older", "2026-11-25")
+    assert shown.output.splitlines() == [
+        f"would delete {BROWSE} (failed, {size / 1e6:.1f} MB)",
+        f"would delete 1 run, {size:,} bytes; add --yes to delete",
+    ]
+    assert listed() == [TWO_GETS, BROWSE]
+    done = loadgen("runs", "prune", "--older", "2026-11-25", "--yes")
+    assert done.output.splitlines()[-1] == f"deleted 1 run, {size:,} bytes"
+    assert listed() == [TWO_GETS]
+    assert sorted(path.name for path in runs.iterdir()) == [TWO_GETS]
+
+
+def test_prune_keeps_young_runs_and_says_so_when_nothing_is_old(runs: Path) -> None:
+    assert loadgen("runs", "prune", "--older", "2026-11-01", "--yes").output == "deleted 0 runs, 0 bytes\n"
+    assert loadgen("runs", "prune", "--older", "soon", "--yes").exit_code == 2
+    assert loadgen("runs", "prune").exit_code == 2
+    assert listed() == [TWO_GETS, BROWSE]
+
+
+def test_prune_keeps_a_run_in_progress_a_link_and_one_without_a_start(runs: Path, tmp_path: Path) -> None:
+    made = RunDir.create(runs, "20261101-000000-shop-0000")
+    made.write_manifest({"format": 1, "created_at": "2026-11-01T00:00:00Z"})
+    unknown = RunDir.create(runs, "20261102-000000-shop-0000")
+    unknown.write_manifest({"format": 1})
+    unknown.close()
+    shutil.copytree(OLD, tmp_path / "elsewhere")
+    (runs / "20261103-link").symlink_to(tmp_path / "elsewhere")
+    lines = loadgen("runs", "prune", "--older", "2026-11-30", "--yes").output.splitlines()
+    assert "kept 20261101-000000-shop-0000: it is in progress" in lines
+    assert "kept 20261102-000000-shop-0000: its start is unknown" in lines
+    assert "kept 20261103-link: it is a symbolic link" in lines
+    assert sorted(listed()) == ["20261101-000000-shop-0000", "20261102-000000-shop-0000", "20261103-link"]
+    made.close()
+    loadgen("runs", "prune", "--older", "2026-11-30", "--yes")
+    assert not made.path.exists()
+    assert (tmp_path / "elsewhere" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("named", ["history", "option", "environment"])
+def test_prune_keeps_runs_that_any_history_accepted_or_pinned(runs: Path, tmp_path: Path, named: str) -> None:
+    store = "history" if named == "history" else str(tmp_path / "accepted")
+    if named == "environment":
+        (tmp_path / "loadgen.toml").write_text('[env.staging]\nstore = "accepted"\n')
+    opened = Store.open(store)
+    opened.note(Event("pinned", "", "me", (BROWSE,), details={"name": "1.4", "key": "x"}))
+    options = ["--store", store] if named == "option" else []
+    lines = loadgen("runs", "prune", "--older", "2026-11-30", "--yes", *options).output.splitlines()
+    assert lines[-2].startswith(f"kept {BROWSE}: pinned as 1.4 in ")
+    assert lines[-1].startswith("deleted 1 run, ")
+    assert listed() == [BROWSE]
+
+
+def test_prune_deletes_nothing_if_a_history_or_loadgen_toml_cannot_be_read(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "history").mkdir()
+    (tmp_path / "history" / "runs").write_text("not a folder")
+    assert loadgen("runs", "prune", "--older", "2026-11-30", "--yes").exit_code == 5
+    shutil.rmtree(tmp_path / "history")
+    (tmp_path / "loadgen.toml").write_text("[history\n")
+    assert loadgen("runs", "prune", "--older", "2026-11-30", "--yes").exit_code == 2
+    assert listed() == [TWO_GETS, BROWSE]
+
+
+# -- variables ----------------------------------------------------------------------------------------
+
+
+def test_variables_replace_the_options_of_a_controller(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOADGEN_CA", "none.pem")
+    assert loadgen("runs", "list").exit_code == 0, "a certificate alone changes nothing"
+
+    monkeypatch.setenv("LOADGEN_CONTROLLER", "not a place")
+    result = loadgen("runs", "list")
+
+    assert result.exit_code == 2
+    assert "--controller: " in result.stderr
+    assert "--ca: cannot read none.pem" in result.stderr
+    monkeypatch.setenv("LOADGEN_CONTROLLER", "")
+    assert loadgen("runs", "list").exit_code == 0
 
 
 def test_all_errors_in_the_options_of_a_controller_are_reported_with_the_others(runs: Path) -> None:

@@ -283,7 +283,7 @@ def test_windowed_objective_is_judged_over_its_worst_window_while_the_run_goes_o
         run.clock_ns += NS_PER_S
 
     (row,) = Watch(run.view)().slos
-    assert (row.verdict, row.observed, row.count) == ("failed", "30.0 % bad", 200)
+    assert (row.verdict, row.observed, row.count) == ("failed", "30.0 % late or failed", 200)
     assert row.budget == "600 % of budget"
     assert row.window.startswith("worst window 0:01 to 0:03, 1 of ")
 

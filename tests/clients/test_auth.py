@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loadgen.errors import ExpectFailed, RequestFailed
+from loadgen.errors import ExpectFailed, RequestFailed, UsageError
 from tests.support.scripted import CLOSE, Answer, Received, client_of, ok, rows_of, scripted
 
 
@@ -135,7 +135,7 @@ async def test_accept_holds_for_the_end_of_redirects_and_auth_flows() -> None:
     async with scripted(Service()) as server, client_of(server.url) as client:
         auth = Refreshing(server.url)
         reply = await client.get("/moved", auth=auth, follow_redirects=True, accept={404}, name="old page")
-        assert (reply.status_code, reply.text, [h.status_code for h in reply.history]) == (404, "gone", [307])
+        assert (reply.status_code, reply.text, [h.status_code for h in reply.history]) == (404, "gone", [401, 200, 307])
         await client.get("/moved", auth=auth, follow_redirects=True)
         await client.get("/moved", auth=auth, follow_redirects=True, expect=404)
         assert _outcomes(client) == [
@@ -164,6 +164,54 @@ async def test_digest_auth_gives_the_same_as_httpx_with_its_session_cookies() ->
             auth = httpx.DigestAuth("user", "secret")
             theirs = [(await stock.get("/a?b=c", auth=auth)).json() for _ in range(2)]
     assert ours == theirs == ["session=1"] * 2
+
+
+async def test_the_history_has_the_answers_of_the_auth_flow_as_in_httpx() -> None:
+    async with scripted(Service()) as server:
+        async with client_of(server.url) as client:
+            ours = await client.get("/moved", auth=Refreshing(server.url), follow_redirects=True, accept={404})
+            plain = await client.get("/moved")
+        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as stock:
+            theirs = await stock.get("/moved", auth=Refreshing(server.url), follow_redirects=True)
+    assert [one.status_code for one in ours.history] == [one.status_code for one in theirs.history] == [401, 200, 307]
+    assert [str(one.url) for one in ours.history] == [str(one.url) for one in theirs.history]
+    assert ours.call_elapsed > ours.elapsed
+    assert plain.history == []
+
+
+async def test_the_history_of_a_stream_has_the_challenge() -> None:
+    async with scripted(Service()) as server, client_of(server.url) as client:
+        async with client.stream("GET", "/me", auth=Refreshing(server.url), expect=200) as reply:
+            assert await reply.aread() == b"me"
+        assert [one.status_code for one in reply.history] == [401, 200]
+
+
+async def test_a_function_signs_the_request() -> None:
+    def signed(request: httpx.Request) -> httpx.Request:
+        request.headers["X-Signature"] = f"{request.method} {len(request.content)}"
+        return request
+
+    async with scripted(ok(b"x")) as server, client_of(server.url) as client:
+        await client.post("/s", content=b"abc", auth=signed, expect=200)
+        assert server.requests[0].header("x-signature") == "POST 3"
+        assert _outcomes(client) == [("POST /s", "ok")]
+
+
+async def test_a_function_that_returns_no_request_is_an_error_that_names_it() -> None:
+    def forgets(request: httpx.Request) -> None:
+        request.headers["X-Signature"] = "1"
+
+    async def waits(request: httpx.Request) -> httpx.Request:
+        return request
+
+    async with scripted(ok(b"x")) as server, client_of(server.url) as client:
+        with pytest.raises(UsageError, match="forgets returned NoneType, not the request"):
+            await client.get("/s", auth=forgets)
+        with pytest.raises(UsageError, match="waits returned coroutine"):
+            await client.get("/s", auth=waits)
+        with pytest.raises(TypeError, match="or a function, got int"):
+            await client.get("/s", auth=1)
+        assert not server.requests
 
 
 class Locked(httpx.Auth):

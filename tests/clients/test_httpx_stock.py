@@ -59,6 +59,11 @@ def _answer(request: Received) -> Answer:
     return answers.get(path, ok(b"" if request.method == "HEAD" else b"{}"))
 
 
+def _signed(request: httpx.Request) -> httpx.Request:
+    request.headers["X-Signature"] = request.method
+    return request
+
+
 async def _stream(client: HttpClient, url: str, *, left: bool = False, **options: Any) -> Any:
     async with client.stream("GET", url, **options) as reply:
         if left:
@@ -85,6 +90,11 @@ CALLS: dict[str, Callable[[HttpClient], Any]] = {
     "a loop": lambda c: c.get("/loop", follow_redirects=True),
     "basic": lambda c: c.get("/", auth=("me", "secret")),
     "digest": lambda c: c.get("/private", auth=httpx.DigestAuth("me", "secret"), expect=200),
+    "signed by a function": lambda c: c.get("/", auth=_signed),
+    "a limit of redirects": lambda c: c.get("/loop", follow_redirects=True, max_redirects=2),
+    "a redirect within the limit": lambda c: c.get("/moved", follow_redirects=True, max_redirects=1),
+    "no redirect allowed": lambda c: c.get("/moved", follow_redirects=True, max_redirects=0),
+    "a jar of its own": lambda c: c.get("/moved", follow_redirects=True, jar=httpx.Cookies({"mine": "1"})),
     "gql": lambda c: c.post("/json", json=gql("query Q { a }")),
     "reset": lambda c: c.post("/reset"),
     "closed": lambda c: c.post("/closed"),

@@ -15,6 +15,7 @@ import pytest
 
 from loadgen.clients.httpx_api import transport
 from loadgen.clients.httpx_api.errors import failure_in
+from loadgen.clients.httpx_api.libraries import HTTPX
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.proxy import network_of
@@ -609,5 +610,5 @@ async def test_urls_without_end_are_not_all_remembered(monkeypatch: pytest.Monke
     async with scripted(ok()) as server, measured(server.url) as it:
         for n in range(20):
             await it.client.get(f"/{n}", extensions={"name": "n"})
-            assert len(transport._URLS) <= 8
+            assert len(HTTPX.urls) <= 8
         assert [received.target for received in server.requests] == [f"/{n}" for n in range(20)]

@@ -91,7 +91,7 @@ async def test_a_plan_has_its_people_keep_to_its_limit(connections: str) -> None
         )
         user_factory = UserFactory(plan.ways(), TcpNetwork(), None, seed=1)
         user = user_factory.user(Recorder())
-        user.meter.begin("look", warmup=False, pool_limited=False)
+        user._meter.begin("look", warmup=False, pool_limited=False)
         with pytest.raises(RequestFailed, match="more than 1000 bytes"):
             await user.http.get("/")
         await user.http.close()

@@ -166,6 +166,11 @@ async def test_pick_takes_typed_values_out_of_json(path: str, kind: Any, value: 
         ("css:input@name", list[str], ["csrf", "empty"]),
         ("css:a", str, "Next  one"),
         ("css:a@href", str, "/n"),
+        (r"regex:name=.?csrf.? value=.?(\w+)", str, "t1"),
+        (r"regex:(?i)NAME=(\w+)", list[str], ["csrf", "empty"]),
+        ("regex:href", str, "href"),
+        (r"regex:n(?:o|a)(x)?", str, ""),
+        (r"regex:t([0-9])", int, 1),
         ("header:etag", str, '"x1"'),
         ("header:X-Count", int, 7),
         ("header:content-type", str, "text/html; charset=utf-8"),
@@ -190,6 +195,8 @@ async def test_pick_takes_values_out_of_pages_and_headers(path: str, kind: Any, 
         ("/page", "$.token", str),
         ("/page", "css:input[name=other]@value", str),
         ("/page", "css:a@missing", str),
+        ("/page", "regex:no such text", str),
+        ("/page", "regex:(csrf)", int),
         ("/page", "header:missing", str),
         ("/page", "header:etag", int),
     ],
@@ -202,10 +209,12 @@ async def test_what_is_not_there_or_of_another_type_is_the_outcome(url: str, pat
         assert [r.outcome for r in rows_of(client)] == [f"pick {path}"]
 
 
-@pytest.mark.parametrize("path", ["token", "$.[", "css:", "css:[[", "xpath://a", "header:", ""])
+@pytest.mark.parametrize(
+    "path", ["token", "$.[", "css:", "css:[[", "xpath://a", "header:", "", "regex:", "regex:(", "regex:(a)(b)"]
+)
 async def test_a_path_that_is_none_is_an_error_of_the_scenario(path: str) -> None:
     async with client_of(URL, network=_shop()) as client:
-        with pytest.raises(ValueError, match="invalid"):
+        with pytest.raises(ValueError, match=r"invalid|has 2 groups"):
             (await client.get("/json")).pick(path)
 
 
@@ -213,7 +222,7 @@ async def test_a_path_that_is_none_is_an_error_of_the_scenario(path: str) -> Non
 
 
 def test_the_clients_methods_take_httpxs_arguments() -> None:
-    ours_only = {"name", "expect", "accept", "discard", "retries"}
+    ours_only = {"name", "expect", "accept", "discard", "retries", "jar", "max_redirects"}
     kinds = {"get": Options, "head": Options, "options": Options, "delete": Options, "request": AllOptions}
     for name in ("get", "head", "options", "delete", "post", "put", "patch", "request"):
         stock = inspect.signature(getattr(httpx.AsyncClient, name)).parameters

@@ -9,7 +9,7 @@ import pytest
 from loadgen.clients.http import HttpClient
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.split_by_response_header import tags_of
-from loadgen.engine.recording.recorder import MAX_TAGGED
+from loadgen.engine.recording.tagging import MOST_OF_HEADER
 from loadgen.errors import ExpectFailed, RequestFailed
 from loadgen.measure.deltas.series_key import OTHER, SeriesKey
 from tests.support.scripted import CLOSE, Answer, Received, client_of, ok, scripted
@@ -87,13 +87,13 @@ async def test_values_without_end_are_bounded_and_the_run_says_so() -> None:
         return ok(b"", f"X-Request-Id: {n}")
 
     async with scripted(answer) as server, client_of(server.url, tags=("x-request-id",)) as client:
-        for _ in range(MAX_TAGGED + 30):
+        for _ in range(MOST_OF_HEADER + 30):
             await client.get("/p")
         sizes = Counter({key.tags[0][1]: count for key, count in _parts(client).items()})
         notes = client._meter.recorder.take_notes()
-    assert sizes.total() == MAX_TAGGED + 30
+    assert sizes.total() == MOST_OF_HEADER + 30
     assert sizes[OTHER] == 30
-    assert len(sizes) == MAX_TAGGED + 1
+    assert len(sizes) == MOST_OF_HEADER + 1
     assert any("x-request-id" in note for note in notes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import threading
@@ -110,6 +111,66 @@ async def outcome_of(http: Http, url: str, ca: Path | None) -> tuple[str, str]:
             await client.get("/")
         assert [row.outcome for row in rows_of(client)] == [failure.value.outcome]
         return failure.value.outcome, failure.value.detail
+
+
+# -- versions and ciphers ---------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def speaking(authority: trustme.CA, low: ssl.TLSVersion, high: ssl.TLSVersion) -> AsyncIterator[Scripted]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    context.minimum_version, context.maximum_version = low, high
+    async with scripted(ok(b"x"), tls=context) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("http", "seen"),
+    [
+        (Http(), r"TLSv1\.3 with TLS_\w+"),
+        (Http(tls_max="1.2"), r"TLSv1\.2 with [\w-]+"),
+        (Http(tls_min="1.3"), r"TLSv1\.3 with TLS_\w+"),
+        (Http(tls_max="1.2", ciphers="ECDHE+AES128"), r"TLSv1\.2 with \S*AES128\S*"),
+    ],
+)
+async def test_versions_and_ciphers_are_chosen_and_seen(
+    http: Http, seen: str, authority: trustme.CA, ca_file: Path
+) -> None:
+    notes: list[str] = []
+    async with speaking(authority, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3) as server:
+        network = network_of(http, note=notes.append)
+        async with client_of(server.url, network=network, tls=tls_context(ca_file, http)) as client:
+            for _ in range(2):
+                await client.get("/", expect=200)
+                client._pool.close_idle()
+    (note,) = notes  # once for both connections
+    where = server.url.removeprefix("https://")
+    assert re.fullmatch(rf"TLS: {where} used {seen}", note)
+
+
+async def test_a_target_without_an_allowed_version_gets_no_request(authority: trustme.CA, ca_file: Path) -> None:
+    async with speaking(authority, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2) as server:
+        outcome, _ = await outcome_of(Http(tls_min="1.3"), server.url, ca_file)
+        assert outcome in ("tls", "reset")  # asyncio's servers close without the alert
+        assert not server.requests
+
+
+@pytest.mark.parametrize(
+    ("http", "message"),
+    [
+        (Http(tls_min="1"), "tls_min: invalid version '1'"),
+        (Http(tls_max="TLSv1.2"), "tls_max: invalid version 'TLSv1.2'"),
+        (Http(tls_min="1.3", tls_max="1.2"), 'tls_min: "1.3" is above tls_max, "1.2"'),
+        (Http(ciphers="AES-9000"), "ciphers: OpenSSL has no cipher 'AES-9000'"),
+        (Http(ciphers=7), "ciphers: OpenSSL has no cipher 7"),  # type: ignore[arg-type]
+        (Http(tls_min="1.3", ciphers="ECDHE+AESGCM"), 'ciphers: TLS 1.3 has ciphers of its own, but tls_min="1.3"'),
+    ],
+)
+def test_versions_and_ciphers_that_do_not_exist_are_errors_before_the_start(http: Http, message: str) -> None:
+    ((found, hint),) = http.wrongs()
+    assert found == message
+    assert hint
 
 
 # -- client certificates ----------------------------------------------------------------------------

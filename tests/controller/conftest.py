@@ -16,6 +16,7 @@ import pytest
 
 from loadgen.dsl.plans.spec import JourneySpec, PlanSpec
 from loadgen.measure.objectives.objective import Objective
+from loadgen.notify.notifier import Notifier
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
 from loadgen.sinks.live_outputs import Outputs
@@ -126,6 +127,7 @@ class Play:
         controller_keys: ControllerKeys | None = None,
         memory_bytes: int | None = None,
         outputs: Outputs | None = None,
+        notifier: Notifier | None = None,
         **other: object,
     ) -> None:
         self.clock = JumpingClock()
@@ -134,7 +136,8 @@ class Play:
         keys = controller_keys or ControllerKeys(own, {pair.public: "*"})
         self.hub = AgentHub(keys, clock=self.clock, memory_bytes=memory_bytes)
         self.hub.start()
-        self.conductor = Conductor(order_of(**other), self.hub, runs_dir=runs_dir, outputs=outputs)
+        order = order_of(**other)
+        self.conductor = Conductor(order, self.hub, runs_dir=runs_dir, outputs=outputs, notifier=notifier)
         self.conducting = asyncio.create_task(self.conductor.conduct())
         self._agents: list[FakeAgent] = []
 

@@ -13,6 +13,7 @@ import pytest
 
 from loadgen.api.v1 import api_pb2 as pb
 from loadgen.errors import ExitCode, FleetError, LoadgenError, PortBusy, UsageError
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.wire.messages import Prepare
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.client import Client, figures_of
@@ -81,6 +82,7 @@ async def test_a_run_goes_on_when_its_client_goes_away_and_another_one_sees_its_
     assert folder == started.folder == str(controller.runs_dir / started.run_id)
     (line,) = await second.runs()
     assert (line.run_id, line.state, line.is_going) == (started.run_id, "passed", False)
+    assert line.by == RunDir(Path(started.folder)).read_manifest()["by"] != ""
 
 
 async def test_a_run_that_is_over_is_brought_to_whoever_made_it_and_another_is_not(

@@ -158,9 +158,9 @@ iterations = 0
 @journey
 async def look(user: User) -> None:
     global iterations
-    iterations += 1
+    iterations += 1  # loadgen: allow
     if iterations == 1:
-        Path("FOLDER/child").write_text(str(subprocess.Popen(["sleep", "600"]).pid))
+        Path("FOLDER/child").write_text(str(subprocess.Popen(["sleep", "600"]).pid))  # loadgen: allow
         subprocess.Popen(["sh", "-c", DAEMON])
     for _ in range(10):
         print("p" * 99_999)

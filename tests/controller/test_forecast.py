@@ -15,7 +15,7 @@ from loadgen_controller.planning.forecast import Forecast, RowsOf, Tried, detect
 from tests.support.scenarios import write
 
 SOURCE = """
-from loadgen import Load, Plan, User, arrivals, iterations, journey, p, users
+from loadgen import Load, Plan, User, arrivals, iterations, journey, p, search, users
 
 
 @journey
@@ -157,3 +157,18 @@ def test_the_change_that_is_detectable_is_detected_in_four_of_five_pairs_of_runs
 def test_too_few_values_detect_nothing() -> None:
     assert detectable(99.9, 9_000) is None
     assert detectable(95, 2_000) is not None
+
+
+def test_the_counts_of_a_steered_load_are_not_known_beforehand_and_its_peak_is_the_highest_rate(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, 'load=search(p(99) < "300ms", start="20/s", upto="320/s"), mix=browse')
+    tried = [Tried("browse", 2, 0.05, 0.0)]
+    found = forecast(spec, tried)
+
+    assert (found.iterations, found.by_journey, found.requests) == (None, {}, None)
+    assert (found.peak_per_s, found.peak_requests_per_s, found.users) == (320, 640, 16)
+    assert forecast(spec).peak_per_s == 320
+    told = list(lines(spec, found, (), tried))
+    assert "iterations up to 320/s; number not known beforehand" in told
+    assert "estimate   requests: up to 640/s; number not known beforehand" in told
+    assert "estimate   up to 16 users at the peak (Little's law: rate × (response + think))" in told
+    assert "duration   at most 1h, and up to 30.0 s to drain" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import socket
@@ -412,6 +413,22 @@ def test_an_agent_that_is_lost_and_comes_back_is_marked() -> None:
         feed.look()
     marks = [(mark["at_s"], mark["kind"]) for mark in feed._marks]
     assert marks == [(2.0, "agent lost"), (4.0, "agent back")]
+
+
+def test_metrics_that_are_written_while_the_run_goes_on_are_shown(tmp_path: Path) -> None:
+    run = Conducting()
+    run.view = lambda: replace(FakeRun.view(run), run_dir=tmp_path)  # type: ignore[method-assign]
+    feed = RunFeed(run)
+    run.some_seconds(1)
+    feed.look()
+    assert json.loads(feed.document())["metrics"] is None
+
+    one = {"name": "cpu", "period_s": 5, "at_s": [0], "values": [12.5]}
+    (tmp_path / "metrics.json").write_text(json.dumps({"format": 1, "source": "host", "metrics": [one]}))
+    feed.look()
+
+    assert [lane["name"] for lane in json.loads(feed.document())["metrics"]["lanes"]] == ["cpu"]
+    assert json.loads(feed.document())["run"]["title"]
 
 
 async def test_news_that_come_while_a_page_is_sent_to_are_sent_after_that() -> None:

@@ -65,10 +65,11 @@ def test_each_worker_of_an_agent_is_judged_by_itself_and_named() -> None:
     validity = judge_fitness(BOTH, merge, 12_000)
     assert validity.unfit_share == pytest.approx(0.75 / 2 * 0.5)
     # 9,000/s planned in eu; 1,520/s a worker with head room, so 6 workers: 4 more, and an agent has 2.
-    assert validity.reasons[0].startswith("worker 1 of eu-1 was unfit to measure in 5 of 10 intervals")
+    assert validity.reasons[0].startswith("worker 1 of eu-1 has too much load for one core: lag p99 41.0 ms at 3,100/s")
+    assert validity.reasons[1].startswith("worker 1 of eu-1 was unfit to measure in 5 of 10 intervals")
     assert validity.advice == (
-        "add 2 agents in eu: lag p99 41.0 ms at 3,100/s; one worker was fit up to 1,900/s, and the planned rate is"
-        " 9,000/s for 2 workers",
+        "add 2 agents in eu, or workers: one worker was fit up to 1,900/s, and the planned rate is 9,000/s for 2"
+        " workers",
     )
 
 
@@ -76,95 +77,42 @@ def test_overload_asks_for_as_many_agents_as_the_fit_rate_says() -> None:
     validity = judged(6000, eu_1=of(10, 5), us_1=of())
     # 4,500/s planned in eu; 1,900/s fit, of which 20 % are left free: 1,520/s an agent, so 3 agents.
     assert validity.advice == (
-        "add 2 agents in eu: lag p99 41.0 ms at 3,100/s; one agent was fit up to 1,900/s, and the planned rate is"
-        " 4,500/s for 1 agent",
+        "add 2 agents in eu, or workers: one agent was fit up to 1,900/s, and the planned rate is 4,500/s for 1 agent",
     )
     assert validity.reasons == (
-        f"agent eu-1 was unfit to measure in 5 of 10 intervals (50.0 %, 5 to 10 s): {LAG}; {validity.advice[0]}",
+        "agent eu-1 has too much load for one core: lag p99 41.0 ms at 3,100/s, so times cannot be judged;"
+        f" {validity.advice[0]}",
+        f"agent eu-1 was unfit to measure in 5 of 10 intervals (50.0 %, 5 to 10 s): {LAG}",
     )
 
 
 def test_a_region_is_advised_once_for_all_its_agents() -> None:
     assignment = Assignment(("eu-1", "eu-2"), ("eu", "eu"), (1.0, 1.0))
-    validity = judged(3800, assignment, eu_1=of(10, 5), eu_2=of(10, 4))
-    assert len(validity.reasons) == 2
+    validity = judged(5800, assignment, eu_1=of(10, 5), eu_2=of(10, 4))
+    assert len(validity.reasons) == 3
     (advice,) = validity.advice
-    assert advice.startswith("add 1 agent in eu: ")
-    assert advice.endswith("the planned rate is 3,800/s for 2 agents")
-    assert advice not in validity.reasons[1]
+    assert advice.startswith("add 2 agents in eu, or workers: ")
+    assert advice.endswith("the planned rate is 5,800/s for 2 agents")
+    assert advice in validity.reasons[0]
+    assert not any(advice in reason for reason in validity.reasons[1:])
 
 
-def test_without_a_planned_rate_the_reached_one_counts() -> None:
-    (advice,) = judged(None, eu_1=of(10, 5), us_1=of()).advice
-    assert advice.startswith("add 2 agents in eu: ")
-    assert advice.endswith("the highest rate was 3,100/s for 1 agent")
-
-
-def test_where_no_second_was_fit_it_is_twice_as_many_and_another_look() -> None:
-    (advice,) = judged(6000, eu_1=of(10, 10), us_1=of()).advice
-    assert advice == "add 1 agent in eu and run again: lag p99 41.0 ms at 3,100/s, and no interval was fit"
-
-
-def test_a_line_that_blocked_the_loop_is_named_instead_of_agents() -> None:
-    note = "shop.py:41 (browse) blocked the event loop for 310 ms"
-    (advice,) = judged(6000, eu_1=of(10, 5, LAG, notes=(note,)), us_1=of()).advice
-    assert advice == (
-        "shop.py:41 (browse) blocked the event loop for 310 ms: make it await, or move it off the loop"
-        " (asyncio.to_thread)"
+def test_all_agents_of_one_busy_machine_make_one_sentence() -> None:
+    why = "its machine is busy (load 5.3 on 2 cores)"
+    found = {name: of(10, 5, LAG, why, cpu_share=0.04) for name in ("eu-1", "us-1")}
+    merge = cast("Merge", SimpleNamespace(fitness=found, worker_fitness={}))
+    validity = judge_fitness(BOTH, merge, 40, on_one_machine=True)
+    assert validity.reasons[0] == (
+        "this machine is busy (load 5.3 on 2 cores): it woke up to 41.0 ms late, so times cannot be judged;"
+        " close other programs or use another machine"
     )
+    assert [reason[:10] for reason in validity.reasons[1:]] == ["agent eu-1", "agent us-1"]
+    assert validity.advice == ("close other programs or use another machine",)
 
 
-@pytest.mark.parametrize(
-    ("reason", "health", "advice"),
-    [
-        (
-            "951 of 1,000 file descriptors are open",
-            {"fds": 951, "fd_limit": 1000},
-            "(ulimit -n 2000): up to 951 of 1,000",
-        ),
-        (
-            "27,000 of 28,232 local ports are in use towards one address",
-            {"ports": 27_000, "port_limit": 28_232},
-            "spread eu over more machines or source addresses (Http(source=[...])): up to 27,000 of 28,232 local ports",
-        ),
-        (
-            "12 requests had no file descriptor or no local port",
-            {"fds": 1000, "fd_limit": 1000, "ports": 9, "port_limit": 28_232},
-            "raise the limit of open files on the machine of eu-1",
-        ),
-        (
-            "12 requests had no file descriptor or no local port",
-            {"fds": 10, "fd_limit": 1000, "ports": 28_000, "port_limit": 28_232},
-            "up to 28,000 of 28,232 local ports were in use",
-        ),
-        ("only 30 MiB of memory are free", {"users": 9000, "memory_free_bytes": 30 << 20}, "9,000 users used"),
-        ("garbage collection paused it for 80.0 ms, 40.0 ms at once", {"gc_max_us": 40_000}, "for up to 40.0 ms"),
-        ("the machine's host took 8.00 % of its CPU time (steal)", {}, "does not share its cores: the machine's host"),
-        (
-            "the instance's network held back 34 packets (pps_allowance_exceeded)",
-            {},
-            "use a larger instance type for eu-1",
-        ),
-    ],
-)
-def test_what_the_machine_lacks_is_what_to_mend(reason: str, health: dict[str, int], advice: str) -> None:
-    (found,) = judged(6000, eu_1=of(10, 5, reason, **health), us_1=of()).advice
-    assert advice in found
-    assert "add 2 agents" not in found
-
-
-@pytest.mark.parametrize(
-    ("why", "advice"),
-    [
-        ("other programs had its core for 31.0 % of the time", "give eu-1 a core of its own"),
-        ("its CPU limit held it back for 12.0 % of the time", "raise the CPU limit of eu-1"),
-        ("its core was busy for 99.0 % of the time", "add 2 agents in eu"),
-    ],
-)
-def test_what_explains_the_lag_decides_what_to_do_about_it(why: str, advice: str) -> None:
-    validity = judged(6000, eu_1=of(10, 5, LAG, why), us_1=of())
-    assert validity.advice[0].startswith(advice)
-    assert f": {LAG}; " in validity.reasons[0]
+def test_times_of_a_suspect_run_may_be_wrong_and_those_of_an_invalid_one_cannot_be_judged() -> None:
+    suspect, invalid = judged(eu_1=of(40, 4), us_1=of(40, 4)), judged(eu_1=of(40, 9), us_1=of(40, 9))
+    assert ("times may be wrong" in suspect.reasons[0], "times cannot be judged" in invalid.reasons[0]) == (True, True)
 
 
 @given(

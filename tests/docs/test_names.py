@@ -60,3 +60,10 @@ def test_fault_has_page_and_line_and_code_blocks_are_left_out() -> None:
     found = [(m.line, m.text) for m in check(text, Path("docs/page.md"))]
 
     assert found == [(5, "nowhere.md"), (5, "histogram.Nothing")]
+
+
+def test_words_of_another_tool_are_not_checked_in_the_first_column_of_its_page() -> None:
+    row = "| `--spawn-rate` | `--no-such-option` |"
+
+    assert [m.text for m in check(row, Path("docs/coming-from/locust.md"))] == ["--no-such-option"]
+    assert [m.text for m in check(row, Path("docs/commands.md"))] == ["--spawn-rate", "--no-such-option"]

@@ -103,6 +103,8 @@ PASSED_ON = {
 
 _IGNORED = 'parts of "ignored ... messages from the controller", which has an entry, or of a BundleError with a hint'
 _REPLY = "the result of a command that succeeded"
+_CAUSE = "a part of a sentence that ends with its advice"
+_PROGRESS = "a line about the progress of a run"
 PARTS = {
     "agent/loadgen_agent/supervisor/controller_bounds.py:_why_not": _IGNORED,
     "agent/loadgen_agent/supervisor/controller_bounds.py:_wrong_adjust": _IGNORED,
@@ -110,10 +112,19 @@ PARTS = {
     "agent/loadgen_agent/supervisor/controller_bounds.py:_wrong_start": _IGNORED,
     "agent/loadgen_agent/supervisor/controller_bounds.py:_wrong_welcome": _IGNORED,
     "agent/loadgen_agent/supervisor/controller_bounds.py:_wrongs": _IGNORED,
+    "agent/loadgen_agent/supervisor/phase_log.py:_what": _PROGRESS,
+    "agent/loadgen_agent/supervisor/phase_log.py:phase_text": _PROGRESS,
+    "controller/loadgen_controller/agents/printed_output.py:printed_text": "a line that names a file",
     "controller/loadgen_controller/control/request_handler.py:_lines": _REPLY,
+    "controller/loadgen_controller/control/run_service.py:_what": _PROGRESS,
     "controller/loadgen_controller/core/load_change_messages.py:_text": _REPLY,
-    "controller/loadgen_controller/judging/validity.py:_advice_for_machine": "each text is advice, or a part of one",
-    "controller/loadgen_controller/judging/validity.py:_advice_more_agents": "each text is advice, or a part of one",
+    "controller/loadgen_controller/judging/unfit_cause.py:_lag": _CAUSE,
+    "controller/loadgen_controller/judging/unfit_cause.py:_late": _CAUSE,
+    "controller/loadgen_controller/judging/unfit_cause.py:_of_cpu": _CAUSE,
+    "controller/loadgen_controller/judging/unfit_cause.py:_of_load": _CAUSE,
+    "controller/loadgen_controller/judging/unfit_cause.py:_of_machine": _CAUSE,
+    "controller/loadgen_controller/judging/unfit_cause.py:_of_scenario": _CAUSE,
+    "controller/loadgen_controller/judging/unfit_cause.py:_starved": _CAUSE,
 }
 """Functions whose texts need no remedy of their own, and why."""
 

@@ -283,3 +283,16 @@ def test_a_target_that_the_environment_leaves_as_it_was_is_told(tmp_path: Path) 
         '[env.prod] has a target "login" that the plan does not have; remove it, or correct the name',
         '[env.prod] has no target "pay": it stays https://pay.shop.example; add it there to change it',
     ]
+
+
+def test_report_settings_are_a_title_and_an_owner(tmp_path: Path) -> None:
+    path = settings_with(tmp_path, '[report]\ntitle = "Shop, weekly"\nowner = "Shop team"\n')
+
+    found = read_settings(path).report
+
+    assert (found.title, found.owner) == ("Shop, weekly", "Shop team")
+    assert read_settings(None).report.title == ""
+    assert wrong_in(tmp_path, '[report]\ntitel = "Shop"\ntitle = 3\n') == [
+        '2 unknown key "report.titel" | did you mean "title"?',
+        '3 title: expected str, got int | title = "Shop, weekly load test"',
+    ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 
+from loadgen.clients.httpx_api.libraries import HTTPX
 from loadgen.clients.net.canned_replies import reply
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.dsl.users.exception_to_outcome import outcome_of
@@ -17,8 +19,9 @@ from loadgen.dsl.users.user import User
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorder import Recorder
-from loadgen.errors import RequestFailed
+from loadgen.errors import RequestFailed, UsageError
 from tests.support.lives import REPLIES, Bench, bound
+from tests.support.second_httpx import second_httpx
 
 
 async def test_it_is_a_real_client_at_the_plans_target_over_the_users_connections() -> None:
@@ -235,3 +238,115 @@ async def test_an_sdk_that_is_told_429_and_tries_again_has_had_no_error() -> Non
 
     answers = iter([reply(status) for status in statuses])
     assert await _outcome(j, **{"GET /busy": lambda _: next(answers)}) == ("ok", 0)
+
+
+# -- further clients, and a second library -----------------------------------------------------------------
+
+
+async def test_a_second_client_sends_over_the_same_connections_with_cookies_and_headers_of_its_own() -> None:
+    async def j(user: User) -> None:
+        await user.httpx.post("/login")
+        async with user.open_httpx(headers={"X-A": "1"}, base_url="http://shop.test/api") as second:
+            assert second is not user.httpx
+            assert second.base_url == "http://shop.test/api/"
+            assert not second.cookies
+            assert second.headers["x-a"] == "1"
+            assert "x-a" not in user.httpx.headers
+            await second.get("http://shop.test/json")
+        assert not user.httpx.is_closed
+        async with httpx.AsyncClient(transport=user.open_transport(), base_url="http://shop.test") as third:
+            await third.get("/json")
+        await user.httpx.get("/json")
+
+    bench = Bench(bound(j))
+    assert (await bench.run()).outcome == "ok"
+    assert bench.network.connections == 1
+    assert bench.rows()["request", None, "GET /json", "ok"] == 3
+
+
+@pytest.mark.parametrize("option", ["transport", "proxy", "verify", "http2", "limits", "trust_env", "mounts"])
+async def test_what_the_plan_decides_is_refused(option: str) -> None:
+    async def j(user: User) -> None:
+        user.open_httpx(**{option: None})
+
+    bench = Bench(bound(j))
+    assert (await bench.run()).outcome == "script UsageError"
+    (said,) = bench.said
+    assert f"a client over the user's connections takes no {option}; set it in the plan" in said
+
+
+async def test_httpx2_has_real_clients_responses_and_exceptions_of_its_own() -> None:
+    with second_httpx() as httpx2:
+
+        async def j(user: User) -> None:
+            client = user.httpx2
+            assert type(client) is httpx2.AsyncClient
+            assert client is user.httpx2
+            assert isinstance(user.open_transport("httpx2"), httpx2.AsyncBaseTransport)
+            response = await client.get("/json")
+            assert type(response) is httpx2.Response
+            assert type(response.headers) is httpx2.Headers
+            assert response.json() == {"state": "done"}
+            assert type((await user.httpx.get("/json")).headers) is httpx.Headers
+            async with client.stream("POST", "/login", content=_pieces()) as streamed:
+                assert streamed.status_code == 200
+                assert await streamed.aread() is not None
+            (await client.get("/missing")).raise_for_status()
+
+        async def closed(user: User) -> None:
+            with pytest.raises(httpx2.ConnectError) as error:
+                await user.httpx2.get("/closed")
+            assert isinstance(error.value, RequestFailed)
+            await user.httpx2.get("/closed")
+
+        async def _pieces() -> Any:
+            yield b"a"
+
+        bench = Bench(bound(j))
+        assert (await bench.run()).outcome == "http 404"
+        assert bench.network.connections == 1
+        rows = bench.rows()
+        assert rows["request", None, "GET /json", "ok"] == 2
+        assert rows["request", None, "POST /login", "ok"] == 1
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+            user_factory = UserFactory(Ways({"": url}), TcpNetwork(), None, seed=1)
+            life = user_factory.life(Recorder(), [bound(closed)], fresh=True, report=bench.said.append)
+            await life.iterate(Arrival(None, 0, 0, False), pool_limited=False)
+            assert (life.outcome, bench.said) == ("refused", [])
+            await life.close()
+
+
+async def test_without_httpx2_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    monkeypatch.setattr("loadgen.clients.httpx_api.libraries._known", {"httpx": HTTPX})
+
+    async def j(user: User) -> None:
+        _ = user.httpx2
+
+    async def other(user: User) -> None:
+        user.open_transport("aiohttp")
+
+    bench = Bench(bound(j), bound(other))
+    assert (await bench.run()).outcome == "script UsageError"
+    assert "httpx2 is not installed, so there is no client of it; install the extra `httpx2`" in bench.said[0]
+    await bench.run(journey=1)
+    assert "unknown library 'aiohttp'; write one of httpx, httpx2" in bench.said[1]
+
+
+async def test_the_running_user_is_found_in_its_journey_and_in_its_tasks() -> None:
+    found: list[User] = []
+
+    async def j(user: User) -> None:
+        async def in_a_task() -> None:
+            found.append(User.current())
+
+        assert User.current() is user
+        await asyncio.gather(in_a_task(), in_a_task())
+        await user.gather(in_a_task(), in_a_task())
+        assert found == [user] * 4
+
+    assert (await Bench(bound(j)).run()).outcome == "ok"
+    with pytest.raises(UsageError, match="no iteration runs here"):
+        User.current()

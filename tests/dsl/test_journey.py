@@ -144,7 +144,7 @@ TYPED = """
 from dataclasses import dataclass
 from loadgen.dsl.distributions import lognormal
 from loadgen.dsl.users.user import UserWith
-from loadgen import Plan, User, arrivals, error_ratio, feed, iterations, journey, p, param, reply, users
+from loadgen import Load, Mix, Plan, User, arrivals, error_ratio, feed, iterations, journey, p, param, reply, users
 from loadgen import any_of, checks, counter, gauge, maximum, mean, rate, throughput, total, trend
 
 @dataclass(frozen=True)
@@ -256,6 +256,9 @@ plan = Plan(
     set_up=shop,
     warmup="30s",
 )
+MIX: Mix = {browse: 6, buy: 1, order: 2}
+Plan("http://x", users(3).hold("1s"), MIX)
+Load(MIX, users(3).hold("1s"))
 Plan("http://x", users(3).hold("1s"), browse, [p(95) >= "1s"])  # E: Unsupported
 Plan("http://x", iterations(3), browse, [p(95) < 300])  # E: Unsupported operand types for <
 hits, basket, orders, stock = rate("hits"), trend("basket"), counter("orders"), gauge("stock")

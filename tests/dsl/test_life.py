@@ -150,9 +150,9 @@ async def test_a_think_that_a_time_out_of_the_journey_ends_is_idle_no_longer() -
         with suppress(TimeoutError):
             async with asyncio.timeout(0.01):
                 await user.think(30)
-        idle_ns = user.idle_ns
+        idle_ns = user._idle_ns
         assert idle_ns > 9 * MS
-        assert user.idle_until(perf_counter_ns() + 60_000 * MS) == idle_ns
+        assert user._idle_until(perf_counter_ns() + 60_000 * MS) == idle_ns
 
     assert (await Bench(bound(j)).run()).outcome == "ok"
 

@@ -29,7 +29,7 @@ async def test_people_have_the_plans_seed_load_tags_and_shared_value() -> None:
     user_factory = UserFactory(WAYS, CannedNetwork({}), None, seed=3, shared={"shop": 7})
     user = user_factory.user(Recorder(), load=2, tags=(("load", "spike"),))
     assert isinstance(user, UserWith)
-    assert (user.shared, user.meter.load, user.meter.tags) == ({"shop": 7}, 2, (("load", "spike"),))
+    assert (user.shared, user._meter.load, user._meter.tags) == ({"shop": 7}, 2, (("load", "spike"),))
     assert str(user.http.base_url).startswith("http://api.test/v1")
     user_factory.shared = 8  # the plan's set-up has returned
     assert user_factory.user(Recorder()).shared == 8
@@ -56,7 +56,7 @@ async def test_the_ways_reach_the_clients_of_every_target() -> None:
     user = UserFactory(ways, network, None, seed=1).user(recorder)
     assert (await user.http.get("/")).status_code == 200
     assert (await user.to("login").get("/")).status_code == 200
-    user.meter.settle()
+    user._meter.settle()
     assert seen == [("api.test", True), ("login.test", True)]
     tags = {key.tags for key in recorder.flip(0, 1).new_series}
     assert (("x-cache", "HIT"),) in tags
@@ -98,7 +98,7 @@ async def test_an_iteration_tells_the_meter_which_arrival_of_which_load_it_is() 
     seen: list[tuple[int, int]] = []
 
     async def j(user: User) -> None:
-        seen.append((user.meter.n, user.meter.load))
+        seen.append((user._meter.n, user._meter.load))
 
     await Bench(bound(j), load=3).run(2, first=41)
     assert seen == [(41, 3), (42, 3)]

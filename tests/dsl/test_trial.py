@@ -273,7 +273,7 @@ async def test_every_target_of_a_trial_has_the_same_replies() -> None:
 async def test_a_trial_says_what_a_run_would_note() -> None:
     @journey
     async def leaks(user: User) -> None:
-        asyncio.create_task(asyncio.sleep(3600))  # noqa: RUF006
+        asyncio.create_task(asyncio.sleep(3600))  # noqa: RUF006  # loadgen: allow
         await asyncio.sleep(0)
 
     (note,) = (await leaks.trial(replies={})).notes

@@ -203,7 +203,7 @@ async def test_who_was_away_begins_its_cycles_anew() -> None:
 
     bench = Bench(bound(j), fresh=False)
     await bench.run()
-    bench.life._user.ended_ns -= 3_600_000_000_000  # the load went down for an hour, and up again
+    bench.life._user._ended_ns -= 3_600_000_000_000  # the load went down for an hour, and up again
     bench.time.jumped_ns = 0
     await bench.run()
     assert [round(s) for s in bench.time.slept_s] == [10, 10]

@@ -63,6 +63,15 @@ def test_shares_are_of_what_passed_between_two_looks(machine: Machine) -> None:
     assert probe.look().steal_share == 0
 
 
+def test_load_and_cores_are_of_the_whole_machine(machine: Machine) -> None:
+    probe = Probe(machine.root)
+    assert probe.look().machine_load == 0
+    machine.write("proc/loadavg", "5.26 4.10 2.00 7/400 1234\n")
+    look = probe.look()
+    assert look.machine_load == 5.26
+    assert look.cores == os.cpu_count()
+
+
 def test_all_sockets_together_bound_the_ports_while_they_are_few(machine: Machine) -> None:
     machine.sockets(20, tw=10)
     probe = Probe(machine.root)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.engine.recording.recorded_series import RequestSeries
-from loadgen.engine.recording.recorder import MAX_NAMES, MAX_TAGGED, Recorder
+from loadgen.engine.recording.recorder import MAX_NAMES, Recorder
+from loadgen.engine.recording.tagging import MOST_OF_HEADER
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.engine.recording.values_to_histogram import PART
 from loadgen.errors import UsageError
@@ -159,7 +160,7 @@ def test_a_series_is_split_by_what_the_response_said_and_keeps_the_tags_of_its_l
     meter.begin("j", warmup=False, pool_limited=False)
     for cache in ("hit", "miss", "hit"):
         series = meter.ask("GET /")
-        meter.hold(FakeReply(series.split((("x-cache", cache),)), 0, 1000))
+        meter.hold(FakeReply(series.split((("x-cache", cache),), 0), 0, 1000))
     meter.settle()
     delta = recorder.flip(0, 1)
     found = {
@@ -167,7 +168,7 @@ def test_a_series_is_split_by_what_the_response_said_and_keeps_the_tags_of_its_l
     }
     assert found == {(*LOAD, ("x-cache", "hit")): 2, (*LOAD, ("x-cache", "miss")): 1}
     assert series.place is not None
-    assert series.place.tagged("GET /", (("x-cache", "hit"),)) is series.split((("x-cache", "hit"),))
+    assert series.place.split(series, (("x-cache", "hit"),)) is series.split((("x-cache", "hit"),), 0)
 
 
 def test_a_header_with_a_new_value_each_time_does_not_fill_the_memory() -> None:
@@ -175,10 +176,10 @@ def test_a_header_with_a_new_value_each_time_does_not_fill_the_memory() -> None:
     meter = Meter(recorder)
     meter.begin("j", warmup=False, pool_limited=False)
     for n in range(1000):
-        meter.hold(FakeReply(meter.ask("GET /").split((("x-request-id", f"{n}" * 300),)), 0, 1000))
+        meter.hold(FakeReply(meter.ask("GET /").split((("x-request-id", f"{n}" * 300),), 0), 0, 1000))
     meter.settle()
     tags = {k.tags for k in recorder.flip(0, 1).new_series}
-    assert len(tags) == MAX_TAGGED + 1
+    assert len(tags) == MOST_OF_HEADER + 1
     assert (("x-request-id", OTHER),) in tags
     assert max(len(value) for ((_, value),) in tags) == 100
     assert len(recorder.take_notes()) == 1

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, perf_counter_ns
 from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.engine.health.process_health import HealthReading
+from loadgen.engine.health.process_health import HealthReading, Probe
 from loadgen.engine.health.selfcheck import Seen, SelfCheck, _p99, unfit_reasons
 
 pytestmark = pytest.mark.quiet
@@ -80,6 +80,14 @@ def test_a_busy_core_and_its_neighbours_explain_a_lag_and_are_no_faults_alone() 
     lag, *why = unfit_reasons(Seen(lag_p99_ns=41 * MS, look=look))
     assert lag == "lag p99 41.0 ms is above 2.00 ms"
     assert ["busy" in why[0], "other programs" in why[1], "CPU limit" in why[2]] == [True] * 3
+
+
+def test_more_programs_than_cores_explain_a_lag() -> None:
+    def why(load: float) -> tuple[str, ...]:
+        return unfit_reasons(Seen(lag_p99_ns=41 * MS, look=HealthReading(machine_load=load, cores=2)))[1:]
+
+    assert why(5.26) == ("its machine is busy (load 5.3 on 2 cores)",)
+    assert why(1.9) == ()
 
 
 @pytest.mark.parametrize(
@@ -158,11 +166,46 @@ async def test_a_scenario_that_blocks_the_loop_is_named_with_file_and_line(
     assert health.loop_lag_p99_us > 200_000  # the ticks that the pause swallowed count
 
 
+class StarvedProbe(Probe):
+    """Reports that the loop waited for a core all the time, as the kernel does where other programs have both cores."""
+
+    def waited_ns(self) -> int:
+        return perf_counter_ns()
+
+
+class CalmProbe(Probe):
+    """Reports that the loop never waited for a core, as on a quiet machine."""
+
+    def waited_ns(self) -> int:
+        return 0
+
+
+async def test_no_line_is_blamed_while_other_programs_had_the_core(tmp_path: Path, scenario: ModuleType) -> None:
+    with watching(tmp_path, probe=StarvedProbe()) as check:
+        await asyncio.sleep(0.05)
+        scenario.nap()
+        await asyncio.sleep(0.05)
+        health = check.health(None, 0, ())
+    assert health.notes == ()
+    assert health.unfit
+
+
+async def test_a_line_that_holds_a_starved_loop_is_not_blamed_for_it(tmp_path: Path, scenario: ModuleType) -> None:
+    with watching(tmp_path, probe=StarvedProbe()) as check:
+        until = perf_counter() + 0.6
+        while perf_counter() < until:
+            scenario.spin(perf_counter() + 0.04)
+            await asyncio.sleep(0)
+        health = check.health(None, 0, ())
+    assert health.notes == ()
+    assert any(reason.startswith("other programs had its core") for reason in health.unfit)
+
+
 async def test_a_line_that_holds_the_loop_in_short_turns_is_named_where_there_was_a_lag(
     tmp_path: Path, scenario: ModuleType
 ) -> None:
     """Looked at up to 10 times: who looks is a thread, which on a busy machine may not get its turn."""
-    with watching(tmp_path) as check:
+    with watching(tmp_path, probe=CalmProbe()) as check:
         for _ in range(10):
             until = perf_counter() + 0.6
             while perf_counter() < until:

@@ -14,8 +14,9 @@ from playwright.sync_api import Browser
 from loadgen.history.gate.aa_test_health import health_of
 from loadgen.history.store.stored_run import Event, Reference
 from loadgen.history.trend.page import html
+from loadgen.history.trend.plot import SMALL, plot, round_places
 from loadgen.history.trend.trends import TrendSettings, trends
-from tests.support.accepted import KEY, history
+from tests.support.accepted import KEY, accepted, history
 from tests.support.browser import Shown, chromium, needs_chromium
 
 SHARP = '<b onclick="x">&amp;'
@@ -40,6 +41,27 @@ def test_the_page_has_the_change_its_commits_the_outlier_and_the_reference() -> 
     assert "compared with 1.5" in text
     assert "Too few controls to say" in text
     assert text.count('class="run"') == 22
+
+
+def test_axes_have_round_values_with_their_unit_and_one_day_stands_once() -> None:
+    assert round_places(401.2, 463.4) == [420, 440, 460]
+    assert round_places(10, 1000) == [250, 500, 750, 1000]
+    assert round_places(0.013, 0.015) == [0.013, 0.014, 0.015]
+
+    def texts(*starts: str) -> list[str]:
+        runs = [accepted({"checkout": 100.0 + n}, started_at=start) for n, start in enumerate(starts)]
+        (one,) = [one for one in trends(runs, TrendSettings("p95")) if one.name == "checkout"]
+        return re.findall(r">([^<>]+)</text>", plot(one, size=SMALL))
+
+    assert texts("2026-11-01T09:12:00Z", "2026-11-01T09:30:00Z", "2026-11-01T10:44:00Z")[-2:] == [
+        "2026-11-01 09:12",
+        "10:44 UTC",
+    ]
+    assert texts("2026-11-01T09:12:00Z", "2026-11-01T09:30:00Z", "2026-11-02T10:44:00Z")[-2:] == [
+        "2026-11-01",
+        "2026-11-02",
+    ]
+    assert "100 ms" in texts(*["2026-11-01T09:12:00Z"] * 3)
 
 
 def test_what_may_be_chance_has_no_colour() -> None:

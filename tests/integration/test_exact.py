@@ -20,8 +20,6 @@ from tests.support.nginx import running_nginx
 from tests.support.run import DATA, Finished, loadgen
 from tests.support.target import running_target
 
-pytestmark = pytest.mark.quiet
-
 QUANTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "p99.9": 99.9}
 
 

@@ -155,7 +155,10 @@ def test_sides_are_run_in_turns_and_the_slower_one_fails(scenario: Path) -> None
             if done.exit_code != 4:
                 break
     assert done.exit_code == 1, done.out
-    assert f"10 runs of 2.00 s: at least 20.0 s; A is {old.url}, B is {new.url}, seed 3" in done.out
+    assert (
+        f"10 runs of 2.00 s: 20.0 s of load, and the start of each run; A is {old.url}, B is {new.url}, seed 3"
+        in done.out
+    )
     places = [run.key.target for run in made(scenario)]
     a, b = (url.removeprefix("http://") for url in (old.url, new.url))
     first, second = places[:2]

@@ -34,7 +34,7 @@ from loadgen import Plan, User, arrivals, edge, graph, iterations, leave, node, 
 SEEN = {}
 
 def seen(user: User, name: str, trace: tuple[str, ...]) -> tuple[str, ...]:
-    SEEN[user.chance_key[2]] = (*trace, name)
+    SEEN[user._chance_key[2]] = (*trace, name)
     return (*trace, name)
 
 @node

@@ -14,8 +14,6 @@ from loadgen.profiles.profile import ArrivalProfile
 from tests.support.run import DATA, Finished, loadgen
 from tests.support.target import running_target
 
-pytestmark = pytest.mark.quiet
-
 REGIONS = {"a": 3.0, "b": 2.0, "c": 1.0}
 
 

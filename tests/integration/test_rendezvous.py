@@ -10,15 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.integration.test_stopping import adds_up, agent_pid, end_of, wait_for
 from tests.integration.test_workers import worker_pids
 from tests.support.orderly import Orderly, orderly_target
 from tests.support.run import DATA, ends_with, loadgen, run_folder, started
 from tests.support.wire import until
-
-pytestmark = pytest.mark.quiet
 
 FILE = f"{DATA}/rendezvous.py"
 

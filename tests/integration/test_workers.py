@@ -22,8 +22,6 @@ from tests.integration.test_stopping import adds_up, agent_pid, end_of, wait_for
 from tests.support.nginx import running_nginx
 from tests.support.run import DATA, ends_with, loadgen, run_folder, started
 
-pytestmark = pytest.mark.quiet
-
 
 def rows_of(counts: Counter[str]) -> Counter[int]:
     """How often each row was asked for."""
@@ -87,6 +85,7 @@ def test_closed_and_counted_loads_over_three_workers_are_as_exact(plan: str, tmp
         assert sum(users) == 7
 
 
+@pytest.mark.quiet
 def test_a_killed_worker_is_said_and_another_goes_on_without_an_arrival_or_row_twice(tmp_path: Path) -> None:
     args = ("run", f"{DATA}/crew.py", "--duration", "6s", "--workers", "2")
     with running_nginx() as nginx, started(*args, "--target", nginx.url, runs_dir=tmp_path) as run:
@@ -142,6 +141,7 @@ def test_a_counted_load_goes_on_behind_where_the_killed_worker_was(tmp_path: Pat
     assert re.search(r"another process goes on", " ".join(summary["reasons"]))
 
 
+@pytest.mark.quiet
 def test_a_crash_in_c_code_takes_one_process_with_it_and_one_that_comes_again_gives_the_place_up(
     tmp_path: Path,
 ) -> None:

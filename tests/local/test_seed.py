@@ -33,7 +33,7 @@ ROWS = feed.rows([Row(n) for n in range(5_000)])
 
 def note(name, user, row):
     drawn = lognormal(0, 0.5).draw(user.random)  # what think(lognormal(0, 0.5)) would take
-    LOG.append((name, user.meter.load, user.meter.n, row.number, user.random.random(), drawn,
+    LOG.append((name, user._meter.load, user._meter.n, row.number, user.random.random(), drawn,
                 user.trait("speed", lognormal(0, 0.3)), user.random.choice("abc")))
 
 

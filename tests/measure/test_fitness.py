@@ -27,6 +27,8 @@ def test_every_reason_that_the_self_check_gives_has_its_cause() -> None:
         steal_share=0.5,
         throttled_share=0.5,
         starved_share=0.5,
+        machine_load=5.3,
+        cores=2,
         fds=99,
         fd_limit=100,
         ports=99,
@@ -37,7 +39,7 @@ def test_every_reason_that_the_self_check_gives_has_its_cause() -> None:
     seen = Seen(lag_p99_ns=NS_PER_S, gc_total_ns=NS_PER_S, gc_max_ns=NS_PER_S, own_faults=1, look=look)
     causes = [cause_of(reason) for reason in unfit_reasons(seen)]
     machine = ["sockets", "fds", "ports", "memory", "network"]
-    assert causes == ["lag", "busy", "starved", "throttled", "gc", "steal", *machine]
+    assert causes == ["lag", "busy", "starved", "machine", "throttled", "gc", "steal", *machine]
     assert cause_of("what nobody has heard of") == "other"
 
 

@@ -456,7 +456,7 @@ def test_results_are_described_in_the_words_of_a_report() -> None:
     )
     change = msgspec.structs.replace
     assert describe(worst) == (
-        "worst window 2:10 to 3:10: 92.10 % of 1,000 ended ok within 300 ms (needs 95 %); 31 of 540 windows broke it"
+        "worst window 2:10 to 3:10: 92.1 % of 1,000 ended ok within 300 ms (needs 95 %); 31 of 540 windows broke it"
     )
     assert describe(change(worst, limit_ms=None, windows_failed=0)) == (
         "worst window 2:10 to 3:10: 7.90 % of 1,000 went wrong (allowed: below 5 %)"

@@ -216,8 +216,8 @@ def test_comment_has_verdict_objectives_and_what_it_means_first() -> None:
     text = markdown_of(slos=[P95])
 
     head, *_ = text.splitlines()
-    assert head.startswith("### ✅ PASSED \\(exit code 0\\): 1 of 1 objective met")
-    assert "| p\\(95\\) &lt; 300ms | passed | 44.2 ms | 41.0 to 47.5 ms | 12 % | 4,000 |" in text
+    assert head.startswith("### ✅ PASSED (exit code 0): 1 of 1 objective met")
+    assert "| p(95) &lt; 300ms | passed | 44.2 ms | 41.0 to 47.5 ms | 12 % | 4,000 |" in text
     places = [
         text.index(title) for title in ("| objective", "**What it means**", "**What it does not say**", "<details>")
     ]
@@ -236,6 +236,7 @@ def test_every_line_of_a_table_has_as_many_cells_and_names_are_no_markup() -> No
             assert len(set(widths)) == 1
             widths = []
     assert "@team" not in text
+    assert not re.search(r"(?<!\\)\]\(", text), "a link needs a bracket that is not escaped"
     assert "</testcase>" not in text
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from loadgen.errors import StorageError
-from loadgen.report.report_tables import Report, final_report, headline, milliseconds
+from loadgen.report.report_tables import Report, final_report, milliseconds
 from loadgen.report.summary_reader import read
+from loadgen.report.verdict_words import headline
 
 
 def series(kind: str, step: str | None, request: str | None, **more: Any) -> dict[str, Any]:
@@ -207,7 +208,10 @@ def test_objective_shows_interval_unit_count_and_verdict() -> None:
     [
         ("passed", ""),
         ("failed", ""),
-        ("invalid", "The run is invalid, so the verdicts of its objectives do not count."),
+        (
+            "invalid",
+            "The run is invalid, so its objectives are not judged: the figures contain the generator's delays.",
+        ),
         ("incomplete", "The run is not complete, so a passed objective only covers the measured part."),
         ("interrupted", "The run is not complete, so a passed objective only covers the measured part."),
     ],
@@ -215,7 +219,7 @@ def test_objective_shows_interval_unit_count_and_verdict() -> None:
 def test_objectives_of_a_run_that_is_not_valid_or_complete_have_a_warning(result: str, note: str) -> None:
     (found,) = (t for t in report(result=result).tables if t.title == "Objectives")
 
-    assert found.rows[0][1] == "passed"
+    assert found.rows[0][1] == ("not judged" if result == "invalid" else "passed")
     assert found.note.startswith(note)
     assert ("run is" in found.note) == bool(note)
 
@@ -265,10 +269,20 @@ def test_percentiles_stand_with_the_ends_of_their_intervals() -> None:
 
     (found,) = (t for t in made.tables if t.title.startswith("95 %"))
     assert found.rows == (
-        ("checkout", "12.5 [12.1, 13.0]", "44.2 [43.0, 46.0]", "80.0 (too few samples)"),
-        ("  login", "12.5 [12.1, 13.0]", "44.2 [43.0, 46.0]", "80.0 (too few samples)"),
+        ("checkout", "12.5 [12.1, 13.0]", "44.2 [43.0, 46.0]"),
+        ("  login", "12.5 [12.1, 13.0]", "44.2 [43.0, 46.0]"),
     )
-    assert found.note == "From 5 batches of 24.0 s."
+    assert found.columns == ("", "p50", "p95")
+    assert found.note == "From 5 batches of 24.0 s. No interval of p99: too few samples."
+
+
+def test_rows_without_an_interval_are_left_out_and_counted() -> None:
+    none = dict.fromkeys(CI, "too few samples")
+    made = report(series=[with_ci(), with_ci("step", "login", response_ci_ms=none)])
+
+    (found,) = (t for t in made.tables if t.title.startswith("95 %"))
+    assert [row[0] for row in found.rows] == ["checkout"]
+    assert found.note.endswith("1 more row without an interval: too few samples.")
 
 
 def test_of_many_rows_only_the_journeys_have_their_intervals_shown_and_it_is_said() -> None:
@@ -316,14 +330,24 @@ def test_objective_over_windows_tells_how_many_broke_it_and_where_the_worst_was(
         "windows_failed": 31,
         "worst_window_s": 412.0,
     }
-    (found,) = (t for t in report(slos=[slo]).tables if t.title == "Objectives")
+    (found,) = (t for t in report(slos=[slo]).tables if t.title.startswith("Objectives"))
 
-    assert found.columns[4] == "budget"
-    assert found.rows == (("p(95, window=1m) < 300ms", "failed", "12.0 %", "-", "240 %", "1,200"),)
-    assert found.note.startswith(
-        "p(95, window=1m) < 300ms: 31 of 541 windows of 1m broken; the worst one (observed value in the table)"
-        " began at 412 s."
+    assert found.columns == ("objective", "verdict", "late or failed", "worst window", "broken", "budget", "count")
+    assert found.rows == (
+        ("p(95, window=1m) < 300ms", "failed", "12.0 %", "6:52 to 7:52", "31 of 541", "240 %", "1,200"),
     )
+
+
+def test_objective_that_differs_from_the_table_of_response_times_is_explained() -> None:
+    slo = {"objective": "p(95) < 300ms", "journey": "checkout", "unit": "ms", "count": 4000, "allowed": 0.05}
+
+    def notes(observed: object) -> str:
+        made = report(slos=[slo | {"verdict": "failed", "observed": observed}])
+        (found,) = (t for t in made.tables if t.title == "Objectives")
+        return found.note
+
+    assert "Objectives count failed and missed iterations as late" in notes("> 347.0")
+    assert notes(44.2) == ""
 
 
 # -- warm-up, loads, tags, own metrics --------------------------------------------------------------
@@ -397,7 +421,7 @@ def test_checks_and_own_metrics_have_their_values_with_unit_and_count() -> None:
     ]
     made = report(custom=custom)
 
-    assert table(made, "Checks") == (("cart is full", "95.00 %", "10", "200"), ("logged in", "100.00 %", "0", "200"))
+    assert table(made, "Checks") == (("cart is full", "95.0 %", "10", "200"), ("logged in", "100 %", "0", "200"))
     assert table(made, "The scenario's own metrics") == (
         ("orders", "counter", "81 orders", "40"),
         ("cache hits", "rate", "99.80 % (998)", "1,000"),

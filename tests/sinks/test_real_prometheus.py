@@ -26,8 +26,6 @@ from tests.support.run import DATA, Finished, loadgen
 from tests.support.sinks import HttpReceiver, eventually, http_receiver, udp_receiver
 from tests.support.target import running_target
 
-pytestmark = pytest.mark.quiet
-
 HISTOGRAMS = {"request": "loadgen_request_duration_seconds", "journey": "loadgen_journey_response_seconds"}
 BY_WRITE, BY_SCRAPE = 'instance=""', 'instance!=""'
 """What is written has no instance, what is scraped has."""

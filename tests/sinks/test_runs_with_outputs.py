@@ -224,7 +224,6 @@ def test_a_run_whose_outputs_hang_refuse_and_fail_measures_as_one_without(tmp_pa
     assert not [one for one in [*written, run.out.encode(), run.err.encode()] if secret.encode() in one]
 
 
-@pytest.mark.quiet
 def test_figures_on_stdout_are_lines_of_json_and_nothing_else(tmp_path: Path) -> None:
     with running_target() as target:
         run = loadgen(
@@ -237,7 +236,6 @@ def test_figures_on_stdout_are_lines_of_json_and_nothing_else(tmp_path: Path) ->
     assert "Run folder" in run.err
 
 
-@pytest.mark.quiet
 def test_the_program_stays_for_the_last_scrape_of_who_scraped_before(tmp_path: Path) -> None:
     place = f"127.0.0.1:{free_port()}"
     with running_target() as target:
@@ -262,7 +260,6 @@ def test_the_program_stays_for_the_last_scrape_of_who_scraped_before(tmp_path: P
     assert summary["outputs"][0]["sent"] >= 2
 
 
-@pytest.mark.quiet
 def test_a_controller_that_is_started_again_tells_where_it_told_before(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     assert command("keys", "init", keys).exit_code == 0

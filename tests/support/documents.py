@@ -45,8 +45,12 @@ def document(
     censored: tuple[int, ...] = (),
     silent: tuple[int, ...] = (),
     running: bool = False,
+    metrics: int = 0,
 ) -> Document:
-    """A run of `names` requests with a stall in its middle. `censored`, `unfit`, `silent`: numbers of slots."""
+    """A run of `names` requests with a stall in its middle. `censored`, `unfit`, `silent`: numbers of slots.
+
+    `metrics`: how many lanes.
+    """
     draw = random.Random(seed)
     region_names = [f"region-{i}" for i in range(regions)]
     journeys = ["checkout", "browse"][: max(1, min(2, names))]
@@ -84,6 +88,9 @@ def document(
             "duration_s": slots * length_s * (1.5 if running else 1),
             "interval_s": 1.0,
             "agents": agents,
+            "title": "Checkout under the load of a Monday",
+            "owner": "Shop team",
+            "labels": {"release": "1.4"},
         },
         "verdict": None if running else _verdict(bool(unfit)),
         "slos": _slos(journeys, sum(requests)),
@@ -171,6 +178,7 @@ def document(
             for k in range(2)
         ],
         "notes": ["rates are iterations per second; requests follow from them"],
+        "metrics": _metrics(metrics, slots * length_s, hostile) if metrics else None,
         "seq": 1,
     }
 
@@ -349,6 +357,10 @@ def _slos(journeys: list[str], count: int) -> list[Document]:
             "budget": "",
             "window": "",
             "reason": "",
+            "limit_ms": 300.0,
+            "percentile": 95.0,
+            "step": None,
+            "request": None,
         },
         {
             "objective": "p99 < 800 ms",
@@ -362,6 +374,10 @@ def _slos(journeys: list[str], count: int) -> list[Document]:
             "budget": "",
             "window": "",
             "reason": "the interval holds the limit: run longer",
+            "limit_ms": 800.0,
+            "percentile": 99.0,
+            "step": None,
+            "request": None,
         },
         {
             "objective": "error_ratio < 0.1 %",
@@ -375,6 +391,10 @@ def _slos(journeys: list[str], count: int) -> list[Document]:
             "budget": "used 19 times",
             "window": "1 m, 7 of 10 failed",
             "reason": "",
+            "limit_ms": None,
+            "percentile": None,
+            "step": None,
+            "request": None,
         },
     ]
 
@@ -384,6 +404,8 @@ def _verdict(suspect: bool) -> Document:
         "result": "failed",
         "exit_code": 1,
         "headline": "Failed: 1 of 3 objectives is missed, 1 cannot be decided",
+        "plain": "The target made too many errors: 1.9 % of the passes failed, and 0.1 % may.",
+        "means": ["Between 4:30 and 5:00 the target answered 6 times slower than usual."],
         "sentences": [
             "Of 100 requests 2 failed; 1 in 1,000 was allowed.",
             "95 of 100 checkouts took less than 264 ms, counted from when they were due; 300 ms were allowed.",
@@ -397,6 +419,36 @@ def _verdict(suspect: bool) -> Document:
             "reasons": ["agent region-0.0: loop lag p99 18 ms in 3 of 600 s"] if suspect else [],
             "advice": ["give region-0 another agent"] if suspect else [],
         },
+    }
+
+
+def _metrics(count: int, run_s: float, hostile: bool) -> Document:
+    """Lanes of every 5 s, from before the start of the run, each with a gap."""
+    at_s = [-3.0 + 5 * k for k in range(int(run_s) // 5 + 1)]
+    names = HOSTILE if hostile else ("CPU of the database", "connections", "memory")
+    units, bases = ("%", "", "bytes"), (55.0, 130.0, 2.4e9)
+
+    def value(i: int, k: int) -> float | None:
+        is_gap = 10 + i <= k < 14 + i
+        return None if is_gap else round(bases[i % 3] * (1 + 0.3 * math.sin(k / 7 + i)), 3)
+
+    return {
+        "source": "cloudwatch",
+        "lanes": [
+            {
+                "name": f"{names[i % len(names)]}{'' if i < len(names) else f' {i}'}",
+                "statistic": "Average",
+                "unit": units[i % 3],
+                "period_s": 5.0,
+                "stretch_s": 5.0,
+                "at_s": at_s,
+                "values": [value(i, k) for k in range(len(at_s))],
+            }
+            for i in range(count)
+        ],
+        "rest": [],
+        "empty": [],
+        "fault": "",
     }
 
 

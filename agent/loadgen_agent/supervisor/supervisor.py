@@ -82,6 +82,7 @@ from loadgen_agent.supervisor.lifecycle import (
 from loadgen_agent.supervisor.lifecycle import Fetch as FetchBundle
 from loadgen_agent.supervisor.link import Link
 from loadgen_agent.supervisor.order_authorization import Trust
+from loadgen_agent.supervisor.phase_log import phase_text
 from loadgen_agent.supervisor.worker_group_state import AllLost
 from loadgen_agent.supervisor.worker_process import WORKER
 from loadgen_agent.supervisor.workers import Answers, WorkerPlacement, Workers
@@ -256,8 +257,7 @@ class Supervisor:
         # bundle that is already in the cache.
         self._agent, effects = step(before, event)
         if self._agent.phase is not before.phase:
-            why = (isinstance(event, Tick) and self._agent.reason) or type(event).__name__
-            log.info("%s -> %s: %s", before.phase.value, self._agent.phase.value, why)
+            log.info("%s", phase_text(before, self._agent))
             self._heartbeat_ns -= HEARTBEAT_NS  # so that the next tick sends the new phase to the controller
         for effect in effects:
             self._perform(effect)

@@ -43,19 +43,32 @@ __all__ = [
 ]
 
 TOKEN_VARIABLE: Final = "LOADGEN_TOKEN"  # noqa: S105  # its name
+CA_VARIABLE: Final = "LOADGEN_CA"
 _TRY_AGAIN_S: Final = 1.0
 _TRIES: Final = 60
 
 ControllerOption = Annotated[
     str | None,
-    typer.Option("--controller", metavar="HOST:PORT", help="The API of the `loadgen controller` that has the run."),
+    typer.Option(
+        "--controller",
+        metavar="HOST:PORT",
+        envvar="LOADGEN_CONTROLLER",
+        help="The API of the `loadgen controller` that has the run.",
+    ),
 ]
 NeededController = Annotated[
-    str, typer.Option("--controller", metavar="HOST:PORT", help="The API of a `loadgen controller`.")
+    str,
+    typer.Option(
+        "--controller", metavar="HOST:PORT", envvar="LOADGEN_CONTROLLER", help="The API of a `loadgen controller`."
+    ),
 ]
 CaOption = Annotated[
     Path | None,
-    typer.Option("--ca", metavar="FILE", help="The controller's certificate, or that of its authority (PEM)."),
+    typer.Option(
+        "--ca",
+        metavar="FILE",
+        help="The controller's certificate, or that of its authority (PEM). Default: LOADGEN_CA.",
+    ),
 ]
 TokenFileOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="File with the token for the API. Default: LOADGEN_TOKEN.")
@@ -72,6 +85,8 @@ def place_of(errors: CollectedErrors, controller: str | None, ca: Path | None, t
                 errors.add(f"{option} needs a controller", "add --controller HOST:PORT")
         return None
     errors.parse("--controller", controller, parse_endpoint)
+    if ca is None and (of_environment := os.environ.get(CA_VARIABLE)):
+        ca = Path(of_environment)  # not by typer's `envvar`: the variable alone, without a controller, is no error
     token = os.environ.get(TOKEN_VARIABLE, "")
     if token_file is not None:
         token = errors.catch(lambda: _token(token_file)) or ""

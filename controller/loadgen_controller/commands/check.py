@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +13,15 @@ import typer
 from rich.console import Console
 
 from loadgen.bundle import pack
-from loadgen.dsl.loading.loader import Scenario
+from loadgen.dsl.loading.loader import Scenario, split_plan
 from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
-from loadgen.errors import ExitCode, UsageError
+from loadgen.errors import ExitCode, ScenarioError, UsageError
 from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.deltas.series_key import PHASES
 from loadgen.report.report_tables import Table
 from loadgen.units import format_count, format_duration, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands.checking.watch import Spacing, Watch, spaced
 from loadgen_controller.commands.shared_options import (
     AllowHostOption,
     EnvOption,
@@ -28,10 +30,12 @@ from loadgen_controller.commands.shared_options import (
     TargetOption,
 )
 from loadgen_controller.console_output import RichText, Text, text_block
+from loadgen_controller.planning.private_targets import PRIVATE_ONLY, check_private
 from loadgen_controller.planning.rehearsal import Rehearsed, rehearse, rehearse_arrival
 from loadgen_controller.planning.rerun import Earlier, arrival_of, arrival_text, earlier_run
 from loadgen_controller.planning.scenario import load_scenario
 from loadgen_controller.planning.team_policy_check import violations
+from loadgen_controller.print_errors import report
 from loadgen_controller.screen.terminal_report import Output, print_table
 
 NAME = "check"
@@ -44,6 +48,8 @@ loadgen check scenarios/search_mix.py:spike --env staging
 loadgen check --arrival 4711 --from last
 
 loadgen check scenarios/checkout.py --arrival 4711 --from runs/20261124-101500-checkout-3f2a
+
+loadgen check scenarios/checkout.py --watch
 
 loadgen check scenarios/checkout.py --policy"""
 
@@ -80,8 +86,15 @@ def main(
             "--policy", help="Check the scenario against the policy in loadgen.toml instead; nothing is sent."
         ),
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Check again whenever a file is saved, until Ctrl-C. Only for private targets."),
+    ] = False,
 ) -> int:
     """Run each journey of a plan once, for real, and show every request: step, status, outcome, times.
+
+    Errors of the scenario are shown before anything is sent. For a request that failed, the request and the response
+    are shown.
 
     A single user takes the first row of each feed, thinks for at most 100 ms, and does not wait at a rendez-vous. For a
     graph, as many sessions run as are needed to visit every node. Nothing is stored.
@@ -89,6 +102,9 @@ def main(
     With --arrival and --from, one iteration of an earlier run is repeated with its row and its random numbers. Without
     FILE, the scenario is the one of that run. With --policy nothing runs: the scenario is checked against the policy in
     loadgen.toml.
+
+    With --watch, the check is repeated whenever a file in the scenario's folder is saved: it shows the errors, or runs
+    each journey once, at most one iteration a second. It sends only to loopback and private addresses.
 
     The exit code is 1 if a journey fails or the policy is violated, and 2 if the scenario is invalid.
     """
@@ -103,8 +119,13 @@ def main(
         errors.add("--load needs --arrival", "add --arrival N --from RUN, or leave --load out")
     if policy and arrival is not None:
         errors.add("--policy and --arrival exclude each other: --policy runs nothing", "leave one of them out")
+    if watch and (policy or arrival is not None):
+        errors.add("--watch repeats the plain check, without --policy and --arrival", "leave --watch out")
     errors.check()
     console = Output()
+    if watch and file is not None:
+        options = _Options(target, tuple(param or ()), env, tuple(resolve or ()), tuple(i_may_load or ()))
+        return _watch(file, options, console)
     with ExitStack() as stack:
         earlier = None
         if arrival is not None and from_run is not None:
@@ -129,6 +150,55 @@ def main(
         if earlier is None or arrival is None:
             return asyncio.run(_check(rehearse(scenario), console))
         return asyncio.run(_check(_repeat(scenario, earlier, arrival, load), console, is_whole=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """The options with which `--watch` loads the scenario in each round, unparsed."""
+
+    target: str | None
+    params: tuple[str, ...]
+    env: str | None
+    resolve: tuple[str, ...]
+    allowed: tuple[str, ...]
+
+
+def _watch(file: str, options: _Options, console: Output) -> int:
+    """Repeat the check until Ctrl-C.
+
+    Raises:
+        LoadgenError, ExceptionGroup: an option is wrong, the file is missing, or the target is not private.
+    """
+
+    def load() -> Scenario:
+        errors = CollectedErrors()
+        scenario = load_scenario(
+            errors,
+            file,
+            target=options.target,
+            params=options.params,
+            env=options.env,
+            resolve=options.resolve,
+            allowed=options.allowed,
+        )
+        check_private(scenario.plan)
+        pack(scenario)
+        return scenario
+
+    async def run(scenario: Scenario, spacing: Spacing) -> None:
+        async with aclosing(rehearse(scenario, PRIVATE_ONLY)) as rehearsed:
+            await _check(spaced(rehearsed, spacing), console)
+
+    path, _ = split_plan(file)
+    try:
+        load()
+    except ScenarioError:
+        if not path.is_file():
+            raise
+        # The watch shows the errors of a broken file again, and waits for it to be saved.
+    with suppress(KeyboardInterrupt):  # the usual end of a watch, so it is no error
+        asyncio.run(Watch(path, load, run, report, console).forever())
+    return ExitCode.INTERRUPTED
 
 
 def _repeat(scenario: Scenario, earlier: Earlier, arrival: str, load: str | None) -> AsyncIterator[Rehearsed]:
@@ -163,7 +233,7 @@ def _policy(scenario: Scenario, console: Console) -> int:
 async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_whole: bool = False) -> int:
     """Print the result of each journey when it has ended; return exit code 1 if one of them failed, else 0.
 
-    is_whole: also show the row and the exchange of each failure in full, because a repeated iteration is for that.
+    is_whole: also show the number of the iteration and its row, because a repeated iteration is for that.
     """
     failed = 0
     async for done in rehearsed:
@@ -180,28 +250,42 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
         for name, users in done.rendezvous:
             text = f"  rendez-vous {name}: in a run, {format_count(users)} users meet here; this one did not wait"
             console.print(Text(text), soft_wrap=True)
+        for note in done.notes:
+            console.print(text_block(f"note: {note}"), soft_wrap=True)
         for failure in done.failures:
-            for shown in _shown(failure, is_whole=is_whole):
+            for shown in _shown(failure, done.detail, is_whole=is_whole):
                 console.print(shown, soft_wrap=True)
         console.print()
     return ExitCode.FAILED if failed else ExitCode.PASSED
 
 
-def _shown(failure: Failure, *, is_whole: bool) -> Iterator[RichText]:
-    """Yield the printed lines of a failure: where it happened and why.
+def _shown(failure: Failure, reported: str, *, is_whole: bool) -> Iterator[RichText]:
+    """Yield the printed lines of a failure: where it happened and why, then the request and the response.
 
-    With `is_whole` the row, the request and the response follow.
+    reported: what was printed already about this journey. With `is_whole` the iteration's number and row are shown.
     """
-    if failure.where or failure.detail:
-        yield text_block(": ".join(text for text in (failure.where, failure.detail) if text))
-    if not is_whole:
-        return
-    yield Text(f"  iteration {arrival_text(failure.n)}")
-    for title, text in (("row", failure.row), ("sent", failure.sent), ("received", failure.received)):
+    # The text of an error in the scenario begins with its place.
+    has_place = failure.where and failure.detail.startswith(failure.where)
+    parts = (failure.detail,) if has_place else (failure.where, failure.detail)
+    reason = ": ".join(text for text in parts if text)
+    if reason and reason not in reported:
+        yield text_block(reason)
+    if is_whole:
+        yield Text(f"  iteration {arrival_text(failure.n)}")
+    sent = "sent" if failure.request else "last request before it"
+    for title, text in (
+        ("row", failure.row if is_whole else ""),
+        ("note", failure.note if is_whole else ""),
+        (sent, failure.sent),
+        ("received", failure.received),
+    ):
         if text:
             yield Text()
             yield Text(f"  {title}:")
             yield text_block(text.rstrip("\n"), "    ")
+    if failure.sent and not failure.received:
+        yield Text()
+        yield Text("  received: no answer")
 
 
 _HEAD = ("request", "step", "status", "outcome", "response", "service", "bytes")

@@ -14,9 +14,11 @@ import msgspec
 import typer
 
 from loadgen.allowlist import AllowList
+from loadgen.dsl.plans.loadgen_toml import read_settings
 from loadgen.errors import LoadgenError, UsageError
 from loadgen.logs import log_to_stderr
 from loadgen.measure.run_folder.rundir import replace_file, storage_error
+from loadgen.notify.notifier import Notifier
 from loadgen.secret_files import shared_mode
 from loadgen.signed.signatures import Signer
 from loadgen.sinks.live_outputs import Outputs
@@ -30,6 +32,7 @@ from loadgen_controller.console_output import echo
 from loadgen_controller.control.run_service import Service
 from loadgen_controller.launch.event_loop import new_loop
 from loadgen_controller.launch.signals import Stopping
+from loadgen_controller.notifying.open_notifier import close_with_notes, notifier_of
 from loadgen_controller.planning.option_parsing import outputs_of, parse_endpoint
 from loadgen_controller.planning.target_permission import read_permits
 from loadgen_controller.run.recovery import clock_after, unfinished
@@ -82,6 +85,7 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     out: tuple[str, ...] = ()
     enroll: str | None = None
     bucket: str | None = None
+    notify: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class Setting:
     access: Access = field(default_factory=Access)
     """The tokens and the certificate of the web page."""
     outputs: Outputs | None = None
+    notifier: Notifier | None = None
     enroller: Enroller | None = None
     remembered: Remembered | None = None
     """Stored for `loadgen controller resume` once the controller listens, so that a failed start overwrites nothing."""
@@ -146,6 +151,13 @@ def main(
     bucket: Annotated[
         str | None, typer.Option(metavar="NAME", help="S3 bucket of the fleet, in which its agents enrol.")
     ] = None,
+    notify: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Send notifications about all runs to the channels (tables notify.NAME) of this loadgen.toml.",
+        ),
+    ] = None,
 ) -> None:
     if context.invoked_subcommand is not None:
         return
@@ -166,6 +178,7 @@ def main(
             out=tuple(out or ()),
             enroll=enroll,
             bucket=bucket,
+            notify=None if notify is None else str(notify.absolute()),
         ),
         runs_dir,
     )
@@ -218,6 +231,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
         errors.add(
             "--out ndjson=- cannot be used here: stdout is for the controller's log", "name a file: --out ndjson=FILE"
         )
+    notifier = _notifier(errors, wanted)
     if not errors.found:
         errors.catch(lambda: check_bind(wanted.api, tls, tokens))
         errors.catch(lambda: check_place(wanted.ui or "127.0.0.1:0", access or Access()))
@@ -228,7 +242,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
         runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(runs_dir, error) from error
-    log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
     setting = Setting(
         own,
         wanted.listen,
@@ -242,6 +256,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
         wanted.ui,
         access,
         outputs,
+        notifier,
         enroller,
         wanted,
     )
@@ -250,6 +265,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
             runner.run(serve(setting, echo))
         finally:
             outputs.close()
+            close_with_notes(notifier, log.warning)
 
 
 async def serve(setting: Setting, say: Callable[[str], None]) -> None:
@@ -266,6 +282,7 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
         allow=setting.allow,
         signer=setting.signer,
         outputs=setting.outputs,
+        notifier=setting.notifier,
     )
 
     page = _page(service, setting)
@@ -312,6 +329,17 @@ def _remember(setting: Setting) -> None:
     if setting.remembered is not None:
         written = msgspec.json.format(msgspec.json.encode(setting.remembered)) + b"\n"
         replace_file(setting.runs_dir / _REMEMBERED, written, shared_mode(setting.runs_dir))
+
+
+def _notifier(errors: CollectedErrors, wanted: Remembered) -> Notifier:
+    """Return the channels of --notify; errors in the file are added to `errors`."""
+    if wanted.notify is None:
+        return Notifier()
+    path = Path(wanted.notify)
+    channels = errors.catch(lambda: read_settings(path).notify)
+    if channels is not None and not channels:
+        errors.add(f"--notify: {path} has no channel", "write [notify.NAME] in it")
+    return notifier_of(errors, (channels or {}).values(), log.warning)
 
 
 def _enroller(wanted: Remembered) -> Enroller | None:

@@ -17,6 +17,7 @@ from loadgen.measure.deltas.series_key import OK, SKIPPED
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.report.report_tables import Table
 from loadgen.report.run_as_dataframes import Run, open_run
+from loadgen.report.verdict_words import deciding_reasons, lead_reason
 from loadgen.units import NS_PER_S, format_count, format_duration
 from loadgen_controller.console_output import RichText, Text, echo_json, text_block
 from loadgen_controller.planning.rerun import arrival_of, arrival_text
@@ -129,6 +130,9 @@ def _listed(run: Run, found: Sequence[KeptFailure], name: tuple[str, str], limit
         yield Text()
     if not found:
         yield Text(_why_none(run, is_any=bool(kinds)))
+    if doubt := _doubt(run):
+        yield Text(doubt, style="yellow")
+    if not found:
         return
     shown = [
         kept for _, _, kept in sorted(ranked, key=lambda one: one[:2])[:limit]
@@ -170,6 +174,17 @@ def _why_none(run: Run, *, is_any: bool) -> str:
     if run.failures:
         return f"none of the {format_count(len(run.failures))} kept failures matches"
     return "no failure was kept in full" if is_any else "nothing failed"
+
+
+def _doubt(run: Run) -> str:
+    """Return why the run has another result than its failures suggest; "" if it passed without doubt."""
+    summary = run.summary
+    if summary is None or (summary.result == "passed" and summary.validity.verdict == "valid"):
+        return ""
+    if summary.result in ("passed", "failed") and summary.validity.verdict == "suspect":
+        return f"the run is suspect: {lead_reason(summary)}"
+    words = {"failed": "failed", "interrupted": "was interrupted", "error": "ended with an error"}
+    return f"the run {words.get(summary.result, f'is {summary.result}')}: {deciding_reasons(summary)[0]}"
 
 
 def _kinds(run: Run) -> Iterator[tuple[int, _Kind]]:
@@ -222,6 +237,7 @@ def _whole(run: Run, kept: KeptFailure, name: tuple[str, str]) -> Iterator[RichT
         yield Text(f"at {failure.where}")
     for title, text in (
         ("Row", failure.row),
+        ("Note", failure.note),
         ("Traceback", failure.traceback),
         ("Sent" if failure.request else "Last request before it", failure.sent),
         ("Received", failure.received),

@@ -9,12 +9,15 @@ import typer
 
 from loadgen.dsl.loading.loader import split_plan
 from loadgen.history.store.stored_run import STATISTICS
+from loadgen.notify.notifier import Notifier
 from loadgen.units import parse_ratio
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import RunOptions, takes_run_options
+from loadgen_controller.console_output import echo
 from loadgen_controller.launch.run_location import placement_of
+from loadgen_controller.notifying.open_notifier import channels_for, close_with_notes, notifier_of
 from loadgen_controller.planning.option_parsing import store_of
 
 NAME = "gate"
@@ -147,6 +150,8 @@ def main(
     with needing_analysis("loadgen gate"):
         from loadgen.history.gate.gate_result import Settings
         from loadgen_controller.commands.gating import gate_command
+    channels = errors.catch(lambda: channels_for(None if file is None else split_plan(file)[0])) or []
+    notifier = Notifier() if is_accept else notifier_of(errors, channels)
     gate_options = gate_command.GateOptions(
         store=store_of(errors, store, options.env, None if file is None else split_plan(file)[0]),
         settings=Settings(values["delta"], values["tolerate"], values["alpha"], percentile),
@@ -158,16 +163,20 @@ def main(
         markdown=markdown,
         is_explained=explain,
         is_quiet=options.quiet,
+        notifier=notifier,
     )
     if is_accept:
         return gate_command.accept_runs(errors, gate_options, names, options.runs_dir)
-    if file is None or placement is None:
-        return gate_command.judge_runs(errors, gate_options, names, options.runs_dir)
-    load = options.scenario_options() | {"needs_secrets": placement.needs_secrets}
-    maker = gate_command.maker_of(gate_options, file, load, placement)
-    if ab is not None:
-        return gate_command.judge_sides(errors, gate_options, maker, ab, pairs or LEAST_PAIRS, seed)
-    return gate_command.judge_made(errors, gate_options, maker, runs, confirm)
+    try:
+        if file is None or placement is None:
+            return gate_command.judge_runs(errors, gate_options, names, options.runs_dir)
+        load = options.scenario_options() | {"needs_secrets": placement.needs_secrets}
+        maker = gate_command.maker_of(gate_options, file, load, placement)
+        if ab is not None:
+            return gate_command.judge_sides(errors, gate_options, maker, ab, pairs or LEAST_PAIRS, seed)
+        return gate_command.judge_made(errors, gate_options, maker, runs, confirm)
+    finally:
+        close_with_notes(notifier, lambda text: echo(text, err=True))
 
 
 def _scenario_in(errors: CollectedErrors, names: list[str], is_accept: bool) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from loadgen.report.exports.markdown import markdown
 from loadgen.report.exports.parquet import write_parquet
 from loadgen.report.exports.rows import SeriesRow, series_rows
 from loadgen.report.from_run_folder import document_of
+from loadgen.report.front_page import NO_COVER, Cover
 from loadgen.report.html import html
 from loadgen.report.run_as_dataframes import Run, WindowRow, open_run
 from loadgen.report.run_json_document import encode
@@ -32,7 +34,7 @@ from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.console_output import echo
 from loadgen_controller.past_runs.listing import is_running
-from loadgen_controller.planning.option_parsing import STORE, store_of
+from loadgen_controller.planning.option_parsing import STORE, report_settings_of, store_of
 from loadgen_controller.screen.output_file import opened
 from loadgen_controller.screen.result_explanation import called, story_in
 
@@ -47,6 +49,8 @@ loadgen report last
 
 loadgen report 20261124-170312 20261123-170500 -o compared.html
 
+loadgen report last --title "Shop 1.4, Monday's load" --owner "Shop team"
+
 loadgen report last --store s3://perf/history
 
 loadgen report last --format markdown
@@ -58,6 +62,14 @@ loadgen report last --format csv --table windows --window 10s --split regions -o
 loadgen report last -o run.parquet"""
 
 Document = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Covers:
+    """Title and owner from the command line, and those of `loadgen.toml` for a plan without them."""
+
+    given: Cover = NO_COVER
+    default: Cover = NO_COVER
 
 
 class Format(StrEnum):
@@ -96,6 +108,7 @@ BY_ENDING = {
 }
 TABLES = (Format.CSV, Format.PARQUET)
 WITH_HISTORY = (Format.HTML, Format.JSON, Format.MARKDOWN)
+WITH_COVER = (Format.HTML, Format.JSON)
 Write = Callable[[BinaryIO], object]
 
 
@@ -130,6 +143,23 @@ def main(
     split: Annotated[
         list[Split] | None, typer.Option("--split", help="Separate rows of windows for each of these. Repeatable.")
     ] = None,
+    title: Annotated[
+        str | None,
+        typer.Option(
+            "--title",
+            metavar="TEXT",
+            help="Title of the report. Default: the plan's label `title`, or title of \\[report] in loadgen.toml, or"
+            " the first line of the scenario's docstring.",
+        ),
+    ] = None,
+    owner: Annotated[
+        str | None,
+        typer.Option(
+            "--owner",
+            metavar="TEXT",
+            help="Owner that the report names. Default: the plan's owner, or that of \\[report] in loadgen.toml.",
+        ),
+    ] = None,
     store: StoreOption = None,
     env: EnvOption = None,
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run folders.")] = Path("runs"),
@@ -156,7 +186,10 @@ def main(
         errors.add("Parquet is binary and cannot be printed on a terminal", "name a file with -o")
     if baseline is not None and chosen not in (None, Format.HTML):
         errors.add(f"a second run cannot be shown in {chosen}, only in html", "leave the second run out")
+    if (title or owner) and chosen is not None and chosen not in WITH_COVER:
+        errors.add(f"--title and --owner cannot be used with {chosen}", "add --format html or --format json")
     history = _open_history(errors, store, env) if chosen in WITH_HISTORY else None
+    default = report_settings_of(errors) if chosen in WITH_COVER else None
     path = errors.catch(lambda: find_run(run, runs_dir))
     behind = None if baseline is None else errors.catch(lambda: find_run(baseline, runs_dir))
     errors.check()
@@ -166,7 +199,8 @@ def main(
         output = path / "report.html"
     length_s = None if window_s is None else window_s / NS_PER_S
     held = None if history is None else _compare_with_history(path, history)
-    write = _writer(path, behind, chosen, table or Kind.SERIES, length_s, split or (), held)
+    cover = Covers(Cover(title or "", owner or ""), Cover(default.title, default.owner) if default else NO_COVER)
+    write = _writer(path, behind, chosen, table or Kind.SERIES, length_s, split or (), held, cover)
     with opened(output) as file:
         write(file)
     if output is not None and str(output) != "-":
@@ -232,6 +266,7 @@ def _writer(
     window_s: float | None,
     split: Sequence[Split],
     held: InHistory | None,
+    cover: Covers,
 ) -> Write:
     """Return a function that writes the report of the run to an open file.
 
@@ -250,13 +285,13 @@ def _writer(
     in_history: Document = {} if held is None else {"in_history": held.document()}
     if chosen is Format.HTML:
         page = html(
-            document_in(path) | in_history,
+            document_in(path, cover) | in_history,
             baseline=None if behind is None else document_in(behind),
             standing="" if held is None else held.section(),
         )
         return lambda file: file.write(page)
     if chosen is Format.JSON:
-        encoded = in_json(encode(document_in(path) | in_history).decode()).encode() + b"\n"
+        encoded = in_json(encode(document_in(path, cover) | in_history).decode()).encode() + b"\n"
         return lambda file: file.write(encoded)
     write = write_csv if chosen is Format.CSV else write_parquet
     if table is Kind.SERIES:
@@ -288,9 +323,10 @@ def summary_of(path: Path) -> Summary:
     )
 
 
-def document_in(path: Path) -> Document:
+def document_in(path: Path, cover: Covers | None = None) -> Document:
     """Return the timeline and story of a run as a JSON document; of a running run, what it has measured so far."""
-    return document_of(_open(path), called(path))
+    cover = cover or Covers()
+    return document_of(_open(path), called(path), cover.given, cover.default)
 
 
 def _open(path: Path) -> Run:

@@ -17,12 +17,14 @@ from loadgen.outside_text import in_json
 from loadgen.report.executive_summary import story_of, targets_in
 from loadgen.report.report_tables import final_report
 from loadgen.report.summary_reader import read
+from loadgen_controller.agents.printed_output import printed_text
 from loadgen_controller.api.remote import order_there
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import JsonOption, OutOption, RunOptions, takes_run_options
-from loadgen_controller.console_output import echo
+from loadgen_controller.console_output import Text, echo
 from loadgen_controller.launch.launcher import conduct, order_of
 from loadgen_controller.launch.run_location import Placement, placement_of
+from loadgen_controller.notifying.open_notifier import channels_for, close_with_notes, notifier_of
 from loadgen_controller.planning.option_parsing import needs_sure, outputs_of, parse_endpoint, places_of
 from loadgen_controller.planning.scenario import load_scenario
 from loadgen_controller.planning.url_scenario import is_url, write_scenario
@@ -151,7 +153,13 @@ def main(
             "--out cannot be used with --controller: the controller sends the figures",
             "start the controller with it: loadgen controller --out KIND=WHERE",
         )
+    channels = errors.catch(lambda: channels_for(scenario_path)) or []
+    if place is not None and channels:
+        echo("note: [notify] is ignored: with --controller, the controller sends notifications", err=True)
     with ExitStack() as stack:
+        if place is None:
+            placement.notifier = notifier_of(errors, channels)
+            stack.callback(close_with_notes, placement.notifier, lambda text: echo(text, err=True))
         placement.outputs = outputs_of(errors, out or (), places if place is None else None)
         stack.callback(placement.outputs.close)
         if placement.outputs.has_stdout and str(json_path) == "-":
@@ -196,6 +204,8 @@ def run_scenario(
     result = conduct(order, placement, None if is_quiet else console)
     summary = read(result.summary)
     print_report(console, final_report(summary, result.run_dir))
+    if printed := printed_text(result.run_dir):
+        console.print(Text(printed), soft_wrap=True)
     if is_explained:
         print_story(console, story_in(result.run_dir, summary))
     if json_path is not None:

@@ -16,11 +16,12 @@ from loadgen.errors import UsageError
 from loadgen.measure.run_folder.rundir import RunDir, find_run
 from loadgen.report.report_tables import Table, final_report
 from loadgen.report.summary_reader import read
-from loadgen.units import NS_PER_S, format_count, format_duration
+from loadgen.units import NS_PER_S, format_count, format_duration, quantity
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call, place_of
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands import bucket, cloudwatch_metrics, xray_traces
+from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.run import ExplainOption, run_scenario
 from loadgen_controller.commands.shared_options import (
     AllowHostOption,
@@ -34,8 +35,9 @@ from loadgen_controller.launch.run_location import Placement
 from loadgen_controller.past_runs.deleting import check_deletable, size_bytes
 from loadgen_controller.past_runs.deleting import delete as delete_run
 from loadgen_controller.past_runs.listing import Entry, Search, entries, labels_of, parse_since
+from loadgen_controller.past_runs.pruning import pruning_of
 from loadgen_controller.past_runs.user_notes import parse_label, read_notes, write_notes
-from loadgen_controller.planning.option_parsing import parse_endpoint
+from loadgen_controller.planning.option_parsing import all_stores, parse_endpoint
 from loadgen_controller.planning.rerun import earlier_run
 from loadgen_controller.planning.scenario import load_scenario
 from loadgen_controller.screen.result_explanation import print_story, story_in
@@ -235,6 +237,76 @@ def delete(
     for path in paths:
         delete_run(path)
         echo(f"deleted {path.name}")
+
+
+@app.command(
+    epilog="[bold]Examples[/bold]\n\nloadgen runs prune --older 30d\n\nloadgen runs prune --older 2026-10-01 --yes"
+)
+def prune(
+    older: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="Runs started before: 30d or 12h ago, 2026-10-01, 2026-10-01T17:00 (UTC)."),
+    ],
+    runs_dir: RunsDir = RUNS,
+    store: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FOLDER|s3://...",
+            help="A further history whose runs are kept. Those of loadgen.toml and the folder `history` always count."
+            " Repeatable.",
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete the runs; without it, only show them.")] = False,
+) -> None:
+    """Show which old runs would be deleted and how many bytes that frees; with --yes, delete them.
+
+    Runs in progress are kept, and runs that are accepted or pinned in a history. If a history cannot be read, nothing
+    is deleted.
+    """
+    errors = CollectedErrors()
+    before = errors.parse("--older", older, lambda text: parse_since(text, datetime.now(UTC)))
+    referred = _referred(errors, all_stores(errors, store or ()))
+    errors.check()
+    assert before is not None
+    plan = pruning_of(entries(runs_dir), before, referred)
+    deleted = []
+    for one in plan.deleted:
+        shown = f"{one.entry.run_id} ({one.entry.result}, {_megabytes(one.size_bytes)})"
+        if not yes:
+            echo(f"would delete {shown}")
+        elif errors.catch(partial(_deleted, one.entry.path)):
+            deleted.append(one)
+            echo(f"deleted {shown}")
+    for one in plan.kept:
+        echo(f"kept {one.entry.run_id}: {one.kept_because}")
+    done = deleted if yes else plan.deleted
+    count = f"{quantity(len(done), 'run')}, {format_count(sum(one.size_bytes for one in done))} bytes"
+    if yes:
+        echo(f"deleted {count}")
+    else:
+        echo(f"would delete {count}" + ("; add --yes to delete" if done else ""))
+    errors.check()
+
+
+def _deleted(path: Path) -> bool:
+    delete_run(path)
+    return True
+
+
+def _referred(errors: CollectedErrors, stores: list[str]) -> dict[str, str]:
+    """Return why runs are kept, by run id. A history that cannot be read is an error."""
+    found: dict[str, str] = {}
+    for url in stores:
+        with needing_analysis("loadgen runs prune"):
+            from loadgen.history.store.store import Store  # here, because it is slow to import
+
+        for run_id, how in (errors.catch(lambda url=url: Store.open(url).referred()) or {}).items():  # type: ignore[misc]
+            found.setdefault(run_id, f"{how} in {url}")
+    return found
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB"
 
 
 def _is_sure(question: str) -> bool:

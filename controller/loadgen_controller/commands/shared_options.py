@@ -77,6 +77,12 @@ UsersOption = Annotated[
 DurationOption = Annotated[
     str | None, typer.Option(metavar="TIME", help="Stretch or shrink the load to this duration: 2m.")
 ]
+LoadsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--load", metavar="A,B", help="Run only these loads of the plan, by name, without others' objectives."
+    ),
+]
 RegionsOption = Annotated[
     str | None,
     typer.Option(metavar="A,B", help="Use only these regions of the plan; A=1,B=2 replaces its regions and weights."),
@@ -120,6 +126,7 @@ class RunOptions:
     rate: RateOption = None
     users: UsersOption = None
     duration: DurationOption = None
+    loads: LoadsOption = None
     regions: RegionsOption = None
     param: ParamOption = None
     env: EnvOption = None
@@ -189,6 +196,7 @@ class RunOptions:
             "rate": self.rate,
             "users": self.users,
             "duration": self.duration,
+            "loads": self.loads,
             "regions": self.regions,
             "params": self.param or (),
             "env": self.env,
@@ -207,9 +215,9 @@ class RunOptions:
         return [_SPELT.get(name, f"--{name.replace('_', '-')}") for name in names if getattr(self, name)]
 
 
-_SPELT: Final = {"param": "-P"}
+_SPELT: Final = {"param": "-P", "loads": "--load"}
 _PANELS: Final = {
-    "Load": "target rate users duration regions param env resolve",
+    "Load": "target rate users duration loads regions param env resolve",
     "Agents": "agents_per_region workers listen keys wait controller ca token_file fleet scale",
     "Permission": "i_may_load allow sign_with",
 }

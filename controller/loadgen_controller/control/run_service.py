@@ -24,6 +24,7 @@ from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import FleetError, LoadgenError, UsageError
 from loadgen.measure.run_folder.rundir import RunDir, find_run, list_runs
 from loadgen.measure.run_folder.transfer import pieces_of
+from loadgen.notify.notifier import Notifier
 from loadgen.signed.signatures import Signer
 from loadgen.sinks.live_outputs import Outputs
 from loadgen_controller.agents.hub import AgentHub
@@ -44,6 +45,12 @@ LOOK_S: Final = 0.25
 MAX_RUNS: Final = 32
 """Most runs at once. Runs that wait for agents (up to two minutes) count, too."""
 _NAMED: Final = re.compile(r"[A-Za-z0-9-]{0,128}")
+
+
+def _what(order: Order) -> str:
+    """Return the scenario, plan, target and load of a run for the log."""
+    target = order.spec.target or ", ".join(order.spec.targets.values())
+    return f"{order.scenario}, plan {order.plan}, target {target}, load {order.spec.load}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,7 @@ class Service:
         allow: the allow-list; if given, it replaces `allowed`.
         signer: signs orders that their clients did not sign.
         outputs: the outputs for the figures of all runs; the caller closes them.
+        notifier: sends notifications about all runs; the caller closes it.
     """
 
     def __init__(
@@ -127,9 +135,10 @@ class Service:
         allow: AllowList | None = None,
         signer: Signer | None = None,
         outputs: Outputs | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self.watching: Watching | None = None
-        self._outputs = outputs
+        self._outputs, self._notifier = outputs, notifier
         self._hub, self._runs_dir, self._allowed = hub, runs_dir, tuple(allowed)
         self._allow, self._signer = allow, signer
         self._going: dict[str, _Going] = {}
@@ -153,7 +162,9 @@ class Service:
             raise UsageError(
                 f"{MAX_RUNS} runs are running already", hint="wait until one ends, or end one with: loadgen stop RUN"
             )
-        conductor = Conductor(order, self._hub, runs_dir=self._runs_dir, by=by, outputs=self._outputs)
+        conductor = Conductor(
+            order, self._hub, runs_dir=self._runs_dir, by=by, outputs=self._outputs, notifier=self._notifier
+        )
         self._begin(conductor, by)
         return conductor
 
@@ -178,6 +189,7 @@ class Service:
             by=restored.by,
             restored=restored,
             outputs=self._outputs,
+            notifier=self._notifier,
         )
         self._begin(conductor, restored.by)
 
@@ -324,7 +336,7 @@ class Service:
     async def _conduct(self, going: _Going) -> Result | None:
         conductor = going.conductor
         summary: Mapping[str, object] | None = None
-        log.info("run %s of %s begins", conductor.run_id, going.by)
+        log.info("run %s begins: %s; started by %s", conductor.run_id, _what(conductor.order), going.by)
         try:
             async with asked(conductor):
                 result = await conductor.conduct()
@@ -423,14 +435,24 @@ def _over(runs_dir: Path, going: set[str], limit: int) -> list[RunLine]:
     """
     found = []
     for path in [path for path in list_runs(runs_dir) if path.name not in going][:limit]:
+        by = _by(path)
         try:
             summary = RunDir(path).read_summary()
         except LoadgenError:
-            found.append(RunLine(path.name, "not ended", False))
+            found.append(RunLine(path.name, "not ended", False, by=by))
             continue
         agents, result = summary.get("agents"), summary.get("result")
-        found.append(RunLine(path.name, str(result), False, len(agents) if isinstance(agents, list) else 0))
+        found.append(RunLine(path.name, str(result), False, len(agents) if isinstance(agents, list) else 0, by))
     return found
+
+
+def _by(path: Path) -> str:
+    """Return who started a run, from its manifest; "" if it is not there or cannot be read."""
+    try:
+        by = RunDir(path).read_manifest().get("by")
+    except LoadgenError:
+        return ""
+    return by if isinstance(by, str) else ""
 
 
 def _checked(run: str) -> str:

@@ -122,6 +122,8 @@ class Facts:
     """The plan and its changes, with which counts are compared; None for folders of versions that did not store it."""
     steady_ns: int = 0
     """When the batches for intervals begin, ns from T0: after the warm-up and the load's last ramp."""
+    on_one_machine: bool = False
+    """Whether all agents ran on the controller's machine; False in folders of versions that did not store it."""
     needs_sure: bool = False
     """Whether an objective whose verdict is not sure gives exit code 3."""
 
@@ -179,7 +181,9 @@ def judge(facts: Facts, merge: Merge, batches: Batches | None = None) -> Verdict
             _held_back(merge),
             facts.former,
         )
-        validity = judge_fitness(facts.assignment, merge, _planned_per_s(facts.loads))
+        validity = judge_fitness(
+            facts.assignment, merge, _planned_per_s(facts.loads), on_one_machine=facts.on_one_machine
+        )
         slos = _slos(facts, merge, completeness)
         if batches is not None:
             slos = with_intervals(slos, facts.objectives, batches)

@@ -143,7 +143,14 @@ async def _conduct(order: Order, placement: Placement, console: Console | None) 
         hub = AgentHub(keys, listen or "127.0.0.1:0")
         async with hub:
             outputs = placement.outputs
-            conductor = Conductor(order, hub, runs_dir=placement.runs_dir, processes=processes, outputs=outputs)
+            conductor = Conductor(
+                order,
+                hub,
+                runs_dir=placement.runs_dir,
+                processes=processes,
+                outputs=outputs,
+                notifier=placement.notifier,
+            )
             if console is not None and listen is not None:
                 console.print(f"listening on {hub.address} for {order.agents} agents", soft_wrap=True)
             stop = Stopping(conductor.request_stop)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from loadgen.allowlist import AllowList
 from loadgen.dsl.plans.spec import PlanSpec
+from loadgen.notify.notifier import Notifier
 from loadgen.signed.signatures import Signer
 from loadgen.sinks.live_outputs import Outputs
 from loadgen.wire.curve_keys import ControllerKeys, load_controller
@@ -73,6 +74,7 @@ class Placement:
     stops_when_left: bool = False
     """Whether Ctrl-C stops a run at a controller instead of detaching: its agents end with this command."""
     outputs: Outputs = field(default_factory=Outputs)
+    notifier: Notifier = field(default_factory=Notifier)
 
     @property
     def is_embedded(self) -> bool:

@@ -43,6 +43,8 @@ RUN_DEVIATION = 0.02
 
 The history of a plan gives a better value.
 """
+_UNKNOWN = "number not known beforehand"
+"""What a forecast shows for the counts of a load whose rate an executor decides while it runs."""
 SIGMA = 0.5
 """Standard deviation of the logarithm of response times, assumed while nothing has been measured."""
 
@@ -96,11 +98,11 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float | None
     iterations: int | None
     by_journey: dict[str, int]
-    """Exact number of iterations by journey; empty for closed loads."""
+    """Exact number of iterations by journey; empty for closed and for steered loads."""
     by_region: dict[str, float]
     """Share of each region, 0 to 1."""
     peak_per_s: float | None
-    """Peak rate in iterations/s; for closed loads, estimated from the trial."""
+    """Peak rate in iterations/s; for closed loads, estimated from the trial; for steered loads, the highest allowed."""
     deviation: float = 0.0
     """Standard deviation of `iterations` from one seed to another."""
     requests: int | None = None
@@ -126,12 +128,12 @@ def forecast(spec: PlanSpec, tried: Sequence[Tried] = ()) -> Forecast:
     whole = all(journey.name in known for lane in lanes for journey in lane.journeys if journey.weight)
     peak, requests_per_s, users = (None, None, None) if not whole else _peaks(lanes, known)
     if peak is None and spec.is_open:
-        peak = spec.peak
+        peak = sum(map(_open_peak, lanes)) if any(lane.steering for lane in lanes) else spec.peak
     if peak is None and all(_is_paced(lane) for lane in lanes):
         peak = sum(_paced_per_s(lane) for lane in lanes)
     total = sum(spec.regions.values())
     by_region = {region: weight / total for region, weight in spec.regions.items()}
-    is_counted = len(by_journey) > 0
+    is_counted = len(by_journey) > 0 and not any(lane.steering for lane in lanes)
     return Forecast(
         duration_s=None if spec.duration_ns is None else spec.duration_ns / NS_PER_S,
         iterations=_iterations(lanes),
@@ -170,14 +172,14 @@ def _deviation(lanes: Iterable[LaneSpec]) -> float:
 
 
 def _iterations(lanes: Iterable[LaneSpec]) -> int | None:
-    """Return the iterations of all loads; None if one of them is closed."""
-    known = [None if isinstance(lane.profile, UserProfile) else lane.profile.total() for lane in lanes]
+    """Return the iterations of all loads; None if one of them is closed or steered."""
+    known = [None if isinstance(lane.profile, UserProfile) or lane.steering else lane.profile.total() for lane in lanes]
     return None if None in known else sum(total or 0 for total in known)
 
 
 def _counts(lane: LaneSpec) -> Iterator[tuple[str, int]]:
     """Yield the iterations of each journey of an open load or one with a fixed number of iterations."""
-    if isinstance(lane.profile, UserProfile):
+    if isinstance(lane.profile, UserProfile) or lane.steering:
         return
     total = lane.profile.total()
     weights = [journey.weight for journey in lane.journeys]
@@ -197,7 +199,8 @@ def _peaks(lanes: Sequence[LaneSpec], known: Mapping[str, Tried]) -> tuple[float
         mean_s = sum(j.weight * (known[j.name].response_s + known[j.name].think_s) for j in lane.journeys)
         of_one = sum(j.weight * known[j.name].requests for j in lane.journeys)
         if isinstance(lane.profile, OpenProfile):
-            per_s, lane_users = float(lane.profile.peak), ceil(float(lane.profile.peak) * mean_s)
+            per_s = _open_peak(lane)
+            lane_users = ceil(per_s * mean_s)
         else:
             lane_users = int(lane.profile.peak)
             per_s = lane_users / mean_s if mean_s else 0.0
@@ -205,6 +208,11 @@ def _peaks(lanes: Sequence[LaneSpec], known: Mapping[str, Tried]) -> tuple[float
                 per_s = min(per_s or inf, _paced_per_s(lane))
         rate, requests, users = rate + per_s, requests + per_s * of_one, users + lane_users
     return rate, requests, users
+
+
+def _open_peak(lane: LaneSpec) -> float:
+    """Return the highest rate of an open load; of a steered load the highest one that its executor may choose."""
+    return lane.steering.upto_per_s if lane.steering is not None else float(lane.profile.peak)
 
 
 def _is_paced(lane: LaneSpec) -> bool:
@@ -316,6 +324,10 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
     by_chance = [lane for lane in spec.lanes if _is_by_chance(lane.profile)]
     is_by_chance = spec.seed is None and bool(by_chance)
     unsure = [lane for lane in spec.lanes if lane.random or (is_by_chance and lane in by_chance)]
+    for lane in spec.lanes:
+        if lane.steering is not None:
+            of = f"{lane.name}: " if lane.name else ""
+            yield _line("iterations", f"{of}up to {format_rate(lane.steering.upto_per_s)}; {_UNKNOWN}")
     for name, count in found.by_journey.items():
         about = "about " if any(journey.name == name for lane in unsure for journey in lane.journeys) else ""
         yield _line("iterations", f"{name}: {about}{format_count(count)}")
@@ -326,10 +338,14 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
     if found.duration_s is None:
         yield _line("duration", f"until the iterations are done, and up to {format_duration(spec.drain_ns)} to drain")
     else:
-        drain = format_duration(spec.drain_ns)
-        yield _line("duration", f"{format_duration(found.duration_s * NS_PER_S)}, and up to {drain} to drain")
+        drain, most = format_duration(spec.drain_ns), "at most " if _is_steered(spec) else ""
+        yield _line("duration", f"{most}{format_duration(found.duration_s * NS_PER_S)}, and up to {drain} to drain")
     if spec.warmup_ns or spec.warmup_is_found:
         yield _line("warm-up", "found after the run" if spec.warmup_is_found else format_duration(spec.warmup_ns))
+
+
+def _is_steered(spec: PlanSpec) -> bool:
+    return any(lane.steering is not None for lane in spec.lanes)
 
 
 def _is_by_chance(profile: Profile) -> bool:
@@ -353,10 +369,14 @@ def _estimates(spec: PlanSpec, found: Forecast) -> Iterator[str]:
         return
     if found.requests is not None:
         yield _line("estimate", f"{format_count(found.requests)} requests in all")
-    yield _line("estimate", f"{format_rate(found.peak_requests_per_s)} requests at the peak")
+    upto = "up to " if _is_steered(spec) else ""
+    if upto:
+        yield _line("estimate", f"requests: up to {format_rate(found.peak_requests_per_s)}; {_UNKNOWN}")
+    else:
+        yield _line("estimate", f"{format_rate(found.peak_requests_per_s)} requests at the peak")
     has_closed = any(not isinstance(lane.profile, OpenProfile) for lane in spec.lanes)
     law = "given" if has_closed else "Little's law: rate × (response + think)"
-    yield _line("estimate", f"{format_count(found.users or 0)} users at the peak ({law})")
+    yield _line("estimate", f"{upto}{format_count(found.users or 0)} users at the peak ({law})")
     if any(isinstance(lane.profile, IterationProfile | UserProfile) for lane in spec.lanes):
         per_s = format_rate(found.peak_per_s or 0.0)
         yield _line("estimate", f"{per_s} iterations (closed: the rate follows the target)")

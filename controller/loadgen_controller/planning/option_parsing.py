@@ -9,6 +9,8 @@ from typing import Final, Literal, TypeVar
 from loadgen.clients.net.host_parsing import parse_resolve
 from loadgen.dsl.plans.loadgen_toml import (
     Places,
+    ReportSettings,
+    Settings,
     find_settings,
     merged,
     read_environment,
@@ -25,12 +27,14 @@ from loadgen_controller.past_runs.user_notes import parse_label
 
 __all__ = [
     "CollectedErrors",
+    "all_stores",
     "needs_sure",
     "outputs_of",
     "overrides_of",
     "parse_endpoint",
     "parse_users",
     "places_of",
+    "report_settings_of",
     "store_of",
 ]
 
@@ -49,6 +53,7 @@ def overrides_of(
     rate: str | None,
     users: str | None,
     duration: str | None,
+    loads: str | None = None,
     regions: str | None,
     params: Iterable[str],
     env: str | None = None,
@@ -77,12 +82,20 @@ def overrides_of(
         peak=peak,
         peak_of=peak_of if peak is not None else "",
         duration_s=None if duration_ns is None else duration_ns / NS_PER_S,
+        loads=errors.parse("--load", loads, _loads) or (),
         regions=errors.parse("--regions", regions, parse_regions) or {},
         params=_parse_params(errors, params),
         resolve=_resolve(errors, resolve),
         labels=_labels(errors, labels),
     )
     return merged(environment, options)
+
+
+def _loads(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if not all(names):
+        raise ValueError("a name of a load is empty; write --load day,spike")
+    return names
 
 
 def places_of(errors: CollectedErrors, scenario: Path | None, env: str | None) -> Places:
@@ -105,6 +118,12 @@ def needs_sure(scenario: Path | None) -> bool:
     return policy is not None and policy.objectives == "sure"
 
 
+def report_settings_of(errors: CollectedErrors, scenario: Path | None = None) -> ReportSettings:
+    """Return the title and owner of reports from `[report]` of `loadgen.toml`. An invalid file is added to `errors`."""
+    found = errors.catch(lambda: read_settings(find_settings(scenario or _HERE)).report)
+    return found or ReportSettings()
+
+
 def store_of(errors: CollectedErrors, given: str | None, env: str | None, scenario: Path | None = None) -> str:
     """Return the name of the store of accepted runs: `given`, or the one in `loadgen.toml`, or the folder `history`.
 
@@ -114,6 +133,16 @@ def store_of(errors: CollectedErrors, given: str | None, env: str | None, scenar
         return given
     configured = places_of(errors, scenario, env).store
     return given or configured or STORE
+
+
+def all_stores(errors: CollectedErrors, given: Iterable[str]) -> list[str]:
+    """Return all stores of accepted runs that this folder may use: `given`, those that its `loadgen.toml` names, for
+    whatever environment, and the default folder if it exists.
+    """
+    settings = errors.catch(lambda: read_settings(find_settings(_HERE))) or Settings()
+    places = (settings.places, *(one.places for one in settings.environments.values()))
+    named = [*given, *(one.store for one in places if one.store)]
+    return list(dict.fromkeys([*named, *([STORE] if Path(STORE).is_dir() else [])]))
 
 
 def outputs_of(errors: CollectedErrors, texts: Iterable[str], places: Places | None = None) -> Outputs:

@@ -10,12 +10,13 @@ the load and the number of the arrival alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any, ClassVar
 
 from loadgen.clients.net.proxy import network_of
+from loadgen.clients.net.target_guard import OPEN, TargetGuard
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.protocol.phased import PhasedMeter, phases_of
 from loadgen.drive.single_load_driver import bind
@@ -23,7 +24,8 @@ from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
-from loadgen.dsl.users.exception_to_outcome import fault_text
+from loadgen.dsl.users.exception_to_outcome import fault_text, outcome_of, where_of
+from loadgen.dsl.users.user import UserLoad
 from loadgen.dsl.users.user_factory import UserFactory
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Ended, Points
@@ -31,6 +33,7 @@ from loadgen.engine.load.share import RandomMix, Share
 from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorded_series import Place
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.tagging import Tagging
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.deltas.series_key import OK, SKIPPED, Phase
@@ -93,6 +96,8 @@ class Rehearsed:
     row: Any = None
     steps: tuple[Stepped, ...] = ()
     path: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Remarks that a run would show in its report, such as a tag whose value looks like an id."""
     """For a graph: the nodes that the session was to visit."""
 
     @property
@@ -106,13 +111,13 @@ class Rehearsed:
         return self.outcome in (OK, SKIPPED)
 
 
-async def rehearse(scenario: Scenario) -> AsyncIterator[Rehearsed]:
+async def rehearse(scenario: Scenario, guard: TargetGuard = OPEN) -> AsyncGenerator[Rehearsed, None]:
     """Run the plan's set-up, each of its journeys once, and its tear-down; yield each result.
 
-    A failed set-up ends the rehearsal; a failed journey does not.
+    A failed set-up ends the rehearsal; a failed journey does not. guard: decides which addresses are allowed.
     """
     plan = scenario.plan
-    stage = _Stage(scenario, plan.seed or 0)
+    stage = _Stage(scenario, plan.seed or 0, guard)
     if plan.set_up is not None:
         done = await stage.once(plan.set_up, "(set-up)")
         yield done
@@ -256,11 +261,12 @@ class _Alone(Points):
 class _Stage:
     """The users of one plan, with a recorder that keeps every request."""
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
+    def __init__(self, scenario: Scenario, seed: int, guard: TargetGuard = OPEN) -> None:
         plan = scenario.plan
-        network, context = network_of(plan.http), tls_context(plan.ca, plan.http)
+        network, context = network_of(plan.http, guard=guard), tls_context(plan.ca, plan.http)
         ways = plan.ways()
         ways = replace(ways, http=replace(ways.http, phases=True))
+        self._tags, self._lanes = plan.tag_specs, plan.lanes
         self._points = _Alone()
         self._user_factory = UserFactory(
             ways, network, context, seed=seed, sleep=self._sleep, wait=asyncio.sleep, points=self._points
@@ -286,10 +292,17 @@ class _Stage:
     async def iterate(self, bound: BoundJourney, load: int, arrival: Arrival) -> Rehearsed:
         """Run one iteration of a journey against the target, and return its result."""
         reports: list[str] = []
-        recorder = Recorder(redactor=self._redactor)
+        recorder = Recorder(redactor=self._redactor, tagging=Tagging(self._tags, is_strict=True))
         self._waits_s.clear()
         self._points.seen.clear()
-        life: JourneyLife = self._user_factory.life(recorder, [bound], fresh=False, report=reports.append, load=load)
+        life: JourneyLife = self._user_factory.life(
+            recorder,
+            [bound],
+            fresh=False,
+            report=reports.append,
+            load=load,
+            facts=UserLoad(self._lanes[load].name, self._lanes[load].settings),
+        )
         alone = Arrival(None, arrival.n, 0, False, row=arrival.row)
         began_ns = perf_counter_ns()
         await life.iterate(alone, pool_limited=False)
@@ -312,13 +325,15 @@ class _Stage:
             recorder.failures.take(began_ns, perf_counter_ns()),
             row,
             self._take_steps(),
+            notes=recorder.take_notes(),
         )
 
     async def once(self, fn: Any, name: str) -> Rehearsed:
         """Run the set-up or the tear-down of the plan and return its result."""
         self._waits_s.clear()
-        user = self._user_factory.user(Recorder())
-        user.meter.begin(name, warmup=False, pool_limited=False)
+        recorder = Recorder(redactor=self._redactor)
+        user = self._user_factory.user(recorder)
+        user._meter.begin(name, warmup=False, pool_limited=False)
         began_ns = perf_counter_ns()
         outcome, detail = OK, ""
         try:
@@ -327,11 +342,16 @@ class _Stage:
                 self._user_factory.shared = value
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the scenario's code may raise anything
             outcome, detail = "failed", fault_text(error)
+            of_error = outcome_of(error)
+            user._meter.end_iteration(of_error, detail, where_of(error))
         finally:
-            user.meter.settle()
+            user._meter.settle()
             await user.http.close()
-        took_ns = perf_counter_ns() - began_ns - user.idle_ns
-        return Rehearsed(name, outcome, detail, self._take_seen(), took_ns, sum(self._waits_s))
+        now_ns = perf_counter_ns()
+        recorder.failures.finish()
+        failures = recorder.failures.take(began_ns, now_ns)
+        took_ns = now_ns - began_ns - user._idle_ns
+        return Rehearsed(name, outcome, detail, self._take_seen(), took_ns, sum(self._waits_s), failures=failures)
 
     async def _sleep(self, wait_s: float) -> None:
         self._waits_s.append(wait_s)

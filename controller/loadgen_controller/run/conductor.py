@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,16 +26,20 @@ from typing import Protocol
 
 import msgspec
 
-from loadgen.dsl.plans.spec import PlanSpec
+from loadgen.dsl.plans.spec import Overrides, PlanSpec
+from loadgen.dsl.secret import secret_values
 from loadgen.errors import BugError, ExitCode, FleetError, StorageError
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.run_folder.rundir import RunDir, new_run_id
+from loadgen.notify.event import Event as Notification
+from loadgen.notify.notifier import Notifier
 from loadgen.sinks.live_outputs import Outputs, Sight
 from loadgen.sinks.snapshot import RunName
 from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import (
     COUNTED_MINOR,
     GUARDED_MINOR,
+    LOADS_MINOR,
     OBJECTIVES_MINOR,
     PROTOCOL_MAJOR,
     SIGNED_MINOR,
@@ -87,6 +91,7 @@ from loadgen_controller.core.shares import assign, candidates, with_agent
 from loadgen_controller.core.steered_loads_state import as_rows
 from loadgen_controller.judging.iterations_due_by_plan import Basis
 from loadgen_controller.judging.verdict import Verdict
+from loadgen_controller.notifying.run_events import agent_lost, ended, now, started
 from loadgen_controller.planning.target_permission import places_of
 from loadgen_controller.run.agent_message_intake import Intake
 from loadgen_controller.run.checkpointer import Checkpointer
@@ -173,6 +178,7 @@ class Conductor:
         by: str = "",
         restored: Restored | None = None,
         outputs: Outputs | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         """Create the run folder, or continue a restored run.
 
@@ -181,11 +187,12 @@ class Conductor:
             by: the operator that starts the run, for the manifest.
             restored: the restored run to continue; then `order` is its order.
             outputs: the live outputs.
+            notifier: sends notifications about the run.
         """
         self._order, self._hub = order, hub
         self._clock, self._fleet = hub.clock, hub.fleet
         self._processes: Processes = processes or NoHosts()
-        self._by, self._restored = by, restored
+        self._by, self._restored, self._notifier = by, restored, notifier
         self._created_at = self._started_at = datetime.now(UTC)
         if restored is None:
             self._folder = RunDir.create(runs_dir, new_run_id(self._created_at, Path(order.scenario).stem))
@@ -430,6 +437,7 @@ class Conductor:
         if member is None:
             return False
         needed = [(GUARDED_MINOR, "allow-lists")] if self._order.allow is not None else []
+        needed += [(LOADS_MINOR, "runs with --load")] if Overrides.from_json(self._order.overrides_json).loads else []
         needed += [(SIGNED_MINOR, "signed runs")] if self._order.signature else []
         if not all(objective.is_plain for objective in self._order.spec.slos):
             needed.append((OBJECTIVES_MINOR, "the plan's objectives"))
@@ -622,6 +630,7 @@ class Conductor:
                 self._record.lost[agent] = text
                 if agent in self._run.lost:
                     self._record.notices.append(f"agent {agent} is lost: {text}")
+                    self._notify(lambda: agent_lost(*self._about(), agent, text, secret_values().values()))
                     self._rendezvous.gone(agent)
             case FinReceived(agent):
                 self._rendezvous.gone(agent)
@@ -649,6 +658,7 @@ class Conductor:
                 self._started_at = datetime.fromtimestamp(time.time() + (t0_ns - self._clock()) / NS_PER_S, UTC)
                 for agent in agents:
                     self._load_control.send_start(agent, t0_ns)
+                self._notify(lambda: started(*self._about(), len(agents), secret_values().values()))
             case TakeIn(agents, drivers):
                 self._load_control.take_in(agents, drivers)
             case Reassign(agents, drivers, at_ns):
@@ -798,7 +808,22 @@ class Conductor:
         self._checkpointer.forget()
         await self._dismiss()
         verdict = sealed.verdict
+        ends = [(end.reason, end.detail) for end in self._run.ends]
+        self._notify(lambda: ended(title(self._order.spec), sealed.summary, now(), ends, secret_values().values()))
         return Result(verdict.exit_code, sealed.summary, self._folder.path, verdict)
+
+    def _about(self) -> tuple[str, str, str]:
+        """Return title, run id and the present time, with which the events of notifications begin."""
+        return title(self._order.spec), self.run_id, now()
+
+    def _notify(self, event: Callable[[], Notification]) -> None:
+        """Send a notification, if there are channels. A failure is logged, because it must never end a run."""
+        if not self._notifier:
+            return
+        try:
+            self._notifier.offer(event())
+        except Exception:  # whatever fails there, the run continues
+            log.exception("a notification could not be made; the run is not affected")
 
     def _basis(self) -> Basis:
         """Return the basis for counting due iterations: the original plan, and all changes that were sent to agents."""

@@ -127,6 +127,7 @@ def facts_of(run: Run, order: Order, record: RunRecord, bug: str = "", basis: Ba
         more_loads=tuple((lane.after_ns, lane.profile) for lane in spec.lanes[1:]),
         former=record.former,
         basis=basis,
+        on_one_machine=order.placement == "embedded",
         needs_sure=spec.needs_sure,
     )
 

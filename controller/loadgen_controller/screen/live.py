@@ -1,4 +1,4 @@
-"""Shows a running run: redrawn four times a second on a terminal, and one line for each interval elsewhere.
+"""Shows a running run: redrawn four times a second on a terminal, and one line each 10 s elsewhere.
 
 This module draws `Figures` and computes nothing. The order is that of the page and the report: objectives, rates,
 response times, errors, agents. Everything fits in 80 by 24 characters: long lists are cut at the bottom, and a last
@@ -8,9 +8,11 @@ line says how many rows are missing. From 150 columns on, the last interval is s
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import ceil
 from time import monotonic
+from typing import Final
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -18,13 +20,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from loadgen.measure.deltas.delta import Health
+from loadgen.measure.deltas.run_fitness import Cause, cause_of
 from loadgen.units import format_count, format_rate, format_ratio, quantity
 from loadgen_controller.console_output import Text
 from loadgen_controller.judging.verdict import POOL_LIMITED_ABOVE
 from loadgen_controller.screen.live_figures import QUANTILES, AgentRow, Cells, Figures, Row, SloRow
 from loadgen_controller.screen.terminal_report import STYLES
 
-__all__ = ["REFRESH_S", "WIDE", "Screen", "line", "show"]
+__all__ = ["LINE_EVERY_S", "REFRESH_S", "WIDE", "Screen", "line", "show", "unfit_line"]
 
 REFRESH_S = 0.25
 LOOKING_SHARE = 0.05
@@ -34,6 +37,8 @@ often, down to once a second."""
 WIDE = 150
 """Columns from which on the last interval is shown next to the whole run."""
 
+LINE_EVERY_S = 10.0
+"""Seconds between two lines if the output is not a terminal. The variable LOADGEN_LINE_EVERY_S has another number."""
 _MOST_UNFIT = 2
 """Most unfit agents or workers that a line names: with a hundred, the line would fill pages."""
 
@@ -61,8 +66,23 @@ async def show(look: Callable[[], Figures], console: Console, page: str = "") ->
             await asyncio.sleep(_pause_s(monotonic() - began_s))
 
 
+def _line_every_s() -> float:
+    """Return LOADGEN_LINE_EVERY_S, or the default if it is not a number of at least 0."""
+    try:
+        every_s = float(os.environ.get("LOADGEN_LINE_EVERY_S", ""))
+    except ValueError:
+        return LINE_EVERY_S
+    return every_s if every_s >= 0 else LINE_EVERY_S
+
+
 async def _lines(look: Callable[[], Figures], console: Console) -> None:
-    shown = -1
+    """Print a line for the first interval and then each 10 s of the run; and at once, what is new.
+
+    At once are printed: a new phase, a new note, and each agent that is unfit for the first time.
+    """
+    every_s = _line_every_s()
+    shown, next_s = -1, 0.0
+    unfit: set[str] = set()
     phase = ""
     notices: set[str] = set()
     while True:
@@ -77,7 +97,12 @@ async def _lines(look: Callable[[], Figures], console: Console) -> None:
             console.print(Text(f"{_clock(figures.clock_s)}  {phase}: {figures.reported_text}"), soft_wrap=True)
         if figures.last_s and figures.last_n != shown:
             shown = figures.last_n
-            console.print(Text(line(figures)), soft_wrap=True)
+            if shown * figures.last_s >= next_s:
+                next_s = shown * figures.last_s + every_s
+                console.print(Text(line(figures)), soft_wrap=True)
+            if new := [text for text in figures.unfit if text.partition(":")[0] not in unfit]:
+                unfit |= {text.partition(":")[0] for text in new}
+                console.print(Text(unfit_line(figures, new)), soft_wrap=True)
         await asyncio.sleep(_pause_s(monotonic() - began_s, LISTING_SHARE))
 
 
@@ -89,13 +114,19 @@ def _pause_s(took_s: float, share: float = LOOKING_SHARE) -> float:
     return min(max(REFRESH_S, took_s / share), 1.0)
 
 
+def unfit_line(f: Figures, unfit: Sequence[str]) -> str:
+    """Return the agents or workers in `unfit`, with their reasons in the last interval, as one line of text."""
+    more = [f"{len(unfit) - _MOST_UNFIT} more"] if len(unfit) > _MOST_UNFIT else []
+    return f"{_clock(f.last_n * f.last_s)}  unfit to measure: {', '.join((*unfit[:_MOST_UNFIT], *more))}"
+
+
 def line(f: Figures) -> str:
     """Return the figures of the last interval as one line of text, for logs."""
     start = f.last_n * f.last_s
     rate = format_rate(f.achieved_per_s or 0)
     of = f" of {format_rate(f.offered_per_s)}" if f.offered_per_s is not None else ""
     parts = [
-        f"{_clock(start)} +{f.last_s:g} s",
+        f"{_clock(start)} to {_clock(start + f.last_s)}",
         f.reported_text,
         f"{rate}{of} iterations" + (" (warm-up)" if f.is_warmup else ""),
         f"{format_rate(f.requests_per_s or 0)} requests",
@@ -104,6 +135,8 @@ def line(f: Figures) -> str:
         parts.append(f"{row.name}: last p95 {_ms(row.last, 95)} p99 {_ms(row.last, 99)} of {_n(row.last)}")
         parts.append(f"run p95 {_ms(row.run, 95)} p99 {_ms(row.run, 99)} of {_n(row.run)}")
     parts.append(f"{format_count(f.total.iterations_errors)} iterations failed")
+    if f.unfit:
+        parts.append(f"{len(f.unfit)} unfit to measure")
     if f.pool_limited_share > POOL_LIMITED_ABOVE:
         parts.append(f"pool-limited {format_ratio(f.pool_limited_share)} of requests")
     parts += f.meeting[:1]
@@ -111,9 +144,6 @@ def line(f: Figures) -> str:
     for slo in f.slos:
         if slo.verdict == "failed":
             parts.append(f"failing: {slo.objective}, {slo.budget}" if slo.budget else f"failing: {slo.objective}")
-    parts += [f"unfit: {text}" for text in f.unfit[:_MOST_UNFIT]]
-    if len(f.unfit) > _MOST_UNFIT:
-        parts.append(f"{len(f.unfit) - _MOST_UNFIT} more unfit")
     return ", ".join(parts)
 
 
@@ -395,7 +425,7 @@ def _agents(f: Figures, room: int, width: int) -> Iterable[Text]:
         text.append(agent.state, style=style)
         if agent.unfit:
             text.append(f"  unfit {format_count(agent.unfit)} of {format_count(agent.intervals)}", style="yellow")
-        if trouble := agent.note or "; ".join(agent.health.unfit):
+        if trouble := agent.note or _why_unfit(agent.health.unfit):
             text.append(f"  {trouble}", style=style)
         if agent.silent_s >= 2 and agent.state not in ("finished", "lost"):
             text.append(f"  silent {agent.silent_s:.0f} s", style="yellow")
@@ -407,6 +437,28 @@ def _agents(f: Figures, room: int, width: int) -> Iterable[Text]:
 
 def _is_troubled(agent: AgentRow) -> bool:
     return agent.state == "lost" or bool(agent.note or agent.health.unfit)
+
+
+_SHORT: Final[dict[Cause, str]] = {
+    "lag": "",  # the lag itself is at the end of the line
+    "busy": "its core is full",
+    "starved": "other programs have its core",
+    "machine": "busy machine",
+    "throttled": "CPU limit",
+    "gc": "garbage collection",
+    "steal": "its host took CPU",
+    "sockets": "no file or port free",
+    "fds": "few files left",
+    "ports": "few ports left",
+    "memory": "little memory left",
+    "network": "network limit",
+}
+
+
+def _why_unfit(reasons: Sequence[str]) -> str:
+    """Return the reasons of an unfit agent in a few words, so that its line fits into 80 columns."""
+    short = [_SHORT.get(cause_of(reason), reason) for reason in reasons]
+    return ", ".join(dict.fromkeys(filter(None, short))) or ("late" if reasons else "")
 
 
 def _lag_us(h: Health) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from loadgen.measure.deltas.delta import Counters, Health
 from loadgen.measure.histograms.histogram import Value
 from loadgen.report.report_tables import milliseconds
+from loadgen.units import quantity
 
 __all__ = ["QUANTILES", "AgentRow", "Cells", "Figures", "Row", "SloRow", "value_text"]
 
@@ -140,8 +141,9 @@ class Figures:
         Before the first interval, the number of registered agents.
         """
         if not self.last_s:
-            return f"{sum(a.state != 'lost' for a in self.agents)} of {self.agents_wanted} agents registered"
-        return f"{self.reported} of {max(len(self.agents), self.agents_wanted)} agents reported"
+            registered = sum(a.state not in ("expected", "lost") for a in self.agents)
+            return f"{registered} of {quantity(self.agents_wanted, 'agent')} registered"
+        return f"{self.reported} of {quantity(max(len(self.agents), self.agents_wanted), 'agent')} reported"
 
 
 def value_text(value: Value | None) -> str:

@@ -21,6 +21,9 @@ from loadgen.report.charts.planned_rate import planned_by
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.executive_summary import targets_in
 from loadgen.report.from_run_folder import history_of, verdict_of
+from loadgen.report.front_page import cover_of
+from loadgen.report.metric_lanes import NAME as METRICS
+from loadgen.report.metric_lanes import read_lanes
 from loadgen.report.run_as_dataframes import open_run
 from loadgen.report.run_json_document import Facts, changes, document, encode
 from loadgen.report.run_page_table import AT_ONCE, Table
@@ -72,6 +75,9 @@ class RunFeed:
         """The present changes by the sequence number that a page has."""
         self._states: dict[str, str] = {}
         self._marks: list[Mapping[str, object]] = []
+        self._metrics: Mapping[str, object] = {}
+        self._metrics_ns = 0
+        """The modification time of the metrics file that was read last."""
 
     @property
     def seq(self) -> int:
@@ -118,6 +124,7 @@ class RunFeed:
         is_warmup = 0 < view.clock_ns < view.spec.warmup_ns
         self._table.look(view.merge, warmup=is_warmup, at_once=None if self.is_over else AT_ONCE)
         self._mark(view)
+        self._read_metrics(view)
         self._facts = None
         self._encoded.clear()
         # Replaced, not cleared: each waiter of the old event wakes, and one that waits again at once waits for the next
@@ -165,11 +172,23 @@ class RunFeed:
             self._facts = self._facts_of(self._view)
         return self._facts
 
+    def _read_metrics(self, view: ViewState) -> None:
+        """Read the target's metrics from the run folder, if something has written them since the last update."""
+        if view.run_dir is None:
+            return
+        try:
+            changed_ns = (view.run_dir / METRICS).stat().st_mtime_ns
+        except OSError:
+            return
+        if changed_ns != self._metrics_ns:
+            self._metrics, self._metrics_ns = read_lanes(view.run_dir), changed_ns
+
     def _facts_of(self, view: ViewState) -> Facts:
         spec, summary = view.spec, self._summary
         adjusted = [
             {name: row[name] for name in ("at_s", "kind", "text")} for row in as_rows(self._conductor.adjustments)
         ]
+        cover = cover_of(scenario=spec.scenario, plan=spec.name, doc=spec.doc, owner=spec.owner, labels=spec.labels)
         cut_s = summary.warmup.cut_s if summary is not None and summary.warmup is not None else 0.0
         return Facts(
             run={
@@ -185,6 +204,9 @@ class RunFeed:
                 "duration_s": spec.duration_ns / NS_PER_S if spec.duration_ns else None,
                 "interval_s": spec.interval_ns / NS_PER_S,
                 "agents": max(len(view.agents), view.agents_wanted),
+                "title": cover.title,
+                "owner": cover.owner,
+                "labels": spec.labels,
             },
             verdict=None if summary is None else verdict_of(summary, targets_in(spec.target, spec.targets)),
             slos=list(_slos(view) if summary is None else map(slo_row, summary.slos)),
@@ -194,6 +216,7 @@ class RunFeed:
             agents=list(_agents(view)),
             done={agent.id: self.is_over or agent.state == "finished" for agent in view.agents},
             notes=[*(view.notices if summary is None else summary.notes), *self._late()],
+            metrics=self._metrics,
         )
 
     def _late(self) -> Iterator[str]:

@@ -10,6 +10,8 @@
          ReadFailed              httpx.ReadError             reset, unreachable
          AnswerBroken            httpx.RemoteProtocolError   protocol; reset, if the target closed without an answer
 
+For a second library, httpx2, `add_library` makes the same classes once more, each also an exception of httpx2.
+
 A client library that catches httpx's exceptions catches these too, and its retries work. If one leaves the journey,
 the iteration ends with the outcome of the request's row. `failure_in` also finds the failure behind a library's own
 error: `openai.APIConnectionError`, raised from an `httpx.ConnectError`, is `refused`, and
@@ -19,6 +21,8 @@ error: `openai.APIConnectionError`, raised from an `httpx.ConnectError`, is `ref
 from __future__ import annotations
 
 import sysconfig
+from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, Final, Literal
 
 import httpx
@@ -27,6 +31,7 @@ from loadgen.clients.protocol.outcomes import PROTOCOL, REDIRECTS, RESET, TIMEOU
 from loadgen.errors import RequestFailed
 
 __all__ = [
+    "KINDS",
     "ROW",
     "AnswerBroken",
     "ConnectFailed",
@@ -36,6 +41,7 @@ __all__ = [
     "ReadTimedOut",
     "Stage",
     "WriteTimedOut",
+    "add_library",
     "as_httpx_error",
     "failure_in",
 ]
@@ -91,20 +97,58 @@ _TIMED_OUT: Final[dict[Stage, type[_Both]]] = {
 }
 
 
-def as_httpx_error(failure: RequestFailed, stage: Stage) -> RequestFailed:
+KINDS: Final[Mapping[type[RequestFailed], str]] = {
+    ConnectFailed: "ConnectError",
+    ConnectTimedOut: "ConnectTimeout",
+    PoolTimedOut: "PoolTimeout",
+    WriteTimedOut: "WriteTimeout",
+    ReadTimedOut: "ReadTimeout",
+    ReadFailed: "ReadError",
+    AnswerBroken: "RemoteProtocolError",
+}
+"""Our failures, and the names of the libraries' exceptions."""
+
+
+class _Classes:
+    """The classes of all loaded libraries that a journey's exceptions and responses may have."""
+
+    def __init__(self) -> None:
+        self.response: tuple[type[Any], ...] = (httpx.Response,)
+        self.status_error: tuple[type[Any], ...] = (httpx.HTTPStatusError,)
+        self.redirects: tuple[type[Any], ...] = (httpx.TooManyRedirects,)
+        self.broken: tuple[type[Any], ...] = (httpx.DecodingError, httpx.RemoteProtocolError)
+
+
+_CLASSES: Final = _Classes()
+
+
+def add_library(module: ModuleType) -> dict[type[RequestFailed], type[RequestFailed]]:
+    """Add another library with httpx's interface. Return for each of our failures a class that is also an exception of
+    this library. (It stays one of httpx, too.)
+    """
+    _CLASSES.response += (module.Response,)
+    _CLASSES.status_error += (module.HTTPStatusError,)
+    _CLASSES.redirects += (module.TooManyRedirects,)
+    _CLASSES.broken += (module.DecodingError, module.RemoteProtocolError)
+    return {kind: type(kind.__name__, (kind, getattr(module, name)), {}) for kind, name in KINDS.items()}
+
+
+def as_httpx_error(
+    failure: RequestFailed, stage: Stage, kinds: Mapping[type[RequestFailed], type[RequestFailed]] | None = None
+) -> RequestFailed:
     """Return an exception with the outcome of `failure` that is both a RequestFailed and the httpx exception for this
-    stage, such as `httpx.ConnectError`.
+    stage, such as `httpx.ConnectError`. kinds: the classes of another library.
     """
     outcome = failure.outcome
     if outcome == TIMEOUT:
-        kind = _TIMED_OUT[stage]
+        kind: type[RequestFailed] = _TIMED_OUT[stage]
     elif stage in ("pool", "connect"):
         kind = ConnectFailed
     elif outcome == PROTOCOL or (outcome == RESET and "closed the connection" in failure.detail):
         kind = AnswerBroken
     else:
         kind = ReadFailed
-    return kind(outcome, failure.detail)
+    return (kind if kinds is None else kinds[kind])(outcome, failure.detail)
 
 
 def failure_in(error: BaseException) -> str | None:
@@ -128,20 +172,20 @@ def failure_in(error: BaseException) -> str | None:
 
 
 def _outcome_of(error: BaseException) -> str | None:
-    if isinstance(error, httpx.HTTPStatusError):
+    if isinstance(error, _CLASSES.status_error):
         return _status_outcome(error.response)
-    if isinstance(error, httpx.TooManyRedirects | httpx.DecodingError | httpx.RemoteProtocolError):
+    if isinstance(error, _CLASSES.redirects + _CLASSES.broken):
         try:
             is_measured = ROW in error.request.extensions
         except RuntimeError:  # it has no request
             return None
         if is_measured:
-            return REDIRECTS if isinstance(error, httpx.TooManyRedirects) else PROTOCOL
+            return REDIRECTS if isinstance(error, _CLASSES.redirects) else PROTOCOL
     return _status_outcome(getattr(error, "response", None))
 
 
 def _status_outcome(response: Any) -> str | None:
-    if isinstance(response, httpx.Response) and ROW in response.extensions and response.status_code >= 400:
+    if isinstance(response, _CLASSES.response) and ROW in response.extensions and response.status_code >= 400:
         return http_outcome(response.status_code)
     return None
 

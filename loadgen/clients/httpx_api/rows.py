@@ -4,6 +4,7 @@ Both transports use this module: ours (`transport.py`) and the stock one (`stock
 request on the wire is a row. Rows are named `GET /path`, as in `user.http`, or by
 `extensions={"name": "/products/{sku}"}`; the hops of a redirect are then called
 `NAME (hop 2)`. `extensions={"accept": {404}}` lists statuses that are not errors.
+`extensions={"tags": {"kind": "first"}}` gives the request tags.
 
 A failed request fails the iteration only if no repeat of it succeeds. A client library that
 gets 429 and repeats the same request (method, URL, body) until it succeeds leaves errors in
@@ -117,13 +118,15 @@ class HttpxRows:
         elif call.hops > 1:
             name = f"{name} (hop {call.hops})"
         turn = current_turn(self.meter)
+        tags = extensions.get("tags") if call.hops == 1 else None
         if turn is None and self._challenged is None:
-            return self.meter.ask(name), call, None
+            series = self.meter.ask(name)
+            return series if tags is None else series.marked(tags), call, None
         with within(turn):
             if self._challenged is not None:
                 self._answer_challenge(self._challenged, request)
             series = self.meter.ask(name)
-        return series, call, turn
+        return series if tags is None else series.marked(tags), call, turn
 
     def trace_lines(self, request: httpx.Request, call: Call) -> bytes:
         """Return the trace header lines to add to a request, and store the trace id in `call.trace`. If the request has
@@ -224,8 +227,8 @@ class HttpxRows:
             self._open.clear()
 
 
-def origin_of_url(url: httpx.URL) -> Origin:
-    """Return the origin (scheme, host, port) of a URL.
+def origin_of_url(url: httpx.URL, wrong: type[Exception] = httpx.UnsupportedProtocol) -> Origin:
+    """Return the origin (scheme, host, port) of a URL. wrong: the exception to raise.
 
     Raises:
         httpx.UnsupportedProtocol: neither http nor https.
@@ -233,7 +236,7 @@ def origin_of_url(url: httpx.URL) -> Origin:
     scheme = url.scheme
     port = url.port or _PORTS.get(scheme)
     if port is None or not url.host:
-        raise httpx.UnsupportedProtocol(f'"{url}" is not an absolute http:// or https:// URL')
+        raise wrong(f'"{url}" is not an absolute http:// or https:// URL')
     return origin_of(scheme, url.raw_host.decode("ascii"), port)
 
 
@@ -241,6 +244,6 @@ def _key(sample: HttpxSample) -> _Key:
     request = sample.request
     try:
         body: bytes | None = request.content
-    except httpx.RequestNotRead:
+    except RuntimeError:  # RequestNotRead of httpx or httpx2
         body = None
     return request.method, str(request.url), body, sample.turn

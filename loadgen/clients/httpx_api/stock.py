@@ -22,6 +22,7 @@ import socket
 import ssl as _ssl
 import sys
 from collections.abc import AsyncIterator, Container, Coroutine
+from http.cookiejar import CookieJar
 from time import perf_counter_ns
 from typing import Any, Final, Unpack
 
@@ -30,6 +31,7 @@ import httpx
 from loadgen.clients.graphql import Gql
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.errors import ROW, Stage, as_httpx_error
+from loadgen.clients.httpx_api.failed_calls import note_answer, note_failure
 from loadgen.clients.httpx_api.rows import Call, HttpxRows, origin_of_url
 from loadgen.clients.net.network import Network
 from loadgen.clients.pool.pool import ConnectionPool
@@ -53,7 +55,9 @@ from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.clients.response.replies import Reply
 from loadgen.clients.response.streams import MAX_EVENTS, StreamedReply
 from loadgen.engine.recording.concurrent_call_meter import Turn
+from loadgen.engine.recording.tagging import GivenTags
 from loadgen.errors import RequestFailed, UsageError
+from loadgen.measure.deltas.series_key import OK
 from loadgen.units import NS_PER_S
 
 __all__ = ["StockHttpClient", "StockPool", "StockTransport"]
@@ -184,8 +188,16 @@ class StockTransport(httpx.AsyncBaseTransport):
             stream=request.stream,
             extensions={**request.extensions, "trace": body.traced},
         )
-        response = await body.within(self._inner.handle_async_request(own))
+        try:
+            response = await body.within(self._inner.handle_async_request(own))
+        except RequestFailed:
+            note_failure(rows.meter, sample)
+            raise
         body.took(response)
+        if sample.outcome is not OK:
+            note_failure(rows.meter, sample)
+        elif rows.meter.failed_calls:
+            note_answer(rows.meter)
         return httpx.Response(
             response.status_code,
             headers=response.headers,
@@ -261,7 +273,7 @@ class _Body(httpx.AsyncByteStream):
         # line 4.
         sample.size_bytes = 13 + len(reason) + 4 + sum(len(name) + len(value) + 4 for name, value in head.raw)
         if rows.tags:
-            sample.series = sample.series.split(tags_of(head, rows.tags))
+            sample.series = sample.series.split(tags_of(head, rows.tags), sample.asked_ns)
         sample.outcome = rows.outcome_of(sample.request, head.status)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self._stream = response.stream
@@ -329,13 +341,25 @@ class StockHttpClient(HttpClient):
 
     def reset(self) -> None:
         super().reset()
+        self._stock = self._open(BoundedJar())
+
+    def _open(self, jar: CookieJar) -> httpx.AsyncClient:
         assert isinstance(self._pool, StockPool)
-        self._stock = httpx.AsyncClient(
+        return httpx.AsyncClient(
             transport=StockTransport(self._rows, self._pool),
             base_url=self._routes.base_url,
-            cookies=BoundedJar(),
+            cookies=jar,
             trust_env=False,
         )
+
+    def _use(self, cookies: httpx.Cookies) -> None:
+        """Prepare this copy of a client for one call: it gets an httpx client of its own."""
+        headers = self._stock.headers
+        self._stock = self._open(cookies.jar)
+        self._stock.headers = headers
+
+    def _user_cookies(self) -> httpx.Cookies:  # type: ignore[override]  # the client's own, of httpx
+        return self._stock.cookies
 
     @property
     def headers(self) -> httpx.Headers:
@@ -356,9 +380,15 @@ class StockHttpClient(HttpClient):
         self._stock.cookies = jar
 
     def get(
-        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        expect: _Status = None,
+        tags: GivenTags | None = None,
+        **options: Unpack[Options],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call("GET", url, name, expect, options)
+        return self._call("GET", url, name, expect, options, tags=tags)
 
     def post(
         self,
@@ -367,9 +397,10 @@ class StockHttpClient(HttpClient):
         json: Any = None,
         name: str | None = None,
         expect: _Status = None,
+        tags: GivenTags | None = None,
         **options: Unpack[BodyOptions],
     ) -> Coroutine[Any, Any, Reply]:
-        return self._call("POST", url, name, expect, options, json)
+        return self._call("POST", url, name, expect, options, json, tags=tags)
 
     async def _call(
         self,
@@ -380,11 +411,14 @@ class StockHttpClient(HttpClient):
         options: AllOptions | BodyOptions | Options,
         json: Any = None,
         *,
+        tags: GivenTags | None = None,
         is_stream: bool = False,
     ) -> Reply:
         """Send a request as `HttpClient._call` does, and return its reply. Raises UsageError for an option that the
         stock client does not support.
         """
+        if "jar" in options or "max_redirects" in options:
+            return await self._call_apart(method, url, name, expect, options, json, is_stream=is_stream)
         asked_ns = perf_counter_ns()
         given: dict[str, Any] = {key: value for key, value in options.items() if value is not None or key == "timeout"}
         if wrong := [key for key in _NOT_HERE if given.pop(key, None)]:
@@ -402,6 +436,8 @@ class StockHttpClient(HttpClient):
         extensions: dict[str, Any] = {**(given.pop("extensions", None) or {}), ROW: call}
         if name is not None:
             extensions["name"] = name
+        if tags is not None:
+            extensions["tags"] = tags
         if "accept" in given:
             extensions["accept"] = given.pop("accept")
         follow = given.pop("follow_redirects", None)
@@ -410,6 +446,7 @@ class StockHttpClient(HttpClient):
         request = self._stock.build_request(
             method, url, json=json, timeout=httpx.Timeout(None, connect=connect_s), extensions=extensions, **given
         )
+        self._stock.max_redirects = self.max_redirects
         try:
             response = await self._stock.send(
                 request,
@@ -425,17 +462,15 @@ class StockHttpClient(HttpClient):
                 raise
             raise self._ended(call, PROTOCOL, error) from error
         reply = call.samples[-1]
+        # An auth flow sends the same request object again, so the answers are found by their own objects.
+        reply._client = self
+        reply.history[:] = [one.extensions[ROW].sample for one in response.history]
         if isinstance(reply, StockStreamedReply):
             reply.response = response
             return reply
         if reply.head.zipped:
             reply._lazily()["content"] = response.content
         reply._lazily()["httpx"] = response
-        # httpx's history also has the challenges of an auth flow; that of a `Reply` has redirects only.
-        answered = {id(one.request) for one in response.history}
-        reply.history[:] = [
-            one for one in call.samples[:-1] if id(one.request) in answered and one.has_redirect_location
-        ]
         if expect is not None:
             reply.expect(expect)
         if operation is not None:

@@ -1,4 +1,4 @@
-"""`user.httpx`: a real httpx.AsyncClient over our own connections, measured.
+"""`user.httpx` and `user.httpx2`: real clients of these libraries over our own connections, measured.
 
 httpx produces the bytes on the wire; the connections, the clock and the rows are ours
 (`rows.py`). So a client library that accepts an httpx client can be put under load
@@ -27,13 +27,16 @@ import re
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import cache
 from time import perf_counter_ns
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import httpx
 
 from loadgen.clients.http import MAX_REFUSED, REFUSED_NOTE, STALE_NOTE
 from loadgen.clients.httpx_api.errors import ROW, Stage, as_httpx_error
+from loadgen.clients.httpx_api.failed_calls import note_answer, note_failure
+from loadgen.clients.httpx_api.libraries import HTTPX, Library
 from loadgen.clients.httpx_api.rows import HttpxRows, origin_of_url
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.proxy_requests import Forward, request_line
@@ -56,7 +59,7 @@ from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.series_key import OK, Phase
 from loadgen.units import NS_PER_S
 
-__all__ = ["HttpxClient", "HttpxTransport", "httpx_client"]
+__all__ = ["HttpxClient", "HttpxTransport", "httpx_client", "transport_of"]
 
 HttpxClient = httpx.AsyncClient
 
@@ -64,9 +67,7 @@ _ENOUGH_BYTES: Final = 256 * 1024
 """Reading from the socket pauses when more unread bytes than this are buffered."""
 _SOUND: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: (?:[^\0\r\n \t](?:[^\0\r\n]*[^\0\r\n \t])?)?\r\n)*")
 """Matches header lines without line breaks in them and without spaces around the values."""
-_HEADERS: dict[Head, httpx.Headers] = {}
 _MOST_HEADERS: Final = 512
-_URLS: dict[tuple[str, str], httpx.URL] = {}
 _MOST_URLS: Final = 512
 _MOST_ORIGINS: Final = 64
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
@@ -76,7 +77,10 @@ class HttpxTransport(httpx.AsyncBaseTransport):
     """Sends the requests of one user's httpx clients over the user's own connections.
 
     targets, tags, tracer: see `HttpxRows`. forward: how requests are written for a proxy (net/proxy_requests.py).
+    `transport_of` returns the class for another library.
     """
+
+    library: ClassVar[Library] = HTTPX
 
     def __init__(
         self,
@@ -90,6 +94,8 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         forward: Forward | None = None,
     ) -> None:
         self._pool, self._forward = pool, forward
+        library = self.library
+        self._answer, self._response, self._wrong = _answers_of(library), library.response, library.unsupported_protocol
         self._origins: dict[tuple[str, bytes], Origin] = {}
         self._rows = HttpxRows(meter, base_url, targets or {}, tags, tracer)
 
@@ -108,13 +114,13 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         origin = self._origins.get(place)
         if origin is None:
             origin = self._origin_of(place, url)
-        head = _head(request, origin, target, self._forward)
+        head = _head(request, origin, target, self._forward, self.library)
         series, call, turn = rows.begin(request, origin, target)
         asked_ns = perf_counter_ns()
         if rows.tracer is not None:
             head += rows.trace_lines(request, call)
         limits = request.extensions.get("timeout") or {}
-        answer = HttpxAnswer(rows, request, turn, series, asked_ns, call.trace, limits)
+        answer = self._answer(rows, request, turn, series, asked_ns, call.trace, limits)
         answer.sent = data = _data(request, head, answer)
         if series.watch is not None:
             series.watch.begun(asked_ns)
@@ -122,14 +128,19 @@ class HttpxTransport(httpx.AsyncBaseTransport):
             await self._send(data, answer, origin)
         except RequestFailed as failure:
             answer.fail(failure)
-            raise as_httpx_error(failure, answer.stage) from failure
+            note_failure(rows.meter, answer)
+            raise as_httpx_error(failure, answer.stage, self.library.kinds) from failure
         except BaseException:  # cancelled, or what the body's own code raised
             answer.abandon()
             raise
+        if answer.outcome is not OK:
+            note_failure(rows.meter, answer)
+        elif rows.meter.failed_calls:
+            note_answer(rows.meter)
         found = answer.head
-        return httpx.Response(
+        response: httpx.Response = self._response(
             found.status,
-            headers=_headers_of(found),
+            headers=_headers_of(found, self.library),
             stream=answer,
             extensions={
                 "http_version": b"HTTP/" + found.http_version.encode("ascii"),
@@ -137,11 +148,12 @@ class HttpxTransport(httpx.AsyncBaseTransport):
                 ROW: answer,
             },
         )
+        return response
 
     def _origin_of(self, place: tuple[str, bytes], url: httpx.URL) -> Origin:
         if len(self._origins) >= _MOST_ORIGINS:
             self._origins.clear()
-        origin = self._origins[place] = origin_of_url(url)
+        origin = self._origins[place] = origin_of_url(url, self._wrong)
         return origin
 
     async def _send(self, data: bytes, answer: HttpxAnswer, origin: Origin) -> None:
@@ -149,7 +161,10 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         pool, upload = self._pool, getattr(data, "upload", None)
         is_head = answer.request.method == "HEAD"
         stack = pool.idle.get(origin)
-        connection = stack.pop() if stack else await self._open(answer, origin)
+        can_repeat = answer.request.method in _IDEMPOTENT and (upload is None or upload.can_repeat)
+        if stack and not can_repeat:
+            pool.drop_hung_up(stack)
+        connection = stack.pop() if stack else await self._open(answer, origin, can_repeat)
         refused = 0
         while True:
             answer.connection = connection
@@ -164,16 +179,20 @@ class HttpxTransport(httpx.AsyncBaseTransport):
                 if refused > MAX_REFUSED or not self._is_stale(failure, answer, connection, upload):
                     raise
                 answer.first_byte_ns = answer.done_ns = 0
-                connection = await self._open(answer, origin)
+                connection = await self._open(answer, origin, can_repeat)
                 continue
             return
 
-    async def _open(self, answer: HttpxAnswer, origin: Origin) -> Connection:
+    async def _open(self, answer: HttpxAnswer, origin: Origin, can_repeat: bool) -> Connection:
         answer.stage = "connect"
         place_ns, connect_ns = answer.limit_now("pool"), answer.limit_ns("connect")
         opening = Opening()
         try:
             connection = await self._pool.open(origin, connect_ns, NEVER_NS, opening, place_ns=place_ns)
+            # A shared pool may return a kept connection.
+            while not can_repeat and connection.requests and connection.is_hung_up():
+                connection.retire()
+                connection = await self._pool.open(origin, connect_ns, NEVER_NS, opening, place_ns=place_ns)
         except RequestFailed as failure:
             if isinstance(failure, NoPlaceInTime):
                 answer.stage = "pool"
@@ -216,6 +235,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
 
     answer: Answer = NO_ANSWER
     """The answer is its own `http1.Answered`: it remembers no earlier answer of the route."""
+    library: ClassVar[Library] = HTTPX
 
     def __init__(
         self,
@@ -274,7 +294,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self.head = head
         self.status = head.status
         if rows.tags:
-            self.series = self.series.split(tags_of(head, rows.tags))
+            self.series = self.series.split(tags_of(head, rows.tags), self.asked_ns)
         if head.status >= 400:
             self.outcome = rows.outcome_of(self.request, head.status)
         # httpx's read time-out counts only while the journey waits for data, so `__anext__` sets the next deadline.
@@ -368,11 +388,12 @@ class HttpxAnswer(httpx.AsyncByteStream):
         """
         while not self._unread:
             if self._failure is not None:
-                raise as_httpx_error(self._failure, "read") from self._failure
+                note_failure(self._rows.meter, self)
+                raise as_httpx_error(self._failure, "read", self.library.kinds) from self._failure
             if self._is_whole:
                 raise StopAsyncIteration
             if self._is_cut:
-                raise httpx.StreamClosed
+                raise self.library.stream_closed
             self._wanted = asyncio.get_running_loop().create_future()
             self.source.allow_until(self, self.limit_now("read"))
             try:
@@ -405,28 +426,50 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self._unread.clear()
 
 
+@cache
+def transport_of(library: Library) -> type[HttpxTransport]:
+    """Return the class of transports for the clients of a library."""
+    if library is HTTPX:
+        return HttpxTransport
+    return type("HttpxTransport", (HttpxTransport, library.transport), {"library": library})
+
+
+@cache
+def _answers_of(library: Library) -> type[HttpxAnswer]:
+    if library is HTTPX:
+        return HttpxAnswer
+    return type("HttpxAnswer", (HttpxAnswer, library.stream), {"library": library})
+
+
 def httpx_client(
-    transport: httpx.AsyncBaseTransport, base_url: str, timeouts: Timeouts, *, follow_redirects: bool = False
+    transport: httpx.AsyncBaseTransport,
+    base_url: str,
+    timeouts: Timeouts,
+    *,
+    follow_redirects: bool = False,
+    library: Library = HTTPX,
+    options: Mapping[str, Any] | None = None,
 ) -> HttpxClient:
-    """Make one user's httpx client over a transport, with its own cookies and headers and httpx's defaults.
+    """Make one user's client over a transport, with its own cookies and headers and the library's defaults. options:
+    arguments of the client that replace these.
 
     Environment variables and files (HTTP_PROXY, .netrc) are ignored, so that a scenario is the same on every agent.
     """
     rest_s = _s(timeouts.total_ns)
-    client = httpx.AsyncClient(
-        transport=transport,
-        base_url=base_url,
-        cookies=BoundedJar(),
-        timeout=httpx.Timeout(rest_s, connect=_s(timeouts.connect_ns)),
-        follow_redirects=follow_redirects,
-        trust_env=False,
-    )
+    given: dict[str, Any] = {
+        "base_url": base_url,
+        "cookies": BoundedJar(),
+        "timeout": library.timeout(rest_s, connect=_s(timeouts.connect_ns)),
+        "follow_redirects": follow_redirects,
+        **(options or {}),
+    }
+    client: HttpxClient = library.client(**given, transport=transport, trust_env=False)
     _skip_jar_without_cookies(client.cookies)
-    _cache_merged_urls(client)
+    _cache_merged_urls(client, library.urls)
     return client
 
 
-def _head(request: httpx.Request, origin: Origin, target: bytes, forward: Forward | None) -> bytes:
+def _head(request: httpx.Request, origin: Origin, target: bytes, forward: Forward | None, library: Library) -> bytes:
     """Return the request line and headers as bytes, without the empty line after them. Host comes first, as in h11."""
     raw = request.headers.raw
     if raw and raw[0][0].lower() != b"host":
@@ -439,7 +482,7 @@ def _head(request: httpx.Request, origin: Origin, target: bytes, forward: Forwar
     try:
         return first + _lines(raw)
     except ValueError as error:
-        raise httpx.LocalProtocolError(str(error)) from error
+        raise library.local_protocol_error(str(error)) from error
 
 
 def _lines(raw: list[tuple[bytes, bytes]]) -> bytes:
@@ -452,16 +495,18 @@ def _lines(raw: list[tuple[bytes, bytes]]) -> bytes:
     return header_lines(raw)
 
 
-def _headers_of(head: Head) -> httpx.Headers:
-    """Return the headers of an answer as httpx.Headers, copied from a cache."""
-    headers = _HEADERS.get(head)
+def _headers_of(head: Head, library: Library) -> httpx.Headers:
+    """Return the headers of an answer as the library's Headers, copied from a cache."""
+    known = library.headers
+    headers: httpx.Headers | None = known.get(head)
     if headers is None:
-        headers = httpx.Headers(head.raw)
+        headers = library.header_class(head.raw)
+        assert headers is not None
         if len(head.raw) > MAX_KEPT_FIELDS:
             return headers
-        if len(_HEADERS) >= _MOST_HEADERS:
-            _HEADERS.clear()
-        _HEADERS[head] = headers
+        if len(known) >= _MOST_HEADERS:
+            known.clear()
+        known[head] = headers
     return headers
 
 
@@ -479,9 +524,9 @@ def _skip_jar_without_cookies(cookies: httpx.Cookies) -> None:
     cookies.extract_cookies = extract_cookies  # type: ignore[method-assign]
 
 
-def _cache_merged_urls(client: httpx.AsyncClient) -> None:
-    """Change a client so that it caches the URLs that it merges with its base URL. Parsing two URLs a request is a
-    fifth of httpx's own work.
+def _cache_merged_urls(client: httpx.AsyncClient, known: dict[tuple[str, str], Any]) -> None:
+    """Change a client so that it caches the URLs that it merges with its base URL, in `known`. Parsing two URLs a
+    request is a fifth of httpx's own work.
     """
     # Private to httpx: with a version that has no such method, requests are only slower.
     merge: Callable[[httpx.URL | str], httpx.URL] | None = getattr(client, "_merge_url", None)
@@ -497,11 +542,11 @@ def _cache_merged_urls(client: httpx.AsyncClient) -> None:
         if client.base_url is not base:
             base = client.base_url
             base_text = str(base)
-        merged = _URLS.get((base_text, url))
+        merged: httpx.URL | None = known.get((base_text, url))
         if merged is None:
-            if len(_URLS) >= _MOST_URLS:
-                _URLS.clear()
-            merged = _URLS[base_text, url] = merge(url)
+            if len(known) >= _MOST_URLS:
+                known.clear()
+            merged = known[base_text, url] = merge(url)
         return merged
 
     client._merge_url = merge_url  # type: ignore[method-assign]
@@ -512,7 +557,7 @@ def _data(request: httpx.Request, head: bytes, answer: HttpxAnswer) -> bytes:
     if not is_chunked:
         try:
             return head + b"\r\n" + request.content
-        except httpx.RequestNotRead:
+        except RuntimeError:  # RequestNotRead of httpx or httpx2
             pass  # a streamed body: its pieces are made while it is sent
     return StreamedRequest.of(head + b"\r\n", _upload(request, answer, is_chunked), wants_stream=True)
 
@@ -533,7 +578,7 @@ def _upload(request: httpx.Request, answer: HttpxAnswer, is_chunked: bool) -> Up
         answer.stage = "read"
         answer.source.allow_until(answer, answer.limit_now("read"))
 
-    return Upload(pieces, length, can_repeat=isinstance(stream, httpx.ByteStream))
+    return Upload(pieces, length, can_repeat=isinstance(stream, answer.library.byte_stream))
 
 
 def _s(limit_ns: int) -> float | None:

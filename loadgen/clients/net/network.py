@@ -50,6 +50,8 @@ _BIND_ADDRESS_NO_PORT: Final = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24 if 
 """Socket option: bind the address only. Otherwise each bind takes a port that no other connection can use."""
 _SWALLOWED_S: Final = 1.0
 """A cancelled attempt to connect counts as failed if it took at least this long."""
+_MOST_SEEN_TLS: Final = 20
+"""The most notes about TLS of a worker."""
 _NEXT: Final = frozenset({REFUSED, UNREACHABLE, TIMEOUT, NO_PORT})
 """Outcomes without a connection, after which the next address is tried."""
 
@@ -101,6 +103,7 @@ class TcpNetwork:
         self._sni = http.sni
         self._sources = _Sources(http.source) if http.source else None
         self._note = note
+        self._seen_tls: set[tuple[str, str | None, str]] = set()
 
     async def connect(
         self,
@@ -115,6 +118,7 @@ class TcpNetwork:
         if self._uds is not None:
             await self.guard.check_socket(self._uds)
             made = await self._connect_uds(self._uds, tls, server_hostname, factory, opening)
+            self._note_tls(made[0], self._uds)
         elif self._sources is not None or tls is not None:  # in two steps, to time connect and TLS separately
             sock = await self.open_socket(host, port, opening)
             return await self.adopt(sock, tls, server_hostname, factory, f"{host}:{port}", opening)
@@ -192,6 +196,7 @@ class TcpNetwork:
         try:
             made = await asyncio.get_running_loop().create_connection(factory, sock=sock, **options)
             opening.end()
+            self._note_tls(made[0], where)
             return made
         except OSError as error:
             sock.close()
@@ -199,6 +204,15 @@ class TcpNetwork:
         except BaseException:
             sock.close()
             raise
+
+    def _note_tls(self, transport: asyncio.BaseTransport, where: str) -> None:
+        """Note the TLS version and cipher of a connection, once each: `shop.example:443 used TLSv1.3 with ...`."""
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None and (cipher := tls.cipher()) is not None:
+            seen = where, tls.version(), cipher[0]
+            if seen not in self._seen_tls and len(self._seen_tls) < _MOST_SEEN_TLS:
+                self._seen_tls.add(seen)
+                self._note(f"TLS: {where} used {tls.version()} with {cipher[0]}")
 
     async def _first(self, host: str, port: int, go: Callable[[str], Awaitable[T]], opening: Opening) -> T:
         """Call `go` with the addresses of a host, one after another, until a connection succeeds, and return what `go`

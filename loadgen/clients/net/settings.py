@@ -60,6 +60,13 @@ class Http:
     """False: accept any certificate. The report mentions it."""
     sni: str | None = None
     """The server name of the TLS handshake, for which the certificate has to be valid; None: the URL's host."""
+    tls_min: str | None = None
+    """The lowest version of TLS to offer: "1.0", "1.1", "1.2" or "1.3"; None: that of OpenSSL's configuration."""
+    tls_max: str | None = None
+    """The highest version of TLS to offer."""
+    ciphers: str | None = None
+    """The ciphers to offer up to TLS 1.2, as OpenSSL's list: "ECDHE+AESGCM". TLS 1.3 has ciphers of its own, which
+    cannot be chosen."""
     resolve: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     """Addresses that replace DNS: {"shop.example": "10.0.0.1"}, or for "shop.example:443", or a list of addresses."""
     dns_ttl: str | float = "30s"
@@ -158,6 +165,12 @@ class Http:
             yield f"only IPv{self.ip} addresses were used"
         if self.sni is not None:
             yield f"the TLS handshake used the server name {self.sni}"
+        if self.tls_min is not None or self.tls_max is not None:
+            low = f" from {self.tls_min}" if self.tls_min is not None else ""
+            high = f" up to {self.tls_max}" if self.tls_max is not None else ""
+            yield f"the TLS handshake offered versions{low}{high}"
+        if self.ciphers is not None:
+            yield f"the TLS handshake offered the ciphers {self.ciphers}"
         if self.source:
             yield f"connections were made from {', '.join(self.source)} in turn"
         if self.cert is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,9 +23,15 @@ from loadgen.units import parse_duration, parse_size
 if TYPE_CHECKING:
     from loadgen.clients.net.settings import Http
 
-__all__ = ["MOST_RETRIES", "is_secret", "is_within", "wrongs_of"]
+__all__ = ["MOST_RETRIES", "TLS_VERSIONS", "is_secret", "is_within", "wrongs_of"]
 
 MOST_RETRIES = 10
+TLS_VERSIONS = {
+    "1.0": ssl.TLSVersion.TLSv1,
+    "1.1": ssl.TLSVersion.TLSv1_1,
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
 _LONGEST_UDS = 107
 """Size limit of a socket path in bytes: the kernel's sockaddr_un has 108, with a zero at the end."""
 _RESOLVE_HINT = 'resolve={"shop.example": "10.0.0.1", "api.example:443": ["10.0.0.2", "10.0.0.3"]}'
@@ -88,6 +95,29 @@ def _proxy_wrong(http: Http) -> Iterator[tuple[str, str]]:
 def _tls_wrong(http: Http) -> Iterator[tuple[str, str]]:
     if http.sni is not None and (not isinstance(http.sni, str) or not is_name(http.sni)):
         yield f"sni: invalid server name {http.sni!r}", 'write sni="shop.example"'
+    low, high = http.tls_min, http.tls_max
+    are_versions = True
+    for name, version in (("tls_min", low), ("tls_max", high)):
+        if version is not None and (not isinstance(version, str) or version not in TLS_VERSIONS):
+            are_versions = False
+            yield f"{name}: invalid version {version!r}", f'write {name}="1.2"; versions are {", ".join(TLS_VERSIONS)}'
+    if are_versions and low is not None and high is not None and low > high:
+        yield f'tls_min: "{low}" is above tls_max, "{high}"', 'write tls_min="1.2", tls_max="1.3"'
+    if http.ciphers is None:
+        return
+    if low == "1.3":
+        yield 'ciphers: TLS 1.3 has ciphers of its own, but tls_min="1.3"', "leave out ciphers or tls_min"
+    if not _are_ciphers(http.ciphers):
+        yield f"ciphers: OpenSSL has no cipher {http.ciphers!r}", 'write a list of OpenSSL: ciphers="ECDHE+AESGCM"'
+
+
+def _are_ciphers(ciphers: object) -> bool:
+    """Return True if OpenSSL accepts a list of ciphers."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).set_ciphers(ciphers)  # type: ignore[arg-type]
+    except (ssl.SSLError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _addresses_wrong(http: Http) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ import os
 import ssl
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 import httpx
 
 from loadgen.clients.net.settings import Http, Place
+from loadgen.clients.net.settings_check import TLS_VERSIONS
 from loadgen.errors import UsageError
 
 __all__ = ["tls_context"]
@@ -38,6 +40,7 @@ def tls_context(ca_file: str | Path | None = None, http: Http = Http()) -> ssl.S
     """
     context = httpx.create_ssl_context(verify=http.verify)
     context.set_alpn_protocols(["h2", "http/1.1"] if http.http2 else ["http/1.1"])
+    _limit(context, http)
     if ca_file is not None:
         try:
             context.load_verify_locations(cafile=str(ca_file))
@@ -50,6 +53,20 @@ def tls_context(ca_file: str | Path | None = None, http: Http = Http()) -> ssl.S
         own, *key = http.cert if isinstance(http.cert, tuple) else (http.cert,)
         _load(context, own, key[0] if key else None)
     return context
+
+
+def _limit(context: ssl.SSLContext, http: Http) -> None:
+    """Set the versions and ciphers that a context offers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of 1.0 and 1.1, which a scenario may ask for
+        if http.tls_min is not None:
+            context.minimum_version = TLS_VERSIONS[http.tls_min]
+        if http.tls_max is not None:
+            context.maximum_version = TLS_VERSIONS[http.tls_max]
+            if http.tls_min is None and context.maximum_version < context.minimum_version:
+                context.minimum_version = context.maximum_version
+    if http.ciphers is not None:
+        context.set_ciphers(http.ciphers)
 
 
 class _Encrypted(Exception):

@@ -196,6 +196,12 @@ class ConnectionPool:
         connection: Connection = protocol
         return connection
 
+    @staticmethod
+    def drop_hung_up(stack: list[Connection]) -> None:
+        """Retire the connections on top of a stack that the target has closed, down to the first that is still open."""
+        while stack and stack[-1].is_hung_up():
+            stack.pop().retire()
+
     def close_idle(self) -> None:
         """Close all idle connections. An HTTP/2 connection with requests under way accepts no more and is closed after
         them. The next request opens a new connection.

@@ -91,6 +91,11 @@ class Connection(Protocol):
     def is_free(self) -> bool:
         """Return True if no request is under way on this connection."""
 
+    def is_hung_up(self) -> bool:
+        """Return True if the target has closed its side of this connection, also if the loop has not reported that yet.
+        Takes a system call (`hang_up.py`).
+        """
+
     def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> Awaitable[None]:
         """HOT. Send a request and wait for its answer, as `send` does, for a small request without a streamed body
         whose method is not HEAD.

@@ -10,6 +10,10 @@ A body that is an `Upload` is sent no faster than the target accepts it. Sending
 when an answer arrives: after a 413 the rest of the body is pointless. A streamed
 answer is passed on piece by piece, and reading pauses while its reader has enough.
 
+A 101 (Switching Protocols) is the answer of a request with an Upgrade header. The journey
+gets its status and headers, and the connection is closed, because nobody speaks the new
+protocol. Without such a header a 101 is an error.
+
 After anything odd (unexpected bytes, a body that is too long, an answer before the
 request was written) the connection completes the answer if it can. It is then closed
 and never reused.
@@ -28,6 +32,7 @@ import httptools
 
 from loadgen.clients.protocol.connection_interface import Connection as AnyConnection
 from loadgen.clients.protocol.connection_interface import Exchange, Lost, Sink
+from loadgen.clients.protocol.hang_up import Look, look_at
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import HEAD_TOO_LARGE, PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure
 from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
@@ -63,6 +68,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_asked",
         "_chunks",
         "_closed_as",
         "_complete",
@@ -77,6 +83,7 @@ class Connection(asyncio.Protocol):
         "_joined",
         "_key",
         "_limit_bytes",
+        "_look",
         "_loop",
         "_lost",
         "_parser",
@@ -117,6 +124,8 @@ class Connection(asyncio.Protocol):
         self.check_ns = NEVER_NS
         self._transport: asyncio.Transport
         self._waiter: asyncio.Future[None]
+        self._asked = b""
+        """The last request."""
         self._exchange: Exchange | None = None
         self._phase = _START
         self._parser: httptools.HttpResponseParser | None = None
@@ -136,6 +145,7 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         """Not None while the transport's write buffer is full; done when it accepts more."""
         self._key: bytes | None = None
+        self._look: Look | None = None
         self._closed_as = (RESET, f"{where} closed the connection")
 
     # -- what the client calls --------------------------------------------------------------
@@ -144,7 +154,7 @@ class Connection(asyncio.Protocol):
         """HOT. Send a request and wait for its answer, as `send` does, for a request of at most MANY_BYTES without a
         streamed body whose method is not HEAD.
         """
-        self._exchange = exchange
+        self._exchange, self._asked = exchange, data
         self.deadline_ns = deadline_ns
         if deadline_ns < self.check_ns:
             self._wheel.watch(self)
@@ -178,6 +188,12 @@ class Connection(asyncio.Protocol):
             sink.source = self
             self._sink, self._phase, self._final = sink, _STREAM, None
         return waiter
+
+    def is_hung_up(self) -> bool:
+        look = self._look
+        if look is None:
+            look = self._look = look_at(self._transport)
+        return bool(look(0))
 
     @property
     def is_free(self) -> bool:
@@ -613,7 +629,10 @@ class Connection(asyncio.Protocol):
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            return "an upgrade without a request for one"
+            if self._final is None:
+                return "an upgrade without a request for one"
+            # Bytes of another protocol may follow, so the connection serves no other request.
+            self._complete = self._extra = True
         except httptools.HttpParserCallbackError as error:
             # httptools hides the exception of a callback behind its own, whose text is only "User callback error".
             return str(error.__context__)
@@ -642,6 +661,10 @@ class Connection(asyncio.Protocol):
             self._final = Head(
                 status, self._reason, parser.get_http_version(), self._raw, bool(parser.should_keep_alive())
             )
+        elif status == 101 and _asks_for_upgrade(self._asked):
+            # No length or Transfer-Encoding applies (RFC 9110, section 8.6). The head is not cached: without a request
+            # for an upgrade, the same bytes are an error.
+            self._final, self._key = Head(status, self._reason, parser.get_http_version(), self._raw, False), None
         elif status >= 100:
             self._raw, self._key = [], None  # an interim answer; the final one follows
         else:
@@ -740,3 +763,8 @@ class Connection(asyncio.Protocol):
         self._lost(self)
         # `close` would first wait until the target has read all unsent bytes.
         self._transport.abort()
+
+
+def _asks_for_upgrade(data: bytes) -> bool:
+    """Return True if a request, given as its bytes, has an Upgrade header."""
+    return b"\r\nupgrade:" in data.partition(b"\r\n\r\n")[0].lower()

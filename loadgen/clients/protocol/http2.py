@@ -58,6 +58,7 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import DataFrame, Frame, HeadersFrame
 
 from loadgen.clients.protocol.connection_interface import Connection, Exchange, Lost, Sink, Unprocessed
+from loadgen.clients.protocol.hang_up import Look, look_at
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from loadgen.clients.protocol.http2_floods import (
     COSTLY,
@@ -332,6 +333,7 @@ class Http2Connection(asyncio.Protocol):
         "_is_reading_paused",
         "_library",
         "_limit_bytes",
+        "_look",
         "_loop",
         "_lost",
         "_lost_to",
@@ -396,9 +398,16 @@ class Http2Connection(asyncio.Protocol):
         self._lost_to: Exception | None = None
         self._unacknowledged = 0
         self._drained: asyncio.Future[None] | None = None
+        self._look: Look | None = None
         self._goaway = ""
         """The target's GOAWAY as a text, if it reported an error."""
         self._closed_as: tuple[str, str] = (RESET, f"{where} closed the connection")
+
+    def is_hung_up(self) -> bool:
+        look = self._look
+        if look is None:
+            look = self._look = look_at(self._transport)
+        return bool(look(0))
 
     @property
     def is_free(self) -> bool:

@@ -9,6 +9,8 @@ connection. Any other block that adds nothing means the same until the table cha
 
 Values that change with each request (`:path`, lengths, trace ids) are sent as literals outside the table, as nghttp2
 does: otherwise they would drive out entries that repeat. Authorization and Cookie go into the table, as in Go's client.
+All values are Huffman-coded if that makes them shorter, as in nghttp2, curl and Go. nginx limits the size of a value on
+the wire (`large_client_header_buffers`, 8 KiB), so it would refuse a URL that curl could send.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from hpack import Encoder as HpackEncoder
 from hpack import HeaderTuple, HPACKError
 from hpack.table import HeaderTable
 
+from loadgen.clients.protocol.huffman import Huffman, is_shorter
 from loadgen.clients.protocol.response_heads import MAX_FIELDS, MAX_KEPT_FIELDS, Head, RawHeaders
 
 __all__ = ["MAX_KEPT", "TOO_MANY", "Decoder", "Encoder", "Received", "RequestFields", "fields_of"]
@@ -132,6 +135,7 @@ class Encoder(HpackEncoder):
 
     def __init__(self) -> None:
         super().__init__()
+        self.huffman_coder = Huffman()
         self.coming: RequestFields | None = None
         self._blocks: dict[RequestFields, tuple[int, bytes]] = {}
         self._changes = 0
@@ -170,9 +174,12 @@ class Encoder(HpackEncoder):
         return block
 
     def add(self, to_add: tuple[bytes, bytes], sensitive: bool, huffman: bool = False) -> bytes:
-        """Return one encoded header field. Fields whose values change often are not added to the compression table."""
+        """Return one encoded header field. Fields whose values change often are not added to the compression table.
+        Values are Huffman-coded if that makes them shorter.
+        """
+        huffman = is_shorter(to_add[1])
         if to_add[0] in _NOT_INDEXED:
-            field = super().add(to_add, True, False)
+            field = super().add(to_add, True, huffman)
             if field[0] & 0xF0 == 0x10:  # "never indexed" would also bind proxies; write "without indexing"
                 return bytes((field[0] & 0x0F,)) + field[1:]
             return field
@@ -230,14 +237,16 @@ def _check_fields(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHead
             wrong = wrong or f"invalid header name {name[:80]!r}"
         elif name in _FORBIDDEN:
             wrong = wrong or f"header {name!r} is not allowed in HTTP/2"
-        # RFC 9113, section 8.2.1: no NUL, CR or LF, and no white space at the ends.
-        elif _BAD_VALUE.search(value) or (value and (value[0] in b" \t" or value[-1] in b" \t")):
+        # RFC 9113, section 8.2.1: no NUL, CR or LF. It also forbids white space at the ends, but servers and proxies
+        # copy such values from HTTP/1.1 (`x-empty: ` becomes one space). curl and httpx accept them; we strip them, as
+        # in HTTP/1.1. Content-Length is checked as it came.
+        elif _BAD_VALUE.search(value):
             wrong = wrong or f"invalid header value {value[:80]!r}"
         elif name == b"content-length":
             if not _LENGTH.fullmatch(value) or length not in (None, value):
                 wrong = wrong or f"invalid content-length {value[:80]!r}"
             length = value
-        raw.append((bytes(name), bytes(value)))
+        raw.append((bytes(name), bytes(value).strip(b" \t")))
     if len(raw) > MAX_FIELDS:
         # `http2.py` recognises this text by its identity.
         wrong = TOO_MANY

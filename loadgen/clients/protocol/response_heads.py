@@ -54,7 +54,7 @@ class Head:
         self.is_plain = status < 300 and not self.sets_cookie
         """The head needs no further work: it is no redirect, no error, and sets no cookie."""
         # RFC 9112, section 6.3: these have no body, whatever their headers announce.
-        if status in (204, 304):
+        if status in (101, 204, 304):
             length, is_chunked = 0, False
         # RFC 9112, section 6.3: Transfer-Encoding overrides Content-Length.
         self.length: int | None = None if is_chunked else length

@@ -14,6 +14,8 @@ fill the worker's memory and make each request slower.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from email.message import Message
 from http import cookiejar
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
@@ -23,8 +25,9 @@ from urllib.request import Request
 import httpx
 
 from loadgen.clients.request.header_encoding import header_lines
+from loadgen.errors import UsageError
 
-__all__ = ["COOKIE_NOTE", "BoundedJar", "UserCookies"]
+__all__ = ["COOKIE_NOTE", "BoundedJar", "UserCookies", "jar_of"]
 
 COOKIE_NOTE: Final = "a target set more or larger cookies than a browser keeps: the oldest were dropped"
 MAX_COOKIE_BYTES: Final = 4096
@@ -234,3 +237,32 @@ class UserCookies(httpx.Cookies):
         dropped = self.jar.dropped
         self.extract_cookies(httpx.Response(200, headers=taken + date, request=httpx.Request("GET", url)))
         return len(taken) == len(set_by) and dropped == self.jar.dropped
+
+
+@contextmanager
+def jar_of(given: object) -> Iterator[UserCookies | None]:
+    """Return a context with the cookies of one call, by its option `jar=`; None means those of the user. At the end of
+    the block, `given` has the cookies that the answers have set.
+
+    Raises:
+        UsageError: `given` is not an httpx.Cookies.
+    """
+    if given is None or isinstance(given, UserCookies):
+        yield given
+        return
+    if not isinstance(given, httpx.Cookies):
+        raise UsageError(
+            f"jar= must be an httpx.Cookies, got {type(given).__name__}",
+            hint="write jar=httpx.Cookies(...); to add cookies to the user's, write cookies={...}",
+        )
+    cookies = UserCookies(given)
+    before = {(one.domain, one.path, one.name) for one in cookies.jar}
+    try:
+        yield cookies
+    finally:
+        for one in cookies.jar:
+            before.discard((one.domain, one.path, one.name))
+            given.jar.set_cookie(one)
+        for key in before:  # expired, or deleted by an answer
+            with suppress(KeyError):
+                given.jar.clear(*key)

@@ -109,4 +109,8 @@ def _is_known(name: str | bytes, names: frozenset[bytes]) -> bool:
 
 
 def _bytes(text: str | bytes) -> bytes:
-    return text if isinstance(text, bytes) else text.encode("ascii")
+    if isinstance(text, bytes):
+        return text
+    if not isinstance(text, str):
+        raise TypeError(f'a header must be a text, got {text!r}; write "{text}"')
+    return text.encode("ascii")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+import inspect
+from collections.abc import Callable, Container, Generator, Mapping
 from typing import Any, Final, TypedDict
 
 import httpx
@@ -25,6 +26,7 @@ from loadgen.clients.request.cookies import UserCookies
 from loadgen.clients.request.header_encoding import UserHeaders, header_lines, with_call_headers
 from loadgen.clients.request.redirects import BadRedirect
 from loadgen.clients.request.request_head_cache import Route, Routes
+from loadgen.errors import UsageError
 from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Options",
     "auth_of",
     "can_repeat",
+    "max_redirects_of",
     "prepare",
     "prepare_from",
     "request_of",
@@ -54,8 +57,14 @@ class Options(TypedDict, total=False):
     cookies: Any
     """Cookies for this request, in addition to the user's."""
     auth: Any
-    """(user, password) or any httpx.Auth; each request that it sends is a row."""
+    """(user, password), any httpx.Auth, or a function that takes the request and returns it with what it needs. Each
+    request of an auth flow is a row."""
     follow_redirects: Any
+    max_redirects: int
+    """The most redirects of this call; by default the client's value."""
+    jar: httpx.Cookies
+    """The cookie jar of this call with all its redirects: these cookies are sent instead of the user's, and those that
+    the answers set are stored here."""
     timeout: Any
     """Time-out for the whole call: seconds, "500ms", or None. An httpx.Timeout counts with `connect` and `read`."""
     extensions: Any
@@ -182,20 +191,54 @@ def auth_of(options: Any, url: httpx.URL | str) -> httpx.Auth | None:
     neither.
 
     Raises:
-        TypeError: `auth=` is neither a pair nor an httpx.Auth.
+        TypeError: `auth=` is neither a pair, nor an httpx.Auth, nor a function.
     """
     auth = options.get("auth")
     if isinstance(auth, httpx.Auth):
         return auth
     if isinstance(auth, tuple):
         return httpx.BasicAuth(*auth)
+    if callable(auth):
+        return _FunctionAuth(auth)
     if auth is not None and auth is not httpx.USE_CLIENT_DEFAULT:
-        raise TypeError(f"auth= must be (user, password) or an httpx.Auth, got {type(auth).__name__}")
+        raise TypeError(f"auth= must be (user, password), an httpx.Auth or a function, got {type(auth).__name__}")
     if "@" in str(url):
         parsed = httpx.URL(url)
         if parsed.username or parsed.password:
             return httpx.BasicAuth(parsed.username, parsed.password)
     return None
+
+
+class _FunctionAuth(httpx.Auth):
+    """An auth flow of one request, which a function of the scenario completes."""
+
+    def __init__(self, function: Callable[[httpx.Request], httpx.Request]) -> None:
+        self._function = function
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        signed: object = self._function(request)
+        if not isinstance(signed, httpx.Request):
+            if inspect.iscoroutine(signed):
+                signed.close()
+            name = getattr(self._function, "__name__", "the function")
+            raise UsageError(
+                f"auth=: {name} returned {type(signed).__name__}, not the request",
+                hint="write a plain function that changes its argument and returns it: return request",
+            )
+        yield signed
+
+
+def max_redirects_of(given: object, default: int) -> int:
+    """Return the limit on redirects of a call: its option `max_redirects=`, or `default` if it has none.
+
+    Raises:
+        UsageError: `max_redirects=` is not an integer of at least 0.
+    """
+    if given is None:
+        return default
+    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
+        raise UsageError(f"invalid max_redirects={given!r}", hint="write an integer of at least 0")
+    return given
 
 
 def _ns(seconds: float | None) -> int:

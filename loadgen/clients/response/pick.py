@@ -1,8 +1,8 @@
-"""Takes a typed value out of a reply: `$.token`, `css:input[name=csrf]@value`, `header:etag`.
+"""Takes a typed value out of a reply: `$.token`, `css:input[name=csrf]@value`, `regex:id=(\\d+)`, `header:etag`.
 
 A path is compiled once and cached. Plain JSONPaths such as `$.a.b[0]` are evaluated here, in
 0.2 µs; all others by python-jsonpath. CSS uses selectolax: the text of the first match, or
-an attribute after `@`.
+an attribute after `@`. A regular expression yields its group, or the whole match.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 if TYPE_CHECKING:
     from loadgen.clients.response.replies import Reply
 
-__all__ = ["Missing", "pick_from"]
+__all__ = ["Missing", "check_path", "pick_from"]
 
 _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]|\['([^'\\]+)'\]|\[\"([^\"\\]+)\"\]")
 _CSS_ATTRIBUTE = re.compile(r"@([A-Za-z_:][A-Za-z0-9_.:-]*)$")
@@ -55,6 +55,15 @@ def pick_from(reply: Reply, path: str, kind: Any) -> Any:
         raise Missing(str(error)) from error
 
 
+def check_path(path: object) -> None:
+    """Raise ValueError unless `path` is a valid path for `pick`. The loader calls this for paths written literally."""
+    if not isinstance(path, str):
+        raise ValueError(
+            f'invalid path {path!r}; write a text: "$.token", "css:input[name=csrf]@value" or "header:etag"'
+        )
+    _compile(path)
+
+
 @lru_cache(maxsize=4096)
 def _compile(path: str) -> tuple[Find, bool]:
     if path.startswith("$"):
@@ -64,7 +73,11 @@ def _compile(path: str) -> tuple[Find, bool]:
         return lambda reply: reply.headers.get_list(rest), False
     if kind == "css" and rest:
         return _css(rest), False
-    raise ValueError(f'invalid path "{path}"; write "$.token", "css:input[name=csrf]@value" or "header:etag"')
+    if kind == "regex" and rest:
+        return _regex(rest), False
+    raise ValueError(
+        f'invalid path "{path}"; write "$.token", "css:input[name=csrf]@value", "regex:id=([0-9]+)" or "header:etag"'
+    )
 
 
 def _json_path(path: str) -> Find:
@@ -82,7 +95,8 @@ def _json_path(path: str) -> Find:
     try:
         compiled = jsonpath.compile(path)
     except jsonpath.JSONPathError as error:
-        raise ValueError(f'invalid JSONPath "{path}": {error}') from error
+        reason = str(error).partition("\n")[0]  # the other lines show the position, for a terminal
+        raise ValueError(f'invalid JSONPath "{path}": {reason}; write "$.items[0].id", for example') from error
     return lambda reply: list(compiled.findall(_document(reply)))
 
 
@@ -114,7 +128,10 @@ def _css(rest: str) -> Find:
     try:
         LexborHTMLParser("<p>").css(selector)
     except SelectolaxError as error:
-        raise ValueError(f'invalid CSS selector "{selector}": {error}') from error
+        reason = str(error).rstrip(".")
+        raise ValueError(
+            f'invalid CSS selector "{selector}": {reason}; write "css:input[name=csrf]@value", for example'
+        ) from error
 
     def find(reply: Reply) -> list[Any]:
         nodes = LexborHTMLParser(reply.text).css(selector)
@@ -124,6 +141,20 @@ def _css(rest: str) -> Find:
         return [node.text(strip=True) for node in nodes]
 
     return find
+
+
+def _regex(pattern: str) -> Find:
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f'invalid regular expression "{pattern}": {error}') from error
+    if compiled.groups > 1:
+        raise ValueError(
+            f'the regular expression "{pattern}" has {compiled.groups} groups;'
+            " write (...) once, around the value, and (?:...) for other groups"
+        )
+    group = compiled.groups  # 1: the group; 0: the whole match
+    return lambda reply: [found[group] or "" for found in compiled.finditer(reply.text)]
 
 
 _ABSENT: Any = object()

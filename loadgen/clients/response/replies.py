@@ -21,10 +21,12 @@ from loadgen.clients.protocol.decoding import DecodingError, decode, is_charset
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, http_outcome
 from loadgen.clients.protocol.response_heads import Head
+from loadgen.clients.request.expectation_check import check_max_ms, check_status
 from loadgen.clients.request.prepare import request_of
 from loadgen.clients.request.redirects import redirected
 from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.response.format_exchange import request_text, response_text
+from loadgen.clients.response.forms import Form, Sends, form_in
 from loadgen.clients.response.pick import Missing, pick_from
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.user_meter import Meter
@@ -47,6 +49,7 @@ class Reply:
     """
 
     __slots__ = (
+        "_client",
         "_lazy",
         "_meter",
         "_sent",
@@ -85,6 +88,8 @@ class Reply:
         self.body: bytes
         """The body as received; `content` is the decoded body."""
         self.status_code: int
+        self._client: Sends
+        """The client that got this reply: it also sends the page's forms. Set by the client."""
 
     def opened(self, opening: Opening, outcome: str = OK) -> None:
         """Record how long each phase of opening a connection took for this request. If opening failed, record also the
@@ -112,9 +117,10 @@ class Reply:
 
         Raises:
             ExpectFailed: `expect status`, `expect json` ...; the request's outcome becomes the same.
+            UsageError: `status` is not a status, such as "200" or 99.
         """
         code = self.status_code
-        if status is not None and status != code and (isinstance(status, int) or code not in status):
+        if status is not None and status != code and not _admits(status, code):
             raise self._failed("expect status", f"got {code}, expected {status}")
         if json is not None and not _contains(self._json_or_none(), json):
             raise self._failed("expect json", f"{_short(json)} not found in {self._excerpt()}")
@@ -127,6 +133,8 @@ class Reply:
                 got = self.headers.get(name)
                 if got is None or not (got == wanted if isinstance(wanted, str) else wanted.search(got)):
                     raise self._failed("expect header", f"{name} is {_short(got)}, expected {_short(wanted)}")
+        if max_ms is not None:
+            check_max_ms(max_ms)
         if max_ms is not None and self.done_ns - self.asked_ns > max_ms * NS_PER_MS:
             raise self._failed("expect time", f"{(self.done_ns - self.asked_ns) / NS_PER_MS:.1f} ms > {max_ms} ms")
         if status is not None:
@@ -138,8 +146,8 @@ class Reply:
     @overload
     def pick(self, path: str, kind: type[T]) -> T: ...
     def pick(self, path: str, kind: Any = str) -> Any:
-        """Return a value from the answer, found by a path such as `$.token`, `css:input[name=csrf]@value` or
-        `header:etag`.
+        """Return a value from the answer, found by a path such as `$.token`, `css:input[name=csrf]@value`,
+        `regex:id=([0-9]+)` or `header:etag`.
 
         kind: the type of the value; a list returns all matches, any other type the first one. Dataclasses and msgspec
         structs are allowed, too.
@@ -151,6 +159,20 @@ class Reply:
             return pick_from(self, path, kind)
         except Missing as error:
             raise self._failed(f"pick {path}", f"{error}, in {self._excerpt()}") from error
+
+    def form(self, selector: str = "form") -> Form:
+        """Return a form of this HTML page, to fill in and send: `page.form("#login").submit({"user": "ann"})`.
+
+        selector: a CSS selector; the first element that matches must be a `<form>`. Default: the first form.
+
+        Raises:
+            ExpectFailed: `form #login`: the page has no such form.
+            ValueError: the selector is invalid.
+        """
+        try:
+            return form_in(self.text, selector, self.route.url, self._client)
+        except Missing as error:
+            raise self._failed(f"form {selector}", f"{error}, in {self._excerpt()}") from error
 
     def raise_for_status(self) -> Reply:
         """Raise if the status is not 2xx; otherwise return the reply itself. The exception ends the iteration, with an
@@ -411,6 +433,18 @@ class Reply:
             return f"<Reply [{self.status_code} {self.reason_phrase}]>"
         except AttributeError:
             return f"<Reply [{self.outcome}]>"
+
+
+def _admits(status: int | Container[int], code: int) -> bool:
+    """Return True if `code` is among the expected statuses.
+
+    Raises:
+        UsageError: `status` is not a valid expectation.
+    """
+    if not isinstance(status, int | str) and isinstance(status, Container) and code in status:
+        return True
+    check_status("expect", status)
+    return False
 
 
 def _contains(found: Any, wanted: Any) -> bool:

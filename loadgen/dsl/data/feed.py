@@ -153,7 +153,7 @@ def csv(path: str | PathLike[str], schema: type[Row], *, delimiter: str = ",") -
     types ("12" to int, "true" to bool, "2026-01-31" to date). An empty cell of an optional field becomes None.
 
     Args:
-        path: the file, in the scenario's folder or below.
+        path: the file, in the scenario's folder or below. An archive whose name ends in .gz or .zst is unpacked once.
         schema: a dataclass or `msgspec.Struct`, the type of the rows.
         delimiter: one character.
     """

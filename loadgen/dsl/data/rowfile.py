@@ -3,7 +3,7 @@
 A small file stays in memory unchanged, with the position of each record; a row is created
 from its bytes on use. A file larger than FULL_CHECK_BYTES is memory-mapped instead, so that
 workers share its pages. Its structure is checked (rowindex.py), but types only of its first
-rows and of a random sample. `unchecked` counts the other rows.
+rows and of a random sample. `unchecked` counts the other rows. An archive (.gz, .zst) is unpacked first (unpack.py).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 
 from loadgen.dsl.data.rowindex import Records, csv_records, json_records
+from loadgen.dsl.data.unpack import ArchiveFault, is_archive, unpacked
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import Fault, ScenarioError
 
@@ -171,10 +172,13 @@ def read_table(
     """
     faults = FileFaults(path)
     try:
-        large = _large_table(path, schema, kind, delimiter, faults)
+        plain = unpacked(path) if is_archive(path) else path
+        large = _large_table(plain, schema, kind, delimiter, faults)
         if large is not None:
             return large
-        data = path.read_bytes()
+        data = plain.read_bytes()
+    except ArchiveFault as error:
+        raise ScenarioError([Fault(str(path), 0, f"the archive {error.message}", error.hint)]) from None
     except OSError as error:
         raise ScenarioError([unreadable(origin, path, error)]) from None
     data = data.removeprefix(b"\xef\xbb\xbf")

@@ -22,8 +22,11 @@ limit. The difference shows how steeply the percentile rises to the knee. Its wi
 longer with their number, since late moves are small.
 
 An unsound observation (the generator was not valid, or an agent has not reported) is
-ignored. If the generator stays invalid, the rate falls and does not rise above that level
-again: it is the generator's limit, not the target's knee.
+ignored. While the generator is invalid, the rate stays for 30 s, because other programs
+often keep a machine busy for some seconds. If most results are bad as well, it stays for 5 s,
+so that a target in trouble is not loaded for long. Then the rate falls to a level that it
+does not exceed any more: the generator's limit, not the target's knee. Before the search ends
+there, it tries the higher rate once more, because the machine may be calm by then.
 
 Three broken windows in a row mean that the target has changed, so earlier stays count
 little from then on.
@@ -56,15 +59,20 @@ _CLEAN_LOOKS: Final = 2
 _BREAKS_IN_A_ROW: Final = 3
 _FORGET: Final = 0.2
 """Weight of all earlier stays after that many broken windows."""
-_UNFIT_IN_A_ROW: Final = 5
+_UNFIT_S: Final = 30.0
+"""How long the generator must be invalid without a break before the rate falls."""
+_UNFIT_AND_BAD_S: Final = 5.0
+"""The same while most results are bad."""
 _UNFIT_STEP: Final = 0.8
+_RETRIES: Final = 1
+"""How often a search tries again a rate at which the generator was invalid."""
 _DRAINING: Final = 8.0
 """Time for a backlog to drain: this many short windows, plus the time of this many arrivals."""
 _KEPT: Final = 200
 """Maximum number of stays kept. Beyond it, the older half is summed up for each rate."""
 _LEAST_BAD: Final = 5
 _LONGER_AFTER: Final = 50.0
-"""The windows of a search grow by their first length with each so many windows: later moves are small."""
+"""After this many windows, the windows of a search are twice as long, then three times: later moves are small."""
 _TURN: Final = 6
 _LOWER: Final = 2
 """Of `_TURN` windows of a search that contrasts, this many are at the lower rate."""
@@ -135,8 +143,12 @@ class Climb:
     """Broken windows in a row."""
     clean: int = 0
     """Observations in a row without problems."""
-    unfit: int = 0
-    """Observations in a row in which the generator was not valid."""
+    unfit_s: float = 0.0
+    """How long the generator has not been valid, without a break."""
+    unfit_and_bad_s: float = 0.0
+    """How long, in addition, most results have been bad."""
+    retries: int = 0
+    """How often the rate was raised again after the generator had been invalid at it."""
     ceiling_per_s: float = inf
     """The highest rate at which the generator was valid; infinite if it always was."""
     windows: int = 0
@@ -167,7 +179,7 @@ def step(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
         return climb
     if not look.is_sound:
         return _unsound(terms, climb, look)
-    climb = replace(climb, unfit=0, note="")
+    climb = replace(climb, unfit_s=0.0, unfit_and_bad_s=0.0, note="")
     if not look.is_steady or look.rate_per_s <= 0 or abs(log(look.rate_per_s / climb.asked_per_s)) > 1e-9:
         return climb  # the decided rate is not in force yet
     if climb.from_s is None:
@@ -251,6 +263,8 @@ def _judge(terms: ClimbTerms, climb: Climb) -> Climb:
     if is_good:
         at_top = rate >= climb.upto(terms) * (1 - 1e-9)
         climb = replace(climb, best_per_s=max(climb.best_per_s, rate), is_topped=at_top)
+        if at_top and climb.ceiling_per_s < terms.upto_per_s and climb.retries < _RETRIES:
+            return _retry(terms, climb)
     if climb.phase is Phase.GROWING and is_good and climb.worst_per_s > rate * GROWTH * (1 + 1e-9):
         if rate >= climb.upto(terms) * (1 - 1e-9):
             return replace(climb, breaks=0, why=f"{format_rate(rate)} is the highest allowed rate, and it is good")
@@ -339,20 +353,36 @@ def _drain(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
 def _unsound(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
     """Return the state after an unusable observation: an agent has not reported, or the generator was not valid.
 
-    The stay continues after it, with its earlier results. After five observations with an invalid generator in a row,
-    the rate falls.
+    The stay continues after it, with its earlier results. The rate falls when the generator has been invalid for long.
     """
     if not look.unfit:
         missing = f"{look.reported} of {look.agents} agents reported"
         return replace(climb, clean=0, note=f"measurements are ignored while only {missing}")
-    climb = replace(climb, clean=0, unfit=climb.unfit + 1, note=f"the generator is not valid: {_first(look.unfit)}")
-    if climb.unfit < _UNFIT_IN_A_ROW:
+    unfit_s = climb.unfit_s + look.length_s
+    is_bad = (look.bad_ratio or 0.0) > 0.5
+    climb = replace(
+        climb,
+        clean=0,
+        unfit_s=unfit_s,
+        unfit_and_bad_s=climb.unfit_and_bad_s + look.length_s if is_bad else 0.0,
+        note=f"the generator is not valid for {unfit_s:.0f} s (at {_UNFIT_S:.0f} s the rate falls): "
+        + _first(look.unfit),
+    )
+    if unfit_s < _UNFIT_S and climb.unfit_and_bad_s < _UNFIT_AND_BAD_S:
         return climb
     lower = max(climb.asked_per_s * _UNFIT_STEP, terms.floor_per_s)
-    climb = replace(climb, unfit=0, ceiling_per_s=min(climb.ceiling_per_s, lower), is_topped=False)
+    climb = replace(climb, unfit_s=0.0, unfit_and_bad_s=0.0, is_topped=False)
+    climb = replace(climb, ceiling_per_s=min(climb.ceiling_per_s, lower))
     why = f"down to {format_rate(lower)}: the generator was not valid at a higher rate ({_first(look.unfit)})"
     phase = Phase.DRAINING if climb.phase is Phase.DRAINING else climb.phase
     return _move(climb, phase, lower, why)
+
+
+def _retry(terms: ClimbTerms, climb: Climb) -> Climb:
+    """Return the state that leaves a rate that is good, but is the highest one at which the generator was valid."""
+    higher = min(climb.asked_per_s / _UNFIT_STEP, terms.upto_per_s)
+    climb = replace(climb, ceiling_per_s=inf, is_topped=False, retries=climb.retries + 1)
+    return _move(climb, climb.phase, higher, f"the generator is valid again: up to {format_rate(higher)}")
 
 
 def _first(reasons: Iterable[str]) -> str:

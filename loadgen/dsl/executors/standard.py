@@ -207,6 +207,10 @@ class Arrivals(_Staged):
     def _built(self) -> ArrivalProfile:
         if not self.stages and self.level:
             raise ProfileError("the load has no duration", hint=f'write arrivals("{self.level:g}/s").hold("1m")')
+        if self.stages and not any(stage.start or stage.end for stage in self.stages):
+            raise ProfileError(
+                "the load has nothing to do: its rate is always 0", hint='write arrivals("10/s").hold("1m")'
+            )
         return ArrivalProfile(self.stages)
 
 
@@ -257,6 +261,10 @@ class Users(_Staged):
     def _built(self) -> UserProfile:
         if not self.stages and self.level:
             raise ProfileError("the load has no duration", hint=f'write users({self.level:g}).hold("1m")')
+        if self.stages and not any(stage.start or stage.end for stage in self.stages):
+            raise ProfileError(
+                "the load has nothing to do: it has 0 users all the time", hint='write users(10).hold("1m")'
+            )
         return UserProfile(self.stages, pace_ns=self.pace_ns, is_spread=self.is_spread)
 
 

@@ -105,7 +105,7 @@ def measure_tail(rates: Iterable[tuple[Sequence[Stay], Stay]], aims: Sequence[Ai
 def _excess(group: Sequence[Stay], rate_per_s: float, worst: RateTally, aim: Aim) -> tuple[float, int] | None:
     """Return the sum of the clusters of all windows at one rate, and how many windows count; None if none does.
 
-    Of each window, that is the dispersion of its count of slow results, less 1, in units of (rate * percentile)^2.
+    The clusters of a window are the dispersion of its count of slow results, less 1, in units of (rate * percentile)^2.
     """
     rung, unit = None, RATIO_IN_FLIGHT**2
     if aim.limit_s is not None:

@@ -85,7 +85,7 @@ class Walk:
 
         HOT for graphs: 0.7 µs per visit in addition to its step (bench/walk.py).
         """
-        key = _key(*user.chance_key)
+        key = _key(*user._chance_key)
         begun = state = self.begin(row)
         hop = self.hop(self.entry, key, 0)
         for visit in range(1, self.max_visits + 1):

@@ -29,6 +29,7 @@ from loadgen.dsl.loading.module_runner import run_statements
 from loadgen.dsl.loading.rendezvous_check import RendezvousCall, most_together, number_faults, rendezvous_calls
 from loadgen.dsl.loading.source_analysis import Source, StepName, read_source
 from loadgen.dsl.loading.static_checks import check_names, mistakes, request_names
+from loadgen.dsl.loading.tag_check import id_warnings, tag_faults
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
 from loadgen.dsl.plans import plan_loads
@@ -36,11 +37,13 @@ from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.plans.param import Params, params_given
 from loadgen.dsl.plans.plan import Plan, rows_needed
 from loadgen.dsl.plans.plan_check import metrics_wrong
+from loadgen.dsl.plans.plan_loads import names_wrong
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.plans.window_size import small_windows
 from loadgen.dsl.secret import AskedSecrets, missing_secrets, name_is_good, secrets_asked
 from loadgen.dsl.source_location import Origin
+from loadgen.dsl.tag import Tag, tags_declared
 from loadgen.engine.load.share import whole_weights
 from loadgen.errors import Fault, ScenarioError
 from loadgen.measure.deltas.custom import CHECK
@@ -116,11 +119,13 @@ def load(
         metrics_declared() as metrics,
         secrets_asked() as secrets,
         bodies_made() as bodies,
+        tags_declared() as tags,
     ):
         module, broken = run_statements(source, siblings)
     loaded = _Loaded(source, siblings, module, params, metrics, secrets)
     loaded.faults += broken
     loaded.take_bodies(bodies)
+    loaded.tags = tuple(tags)
     plan = loaded.choose(plan_name, overrides, is_broken=bool(loaded.faults))
     if check_secrets:
         loaded.check_secrets()
@@ -196,6 +201,7 @@ class _Loaded:
         self.warnings: list[Fault] = list(siblings.warnings)
         self.plans: dict[str, Plan] = {}
         self.files = siblings.files()
+        self.tags: tuple[Tag, ...] = ()
         journeys: dict[int, Journey[Any]] = {}
         for name, value in vars(module).items():
             if isinstance(value, Journey):
@@ -249,6 +255,8 @@ class _Loaded:
             self.faults += wrong
             self.warnings += doubtful
         self.faults += number_faults(self._rendezvous())
+        self._check_names()
+        self._check_tags()
         for one in self.journeys:
             self.faults += one.faults
             self.warnings += one.warnings
@@ -266,6 +274,17 @@ class _Loaded:
         for name in sorted(self.params.required - set(self.params.asked)):
             hint = did_you_mean(name, self.params.asked) or "remove the option: the scenario has no param(...)"
             self.faults.append(Fault(f"-P {name}={self.params.given[name]}", 0, f'no param "{name}"', hint))
+
+    def _check_names(self) -> None:
+        """Add an error for each journey of the file with the name of an earlier one, unless a plan reports it."""
+        reported = {wrong.message for plan in self.plans.values() for wrong in names_wrong("mix", plan.journeys)}
+        first: dict[str, Journey[Any]] = {}
+        for one in sorted(self.journeys, key=lambda one: (one.origin.file, one.origin.line)):
+            before = first.setdefault(one.name, one)
+            if before is one or any(f'"{one.name}"' in message for message in reported):
+                continue
+            message = f'two journeys are named "{one.name}": this one and the one in line {before.origin.line}'
+            self.faults.append(one.origin.fault(message, 'give one of them @journey(name="...")'))
 
     def check_secrets(self) -> None:
         self.faults += missing_secrets(self.secrets, self.secrets)
@@ -332,6 +351,15 @@ class _Loaded:
             self._check_step(slo, journeys)
             self._check_request(slo)
             self._check_check(slo)
+
+    def _check_tags(self) -> None:
+        """Add the errors of tags where they are declared, and where journeys set them."""
+        faulty = [fault for one in self.tags for fault in one.faults]
+        self.faults += faulty
+        if self.plans and not faulty:
+            specs = [spec for plan in self.plans.values() for spec in plan.tag_specs]
+            self.faults += tag_faults(self.siblings.sources.values(), self.tags, specs)
+            self.warnings += id_warnings(self.tags)
 
     # -- steps that objectives name ---------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import loadgen.dsl.data.feed as feed_module
 import loadgen.dsl.executors.standard as load_module
@@ -29,6 +30,7 @@ import loadgen.dsl.metric as metric_module
 import loadgen.dsl.plans.plan as plan_module
 import loadgen.dsl.plans.slo as slo_module
 from loadgen.dsl.loading.import_local_modules import Siblings
+from loadgen.dsl.loading.plan_by_argument import errors_by_argument, plan_call
 from loadgen.dsl.loading.source_analysis import Source, syntax_fault
 from loadgen.dsl.plans import plan_loads
 from loadgen.dsl.plans.argument_validation import did_you_mean
@@ -58,16 +60,36 @@ def _statements(source: Source, module: ModuleType, siblings: Siblings) -> Itera
     reported = {(fault.file, fault.line) for fault in siblings.faults}
     missing: set[str] = set()
     """Names that a failed statement should have defined."""
+
+    def run(statement: ast.stmt) -> None:
+        whole = ast.Module([statement], [])
+        exec(compile(whole, str(source.path), "exec", flags, dont_inherit=True), module.__dict__)  # noqa: S102
+
+    def evaluate(node: ast.expr) -> Any:
+        code = compile(ast.Expression(node), str(source.path), "eval", flags, dont_inherit=True)
+        return eval(code, module.__dict__)  # noqa: S307  # the user's code, as above
+
     for statement in _one_name_each(source.tree.body):
         try:
-            whole = ast.Module([statement], [])
-            exec(compile(whole, str(source.path), "exec", flags, dont_inherit=True), module.__dict__)  # noqa: S102
+            run(statement)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the user's code: a fault of the scenario
-            follows = isinstance(error, NameError) and error.name in missing
+            known = set(missing)
+            found: list[Fault] = []
+            call = plan_call(statement)
+            if call is not None and not isinstance(error, SystemExit | SyntaxError):
+
+                def fault_of(one: Exception, at: ast.stmt = statement, known: set[str] = known) -> Fault | None:
+                    if isinstance(one, NameError) and one.name in known:
+                        return None
+                    return _fault_of(one, source, siblings, at.lineno)
+
+                found = list(errors_by_argument(statement, call, evaluate, run, fault_of))
             missing |= _given_names(statement) - set(module.__dict__)
-            if isinstance(error, ScenarioError):
+            if found:
+                yield from found
+            elif isinstance(error, ScenarioError):
                 yield from error.faults
-            elif follows:
+            elif isinstance(error, NameError) and error.name in known:
                 continue
             else:
                 fault = _fault_of(error, source, siblings)
@@ -105,9 +127,12 @@ def _given_names(statement: ast.stmt) -> set[str]:
     return names
 
 
-def _fault_of(error: BaseException, source: Source, siblings: Siblings) -> Fault:
-    """Return the error for an exception that a statement raised, at the innermost line of the scenario's own files."""
-    file, line = str(source.path), 0
+def _fault_of(error: BaseException, source: Source, siblings: Siblings, line: int = 0) -> Fault:
+    """Return the error for an exception that a statement raised, at the innermost line of the scenario's own files.
+
+    line: the line to report if the exception has no place in them.
+    """
+    file = str(source.path)
     for frame in traceback.extract_tb(error.__traceback__):
         if Path(frame.filename) in siblings.sources:
             file, line = frame.filename, frame.lineno or 0
@@ -126,7 +151,8 @@ def _fault_of(error: BaseException, source: Source, siblings: Siblings) -> Fault
         unexpected = _UNEXPECTED.search(text)
         if unexpected and file == str(source.path):
             line = source.keyword_line(line, unexpected["argument"])
-    return Fault(file, line, f"{type(error).__name__}: {text}".removesuffix(": "), hint or _advice(error, text))
+    kind = "invalid regular expression" if isinstance(error, re.error) else type(error).__name__
+    return Fault(file, line, f"{kind}: {text}".removesuffix(": "), hint or _advice(error, text))
 
 
 _UNEXPECTED = re.compile(
@@ -151,6 +177,11 @@ _MISSING = re.compile(
 )
 
 
+_POSITIONAL = re.compile(
+    r"(?:(?P<owner>\w+)\.)?(?P<function>\w+)\(\) takes .* positional arguments? but .* (?:was|were) given"
+)
+
+
 def _suggestion(error: BaseException, text: str) -> str:
     """Return the hint 'did you mean "..."?' with the name most similar to a misspelt one; "" if there is none.
 
@@ -163,6 +194,8 @@ def _suggestion(error: BaseException, text: str) -> str:
     if not_there and not_there[2] in sys.modules:
         return did_you_mean(not_there[1], [one for one in dir(sys.modules[not_there[2]]) if not one.startswith("_")])
     name = getattr(error, "name", None)
+    if name == "user" and isinstance(error, NameError):
+        return "requests belong in a journey: write `async def browse(user: User)` with @journey above it"
     if not isinstance(name, str) or not isinstance(error, NameError | AttributeError):
         return ""
     close = get_close_matches(name, _names_at(error), n=1, cutoff=0.6)
@@ -179,13 +212,29 @@ def _names_at(error: NameError | AttributeError) -> list[str]:
 
 def _parameters(owner: str | None, function: str) -> list[str]:
     """Return the parameter names of a function of the DSL, or of a method of its class `owner`; [] if it is unknown."""
+    return [one.name for one in _signature_of(owner, function)]
+
+
+def _signature_of(owner: str | None, function: str) -> list[inspect.Parameter]:
     for module in _WORDS:
         found = getattr(module, owner or function, None)
         if owner is not None and function != "__init__":
             found = getattr(found, function, None)
         if callable(found):
-            return [name for name in inspect.signature(found).parameters if name != "self"]
+            return [one for one in inspect.signature(found).parameters.values() if one.name != "self"]
     return []
+
+
+def _signature(owner: str | None, function: str) -> str:
+    """Return the hint for a call with too many arguments: "write ramp(to=..., over=...)"."""
+    parameters = [one.replace(annotation=inspect.Parameter.empty) for one in _signature_of(owner, function)]
+    name = owner if function == "__init__" else function
+    if not parameters:
+        return "correct the arguments of this call"
+    if all(one.kind is inspect.Parameter.KEYWORD_ONLY for one in parameters):
+        needed = [f"{one.name}=..." for one in parameters if one.default is inspect.Parameter.empty]
+        return f"write {name}({', '.join(needed)})"
+    return f"its arguments are {name}{inspect.Signature(parameters)}"
 
 
 def _advice(error: BaseException, text: str) -> str:
@@ -203,6 +252,15 @@ def _advice(error: BaseException, text: str) -> str:
         return (
             f'write param({text}, str) and set it with -P, or write secret("..."): agents have a different environment'
         )
+    if isinstance(error, re.error):
+        return 'put \\ before a literal "(", "[", "*" or "?"'
+    if metric := re.fullmatch(r"'[<>]=?' not supported between instances of '(Counter|Gauge|Rate|Trend)' and .*", text):
+        return (
+            f'a {metric[1].lower()} is not an objective; write p(95) < "300ms" or error_ratio() < "1%", '
+            "and end an iteration as failed with user.fail(...)"
+        )
+    if positional := _POSITIONAL.fullmatch(text):
+        return _signature(positional["owner"], positional["function"])
     if isinstance(error, NameError):
         return "import or define the name above this line"
     return "correct this line: it runs whenever the scenario is loaded, here and on every agent"

@@ -11,11 +11,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from loadgen.errors import Fault, ScenarioError
 
-__all__ = ["Import", "Source", "StepName", "read_source", "syntax_fault"]
+__all__ = ["UNKNOWN", "Import", "Source", "StepName", "read_source", "syntax_fault"]
+
+UNKNOWN: Final[Any] = object()
+"""The value of an expression that only a run can compute."""
+_ALLOWED = re.compile(r"#\s*loadgen:\s*allow\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class Source:
     def __init__(self, path: Path, text: str, tree: ast.Module) -> None:
         self.path, self.text, self.tree = path, text, tree
         self._constants = _constants(tree)
+        self._lines = text.splitlines()
 
     @property
     def has_lazy_annotations(self) -> bool:
@@ -120,6 +125,33 @@ class Source:
         """
         pattern, text, _ = self._name(node)
         return pattern, text
+
+    def value_of(self, node: ast.expr) -> Any:
+        """Return the value of an expression that is written literally or by a constant of the module; else UNKNOWN."""
+        if isinstance(node, ast.Name):
+            return self._constants.get(node.id, UNKNOWN)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
+            ends = [self.value_of(one) for one in node.args]
+            return range(*ends) if 0 < len(ends) < 4 and all(type(end) is int for end in ends) else UNKNOWN
+        try:
+            return ast.literal_eval(node)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            return UNKNOWN
+
+    def module_names(self) -> set[str]:
+        """Return the names that the module's own statements assign or import, which are constant in a run."""
+        names: set[str] = set()
+        for statement in self.tree.body:
+            if isinstance(statement, ast.Assign | ast.AnnAssign):
+                names |= {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+            elif isinstance(statement, ast.Import | ast.ImportFrom):
+                names |= {alias.asname or alias.name.partition(".")[0] for alias in statement.names}
+        return names
+
+    def is_allowed(self, node: ast.AST) -> bool:
+        """Return True if a line of the node ends with the comment `# loadgen: allow`."""
+        first, last = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)
+        return any(_ALLOWED.search(line) for line in self._lines[max(0, first - 1) : last])
 
     def number_of(self, node: ast.expr) -> int | None:
         """Return the whole number that an expression writes literally or by a constant of the module; else None."""

@@ -7,94 +7,115 @@
     user.to("logn").get("/")                    the plan has no such target                   error
     f"Bearer {token}" of a secret               gives the text "Bearer ****"                  error
     orders = counter(f"orders {i}")             in a journey: the metric is not recorded      error
-    time.sleep(1), requests.get(...)            blocks all users of the worker                warning
     asyncio.sleep(1)                            counts as the target's response time          warning
 
-Only certain mistakes are errors. A variable is taken as a user by its annotation
-(`User`), by its function's decorator (`@journey`, `@node`), or by its name `user`.
+The arguments of calls are checked by `call_arguments.py`. Code that works and makes a measurement wrong
+is found by `pitfalls.py`. Which variables are users, clients and replies is found by `receivers.py`.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
-from loadgen.dsl.loading.source_analysis import Source
+from loadgen.clients.response.streams import StreamedReply
+from loadgen.dsl.loading.call_arguments import wrong_calls
+from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
+from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, own_nodes
+from loadgen.dsl.loading.source_analysis import Source, read_source
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
-from loadgen.errors import Fault
+from loadgen.errors import Fault, ScenarioError
 
-__all__ = ["RequestName", "mistakes", "request_names"]
+__all__ = ["RequestName", "mistakes", "mistakes_of", "request_names"]
 
-_VERBS = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "request"})
-_AWAITED = frozenset({"think", "pace", "rendezvous", "poll", "gather"})
-_ENTERED = frozenset({"step", "measure"})
 _METRICS = frozenset({"counter", "gauge", "trend", "rate"})
-_USERS = re.compile(r"\b(User|UserWith)\b")
-_JOURNEYS = re.compile(r"journey|\bnode\b")
 
 _THINK = "write `await user.think(...)`: think time does not count as response time"
-_HTTP = "write `await user.http.get(...)`: it is measured and does not block"
-_THREAD = "write `await asyncio.to_thread(...)`, or do it before the run, in set_up"
-_BLOCKING = {
-    "time.sleep": _THINK,
-    "requests": _HTTP,
-    "urllib.request.urlopen": _HTTP,
-    "httpx.get": _HTTP,
-    "httpx.post": _HTTP,
-    "httpx.put": _HTTP,
-    "httpx.patch": _HTTP,
-    "httpx.delete": _HTTP,
-    "httpx.request": _HTTP,
-    "httpx.Client": _HTTP,
-    "http.client": _HTTP,
-    "urllib3": _HTTP,
-    "subprocess.run": _THREAD,
-    "subprocess.call": _THREAD,
-    "subprocess.check_call": _THREAD,
-    "subprocess.check_output": _THREAD,
-    "socket.create_connection": _THREAD,
-    "os.system": _THREAD,
-    "input": "use param(...) or a feed: a run has no terminal input",
-}
 
 _OF_USER = frozenset(dir(UserWith))
 _OF_CLIENT = frozenset(dir(HttpClient))
 """All attributes of the two classes. Both have slots, so other attributes can never exist."""
-_OPTIONS = frozenset(AllOptions.__annotations__) | {*AllOptions.__optional_keys__, "name", "expect"}
+_OF_REPLY = frozenset(dir(StreamedReply))
+_OPTIONS = frozenset(AllOptions.__annotations__) | {*AllOptions.__optional_keys__, "name", "expect", "tags"}
+_BY_NAME = frozenset({"url", "method"})
+"""Arguments of requests that are usually given by position."""
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-
-def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[list[Fault], list[Fault]]:
+def mistakes(
+    source: Source, targets: Collection[str] | None = None, *, is_fleet: bool = True
+) -> tuple[list[Fault], list[Fault]]:
     """Return the errors and the warnings found in the text of one file, as two lists.
 
-    targets: all target names of the file's plans; None if they are unknown, and then target names are not checked.
+    Args:
+        targets: all target names of the file's plans; None if they are unknown, and then target names are not checked.
+        is_fleet: also find what depends on the number of workers. A trial has none, and its test may read a variable
+            that the journey has changed.
     """
-    reading = _Reading(source, targets)
+    reading = _Reading(source, targets, is_fleet=is_fleet)
     reading.secrets()
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.AsyncFunctionDef):
-            reading.function(node)
-    return reading.faults, reading.warnings
+    reading.functions(source.tree, None, is_within_async=False)
+    reading.twice()
+    errors = set(reading.faults)
+    return reading.faults, [one for one in reading.warnings if one not in errors]
+
+
+def mistakes_of(functions: Iterable[Callable[..., Any]]) -> list[Fault]:
+    """Return the errors in the source text of the given functions, for a trial without the loader.
+
+    A function whose source file cannot be read has no errors.
+    """
+    found: set[Fault] = set()
+    for fn in functions:
+        code = getattr(inspect.unwrap(fn), "__code__", None)
+        if code is None or not (path := Path(code.co_filename)).is_file():
+            continue
+        try:
+            source, errors = _errors_of_file(path, path.stat().st_mtime_ns)
+        except ScenarioError:
+            continue
+        end = next((node.end_lineno or 0 for line, node in source.functions() if line == code.co_firstlineno), 0)
+        found |= {one for one in errors if code.co_firstlineno <= one.line <= end}
+    return sorted(found)
+
+
+@lru_cache(maxsize=32)
+def _errors_of_file(path: Path, changed_ns: int) -> tuple[Source, tuple[Fault, ...]]:
+    """Return a file's source and its errors. changed_ns: when the file was changed, for the cache."""
+    source = read_source(path)
+    return source, tuple(mistakes(source, is_fleet=False)[0])
 
 
 class _Reading:
-    def __init__(self, source: Source, targets: Collection[str] | None) -> None:
-        self._targets = targets
+    def __init__(self, source: Source, targets: Collection[str] | None, *, is_fleet: bool) -> None:
+        self._targets, self._source, self._is_fleet = targets, source, is_fleet
         self._file, self._tree = str(source.path), source.tree
         self._parents = {child: node for node in ast.walk(source.tree) for child in ast.iter_child_nodes(node)}
         self._imported = dict(_imported(source.tree))
+        self._once = once_functions(source.tree)
+        self._helpers = {
+            fn.name: fn
+            for fn in source.tree.body
+            if isinstance(fn, ast.FunctionDef | ast.AsyncFunctionDef) and not Receivers(fn).has_user
+        }
+        """The module's functions that have no user."""
+        self._secrets: set[str] = set()
+        """The module's names that hold secrets."""
         self.faults: list[Fault] = []
         self.warnings: list[Fault] = []
 
     def secrets(self) -> None:
         """Add an error for each secret that is inserted into a text without `reveal()`."""
-        names = {
+        names = self._secrets = {
             target.id
             for node in self._tree.body
             if isinstance(node, ast.Assign) and self._is_secret(node.value)
@@ -116,29 +137,99 @@ class _Reading:
         name = self._dotted(node.func)
         return name.startswith("loadgen.") and name.endswith(".secret")
 
-    def function(self, fn: ast.AsyncFunctionDef) -> None:
-        clients = _Clients(fn)
-        for node in _own_nodes(fn):
+    def functions(self, node: ast.AST, outer: Receivers | None, *, is_within_async: bool) -> None:
+        """Check all functions below a syntax node. outer: the receivers of the function around them."""
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.AsyncFunctionDef):
+                receivers = Receivers(child, outer)
+                self._function(child, receivers)
+                self._pitfalls(child, receivers)
+                self.functions(child, receivers, is_within_async=True)
+            elif isinstance(child, ast.FunctionDef):
+                receivers = Receivers(child, outer)
+                if not is_within_async:  # otherwise its nodes are checked with those of the async function
+                    self._function(child, receivers)
+                self.functions(child, receivers, is_within_async=is_within_async)
+            else:
+                self.functions(child, outer, is_within_async=is_within_async)
+
+    def twice(self) -> None:
+        """Add an error for each journey that a later definition of the same name replaces."""
+        first: dict[str, int] = {}
+        for fn in self._tree.body:
+            if not isinstance(fn, ast.AsyncFunctionDef) or not Receivers(fn).is_journey or fn.name == "_":
+                continue
+            if fn.name in first:
+                message = f"{fn.name} replaces the journey of the same name in line {first[fn.name]}"
+                self.faults.append(Fault(self._file, fn.lineno, message, "rename one of the two functions"))
+            first.setdefault(fn.name, fn.lineno)
+
+    def _function(self, fn: Function, receivers: Receivers) -> None:
+        is_async = isinstance(fn, ast.AsyncFunctionDef)
+        for node in own_nodes(fn):
             if isinstance(node, ast.Attribute):
-                self._check_attribute(clients, node)
+                self._check_attribute(receivers, node)
             if not isinstance(node, ast.Call):
                 continue
-            kind = clients.kind(node)
+            kind = receivers.kind(node)
             if kind == "awaited":
-                self._check_awaited(fn, node)
-                if clients.is_client(node.func):
+                if is_async:
+                    self._check_awaited(fn, node)
+                # The loader reports a journey or set-up that is not async by itself.
+                elif isinstance(self._parents.get(node), ast.Expr) and not (
+                    receivers.is_journey or fn.name in self._once
+                ):
+                    message = f"{_shown(node.func)}(...) is never awaited, because {fn.name} is not async"
+                    self._fault(node, message, f"write `async def {fn.name}`, and `await` here and where it is called")
+                if receivers.is_client(node.func):
                     self._check_options(node)
+                    self._check_hidden(node)
+                elif isinstance(node.func, ast.Attribute) and node.func.attr in ("gather", "poll"):
+                    self._check_calls(receivers, node)
             elif kind == "entered":
-                self._check_entered(node)
+                if is_async:
+                    self._check_entered(node)
             elif kind == "target":
                 self._check_target(node)
-            self._check_blocking(node)
-            self._check_metric(fn, node)
+            self._check_factory(receivers, node)
+            if is_async:
+                self._check_sleep(node)
+                self._check_metric(fn, node)
+            for wrong in wrong_calls(self._source, receivers, node, self._dotted(node.func)):
+                self._fault(wrong.node, wrong.message, wrong.hint)
 
-    def _check_attribute(self, clients: _Clients, node: ast.Attribute) -> None:
-        kind = clients.kind_of_value(node.value)
-        known = _OF_USER if kind == "user" else _OF_CLIENT if kind == "client" else None
-        if known is None or node.attr in known:
+    def _pitfalls(self, fn: ast.AsyncFunctionDef, receivers: Receivers) -> None:
+        """Add the pitfalls of an async function, and of the helpers that it calls, to the errors.
+
+        Those of a function without a user are warnings: it may be part of a library, and not of a journey.
+        """
+        found = [*pitfalls(self._source, fn, receivers, self._dotted, self._once)]
+        if receivers.has_user:
+            if self._is_fleet:
+                found += changed_globals(self._source, fn)
+            calls = (node.func for node in own_nodes(fn) if isinstance(node, ast.Call))
+            called = {func.id for func in calls if isinstance(func, ast.Name)}
+            if fn.name not in self._once:
+                for name in called & set(self._helpers):
+                    found += pitfalls(self._source, self._helpers[name], receivers, self._dotted, self._once)
+        for one in found:
+            fault = Fault(self._file, getattr(one.node, "lineno", 0), one.message, one.hint)
+            (self.faults if receivers.has_user else self.warnings).append(fault)
+
+    def _check_attribute(self, receivers: Receivers, node: ast.Attribute) -> None:
+        kind = receivers.kind_of_value(node.value)
+        known = {"user": _OF_USER, "client": _OF_CLIENT, "reply": _OF_REPLY}.get(kind)
+        if known is None:
+            return
+        if node.attr in known:
+            if kind == "user" and node.attr == "state" and receivers.is_stateless:
+                message = f"{_shown(node)}: this journey has no state"
+                self._fault(node, message, "declare it: @journey(state=Session), with a class of your own")
+            owner = {"user": UserWith, "client": HttpClient}.get(kind, StreamedReply)
+            is_method = inspect.isfunction(inspect.getattr_static(owner, node.attr, None))
+            if is_method and isinstance(self._parents.get(node), ast.Expr):
+                what = _shown(node)
+                self._fault(node, f"{what} is not called, so it does nothing", f"write {what}(...)")
             return
         hint = did_you_mean(node.attr, sorted(name for name in known if not name.startswith("_")))
         if kind == "user" and isinstance(node.ctx, ast.Store):
@@ -147,9 +238,46 @@ class _Reading:
 
     def _check_options(self, call: ast.Call) -> None:
         for keyword in call.keywords:
-            if keyword.arg is not None and keyword.arg not in _OPTIONS:
+            if keyword.arg is not None and keyword.arg not in _OPTIONS | _BY_NAME:
                 hint = did_you_mean(keyword.arg, sorted(_OPTIONS))
                 self._fault(keyword.value, f"{_shown(call.func)}(...) has no argument {keyword.arg}", hint)
+
+    def _check_hidden(self, call: ast.Call) -> None:
+        """Add an error for each secret in the headers or the body of a request without `reveal()`."""
+        for keyword in call.keywords:
+            for value in keyword.value.values if isinstance(keyword.value, ast.Dict) else ():
+                if self._is_secret(value) or (isinstance(value, ast.Name) and value.id in self._secrets):
+                    what = _shown(value)
+                    self._fault(value, f"{what} is a secret, and cannot be sent as it is", f"write {what}.reveal()")
+
+    def _check_factory(self, receivers: Receivers, call: ast.Call) -> None:
+        """Add an error for a client that would be created again at each call."""
+        func = call.func
+        if not (isinstance(func, ast.Attribute) and func.attr == "client" and call.args):
+            return
+        if receivers.kind_of_value(func.value) == "user" and isinstance(call.args[0], ast.Lambda):
+            message = f"{_shown(func)}(...) gets a new function at each call, and so creates a new client each time"
+            self._fault(call.args[0], message, "pass a class or function defined at module level, not a lambda")
+
+    def _check_calls(self, receivers: Receivers, call: ast.Call) -> None:
+        """Check the calls that are passed to `user.gather` and `user.poll`."""
+        assert isinstance(call.func, ast.Attribute)
+        what, first = _shown(call.func), call.args[0] if call.args else None
+        if call.func.attr == "poll":
+            if isinstance(first, ast.Call) and receivers.kind(first) == "awaited":
+                shown = ast.unparse(first)
+                message = f"{what}(...) needs a function that starts the call, because it repeats the call"
+                self._fault(first, message, f"write {what}(lambda: {shown}, ...)")
+            return
+        for argument in call.args:
+            if isinstance(argument, ast.Await):
+                self._fault(
+                    argument,
+                    f"{what}(...) gets a result and not a call, so the calls run one after the other",
+                    f"remove the `await` within the parentheses: {what}({ast.unparse(argument.value)}, ...)",
+                )
+        if len(call.args) == 1 and isinstance(first, ast.List | ast.ListComp | ast.Tuple):
+            self._fault(first, f"{what}(...) takes calls, not a list of them", f"write {what}(*calls)")
 
     def _check_target(self, call: ast.Call) -> None:
         if self._targets is None or not call.args or not isinstance(call.args[0], ast.Constant):
@@ -160,10 +288,12 @@ class _Reading:
             hint = did_you_mean(str(name), there) or 'write Plan(targets={"api": "https://api.example"})'
             self._fault(call, f"no plan in this file has a target {name!r}", hint)
 
-    def _check_awaited(self, fn: ast.AsyncFunctionDef, call: ast.Call) -> None:
+    def _check_awaited(self, fn: Function, call: ast.Call) -> None:
         parent, what = self._parents.get(call), _shown(call.func)
         if isinstance(parent, ast.Expr):
             self._fault(call, f"{what}(...) is never awaited, so it does nothing", f"write `await {what}(...)`")
+        elif isinstance(parent, ast.withitem):
+            self._fault(call, f"{what}(...) is not a context manager", f"write `reply = await {what}(...)`")
         elif isinstance(parent, ast.Attribute):
             message = f"{what}(...) has no .{parent.attr} before it is awaited"
             self._fault(call, message, f"write `(await {what}(...)).{parent.attr}`")
@@ -174,7 +304,7 @@ class _Reading:
         elif isinstance(parent, ast.If | ast.While | ast.Compare | ast.Subscript | ast.BoolOp | ast.FormattedValue):
             self._fault(call, f"{what}(...) is used before it is awaited", f"write `await {what}(...)`")
 
-    def _used_unawaited(self, fn: ast.AsyncFunctionDef, assign: ast.Assign | ast.AnnAssign) -> tuple[str, str] | None:
+    def _used_unawaited(self, fn: Function, assign: ast.Assign | ast.AnnAssign) -> tuple[str, str] | None:
         """Return the variable that holds an un-awaited call, and an attribute read from it.
 
         Returns None if the variable may be awaited later, or no attribute of it is read.
@@ -198,22 +328,19 @@ class _Reading:
             block = self._parents.get(parent)
             if isinstance(block, ast.With):
                 self._fault(call, f"{what}(...) is entered with `with`", f"write `async with {what}(...):`")
+        elif isinstance(parent, ast.AsyncFor | ast.For):
+            hint = f"write `async with {what}(...) as reply:`, and then iterate over the reply"
+            self._fault(call, f"{what}(...) is not entered, so there is nothing to iterate over", hint)
         elif isinstance(parent, ast.Expr | ast.Await):
             message = f"{what}(...) is not entered, so it times nothing"
             self._fault(call, message, f"write `async with {what}(...):` and indent the code to time below it")
 
-    def _check_blocking(self, call: ast.Call) -> None:
-        name = self._dotted(call.func)
-        if name == "asyncio.sleep":
+    def _check_sleep(self, call: ast.Call) -> None:
+        if self._dotted(call.func) == "asyncio.sleep" and not self._source.is_allowed(call):
             message = "asyncio.sleep(...) counts as response time of the step and the journey"
             self.warnings.append(Fault(self._file, call.lineno, message, _THINK))
-            return
-        hint = next((h for what, h in _BLOCKING.items() if name == what or name.startswith(what + ".")), None)
-        if hint is not None:
-            message = f"{name}(...) blocks the event loop: all users of the worker wait meanwhile"
-            self.warnings.append(Fault(self._file, call.lineno, message, hint))
 
-    def _check_metric(self, fn: ast.AsyncFunctionDef, call: ast.Call) -> None:
+    def _check_metric(self, fn: Function, call: ast.Call) -> None:
         name = self._dotted(call.func)
         if name.startswith("loadgen.") and name.rpartition(".")[2] in _METRICS:
             what = _shown(call.func)
@@ -235,72 +362,6 @@ class _Reading:
         self.faults.append(Fault(self._file, node.lineno, message, hint))
 
 
-class _Clients:
-    """Finds which expressions of a function are its user, and which are HTTP clients of the user."""
-
-    def __init__(self, fn: _Function) -> None:
-        arguments = [*fn.args.posonlyargs, *fn.args.args, *fn.args.kwonlyargs]
-        is_journey = any(_JOURNEYS.search(ast.unparse(decorator)) for decorator in fn.decorator_list)
-        self._users = {arg.arg for arg in arguments if _is_user(arg)} | (
-            {arguments[0].arg} if is_journey and arguments else set()
-        )
-        self._clients = {
-            arg.arg for arg in arguments if arg.annotation is not None and "HttpClient" in ast.unparse(arg.annotation)
-        }
-        for node in ast.walk(fn):
-            if isinstance(node, ast.Assign) and self._is_client(node.value):
-                self._clients |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-
-    def kind(self, call: ast.Call) -> str:
-        """Return how a call must be used: "awaited", "entered", "target" (of `user.to`), or "" for other calls."""
-        func = call.func
-        if not isinstance(func, ast.Attribute):
-            return ""
-        if self._is_user(func.value):
-            by_name = {"to": "target"} | dict.fromkeys(_AWAITED, "awaited") | dict.fromkeys(_ENTERED, "entered")
-            return by_name.get(func.attr, "")
-        if self._is_client(func.value):
-            return "awaited" if func.attr in _VERBS else "entered" if func.attr == "stream" else ""
-        return ""
-
-    def is_client(self, func: ast.expr) -> bool:
-        """Return True if a called function is a method of one of the user's HTTP clients: `user.http.get`."""
-        return isinstance(func, ast.Attribute) and self._is_client(func.value)
-
-    def kind_of_value(self, node: ast.expr) -> str:
-        """Return the kind of an expression: "user" (the journey's), "client" (an HTTP client of the user), or ""."""
-        return "user" if self._is_user(node) else "client" if self._is_client(node) else ""
-
-    def _is_user(self, node: ast.expr) -> bool:
-        return isinstance(node, ast.Name) and node.id in self._users
-
-    def _is_client(self, node: ast.expr) -> bool:
-        match node:
-            case ast.Name(id=name):
-                return name in self._clients
-            case ast.Attribute(value=owner, attr="http"):
-                return self._is_user(owner)
-            case ast.Call(func=ast.Attribute(value=owner, attr="to")):
-                return self._is_user(owner)
-        return False
-
-
-def _is_user(arg: ast.arg) -> bool:
-    if arg.annotation is None:
-        return arg.arg == "user"
-    return _USERS.search(ast.unparse(arg.annotation)) is not None
-
-
-def _own_nodes(fn: _Function) -> Iterator[ast.AST]:
-    """Yield all syntax nodes of the function's body, without the bodies of nested async functions."""
-    waiting: list[ast.AST] = list(fn.body)
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if not isinstance(node, ast.AsyncFunctionDef):
-            waiting += ast.iter_child_nodes(node)
-
-
 def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -308,6 +369,8 @@ def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
                 yield (alias.asname, alias.name) if alias.asname else (alias.name.partition(".")[0],) * 2
         elif isinstance(node, ast.ImportFrom) and not node.level:
             for alias in node.names:
+                if alias.name == "*" and node.module == "loadgen":
+                    yield from ((name, f"loadgen.{name}") for name in import_module("loadgen").__all__)
                 yield alias.asname or alias.name, f"{node.module}.{alias.name}"
 
 
@@ -353,7 +416,7 @@ def request_names(source: Source) -> Iterator[RequestName]:
                 yield RequestName(pattern + r" \(poll\)", f"{text} (poll)", ".+" in pattern, True)
         elif verb in ("request", "stream") and len(node.args) > 1:
             yield _by_path(source, node.args[0], node.args[1], node)
-        elif verb in _VERBS and node.args and _is_path(source, node):
+        elif verb in VERBS and node.args and _is_path(source, node):
             yield _by_path(source, ast.Constant(verb.upper()), node.args[0], node)
 
 

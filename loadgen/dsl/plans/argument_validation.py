@@ -21,7 +21,7 @@ from loadgen.clients.pool.connection_policy import Connections
 from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.source_location import Origin
 from loadgen.hostport import HostPort, of_url
-from loadgen.measure.deltas.limits import NAME_BYTES, TAGS_OF_SERIES
+from loadgen.measure.deltas.limits import NAME_BYTES
 from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = [
@@ -36,11 +36,11 @@ __all__ = [
     "read_duration",
     "read_http",
     "read_labels",
-    "read_tags",
     "read_text",
     "read_time_limit",
     "read_trace",
     "read_weights",
+    "region_names_wrong",
     "url_wrong",
 ]
 
@@ -98,25 +98,13 @@ def read_weights(argument: str, what: str, pairs: Iterable[tuple[Any, Any]], wro
     return good
 
 
-def read_tags(tags: object, wrong: list[Wrong]) -> tuple[str, ...]:
-    """Return the lower-case names of response headers in a plan's `tags` ("header:x-cache"), each once.
-
-    Invalid tags are left out, and each adds an error to `wrong`.
-    """
-    given = list(tags) if isinstance(tags, Iterable) and not isinstance(tags, str | Mapping) else [tags]
-    names: dict[str, None] = {}
-    for one in given:
-        kind, _, name = one.partition(":") if isinstance(one, str) else ("", "", "")
-        if kind.strip() != "header" or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name.strip(), re.ASCII):
-            hint = f'write "header:{one}"' if isinstance(one, str) and ":" not in one and one else ""
-            hint = hint or 'write tags=["header:x-cache"], with the name of a response header'
-            wrong.append(Wrong("tags", f"tags: {one!r} is not a tag", hint))
-        else:
-            names[name.strip().lower()] = None
-    if len(names) >= TAGS_OF_SERIES or any(len(name) > NAME_BYTES for name in names):
-        message = f"tags: {len(names)} names, the longest of {max(map(len, names)):,} bytes, are too many or too long"
-        wrong.append(Wrong("tags", message, f"write fewer than {TAGS_OF_SERIES} names of at most {NAME_BYTES} bytes"))
-    return tuple(names)
+def region_names_wrong(regions: Iterable[str]) -> Iterator[Wrong]:
+    """Yield an error for each name of a region that contains spaces, line breaks or other invisible characters."""
+    for name in regions:
+        if not name.isprintable() or any(letter.isspace() for letter in name):
+            good = re.sub(r"[^\w.]+", "-", name).strip("-") or "eu-west-1"
+            message = f"regions: {name!r} is not a valid name of a region: it contains a space or a control character"
+            yield Wrong("regions", message, f'write "{good}", and start agents with --region {good}')
 
 
 def read_trace(trace: object, wrong: list[Wrong]) -> Trace | None:
@@ -172,7 +160,7 @@ def read_http(http: object, folder: Path, wrong: list[Wrong]) -> Http:
 
 
 _CLIENTS: Final = ("loadgen", "httpx")
-_STOCK_TAKES: Final = frozenset({"cert", "verify"})
+_STOCK_TAKES: Final = frozenset({"cert", "verify", "tls_min", "tls_max", "ciphers"})
 """The fields of `Http` that the stock httpx client supports: they are part of the TLS context."""
 
 
@@ -259,8 +247,8 @@ def by_name(regions: object) -> list[tuple[Any, Any]]:
 
 def once_wrong(argument: str, fn: object) -> Iterator[Wrong]:
     """Yield an error unless `fn` is an async function that takes only the user, as set_up and tear_down of a plan."""
-    name = getattr(fn, "__name__", repr(fn))
-    hint = f"write `async def {name}(user: User)`"
+    name = getattr(fn, "__name__", "") or getattr(fn, "name", repr(fn))
+    hint = f"write `async def {name}(user: User)`, without @journey"
     code = getattr(fn, "__code__", None)
     origin = None if code is None else Origin(code.co_filename, code.co_firstlineno)
     if not inspect.iscoroutinefunction(fn):

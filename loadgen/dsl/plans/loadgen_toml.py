@@ -13,8 +13,16 @@
     [out]
     run = ["prometheus=127.0.0.1:9464"]           # like --out of `loadgen run`
 
+    [report]
+    title = "Shop, weekly load test"              # of reports, like --title; a plan's own title and owner come first
+    owner = "Shop team"                           # like --owner
+
     [policy]
     slos = true                                   # see `Policy`
+
+    [notify.team]
+    kind = "slack"                                # see loadgen/notify/settings.py
+    url_secret = "team-hook"
 
 The file is searched in the scenario's folder and in the folders above, up to the one
 that holds `.git`. Only the command line reads it: `--env` turns an environment into
@@ -39,6 +47,7 @@ import msgspec
 from loadgen.dsl.plans.argument_validation import did_you_mean, url_wrong
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
+from loadgen.notify.settings import Channel, ChannelTable, channel_of
 from loadgen.sinks.options import KINDS
 
 __all__ = [
@@ -46,6 +55,7 @@ __all__ = [
     "Environment",
     "Places",
     "Policy",
+    "ReportSettings",
     "Settings",
     "find_settings",
     "merged",
@@ -93,6 +103,13 @@ class _History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store: str | None = None
 
 
+class ReportSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[report]`: the title and the owner of reports whose plan names none."""
+
+    title: str = ""
+    owner: str = ""
+
+
 class _Out(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     run: tuple[str, ...] | None = None
 
@@ -128,6 +145,9 @@ class Settings:
     environments: Mapping[str, Environment] = field(default_factory=dict)
     policy: Policy | None = None
     places: Places = Places()
+    notify: Mapping[str, Channel] = field(default_factory=dict)
+    """The channels for notifications, `[notify.NAME]`, by name."""
+    report: ReportSettings = field(default_factory=ReportSettings)
 
 
 def find_settings(scenario: Path) -> Path | None:
@@ -232,6 +252,7 @@ def merged(environment: Environment | None, overrides: Overrides) -> Overrides:
         allow=tuple(dict.fromkeys((*base.allow, *overrides.allow))),
         resolve=overrides.resolve,
         labels=overrides.labels,
+        loads=overrides.loads,
     )
 
 
@@ -247,7 +268,7 @@ class _Reading:
         self.faults: list[Fault] = []
 
     def settings(self, content: dict[str, Any]) -> Settings:
-        self._check_keys((), content, ["env", "history", "out", "policy"])
+        self._check_keys((), content, ["env", "history", "notify", "out", "policy", "report"])
         places = self._places(content)
         environments: dict[str, Environment] = {}
         envs = content.get("env", {})
@@ -259,7 +280,26 @@ class _Reading:
                 environments[name] = self._environment(name, table, places)
             else:
                 self._add(("env", name), f"env.{name} is not a table", f"write [env.{name}]")
-        return Settings(self._path, environments, self._policy(content), places)
+        report = ReportSettings(**self._fields(("report",), self._table(content, "report"), ReportSettings))
+        return Settings(self._path, environments, self._policy(content), places, self._channels(content), report)
+
+    def _channels(self, content: dict[str, Any]) -> dict[str, Channel]:
+        channels: dict[str, Channel] = {}
+        for name, table in self._table(content, "notify").items():
+            where = ("notify", name)
+            if not isinstance(table, dict):
+                self._add(where, f"notify.{name} is not a table", f"write [notify.{name}]")
+                continue
+            before = len(self.faults)
+            written = ChannelTable(**self._fields(where, table, ChannelTable))
+            if len(self.faults) > before and "kind" in table and written.kind is None:
+                continue  # the kind is invalid, so nothing else can be checked
+            channel, errors = channel_of(name, written, self._path.parent)
+            for key, message, hint in errors:
+                self._add((*where, key) if key else where, message, hint)
+            if channel is not None and len(self.faults) == before:
+                channels[name] = channel
+        return channels
 
     def _places(self, content: dict[str, Any]) -> Places:
         history = _History(**self._fields(("history",), self._table(content, "history"), _History))
@@ -395,6 +435,20 @@ _EXAMPLES = {
     "tags": 'tags = ["service"]',
     "max_rate": "max_rate = 500",
     "objectives": 'objectives = "sure"',
+    "kind": 'kind = "webhook", "slack" or "email"',
+    "events": 'events = ["end", "abort", "gate"]',
+    "link": 'link = "https://perf.example/runs/{run}"',
+    "url": 'url = "https://hooks.example/loadgen"',
+    "url_secret": 'url_secret = "team-hook"',
+    "signing_secret": 'signing_secret = "hook-key"',
+    "ca": 'ca = "ca.pem"',
+    "server": 'server = "mail.example:587"',
+    "tls": 'tls = "starttls", "tls" or "none"',
+    "sender": 'sender = "loadgen@shop.example"',
+    "to": 'to = ["team@shop.example"]',
+    "user": 'user = "loadgen"',
+    "password_secret": 'password_secret = "smtp-password"',
+    "title": 'title = "Shop, weekly load test"',
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault
 
-__all__ = ["Params", "param", "params_given"]
+__all__ = ["Params", "is_a", "param", "params_given"]
 
 T = TypeVar("T", bool, int, float, str)
 
@@ -29,6 +29,8 @@ class Params:
         self.given = dict(given)
         self.required = set(given if required is None else required)
         """Names whose values must be read by the scenario; an unread one is an error."""
+        self.defaults: dict[str, Any] = {}
+        """Default of each setting, from the first place that read it."""
         self.asked: dict[str, tuple[type, Any, Origin]] = {}
         """Settings read so far: name -> (type, value, first place that read it)."""
         self.faults: list[Fault] = []
@@ -73,7 +75,7 @@ def param(name: str, kind: type[T], *, default: T | None = None) -> T:
     if kind not in (bool, int, float, str):
         params.faults.append(origin.fault(f'param("{name}"): unsupported type {kind!r}', "use int, float, str or bool"))
         return value
-    if default is not None and not _is_a(default, kind):
+    if default is not None and not is_a(default, kind):
         hint = f"write a default of type {kind.__name__}, or declare another type"
         params.faults.append(origin.fault(f'param("{name}", {kind.__name__}) has the default {default!r}', hint))
         value = default = kind()
@@ -83,6 +85,13 @@ def param(name: str, kind: type[T], *, default: T | None = None) -> T:
             origin.fault(
                 f'param("{name}") is {kind.__name__} here and {before[0].__name__} at {before[2]}',
                 "declare the same type at both places",
+            )
+        )
+    elif before is not None and before[2] != origin and params.defaults[name] != default:
+        params.faults.append(
+            origin.fault(
+                f'param("{name}") has the default {default!r} here and {params.defaults[name]!r} at {before[2]}',
+                "read it once and use the variable, or write the same default at both places",
             )
         )
     text = params.given.get(name)
@@ -99,11 +108,12 @@ def param(name: str, kind: type[T], *, default: T | None = None) -> T:
         )
     if before is None:
         params.asked[name] = kind, value, origin
+        params.defaults[name] = default
     return value
 
 
-def _is_a(value: object, kind: type) -> bool:
-    """Return True if a default has the type `kind`. An int is also a valid float; a bool is only a bool."""
+def is_a(value: object, kind: type) -> bool:
+    """Return True if a value has the type `kind`. An int is also a valid float; a bool is only a bool."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,7 @@ from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.executors.base import Executor
 from loadgen.dsl.graphs.graph import Graph
-from loadgen.dsl.journey import Journey
+from loadgen.dsl.journey import Journey, Mix
 from loadgen.dsl.metric import Metric
 from loadgen.dsl.plans.argument_validation import (
     Wrong,
@@ -33,19 +34,21 @@ from loadgen.dsl.plans.argument_validation import (
     read_duration,
     read_http,
     read_labels,
-    read_tags,
     read_text,
     read_time_limit,
     read_trace,
     read_weights,
+    region_names_wrong,
     url_wrong,
 )
 from loadgen.dsl.plans.plan_check import (
     executors_wrong,
     loads_and_tags_wrong,
+    loads_chosen,
     override_ns,
     overrides_wrong,
     read_ca,
+    read_load_slos,
     read_loads,
     read_slos,
     read_targets,
@@ -58,6 +61,7 @@ from loadgen.dsl.plans.plan_check import (
     windows_wrong,
 )
 from loadgen.dsl.plans.plan_loads import (
+    OF_THE_PLAN,
     DrivenLoad,
     Load,
     is_executor,
@@ -67,6 +71,7 @@ from loadgen.dsl.plans.plan_loads import (
     seed_of_load,
     stretched,
 )
+from loadgen.dsl.plans.plan_tags import read_tags, tag_names
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import (
     JourneySpec,
@@ -78,6 +83,7 @@ from loadgen.dsl.plans.spec import (
     steered_objectives,
 )
 from loadgen.dsl.source_location import here
+from loadgen.dsl.tag import Tag
 from loadgen.dsl.users.user_factory import Ways
 from loadgen.errors import Fault, ScenarioError
 from loadgen.measure.objectives.objective import Objective
@@ -128,7 +134,8 @@ class Plan:
             for all users of a worker.
         connect_timeout, timeout: limits for connecting, and for a whole request.
         ca: PEM file with certificates to trust in addition to the usual ones, relative to the scenario.
-        tags: ["header:x-cache"] splits series by the value of a response header.
+        tags: declared tags (`tag(...)`), by which journeys split series; "header:x-cache" splits them by the value of
+            a response header.
         trace: "1%" sends trace headers in 1 % of all iterations; `Trace(...)` also sets the formats.
         http: `Http(...)`: proxy, client certificate, addresses, HTTP/2, retries and other HTTP settings.
         client: "loadgen", or "httpx" to run the scenario on the stock httpx client for comparison.
@@ -142,7 +149,7 @@ class Plan:
         self,
         target: str | None = None,
         load: Executor | None = None,
-        mix: Journey[Any] | Mapping[Journey[Any], float] | None = None,
+        mix: Journey[Any] | Mix | None = None,
         slos: Iterable[Slo] = (),
         regions: Mapping[str, float] | Sequence[str] = ("local",),
         *,
@@ -160,7 +167,7 @@ class Plan:
         connect_timeout: str | float = "10s",
         timeout: str | float = "60s",
         ca: str | Path | None = None,
-        tags: Iterable[str] = (),
+        tags: Iterable[str | Tag] = (),
         trace: Trace | str | None = None,
         http: Http | None = None,
         client: str = "loadgen",
@@ -196,8 +203,10 @@ class Plan:
         self.target: Any = aimed.target
         """The base URL of paths without another target; any object if it is among the errors."""
         self.target_name = aimed.name
-        self.slos: tuple[Slo, ...] = read_slos(slos, self._wrong)
+        self.slos: tuple[Slo, ...] = (*read_slos(slos, self._wrong), *read_load_slos(self.loads, self._wrong))
+        """The plan's objectives, then those of its loads."""
         self.regions: dict[str, float] = read_weights("regions", "region", by_name(regions), self._wrong)
+        self._wrong += region_names_wrong(self.regions)
         self.max_users = max_users
         self.warmup_is_found = warmup == "auto"
         """True if the warm-up is detected after the run; `warmup_ns` is then 0."""
@@ -209,8 +218,11 @@ class Plan:
         self.set_up, self.tear_down = set_up, tear_down
         self.seed = seed
         self.connections = read_connections(connections, self._wrong)
-        self.tags = read_tags(tags, self._wrong)
+        split = read_tags(tags, self._wrong)
+        self.tags = split.headers
         """Names of response headers, in lower case."""
+        self.tag_specs = split.specs
+        """The declared tags, response headers among them, in the order of `tags`."""
         self.trace = read_trace(trace, self._wrong)
         self.http = read_http(http, self.folder, self._wrong)
         self.client = client
@@ -231,8 +243,9 @@ class Plan:
 
         Private keys are not among them.
         """
-        client = self.http.certificate_in(self.folder)
-        return tuple(path for path in (self.ca, client) if path is not None)
+        settings = (self.http, *(one.http for one in self.loads if one.http is not None))
+        found = (self.ca, *(one.certificate_in(self.folder) for one in settings))
+        return tuple(dict.fromkeys(path for path in found if path is not None))
 
     @property
     def executors(self) -> tuple[Executor, ...]:
@@ -294,6 +307,21 @@ class Plan:
         known = [end_ns for end_ns in ends_ns if end_ns is not None]
         return max(known) if len(known) == len(ends_ns) else None
 
+    @property
+    def longest_drain_ns(self) -> int:
+        """Return how long iterations may continue after the end of all loads, in ns: the longest drain."""
+        return max(self.drain_ns, *(one.drain_ns or 0 for one in self.loads), 0)
+
+    def http_of(self, lane: DrivenLoad) -> Http:
+        """Return the HTTP settings of a load's users. Where connections go is always set by the plan."""
+        if lane.http is None:
+            return self.http
+        return replace(lane.http, **{name: getattr(self.http, name) for name in OF_THE_PLAN})
+
+    def ways_of(self, lane: DrivenLoad) -> Ways:
+        """Return the settings with which the users of a load connect to the targets."""
+        return replace(self.ways(), connections=lane.connections or self.connections, http=self.http_of(lane))
+
     def ways(self) -> Ways:
         """Return the settings with which users connect to the targets: URLs, time-outs, connections and so on."""
         limited = {slo.objective.metric for slo in self.slos if slo.objective is not None}
@@ -354,7 +382,9 @@ class Plan:
         plan._overridden, plan.warnings, plan.targets = [], self.warnings, dict(self.targets)
         plan.labels = self.labels | overrides.labels
         plan._retarget(overrides)
-        if not plan.http.verify:
+        if overrides.loads:
+            plan._choose_loads(overrides.loads)
+        if not all(one.verify for one in (plan.http, *(one.http for one in plan.loads if one.http is not None))):
             plan._warn(
                 "http",
                 "http: verify=False accepts any certificate, even that of an attacker on the way; set ca= instead",
@@ -427,17 +457,18 @@ class Plan:
             max_users=sum(n for n in most if n is not None) if None not in most else None,
             max_lateness_ns=self.max_lateness_ns,
             warmup_ns=self.warmup_ns,
-            drain_ns=self.drain_ns,
+            drain_ns=self.longest_drain_ns,
             connect_timeout_ns=self.connect_timeout_ns,
             timeout_ns=self.timeout_ns,
             seed=self.seed,
             has_set_up=self.set_up is not None,
             has_tear_down=self.tear_down is not None,
             params=self.params,
-            lanes=tuple(_lane_spec(lane) for lane in lanes),
+            lanes=tuple(_lane_spec(lane, self.folder) for lane in lanes),
             targets=self.targets,
             connections=str(self.connections),
             tags=self.tags,
+            declared_tags=self.tag_specs,
             trace=None
             if self.trace is None
             else TraceSpec(sample=self.trace.sample, formats=self.trace.formats, link=self.trace.link),
@@ -514,7 +545,10 @@ class Plan:
             if fn is not None:
                 yield from once_wrong(argument, fn)
         yield from warmup_wrong(self.warmup_ns, self._known_duration_ns())
-        yield from client_wrong(self.client, self.connections, self.http)
+        for load in (None, *self.loads):
+            connections = load.connections if load is not None else self.connections
+            http = load.http if load is not None else self.http
+            yield from client_wrong(self.client, connections or self.connections, http or self.http)
 
     def _lanes_wrong(self) -> Iterator[Fault]:
         """Yield the errors that concern several loads together, or overrides.
@@ -538,7 +572,7 @@ class Plan:
         return tuple(found)
 
     def _tag_names(self) -> list[str]:
-        return list(self.tags)
+        return list(tag_names(self))
 
     def _leave_out(self, slos: Iterable[Slo], why: str) -> None:
         """Remove objectives that could never pass because they have no data in this run, and add a warning for each.
@@ -554,6 +588,23 @@ class Plan:
             if slo.objective is not None
         )
         self.slos = tuple(slo for slo in self.slos if slo not in gone)
+
+    def _choose_loads(self, names: Sequence[str]) -> None:
+        """Keep only the loads of these names, and leave out the objectives that only the others could meet."""
+        self.loads = loads_chosen(names, self.loads, self._overridden)
+        if self._overridden:
+            return
+        there = {one.name for one in self.loads}
+        self.journeys = tuple(dict.fromkeys(one for load in self.loads for one in load.journeys))
+        first = dict(zip(self.loads[0].journeys, self.loads[0].weights, strict=True))
+        self.weights = tuple(first.get(journey, 0.0) for journey in self.journeys)
+        known = {one.name for one in self.journeys}
+        for slo in self.slos:
+            objective = slo.objective
+            if objective is not None and objective.load is not None and objective.load not in there:
+                self._leave_out([slo], "its load takes no part in this run")
+            elif objective is not None and objective.journey is not None and objective.journey not in known:
+                self._leave_out([slo], "its journey takes no part in this run")
 
     def _retarget(self, overrides: Overrides) -> None:
         """Replace the targets' URLs by those in `overrides`.
@@ -638,7 +689,7 @@ def _uses_rows_up(journey: Journey[Any]) -> bool:
     return journey.feed is not None and journey.feed.needs_rows(2) > 1
 
 
-def _lane_spec(lane: DrivenLoad) -> LaneSpec:
+def _lane_spec(lane: DrivenLoad, folder: Path) -> LaneSpec:
     return LaneSpec(
         name=lane.name,
         load=_load_text(lane),
@@ -648,6 +699,11 @@ def _lane_spec(lane: DrivenLoad) -> LaneSpec:
         max_users=lane.max_users,
         random=lane.random,
         steering=lane.steering,
+        tags=dict(lane.tags),
+        settings=dict(lane.settings),
+        drain_ns=lane.drain_ns,
+        connections="" if lane.connections is None else str(lane.connections),
+        http={} if lane.http is None else lane.http.as_json(folder),
     )
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from loadgen.dsl.executors.base import Executor
 from loadgen.dsl.journey import Journey
@@ -41,10 +43,12 @@ __all__ = [
     "ReadTargets",
     "executors_wrong",
     "loads_and_tags_wrong",
+    "loads_chosen",
     "metrics_wrong",
     "override_ns",
     "overrides_wrong",
     "read_ca",
+    "read_load_slos",
     "read_loads",
     "read_slos",
     "read_targets",
@@ -180,6 +184,31 @@ def _no_objective(one: object) -> tuple[str, str]:
         operator = ', and "<=" instead of "=<"' if "=<" in one else ""
         return f"slos: {one!r} is a text, not an objective", f"{hint}, without quotes around the comparison{operator}"
     return f"slos: {one!r} is not an objective", hint
+
+
+def read_load_slos(loads: Iterable[Load], wrong: list[Wrong]) -> tuple[Slo, ...]:
+    """Return the objectives of all loads, each limited to its load; errors are added to `wrong`."""
+    found: list[Slo] = []
+    for load in loads:
+        own: list[Wrong] = []
+        slos = read_slos(load.slos, own)
+        wrong += [replace(one, argument="loads", origin=load.origin) for one in own]
+        if slos and not load.name:
+            message = "slos of a load without a name: its rows are not separated from those of other loads"
+            wrong.append(Wrong("loads", message, 'give it a name: Load(..., name="spike", slos=[...])', load.origin))
+        found += [_for_load(one, load.name) for one in slos]
+    return tuple(found)
+
+
+def _for_load(slo: Slo, name: str) -> Slo:
+    """Return the same objective, limited to the load of this name."""
+    if slo.objective is None or not name:
+        return slo
+    if slo.objective.of_kind is not None:
+        message = f"{slo.objective.text}: checks and custom metrics are not kept for each load"
+        return Slo(slo.origin, faults=(slo.origin.fault(message, "move it to the slos of the plan"),))
+    text = f'{slo.objective.text}, load "{name}"'
+    return replace(slo, objective=msgspec.structs.replace(slo.objective, load=name, text=text))
 
 
 def read_ca(ca: object, folder: Path, wrong: list[Wrong]) -> Path | None:
@@ -331,6 +360,16 @@ def loads_and_tags_wrong(slos: Iterable[Slo], loads: Iterable[str], tags: Iterab
 
 
 # -- overrides ------------------------------------------------------------------------------------
+
+
+def loads_chosen(chosen: Sequence[str], loads: Sequence[Load], faults: list[Fault]) -> tuple[Load, ...]:
+    """Return the loads that `--load` names, in the plan's order; add an error to `faults` for each unknown name."""
+    names = [one.name for one in loads if one.name]
+    for name in dict.fromkeys(chosen):
+        if name not in names:
+            hint = did_you_mean(name, names) or 'give loads names: Load(..., name="spike")'
+            faults.append(Fault("--load", 0, f'the plan has no load "{name}"', hint))
+    return tuple(one for one in loads if one.name in chosen)
 
 
 def regions_chosen(

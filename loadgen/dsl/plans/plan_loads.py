@@ -17,17 +17,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import isfinite
+from pathlib import Path
 from typing import Any, Final, Literal
 
+from loadgen.clients.net.settings import Http
+from loadgen.clients.pool.connection_policy import Connections
 from loadgen.dsl.data.feed import Feed
 from loadgen.dsl.executors.base import Executor, Lowered
 from loadgen.dsl.graphs.nodes_and_edges import Node
-from loadgen.dsl.journey import Journey
-from loadgen.dsl.plans.argument_validation import Wrong, max_users_wrong, read_weights
+from loadgen.dsl.journey import Journey, Mix
+from loadgen.dsl.plans.argument_validation import (
+    Wrong,
+    max_users_wrong,
+    read_connections,
+    read_duration,
+    read_http,
+    read_weights,
+)
+from loadgen.dsl.plans.per_load import PerLoad, read_settings_of_load
+from loadgen.dsl.plans.plan_tags import read_load_tags
+from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import SteeringSpec, highest_sum
 from loadgen.dsl.source_location import here
+from loadgen.dsl.tag import Tag
 from loadgen.engine.load.share import RowIndex
 from loadgen.errors import Fault, ProfileError
+from loadgen.measure.deltas.series_key import Tags
 from loadgen.profiles.arrival_due_times import Positions, Schedule, Timeline
 from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, UserProfile
@@ -36,6 +51,7 @@ from loadgen.units import parse_duration
 
 __all__ = [
     "MAX_LOADS",
+    "OF_THE_PLAN",
     "DrivenLoad",
     "Load",
     "is_executor",
@@ -50,6 +66,8 @@ __all__ = [
 
 MAX_LOADS: Final = 50
 """Maximum number of loads of a plan. Each load has its own users and connections in every worker."""
+OF_THE_PLAN: Final = ("proxy", "no_proxy", "resolve", "uds")
+"""Fields of `Http` that only a plan may set: the target guard checks the plan's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +89,20 @@ class DrivenLoad:
     """For a steered load: what it is steered by. `profile` is then only its initial curve."""
     positions: Positions | None = field(default=None, compare=False)
     """Arrival positions of a `TimedProfile`; None: positions follow from the profile."""
+    tags: Tags = ()
+    """The constants of the scenario's `tags=`, sorted by name."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Values of `per_load` settings by name."""
+    drain_ns: int | None = None
+    """How long iterations may continue after the end of this load; None: as the plan's, after the end of all loads."""
+    connections: Connections | None = None
+    http: Http | None = None
+    """Settings that replace the plan's; None: the plan's."""
+
+    @property
+    def series_tags(self) -> Tags:
+        """Return the tags of all series of this load: its name, if it has one, and its constants."""
+        return ((("load", self.name),) if self.name else ()) + self.tags
 
     def schedule(self) -> Schedule:
         """Return the times at which this load's arrivals are due. Only open loads have a schedule."""
@@ -102,16 +134,29 @@ class Load:
         after: start of this load, as a duration after the start of the run: "2m".
         name: separates this load's rows from those of other loads in the results. Unnamed loads share their rows.
         max_users: maximum number of concurrent users of an open load. None: the plan's `max_users`.
+        tags: constants for all rows of this load, {"phase": "spike"}; they need no declaration.
+        params: values of `per_load` settings, {depth: 8}.
+        drain: how long iterations may continue after the end of this load: "5s". None: the plan's `drain`, which begins
+            when all loads have ended.
+        connections, http: replace the plan's for the users of this load. Where connections go (`proxy`, `no_proxy`,
+            `resolve`, `uds`) is set by the plan's `http` alone.
+        slos: objectives that are judged for this load only. It needs a name.
     """
 
     def __init__(
         self,
-        mix: Journey[Any] | Mapping[Journey[Any], float],
+        mix: Journey[Any] | Mix,
         load: Executor,
         *,
         after: str | float = 0,
         name: str = "",
         max_users: int | None = None,
+        tags: Mapping[str, str] | Mapping[Tag, str] | Mapping[str | Tag, str] | None = None,
+        params: Mapping[PerLoad[Any], Any] | None = None,
+        drain: str | float | None = None,
+        connections: Connections | str | None = None,
+        http: Http | None = None,
+        slos: Iterable[Slo] = (),
     ) -> None:
         self.origin = here()
         given: object = name
@@ -120,6 +165,13 @@ class Load:
         self._wrong: list[Wrong] = []
         self.journeys, self.weights = read_mix(mix, self._wrong)
         self.after_ns = self._after(after)
+        self.tags = read_load_tags(tags, self._wrong)
+        self.settings = read_settings_of_load(params, self._wrong)
+        self.drain_ns = read_duration("drain", drain, self._wrong)
+        self.connections = None if connections is None else read_connections(connections, self._wrong)
+        self.http = None if http is None else self._http(http)
+        self.slos = slos
+        """As written; `read_load_slos` reads them."""
         if not isinstance(given, str):
             self._wrong.append(Wrong("name", f"name: {given!r} is not the name of a load", 'write name="spike"'))
         if not is_executor(load):
@@ -144,9 +196,27 @@ class Load:
             ScenarioError: the executor has errors.
         """
         most = max_users if self.max_users is None else self.max_users
-        return lane_of(
+        lane = lane_of(
             self.load.lower(seed), self.name, self.journeys, self.weights, self.after_ns, most, random=random
         )
+        return replace(
+            lane,
+            tags=self.tags,
+            settings=self.settings,
+            drain_ns=self.drain_ns,
+            connections=self.connections,
+            http=self.http,
+        )
+
+    def _http(self, http: object) -> Http:
+        """Return the load's HTTP settings; errors are added to `_wrong`."""
+        if isinstance(http, Http):
+            usual = Http()
+            for name in OF_THE_PLAN:
+                if getattr(http, name) != getattr(usual, name):
+                    message = f"http: {name}= of a load is not supported: the plan decides where connections go"
+                    self._wrong.append(Wrong("http", message, f"set it in Plan(http=Http({name}=...))"))
+        return read_http(http, Path(self.origin.file).parent, self._wrong)
 
     def _after(self, after: object) -> int:
         try:
@@ -212,6 +282,13 @@ def read_mix(mix: object, wrong: list[Wrong]) -> tuple[tuple[Journey[Any], ...],
     """
     given: dict[Journey[Any], Any] = {}
     before = len(wrong)
+    if isinstance(mix, list | tuple | set | frozenset):
+        names = [one.name for one in mix if isinstance(one, Journey)]
+        hint = f"write mix={{{', '.join(f'{name}: 1' for name in names)}}}" if names else _no_journey_hint(None, "")
+        wrong.append(Wrong("mix", "mix: a mix has weights, so it is a mapping and not a list", hint))
+        mix = {one: 1.0 for one in mix if isinstance(one, Journey)}
+        if not mix:
+            return (), ()
     for one, weight in mix.items() if isinstance(mix, Mapping) else [(mix, 1.0)]:
         if isinstance(one, Journey):
             given[one] = weight

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from loadgen.engine.recording.tagging import TagSpec
 from loadgen.measure.deltas.custom import MetricSpec
 from loadgen.measure.objectives.objective import Objective
 from loadgen.profiles.profile import IterationProfile, OpenProfile, Profile, UserProfile
@@ -60,6 +61,8 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`--resolve`: addresses for "shop.example" or "shop.example:443", added to the plan's."""
     labels: dict[str, str] = {}
     """`--label name=value`: added to the plan's labels, and wins over them."""
+    loads: tuple[str, ...] = ()
+    """`--load`: run only these loads of the plan, by name; empty: all."""
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:
@@ -158,6 +161,14 @@ class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):
     random: bool = False
     steering: SteeringSpec | None = None
     """For a steered load: what it is steered by. `profile` is then only its initial curve."""
+    tags: dict[str, str] = {}
+    """The load's constants, part of all its series."""
+    settings: dict[str, Any] = {}
+    """The load's values of `per_load` settings."""
+    drain_ns: int | None = None
+    connections: str = ""
+    http: dict[str, Any] = {}
+    """The load's own settings, as in `PlanSpec`; None or empty: the plan's."""
 
     @property
     def stays(self) -> str:
@@ -225,6 +236,8 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The policy as in the plan: "kept", "fresh" or "shared:50"."""
     tags: tuple[str, ...] = ()
     """Response headers by which series are split, in lower case."""
+    declared_tags: tuple[TagSpec, ...] = ()
+    """All tags of the plan with their values or headers; those of `tags` are among them."""
     trace: TraceSpec | None = None
     warmup_is_found: bool = False
     """True if the warm-up is detected from the measurements after the run; `warmup_ns` is then 0."""

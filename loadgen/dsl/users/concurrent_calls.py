@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from loadgen.engine.recording.concurrent_call_meter import TURN, Mine, Turn, current_turn, swap
 from loadgen.engine.recording.recorded_series import Place, RequestSeries
 from loadgen.engine.recording.user_meter import Meter
+from loadgen.measure.deltas.series_key import Tags
 
 __all__ = ["Apart", "PollPlace"]
 
@@ -25,13 +26,17 @@ T = TypeVar("T")
 class PollPlace(Place):
     """A place in which all requests have the same series, whatever their names: the polls of one wait."""
 
-    __slots__ = ("_polls",)
+    __slots__ = ("_name", "_polls")
 
     def __init__(self, outer: Place, name: str) -> None:
         for slot in Place.__slots__:
             setattr(self, slot, getattr(outer, slot))
         self._polls = outer.names.get(name) or outer.resolve(name)
         self.names = {}
+        self._name = name
+
+    def moved(self, base: Tags, scope: Tags) -> Place:
+        return PollPlace(super().moved(base, scope), self._name)
 
     def resolve(self, name: str) -> RequestSeries:
         return self._polls

@@ -21,6 +21,8 @@ from types import FrameType
 from typing import Any, Final
 
 from loadgen.clients.httpx_api.errors import failure_in
+from loadgen.clients.httpx_api.failed_calls import outcome_behind
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import IterationEnded, LoadgenError
 from loadgen.measure.deltas.series_key import CUT_OFF, TIMEOUT
 
@@ -43,27 +45,32 @@ _OURS: Final = ("loadgen", "loadgen_agent", "loadgen_controller")
 _INSTALLED: Final = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
-def outcome_of(error: BaseException) -> str:
+def outcome_of(error: BaseException, meter: Meter | None = None) -> str:
     """Return the outcome for an exception: a failure of the target (`http 404`) or a script error (`script KeyError`).
 
     A library's exception for a failed request on `user.httpx`, such as `openai.NotFoundError`, gets the outcome of
     that request: `http 404`. For exception groups (`asyncio.TaskGroup`), `cause_of` chooses the exception.
+
+    meter: the user's, which finds the request behind an exception that does not name it (`failed_calls.py`).
     """
     if isinstance(error, IterationEnded):
         return error.outcome
     if isinstance(error, asyncio.CancelledError):
         return CUT_OFF
     if isinstance(error, BaseExceptionGroup):
-        return outcome_of(cause_of(error))
-    return failure_in(error) or f"script {type(error).__name__}"
+        return outcome_of(cause_of(error, meter), meter)
+    found = failure_in(error)
+    if found is None and meter is not None:
+        found = outcome_behind(error, meter)
+    return found or f"script {type(error).__name__}"
 
 
-def cause_of(error: BaseException) -> BaseException:
+def cause_of(error: BaseException, meter: Meter | None = None) -> BaseException:
     """Return the exception itself; for a group, its first script error, or else its first exception."""
     if not isinstance(error, BaseExceptionGroup):
         return error
-    leaves = [cause_of(one) for one in error.exceptions]
-    return next((one for one in leaves if outcome_of(one).startswith("script ")), leaves[0])
+    leaves = [cause_of(one, meter) for one in error.exceptions]
+    return next((one for one in leaves if outcome_of(one, meter).startswith("script ")), leaves[0])
 
 
 def is_bound(outcome: str) -> bool:

@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary, ref
 
 from loadgen.dsl.users.exception_to_outcome import is_installed, is_ours, place
 
-__all__ = ["Owner", "Stray", "look_out", "owns"]
+__all__ = ["Owner", "Stray", "look_out", "owns", "running_owner"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -159,6 +159,27 @@ def _register(task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> None:
         return  # loadgen's code awaits its own tasks
     is_library = starter.f_code.co_filename.startswith(_LIBRARIES)
     owner.started(Stray(task, place(starter), is_library, keeps))
+
+
+def running_owner() -> Owner | None:
+    """Return the object whose iteration runs now: the one on the call stack, or the owner of the current task. None
+    outside of iterations.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_FAR):
+        if frame is None:
+            break
+        if frame.f_code in _owning:
+            it = frame.f_locals.get("self")
+            owner: Owner | None = getattr(it, "owner", it)
+            return owner
+        frame = frame.f_back
+    try:
+        current = asyncio.current_task()
+    except RuntimeError:  # no loop runs
+        return None
+    parent = _owners.get(current) if current is not None else None
+    return parent() if parent is not None else None
 
 
 def _is_stdlib(file: str) -> bool:

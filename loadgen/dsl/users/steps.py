@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from loadgen.dsl.users.exception_to_outcome import is_bound, outcome_of
 from loadgen.engine.recording.failure_samples import exchange_of
+from loadgen.engine.recording.recorded_series import move_watch
+from loadgen.engine.recording.tagging import GivenTags
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.measure.deltas.series_key import OK
 
@@ -25,33 +27,39 @@ __all__ = ["Measure", "Step"]
 class Step:
     """The context manager behind `User.step`. HOT, twice a step."""
 
-    __slots__ = ("_entered_ns", "_failed", "_idle_ns", "_name", "_outer", "_user")
+    __slots__ = ("_entered_ns", "_failed", "_idle_ns", "_name", "_outer", "_tags", "_user", "_watch")
 
-    def __init__(self, user: User, name: str) -> None:
-        self._user, self._name = user, name
+    def __init__(self, user: User, name: str, tags: GivenTags | None = None) -> None:
+        self._user, self._name, self._tags = user, name, tags
 
     async def __aenter__(self) -> None:
         user = self._user
-        meter = user.meter
+        meter = user._meter
         self._outer = meter.enter(
             self._name
         )  # settles the request before, so that its failure does not count for this step
-        self._failed, self._idle_ns = meter.failed, user.idle_ns
+        if self._tags is not None:
+            self._scope(self._tags)
+        self._failed, self._idle_ns = meter.failed, user._idle_ns
         meter.failed = None
         self._entered_ns = perf_counter_ns()
         series = meter.place.series
-        if series is not None and series.watch is not None:
-            series.watch.begun(self._entered_ns, self._idle)
+        self._watch = watch = None if series is None else series.watch
+        if watch is not None:
+            watch.begun(self._entered_ns, self._idle)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         now_ns = perf_counter_ns()
         user = self._user
-        meter = user.meter
+        meter = user._meter
         meter.settle()
         duration_ns = now_ns - self._entered_ns
-        response_ns = duration_ns - (user.idle_until(now_ns) - self._idle_ns)
+        response_ns = duration_ns - (user._idle_until(now_ns) - self._idle_ns)
+        series = meter.place.series
+        if series is not None and series.watch is not self._watch:  # the user got a tag within the step
+            move_watch(self._watch, series.watch, self._entered_ns, self._idle)
         failed = meter.failed
         # The surrounding step keeps its own first failure.
         if self._failed is not None:
@@ -59,13 +67,22 @@ class Step:
         if error is None and failed is None:
             meter.leave(self._outer, response_ns, duration_ns, OK, False, self._entered_ns)
             return
-        outcome = failed or OK if error is None else outcome_of(error)
+        outcome = failed or OK if error is None else outcome_of(error, meter)
         is_censored = outcome is not OK and is_bound(outcome)
         meter.leave(self._outer, response_ns, duration_ns, outcome, is_censored, self._entered_ns)
 
+    def _scope(self, tags: GivenTags) -> None:
+        """Give the entered step its tags. With an error in them, the user leaves the step before it begins."""
+        meter = self._user._meter
+        try:
+            meter.scope(tags)
+        except BaseException:
+            meter.back(self._outer)
+            raise
+
     def _idle(self, now_ns: int) -> int:
         """Return how long the user has been idle since it entered the step, in ns. now_ns: the present time."""
-        return self._user.idle_until(now_ns) - self._idle_ns
+        return self._user._idle_until(now_ns) - self._idle_ns
 
 
 class Measure:
@@ -99,7 +116,7 @@ class Measure:
         if isinstance(error, asyncio.CancelledError):
             self.gone()  # cut off in flight: counted as started, not finished
             return
-        self.end(perf_counter_ns(), OK if error is None else outcome_of(error))
+        self.end(perf_counter_ns(), OK if error is None else outcome_of(error, self._meter))
 
     def begin(self, asked_ns: int) -> None:
         self.series = self._meter.ask(self._name)

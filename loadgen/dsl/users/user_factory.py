@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.rows import HttpxRows
-from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool, StockTransport
-from loadgen.clients.httpx_api.transport import HttpxClient, HttpxTransport, httpx_client
+from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool
+from loadgen.clients.httpx_api.user_clients import UserClients
 from loadgen.clients.net.network import Network
 from loadgen.clients.net.proxy_requests import Forward
 from loadgen.clients.net.settings import Http
@@ -31,7 +31,7 @@ from loadgen.clients.protocol.phased import PhasedMeter
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.rate_cap import Cap, capped
 from loadgen.clients.request.tracing import Trace, Tracer
-from loadgen.dsl.users.user import User, UserWith, utc_now
+from loadgen.dsl.users.user import NO_LOAD, User, UserLoad, UserWith, utc_now
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.first_byte_meter import with_first_byte
@@ -138,16 +138,18 @@ class UserFactory:
         report: Callable[[str], None],
         load: int = 0,
         tags: Tags = (),
+        facts: UserLoad = NO_LOAD,
     ) -> JourneyLife:
         """Create a user and return its `JourneyLife`, the object that runs its iterations.
 
         Args:
             journeys: the journeys that the user may run.
             fresh, report: as in `JourneyLife`.
-            load: the index of the plan's load that the user belongs to; `tags` are those of the load.
+            load: the index of the plan's load that the user belongs to; `tags` are those of the load, `facts` what
+                journeys see of it.
         """
         pool = self._pool()
-        user = self._user(recorder, load, tags, pool, self._points)
+        user = self._user(recorder, load, tags, pool, self._points, facts)
         close_idle = pool.close_idle if self.ways.connections.policy == "fresh" else None
         return JourneyLife(user, journeys, fresh=fresh, report=report, load=load, close_idle=close_idle)
 
@@ -175,16 +177,20 @@ class UserFactory:
         # Rows of other targets carry the target's name, since `/x` of two targets must not share a row.
         return self._client(meter, pool, url, "" if url == self._url else target)
 
-    def open_httpx(self, meter: Meter, pool: ConnectionPool) -> HttpxClient:
-        """Create and return an httpx client for one user, which uses the user's connections."""
+    def httpx_clients(self, meter: Meter, pool: ConnectionPool) -> UserClients:
+        """Return the object that makes the httpx clients of one user, over the user's connections."""
         ways = self.ways
-        if isinstance(pool, StockPool):
-            stock = StockTransport(HttpxRows(meter, self._url, ways.targets, ways.tags, self._tracer), pool)
-            return httpx_client(stock, self._url, ways.timeouts, follow_redirects=ways.follow_redirects)
-        transport = HttpxTransport(
-            meter, pool, self._url, ways.targets, tags=ways.tags, tracer=self._tracer, forward=self._forward
+        return UserClients(
+            meter,
+            pool,
+            self._url,
+            ways.targets,
+            ways.timeouts,
+            tags=ways.tags,
+            tracer=self._tracer,
+            forward=self._forward,
+            follow_redirects=ways.follow_redirects,
         )
-        return httpx_client(transport, self._url, ways.timeouts, follow_redirects=ways.follow_redirects)
 
     def _pool(self) -> ConnectionPool:
         ways = self.ways
@@ -222,7 +228,15 @@ class UserFactory:
             retries=ways.http.retries,
         )
 
-    def _user(self, recorder: Recorder, load: int, tags: Tags, pool: ConnectionPool, points: Points | None) -> User:
+    def _user(
+        self,
+        recorder: Recorder,
+        load: int,
+        tags: Tags,
+        pool: ConnectionPool,
+        points: Points | None,
+        facts: UserLoad = NO_LOAD,
+    ) -> User:
         meter = self.meter_class(recorder, tags)
         meter.load = load
         return self.user_class(
@@ -235,6 +249,7 @@ class UserFactory:
             clock=self._clock,
             now=self._now,
             open_client=partial(self.open_client, meter, pool),
-            open_httpx=partial(self.open_httpx, meter, pool),
+            httpx_clients=partial(self.httpx_clients, meter, pool),
             points=points,
+            load=facts,
         )

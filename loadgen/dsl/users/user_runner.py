@@ -36,8 +36,9 @@ from loadgen.dsl.users.leaked_tasks import Stray, look_out, owns
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.user_iterations import Arrival
+from loadgen.engine.recording.recorded_series import Noted
 from loadgen.errors import IterationEnded, UsageError
-from loadgen.measure.deltas.series_key import OK, SKIPPED
+from loadgen.measure.deltas.series_key import OK, SKIPPED, Tags
 from loadgen.units import format_duration
 
 __all__ = ["ROWS_RAN_OUT", "BoundJourney", "JourneyLife"]
@@ -126,8 +127,13 @@ class JourneyLife:
         self.idle_ns = 0
         self.outcome = OK
         self.censored = False
-        user.owner, user.is_fresh = self, fresh
+        user._owner, user._is_fresh = self, fresh
         look_out(self)
+
+    @property
+    def user(self) -> User:
+        """Return the user whose life this is."""
+        return self._user
 
     @owns()
     async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None:
@@ -136,14 +142,14 @@ class JourneyLife:
         pool_limited: the iteration had to wait for a free user.
         """
         user = self._user
-        meter = user.meter
+        meter = user._meter
         journey = self._journey = self._journeys[arrival.journey]
         if self._fresh:
-            user.renew()
+            user._renew()
         if self._close_idle is not None:
             self._close_idle()
         meter.begin(journey.name, warmup=arrival.warmup, pool_limited=pool_limited, n=arrival.n, load=self._load)
-        user.begin(arrival.n, arrival.row)
+        user._begin(arrival.n, arrival.row)
         args: tuple[Any, ...] = (user,)
         outcome, failure = OK, None
         try:
@@ -159,7 +165,7 @@ class JourneyLife:
                 self._lived[arrival.journey] = args
             self._running = running = journey.fn(*args)
             # The call above only creates the coroutine; the journey's first line runs in the `await`.
-            user.began_ns = self.begun_ns = perf_counter_ns()
+            user._began_ns = self.begun_ns = perf_counter_ns()
             await running
         except GeneratorExit:
             raise
@@ -167,12 +173,12 @@ class JourneyLife:
             if self._is_stopped(error):
                 raise
             outcome, failure = self._outcome(error), error
-        user.ended_ns = self.ended_ns = perf_counter_ns()
+        user._ended_ns = self.ended_ns = perf_counter_ns()
         self._running = None
         if not self._fresh and isinstance(failure, OverTheCap):
             await asyncio.sleep(failure.until_s)  # otherwise a closed user would retry in a busy loop
         meter.settle()
-        self.idle_ns = user.idle_ns + self.set_up_ns
+        self.idle_ns = user._idle_ns + self.set_up_ns
         if outcome is OK and meter.failed is None:
             self.outcome, self.censored = OK, False
             meter.forget()
@@ -185,19 +191,27 @@ class JourneyLife:
                 meter.forget()
         if self._tries and self.ended_ns - self.begun_ns < AT_ONCE_NS:
             self._check_awaits(journey)
-        if self._fresh and (self._lived or user.clients or self._kept):
+        if self._fresh and (self._lived or user._clients or self._kept):
             await self._end_user()
         if self._strays is not None:
             self._end_strays(journey)
 
     def idle_until(self, now_ns: int) -> int:
-        return self._user.idle_until(now_ns) + self.set_up_ns
+        return self._user._idle_until(now_ns) + self.set_up_ns
+
+    @property
+    def tags(self) -> Tags:
+        return self._user._meter.place.base
+
+    @property
+    def noted(self) -> Noted:
+        return self._user._meter.noted
 
     async def close(self) -> None:
         """End this user: run tear-downs, then close its connections. A running iteration is abandoned."""
         self._abandon()
         await self._end_user()
-        self._user.meter.settle()
+        self._user._meter.settle()
         await self._user.http.close()
         self._report_forgotten()
 
@@ -207,7 +221,7 @@ class JourneyLife:
         The engine calls this after such an iteration. The report is made once per journey and worker.
         """
         journey = self._journey
-        if journey is not None and WorkerTally.of(self._user.meter.recorder).is_new(("resisted", journey.name)):
+        if journey is not None and WorkerTally.of(self._user._meter.recorder).is_new(("resisted", journey.name)):
             self._report(
                 f"{journey.catching or journey.defined}: journey {journey.name} caught CancelledError and "
                 f"continued after it was stopped; {_LET_THROUGH}"
@@ -218,7 +232,7 @@ class JourneyLife:
     @owns(keeps=True)
     async def _set_up(self, set_up: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
         began_ns = perf_counter_ns()
-        meter = self._user.meter
+        meter = self._user._meter
         outer = meter.enter(SET_UP)
         try:
             await set_up(*args)
@@ -227,7 +241,7 @@ class JourneyLife:
         finally:
             meter.back(outer)
             self.set_up_ns = perf_counter_ns() - began_ns
-        self._user.idle_ns = 0
+        self._user._idle_ns = 0
 
     def _give_state(self, make: Callable[[], Any]) -> None:
         state = None if self._fresh else self._states.get(id(make))
@@ -239,7 +253,7 @@ class JourneyLife:
                 )
             self._states[id(make)] = state
         self._state_of = make
-        self._user.take_state(state)
+        self._user._take_state(state)
 
     def state_is(self, state: object) -> None:
         """Keep the state that the journey has assigned to `user.state`, for the user's later iterations."""
@@ -247,9 +261,9 @@ class JourneyLife:
 
     async def _end_user(self) -> None:
         await self._tear_down()
-        if self._user.clients:
+        if self._user._clients:
             try:
-                await self._user.close_clients()
+                await self._user._close_clients()
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001  # reported; the run goes on
@@ -260,7 +274,7 @@ class JourneyLife:
 
     async def _tear_down(self) -> None:
         lived, self._lived = self._lived, {}
-        meter = self._user.meter
+        meter = self._user._meter
         for index, args in lived.items():
             tear_down = self._journeys[index].tear_down
             if tear_down is None:
@@ -282,9 +296,9 @@ class JourneyLife:
     def _outcome(self, error: BaseException) -> str:
         # A CancelledError here is the scenario's own; `_is_stopped` has handled the engine's.
         is_own = isinstance(error, asyncio.CancelledError)
-        outcome = "script CancelledError" if is_own else outcome_of(error)
+        outcome = "script CancelledError" if is_own else outcome_of(error, self._user._meter)
         if outcome.startswith("script "):
-            self._user.meter.recorder.counters.script_faults += 1
+            self._user._meter.recorder.counters.script_faults += 1
             self._report(fault_text(error) if outcome != ROWS_RAN_OUT else self._rows_ran_out())
         return outcome
 
@@ -314,10 +328,10 @@ class JourneyLife:
         The texts are passed as functions, which are called only if this failure is kept as an exemplar. That is rare.
         """
         if error is None:
-            self._user.meter.end_iteration(self.outcome, row=row)
+            self._user._meter.end_iteration(self.outcome, row=row)
             return
         detail = error.detail if isinstance(error, IterationEnded) else partial(fault_text, error)
-        self._user.meter.end_iteration(
+        self._user._meter.end_iteration(
             self.outcome, detail, partial(where_of, error), partial(traceback_of, error), row
         )
 
@@ -358,7 +372,7 @@ class JourneyLife:
         journey = self._journey
         if journey is None:
             return
-        forgotten, key = WorkerTally.of(self._user.meter.recorder).forgotten, (journey.name, name)
+        forgotten, key = WorkerTally.of(self._user._meter.recorder).forgotten, (journey.name, name)
         if not where:
             # Without the origin, the line is unknown; `leaked_tasks` now tracks origins, so the next one shows it.
             if key not in forgotten:
@@ -376,7 +390,7 @@ class JourneyLife:
 
     def _report_forgotten(self) -> None:
         """Report the coroutines that were never awaited and whose line has not been found in the whole run."""
-        forgotten = WorkerTally.of(self._user.meter.recorder).forgotten
+        forgotten = WorkerTally.of(self._user._meter.recorder).forgotten
         for key, text in forgotten.items():
             if text:
                 forgotten[key] = ""
@@ -390,7 +404,7 @@ class JourneyLife:
         loop = asyncio.get_running_loop()
         if self._tries < _TRIES and not self._turned:
             self._tries = 0
-            if WorkerTally.of(self._user.meter.recorder).is_new(("awaits nothing", journey.name)):
+            if WorkerTally.of(self._user._meter.recorder).is_new(("awaits nothing", journey.name)):
                 took = format_duration(self.ended_ns - self.begun_ns)
                 self._report(
                     f"{journey.defined}: journey {journey.name} took {took} and awaited nothing, so in a closed "
@@ -415,7 +429,7 @@ class JourneyLife:
         self._running = None
         with suppress(RuntimeError):  # it even catches GeneratorExit; nothing more can be done
             running.close()
-        if WorkerTally.of(self._user.meter.recorder).is_new(("abandoned", journey.name)):
+        if WorkerTally.of(self._user._meter.recorder).is_new(("abandoned", journey.name)):
             self._report(
                 f"{where}: journey {journey.name} caught CancelledError and did not stop, so its iteration was "
                 f"abandoned; {_LET_THROUGH}"

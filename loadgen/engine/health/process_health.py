@@ -7,6 +7,7 @@ Each figure has one source, and is 0 ("unknown") if the source is missing:
     steal of the machine      | /proc/stat, over all its CPUs                     | 0
     held back by a CPU limit  | cpu.stat of our cgroup                            | 0
     waiting for a core        | /proc/self/schedstat: the thread of the loop      | 0
+    load of the machine       | /proc/loadavg: the average over the last minute   | getloadavg
     memory of the process     | /proc/self/statm                                  | memory_info
     descriptors               | size of /proc/self/fd (6.2), else counted         | num_fds
     local ports               | /proc/net/sockstat; counted near the limit        | 0
@@ -32,7 +33,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns, process_time_ns
-from typing import Final
+from typing import Final, TypeVar
 
 import psutil
 
@@ -41,6 +42,7 @@ from loadgen.units import NS_PER_US
 
 __all__ = ["HealthReading", "Probe", "addresses_of", "busiest_pair", "cpu_limit", "memory_limits", "own_addresses"]
 
+T = TypeVar("T")
 _CLOSE_AT: Final = 0.5
 """Share of the local ports in use by all sockets together from which the sockets of each remote address are counted."""
 _CHUNK_BYTES: Final = 64 << 10
@@ -59,6 +61,10 @@ class HealthReading:
     """Share of the time in which the CPU limit of our cgroup held us back."""
     starved_share: float = 0.0
     """Share of the time in which the loop could have run but had no core, because other programs used it."""
+    machine_load: float = 0.0
+    """Programs of the whole machine that ran or waited for a core: the average over the last minute."""
+    cores: int = 0
+    """Cores of the machine; `machine_load` above it means that programs waited for a core."""
     rss_bytes: int = 0
     fds: int = 0
     fd_limit: int = 0
@@ -88,6 +94,7 @@ class Probe:
         self._fds_counted = 0
         self._ports_counted = 0
         self._sockets = 0
+        self._cores = os.cpu_count() or 0
         self._before = self._read()
 
     def look(self) -> HealthReading:
@@ -100,6 +107,8 @@ class Probe:
             steal_share=(now.stolen - before.stolen) / max(1, now.ticks - before.ticks),
             throttled_share=min(1.0, max(0, now.throttled_ns - before.throttled_ns) / wall_ns),
             starved_share=min(1.0, max(0, now.starved_ns - before.starved_ns) / wall_ns),
+            machine_load=self._machine_load(),
+            cores=self._cores,
             rss_bytes=self._rss_bytes(),
             fds=self._fds(),
             fd_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
@@ -108,6 +117,14 @@ class Probe:
             memory_free_bytes=self._free_bytes(),
             shaped=tuple(self._allowances.exceeded().items()),
         )
+
+    def waited_ns(self) -> int:
+        """Return how long the loop's thread has waited for a core since it started, in ns; 0 if unknown.
+
+        The kernel adds a wait when it ends, so the figure is complete only while the thread runs.
+        """
+        fields = _first_line(self._proc / "self/schedstat").split()
+        return int(fields[1]) if len(fields) > 1 else 0
 
     def count(self) -> None:
         """Count descriptors and ports where only an expensive count gives them, for later calls of `look`.
@@ -127,15 +144,20 @@ class Probe:
 
     def _read(self) -> _Sums:
         ticks, stolen = _cpu_ticks(_first_line(self._proc / "stat"))
-        waited = _first_line(self._proc / "self/schedstat").split()
         return _Sums(
             wall_ns=perf_counter_ns(),
             cpu_ns=process_time_ns(),
             ticks=ticks,
             stolen=stolen,
-            starved_ns=int(waited[1]) if len(waited) > 1 else 0,
+            starved_ns=self.waited_ns(),
             throttled_ns=_throttled_ns(self._cpu_stat) if self._cpu_stat is not None else 0,
         )
+
+    def _machine_load(self) -> float:
+        if sys.platform != "linux":
+            return _or_0(lambda: os.getloadavg()[0])
+        found = _first_line(self._proc / "loadavg").split()
+        return float(found[0]) if found else 0.0
 
     def _rss_bytes(self) -> int:
         pages = _first_line(self._proc / "self/statm").split()
@@ -162,7 +184,7 @@ class Probe:
         return max(0, min([free, *(left for group in self._memory if (left := group.left_bytes()) is not None)]))
 
 
-def _or_0(ask: Callable[[], int]) -> int:
+def _or_0(ask: Callable[[], T]) -> T | int:
     """Return the result of `ask`, or 0 (unknown) if it raises. Without a free descriptor nothing can be read."""
     try:
         return ask()

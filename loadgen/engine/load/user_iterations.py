@@ -15,8 +15,9 @@ from typing import Protocol
 
 import msgspec
 
-from loadgen.engine.recording.recorded_series import JourneySeries
+from loadgen.engine.recording.recorded_series import JourneySeries, Noted
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.measure.deltas.series_key import Tags
 
 __all__ = ["Arrival", "Life", "Slot", "UserPool"]
 
@@ -52,6 +53,14 @@ class Life(Protocol):
     outcome: str
     censored: bool
     """True: the outcome came from a time-out, so the true time is longer."""
+
+    @property
+    def tags(self) -> Tags:
+        """Tags of the iteration: the load's, and those that the journey has set. Read only if the plan has tags."""
+
+    @property
+    def noted(self) -> Noted:
+        """What the journey has noted of the iteration (`user.note`); None for nothing."""
 
     def iterate(self, arrival: Arrival, *, pool_limited: bool) -> Awaitable[None]:
         """Run one iteration of the user's journey. `pool_limited`: the arrival had to wait for a free user."""
@@ -103,6 +112,7 @@ class UserPool:
         load: int = 0,
     ) -> None:
         self._load = load
+        self._is_tagged = recorder.tagging.is_declared
         self._new_life = new_life
         self._recorder = recorder
         self._series = series
@@ -277,7 +287,7 @@ class UserPool:
         duration_ns = end_ns - start_ns
         response_ns = duration_ns - life.idle_ns
         self._recorder.iteration(
-            self._journey(arrival),
+            self._journey_of(life, arrival) if self._is_tagged else self._journey(arrival),
             response_ns,
             duration_ns,
             wait_ns,
@@ -287,6 +297,7 @@ class UserPool:
             start_ns,
             arrival.n,
             self._load,
+            life.noted,
         )
 
     def _miss(self, arrival: Arrival, now_ns: int) -> None:
@@ -296,6 +307,13 @@ class UserPool:
 
     def _journey(self, arrival: Arrival) -> JourneySeries:
         return self._series[arrival.warmup][arrival.journey]
+
+    def _journey_of(self, life: Life, arrival: Arrival) -> JourneySeries:
+        """Return the series of an iteration that began, by the tags that its journey has set."""
+        series, tags = self._journey(arrival), life.tags
+        if tags == series.key.tags:
+            return series
+        return self._recorder.journey_series(series.key.journey, arrival.warmup, tags)
 
     def _done(self) -> None:
         self._busy -= 1
@@ -368,7 +386,7 @@ class UserPool:
             start_ns = arrival.due_ns if arrival.due_ns is not None else begun_ns
             free_ns = slot.free_ns or start_ns
             self._recorder.cut_off(
-                self._journey(arrival),
+                self._journey_of(life, arrival) if self._is_tagged else self._journey(arrival),
                 max(0, now_ns - start_ns - life.idle_until(now_ns)),
                 now_ns - start_ns,
                 free_ns - start_ns if is_open else None,
@@ -376,6 +394,7 @@ class UserPool:
                 start_ns,
                 arrival.n,
                 self._load,
+                life.noted,
             )
             self._done()
             if slot.task is not None:

@@ -11,16 +11,18 @@ likely, and between two picks no random number is drawn.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from math import exp, floor, log
 from random import Random
 from typing import Final, Literal
 
-from loadgen.engine.recording.recorded_series import Picked, Picks, Series
+from loadgen.engine.recording.recorded_series import Noted, Picked, Picks, Series
 from loadgen.measure.deltas.exemplar import Exemplar
-from loadgen.measure.deltas.limits import cut
+from loadgen.measure.deltas.limits import NOTE_BYTES, cut
 from loadgen.measure.deltas.series_key import MISSED, OK, SKIPPED
 
-__all__ = ["MAX_KEPT", "Exemplars", "kept_of_one"]
+__all__ = ["MAX_KEPT", "Exemplars", "kept_of_one", "note_text"]
 
 MAX_KEPT: Final = 200
 """Most exemplars in one delta of one worker."""
@@ -29,14 +31,23 @@ _RANDOM: Final = 2
 _NEVER: Final = 1 << 62
 
 
+def note_text(noted: Noted) -> str:
+    """Return what a journey noted as a JSON object of at most `NOTE_BYTES`; "" for nothing."""
+    return cut(json.dumps(noted, ensure_ascii=False, default=str), NOTE_BYTES) if noted else ""
+
+
 class Exemplars:
     """Picks and collects the exemplars of one worker.
 
     most: most exemplars that a call of `take` returns. With many agents a few of each are enough: see `kept_of_one`.
+    note_text: returns what a journey noted as a text without secrets.
     """
 
-    def __init__(self, most: int = MAX_KEPT, random: Random | None = None) -> None:
+    def __init__(
+        self, most: int = MAX_KEPT, random: Random | None = None, note_text: Callable[[Noted], str] = note_text
+    ) -> None:
         self.most = most
+        self._note_text = note_text
         self.left_out = 0
         """Number of exemplars that were picked and not returned, since the beginning."""
         self._random = random or Random()  # noqa: S311  # no secret depends on it
@@ -52,6 +63,7 @@ class Exemplars:
         n: int,
         load: int,
         trace: str,
+        noted: Noted = None,
     ) -> None:
         """Offer a request or iteration as an exemplar. It is kept if it failed, is the slowest, or is picked at random.
 
@@ -64,9 +76,9 @@ class Exemplars:
             self._touched.append(series)
         if outcome != OK:
             if len(picks.failed) < _FAILED and outcome not in (MISSED, SKIPPED):
-                picks.failed.append((outcome, at_ns, response_ns, service_ns, n, load, trace))
+                picks.failed.append((outcome, at_ns, response_ns, service_ns, n, load, trace, noted))
             return
-        picked = (OK, at_ns, response_ns, service_ns, n, load, trace)
+        picked = (OK, at_ns, response_ns, service_ns, n, load, trace, noted)
         if response_ns > series.bar_ns:
             series.bar_ns, picks.slowest = response_ns, picked
         seen = len(series.ok[0])
@@ -120,7 +132,7 @@ class Exemplars:
             self.left_out += len(ranked) - self.most
             ranked.sort(key=lambda one: one[:2])
             del ranked[self.most :]
-        return tuple(_exemplar(series, picked, why, t0_ns) for _, _, series, picked, why in ranked)
+        return tuple(_exemplar(series, picked, why, t0_ns, self._note_text) for _, _, series, picked, why in ranked)
 
 
 def kept_of_one(workers: int) -> int:
@@ -128,9 +140,15 @@ def kept_of_one(workers: int) -> int:
     return max(5, min(MAX_KEPT, 10_000 // max(1, workers)))
 
 
-def _exemplar(series: Series, picked: Picked, why: Literal["slowest", "failed", "random"], t0_ns: int) -> Exemplar:
+def _exemplar(
+    series: Series,
+    picked: Picked,
+    why: Literal["slowest", "failed", "random"],
+    t0_ns: int,
+    text: Callable[[Noted], str],
+) -> Exemplar:
     key = series.key
-    outcome, at_ns, response_ns, service_ns, n, load, trace = picked
+    outcome, at_ns, response_ns, service_ns, n, load, trace, noted = picked
     return Exemplar(
         journey=cut(key.journey),
         step=cut(key.step or ""),
@@ -144,4 +162,5 @@ def _exemplar(series: Series, picked: Picked, why: Literal["slowest", "failed", 
         service_ns=max(0, service_ns),
         trace=trace[:64],
         warmup=key.warmup,
+        note=text(noted) if noted else "",
     )

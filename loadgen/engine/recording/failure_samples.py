@@ -15,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+from loadgen.engine.recording.recorded_series import Noted
 from loadgen.measure.deltas.exemplar import MAX_FAILURE_BYTES, MAX_FAILURES, Failure
-from loadgen.measure.deltas.limits import cut
+from loadgen.measure.deltas.limits import NOTE_BYTES, cut
 from loadgen.redact import Redactor
 
 __all__ = ["FIRST", "MAX_A_RUN", "Draft", "Exchange", "FailureBook", "Text", "exchange_of", "size_bytes"]
@@ -99,7 +100,13 @@ class FailureBook:
         return made
 
     def complete(
-        self, draft: Draft, detail: Text = "", where: Text = "", traceback: Text = "", row: Any = None
+        self,
+        draft: Draft,
+        detail: Text = "",
+        where: Text = "",
+        traceback: Text = "",
+        row: Any = None,
+        noted: Noted = None,
     ) -> None:
         """Add the details to a stored failure that are known only at the end of its iteration."""
         draft.failure = replace(
@@ -108,8 +115,15 @@ class FailureBook:
             where=self._text("where", where),
             traceback=self._text("traceback", traceback),
             row=_cut(self._redactor.row(row), _LIMITS["row"]),
+            note=self.note_text(noted) or draft.failure.note,
         )
         draft.is_complete = True
+
+    def note_text(self, noted: Noted) -> str:
+        """Return what a journey noted as JSON without secrets, of at most `NOTE_BYTES`; "" for nothing."""
+        if not noted:
+            return ""
+        return cut(self._redactor.row(dict(noted)).encode("utf-8", "replace").decode(), NOTE_BYTES)
 
     def take(self, t0_ns: int, now_ns: int) -> tuple[Failure, ...]:
         """Remove and return stored failures for the next delta: those that are complete or have waited long enough.
@@ -166,5 +180,13 @@ def _cut(text: str, most: int) -> str:
 
 def size_bytes(failure: Failure) -> int:
     """Return the approximate size in bytes that a failure has in a delta."""
-    texts = (failure.detail, failure.where, failure.traceback, failure.row, failure.sent, failure.received)
+    texts = (
+        failure.detail,
+        failure.where,
+        failure.traceback,
+        failure.row,
+        failure.sent,
+        failure.received,
+        failure.note,
+    )
     return 1_000 + sum(len(text.encode()) for text in texts)

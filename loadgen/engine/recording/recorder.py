@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from loadgen.engine.recording.exemplars import MAX_KEPT, Exemplars
 from loadgen.engine.recording.failure_samples import FailureBook
 from loadgen.engine.recording.recorded_series import (
     JourneySeries,
+    Noted,
     Place,
     RequestSeries,
     Series,
@@ -24,6 +25,7 @@ from loadgen.engine.recording.recorded_series import (
     Watch,
     Watches,
 )
+from loadgen.engine.recording.tagging import GivenTags, Tagging
 from loadgen.engine.recording.values_to_histogram import Fold, p99
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.custom import CustomStats
@@ -36,13 +38,13 @@ from loadgen.measure.deltas.series_key import CUT_OFF, MISSED, OK, OTHER, TIMEOU
 from loadgen.measure.deltas.series_numbering import Numbering, tight_from
 from loadgen.redact import Redactor
 
-__all__ = ["MAX_NAMES", "MAX_TAGGED", "CustomSource", "RawSink", "Recorder"]
+__all__ = ["MAX_NAMES", "CustomSource", "RawSink", "Recorder"]
 
 MAX_NAMES = 500
 """Most distinct request names of a journey's step; the rest is counted in `(other)`, with a note."""
-MAX_TAGGED = 20
-"""Most distinct tags (values of response headers) of a request's series; the rest is counted in `(other)`, with a note.
-"""
+
+
+S = TypeVar("S", RequestSeries, StepSeries, JourneySeries)
 
 
 class RawSink(Protocol):
@@ -63,6 +65,7 @@ class Recorder:
     """All series of one worker. Not thread-safe: one event loop records and flips.
 
     max_exemplars: most exemplars of one delta; 0: none. redactor: removes secrets from names and failures.
+    tagging: the plan's tags and their limits.
     """
 
     def __init__(
@@ -73,22 +76,26 @@ class Recorder:
         watches: Watches | None = None,
         max_exemplars: int = MAX_KEPT,
         redactor: Redactor | None = None,
+        tagging: Tagging | None = None,
     ) -> None:
         self.counters = Counters()
         self._max_names = max_names
         self._raw = raw
         self._series: dict[SeriesKey, Series] = {}
-        self._names: dict[tuple[str, str, str | None, Tags, bool], int] = {}
-        self._places: dict[tuple[str, str | None, bool, Tags], Place] = {}
+        self._names: dict[tuple[str, str, str | None, Tags, bool], set[str]] = {}
+        self._places: dict[tuple[str, str | None, bool, Tags, Tags], Place] = {}
         self._ids = Numbering()
         self._flipped = Counters()
         self._seq = 0
         self._notes: dict[str, None] = {}
         self._watches = watches
         self.customs: list[CustomSource] = []
-        self.exemplars = Exemplars(max_exemplars)
         self.redactor = redactor or Redactor()
         self.failures = FailureBook(self.redactor)
+        self.exemplars = Exemplars(max_exemplars, note_text=self.failures.note_text)
+        self.tagging = tagging or Tagging()
+        self.tagging.bind(self.note, self.redactor.known)
+        self.merged = self.tagging.merged
         self._noted_powers: dict[str, int] = {}
         self._is_full_noted = False
         self.t0_ns = 0
@@ -108,20 +115,23 @@ class Recorder:
 
     # -- resolving series: once a name, not once a request -----------------------------------
 
-    def place(self, journey: str, step: str | None, warmup: bool, tags: Tags = ()) -> Place:
+    def place(self, journey: str, step: str | None, warmup: bool, tags: Tags = (), scope: Tags = ()) -> Place:
         """Return the place (a journey, or a step of one) with its series, created on first use. All users share it.
 
-        `tags` are the load's.
+        `tags` are the load's and the user's, `scope` those of the steps around it.
         """
-        return self._places.get((journey, step, warmup, tags)) or self._new_place(journey, step, warmup, tags)
+        found = self._places.get((journey, step, warmup, tags, scope))
+        return found or self._new_place(journey, step, warmup, tags, scope)
 
-    def _new_place(self, journey: str, step: str | None, warmup: bool, tags: Tags) -> Place:
+    def _new_place(self, journey: str, step: str | None, warmup: bool, tags: Tags, scope: Tags) -> Place:
         known = step
         if step is not None:
             known = self.public_name(step, "step")
-            if known != OTHER and self._is_full((journey, None, tags, warmup), "step", journey):
-                return self.place(journey, OTHER, warmup, tags)  # not stored by its own name: there may be millions
-        found = self._places[journey, step, warmup, tags] = Place(self, journey, known, warmup, tags)
+            if known != OTHER and self._is_full((journey, None, tags, warmup), "step", known, journey):
+                # Not stored by its own name: there may be millions.
+                return self.place(journey, OTHER, warmup, tags, scope)
+        found = Place(self, journey, known, warmup, tags, scope)
+        self._places[journey, step, warmup, tags, scope] = found
         return found
 
     def public_name(self, name: object, what: str) -> str:
@@ -134,16 +144,20 @@ class Recorder:
             raise UsageError(f"invalid {what} name {name!r}", hint='a name must be text, such as "login"')
         return self.redactor.known(name)
 
-    def _is_full(self, where: tuple[str, str | None, Tags, bool], what: str, shown: str) -> bool:
+    def _is_full(self, where: tuple[str, str | None, Tags, bool], what: str, name: str, shown: str) -> bool:
         """Register one more name at a place. If there are too many already, add a note and return True.
 
-        `what` is the kind of name, "step" or "request"; `shown` names the place in the note.
+        The users of a load share the names, whatever their tags. `what` is the kind of name, "step" or "request";
+        `shown` names the place in the note.
         """
-        used = self._names.get((what, *where), 0)
-        if used >= self._max_names:
+        journey, step, tags, warmup = where
+        names = self._names.setdefault((what, journey, step, tags[: self.tagging.own(tags)], warmup), set())
+        if name in names:
+            return False
+        if len(names) >= self._max_names:
             self.note(f"more than {self._max_names} {what} names in {shown}: the rest is in {OTHER}")
             return True
-        self._names[what, *where] = used + 1
+        names.add(name)
         return False
 
     def request_series(
@@ -154,38 +168,54 @@ class Recorder:
         found = self._series.get(key)
         if found is None:
             # `(other)` itself always has room; otherwise the next line would call this method for ever.
-            if name != OTHER and self._is_full((journey, step, tags, warmup), "request", step or journey):
+            if name != OTHER and self._is_full((journey, step, tags, warmup), "request", name, step or journey):
                 return self.request_series(journey, step, OTHER, warmup, tags)
-            found = self._series[key] = RequestSeries(key, self._watch(key))
+            found = self._new(key, RequestSeries)
         assert isinstance(found, RequestSeries)
         return found
 
-    def tagged_series(self, series: RequestSeries, tags: Tags) -> RequestSeries:
-        """Return the part of a request's series that counts responses with these tags, created on first use.
+    def tagged_series(self, series: RequestSeries, headers: Tags) -> RequestSeries:
+        """Return the part of a request's series that counts responses with these (header, value) pairs.
 
-        All parts share the watch of the whole. The whole is the sum of its parts, so a report must add them up.
-        `series` itself counts requests without a response.
+        The whole is the sum of its parts, so a report must add them up. `series` itself counts requests without a
+        response.
         """
-        key = replace(series.key, tags=(*series.key.tags, *tags))
+        return self._part(series, self.tagging.of_headers(series.key, headers))
+
+    def marked_series(self, series: RequestSeries, tags: GivenTags) -> tuple[RequestSeries, bool]:
+        """Return the part of a request's series for requests with these tags, and whether all values are declared.
+
+        Raises:
+            UsageError: an unknown name of a tag, or a value that is not a text.
+        """
+        pairs = self.tagging.pairs(tags)
+        return self._part(series, pairs), all(value != OTHER for _, value in pairs)
+
+    def _part(self, series: RequestSeries, tags: Tags) -> RequestSeries:
+        key = replace(series.key, tags=self.merged(series.key.tags, tags))
         found = self._series.get(key)
         if found is None:
-            # As above: a series whose tags are all `(other)` always has room.
-            if series.tagged >= MAX_TAGGED and any(value != OTHER for _, value in tags):
-                names = ", ".join(name for name, _ in tags)
-                self.note(f"more than {MAX_TAGGED} values of {names} for {series.key.request}: the rest is in {OTHER}")
-                return self.tagged_series(series, tuple((name, OTHER) for name, _ in tags))
-            series.tagged += 1
-            found = self._series[key] = RequestSeries(key, series.watch)
+            found = self._new(key, RequestSeries)
             found.place = series.place
         assert isinstance(found, RequestSeries)
         return found
+
+    def _new(self, key: SeriesKey, kind: type[S]) -> S:
+        """Create a series and return it; if there are too many tagged series, return that of `(other)` tags instead."""
+        fitting = self.tagging.fitting(key)
+        if fitting is not key and (found := self._series.get(fitting)) is not None:
+            assert isinstance(found, kind)
+            return found
+        made = kind(fitting, self._watch(fitting))
+        self._series[fitting] = made
+        return made
 
     def step_series(self, journey: str, step: str, warmup: bool = False, tags: Tags = ()) -> StepSeries:
         """Return the series of a step, created on first use."""
         key = SeriesKey("step", journey, step, None, OK, "response", warmup=warmup, tags=tags)
         found = self._series.get(key)
         if found is None:
-            found = self._series[key] = StepSeries(key, self._watch(key))
+            found = self._new(key, StepSeries)
         assert isinstance(found, StepSeries)
         return found
 
@@ -194,7 +224,7 @@ class Recorder:
         key = SeriesKey("journey", journey, None, None, OK, "response", warmup=warmup, tags=tags)
         found = self._series.get(key)
         if found is None:
-            found = self._series[key] = JourneySeries(key, self._watch(key))
+            found = self._new(key, JourneySeries)
         assert isinstance(found, JourneySeries)
         return found
 
@@ -283,17 +313,18 @@ class Recorder:
         due_ns: int = 0,
         n: int = 0,
         load: int = 0,
+        noted: Noted = None,
     ) -> None:
         """HOT, once an iteration: record it as finished. The waits are None in closed loads, which have no due times.
 
         due_ns: its intended start, or in closed loads when its user was ready (`perf_counter_ns`).
-        n, load: number of the arrival, and index of the load.
+        n, load: number of the arrival, and index of the load. noted: what its journey noted.
         """
         self.counters.iterations_finished += 1
         if outcome != OK:
             self.counters.iterations_errors += 1
         self._iteration(
-            series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, outcome, censored, due_ns, n, load
+            series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, outcome, censored, due_ns, n, load, noted
         )
 
     def cut_off(
@@ -306,17 +337,18 @@ class Recorder:
         due_ns: int = 0,
         n: int = 0,
         load: int = 0,
+        noted: Noted = None,
     ) -> None:
         """Record an iteration that the drain interrupted, with its time so far as a lower bound (censored)."""
         self.counters.iterations_cut_off += 1
         self._iteration(
-            series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, CUT_OFF, True, due_ns, n, load
+            series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, CUT_OFF, True, due_ns, n, load, noted
         )
 
     def missed(self, series: JourneySeries, late_ns: int, due_ns: int = 0) -> None:
         """Record an iteration that was due and never started; its lateness is a lower bound of its time."""
         self.counters.iterations_missed += 1
-        self._iteration(series, late_ns, late_ns, late_ns, None, MISSED, True, due_ns, 0, 0)
+        self._iteration(series, late_ns, late_ns, late_ns, None, MISSED, True, due_ns, 0, 0, None)
 
     def _iteration(
         self,
@@ -330,6 +362,7 @@ class Recorder:
         due_ns: int,
         n: int,
         load: int,
+        noted: Noted,
     ) -> None:
         response, duration, user_wait, generator_lag = series.of(outcome, censored)
         response.append(response_ns)
@@ -343,7 +376,7 @@ class Recorder:
             if "duration" in series.watch.metrics:
                 series.watch.timed("duration", due_ns, duration_ns, outcome)
         if outcome != OK or response_ns > series.bar_ns or len(response) == series.pick_at:
-            self.exemplars.saw(series, outcome, due_ns, response_ns, 0, n, load, "")
+            self.exemplars.saw(series, outcome, due_ns, response_ns, 0, n, load, "", noted)
 
     # -- once an interval -------------------------------------------------------------------
 

@@ -7,15 +7,20 @@ out to be wrong is recorded as wrong, without being recorded twice.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from types import FrameType
+from typing import Any, Final, Protocol
 
 from loadgen.engine.recording.failure_samples import Draft, Text, exchange_of
 from loadgen.engine.recording.recorded_series import Place, RequestSeries
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.tagging import GivenTags, NamedTag
 from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.deltas.series_key import OK, Tags
 
-__all__ = ["Meter", "Sample"]
+__all__ = ["MAX_NOTED", "NOTED_CHARACTERS", "Meter", "Sample"]
+
+MAX_NOTED: Final = 20
+NOTED_CHARACTERS: Final = 200
 
 
 class Sample(Protocol):
@@ -49,9 +54,11 @@ class Meter:
         "_place",
         "_sample",
         "failed",
+        "failed_calls",
         "journey",
         "load",
         "n",
+        "noted",
         "pool_limited",
         "recorder",
         "tags",
@@ -69,6 +76,11 @@ class Meter:
         self.pool_limited = False
         self.failed: str | None = None
         """The first `http` error of this iteration that no `expect` accepted: it becomes the iteration's outcome."""
+        self.noted: dict[str, object] | None = None
+        """What the journey noted of this iteration."""
+        self.failed_calls: dict[FrameType, Sample] | None = None
+        """Failed requests of this iteration by the call of a client library that sent them
+        (`clients/httpx_api/failed_calls.py`)."""
         self._sample: Sample | None = None
         """The last sample of this iteration, held or settled: a fault of the scenario shows it."""
         self._is_held = False
@@ -89,7 +101,7 @@ class Meter:
         if self._sample is not None:
             self.forget()
         self.n, self.load = n, load
-        self.pool_limited, self.failed = pool_limited, None
+        self.pool_limited, self.failed, self.noted = pool_limited, None, None
         if journey != self.journey or warmup is not self.warmup:
             self.journey, self.warmup = journey, warmup
             self._home = self.recorder.place(journey, None, warmup, self.tags)
@@ -119,12 +131,52 @@ class Meter:
         series = self._place.series
         assert series is not None
         self.recorder.step(series, response_ns, duration_ns, outcome, censored, entered_ns)
-        self._place = outer
+        base = self._place.base
+        # The user may have got tags within the step, which it keeps.
+        self._place = outer if outer.base is base else outer.moved(base, outer.scope)
 
     def back(self, outer: Place) -> None:
         """Move the user back to its old place `outer`, without recording a step."""
         self.settle()
-        self._place = outer
+        self._place = outer.moved(self._place.base, outer.scope)
+
+    def tag(self, tag: NamedTag | str, value: object) -> None:
+        """HOT, once for each tag of a user. Count the user's iteration, steps and requests under this tag from now on.
+
+        Raises:
+            UsageError: an unknown name of a tag, or a value that is not a text.
+        """
+        if self._is_held:
+            self.settle()
+        pair = self.recorder.tagging.pair(tag, value)
+        if pair is not None:
+            self._place = self._place.tagged(pair)
+
+    def note(self, fields: dict[str, object]) -> None:
+        """Add fields to what the failures and exemplars of this iteration show. Limits: `MAX_NOTED` fields.
+
+        A text is cut to `NOTED_CHARACTERS`. Numbers and booleans stay as they are; other values become texts.
+        """
+        if self._is_held:
+            self.settle()
+        noted = dict(self.noted or {})  # a copy: exemplars keep the old one
+        for name, value in fields.items():
+            if name not in noted and len(noted) >= MAX_NOTED:
+                self.recorder.note(f"user.note: more than {MAX_NOTED} fields in an iteration; the rest is left out")
+                break
+            is_plain = value is None or isinstance(value, bool | float) or (isinstance(value, int) and value < 1 << 63)
+            noted[name[:NOTED_CHARACTERS]] = value if is_plain else str(value)[:NOTED_CHARACTERS]
+        self.noted = noted
+
+    def scope(self, tags: GivenTags) -> None:
+        """Give the user's present step tags that hold until the step ends, and win over the user's own.
+
+        Raises:
+            UsageError: an unknown name of a tag, or a value that is not a text.
+        """
+        place = self._place
+        scope = self.recorder.merged(place.scope, self.recorder.tagging.pairs(tags))
+        self._place = place.moved(place.base, scope)
 
     def ask(self, name: str) -> RequestSeries:
         """HOT. Count the start of a request `name`, and return the series to which its sample belongs.
@@ -216,6 +268,7 @@ class Meter:
             self.n,
             self.load,
             trace,
+            self.noted,
         )
         if outcome == OK:
             return
@@ -275,9 +328,9 @@ class Meter:
             cause = self._draft(self._sample, "", outcome)
         for draft in drafts:
             if draft is not cause:
-                book.complete(draft, row=row)
+                book.complete(draft, row=row, noted=self.noted)
         if cause is not None:
-            book.complete(cause, detail, where, traceback, row)
+            book.complete(cause, detail, where, traceback, row, self.noted)
         self._drafts = None
         self.forget()
 
@@ -285,7 +338,8 @@ class Meter:
         """Release the last sample of an iteration that is over. Its incomplete failures are sent as they are."""
         self._failed_as = None
         self._sample = None
+        self.failed_calls = None
         if self._drafts is not None:
             for draft in self._drafts:
-                self.recorder.failures.complete(draft)
+                self.recorder.failures.complete(draft, noted=self.noted)
             self._drafts = None

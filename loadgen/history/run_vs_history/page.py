@@ -28,7 +28,7 @@ _OPEN: Final = 3
 """Names whose plots are visible at once; the others are collapsed."""
 _KEY: Final = (
     "Small dots are accepted runs, oldest first; lines are their levels; rings are outliers. The large dot is this run."
-    " A horizontal dashed line is a pinned release, a vertical one a change of level. Logarithmic, ms."
+    " A horizontal dashed line is a pinned release, a vertical one a change of level. The axis is logarithmic."
 )
 _ROWS: Final = 180
 """Most rows of the table."""

@@ -174,6 +174,17 @@ class Store:
             )
         return self._read([names[one] for one in asked], lambda data: from_parquet(data, is_whole=is_whole))
 
+    def referred(self) -> dict[str, str]:
+        """Return the ids of all runs that the history refers to, even struck ones: "accepted", or "pinned as NAME".
+
+        Raises:
+            StorageError: the folder or bucket cannot be read.
+        """
+        found = {run_id: "accepted" for _, (_, run_id) in self._named()}
+        for event in self.events(PINNED):
+            found |= dict.fromkeys(event.run_ids, f"pinned as {event.details.get('name', '')}")
+        return found
+
     def find(self, text: str) -> str:
         """Return the full id of the accepted run whose id is `text` or begins with it; "last" is the newest run.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import exp, isnan, log1p
+from math import exp, floor, isnan, log, log1p, log10
 from typing import Final
 
 from loadgen.history.store.stored_run import Accepted
@@ -17,7 +17,7 @@ from loadgen.history.trend.trends import Season, Trend
 from loadgen.outside_text import in_html
 from loadgen.units import format_change
 
-__all__ = ["LARGE", "SMALL", "Size", "plot", "season_plot"]
+__all__ = ["LARGE", "SMALL", "Size", "plot", "round_places", "season_plot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,11 @@ class _Frame:
         inside = min(max(value, self.low), self.high)
         return _TOP + (self.high - inside) / (self.high - self.low) * (self.bottom - _TOP)
 
-    def axis(self, text: str = "{:.4g}") -> Iterator[str]:
-        for share in (0.0, 0.5, 1.0):
-            value = self.low + share * (self.high - self.low)
-            y = self.y(value)
+    def axis(self, text: str = "{:,.10g} ms") -> Iterator[str]:
+        for place in round_places(exp(self.low), exp(self.high)):
+            y = self.y(log(place))
             yield f'<path class="grid-line" d="M{_LEFT} {y:.1f}H{self.right}"/>'
-            yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text.format(exp(value))}</text>'
+            yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text.format(place)}</text>'
 
     def line(self, values: Sequence[float], style: str) -> str:
         points = " ".join(f"{self.x(n):.1f},{self.y(value):.1f}" for n, value in enumerate(values))
@@ -96,14 +95,30 @@ def plot(one: Trend, new: tuple[Accepted, float] | None = None, *, size: Size = 
     )
 
 
+def round_places(low: float, high: float, most: int = 4) -> list[float]:
+    """Return round values within [low, high], ascending, for an axis: at least 2 if possible, at most `most`.
+
+    They are multiples of 1, 2, 2.5 or 5 times a power of ten: the finest step that gives at most `most`.
+    """
+    power = floor(log10(high - low)) - 1
+    found: list[float] = []
+    for digit, shift in ((digit, shift) for shift in (2, 1, 0) for digit in (5.0, 2.5, 2.0, 1.0)):
+        step = digit * 10.0 ** (power + shift)
+        first, last = -int(-low / step // 1), int(high / step // 1)
+        if last - first + 1 > most:
+            break
+        found = [round(n * step, max(0, 2 - power)) for n in range(first, last + 1)]
+    return found
+
+
 def season_plot(one: Trend, season: Season) -> str:
     """Return three drawings as SVG: the trend without its season in ms, and the season and the remainder as factors."""
     off = season.seasonal(one.values)
     drawn = []
     for title, values, text in (
-        ("trend, ms", season.trend, "{:.4g}"),
-        ("season", off, "x{:.3f}"),
-        ("rest", season.rest, "x{:.3f}"),
+        ("trend", season.trend, "{:,.10g} ms"),
+        ("season", off, "x{:g}"),
+        ("rest", season.rest, "x{:g}"),
     ):
         frame = _Frame(len(values), values, _SEASON)
         drawn += [
@@ -180,8 +195,13 @@ def _tooltip_of(run: Accepted, value: float) -> str:
 
 
 def _ends(frame: _Frame, one: Trend) -> Iterator[str]:
+    """Yield the time of the first and of the last run; of runs of one day the date once, and both times of day."""
     y = frame.bottom + 15
-    yield f'<text x="{_LEFT}" y="{y}">{in_html(one.runs[0].started_at[:10])}</text>'
-    if len(one.runs) > 1:
-        last = in_html(one.runs[-1].started_at[:10])
-        yield f'<text x="{frame.right}" y="{y}" text-anchor="end">{last}</text>'
+    first, last = one.runs[0].started_at, one.runs[-1].started_at
+    is_one_day = first[:10] == last[:10]
+    has_times = is_one_day and len(one.runs) > 1 and first[:16] != last[:16]
+    left = f"{first[:10]} {first[11:16]}" if has_times else first[:10]
+    yield f'<text x="{_LEFT}" y="{y}">{in_html(left)}</text>'
+    if has_times or not is_one_day:
+        right = f"{last[11:16]} UTC" if is_one_day else last[:10]
+        yield f'<text x="{frame.right}" y="{y}" text-anchor="end">{in_html(right)}</text>'

@@ -49,8 +49,8 @@ class Exemplar(msgspec.Struct, frozen=True, gc=False):
     journey, step, request: where; "" if it has none, and an iteration has neither step nor request.
     load: index of the plan's load. n: number of the arrival within the load, as in `check --arrival`.
     at_ns: when it was sent (request) or due (iteration), from T0. service_ns: 0 if nothing was sent.
-    trace: its trace id, 32 hex digits, or "". A controller decodes 10,000 of these a second. A frozen dataclass takes
-    1.2 µs to build, a Struct 0.2 µs.
+    trace: its trace id, 32 hex digits, or "". note: what the journey noted (`user.note`), as JSON, or "". A controller
+    decodes 10,000 of these a second. A frozen dataclass takes 1.2 µs to build, a Struct 0.2 µs.
     """
 
     journey: str
@@ -65,6 +65,7 @@ class Exemplar(msgspec.Struct, frozen=True, gc=False):
     service_ns: int = 0
     trace: str = ""
     warmup: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Failure:
     """One failed request or iteration with all that is known of it. The agent redacts every text before it sends it.
 
     detail: the expected and the actual result. where: line of the scenario, such as "checkout.py:14 in checkout".
-    traceback: the frames of the scenario. row: the data row as JSON.
+    traceback: the frames of the scenario. row: the data row as JSON. note: what the journey noted, as JSON.
     sent, received: head and body as text; a body over 4 KiB is cut, with a mark. "" if nothing was sent or received.
     """
 
@@ -91,6 +92,7 @@ class Failure:
     sent: str = ""
     received: str = ""
     trace: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

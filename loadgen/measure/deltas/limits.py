@@ -32,6 +32,7 @@ __all__ = [
     "MOST_VALUES",
     "NAME_BYTES",
     "NOTES",
+    "NOTE_BYTES",
     "PAIRS_IN_DELTA",
     "POINTS_OF_WORKER",
     "RATE_PER_S",
@@ -63,6 +64,8 @@ FAULT_BYTES: Final = 4_096
 """Longest message or hint of one error in a scenario, which may quote the scenario."""
 FINDING_BYTES: Final = 64 * 1024
 """Longest finding of a steered load, as JSON; a search for a limit needs some 5 KiB."""
+NOTE_BYTES: Final = 1_024
+"""Longest note of an iteration (`user.note`), as JSON: some ten fields."""
 SHARED_BYTES: Final = 4 << 20
 """Largest value that a plan's set-up may return, as JSON. The controller sends it to all agents, and a message is at
 most 1 MiB when compressed.

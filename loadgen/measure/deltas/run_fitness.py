@@ -17,14 +17,27 @@ from loadgen.units import NS_PER_S
 __all__ = ["Cause", "Fitness", "Holder", "cause_of", "spans_text"]
 
 Cause = Literal[
-    "lag", "busy", "starved", "throttled", "gc", "steal", "sockets", "fds", "ports", "memory", "network", "other"
+    "lag",
+    "busy",
+    "starved",
+    "machine",
+    "throttled",
+    "gc",
+    "steal",
+    "sockets",
+    "fds",
+    "ports",
+    "memory",
+    "network",
+    "other",
 ]
-"""Kinds of reasons. `busy`, `starved` and `throttled` explain a lag and never occur alone."""
+"""Kinds of reasons. `busy`, `starved`, `machine` and `throttled` explain a lag and never occur alone."""
 
 _CAUSES: Final[dict[Cause, re.Pattern[str]]] = {
     "lag": re.compile("^lag"),
     "busy": re.compile("^its core was busy"),
     "starved": re.compile("^other programs had its core"),
+    "machine": re.compile("^its machine is busy"),
     "throttled": re.compile("^its CPU limit"),
     "gc": re.compile("^garbage collection"),
     "steal": re.compile(r"\(steal\)$"),
@@ -78,12 +91,14 @@ class Fitness:
     causes: dict[Cause, int] = field(default_factory=dict)
     """Number of intervals in which each kind of reason occurred."""
     examples: dict[Cause, str] = field(default_factory=dict)
-    """The first reason of each kind; for lags the one with the largest p99."""
+    """The first reason of each kind; for a lag and what explains it, those of the interval with the largest lag p99."""
     holders: dict[str, Holder] = field(default_factory=dict)
     """By file, line and function; at most 20."""
     worst_lag_us: int = 0
     """The largest lag p99 of an unfit interval, generator's or loop's; `worst_rate_per_s` is the rate in it."""
     worst_rate_per_s: float = 0.0
+    unfit_cpu_share_sum: float = 0.0
+    """CPU time of the unfit intervals, as a share of one core, summed over them; see `unfit_cpu_share`."""
     rate_max_per_s: float = 0.0
     """The most iterations/s started in any interval; `fit_rate_max_per_s` is the most in a fit interval."""
     fit_rate_max_per_s: float = 0.0
@@ -125,6 +140,7 @@ class Fitness:
         if not unfit:
             return
         self.unfit += unfit
+        self.unfit_cpu_share_sum += health.cpu_share * unfit
         for reason in health.unfit:
             if reason in self.reasons or len(self.reasons) < 20:
                 self.reasons[reason] = self.reasons.get(reason, 0) + 1
@@ -141,6 +157,14 @@ class Fitness:
     def unfit_spans(self) -> list[tuple[float, float]]:
         """Return the unfit times as a list of (start, end) in seconds from T0, for the summary."""
         return [(start / NS_PER_S, end / NS_PER_S) for start, end in self.unfit_spans_ns]
+
+    @property
+    def unfit_cpu_share(self) -> float | None:
+        """Return the mean CPU time of the unfit intervals as a share of one core; None if none was unfit, or unknown.
+
+        A low share says that the generator had little to do and did not get its core in time.
+        """
+        return self.unfit_cpu_share_sum / self.unfit if self.unfit and self.cpu_share_max else None
 
     @property
     def capacity_per_s(self) -> float:
@@ -195,8 +219,7 @@ class Fitness:
             self.fit_rate_max_per_s = max(self.fit_rate_max_per_s, rate_per_s)
         elif lag_us > self.worst_lag_us:
             self.worst_lag_us, self.worst_rate_per_s = lag_us, rate_per_s
-            if (lag := next((reason for reason in health.unfit if cause_of(reason) == "lag"), "")) != "":
-                self.examples["lag"] = lag
+            self.examples |= {cause_of(reason): reason for reason in reversed(health.unfit)}
         if rate_per_s > 0:
             counted = self.rates.setdefault(floor(log(rate_per_s, _RATE_STEP)), [0, 0])
             intervals, unfit = health.counted

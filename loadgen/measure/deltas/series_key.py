@@ -17,6 +17,7 @@ __all__ = [
     "PHASES",
     "SKIPPED",
     "TIMEOUT",
+    "UNTAGGED",
     "Kind",
     "Metric",
     "Phase",
@@ -50,6 +51,9 @@ SKIPPED: Final = "skipped"
 OTHER: Final = "(other)"
 """Stands for all names beyond the limit on distinct names."""
 
+
+UNTAGGED: Final = "(none)"
+"""In queries and reports, the value of a tag for the series that do not have the tag."""
 
 Tags = tuple[tuple[str, str], ...]
 """(name, value) of each tag."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Health, WorkerHealth
-from loadgen.measure.deltas.series_key import OK, PHASES, Kind, Metric, Phase, SeriesKey, Tags
+from loadgen.measure.deltas.series_key import OK, PHASES, UNTAGGED, Kind, Metric, Phase, SeriesKey, Tags
 from loadgen.measure.histograms.counts_of_all_series import Stats, Store, StoreState, joined
 from loadgen.measure.histograms.histogram import Counts, Histogram
 from loadgen.measure.merging.interval_sum import Sum, add_up
@@ -109,7 +109,8 @@ class Catalogue:
 
         Args:
             exact: None for step or request matches only series without one.
-            tags: the series must have these, perhaps among others; None: any tags.
+            tags: the series must have these, perhaps among others; None: any tags. The value `UNTAGGED` selects series
+                without the tag.
         """
         wanted = (kind, journey, step, request, outcome, metric, region, warmup, exact, tags)
         found = self._cache.get(wanted)
@@ -133,7 +134,7 @@ class Catalogue:
             censored: list[int] = []
             for number in numbers:
                 of_region, key = self.names[number]
-                if tags is not None and not set(tags) <= set(key.tags):
+                if tags is not None and not _has(key.tags, tags):
                     continue
                 if region in (ALL, of_region) and outcome in (ALL, key.outcome):
                     (censored if key.censored else observed).append(number)
@@ -141,6 +142,12 @@ class Catalogue:
                 self._cache.clear()
             found = self._cache[wanted] = (tuple(observed), tuple(censored))
         return found
+
+
+def _has(tags: Tags, wanted: Tags) -> bool:
+    """Return whether a series with `tags` has all `wanted` ones. The value `UNTAGGED` means that it lacks the tag."""
+    of = dict(tags)
+    return all(of.get(name, UNTAGGED) == value for name, value in wanted)
 
 
 class Measured:

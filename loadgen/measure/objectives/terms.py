@@ -14,7 +14,7 @@ from typing import Final, Literal
 import msgspec
 
 from loadgen.measure.deltas.custom import CustomKind
-from loadgen.measure.deltas.series_key import SKIPPED, Kind, Metric, SeriesKey
+from loadgen.measure.deltas.series_key import SKIPPED, UNTAGGED, Kind, Metric, SeriesKey
 from loadgen.measure.objectives.sliding import Budget
 
 __all__ = [
@@ -44,8 +44,6 @@ SCRIPT: Final = "script "
 
 LOAD_TAG: Final = "load"
 """The tag that names the load of the plan."""
-UNTAGGED: Final = "(none)"
-"""The value of a tag for series that do not have it."""
 ALL_CHECKS: Final = "check: *"
 """As `of`: each check of the scenario by itself."""
 

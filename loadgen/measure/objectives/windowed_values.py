@@ -57,7 +57,10 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class _Windows:
-    """The verdicts of all full windows, and figures of the worst one. `is_met[i]`, `is_broken[i]`: neither is true if the window is not decided."""
+    """The verdicts of all full windows, and figures of the worst one.
+
+    `is_met[i]`, `is_broken[i]`: neither is true if the window is not decided.
+    """
 
     is_met: npt.NDArray[np.bool_]
     is_broken: npt.NDArray[np.bool_]

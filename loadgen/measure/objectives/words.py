@@ -80,8 +80,9 @@ def unsure_text(result: SloResult) -> str:
 def _observed_text(result: SloResult) -> str:
     if result.unit == "ratio" and isinstance(result.observed, float):
         return format_ratio(result.observed)
-    value = number_text(result.observed) if isinstance(result.observed, float) else result.observed
-    return f"{value} {result.unit}"
+    if isinstance(result.observed, float):
+        return format_duration(result.observed * NS_PER_MS)
+    return f"{result.observed} {result.unit}"
 
 
 def span_text(start_s: float, length_s: float) -> str:
@@ -121,7 +122,9 @@ def value_text(value: float | str, unit: str) -> str:
     """Return a value with its unit: "12.0 ms", "99.5 %", "24.1/s", "1,200 orders". A text is a bound: "> 300.0"."""
     if unit == "ratio" and not isinstance(value, str):
         return format_ratio(value)
-    text = value if isinstance(value, str) else number_text(value) if unit == "ms" else plain_number(value)
+    if unit == "ms" and not isinstance(value, str):
+        return format_duration(value * NS_PER_MS)
+    text = value if isinstance(value, str) else plain_number(value)
     return f"{text}{unit}" if unit.startswith("/") else f"{text} {unit}".rstrip()
 
 

@@ -17,8 +17,9 @@ ones. A note explains it.
 Rows of requests over all outcomes have `phases_ms`: blocked, dns, connect and tls of the connections
 that were opened for them, and send, wait and receive if the plan asks for them.
 
-`tagged` has the rows once more, split by the values of a tag. `loads` has them split by load, if a
-plan has several. `custom` has the scenario's own metrics, over the whole run, the warm-up included.
+`tagged` has the rows once more, split by the values of a tag; "(none)" has the values without the tag. `loads` has
+them split by load, if a plan has several. `custom` has the scenario's own metrics, over the whole run, the warm-up
+included.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ import msgspec
 from loadgen.measure.deltas.custom import CustomStats, MetricSpec
 from loadgen.measure.deltas.limits import SUMMARY_LINES, SUMMARY_OUTCOMES
 from loadgen.measure.deltas.run_fitness import Fitness
-from loadgen.measure.deltas.series_key import OK, SKIPPED, Kind, Metric, Tags
+from loadgen.measure.deltas.series_key import OK, SKIPPED, UNTAGGED, Kind, Metric, Tags
 from loadgen.measure.deltas.worker_loss import NOBODY, Loss
 from loadgen.measure.histograms.histogram import Histogram, Value, mean_us, percentiles
 from loadgen.measure.merging.merge import Merge
@@ -377,11 +378,16 @@ def _warmup(facts: RunFacts, merge: Measured) -> dict[str, object]:
 def _tagged(merge: Measured) -> Iterator[dict[str, object]]:
     """Yield a line of figures for each row and each value of each tag, the most frequent value first.
 
-    The figures are over all regions and outcomes. The tag that names the load is left out; `_loads` has its lines.
+    The figures are over all regions and outcomes. The last line of a tag has the values without it, if there are any:
+    so the lines of a tag add up to the row. The tag that names the load is left out; `_loads` has its lines.
     """
     for row in _in_order(merge.rows()):
+        total = sum(merge.row_outcomes(row).values())
         for name, values in merge.row_tags(row).items():
-            for value in sorted(values, key=lambda value: -values[value]) if name != LOAD_TAG else ():
+            if name == LOAD_TAG:
+                continue
+            rest = [UNTAGGED] if sum(values.values()) < total else []
+            for value in (*sorted(values, key=lambda value: -values[value]), *rest):
                 yield _row(merge, row, ALL, ALL, False, ((name, value),)) | {"tags": {name: value}}
 
 

@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from loadgen.outside_text import block, one_line
 from loadgen.report.executive_summary import Story
 from loadgen.report.summary_reader import Slo, Summary
+from loadgen.report.verdict_words import objective_verdict
 
 __all__ = ["case_of", "junit", "says", "suite_of"]
 
@@ -20,7 +21,10 @@ __all__ = ["case_of", "junit", "says", "suite_of"]
 def junit(summary: Summary, story: Story) -> bytes:
     """Return the XML document of a run in UTF-8, with the sentences of `story` (of the same summary) as messages."""
     cases = [_run(summary, story), _validity(summary), _completeness(summary)]
-    cases += [_objective(slo, text) for slo, text in zip(summary.slos, story.objectives, strict=True)]
+    cases += [
+        _objective(slo, objective_verdict(slo, summary), text)
+        for slo, text in zip(summary.slos, story.objectives, strict=True)
+    ]
     return suite_of(
         f"{summary.scenario} {summary.plan}".strip(),
         cases,
@@ -95,12 +99,12 @@ def _completeness(summary: Summary) -> Element:
     return case
 
 
-def _objective(slo: Slo, text: str) -> Element:
+def _objective(slo: Slo, verdict: str, text: str) -> Element:
     case = case_of(slo.objective + (f" of {slo.journey}" if slo.journey else ""))
-    if slo.verdict == "passed":
+    if verdict == "passed":
         SubElement(case, "system-out").text = _printable(text)
     else:
-        says(case, "failure" if slo.verdict == "failed" else "skipped", text)
+        says(case, "failure" if verdict == "failed" else "skipped", text)
     return case
 
 

@@ -13,15 +13,25 @@ from typing import Final
 
 from loadgen.outside_text import one_line
 from loadgen.report.executive_summary import Story
-from loadgen.report.report_tables import Report, Table, error_table, objectives_note, response_table, slo_table
+from loadgen.report.report_tables import Report, Table, error_table, response_table, slo_tables
 from loadgen.report.summary_reader import Summary
 
 __all__ = ["code", "markdown", "report_lines", "text"]
 
-SIGNS: Final = {"passed": "✅", "failed": "❌", "invalid": "⚠️", "incomplete": "⚠️", "interrupted": "⚠️", "error": "❌"}
+SIGNS: Final = {
+    "passed": "✅",
+    "suspect": "🟣",
+    "failed": "❌",
+    "invalid": "⚠️",
+    "incomplete": "⚠️",
+    "interrupted": "⚠️",
+    "error": "❌",
+}
+"""The sign before the headline, by the shown result."""
 MOST_ROWS: Final = 30
 """The most rows of a table. GitHub limits the length of a comment."""
-_MARKUP: Final = re.compile(r"([\\`*_{}\[\]()#|~])")
+_MARKUP: Final = re.compile(r"([\\`*_{}\[\]#|~])")
+"""Parentheses are markup only after a bracket, which is escaped, and read badly with backslashes."""
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;&#8203;"}
 _LINK: Final = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
 """The ":" or "." in a bare URL, from which GitHub would make a link."""
@@ -44,12 +54,13 @@ def markdown(summary: Summary, story: Story, in_history: Sequence[str] = ()) -> 
 
 
 def _lines(summary: Summary, story: Story, in_history: Sequence[str]) -> Iterator[str]:
-    yield f"### {SIGNS.get(summary.result, '⚠️')} {text(story.headline)}"
+    yield f"### {SIGNS.get(story.result, '⚠️')} {text(story.headline)}"
     yield ""
     yield from map(text, story.tested)
-    yield from _table(slo_table(summary))
-    if note := objectives_note(summary):
-        yield from ("", text(note))
+    for table in slo_tables(summary):
+        yield from _table(table)
+        for note in table.note.splitlines():
+            yield from ("", text(note))
     yield from _list("In its history", in_history)
     yield from _list("What it means", story.means)
     yield from _list("What it does not say", story.excludes)

@@ -3,8 +3,8 @@
 
 import { paint_ground, paint_over } from "./board.js";
 import { slot_at } from "./document.js";
-import { drawing, element, say } from "./dom.js";
-import { clock_text, counted, figure } from "./format.js";
+import { drawing, element, say, show, visible } from "./dom.js";
+import { clock_text, figure, length_text } from "./format.js";
 import { colours } from "./theme.js";
 
 const FONT = "11px system-ui, sans-serif";
@@ -16,8 +16,12 @@ const SMALLEST = 0.001; // the least value of a log axis: one microsecond, in ms
  * A chart over time.
  *
  * what: {id, title, note, height, format(value), is_log, limits: () => [low, high] | null, head: element | null,
- *   lines(history): [{label, column, length_s, colour, dash, width, base, is_area, is_behind}]}.
- *   `column` has one value per slot; `base` is the lower edge of an area.
+ *   lines(history): [{label, column, length_s, colour, dash, width, base, is_area, is_behind, times}],
+ *   bars(): [{value, text}], empty: text, is_free: boolean, tick(value)}.
+ *   `column` has one value per slot; `base` is the lower edge of an area; `times` are the starts of the values if they
+ *   are not those of the slots. `bars` are horizontal lines, such as the limit of an objective. `empty` is shown if
+ *   there is nothing but zeros. `is_free`: the y axis need not begin at 0. `tick` is the text at the y axis, if
+ *   it is not `format`.
  * Returns {element, update(), close()}.
  */
 export function time_chart(board, what) {
@@ -27,8 +31,9 @@ export function time_chart(board, what) {
     "aria-label": `${what.title}. Arrow keys move the cursor, plus and minus zoom, Escape shows all.`,
   });
   const note = element("span", { class: "note" });
+  const nothing = element("p", { class: "nothing", hidden: true }, what.empty ?? "");
   const made = element("figure", { class: "chart", id: what.id },
-    element("figcaption", {}, element("h3", {}, what.title), what.head ?? null, note), legend, host);
+    element("figcaption", {}, element("h3", {}, what.title), what.head ?? null, note), legend, host, nothing);
   const hidden = new Set();
   let plot = null;
   let lines = [];
@@ -46,6 +51,9 @@ export function time_chart(board, what) {
     } else {
       plot.setData(data, true);
     }
+    const is_empty = Boolean(what.empty) && !lines.some((line) => line.column.some((value) => value));
+    show(nothing, is_empty);
+    host.classList.toggle("bare", is_empty);
     read();
   }
 
@@ -67,8 +75,7 @@ export function time_chart(board, what) {
     const at = board.at_s;
     say(note, [typeof what.note === "function" ? what.note() : what.note, bounds_text(lines)].filter(Boolean).join(" · "));
     lines.forEach((line, i) => {
-      const slot = at === null ? null : Math.floor(at / line.length_s + 1e-9);
-      const value = slot === null ? null : line.column[slot];
+      const value = at === null ? null : value_at(line, at);
       say(legend.children[i].querySelector(".value"), at === null ? "" : what.format(value ?? null));
     });
   }
@@ -92,7 +99,7 @@ function table_of(lines, is_log) {
   }
   if (tables.size < 2) {
     const longest = Math.max(0, ...lines.map((line) => line.column.length));
-    const xs = Array.from({ length: longest }, (_, i) => i * (lines[0]?.length_s ?? 1));
+    const xs = lines[0]?.times ?? Array.from({ length: longest }, (_, i) => i * (lines[0]?.length_s ?? 1));
     return [xs, ...lines.map((line) => numbers(line, is_log))];
   }
   const parts = [...tables.values()].map((some) => {
@@ -104,6 +111,14 @@ function table_of(lines, is_log) {
   return [joined[0], ...lines.map((line) => joined[1 + order.indexOf(line)])];
 }
 
+/** The value of a line at a time in seconds from T0; null in a gap. */
+function value_at(line, at_s) {
+  if (!line.times) return line.column[Math.floor(at_s / line.length_s + 1e-9)];
+  const after = line.times.findIndex((from) => from > at_s);
+  const i = (after < 0 ? line.times.length : after) - 1;
+  return i >= 0 && at_s < line.times[i] + line.length_s ? line.column[i] : null;
+}
+
 function numbers(line, is_log) {
   const top = line.base ? line.column.map((value, i) => (value ?? 0) + (line.base[i] ?? 0)) : line.column;
   return top.map((value) => (typeof value !== "number" ? null : is_log ? Math.max(value, SMALLEST) : value));
@@ -111,7 +126,7 @@ function numbers(line, is_log) {
 
 function time_plot(board, host, what, lines_now, data, hidden) {
   const options = {
-    width: Math.max(host.clientWidth, 200), height: what.height ?? 190, legend: { show: false }, padding: [8, 18, 0, 0],
+    width: Math.max(host.clientWidth, 200), height: what.height ?? 206, legend: { show: false }, padding: [8, 18, 0, 0],
     cursor: cursor_of(board),
     scales: {
       x: { time: false, range: () => board.range() },
@@ -127,6 +142,7 @@ function time_plot(board, host, what, lines_now, data, hidden) {
       drawClear: [(plot) => paint_ground(board, plot)],
       draw: [(plot) => {
         bounds(plot, lines_now(), hidden);
+        paint_bars(plot, what.bars?.() ?? []);
         paint_over(board, plot);
       }],
       ...time_hooks(board),
@@ -179,15 +195,15 @@ export function forget(board, plot) {
 
 export function time_axis(board) {
   return {
-    ...axis_look(), size: 26, space: 56, incrs: TIME_STEPS,
+    ...axis_look(), ...axis_label("time since the start, min:s"), size: 26, space: 56, incrs: TIME_STEPS,
     values: (_, places) => places.map((place) => clock_text(place, places.length > 1 && places[1] - places[0] < 1 ? 0.1 : 1)),
   };
 }
 
 export function value_axis(what) {
   return {
-    ...axis_look(), size: AXIS, space: 24, values: (_, places) => places.map((place) => what.format(place)),
-    ...(what.is_log ? { splits: (plot, _, low, high) => log_places(low, high, plot.height / 24), filter: (_, places) => places } : {}),
+    ...axis_look(), size: AXIS, space: 24, values: (_, places) => places.map((place) => (what.tick ?? what.format)(place)),
+    ...(what.is_log ? { splits: (plot, _, low, high) => log_places(low, high, plot.height / 34), filter: (_, places) => places } : {}),
   };
 }
 
@@ -196,6 +212,11 @@ export function axis_look() {
     font: FONT, stroke: () => colours.quiet, gap: 4,
     grid: { stroke: () => colours.grid, width: 1 }, ticks: { stroke: () => colours.grid, width: 1, size: 4 },
   };
+}
+
+/** The title of an x axis. */
+export function axis_label(text) {
+  return { label: text, labelSize: 15, labelGap: 0, labelFont: FONT };
 }
 
 /** 1, 2 and 5 of each power of ten within [low, high], or only the powers if there is only room for `most`. */
@@ -228,8 +249,20 @@ function limits(plot, low, high, what, lines) {
       high = high === null ? found : Math.max(high, found);
     });
   }
+  for (const { value } of low === null ? [] : (what.bars?.() ?? [])) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
   if (low === null || high === null) return what.is_log ? [1, 10] : [0, 1];
-  return what.is_log ? log_limits(low, high) : [0, Math.max(high * 1.08, what.least ?? 1)];
+  if (what.is_log) return log_limits(low, high);
+  return what.is_free ? free_limits(low, high) : [0, Math.max(high * 1.08, what.least ?? 1)];
+}
+
+/** From 0, except if the values are all far from it or below it; a level line is in the middle. */
+function free_limits(low, high) {
+  if (low >= 0 && (low < high / 2 || high === 0)) return [0, high * 1.08 || 1];
+  const room = (high - low) * 0.08 || Math.abs(high) * 0.5 || 1;
+  return [low - room, high + room];
 }
 
 /** Round outward to a tenth of a decade, and to at least a third, so that noise does not look like a mountain. */
@@ -248,6 +281,7 @@ function steps(plot, index, line) {
   let is_open = false;
   for (let i = 0; i < xs.length; i++) {
     if (ys[i] === undefined) continue; // a time that only the other line's slots have
+    if (line.times && i > 0 && xs[i] > xs[i - 1] + line.length_s * 1.01) is_open = false; // times without a value
     if (ys[i] === null) {
       is_open = false;
       continue;
@@ -297,9 +331,42 @@ function bounds(plot, lines, hidden) {
   ctx.restore();
 }
 
+/** Dashed horizontal lines with their text, such as the limit of an objective. */
+function paint_bars(plot, bars) {
+  const { ctx, bbox } = plot;
+  const scale = devicePixelRatio;
+  ctx.save();
+  ctx.font = `600 ${11 * scale}px system-ui, sans-serif`;
+  ctx.textAlign = "right";
+  for (const { value, text } of bars) {
+    const y = Math.round(plot.valToPos(value, "y", true));
+    if (y < bbox.top || y > bbox.top + bbox.height) continue;
+    ctx.strokeStyle = ctx.fillStyle = colours.bad;
+    ctx.lineWidth = 1.5 * scale;
+    ctx.setLineDash([7 * scale, 3 * scale]);
+    ctx.beginPath();
+    ctx.moveTo(bbox.left, y);
+    ctx.lineTo(bbox.left + bbox.width, y);
+    ctx.stroke();
+    const shown = visible(text);
+    const right = bbox.left + bbox.width - 4 * scale;
+    const top = y - bbox.top < 18 * scale ? y + 3 * scale : y - 17 * scale;
+    const wide = ctx.measureText(shown).width;
+    ctx.fillStyle = colours.panel;
+    ctx.globalAlpha = 0.8;
+    ctx.fillRect(right - wide - 3 * scale, top, wide + 6 * scale, 14 * scale);
+    ctx.globalAlpha = 1;
+    ctx.fillStyle = colours.bad;
+    ctx.textBaseline = "top";
+    ctx.fillText(shown, right, top + 1.5 * scale);
+  }
+  ctx.restore();
+}
+
 function bounds_text(lines) {
-  const bounded = lines.reduce((most, line) => Math.max(most, line.column.filter((value) => typeof value === "string").length), 0);
-  return bounded ? `▲ lower bound: ${counted(bounded, "slot")} with only a lower bound` : "";
+  const bounded = (line) => line.column.filter((value) => typeof value === "string").length * line.length_s;
+  const most = lines.reduce((all, line) => Math.max(all, bounded(line)), 0);
+  return most ? `▲ for ${length_text(most)} only a lower bound is known` : "";
 }
 
 /** A sample of the line for the legend. */

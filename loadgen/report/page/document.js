@@ -51,10 +51,11 @@ function lengthen(column, count, nothing) {
   while (column.length < count) column.push(nothing);
 }
 
-/** The seconds from T0 that the charts show: all slots, but at least 10. */
+/** The seconds from T0 that the charts show: all slots; of a running run at least 10, or its whole planned time. */
 export function span_s(history) {
   const { length_s, count } = history.slots;
-  return Math.max(count * length_s, 10 * length_s);
+  const least = history.verdict ? 1 : Math.min(10, Math.ceil((history.run.duration_s ?? Infinity) / length_s));
+  return Math.max(count, least, 1) * length_s;
 }
 
 /** The slot at `at_s`, or null outside of the run. */

@@ -68,6 +68,11 @@ export function clock_text(seconds, step = 1) {
   return h > 0 ? `${h}:${two(m)}:${end}` : `${m}:${end}`;
 }
 
+/** A step of time in a sentence: "each second", "each 5 s". */
+export function each_text(seconds) {
+  return seconds === 1 ? "each second" : `each ${length_text(seconds)}`;
+}
+
 /** A length of time: "0.5 s", "45 s", "10 min", "1 h 5 min". */
 export function length_text(seconds) {
   if (seconds < 60) return `${short(seconds)} s`;

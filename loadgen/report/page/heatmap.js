@@ -24,7 +24,7 @@ export function heatmap(board, what) {
     const { slots, heatmap: found } = board.history;
     const xs = Array.from({ length: slots.count }, (_, i) => i * slots.length_s);
     const data = [xs, xs.map(() => null)];
-    say(most, `${counted(largest(found.slots), "request")} in a cell, log`);
+    say(most, `${counted(largest(found.slots), "request")} in a cell, logarithmic`);
     if (plot) plot.setData(data, true);
     else plot = made_plot(data);
     paint_key(key);
@@ -33,7 +33,7 @@ export function heatmap(board, what) {
 
   function made_plot(data) {
     const options = {
-      width: Math.max(host.clientWidth, 200), height: what.height ?? 190, legend: { show: false }, padding: [8, 18, 0, 0],
+      width: Math.max(host.clientWidth, 200), height: what.height ?? 206, legend: { show: false }, padding: [8, 18, 0, 0],
       cursor: { ...cursor_of(board), y: true },
       scales: { x: { time: false, range: () => board.range() }, y: { distr: 3, range: () => shown_ms(board.history.heatmap) } },
       series: [{}, { points: { show: false }, paths: () => null }],

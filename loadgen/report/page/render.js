@@ -4,15 +4,17 @@ import { Board, slot_text } from "./board.js";
 import { log_limits, time_chart } from "./charts.js";
 import { per_second } from "./document.js";
 import { element, say, show, visible } from "./dom.js";
-import { count_text, counted, figure, ms_text, rate_text, share_text } from "./format.js";
+import { count_text, counted, each_text, figure, length_text, ms_text, rate_text, share_text } from "./format.js";
 import { heatmap } from "./heatmap.js";
+import { lanes } from "./lanes.js";
 import { annex, examples } from "./lists.js";
 import { rate_curve, spectrum } from "./spectrum.js";
 import { rows_table } from "./table.js";
 import { watch_theme } from "./theme.js";
-import { summary } from "./verdict.js";
+import { main_objective } from "./tiles.js";
+import { details, summary } from "./verdict.js";
 
-const PERCENTILES = [["p50", "c1", null], ["p90", "c2", [8, 3]], ["p99", "c3", [4, 2]], ["p99.9", "c4", [1.5, 2]]];
+const PERCENTILES = [["p50", "c1", null], ["p95", "c2", [8, 3]], ["p99", "c3", [4, 2]], ["p99.9", "c4", [1.5, 2]]];
 const PALETTE = ["c4", "c1", "c3", "c2", "c5", "c6", "c7", "c8"];
 const DASHES = [null, [8, 3], [4, 2], [1.5, 2], [8, 2, 2, 2], [12, 4], [3, 3], [6, 2, 1, 2, 1, 2]];
 
@@ -23,14 +25,16 @@ const DASHES = [null, [8, 3], [4, 2], [1.5, 2], [8, 2, 2, 2], [12, 4], [3, 3], [
 export async function render(root, history, { live = false, baseline = null, bar = [], standing = null } = {}) {
   const board = new Board(history, baseline);
   const theme = element("button", { type: "button", id: "theme", onclick: () => switch_theme() }, "light / dark");
-  const first = summary(baseline);
+  const first = summary();
+  const more = details(baseline);
   const table = rows_table(baseline);
   const shown = examples();
   const last = annex();
   const key = ground_key(board);
   const regions = element("div", { class: "regions" });
   const charts = charts_of(board);
-  const parts = [first, ...Object.values(charts)];
+  const metrics = lanes(board);
+  const parts = [first, more, ...Object.values(charts), metrics];
   const of_regions = small_multiples(board, regions);
   const cursor = cursor_line(board);
   const group = (id, title, ...children) => element("section", { id, class: "group" }, element("h2", {}, title), ...children);
@@ -43,10 +47,13 @@ export async function render(root, history, { live = false, baseline = null, bar
     element("header", { class: "top" },
       element("strong", {}, "loadgen"), element("span", { class: "run" }, history.run.id), ...bar, element("span", { class: "space" }), theme),
     element("main", {}, first.element,
-      standing && group("standing", "In its history", standing),
       element("div", { class: "ground", id: "ground" }, key.element, cursor),
-      group("over-time", "Load and response time", element("div", { class: "grid" },
-        charts.rates.element, charts.percentiles.element, charts.heat.element, charts.spectrum.element, charts.errors.element, charts.users.element)),
+      element("section", { id: "front", class: "grid", "aria-label": "Response time and requests over time" }, charts.percentiles.element, charts.throughput.element),
+      more.element,
+      standing && group("standing", "In its history", standing),
+      group("over-time", "Load, errors and distribution", element("div", { class: "grid" },
+        charts.rates.element, charts.errors.element, charts.heat.element, charts.spectrum.element, charts.users.element)),
+      metrics.element,
       page.regions,
       group("names", "By name", table.element),
       group("where", "Where the time goes", element("div", { class: "grid" }, charts.service.element, charts.phases.element)),
@@ -73,8 +80,9 @@ export async function render(root, history, { live = false, baseline = null, bar
     board.tell();
   }
 
-  document.title = visible(`${history.run.id} · ${history.run.scenario}${live ? " · live" : ""}`);
+  document.title = visible(`${history.run.title || history.run.scenario} · ${history.run.id}${live ? " · live" : ""}`);
   first.update(history);
+  more.update(history);
   await next_frame();
   update(history);
   return { update, board };
@@ -98,8 +106,10 @@ function charts_of(board) {
     id: "percentiles", title: "Response time", is_log: true, head: chooser, format: ms_text,
     note: () => {
       const slot = board.slot();
-      return slot === null ? "by slot, all values of the fleet, log" : `${counted(lines_of(board.history).count[slot], "value")} in the slot, log`;
+      const { slots } = board.history;
+      return slot === null ? `${each_text(slots.length_s)}, logarithmic` : `${counted(lines_of(board.history).count[slot], "value")} in ${slot_text(slots, slot)}, logarithmic`;
     },
+    bars: () => limits_of(board.history, chosen(board.history)),
     lines: (history) => [
       ...behind((other) => percentile_lines(lines_of(other), of_slots(other), ["p50", "p99"])),
       ...percentile_lines(lines_of(history), of_slots(history)),
@@ -110,9 +120,11 @@ function charts_of(board) {
     update() {
       const names = Object.keys(board.history.response.iterations);
       if (chooser.options.length !== names.length + 1) {
-        const before = chooser.value;
-        chooser.replaceChildren(element("option", { value: "" }, "of requests, from the request"), ...names.map((name) => element("option", { value: name }, `of iterations of ${name}, from due`)));
-        chooser.value = before;
+        // The first choice is the journey with an objective, because its limit is in this chart.
+        const slo = main_objective(board.history);
+        const before = chooser.options.length ? chooser.value : slo && !slo.request && !slo.step ? (slo.journey ?? "") : "";
+        chooser.replaceChildren(element("option", { value: "" }, "all requests"), ...names.map((name) => element("option", { value: name }, `${name}, from due`)));
+        chooser.value = names.includes(before) ? before : "";
       }
       percentiles.update();
     },
@@ -130,9 +142,17 @@ function charts_of(board) {
       ],
     }),
     percentiles: choosing,
-    heat: heatmap(board, { id: "heatmap", title: "Number of requests by response time", note: "time × log response time" }),
+    throughput: time_chart(board, {
+      id: "throughput", title: "Requests per second", note: () => `finished, ${each_text(board.history.slots.length_s)}`, format: rate_text, least: 1,
+      lines: (history) => [
+        ...behind((other) => [slot_line(other, "requests", "c1", { is_rate: true })]),
+        slot_line(history, "requests", "c1", { is_rate: true, label: "all" }),
+        slot_line(history, "request_errors", "c4", { is_rate: true, dash: [4, 2], label: "failed" }),
+      ],
+    }),
+    heat: heatmap(board, { id: "heatmap", title: "Number of requests by response time", note: "over time; response time is logarithmic" }),
     spectrum: spectrum({
-      id: "spectrum", title: "Percentile spectrum", note: "whole run; x: 1 in 1/(1−p) values is slower; both axes log",
+      id: "spectrum", title: "Percentile spectrum", note: "of the whole run; both axes are logarithmic",
       lines: () => [
         ...(board.baseline ? [{ label: "baseline requests", points: board.baseline.spectrum.requests, colour: "ghost", dash: [4, 3] }] : []),
         { label: "requests", points: board.history.spectrum.requests, colour: "c1", dash: null },
@@ -140,11 +160,11 @@ function charts_of(board) {
       ],
     }),
     errors: time_chart(board, {
-      id: "errors", title: "Errors", note: "requests per second, stacked by kind", format: rate_text, least: 1,
+      id: "errors", title: "Errors", note: "requests per second, stacked by kind", format: rate_text, least: 1, empty: "no errors",
       lines: (history) => [...stacked(history), ...behind((other) => [slot_line(other, "request_errors", "c1", { is_rate: true, label: "errors" })])],
     }),
     users: time_chart(board, {
-      id: "users", title: "Users, in flight, waiting", note: "at the end of the slot", format: whole_text, least: 1,
+      id: "users", title: "Users, in flight, waiting", note: () => `at the end of ${each_text(board.history.slots.length_s)}`, format: whole_text, least: 1,
       lines: (history) => [
         ...(has(history.slots.planned_users) ? [{ label: "planned users", column: history.slots.planned_users, length_s: of_slots(history), colour: "quiet", dash: [6, 3], width: 2.5 }] : []),
         slot_line(history, "users", "c1", {}),
@@ -153,14 +173,14 @@ function charts_of(board) {
       ],
     }),
     service: time_chart(board, {
-      id: "service", title: "Response time and service time", note: "of requests, log; between them: waiting for a connection, DNS, connect, TLS", is_log: true, format: ms_text,
+      id: "service", title: "Response time and service time", note: "of requests, logarithmic; between them: waiting for a connection, DNS, connect, TLS", is_log: true, format: ms_text,
       lines: (history) => [["p50", "c1"], ["p99", "c3"]].flatMap(([name, colour]) => [
         { label: `response ${name}`, column: history.response.requests[name], length_s: of_slots(history), colour, dash: null },
         { label: `service ${name}`, column: history.response.service[name], length_s: of_slots(history), colour, dash: [2, 2] },
       ]),
     }),
     phases: time_chart(board, {
-      id: "phases", title: "Phases of requests", note: "p95 of each, log; percentiles do not add up", is_log: true, format: ms_text,
+      id: "phases", title: "Phases of requests", note: "p95 of each, logarithmic; percentiles do not add up", is_log: true, format: ms_text,
       lines: (history) => Object.entries(history.response.phases).map(([name, lines], i) => ({ label: name, column: lines.p95, length_s: of_slots(history), colour: PALETTE[(i + 1) % 8], dash: DASHES[i % 8] })),
     }),
     lag: time_chart(board, {
@@ -176,12 +196,12 @@ function charts_of(board) {
       note: () => {
         const slot = board.slot();
         const slots = Object.keys(board.history.slots.unfit).length;
-        return (slot !== null && board.history.slots.unfit[slot]) || (slots ? counted(slots, "slot") : "none");
+        return (slot !== null && board.history.slots.unfit[slot]) || (slots ? length_text(slots * board.history.slots.length_s) : "none");
       },
       lines: (history) => [generator_line(history, "agents_unfit", "invalid agents", "c4", null)],
     }),
     curve: rate_curve({
-      id: "curve", title: "Response time of requests by achieved rate", note: "iterations per second; y log",
+      id: "curve", title: "Response time of requests by achieved rate", note: "response time is logarithmic",
       sources: () => [
         ...(board.baseline?.curve.length ? [{ rows: board.baseline.curve, prefix: "baseline ", is_behind: true }] : []),
         { rows: board.history.curve, prefix: "", is_behind: false },
@@ -244,7 +264,7 @@ function small_multiples(board, where) {
           note: () => {
             const slot = board.slot();
             const lines = board.history.response.regions[name];
-            return slot === null ? counted(lines.count.reduce((all, n) => all + (n ?? 0), 0), "request") : `${counted(lines.count[slot], "request")} in the slot`;
+            return slot === null ? counted(lines.count.reduce((all, n) => all + (n ?? 0), 0), "request") : `${counted(lines.count[slot], "request")} in ${slot_text(board.history.slots, slot)}`;
           },
           lines: (history) => percentile_lines(history.response.regions[name], history.slots.length_s, ["p50", "p99"]),
         }),
@@ -255,17 +275,32 @@ function small_multiples(board, where) {
   };
 }
 
-/** The key to the shading of all charts, with the number of shaded slots. */
+/** The limits of objectives as lines for the chart of `journey`'s iterations; "": of requests. */
+function limits_of({ slos, rows }, journey) {
+  const single = rows.filter((row) => row.kind === "request").length === 1;
+  const is_shown = (slo) => (journey ? !slo.request && !slo.step && (!slo.journey || slo.journey === journey) : Boolean(slo.request));
+  const found = new Map();
+  for (const slo of slos) {
+    if (typeof slo.limit_ms !== "number" || !is_shown(slo)) continue;
+    const whose = journey || single ? "" : ` of ${slo.request}`;
+    const names = found.get(slo.limit_ms) ?? [];
+    found.set(slo.limit_ms, [...names, `p${slo.percentile}${whose}`]);
+  }
+  return [...found].map(([value, names]) => ({ value, text: `limit ${ms_text(value)} for ${[...new Set(names)].join(", ")}` }));
+}
+
+/** The key to the shading of all charts, with the shaded time. */
 function ground_key(board) {
   const made = element("ul", { class: "key" });
   function update() {
     const { slots, warmup_s, marks } = board.history;
     const unfit = Object.keys(slots.unfit).length;
+    const long = (count) => length_text(count * slots.length_s);
     const partial = slots.reported.filter((reported, slot) => reported < slots.agents[slot]).length;
     const lines = [
       ["swatch-warmup", warmup_s ? "warm-up" : null],
-      ["swatch-unfit", unfit ? `generator invalid: ${counted(unfit, "slot")}` : null],
-      ["swatch-partial", partial ? `not all agents reported: ${counted(partial, "slot")}` : null],
+      ["swatch-unfit", unfit ? `generator invalid: ${long(unfit)}` : null],
+      ["swatch-partial", partial ? `not all agents reported: ${long(partial)}` : null],
       ["swatch-mark", marks.length ? "marks, numbered below" : null],
       ["swatch-ghost", board.baseline ? `baseline ${board.baseline.run.id}` : null],
     ].filter(([, text]) => text);
@@ -274,7 +309,7 @@ function ground_key(board) {
   return { element: made, update };
 }
 
-/** The line with the figures of the slot under the cursor, for all charts. */
+/** The line with the figures of the time under the cursor, for all charts. */
 function cursor_line(board) {
   const made = element("p", { class: "cursor", id: "cursor" });
   const idle = "Point at a chart to read its values; drag to zoom all charts, double-click to reset. Keys: arrows, + and −, Escape.";

@@ -1,7 +1,7 @@
 // Two charts that are not over time: the percentile spectrum (the response time of the slowest 1 in n), and response
 // time by rate. Both have log axes.
 
-import { axis_look, forget, kept, log_limits, log_places, sample, value_axis } from "./charts.js";
+import { axis_label, axis_look, forget, kept, log_limits, log_places, sample, value_axis } from "./charts.js";
 import { element, say } from "./dom.js";
 import { count_text, counted, figure, grouped, ms_text, rate_text } from "./format.js";
 import { colours } from "./theme.js";
@@ -9,7 +9,7 @@ import { colours } from "./theme.js";
 /** what: {id, title, note, lines(): [{label, points: [[percentile, ms, count]], colour, dash}]}. */
 export function spectrum(what) {
   return plane({
-    ...what, is_log_x: true, is_level: true,
+    ...what, is_log_x: true, is_level: true, x_label: "percentile: this share of all values took at most so long",
     lines: () => what.lines().map((line) => ({ ...line, points: placed(line.points) })),
     x_places: (low, high) => [1, 2, ...log_places(10, Math.max(high, 10), 1)].filter((place) => place >= low && place <= high),
     x_text: (place) => (place <= 1 ? "0 %" : `${percent_text(place)} %`),
@@ -22,7 +22,7 @@ export function spectrum(what) {
 export function rate_curve(what) {
   const names = [["p50", "c1", null], ["p95", "c3", [6, 3]], ["p99", "c4", [2, 2]]];
   return plane({
-    ...what, is_log_x: false, is_level: false,
+    ...what, is_log_x: false, is_level: false, x_label: "finished iterations per second",
     lines: () => what.sources().flatMap(({ rows, prefix, is_behind }) => names.map(([name, colour, dash]) => ({
       label: prefix + name, colour: is_behind ? "ghost" : colour, dash: is_behind ? [3, 3] : dash,
       points: rows.map((row) => ({ x: row.rate_per_s, text: row[name], count: row.count, errors: row.errors })).sort((a, b) => a.x - b.x),
@@ -77,7 +77,7 @@ function plane(what) {
 
   function options() {
     return {
-      width: Math.max(host.clientWidth, 200), height: what.height ?? 190, legend: { show: false }, padding: [8, 18, 0, 0],
+      width: Math.max(host.clientWidth, 200), height: what.height ?? 206, legend: { show: false }, padding: [8, 18, 0, 0],
       cursor: { points: { show: false }, y: false, drag: { x: true, y: false } },
       scales: {
         x: { time: false, distr: what.is_log_x ? 3 : 1, range: (_, low, high) => (low === null ? [1, 10] : low === high ? [low / 2, low * 2] : [low, high]) },
@@ -88,7 +88,7 @@ function plane(what) {
         paths: (drawn, index) => (what.is_level ? level(drawn, index) : joined(drawn, index)),
       }))],
       axes: [
-        { ...axis_look(), size: 26, space: 60, values: (_, places) => places.map((place) => what.x_text(place)), ...(what.x_places ? { splits: (_p, _a, low, high) => what.x_places(low, high), filter: (_, places) => places } : {}) },
+        { ...axis_look(), ...axis_label(what.x_label), size: 26, space: 60, values: (_, places) => places.map((place) => what.x_text(place)), ...(what.x_places ? { splits: (_p, _a, low, high) => what.x_places(low, high), filter: (_, places) => places } : {}) },
         value_axis({ format: ms_text, is_log: true }),
       ],
       hooks: { draw: [(drawn) => marks_of(drawn, lines, what.is_level)], setCursor: [read] },

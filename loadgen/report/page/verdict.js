@@ -1,19 +1,52 @@
-// The first screen, for people who decide about a release: what was tested, the verdict, its reasons, what it means and
-// does not say, what to do next; and the objectives, each with its margin and error budget.
+// The first screen, for people who decide about a release: title and owner, the result as one sentence, three figures.
+// Below the first charts: objectives, reasons, meaning, limits, what to do next, and what was tested.
 
+import { badge_of } from "./badges.js";
 import { element, items, say, show } from "./dom.js";
-import { clock_text, count_text, counted, length_text, share_text } from "./format.js";
+import { clock_text, counted, length_text, share_text } from "./format.js";
+import { objectives } from "./objectives.js";
+import { tiles } from "./tiles.js";
 
-const INCOMPLETE = { incomplete: "is incomplete", interrupted: "was interrupted", error: "ended with an error" };
-const SIGNS = { passed: "✓", pass: "✓", failed: "✗", fail: "✗" };
+/** The title, the owner, the sentence and the figures. Returns {element, update(history)}. */
+export function summary() {
+  const badge = element("span", { class: "badge" });
+  const title = element("h1", {});
+  const owner = element("span", { class: "owner" });
+  const sentence = element("p", { class: "plain" });
+  const figures = tiles();
+  const made = element("section", { id: "summary", "aria-label": "Summary" },
+    element("div", { class: "headline" }, badge, title, owner), sentence, figures.element);
 
-/** Returns {element, update(history)}. `baseline` is a document or null. */
-export function summary(baseline) {
-  const head = element("div", { class: "headline" });
+  function update(history) {
+    const { verdict, run } = history;
+    const [kind, text] = badge_of(verdict, run.phase);
+    badge.className = `badge ${kind}`;
+    say(badge, text);
+    say(title, run.title || run.scenario);
+    say(owner, run.owner ? `Owner: ${run.owner}` : "");
+    show(owner, Boolean(run.owner));
+    say(sentence, verdict ? (verdict.plain ?? verdict.headline) : progress_of(history));
+    figures.update(history);
+  }
+
+  return { element: made, update };
+}
+
+function progress_of({ run, slots }) {
+  const sum = (column) => column.reduce((all, count) => all + (count ?? 0), 0);
+  const requests = sum(slots.requests);
+  const errors = sum(slots.request_errors);
+  const of = run.duration_s === null ? "" : ` of ${clock_text(run.duration_s)}`;
+  const share = requests ? ` (${share_text(errors / requests)})` : "";
+  return `${clock_text(run.clock_s)}${of}: ${counted(requests, "request")}, ${counted(errors, "error")}${share}`;
+}
+
+/** Objectives, reasons and facts. Returns {element, update(history)}. `baseline` is a document or null. */
+export function details(baseline) {
   const tested = element("dl", { class: "tested" });
   const said = element("div", { class: "said" });
   const slos = objectives();
-  const made = element("section", { id: "summary", "aria-label": "Summary" }, head, tested, said, slos.element);
+  const made = element("section", { id: "details", "aria-label": "Details of the verdict" }, slos.element, said, tested);
   let shape = "";
 
   function update(history) {
@@ -26,14 +59,10 @@ export function summary(baseline) {
       say(tested.children[i].querySelector("dt"), name);
       say(tested.children[i].querySelector("dd"), text);
     });
-    const now = JSON.stringify([verdict, run.phase, history.notes, verdict ? null : headline_of(history)]);
+    const now = JSON.stringify([verdict, run.phase, history.notes, history.slos]);
     if (now !== shape) {
       shape = now;
-      const result = verdict ? verdict.result : run.phase;
-      head.replaceChildren(
-        element("span", { class: `badge ${kind_of(verdict?.result)}` }, `${SIGNS[verdict?.result] ?? "●"} ${result}`),
-        element("h1", { class: (verdict?.headline.length ?? 0) > 140 ? "long" : null }, verdict ? verdict.headline : headline_of(history)));
-      said.replaceChildren(...(verdict ? parts_of(verdict) : part_of(["Notes", history.notes, "notes"])));
+      said.replaceChildren(...(verdict ? parts_of(history) : part_of(["Notes", history.notes, "notes"])));
     }
     slos.update(history);
   }
@@ -41,38 +70,33 @@ export function summary(baseline) {
   return { element: made, update };
 }
 
-function kind_of(result) {
-  return { passed: "good", pass: "good", valid: "good", failed: "bad", fail: "bad", invalid: "bad" }[result] ?? "doubt";
-}
-
-function headline_of({ run, slots }) {
-  const sum = (column) => column.reduce((all, count) => all + (count ?? 0), 0);
-  const requests = sum(slots.requests);
-  const errors = sum(slots.request_errors);
-  const of = run.duration_s === null ? "" : ` of ${clock_text(run.duration_s)}`;
-  const share = requests ? ` (${share_text(errors / requests)})` : "";
-  return `${clock_text(run.clock_s)}${of}: ${counted(requests, "request")}, ${counted(errors, "error")}${share}`;
-}
-
-function facts_of({ run, slots, warmup_s, agents }, baseline) {
+function facts_of({ run, slots, warmup_s, agents, verdict }, baseline) {
   const regions = [...new Set(agents.map((agent) => agent.region))];
   const began = run.started_at ? new Date(run.started_at) : null;
+  const labels = Object.entries(run.labels ?? {}).map(([name, text]) => `${name}=${text}`);
   return [
-    ["What was tested", `${run.scenario}, plan ${run.plan}`],
+    ["What was tested", named(run)],
     ["Load", `${run.load} (${run.open ? "open" : "closed"})`],
     ["From", run.placement === "embedded" ? `this machine, ${counted(run.agents, "agent")}` : `${counted(run.agents, "agent")} in ${counted(regions.length, "region")}${regions.length ? `: ${regions.slice(0, 6).join(", ")}${regions.length > 6 ? " …" : ""}` : ""}`],
     ["When", began && !Number.isNaN(began.valueOf()) ? `${began.toISOString().slice(0, 19).replace("T", " ")} UTC, ${length_text(Math.round(run.clock_s))}` : "not started"],
-    ["Figures", `all values of all agents, merged into slots of ${length_text(slots.length_s)}${warmup_s ? `; warm-up ${clock_text(warmup_s[0])}–${clock_text(warmup_s[1])}` : ""}`],
-    ["Run", run.id],
+    ["Figures", `all values of all agents, in steps of ${length_text(slots.length_s)}${warmup_s ? `; warm-up ${clock_text(warmup_s[0])}–${clock_text(warmup_s[1])}` : ""}`],
+    ["Run", verdict ? `${run.id}, exit code ${verdict.exit_code}` : run.id],
+    ...(labels.length ? [["Labels", labels.join(", ")]] : []),
     ...(baseline ? [["Baseline", `${baseline.run.id}, ${baseline.run.scenario}, ${baseline.run.load}${baseline.verdict ? `, ${baseline.verdict.result}` : ""}`]] : []),
   ];
 }
 
-function parts_of(verdict) {
+/** The scenario's file, with the plan's name if it is not just "plan". */
+function named({ scenario, plan }) {
+  return plan && plan !== "plan" ? `${scenario}, plan ${plan}` : scenario;
+}
+
+function parts_of({ verdict, slos }) {
   const { validity } = verdict;
-  // Do not repeat a text: reasons often contain the advice.
+  // Do not repeat a text: the table has the objectives, and reasons often contain the advice.
   const doubts = new Set(validity?.reasons ?? []);
-  const why = (verdict.reasons ?? []).filter((text) => !doubts.has(text));
+  const limits = (verdict.limits ?? []).map((one) => one.text);
+  const why = [...limits, ...(verdict.reasons ?? []).filter((text) => !doubts.has(text) && !is_shown(text, slos, verdict.limits ?? []))];
   const said = [...why];
   const anew = [...(validity?.reasons ?? []), ...(validity?.advice ?? [])].filter((text) => {
     const is_new = !said.some((other) => other.includes(text));
@@ -82,51 +106,18 @@ function parts_of(verdict) {
   const fit = validity ? [`The measurement is ${validity.verdict}.`, ...anew] : [];
   return [
     ["Why", why, "why"],
-    ["What it means", verdict.sentences, "means"],
+    ["What it means", verdict.means ?? verdict.sentences, "means"],
     ["What it does not say", verdict.excludes, "excludes"],
     ["Next", verdict.next, "next"],
     ["Are the figures reliable?", fit, "fit"],
   ].flatMap(part_of);
 }
 
+/** Whether the table of objectives or the limit has a reason. */
+function is_shown(text, slos, limits) {
+  return slos.some((slo) => text.includes(slo.objective)) || limits.some((one) => one.objectives.some((objective) => text.includes(objective)));
+}
+
 function part_of([title, texts, kind]) {
   return texts?.length ? [element("section", { class: kind }, element("h2", {}, title), items("ul", texts))] : [];
-}
-
-/**
- * The text and the class of an objective's verdict. A run without a verdict is not over, so its objectives may still
- * change. An invalid run does not judge its target, so its objectives get no sign and no colour of success.
- */
-export function objective_verdict(verdict, history) {
-  const result = history.verdict?.result;
-  if (result === "invalid" && SIGNS[verdict]) return [`? ${verdict}, but the run is invalid`, "doubt"];
-  if (["incomplete", "interrupted", "error"].includes(result) && kind_of(verdict) === "good") return [`? ${verdict}, but the run ${INCOMPLETE[result]}`, "doubt"];
-  const so_far = !history.verdict && SIGNS[verdict] ? " so far" : "";
-  return [`${SIGNS[verdict] ?? "?"} ${verdict}${so_far}`, kind_of(verdict)];
-}
-
-function objectives() {
-  const columns = [
-    ["objective", (slo) => slo.objective], ["of", (slo) => slo.journey ?? ""], ["verdict", (slo, history) => objective_verdict(slo.verdict, history)[0] + (slo.sure === false && SIGNS[slo.verdict] ? ", not sure" : "")],
-    ["observed", (slo) => slo.observed], ["95 % interval", (slo) => (slo.low && slo.high ? `${slo.low} – ${slo.high}` : "–")],
-    ["margin", (slo) => slo.margin], ["budget", (slo) => slo.budget], ["window", (slo) => slo.window], ["count", (slo) => count_text(slo.count)], ["", (slo) => slo.reason],
-  ];
-  const body = element("tbody", {});
-  const made = element("div", { class: "scroll", id: "slos", tabindex: 0, role: "region", "aria-label": "objectives" },
-    element("table", {}, element("thead", {}, element("tr", {}, ...columns.map(([title]) => element("th", { scope: "col", class: title === "count" ? "number" : null }, title)))), body));
-
-  function update(history) {
-    const { slos } = history;
-    show(made, slos.length > 0);
-    while (body.children.length > slos.length) body.lastElementChild.remove();
-    while (body.children.length < slos.length) body.append(element("tr", {}, ...columns.map(() => element("td", {}))));
-    slos.forEach((slo, i) => {
-      const line = body.children[i];
-      columns.forEach(([, text], k) => say(line.children[k], text(slo, history) ?? ""));
-      line.children[2].className = objective_verdict(slo.verdict, history)[1];
-      line.children[8].className = "number";
-    });
-  }
-
-  return { element: made, update };
 }

@@ -632,7 +632,7 @@ class CustomStats(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., n: _Optional[int] = ..., total: _Optional[int] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., last: _Optional[float] = ..., warmup: bool = ...) -> None: ...
 
 class Exemplar(_message.Message):
-    __slots__ = ("journey", "step", "request", "outcome", "why", "load", "n", "at_ns", "response_ns", "service_ns", "trace", "warmup")
+    __slots__ = ("journey", "step", "request", "outcome", "why", "load", "n", "at_ns", "response_ns", "service_ns", "trace", "warmup", "note")
     JOURNEY_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
@@ -645,6 +645,7 @@ class Exemplar(_message.Message):
     SERVICE_NS_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
     WARMUP_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     journey: str
     step: str
     request: str
@@ -657,10 +658,11 @@ class Exemplar(_message.Message):
     service_ns: int
     trace: str
     warmup: bool
-    def __init__(self, journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., why: _Optional[str] = ..., load: _Optional[int] = ..., n: _Optional[int] = ..., at_ns: _Optional[int] = ..., response_ns: _Optional[int] = ..., service_ns: _Optional[int] = ..., trace: _Optional[str] = ..., warmup: bool = ...) -> None: ...
+    note: str
+    def __init__(self, journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., why: _Optional[str] = ..., load: _Optional[int] = ..., n: _Optional[int] = ..., at_ns: _Optional[int] = ..., response_ns: _Optional[int] = ..., service_ns: _Optional[int] = ..., trace: _Optional[str] = ..., warmup: bool = ..., note: _Optional[str] = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("journey", "step", "request", "outcome", "load", "n", "at_ns", "response_ns", "detail", "where", "traceback", "row", "sent", "received", "trace")
+    __slots__ = ("journey", "step", "request", "outcome", "load", "n", "at_ns", "response_ns", "detail", "where", "traceback", "row", "sent", "received", "trace", "note")
     JOURNEY_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
@@ -676,6 +678,7 @@ class Failure(_message.Message):
     SENT_FIELD_NUMBER: _ClassVar[int]
     RECEIVED_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     journey: str
     step: str
     request: str
@@ -691,7 +694,8 @@ class Failure(_message.Message):
     sent: str
     received: str
     trace: str
-    def __init__(self, journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., load: _Optional[int] = ..., n: _Optional[int] = ..., at_ns: _Optional[int] = ..., response_ns: _Optional[int] = ..., detail: _Optional[str] = ..., where: _Optional[str] = ..., traceback: _Optional[str] = ..., row: _Optional[str] = ..., sent: _Optional[str] = ..., received: _Optional[str] = ..., trace: _Optional[str] = ...) -> None: ...
+    note: str
+    def __init__(self, journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., load: _Optional[int] = ..., n: _Optional[int] = ..., at_ns: _Optional[int] = ..., response_ns: _Optional[int] = ..., detail: _Optional[str] = ..., where: _Optional[str] = ..., traceback: _Optional[str] = ..., row: _Optional[str] = ..., sent: _Optional[str] = ..., received: _Optional[str] = ..., trace: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
 
 class LoadCounts(_message.Message):
     __slots__ = ("load", "started", "missed", "waiting", "users")

@@ -95,20 +95,78 @@ def test_an_unfit_generator_neither_raises_nor_teaches() -> None:
     again = after(blamed, 1)
 
     assert (blamed.phase, blamed.asked_per_s, blamed.stays) == (climb.phase, climb.asked_per_s, climb.stays)
-    assert blamed.note == "the generator is not valid: lag p99 9 ms"
+    assert blamed.note == "the generator is not valid for 4 s (at 30 s the rate falls): lag p99 9 ms"
     assert again.note == ""
 
 
-def test_a_generator_that_stays_unfit_is_asked_for_less_and_not_for_more_again() -> None:
+def beside_a_generator(climb: Climb, seconds: int, most: float) -> Climb:
+    """At whatever rate it asks for, with a generator that is fit up to `most` per second."""
+    for _ in range(seconds):
+        climb = after(climb, 1, unfit=("lag p99 9 ms",) if climb.asked_per_s > most else ())
+    return climb
+
+
+def test_a_busy_machine_is_waited_for_at_the_same_rate() -> None:
     climb = grown_to(300)
 
-    lower = after(climb, 5, unfit=("lag p99 9 ms",))
-    later = after(lower, 60)
+    busy = after(climb, 29, unfit=("lag p99 9 ms",))
+    calm = after(busy, 10)
+
+    assert busy.asked_per_s == climb.asked_per_s
+    assert calm.asked_per_s == pytest.approx(climb.asked_per_s * 1.5)
+    assert calm.ceiling_per_s == inf
+
+
+def test_a_machine_that_is_busy_for_some_seconds_again_and_again_never_lowers_the_rate() -> None:
+    climb = grown_to(300)
+
+    for _ in range(20):
+        climb = after(after(climb, 1), 20, unfit=("lag p99 9 ms",))
+
+    assert climb.ceiling_per_s == inf
+    assert climb.asked_per_s == pytest.approx(1000)
+
+
+def test_a_generator_that_stays_unfit_is_asked_for_less() -> None:
+    climb = grown_to(300)
+
+    lower = after(climb, 30, unfit=("lag p99 9 ms",))
 
     assert lower.asked_per_s == pytest.approx(climb.asked_per_s * 0.8)
     assert "the generator was not valid at a higher rate (lag p99 9 ms)" in lower.why
-    assert later.asked_per_s == lower.asked_per_s
+
+
+def test_a_generator_that_stays_unfit_while_most_results_are_bad_is_asked_for_less_soon() -> None:
+    climb = grown_to(300)
+
+    assert after(climb, 4, bad_share=0.9, unfit=("lag p99 9 ms",)).asked_per_s == climb.asked_per_s
+    lower = after(climb, 5, bad_share=0.9, unfit=("lag p99 9 ms",))
+
+    assert lower.asked_per_s == pytest.approx(climb.asked_per_s * 0.8)
+
+
+def test_a_rate_at_which_the_generator_was_unfit_is_tried_once_more_and_not_again() -> None:
+    climb = grown_to(300)
+    lower = after(climb, 30, unfit=("lag p99 9 ms",))
+
+    again = lower
+    while again.asked_per_s == lower.asked_per_s:
+        again = beside_a_generator(again, 1, most=climb.asked_per_s - 1)
+    later = beside_a_generator(again, 120, most=climb.asked_per_s - 1)
+
+    assert again.asked_per_s == pytest.approx(climb.asked_per_s)
+    assert later.asked_per_s == pytest.approx(lower.asked_per_s)
     assert later.is_topped
+
+
+def test_a_machine_that_is_calm_again_lets_the_search_go_on() -> None:
+    climb = grown_to(300)
+    lower = after(climb, 30, unfit=("lag p99 9 ms",))
+
+    later = after(lower, 60)
+
+    assert later.asked_per_s == pytest.approx(1000)
+    assert later.ceiling_per_s == inf
 
 
 def test_nothing_is_learned_while_an_agent_is_missing() -> None:

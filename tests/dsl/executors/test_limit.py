@@ -55,21 +55,16 @@ def run(executor: Limit, queue: Queue, looks: int) -> tuple[Decision, list[float
 
 
 def test_hold_ends_within_5_percent_of_the_knee_and_does_not_stay_beyond_it() -> None:
-    """How often each does, over ten seeds, is counted in tests/statistics/test_limit.py."""
-    near, brief = 0, 0
-    for target, seconds in TARGETS:
+    """All targets with ten seeds each: tests/statistics/test_limit.py."""
+    for target, seconds in TARGETS[::3]:
         executor = hold(p(99) < at(target), upto=target.knee_per_s * 4, duration=seconds)
         decision, rates = run(executor, target.queue(1), seconds)
         assert decision.finding is not None
         held = decision.finding.held_per_s or 0.0
-        near += abs(held / target.knee_per_s - 1) < 0.05
+        assert held == pytest.approx(target.knee_per_s, rel=0.05), target.name
         window_s = executor.window_s(target.knee_per_s)
         beyond = longest_s([rate > 1.05 * target.knee_per_s for rate in rates])
-        assert beyond <= 3 * window_s, (target.name, beyond, window_s)
-        brief += beyond <= 2 * window_s
-
-    assert near >= 9
-    assert brief >= 9
+        assert beyond <= 2 * window_s, (target.name, beyond, window_s)
 
 
 @pytest.mark.parametrize("target", [mm1(90, 0.5), fixed(4, 0.05, 0.3), dm1(200, 0.2)], ids=lambda one: one.name)

@@ -107,9 +107,11 @@ def test_what_only_fails_in_a_run_loads() -> None:
     assert load(FAULTY / "set_up_raises.py").warnings == ()
 
 
-def test_what_blocks_the_loop_loads_with_a_warning() -> None:
-    (warning,) = load(FAULTY / "blocks_the_loop.py").warnings
-    assert (warning.line, warning.message.partition(":")[0]) == (11, "time.sleep(...) blocks the event loop")
+def test_what_blocks_the_loop_loads_only_where_a_comment_allows_it(tmp_path: Path) -> None:
+    allowed = (FAULTY / "blocks_the_loop.py").read_text()
+    assert load(FAULTY / "blocks_the_loop.py").warnings == ()
+    (fault,) = faults_of(write(tmp_path, allowed.replace("  # loadgen: allow", "")))
+    assert (fault.line, fault.message.partition(":")[0]) == (11, "time.sleep(...) blocks the event loop")
 
 
 def test_a_scenario_error_ends_with_the_exit_code_of_usage() -> None:

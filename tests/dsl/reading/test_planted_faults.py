@@ -281,7 +281,6 @@ CASES = [
         "await user.think(1, 3)",
         "time.sleep(1)",
         "write `await user.think",
-        is_warning=True,
     ),
     Planted(
         "sleeping that counts as response",

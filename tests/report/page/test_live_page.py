@@ -104,7 +104,7 @@ def test_longer_slots_are_fetched_anew(shown: Shown) -> None:
         server.tell("again", {"seq": 9}, longer)
 
         page.wait_for_selector("#page[data-seq='9']")
-        expect(page.locator("#summary")).to_contain_text("slots of 2 s")
+        expect(page.locator("#details")).to_contain_text("steps of 2 s")
         assert server.histories == 2
     assert [fault for fault in shown.faults if "net::" not in fault] == []
 
@@ -119,7 +119,7 @@ def test_page_says_that_the_run_is_over_and_shows_the_verdict(shown: Shown) -> N
 
         _, told = changes(over, start=59, step=1)
         server.tell(*told[-1])
-        expect(page.locator("#summary h1")).to_have_text(over["verdict"]["headline"])
+        expect(page.locator("#summary .plain")).to_have_text(over["verdict"]["plain"])
         expect(page.locator("#slos")).not_to_contain_text("so far")
         expect(page.locator("#link")).to_have_text("the run has ended")
         server.drop()

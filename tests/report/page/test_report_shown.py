@@ -19,7 +19,7 @@ from tests.support.documents import HOSTILE, Document, document, empty
 pytestmark = needs_chromium
 
 SECTIONS = (
-    *("summary", "slos", "rates", "percentiles", "heatmap", "spectrum", "errors", "users", "regions", "rows"),
+    *("summary", "tiles", "percentiles", "slos", "rates", "heatmap", "users", "regions", "rows"),
     *("service", "phases", "lag", "cpu", "unfit", "curve", "slowest", "failing", "agents", "marks", "notes"),
 )
 UNFIT = tuple(range(100, 106))
@@ -102,30 +102,133 @@ def test_objectives_of_an_invalid_run_are_not_shown_as_a_success(shown: Shown, t
     given["verdict"]["result"] = "invalid"
     page = opened(shown, tmp_path, given)
 
-    expect(page.locator("#slos")).to_contain_text("pass, but the run is invalid")
-    expect(page.locator("#slos tbody td.good")).to_have_count(0)
+    expect(page.locator("#slos")).to_contain_text("not judged")
+    expect(page.locator("#slos tbody td.good, #slos tbody td.bad, #tiles .good")).to_have_count(0)
+
+
+def test_suspect_run_has_a_badge_of_its_own(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=50)
+    given["verdict"] |= {"result": "passed", "shown": "suspect"}
+    page = opened(shown, tmp_path, given)
+
+    expect(page.locator("#summary .badge.suspect")).to_have_text("● passed, but suspect")
+    expect(page.locator("#summary .badge.good")).to_have_count(0)
 
 
 def test_first_screen_says_verdict_reasons_meaning_limits_and_what_to_do_next(shown: Shown, tmp_path: Path) -> None:
     given = document(slots=50)
     page = opened(shown, tmp_path, given)
 
-    said = page.locator("#summary").inner_text()
+    said = page.locator("#summary").inner_text() + page.locator("#details").inner_text()
     verdict = given["verdict"]
     for text in [
-        verdict["headline"],
-        *verdict["sentences"],
+        given["run"]["title"],
+        given["run"]["owner"],
+        verdict["plain"],
+        *verdict["means"],
         *verdict["excludes"],
         *verdict["next"],
-        *verdict["reasons"],
     ]:
-        assert text in said
+        assert said.count(text) == 1
     for slo in given["slos"]:
         assert slo["objective"] in said
         assert slo["margin"] in said
-    box = page.locator("#summary").bounding_box()
+    assert verdict["reasons"][0] not in said, "the table has it"
+    box = page.locator("#front").bounding_box()
     assert box is not None
-    assert box["y"] + box["height"] < 900
+    assert box["y"] + box["height"] < 900, "title, sentence, figures and the first charts fit a screen"
+
+
+def test_three_figures_have_count_unit_interval_and_limit(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=50)
+    page = opened(shown, tmp_path, given)
+
+    time, rate, errors = page.locator("#tiles .tile").all_inner_texts()
+    row = next(row for row in given["rows"] if row["kind"] == "journey")
+    requests, failed = sum(given["slots"]["requests"]), sum(given["slots"]["request_errors"])
+    assert time.splitlines()[0] == "Response time, p95 of checkout"
+    assert f"{row['response_ms']['p95']:.0f} ms" in time
+    assert f"{row['count']:,} iterations · 95 % interval 256 ms to 272 ms · limit 300 ms" in time
+    assert f"{requests:,} requests in 50 s" in rate
+    assert "/s" in rate
+    assert f"{failed:,} of {requests:,} requests" in errors
+
+
+def test_limit_of_the_objective_is_a_line_in_the_response_chart(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=50)
+    page = opened(shown, tmp_path, given)
+    with_limit = page.locator("#percentiles canvas").screenshot()
+    expect(page.locator("#percentiles select")).to_have_value("checkout")
+
+    for slo in given["slos"]:
+        slo["limit_ms"] = None
+    shown.asked.clear()
+    page = opened(shown, tmp_path, given)
+    page.locator("#percentiles select").select_option("checkout")
+
+    assert page.locator("#percentiles canvas").screenshot() != with_limit
+
+
+def test_run_without_an_error_says_so_instead_of_an_empty_chart(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=30)
+    expect(opened(shown, tmp_path, given).locator("#errors .nothing")).to_be_hidden()
+
+    for kind in given["errors"]:
+        given["errors"][kind] = [0] * 30
+    shown.asked.clear()
+    expect(opened(shown, tmp_path, given).locator("#errors .nothing")).to_have_text("no errors")
+
+
+def test_charts_of_a_short_run_use_their_whole_width(shown: Shown, tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, document(slots=6))
+
+    at(page, "throughput", 5.5 / 6)
+    expect(page.locator("#cursor")).to_contain_text("0:05–0:06")
+
+
+def test_verdict_is_the_first_column_and_a_telephone_shows_all_of_an_objective(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with Shown.within(browser, width=400) as shown:
+        page = opened(shown, tmp_path, document(slots=30))
+        cells = page.locator("#slos tbody td:visible")
+        assert cells.first.inner_text() == "✓ pass"
+        assert all(
+            page.evaluate("[...document.querySelectorAll('#slos td')].map((one) => one.scrollWidth <= one.clientWidth)")
+        )
+        for cell in cells.all():
+            box = cell.bounding_box()
+            assert box is not None
+            assert box["x"] + box["width"] <= 400
+        assert shown.faults == []
+
+
+def test_metrics_are_lanes_below_the_response_chart_at_the_same_times(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=200, metrics=3)
+    given["metrics"]["rest"], given["metrics"]["empty"] = ["queue depth (Maximum)"], ["swap (Average)"]
+    page = opened(shown, tmp_path, given)
+
+    lanes = page.locator("#lanes figure")
+    assert lanes.locator("h3").all_inner_texts() == ["CPU of the database", "connections", "memory"]
+    assert "Average, % · each 5 s; 4 values missing" in lanes.first.inner_text()
+    expect(page.locator("#lanes")).to_contain_text("Not drawn: queue depth (Maximum).")
+    expect(page.locator("#lanes")).to_contain_text("Without any value: swap (Average).")
+    chart, lane = (page.locator(f"{where} .u-over").first.bounding_box() for where in ("#percentiles", "#lanes"))
+    assert chart is not None
+    assert lane is not None
+    assert (chart["x"], chart["width"]) == (lane["x"], lane["width"])
+    at(page, "throughput", 100.5 / 200)
+    value = given["metrics"]["lanes"][0]["values"][20]
+    expect(lanes.first.locator(".legend .value")).to_have_text(f"{value:.1f} %")
+    at(page, "throughput", 50.5 / 200)
+    expect(lanes.first.locator(".legend .value")).to_have_text("–")
+
+
+def test_hostile_names_of_metrics_are_shown_as_text(shown: Shown, tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, document(slots=20, metrics=8, hostile=True))
+
+    assert page.evaluate("window.hacked") is None
+    assert HOSTILE[0] in page.locator("#lanes h3").all_inner_texts()
 
 
 def test_hostile_names_are_shown_as_text_and_hidden_characters_as_codes(shown: Shown, tmp_path: Path) -> None:
@@ -142,7 +245,7 @@ def test_hostile_names_are_shown_as_text_and_hidden_characters_as_codes(shown: S
 def test_run_without_any_data_is_drawn(shown: Shown, tmp_path: Path) -> None:
     page = opened(shown, tmp_path, empty())
 
-    expect(page.locator("#summary h1")).to_contain_text("0 requests")
+    expect(page.locator("#summary .plain")).to_contain_text("0 requests")
     expect(page.locator("#capacity")).to_be_hidden()
     expect(page.locator("#regions")).to_be_hidden()
 
@@ -186,7 +289,7 @@ def test_cursor_on_one_chart_reads_all(shown: Shown, tmp_path: Path) -> None:
     p50 = given["response"]["requests"]["p50"][103]
     expect(page.locator("#percentiles .legend")).to_contain_text(f"p50{p50:.1f}".rstrip("0").rstrip("."))
     count = given["slots"]["requests"][103]
-    expect(page.locator("#percentiles .note")).to_contain_text(f"{count} values in the slot")
+    expect(page.locator("#percentiles .note")).to_contain_text(f"{count} values in 1:43–1:44")
 
     at(page, "users", 150.5 / 200)
     expect(page.locator("#cursor")).to_contain_text("3 of 4 agents reported")
@@ -275,8 +378,8 @@ def test_line_is_hidden_by_its_legend(shown: Shown, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "key"),
     [
-        ({"unfit": UNFIT}, "generator invalid: 6 slots"),
-        ({"silent": (20, 21)}, "not all agents reported: 2 slots"),
+        ({"unfit": UNFIT}, "generator invalid: 6 s"),
+        ({"silent": (20, 21)}, "not all agents reported: 2 s"),
     ],
 )
 def test_what_weakens_the_figures_is_on_every_chart_over_time(
@@ -304,7 +407,7 @@ def test_value_of_which_only_a_bound_is_known_is_said_and_never_drawn_as_a_value
     given = document(slots=100, censored=(50,))
     page = opened(shown, tmp_path, given)
 
-    expect(page.locator("#percentiles .note")).to_contain_text("1 slot with only a lower bound")
+    expect(page.locator("#percentiles .note")).to_contain_text("for 1 s only a lower bound is known")
     at(page, "rates", 50.5 / 100)
     expect(page.locator("#percentiles .legend")).to_contain_text("p99> ")
 
@@ -333,12 +436,12 @@ def test_overlay_has_both_figures_and_the_difference(shown: Shown, tmp_path: Pat
     expect(page.locator("#percentiles .legend")).to_contain_text("baseline p99")
     expect(page.locator("#rates .legend")).to_contain_text("baseline started")
     expect(page.locator("#spectrum .legend")).to_contain_text("baseline requests")
-    expect(page.locator("#summary")).to_contain_text(theirs["run"]["id"])
+    expect(page.locator("#details")).to_contain_text(theirs["run"]["id"])
     first = page.locator("#rows tbody tr").first
     assert "+25.0 %" in first.inner_text().replace("\u00a0", " ")
     at(page, "rates", 41.5 / 300)
-    p50 = theirs["response"]["requests"]["p50"][20]
-    expect(page.locator("#percentiles .legend")).to_contain_text(f"baseline p50{p50:.1f}".rstrip("0").rstrip("."))
+    p50 = theirs["response"]["iterations"]["checkout"]["p50"][20]
+    expect(page.locator("#percentiles .legend")).to_contain_text(f"baseline p50{p50:.0f} ms")
 
 
 def test_page_fits_800_pixels(browser: Browser, tmp_path: Path) -> None:

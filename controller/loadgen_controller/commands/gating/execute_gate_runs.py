@@ -130,7 +130,7 @@ class Maker:
             self.notes.append(f"the runs of pair {pair} had different agents: only one of them had {differ}")
 
     def budget(self, runs: int, spec: PlanSpec) -> str:
-        """Return number and length of the runs as text: "10 runs of 30 s: at least 5 min".
+        """Return number and length of the runs as text: "10 runs of 30 s: 5 min of load, and the start of each run".
 
         Without a fixed duration only "10 runs".
         """
@@ -139,7 +139,9 @@ class Maker:
         if not length_s:
             return each
         whole = format_duration(runs * length_s * NS_PER_S)
-        return f"{each} of {format_duration(length_s * NS_PER_S)}" + (f": at least {whole}" if runs > 1 else "")
+        return f"{each} of {format_duration(length_s * NS_PER_S)}" + (
+            f": {whole} of load, and the start of each run" if runs > 1 else ""
+        )
 
     def _load(self, errors: CollectedErrors, target: str | None, seed: int) -> Scenario:
         options = self.options | ({} if target is None else {"target": target})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import randbelow
 from typing import Any, Final
@@ -16,10 +16,12 @@ from loadgen.history.gate.gate_result import Decision, Settings, Verdict
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Accepted
 from loadgen.measure.run_folder.rundir import find_run
+from loadgen.notify.notifier import Notifier
 from loadgen.outside_text import in_json
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.gating.execute_gate_runs import Interrupted, Maker
 from loadgen_controller.commands.gating.judge_against_history import accept, judge_in, note_verdict
+from loadgen_controller.commands.gating.notification import gate_event
 from loadgen_controller.commands.gating.result_file_formats import as_json, as_junit, as_markdown
 from loadgen_controller.commands.gating.text import explained, headline, report_of
 from loadgen_controller.console_output import Text, verdict
@@ -47,6 +49,7 @@ class GateOptions:
     markdown: Path | None = None
     is_explained: bool = False
     is_quiet: bool = False
+    notifier: Notifier = field(default_factory=Notifier)
 
     @property
     def console(self) -> Output:
@@ -77,6 +80,12 @@ def judge_made(errors: CollectedErrors, options: GateOptions, maker: Maker, runs
     assert opened is not None
     store = opened
     later = f", and {maker.budget(confirm, spec)} more if the result is suspect" if confirm else ""
+    if not store.keys():
+        maker.console.print(
+            f"note: {store} has no accepted runs yet, so these runs have nothing to be compared with, and the verdict"
+            f" will be INCONCLUSIVE. Accept ten runs first: loadgen history add RUN --store {store}",
+            soft_wrap=True,
+        )
     maker.console.print(f"{maker.budget(runs, spec)}{later}")
 
     def decided() -> Decision:
@@ -194,4 +203,6 @@ def _ended(options: GateOptions, store: Store | None, decision: Decision) -> int
             console.print(f"{added} of {len(decision.new)} runs accepted into {store}")
         elif options.is_added:
             console.print(f"no run was accepted into {store}, because the verdict is not PASS")
+    if options.notifier:
+        options.notifier.offer(gate_event(decision))
     return decision.verdict.exit_code

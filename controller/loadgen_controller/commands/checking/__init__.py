@@ -1,0 +1,1 @@
+"""The watch of `loadgen check --watch`: waits for saved files, and checks the scenario again."""

@@ -1,0 +1,71 @@
+"""Prints errors with their hints on stderr, and returns the exit code for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError
+from loadgen_controller.console_output import echo_error
+
+__all__ = ["report"]
+
+
+def report(error: Exception) -> ExitCode:
+    """Print an error, or each error of a group, with its hint on stderr, and return the exit code.
+
+    Of several errors, the exit code that comes first in `EXIT_PRECEDENCE` wins.
+    """
+    errors = list(_flat(error))
+    for one in errors:
+        for message, hint in _lines(one):
+            echo_error(message, hint)
+    codes = {_code(one) for one in errors}
+    return next((code for code in EXIT_PRECEDENCE if code in codes), ExitCode.BUG)
+
+
+def _flat(error: Exception) -> Iterator[Exception]:
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from _flat(inner)
+    else:
+        yield error
+
+
+def _lines(error: Exception) -> Iterator[tuple[str, str]]:
+    if isinstance(error, ScenarioError):
+        for fault in error.faults:
+            yield f"{fault.where}: {fault.message}", fault.hint
+    elif isinstance(error, LoadgenError) and error.exit_code is not ExitCode.BUG:
+        yield error.message, error.hint
+    elif _is_parser_error(error):
+        yield _parser_error(error)
+    else:
+        what = error.message if isinstance(error, LoadgenError) else f"{type(error).__name__}: {error}"
+        yield (
+            f"this is a bug in loadgen: {what}",
+            "report it with the command and the run folder; LOADGEN_DEBUG=1 shows the traceback",
+        )
+
+
+def _code(error: Exception) -> ExitCode:
+    if isinstance(error, LoadgenError):
+        return error.exit_code
+    return ExitCode.USAGE if _is_parser_error(error) else ExitCode.BUG
+
+
+def _is_parser_error(error: Exception) -> bool:
+    """Return whether the command line could not be parsed: an unknown option, a missing argument.
+
+    Checked by attributes because typer has its own copy of click's exceptions.
+    """
+    return hasattr(error, "format_message") and getattr(error, "exit_code", None) == 2
+
+
+def _parser_error(error: Any) -> tuple[str, str]:
+    """Return the message of a parser's error in the style of loadgen, and a hint what to do."""
+    message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # pydantic puts this before our text
+    message = message.replace(": Input should", ": it should")
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "loadgen"
+    return message[:1].lower() + message[1:], f"{path} --help lists arguments and options"

@@ -1,0 +1,306 @@
+"""Checks how the functions of a scenario call the language, without running them.
+
+    user.think(3, 1)                     the first time is longer than the second
+    user.poll(call, name="job")          until= is missing
+    user.http.get("/", expect=99)        not a status
+    reply.pick("$.items[")               not a JSONPath
+    uniform(3, 1)                        in a journey: the lower bound is above the upper one
+
+A call must fit the signature of its method. Arguments that are written literally, or by a constant of
+the module, go through the functions that check them at run time. So a wrong argument is found in any branch of
+a journey, and with the message that a run would give. Computed arguments are not checked.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from loadgen.clients.graphql import gql
+from loadgen.clients.http import HttpClient
+from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.request.expectation_check import check_accept, check_max_ms, check_status
+from loadgen.clients.request.header_encoding import with_call_headers
+from loadgen.clients.request.prepare import timeouts_of
+from loadgen.clients.request.request_head_cache import routes_of
+from loadgen.clients.response.pick import check_path
+from loadgen.clients.response.replies import Reply
+from loadgen.clients.retries import retries_of
+from loadgen.dsl.distributions import Distribution, empirical, exponential, fixed, lognormal, normal, uniform
+from loadgen.dsl.loading.receivers import Receivers
+from loadgen.dsl.loading.source_analysis import UNKNOWN, Source
+from loadgen.dsl.payload import ScenarioBlob, blob
+from loadgen.dsl.plans.argument_validation import did_you_mean
+from loadgen.dsl.users.argument_checks import (
+    check_name,
+    distribution_of,
+    pace_ns,
+    poll_times_ns,
+    rendezvous_timeout_ns,
+    think_range_ns,
+)
+from loadgen.dsl.users.user import UserWith
+from loadgen.errors import UsageError
+
+__all__ = ["WrongCall", "wrong_calls"]
+
+_ROUTES: Final = routes_of("http://loadgen.invalid")
+"""Any valid target, for the check of URLs."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongCall:
+    """One wrong call: the node of the syntax tree whose line is reported, the problem, and what to write."""
+
+    node: ast.expr
+    message: str
+    hint: str
+
+
+def wrong_calls(source: Source, receivers: Receivers, call: ast.Call, imported: str) -> Iterator[WrongCall]:
+    """Yield the errors in one call of a function: in a method of a user, client or reply, or of a word of loadgen.
+
+    receivers: the users, clients and replies of the function. imported: the full dotted name of the called function
+    by the file's imports, "" if it is not imported.
+    """
+    found = _known(receivers, call, imported)
+    if found is None:
+        return
+    word, function, owner = found
+    shown = _shown(call.func)
+    signature = _signature(function)
+    is_whole = not any(isinstance(one, ast.Starred) for one in call.args) and all(k.arg for k in call.keywords)
+    nodes = [None, *call.args] if owner else list(call.args)
+    keywords = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    try:
+        if is_whole:
+            bound = signature.bind(*nodes, **keywords).arguments
+        else:
+            bound = signature.bind_partial(*([None] if owner else []), **keywords).arguments
+    except TypeError as error:
+        yield _misfit(call, shown, word, signature, str(error), is_method=bool(owner))
+        return
+    given: dict[str, ast.expr] = {}
+    for name, node in bound.items():
+        if isinstance(node, dict):  # **options
+            given |= node
+        elif isinstance(node, ast.expr):
+            given[name] = node
+    yield from _invalid(source, call, word, given, signature, function)
+
+
+@lru_cache(maxsize=256)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of a function. Cached, because reading one takes some 50 µs."""
+    return inspect.signature(function)
+
+
+def _known(receivers: Receivers, call: ast.Call, imported: str) -> tuple[str, Callable[..., Any], type | None] | None:
+    """Return (word, function, class) of a call of the language; None for another call. class: None for a function."""
+    func = call.func
+    if isinstance(func, ast.Attribute):
+        kind = receivers.kind_of_value(func.value)
+        owner = {"user": UserWith, "client": HttpClient, "reply": Reply}.get(kind)
+        if owner is None and func.attr == "pick" and _is_path(call):
+            kind, owner = "reply", Reply
+        if owner is not None:
+            method = inspect.getattr_static(owner, func.attr, None)
+            return (f"{kind}.{func.attr}", method, owner) if inspect.isfunction(method) else None
+    module, _, name = imported.rpartition(".")
+    if module == "loadgen" and name in _FUNCTIONS:
+        return name, _FUNCTIONS[name], None
+    if imported in ("re.compile", "re.search", "re.match", "re.fullmatch", "re.findall", "re.finditer", "re.sub"):
+        return imported, getattr(re, name), None
+    return None
+
+
+_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
+    function.__name__: function for function in (uniform, exponential, normal, lognormal, fixed, empirical, gql, blob)
+}
+"""Words of loadgen that journeys call."""
+
+
+def _is_path(call: ast.Call) -> bool:
+    """Return True if a call of some `pick` has a path of loadgen as its first argument."""
+    first = call.args[0] if call.args else None
+    return isinstance(first, ast.Constant) and str(first.value).startswith(("$", "css:", "header:"))
+
+
+# -- the signature ----------------------------------------------------------------------------------
+
+_WRITE: Final = {
+    "user.step": 'async with user.step("login"):',
+    "user.measure": 'async with user.measure("sign"):',
+    "user.think": "await user.think(1, 3)",
+    "user.pace": 'await user.pace("10s")',
+    "user.rendezvous": 'await user.rendezvous("sale opens", users=100)',
+    "user.poll": 'await user.poll(lambda: user.http.get("/job/1"), until=is_done, name="job")',
+    "user.check": 'user.check("cart is full", len(items) == 3)',
+    "user.fail": 'user.fail("the cart is empty")',
+    "user.trait": 'user.trait("speed", lognormal(0, .3))',
+    "user.to": 'user.to("login").get("/")',
+    "client.request": 'await user.http.request("GET", "/")',
+    "client.stream": 'async with user.http.stream("GET", "/events") as reply:',
+    "reply.pick": 'reply.pick("$.token")',
+}
+"""An example of a right call, by word."""
+
+
+def _misfit(
+    call: ast.Call, shown: str, word: str, signature: inspect.Signature, reason: str, *, is_method: bool
+) -> WrongCall:
+    """Return the error for a call that does not fit its signature. reason: the text of inspect's TypeError."""
+    name = re.search(r"'(\w+)'", reason)
+    kind, _, method = word.partition(".")
+    example = _WRITE.get(word) or (f'await user.http.{method}("/path")' if kind == "client" else "")
+    if not example:
+        parameters = [one for one in signature.parameters.values() if not is_method or one.name != "self"]
+        example = f"{method or word}{inspect.Signature([_bare(one) for one in parameters])}"
+    if reason.startswith("missing") and name:
+        what = name[1] if signature.parameters[name[1]].kind is not inspect.Parameter.KEYWORD_ONLY else f"{name[1]}="
+        return WrongCall(call, f"{shown}(...) needs {what}", f"write {example}")
+    if reason.startswith("got an unexpected") and name:
+        node = next((k.value for k in call.keywords if k.arg == name[1]), call)
+        there = [one.name for one in signature.parameters.values() if one.name != "self"]
+        return WrongCall(node, f"{shown}(...) has no argument {name[1]}", did_you_mean(name[1], there))
+    return WrongCall(call, f"{shown}(...): {reason}", f"write {example}")
+
+
+def _bare(parameter: inspect.Parameter) -> inspect.Parameter:
+    return parameter.replace(annotation=inspect.Parameter.empty)
+
+
+# -- the values -------------------------------------------------------------------------------------
+
+
+def _check_pattern(pattern: object) -> None:
+    if isinstance(pattern, str):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UsageError(
+                f"invalid regular expression {pattern!r}: {error}", hint='put \\ before a literal "(", "[", "*" or "?"'
+            ) from None
+
+
+def _check_gql(query: object, operation: object) -> None:
+    gql(query, operation=operation).ready(lambda note: None)  # type: ignore[arg-type]  # gql checks its types
+
+
+_VALUES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Callable[..., object]], ...]]] = {
+    "user.think": ((("low", "high"), think_range_ns), (("low",), think_range_ns), (("high",), think_range_ns)),
+    "user.pace": ((("every",), pace_ns),),
+    "user.poll": (
+        (("every", "timeout"), poll_times_ns),
+        (("name",), lambda name: check_name("poll", name)),
+    ),
+    # `rendezvous_check.py` checks the number of users, which it also compares with the load.
+    "user.rendezvous": ((("name", "timeout"), lambda name, timeout: rendezvous_timeout_ns(name, 1, timeout)),),
+    "user.step": ((("name",), lambda name: check_name("step", name)),),
+    "user.measure": ((("name",), lambda name: check_name("measure", name)),),
+    "user.check": ((("name",), lambda name: check_name("check", name)),),
+    "user.trait": (
+        (("name",), lambda name: check_name("trait", name)),
+        (("of",), lambda of: distribution_of("trait", of)),
+    ),
+    "user.draw": ((("of",), lambda of: distribution_of("draw", of)),),
+    "reply.expect": ((("status",), lambda status: check_status("status", status)), (("max_ms",), check_max_ms)),
+    "reply.pick": ((("path",), check_path),),
+    "gql": ((("query", "operation"), _check_gql),),
+    **{f"re.{name}": ((("pattern",), _check_pattern),) for name in (
+        "compile", "search", "match", "fullmatch", "findall", "finditer", "sub"
+    )},
+}  # fmt: skip
+"""By word: arguments, and the function that checks them."""
+
+
+def _check_url(url: object) -> None:
+    if not isinstance(url, str):
+        raise UsageError(f"{url!r} is not a URL", hint=_EXAMPLES["url"])
+    if re.match(r"https?:?/{1,2}", url) and not re.match(r"https?://", url):
+        raise ValueError(f'"{url}" is not an absolute http:// or https:// URL')
+    _ROUTES.make("GET", url)
+
+
+_OF_REQUEST: Final[tuple[tuple[tuple[str, ...], Callable[..., object]], ...]] = (
+    (("url",), _check_url),
+    (("method",), lambda method: _ROUTES.of(str(method).upper())),
+    (("name",), lambda name: None if name is None else check_name("name", name)),
+    (("expect",), lambda expect: check_status("expect", expect)),
+    (("accept",), check_accept),
+    (("timeout",), lambda timeout: timeouts_of({"timeout": timeout}, Timeouts())),
+    (("retries",), lambda retries: retries_of(retries, 0)),
+    (("headers",), lambda headers: with_call_headers(None, headers)),
+)
+
+
+def _invalid(
+    source: Source,
+    call: ast.Call,
+    word: str,
+    given: Mapping[str, ast.expr],
+    signature: inspect.Signature,
+    function: Callable[..., Any],
+) -> Iterator[WrongCall]:
+    values = {name: source.value_of(node) for name, node in given.items()}
+    if word in _FUNCTIONS and word != "gql":
+        yield from _value_wrong(call, values, function)
+        return
+    if word == "user.think" and any(isinstance(node, ast.Call) for node in given.values()):
+        return  # a distribution, which is checked itself
+    is_reported = False
+    for names, check in _OF_REQUEST if word.startswith("client.") else _VALUES.get(word, ()):
+        if not any(name in given for name in names):
+            continue
+        arguments = [values.get(name, _default(signature, name)) for name in names]
+        if any(value is UNKNOWN for value in arguments):
+            continue
+        try:
+            check(*arguments)
+        except (UsageError, ValueError, TypeError) as error:
+            if is_reported and word == "user.think":
+                continue  # the time alone is wrong, and the pair was reported
+            is_reported = True
+            name = next(name for name in names if name in given)
+            yield WrongCall(given[name], *_texts(error, word, name))
+
+
+def _default(signature: inspect.Signature, name: str) -> Any:
+    parameter = signature.parameters.get(name)
+    return UNKNOWN if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
+
+
+def _value_wrong(call: ast.Call, values: Mapping[str, Any], function: Callable[..., Any]) -> Iterator[WrongCall]:
+    if any(value is UNKNOWN for value in values.values()):
+        return
+    made = function(**values)
+    if isinstance(made, Distribution | ScenarioBlob):
+        for fault in made.faults:
+            yield WrongCall(call, fault.message, fault.hint)
+
+
+_EXAMPLES: Final = {
+    "url": 'write a path, "/cart", or a URL that begins with http:// or https://',
+    "method": 'write "GET", "POST" or another HTTP method',
+    "timeout": 'write seconds, 2, or a text such as "500ms"',
+    "headers": 'write texts: headers={"X-Version": "3"}',
+}
+"""A hint for each argument whose check has none."""
+
+
+def _texts(error: Exception, word: str, argument: str) -> tuple[str, str]:
+    """Return message and hint of an exception. A ValueError has the hint after a semicolon in its text."""
+    if isinstance(error, UsageError):
+        return error.message, error.hint
+    message, _, hint = str(error).partition("; ")
+    return message, hint or _EXAMPLES.get(argument) or f"write {_WRITE[word]}"
+
+
+def _shown(func: ast.expr) -> str:
+    text = ast.unparse(func)
+    return text if len(text) <= 60 else "..." + text[-50:]

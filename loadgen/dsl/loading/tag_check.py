@@ -1,0 +1,118 @@
+"""Checks the tags that a scenario's files set, in their text: also in branches that no trial enters.
+
+    user.tag(tenant, "golden")                  the tag has no such value             error
+    user.tag(zone, "a")                         it is read from a response header     error
+    user.http.get("/", tags={"knid": "first"})  no plan declares such a tag           error
+    user.step("pay", tags={kind: 3})            the value is not a text               error
+
+Only literals are checked. A computed value that is not declared is counted in `(other)`.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from loadgen.dsl.loading.source_analysis import Source
+from loadgen.dsl.plans.argument_validation import did_you_mean
+from loadgen.dsl.tag import Tag
+from loadgen.engine.recording.tagging import TagSpec, looks_like_id
+from loadgen.errors import Fault
+
+__all__ = ["id_warnings", "tag_faults"]
+
+_TAKING = frozenset(
+    {"get", "post", "put", "patch", "delete", "head", "options", "request", "stream", "step", "add", "set"}
+)
+"""Methods with an argument `tags`, of clients, users and custom metrics."""
+
+
+def tag_faults(sources: Iterable[Source], declared: Iterable[Tag], specs: Iterable[TagSpec]) -> list[Fault]:
+    """Return the errors in all calls that set tags.
+
+    declared: all tags that the files declare. specs: those that the file's plans list.
+    """
+    files = list(sources)
+    listed = {spec.name: spec for spec in specs}
+    by_name = {one.name: one for one in declared}
+    variables = {variable: by_name[name] for source in files for variable, name in _assigned(source) if name in by_name}
+    return [fault for source in files for fault in _Reading(str(source.path), variables, listed).faults(source.tree)]
+
+
+def id_warnings(declared: Iterable[Tag]) -> Iterator[Fault]:
+    """Yield a warning for each tag with a declared value that looks like an id."""
+    for one in declared:
+        value = next((value for value in one.values if looks_like_id(value)), None)
+        if value is not None:
+            yield one.origin.fault(
+                f'tag "{one.name}": the value "{value}" looks like an id, and a tag is for few values',
+                f"write user.note({one.name}=...), which takes any number of values",
+            )
+
+
+def _assigned(source: Source) -> Iterator[tuple[str, str]]:
+    """Yield (variable, name of the tag) of each `variable = tag("name", ...)` at the top of a file."""
+    for node in source.tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(call := node.value, ast.Call):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            name = call.args[0] if call.args else None
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                yield from ((target.id, name.value) for target in targets if isinstance(target, ast.Name))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    file: str
+    variables: Mapping[str, Tag]
+    listed: Mapping[str, TagSpec]
+
+    def faults(self, tree: ast.AST) -> Iterator[Fault]:
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            if node.func.attr == "tag" and len(node.args) == 2:
+                yield from self._pair(node.args[0], node.args[1], is_certain=_is_user(node.func.value))
+            elif node.func.attr in _TAKING:
+                for keyword in node.keywords:
+                    if keyword.arg == "tags" and isinstance(keyword.value, ast.Dict):
+                        for key, value in zip(keyword.value.keys, keyword.value.values, strict=True):
+                            if key is not None:  # `**others` has no key
+                                yield from self._pair(key, value, is_certain=True)
+
+    def _pair(self, key: ast.expr, value: ast.expr, *, is_certain: bool) -> Iterator[Fault]:
+        """Yield the error of one pair. is_certain: the call sets a tag, even if the key is a text."""
+        if isinstance(key, ast.Constant):
+            if not is_certain:
+                return
+            if not isinstance(key.value, str):
+                yield self._fault(key, f"{key.value!r} is not the name of a tag", 'write a text, such as "tenant"')
+                return
+            name, spec = key.value, self.listed.get(key.value)
+            add = f'declare it: tag("{name}", ...), and add it to Plan(tags=[...])'
+        elif isinstance(key, ast.Name) and (tag := self.variables.get(key.id)) is not None:
+            name, spec = tag.name, self.listed.get(tag.name)
+            add = f"add it: Plan(tags=[{key.id}])"
+        else:
+            return
+        if spec is None:
+            near = did_you_mean(name, self.listed) if isinstance(key, ast.Constant) else ""
+            hint = near if near.startswith("did you mean") else add
+            yield self._fault(key, f'no plan in this file has a tag "{name}"', hint)
+            return
+        if spec.header:
+            message = f'tag "{name}" is read from the response header {spec.header}, so a journey cannot set it'
+            yield self._fault(value, message, f'declare a tag with values: tag("{name}", "a", "b")')
+        elif isinstance(value, ast.Constant):
+            if not isinstance(value.value, str):
+                yield self._fault(value, f'tag "{name}": {value.value!r} is not a text', "write a text")
+            elif value.value not in spec.values:
+                hint = did_you_mean(value.value, spec.values)
+                yield self._fault(value, f'tag "{name}" has no value "{value.value}"', hint or "declare the value")
+
+    def _fault(self, node: ast.expr, message: str, hint: str) -> Fault:
+        return Fault(self.file, node.lineno, message, hint)
+
+
+def _is_user(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "user"

@@ -1,0 +1,113 @@
+"""Reads and checks the tags of a plan: declared ones, response headers, and the constants of its loads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from loadgen.dsl.plans.argument_validation import Wrong
+from loadgen.dsl.tag import HEADER, Tag, is_tag_value, tag_name_wrong
+from loadgen.engine.recording.tagging import MAX_PARTS, MOST_OF_HEADER, TagSpec
+from loadgen.measure.deltas.limits import NAME_BYTES, TAGS_OF_SERIES
+from loadgen.measure.deltas.series_key import Tags
+
+if TYPE_CHECKING:
+    from loadgen.dsl.plans.plan import Plan
+
+__all__ = ["ReadTags", "read_load_tags", "read_tags", "tag_names"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTags:
+    """The tags of a plan. headers: names of response headers in lower case, each once."""
+
+    specs: tuple[TagSpec, ...] = ()
+    headers: tuple[str, ...] = ()
+
+
+def tag_names(plan: Plan) -> tuple[str, ...]:
+    """Return the names of all tags that rows of this plan may have, each once, without "load" (the load's name).
+
+    They are the declared tags, the response headers, and the constants of its loads.
+    """
+    names = [spec.name for spec in plan.tag_specs]
+    names += [name for load in plan.loads for name, _ in load.tags]
+    return tuple(dict.fromkeys(names))
+
+
+def read_tags(tags: object, wrong: list[Wrong]) -> ReadTags:
+    """Return a plan's `tags`: objects of `tag(...)`, and texts such as "header:x-cache", each once.
+
+    Invalid tags are left out, and each adds an error to `wrong`.
+    """
+    given = list(tags) if isinstance(tags, Iterable) and not isinstance(tags, str | Mapping) else [tags]
+    specs: dict[str, TagSpec] = {}
+    for one in given:
+        if isinstance(one, Tag):
+            wrong += [Wrong("tags", fault.message, fault.hint, one.origin) for fault in one.faults]
+            spec = one.spec
+        elif (header := _header(one)) is None:
+            wrong.append(Wrong("tags", f"tags: {one!r} is not a tag", _hint(one)))
+            continue
+        else:
+            spec = TagSpec(name=header, header=header, most=MOST_OF_HEADER)
+        if specs.get(spec.name, spec) != spec or (isinstance(one, Tag) and spec.name in specs):
+            wrong.append(Wrong("tags", f'tags: two tags are named "{spec.name}"', "rename one of them, or remove it"))
+        specs.setdefault(spec.name, spec)
+    wrong += _number_wrong(tuple(specs.values()), given)
+    headers = dict.fromkeys(spec.header for spec in specs.values() if spec.header)
+    return ReadTags(tuple(specs.values()), tuple(headers))
+
+
+def _header(one: object) -> str | None:
+    """Return the header's name in lower case of a text such as "header:x-cache"; None if it is invalid."""
+    kind, _, name = one.partition(":") if isinstance(one, str) else ("", "", "")
+    if kind.strip() != "header" or not re.fullmatch(HEADER, name.strip(), re.ASCII):
+        return None
+    return name.strip().lower()
+
+
+def _hint(one: object) -> str:
+    if isinstance(one, str) and ":" not in one and one:
+        return f'write "header:{one}" for a response header, or tag("{one}", ...) with its values'
+    return 'write tags=["header:x-cache"], with the name of a response header, or tags=[tag("tenant", "gold", "free")]'
+
+
+def _number_wrong(specs: tuple[TagSpec, ...], given: Iterable[object]) -> Iterator[Wrong]:
+    if len(specs) >= TAGS_OF_SERIES or any(len(spec.name) > NAME_BYTES for spec in specs):
+        longest = max(len(spec.name) for spec in specs)
+        message = f"tags: {len(specs)} names, the longest of {longest:,} bytes, are too many or too long"
+        yield Wrong("tags", message, f"write fewer than {TAGS_OF_SERIES} names of at most {NAME_BYTES} bytes")
+    declared = {one.name: len(one.values) or one.spec.most for one in given if isinstance(one, Tag)}
+    if (product := prod(declared.values())) > MAX_PARTS:
+        factors = " x ".join(f"{name} {count:,}" for name, count in declared.items())
+        message = f"tags: the declared values make {product:,} combinations of a row ({factors}), more than {MAX_PARTS}"
+        yield Wrong("tags", message, "declare fewer values; write user.note(...) for ids, which splits nothing")
+
+
+def read_load_tags(tags: object, wrong: list[Wrong]) -> Tags:
+    """Return the constants of a load's `tags={"phase": "spike"}`, sorted by name; () for None.
+
+    Each invalid name or value adds an error to `wrong`.
+    """
+    if tags is None:
+        return ()
+    if not isinstance(tags, Mapping):
+        wrong.append(Wrong("tags", f"tags: {tags!r} is not a dictionary", 'write tags={"phase": "spike"}'))
+        return ()
+    found: dict[str, str] = {}
+    for key, value in tags.items():
+        name: Any = key.name if isinstance(key, Tag) else key
+        if (message := tag_name_wrong(name)) is not None:
+            wrong.append(Wrong("tags", f"tags: {message[0]}", message[1]))
+        elif not isinstance(value, str):
+            wrong.append(Wrong("tags", f"tags: the value {value!r} of {name} is not a text", f'write "{value}"'))
+        elif not is_tag_value(value):
+            hint = f"write a text of 1 to {NAME_BYTES} bytes"
+            wrong.append(Wrong("tags", f"tags: {value[:40]!r} is not a valid value of {name}", hint))
+        else:
+            found[name] = value
+    return tuple(sorted(found.items()))

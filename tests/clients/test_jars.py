@@ -1,0 +1,82 @@
+"""`jar=`: the cookies of one call with its redirects; and `max_redirects=`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from loadgen.errors import RequestFailed, UsageError
+from tests.support.measured import stock_of
+from tests.support.scripted import Answer, Received, client_of, ok, scripted
+
+
+def _shop(request: Received) -> Answer:
+    match request.target:
+        case "/login":
+            return ok(b"", "Set-Cookie: session=new; Path=/", "Location: /home", status="302 Found")
+        case "/logout":
+            return ok(b"", "Set-Cookie: session=; Max-Age=0; Path=/")
+        case _:
+            return ok((request.header("cookie") or "none").encode())
+
+
+@pytest.mark.parametrize("make", [client_of, stock_of])
+async def test_a_call_with_a_jar_leaves_the_cookies_of_the_user_alone(make: Any) -> None:
+    async with scripted(_shop) as server, make(server.url) as client:
+        client.cookies.set("session", "users")
+        jar = httpx.Cookies()
+        reply = await client.get("/login", jar=jar, follow_redirects=True, expect=200)
+        assert reply.text == "session=new"
+        assert dict(jar) == {"session": "new"}
+        assert (await client.get("/", jar=jar)).text == "session=new"
+        assert (await client.get("/")).text == "session=users"
+        await client.get("/logout", jar=jar)
+        assert dict(jar) == {}
+        assert (await client.get("/", jar=jar)).text == "none"
+        assert (await client.get("/", jar=jar, cookies={"once": "1"})).text == "once=1"
+        assert dict(client.cookies) == {"session": "users"}
+
+
+async def test_a_stream_stores_its_cookies_in_the_jar() -> None:
+    async with scripted(_shop) as server, client_of(server.url) as client:
+        jar = httpx.Cookies()
+        async with client.stream("GET", "/login", jar=jar):
+            assert dict(jar) == {"session": "new"}
+        assert not client.cookies
+
+
+async def test_the_limit_of_redirects_is_that_of_the_call_then_that_of_the_user() -> None:
+    def hops(request: Received) -> Answer:
+        n = int(request.target[1:])
+        return ok(b"", f"Location: /{n - 1}", status="302 F") if n else ok(b"here")
+
+    async with scripted(hops) as server, client_of(server.url) as client:
+        client.follow_redirects = True
+        assert (await client.get("/20")).text == "here"
+        with pytest.raises(RequestFailed, match="more than 20"):
+            await client.get("/21")
+        assert (await client.get("/21", max_redirects=21)).text == "here"
+        with pytest.raises(RequestFailed, match=r"too many redirects.*more than 2"):
+            await client.get("/3", max_redirects=2)
+        client.max_redirects = 1
+        with pytest.raises(RequestFailed, match="more than 1"):
+            await client.get("/2")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"jar": {"a": "1"}}, "jar= must be an httpx.Cookies, got dict"),
+        ({"max_redirects": -1}, "invalid max_redirects=-1"),
+        ({"max_redirects": True}, "invalid max_redirects=True"),
+        ({"max_redirects": "2"}, "invalid max_redirects='2'"),
+    ],
+)
+async def test_other_values_are_errors_with_what_to_write(options: dict[str, Any], text: str) -> None:
+    async with scripted(_shop) as server, client_of(server.url) as client:
+        with pytest.raises(UsageError, match=text) as error:
+            await client.get("/", **options)
+        assert error.value.hint
+        assert not server.requests
