@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -20,6 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError
 from loadgen.logs import tame_last_resort
+from loadgen_controller.ci.annotations import annotations_of, is_wanted
 from loadgen_controller.completion.command_table import command_table
 from loadgen_controller.console_output import echo, echo_error
 
@@ -37,6 +39,7 @@ COMMANDS: Final = {
     "compare": "Decide",
     "gate": "Decide",
     "history": "Decide",
+    "ci": "Decide",
     "pause": "Fleet",
     "resume": "Fleet",
     "scale": "Fleet",
@@ -135,6 +138,9 @@ def report(error: Exception) -> ExitCode:
     for one in errors:
         for message, hint in _lines(one):
             echo_error(message, hint)
+    if is_wanted(os.environ):
+        for line in annotations_of(error, Path(os.environ.get("GITHUB_WORKSPACE", "."))):
+            sys.stderr.write(f"{line}\n")
     codes = {_code(one) for one in errors}
     return next((code for code in EXIT_PRECEDENCE if code in codes), ExitCode.BUG)
 
