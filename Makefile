@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+DEMO   := $(VENV)/.installed-for-demo
 NONE   := 5   # what pytest ends with when none of the tests is among those that were asked for
 # The tests start our programs some thousand times. Without cached bytecode each start compiles 600 modules, and takes
 # 2.6 s of CPU instead of 1.4 s. Images for containers often switch the cache off.
@@ -17,15 +18,20 @@ help:            ## this list
 
 setup: $(STAMP)  ## make .venv with everything, pinned and checked by hash
 
-$(STAMP): requirements-dev.lock pyproject.toml
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else "loadgen needs Python >= 3.11; %s is %d.%d. Try: make PYTHON=python3.12" % (sys.executable, *v))'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $(STAMP)
+	@$(PYTHON) -m venv $(VENV)
 
-demo: setup      ## the main job: three regions, 20 s of load, live percentiles
+$(STAMP): requirements-dev.lock pyproject.toml | $(BIN)/python
+	@$(BIN)/python tools/install.py "about 1.1 GB with all tools of developers, one or two minutes" requirements-dev.lock
+	@touch $(STAMP) $(DEMO)
+
+# Only what the demo needs: a fifth of the size. `make setup` adds the rest to the same environment.
+$(DEMO): requirements-base.lock deploy/docker/requirements-build.txt pyproject.toml | $(BIN)/python
+	@$(BIN)/python tools/install.py "about 225 MB for the demo, half a minute on an idle machine" requirements-base.lock deploy/docker/requirements-build.txt
+	@touch $(DEMO)
+
+demo: $(DEMO)    ## the main job: three regions, 20 s of load, live percentiles
 	@$(BIN)/python -m tools.demo
 
 test-unit: setup ## tests without processes, the daily command: 3 minutes
@@ -77,6 +83,8 @@ lock:            ## resolve the pinned requirements anew (uv in a tool venv)
 	@for out in requirements requirements-dev; do \
 	  .tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	    --extra aws --extra analysis --extra http2 --extra brotli --extra outputs $$(test $$out = requirements-dev && echo --group dev) pyproject.toml -o $$out.lock; done
+	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --constraint requirements-dev.lock pyproject.toml -o requirements-base.lock
 	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.12 --no-header \
 	  --extra aws --extra http2 --extra brotli --extra outputs --constraint requirements.lock \
 	  pyproject.toml -o deploy/requirements-machine.txt

@@ -28,9 +28,9 @@ def build(kind: str, into: Path, root: Path = ROOT) -> Path:
 
 
 class FreshEnvironment:
-    """A virtual environment in a folder, with the wheel and its base dependencies, without extras."""
+    """A virtual environment in a folder, with the wheel, its base dependencies, and those of the named extras."""
 
-    def __init__(self, folder: Path, wheel: Path) -> None:
+    def __init__(self, folder: Path, wheel: Path, *extras: str) -> None:
         venv.create(folder, with_pip=False, symlinks=True)
         self.python = folder / "bin/python"
         self.loadgen = folder / "bin/loadgen"
@@ -39,7 +39,7 @@ class FreshEnvironment:
         install = [*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
         subprocess.run(install, check=True, capture_output=True)
         (ours,) = metadata.distributions(name="loadgen", path=[str(self.site)])
-        for name in set(_needed(ours)):
+        for name in set(_needed(ours, frozenset(extras))):
             self._link(metadata.distribution(name))
 
     def _link(self, package: metadata.Distribution) -> None:
@@ -75,17 +75,17 @@ class FreshEnvironment:
         )
 
 
-def _needed(package: metadata.Distribution) -> Iterator[str]:
-    """Yield the names of all packages that a package needs on this machine, also indirectly, without extras."""
+def _needed(package: metadata.Distribution, extras: frozenset[str]) -> Iterator[str]:
+    """Yield the names of all packages that a package with these extras needs on this machine, also indirectly."""
     from packaging.requirements import Requirement
 
     seen: set[str] = set()
-    waiting = [(package, frozenset[str]())]
+    waiting = [(package, extras)]
     while waiting:
-        one, extras = waiting.pop()
+        one, wanted_extras = waiting.pop()
         for text in one.requires or ():
             wanted = Requirement(text)
-            if wanted.marker and not any(wanted.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            if wanted.marker and not any(wanted.marker.evaluate({"extra": extra}) for extra in ("", *wanted_extras)):
                 continue
             name = re.sub(r"[-_.]+", "-", wanted.name).lower()
             if name not in seen:
