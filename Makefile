@@ -64,6 +64,7 @@ check: setup     ## style, types, import directions, generated code, names in th
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tools.proto --check
 	@$(BIN)/python -m tools.docs_names
+	@$(BIN)/python -m tools.command_table --check
 
 bench: setup     ## measure against the budgets; writes bench/RESULTS.md
 	@$(BIN)/python -m bench
