@@ -244,8 +244,8 @@ def test_a_token_is_not_shown() -> None:
 
 
 def test_texts_from_outside_cannot_begin_a_command(tmp_path: Path) -> None:
-    line = annotation(str(tmp_path / "a,b:c.py"), 3, "x\n::add-mask::y 100%", tmp_path)
-    assert line == "::error file=a%2Cb%3Ac.py,line=3,title=loadgen::x%0A::add-mask::y 100%25"
+    line = annotation(str(tmp_path / "a,b:c.py"), 3, "x\n::add-mask::y 100% \x1b[2J", tmp_path)
+    assert line == r"::error file=a%2Cb%3Ac.py,line=3,title=loadgen::x%0A\x3a:add-mask::y 100%25 \x1b[2J"
 
 
 def test_each_fault_of_a_group_of_errors_has_its_line(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from loadgen.errors import Fault, ScenarioError
+from loadgen.outside_text import block, one_line
 
 __all__ = ["annotation", "annotations_of", "is_wanted", "lines_of_objectives"]
 
@@ -35,7 +36,8 @@ def annotation(file: str, line: int, message: str, workspace: Path) -> str:
     except ValueError:
         path = file
     at = f",line={line}" if line else ""
-    return f"::error file={_in_property(path)}{at},title={_LOADGEN}::{_in_message(message)}"
+    shown = _in_message("\n".join(block(message)))
+    return f"::error file={_in_property(one_line(path))}{at},title={_LOADGEN}::{shown}"
 
 
 def annotations_of(error: Exception, workspace: Path) -> Iterator[str]:

@@ -112,7 +112,10 @@ def _name_of_load(node: ast.AST) -> str:
 
 
 def _called(call: ast.Call) -> str:
-    return getattr(call.func, "id", None) or getattr(call.func, "attr", "")
+    match call.func:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+    return ""
 
 
 def _is_run(path: Path) -> bool:
