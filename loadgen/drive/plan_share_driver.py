@@ -161,7 +161,14 @@ class Drive:
         """Removes the scenario's secrets from texts that leave the worker."""
         raw = os.environ.get(RAW_VARIABLE)
         objectives = plan.watched
-        self._watches = Watches(objectives, self._journeys, interval_ns, region, self._in_flight)
+        self._watches = Watches(
+            objectives,
+            self._journeys,
+            interval_ns,
+            region,
+            self._in_flight,
+            loads=[lane.name for lane in plan.lanes],
+        )
         is_watching = any(one.window_ns for one in objectives)
         self._recorder = Recorder(
             raw=RawFile(Path(raw), region) if raw else None,
@@ -170,6 +177,7 @@ class Drive:
             redactor=self.redactor,
             tagging=Tagging(plan.tag_specs, is_strict=True),
         )
+        self._recorder.warmup_ns = plan.warmup_ns
         for metric in scenario.metrics:
             metric.bind(self._recorder)
         self._place = index, worker, workers
@@ -513,12 +521,14 @@ class Drive:
         return sum(p.users for p in pools), sum(p.in_flight for p in pools), sum(p.waiting for p in pools)
 
     def _in_flight(self, now_ns: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (journey index in the plan, start, think time so far) of each iteration that runs or waits.
+        """Yield (place, start, think time so far) of each iteration that runs or waits.
 
-        The start is the due time, or in a closed load the real start, on `perf_counter_ns`.
+        The place is the load's index times the number of journeys, plus the journey's index in the plan. The start is
+        the due time, or in a closed load the real start, on `perf_counter_ns`.
         """
-        for lane in self._lanes:
-            index = [self._journeys.index(name) for name in lane.journeys]
+        for load, lane in enumerate(self._lanes):
+            first = load * len(self._journeys)
+            index = [first + self._journeys.index(name) for name in lane.journeys]
             for journey, start_ns, idle_ns in lane.pool.in_flight_since(now_ns):
                 yield index[journey], start_ns, idle_ns
 

@@ -10,8 +10,10 @@ trend is a histogram of the same layout with `resolution` as its step. A gauge k
 what can be merged: lowest, highest, and the last value of each agent. Several files may
 declare the same metric; then kind and unit must be the same.
 
-An invalid value raises in the journey, and counts as a script error. Custom metrics cover
-the whole run, including the warm-up.
+An invalid value raises in the journey, and counts as a script error. Reports show custom
+metrics over the whole run, including the warm-up. Objectives leave the warm-up out:
+
+    Plan(..., slos=[hits.ratio() > "90%", basket.p(95) < 300, orders.total() > 10_000, stock.minimum() > 0])
 """
 
 from __future__ import annotations
@@ -23,13 +25,27 @@ from contextvars import ContextVar
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from loadgen.dsl.plans.slo_expression import (
+    CountValue,
+    Expression,
+    NumberValue,
+    ShareValue,
+    Slo,
+    arguments,
+    percentile_faults,
+    read_over,
+    read_scope,
+)
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, UsageError
 from loadgen.measure.deltas.custom import MAX_CUSTOM, CustomKind, CustomStats, MetricSpec
 from loadgen.measure.deltas.limits import COUNT, CUSTOM_VALUE, NAME_BYTES
+from loadgen.measure.objectives.terms import ObjectiveKind, Operator
 
 if TYPE_CHECKING:
     from loadgen.engine.recording.recorder import Recorder
+
+_E = TypeVar("_E", bound=Expression)
 
 __all__ = [
     "Counter",
@@ -45,6 +61,16 @@ __all__ = [
     "trend",
 ]
 
+_JUDGED = {
+    "p": "percentile",
+    "mean": "mean",
+    "minimum": "minimum",
+    "maximum": "maximum",
+    "last": "last value",
+    "total": "total",
+    "ratio": "ratio",
+}
+"""Methods of metrics that return a value for an objective, and what they return."""
 _NS_PER_STEP = 1_000
 """A trend's resolution is recorded as 1 µs in the histogram's layout."""
 _MOST_NAME = 100
@@ -76,6 +102,72 @@ class Metric(ABC):
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name} at {self.origin}>"
+
+    def _limited(
+        self,
+        made: type[_E],
+        kind: ObjectiveKind,
+        what: str,
+        region: object,
+        window: object,
+        abort: object,
+        example: str,
+        usual: Operator = "<",
+        q: float = 0.0,
+    ) -> _E:
+        """Return a value of this metric that an objective can limit. what: the method's name."""
+        origin = here()
+        name = f'{self.kind}("{self.name}").{what}'
+        scope, over = read_scope(origin, name, region=region), read_over(origin, name, window, abort)
+        faults = [*scope.faults, *over.faults]
+        first: tuple[str, ...] = ()
+        if kind == "percentile":
+            first = (f"{q:g}" if isinstance(q, int | float) else repr(q),)
+            faults = [*percentile_faults(origin, name, q), *faults]
+        if kind == "last" and over.window_ns:
+            message = f"{name}(window=...): only the last value of the run is known"
+            faults.append(origin.fault(message, "leave out window=, or judge .minimum() or .maximum()"))
+        fields = {
+            **scope.fields,
+            "of": self.name,
+            "of_kind": self.kind,
+            "unit": self.spec.unit,
+            "resolution": self.spec.resolution if self.kind == "trend" else 0.0,
+            **({"q": q} if kind == "percentile" else {}),
+        }
+        expression = f"{name}({arguments(first, scope.texts, over.texts)})"
+        return made(origin, kind, expression, over, fields, tuple(faults), example, usual)
+
+    if not TYPE_CHECKING:
+        # Not for type checkers, which then report that a counter has no percentile. At run time the error must wait for
+        # the comparison, so that all errors of a scenario are reported at once.
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in _JUDGED:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return lambda *_given, **_more: _Lacking(self, name)
+
+
+class _Lacking(Expression):
+    """A value that a kind of metric does not have, such as the percentile of a counter. It always has an error."""
+
+    __slots__ = ()
+
+    def __init__(self, metric: Metric, what: str) -> None:
+        origin = here()
+        has = [name for name in _JUDGED if name in type(metric).__dict__]
+        name = f'{metric.kind}("{metric.name}")'
+        fault = origin.fault(
+            f"{name}.{what}(...): a {metric.kind} has no {_JUDGED[what]}",
+            f"write {' or '.join(f'.{one}()' for one in has)}"
+            + (", or declare a trend, which keeps a distribution" if "p" not in has else ""),
+        )
+        super().__init__(origin, "total", f"{name}.{what}(...)", read_over(origin, name, None, False), {}, (fault,))
+
+    def __lt__(self, limit: object) -> Slo:
+        return Slo(self.origin, faults=self.faults)
+
+    __le__ = __gt__ = __ge__ = __lt__
 
 
 class _Summed(Metric):
@@ -121,6 +213,13 @@ class Counter(_Summed):
         self._n += 1
         self._total += n
 
+    def total(self, *, region: str | None = None, window: str | float | None = None, abort: bool = False) -> CountValue:
+        """Return the sum after the warm-up, for an objective: `orders.total() > 10_000`.
+
+        region, window, abort: as in `p`; windows are by the time of recording.
+        """
+        return self._limited(CountValue, "total", "total", region, window, abort, "1_000", ">")
+
     @property
     def values(self) -> tuple[float, ...]:
         """Return the sum, as the only element of the tuple."""
@@ -148,6 +247,31 @@ class Gauge(_Summed):
         self._last = number
         self._n += 1
 
+    def minimum(
+        self, *, region: str | None = None, window: str | float | None = None, abort: bool = False
+    ) -> NumberValue:
+        """Return the lowest value after the warm-up, for an objective: `stock.minimum() > 0`.
+
+        region, window, abort: as in `p`; windows are by the time of recording.
+        """
+        return self._limited(NumberValue, "minimum", "minimum", region, window, abort, "0", ">")
+
+    def maximum(
+        self, *, region: str | None = None, window: str | float | None = None, abort: bool = False
+    ) -> NumberValue:
+        """Return the highest value after the warm-up, for an objective: `queue.maximum() < 100`.
+
+        region, window, abort: as in `p`; windows are by the time of recording.
+        """
+        return self._limited(NumberValue, "maximum", "maximum", region, window, abort, "100")
+
+    def last(self, *, region: str | None = None) -> NumberValue:
+        """Return the last value of each worker, summed, for an objective: `sessions.last() < 10`.
+
+        region: only the agents of this region.
+        """
+        return self._limited(NumberValue, "last", "last", region, None, False, "100")
+
     @property
     def values(self) -> tuple[float, ...]:
         """Return the lowest, highest and last value; () if no value was set."""
@@ -163,6 +287,13 @@ class Rate(_Summed):
         """Count one try, and one hit if `is_hit` is true."""
         self._n += 1
         self._total += bool(is_hit)
+
+    def ratio(self, *, region: str | None = None, window: str | float | None = None, abort: bool = False) -> ShareValue:
+        """Return the share of true ones after the warm-up, for an objective: `hits.ratio() > "90%"`.
+
+        region, window, abort: as in `p`; windows are by the time of recording.
+        """
+        return self._limited(ShareValue, "ratio", "ratio", region, window, abort, '"90%"', ">")
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -199,6 +330,40 @@ class Trend(Metric):
             self._keep(number)
         else:
             self._record(round(number * self._steps))
+
+    def p(
+        self, q: float, *, region: str | None = None, window: str | float | None = None, abort: bool = False
+    ) -> NumberValue:
+        """Return the q-th percentile after the warm-up, for an objective: `basket.p(95) < 300`. The limit has no unit.
+
+        q: in percent. region, window, abort: as in `p`; windows are by the time of recording.
+        """
+        return self._limited(NumberValue, "percentile", "p", region, window, abort, "300", q=q)
+
+    def mean(self, *, region: str | None = None, window: str | float | None = None, abort: bool = False) -> NumberValue:
+        """Return the mean after the warm-up, for an objective: `basket.mean() > 20`.
+
+        region, window, abort: as in `p`; windows are by the time of recording.
+        """
+        return self._limited(NumberValue, "mean", "mean", region, window, abort, "300")
+
+    def minimum(
+        self, *, region: str | None = None, window: str | float | None = None, abort: bool = False
+    ) -> NumberValue:
+        """Return the lowest value after the warm-up, for an objective: `basket.minimum() > 0`.
+
+        region, window, abort: as in `p`; windows are by the time of recording.
+        """
+        return self._limited(NumberValue, "minimum", "minimum", region, window, abort, "0", ">")
+
+    def maximum(
+        self, *, region: str | None = None, window: str | float | None = None, abort: bool = False
+    ) -> NumberValue:
+        """Return the highest value after the warm-up, for an objective: `basket.maximum() < 1_000`.
+
+        region, window, abort: as in `p`; windows are by the time of recording.
+        """
+        return self._limited(NumberValue, "maximum", "maximum", region, window, abort, "300")
 
     @property
     def values(self) -> tuple[float, ...]:

@@ -154,6 +154,9 @@ def _objective(slo: Slo, summary: Summary) -> str:
         seen = f"; observed: {_observed(slo)} ({format_count(slo.count)} due)" if slo.count else ""
         return f"{name} is inconclusive: {slo.reason.rstrip('.') or 'the data do not decide it'}{seen}."
     verdict = objective_verdict(slo, summary)
+    if slo.detail:
+        is_counted = verdict != NOT_JUDGED
+        return f"{name} {verdict if is_counted else f'is {verdict}'}: {slo.detail}."
     parts = [f"observed {_observed(slo)} ({format_count(slo.count)} due)"]
     if slo.window_s is not None:
         broken = f"{format_count(slo.windows_failed)} of {quantity(slo.windows, 'window')} of {_length(slo.window_s)}"

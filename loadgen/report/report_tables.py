@@ -13,6 +13,7 @@ from pathlib import Path
 
 from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.objectives.objective import SloResult, span_text, time_text
+from loadgen.measure.objectives.words import value_text
 from loadgen.report.limit_found import limit_found
 from loadgen.report.report_parts import Report, Table
 from loadgen.report.summary_reader import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
@@ -198,6 +199,7 @@ def slo_tables(summary: Summary) -> Iterator[Table]:
             "Objectives count failed and missed iterations as late; the table of response times has the times that they"
             " took."
         )
+    notes += [f"{_objective(slo, summary)}: {slo.detail}." for slo in summary.slos if _needs_detail(slo)]
     notes += [
         f"{_objective(slo, summary)}: not sure; {bad_share_text(slo)}."
         for slo in summary.slos
@@ -222,12 +224,14 @@ def slo_tables(summary: Summary) -> Iterator[Table]:
         ]
         yield Table("Objectives", head, tuple(rows), words=2, note=note)
     if over_windows:
-        head = ("objective", "verdict", "late or failed", "worst window", "broken", "budget", "count")
+        are_shares = all(slo.unit == "ratio" for slo in over_windows)
+        observed = "late or failed" if are_shares else "observed"
+        head = ("objective", "verdict", observed, "worst window", "broken", "budget", "count")
         rows = [
             (
                 _objective(slo, summary),
                 _verdict(slo, summary),
-                observed_text(slo.observed, "ratio"),
+                observed_text(slo.observed, slo.unit) if are_shares else bad_or_observed_text(slo),
                 PLACEHOLDER if slo.worst_window_s is None else span_text(slo.worst_window_s, slo.window_s or 0),
                 f"{format_count(slo.windows_failed)} of {format_count(slo.windows)}",
                 budget_text(slo.budget),
@@ -242,6 +246,13 @@ def slo_tables(summary: Summary) -> Iterator[Table]:
 def _verdict(slo: Slo, summary: Summary) -> str:
     verdict = objective_verdict(slo, summary)
     return f"{verdict}, not sure" if slo.is_unsure and verdict == slo.verdict else verdict
+
+
+def _needs_detail(slo: Slo) -> bool:
+    """Return whether the detail of an objective has more than its row: another denominator, a bound, or a window."""
+    return bool(slo.detail) and (
+        slo.verdict != "passed" or slo.of_count is not None or bool(slo.bounds) or slo.window_s is not None
+    )
 
 
 def objectives_note(summary: Summary) -> str:
@@ -268,7 +279,7 @@ def interval_text(slo: Slo, summary: Summary) -> str:
         if slo.unit == "ratio" and not isinstance(slo.low, str) and not isinstance(slo.high, str):
             return f"{format_ratio(slo.low)} to {format_ratio(slo.high)}"
         return f"{milliseconds(slo.low)} to {milliseconds(slo.high)} {slo.unit}"
-    if slo.window_s is not None or slo.observed is None:
+    if slo.window_s is not None or slo.observed is None or slo.detail:
         return PLACEHOLDER
     kind = "request" if slo.request else "step" if slo.step else "journey"
     for s in summary.series:
@@ -293,7 +304,7 @@ def bad_share_text(slo: Slo) -> str:
 
 def _differs_from_table(slo: Slo, summary: Summary) -> bool:
     """Return whether an objective's percentile differs from that of its row in the table of response times."""
-    if slo.unit != "ms" or slo.window_s is not None or slo.observed is None:
+    if slo.unit != "ms" or slo.window_s is not None or slo.observed is None or slo.detail:
         return False
     kind = "request" if slo.request else "step" if slo.step else "journey"
     name = f"p{100 * (1 - slo.allowed):.6g}"
@@ -321,12 +332,12 @@ def observed_text(figure: Figure, unit: str) -> str:
         return PLACEHOLDER
     if unit == "ratio" and not isinstance(figure, str):
         return format_ratio(figure)
-    return f"{milliseconds(figure)} {unit}".rstrip()
+    return f"{milliseconds(figure)} {unit}" if unit == "ms" else value_text(figure, unit)
 
 
 def bad_or_observed_text(slo: Slo | SloResult) -> str:
     """Return an objective's observed value; over windows, the share of its worst one: "6.47 % late or failed"."""
-    if slo.window_s is None or slo.observed is None:
+    if slo.window_s is None or slo.observed is None or slo.unit != "ratio":
         return observed_text(slo.observed, slo.unit)
     return f"{observed_text(slo.observed, 'ratio')} {'failed' if slo.limit_ms is None else 'late or failed'}"
 

@@ -37,7 +37,7 @@ def slo_words(slo: SloResult | Slo) -> SloWords:
 
 def slo_row(slo: SloResult | Slo) -> dict[str, object]:
     """Return one item of `slos` in the report document."""
-    words, unit = slo_words(slo), "ratio" if slo.window_s is not None else slo.unit
+    words, unit = slo_words(slo), slo.unit
     return {
         "objective": slo.objective,
         "journey": slo.journey,
@@ -50,13 +50,15 @@ def slo_row(slo: SloResult | Slo) -> dict[str, object]:
         "budget": words.budget,
         "window": words.window,
         "reason": slo.reason,
+        "detail": slo.detail,
         "sure": slo.sure,
         "bad_share_low": slo.bad_share_low,
         "bad_share_high": slo.bad_share_high,
         "step": slo.step,
         "request": slo.request,
-        "limit_ms": slo.limit_ms,
-        "percentile": None if slo.limit_ms is None else round(100 * (1 - slo.allowed), 6),
+        # The chart of response times draws only limits of percentiles of response times.
+        "limit_ms": None if slo.detail else slo.limit_ms,
+        "percentile": None if slo.limit_ms is None or slo.detail else round(100 * (1 - slo.allowed), 6),
     }
 
 

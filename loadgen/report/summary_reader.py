@@ -149,6 +149,11 @@ class Slo(msgspec.Struct, frozen=True):
     bad_share_high: float | None = None
     sure: bool | None = None
     """Whether that interval lies wholly on the verdict's side of `allowed`; None in older summaries."""
+    detail: str = ""
+    """The observed value with its denominator; empty for objectives on response times and the ratio of all errors."""
+    limit: Figure = None
+    of_count: int | None = None
+    bounds: int = 0
 
     @property
     def is_unsure(self) -> bool:

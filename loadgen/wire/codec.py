@@ -340,6 +340,7 @@ _METRICS: Mapping[Metric, pb.Metric] = {
     "send": pb.METRIC_SEND,
     "wait": pb.METRIC_WAIT,
     "receive": pb.METRIC_RECEIVE,
+    "ttfb": pb.METRIC_TTFB,
 }
 _METRIC_NAMES: Mapping[int, Metric] = {number: name for name, number in _METRICS.items()}
 _KINDS: Mapping[Kind, pb.Kind] = {

@@ -30,6 +30,7 @@ __all__ = [
     "FROM_AGENTS",
     "GUARDED_MINOR",
     "LOADS_MINOR",
+    "OBJECTIVES_MINOR",
     "PROTOCOL_MAJOR",
     "PROTOCOL_MINOR",
     "REASSIGNABLE_MINOR",
@@ -81,6 +82,8 @@ SIGNED_MINOR = 4
 """The first minor version whose agents check a run's signed statement; older ones check the bundle's signed hash."""
 LOADS_MINOR = 5
 """The first minor version whose agents follow `--load`; older ones would drive all loads of the plan."""
+OBJECTIVES_MINOR = 5
+"""The first minor version whose agents count objectives on any metric, and mark custom metrics of the warm-up."""
 CHUNK_BYTES = 64 * 1024
 """Length of each BundleChunk, except for a shorter last one."""
 

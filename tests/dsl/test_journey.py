@@ -145,6 +145,7 @@ from dataclasses import dataclass
 from loadgen.dsl.distributions import lognormal
 from loadgen.dsl.users.user import UserWith
 from loadgen import Load, Mix, Plan, User, arrivals, error_ratio, feed, iterations, journey, p, param, reply, users
+from loadgen import any_of, checks, counter, gauge, maximum, mean, rate, throughput, total, trend
 
 @dataclass(frozen=True)
 class Shopper:
@@ -258,8 +259,33 @@ plan = Plan(
 MIX: Mix = {browse: 6, buy: 1, order: 2}
 Plan("http://x", users(3).hold("1s"), MIX)
 Load(MIX, users(3).hold("1s"))
-Plan("http://x", users(3).hold("1s"), browse, [p(95) > "1s"])  # E: Unsupported
+Plan("http://x", users(3).hold("1s"), browse, [p(95) >= "1s"])  # E: Unsupported
 Plan("http://x", iterations(3), browse, [p(95) < 300])  # E: Unsupported operand types for <
+hits, basket, orders, stock = rate("hits"), trend("basket"), counter("orders"), gauge("stock")
+Plan(
+    "http://x",
+    iterations(3),
+    browse,
+    [
+        checks("has results") > "99.9%",
+        mean(request="GET /", metric="service") < "80ms",
+        maximum(step="pay", window="1m") < "5s",
+        throughput("requests", window="1m") > "20/s",
+        total("iterations") >= 100_000,
+        error_ratio(outcome="http 503", tags={"tenant": any_of("gold")}) < 0.001,
+        hits.ratio() > "90%",
+        basket.p(95) < 300,
+        basket.mean() > 20.5,
+        orders.total() <= 10_000,
+        stock.last() < 3,
+    ],
+)
+orders.p(95)  # E: "Counter" has no attribute "p"
+basket.p(95) < "300ms"  # E: Unsupported operand types for <
+total("iterations") > "20/s"  # E: Unsupported operand types for >
+throughput("requests") > 20  # E: Unsupported operand types for >
+p(95, metric="tfb")  # E: Argument "metric" to "p"
+total("users") > 3  # E: Argument 1 to "total"
 Plan("http://x", "50/s", browse)  # E: Argument 2 to "Plan"
 Plan("http://x", users(3).hold("1s"), {len: 1})  # E: Dict entry 0
 Plan("http://x", users(3).hold("1s"), browse, slo=[])  # E: Unexpected keyword argument "slo"

@@ -21,7 +21,7 @@ from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorded_series import Watch
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
-from loadgen.measure.deltas.series_key import SeriesKey
+from loadgen.measure.deltas.series_key import Metric, SeriesKey
 from loadgen.redact import Redactor
 from tests.support.lives import REPLIES, Bench, JumpTime, bound
 from tests.support.turns import turns
@@ -410,11 +410,17 @@ class Seen:
     def of(self, key: SeriesKey) -> Watch | None:
         return _Watch(self, key.request or key.kind)
 
+    def saw(self, start_ns: int, custom: Any, trends: Any) -> None: ...
+
     def take(self, now_ns: int) -> tuple[()]:
         return ()
 
 
 class _Watch:
+    metrics: frozenset[Metric] = frozenset()
+
+    def timed(self, metric: Metric, at_ns: int, value_ns: int, outcome: str) -> None: ...
+
     def __init__(self, seen: Seen, name: str) -> None:
         self.seen, self.name = seen, name
 

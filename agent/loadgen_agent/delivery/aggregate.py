@@ -308,16 +308,16 @@ class AddUp:
         sums: dict[tuple[int, str, int], list[int]] = {}
 
         def add(one: DueCounts, *counts: int) -> None:
-            found = sums.setdefault((one.objective, one.journey, one.k), [0, 0, 0, 0])
+            found = sums.setdefault((one.objective, one.journey, one.k), [0] * 6)
             for at, count in enumerate(counts):
                 found[at] += count
 
         for one in self._due:
-            add(one, one.good, one.bad)
+            add(one, one.good, one.bad, 0, 0, one.total, one.bounds)
         for process, delta in batch:
             process.snapshot = _waits(delta.due)
             for one in delta.due:
-                add(one, one.good, one.bad)
+                add(one, one.good, one.bad, 0, 0, one.total, one.bounds)
         for process in (*self._ended, *self._running.values()):
             for one in process.snapshot:
                 add(one, 0, 0, one.overdue, one.undecided)
@@ -330,10 +330,11 @@ class AddUp:
 
         The last value of a gauge is the sum of the last values of all workers.
         """
-        found: dict[str, CustomStats] = {}
+        found: dict[tuple[str, bool], CustomStats] = {}
         for process, delta in batch:
             for one in map(self._known, delta.custom):
-                found[one.name] = sum_custom(found[one.name], one) if one.name in found else one
+                before = found.get((one.name, one.warmup))
+                found[one.name, one.warmup] = one if before is None else sum_custom(before, one)
                 if one.kind == "gauge" and one.n:
                     self._gauges[one.name, process.worker] = one.last
         return tuple(

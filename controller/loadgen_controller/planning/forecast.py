@@ -16,6 +16,7 @@ import msgspec
 
 from loadgen.dsl.plans.spec import LaneSpec, PlanSpec
 from loadgen.engine.load.share import RowIndex
+from loadgen.measure.objectives.objective import Objective
 from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, UserProfile
 from loadgen.units import NS_PER_S, format_count, format_duration, format_rate, format_ratio
@@ -264,7 +265,7 @@ def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequen
         there = f"{format_count(feed.needed)} needed, {format_count(feed.there)} available"
         yield _line("rows", f"{feed.journey}: {feed.data}: {there}: {enough}")
     for slo in spec.slos:
-        yield _line("objective", slo.text)
+        yield _line("objective", slo.text + _unusual(slo))
     yield from _detects(spec, found)
     for one in tried:
         yield _line(
@@ -274,6 +275,19 @@ def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequen
             f", think {format_duration(one.think_s * NS_PER_S)}",
         )
     yield from _estimates(spec, found)
+
+
+def _unusual(slo: Objective) -> str:
+    """Return in words what an objective in an unusual direction demands; "" for a usual one.
+
+    Upper limits of times and lower limits of custom ratios are usual. Other values have no usual direction.
+    """
+    if slo.kind in ("percentile", "mean", "maximum", "error_ratio") and not slo.of and not slo.is_upper:
+        what = "ratio of errors" if slo.kind == "error_ratio" else "time"
+        return f"  (unusual: it fails if the {what} is at or below the limit)"
+    if slo.kind == "ratio" and slo.is_upper:
+        return "  (unusual: it fails if the ratio is at or above the limit)"
+    return ""
 
 
 def _heading(spec: PlanSpec) -> Iterator[str]:

@@ -40,6 +40,7 @@ from loadgen.wire.messages import (
     COUNTED_MINOR,
     GUARDED_MINOR,
     LOADS_MINOR,
+    OBJECTIVES_MINOR,
     PROTOCOL_MAJOR,
     SIGNED_MINOR,
     Bye,
@@ -428,7 +429,7 @@ class Conductor:
             self._wake.set()
 
     def _is_unguarded(self, agent: str) -> bool:
-        """Return whether the agent's protocol is too old for this run's allow-list or signature.
+        """Return whether the agent's protocol is too old for this run's allow-list, signature or objectives.
 
         If so, a notice names the agent.
         """
@@ -438,6 +439,8 @@ class Conductor:
         needed = [(GUARDED_MINOR, "allow-lists")] if self._order.allow is not None else []
         needed += [(LOADS_MINOR, "runs with --load")] if Overrides.from_json(self._order.overrides_json).loads else []
         needed += [(SIGNED_MINOR, "signed runs")] if self._order.signature else []
+        if not all(objective.is_plain for objective in self._order.spec.slos):
+            needed.append((OBJECTIVES_MINOR, "the plan's objectives"))
         for minor, what in needed:
             if member.minor < minor:
                 self._record.notice(

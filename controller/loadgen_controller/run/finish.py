@@ -201,7 +201,9 @@ def _recounted(
     assignment, spec = facts.assignment, order.spec
     if assignment is None or not facts.has_started:
         return None, None
-    if kept is not None:
+    # Cells do not have the custom metrics of each interval, which a detected warm-up would cut.
+    cuts_customs = spec.warmup_is_found and any(one.of_kind is not None for one in spec.slos)
+    if kept is not None and not cuts_customs:
         with suppress(StorageError):
             return recounted_cells(
                 merge,

@@ -155,6 +155,9 @@ class SteeringExecutor(Authored):
         for one in self._given():
             if isinstance(one, Slo):
                 yield from one.faults
+                if one.objective is not None and not one.objective.is_plain:
+                    message = f"{name}: {one.objective.text}: a load can only follow response times and error ratios"
+                    yield one.origin.fault(message, 'write p(99) < "300ms" or error_ratio() < "1%"')
             else:
                 yield self._origin.fault(f"{name}: {one!r} is not an objective", 'write p(99) < "300ms"')
 

@@ -28,7 +28,7 @@ from loadgen.dsl.loading.import_local_modules import Siblings
 from loadgen.dsl.loading.module_runner import run_statements
 from loadgen.dsl.loading.rendezvous_check import RendezvousCall, most_together, number_faults, rendezvous_calls
 from loadgen.dsl.loading.source_analysis import Source, StepName, read_source
-from loadgen.dsl.loading.static_checks import mistakes, request_names
+from loadgen.dsl.loading.static_checks import check_names, mistakes, request_names
 from loadgen.dsl.loading.tag_check import id_warnings, tag_faults
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
@@ -36,6 +36,7 @@ from loadgen.dsl.plans import plan_loads
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.plans.param import Params, params_given
 from loadgen.dsl.plans.plan import Plan, rows_needed
+from loadgen.dsl.plans.plan_check import metrics_wrong
 from loadgen.dsl.plans.plan_loads import names_wrong
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import Overrides
@@ -45,6 +46,8 @@ from loadgen.dsl.source_location import Origin
 from loadgen.dsl.tag import Tag, tags_declared
 from loadgen.engine.load.share import whole_weights
 from loadgen.errors import Fault, ScenarioError
+from loadgen.measure.deltas.custom import CHECK
+from loadgen.measure.objectives.terms import ALL_CHECKS
 from loadgen.units import format_count
 
 __all__ = ["Scenario", "load", "split_plan"]
@@ -343,9 +346,11 @@ class _Loaded:
         for path in plan.certificates:
             if path.is_file() and self._travels(path, plan.origin):
                 self.files.add(path)
+        self.faults += metrics_wrong(plan.slos, (metric.spec for metric in self.metrics))
         for slo, journeys in plan.said:
             self._check_step(slo, journeys)
             self._check_request(slo)
+            self._check_check(slo)
 
     def _check_tags(self) -> None:
         """Add the errors of tags where they are declared, and where journeys set them."""
@@ -402,6 +407,26 @@ class _Loaded:
         else:
             there = dict.fromkeys(one.text for one in names)
             self.faults.append(slo.origin.fault(f"{text}", did_you_mean(slo.objective.request, there)))
+
+    def _check_check(self, slo: Slo) -> None:
+        """Add an error if no `user.check` in the scenario's files has the name that an objective gives.
+
+        Names are read from the source text. If some are computed, add only a warning.
+        """
+        objective = slo.objective
+        if objective is None or not objective.of.startswith(CHECK) or objective.of == ALL_CHECKS:
+            return
+        name = objective.of.removeprefix(CHECK)
+        names = [one for source in self.siblings.sources.values() for one in check_names(source)]
+        if any(re.fullmatch(pattern, name) for pattern, _ in names):
+            return
+        text = f'{objective.text}: no check "{name}"'
+        if not names:
+            self.faults.append(slo.origin.fault(text, f'add it to a journey: user.check("{name}", ...)'))
+            return
+        there = dict.fromkeys(shown for _, shown in names)
+        hint = did_you_mean(name, there) or f"the scenario has {', '.join(list(there)[:5])}"
+        self.faults.append(slo.origin.fault(text, hint))
 
     def _steps(self, journeys: Iterable[Journey[Any]]) -> tuple[list[StepName], list[StepName]]:
         """Return two lists of step names: those in the given journeys' functions, and those in helper functions.

@@ -420,6 +420,18 @@ def request_names(source: Source) -> Iterator[RequestName]:
             yield _by_path(source, ast.Constant(verb.upper()), node.args[0], node)
 
 
+def check_names(source: Source) -> Iterator[tuple[str, str]]:
+    """Yield (regular expression of the name, name as shown) of each call of `user.check` in the file.
+
+    Computed parts of a name match any text.
+    """
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "check":
+            given = next((k.value for k in node.keywords if k.arg == "name"), node.args[0] if node.args else None)
+            if given is not None:
+                yield source.text_of(given)
+
+
 def _is_path(source: Source, call: ast.Call) -> bool:
     """Return True if the call's first argument may be a path or URL; that of `row.get("name")` is not."""
     text = source.text_of(call.args[0])[1]

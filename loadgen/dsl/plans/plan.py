@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from loadgen.clients.net.settings import Http
 from loadgen.clients.pool.connection_policy import Connections
 from loadgen.clients.protocol.timeouts import Timeouts
@@ -41,6 +43,7 @@ from loadgen.dsl.plans.argument_validation import (
 )
 from loadgen.dsl.plans.plan_check import (
     executors_wrong,
+    loads_and_tags_wrong,
     loads_chosen,
     override_ns,
     overrides_wrong,
@@ -68,7 +71,7 @@ from loadgen.dsl.plans.plan_loads import (
     seed_of_load,
     stretched,
 )
-from loadgen.dsl.plans.plan_tags import read_tags
+from loadgen.dsl.plans.plan_tags import read_tags, tag_names
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import (
     JourneySpec,
@@ -280,8 +283,7 @@ class Plan:
     @property
     def watched(self) -> tuple[Objective, ...]:
         """Return the objectives that agents count per interval: the plan's own, then those of steered loads."""
-        slos = [slo.objective for slo in self.slos if slo.objective is not None]
-        return (*slos, *steered_objectives(lane.steering for lane in self.lanes))
+        return (*self._objectives(self.lanes), *steered_objectives(lane.steering for lane in self.lanes))
 
     @property
     def profile(self) -> Profile:
@@ -322,6 +324,7 @@ class Plan:
 
     def ways(self) -> Ways:
         """Return the settings with which users connect to the targets: URLs, time-outs, connections and so on."""
+        limited = {slo.objective.metric for slo in self.slos if slo.objective is not None}
         return Ways(
             self.targets,
             self.target_name,
@@ -331,6 +334,8 @@ class Plan:
             self.trace,
             http=self.http,
             client="httpx" if self.client == "httpx" else "loadgen",
+            has_phases=not limited.isdisjoint(("send", "wait", "receive")),
+            has_ttfb="ttfb" in limited,
         )
 
     def row_offset(self, lane: int, journey: Journey[Any]) -> int:
@@ -360,6 +365,7 @@ class Plan:
             found += self.load.faults
         found += executors_wrong(self.executors, self._lowering_seed)
         found += windows_wrong(self.slos, self.warmup_ns, self._known_duration_ns())
+        found += loads_and_tags_wrong(self.slos, (one.name for one in self.loads), self._tag_names())
         found += self._lanes_wrong()
         if not is_url(self.target) and self.overrides.target is not None:
             found.append(Fault("--target", 0, *url_wrong(self.target)))
@@ -443,7 +449,7 @@ class Plan:
             load=_load_text(lanes[0]),
             profile=profile,
             journeys=_journeys_spec(lanes),
-            slos=tuple(slo.objective for slo in self.slos if slo.objective is not None),
+            slos=self._objectives(lanes),
             regions={name: weight for name, weight in self.regions.items() if weight > 0},
             duration_ns=self.duration_ns,
             total_arrivals=_total(lanes),
@@ -553,6 +559,20 @@ class Plan:
             yield from rows_wrong(self.lanes)
         with suppress(ScenarioError):
             yield from overrides_wrong(self._written(), self.overrides)
+
+    def _objectives(self, lanes: Sequence[DrivenLoad]) -> tuple[Objective, ...]:
+        """Return the objectives of the plan. One of a single load gets the begin and the end of this load."""
+        spans = {lane.name: (lane.after_ns, lane.end_ns) for lane in lanes}
+        found = []
+        for objective in (slo.objective for slo in self.slos if slo.objective is not None):
+            begin_ns, end_ns = spans.get(objective.load or "", (0, None)) if objective.load else (0, None)
+            if begin_ns or end_ns is not None:
+                objective = msgspec.structs.replace(objective, begin_ns=begin_ns, end_ns=end_ns)
+            found.append(objective)
+        return tuple(found)
+
+    def _tag_names(self) -> list[str]:
+        return list(tag_names(self))
 
     def _leave_out(self, slos: Iterable[Slo], why: str) -> None:
         """Remove objectives that could never pass because they have no data in this run, and add a warning for each.

@@ -32,16 +32,19 @@ from loadgen.dsl.plans.plan_loads import (
     scaled,
     stretched,
 )
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.slo_expression import Expression, Slo
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ProfileError, ScenarioError
+from loadgen.measure.deltas.custom import CHECK, MetricSpec
 from loadgen.units import format_duration, parse_duration
 
 __all__ = [
     "ReadLoads",
     "ReadTargets",
     "executors_wrong",
+    "loads_and_tags_wrong",
     "loads_chosen",
+    "metrics_wrong",
     "override_ns",
     "overrides_wrong",
     "read_ca",
@@ -164,10 +167,23 @@ def read_slos(slos: object, wrong: list[Wrong]) -> tuple[Slo, ...]:
     given = list(slos) if isinstance(slos, Iterable) and not isinstance(slos, str) else [slos]
     for i, one in enumerate(given):
         if not isinstance(one, Slo):
-            hint = 'write p(95) < "300ms" or error_ratio() < "0.1%"'
-            what = f'the {one.kind} "{one.name}"' if isinstance(one, Metric) else repr(one)
-            wrong.append(Wrong(f"slos[{i}]", f"slos: {what} is not an objective", hint))
+            wrong.append(Wrong(f"slos[{i}]", *_no_objective(one)))
     return tuple(one for one in given if isinstance(one, Slo))
+
+
+def _no_objective(one: object) -> tuple[str, str]:
+    """Return (message, hint) for a value in `slos` that is not an objective."""
+    if isinstance(one, Expression):
+        return f"slos: {one!r} has no limit", one.faults[0].hint if one.faults else one.hint
+    if isinstance(one, Metric):
+        words = {"counter": "total() > 1_000", "gauge": "last() < 100", "rate": 'ratio() > "90%"', "trend": "p(95) < 3"}
+        message = f'slos: {one.kind} "{one.name}" is a metric without a limit'
+        return message, f'write {one.kind}("{one.name}").{words[one.kind]}'
+    hint = 'write p(95) < "300ms" or error_ratio() < "0.1%"'
+    if isinstance(one, str) and re.search("[<>=]", one):
+        operator = ', and "<=" instead of "=<"' if "=<" in one else ""
+        return f"slos: {one!r} is a text, not an objective", f"{hint}, without quotes around the comparison{operator}"
+    return f"slos: {one!r} is not an objective", hint
 
 
 def read_load_slos(loads: Iterable[Load], wrong: list[Wrong]) -> tuple[Slo, ...]:
@@ -188,6 +204,9 @@ def _for_load(slo: Slo, name: str) -> Slo:
     """Return the same objective, limited to the load of this name."""
     if slo.objective is None or not name:
         return slo
+    if slo.objective.of_kind is not None:
+        message = f"{slo.objective.text}: checks and custom metrics are not kept for each load"
+        return Slo(slo.origin, faults=(slo.origin.fault(message, "move it to the slos of the plan"),))
     text = f'{slo.objective.text}, load "{name}"'
     return replace(slo, objective=msgspec.structs.replace(slo.objective, load=name, text=text))
 
@@ -297,6 +316,46 @@ def scopes_wrong(
                 yield slo.origin.fault(
                     f'{slo.objective.text}: the {owner} has no {what} "{name}"',
                     did_you_mean(name, there) or f"leave out {what}=",
+                )
+
+
+def metrics_wrong(slos: Iterable[Slo], metrics: Iterable[MetricSpec]) -> Iterator[Fault]:
+    """Yield an error for each objective on a custom metric that the scenario does not declare. metrics: its metrics.
+
+    A metric that is made within a function is unknown, so no agent would record it.
+    """
+    specs = {spec.name: spec for spec in metrics}
+    for slo in slos:
+        objective = slo.objective
+        if objective is None or objective.of_kind is None or objective.of.startswith(CHECK):
+            continue
+        spec = specs.get(objective.of)
+        if spec is None or spec.kind != objective.of_kind:
+            declared = f'{objective.of_kind}("{objective.of}")'
+            yield slo.origin.fault(
+                f"{objective.text}: the scenario declares no {declared}",
+                did_you_mean(objective.of, specs) or f"write NAME = {declared} at the top of the scenario",
+            )
+
+
+def loads_and_tags_wrong(slos: Iterable[Slo], loads: Iterable[str], tags: Iterable[str]) -> Iterator[Fault]:
+    """Yield an error for each objective that names an unknown load or tag. loads, tags: the names of the plan's."""
+    names, known_tags = [name for name in loads if name], list(tags)
+    for slo in slos:
+        objective = slo.objective
+        if objective is None:
+            continue
+        if objective.load is not None and objective.load not in names:
+            yield slo.origin.fault(
+                f'{objective.text}: the plan has no load "{objective.load}"',
+                did_you_mean(objective.load, names)
+                or f'name a load: Load({objective.load}, ..., name="{objective.load}"), or leave out load=',
+            )
+        for tag in objective.tags:
+            if tag.name not in known_tags:
+                yield slo.origin.fault(
+                    f'{objective.text}: the plan has no tag "{tag.name}"',
+                    did_you_mean(tag.name, known_tags) or "add it to the plan's tags, or leave out tags=",
                 )
 
 

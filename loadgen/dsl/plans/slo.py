@@ -1,181 +1,97 @@
-"""Objectives of a plan: `p(95) < "300ms"`, `error_ratio() < "0.1%"`.
+"""Objectives of a plan: `p(95) < "300ms"`, `error_ratio() < "0.1%"`, and of any other metric.
 
     p(95) < "300ms"                        of all due iterations, 95 % must end ok within 300 ms; judged per journey
     p(99, step="add to cart") < "800ms"    the same for a step; `request=`, `journey=` and `region=` narrow it further
     error_ratio() < "0.1%"                 per iteration
     p(95, window="1m") < "300ms"           in each minute of due times; the windows slide by one interval
     error_ratio(window="30s", abort=True) < "5%"    the first window that exceeds the limit stops the run
+    mean(request="GET /", metric="service") < "80ms"    also `maximum`, `minimum`; metrics as in `METRICS`
+    throughput("requests") > "20/s", total("iterations") > 100_000
+    checks("has results") > "99.9%"        of `user.check`; `checks()` judges each check by itself
+    hits.ratio() > "90%", basket.p(95) < 300, orders.total() > 100    custom metrics (`loadgen/dsl/metric.py`)
+    p(99, load="spike", tags={"tenant": any_of("gold", "silver")}) < "300ms"
 
-The comparison creates the objective. Nothing here raises: an invalid comparison
-becomes an error at its line of the scenario. `loadgen.measure.objectives.objective`
-judges objectives.
+The comparison creates the objective. Nothing here raises: an invalid comparison becomes an error at its line of the
+scenario. `loadgen.measure.objectives.objective` judges objectives.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypedDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from loadgen.dsl.plans.slo_expression import (
+    Choice,
+    CountValue,
+    Expression,
+    Over,
+    PerSecondValue,
+    Scope,
+    ShareValue,
+    Slo,
+    TimeValue,
+    any_of,
+    arguments,
+    none_of,
+    percentile_faults,
+    read_over,
+    read_scope,
+)
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault
-from loadgen.measure.objectives.objective import Objective
-from loadgen.units import NS_PER_S, format_duration, parse_duration, parse_ratio
+from loadgen.measure.deltas.custom import CHECK
+from loadgen.measure.deltas.series_key import PHASES
+from loadgen.measure.objectives.terms import ALL_CHECKS, ObjectiveKind
 
 if TYPE_CHECKING:
     from loadgen.dsl.journey import Journey
 
-__all__ = ["Slo", "error_ratio", "p"]
+__all__ = [
+    "Choice",
+    "Expression",
+    "Slo",
+    "any_of",
+    "checks",
+    "error_ratio",
+    "maximum",
+    "mean",
+    "minimum",
+    "none_of",
+    "p",
+    "throughput",
+    "total",
+]
 
-_LEAST_WINDOW_NS: Final = NS_PER_S
-"""The shortest window: agents count due iterations per interval of this length."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slo:
-    """One objective and its line in the scenario. `objective` is None if there are `faults`."""
-
-    origin: Origin
-    objective: Objective | None = None
-    faults: tuple[Fault, ...] = ()
-
-    def __bool__(self) -> bool:
-        """Return True if the objective has no errors.
-
-        Python reads `"1ms" < p(95) < "2ms"` as an `and`, which returns the first false part. So the error of the first
-        comparison is kept.
-        """
-        return not self.faults
-
-
-class _Scope(TypedDict):
-    journey: str | None
-    step: str | None
-    request: str | None
-    region: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """The window in which an objective is judged, and whether exceeding the limit there stops the run."""
-
-    window_ns: int = 0
-    abort: bool = False
-    texts: tuple[str, ...] = ()
-    """The arguments as written in the scenario, for the objective's text."""
-    faults: tuple[Fault, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class _Measured:
-    """The measured quantity of an objective, before it is compared with a limit."""
-
-    origin: Origin
-    kind: Literal["percentile", "error_ratio"]
-    expression: str
-    """As written in the scenario: `p(99, step="add to cart")`."""
-    q: float
-    scope: _Scope
-    window: _Window
-    faults: tuple[Fault, ...]
-
-    def __repr__(self) -> str:
-        """Return the expression as written, such as `p(95)`. It is shown in the error for a missing limit."""
-        return self.expression
-
-    def _below(self, limit: object) -> Slo:
-        origin = here()
-        try:
-            value, text = self._limit(limit)
-        except ValueError as error:
-            return Slo(
-                origin, faults=(*self.faults, origin.fault(f"{self.expression} < {limit!r}: {error}", self._hint))
-            )
-        if self.faults:
-            return Slo(origin, faults=self.faults)
-        text = f"{self.expression} < {text}"
-        return Slo(
-            origin,
-            Objective(
-                kind=self.kind,
-                q=self.q,
-                limit=value,
-                text=text,
-                window_ns=self.window.window_ns,
-                abort=self.window.abort,
-                **self.scope,
-            ),
-        )
-
-    def _not_below(self, operator: str, limit: object) -> Slo:
-        origin = here()
-        return Slo(
-            origin,
-            faults=(
-                *self.faults,
-                origin.fault(f"{self.expression} {operator} {limit!r}: an objective must use <", self._hint),
-            ),
-        )
-
-    def _limit(self, limit: object) -> tuple[float, str]:
-        """Return the limit as a number (ns for a percentile, else a ratio) and as text.
-
-        Raises:
-            ValueError: the limit has the wrong type or unit, or is 0.
-        """
-        if isinstance(limit, bool) or not isinstance(limit, str | int | float):
-            raise ValueError("the limit must be a number or a text")
-        if self.kind == "error_ratio":
-            ratio = parse_ratio(limit)
-            if ratio == 0:
-                raise ValueError("the limit must be above 0, since no ratio is below 0")
-            return ratio, limit.strip() if isinstance(limit, str) else f"{ratio * 100:.6g}%"
-        if not isinstance(limit, str):
-            raise ValueError("the limit has no unit")
-        duration_ns = parse_duration(limit)
-        if duration_ns == 0:
-            raise ValueError("the limit must be above 0, since no time is below 0")
-        return float(duration_ns), limit.strip()
-
-    @property
-    def _hint(self) -> str:
-        return f'write {self.expression} < "{"0.1%" if self.kind == "error_ratio" else "300ms"}"'
-
-
-class Percentile(_Measured):
-    """A percentile, made by `p(q)`. Compare it with a duration to make an objective: `p(95) < "300ms"`."""
-
-    __slots__ = ()
-
-    def __lt__(self, limit: str) -> Slo:
-        return self._below(limit)
-
-    # `Never` makes mypy reject these operators; the loader rejects them for scenarios that mypy has not checked.
-    def __le__(self, limit: Never) -> Slo:
-        return self._not_below("<=", limit)
-
-    def __gt__(self, limit: Never) -> Slo:
-        return self._not_below(">", limit)
-
-    def __ge__(self, limit: Never) -> Slo:
-        return self._not_below(">=", limit)
-
-
-class ErrorRatio(_Measured):
-    """An error ratio, made by `error_ratio()`. Compare it with a ratio: `error_ratio() < "0.1%"` or `< 0.001`."""
-
-    __slots__ = ()
-
-    def __lt__(self, limit: str | float) -> Slo:
-        return self._below(limit)
-
-    def __le__(self, limit: Never) -> Slo:
-        return self._not_below("<=", limit)
-
-    def __gt__(self, limit: Never) -> Slo:
-        return self._not_below(">", limit)
-
-    def __ge__(self, limit: Never) -> Slo:
-        return self._not_below(">=", limit)
+TimeMetric = Literal[
+    "response",
+    "service",
+    "duration",
+    "ttfb",
+    "blocked",
+    "dns",
+    "connect",
+    "tls",
+    "send",
+    "wait",
+    "receive",
+    "user_wait",
+    "generator_lag",
+]
+METRICS: Final[Mapping[str, tuple[str, ...]]] = {
+    "response": ("journey", "step", "request"),
+    "duration": ("journey", "step"),
+    "service": ("request",),
+    "ttfb": ("request",),
+    **dict.fromkeys(PHASES, ("request",)),
+    "user_wait": ("journey",),
+    "generator_lag": ("journey",),
+}
+"""Metrics of times, and what has them. ttfb: from the call of a request to the first byte of its answer."""
+_IN_WINDOWS: Final = ("response", "service", "duration", "ttfb")
+"""Metrics that agents can count by due time."""
+Counted = Literal["requests", "iterations"]
+TagName = Any
+"""A declared tag, or the name of a tag."""
 
 
 def p(
@@ -185,9 +101,12 @@ def p(
     step: str | None = None,
     request: str | None = None,
     region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    metric: TimeMetric = "response",
     window: str | float | None = None,
     abort: bool = False,
-) -> Percentile:
+) -> TimeValue:
     """Return the q-th percentile of response times. Compare it with a limit to make an objective: `p(95) < "300ms"`.
 
     The percentile is over all due iterations, including missed and failed ones, which count as slower than any limit.
@@ -199,6 +118,11 @@ def p(
         step: the response times of this step. Nested steps are `outer/inner`.
         request: the response times of requests with this name, as in `GET /products/{sku}`.
         region: only measurements from this region.
+        load: only this load of the plan, by its name.
+        tags: only requests (or steps, iterations) with these tags: {tag: value}, or `any_of(...)`, `none_of(...)`.
+        metric: another time: "ttfb" (from the call to the first byte), "service" (without the wait for a connection),
+            "duration" (with think times), or a phase such as "wait" or "connect". In phases and in "service", a failed
+            request counts with its time, and a request without the phase is not counted.
         window: the objective must hold in each window of this length ("1m"), counted by due times. A request in
             flight that is older than the limit already counts as bad. A window with too few due iterations (fewer
             than 20 for p(95), 100 for p(99)) cannot pass, and fails only with more than one bad iteration.
@@ -206,17 +130,94 @@ def p(
         abort: the first failed window stops the run, and the run fails. Needs `window`.
     """
     origin = here()
-    faults = []
-    if isinstance(q, bool) or not isinstance(q, int | float) or not 0 < q <= 100:
-        faults.append(origin.fault(f"p({q!r}): a percentile must be above 0 and at most 100", "write p(95) or p(99.9)"))
-    elif q < 1:
-        faults.append(origin.fault(f"p({q:g}): percentiles are given in percent", f"write p({q * 100:g})"))
-    scope, wrong = _scope(origin, "p", journey, step, request, region)
-    over = _window(origin, "p", window, abort)
-    expression = (
-        f"p({', '.join([f'{q:g}' if isinstance(q, int | float) else repr(q), *_arguments(scope), *over.texts])})"
+    scope = read_scope(origin, "p", journey=journey, step=step, request=request, region=region, load=load, tags=tags)
+    shown = f"{q:g}" if isinstance(q, int | float) else repr(q)
+    made = _time(origin, "percentile", "p", scope, metric, read_over(origin, "p", window, abort), (shown,))
+    return TimeValue(
+        origin,
+        "percentile",
+        made.expression,
+        made.over,
+        {**made.fields, "q": q},
+        (*percentile_faults(origin, "p", q), *made.faults),
     )
-    return Percentile(origin, "percentile", expression, q, scope, over, (*faults, *wrong, *over.faults))
+
+
+def mean(
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    metric: TimeMetric = "response",
+    window: str | float | None = None,
+    abort: bool = False,
+) -> TimeValue:
+    """Return the mean of times. Compare it with a limit to make an objective: `mean(request="GET /") < "80ms"`.
+
+    It is over all that ended, failed ones with the time that they took. A time-out has only a lower bound. With one,
+    the objective fails if the bounds alone break the limit, and otherwise it is inconclusive.
+
+    Args:
+        journey, step, request, region, load, tags, metric, window, abort: as in `p`.
+    """
+    origin = here()
+    scope = read_scope(origin, "mean", journey=journey, step=step, request=request, region=region, load=load, tags=tags)
+    return _time(origin, "mean", "mean", scope, metric, read_over(origin, "mean", window, abort))
+
+
+def maximum(
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    metric: TimeMetric = "response",
+    window: str | float | None = None,
+    abort: bool = False,
+) -> TimeValue:
+    """Return the longest of times. Compare it with a limit: `maximum(step="pay", window="1m") < "5s"`.
+
+    What counts is the same as for `mean`.
+
+    Args:
+        journey, step, request, region, load, tags, metric, window, abort: as in `p`.
+    """
+    origin = here()
+    scope = read_scope(
+        origin, "maximum", journey=journey, step=step, request=request, region=region, load=load, tags=tags
+    )
+    return _time(origin, "maximum", "maximum", scope, metric, read_over(origin, "maximum", window, abort))
+
+
+def minimum(
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    metric: TimeMetric = "response",
+    window: str | float | None = None,
+    abort: bool = False,
+) -> TimeValue:
+    """Return the shortest of times. Compare it with a limit: `minimum(request="GET /") > "1ms"`.
+
+    What counts is the same as for `mean`.
+
+    Args:
+        journey, step, request, region, load, tags, metric, window, abort: as in `p`.
+    """
+    origin = here()
+    scope = read_scope(
+        origin, "minimum", journey=journey, step=step, request=request, region=region, load=load, tags=tags
+    )
+    return _time(origin, "minimum", "minimum", scope, metric, read_over(origin, "minimum", window, abort))
 
 
 def error_ratio(
@@ -225,80 +226,178 @@ def error_ratio(
     step: str | None = None,
     request: str | None = None,
     region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    outcome: str | None = None,
     window: str | float | None = None,
     abort: bool = False,
-) -> ErrorRatio:
+) -> ShareValue:
     """Return the share of iterations that did not end ok. Compare it with a limit: `error_ratio() < "0.1%"`.
 
     Iterations count as errors if they failed, timed out, were missed or were cut off. With `step` or `request`, the
     ratio is of this step or request instead.
 
     Args:
-        journey, step, request, region: what to judge, as in `p`.
+        journey, step, request, region, load, tags: what to judge, as in `p`.
+        outcome: count only this outcome as an error: "http 503", "timeout". None: every outcome except ok.
         window, abort: judge in sliding windows, and stop the run at the first failed one, as in `p`.
     """
     origin = here()
-    scope, wrong = _scope(origin, "error_ratio", journey, step, request, region)
-    over = _window(origin, "error_ratio", window, abort)
-    expression = f"error_ratio({', '.join((*_arguments(scope), *over.texts))})"
-    return ErrorRatio(origin, "error_ratio", expression, 0.0, scope, over, (*wrong, *over.faults))
-
-
-def _scope(
-    origin: Origin, what: str, journey: object, step: object, request: object, region: object
-) -> tuple[_Scope, tuple[Fault, ...]]:
-    name = getattr(journey, "name", journey)  # a Journey, or its name
-    faults: list[Fault] = []
-
-    def text(key: str, value: object) -> str | None:
-        if value is None or (isinstance(value, str) and value):
-            return value
-        faults.append(origin.fault(f"{what}({key}={value!r}): a {key} must be a non-empty text", f'write {key}="..."'))
-        return None
-
-    scope = _Scope(
-        journey=text("journey", name),
-        step=text("step", step),
-        request=text("request", request),
-        region=text("region", region),
+    scope = read_scope(
+        origin,
+        "error_ratio",
+        journey=journey,
+        step=step,
+        request=request,
+        region=region,
+        load=load,
+        outcome=outcome,
+        tags=tags,
     )
-    return scope, tuple(faults)
+    over = read_over(origin, "error_ratio", window, abort)
+    faults = (*scope.faults, *over.faults, *_tags_in_windows(origin, "error_ratio", scope, over))
+    expression = f"error_ratio({arguments(scope.texts, over.texts)})"
+    return ShareValue(origin, "error_ratio", expression, over, scope.fields, faults, '"0.1%"')
 
 
-def _arguments(scope: _Scope) -> list[str]:
-    return [f'{key}="{value}"' for key, value in scope.items() if value is not None]
+def checks(
+    name: str | None = None,
+    *,
+    region: str | None = None,
+    window: str | float | None = None,
+    abort: bool = False,
+) -> ShareValue:
+    """Return the share of `user.check(name, ...)` that was true. Compare it: `checks("has results") > "99.9%"`.
 
+    It covers the checks made after the warm-up, by the time when they were made.
 
-def _window(origin: Origin, what: str, window: object, abort: object) -> _Window:
-    """Return the window in which an objective is judged; if an argument is invalid, an empty one with the errors.
-
-    what: the function's name, for messages.
+    Args:
+        name: of the check. None: each check of the scenario is judged by itself.
+        region: only checks in this region.
+        window, abort: as in `p`, by the time of the check. Needs `name`.
     """
-    if not isinstance(abort, bool):
-        return _Window(
-            faults=(origin.fault(f"{what}(abort={abort!r}): abort must be True or False", "write abort=True"),)
-        )
-    if window is None:
-        if not abort:
-            return _Window()
-        fault = origin.fault(
-            f"{what}(abort=True) without a window: an objective over the whole run is decided only at its end",
-            f'add the window to judge: {what}(..., window="1m", abort=True)',
-        )
-        return _Window(faults=(fault,))
-    try:
-        if isinstance(window, bool) or not isinstance(window, str | int | float):
-            raise ValueError(f"{window!r} is not a duration")
-        window_ns = parse_duration(window)
-        if window_ns == 0:
-            raise ValueError("a window must be longer than 0")
-        if window_ns < _LEAST_WINDOW_NS:
-            least = format_duration(_LEAST_WINDOW_NS)
-            raise ValueError(f"the shortest window is {least}, the interval of measurements")
-    except (ValueError, OverflowError) as error:
-        if isinstance(error, OverflowError):
-            error = ValueError("longer than any run can be")
-        return _Window(faults=(origin.fault(f"{what}(window={window!r}): {error}", 'write window="1m"'),))
-    text = window.strip() if isinstance(window, str) else f"{window:g}s"
-    texts = (f'window="{text}"', *(("abort=True",) if abort else ()))
-    return _Window(window_ns, abort, texts)
+    origin = here()
+    scope, over = read_scope(origin, "checks", region=region), read_over(origin, "checks", window, abort)
+    faults = [*scope.faults, *over.faults]
+    if name is not None and (not isinstance(name, str) or not name):
+        message = f"checks({name!r}): the name of a check must be a non-empty text"
+        faults.insert(0, origin.fault(message, 'write checks("has results"), or checks() for each check'))
+    if name is None and over.window_ns:
+        message = "checks(window=...) without a name: each check needs windows of its own"
+        faults.append(origin.fault(message, 'name a check: checks("has results", window="1m")'))
+    shown = () if name is None else (f'"{name}"',)
+    expression = f"checks({arguments(shown, scope.texts, over.texts)})"
+    fields = {**scope.fields, "of": ALL_CHECKS if name is None else f"{CHECK}{name}", "of_kind": "rate"}
+    return ShareValue(origin, "ratio", expression, over, fields, tuple(faults), '"99.9%"', ">")
+
+
+def throughput(
+    of: Counted,
+    *,
+    journey: Journey[Any] | str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    window: str | float | None = None,
+    abort: bool = False,
+) -> PerSecondValue:
+    """Return how many requests or iterations ended per second. Compare it: `throughput("requests") > "20/s"`.
+
+    It counts all that ended after the warm-up, failed ones too, of all journeys together. Missed and cut-off iterations
+    did not end.
+
+    Args:
+        of: "requests" or "iterations".
+        journey, request, region, load, tags: what to count, as in `p`.
+        window, abort: as in `p`. A window counts what was due in it and has ended.
+    """
+    origin = here()
+    scope = read_scope(origin, "throughput", journey=journey, request=request, region=region, load=load, tags=tags)
+    over = read_over(origin, "throughput", window, abort)
+    expression, fields, faults = _counted(origin, "throughput", of, scope, over)
+    return PerSecondValue(origin, "throughput", expression, over, fields, faults, '"20/s"', ">")
+
+
+def total(
+    of: Counted,
+    *,
+    journey: Journey[Any] | str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    window: str | float | None = None,
+    abort: bool = False,
+) -> CountValue:
+    """Return how many requests or iterations ended. Compare it with a number: `total("iterations") > 100_000`.
+
+    What counts is the same as for `throughput`.
+
+    Args:
+        of: "requests" or "iterations".
+        journey, request, region, load, tags, window, abort: as in `throughput`.
+    """
+    origin = here()
+    scope = read_scope(origin, "total", journey=journey, request=request, region=region, load=load, tags=tags)
+    over = read_over(origin, "total", window, abort)
+    expression, fields, faults = _counted(origin, "total", of, scope, over)
+    return CountValue(origin, "total", expression, over, fields, faults, "1_000", ">")
+
+
+# -- parts -----------------------------------------------------------------------------------------
+
+
+def _time(
+    origin: Origin,
+    kind: ObjectiveKind,
+    what: str,
+    scope: Scope,
+    metric: object,
+    over: Over,
+    first: tuple[str, ...] = (),
+) -> TimeValue:
+    """Return the expression of a time. what: the function's name. first: its first arguments as written."""
+    faults = [*scope.faults, *over.faults]
+    of = "request" if scope.fields.get("request") else "step" if scope.fields.get("step") else "journey"
+    texts: tuple[str, ...] = ()
+    if not isinstance(metric, str) or metric not in METRICS:
+        message = f"{what}(metric={metric!r}): unknown metric"
+        faults.append(origin.fault(message, f"write one of {', '.join(get_args(TimeMetric))}"))
+    else:
+        texts = (f'metric="{metric}"',) if metric != "response" else ()
+        owners = METRICS[metric]
+        if of not in owners:
+            wanted = 'add request="GET /..."' if owners == ("request",) else f"judge a {' or '.join(owners)} instead"
+            message = f'{what}(metric="{metric}"): a {of} has no {metric}; it is a time of a {owners[-1]}'
+            faults.append(origin.fault(message, wanted))
+        if over.window_ns and metric not in _IN_WINDOWS:
+            message = f'{what}(metric="{metric}", window=...): {metric} is not counted by due time'
+            faults.append(origin.fault(message, f"leave out window=, or judge {', '.join(_IN_WINDOWS)}"))
+    faults += _tags_in_windows(origin, what, scope, over)
+    expression = f"{what}({arguments(first, scope.texts, texts, over.texts)})"
+    fields = {**scope.fields, "metric": metric if isinstance(metric, str) and metric in METRICS else "response"}
+    return TimeValue(origin, kind, expression, over, fields, tuple(faults))
+
+
+def _counted(
+    origin: Origin, what: str, of: object, scope: Scope, over: Over
+) -> tuple[str, dict[str, Any], tuple[Fault, ...]]:
+    """Return the expression, the fields and the errors of a count of requests or iterations."""
+    faults = [*scope.faults, *over.faults, *_tags_in_windows(origin, what, scope, over)]
+    if of not in get_args(Counted):
+        message = f"{what}({of!r}): unknown count"
+        faults.insert(0, origin.fault(message, f'write {what}("requests") or {what}("iterations")'))
+    elif of == "iterations" and scope.fields.get("request"):
+        message = f'{what}("iterations", request=...): a request is no part of an iteration count'
+        faults.append(origin.fault(message, f'write {what}("requests", request=...)'))
+    shown = f'"{of}"' if isinstance(of, str) else repr(of)
+    expression = f"{what}({arguments((shown,), scope.texts, over.texts)})"
+    return expression, {**scope.fields, "of": str(of)}, tuple(faults)
+
+
+def _tags_in_windows(origin: Origin, what: str, scope: Scope, over: Over) -> list[Fault]:
+    if not over.window_ns or not scope.fields.get("tags"):
+        return []
+    message = f"{what}(tags=..., window=...): agents do not count windows by tag"
+    return [origin.fault(message, "leave out window= or tags=")]

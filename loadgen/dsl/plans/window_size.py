@@ -54,7 +54,7 @@ def small_windows(slos: Iterable[Slo], lanes: Sequence[DrivenLoad], regions: Map
     """
     for slo in slos:
         objective = slo.objective
-        if objective is None or not objective.window_ns or objective.request or not objective.budget.allowed:
+        if objective is None or not objective.window_ns or objective.request or not _has_budget(objective):
             continue
         rates = _rates(objective, lanes)
         if rates is None:
@@ -68,6 +68,11 @@ def small_windows(slos: Iterable[Slo], lanes: Sequence[DrivenLoad], regions: Map
         count = round(per_s * objective.window_ns / NS_PER_S)
         if per_s > 0 and count < needed:
             yield slo.origin.fault(_message(objective, journey, count, needed), _hint(needed / per_s))
+
+
+def _has_budget(objective: Objective) -> bool:
+    """Return whether the objective allows a share of iterations or steps to be bad, so that a window can be small."""
+    return objective.is_share and not objective.of and objective.budget.allowed > 0
 
 
 def _rates(objective: Objective, lanes: Sequence[DrivenLoad]) -> dict[str, float] | None:

@@ -34,6 +34,7 @@ from loadgen.clients.request.tracing import Trace, Tracer
 from loadgen.dsl.users.user import NO_LOAD, User, UserLoad, UserWith, utc_now
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Points
+from loadgen.engine.recording.first_byte_meter import with_first_byte
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import UsageError
@@ -49,6 +50,7 @@ class Ways:
     targets: base URLs by name; a single target has the name "".
     target: the name of the target of `user.http`; None: the first.
     tags: response headers, in lower case, by which series are split.
+    has_phases, has_ttfb: an objective limits a phase of requests, or the time to their first byte, so it is recorded.
     """
 
     targets: Mapping[str, str]
@@ -61,6 +63,8 @@ class Ways:
     http: Http = field(default_factory=Http)
     client: Literal["loadgen", "httpx"] = "loadgen"
     """"httpx" selects the stock httpx client, for comparison."""
+    has_phases: bool = False
+    has_ttfb: bool = False
 
     @property
     def url(self) -> str:
@@ -108,8 +112,11 @@ class UserFactory:
         self._forward = Forward.of(ways.http)
         self._shared_pool: ConnectionPool | None = None
         self._max_body_bytes = ways.http.max_body_bytes
-        if ways.http.phases:
+        self._has_phases = ways.http.phases or ways.has_phases
+        if self._has_phases:
             self.meter_class = PhasedMeter
+        if ways.has_ttfb:
+            self.meter_class = with_first_byte(self.meter_class)
         if cap is not None:
             self.meter_class = capped(self.meter_class, cap)
         if ways.connections.policy == "shared":
@@ -198,7 +205,7 @@ class UserFactory:
             self._shared_pool if isinstance(self._shared_pool, SharedPool) else None,
             http2=ways.http.http2,
             limit_bytes=self._max_body_bytes,
-            has_phases=ways.http.phases,
+            has_phases=self._has_phases,
         )
 
     def _client(self, meter: Meter, pool: ConnectionPool, url: str, target: str = "") -> HttpClient:

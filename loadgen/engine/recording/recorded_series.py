@@ -10,10 +10,11 @@ and limits their number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, Literal, Protocol
 
 from loadgen.engine.recording.tagging import GivenTags
+from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import (
     MISSED,
@@ -71,6 +72,9 @@ class Watch(Protocol):
     Times are `perf_counter_ns`. A running one is identified by its begin, so two that began in the same ns count twice.
     """
 
+    metrics: frozenset[Metric]
+    """The metrics besides the response time whose values must be passed to `timed`."""
+
     def begun(self, at_ns: int, idle_ns: Callable[[int], int] | None = None) -> None:
         """Register that a step or request began at `at_ns`.
 
@@ -79,6 +83,9 @@ class Watch(Protocol):
 
     def ended(self, at_ns: int, response_ns: int, outcome: str) -> None:
         """Register that a step, request or iteration that began at `at_ns` ended with this outcome."""
+
+    def timed(self, metric: Metric, at_ns: int, value_ns: int, outcome: str) -> None:
+        """Register the value of another metric of a step, request or iteration that began at `at_ns` and ended."""
 
     def gone(self, at_ns: int) -> None:
         """Register that a step or request that began at `at_ns` was cancelled, and has no outcome."""
@@ -104,6 +111,13 @@ class Watches(Protocol):
         """Return the watch that must receive the values of this series; None if none must.
 
         Called once for each new series.
+        """
+
+    def saw(self, start_ns: int, custom: Sequence[CustomStats], trends: Mapping[str, Sequence[int]]) -> None:
+        """Count the custom metrics of one interval, before `take`.
+
+        start_ns: when the interval began, ns from T0. trends: the values recorded in it by the trend's name, 1 µs for
+        each step of its resolution.
         """
 
     def take(self, now_ns: int) -> tuple[DueCounts, ...]:
@@ -170,15 +184,15 @@ class RequestSeries(Series):
 
     def __init__(self, key: SeriesKey, watch: Watch | None = None) -> None:
         super().__init__(key, ("response", "service"), watch)
-        self.phases: dict[tuple[Phase, str, bool], list[int]] = {}
+        self.phases: dict[tuple[Phase | Literal["ttfb"], str, bool], list[int]] = {}
         """Times of phases since the last swap, by phase, outcome, and whether they are lower bounds."""
         self.place: Place | None = None
         """The place that it belongs to; None if it was requested from the recorder directly."""
         self._marked: dict[object, RequestSeries] = {}
         """Its parts for requests with `tags=` of their own, by these: by the pair if it is one, else by all pairs."""
 
-    def phase(self, phase: Phase, ns: int, outcome: str = OK, *, is_bound: bool = False) -> None:
-        """Record the time of one phase of a request, such as connecting, with its outcome.
+    def phase(self, phase: Phase | Literal["ttfb"], ns: int, outcome: str = OK, *, is_bound: bool = False) -> None:
+        """Record the time of one phase of a request, such as connecting, or the time to its first byte.
 
         `is_bound`: the phase had not ended when the time was over, so `ns` is a lower bound.
         """

@@ -33,6 +33,7 @@ from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.measure.deltas.exemplar import Exemplar
 from loadgen.measure.deltas.limits import SERIES_OF_AGENT
 from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, SeriesKey, Tags
 from loadgen.measure.deltas.series_numbering import Numbering, tight_from
 from loadgen.redact import Redactor
@@ -99,6 +100,10 @@ class Recorder:
         self._is_full_noted = False
         self.t0_ns = 0
         """T0 on `perf_counter_ns`; the drive sets it."""
+        self.warmup_ns = 0
+        """End of the warm-up, ns from T0; the drive sets it. Custom metrics of intervals that begin before it belong to
+        the warm-up: their values have no due time.
+        """
         self.take_loads: Callable[[], tuple[LoadCounts, ...]] = tuple
         """Returns the counts of each load since the last call. The drive sets it; a flip calls it once."""
         self.first_arrivals: list[FirstArrival] = []
@@ -274,6 +279,8 @@ class Recorder:
             service.append(done_ns - sent_ns)
         if series.watch is not None:
             series.watch.ended(asked_ns, response_ns, outcome)
+            if sent_ns and "service" in series.watch.metrics:
+                series.watch.timed("service", asked_ns, done_ns - sent_ns, outcome)
         return is_notable
 
     def step(
@@ -291,6 +298,8 @@ class Recorder:
         duration.append(duration_ns)
         if series.watch is not None:
             series.watch.ended(entered_ns, response_ns, outcome)
+            if "duration" in series.watch.metrics:
+                series.watch.timed("duration", entered_ns, duration_ns, outcome)
 
     def iteration(
         self,
@@ -364,6 +373,8 @@ class Recorder:
             generator_lag.append(generator_lag_ns)
         if series.watch is not None:
             series.watch.ended(due_ns, response_ns, outcome)
+            if "duration" in series.watch.metrics:
+                series.watch.timed("duration", due_ns, duration_ns, outcome)
         if outcome != OK or response_ns > series.bar_ns or len(response) == series.pick_at:
             self.exemplars.saw(series, outcome, due_ns, response_ns, 0, n, load, "", noted)
 
@@ -399,8 +410,14 @@ class Recorder:
         values: list[tuple[int, list[int]]] = []
         lags: list[int] = []
         responses: list[int] = []
+        trends: dict[str, list[int]] = {}
+        is_warmup = start_ns < self.warmup_ns
         for series in self._series.values():
             for key, taken in series.swap():
+                if key.kind == "trend":
+                    trends[key.request or ""] = taken
+                    if is_warmup:
+                        key = replace(key, warmup=True)
                 if self._raw is not None:
                     self._raw.keep(key, taken)
                 number = self._id(key, new)
@@ -410,9 +427,14 @@ class Recorder:
         counters = self.counters - self._flipped
         self._flipped = self.counters.copy()
         seq, self._seq = self._seq, self._seq + 1
-        due = self._watches.take(self.t0_ns + end_ns) if self._watches is not None else ()
-        loads, first_arrivals, self.first_arrivals = self.take_loads(), tuple(self.first_arrivals), []
         custom = tuple(stats for source in self.customs if (stats := source.take()) is not None)
+        if is_warmup:
+            custom = tuple(replace(stats, warmup=True) for stats in custom)
+        due: tuple[DueCounts, ...] = ()
+        if self._watches is not None:
+            self._watches.saw(start_ns, custom, trends)
+            due = self._watches.take(self.t0_ns + end_ns)
+        loads, first_arrivals, self.first_arrivals = self.take_loads(), tuple(self.first_arrivals), []
         exemplars = self._take_exemplars()  # before health, which takes the notes
         failures = self.failures.take(self.t0_ns, self.t0_ns + end_ns)
         # No break before this one: the controller compares values with counters, so both must be of the same instant.

@@ -4,7 +4,8 @@ A watched series appends ints, as the recorder does. Once an interval they are f
 counts by objective, journey and due interval: good (ended ok within T), bad (ended otherwise, or
 later), and for iterations and requests that still run, overdue (already older than T) and undecided. T
 is compared in ns. Faults of the script and skipped iterations count as none of them. For an error ratio T is
-infinite: nothing is overdue, and every `ok` is good.
+infinite: nothing is overdue, and every `ok` is good. `watched_values.py` counts means, extremes, other metrics
+and custom metrics.
 
 Running iterations are read from the pool of users. Running steps and requests are those that have begun
 and neither ended nor gone; they are identified by when they began. A cancelled one is "gone" and has no
@@ -16,7 +17,7 @@ All times are `perf_counter_ns`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from time import perf_counter_ns
 from typing import Final, NamedTuple
@@ -24,9 +25,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from loadgen.engine.recording.watched_values import Rule, Value, custom_row, rule_of, value_rows
+from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.outcomes_by_due_interval import MAX_DUE_ROWS, DueCounts
-from loadgen.measure.deltas.series_key import OK, SeriesKey
-from loadgen.measure.objectives.objective import Objective, is_judged
+from loadgen.measure.deltas.series_key import OK, Metric, SeriesKey
+from loadgen.measure.objectives.terms import LOAD_TAG, Objective, is_judged
 
 __all__ = ["Series", "Watches", "within_limit"]
 
@@ -69,15 +72,28 @@ class Series:
         "_idle",
         "_ok",
         "_ok_ns",
+        "_values",
         "_void",
         "journey",
         "limits",
+        "metrics",
         "open",
         "open_idle",
+        "rules",
     )
 
-    def __init__(self, journey: str, limits: tuple[tuple[int, int], ...], clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        journey: str,
+        limits: tuple[tuple[int, int], ...],
+        clock: Callable[[], int],
+        rules: tuple[Rule, ...] = (),
+    ) -> None:
         self._clock = clock
+        self.rules = rules
+        """Objectives that need the values themselves; `limits` has them, too, for what still runs."""
+        self._values: dict[Metric, list[Value]] | None = {} if rules else None
+        self.metrics: frozenset[Metric] = frozenset(rule.metric for rule in rules) - {"response"}
         self.journey = journey
         self.limits = limits
         """(index of the objective, T in ns)."""
@@ -100,6 +116,8 @@ class Series:
 
     def ended(self, at_ns: int, response_ns: int, outcome: str) -> None:
         """HOT. Register that a step, request or iteration that began at `at_ns` ended."""
+        if self._values is not None:
+            self.timed("response", at_ns, response_ns, outcome)
         if outcome is OK or outcome == OK:
             self._ok.append(at_ns)
             self._ok_ns.append(response_ns)
@@ -107,6 +125,18 @@ class Series:
             self._bad.append(at_ns)
         else:
             self._void.append(at_ns)
+
+    def timed(self, metric: Metric, at_ns: int, value_ns: int, outcome: str) -> None:
+        """Register the value of a metric of a step, request or iteration that began at `at_ns` and ended."""
+        if self._values is not None and is_judged(outcome):
+            self._values.setdefault(metric, []).append((at_ns, value_ns, outcome))
+
+    def take_values(self) -> dict[Metric, list[Value]]:
+        """Remove and return the values since the last call, by metric; empty if no objective needs them."""
+        if not self._values:
+            return {}
+        taken, self._values = self._values, {}
+        return taken
 
     def gone(self, at_ns: int) -> None:
         """Register that a step or request that began at `at_ns` was cancelled."""
@@ -157,8 +187,9 @@ class Watches:
         journeys: the names, by journey index.
         interval_ns: L; interval k is [k L, (k + 1) L) from T0.
         region: the agent's.
-        in_flight: now -> (journey index, due or ready time, think time so far) of each measured iteration that runs or
-            waits.
+        in_flight: now -> (place, due or ready time, think time so far) of each measured iteration that runs or waits.
+            The place is the load's index times the number of journeys, plus the journey's index.
+        loads: names of the plan's loads; "" for one without a name.
     """
 
     def __init__(
@@ -169,6 +200,7 @@ class Watches:
         region: str,
         in_flight: Callable[[int], Iterable[tuple[int, int, int]]] | None = None,
         clock: Callable[[], int] = perf_counter_ns,
+        loads: Sequence[str] = ("",),
     ) -> None:
         self.t0_ns = 0
         """T0; the drive sets it."""
@@ -178,10 +210,13 @@ class Watches:
         ]
         self._series: dict[tuple[str, tuple[tuple[int, int], ...]], Series] = {}
         self._iterations = [
-            (at, name, limits)
+            (load * len(journeys) + at, name, limits)
+            for load, load_name in enumerate(loads)
             for at, name in enumerate(journeys)
-            if (limits := self._limits(SeriesKey("journey", name, None, None, OK, "response")))
+            if (limits := self._limits(_journey_key(name, load_name)))
         ]
+        self._customs = [one for one in self._objectives if one[1].of_kind is not None]
+        self._recorded: list[DueCounts] = []
         self._carried: tuple[DueCounts, ...] = ()
 
     def of(self, key: SeriesKey) -> Series | None:
@@ -190,17 +225,29 @@ class Watches:
             return None
         found = self._series.get((key.journey, limits))
         if found is None:
-            found = self._series[key.journey, limits] = Series(key.journey, limits, self._clock)
+            rules = tuple(
+                rule for index, one in self._objectives if (rule := rule_of(index, one)) is not None and one.covers(key)
+            )
+            found = self._series[key.journey, limits] = Series(key.journey, limits, self._clock, rules)
         return found
+
+    def saw(self, start_ns: int, custom: Sequence[CustomStats], trends: Mapping[str, Sequence[int]]) -> None:
+        """Count the custom metrics of the interval that began at `start_ns`, from T0. They appear in the next `take`.
+
+        trends: values by the trend's name, in ns; 1 µs stands for its resolution.
+        """
+        if self._customs and start_ns >= 0:
+            k = (start_ns + self._interval_ns // 2) // self._interval_ns
+            for index, one in self._customs:
+                row = custom_row(index, one, k, custom, trends)
+                if row is not None:
+                    self._recorded.append(row)
 
     def _limits(self, key: SeriesKey) -> tuple[tuple[int, int], ...]:
         return tuple(
-            (index, int(one.limit) if one.kind == "percentile" else _NEVER)
+            (index, int(one.limit) if one.kind == "percentile" and one.metric == "response" else _NEVER)
             for index, one in self._objectives
-            if one.kind_of_series == key.kind
-            and one.journey in (None, key.journey)
-            and one.step in (None, key.step)
-            and one.request in (None, key.request)
+            if one.of_kind is None and one.covers(key)
         )
 
     def take(self, now_ns: int) -> tuple[DueCounts, ...]:
@@ -210,9 +257,16 @@ class Watches:
         plus the time of reading those (0.9 ms for 10,000, timed the same way).
         """
         counts = _Counts(self.t0_ns, self._interval_ns)
-        counts.add(self._carried)
+        counts.add((*self._carried, *self._recorded))
+        self._recorded = []
         for series in self._series.values():
-            counts.add_ended(series.journey, series.limits, series.take())
+            valued = {rule.index for rule in series.rules}
+            limits = tuple(one for one in series.limits if one[0] not in valued) if valued else series.limits
+            counts.add_ended(series.journey, limits, series.take())
+            if valued:
+                counts.add(
+                    value_rows(series.journey, series.rules, series.take_values(), self.t0_ns, self._interval_ns)
+                )
             if len(series.open):
                 age_ns = now_ns - series.open - series.idle(now_ns)
                 counts.add_open(series.journey, series.limits, series.open, age_ns)
@@ -267,16 +321,16 @@ class _Counts:
                 self._add(objective, journey, k, 0, 0, 0, count)
 
     def add(self, counts: Iterable[DueCounts]) -> None:
-        """Add the counts of good and bad ones from rows that had no room in the last delta."""
+        """Add the counts of good and bad ones, and sums, of other rows; those without room in the last delta, too."""
         for one in counts:
-            self._add(one.objective, one.journey, one.k, one.good, one.bad, 0, 0)
+            self._add(one.objective, one.journey, one.k, one.good, one.bad, 0, 0, one.total, one.bounds)
 
     def __iter__(self) -> Iterator[DueCounts]:
         for (objective, journey, k), sums in sorted(self._sums.items()):
             yield DueCounts(objective, journey, k, *sums)
 
     def _add(self, objective: int, journey: str, k: int, *counts: int) -> None:
-        found = self._sums.setdefault((objective, journey, k), [0, 0, 0, 0])
+        found = self._sums.setdefault((objective, journey, k), [0] * 6)
         for at, count in enumerate(counts):
             found[at] += count
 
@@ -309,6 +363,11 @@ def _counted(of: Ints) -> Iterator[tuple[int, int]]:
         values = np.flatnonzero(counts)
         counts, values = counts[values], values + first
     yield from zip(values.tolist(), counts.tolist(), strict=True)
+
+
+def _journey_key(name: str, load: str) -> SeriesKey:
+    tags = ((LOAD_TAG, load),) if load else ()
+    return SeriesKey("journey", name, None, None, OK, "response", tags=tags)
 
 
 def _ints(values: list[int]) -> Ints:

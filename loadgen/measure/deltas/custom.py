@@ -53,6 +53,7 @@ class CustomStats:
     """One counter, gauge or rate of one agent over one interval.
 
     n: number of recorded values. total: a counter's sum, or a rate's hits. low, high, last: values of a gauge.
+    warmup: the interval began within the warm-up, so objectives leave it out.
     """
 
     name: str
@@ -62,17 +63,18 @@ class CustomStats:
     low: float = 0.0
     high: float = 0.0
     last: float = 0.0
+    warmup: bool = False
 
 
 @dataclass(slots=True)
 class CustomTable:
-    """All counters, gauges and rates of a run, by name, region and agent.
+    """All counters, gauges and rates of a run, by name, region and agent, the warm-up's apart.
 
     A lookup of one name reads only the rows of that name.
     """
 
-    _rows: dict[str, dict[tuple[str, str], CustomStats]] = field(default_factory=dict)
-    """By name, then by (region, agent)."""
+    _rows: dict[str, dict[tuple[str, str, bool], CustomStats]] = field(default_factory=dict)
+    """By name, then by (region, agent, whether it is of the warm-up)."""
     _of_agents: dict[str, set[str]] = field(default_factory=dict)
     """Names of the metrics that each agent has sent."""
 
@@ -81,13 +83,14 @@ class CustomTable:
         names = self._of_agents.setdefault(agent, set())
         for one in stats:
             rows = self._rows.setdefault(one.name, {})
-            before = rows.get((region, agent))
-            rows[region, agent] = one if before is None else sum_custom(before, one)
+            place = region, agent, one.warmup
+            before = rows.get(place)
+            rows[place] = one if before is None else sum_custom(before, one)
             names.add(one.name)
 
     def state(self) -> list[tuple[str, str, CustomStats]]:
         """Return the whole table for a checkpoint, as a list of (region, agent, that agent's sum of one metric)."""
-        return [(region, agent, stats) for rows in self._rows.values() for (region, agent), stats in rows.items()]
+        return [(region, agent, stats) for rows in self._rows.values() for (region, agent, _), stats in rows.items()]
 
     def take_state(self, state: Iterable[tuple[str, str, CustomStats]]) -> None:
         """Replace the contents of the table with a list that `state()` returned, after a restart of the controller."""
@@ -107,15 +110,23 @@ class CustomTable:
         """Return the kind of a metric ("counter", "gauge", "rate"); None if no agent has sent a metric of this name."""
         return next((stats.kind for stats in self._rows.get(name, {}).values()), None)
 
-    def of(self, name: str, region: str = "*") -> CustomStats | None:
+    def of(self, name: str, region: str = "*", *, measured: bool = False) -> CustomStats | None:
         """Return one metric, added up over a region's agents ("*": all agents); None if none of them has sent it.
 
         The field `last` of the result is the sum of the agents' last values.
+
+        measured: leave out the warm-up, as objectives do. By default the result covers the whole run.
         """
+        by_agent: dict[tuple[str, str], CustomStats] = {}
+        rows = self._rows.get(name, {})
+        # The warm-up comes first, so that an agent's last value is the later one.
+        for (where, agent, is_warmup), stats in sorted(rows.items(), key=lambda row: not row[0][2]):
+            if region in ("*", where) and not (measured and is_warmup):
+                before = by_agent.get((where, agent))
+                by_agent[where, agent] = stats if before is None else sum_custom(before, stats)
         found: CustomStats | None = None
-        for (where, _), stats in self._rows.get(name, {}).items():
-            if region in ("*", where):
-                found = stats if found is None else sum_custom(found, stats, last=found.last + stats.last)
+        for stats in by_agent.values():
+            found = stats if found is None else sum_custom(found, stats, last=found.last + stats.last)
         return found
 
     def __contains__(self, name: object) -> bool:
@@ -144,8 +155,8 @@ def check_custom(name: str, stats: tuple[CustomStats, ...]) -> None:
 def sum_custom(a: CustomStats, b: CustomStats, last: float | None = None) -> CustomStats:
     """Return the sum of two values of the same metric, of which `b` is the later one.
 
-    The sum has the `last` value of `b`, unless the argument `last` gives another one. If one of them has no recorded
-    values, the other one is returned unchanged.
+    The sum is of the warm-up only if both are. It has the `last` value of `b`, unless the argument `last` gives another
+    one. If one of them has no recorded values, the other one is returned unchanged.
     """
     if not a.n or not b.n:
         return a if not b.n else b
@@ -157,4 +168,5 @@ def sum_custom(a: CustomStats, b: CustomStats, last: float | None = None) -> Cus
         min(a.low, b.low),
         max(a.high, b.high),
         b.last if last is None else last,
+        a.warmup and b.warmup,
     )

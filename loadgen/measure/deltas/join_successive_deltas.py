@@ -117,14 +117,25 @@ def _due(first: Delta, second: Delta) -> tuple[DueCounts, ...]:
     for one in second.due:
         key = (one.objective, one.journey, one.k)
         had = ended.get(key)
-        ended[key] = one if had is None else replace(one, good=had.good + one.good, bad=had.bad + one.bad)
+        ended[key] = (
+            one
+            if had is None
+            else replace(
+                one,
+                good=had.good + one.good,
+                bad=had.bad + one.bad,
+                total=had.total + one.total,
+                bounds=had.bounds + one.bounds,
+            )
+        )
     return tuple(ended.values())
 
 
 def _customs(first: Delta, second: Delta) -> tuple[CustomStats, ...]:
-    found = {one.name: one for one in first.custom}
+    found = {(one.name, one.warmup): one for one in first.custom}
     for one in second.custom:
-        found[one.name] = sum_custom(found[one.name], one) if one.name in found else one
+        had = found.get((one.name, one.warmup))
+        found[one.name, one.warmup] = one if had is None else sum_custom(had, one)
     return tuple(found.values())
 
 

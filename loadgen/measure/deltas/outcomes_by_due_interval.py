@@ -11,6 +11,10 @@ A histogram holds what *ended* in an interval. An objective over a sliding windo
 Good and bad add up. Overdue and undecided are a snapshot: an agent's newest snapshot replaces its
 earlier one. The last snapshot of a lost agent is kept: overdue iterations were bad already, and
 undecided iterations may have become good.
+
+Objectives on a mean, maximum or minimum also need `total`, the sum of the values, and `bounds`, the number
+of values of which only a lower bound is known. Both add up. Objectives on custom metrics count by the interval
+in which a value was recorded, since such values have no due time.
 """
 
 from __future__ import annotations
@@ -27,16 +31,33 @@ import numpy.typing as npt
 from loadgen.errors import WireError
 from loadgen.measure.deltas.limits import SAME_VERSION
 
-__all__ = ["BAD", "GOOD", "MAX_DUE_ROWS", "OVERDUE", "UNDECIDED", "DueCounts", "DueState", "DueTable", "check_due"]
+__all__ = [
+    "BAD",
+    "BOUNDS",
+    "GOOD",
+    "MAX_DUE_ROWS",
+    "OVERDUE",
+    "TOTAL",
+    "UNDECIDED",
+    "DueCounts",
+    "DueState",
+    "DueTable",
+    "check_due",
+]
 
 MAX_DUE_ROWS: Final = 20_000
 """Most rows in one delta. After 60 s without an answer, a plan of 50 objectives needs 3,000."""
 _MAX_K: Final = 1 << 32
 _MAX_COUNT: Final = 1 << 40
 """Largest count in one row; 2^23 such rows of one interval still add up within 64 bits."""
+_MAX_TOTAL: Final = 1 << 50
+"""Largest sum in one row, µs: 32,000 values of 1 h have 2^47. 2^13 such rows still add up within 64 bits."""
 
 GOOD, BAD, OVERDUE, UNDECIDED = range(4)
 """Row indices of the array that `DueTable.counts` returns."""
+TOTAL, BOUNDS = 4, 5
+"""Further row indices of the array that `DueTable.sums` returns."""
+_COLUMNS: Final = 6
 
 _CHUNK: Final = 256
 
@@ -48,6 +69,8 @@ class DueCounts:
     objective: index in the plan's `slos`. journey: its name; "" if the objective is not limited to one journey.
     k: number of the due interval, [k L, (k + 1) L) from T0. good, bad: ended since the last delta.
     overdue: running at the end of the delta's interval, older than the limit. undecided: running, not older.
+    total: for a mean, the sum of the values, in µs or in steps of the trend's resolution. bounds: how many of the
+    values are lower bounds.
     """
 
     objective: int
@@ -57,6 +80,8 @@ class DueCounts:
     bad: int = 0
     overdue: int = 0
     undecided: int = 0
+    total: int = 0
+    bounds: int = 0
 
 
 class DueState(msgspec.Struct, frozen=True, array_like=True):
@@ -76,12 +101,18 @@ class _Row:
         self.end = 0
         """The number after the last interval that has counts."""
 
-    def add(self, k: int, good: int, bad: int, overdue: int, undecided: int) -> None:
+    def add(self, k: int, good: int, bad: int, overdue: int, undecided: int, total: int = 0, bounds: int = 0) -> None:
         """Add counts to those of due interval `k`. Negative counts remove counts that were added before."""
         of, at = divmod(k, _CHUNK)
         chunk = self._chunks.get(of)
         if chunk is None:
             chunk = self._chunks[of] = array("q", bytes(8 * 4 * _CHUNK))
+        if total or bounds:
+            # Few objectives have sums, so only their chunks are longer.
+            if len(chunk) < _COLUMNS * _CHUNK:
+                chunk.extend([0] * (_COLUMNS * _CHUNK - len(chunk)))
+            chunk[TOTAL * _CHUNK + at] += total
+            chunk[BOUNDS * _CHUNK + at] += bounds
         if good:
             chunk[at] += good
         if bad:
@@ -101,7 +132,7 @@ class _Row:
             if (of + 1) * _CHUNK <= k:
                 continue
             copy = made._chunks[of] = array("q", chunk)
-            for row in range(4 if of * _CHUNK < k else 0):
+            for row in range(len(copy) // _CHUNK if of * _CHUNK < k else 0):
                 for at in range(k - of * _CHUNK):
                     copy[row * _CHUNK + at] = 0
         return made
@@ -111,12 +142,17 @@ class _Row:
 
         Its rows are GOOD, BAD, OVERDUE and UNDECIDED; intervals without counts have zeros.
         """
-        found = np.zeros((4, max(0, end - first)), dtype=np.int64)
+        return self.sums(first, end)[:TOTAL]
+
+    def sums(self, first: int, end: int) -> npt.NDArray[np.int64]:
+        """Return the same as `counts` with two further rows, TOTAL and BOUNDS: shape (6, end - first)."""
+        found = np.zeros((_COLUMNS, max(0, end - first)), dtype=np.int64)
         for of, chunk in self._chunks.items():
             start, stop = max(first, of * _CHUNK), min(end, (of + 1) * _CHUNK)
             if start < stop:
-                columns = np.frombuffer(chunk, dtype=np.int64).reshape(4, _CHUNK)
-                found[:, start - first : stop - first] = columns[:, start - of * _CHUNK : stop - of * _CHUNK]
+                columns = np.frombuffer(chunk, dtype=np.int64).reshape(-1, _CHUNK)
+                rows = len(columns)
+                found[:rows, start - first : stop - first] = columns[:, start - of * _CHUNK : stop - of * _CHUNK]
         return found
 
 
@@ -144,7 +180,7 @@ class DueTable:
             self._row(old).add(old.k, 0, 0, -old.overdue, -old.undecided)
         snapshot = []
         for one in counts:
-            self._row(one).add(one.k, one.good, one.bad, one.overdue, one.undecided)
+            self._row(one).add(one.k, one.good, one.bad, one.overdue, one.undecided, one.total, one.bounds)
             if one.overdue or one.undecided:
                 snapshot.append(one)
         if snapshot:
@@ -199,6 +235,11 @@ class DueTable:
         row = self._rows.get((objective, journey))
         return row.counts(first, end) if row is not None else np.zeros((4, max(0, end - first)), dtype=np.int64)
 
+    def sums(self, objective: int, journey: str, first: int, end: int) -> npt.NDArray[np.int64]:
+        """Return the same as `counts` with two further rows, TOTAL and BOUNDS: shape (6, end - first)."""
+        row = self._rows.get((objective, journey))
+        return row.sums(first, end) if row is not None else np.zeros((_COLUMNS, max(0, end - first)), dtype=np.int64)
+
     def _row(self, one: DueCounts) -> _Row:
         found = self._rows.get((one.objective, one.journey))
         if found is None:
@@ -214,6 +255,12 @@ def check_due(name: str, counts: tuple[DueCounts, ...]) -> None:
     if len(counts) > MAX_DUE_ROWS:
         raise WireError(f"{name} has {len(counts):,} rows of due counts, more than {MAX_DUE_ROWS:,}", hint=SAME_VERSION)
     for one in counts:
-        values = (one.good, one.bad, one.overdue, one.undecided)
-        if not 0 <= one.k < _MAX_K or one.objective < 0 or min(values) < 0 or max(values) > _MAX_COUNT:
+        values = (one.good, one.bad, one.overdue, one.undecided, one.bounds)
+        if (
+            not 0 <= one.k < _MAX_K
+            or one.objective < 0
+            or min(*values, one.total) < 0
+            or max(values) > _MAX_COUNT
+            or one.total > _MAX_TOTAL
+        ):
             raise WireError(f"{name} has impossible due counts: {one}", hint=SAME_VERSION)

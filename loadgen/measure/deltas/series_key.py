@@ -30,10 +30,10 @@ Phase = Literal["blocked", "dns", "connect", "tls", "send", "wait", "receive"]
 """Phases of a request, in their order. blocked: until a shared pool had a connection for it. wait: from its last byte
 written to the first byte of the answer.
 """
-Metric = Literal["response", "service", "duration", "user_wait", "generator_lag", "value", Phase]
+Metric = Literal["response", "service", "duration", "user_wait", "generator_lag", "value", "ttfb", Phase]
 """journey: response, duration, user_wait, generator_lag. step: response, duration. request: response, service and the
-phases that it had. trend (a custom metric, its name in `request`): value, where 1 µs stands for the trend's
-resolution.
+phases that it had; ttfb (from its call to the first byte of the answer) if an objective limits it. trend (a custom
+metric, its name in `request`): value, where 1 µs stands for the trend's resolution.
 """
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)

@@ -346,7 +346,7 @@ class Merge(Measured):
         # Also without any rows: the agent's last snapshot of running iterations is then over.
         self.due.add(delta.agent, self._due_of(delta))
         if delta.custom:
-            self.custom.add(one.region, delta.agent, delta.custom)
+            self.custom.add(one.region, delta.agent, self._custom_of(delta))
         self.exemplars.add(one.region, delta.agent, delta.exemplars)
         for loss in delta.losses:
             self._losses.setdefault(delta.agent, {})[delta.epoch, *loss.place] = loss
@@ -356,6 +356,10 @@ class Merge(Measured):
     def _due_of(self, delta: Delta) -> tuple[DueCounts, ...]:
         """Return those due counts of a delta that are merged: here all; `Recount` leaves out the warm-up's."""
         return delta.due
+
+    def _custom_of(self, delta: Delta) -> tuple[CustomStats, ...]:
+        """Return the custom metrics of a delta as they are merged; `Recount` marks those of the warm-up."""
+        return delta.custom
 
     def _add_fitness(self, delta: Delta) -> None:
         fitness = self.fitness.get(delta.agent)

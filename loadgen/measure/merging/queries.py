@@ -6,7 +6,7 @@ adding, each delta exactly once, is the job of `merge.py`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,7 +45,7 @@ _Group = tuple[Kind, str, str | None, str | None, Metric, bool]
 class Catalogue:
     """Numbers of (region, series). A number is given once and never changes."""
 
-    __slots__ = ("_cache", "_requests", "groups", "names", "numbers")
+    __slots__ = ("_cache", "_matching", "_requests", "groups", "names", "numbers")
 
     def __init__(self) -> None:
         self.numbers: dict[tuple[str, SeriesKey], int] = {}
@@ -53,7 +53,20 @@ class Catalogue:
         self.groups: dict[_Group, list[int]] = {}
         """Numbers of the series that differ only in outcome, censoring, tags and region."""
         self._cache: dict[tuple[object, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self._matching: dict[Hashable, tuple[int, list[int]]] = {}
+        """By selection: how many names were tested, and the numbers of those that match."""
         self._requests: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+
+    def matching(self, selection: Hashable, test: Callable[[str, SeriesKey], bool]) -> Sequence[int]:
+        """Return the numbers of the series for which `test` is true. Each series is tested once for each selection.
+
+        selection: stands for `test`, which must be a pure function. test: (region, key) -> whether it matches.
+        """
+        tested, found = self._matching.get(selection, (0, []))
+        if tested < len(self.names):
+            found += [n for n in range(tested, len(self.names)) if test(*self.names[n])]
+            self._matching[selection] = len(self.names), found
+        return found
 
     @property
     def requests(self) -> npt.NDArray[np.bool_]:
@@ -227,6 +240,11 @@ class Measured:
         parts = [self._find_row(row, ALL, metric, region, warmup) for row in rows]
         observed, censored = ([number for part in parts for number in part[at]] for at in (0, 1))
         return self._histogram(observed), self._histogram(censored)
+
+    def matching(self, selection: Hashable, test: Callable[[str, SeriesKey], bool]) -> list[tuple[int, SeriesKey]]:
+        """Return (number, key) of each series with values for which `test` is true; see `Catalogue.matching`."""
+        names = self._catalogue.names
+        return [(n, names[n][1]) for n in self._catalogue.matching(selection, test) if self._values((n,))]
 
     def count(
         self,

@@ -4,7 +4,8 @@
 timed out, were missed or cut off are bad, however fast they failed. `error_ratio() < r`: the share
 of bad ones is below r. Each journey is judged by itself, never a pool of unlike things. Faults of
 the script (`script ...`) and skipped iterations count as neither good nor bad: they do not depend on
-the target, and many faults stop the run.
+the target, and many faults stop the run. Objectives on other metrics, on counts and on custom metrics
+are judged in `whole_run_values.py` and `windowed_values.py`.
 
 Over the whole run, T is compared by the histogram's slot that holds it, so within 0.1 %. In windows
 the agents compare T exactly. For an interval without an agent's data, the agent's part counts as missing.
@@ -13,20 +14,30 @@ the agents compare T exactly. For an interval without an agent's data, the agent
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, Literal
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.measure.deltas.series_key import OK, SKIPPED, Kind
+from loadgen.measure.deltas.series_key import OK, Kind
 from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured
 from loadgen.measure.objectives.sliding import Budget, Sliding, slide
-from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio
+from loadgen.measure.objectives.terms import (
+    SCRIPT,
+    Gap,
+    Objective,
+    SloResult,
+    SloVerdict,
+    TagSelector,
+    exact,
+    is_judged,
+)
+from loadgen.measure.objectives.whole_run_values import Missing, each_check, evaluate_value, groups
+from loadgen.measure.objectives.windowed_values import Stretch, evaluate_windows, window_groups
+from loadgen.measure.objectives.words import describe, number_text, span_text, time_text, unsure_text
+from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration
 
 __all__ = [
     "SCRIPT",
@@ -34,6 +45,7 @@ __all__ = [
     "Objective",
     "SloResult",
     "SloVerdict",
+    "TagSelector",
     "describe",
     "evaluate",
     "evaluate_all",
@@ -43,113 +55,6 @@ __all__ = [
     "time_text",
     "unsure_text",
 ]
-
-SloVerdict = Literal["passed", "failed", "inconclusive"]
-
-SCRIPT: Final = "script "
-"""Outcomes with this prefix are faults of the scenario."""
-
-
-def is_judged(outcome: str) -> bool:
-    """Return whether objectives count this outcome as good or bad.
-
-    False for skipped iterations and for faults of the scenario's code.
-    """
-    return outcome != SKIPPED and not outcome.startswith(SCRIPT)
-
-
-class Objective(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `slos=[...]`, as a value. `dsl/plans/slo.py` builds it, and the manifest holds it as JSON."""
-
-    kind: Literal["percentile", "error_ratio"]
-    text: str
-    """As the author of the plan wrote it: "p(95) < 300ms"."""
-    limit: float
-    """ns, or a ratio from 0 to 1."""
-    q: float = 0.0
-    """Percent; 0 for a ratio."""
-    journey: str | None = None
-    step: str | None = None
-    request: str | None = None
-    region: str | None = None
-    """None: over all regions together."""
-    load: str | None = None
-    """Only this load of the plan."""
-    window_ns: int = 0
-    """Length of the sliding windows; 0: the objective covers the whole run."""
-    abort: bool = False
-    """True: the first window that breaks the objective stops the run."""
-
-    @property
-    def kind_of_series(self) -> Kind:
-        """Return "request", "step" or "journey": the kind of series that the objective judges."""
-        return "request" if self.request else "step" if self.step else "journey"
-
-    @property
-    def budget(self) -> Budget:
-        """Return the error budget (the share of events that may be bad) that follows from limit or percentile."""
-        if self.kind == "error_ratio":
-            return Budget(_exact(self.limit), is_strict=True)
-        return Budget(1 - _exact(self.q) / 100, is_strict=False)
-
-
-class SloResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of one objective for one journey."""
-
-    objective: str
-    journey: str | None
-    observed: float | str | None
-    """Over the whole run: the percentile in ms over all due iterations or requests, or the ratio; "> 300.0" if the
-    percentile falls among the bad. Over windows: the share of the bad in the worst window, for percentiles too.
-    """
-    unit: Literal["ms", "ratio"]
-    count: int
-    """All due iterations or requests, good and bad: in the run, or in the worst window."""
-    good: int
-    verdict: SloVerdict
-    low: float | None = None
-    """The ends of the confidence interval, if one is known."""
-    high: float | None = None
-    step: str | None = None
-    request: str | None = None
-    region: str | None = None
-    margin: float | None = None
-    """(limit - observed) / limit: negative if the objective is broken; None if observed is not a number."""
-    budget: float | None = None
-    """Used share of the error budget, of the run or of the worst window; above 1 the objective is broken."""
-    allowed: float = 0.0
-    """The error budget: the share of due iterations or requests that may be bad."""
-    limit_ms: float | None = None
-    """The time limit for a good one; None for an error ratio."""
-    window_s: float | None = None
-    """Length of the windows; None: the objective covers the whole run."""
-    windows: int = 0
-    """Full windows that have enough events to be judged, or are broken."""
-    windows_failed: int = 0
-    worst_window_s: float | None = None
-    """Start of the worst window, from T0."""
-    reason: str = ""
-    """Why the verdict is inconclusive; empty otherwise."""
-    bad_share_low: float | None = None
-    """The ends of the 95 % interval of the share of bad events, 0 to 1; of the worst window, if there are windows.
-    None: unknown, as while the run goes on.
-    """
-    bad_share_high: float | None = None
-    sure: bool | None = None
-    """Whether that interval lies wholly on the verdict's side of `allowed`; None: unknown. False if inconclusive."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A time [start_ns, end_ns) from T0 of which an agent reported nothing."""
-
-    start_ns: int
-    end_ns: int
-    region: str
-    share: float
-    """The agent's share of the whole load: 0 to 1."""
-    region_share: float
-    """The agent's share of its region's load."""
 
 
 def evaluate_all(
@@ -221,9 +126,15 @@ def evaluate(
         ValueError: the objective has windows, and its index is missing or `merge` is a single interval.
     """
     kind = objective.kind_of_series
+    if objective.window_ns and (index is None or not isinstance(merge, Merge)):
+        raise ValueError(f"objective {objective.text} has windows: pass the merge of the whole run, and its index")
+    if not objective.is_plain:
+        return _evaluate_values(
+            objective, merge, complete, missing_share, journeys, index, from_ns, end_ns, gaps, is_over=is_over
+        )
     if objective.window_ns:
-        if index is None or not isinstance(merge, Merge):
-            raise ValueError(f"objective {objective.text} has windows: pass the merge of the whole run, and its index")
+        assert index is not None
+        assert isinstance(merge, Merge)
         windows = _Windows(objective, index, merge, from_ns, end_ns, gaps, complete, is_over)
         return tuple(map(windows.result, _wanted(objective, journeys, merge.due.journeys(index))))
     region = objective.region or ALL
@@ -243,6 +154,59 @@ def _wanted(objective: Objective, planned: Sequence[str], found: Sequence[str]) 
         return [objective.journey]
     names = (*(planned if objective.kind_of_series == "journey" else ()), *found)
     return list(dict.fromkeys(names)) or [None]
+
+
+def _evaluate_values(
+    objective: Objective,
+    merge: Measured,
+    complete: bool,
+    missing_share: float,
+    journeys: Sequence[str],
+    index: int | None,
+    from_ns: int,
+    end_ns: int | None,
+    gaps: Sequence[Gap],
+    *,
+    is_over: bool,
+) -> tuple[SloResult, ...]:
+    """Evaluate an objective that is not plain: on another metric, a count, a custom metric, tags, or one load."""
+    from_ns = max(from_ns, objective.begin_ns)
+    if objective.end_ns is not None:
+        end_ns = objective.end_ns if end_ns is None else min(end_ns, objective.end_ns)
+    if objective.window_ns:
+        assert isinstance(merge, Merge)
+        assert index is not None
+        length_ns = merge.interval_ns
+        first = max(0, -(-from_ns // length_ns))
+        end = merge.due.end(index) if end_ns is None else max(first, -(-end_ns // length_ns))
+        stretch = Stretch(
+            first,
+            end,
+            max(1, -(-objective.window_ns // length_ns)),
+            length_ns,
+            _missing_in(gaps, objective.region, first, end, length_ns),
+            complete,
+            is_over,
+        )
+        names = window_groups(objective, merge.due, index, journeys)
+        return tuple(evaluate_windows(objective, index, merge.due, name, stretch) for name in names)
+    span_ns = _span(merge, from_ns, end_ns)
+    known = 0 <= missing_share < 1
+    missing = Missing() if complete else Missing(Fraction(missing_share) if known and missing_share else None)
+    parts = each_check(objective, merge) if isinstance(merge, Merge) else [objective]
+    return tuple(
+        evaluate_value(one, merge, journey, missing, span_ns, is_over=is_over)
+        for one in parts
+        for journey in groups(one, merge, journeys)
+    )
+
+
+def _span(merge: Measured, from_ns: int, end_ns: int | None) -> tuple[int, int] | None:
+    """Return begin and end of the measured time, ns from T0. Without a known end it is that of the last delta."""
+    if end_ns is None and isinstance(merge, Merge):
+        stops = [stop_ns for agent in merge.agents() for epoch in merge.epochs(agent) for _, stop_ns in epoch.spans]
+        end_ns = max(stops, default=None)
+    return None if end_ns is None else (from_ns, end_ns)
 
 
 # -- over the whole run ------------------------------------------------------------------------
@@ -313,7 +277,7 @@ def _observed_ms(objective: Objective, ok: Histogram, count: int) -> float | str
     if not count:
         return None
     limit_us = _limit_us(objective)
-    exact_rank = _exact(objective.q) * count / 100
+    exact_rank = exact(objective.q) * count / 100
     rank = max(1, -(-exact_rank.numerator // exact_rank.denominator))
     if rank > ok.total:
         worst_us = ok.percentile_us(100) if ok.total else 0
@@ -330,11 +294,6 @@ def _limit_us(objective: Objective) -> int:
 
 def _limit_ms(objective: Objective) -> float | None:
     return objective.limit / NS_PER_MS if objective.kind == "percentile" else None
-
-
-def _exact(number: float) -> Fraction:
-    # By way of the text, so that 99.9 is exactly 999/10 and not the nearest float.
-    return Fraction(repr(float(number)))
 
 
 def _rounded(share: float | None) -> float | None:
@@ -364,7 +323,7 @@ class _Windows:
         self._width = max(1, -(-objective.window_ns // length_ns))
         self._first = max(0, -(-from_ns // length_ns))
         self._end = merge.due.end(index) if end_ns is None else -(-end_ns // length_ns)
-        self._missing = self._missing_in(gaps)
+        self._missing = _missing_in(gaps, objective.region, self._first, self._end, length_ns)
 
     def result(self, journey: str | None) -> SloResult:
         """Return the objective's result for one journey; None for an objective that is not limited to journeys."""
@@ -410,89 +369,21 @@ class _Windows:
             return "inconclusive", f"too few samples: a window of {length} needs {least}, the fullest has {most}"
         return ("passed", "") if self._complete else ("inconclusive", "data are missing")
 
-    def _missing_in(self, gaps: Sequence[Gap]) -> npt.NDArray[np.float64] | None:
-        """Return for each judged interval the share of its load (0 to 1) that was not reported.
 
-        None: there are no gaps in the objective's region, or no judged interval.
-        """
-        region, length_ns = self._objective.region, self._length_ns
-        gaps = [gap for gap in gaps if region in (None, gap.region)]
-        if not gaps or self._end <= self._first:
-            return None
-        edges = np.arange(self._first, self._end + 1) * length_ns
-        missing = np.zeros(self._end - self._first)
-        for gap in gaps:
-            share = gap.share if region is None else gap.region_share
-            within = np.clip(edges, gap.start_ns, gap.end_ns)
-            missing += (within[1:] - within[:-1]) * (share / length_ns)
-        return missing
+def _missing_in(
+    gaps: Sequence[Gap], region: str | None, first: int, end: int, length_ns: int
+) -> npt.NDArray[np.float64] | None:
+    """Return for each interval of [first, end) the share of its load (0 to 1) that was not reported.
 
-
-# -- in words ----------------------------------------------------------------------------------
-
-
-def describe(result: SloResult) -> str:
-    """Return a result as the end of a sentence for reports, such as "observed 212.0 ms of 1,200 that were due".
-
-    For an inconclusive result it is the reason.
+    None: there are no gaps in the region, or no interval. length_ns: of an interval.
     """
-    if result.verdict == "inconclusive":
-        return result.reason
-    if result.window_s is None:
-        return f"observed {_observed_text(result)} of {format_count(result.count)} that were due"
-    if result.worst_window_s is None:
-        return "no window has events"
-    where = f"worst window {span_text(result.worst_window_s, result.window_s)}"
-    bad = result.count - result.good
-    if result.limit_ms is None:
-        text = f"{where}: {format_ratio(bad / result.count)} of {format_count(result.count)} went wrong"
-        text += f" (allowed: below {_percent(result.allowed)})"
-    else:
-        share, limit = format_ratio(result.good / result.count), format_duration(result.limit_ms * NS_PER_MS)
-        text = f"{where}: {share} of {format_count(result.count)} ended ok within {limit}"
-        text += f" (needs {_percent(1 - result.allowed)})"
-    if result.windows_failed:
-        text += f"; {format_count(result.windows_failed)} of {format_count(result.windows)} windows broke it"
-    return text
-
-
-def unsure_text(result: SloResult) -> str:
-    """Return why the verdict of an objective is not sure, with the remedy, as the end of a sentence."""
-    if result.bad_share_low is None or result.bad_share_high is None:
-        return "not surely: the interval of its bad share is unknown"
-    ends = f"{format_ratio(result.bad_share_low)} to {format_ratio(result.bad_share_high)}"
-    return (
-        f"not surely: with 95 % confidence {ends} are bad, and {_percent(result.allowed)} may be."
-        " Run longer, or at a higher rate"
-    )
-
-
-def _observed_text(result: SloResult) -> str:
-    if result.unit == "ratio" and isinstance(result.observed, float):
-        return format_ratio(result.observed)
-    if isinstance(result.observed, float):
-        return format_duration(result.observed * NS_PER_MS)
-    return f"{result.observed} {result.unit}"
-
-
-def span_text(start_s: float, length_s: float) -> str:
-    """Return a time span as a text such as "2:10 to 3:10", in minutes and seconds from T0."""
-    return f"{time_text(start_s)} to {time_text(start_s + length_s)}"
-
-
-def time_text(at_s: float) -> str:
-    """Return a time from T0 as a text such as "2:10" or "1:02:10"; "0:02.5" with tenths if they are not 0."""
-    tenths = round(at_s * 10)
-    seconds, tenth = divmod(tenths, 10)
-    hours, minutes = seconds // 3600, seconds // 60 % 60
-    text = f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
-    return f"{text}.{tenth}" if tenth else text
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.6g} %"
-
-
-def number_text(ms: float) -> str:
-    """Return a number of ms as text without exponent, with one to three decimals: "1234.5", "60000.0"."""
-    return np.format_float_positional(round(ms, 3), trim="0")
+    gaps = [gap for gap in gaps if region in (None, gap.region)]
+    if not gaps or end <= first:
+        return None
+    edges = np.arange(first, end + 1) * length_ns
+    missing = np.zeros(end - first)
+    for gap in gaps:
+        share = gap.share if region is None else gap.region_share
+        within = np.clip(edges, gap.start_ns, gap.end_ns)
+        missing += (within[1:] - within[:-1]) * (share / length_ns)
+    return missing

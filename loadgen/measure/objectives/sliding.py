@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from loadgen.measure.deltas.outcomes_by_due_interval import BAD, GOOD, OVERDUE, UNDECIDED
 
-__all__ = ["Budget", "Sliding", "slide"]
+__all__ = ["Budget", "Sliding", "slide", "slide_each"]
 
 Ints = npt.NDArray[np.int64]
 _EXACT: Final = 1 << 62
@@ -116,14 +116,7 @@ def slide(counts: Ints, width: int, budget: Budget, missing: npt.NDArray[np.floa
     full = counts.shape[1] - width + 1
     if full <= 0:
         return Sliding(0, 0, 0, 0)
-    good, bad, overdue, undecided = _sums(counts, width)
-    bad = bad + overdue
-    due = good + bad + undecided
-    could_be = due if missing is None else due + _missing(due, missing, width)
-    # Few events: judge as if good ones filled the window up to the least number of which one may be bad.
-    could_be = np.where(could_be < budget.least, budget.room, could_be)
-    broken = budget.broken(bad, could_be)
-    judged = (due >= budget.least) | broken
+    bad, undecided, due, judged, broken = _windows(counts, width, budget, missing)
     numbers = full, int(judged.sum()), int(broken.sum()), int(due.max())
     if not judged.any():
         return Sliding(*numbers)
@@ -131,6 +124,31 @@ def slide(counts: Ints, width: int, budget: Budget, missing: npt.NDArray[np.floa
     at = int(np.argmax(np.where(broken, share + 2, share)))  # a broken window is worse than any other
     used = budget.used(int(bad[at]), max(int(due[at]), budget.least))
     return Sliding(*numbers, at, int(due[at] - bad[at] - undecided[at]), int(bad[at]), int(due[at]), used)
+
+
+def slide_each(
+    counts: Ints, width: int, budget: Budget, missing: npt.NDArray[np.float64] | None = None
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return for each full window whether it has enough events to be judged, and whether it is broken; see `slide`.
+
+    There must be at least one full window.
+    """
+    _, _, _, judged, broken = _windows(counts, width, budget, missing)
+    return judged, broken
+
+
+def _windows(
+    counts: Ints, width: int, budget: Budget, missing: npt.NDArray[np.float64] | None
+) -> tuple[Ints, Ints, Ints, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return for each full window: bad events, undecided ones, all events, whether it is judged, and whether broken."""
+    good, bad, overdue, undecided = _sums(counts, width)
+    bad = bad + overdue
+    due = good + bad + undecided
+    could_be = due if missing is None else due + _missing(due, missing, width)
+    # Few events: judge as if good ones filled the window up to the least number of which one may be bad.
+    could_be = np.where(could_be < budget.least, budget.room, could_be)
+    broken = budget.broken(bad, could_be)
+    return bad, undecided, due, (due >= budget.least) | broken, broken
 
 
 def _sums(counts: Ints, width: int) -> Ints:

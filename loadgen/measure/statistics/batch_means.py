@@ -673,6 +673,7 @@ def with_intervals(
     """Return the results of objectives with two intervals: of the observed value, and of the share of bad events.
 
     Each result also gets `sure`: whether the interval of the bad share lies wholly on one side of the error budget.
+    Only objectives on response times and on the ratio of all errors have intervals; results of others stay as they are.
     `low` and `high`, the ends for the observed value, stay None for objectives over sliding windows and where no
     interval is known.
     """
@@ -680,6 +681,8 @@ def with_intervals(
     found = []
     for result in results:
         index, objective = by_text.get(result.objective, (-1, None))
+        if objective is not None and not objective.is_plain:
+            objective = None
         if objective is not None and isinstance(result.observed, float):
             interval = batches.of_objective(objective, result)
             result = msgspec.structs.replace(result, low=interval.low, high=interval.high)

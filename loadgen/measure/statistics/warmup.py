@@ -26,6 +26,7 @@ from typing import Final
 
 import numpy as np
 
+from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import SeriesKey
@@ -223,6 +224,11 @@ class Recount(Merge):
             return delta.due
         return tuple(one for one in delta.due if (one.k + 1) * self.interval_ns > self.cut_ns)
 
+    def _custom_of(self, delta: Delta) -> tuple[CustomStats, ...]:
+        if delta.end_ns > self.cut_ns:
+            return delta.custom
+        return tuple(replace(one, warmup=True) for one in delta.custom)
+
     def _add_interval(
         self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
     ) -> None:
@@ -234,6 +240,7 @@ class Recount(Merge):
         """Take over the data that a cut does not change from `live`, a merge of the same deltas.
 
         These are agents, losses, health, custom metrics and exemplars. Due counts are taken over from the cut on.
+        Custom metrics keep the whole run: a run whose objectives need them apart is counted from its deltas.
         """
         self._epochs, self._losses, self._latest = live._epochs, live._losses, live._latest
         self.fitness, self.worker_fitness = live.fitness, live.worker_fitness

@@ -67,6 +67,7 @@ class Metric(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METRIC_SEND: _ClassVar[Metric]
     METRIC_WAIT: _ClassVar[Metric]
     METRIC_RECEIVE: _ClassVar[Metric]
+    METRIC_TTFB: _ClassVar[Metric]
 
 class Ending(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -127,6 +128,7 @@ METRIC_TLS: Metric
 METRIC_SEND: Metric
 METRIC_WAIT: Metric
 METRIC_RECEIVE: Metric
+METRIC_TTFB: Metric
 ENDING_UNSPECIFIED: Ending
 ENDING_DONE: Ending
 ENDING_STOPPED: Ending
@@ -588,7 +590,7 @@ class Health(_message.Message):
     def __init__(self, users: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., loop_lag_p50_us: _Optional[int] = ..., loop_lag_p99_us: _Optional[int] = ..., loop_lag_max_us: _Optional[int] = ..., generator_lag_p99_us: _Optional[int] = ..., response_p99_us: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., unfit: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ..., steal_share: _Optional[float] = ..., gc_max_us: _Optional[int] = ..., fds: _Optional[int] = ..., fd_limit: _Optional[int] = ..., ports: _Optional[int] = ..., port_limit: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., unacked: _Optional[int] = ..., oldest_ms: _Optional[int] = ..., intervals: _Optional[int] = ..., unfit_intervals: _Optional[int] = ...) -> None: ...
 
 class DueCounts(_message.Message):
-    __slots__ = ("objective", "journey", "k", "good", "bad", "overdue", "undecided")
+    __slots__ = ("objective", "journey", "k", "good", "bad", "overdue", "undecided", "total", "bounds")
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     JOURNEY_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
@@ -596,6 +598,8 @@ class DueCounts(_message.Message):
     BAD_FIELD_NUMBER: _ClassVar[int]
     OVERDUE_FIELD_NUMBER: _ClassVar[int]
     UNDECIDED_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BOUNDS_FIELD_NUMBER: _ClassVar[int]
     objective: int
     journey: str
     k: int
@@ -603,10 +607,12 @@ class DueCounts(_message.Message):
     bad: int
     overdue: int
     undecided: int
-    def __init__(self, objective: _Optional[int] = ..., journey: _Optional[str] = ..., k: _Optional[int] = ..., good: _Optional[int] = ..., bad: _Optional[int] = ..., overdue: _Optional[int] = ..., undecided: _Optional[int] = ...) -> None: ...
+    total: int
+    bounds: int
+    def __init__(self, objective: _Optional[int] = ..., journey: _Optional[str] = ..., k: _Optional[int] = ..., good: _Optional[int] = ..., bad: _Optional[int] = ..., overdue: _Optional[int] = ..., undecided: _Optional[int] = ..., total: _Optional[int] = ..., bounds: _Optional[int] = ...) -> None: ...
 
 class CustomStats(_message.Message):
-    __slots__ = ("name", "kind", "n", "total", "low", "high", "last")
+    __slots__ = ("name", "kind", "n", "total", "low", "high", "last", "warmup")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     N_FIELD_NUMBER: _ClassVar[int]
@@ -614,6 +620,7 @@ class CustomStats(_message.Message):
     LOW_FIELD_NUMBER: _ClassVar[int]
     HIGH_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
+    WARMUP_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     n: int
@@ -621,7 +628,8 @@ class CustomStats(_message.Message):
     low: float
     high: float
     last: float
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., n: _Optional[int] = ..., total: _Optional[int] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., last: _Optional[float] = ...) -> None: ...
+    warmup: bool
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., n: _Optional[int] = ..., total: _Optional[int] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., last: _Optional[float] = ..., warmup: bool = ...) -> None: ...
 
 class Exemplar(_message.Message):
     __slots__ = ("journey", "step", "request", "outcome", "why", "load", "n", "at_ns", "response_ns", "service_ns", "trace", "warmup", "note")

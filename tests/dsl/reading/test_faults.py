@@ -58,13 +58,34 @@ def test_every_wrong_argument_of_a_plan_is_told_at_its_own_line() -> None:
         "wrong_plan.py:19 target: 'shop.example' is not an http or https URL",
         "wrong_plan.py:20 a rate must not be negative, got -5/s; write 0 or more",
         "wrong_plan.py:21 mix: the weight of buy is negative: -1",
-        "wrong_plan.py:23 p(95) > '300ms': an objective must use <",
+        "wrong_plan.py:23 p(95) >= '300ms': an objective must use < or >",
         'wrong_plan.py:24 p(99, step="lisst") < 1s: no journey of the plan has a step "lisst"',
         'wrong_plan.py:25 p(99, step="add") < 1s: no journey of the plan has a step "add"',
         'wrong_plan.py:27 error_ratio(region="eu-west") < 0.1%: the plan has no region "eu-west"',
         "wrong_plan.py:29 regions: all weights are 0",
         "wrong_plan.py:30 max_users: 0 is not a whole number of at least 1",
     ]
+
+
+def test_every_objective_that_cannot_be_judged_is_told_at_its_own_line() -> None:
+    assert [line.partition("objectives.py:")[2] for line in told(FAULTY / "objectives.py")] == OBJECTIVES
+
+
+OBJECTIVES = [
+    '18 slos: p(95) has no limit | write p(95) < "300ms"',
+    '19 slos: rate "cache hits" is a metric without a limit | write rate("cache hits").ratio() > "90%"',
+    '20 slos: \'p(95) =< 300ms\' is a text, not an objective | write p(95) < "300ms" or error_ratio() < "0.1%", without quotes around the comparison, and "<=" instead of "=<"',  # noqa: E501
+    "21 p(95) < '=< 300ms': the limit begins with an operator, which stands outside of the text | write p(95) < \"300ms\"",  # noqa: E501
+    '22 trend("basket").p(95) < \'300ms\': the limit has the unit of another metric: it must be a number, without quotes | write trend("basket").p(95) < 300',  # noqa: E501
+    '23 throughput("requests") > \'300ms\': invalid rate "300ms"; write "200/s", "30/m" or "1000/h" | write throughput("requests") > "20/s"',  # noqa: E501
+    '24 counter("orders").p(...): a counter has no percentile | write .total(), or declare a trend, which keeps a distribution',  # noqa: E501
+    '25 checks("has resluts") > 99%: no check "has resluts" | did you mean "has results"?',
+    "26 total(window='500ms'): the shortest window is 1.00 s, the interval of measurements | write window=\"1m\"",
+    '27 error_ratio(load="spike") < 1%: the plan has no load "spike" | use one of "day"',
+    '28 p(95, tags={"tenant": "gold"}) < 1s: the plan has no tag "tenant" | add it to the plan\'s tags, or leave out tags=',  # noqa: E501
+    '29 throughput("requests", request="GET /serach") > 3/s: no request "GET /serach" | did you mean "GET /search"?',
+    "30 a chain of comparisons is not an objective: Python keeps only one of its parts | write two objectives, one for each limit",  # noqa: E501
+]
 
 
 def test_hints_of_steps_name_the_nested_one() -> None:

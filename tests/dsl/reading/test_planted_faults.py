@@ -332,7 +332,7 @@ CASES = [
     Planted("a limit of a percentile in percent", '"300ms"', '"3%"', "300ms"),
     Planted("a negative ratio", '"1%"', '"-1%"', "write error_ratio() <"),
     Planted("a percentile as a share", "p(95)", "p(0.95)", "write p(95)"),
-    Planted("an objective the wrong way round", "p(95) <", "p(95) >", 'write p(95) < "300ms"'),
+    Planted("an objective with an operator of counts", "p(95) <", "p(95) <=", 'write p(95) < "300ms"'),
     Planted("a window longer than the run", "p(95) <", 'p(95, window="1m") <', "a shorter window"),
     Planted("an objective that is no comparison", 'p(95) < "300ms"', '"p95 < 300ms"', "write p(95) <", at='"p95'),
     # -- weights and loads ---------------------------------------------------------------------------

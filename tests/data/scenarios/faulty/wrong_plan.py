@@ -20,7 +20,7 @@ plan = Plan(
     load=arrivals().ramp(to="-5/s", over="10s"),
     mix={browse: 1, buy: -1},
     slos=[
-        p(95) > "300ms",
+        p(95) >= "300ms",
         p(99, step="lisst") < "1s",
         p(99, step="add") < "1s",
         p(99, step="cart/add") < "1s",

@@ -1,0 +1,445 @@
+"""What an objective measures, before it is compared with a limit, and the comparison itself.
+
+`p(95)` is a `TimeValue`, `error_ratio()` a `ShareValue`, `throughput("requests")` a `PerSecondValue`,
+`total("iterations")` a `CountValue`, `basket.mean()` a `NumberValue`. Comparing one with a limit makes an `Slo`.
+Nothing here raises: an invalid argument or limit becomes an error at its line of the scenario, so that all errors of a
+file are reported at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final, Never
+
+from loadgen.dsl.source_location import Origin, here
+from loadgen.errors import Fault
+from loadgen.measure.objectives.terms import Objective, ObjectiveKind, Operator, TagSelector
+from loadgen.units import NS_PER_S, format_duration, parse_duration, parse_rate, parse_ratio
+
+if TYPE_CHECKING:
+    from loadgen.dsl.journey import Journey
+
+__all__ = [
+    "Choice",
+    "CountValue",
+    "Expression",
+    "NumberValue",
+    "Over",
+    "PerSecondValue",
+    "Scope",
+    "ShareValue",
+    "Slo",
+    "TimeValue",
+    "any_of",
+    "arguments",
+    "none_of",
+    "percentile_faults",
+    "read_over",
+    "read_scope",
+]
+
+_LEAST_WINDOW_NS: Final = NS_PER_S
+"""The shortest window: agents count due iterations per interval of this length."""
+_OPERATORS: Final = ("=<", "=>", "<=", ">=", "<", ">", "=")
+_CHAIN: Final = "a chain of comparisons is not an objective: Python keeps only one of its parts"
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """One objective and its line in the scenario. `objective` is None if there are `faults`."""
+
+    origin: Origin
+    objective: Objective | None = None
+    faults: tuple[Fault, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Return False, and turn the objective into an error if it has none yet.
+
+        Only a chain of comparisons asks for the truth of an objective: Python reads `"1ms" < p(95) < "2ms"` as an
+        `and`, which would drop one of the two. Because the result is False, Python returns this one, with its error.
+        """
+        if not self.faults:
+            fault = self.origin.fault(_CHAIN, "write two objectives, one for each limit")
+            object.__setattr__(self, "faults", (fault,))
+            object.__setattr__(self, "objective", None)
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Values of a tag, made by `any_of` or `none_of`."""
+
+    values: tuple[str, ...]
+    is_excluded: bool
+
+    def __repr__(self) -> str:
+        name = "none_of" if self.is_excluded else "any_of"
+        return f"{name}({', '.join(map(_quoted, self.values))})"
+
+
+def any_of(*values: str) -> Choice:
+    """Return a selection of tag values for an objective: any of these, as in `tags={tenant: any_of("gold", "silver")}`.
+
+    A request without the tag has the value "(none)".
+    """
+    return Choice(values, is_excluded=False)
+
+
+def none_of(*values: str) -> Choice:
+    """Return a selection of tag values for an objective: all except these. It covers requests without the tag, too."""
+    return Choice(values, is_excluded=True)
+
+
+# -- arguments -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What an objective covers: fields of `Objective`, the arguments as text, and their errors."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    texts: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The window in which an objective is judged, and whether exceeding the limit there stops the run."""
+
+    window_ns: int = 0
+    abort: bool = False
+    texts: tuple[str, ...] = ()
+    """The arguments as written in the scenario, for the objective's text."""
+    faults: tuple[Fault, ...] = ()
+
+
+def read_scope(
+    origin: Origin,
+    what: str,
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: object = None,
+    request: object = None,
+    region: object = None,
+    load: object = None,
+    outcome: object = None,
+    tags: object = None,
+) -> Scope:
+    """Return what an objective covers. what: the function's name, for messages."""
+    given: dict[str, object] = {
+        "journey": getattr(journey, "name", journey),  # a Journey, or its name
+        "step": step,
+        "request": request,
+        "region": region,
+        "load": getattr(load, "name", load),
+        "outcome": outcome,
+    }
+    faults: list[Fault] = []
+    fields: dict[str, Any] = {}
+    texts: list[str] = []
+    for key, value in given.items():
+        if value is None:
+            continue
+        if not isinstance(value, str) or not value:
+            message = f"{what}({key}={value!r}): a {key} must be a non-empty text"
+            faults.append(origin.fault(message, f'write {key}="..."'))
+            continue
+        if key == "outcome" and value.isdigit():
+            faults.append(origin.fault(f"{what}(outcome={value!r}): unknown outcome", f'write outcome="http {value}"'))
+        if key == "outcome" and value == "ok":
+            message = f'{what}(outcome="ok"): "ok" is not an error'
+            faults.append(origin.fault(message, 'name an error, such as outcome="timeout", or leave out outcome='))
+        fields[key] = value
+        texts.append(f'{key}="{value}"')
+    if tags is not None:
+        fields["tags"], text = _read_tags(origin, what, tags, faults)
+        texts.append(f"tags={text}")
+    return Scope(fields, tuple(texts), tuple(faults))
+
+
+def _read_tags(origin: Origin, what: str, tags: object, faults: list[Fault]) -> tuple[tuple[TagSelector, ...], str]:
+    hint = 'write tags={"tenant": "gold"}, or tags={"tenant": any_of("gold", "silver")}'
+    if not isinstance(tags, Mapping) or not tags:
+        faults.append(origin.fault(f"{what}(tags={tags!r}): not a dictionary of tags", hint))
+        return (), "{}"
+    found, texts = [], []
+    for key, value in tags.items():
+        name = getattr(key, "name", key)
+        choice = value if isinstance(value, Choice) else Choice((value,), is_excluded=False)
+        if not isinstance(name, str) or not name:
+            faults.append(origin.fault(f"{what}(tags={{{name!r}: ...}}): not a tag or its name", hint))
+        elif not choice.values or not all(isinstance(one, str) and one for one in choice.values):
+            message = f'{what}(tags={{"{name}": {value!r}}}): a value must be a non-empty text'
+            faults.append(origin.fault(message, hint))
+        else:
+            found.append(TagSelector(name=name, values=choice.values, is_excluded=choice.is_excluded))
+            texts.append(f"{_quoted(name)}: {choice if isinstance(value, Choice) else _quoted(value)}")
+    return tuple(found), "{" + ", ".join(texts) + "}"
+
+
+def _quoted(text: object) -> str:
+    return f'"{text}"' if isinstance(text, str) else repr(text)
+
+
+def read_over(origin: Origin, what: str, window: object, abort: object) -> Over:
+    """Return the window in which an objective is judged; if an argument is invalid, an empty one with the errors.
+
+    what: the function's name, for messages.
+    """
+    if not isinstance(abort, bool):
+        return Over(faults=(origin.fault(f"{what}(abort={abort!r}): abort must be True or False", "write abort=True"),))
+    if window is None:
+        if not abort:
+            return Over()
+        fault = origin.fault(
+            f"{what}(abort=True) without a window: an objective over the whole run is decided only at its end",
+            f'add the window to judge: {what}(..., window="1m", abort=True)',
+        )
+        return Over(faults=(fault,))
+    try:
+        if isinstance(window, bool) or not isinstance(window, str | int | float):
+            raise ValueError(f"{window!r} is not a duration")
+        window_ns = parse_duration(window)
+        if window_ns == 0:
+            raise ValueError("a window must be longer than 0")
+        if window_ns < _LEAST_WINDOW_NS:
+            least = format_duration(_LEAST_WINDOW_NS)
+            raise ValueError(f"the shortest window is {least}, the interval of measurements")
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, OverflowError):
+            error = ValueError("longer than any run can be")
+        return Over(faults=(origin.fault(f"{what}(window={window!r}): {error}", 'write window="1m"'),))
+    text = window.strip() if isinstance(window, str) else f"{window:g}s"
+    texts = (f'window="{text}"', *(("abort=True",) if abort else ()))
+    return Over(window_ns, abort, texts)
+
+
+def percentile_faults(origin: Origin, what: str, q: object) -> list[Fault]:
+    """Return the errors of a percentile given in percent. what: the function as written, such as "p" or "basket.p"."""
+    if isinstance(q, bool) or not isinstance(q, int | float) or not 0 < q <= 100:
+        message = f"{what}({q!r}): a percentile must be above 0 and at most 100"
+        return [origin.fault(message, f"write {what}(95) or {what}(99.9)")]
+    if q < 1:
+        return [origin.fault(f"{what}({q:g}): percentiles are given in percent", f"write {what}({q * 100:g})")]
+    return []
+
+
+# -- comparing -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Expression:
+    """The measured quantity of an objective, before it is compared with a limit."""
+
+    origin: Origin
+    kind: ObjectiveKind
+    expression: str
+    """As written in the scenario: `p(99, step="add to cart")`."""
+    over: Over
+    fields: Mapping[str, Any]
+    """Further fields of the objective."""
+    faults: tuple[Fault, ...]
+    example: str = '"300ms"'
+    """A limit for hints."""
+    usual: Operator = "<"
+    """The operator for hints."""
+
+    def __repr__(self) -> str:
+        """Return the expression as written, such as `p(95)`. It is shown in the error for a missing limit."""
+        return self.expression
+
+    @property
+    def hint(self) -> str:
+        """Return what to write: the expression with an example of a limit."""
+        return f"write {self.expression} {self.usual} {self.example}"
+
+    def _compared(self, operator: Operator, limit: object, read: Callable[[object], tuple[float, str]]) -> Slo:
+        origin = here()
+        try:
+            if isinstance(limit, str) and limit.strip().startswith(_OPERATORS):
+                raise ValueError("the limit begins with an operator, which stands outside of the text")
+            value, text = read(limit)
+            self._check_edge(operator, value)
+        except (ValueError, OverflowError) as error:
+            why = "too large" if isinstance(error, OverflowError) else error
+            message = f"{self.expression} {operator} {limit!r}: {why}"
+            return Slo(origin, faults=(*self.faults, origin.fault(message, self.hint)))
+        faults = (*self.faults, *self._window_faults(origin, operator))
+        if faults:
+            return Slo(origin, faults=faults)
+        objective = Objective(
+            kind=self.kind,
+            limit=value,
+            text=f"{self.expression} {operator} {text}",
+            operator=operator,
+            window_ns=self.over.window_ns,
+            abort=self.over.abort,
+            **self.fields,
+        )
+        return Slo(origin, objective)
+
+    def _check_edge(self, operator: Operator, value: float) -> None:
+        """Raise ValueError for a limit that nothing, or everything, can meet."""
+
+    def _window_faults(self, origin: Origin, operator: Operator) -> list[Fault]:
+        """Return the error of a window in which this comparison cannot be judged."""
+        if not self.over.window_ns or self.kind not in ("maximum", "minimum"):
+            return []
+        wanted = "<" if self.kind == "maximum" else ">"
+        if operator == wanted:
+            return []
+        message = f"{self.expression} {operator} ...: in windows, {self.kind}() must use {wanted}"
+        return [origin.fault(message, "leave out window=, or turn the comparison around")]
+
+    def _refused(self, operator: str, limit: object, allowed: str) -> Slo:
+        origin = here()
+        message = f"{self.expression} {operator} {limit!r}: an objective must use {allowed}"
+        return Slo(origin, faults=(*self.faults, origin.fault(message, self.hint)))
+
+
+class TimeValue(Expression):
+    """A time, such as a percentile of response times. Compare it with a duration: `p(95) < "300ms"`."""
+
+    __slots__ = ()
+
+    def __lt__(self, limit: str) -> Slo:
+        return self._compared("<", limit, _duration)
+
+    def __gt__(self, limit: str) -> Slo:
+        return self._compared(">", limit, _duration)
+
+    # `Never` makes mypy reject these operators; the loader rejects them for scenarios that mypy has not checked.
+    def __le__(self, limit: Never) -> Slo:
+        return self._refused("<=", limit, "< or >")
+
+    def __ge__(self, limit: Never) -> Slo:
+        return self._refused(">=", limit, "< or >")
+
+    def _check_edge(self, operator: Operator, value: float) -> None:
+        if operator == "<" and value == 0:
+            raise ValueError("the limit must be above 0, since no time is below 0")
+
+
+class ShareValue(Expression):
+    """A share, such as an error ratio. Compare it with a ratio: `error_ratio() < "0.1%"` or `< 0.001`."""
+
+    __slots__ = ()
+
+    def __lt__(self, limit: str | float) -> Slo:
+        return self._compared("<", limit, _ratio)
+
+    def __gt__(self, limit: str | float) -> Slo:
+        return self._compared(">", limit, _ratio)
+
+    def __le__(self, limit: Never) -> Slo:
+        return self._refused("<=", limit, "< or >")
+
+    def __ge__(self, limit: Never) -> Slo:
+        return self._refused(">=", limit, "< or >")
+
+    def _check_edge(self, operator: Operator, value: float) -> None:
+        if operator == "<" and value == 0:
+            raise ValueError("the limit must be above 0, since no ratio is below 0")
+        if operator == ">" and value == 1:
+            raise ValueError("the limit must be below 100 %, since no ratio is above it")
+
+
+class PerSecondValue(Expression):
+    """A number per second, made by `throughput`. Compare it with a rate: `throughput("requests") > "20/s"`."""
+
+    __slots__ = ()
+
+    def __lt__(self, limit: str) -> Slo:
+        return self._compared("<", limit, _rate)
+
+    def __gt__(self, limit: str) -> Slo:
+        return self._compared(">", limit, _rate)
+
+    def __le__(self, limit: Never) -> Slo:
+        return self._refused("<=", limit, "< or >")
+
+    def __ge__(self, limit: Never) -> Slo:
+        return self._refused(">=", limit, "< or >")
+
+    def _check_edge(self, operator: Operator, value: float) -> None:
+        if operator == "<" and value == 0:
+            raise ValueError("the limit must be above 0, since no rate is below 0")
+
+
+class CountValue(Expression):
+    """A count. Compare it with a number by `<`, `<=`, `>` or `>=`: `total("iterations") > 100_000`."""
+
+    __slots__ = ()
+
+    def __lt__(self, limit: float) -> Slo:
+        return self._compared("<", limit, _number)
+
+    def __le__(self, limit: float) -> Slo:
+        return self._compared("<=", limit, _number)
+
+    def __gt__(self, limit: float) -> Slo:
+        return self._compared(">", limit, _number)
+
+    def __ge__(self, limit: float) -> Slo:
+        return self._compared(">=", limit, _number)
+
+    def _check_edge(self, operator: Operator, value: float) -> None:
+        if value < 0 or (operator == "<" and value == 0):
+            raise ValueError("no count is below 0")
+
+
+class NumberValue(Expression):
+    """A value of a custom metric in its own unit. Compare it with a number: `basket.mean() > 20`."""
+
+    __slots__ = ()
+
+    def __lt__(self, limit: float) -> Slo:
+        return self._compared("<", limit, _number)
+
+    def __gt__(self, limit: float) -> Slo:
+        return self._compared(">", limit, _number)
+
+    def __le__(self, limit: Never) -> Slo:
+        return self._refused("<=", limit, "< or >")
+
+    def __ge__(self, limit: Never) -> Slo:
+        return self._refused(">=", limit, "< or >")
+
+
+def _duration(limit: object) -> tuple[float, str]:
+    if isinstance(limit, bool) or not isinstance(limit, str | int | float):
+        raise ValueError("the limit must be a number or a text")
+    if not isinstance(limit, str):
+        raise ValueError("the limit has no unit")
+    if limit.strip().endswith(("%", "/s")):
+        raise ValueError("the limit has the unit of another metric: a time is compared with a duration")
+    return float(parse_duration(limit)), limit.strip()
+
+
+def _ratio(limit: object) -> tuple[float, str]:
+    if isinstance(limit, bool) or not isinstance(limit, str | int | float):
+        raise ValueError("the limit must be a number or a text")
+    ratio = parse_ratio(limit)
+    return ratio, limit.strip() if isinstance(limit, str) else f"{ratio * 100:.6g}%"
+
+
+def _rate(limit: object) -> tuple[float, str]:
+    if not isinstance(limit, str):
+        raise ValueError("the limit has no unit")
+    per_s = parse_rate(limit)
+    return per_s, limit.strip()
+
+
+def _number(limit: object) -> tuple[float, str]:
+    if isinstance(limit, str):
+        raise ValueError("the limit has the unit of another metric: it must be a number, without quotes")
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not isfinite(limit):
+        raise ValueError("the limit must be a finite number")
+    return float(limit), f"{limit:,}".replace(",", "_") if isinstance(limit, int) else f"{limit:g}"
+
+
+def arguments(*parts: Sequence[str]) -> str:
+    """Return arguments as written in a call: "95, step=\"pay\"". parts: groups of texts, in order."""
+    return ", ".join(text for part in parts for text in part)

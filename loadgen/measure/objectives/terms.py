@@ -1,0 +1,256 @@
+"""The words of an objective: what is judged, and the result. Plain values, stored in manifests and summaries.
+
+An objective judges one of three things. *Times* of iterations, steps or requests: a percentile, mean, maximum, minimum
+or error ratio. *Counts* of iterations or requests: a total, or their number per second. *Custom metrics* of the
+scenario: `of` names one. `evaluate` in `objective.py` judges all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final, Literal
+
+import msgspec
+
+from loadgen.measure.deltas.custom import CustomKind
+from loadgen.measure.deltas.series_key import SKIPPED, UNTAGGED, Kind, Metric, SeriesKey
+from loadgen.measure.objectives.sliding import Budget
+
+__all__ = [
+    "ALL_CHECKS",
+    "LOAD_TAG",
+    "SCRIPT",
+    "Gap",
+    "Objective",
+    "ObjectiveKind",
+    "Operator",
+    "SloResult",
+    "SloVerdict",
+    "TagSelector",
+    "exact",
+    "is_judged",
+]
+
+SloVerdict = Literal["passed", "failed", "inconclusive"]
+ObjectiveKind = Literal[
+    "percentile", "error_ratio", "mean", "maximum", "minimum", "throughput", "total", "ratio", "last"
+]
+Operator = Literal["<", "<=", ">", ">="]
+
+SCRIPT: Final = "script "
+"""Outcomes with this prefix are faults of the scenario."""
+
+
+LOAD_TAG: Final = "load"
+"""The tag that names the load of the plan."""
+ALL_CHECKS: Final = "check: *"
+"""As `of`: each check of the scenario by itself."""
+
+
+def is_judged(outcome: str) -> bool:
+    """Return whether objectives count this outcome as good or bad.
+
+    False for skipped iterations and for faults of the scenario's code.
+    """
+    return outcome != SKIPPED and not outcome.startswith(SCRIPT)
+
+
+class TagSelector(msgspec.Struct, frozen=True, kw_only=True):
+    """Which values of one tag an objective covers. A request without the tag has the value "(none)"."""
+
+    name: str
+    values: tuple[str, ...]
+    is_excluded: bool = False
+    """True: all values except these."""
+
+    def matches(self, tags: tuple[tuple[str, str], ...]) -> bool:
+        """Return whether a series with these tags belongs to the objective."""
+        value = next((value for name, value in tags if name == self.name), UNTAGGED)
+        return (value in self.values) != self.is_excluded
+
+
+class Objective(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of `slos=[...]`, as a value. `dsl/plans/slo.py` builds it, and the manifest holds it as JSON."""
+
+    kind: ObjectiveKind
+    text: str
+    """As the author of the plan wrote it: "p(95) < 300ms"."""
+    limit: float
+    """ns for times, a ratio from 0 to 1, a number per second, a count, or a value in the unit of a custom metric."""
+    q: float = 0.0
+    """Percent; 0 unless it is a percentile."""
+    journey: str | None = None
+    step: str | None = None
+    request: str | None = None
+    region: str | None = None
+    """None: over all regions together."""
+    window_ns: int = 0
+    """Length of the sliding windows; 0: the objective covers the whole run."""
+    abort: bool = False
+    """True: the first window that breaks the objective stops the run."""
+
+    metric: Metric = "response"
+    """Of times: the metric that is judged."""
+    of: str = ""
+    """What is judged instead of times: "requests" or "iterations" for a count, else the name of a custom metric."""
+    of_kind: CustomKind | None = None
+    """The kind of the custom metric; None if `of` is none."""
+    operator: Operator = "<"
+    outcome: str | None = None
+    """For an error ratio, the outcome that counts as an error. None: every outcome except ok."""
+    tags: tuple[TagSelector, ...] = ()
+    """Only series that all of these match."""
+    load: str | None = None
+    """Only this load of the plan."""
+    unit: str = ""
+    """The unit of a custom metric."""
+    resolution: float = 0.0
+    """The resolution of a trend, in its unit: 1 µs in its histogram stands for this."""
+    begin_ns: int = 0
+    end_ns: int | None = None
+    """When the load `load` begins and ends, ns from T0; set by the plan. Nothing is judged outside."""
+
+    @property
+    def kind_of_series(self) -> Kind:
+        """Return "request", "step" or "journey": the kind of series that the objective judges."""
+        if self.of == "requests" and self.of_kind is None:
+            return "request"
+        return "request" if self.request else "step" if self.step else "journey"
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether it limits response times or the ratio of all errors, of all series of a name.
+
+        Only such an objective has a confidence interval, since the batches of a run count for it.
+        """
+        return (
+            self.kind in ("percentile", "error_ratio")
+            and self.metric == "response"
+            and self.operator == "<"
+            and not (self.of or self.outcome or self.tags or self.load)
+        )
+
+    @property
+    def is_share(self) -> bool:
+        """Return whether it limits a share of events: then it has an error budget."""
+        return self.kind in ("percentile", "error_ratio", "ratio")
+
+    @property
+    def is_upper(self) -> bool:
+        """Return whether the limit is an upper one: the observed value must stay below it."""
+        return self.operator in ("<", "<=")
+
+    @property
+    def budget(self) -> Budget:
+        """Return the error budget (the share of events that may be bad) that follows from limit or percentile.
+
+        With a lower limit of a ratio, the events that it counts are the good ones. A percentile above a limit has
+        values up to the limit as bad ones. An objective without a share has a budget of 0.
+        """
+        if self.kind == "percentile":
+            share = exact(self.q) / 100
+            return Budget(1 - share, is_strict=False) if self.is_upper else Budget(share, is_strict=True)
+        if self.kind in ("error_ratio", "ratio"):
+            limit = exact(self.limit)
+            return Budget(limit if self.is_upper else 1 - limit, is_strict=True)
+        return Budget(Fraction(0), is_strict=False)
+
+    def covers(self, key: SeriesKey) -> bool:
+        """Return whether a series of iterations, steps or requests belongs to the objective, whatever its metric."""
+        return (
+            key.kind == self.kind_of_series
+            and self.journey in (None, key.journey)
+            and self.step in (None, key.step)
+            and self.request in (None, key.request)
+            and (self.load is None or (LOAD_TAG, self.load) in key.tags)
+            and all(one.matches(key.tags) for one in self.tags)
+        )
+
+    def meets(self, value: float | Fraction) -> bool:
+        """Return whether a value is on the right side of the limit. Compared exactly; same unit as `limit`."""
+        limit, value = exact(self.limit), exact(value) if isinstance(value, float) else Fraction(value)
+        match self.operator:
+            case "<":
+                return value < limit
+            case "<=":
+                return value <= limit
+            case ">":
+                return value > limit
+            case ">=":
+                return value >= limit
+
+
+class SloResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of one objective for one journey."""
+
+    objective: str
+    journey: str | None
+    observed: float | str | None
+    """Over the whole run: the percentile in ms over all due iterations or requests, or the ratio; "> 300.0" if the
+    percentile falls among the bad. Over windows: the share of the bad in the worst window, for percentiles too.
+    """
+    unit: str
+    """"ms", "ratio", "/s", the counted thing, or the unit of a custom metric."""
+    count: int
+    """All due iterations or requests, good and bad: in the run, or in the worst window."""
+    good: int
+    verdict: SloVerdict
+    low: float | None = None
+    """The ends of the confidence interval, if one is known."""
+    high: float | None = None
+    step: str | None = None
+    request: str | None = None
+    region: str | None = None
+    margin: float | None = None
+    """(limit - observed) / limit: negative if the objective is broken; None if observed is not a number."""
+    budget: float | None = None
+    """Used share of the error budget, of the run or of the worst window; above 1 the objective is broken."""
+    allowed: float = 0.0
+    """The error budget: the share of due iterations or requests that may be bad."""
+    limit_ms: float | None = None
+    """The time limit for a good one; None for an error ratio."""
+    window_s: float | None = None
+    """Length of the windows; None: the objective covers the whole run."""
+    windows: int = 0
+    """Full windows that have enough events to be judged, or are broken."""
+    windows_failed: int = 0
+    worst_window_s: float | None = None
+    """Start of the worst window, from T0."""
+    reason: str = ""
+    """Why the verdict is inconclusive; empty otherwise."""
+    bad_share_low: float | None = None
+    """The ends of the 95 % interval of the share of bad events, 0 to 1; of the worst window, if there are windows.
+    None: unknown, as while the run goes on.
+    """
+    bad_share_high: float | None = None
+    sure: bool | None = None
+    """Whether that interval lies wholly on the verdict's side of `allowed`; None: unknown. False if inconclusive."""
+    detail: str = ""
+    """The observed value with its denominator, as in "p95 of 9,812 of 10,000 requests that connected: 12.0 ms". Empty
+    for objectives on response times and on the ratio of all errors.
+    """
+    limit: float | None = None
+    """The limit in `unit`; None where `limit_ms` or `allowed` is the limit."""
+    of_count: int | None = None
+    """All events, if only some of them have the judged metric; None otherwise."""
+    bounds: int = 0
+    """Values that are only lower bounds, as those of time-outs are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time [start_ns, end_ns) from T0 of which an agent reported nothing."""
+
+    start_ns: int
+    end_ns: int
+    region: str
+    share: float
+    """The agent's share of the whole load: 0 to 1."""
+    region_share: float
+    """The agent's share of its region's load."""
+
+
+def exact(number: float) -> Fraction:
+    """Return a number exactly as it is written: 99.9 is 999/10, and not the nearest float."""
+    return Fraction(repr(float(number)))

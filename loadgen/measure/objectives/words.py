@@ -1,0 +1,133 @@
+"""Results of objectives as texts for terminal, page and reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from loadgen.measure.deltas.series_key import Metric
+from loadgen.measure.objectives.terms import Objective, SloResult
+from loadgen.units import NS_PER_MS, format_count, format_duration, format_ratio
+
+__all__ = [
+    "describe",
+    "events_text",
+    "number_text",
+    "plain_number",
+    "span_text",
+    "time_text",
+    "unsure_text",
+    "value_text",
+]
+
+_NOUNS: Final = {"journey": "iterations", "step": "steps", "request": "requests"}
+_THAT: Final[Mapping[Metric, str]] = {
+    "service": "that were sent",
+    "ttfb": "that failed or got a first byte",
+    "blocked": "that waited for a connection",
+    "dns": "that looked up a name",
+    "connect": "that connected",
+    "tls": "that began TLS",
+    "send": "that were sent",
+    "wait": "that were sent",
+    "receive": "that got an answer",
+    "user_wait": "that were due",
+    "generator_lag": "that were started",
+}
+"""Which iterations or requests have a value of the metric."""
+
+
+def describe(result: SloResult) -> str:
+    """Return a result as the end of a sentence for reports, such as "observed 212.0 ms of 1,200 that were due".
+
+    For an inconclusive result it is the reason.
+    """
+    if result.verdict == "inconclusive":
+        return result.reason
+    if result.detail:
+        return f"observed {result.detail}" if result.window_s is None else result.detail
+    if result.window_s is None:
+        return f"observed {_observed_text(result)} of {format_count(result.count)} that were due"
+    if result.worst_window_s is None:
+        return "no window has events"
+    where = f"worst window {span_text(result.worst_window_s, result.window_s)}"
+    bad = result.count - result.good
+    if result.limit_ms is None:
+        text = f"{where}: {format_ratio(bad / result.count)} of {format_count(result.count)} went wrong"
+        text += f" (allowed: below {_percent(result.allowed)})"
+    else:
+        share, limit = format_ratio(result.good / result.count), format_duration(result.limit_ms * NS_PER_MS)
+        text = f"{where}: {share} of {format_count(result.count)} ended ok within {limit}"
+        text += f" (needs {_percent(1 - result.allowed)})"
+    if result.windows_failed:
+        text += f"; {format_count(result.windows_failed)} of {format_count(result.windows)} windows broke it"
+    return text
+
+
+def unsure_text(result: SloResult) -> str:
+    """Return why the verdict of an objective is not sure, with the remedy, as the end of a sentence."""
+    if result.bad_share_low is None or result.bad_share_high is None:
+        return "not surely: the interval of its bad share is unknown"
+    ends = f"{format_ratio(result.bad_share_low)} to {format_ratio(result.bad_share_high)}"
+    return (
+        f"not surely: with 95 % confidence {ends} are bad, and {_percent(result.allowed)} may be."
+        " Run longer, or at a higher rate"
+    )
+
+
+def _observed_text(result: SloResult) -> str:
+    if result.unit == "ratio" and isinstance(result.observed, float):
+        return format_ratio(result.observed)
+    if isinstance(result.observed, float):
+        return format_duration(result.observed * NS_PER_MS)
+    return f"{result.observed} {result.unit}"
+
+
+def span_text(start_s: float, length_s: float) -> str:
+    """Return a time span as a text such as "2:10 to 3:10", in minutes and seconds from T0."""
+    return f"{time_text(start_s)} to {time_text(start_s + length_s)}"
+
+
+def time_text(at_s: float) -> str:
+    """Return a time from T0 as a text such as "2:10" or "1:02:10"; "0:02.5" with tenths if they are not 0."""
+    tenths = round(at_s * 10)
+    seconds, tenth = divmod(tenths, 10)
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    text = f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
+    return f"{text}.{tenth}" if tenth else text
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.6g} %"
+
+
+def number_text(ms: float) -> str:
+    """Return a number of ms as text without exponent, with one to three decimals: "1234.5", "60000.0"."""
+    return np.format_float_positional(round(ms, 3), trim="0")
+
+
+def events_text(objective: Objective, count: int, of_count: int | None) -> str:
+    """Return the denominator of a value, such as "9,812 of 10,000 requests that connected" or "1,200 iterations"."""
+    noun = _NOUNS[objective.kind_of_series]
+    if count == 1 and of_count is None:
+        noun = noun[:-1]
+    text = f"{format_count(count)} of {format_count(of_count)}" if of_count is not None else format_count(count)
+    that = _THAT.get(objective.metric)
+    return f"{text} {noun}" + (f" {that}" if that and of_count is not None else "")
+
+
+def value_text(value: float | str, unit: str) -> str:
+    """Return a value with its unit: "12.0 ms", "99.5 %", "24.1/s", "1,200 orders". A text is a bound: "> 300.0"."""
+    if unit == "ratio" and not isinstance(value, str):
+        return format_ratio(value)
+    if unit == "ms" and not isinstance(value, str):
+        return format_duration(value * NS_PER_MS)
+    text = value if isinstance(value, str) else plain_number(value)
+    return f"{text}{unit}" if unit.startswith("/") else f"{text} {unit}".rstrip()
+
+
+def plain_number(value: float) -> str:
+    """Return a number with at most six digits, and commas: "1,200", "24.1"; whole numbers with all digits."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.6g}"
