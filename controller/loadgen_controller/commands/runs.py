@@ -34,7 +34,6 @@ from loadgen_controller.past_runs.deleting import delete as delete_run
 from loadgen_controller.past_runs.listing import Entry, Search, entries, labels_of, parse_since
 from loadgen_controller.past_runs.pruning import pruning_of
 from loadgen_controller.past_runs.user_notes import parse_label, read_notes, write_notes
-from loadgen_controller.planning.option_parsing import all_stores
 from loadgen_controller.screen.terminal_report import Output, print_report, print_table
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -262,6 +261,8 @@ def prune(
     Runs in progress are kept, and runs that are accepted or pinned in a history. If a history cannot be read, nothing
     is deleted.
     """
+    from loadgen_controller.planning.option_parsing import all_stores
+
     errors = CollectedErrors()
     before = errors.parse("--older", older, lambda text: parse_since(text, datetime.now(UTC)))
     referred = _referred(errors, all_stores(errors, store or ()))
