@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+DEMO   := $(VENV)/.installed-for-demo
 NONE   := 5   # what pytest ends with when none of the tests is among those that were asked for
 UNFIT  := 4   # what a run ends with when the machine was too busy to measure: the demo explains it, and is no error of make
 # The tests start our programs some thousand times. Without cached bytecode each start compiles 600 modules, and takes
@@ -18,15 +19,20 @@ help:            ## this list
 
 setup: $(STAMP)  ## make .venv with everything, pinned and checked by hash
 
-$(STAMP): requirements-dev.lock pyproject.toml
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else "loadgen needs Python >= 3.11; %s is %d.%d. Try: make PYTHON=python3.12" % (sys.executable, *v))'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $(STAMP)
+	@$(PYTHON) -m venv $(VENV)
 
-demo: setup      ## the main job: three regions, 20 s of load, live percentiles
+$(STAMP): requirements-dev.lock pyproject.toml | $(BIN)/python
+	@$(BIN)/python tools/install.py "about 1.1 GB with all tools of developers, one or two minutes" requirements-dev.lock
+	@touch $(STAMP) $(DEMO)
+
+# Only what the demo needs: a fifth of the size. `make setup` adds the rest to the same environment.
+$(DEMO): requirements-base.lock deploy/docker/requirements-build.txt pyproject.toml | $(BIN)/python
+	@$(BIN)/python tools/install.py "about 225 MB for the demo, half a minute on an idle machine" requirements-base.lock deploy/docker/requirements-build.txt
+	@touch $(DEMO)
+
+demo: $(DEMO)    ## the main job: three regions, 20 s of load, live percentiles
 	@$(BIN)/python -m tools.demo || test $$? = $(UNFIT)
 
 test-unit: setup ## tests without processes, the daily command: 3 minutes
@@ -59,6 +65,7 @@ check: setup     ## style, types, import directions, generated code, names in th
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tools.proto --check
 	@$(BIN)/python -m tools.docs_names
+	@$(BIN)/python -m tools.command_table --check
 
 bench: setup     ## measure against the budgets; writes bench/RESULTS.md
 	@$(BIN)/python -m bench
@@ -77,9 +84,11 @@ lock:            ## resolve the pinned requirements anew (uv in a tool venv)
 	@test -x .tools/uv/bin/uv || { $(PYTHON) -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv; }
 	@for out in requirements requirements-dev; do \
 	  .tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
-	    --extra controller --extra aws --extra analysis --extra http2 --extra brotli --extra outputs $$(test $$out = requirements-dev && echo --group dev) pyproject.toml -o $$out.lock; done
+	    --extra aws --extra analysis --extra http2 --extra brotli --extra outputs $$(test $$out = requirements-dev && echo --group dev) pyproject.toml -o $$out.lock; done
+	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --constraint requirements-dev.lock pyproject.toml -o requirements-base.lock
 	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.12 --no-header \
-	  --extra controller --extra aws --extra http2 --extra brotli --extra outputs --constraint requirements.lock \
+	  --extra aws --extra http2 --extra brotli --extra outputs --constraint requirements.lock \
 	  pyproject.toml -o deploy/requirements-machine.txt
 
 clean:           ## remove what the other targets made

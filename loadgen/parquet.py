@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import nan
 from typing import Any, BinaryIO, Final
 
-from loadgen.errors import UsageError
+from loadgen.extras import missing_package
 
 __all__ = ["Columns", "Rows", "about", "read_table", "write_table"]
 
@@ -116,7 +116,5 @@ def _arrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as exc:
-        raise UsageError(
-            "Parquet needs pyarrow, which is not installed", hint="install the extra `analysis`, see docs/install.md"
-        ) from exc
+        raise missing_package("Parquet", "pyarrow", "analysis") from exc
     return pyarrow, pyarrow.parquet

@@ -12,21 +12,22 @@ from loadgen_controller.launch.import_signals import importing  # isort: split
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from loadgen.errors import ExitCode
 from loadgen.logs import tame_last_resort
+from loadgen_controller.ci.annotations import annotations_of, is_wanted
+from loadgen_controller.completion.command_table import command_table
 from loadgen_controller.console_output import echo, echo_error
 from loadgen_controller.print_errors import report
 
-__all__ = ["COMMANDS", "app", "main"]
+__all__ = ["COMMANDS", "app", "command", "main"]
 
 COMMANDS: Final = {
     "run": "Run",
@@ -41,6 +42,7 @@ COMMANDS: Final = {
     "gate": "Decide",
     "history": "Decide",
     "notify": "Decide",
+    "ci": "Decide",
     "pause": "Fleet",
     "resume": "Fleet",
     "scale": "Fleet",
@@ -53,6 +55,7 @@ COMMANDS: Final = {
     "fleet": "Fleet",
     "api": "Fleet",
     "keys": "Fleet",
+    "completion": "Shell",
 }
 """Each command's panel in `loadgen --help`, in the order in which a user meets them.
 
@@ -63,6 +66,8 @@ The module `loadgen_controller.commands.NAME` has a command's function as `main`
 class Program(TyperGroup):
     """The root command. It handles the errors of all commands, also for tests that call it through `CliRunner`."""
 
+    _is_listing = False
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the commands in the order in which a user meets them; typer would list groups last."""
         return list(COMMANDS)
@@ -70,22 +75,35 @@ class Program(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command `cmd_name`, or None if there is none. Its module is imported now.
 
-        To import the modules of all commands would take a second.
+        To import the modules of all commands would take two seconds, so the list of `loadgen --help` gets stand-ins.
         """
+        if self._is_listing and cmd_name in COMMANDS:
+            return _stand_in(cmd_name)
         if cmd_name in COMMANDS and cmd_name not in self.commands:
-            self.commands[cmd_name] = _command(cmd_name)
+            self.commands[cmd_name] = command(cmd_name)
             importing.end()
         return super().get_command(ctx, cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return (name, command, remaining arguments) for arguments that begin with the name of a command.
 
-        All commands are imported for an unknown name, so that the error can name similar ones.
+        For an unknown name, typer looks for similar ones in `self.commands`, which lacks those not used so far.
         """
-        if args[0] not in COMMANDS:
-            for name in COMMANDS:
-                self.get_command(ctx, name)
-        return super().resolve_command(ctx, args)
+        if args[0] in COMMANDS:
+            return super().resolve_command(ctx, args)
+        used, self.commands = self.commands, {name: _stand_in(name) for name in COMMANDS}
+        try:
+            return super().resolve_command(ctx, args)
+        finally:
+            self.commands = used
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands, from their lines in the command table."""
+        self._is_listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._is_listing = False
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options of `loadgen` itself. A flag shows no type in the help."""
@@ -115,9 +133,20 @@ class Program(TyperGroup):
             return ExitCode.INTERRUPTED
         except Exception as exc:  # noqa: BLE001  no error may leave the program as a bare traceback
             if os.environ.get("LOADGEN_DEBUG"):
+                import traceback  # slow to import
+
                 for line in traceback.format_exc().splitlines():
                     echo(line, err=True)
-            return report(exc)
+            code = report(exc)
+            _annotate(exc)
+            return code
+
+
+def _annotate(error: Exception) -> None:
+    """In a pipeline on GitHub, print an annotation for each error of the scenario, so that it is shown at its line."""
+    if is_wanted(os.environ):
+        for line in annotations_of(error, Path(os.environ.get("GITHUB_WORKSPACE", "."))):
+            sys.stderr.write(f"{line}\n")
 
 
 _STYLE: Final[dict[str, Any]] = {"add_completion": False, "rich_markup_mode": "rich", "pretty_exceptions_enable": False}
@@ -134,6 +163,8 @@ app = typer.Typer(
 
 def _show_version(is_given: bool) -> None:
     if is_given:
+        from importlib.metadata import version  # slow to import
+
         echo(f"loadgen {version('loadgen')}")
         raise typer.Exit
 
@@ -152,7 +183,12 @@ def _prose(doc: str | None) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in (doc or "").split("\n\n"))
 
 
-def _command(name: str) -> Any:
+def _stand_in(name: str) -> TyperCommand:
+    """Return an object with the name, the line of help and the panel of a command, without importing its module."""
+    return TyperCommand(name, help=command_table()[name].help, rich_help_panel=COMMANDS[name])
+
+
+def command(name: str) -> Any:
     """Import the module of a command or of a group of commands, and return the object that typer builds from it."""
     module = import_module(f"loadgen_controller.commands.{name}")
     panel = COMMANDS[name]

@@ -8,7 +8,6 @@ beside it. A ">" marks a value that is only a lower bound.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from math import floor
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.objectives.objective import SloResult, span_text, time_text
 from loadgen.measure.objectives.words import value_text
 from loadgen.report.limit_found import limit_found
+from loadgen.report.report_parts import Report, Table
 from loadgen.report.summary_reader import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
 from loadgen.report.verdict_words import deciding_reasons, headline, objective_verdict, shown_result
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio, quantity
@@ -46,29 +46,6 @@ WIDE = 22
 FEW_VALUES = 6
 """The number of values of a tag that a table shows; summary.json has all."""
 KINDS = ("journey", "step", "request")
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of strings. The first `words` columns are text; the others are numbers, to be aligned right."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    words: int = 1
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The printed result of a run, from the most important part to the least."""
-
-    headline: str
-    result: str
-    """The shown result, such as `passed` or `suspect`; it decides the colour of the headline."""
-    lines: tuple[str, ...]
-    tables: tuple[Table, ...]
-    foot: tuple[str, ...]
 
 
 def final_report(summary: Summary, run_dir: Path | None = None) -> Report:

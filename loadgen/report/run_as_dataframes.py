@@ -29,6 +29,7 @@ import msgspec
 import numpy as np
 
 from loadgen.errors import StorageError, UsageError
+from loadgen.extras import how_to_install
 from loadgen.measure.deltas.delta import Delta, Health
 from loadgen.measure.deltas.exemplar import Exemplar, Failure, KeptExemplar, KeptFailure
 from loadgen.measure.deltas.series_key import SeriesKey
@@ -383,5 +384,5 @@ def _pandas() -> Any:
     except ImportError:
         raise UsageError(
             "frames need pandas, which is not installed",
-            hint="install the extra `analysis`, see docs/install.md; or use run.windows(), which returns the same rows",
+            hint=f"use run.windows(), which returns the same rows; or {how_to_install('analysis')}",
         ) from None

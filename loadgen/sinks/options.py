@@ -17,6 +17,7 @@ from typing import Final
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from loadgen.errors import LoadgenError, UsageError
+from loadgen.extras import how_to_install
 from loadgen.hostport import HostPort, host_port, of_url
 from loadgen.sinks.live_outputs import Outputs
 from loadgen.sinks.output_queue import Feed, Sink
@@ -129,9 +130,7 @@ class _Reading:
             return None
         where, options = self._split(self._text.partition("=")[2])
         if (needed := _NEEDS.get(self.kind)) and not _is_there(needed):
-            self._add(
-                f"the package {needed.split('.')[0]} is missing", "install the extra `outputs`, see docs/install.md"
-            )
+            self._add(f"the package {needed.split('.')[0]} is missing", how_to_install("outputs"))
         where = self._where(where)
         headers: dict[str, str] = {}
         ca: Path | None = None

@@ -86,6 +86,7 @@ OTHERS = {
     "runs push": "names of files", "runs pull": "names of files", "runs share": "an address",
     "runs metrics": "needs CloudWatch; a table", "runs traces": "needs X-Ray; tables",
     "history control": "as gate",
+    "ci annotate": "tests/deploy/test_ci_action.py", "ci comment": "a status", "completion": "a fixed script",
     "new": "the person's own words", "target": "its own address",
     "controller": "logs, tests/test_outside_text.py", "controller resume": "as controller",
     "fleet plan": "needs AWS", "fleet up": "needs AWS", "fleet ls": "needs AWS", "fleet down": "needs AWS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.pool.pool import SharedPool
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.errors import IterationEnded
+from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.units import NS_PER_MS
@@ -34,6 +35,8 @@ class Watched:
 
     def of(self, key: SeriesKey) -> Watched | None:
         return self if key.kind == "request" else None
+
+    def saw(self, start_ns: int, custom: Sequence[CustomStats], trends: Mapping[str, Sequence[int]]) -> None: ...
 
     def take(self, now_ns: int) -> tuple[DueCounts, ...]:
         return ()

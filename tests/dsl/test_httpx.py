@@ -328,9 +328,10 @@ async def test_without_httpx2_the_message_names_the_extra(monkeypatch: pytest.Mo
     async def other(user: User) -> None:
         user.open_transport("aiohttp")
 
+    remedy = "on this machine and on each agent, install the extra `httpx2`"
     bench = Bench(bound(j), bound(other))
     assert (await bench.run()).outcome == "script UsageError"
-    assert "httpx2 is not installed, so there is no client of it; install the extra `httpx2`" in bench.said[0]
+    assert f"httpx2 is not installed, so there is no client of it; {remedy}" in bench.said[0]
     await bench.run(journey=1)
     assert "unknown library 'aiohttp'; write one of httpx, httpx2" in bench.said[1]
 

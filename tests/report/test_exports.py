@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import UsageError
+from loadgen.extras import how_to_install
 from loadgen.outside_text import one_line
 from loadgen.report.executive_summary import story_of
 from loadgen.report.exports.csv_writer import write_csv
@@ -138,7 +139,7 @@ def test_parquet_without_pyarrow_says_how_to_get_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UsageError, match="pyarrow") as wrong:
         write_parquet(SeriesRow, [], io.BytesIO())
-    assert wrong.value.hint == "install the extra `analysis`, see docs/install.md"
+    assert wrong.value.hint == how_to_install("analysis")
 
 
 # -- JUnit ------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from loadgen.extras import how_to_install
 from loadgen.sinks.options import KINDS, Wanted, open_outputs, read_outputs
 from loadgen.units import NS_PER_S
 from tests.support.sinks import http_receiver, snapshot
@@ -184,7 +185,7 @@ def test_a_kind_whose_package_is_not_installed_says_how_to_get_it(monkeypatch: p
     found, wrong = read("prometheus=9464", "otlp=http://h", "remote-write=http://h/w", "statsd=h:1")
     assert [one.kind for one in found] == ["statsd"]
     assert wrong == [
-        (f"--out {kind}: the package {package} is missing", "install the extra `outputs`, see docs/install.md")
+        (f"--out {kind}: the package {package} is missing", how_to_install("outputs"))
         for kind, package in (
             ("prometheus", "prometheus_client"),
             ("otlp", "opentelemetry"),

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from loadgen.hostport import is_loopback
-from loadgen.wire.sockets import parse_address
 
 __all__ = ["ERROR_KEY", "Place"]
 
@@ -26,4 +25,6 @@ class Place:
     @property
     def is_plain(self) -> bool:
         """Return whether calls use no TLS, because the controller is on this machine and no certificate was given."""
+        from loadgen.wire.sockets import parse_address  # imports libzmq, which most commands do without
+
         return self.ca is None and is_loopback(parse_address(self.address)[0].strip("[]"))

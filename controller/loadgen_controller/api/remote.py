@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -11,23 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
-from rich.console import Console
 
 from loadgen.errors import ExitCode, FleetError, UsageError
-from loadgen.report.report_tables import final_report
-from loadgen.report.summary_reader import read
 from loadgen_controller.api.address import Place
-from loadgen_controller.api.tokens import read_token
 from loadgen_controller.collect_option_errors import CollectedErrors
-from loadgen_controller.control.control_request import ControlRequest
-from loadgen_controller.core.run_request import Order
-from loadgen_controller.planning.option_parsing import parse_endpoint
-from loadgen_controller.screen.live import show
-from loadgen_controller.screen.live_figures import Figures
-from loadgen_controller.screen.terminal_report import print_report
 
+# Most commands have the options of this module, and few of them use a controller.
 if TYPE_CHECKING:
+    import asyncio
+
+    from rich.console import Console
+
     from loadgen_controller.api.client import Client
+    from loadgen_controller.core.run_request import Order
+    from loadgen_controller.screen.live_figures import Figures
 
 __all__ = [
     "CaOption",
@@ -84,6 +80,8 @@ def place_of(errors: CollectedErrors, controller: str | None, ca: Path | None, t
             if value is not None:
                 errors.add(f"{option} needs a controller", "add --controller HOST:PORT")
         return None
+    from loadgen_controller.planning.option_parsing import parse_endpoint
+
     errors.parse("--controller", controller, parse_endpoint)
     if ca is None and (of_environment := os.environ.get(CA_VARIABLE)):
         ca = Path(of_environment)  # not by typer's `envvar`: the variable alone, without a controller, is no error
@@ -94,6 +92,8 @@ def place_of(errors: CollectedErrors, controller: str | None, ca: Path | None, t
 
 
 def _token(path: Path) -> str:
+    from loadgen_controller.api.tokens import read_token
+
     try:
         return read_token(path)
     except UsageError as error:
@@ -114,6 +114,8 @@ def _pem(path: Path) -> bytes:
 
 def call(place: Place, do: Callable[[Client], Awaitable[T]]) -> T:
     """Connect to the controller, run `do` with the connected client, and return what `do` returns. Blocks."""
+    import asyncio
+
     from loadgen_controller.api.client import Client  # importing gRPC takes 0.2 s, which other commands need not pay
 
     async def calling() -> T:
@@ -200,6 +202,10 @@ async def _started(client: Client, place: Place, order: Order, console: Console,
 async def _reported(
     client: Client, place: Place, run: str, console: Console, is_quiet: bool = False, stops: bool = False
 ) -> tuple[int, dict[str, object] | None]:
+    from loadgen.report.report_tables import final_report
+    from loadgen.report.summary_reader import read
+    from loadgen_controller.screen.terminal_report import print_report
+
     ended = await _until_over(client, place, run, console, is_quiet, stops)
     if ended is None:
         return ExitCode.INTERRUPTED, None
@@ -216,6 +222,10 @@ async def _until_over(
 
     stops: the first Ctrl-C stops the run instead, and a second one detaches.
     """
+    import asyncio
+
+    from loadgen_controller.control.control_request import ControlRequest
+
     following = asyncio.ensure_future(_follow(client, run, None if is_quiet else console))
     with _interrupted(following.cancel):
         try:
@@ -242,7 +252,10 @@ async def _follow(client: Client, run: str, console: Console | None) -> tuple[st
 
     Reconnect for a minute if the connection breaks. console: None shows nothing.
     """
+    import asyncio
+
     from loadgen_controller.api.client import figures_of
+    from loadgen_controller.screen.live import show
 
     newest: list[Figures] = []
     showing: asyncio.Task[None] | None = None
@@ -277,6 +290,8 @@ async def _follow(client: Client, run: str, console: Console | None) -> tuple[st
 @contextlib.contextmanager
 def _interrupted(leave: Callable[[], object]) -> Iterator[None]:
     """Call `leave` on Ctrl-C and SIGTERM inside the `with` block; restore the old handlers after it."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadgen.report.report_tables import Table
+from loadgen.report.report_parts import Table
 from loadgen_controller.api.remote import CaOption, NeededController, TokenFileOption, call
 from loadgen_controller.commands.control_request import where
 from loadgen_controller.console_output import echo

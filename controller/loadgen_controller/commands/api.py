@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from loadgen.errors import UsageError
-from loadgen.report.report_tables import Table
+from loadgen.report.report_parts import Table
 from loadgen_controller.api.credential_files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens
 from loadgen_controller.console_output import echo

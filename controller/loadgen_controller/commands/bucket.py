@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loadgen.aws.storage.run_sync import Moved, find_in, pull, push
-from loadgen.aws.storage.s3 import LONGEST_LINK_S, Bucket
 from loadgen.errors import UsageError
 from loadgen.measure.run_folder.rundir import find_run
-from loadgen.report.html import html
 from loadgen.units import NS_PER_S, format_count, format_duration, parse_duration
 from loadgen_controller.collect_option_errors import CollectedErrors
-from loadgen_controller.commands.report import document_in
 from loadgen_controller.console_output import echo
 from loadgen_controller.past_runs.listing import is_running
+
+# What S3 needs is imported by the functions that use it: this module is part of all `loadgen runs` commands.
+if TYPE_CHECKING:
+    from loadgen.aws.storage.run_sync import Moved
+    from loadgen.aws.storage.s3 import Bucket
 
 __all__ = ["PULL", "PUSH", "SHARE", "pull_run", "push_run", "share_run"]
 
@@ -37,12 +38,17 @@ def push_run(run: RunArgument, url: UrlArgument, runs_dir: RunsDir = RUNS) -> No
 
     Credentials are those that boto3 finds; AWS_ENDPOINT_URL chooses another endpoint than that of AWS.
     """
+    from loadgen.aws.storage.run_sync import push
+
     path, bucket = _both(CollectedErrors(), run, url, runs_dir)
     _report(push(path, bucket), "uploaded to", f"{bucket}{path.name}")
 
 
 def pull_run(run: RunArgument, url: UrlArgument, runs_dir: RunsDir = RUNS) -> None:
     """Download a run from a bucket. Each file is verified, and the run folder appears only when it is complete."""
+    from loadgen.aws.storage.run_sync import find_in, pull
+    from loadgen.aws.storage.s3 import Bucket
+
     bucket = Bucket(url)
     run_id = find_in(run, bucket)
     _report(pull(run_id, bucket, runs_dir), "downloaded to", str(runs_dir / run_id))
@@ -55,6 +61,10 @@ def share_run(
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Upload the report of a run and print a link. Everybody with the link can read the report until it expires."""
+    from loadgen.aws.storage.s3 import LONGEST_LINK_S
+    from loadgen.report.html import html
+    from loadgen_controller.commands.report import document_in
+
     errors = CollectedErrors()
     expires_ns = errors.parse("--expires", expires, parse_duration)
     if expires_ns is not None and not NS_PER_S <= expires_ns <= LONGEST_LINK_S * NS_PER_S:
@@ -75,6 +85,8 @@ def _both(errors: CollectedErrors, run: str, url: str, runs_dir: Path) -> tuple[
     Raises:
         UsageError, ExceptionGroup: all errors found so far, or the run is still going on.
     """
+    from loadgen.aws.storage.s3 import Bucket
+
     bucket = errors.catch(lambda: Bucket(url))
     path = errors.catch(lambda: find_run(run, runs_dir))
     errors.check()

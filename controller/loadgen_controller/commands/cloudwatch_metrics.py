@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from statistics import median
 from typing import Annotated, Any
 
 import msgspec
@@ -12,7 +11,7 @@ import typer
 
 from loadgen.errors import UsageError
 from loadgen.measure.run_folder.rundir import RunDir, find_run, replace_file
-from loadgen.report.report_tables import Table
+from loadgen.report.report_parts import Table
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.console_output import echo
@@ -86,6 +85,8 @@ def span_of(path: Path) -> tuple[datetime, datetime]:
 
 
 def _row(name: str, statistic: str, unit: str, values: tuple[float | None, ...]) -> tuple[str, ...]:
+    from statistics import median  # slow to import
+
     there = [value for value in values if value is not None]
     figures = [f"{value:.6g}" for value in (min(there), median(there), max(there))] if there else ["-"] * 3
     return f"{name} ({unit})" if unit else name, statistic, f"{len(there)} of {len(values)}", *figures

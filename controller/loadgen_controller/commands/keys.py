@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from loadgen.errors import UsageError
-from loadgen.report.report_tables import Table
+from loadgen.report.report_parts import Table
 from loadgen.signed.signatures import PUBLIC_NAME, make
 from loadgen.wire.curve_keys import check_key_name
 from loadgen.wire.key_folder_changes import add_agent, init_keys, list_keys, revoke

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from loadgen.errors import UsageError
+from loadgen.extras import missing_package
 
 __all__ = ["needing_analysis"]
 
@@ -26,5 +26,4 @@ def needing_analysis(command: str) -> Iterator[None]:
     except ModuleNotFoundError as exc:
         if (exc.name or "loadgen").startswith("loadgen"):
             raise
-        hint = "install the extra `analysis`, see docs/install.md"
-        raise UsageError(f"{command} needs {exc.name}, which is not installed", hint=hint) from None
+        raise missing_package(command, exc.name or "a package", "analysis") from None

@@ -20,7 +20,13 @@ from loadgen.report.summary_reader import read
 from loadgen_controller.agents.printed_output import printed_text
 from loadgen_controller.api.remote import order_there
 from loadgen_controller.collect_option_errors import CollectedErrors
-from loadgen_controller.commands.shared_options import JsonOption, OutOption, RunOptions, takes_run_options
+from loadgen_controller.commands.shared_options import (
+    ExplainOption,
+    JsonOption,
+    OutOption,
+    RunOptions,
+    takes_run_options,
+)
 from loadgen_controller.console_output import Text, echo
 from loadgen_controller.launch.launcher import conduct, order_of
 from loadgen_controller.launch.run_location import Placement, placement_of
@@ -72,14 +78,6 @@ class OnLostAgent(StrEnum):
 
     CONTINUE = "continue"
     ABORT = "abort"
-
-
-ExplainOption = Annotated[
-    bool,
-    typer.Option(
-        "--explain", help="Also explain the result in sentences: what it means, what it leaves out, what to do next."
-    ),
-]
 
 
 @takes_run_options

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,33 +13,27 @@ import typer
 
 from loadgen.errors import UsageError
 from loadgen.measure.run_folder.rundir import RunDir, find_run
-from loadgen.report.report_tables import Table, final_report
-from loadgen.report.summary_reader import read
+from loadgen.report.report_parts import Table
 from loadgen.units import NS_PER_S, format_count, format_duration, quantity
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call, place_of
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands import bucket, cloudwatch_metrics, xray_traces
 from loadgen_controller.commands.missing_extra import needing_analysis
-from loadgen_controller.commands.run import ExplainOption, run_scenario
 from loadgen_controller.commands.shared_options import (
     AllowHostOption,
+    ExplainOption,
     JsonOption,
     KeysOption,
     ListenOption,
     QuietOption,
 )
 from loadgen_controller.console_output import Text, ask_on_stderr, echo, echo_json
-from loadgen_controller.launch.run_location import Placement
 from loadgen_controller.past_runs.deleting import check_deletable, size_bytes
 from loadgen_controller.past_runs.deleting import delete as delete_run
 from loadgen_controller.past_runs.listing import Entry, Search, entries, labels_of, parse_since
 from loadgen_controller.past_runs.pruning import pruning_of
 from loadgen_controller.past_runs.user_notes import parse_label, read_notes, write_notes
-from loadgen_controller.planning.option_parsing import all_stores, parse_endpoint
-from loadgen_controller.planning.rerun import earlier_run
-from loadgen_controller.planning.scenario import load_scenario
-from loadgen_controller.screen.result_explanation import print_story, story_in
 from loadgen_controller.screen.terminal_report import Output, print_report, print_table
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -171,6 +164,9 @@ def show(
     explain: ExplainOption = False,
 ) -> None:
     """Show the final report of a run again. With --explain, sentences say what it means and what it leaves out."""
+    from loadgen.report.report_tables import final_report
+    from loadgen.report.summary_reader import read
+
     path = find_run(run, runs_dir)
     if not (path / "summary.json").exists():
         raise UsageError(
@@ -180,6 +176,8 @@ def show(
     summary, console = read(path / "summary.json"), Output()
     print_report(console, final_report(summary, path))
     if explain:
+        from loadgen_controller.screen.result_explanation import print_story, story_in
+
         print_story(console, story_in(path, summary))
 
 
@@ -263,6 +261,8 @@ def prune(
     Runs in progress are kept, and runs that are accepted or pinned in a history. If a history cannot be read, nothing
     is deleted.
     """
+    from loadgen_controller.planning.option_parsing import all_stores
+
     errors = CollectedErrors()
     before = errors.parse("--older", older, lambda text: parse_since(text, datetime.now(UTC)))
     referred = _referred(errors, all_stores(errors, store or ()))
@@ -330,6 +330,14 @@ def rerun(
 
     Everything is read from the run folder. Secrets are not in it, and must be set again.
     """
+    from importlib.metadata import version
+
+    from loadgen_controller.commands.run import run_scenario
+    from loadgen_controller.launch.run_location import Placement
+    from loadgen_controller.planning.option_parsing import parse_endpoint
+    from loadgen_controller.planning.rerun import earlier_run
+    from loadgen_controller.planning.scenario import load_scenario
+
     errors = CollectedErrors()
     errors.check_file("--json", json_path)
     if listen is not None:

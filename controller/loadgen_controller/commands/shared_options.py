@@ -12,18 +12,21 @@ from dataclasses import dataclass, fields
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_type_hints
 
 import typer
 
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption
-from loadgen_controller.launch.run_location import LaunchRequest
+
+if TYPE_CHECKING:
+    from loadgen_controller.launch.run_location import LaunchRequest
 
 __all__ = [
     "AllowHostOption",
     "AllowListOption",
     "DurationOption",
     "EnvOption",
+    "ExplainOption",
     "FileArgument",
     "JsonOption",
     "KeysOption",
@@ -43,6 +46,12 @@ __all__ = [
 
 FileArgument = Annotated[
     str, typer.Argument(metavar="FILE[:PLAN]", help="The scenario file, and which of its plans to use.")
+]
+ExplainOption = Annotated[
+    bool,
+    typer.Option(
+        "--explain", help="Also explain the result in sentences: what it means, what it leaves out, what to do next."
+    ),
 ]
 JsonOption = Annotated[
     Path | None,
@@ -172,6 +181,8 @@ class RunOptions:
 
     def launch_request(self) -> LaunchRequest:
         """Return the options that decide where the run takes place and what it may load."""
+        from loadgen_controller.launch.run_location import LaunchRequest  # imports all that a run needs
+
         return LaunchRequest(
             runs_dir=self.runs_dir,
             listen=self.listen,

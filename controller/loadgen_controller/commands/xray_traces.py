@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 import typer
 
-from loadgen.clients.request.tracing import Trace
 from loadgen.errors import IncompleteError
-from loadgen.measure.deltas.exemplar import Exemplar
 from loadgen.measure.run_folder.rundir import find_run, replace_file
-from loadgen.report.report_tables import Table, response_table
-from loadgen.report.run_as_dataframes import Run, open_run
+from loadgen.report.report_parts import Table
 from loadgen.units import NS_PER_MS
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
@@ -23,8 +20,11 @@ from loadgen_controller.console_output import echo
 from loadgen_controller.past_runs.listing import is_running
 from loadgen_controller.screen.terminal_report import Output, print_table
 
+# Imported by the functions that use it: this module is part of all `loadgen runs` commands.
 if TYPE_CHECKING:
     from loadgen.aws.target.xray import Part, Traced
+    from loadgen.measure.deltas.exemplar import Exemplar
+    from loadgen.report.run_as_dataframes import Run
 
 __all__ = ["NAME", "TRACES", "traces_of_run"]
 
@@ -66,6 +66,7 @@ def traces_of_run(
     """
     from loadgen.aws.account.boto_clients import Clients
     from loadgen.aws.target import xray  # slow to import (boto3), so only here
+    from loadgen.report.run_as_dataframes import open_run
 
     errors = CollectedErrors()
     path = errors.catch(lambda: find_run(run, runs_dir))
@@ -115,6 +116,8 @@ def _may_be_ours(run: Run, trace_id: str) -> bool:
 
     Foreign traces with such an id pass, too.
     """
+    from loadgen.clients.request.tracing import Trace
+
     spec: Any = run.manifest.get("spec", {}).get("trace")
     return not spec or Trace(sample=float(spec.get("sample", 1))).samples(trace_id)
 
@@ -169,6 +172,8 @@ def _request(one: Exemplar, read: Mapping[str, Mapping[str, float]]) -> dict[str
 
 
 def _print(document: Mapping[str, Any], spans: Sequence[Part], opened: Run) -> None:
+    from loadgen.report.report_tables import response_table
+
     out, slow, typical = Output(), document["slow"], document["typical"]
     if opened.summary is not None:
         print_table(out, response_table(opened.summary))

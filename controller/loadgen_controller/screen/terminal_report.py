@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from loadgen.outside_text import one_line
-from loadgen.report.report_tables import Report, Table
+from loadgen.report.report_parts import Report, Table
 from loadgen_controller.console_output import Output, Text, verdict
 
 __all__ = ["STYLES", "Output", "print_report", "print_table"]

@@ -29,6 +29,7 @@ from loadgen.errors import (
     Throttled,
     UsageError,
 )
+from loadgen.extras import missing_package
 
 __all__ = ["Clients", "aws_errors", "error_of_code"]
 
@@ -242,7 +243,5 @@ def _boto() -> tuple[Any, Any]:
         import botocore.config
         import botocore.exceptions
     except ImportError as exc:
-        raise UsageError(
-            "AWS needs boto3, which is not installed", hint="install the extra `aws`, see docs/install.md"
-        ) from exc
+        raise missing_package("AWS", "boto3", "aws") from exc
     return boto3, botocore

@@ -17,6 +17,7 @@ import httpx
 from loadgen.clients.httpx_api.errors import KINDS, add_library
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.errors import RequestFailed, UsageError
+from loadgen.extras import how_to_install
 
 __all__ = ["HTTPX", "LIBRARIES", "Library", "library_of"]
 
@@ -71,7 +72,7 @@ def library_of(name: str) -> Library:
             raise
         raise UsageError(
             f"{name} is not installed, so there is no client of it",
-            hint="install the extra `httpx2` here and on each agent (docs/install.md)",
+            hint=f"on this machine and on each agent, {how_to_install('httpx2')}",
         ) from error
     library = _known[name] = Library(name, module, add_library(module))
     return library

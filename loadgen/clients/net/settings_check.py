@@ -17,6 +17,7 @@ from loadgen.clients.net.host_parsing import (
     is_network,
     is_place,
 )
+from loadgen.extras import how_to_install
 from loadgen.hostport import HostPort, of_url
 from loadgen.units import parse_duration, parse_size
 
@@ -61,7 +62,7 @@ def _versions_wrong(http: Http) -> Iterator[tuple[str, str]]:
     elif http2 and find_spec("h2") is None:
         yield (
             "http2: the h2 library is not installed",
-            "install the extra `http2` here and on each agent, see docs/install.md",
+            f"on this machine and on each agent, {how_to_install('http2')}",
         )
     elif http2 == "prior" and http.proxy is not None:
         yield 'http2="prior": a proxy needs HTTP/1.1', "write http2=True: https:// is tunnelled"

@@ -9,7 +9,7 @@ from loadgen.clients.net.network import Network
 from loadgen.clients.pool.connection_policy import Connections
 from loadgen.clients.pool.pool import ConnectionPool, SharedPool
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
-from loadgen.errors import UsageError
+from loadgen.extras import missing_package
 
 __all__ = ["pool_for"]
 
@@ -54,9 +54,7 @@ def _http2_pool(
     try:
         from loadgen.clients.pool.http2_pool import Http2Pool, Http2SharedPool
     except ImportError as error:
-        raise UsageError(
-            "HTTP/2 needs the h2 library, which is not installed", hint="install the extra `http2`, see docs/install.md"
-        ) from error
+        raise missing_package("HTTP/2", "the h2 library", "http2") from error
     if connections.policy == "shared":
         return Http2SharedPool(connections.limit, network, ssl, prior=prior, **settings)
     return Http2Pool(network, ssl, prior=prior, **settings)

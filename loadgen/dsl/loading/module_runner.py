@@ -158,6 +158,13 @@ def _fault_of(error: BaseException, source: Source, siblings: Siblings, line: in
 _UNEXPECTED = re.compile(
     r"(?:(?P<owner>\w+)\.)?(?P<function>\w+)\(\) got an unexpected keyword argument '(?P<argument>\w+)'"
 )
+_JUDGED = {
+    "Counter": "write orders.total() > 1_000",
+    "Gauge": "write stock.last() < 100",
+    "Rate": 'write hits.ratio() > "90%"',
+    "Trend": "write basket.p(95) < 3",
+}
+"""An objective on each kind of metric."""
 _WORDS = (
     plan_module,
     plan_loads,
@@ -255,10 +262,7 @@ def _advice(error: BaseException, text: str) -> str:
     if isinstance(error, re.error):
         return 'put \\ before a literal "(", "[", "*" or "?"'
     if metric := re.fullmatch(r"'[<>]=?' not supported between instances of '(Counter|Gauge|Rate|Trend)' and .*", text):
-        return (
-            f'a {metric[1].lower()} is not an objective; write p(95) < "300ms" or error_ratio() < "1%", '
-            "and end an iteration as failed with user.fail(...)"
-        )
+        return f"compare one of its values: {_JUDGED[metric[1]]}"
     if positional := _POSITIONAL.fullmatch(text):
         return _signature(positional["owner"], positional["function"])
     if isinstance(error, NameError):

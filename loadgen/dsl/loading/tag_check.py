@@ -22,10 +22,8 @@ from loadgen.errors import Fault
 
 __all__ = ["id_warnings", "tag_faults"]
 
-_TAKING = frozenset(
-    {"get", "post", "put", "patch", "delete", "head", "options", "request", "stream", "step", "add", "set"}
-)
-"""Methods with an argument `tags`, of clients, users and custom metrics."""
+_TAKING = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "request", "stream", "step"})
+"""Methods with an argument `tags`, of clients and users."""
 
 
 def tag_faults(sources: Iterable[Source], declared: Iterable[Tag], specs: Iterable[TagSpec]) -> list[Fault]:

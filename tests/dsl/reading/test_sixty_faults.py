@@ -307,7 +307,7 @@ CASES = [
     Case("a rate of k6", 'write "200/s"', plan=("load", 'arrivals("10 per second").hold("1m")')),
     Case("a mix as a list", "write mix={browse: 1, buy: 1}", plan=("mix", "[browse, buy]")),
     Case("a metric in the objectives", 'write counter("orders").total()', plan=("slos", "[ORDERS]")),
-    Case("a limit on a metric", "a rate is not an objective", plan=("slos", '[FAILED < "1%"]')),
+    Case("a limit on a metric", ".ratio()", plan=("slos", '[FAILED < "1%"]')),
     Case("a percentile of 950", "write p(95)", plan=("slos", '[p(950) < "300ms"]')),
     Case("a limit in an unknown unit", 'write p(95) < "300ms"', plan=("slos", '[p(95) < "300msec"]')),
     Case("an objective on a misspelt step", 'did you mean "list"?', plan=("slos", '[p(95, step="lst") < "300ms"]')),

@@ -1,0 +1,1 @@
+"""What a pipeline shows: one comment on its pull request, and errors at their lines in the changed files."""
