@@ -7,9 +7,10 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from loadgen import checks, counter, gauge, p, rate, total
+from loadgen import checks, counter, gauge, p, rate, throughput, total
 from loadgen.dsl.plans.slo import Slo
 from loadgen.measure.deltas.custom import CustomStats
+from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective, describe, evaluate
 from loadgen.measure.objectives.words import events_text
@@ -99,6 +100,17 @@ def test_a_lower_limit_that_the_reported_part_reaches_passes_without_a_lost_agen
     assert [one.verdict for one in (reached, saved, lost)] == ["passed", "inconclusive", "failed"]
     (upper,) = evaluate(objective(total("iterations") < 100), merge, False, 0.5)
     assert upper.verdict == "inconclusive"
+
+
+def test_a_count_is_not_judged_in_the_interval_in_which_the_load_ended() -> None:
+    merge, agent = Merge(), FakeAgent("a")
+    for k, count in enumerate((30, 30, 2)):
+        merge.accept("eu", replace(agent.delta({}), due=(DueCounts(0, "shop", k, good=count),)))
+    slo = objective(throughput("requests", window="1s") > "20/s")
+    (cut,) = evaluate(slo, merge, index=0, end_ns=NS_PER_S * 21 // 10)
+    (full,) = evaluate(slo, merge, index=0, end_ns=3 * NS_PER_S)
+    (unknown,) = evaluate(slo, merge, index=0)
+    assert [(one.verdict, one.windows) for one in (cut, full, unknown)] == [("passed", 2), ("failed", 3), ("passed", 2)]
 
 
 def test_texts_name_the_denominator() -> None:

@@ -178,7 +178,12 @@ def _evaluate_values(
         assert index is not None
         length_ns = merge.interval_ns
         first = max(0, -(-from_ns // length_ns))
-        end = merge.due.end(index) if end_ns is None else max(first, -(-end_ns // length_ns))
+        # An interval in which the load ended is no full one: a count in it would be too small.
+        is_count = objective.kind in ("throughput", "total")
+        if end_ns is None:
+            end = merge.due.end(index) - is_count
+        else:
+            end = max(first, end_ns // length_ns if is_count else -(-end_ns // length_ns))
         stretch = Stretch(
             first,
             end,
