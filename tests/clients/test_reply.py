@@ -222,7 +222,7 @@ async def test_a_path_that_is_none_is_an_error_of_the_scenario(path: str) -> Non
 
 
 def test_the_clients_methods_take_httpxs_arguments() -> None:
-    ours_only = {"name", "expect", "accept", "discard", "retries", "jar", "max_redirects"}
+    ours_only = {"name", "expect", "accept", "discard", "retries", "tags", "jar", "max_redirects"}
     kinds = {"get": Options, "head": Options, "options": Options, "delete": Options, "request": AllOptions}
     for name in ("get", "head", "options", "delete", "post", "put", "patch", "request"):
         stock = inspect.signature(getattr(httpx.AsyncClient, name)).parameters
