@@ -56,7 +56,6 @@ def _is_of_processes(path: Path) -> bool:
     return any(part in _FOLDERS for part in path.parts) or _STARTS_PROCESSES.search(text) is not None
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that start processes, and mix the modules in an order that is always the same.
 

@@ -89,7 +89,7 @@ class Program(TyperGroup):
 
         For an unknown name, typer looks for similar ones in `self.commands`, which lacks those not used so far.
         """
-        if args[0] in COMMANDS:
+        if args[0] in COMMANDS or args[0] in self.commands:
             return super().resolve_command(ctx, args)
         used, self.commands = self.commands, {name: _stand_in(name) for name in COMMANDS}
         try:

@@ -198,7 +198,7 @@ def test_report_is_read_by_whoever_has_the_address_until_it_expires(s3: S3, run:
     assert "everybody with this link can read the report for 48h" in result.stderr
     with urllib.request.urlopen(address) as answer:
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-        assert b"<title>loadgen" in answer.read()
+        assert b"<title>" in answer.read()
     for wrong in (address.replace("report.html", "summary.json"), address.partition("?")[0]):
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(wrong)

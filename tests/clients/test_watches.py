@@ -18,7 +18,7 @@ from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.errors import IterationEnded
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
-from loadgen.measure.deltas.series_key import SeriesKey
+from loadgen.measure.deltas.series_key import Metric, SeriesKey
 from loadgen.units import NS_PER_MS
 from tests.support.badserver import refusing_url
 from tests.support.scripted import CLOSE, HANG, RESET, Answer, Received, Rows, client_of, ok, rows_of, scripted
@@ -27,6 +27,8 @@ from tests.support.turns import turns
 
 class Watched:
     """A watch of all series at once."""
+
+    metrics: frozenset[Metric] = frozenset()
 
     def __init__(self) -> None:
         self.open: Counter[int] = Counter()
@@ -47,6 +49,8 @@ class Watched:
     def ended(self, at_ns: int, response_ns: int, outcome: str) -> None:
         self._close(at_ns)
         self.outcomes.append(outcome)
+
+    def timed(self, metric: Metric, at_ns: int, value_ns: int, outcome: str) -> None: ...
 
     def gone(self, at_ns: int) -> None:
         self._close(at_ns)

@@ -40,7 +40,7 @@ plan = Plan(
     load=arrivals("50/s").hold("2s"),
     mix=look,
     slos=[p(95) < "5s"],
-    regions={"eu": 0.5, "us east": 0.3, "ap": 0.2},
+    regions={"eu": 0.5, "us-east": 0.3, "ap": 0.2},
     drain="2s",
 )
 """
@@ -93,7 +93,7 @@ async def test_three_agents_drive_exactly_what_was_planned(tmp_path: Path, shop:
         assert result.exit_code in (ExitCode.PASSED, ExitCode.INVALID), "a busy machine may be unfit to measure"
         assert [(a.agent, a.region) for a in result.verdict.completeness.agents] == [
             ("eu", "eu"),
-            ("us-east", "us east"),
+            ("us-east", "us-east"),
             ("ap", "ap"),
         ]
         requests, iterations = result.summary["requests"], result.summary["iterations"]

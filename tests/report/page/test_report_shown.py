@@ -286,9 +286,9 @@ def test_cursor_on_one_chart_reads_all(shown: Shown, tmp_path: Path) -> None:
     expect(page.locator("#cursor")).to_contain_text("1:43–1:44")
     expect(page.locator("#cursor")).to_contain_text("4 of 4 agents reported")
     expect(page.locator("#cursor")).to_contain_text("generator invalid: agent region-0.0: loop lag p99 18 ms")
-    p50 = given["response"]["requests"]["p50"][103]
-    expect(page.locator("#percentiles .legend")).to_contain_text(f"p50{p50:.1f}".rstrip("0").rstrip("."))
-    count = given["slots"]["requests"][103]
+    of_journey = given["response"]["iterations"]["checkout"]
+    expect(page.locator("#percentiles .legend")).to_contain_text(f"p50{of_journey['p50'][103]:.0f} ms")
+    count = of_journey["count"][103]
     expect(page.locator("#percentiles .note")).to_contain_text(f"{count} values in 1:43–1:44")
 
     at(page, "users", 150.5 / 200)
