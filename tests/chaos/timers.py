@@ -58,6 +58,10 @@ TIMERS: Final = (
     _timer(_A + "worker.watchdog:BLOCKED_NS", 2.0, "worker", "reported as blocked as it goes on"),
     _timer(_A + "worker.watchdog:DEAF_NS", 1.0, "worker", "taken for deaf as it reads again"),
     _timer(_A + "worker.watchdog:GRACE_NS", 5.0, "worker", "killed as its last iteration ends"),
+    _timer(_C + "ci.comment:_PATIENCE_S", 10.0, "", "a comment on a pull request is not written"),
+    _timer(_C + "commands.checking.watch:MIN_SPACING_S", 1.0, "", "check --watch tries a journey at most once in it"),
+    _timer(_C + "commands.checking.watch:POLL_S", 0.1, "", "check --watch sees a saved file later"),
+    _timer(_C + "screen.live:LINE_EVERY_S", 10.0, "", "without a terminal, the next line comes later"),
     _timer(_C + "ui.app:_ALIVE_S", 4.0, "", "the page shows an agent as silent"),
     # -- whose share is it, and from when on? ------------------------------------------------------
     _timer(_C + "run.load_control:ADJUST_LEAD_NS", 0.3, "link", "a change is delivered as it takes effect"),
