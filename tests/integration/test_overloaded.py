@@ -26,12 +26,12 @@ def test_an_overloaded_worker_is_invalid_with_the_line_and_what_to_do(tmp_path: 
         )
     summary = run.summary
     assert (run.exit_code, summary["result"], summary["validity"]["verdict"]) == (4, "invalid", "invalid")
-    (reason,) = summary["validity"]["reasons"]
+    cause, reason = summary["validity"]["reasons"]
+    assert "hog.py:" in cause  # what to do: the line, since more agents would only block as often
+    assert "(compute) held the event loop" in cause
+    assert "make it await, or move it off the loop" in cause
     assert "was unfit to measure in" in reason
     assert "lag p99" in reason
-    assert "hog.py:" in reason  # what to do: the line, since more agents would only block as often
-    assert "(compute)" in reason
-    assert "make it await, or move it off the loop" in reason
     assert reason in summary["reasons"]
     assert "INVALID (exit code 4)" in run.out
     assert "unfit: " in run.out  # said beside the second that it is true of
