@@ -34,7 +34,7 @@ def test_an_overloaded_worker_is_invalid_with_the_line_and_what_to_do(tmp_path: 
     assert "lag p99" in reason
     assert reason in summary["reasons"]
     assert "INVALID (exit code 4)" in run.out
-    assert "unfit: " in run.out  # said beside the second that it is true of
+    assert "unfit to measure: local: lag p99" in run.out  # at the second in which it first is true
 
 
 @pytest.mark.slow
