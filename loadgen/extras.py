@@ -44,9 +44,11 @@ def packages_of(extra: str, requirements: Iterable[str]) -> tuple[str, ...]:
 
 
 def install_command(packages: Sequence[str], environment: Path, python: str) -> str:
-    """Return the command that adds packages to an environment: with pipx or uv if one of them made it, else with pip.
+    """Return the command that adds packages to a virtual environment: with pip, or with the tool that created it.
 
-    environment: its folder, `sys.prefix`. python: its interpreter. uv makes environments that have no pip.
+    That is pipx or uv. An environment of uv has no pip.
+
+    environment: the folder of the environment. python: the path of its interpreter.
     """
     if (environment / "pipx_metadata.json").exists():
         return join(["pipx", "inject", "loadgen", *packages])

@@ -46,7 +46,10 @@ def as_json(message: Message, link: str) -> dict[str, Any]:
 
 
 def as_slack(message: Message, link: str) -> dict[str, Any]:
-    """Return the body for a Slack webhook. Its text cannot mention anybody or contain markup."""
+    """Return the body for a Slack webhook. Markup and mentions in its texts are escaped, so they are shown as written.
+
+    link: the address of the run, or "".
+    """
     text = as_text(message, link)
     return {"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"), "mrkdwn": False}
 

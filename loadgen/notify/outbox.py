@@ -104,7 +104,10 @@ class Outbox:
         message.due_s = now_s + (min(wait_s, _HURRIED_S) if self._is_hurried else wait_s)
 
     def hurry(self, now_s: float) -> None:
-        """Make everything due soon, because the program ends: sums at once, further tries after at most 2 s."""
+        """Make all messages due soon, because the program ends.
+
+        Events that wait for their minute are due at once, further tries after at most 2 s.
+        """
         self._is_hurried = True
         for message in self._waiting:
             message.due_s = min(message.due_s, now_s + _HURRIED_S)

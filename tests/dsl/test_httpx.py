@@ -272,7 +272,9 @@ async def test_what_the_plan_decides_is_refused(option: str) -> None:
     bench = Bench(bound(j))
     assert (await bench.run()).outcome == "script UsageError"
     (said,) = bench.said
-    assert f"a client over the user's connections takes no {option}; set it in the plan" in said
+    assert (
+        f"{option}: the plan decides this for all clients that use the user's connections; set it for all users" in said
+    )
 
 
 async def test_httpx2_has_real_clients_responses_and_exceptions_of_its_own() -> None:

@@ -61,8 +61,8 @@ def send_test(
         transport_of(channel, values).send(message)
     except NotDelivered as error:
         raise NotificationFailed(
-            f"{name} ({channel.kind}) did not accept the message: {error}",
-            hint=f"check [notify.{name}], its secrets and the receiver, then repeat the command",
+            f"the message to {name} ({channel.kind}) was not delivered: {error}",
+            hint=f"check [notify.{name}] in loadgen.toml, its secrets and the receiver, then repeat the command",
         ) from None
     echo(f"delivered to {name} ({channel.kind}, {channel.where}), id {message.id}")
 

@@ -93,5 +93,5 @@ _SCRIPTS: Final = {Shell.BASH: _BASH, Shell.ZSH: _ZSH, Shell.FISH: _FISH, Shell.
 
 
 def script(shell: Shell) -> str:
-    """Return the script of a shell, which its user stores where the shell looks for completions."""
+    """Return the completion script for a shell. The user stores it where the shell looks for completions."""
     return _SCRIPTS[shell]

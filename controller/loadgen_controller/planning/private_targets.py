@@ -38,7 +38,10 @@ def check_private(plan: Plan, *, resolve: Resolve = resolve) -> None:
         UsageError: one of them is public or cannot be resolved, or the plan uses a proxy.
     """
     if plan.http.proxy is not None:
-        raise UsageError("--watch does not use proxies", hint="remove proxy= for the watch, or leave --watch out")
+        raise UsageError(
+            "--watch cannot check where a proxy sends requests, and the plan has one",
+            hint="remove proxy= from Http(...) for the watch, or leave --watch out",
+        )
     try:
         check_ways(plan.http, resolve=resolve)
         for url in dict.fromkeys((plan.target, *plan.targets.values())):

@@ -93,8 +93,8 @@ class UserClients:
         if wrong := _OF_PLAN.intersection(options or {}):
             given = ", ".join(sorted(wrong))
             raise UsageError(
-                f"a client over the user's connections takes no {given}",
-                hint="set it in the plan: Plan(http=Http(...))",
+                f"{given}: the plan decides this for all clients that use the user's connections",
+                hint="set it for all users: Plan(http=Http(...))",
             )
         return httpx_client(
             self.transport(name),

@@ -50,7 +50,9 @@ def check_accept(accept: Any) -> None:
 def check_max_ms(max_ms: Any) -> None:
     """Raise UsageError unless `max_ms` is None or a number of at least 0."""
     if max_ms is not None and (isinstance(max_ms, bool) or not isinstance(max_ms, int | float) or not max_ms >= 0):
-        raise UsageError(f"max_ms: {max_ms!r} is not a number of milliseconds, 0 or more", hint="write max_ms=300")
+        raise UsageError(
+            f"max_ms: {max_ms!r} is not a number of milliseconds, 0 or more", hint="write max_ms=300, without a unit"
+        )
 
 
 def _check_number(argument: str, status: int) -> None:

@@ -131,11 +131,13 @@ class Form:
 
 
 def form_in(html: str, selector: str, page: str, client: Sends) -> Form:
-    """Return the first form in `html` that matches a CSS selector. page: the URL of the page.
+    """Return the form in `html` that a CSS selector selects: the first element that matches, which must be a form.
+
+    page: the URL of the page. client: sends the form.
 
     Raises:
         ValueError: the selector is invalid.
-        Missing: no element matches, it is not a form, or its address is not one of http or https.
+        Missing: no element matches, the first one is not a form, or its action is not an address of http or https.
     """
     from selectolax.lexbor import LexborHTMLParser, SelectolaxError
 
@@ -187,7 +189,10 @@ def _resolved(control: Control, root: httpx.URL, page: str) -> Control:
 
 
 def _belongs(node: LexborNode, form: LexborNode) -> bool:
-    """Return True if an enabled control belongs to a form: it is within the form, or names the form's id."""
+    """Return True if a control is sent with a form: its `form=` names the form, or it has none and is within the form.
+
+    Disabled controls, and those of a disabled fieldset, are not sent.
+    """
     attributes = node.attributes
     if "disabled" in attributes:
         return False
@@ -293,7 +298,8 @@ def filled(
         pairs += [(name, _text(name, one)) for one in _several(value)]
     if files and form.enctype != _MULTIPART:
         raise UsageError(
-            f"{_shown(form)} sends no files: its enctype is not {_MULTIPART}", hint="pass no file, or correct the page"
+            f"{_shown(form)} sends no files: its enctype is not {_MULTIPART}",
+            hint="pass no file, or select the form of the page that uploads files",
         )
     if pressed is not None:
         form = replace(form, action=pressed.action or form.action, method=pressed.method or form.method)
@@ -357,7 +363,10 @@ def _several(value: Any) -> list[Any]:
 
 def _text(name: str, value: Any) -> str:
     if isinstance(value, Source | bytes):
-        raise UsageError(f'"{name}" is not a file field, got {value!r}', hint="pass text")
+        raise UsageError(
+            f'"{name}" is not a file field, but the value is {type(value).__name__}',
+            hint="pass text, or name a field of files",
+        )
     if value is True or value is False:
         raise UsageError(f'"{name}" is not a checkbox, got {value!r}', hint='pass text: "true"')
     return "" if value is None else str(value)

@@ -306,7 +306,7 @@ def _urls_wrong(source: Source, fn: Function, receivers: Receivers) -> Iterator[
 
 
 def _computed(text: ast.JoinedStr) -> Iterator[ast.expr]:
-    """Yield the computed parts of the path in an f-string; those of host and query are left out."""
+    """Yield the computed parts in the path of a URL that is an f-string; those in its host and query are left out."""
     seen = ""
     for part in text.values:
         if isinstance(part, ast.Constant):

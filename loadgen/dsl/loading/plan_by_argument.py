@@ -25,7 +25,7 @@ _NEEDED: Final = frozenset({"target", "targets", "load", "loads", "mix"})
 
 
 def plan_call(statement: ast.stmt) -> ast.Call | None:
-    """Return the call of `Plan` in a statement `plan = Plan(...)`; None for another statement."""
+    """Return the call of `Plan` in a statement `NAME = Plan(...)`; None for another statement."""
     value = statement.value if isinstance(statement, ast.Assign | ast.AnnAssign) else None
     if not isinstance(value, ast.Call) or ast.unparse(value.func).rpartition(".")[2] != "Plan":
         return None

@@ -54,7 +54,10 @@ class Receivers:
         return bool(self._users or self._clients)
 
     def kind(self, call: ast.Call) -> str:
-        """Return how a call must be used: "awaited", "entered", "target" (of `user.to`), or "" for other calls."""
+        """Return the kind of a call.
+
+        "awaited": it needs `await`. "entered": it needs `async with`. "target": it is `user.to(...)`. "": another call.
+        """
         func = call.func
         if not isinstance(func, ast.Attribute):
             return ""
@@ -123,7 +126,10 @@ class Receivers:
 
 
 def own_nodes(fn: Function) -> Iterator[ast.AST]:
-    """Yield all syntax nodes of the function's body, without the bodies of nested async functions."""
+    """Yield all syntax nodes of the function's body, also those of nested functions and lambdas.
+
+    The bodies of nested async functions are left out, because they are checked as functions of their own.
+    """
     waiting: list[ast.AST] = list(fn.body)
     while waiting:
         node = waiting.pop()

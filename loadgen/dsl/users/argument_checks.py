@@ -46,7 +46,7 @@ def think_range_ns(low: object, high: object = None) -> tuple[int, int]:
 
 
 def pace_ns(every: object) -> int:
-    """Return the interval of `user.pace` in ns, above 0."""
+    """Return the interval of `user.pace` in ns. Raises UsageError for an invalid one, and for 0."""
     every_ns = duration_ns(every, "pace")
     if not every_ns:
         raise UsageError(
@@ -56,7 +56,10 @@ def pace_ns(every: object) -> int:
 
 
 def poll_times_ns(every: object, timeout: object) -> tuple[int, int]:
-    """Return the interval and the time-out of `user.poll` in ns; the time-out is above 0."""
+    """Return the interval and the time-out of `user.poll` in ns.
+
+    Raises UsageError for an invalid time, and for a time-out of 0. An interval of 0 polls without a pause.
+    """
     every_ns, timeout_ns = duration_ns(every, "every"), duration_ns(timeout, "timeout")
     if not timeout_ns:
         raise UsageError("poll: timeout must be above 0", hint='write timeout="2m"')

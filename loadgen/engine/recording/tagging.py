@@ -159,7 +159,8 @@ class Tagging:
             there = ", ".join(f'"{name}"' for name in self._order)
             raise UsageError(
                 f'the plan declares no tag "{tag}"',
-                hint=f"use one of {there}, or declare it" if there else 'declare it: Plan(tags=[tag("kind", ...)])',
+                hint=(f"use one of {there}, or declare it" if there else "declare it")
+                + f': Plan(tags=[tag("{tag}", "one value", "another")])',
             )
 
     def _other(self, rule: _Rule, value: object) -> Pair:
