@@ -54,3 +54,7 @@ def test_intervals_contain_the_truth_in_92_of_100_runs_but_those_that_are_named(
     # The number of requests of a queue varies, and p99 needs 1,000.
     steady = [one for one in cells if not one.traffic.startswith("M/M/1")]
     assert [one for one in steady if one.shown < 0.95 * TRIALS] == []
+    # Runs of five minutes: every percentile of every kind, and all of them together.
+    long = [one for one in cells if one.seconds == 300]
+    assert sum(one.covered for one in long) / sum(one.shown for one in long) >= 0.95
+    assert [one for one in long if one.coverage < 0.93 - 2 * error(0.93, TRIALS)] == []
