@@ -7,7 +7,6 @@ is warm. 40 runs go on at once, half of them in each of two processes, each with
 server of its own; a server costs no CPU while it "serves". A round of 8,000 requests/s takes 3 minutes, 200 runs 16, on
 two cores that have nothing else to do. A run in which the generator was late (p99 of its lag above a tenth of the
 p99) is not judged, as no user would: it is invalid.
-
 """
 
 from __future__ import annotations
