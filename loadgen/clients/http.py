@@ -629,7 +629,7 @@ class HttpClient:
         answer has arrived.
         """
         if "jar" in options or "max_redirects" in options:
-            return await self._call_apart(method, url, name, expect, options, json, is_stream=is_stream)
+            return await self._call_apart(method, url, name, expect, options, json, tags=tags, is_stream=is_stream)
         json = options.get("json") if json is None else json
         operation = json if isinstance(json, Gql) else None
         if operation is not None:
@@ -694,6 +694,7 @@ class HttpClient:
         options: AllOptions | BodyOptions | Options,
         json: Any,
         *,
+        tags: GivenTags | None,
         is_stream: bool,
     ) -> Reply:
         """Send a request with a cookie jar or a limit of redirects of its own, by a copy of this client."""
@@ -703,7 +704,7 @@ class HttpClient:
             apart = copy(self)
             apart.max_redirects = limit
             apart._use(self._user_cookies() if cookies is None else cookies)
-            return await apart._call(method, url, name, expect, rest, json, is_stream=is_stream)
+            return await apart._call(method, url, name, expect, rest, json, tags=tags, is_stream=is_stream)
 
     def _use(self, cookies: UserCookies) -> None:
         """Prepare this copy of a client for one call, with these cookies."""

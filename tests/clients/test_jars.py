@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from loadgen.engine.recording.tagging import Tagging, TagSpec
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.measured import stock_of
-from tests.support.scripted import Answer, Received, client_of, ok, scripted
+from tests.support.scripted import Answer, Received, Rows, client_of, ok, scripted
 
 
 def _shop(request: Received) -> Answer:
@@ -37,6 +38,17 @@ async def test_a_call_with_a_jar_leaves_the_cookies_of_the_user_alone(make: Any)
         assert (await client.get("/", jar=jar)).text == "none"
         assert (await client.get("/", jar=jar, cookies={"once": "1"})).text == "once=1"
         assert dict(client.cookies) == {"session": "users"}
+
+
+@pytest.mark.parametrize("make", [client_of, stock_of])
+@pytest.mark.parametrize("options", [{"jar": httpx.Cookies()}, {"max_redirects": 3}])
+async def test_a_call_with_a_jar_or_a_limit_keeps_its_tags(make: Any, options: dict[str, Any]) -> None:
+    rows = Rows(Tagging([TagSpec(name="kind", values=("first", "more"))], is_strict=True))
+    async with scripted(_shop) as server, make(server.url, rows=rows) as client:
+        await client.get("/", tags={"kind": "first"}, **options)
+        client._meter.settle()
+        delta = rows.flip(0, 1)
+    assert {key.tags for key in delta.new_series if key.metric == "response"} == {(("kind", "first"),)}
 
 
 async def test_a_stream_stores_its_cookies_in_the_jar() -> None:

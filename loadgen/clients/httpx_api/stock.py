@@ -418,7 +418,7 @@ class StockHttpClient(HttpClient):
         stock client does not support.
         """
         if "jar" in options or "max_redirects" in options:
-            return await self._call_apart(method, url, name, expect, options, json, is_stream=is_stream)
+            return await self._call_apart(method, url, name, expect, options, json, tags=tags, is_stream=is_stream)
         asked_ns = perf_counter_ns()
         given: dict[str, Any] = {key: value for key, value in options.items() if value is not None or key == "timeout"}
         if wrong := [key for key in _NOT_HERE if given.pop(key, None)]:
