@@ -462,8 +462,9 @@ class StockHttpClient(HttpClient):
                 raise
             raise self._ended(call, PROTOCOL, error) from error
         reply = call.samples[-1]
+        for one in call.samples:
+            one._client = self
         # An auth flow sends the same request object again, so the answers are found by their own objects.
-        reply._client = self
         reply.history[:] = [one.extensions[ROW].sample for one in response.history]
         if isinstance(reply, StockStreamedReply):
             reply.response = response

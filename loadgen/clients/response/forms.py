@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from loadgen.clients.response.replies import Reply
 
-__all__ = ["Control", "Form", "Sends", "form_in"]
+__all__ = ["Control", "Form", "Sends", "SendsWith", "form_in"]
 
 _MULTIPART: Final = "multipart/form-data"
 _NEVER_SENT: Final = frozenset({"reset", "button"})
@@ -42,6 +42,17 @@ class Sends(Protocol):
 
     @property
     def request(self) -> Callable[..., Awaitable[Reply]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SendsWith:
+    """A client whose calls have these options, unless they have their own."""
+
+    client: Sends
+    options: Mapping[str, Any]
+
+    def request(self, method: str, url: str, **options: Any) -> Awaitable[Reply]:
+        return self.client.request(method, url, **{**self.options, **options})
 
 
 @dataclass(frozen=True, slots=True)
