@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from loadgen.clients.request.cookies import jar_of
 from loadgen.engine.recording.tagging import Tagging, TagSpec
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.measured import stock_of
@@ -94,6 +95,16 @@ async def test_a_page_before_a_redirect_has_forms_too(make: Any) -> None:
         page = await client.get("/", follow_redirects=True)
         await page.history[0].form().submit()
         assert server.requests[-1].target == "/found"
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_a_slow_call_does_not_undo_what_another_call_stored_in_the_jar(is_deleted: bool) -> None:
+    async with scripted(_shop) as server, client_of(server.url) as client:
+        jar = httpx.Cookies()
+        jar.set("session", "old", domain="127.0.0.1")
+        with jar_of(jar):  # a call is under way
+            await client.get("/logout" if is_deleted else "/login", jar=jar)
+        assert dict(jar) == ({} if is_deleted else {"session": "new"})
 
 
 async def test_a_stream_stores_its_cookies_in_the_jar() -> None:
