@@ -213,6 +213,29 @@ def test_controls_elsewhere_belong_to_the_form_that_they_name() -> None:
 
 
 @pytest.mark.parametrize(
+    ("page", "action", "referer"),
+    [
+        ("https://me:pw@shop.test/reset?token=1#x", "/new", "https://shop.test/reset?token=1"),
+        ("https://shop.test/reset?token=1", "https://shop.test:443/new", "https://shop.test/reset?token=1"),
+        ("https://shop.test/reset?token=1", "https://pay.test/", "https://shop.test/"),
+        ("http://shop.test:8080/reset?token=1", "http://shop.test/", "http://shop.test:8080/"),
+        ("https://shop.test/reset?token=1", "http://shop.test/new", None),
+    ],
+)
+async def test_the_referer_shows_other_origins_no_more_than_in_a_browser(
+    page: str, action: str, referer: str | None
+) -> None:
+    sent: list[Any] = []
+
+    class _Client:
+        async def request(self, method: str, url: str, *, headers: Any, **_: Any) -> Any:
+            sent.append(headers.get("referer"))
+
+    await form_in(f"<form action='{action}'></form>", "form", page, _Client()).submit()
+    assert sent == [referer]
+
+
+@pytest.mark.parametrize(
     ("html", "action"),
     [
         ("<form action='/x?y=1'></form>", "http://shop.test/x?y=1"),

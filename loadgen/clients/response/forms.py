@@ -25,6 +25,7 @@ from urllib.parse import urlencode
 import httpx
 
 from loadgen.clients.protocol.file_and_generated_bodies import Source
+from loadgen.clients.request.redirects import has_same_origin
 from loadgen.clients.response.pick import Missing
 from loadgen.errors import UsageError
 
@@ -138,7 +139,8 @@ class Form:
         form, pairs, files = filled(self, values or {}, add or {}, button)
         # Django and others check it with a CSRF token, and browsers send it.
         headers = httpx.Headers(options.pop("headers", None))
-        headers.setdefault("Referer", str(httpx.URL(self.page).copy_with(userinfo=b"", fragment=None)))
+        if referer := _referer(httpx.URL(self.page), httpx.URL(form.action)):
+            headers.setdefault("Referer", referer)
         if form.method == "GET":
             url = form.action.partition("#")[0].partition("?")[0]
             query = urlencode(pairs)
@@ -149,6 +151,18 @@ class Form:
         headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
         body = urlencode(pairs).encode("ascii")
         return await self.client.request("POST", form.action, content=body, headers=headers, **options)
+
+
+def _referer(page: httpx.URL, target: httpx.URL) -> str:
+    """Return the Referer that browsers send by default ("strict-origin-when-cross-origin"): to another origin only the
+    page's origin, because its query may hold a token; from https to http "", which means none.
+    """
+    page = page.copy_with(userinfo=b"", fragment=None)
+    if has_same_origin(page, target):
+        return str(page)
+    if (page.scheme, target.scheme) == ("https", "http"):
+        return ""
+    return str(page.copy_with(raw_path=b"/"))
 
 
 # -- what the page has --------------------------------------------------------------------------------
