@@ -196,6 +196,12 @@ def test_values_replace_those_of_the_page(values: dict[str, Any], name: str, sen
     assert len({key for key, _ in _sent(ALL, values)} - {"plain"}) >= 4  # the others stay
 
 
+@pytest.mark.parametrize(("value", "sent"), [(True, ["0", "1"]), (False, ["0"]), (None, []), ("1", ["1"])])
+def test_a_checkbox_with_a_hidden_field_of_its_name_is_a_checkbox(value: Any, sent: list[str]) -> None:
+    html = "<form><input type=hidden name=terms value=0><input type=checkbox name=terms value=1></form>"
+    assert [text for _, text in _sent(html, {"terms": value})] == sent
+
+
 def test_fields_of_a_script_are_added() -> None:
     assert _sent(LOGIN.replace("login", "x"), {"q": "a"}, add={"stamp": 7, "t": ["a", "b"]}) == [
         ("q", "a"),

@@ -332,7 +332,7 @@ def filled(
             pairs += [(control.name, value) for value in control.values]
         elif control.kind == "submit":
             continue
-        elif control.name not in wanted:
+        elif control.name not in wanted or (control.kind == "text" and isinstance(values[control.name], bool)):
             pairs += [(control.name, value) for value in control.values]
         elif control.kind == "file":
             files += [(control.name, value) for value in wanted.pop(control.name)]
@@ -361,7 +361,10 @@ def _values(form: Form, name: str, value: Any) -> list[Any]:
         return []
     kinds = {one.kind for one in controls}
     choices = [choice for one in controls for choice in one.choices]
-    if isinstance(value, bool) and kinds == {"checkbox"}:
+    # Rails and ASP.NET put a hidden field of the same name before a checkbox. It keeps its value.
+    if isinstance(value, bool):
+        if "checkbox" not in kinds or not kinds <= {"checkbox", "text"}:
+            raise _no_checkbox(name, value)
         return choices if value else []
     if kinds <= {"file"}:
         return value if isinstance(value, list) else [value]
@@ -420,5 +423,9 @@ def _text(name: str, value: Any) -> str:
             hint="pass text, or name a field of files",
         )
     if value is True or value is False:
-        raise UsageError(f'"{name}" is not a checkbox, got {value!r}', hint='pass text: "true"')
+        raise _no_checkbox(name, value)
     return "" if value is None else str(value)
+
+
+def _no_checkbox(name: str, value: bool) -> UsageError:
+    return UsageError(f'"{name}" is not a checkbox, got {value!r}', hint='pass text: "true"')
