@@ -49,7 +49,8 @@ from loadgen.clients.protocol.request_body_encoding import Upload, encode_conten
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import NEVER_NS
 from loadgen.clients.request.cookies import BoundedJar
-from loadgen.clients.request.prepare import AllOptions, BodyOptions, Options, timeouts_of
+from loadgen.clients.request.expectation_check import check_accept
+from loadgen.clients.request.prepare import AllOptions, BodyOptions, Options, auth_of, timeouts_of
 from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.clients.response.replies import Reply
@@ -439,9 +440,11 @@ class StockHttpClient(HttpClient):
         if tags is not None:
             extensions["tags"] = tags
         if "accept" in given:
+            check_accept(given["accept"])
             extensions["accept"] = given.pop("accept")
         follow = given.pop("follow_redirects", None)
-        auth = given.pop("auth", httpx.USE_CLIENT_DEFAULT)
+        auth = auth_of(given, url)
+        given.pop("auth", None)
         _make_sendable(given)
         request = self._stock.build_request(
             method, url, json=json, timeout=httpx.Timeout(None, connect=connect_s), extensions=extensions, **given
