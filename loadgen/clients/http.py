@@ -61,6 +61,7 @@ from loadgen.clients.request.request_head_cache import Route, routes_of
 from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.clients.request.tracing import Tracer
 from loadgen.clients.response.discarded import DiscardedReply
+from loadgen.clients.response.forms import SendsWith
 from loadgen.clients.response.replies import Reply
 from loadgen.clients.response.reply_class_for_plan import kinds_of
 from loadgen.clients.response.streams import ReplyStream, StreamedReply
@@ -629,7 +630,7 @@ class HttpClient:
         answer has arrived.
         """
         if "jar" in options or "max_redirects" in options:
-            return await self._call_apart(method, url, name, expect, options, json, is_stream=is_stream)
+            return await self._call_apart(method, url, name, expect, options, json, tags=tags, is_stream=is_stream)
         json = options.get("json") if json is None else json
         operation = json if isinstance(json, Gql) else None
         if operation is not None:
@@ -694,6 +695,7 @@ class HttpClient:
         options: AllOptions | BodyOptions | Options,
         json: Any,
         *,
+        tags: GivenTags | None,
         is_stream: bool,
     ) -> Reply:
         """Send a request with a cookie jar or a limit of redirects of its own, by a copy of this client."""
@@ -703,7 +705,13 @@ class HttpClient:
             apart = copy(self)
             apart.max_redirects = limit
             apart._use(self._user_cookies() if cookies is None else cookies)
-            return await apart._call(method, url, name, expect, rest, json, is_stream=is_stream)
+            reply = await apart._call(method, url, name, expect, rest, json, tags=tags, is_stream=is_stream)
+        # A form of the page is a call of its own, with the page's jar. This client sends it, because the copy has the
+        # headers and cookies of now.
+        client = self if jar is None else SendsWith(self, {"jar": jar})
+        for one in (*reply.history, reply):
+            one._client = client
+        return reply
 
     def _use(self, cookies: UserCookies) -> None:
         """Prepare this copy of a client for one call, with these cookies."""

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
+from tests.support.measured import stock_of
 from tests.support.scripted import CLOSE, Answer, Received, client_of, ok, rows_of, scripted
 
 
@@ -197,14 +198,15 @@ async def test_a_function_signs_the_request() -> None:
         assert _outcomes(client) == [("POST /s", "ok")]
 
 
-async def test_a_function_that_returns_no_request_is_an_error_that_names_it() -> None:
+@pytest.mark.parametrize("make", [client_of, stock_of])
+async def test_a_function_that_returns_no_request_is_an_error_that_names_it(make: Any) -> None:
     def forgets(request: httpx.Request) -> None:
         request.headers["X-Signature"] = "1"
 
     async def waits(request: httpx.Request) -> httpx.Request:
         return request
 
-    async with scripted(ok(b"x")) as server, client_of(server.url) as client:
+    async with scripted(ok(b"x")) as server, make(server.url) as client:
         with pytest.raises(UsageError, match="forgets returned NoneType, not the request"):
             await client.get("/s", auth=forgets)
         with pytest.raises(UsageError, match="waits returned coroutine"):

@@ -218,6 +218,14 @@ async def test_what_is_not_there_is_said() -> None:
         assert not server.requests
 
 
+@pytest.mark.parametrize("make", [client_of, stock_of])
+async def test_statuses_to_accept_are_checked_before_anything_is_sent(make: Any) -> None:
+    async with scripted(_answer) as server, make(server.url) as client:
+        with pytest.raises(UsageError, match="accept: 404 is not a collection of statuses"):
+            await client.get("/", accept=404)
+        assert not server.requests
+
+
 async def test_user_httpx_on_the_stock_transport_is_measured_alike() -> None:
     async with scripted(_answer) as server:
         meter = Meter(Rows())

@@ -7,9 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from loadgen.clients.request.cookies import jar_of
+from loadgen.engine.recording.tagging import Tagging, TagSpec
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.measured import stock_of
-from tests.support.scripted import Answer, Received, client_of, ok, scripted
+from tests.support.scripted import Answer, Received, Rows, client_of, ok, scripted
 
 
 def _shop(request: Received) -> Answer:
@@ -37,6 +39,72 @@ async def test_a_call_with_a_jar_leaves_the_cookies_of_the_user_alone(make: Any)
         assert (await client.get("/", jar=jar)).text == "none"
         assert (await client.get("/", jar=jar, cookies={"once": "1"})).text == "once=1"
         assert dict(client.cookies) == {"session": "users"}
+
+
+@pytest.mark.parametrize("make", [client_of, stock_of])
+@pytest.mark.parametrize("options", [{"jar": httpx.Cookies()}, {"max_redirects": 3}])
+async def test_a_call_with_a_jar_or_a_limit_keeps_its_tags(make: Any, options: dict[str, Any]) -> None:
+    rows = Rows(Tagging([TagSpec(name="kind", values=("first", "more"))], is_strict=True))
+    async with scripted(_shop) as server, make(server.url, rows=rows) as client:
+        await client.get("/", tags={"kind": "first"}, **options)
+        client._meter.settle()
+        delta = rows.flip(0, 1)
+    assert {key.tags for key in delta.new_series if key.metric == "response"} == {(("kind", "first"),)}
+
+
+@pytest.mark.parametrize("make", [client_of, stock_of])
+async def test_a_form_of_a_page_is_sent_with_the_jar_of_the_page(make: Any) -> None:
+    def shop(request: Received) -> Answer:
+        match request.method, request.target:
+            case "GET", "/moved":
+                form = b"<form method=post action=/other></form>"
+                return ok(form, "Location: /login", "Set-Cookie: csrf=1; Path=/", status="302 Found")
+            case "GET", _:
+                return ok(b"<form method=post action=/login></form>")
+            case _:
+                return ok(b"", "Set-Cookie: session=new; Path=/", "Location: /", status="302 Found")
+
+    async with scripted(shop) as server, make(server.url) as client:
+        client.cookies.set("own", "1")
+        client.headers["X-User"] = "ann"
+        jar = httpx.Cookies()
+        page = await client.get("/moved", jar=jar, follow_redirects=True, max_redirects=1, expect=200)
+        await page.form().submit(expect=302)
+        assert server.requests[-1].header("cookie") == "csrf=1"
+        assert dict(jar) == {"csrf": "1", "session": "new"}
+        assert dict(client.cookies) == {"own": "1"}
+        # A page before a redirect has forms, too. The call's own jar counts, and the headers of the user at this time.
+        client.headers["X-User"] = "bob"
+        await page.history[0].form().submit(jar=httpx.Cookies({"a": "1"}), expect=302)
+        assert server.requests[-1].header("cookie") == "a=1"
+        assert server.requests[-1].header("x-user") == "bob"
+        # The limit of redirects is of the call, and not of the page.
+        page = await client.get("/login", max_redirects=0, expect=200)
+        await page.form().submit(follow_redirects=True, expect=200)
+        assert dict(client.cookies) == {"own": "1", "session": "new"}
+
+
+@pytest.mark.parametrize("make", [client_of, stock_of])
+async def test_a_page_before_a_redirect_has_forms_too(make: Any) -> None:
+    def shop(request: Received) -> Answer:
+        if request.target == "/":
+            return ok(b"<form action=/found></form>", "Location: /home", status="302 Found")
+        return ok(b"")
+
+    async with scripted(shop) as server, make(server.url) as client:
+        page = await client.get("/", follow_redirects=True)
+        await page.history[0].form().submit()
+        assert server.requests[-1].target == "/found"
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_a_slow_call_does_not_undo_what_another_call_stored_in_the_jar(is_deleted: bool) -> None:
+    async with scripted(_shop) as server, client_of(server.url) as client:
+        jar = httpx.Cookies()
+        jar.set("session", "old", domain="127.0.0.1")
+        with jar_of(jar):  # a call is under way
+            await client.get("/logout" if is_deleted else "/login", jar=jar)
+        assert dict(jar) == ({} if is_deleted else {"session": "new"})
 
 
 async def test_a_stream_stores_its_cookies_in_the_jar() -> None:

@@ -82,13 +82,15 @@ async def measured(
 
 
 @asynccontextmanager
-async def stock_of(url: str, timeouts: Timeouts | None = None, **ways: Any) -> AsyncIterator[StockHttpClient]:
+async def stock_of(
+    url: str, timeouts: Timeouts | None = None, *, rows: Rows | None = None, **ways: Any
+) -> AsyncIterator[StockHttpClient]:
     """`user.http` on the stock client; its rows are at `rows_of(client)`. ways: of HttpxRows."""
-    meter = Meter(Rows())
+    meter = Meter(rows if rows is not None else Rows())
     meter.begin("journey", warmup=False, pool_limited=False)
     pool = StockPool(TcpNetwork(), None)
-    rows = HttpxRows(meter, url, {}, is_judged=True, **ways)
-    client = StockHttpClient(meter, pool, url, timeouts or Timeouts(), rows=rows)
+    requests = HttpxRows(meter, url, {}, is_judged=True, **ways)
+    client = StockHttpClient(meter, pool, url, timeouts or Timeouts(), rows=requests)
     try:
         yield client
     finally:

@@ -22,6 +22,7 @@ from loadgen.clients.request.tracing import Tracer
 from loadgen.clients.response.replies import Reply
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.tagging import Tagging
 from loadgen.engine.recording.user_meter import Meter, Sample
 
 __all__ = [
@@ -166,8 +167,8 @@ class Row:
 class Rows(Recorder):
     """A recorder that also keeps each request."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, tagging: Tagging | None = None) -> None:
+        super().__init__(tagging=tagging)
         self.rows: list[Row] = []
 
     def request(

@@ -49,7 +49,8 @@ from loadgen.clients.protocol.request_body_encoding import Upload, encode_conten
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import NEVER_NS
 from loadgen.clients.request.cookies import BoundedJar
-from loadgen.clients.request.prepare import AllOptions, BodyOptions, Options, timeouts_of
+from loadgen.clients.request.expectation_check import check_accept
+from loadgen.clients.request.prepare import AllOptions, BodyOptions, Options, auth_of, timeouts_of
 from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.clients.response.replies import Reply
@@ -418,7 +419,7 @@ class StockHttpClient(HttpClient):
         stock client does not support.
         """
         if "jar" in options or "max_redirects" in options:
-            return await self._call_apart(method, url, name, expect, options, json, is_stream=is_stream)
+            return await self._call_apart(method, url, name, expect, options, json, tags=tags, is_stream=is_stream)
         asked_ns = perf_counter_ns()
         given: dict[str, Any] = {key: value for key, value in options.items() if value is not None or key == "timeout"}
         if wrong := [key for key in _NOT_HERE if given.pop(key, None)]:
@@ -439,9 +440,11 @@ class StockHttpClient(HttpClient):
         if tags is not None:
             extensions["tags"] = tags
         if "accept" in given:
+            check_accept(given["accept"])
             extensions["accept"] = given.pop("accept")
         follow = given.pop("follow_redirects", None)
-        auth = given.pop("auth", httpx.USE_CLIENT_DEFAULT)
+        auth = auth_of(given, url)
+        given.pop("auth", None)
         _make_sendable(given)
         request = self._stock.build_request(
             method, url, json=json, timeout=httpx.Timeout(None, connect=connect_s), extensions=extensions, **given
@@ -462,8 +465,9 @@ class StockHttpClient(HttpClient):
                 raise
             raise self._ended(call, PROTOCOL, error) from error
         reply = call.samples[-1]
+        for one in call.samples:
+            one._client = self
         # An auth flow sends the same request object again, so the answers are found by their own objects.
-        reply._client = self
         reply.history[:] = [one.extensions[ROW].sample for one in response.history]
         if isinstance(reply, StockStreamedReply):
             reply.response = response

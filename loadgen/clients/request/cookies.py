@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from email.message import Message
 from http import cookiejar
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
@@ -75,6 +75,10 @@ def _host_of(request: Request) -> str:
     return host
 
 
+def _key(cookie: Cookie) -> _Key:
+    return cookie.domain, cookie.path, cookie.name
+
+
 def _size(cookie: Cookie) -> int:
     return len(cookie.name) + len(cookie.value or "")
 
@@ -123,7 +127,7 @@ class BoundedJar(CookieJar):
         self.dropped = 0
 
     def set_cookie(self, cookie: Cookie) -> None:
-        key = cookie.domain, cookie.path, cookie.name
+        key = _key(cookie)
         # Removed and added again, so that the order of the dict is the order of the last setting.
         self._forget(key)
         site, size = _site(cookie.domain), _size(cookie)
@@ -256,13 +260,14 @@ def jar_of(given: object) -> Iterator[UserCookies | None]:
             hint="write jar=httpx.Cookies(...); to add cookies to the user's, write cookies={...}",
         )
     cookies = UserCookies(given)
-    before = {(one.domain, one.path, one.name) for one in cookies.jar}
+    before = {_key(one): one for one in cookies.jar}
     try:
         yield cookies
     finally:
+        # Only what this call has changed: another call with the same jar may have stored newer cookies meanwhile.
         for one in cookies.jar:
-            before.discard((one.domain, one.path, one.name))
-            given.jar.set_cookie(one)
-        for key in before:  # expired, or deleted by an answer
-            with suppress(KeyError):
-                given.jar.clear(*key)
+            if before.pop(_key(one), None) is not one:
+                given.jar.set_cookie(one)
+        for one in tuple(given.jar):
+            if before.get(_key(one)) is one:  # expired, or deleted by an answer
+                given.jar.clear(*_key(one))

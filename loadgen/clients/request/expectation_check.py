@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container
+from itertools import islice
 from typing import Any, Final
 
 from loadgen.errors import UsageError
@@ -10,7 +11,7 @@ from loadgen.errors import UsageError
 __all__ = ["check_accept", "check_max_ms", "check_status"]
 
 _MOST_LISTED: Final = 1000
-"""A collection with more elements is not looked through; it is a range that somebody computed."""
+"""Of a larger collection only the first elements are checked: it is a range that somebody computed."""
 
 
 def check_status(argument: str, status: Any) -> None:
@@ -28,16 +29,13 @@ def check_status(argument: str, status: Any) -> None:
     if isinstance(status, int):
         _check_number(argument, status)
     elif isinstance(status, range):
-        for one in status[:1], status[-1:]:
-            for end in one:
-                _check_number(argument, end)
-    elif isinstance(status, Iterable):
-        for one_status in list(status)[:_MOST_LISTED] if hasattr(status, "__len__") else ():
-            if isinstance(one_status, bool) or not isinstance(one_status, int):
-                raise UsageError(
-                    f"{argument}: {one_status!r} is not a status", hint=f"write numbers: {argument}={{200, 404}}"
-                )
-            _check_number(argument, one_status)
+        for end in (*status[:1], *status[-1:]):
+            _check_number(argument, end)
+    elif isinstance(status, Collection):
+        for one in islice(status, _MOST_LISTED):
+            if isinstance(one, bool) or not isinstance(one, int):
+                raise UsageError(f"{argument}: {one!r} is not a status", hint=f"write numbers: {argument}={{200, 404}}")
+            _check_number(argument, one)
 
 
 def check_accept(accept: Any) -> None:

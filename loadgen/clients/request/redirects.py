@@ -13,7 +13,7 @@ import httpx
 
 from loadgen.clients.protocol.request_body_encoding import Upload
 
-__all__ = ["FOLLOWED", "BadRedirect", "redirected"]
+__all__ = ["FOLLOWED", "BadRedirect", "has_same_origin", "redirected"]
 
 FOLLOWED: Final = frozenset({301, 302, 303, 307, 308})
 _PORTS: Final = {"http": 80, "https": 443}
@@ -32,7 +32,7 @@ def redirected(request: httpx.Request, status: int, location: str) -> httpx.Requ
     url = _url(request, location)
     method = _method(request.method, status)
     headers = httpx.Headers(request.headers)
-    if _origin(url) != _origin(request.url):
+    if not has_same_origin(url, request.url):
         if not _is_upgrade(request.url, url):
             headers.pop("Authorization", None)
         headers["Host"] = url.netloc.decode("ascii")
@@ -68,6 +68,10 @@ def _url(request: httpx.Request, location: str) -> httpx.URL:
     if url.scheme not in _PORTS or not url.host:
         raise BadRedirect(f"redirected to {location[:200]!r}, which is neither http nor https")
     return url
+
+
+def has_same_origin(one: httpx.URL, other: httpx.URL) -> bool:
+    return _origin(one) == _origin(other)
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

@@ -86,7 +86,7 @@ def _decoded(part: bytes, charset: str, is_cut: bool) -> str | None:
         try:
             return part[: len(part) - lost].decode(charset)
         except UnicodeError:
-            continue
+            continue  # the cut may be within a character, so try with one byte less
     return None
 
 

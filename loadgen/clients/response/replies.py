@@ -117,7 +117,7 @@ class Reply:
 
         Raises:
             ExpectFailed: `expect status`, `expect json` ...; the request's outcome becomes the same.
-            UsageError: `status` is not a status, such as "200" or 99.
+            UsageError: `status` is not a status, such as "200" or 99; `max_ms` is not a number of at least 0.
         """
         code = self.status_code
         if status is not None and status != code and not _admits(status, code):
@@ -135,8 +135,8 @@ class Reply:
                     raise self._failed("expect header", f"{name} is {_short(got)}, expected {_short(wanted)}")
         if max_ms is not None:
             check_max_ms(max_ms)
-        if max_ms is not None and self.done_ns - self.asked_ns > max_ms * NS_PER_MS:
-            raise self._failed("expect time", f"{(self.done_ns - self.asked_ns) / NS_PER_MS:.1f} ms > {max_ms} ms")
+            if self.done_ns - self.asked_ns > max_ms * NS_PER_MS:
+                raise self._failed("expect time", f"{(self.done_ns - self.asked_ns) / NS_PER_MS:.1f} ms > {max_ms} ms")
         if status is not None:
             self.outcome = OK  # also for an expected 404; a failing pick may still change it
         return self
