@@ -11,8 +11,8 @@
     get(f"/items/{id}")                  a row in the results for each id
     step("a") within step("a")           a step named a/a
 
-Each is an error. A line that ends with the comment `# loadgen: allow` is not reported, because there are
-right uses, such as a cache for each worker.
+Each is an error, except that a changed variable of the module is a warning: a cache for each worker is legitimate.
+A line that ends with the comment `# loadgen: allow` is not reported.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@
     f"Bearer {token}" of a secret               gives the text "Bearer ****"                  error
     orders = counter(f"orders {i}")             in a journey: the metric is not recorded      error
     asyncio.sleep(1)                            counts as the target's response time          warning
+    SEEN.append(sku)                            each worker has its own SEEN                  warning
 
 The arguments of calls are checked by `call_arguments.py`. Code that works and makes a measurement wrong
 is found by `pitfalls.py`. Which variables are users, clients and replies is found by `receivers.py`.
@@ -29,7 +30,7 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.dsl.loading.call_arguments import wrong_calls
-from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
+from loadgen.dsl.loading.pitfalls import Pitfall, changed_globals, once_functions, pitfalls
 from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, read_source
 from loadgen.dsl.plans.argument_validation import did_you_mean
@@ -51,17 +52,12 @@ _BY_NAME = frozenset({"url", "method"})
 """Arguments of requests that are usually given by position."""
 
 
-def mistakes(
-    source: Source, targets: Collection[str] | None = None, *, is_fleet: bool = True
-) -> tuple[list[Fault], list[Fault]]:
+def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[list[Fault], list[Fault]]:
     """Return the errors and the warnings found in the text of one file, as two lists.
 
-    Args:
-        targets: all target names of the file's plans; None if they are unknown, and then target names are not checked.
-        is_fleet: also find what depends on the number of workers. A trial has none, and its test may read a variable
-            that the journey has changed.
+    targets: all target names of the file's plans; None if they are unknown, and then target names are not checked.
     """
-    reading = _Reading(source, targets, is_fleet=is_fleet)
+    reading = _Reading(source, targets)
     reading.secrets()
     reading.functions(source.tree, None, is_within_async=False)
     reading.twice()
@@ -92,12 +88,12 @@ def mistakes_of(functions: Iterable[Callable[..., Any]]) -> list[Fault]:
 def _errors_of_file(path: Path, changed_ns: int) -> tuple[Source, tuple[Fault, ...]]:
     """Return a file's source and its errors. changed_ns: when the file was changed, for the cache."""
     source = read_source(path)
-    return source, tuple(mistakes(source, is_fleet=False)[0])
+    return source, tuple(mistakes(source)[0])
 
 
 class _Reading:
-    def __init__(self, source: Source, targets: Collection[str] | None, *, is_fleet: bool) -> None:
-        self._targets, self._source, self._is_fleet = targets, source, is_fleet
+    def __init__(self, source: Source, targets: Collection[str] | None) -> None:
+        self._targets, self._source = targets, source
         self._file, self._tree = str(source.path), source.tree
         self._parents = {child: node for node in ast.walk(source.tree) for child in ast.iter_child_nodes(node)}
         self._imported = dict(_imported(source.tree))
@@ -201,20 +197,21 @@ class _Reading:
     def _pitfalls(self, fn: ast.AsyncFunctionDef, receivers: Receivers) -> None:
         """Add the pitfalls of an async function, and of the helpers that it calls, to the errors.
 
-        Those of a function without a user are warnings: it may be part of a library, and not of a journey.
+        Those of a function without a user are warnings: it may be part of a library, and not of a journey. Changed
+        variables of the module are warnings, because a cache for each worker is legitimate.
         """
         found = [*pitfalls(self._source, fn, receivers, self._dotted, self._once)]
         if receivers.has_user:
-            if self._is_fleet:
-                found += changed_globals(self._source, fn)
+            self.warnings += map(self._reported, changed_globals(self._source, fn))
             calls = (node.func for node in own_nodes(fn) if isinstance(node, ast.Call))
             called = {func.id for func in calls if isinstance(func, ast.Name)}
             if fn.name not in self._once:
                 for name in called & set(self._helpers):
                     found += pitfalls(self._source, self._helpers[name], receivers, self._dotted, self._once)
-        for one in found:
-            fault = Fault(self._file, getattr(one.node, "lineno", 0), one.message, one.hint)
-            (self.faults if receivers.has_user else self.warnings).append(fault)
+        (self.faults if receivers.has_user else self.warnings).extend(map(self._reported, found))
+
+    def _reported(self, one: Pitfall) -> Fault:
+        return Fault(self._file, getattr(one.node, "lineno", 0), one.message, one.hint)
 
     def _check_attribute(self, receivers: Receivers, node: ast.Attribute) -> None:
         kind = receivers.kind_of_value(node.value)
