@@ -31,7 +31,7 @@ from loadgen.clients.request.prepare import AllOptions
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.dsl.loading.call_arguments import wrong_calls
 from loadgen.dsl.loading.pitfalls import Pitfall, changed_globals, once_functions, pitfalls
-from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, own_nodes
+from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, functions, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, read_source
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
@@ -59,7 +59,7 @@ def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[li
     """
     reading = _Reading(source, targets)
     reading.secrets()
-    reading.functions(source.tree, None, is_within_async=False)
+    reading.functions()
     reading.twice()
     errors = set(reading.faults)
     return reading.faults, [one for one in reading.warnings if one not in errors]
@@ -133,21 +133,16 @@ class _Reading:
         name = self._dotted(node.func)
         return name.startswith("loadgen.") and name.endswith(".secret")
 
-    def functions(self, node: ast.AST, outer: Receivers | None, *, is_within_async: bool) -> None:
-        """Check all functions below a syntax node. outer: the receivers of the function around them."""
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.AsyncFunctionDef):
-                receivers = Receivers(child, outer)
-                self._function(child, receivers)
-                self._pitfalls(child, receivers)
-                self.functions(child, receivers, is_within_async=True)
-            elif isinstance(child, ast.FunctionDef):
-                receivers = Receivers(child, outer)
-                if not is_within_async:  # otherwise its nodes are checked with those of the async function
-                    self._function(child, receivers)
-                self.functions(child, receivers, is_within_async=is_within_async)
-            else:
-                self.functions(child, outer, is_within_async=is_within_async)
+    def functions(self) -> None:
+        """Check all functions of the file."""
+        checked: set[ast.AST] = set()
+        """Functions that are not async, whose nodes were checked with those of the async function around them."""
+        for fn, receivers in functions(self._tree):
+            if fn not in checked:
+                self._function(fn, receivers)
+            if isinstance(fn, ast.AsyncFunctionDef):
+                self._pitfalls(fn, receivers)
+                checked |= {node for node in own_nodes(fn) if isinstance(node, ast.FunctionDef)}
 
     def twice(self) -> None:
         """Add an error for each journey that a later definition of the same name replaces."""

@@ -14,6 +14,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from loadgen.dsl.loading.receivers import functions, own_nodes
 from loadgen.dsl.loading.source_analysis import Source
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.tag import Tag
@@ -66,11 +67,20 @@ class _Reading:
     listed: Mapping[str, TagSpec]
 
     def faults(self, tree: ast.AST) -> Iterator[Fault]:
+        of_user = {
+            node
+            for fn, receivers in functions(tree)
+            for node in own_nodes(fn)
+            if isinstance(node, ast.Attribute) and receivers.kind_of_value(node.value) == "user"
+        }
         for node in ast.walk(tree):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue
-            if node.func.attr == "tag" and len(node.args) == 2:
-                yield from self._pair(node.args[0], node.args[1], is_certain=_is_user(node.func.value))
+            if node.func.attr == "tag":
+                given = dict(zip(("tag", "value"), node.args, strict=False))
+                given |= {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+                if given.keys() == {"tag", "value"}:
+                    yield from self._pair(given["tag"], given["value"], is_certain=node.func in of_user)
             elif node.func.attr in _TAKING:
                 for keyword in node.keywords:
                     if keyword.arg == "tags" and isinstance(keyword.value, ast.Dict):
@@ -110,7 +120,3 @@ class _Reading:
 
     def _fault(self, node: ast.expr, message: str, hint: str) -> Fault:
         return Fault(self.file, node.lineno, message, hint)
-
-
-def _is_user(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id == "user"
