@@ -389,6 +389,15 @@ def test_an_unknown_argument_does_not_hide_the_other_faults(tmp_path: Path) -> N
     assert len(texts) == 7
 
 
+def test_an_argument_that_is_given_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "scenario.py"
+    path.write_text(HEAD + 'plan = Plan(BASE, arrivals("1/s").hold("1m"), browse, target=BASE)\n')
+
+    ((_, _, text),) = found_in(path)
+
+    assert "got multiple values for argument 'target'" in text
+
+
 def test_faults_of_objectives_are_found_beside_a_load_that_fails(tmp_path: Path) -> None:
     path = tmp_path / "scenario.py"
     path.write_text(HEAD + 'plan = Plan(BASE, arrivals("1/s").holdd("1m"), browse, [p(95) < 3, error_ratio() < "x"])\n')
