@@ -7,8 +7,6 @@
     user.to("logn").get("/")                    the plan has no such target                   error
     f"Bearer {token}" of a secret               gives the text "Bearer ****"                  error
     orders = counter(f"orders {i}")             in a journey: the metric is not recorded      error
-    asyncio.sleep(1)                            counts as the target's response time          warning
-    SEEN.append(sku)                            each worker has its own SEEN                  warning
 
 The arguments of calls are checked by `call_arguments.py`. Code that works and makes a measurement wrong
 is found by `pitfalls.py`. Which variables are users, clients and replies is found by `receivers.py`.
@@ -30,7 +28,7 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.dsl.loading.call_arguments import wrong_calls
-from loadgen.dsl.loading.pitfalls import Pitfall, changed_globals, once_functions, pitfalls
+from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
 from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, functions, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, read_source
 from loadgen.dsl.plans.argument_validation import did_you_mean
@@ -40,8 +38,6 @@ from loadgen.errors import Fault, ScenarioError
 __all__ = ["RequestName", "mistakes", "mistakes_of", "request_names"]
 
 _METRICS = frozenset({"counter", "gauge", "trend", "rate"})
-
-_THINK = "write `await user.think(...)`: think time does not count as response time"
 
 _OF_USER = frozenset(dir(UserWith))
 _OF_CLIENT = frozenset(dir(HttpClient))
@@ -61,8 +57,9 @@ def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[li
     reading.secrets()
     reading.functions()
     reading.twice()
-    errors = set(reading.faults)
-    return reading.faults, [one for one in reading.warnings if one not in errors]
+    # A helper's own pitfalls are found again with each journey that calls it.
+    errors, warnings = dict.fromkeys(reading.faults), dict.fromkeys(reading.warnings)
+    return list(errors), [one for one in warnings if one not in errors]
 
 
 def mistakes_of(functions: Iterable[Callable[..., Any]]) -> list[Fault]:
@@ -184,29 +181,26 @@ class _Reading:
                 self._check_target(node)
             self._check_factory(receivers, node)
             if is_async:
-                self._check_sleep(node)
                 self._check_metric(fn, node)
             for wrong in wrong_calls(self._source, receivers, node, self._dotted(node.func)):
                 self._fault(wrong.node, wrong.message, wrong.hint)
 
     def _pitfalls(self, fn: ast.AsyncFunctionDef, receivers: Receivers) -> None:
-        """Add the pitfalls of an async function, and of the helpers that it calls, to the errors.
+        """Add the pitfalls of an async function, and of the helpers that it calls, to the errors and warnings.
 
-        Those of a function without a user are warnings: it may be part of a library, and not of a journey. Changed
-        variables of the module are warnings, because a cache for each worker is legitimate.
+        Those of a function without a user are warnings: it may be part of a library, and not of a journey.
         """
         found = [*pitfalls(self._source, fn, receivers, self._dotted, self._once)]
         if receivers.has_user:
-            self.warnings += map(self._reported, changed_globals(self._source, fn))
+            found += changed_globals(self._source, fn)
             calls = (node.func for node in own_nodes(fn) if isinstance(node, ast.Call))
             called = {func.id for func in calls if isinstance(func, ast.Name)}
             if fn.name not in self._once:
                 for name in called & set(self._helpers):
                     found += pitfalls(self._source, self._helpers[name], receivers, self._dotted, self._once)
-        (self.faults if receivers.has_user else self.warnings).extend(map(self._reported, found))
-
-    def _reported(self, one: Pitfall) -> Fault:
-        return Fault(self._file, getattr(one.node, "lineno", 0), one.message, one.hint)
+        for one in found:
+            fault = Fault(self._file, getattr(one.node, "lineno", 0), one.message, one.hint)
+            (self.faults if one.is_error and receivers.has_user else self.warnings).append(fault)
 
     def _check_attribute(self, receivers: Receivers, node: ast.Attribute) -> None:
         kind = receivers.kind_of_value(node.value)
@@ -326,11 +320,6 @@ class _Reading:
         elif isinstance(parent, ast.Expr | ast.Await):
             message = f"{what}(...) is not entered, so it times nothing"
             self._fault(call, message, f"write `async with {what}(...):` and indent the code to time below it")
-
-    def _check_sleep(self, call: ast.Call) -> None:
-        if self._dotted(call.func) == "asyncio.sleep" and not self._source.is_allowed(call):
-            message = "asyncio.sleep(...) counts as response time of the step and the journey"
-            self.warnings.append(Fault(self._file, call.lineno, message, _THINK))
 
     def _check_metric(self, fn: Function, call: ast.Call) -> None:
         name = self._dotted(call.func)
