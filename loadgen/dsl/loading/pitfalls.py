@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, own_nodes
-from loadgen.dsl.loading.source_analysis import UNKNOWN, Source
+from loadgen.dsl.loading.source_analysis import UNKNOWN, Source, last_name
 
 __all__ = ["Pitfall", "changed_globals", "once_functions", "pitfalls"]
 
@@ -115,7 +115,7 @@ def once_functions(tree: ast.Module) -> frozenset[str]:
     return frozenset(
         keyword.value.id
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Plan"
+        if isinstance(node, ast.Call) and last_name(node.func) == "Plan"
         for keyword in node.keywords
         if keyword.arg in ("set_up", "tear_down") and isinstance(keyword.value, ast.Name)
     )
@@ -246,7 +246,7 @@ def _does_nothing(node: ast.stmt) -> bool:
         case ast.Pass() | ast.Continue() | ast.Break() | ast.Expr(value=ast.Constant()):
             return True
         case ast.Expr(value=ast.Call(func=func)):
-            return ast.unparse(func).rpartition(".")[2] in _PRINTS
+            return last_name(func) in _PRINTS
     return False
 
 
@@ -430,7 +430,7 @@ def _changed(node: ast.AST, containers: Collection[str], declared: Collection[st
 def _is_container(value: ast.expr | None) -> bool:
     if isinstance(value, ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp | ast.SetComp):
         return True
-    return isinstance(value, ast.Call) and ast.unparse(value.func).rpartition(".")[2] in _CONTAINERS
+    return isinstance(value, ast.Call) and last_name(value.func) in _CONTAINERS
 
 
 def _statement(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> ast.AST:

@@ -30,7 +30,7 @@ from loadgen.clients.response.streams import StreamedReply
 from loadgen.dsl.loading.call_arguments import wrong_calls
 from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
 from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, functions, own_nodes
-from loadgen.dsl.loading.source_analysis import Source, read_source
+from loadgen.dsl.loading.source_analysis import Source, read_source, short_text
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
 from loadgen.errors import Fault, ScenarioError
@@ -119,7 +119,7 @@ class _Reading:
             if isinstance(node, ast.FormattedValue) and (
                 self._is_secret(node.value) or (isinstance(node.value, ast.Name) and node.value.id in names)
             ):
-                what = _shown(node.value)
+                what = short_text(node.value)
                 self._fault(
                     node.value, f"{{{what}}} in a text gives ****, not the secret's value", f"write {{{what}.reveal()}}"
                 )
@@ -167,7 +167,7 @@ class _Reading:
                 elif isinstance(self._parents.get(node), ast.Expr) and not (
                     receivers.is_journey or fn.name in self._once
                 ):
-                    message = f"{_shown(node.func)}(...) is never awaited, because {fn.name} is not async"
+                    message = f"{short_text(node.func)}(...) is never awaited, because {fn.name} is not async"
                     self._fault(node, message, f"write `async def {fn.name}`, and `await` here and where it is called")
                 if receivers.is_client(node.func):
                     self._check_options(node)
@@ -182,8 +182,7 @@ class _Reading:
             self._check_factory(receivers, node)
             if is_async:
                 self._check_metric(fn, node)
-            for wrong in wrong_calls(self._source, receivers, node, self._dotted(node.func)):
-                self._fault(wrong.node, wrong.message, wrong.hint)
+            self.faults += wrong_calls(self._source, receivers, node, self._dotted(node.func))
 
     def _pitfalls(self, fn: ast.AsyncFunctionDef, receivers: Receivers) -> None:
         """Add the pitfalls of an async function, and of the helpers that it calls, to the errors and warnings.
@@ -209,31 +208,31 @@ class _Reading:
             return
         if node.attr in known:
             if kind == "user" and node.attr == "state" and receivers.is_stateless:
-                message = f"{_shown(node)}: this journey has no state"
+                message = f"{short_text(node)}: this journey has no state"
                 self._fault(node, message, "declare it: @journey(state=Session), with a class of your own")
             owner = {"user": UserWith, "client": HttpClient}.get(kind, StreamedReply)
             is_method = inspect.isfunction(inspect.getattr_static(owner, node.attr, None))
             if is_method and isinstance(self._parents.get(node), ast.Expr):
-                what = _shown(node)
+                what = short_text(node)
                 self._fault(node, f"{what} is not called, so it does nothing", f"write {what}(...)")
             return
         hint = did_you_mean(node.attr, sorted(name for name in known if not name.startswith("_")))
         if kind == "user" and isinstance(node.ctx, ast.Store):
             hint = "keep values of a user in its state: @journey(state=Session)"
-        self._fault(node, f"{_shown(node.value)} has no {node.attr}", hint)
+        self._fault(node, f"{short_text(node.value)} has no {node.attr}", hint)
 
     def _check_options(self, call: ast.Call) -> None:
         for keyword in call.keywords:
             if keyword.arg is not None and keyword.arg not in _OPTIONS | _BY_NAME:
                 hint = did_you_mean(keyword.arg, sorted(_OPTIONS))
-                self._fault(keyword.value, f"{_shown(call.func)}(...) has no argument {keyword.arg}", hint)
+                self._fault(keyword.value, f"{short_text(call.func)}(...) has no argument {keyword.arg}", hint)
 
     def _check_hidden(self, call: ast.Call) -> None:
         """Add an error for each secret in the headers or the body of a request without `reveal()`."""
         for keyword in call.keywords:
             for value in keyword.value.values if isinstance(keyword.value, ast.Dict) else ():
                 if self._is_secret(value) or (isinstance(value, ast.Name) and value.id in self._secrets):
-                    what = _shown(value)
+                    what = short_text(value)
                     self._fault(value, f"{what} is a secret, and cannot be sent as it is", f"write {what}.reveal()")
 
     def _check_factory(self, receivers: Receivers, call: ast.Call) -> None:
@@ -242,13 +241,13 @@ class _Reading:
         if not (isinstance(func, ast.Attribute) and func.attr == "client" and call.args):
             return
         if receivers.kind_of_value(func.value) == "user" and isinstance(call.args[0], ast.Lambda):
-            message = f"{_shown(func)}(...) gets a new function at each call, and so creates a new client each time"
+            message = f"{short_text(func)}(...) gets a new function at each call, and so creates a new client each time"
             self._fault(call.args[0], message, "pass a class or function defined at module level, not a lambda")
 
     def _check_calls(self, receivers: Receivers, call: ast.Call) -> None:
         """Check the calls that are passed to `user.gather` and `user.poll`."""
         assert isinstance(call.func, ast.Attribute)
-        what, first = _shown(call.func), call.args[0] if call.args else None
+        what, first = short_text(call.func), call.args[0] if call.args else None
         if call.func.attr == "poll":
             if isinstance(first, ast.Call) and receivers.kind(first) == "awaited":
                 shown = ast.unparse(first)
@@ -275,7 +274,7 @@ class _Reading:
             self._fault(call, f"no plan in this file has a target {name!r}", hint)
 
     def _check_awaited(self, fn: Function, call: ast.Call) -> None:
-        parent, what = self._parents.get(call), _shown(call.func)
+        parent, what = self._parents.get(call), short_text(call.func)
         if isinstance(parent, ast.Expr):
             self._fault(call, f"{what}(...) is never awaited, so it does nothing", f"write `await {what}(...)`")
         elif isinstance(parent, ast.withitem):
@@ -309,7 +308,7 @@ class _Reading:
         return (name, attribute) if attribute else None
 
     def _check_entered(self, call: ast.Call) -> None:
-        parent, what = self._parents.get(call), _shown(call.func)
+        parent, what = self._parents.get(call), short_text(call.func)
         if isinstance(parent, ast.withitem):
             block = self._parents.get(parent)
             if isinstance(block, ast.With):
@@ -324,7 +323,7 @@ class _Reading:
     def _check_metric(self, fn: Function, call: ast.Call) -> None:
         name = self._dotted(call.func)
         if name.startswith("loadgen.") and name.rpartition(".")[2] in _METRICS:
-            what = _shown(call.func)
+            what = short_text(call.func)
             message = f"{what}(...) within {fn.name}: a metric created during the run is not recorded"
             self._fault(call, message, f"write `orders = {what}(...)` at the top of the file, and use it in {fn.name}")
 
@@ -333,14 +332,14 @@ class _Reading:
 
         Returns "" for a method or attribute of anything that is not imported.
         """
-        text = _shown(func)
+        text = short_text(func)
         first, dot, rest = text.partition(".")
         if first in self._imported:
             return self._imported[first] + dot + rest
         return text if not dot else ""
 
     def _fault(self, node: ast.expr, message: str, hint: str) -> None:
-        self.faults.append(Fault(self._file, node.lineno, message, hint))
+        self.faults.append(self._source.fault(node, message, hint))
 
 
 def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -353,12 +352,6 @@ def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
                 if alias.name == "*" and node.module == "loadgen":
                     yield from ((name, f"loadgen.{name}") for name in import_module("loadgen").__all__)
                 yield alias.asname or alias.name, f"{node.module}.{alias.name}"
-
-
-def _shown(func: ast.expr) -> str:
-    """Return an expression as source text, such as `user.http.get`; of more than 60 characters only the end."""
-    text = ast.unparse(func)
-    return text if len(text) <= 60 else "..." + text[-50:]
 
 
 # -- names of requests ----------------------------------------------------------------------------
@@ -416,11 +409,11 @@ def check_names(source: Source) -> Iterator[tuple[str, str]]:
 def _is_path(source: Source, call: ast.Call) -> bool:
     """Return True if the call's first argument may be a path or URL; that of `row.get("name")` is not."""
     text = source.text_of(call.args[0])[1]
-    return ".http." in _shown(call.func) or text.startswith(("/", "http://", "https://", "{...}"))
+    return ".http." in short_text(call.func) or text.startswith(("/", "http://", "https://", "{...}"))
 
 
 def _by_path(source: Source, method: ast.expr, url: ast.expr, call: ast.Call) -> RequestName:
-    if any(isinstance(k.value, ast.Call) and _shown(k.value.func).endswith("gql") for k in call.keywords):
+    if any(isinstance(k.value, ast.Call) and short_text(k.value.func).endswith("gql") for k in call.keywords):
         return RequestName(".+", "{...}", True, True)  # a GraphQL request is named by its operation
     (method_pattern, method_text), (pattern, text) = source.text_of(method), source.text_of(url)
     pattern, text = pattern.partition(r"\?")[0], text.partition("?")[0]

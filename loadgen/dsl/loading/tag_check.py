@@ -14,7 +14,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from loadgen.dsl.loading.receivers import functions, own_nodes
+from loadgen.dsl.loading.receivers import VERBS, functions, own_nodes
 from loadgen.dsl.loading.source_analysis import Source
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.tag import Tag
@@ -23,7 +23,7 @@ from loadgen.errors import Fault
 
 __all__ = ["id_warnings", "tag_faults"]
 
-_TAKING = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "request", "stream", "step"})
+_TAKING = VERBS | {"stream", "step"}
 """Methods with an argument `tags`, of clients and users."""
 
 
