@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from loadgen.errors import Fault, ScenarioError
 
-__all__ = ["UNKNOWN", "Import", "Source", "StepName", "last_name", "read_source", "short_text", "syntax_fault"]
+__all__ = ["UNKNOWN", "Import", "Source", "StepName", "last_name", "place", "read_source", "short_text", "syntax_fault"]
 
 UNKNOWN: Final[Any] = object()
 """The value of an expression that only a run can compute."""
@@ -248,6 +248,12 @@ def read_source(path: Path) -> Source:
             [Fault(str(path), 0, f"is not valid Python: {error or type(error).__name__}", "correct the file")]
         ) from None
     return Source(path, data.decode("utf-8", "replace"), tree)
+
+
+def place(fn: Callable[..., Any]) -> tuple[str, int]:
+    """Return (file, first line) of a function, with lines as in `Source.functions`; ("", 0) if it has no code."""
+    code = getattr(fn, "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code is not None else ("", 0)
 
 
 def short_text(node: ast.expr) -> str:

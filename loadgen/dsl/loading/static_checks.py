@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -29,13 +27,13 @@ from loadgen.clients.request.prepare import AllOptions
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.dsl.loading.call_arguments import wrong_calls
 from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
-from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, functions, own_nodes
+from loadgen.dsl.loading.receivers import Function, Receivers, functions, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, read_source, short_text
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
 from loadgen.errors import Fault, ScenarioError
 
-__all__ = ["RequestName", "mistakes", "mistakes_of", "request_names"]
+__all__ = ["mistakes", "mistakes_of"]
 
 _METRICS = frozenset({"counter", "gauge", "trend", "rate"})
 
@@ -352,75 +350,3 @@ def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
                 if alias.name == "*" and node.module == "loadgen":
                     yield from ((name, f"loadgen.{name}") for name in import_module("loadgen").__all__)
                 yield alias.asname or alias.name, f"{node.module}.{alias.name}"
-
-
-# -- names of requests ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class RequestName:
-    """The predicted name of a request: its `name=`, or its method and path."""
-
-    pattern: str
-    """Regular expression for the name; `.+` matches computed parts."""
-    text: str
-    """The name as shown in messages; computed parts are `{...}`."""
-    is_computed: bool
-    """True if any part of the name is computed."""
-    is_given: bool
-    """True if the name comes from `name=`, not from the path."""
-
-
-def request_names(source: Source) -> Iterator[RequestName]:
-    """Yield the predicted name of each call in the file that looks like a request.
-
-    Requests of third-party clients are not found.
-    """
-    for node in ast.walk(source.tree):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-            continue
-        verb = node.func.attr
-        given = next((k.value for k in node.keywords if k.arg == "name"), None)
-        if given is None and verb == "measure" and node.args:
-            given = node.args[0]
-        if given is not None:
-            pattern, text = source.text_of(given)
-            yield RequestName(pattern, text, ".+" in pattern, True)
-            if verb == "poll":
-                yield RequestName(pattern + r" \(poll\)", f"{text} (poll)", ".+" in pattern, True)
-        elif verb in ("request", "stream") and len(node.args) > 1:
-            yield _by_path(source, node.args[0], node.args[1], node)
-        elif verb in VERBS and node.args and _is_path(source, node):
-            yield _by_path(source, ast.Constant(verb.upper()), node.args[0], node)
-
-
-def check_names(source: Source) -> Iterator[tuple[str, str]]:
-    """Yield (regular expression of the name, name as shown) of each call of `user.check` in the file.
-
-    Computed parts of a name match any text.
-    """
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "check":
-            given = next((k.value for k in node.keywords if k.arg == "name"), node.args[0] if node.args else None)
-            if given is not None:
-                yield source.text_of(given)
-
-
-def _is_path(source: Source, call: ast.Call) -> bool:
-    """Return True if the call's first argument may be a path or URL; that of `row.get("name")` is not."""
-    text = source.text_of(call.args[0])[1]
-    return ".http." in short_text(call.func) or text.startswith(("/", "http://", "https://", "{...}"))
-
-
-def _by_path(source: Source, method: ast.expr, url: ast.expr, call: ast.Call) -> RequestName:
-    if any(isinstance(k.value, ast.Call) and short_text(k.value.func).endswith("gql") for k in call.keywords):
-        return RequestName(".+", "{...}", True, True)  # a GraphQL request is named by its operation
-    (method_pattern, method_text), (pattern, text) = source.text_of(method), source.text_of(url)
-    pattern, text = pattern.partition(r"\?")[0], text.partition("?")[0]
-    is_computed = ".+" in pattern or ".+" in method_pattern
-    pattern = re.sub(r"^https?://[^/]*", "(?:https?://[^/]*)?", pattern)
-    # The target's own path, if it has one, comes first.
-    prefix = "" if pattern.startswith("(?:") else "(?:/.*)?" if pattern.startswith("/") else "(?:/.*)?/?"
-    # Requests of `user.to("login")` are named `GET login:/path`, unless "login" is the target of `user.http`.
-    target = r"(?:[^/ ]+:)?"
-    return RequestName(f"{method_pattern} {target}{prefix}{pattern}", f"{method_text} {text}", is_computed, False)
