@@ -78,6 +78,18 @@ def test_a_wrong_literal_is_found_with_any_name_of_the_user(tmp_path: Path) -> N
     assert fault.message == 'tag "tenant" has no value "golden"'
 
 
+def test_tags_of_a_library_are_not_those_of_the_plan(tmp_path: Path) -> None:
+    path = scenario(tmp_path, "await STORE.put('/', tags={'owner': 'me', 'cost': 3})", top="STORE = object()")
+
+    assert load(path).warnings == ()
+
+
+def test_a_declared_tag_is_checked_also_in_calls_of_an_unknown_client(tmp_path: Path) -> None:
+    (fault,) = faults_of(scenario(tmp_path, "await API.put('/', tags={tenant: 'golden'})", top="API = object()"))
+
+    assert fault.message == 'tag "tenant" has no value "golden"'
+
+
 @pytest.mark.parametrize(
     ("declared", "message"),
     [

@@ -67,12 +67,13 @@ class _Reading:
     listed: Mapping[str, TagSpec]
 
     def faults(self, tree: ast.AST) -> Iterator[Fault]:
-        of_user = {
+        certain = {
             node
             for fn, receivers in functions(tree)
             for node in own_nodes(fn)
-            if isinstance(node, ast.Attribute) and receivers.kind_of_value(node.value) == "user"
+            if isinstance(node, ast.Attribute) and receivers.kind_of_value(node.value) in ("user", "client")
         }
+        """Methods of users and their clients. Others may be those of a library, whose tags are not the plan's."""
         for node in ast.walk(tree):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue
@@ -80,13 +81,13 @@ class _Reading:
                 given = dict(zip(("tag", "value"), node.args, strict=False))
                 given |= {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
                 if given.keys() == {"tag", "value"}:
-                    yield from self._pair(given["tag"], given["value"], is_certain=node.func in of_user)
+                    yield from self._pair(given["tag"], given["value"], is_certain=node.func in certain)
             elif node.func.attr in _TAKING:
                 for keyword in node.keywords:
                     if keyword.arg == "tags" and isinstance(keyword.value, ast.Dict):
                         for key, value in zip(keyword.value.keys, keyword.value.values, strict=True):
                             if key is not None:  # `**others` has no key
-                                yield from self._pair(key, value, is_certain=True)
+                                yield from self._pair(key, value, is_certain=node.func in certain)
 
     def _pair(self, key: ast.expr, value: ast.expr, *, is_certain: bool) -> Iterator[Fault]:
         """Yield the error of one pair. is_certain: the call sets a tag, even if the key is a text."""
