@@ -51,6 +51,7 @@ def test_constants_of_a_load_need_no_declaration(tmp_path: Path) -> None:
     [
         ("user.tag(tenant, 'golden')", 'tag "tenant" has no value "golden"', 'did you mean "gold"?'),
         ("user.tag('tenant', 'golden')", 'tag "tenant" has no value "golden"', 'did you mean "gold"?'),
+        ("user.tag('tenant', value='golden')", 'tag "tenant" has no value "golden"', 'did you mean "gold"?'),
         ("user.tag(tenant, 3)", 'tag "tenant": 3 is not a text', "write a text"),
         ("user.tag('tennant', 'gold')", 'no plan in this file has a tag "tennant"', 'did you mean "tenant"?'),
         ("user.tag(zone, 'eu')", 'tag "zone" is read from the response header x-zone', "declare a tag with values"),
@@ -67,6 +68,26 @@ def test_a_wrong_literal_is_an_error_with_its_line_even_in_a_dead_branch(
     assert fault.message.startswith(message)
     assert hint in fault.hint
     assert path.read_text().splitlines()[fault.line - 1].strip() == line
+
+
+def test_a_wrong_literal_is_found_with_any_name_of_the_user(tmp_path: Path) -> None:
+    helper = "async def pay(shopper: User) -> None:\n    shopper.tag('tenant', 'golden')\n"
+
+    (fault,) = faults_of(scenario(tmp_path, top=helper))
+
+    assert fault.message == 'tag "tenant" has no value "golden"'
+
+
+def test_tags_of_a_library_are_not_those_of_the_plan(tmp_path: Path) -> None:
+    path = scenario(tmp_path, "await STORE.put('/', tags={'owner': 'me', 'cost': 3})", top="STORE = object()")
+
+    assert load(path).warnings == ()
+
+
+def test_a_declared_tag_is_checked_also_in_calls_of_an_unknown_client(tmp_path: Path) -> None:
+    (fault,) = faults_of(scenario(tmp_path, "await API.put('/', tags={tenant: 'golden'})", top="API = object()"))
+
+    assert fault.message == 'tag "tenant" has no value "golden"'
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ async def test_the_workers_of_an_agent_do_everything_once_also_when_one_takes_ov
         body = """
 @journey(data=feed.rows([Row(n) for n in range(100)]).unique())
 async def once(user: User, row: Row) -> None:
-    SEEN.append(row.n)  # loadgen: allow
+    SEEN.append(row.n)
     await user.think(0.01)
 """
         head = HEAD + "SEEN = []\n\n@dataclass\nclass Row:\n    n: int\n"

@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 
 from loadgen.dsl.data.rowindex import Records, csv_records, json_records
-from loadgen.dsl.data.unpack import ArchiveFault, is_archive, unpacked
+from loadgen.dsl.data.unpack import plain_file
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import Fault, ScenarioError
 
@@ -172,13 +172,11 @@ def read_table(
     """
     faults = FileFaults(path)
     try:
-        plain = unpacked(path) if is_archive(path) else path
+        plain = plain_file(path)
         large = _large_table(plain, schema, kind, delimiter, faults)
         if large is not None:
             return large
         data = plain.read_bytes()
-    except ArchiveFault as error:
-        raise ScenarioError([Fault(str(path), 0, f"the archive {error.message}", error.hint)]) from None
     except OSError as error:
         raise ScenarioError([unreadable(origin, path, error)]) from None
     data = data.removeprefix(b"\xef\xbb\xbf")

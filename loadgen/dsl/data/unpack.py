@@ -1,4 +1,4 @@
-"""Unpacks the archive of a feed, `rows.csv.gz` or `rows.jsonl.zst`, once for all processes of a machine.
+"""Unpacks the archive of a feed or recording, `rows.csv.gz` or `rows.jsonl.zst`, once for all processes of a machine.
 
 The plain file lies in a private folder of the folder for temporary files (TMPDIR), under a name made of the archive's
 hash. So the workers of an agent map the same pages, and a second run finds the file. Files that were not used for a day
@@ -26,9 +26,10 @@ import zstandard
 
 from loadgen.atomic_files import atomic_file
 from loadgen.dsl.data.zstd_frames import is_whole
+from loadgen.errors import Fault, ScenarioError
 from loadgen.units import format_count
 
-__all__ = ["SUFFIXES", "ArchiveFault", "is_archive", "limit_bytes", "unpacked"]
+__all__ = ["SUFFIXES", "ArchiveFault", "is_archive", "limit_bytes", "plain_file", "unpacked"]
 
 SUFFIXES: Final = (".gz", ".zst")
 _PIECE_BYTES: Final = 1 << 20
@@ -59,6 +60,19 @@ def limit_bytes(packed_bytes: int) -> int:
     16 GiB.
     """
     return min(_MOST_LIMIT_BYTES, max(_LEAST_LIMIT_BYTES, _MOST_RATIO * packed_bytes))
+
+
+def plain_file(path: Path) -> Path:
+    """Return the path itself, or for an archive the path of its plain file.
+
+    Raises:
+        ScenarioError: the archive cannot be used.
+        OSError: the archive cannot be read.
+    """
+    try:
+        return unpacked(path) if is_archive(path) else path
+    except ArchiveFault as error:
+        raise ScenarioError([Fault(str(path), 0, f"the archive {error.message}", error.hint)]) from None
 
 
 def unpacked(path: Path) -> Path:

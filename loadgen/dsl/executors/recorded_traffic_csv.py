@@ -2,8 +2,8 @@
 
 Times are RFC 3339 ("2014-04-10T00:04:00Z"), the same with a space and without a zone
 (UTC then), or seconds. They become integer nanoseconds without a float in between, so a
-precision of 100 ns is kept. A file whose name ends in .gz is decompressed. All errors are
-reported with file and line.
+precision of 100 ns is kept. An archive (.gz, .zst) is unpacked first (unpack.py). All errors
+are reported with file and line.
 
     points = read_points(path, origin, time=0, value=1)     each row as written
     bins = held(points, gaps="refuse", faults)              each row with its length
@@ -14,9 +14,7 @@ This module only returns values; `recorded_traffic_load.py` makes loads from the
 from __future__ import annotations
 
 import csv
-import gzip
 import re
-import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +27,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from loadgen.dsl.data.rowfile import FileFaults, closest, unreadable
+from loadgen.dsl.data.unpack import plain_file
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import ScenarioError
 from loadgen.units import NS_PER_S, format_count, format_duration
@@ -156,10 +155,10 @@ def _cells(
     At most `most` rows are read. An error that ends the reading is added to `faults`.
 
     Raises:
-        ScenarioError: the file cannot be opened.
+        ScenarioError: the file cannot be opened, or is an archive that cannot be used.
     """
     try:
-        file = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115  # closed below
+        file = plain_file(path).open("rb")
     except OSError as error:
         raise ScenarioError([unreadable(origin, path, error)]) from None
     with file:
@@ -173,7 +172,7 @@ def _cells(
             faults.add(lines.count, message, "save the file as UTF-8")
         except csv.Error as error:
             faults.add(lines.count, f"invalid CSV: {error}", "correct this line")
-        except (OSError, EOFError, zlib.error) as error:  # a damaged gzip file, or a disk error
+        except OSError as error:  # a disk error
             faults.add(lines.count, f"cannot read on: {error}", "check whether the file is complete")
 
 

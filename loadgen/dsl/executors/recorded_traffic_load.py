@@ -222,7 +222,8 @@ class Replay:
         """Return an open load from a CSV file of times with rates or counts.
 
         Args:
-            path: the CSV file, relative to the calling file, in the scenario's folder or below; `.gz` is decompressed.
+            path: the CSV file, relative to the calling file, in the scenario's folder or below. An archive whose name
+                ends in .gz or .zst is unpacked once.
             time, rate: columns, by name or index from 0. Times are RFC 3339 or seconds; rates are iterations/s.
             counts: the `rate` column has the number of arrivals from its row to the next; each count is kept exactly.
             interpolate: rates change linearly from row to row, instead of being held until the next.

@@ -17,7 +17,6 @@ import ast
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -33,7 +32,7 @@ from loadgen.clients.response.replies import Reply
 from loadgen.clients.retries import retries_of
 from loadgen.dsl.distributions import Distribution, empirical, exponential, fixed, lognormal, normal, uniform
 from loadgen.dsl.loading.receivers import Receivers
-from loadgen.dsl.loading.source_analysis import UNKNOWN, Source
+from loadgen.dsl.loading.source_analysis import UNKNOWN, Source, short_text
 from loadgen.dsl.payload import ScenarioBlob, blob
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.argument_checks import (
@@ -45,24 +44,15 @@ from loadgen.dsl.users.argument_checks import (
     think_range_ns,
 )
 from loadgen.dsl.users.user import UserWith
-from loadgen.errors import UsageError
+from loadgen.errors import Fault, UsageError
 
-__all__ = ["WrongCall", "wrong_calls"]
+__all__ = ["wrong_calls"]
 
 _ROUTES: Final = routes_of("http://loadgen.invalid")
 """Any valid target, for the check of URLs."""
 
 
-@dataclass(frozen=True, slots=True)
-class WrongCall:
-    """One wrong call: the node of the syntax tree whose line is reported, the problem, and what to write."""
-
-    node: ast.expr
-    message: str
-    hint: str
-
-
-def wrong_calls(source: Source, receivers: Receivers, call: ast.Call, imported: str) -> Iterator[WrongCall]:
+def wrong_calls(source: Source, receivers: Receivers, call: ast.Call, imported: str) -> Iterator[Fault]:
     """Yield the errors in one call of a function: in a method of a user, client or reply, or of a word of loadgen.
 
     receivers: the users, clients and replies of the function. imported: the full dotted name of the called function
@@ -72,7 +62,6 @@ def wrong_calls(source: Source, receivers: Receivers, call: ast.Call, imported: 
     if found is None:
         return
     word, function, owner = found
-    shown = _shown(call.func)
     signature = _signature(function)
     is_whole = not any(isinstance(one, ast.Starred) for one in call.args) and all(k.arg for k in call.keywords)
     nodes = [None, *call.args] if owner else list(call.args)
@@ -83,7 +72,7 @@ def wrong_calls(source: Source, receivers: Receivers, call: ast.Call, imported: 
         else:
             bound = signature.bind_partial(*([None] if owner else []), **keywords).arguments
     except TypeError as error:
-        yield _misfit(call, shown, word, signature, str(error), is_method=bool(owner))
+        yield _misfit(source, call, word, signature, str(error), is_method=bool(owner))
         return
     given: dict[str, ast.expr] = {}
     for name, node in bound.items():
@@ -152,9 +141,10 @@ _WRITE: Final = {
 
 
 def _misfit(
-    call: ast.Call, shown: str, word: str, signature: inspect.Signature, reason: str, *, is_method: bool
-) -> WrongCall:
+    source: Source, call: ast.Call, word: str, signature: inspect.Signature, reason: str, *, is_method: bool
+) -> Fault:
     """Return the error for a call that does not fit its signature. reason: the text of inspect's TypeError."""
+    shown = short_text(call.func)
     name = re.search(r"'(\w+)'", reason)
     kind, _, method = word.partition(".")
     example = _WRITE.get(word) or (f'await user.http.{method}("/path")' if kind == "client" else "")
@@ -163,12 +153,12 @@ def _misfit(
         example = f"{method or word}{inspect.Signature([_bare(one) for one in parameters])}"
     if reason.startswith("missing") and name:
         what = name[1] if signature.parameters[name[1]].kind is not inspect.Parameter.KEYWORD_ONLY else f"{name[1]}="
-        return WrongCall(call, f"{shown}(...) needs {what}", f"write {example}")
+        return source.fault(call, f"{shown}(...) needs {what}", f"write {example}")
     if reason.startswith("got an unexpected") and name:
         node = next((k.value for k in call.keywords if k.arg == name[1]), call)
         there = [one.name for one in signature.parameters.values() if one.name != "self"]
-        return WrongCall(node, f"{shown}(...) has no argument {name[1]}", did_you_mean(name[1], there))
-    return WrongCall(call, f"{shown}(...): {reason}", f"write {example}")
+        return source.fault(node, f"{shown}(...) has no argument {name[1]}", did_you_mean(name[1], there))
+    return source.fault(call, f"{shown}(...): {reason}", f"write {example}")
 
 
 def _bare(parameter: inspect.Parameter) -> inspect.Parameter:
@@ -246,10 +236,10 @@ def _invalid(
     given: Mapping[str, ast.expr],
     signature: inspect.Signature,
     function: Callable[..., Any],
-) -> Iterator[WrongCall]:
+) -> Iterator[Fault]:
     values = {name: source.value_of(node) for name, node in given.items()}
     if word in _FUNCTIONS and word != "gql":
-        yield from _value_wrong(call, values, function)
+        yield from _value_wrong(source, call, values, function)
         return
     if word == "user.think" and any(isinstance(node, ast.Call) for node in given.values()):
         return  # a distribution, which is checked itself
@@ -267,7 +257,7 @@ def _invalid(
                 continue  # the time alone is wrong, and the pair was reported
             is_reported = True
             name = next(name for name in names if name in given)
-            yield WrongCall(given[name], *_texts(error, word, name))
+            yield source.fault(given[name], *_texts(error, word, name))
 
 
 def _default(signature: inspect.Signature, name: str) -> Any:
@@ -275,13 +265,15 @@ def _default(signature: inspect.Signature, name: str) -> Any:
     return UNKNOWN if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
 
 
-def _value_wrong(call: ast.Call, values: Mapping[str, Any], function: Callable[..., Any]) -> Iterator[WrongCall]:
+def _value_wrong(
+    source: Source, call: ast.Call, values: Mapping[str, Any], function: Callable[..., Any]
+) -> Iterator[Fault]:
     if any(value is UNKNOWN for value in values.values()):
         return
     made = function(**values)
     if isinstance(made, Distribution | ScenarioBlob):
         for fault in made.faults:
-            yield WrongCall(call, fault.message, fault.hint)
+            yield source.fault(call, fault.message, fault.hint)
 
 
 _EXAMPLES: Final = {
@@ -299,8 +291,3 @@ def _texts(error: Exception, word: str, argument: str) -> tuple[str, str]:
         return error.message, error.hint
     message, _, hint = str(error).partition("; ")
     return message, hint or _EXAMPLES.get(argument) or f"write {_WRITE[word]}"
-
-
-def _shown(func: ast.expr) -> str:
-    text = ast.unparse(func)
-    return text if len(text) <= 60 else "..." + text[-50:]

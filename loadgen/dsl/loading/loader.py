@@ -13,8 +13,7 @@ and the workers do it, never a controller service.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -26,9 +25,10 @@ from loadgen.dsl.graphs.nodes_and_edges import Node
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.import_local_modules import Siblings
 from loadgen.dsl.loading.module_runner import run_statements
+from loadgen.dsl.loading.objective_name_check import missing_names
 from loadgen.dsl.loading.rendezvous_check import RendezvousCall, most_together, number_faults, rendezvous_calls
-from loadgen.dsl.loading.source_analysis import Source, StepName, read_source
-from loadgen.dsl.loading.static_checks import check_names, mistakes, request_names
+from loadgen.dsl.loading.source_analysis import Source, place, read_source
+from loadgen.dsl.loading.static_checks import mistakes
 from loadgen.dsl.loading.tag_check import id_warnings, tag_faults
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
@@ -38,7 +38,6 @@ from loadgen.dsl.plans.param import Params, params_given
 from loadgen.dsl.plans.plan import Plan, rows_needed
 from loadgen.dsl.plans.plan_check import metrics_wrong
 from loadgen.dsl.plans.plan_loads import names_wrong
-from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.plans.window_size import small_windows
 from loadgen.dsl.secret import AskedSecrets, missing_secrets, name_is_good, secrets_asked
@@ -46,14 +45,9 @@ from loadgen.dsl.source_location import Origin
 from loadgen.dsl.tag import Tag, tags_declared
 from loadgen.engine.load.share import whole_weights
 from loadgen.errors import Fault, ScenarioError
-from loadgen.measure.deltas.custom import CHECK
-from loadgen.measure.objectives.terms import ALL_CHECKS
 from loadgen.units import format_count
 
 __all__ = ["Scenario", "load", "split_plan"]
-
-_UNCHECKED = "check this name: computed names are known only in the run, and an objective without data never passes"
-"""Hint for an objective whose name may be computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,10 +341,9 @@ class _Loaded:
             if path.is_file() and self._travels(path, plan.origin):
                 self.files.add(path)
         self.faults += metrics_wrong(plan.slos, (metric.spec for metric in self.metrics))
-        for slo, journeys in plan.said:
-            self._check_step(slo, journeys)
-            self._check_request(slo)
-            self._check_check(slo)
+        wrong, doubtful = missing_names(plan.said, self.siblings.sources, self.journeys)
+        self.faults += wrong
+        self.warnings += doubtful
 
     def _check_tags(self) -> None:
         """Add the errors of tags where they are declared, and where journeys set them."""
@@ -360,94 +353,6 @@ class _Loaded:
             specs = [spec for plan in self.plans.values() for spec in plan.tag_specs]
             self.faults += tag_faults(self.siblings.sources.values(), self.tags, specs)
             self.warnings += id_warnings(self.tags)
-
-    # -- steps that objectives name ---------------------------------------------------------------
-
-    def _check_step(self, slo: Slo, those: Iterable[Journey[Any]]) -> None:
-        objective = slo.objective
-        if objective is None or objective.step is None:
-            return
-        journeys = [one for one in those if objective.journey in (None, one.name)]
-        own, helpers = self._steps(journeys)
-        if not journeys or _is_known(objective.step, own + helpers, helpers):
-            return
-        names = dict.fromkeys(step.text for step in own + helpers)
-        if any(step.is_computed for step in own + helpers):
-            message = f'{objective.text}: no step "{objective.step}" found, but the scenario computes some step names'
-            self.warnings.append(slo.origin.fault(message, _UNCHECKED))
-            return
-        of = f"journey {journeys[0].name}" if len(journeys) == 1 else "no journey of the plan"
-        has = f"{of} has no" if len(journeys) == 1 else f"{of} has a"
-        ends = [name for name in names if name.endswith("/" + objective.step)]
-        hint = (
-            did_you_mean(ends[0] if ends else objective.step, names)
-            or 'add it: async with user.step("..."), or correct the objective'
-        )
-        self.faults.append(slo.origin.fault(f'{objective.text}: {has} step "{objective.step}"', hint))
-
-    def _check_request(self, slo: Slo) -> None:
-        """Add an error if no request in the scenario's files has the name that an objective gives.
-
-        Names are read from the source text. If some are computed, add only a warning.
-        """
-        if slo.objective is None or slo.objective.request is None:
-            return
-        name = re.sub(r" \(hop \d+\)$", "", slo.objective.request)
-        names = [one for source in self.siblings.sources.values() for one in request_names(source)]
-        if any(re.fullmatch(one.pattern, name) and not one.is_computed for one in names):
-            return
-        text = f'{slo.objective.text}: no request "{slo.objective.request}"'
-        fitting = [one for one in names if re.fullmatch(one.pattern, name)]
-        if "{" in name and fitting and not any(one.is_given for one in fitting):
-            hint = f'set the name in the request call: name="{name}"'
-            self.faults.append(slo.origin.fault(f"{text}: requests without name= are named by their exact path", hint))
-        elif not names or any(one.is_computed for one in names):
-            message = f"{text} found, but the scenario computes some request names"
-            self.warnings.append(slo.origin.fault(message, _UNCHECKED))
-        else:
-            there = dict.fromkeys(one.text for one in names)
-            self.faults.append(slo.origin.fault(f"{text}", did_you_mean(slo.objective.request, there)))
-
-    def _check_check(self, slo: Slo) -> None:
-        """Add an error if no `user.check` in the scenario's files has the name that an objective gives.
-
-        Names are read from the source text. If some are computed, add only a warning.
-        """
-        objective = slo.objective
-        if objective is None or not objective.of.startswith(CHECK) or objective.of == ALL_CHECKS:
-            return
-        name = objective.of.removeprefix(CHECK)
-        names = [one for source in self.siblings.sources.values() for one in check_names(source)]
-        if any(re.fullmatch(pattern, name) for pattern, _ in names):
-            return
-        text = f'{objective.text}: no check "{name}"'
-        if not names:
-            self.faults.append(slo.origin.fault(text, f'add it to a journey: user.check("{name}", ...)'))
-            return
-        there = dict.fromkeys(shown for _, shown in names)
-        hint = did_you_mean(name, there) or f"the scenario has {', '.join(list(there)[:5])}"
-        self.faults.append(slo.origin.fault(text, hint))
-
-    def _steps(self, journeys: Iterable[Journey[Any]]) -> tuple[list[StepName], list[StepName]]:
-        """Return two lists of step names: those in the given journeys' functions, and those in helper functions.
-
-        A helper is a function that is not part of any journey.
-        """
-        wanted: dict[tuple[str, int], list[str]] = {}
-        """Place of a function -> the steps around its call."""
-        for one in journeys:
-            for step, fn in one.parts:
-                wanted.setdefault(_place(fn), []).append(step)
-        others = _places(self.journeys) - set(wanted)
-        own = [StepName.of(step) for outer in wanted.values() for step in outer if step]
-        helpers: list[StepName] = []
-        for path, source in self.siblings.sources.items():
-            for line, steps in source.steps().items():
-                if outer := wanted.get((str(path), line)):
-                    own += [step.within(name) for name in outer for step in steps]
-                elif (str(path), line) not in others:
-                    helpers += steps
-        return own, helpers
 
     # -- rendez-vous --------------------------------------------------------------------------------
 
@@ -526,25 +431,9 @@ class _Loaded:
                 )
 
 
-def _is_known(name: str, steps: list[StepName], inner: list[StepName]) -> bool:
-    """Return True if a step of this name can exist: one of `steps`, or one of them with steps `inner` nested in it."""
-    if any(step.fits(name) and not step.is_computed for step in steps):
-        return True
-    cuts = (i for i, c in enumerate(name) if c == "/")
-    return any(
-        any(step.fits(name[:i]) and not step.is_computed for step in steps) and _is_known(name[i + 1 :], inner, inner)
-        for i in cuts
-    )
-
-
 def _places(journeys: Iterable[Journey[Any]]) -> set[tuple[str, int]]:
     """Return the (file, first line) of each function that the journeys run."""
-    return {_place(fn) for one in journeys for _, fn in one.parts}
-
-
-def _place(fn: Callable[..., Any]) -> tuple[str, int]:
-    code = getattr(fn, "__code__", None)
-    return (code.co_filename, code.co_firstlineno) if code is not None else ("", 0)
+    return {place(fn) for one in journeys for _, fn in one.parts}
 
 
 def _shown(fault: Fault) -> Fault:

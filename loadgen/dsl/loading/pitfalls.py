@@ -6,13 +6,14 @@
     asyncio.create_task(...)             not awaited: cancelled at the end of the iteration
     assert reply.status_code == 200      counts as an error of the scenario, not of the target
     random.choice(...)                   cannot be repeated
-    SEEN.append(...)                     shared within one worker only
+    SEEN.append(...)                     shared within one worker only                           warning
+    asyncio.sleep(1)                     counts as the target's response time                    warning
     except Exception: pass               hides the failure of a request
     get(f"/items/{id}")                  a row in the results for each id
     step("a") within step("a")           a step named a/a
 
-Each is an error. A line that ends with the comment `# loadgen: allow` is not reported, because there are
-right uses, such as a cache for each worker.
+Each is an error, except for two that are often right: a cache for each worker, and a pause within `user.measure`.
+Those are warnings. A line that ends with the comment `# loadgen: allow` is not reported.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, own_nodes
-from loadgen.dsl.loading.source_analysis import UNKNOWN, Source
+from loadgen.dsl.loading.source_analysis import UNKNOWN, Source, last_name
 
 __all__ = ["Pitfall", "changed_globals", "once_functions", "pitfalls"]
 
@@ -76,6 +77,8 @@ class Pitfall:
     node: ast.AST
     message: str
     hint: str
+    is_error: bool = True
+    """False: it is often right, so it is only a warning."""
 
 
 def pitfalls(
@@ -112,7 +115,7 @@ def once_functions(tree: ast.Module) -> frozenset[str]:
     return frozenset(
         keyword.value.id
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Plan"
+        if isinstance(node, ast.Call) and last_name(node.func) == "Plan"
         for keyword in node.keywords
         if keyword.arg in ("set_up", "tear_down") and isinstance(keyword.value, ast.Name)
     )
@@ -141,6 +144,9 @@ def _call_wrong(
     if name == "asyncio.run" or (isinstance(call.func, ast.Attribute) and call.func.attr == "run_until_complete"):
         what = name or ast.unparse(call.func)
         yield Pitfall(call, f"{what}(...) fails: a journey already runs in an event loop", "write `await` instead")
+    if name == "asyncio.sleep":
+        message = "asyncio.sleep(...) counts as response time of the step and the journey"
+        yield Pitfall(call, message, _THINK, is_error=False)
     if name in ("asyncio.create_task", "asyncio.ensure_future") and _is_unused(parents.get(call), parents):
         message = f"{name}(...) is not awaited: the task is cancelled when the iteration ends"
         yield Pitfall(call, message, "write `await user.gather(...)` to run calls at the same time")
@@ -240,7 +246,7 @@ def _does_nothing(node: ast.stmt) -> bool:
         case ast.Pass() | ast.Continue() | ast.Break() | ast.Expr(value=ast.Constant()):
             return True
         case ast.Expr(value=ast.Call(func=func)):
-            return ast.unparse(func).rpartition(".")[2] in _PRINTS
+            return last_name(func) in _PRINTS
     return False
 
 
@@ -372,7 +378,7 @@ def _last_word(part: ast.expr) -> str:
 
 
 def changed_globals(source: Source, fn: Function) -> Iterator[Pitfall]:
-    """Yield the places of a function that change a variable of its module, unless `# loadgen: allow` is there."""
+    """Yield the first place at which a function changes each variable of its module, unless its line is allowed."""
     containers = {
         target.id
         for node in source.tree.body
@@ -395,6 +401,7 @@ def changed_globals(source: Source, fn: Function) -> Iterator[Pitfall]:
                 f"{name} is changed by a journey, but each worker has its own {name}: results depend on the fleet",
                 'keep values of a user in @journey(state=...), and count with counter("..."); '
                 "if a value for each worker is right, end the line with `# loadgen: allow`",
+                is_error=False,
             )
 
 
@@ -423,7 +430,7 @@ def _changed(node: ast.AST, containers: Collection[str], declared: Collection[st
 def _is_container(value: ast.expr | None) -> bool:
     if isinstance(value, ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp | ast.SetComp):
         return True
-    return isinstance(value, ast.Call) and ast.unparse(value.func).rpartition(".")[2] in _CONTAINERS
+    return isinstance(value, ast.Call) and last_name(value.func) in _CONTAINERS
 
 
 def _statement(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> ast.AST:

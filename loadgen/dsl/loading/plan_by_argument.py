@@ -14,6 +14,7 @@ from copy import copy
 from difflib import get_close_matches
 from typing import Any, Final
 
+from loadgen.dsl.loading.source_analysis import last_name
 from loadgen.dsl.plans.plan import Plan
 from loadgen.errors import Fault, ScenarioError
 
@@ -25,12 +26,16 @@ _NEEDED: Final = frozenset({"target", "targets", "load", "loads", "mix"})
 
 
 def plan_call(statement: ast.stmt) -> ast.Call | None:
-    """Return the call of `Plan` in a statement `NAME = Plan(...)`; None for another statement."""
+    """Return the call of `Plan` in a statement `NAME = Plan(...)`.
+
+    Returns None for another statement, and for a call whose arguments cannot be told apart by their names.
+    """
     value = statement.value if isinstance(statement, ast.Assign | ast.AnnAssign) else None
-    if not isinstance(value, ast.Call) or ast.unparse(value.func).rpartition(".")[2] != "Plan":
+    if not isinstance(value, ast.Call) or last_name(value.func) != "Plan":
         return None
     has_stars = any(isinstance(one, ast.Starred) for one in value.args) or any(k.arg is None for k in value.keywords)
-    return None if has_stars or len(value.args) > len(_ARGUMENTS) else value
+    is_repeated = any(k.arg in _ARGUMENTS[: len(value.args)] for k in value.keywords)
+    return None if has_stars or is_repeated or len(value.args) > len(_ARGUMENTS) else value
 
 
 def errors_by_argument(

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["ENTERED", "METHODS_AWAITED", "VERBS", "Function", "Receivers", "own_nodes"]
+__all__ = ["ENTERED", "METHODS_AWAITED", "VERBS", "Function", "Receivers", "functions", "own_nodes"]
 
 VERBS: Final = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "request"})
 METHODS_AWAITED: Final = frozenset({"think", "pace", "rendezvous", "poll", "gather"})
@@ -123,6 +123,20 @@ class Receivers:
                 case ast.Assign(targets=targets):
                     others |= {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
         return replies - others
+
+
+def functions(node: ast.AST, outer: Receivers | None = None) -> Iterator[tuple[Function, Receivers]]:
+    """Yield each function below a syntax node with its receivers; a function comes before those that it contains.
+
+    outer: the receivers of the function around the node.
+    """
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, Function):
+            receivers = Receivers(child, outer)
+            yield child, receivers
+            yield from functions(child, receivers)
+        else:
+            yield from functions(child, outer)
 
 
 def own_nodes(fn: Function) -> Iterator[ast.AST]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from loadgen.errors import Fault, ScenarioError
 
-__all__ = ["UNKNOWN", "Import", "Source", "StepName", "read_source", "syntax_fault"]
+__all__ = ["UNKNOWN", "Import", "Source", "StepName", "last_name", "place", "read_source", "short_text", "syntax_fault"]
 
 UNKNOWN: Final[Any] = object()
 """The value of an expression that only a run can compute."""
@@ -75,6 +75,10 @@ class Source:
         self._constants = _constants(tree)
         self._lines = text.splitlines()
 
+    def fault(self, node: ast.expr, message: str, hint: str) -> Fault:
+        """Return an error at the first line of an expression of this file."""
+        return Fault(str(self.path), node.lineno, message, hint)
+
     @property
     def has_lazy_annotations(self) -> bool:
         """Return True if the file has `from __future__ import annotations`."""
@@ -97,7 +101,7 @@ class Source:
         Elements of lists are named "slos[1]". Returns {} if there is no such call.
         """
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.Call) and node.lineno == line and _last_name(node.func) == "Plan":
+            if isinstance(node, ast.Call) and node.lineno == line and last_name(node.func) == "Plan":
                 by_place = dict(zip(("target", "load", "mix", "slos", "regions"), node.args, strict=False))
                 by_name = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
                 given = by_place | by_name
@@ -113,7 +117,7 @@ class Source:
     def texts_given(self, function: str) -> Iterator[tuple[str, int]]:
         """Yield (text, line) of each call of `function` whose first argument is a literal text."""
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.Call) and _last_name(node.func) == function:
+            if isinstance(node, ast.Call) and last_name(node.func) == function:
                 for first in node.args[:1]:
                     if isinstance(first, ast.Constant) and isinstance(first.value, str):
                         yield first.value, node.lineno
@@ -246,6 +250,18 @@ def read_source(path: Path) -> Source:
     return Source(path, data.decode("utf-8", "replace"), tree)
 
 
+def place(fn: Callable[..., Any]) -> tuple[str, int]:
+    """Return (file, first line) of a function, with lines as in `Source.functions`; ("", 0) if it has no code."""
+    code = getattr(fn, "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code is not None else ("", 0)
+
+
+def short_text(node: ast.expr) -> str:
+    """Return an expression as source text, such as `user.http.get`; of more than 60 characters only the end."""
+    text = ast.unparse(node)
+    return text if len(text) <= 60 else "..." + text[-50:]
+
+
 def syntax_fault(file: str, error: SyntaxError) -> Fault:
     """Return the error for invalid syntax in `file`; the source line is part of the hint."""
     shown = (error.text or "").strip()
@@ -262,7 +278,7 @@ def _imports(body: Sequence[ast.AST], is_certain: bool) -> Iterator[Import]:
         elif isinstance(node, ast.ImportFrom):
             names = tuple(alias.name for alias in node.names)
             yield Import(node.module or "", names, node.level, node.lineno, is_certain)
-        elif isinstance(node, ast.If) and _last_name(node.test) == "TYPE_CHECKING":
+        elif isinstance(node, ast.If) and last_name(node.test) == "TYPE_CHECKING":
             yield from _imports(node.orelse, is_certain)
         else:
             yield from _imports(list(ast.iter_child_nodes(node)), is_certain and isinstance(node, ast.ClassDef))
@@ -297,7 +313,8 @@ def _first_line(fn: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return min([fn.lineno, *(decorator.lineno for decorator in fn.decorator_list)])
 
 
-def _last_name(node: ast.expr) -> str:
+def last_name(node: ast.expr) -> str:
+    """Return "Plan" for the expressions `Plan` and `loadgen.Plan`; "" for an expression that is not a name."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""

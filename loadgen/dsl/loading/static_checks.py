@@ -7,7 +7,6 @@
     user.to("logn").get("/")                    the plan has no such target                   error
     f"Bearer {token}" of a secret               gives the text "Bearer ****"                  error
     orders = counter(f"orders {i}")             in a journey: the metric is not recorded      error
-    asyncio.sleep(1)                            counts as the target's response time          warning
 
 The arguments of calls are checked by `call_arguments.py`. Code that works and makes a measurement wrong
 is found by `pitfalls.py`. Which variables are users, clients and replies is found by `receivers.py`.
@@ -17,9 +16,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -30,17 +27,15 @@ from loadgen.clients.request.prepare import AllOptions
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.dsl.loading.call_arguments import wrong_calls
 from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
-from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, own_nodes
-from loadgen.dsl.loading.source_analysis import Source, read_source
+from loadgen.dsl.loading.receivers import Function, Receivers, functions, own_nodes
+from loadgen.dsl.loading.source_analysis import Source, read_source, short_text
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
 from loadgen.errors import Fault, ScenarioError
 
-__all__ = ["RequestName", "mistakes", "mistakes_of", "request_names"]
+__all__ = ["mistakes", "mistakes_of"]
 
 _METRICS = frozenset({"counter", "gauge", "trend", "rate"})
-
-_THINK = "write `await user.think(...)`: think time does not count as response time"
 
 _OF_USER = frozenset(dir(UserWith))
 _OF_CLIENT = frozenset(dir(HttpClient))
@@ -51,22 +46,18 @@ _BY_NAME = frozenset({"url", "method"})
 """Arguments of requests that are usually given by position."""
 
 
-def mistakes(
-    source: Source, targets: Collection[str] | None = None, *, is_fleet: bool = True
-) -> tuple[list[Fault], list[Fault]]:
+def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[list[Fault], list[Fault]]:
     """Return the errors and the warnings found in the text of one file, as two lists.
 
-    Args:
-        targets: all target names of the file's plans; None if they are unknown, and then target names are not checked.
-        is_fleet: also find what depends on the number of workers. A trial has none, and its test may read a variable
-            that the journey has changed.
+    targets: all target names of the file's plans; None if they are unknown, and then target names are not checked.
     """
-    reading = _Reading(source, targets, is_fleet=is_fleet)
+    reading = _Reading(source, targets)
     reading.secrets()
-    reading.functions(source.tree, None, is_within_async=False)
+    reading.functions()
     reading.twice()
-    errors = set(reading.faults)
-    return reading.faults, [one for one in reading.warnings if one not in errors]
+    # A helper's own pitfalls are found again with each journey that calls it.
+    errors, warnings = dict.fromkeys(reading.faults), dict.fromkeys(reading.warnings)
+    return list(errors), [one for one in warnings if one not in errors]
 
 
 def mistakes_of(functions: Iterable[Callable[..., Any]]) -> list[Fault]:
@@ -92,12 +83,12 @@ def mistakes_of(functions: Iterable[Callable[..., Any]]) -> list[Fault]:
 def _errors_of_file(path: Path, changed_ns: int) -> tuple[Source, tuple[Fault, ...]]:
     """Return a file's source and its errors. changed_ns: when the file was changed, for the cache."""
     source = read_source(path)
-    return source, tuple(mistakes(source, is_fleet=False)[0])
+    return source, tuple(mistakes(source)[0])
 
 
 class _Reading:
-    def __init__(self, source: Source, targets: Collection[str] | None, *, is_fleet: bool) -> None:
-        self._targets, self._source, self._is_fleet = targets, source, is_fleet
+    def __init__(self, source: Source, targets: Collection[str] | None) -> None:
+        self._targets, self._source = targets, source
         self._file, self._tree = str(source.path), source.tree
         self._parents = {child: node for node in ast.walk(source.tree) for child in ast.iter_child_nodes(node)}
         self._imported = dict(_imported(source.tree))
@@ -126,7 +117,7 @@ class _Reading:
             if isinstance(node, ast.FormattedValue) and (
                 self._is_secret(node.value) or (isinstance(node.value, ast.Name) and node.value.id in names)
             ):
-                what = _shown(node.value)
+                what = short_text(node.value)
                 self._fault(
                     node.value, f"{{{what}}} in a text gives ****, not the secret's value", f"write {{{what}.reveal()}}"
                 )
@@ -137,21 +128,16 @@ class _Reading:
         name = self._dotted(node.func)
         return name.startswith("loadgen.") and name.endswith(".secret")
 
-    def functions(self, node: ast.AST, outer: Receivers | None, *, is_within_async: bool) -> None:
-        """Check all functions below a syntax node. outer: the receivers of the function around them."""
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.AsyncFunctionDef):
-                receivers = Receivers(child, outer)
-                self._function(child, receivers)
-                self._pitfalls(child, receivers)
-                self.functions(child, receivers, is_within_async=True)
-            elif isinstance(child, ast.FunctionDef):
-                receivers = Receivers(child, outer)
-                if not is_within_async:  # otherwise its nodes are checked with those of the async function
-                    self._function(child, receivers)
-                self.functions(child, receivers, is_within_async=is_within_async)
-            else:
-                self.functions(child, outer, is_within_async=is_within_async)
+    def functions(self) -> None:
+        """Check all functions of the file."""
+        checked: set[ast.AST] = set()
+        """Functions that are not async, whose nodes were checked with those of the async function around them."""
+        for fn, receivers in functions(self._tree):
+            if fn not in checked:
+                self._function(fn, receivers)
+            if isinstance(fn, ast.AsyncFunctionDef):
+                self._pitfalls(fn, receivers)
+                checked |= {node for node in own_nodes(fn) if isinstance(node, ast.FunctionDef)}
 
     def twice(self) -> None:
         """Add an error for each journey that a later definition of the same name replaces."""
@@ -179,7 +165,7 @@ class _Reading:
                 elif isinstance(self._parents.get(node), ast.Expr) and not (
                     receivers.is_journey or fn.name in self._once
                 ):
-                    message = f"{_shown(node.func)}(...) is never awaited, because {fn.name} is not async"
+                    message = f"{short_text(node.func)}(...) is never awaited, because {fn.name} is not async"
                     self._fault(node, message, f"write `async def {fn.name}`, and `await` here and where it is called")
                 if receivers.is_client(node.func):
                     self._check_options(node)
@@ -193,20 +179,17 @@ class _Reading:
                 self._check_target(node)
             self._check_factory(receivers, node)
             if is_async:
-                self._check_sleep(node)
                 self._check_metric(fn, node)
-            for wrong in wrong_calls(self._source, receivers, node, self._dotted(node.func)):
-                self._fault(wrong.node, wrong.message, wrong.hint)
+            self.faults += wrong_calls(self._source, receivers, node, self._dotted(node.func))
 
     def _pitfalls(self, fn: ast.AsyncFunctionDef, receivers: Receivers) -> None:
-        """Add the pitfalls of an async function, and of the helpers that it calls, to the errors.
+        """Add the pitfalls of an async function, and of the helpers that it calls, to the errors and warnings.
 
         Those of a function without a user are warnings: it may be part of a library, and not of a journey.
         """
         found = [*pitfalls(self._source, fn, receivers, self._dotted, self._once)]
         if receivers.has_user:
-            if self._is_fleet:
-                found += changed_globals(self._source, fn)
+            found += changed_globals(self._source, fn)
             calls = (node.func for node in own_nodes(fn) if isinstance(node, ast.Call))
             called = {func.id for func in calls if isinstance(func, ast.Name)}
             if fn.name not in self._once:
@@ -214,7 +197,7 @@ class _Reading:
                     found += pitfalls(self._source, self._helpers[name], receivers, self._dotted, self._once)
         for one in found:
             fault = Fault(self._file, getattr(one.node, "lineno", 0), one.message, one.hint)
-            (self.faults if receivers.has_user else self.warnings).append(fault)
+            (self.faults if one.is_error and receivers.has_user else self.warnings).append(fault)
 
     def _check_attribute(self, receivers: Receivers, node: ast.Attribute) -> None:
         kind = receivers.kind_of_value(node.value)
@@ -223,31 +206,31 @@ class _Reading:
             return
         if node.attr in known:
             if kind == "user" and node.attr == "state" and receivers.is_stateless:
-                message = f"{_shown(node)}: this journey has no state"
+                message = f"{short_text(node)}: this journey has no state"
                 self._fault(node, message, "declare it: @journey(state=Session), with a class of your own")
             owner = {"user": UserWith, "client": HttpClient}.get(kind, StreamedReply)
             is_method = inspect.isfunction(inspect.getattr_static(owner, node.attr, None))
             if is_method and isinstance(self._parents.get(node), ast.Expr):
-                what = _shown(node)
+                what = short_text(node)
                 self._fault(node, f"{what} is not called, so it does nothing", f"write {what}(...)")
             return
         hint = did_you_mean(node.attr, sorted(name for name in known if not name.startswith("_")))
         if kind == "user" and isinstance(node.ctx, ast.Store):
             hint = "keep values of a user in its state: @journey(state=Session)"
-        self._fault(node, f"{_shown(node.value)} has no {node.attr}", hint)
+        self._fault(node, f"{short_text(node.value)} has no {node.attr}", hint)
 
     def _check_options(self, call: ast.Call) -> None:
         for keyword in call.keywords:
             if keyword.arg is not None and keyword.arg not in _OPTIONS | _BY_NAME:
                 hint = did_you_mean(keyword.arg, sorted(_OPTIONS))
-                self._fault(keyword.value, f"{_shown(call.func)}(...) has no argument {keyword.arg}", hint)
+                self._fault(keyword.value, f"{short_text(call.func)}(...) has no argument {keyword.arg}", hint)
 
     def _check_hidden(self, call: ast.Call) -> None:
         """Add an error for each secret in the headers or the body of a request without `reveal()`."""
         for keyword in call.keywords:
             for value in keyword.value.values if isinstance(keyword.value, ast.Dict) else ():
                 if self._is_secret(value) or (isinstance(value, ast.Name) and value.id in self._secrets):
-                    what = _shown(value)
+                    what = short_text(value)
                     self._fault(value, f"{what} is a secret, and cannot be sent as it is", f"write {what}.reveal()")
 
     def _check_factory(self, receivers: Receivers, call: ast.Call) -> None:
@@ -256,13 +239,13 @@ class _Reading:
         if not (isinstance(func, ast.Attribute) and func.attr == "client" and call.args):
             return
         if receivers.kind_of_value(func.value) == "user" and isinstance(call.args[0], ast.Lambda):
-            message = f"{_shown(func)}(...) gets a new function at each call, and so creates a new client each time"
+            message = f"{short_text(func)}(...) gets a new function at each call, and so creates a new client each time"
             self._fault(call.args[0], message, "pass a class or function defined at module level, not a lambda")
 
     def _check_calls(self, receivers: Receivers, call: ast.Call) -> None:
         """Check the calls that are passed to `user.gather` and `user.poll`."""
         assert isinstance(call.func, ast.Attribute)
-        what, first = _shown(call.func), call.args[0] if call.args else None
+        what, first = short_text(call.func), call.args[0] if call.args else None
         if call.func.attr == "poll":
             if isinstance(first, ast.Call) and receivers.kind(first) == "awaited":
                 shown = ast.unparse(first)
@@ -289,7 +272,7 @@ class _Reading:
             self._fault(call, f"no plan in this file has a target {name!r}", hint)
 
     def _check_awaited(self, fn: Function, call: ast.Call) -> None:
-        parent, what = self._parents.get(call), _shown(call.func)
+        parent, what = self._parents.get(call), short_text(call.func)
         if isinstance(parent, ast.Expr):
             self._fault(call, f"{what}(...) is never awaited, so it does nothing", f"write `await {what}(...)`")
         elif isinstance(parent, ast.withitem):
@@ -323,7 +306,7 @@ class _Reading:
         return (name, attribute) if attribute else None
 
     def _check_entered(self, call: ast.Call) -> None:
-        parent, what = self._parents.get(call), _shown(call.func)
+        parent, what = self._parents.get(call), short_text(call.func)
         if isinstance(parent, ast.withitem):
             block = self._parents.get(parent)
             if isinstance(block, ast.With):
@@ -335,15 +318,10 @@ class _Reading:
             message = f"{what}(...) is not entered, so it times nothing"
             self._fault(call, message, f"write `async with {what}(...):` and indent the code to time below it")
 
-    def _check_sleep(self, call: ast.Call) -> None:
-        if self._dotted(call.func) == "asyncio.sleep" and not self._source.is_allowed(call):
-            message = "asyncio.sleep(...) counts as response time of the step and the journey"
-            self.warnings.append(Fault(self._file, call.lineno, message, _THINK))
-
     def _check_metric(self, fn: Function, call: ast.Call) -> None:
         name = self._dotted(call.func)
         if name.startswith("loadgen.") and name.rpartition(".")[2] in _METRICS:
-            what = _shown(call.func)
+            what = short_text(call.func)
             message = f"{what}(...) within {fn.name}: a metric created during the run is not recorded"
             self._fault(call, message, f"write `orders = {what}(...)` at the top of the file, and use it in {fn.name}")
 
@@ -352,14 +330,14 @@ class _Reading:
 
         Returns "" for a method or attribute of anything that is not imported.
         """
-        text = _shown(func)
+        text = short_text(func)
         first, dot, rest = text.partition(".")
         if first in self._imported:
             return self._imported[first] + dot + rest
         return text if not dot else ""
 
     def _fault(self, node: ast.expr, message: str, hint: str) -> None:
-        self.faults.append(Fault(self._file, node.lineno, message, hint))
+        self.faults.append(self._source.fault(node, message, hint))
 
 
 def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -372,81 +350,3 @@ def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
                 if alias.name == "*" and node.module == "loadgen":
                     yield from ((name, f"loadgen.{name}") for name in import_module("loadgen").__all__)
                 yield alias.asname or alias.name, f"{node.module}.{alias.name}"
-
-
-def _shown(func: ast.expr) -> str:
-    """Return an expression as source text, such as `user.http.get`; of more than 60 characters only the end."""
-    text = ast.unparse(func)
-    return text if len(text) <= 60 else "..." + text[-50:]
-
-
-# -- names of requests ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class RequestName:
-    """The predicted name of a request: its `name=`, or its method and path."""
-
-    pattern: str
-    """Regular expression for the name; `.+` matches computed parts."""
-    text: str
-    """The name as shown in messages; computed parts are `{...}`."""
-    is_computed: bool
-    """True if any part of the name is computed."""
-    is_given: bool
-    """True if the name comes from `name=`, not from the path."""
-
-
-def request_names(source: Source) -> Iterator[RequestName]:
-    """Yield the predicted name of each call in the file that looks like a request.
-
-    Requests of third-party clients are not found.
-    """
-    for node in ast.walk(source.tree):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-            continue
-        verb = node.func.attr
-        given = next((k.value for k in node.keywords if k.arg == "name"), None)
-        if given is None and verb == "measure" and node.args:
-            given = node.args[0]
-        if given is not None:
-            pattern, text = source.text_of(given)
-            yield RequestName(pattern, text, ".+" in pattern, True)
-            if verb == "poll":
-                yield RequestName(pattern + r" \(poll\)", f"{text} (poll)", ".+" in pattern, True)
-        elif verb in ("request", "stream") and len(node.args) > 1:
-            yield _by_path(source, node.args[0], node.args[1], node)
-        elif verb in VERBS and node.args and _is_path(source, node):
-            yield _by_path(source, ast.Constant(verb.upper()), node.args[0], node)
-
-
-def check_names(source: Source) -> Iterator[tuple[str, str]]:
-    """Yield (regular expression of the name, name as shown) of each call of `user.check` in the file.
-
-    Computed parts of a name match any text.
-    """
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "check":
-            given = next((k.value for k in node.keywords if k.arg == "name"), node.args[0] if node.args else None)
-            if given is not None:
-                yield source.text_of(given)
-
-
-def _is_path(source: Source, call: ast.Call) -> bool:
-    """Return True if the call's first argument may be a path or URL; that of `row.get("name")` is not."""
-    text = source.text_of(call.args[0])[1]
-    return ".http." in _shown(call.func) or text.startswith(("/", "http://", "https://", "{...}"))
-
-
-def _by_path(source: Source, method: ast.expr, url: ast.expr, call: ast.Call) -> RequestName:
-    if any(isinstance(k.value, ast.Call) and _shown(k.value.func).endswith("gql") for k in call.keywords):
-        return RequestName(".+", "{...}", True, True)  # a GraphQL request is named by its operation
-    (method_pattern, method_text), (pattern, text) = source.text_of(method), source.text_of(url)
-    pattern, text = pattern.partition(r"\?")[0], text.partition("?")[0]
-    is_computed = ".+" in pattern or ".+" in method_pattern
-    pattern = re.sub(r"^https?://[^/]*", "(?:https?://[^/]*)?", pattern)
-    # The target's own path, if it has one, comes first.
-    prefix = "" if pattern.startswith("(?:") else "(?:/.*)?" if pattern.startswith("/") else "(?:/.*)?/?"
-    # Requests of `user.to("login")` are named `GET login:/path`, unless "login" is the target of `user.http`.
-    target = r"(?:[^/ ]+:)?"
-    return RequestName(f"{method_pattern} {target}{prefix}{pattern}", f"{method_text} {text}", is_computed, False)

@@ -14,6 +14,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from loadgen.dsl.loading.receivers import VERBS, functions, own_nodes
 from loadgen.dsl.loading.source_analysis import Source
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.tag import Tag
@@ -22,7 +23,7 @@ from loadgen.errors import Fault
 
 __all__ = ["id_warnings", "tag_faults"]
 
-_TAKING = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "request", "stream", "step"})
+_TAKING = VERBS | {"stream", "step"}
 """Methods with an argument `tags`, of clients and users."""
 
 
@@ -66,17 +67,27 @@ class _Reading:
     listed: Mapping[str, TagSpec]
 
     def faults(self, tree: ast.AST) -> Iterator[Fault]:
+        certain = {
+            node
+            for fn, receivers in functions(tree)
+            for node in own_nodes(fn)
+            if isinstance(node, ast.Attribute) and receivers.kind_of_value(node.value) in ("user", "client")
+        }
+        """Methods of users and their clients. Others may be those of a library, whose tags are not the plan's."""
         for node in ast.walk(tree):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue
-            if node.func.attr == "tag" and len(node.args) == 2:
-                yield from self._pair(node.args[0], node.args[1], is_certain=_is_user(node.func.value))
+            if node.func.attr == "tag":
+                given = dict(zip(("tag", "value"), node.args, strict=False))
+                given |= {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+                if given.keys() == {"tag", "value"}:
+                    yield from self._pair(given["tag"], given["value"], is_certain=node.func in certain)
             elif node.func.attr in _TAKING:
                 for keyword in node.keywords:
                     if keyword.arg == "tags" and isinstance(keyword.value, ast.Dict):
                         for key, value in zip(keyword.value.keys, keyword.value.values, strict=True):
                             if key is not None:  # `**others` has no key
-                                yield from self._pair(key, value, is_certain=True)
+                                yield from self._pair(key, value, is_certain=node.func in certain)
 
     def _pair(self, key: ast.expr, value: ast.expr, *, is_certain: bool) -> Iterator[Fault]:
         """Yield the error of one pair. is_certain: the call sets a tag, even if the key is a text."""
@@ -110,7 +121,3 @@ class _Reading:
 
     def _fault(self, node: ast.expr, message: str, hint: str) -> Fault:
         return Fault(self.file, node.lineno, message, hint)
-
-
-def _is_user(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id == "user"

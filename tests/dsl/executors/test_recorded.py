@@ -9,9 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.dsl.data import unpack
 from loadgen.dsl.data.rowfile import FileFaults
 from loadgen.dsl.executors.recorded_traffic_csv import Bin, Gaps, Point, _time_ns, held, read_points, read_times
 from loadgen.dsl.source_location import Origin
@@ -109,6 +111,11 @@ def test_gzip_is_read_as_what_is_in_it(tmp_path: Path) -> None:
     assert read_points(packed, HERE, 0, 1) == read_points(ELB, HERE, 0, 1)
 
 
+def test_zstd_is_read_as_what_is_in_it(tmp_path: Path) -> None:
+    packed = file(tmp_path, zstandard.compress(ELB.read_bytes()), "traffic.csv.zst")
+    assert read_points(packed, HERE, 0, 1) == read_points(ELB, HERE, 0, 1)
+
+
 # -- what is wrong --------------------------------------------------------------------------------
 
 
@@ -162,14 +169,23 @@ def test_a_file_that_is_no_curve_is_told_as_what_it_is(content: bytes, says: str
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "trace.csv.gz:0 cannot read on: "),
-        (b"time\n0\n", "trace.csv.gz:0 cannot read on: Not a gzipped file (b'ti')"),
-        (gzip.compress(b"0\n1\n" * 9, mtime=0)[:-8], "trace.csv.gz:"),
+        (b"", "trace.csv.gz:0 the file is empty"),
+        (b"time\n0\n", "trace.csv.gz:0 the archive is not a gzip file"),
+        (gzip.compress(b"0\n1\n" * 9, mtime=0)[:-8], "trace.csv.gz:0 the archive ends too early"),
     ],
 )
 def test_a_gzip_that_is_none_or_not_whole_is_told(content: bytes, says: str, tmp_path: Path) -> None:
     (told, *_) = times_told(file(tmp_path, content, "trace.csv.gz"))
-    assert told.startswith(says) or not content
+    assert told == says
+
+
+def test_a_recording_that_unpacks_to_more_than_its_limit_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpack, "_LEAST_LIMIT_BYTES", 1 << 20)
+    bomb = file(tmp_path, gzip.compress(b"0" * (3 << 20)), "trace.csv.gz")
+    (told,) = times_told(bomb)
+    assert told == "trace.csv.gz:0 the archive unpacks to more than 1 MiB, the limit for an archive of its size"
 
 
 def test_a_recording_of_one_arrival_is_nothing_to_replay(tmp_path: Path) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from textwrap import dedent, indent
+from textwrap import indent
 
 import pytest
 
-from loadgen.dsl.loading.loader import load
 from loadgen.dsl.loading.source_analysis import Source
-from loadgen.dsl.loading.static_checks import mistakes, request_names
-from tests.support.scenarios import told, write
+from loadgen.dsl.loading.static_checks import mistakes
 
 HEAD = """import asyncio
 import time
@@ -144,84 +142,3 @@ def test_helpers_are_read_as_journeys_are() -> None:
         "3 who.think(...) is never awaited, so it does nothing | write `await who.think(...)`"
     ]
     assert found("who.think(1)", "async def login(who):\n") == []
-
-
-def test_names_of_requests_are_read() -> None:
-    body = """
-        user.http.get("/a?b=1")
-        user.http.post(f"/items/{row}", name="/items/{id}")
-        user.http.put(f"/items/{row}/x")
-        user.http.request("DELETE", "/items")
-        user.http.stream("GET", "/events")
-        user.poll(call, until=bool, name="job")
-        user.measure("sign")
-        user.http.post("/graphql", json=gql("query Cart { a }"))
-        row.get("x")
-        """
-    source = source_of(dedent(body))
-    assert [(one.text, one.is_computed) for one in request_names(source)] == [
-        ("GET /a", False),
-        ("/items/{id}", False),
-        ("PUT /items/{...}/x", True),
-        ("DELETE /items", False),
-        ("GET /events", False),
-        ("job", False),
-        ("job (poll)", False),
-        ("sign", False),
-        ("{...}", True),
-    ]
-
-
-def with_request(folder: Path, call: str, request: str) -> Path:
-    return write(
-        folder,
-        f"""
-        from loadgen import Plan, User, arrivals, journey, p
-        PATH = "/b"
-
-        @journey
-        async def browse(user: User) -> None:
-            sku = 1
-            await {call}
-
-        plan = Plan("http://x", arrivals("1/s").hold("1s"), browse, [
-            p(95, request="{request}") < "1s",
-        ])
-        """,
-    )
-
-
-@pytest.mark.parametrize(
-    ("call", "request_name", "expected"),
-    [
-        ('user.http.get("/a")', "GET /a", None),
-        ('user.http.get("a")', "GET /a", None),
-        ('user.http.get("/a?x=1")', "GET /a", None),
-        ('user.http.get("/a")', "GET /api/a", None),  # the target's own path goes before
-        ('user.http.get("https://y/a")', "GET https://y/a", None),
-        ('user.http.get("/a")', "GET /a (hop 2)", None),
-        ("user.http.get(PATH)", "GET /b", None),
-        ('user.http.get(f"/a/{sku}", name="/a/{sku}")', "/a/{sku}", None),
-        ('user.http.get("/a")', "GET /", 'no request "GET /" | did you mean "GET /a"?'),
-        ('user.http.get("/a")', "POST /b", 'no request "POST /b" | use one of "GET /a"'),
-        (
-            'user.http.get(f"/a/{sku}")',
-            "GET /a/{sku}",
-            'no request "GET /a/{sku}": requests without name= are named by their exact path | '
-            'set the name in the request call: name="GET /a/{sku}"',
-        ),
-    ],
-)
-def test_a_request_that_an_objective_names_is_looked_for(
-    tmp_path: Path, call: str, request_name: str, expected: str | None
-) -> None:
-    path = with_request(tmp_path, call, request_name)
-    lines = [] if expected is None else [f'scenario.py:11 p(95, request="{request_name}") < 1s: {expected}']
-    assert told(path) == lines
-    if expected is None:
-        assert load(path).warnings == ()
-
-
-def test_a_request_that_may_be_sent_is_a_warning(tmp_path: Path) -> None:
-    (warning,) = load(with_request(tmp_path, 'user.http.get(f"/a/{sku}")', "GET /b")).warnings
-    assert warning.message.endswith('no request "GET /b" found, but the scenario computes some request names')

@@ -7,6 +7,7 @@ to write. One fault is one message.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent, indent
@@ -16,7 +17,7 @@ import pytest
 
 from loadgen import reply
 from loadgen.dsl.loading.loader import load
-from loadgen.errors import ScenarioError
+from loadgen.errors import Fault, ScenarioError
 
 HEAD = """
 import asyncio
@@ -73,6 +74,8 @@ class Case:
     plan: tuple[str, str] | None = None
     data: str = ""
     """Content of rows.csv; the fault is then in its last line."""
+    is_warning: bool = False
+    """The fault is reported, and the scenario can run."""
 
     def write(self, folder: Path) -> tuple[Path, int]:
         """Write the scenario, and return the file and line at which the fault is."""
@@ -235,8 +238,8 @@ CASES = [
             print(error)
         """.lstrip("\n"),
     ),
-    Case("a counter that all users share", "counter(", "global TOTAL\nTOTAL = 1  # here"),
-    Case("a list that all users share", "@journey(state=...)", "ITEMS.append(4)"),
+    Case("a counter that all users share", "counter(", "global TOTAL\nTOTAL = 1  # here", is_warning=True),
+    Case("a list that all users share", "@journey(state=...)", "ITEMS.append(4)", is_warning=True),
     Case(
         "failures that nobody sees",
         "remove it",
@@ -324,7 +327,11 @@ def found_in(path: Path) -> list[tuple[str, int, str]]:
     with pytest.raises(ScenarioError) as raised:
         load(path)
     assert raised.value.exit_code == 2
-    return [(Path(fault.file).name, fault.line, f"{fault.message} | {fault.hint}") for fault in raised.value.faults]
+    return shown(raised.value.faults)
+
+
+def shown(faults: Iterable[Fault]) -> list[tuple[str, int, str]]:
+    return [(Path(fault.file).name, fault.line, f"{fault.message} | {fault.hint}") for fault in faults]
 
 
 def test_there_are_sixty_faults() -> None:
@@ -335,7 +342,8 @@ def test_there_are_sixty_faults() -> None:
 def test_a_fault_is_one_message_with_file_line_and_what_to_write(tmp_path: Path, case: Case) -> None:
     file, line = case.write(tmp_path)
 
-    ((name, at, text),) = found_in(tmp_path / "scenario.py")
+    path = tmp_path / "scenario.py"
+    ((name, at, text),) = shown(load(path).warnings) if case.is_warning else found_in(path)
 
     assert (name, at) == (file.name, line), text
     assert case.advice in text
@@ -381,6 +389,15 @@ def test_an_unknown_argument_does_not_hide_the_other_faults(tmp_path: Path) -> N
     assert len(texts) == 7
 
 
+def test_an_argument_that_is_given_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "scenario.py"
+    path.write_text(HEAD + 'plan = Plan(BASE, arrivals("1/s").hold("1m"), browse, target=BASE)\n')
+
+    ((_, _, text),) = found_in(path)
+
+    assert "got multiple values for argument 'target'" in text
+
+
 def test_faults_of_objectives_are_found_beside_a_load_that_fails(tmp_path: Path) -> None:
     path = tmp_path / "scenario.py"
     path.write_text(HEAD + 'plan = Plan(BASE, arrivals("1/s").holdd("1m"), browse, [p(95) < 3, error_ratio() < "x"])\n')
@@ -424,8 +441,10 @@ def test_faults_of_objectives_are_found_beside_a_load_that_fails(tmp_path: Path)
         'task = asyncio.create_task(user.http.get("/"))\nawait task',
         "found = re.search(r'\\(', 'text')",
         "await asyncio.to_thread(time.sleep, 1)",
+        "await asyncio.sleep(1)  # loadgen: allow",
         "time.sleep(1)  # loadgen: allow",
         "ITEMS.append(4)  # loadgen: allow",
+        "global TOTAL\nTOTAL = 1  # loadgen: allow",
         'sku = random.choice(\n    ["a", "b"],\n)  # loadgen: allow',
         'reply = await user.http.get("/")\nreply = {"pick": 3}\nreply["pick"]',
         "options = {'expect': 99}\nawait user.http.get('/', **options)",
@@ -464,6 +483,31 @@ def test_a_function_that_no_journey_calls_gets_only_a_warning(tmp_path: Path) ->
     (warning,) = load(path).warnings
 
     assert "time.sleep(...) blocks the event loop" in warning.message
+
+
+def test_a_scenario_that_changes_a_variable_of_its_module_runs_with_a_warning(tmp_path: Path) -> None:
+    path, line = Case("", "", 'ITEMS.append(4)  # here\nawait user.http.get("/")').write(tmp_path)
+
+    (warning,) = load(path).warnings
+
+    assert warning.line == line
+    assert warning.message == (
+        "ITEMS is changed by a journey, but each worker has its own ITEMS: results depend on the fleet"
+    )
+    assert "# loadgen: allow" in warning.hint
+
+
+async def test_a_trial_runs_a_journey_that_changes_a_variable_of_its_module(tmp_path: Path) -> None:
+    path = tmp_path / "trial_scenario.py"
+    path.write_text(
+        "from loadgen import User, journey\n\nSEEN = []\n\n@journey\nasync def seeing(user: User) -> None:\n"
+        "    SEEN.append((await user.http.get('/')).status_code)\n"
+    )
+    names: dict[str, Any] = {}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+
+    assert (await names["seeing"].trial(replies={"GET /": reply(200)})).outcome == "ok"
+    assert names["SEEN"] == [200]
 
 
 async def test_a_trial_finds_the_faults_of_its_journey_only(tmp_path: Path) -> None:
