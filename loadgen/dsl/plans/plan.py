@@ -561,13 +561,16 @@ class Plan:
             yield from overrides_wrong(self._written(), self.overrides)
 
     def _objectives(self, lanes: Sequence[DrivenLoad]) -> tuple[Objective, ...]:
-        """Return the objectives of the plan. One of a single load gets the begin and the end of this load."""
-        spans = {lane.name: (lane.after_ns, lane.end_ns) for lane in lanes}
+        """Return the objectives of the plan. One of a single load gets the begin, end and journeys of this load."""
+        of_load = {lane.name: lane for lane in lanes if lane.name}
         found = []
         for objective in (slo.objective for slo in self.slos if slo.objective is not None):
-            begin_ns, end_ns = spans.get(objective.load or "", (0, None)) if objective.load else (0, None)
-            if begin_ns or end_ns is not None:
-                objective = msgspec.structs.replace(objective, begin_ns=begin_ns, end_ns=end_ns)
+            lane = of_load.get(objective.load or "")
+            if lane is not None:
+                names = tuple(journey.name for journey in lane.journeys)
+                objective = msgspec.structs.replace(
+                    objective, begin_ns=lane.after_ns, end_ns=lane.end_ns, journeys=names
+                )
             found.append(objective)
         return tuple(found)
 
