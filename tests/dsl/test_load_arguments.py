@@ -73,6 +73,15 @@ def test_objectives_of_a_load_name_it(tmp_path: Path) -> None:
         ('http=Http(proxy="http://127.0.0.1:3128")', "http: proxy= of a load is not supported"),
         ("http=3", "http: 3 is not an Http"),
         ("slos=[3]", "slos: 3 is not an objective"),
+        (
+            'slos=[p(95, journey="browse") < "1s"]',
+            'p(95, journey="browse") < 1s, load "spike": the load has no journey',
+        ),
+        ('slos=[p(95, load="day") < "1s"]', 'p(95, load="day") < 1s: an objective of the load "spike" names another'),
+        (
+            'after="5s", slos=[p(95, window="11s") < "1s"]',
+            'p(95, window="11s") < 1s, load "spike": the window is longer than the load, 10.0 s',
+        ),
     ],
 )
 def test_a_wrong_argument_of_a_load_is_an_error_at_its_line(arguments: str, message: str, tmp_path: Path) -> None:
