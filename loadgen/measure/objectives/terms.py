@@ -15,12 +15,11 @@ from typing import Final, Literal
 import msgspec
 
 from loadgen.measure.deltas.custom import CustomKind
-from loadgen.measure.deltas.series_key import SKIPPED, UNTAGGED, Kind, Metric, SeriesKey
+from loadgen.measure.deltas.series_key import LOAD_TAG, SKIPPED, UNTAGGED, Kind, Metric, SeriesKey
 from loadgen.measure.objectives.sliding import Budget
 
 __all__ = [
     "ALL_CHECKS",
-    "LOAD_TAG",
     "SCRIPT",
     "Gap",
     "Objective",
@@ -42,9 +41,6 @@ Operator = Literal["<", "<=", ">", ">="]
 SCRIPT: Final = "script "
 """Outcomes with this prefix are faults of the scenario."""
 
-
-LOAD_TAG: Final = "load"
-"""The tag that names the load of the plan."""
 ALL_CHECKS: Final = "check: *"
 """As `of`: each check of the scenario by itself."""
 
