@@ -16,7 +16,7 @@ from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.scenarios import write
 
 SCENARIO = """
-from loadgen import Load, Plan, User, arrivals, error_ratio, journey, p, throughput, total
+from loadgen import Load, Plan, User, arrivals, error_ratio, journey, mean, p, throughput, total
 
 @journey
 async def browse(user: User) -> None:
@@ -29,8 +29,8 @@ async def buy(user: User) -> None:
 DAY, SPIKE = arrivals("10/s").hold("10s"), arrivals("10/s").hold("4s")
 
 plan = Plan(target="http://127.0.0.1:1", loads=[
-    Load({browse: 1, buy: 1}, DAY, name="day", tags={"phase": "calm"}),
-    Load(browse, SPIKE, name="spike", after="2s", tags={"phase": "peak"}, slos=[SLOS]),
+    Load({browse: 1, buy: 1}, DAY, name="day", tags={"phase": "calm", "build": "7"}),
+    Load(browse, SPIKE, name="spike", after="2s", tags={"phase": "peak", "build": "7"}, slos=[SLOS]),
 ])
 """
 
@@ -73,6 +73,18 @@ def test_only_the_iterations_of_the_load_count(tmp_path: Path, window: str) -> N
     slow_spike: Iterations = {("day", "browse"): steady(20, 0, 10), ("spike", "browse"): steady(900, 2, 6, "http 503")}
     assert [one.verdict for one in results(tmp_path, slos, slow_day)] == ["passed", "passed"]
     assert [one.verdict for one in results(tmp_path, slos, slow_spike)] == ["failed", "failed"]
+
+
+def test_a_tag_that_two_loads_share_selects_among_the_iterations_of_the_load(tmp_path: Path) -> None:
+    slos = """
+        p(95, tags={"build": "7"}) < "300ms", error_ratio(tags={"build": "7"}) < "10%",
+        mean(tags={"build": "7"}) < "300ms", total("iterations", tags={"build": "7"}) < 41"""
+    slow_day: Iterations = {("day", "browse"): steady(900, 0, 10, "http 503"), ("spike", "browse"): steady(20, 2, 6)}
+    slow_spike: Iterations = {("day", "browse"): steady(20, 0, 10), ("spike", "browse"): steady(900, 2, 6, "http 503")}
+    assert [one.verdict for one in results(tmp_path, slos, slow_day)] == ["passed"] * 4
+    assert [one.verdict for one in results(tmp_path, slos, slow_spike)] == ["failed"] * 3 + ["passed"]
+    calm = results(tmp_path, 'p(95, tags={"phase": "calm"}) < "300ms"', slow_spike)
+    assert [one.verdict for one in calm] == ["inconclusive"]
 
 
 @pytest.mark.parametrize("window", ["", ', window="2s"'])
