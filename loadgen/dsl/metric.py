@@ -29,11 +29,12 @@ from loadgen.dsl.plans.slo_expression import (
     CountValue,
     Expression,
     NumberValue,
+    Scope,
     ShareValue,
     Slo,
     arguments,
-    percentile_faults,
     read_over,
+    read_percentile,
     read_scope,
 )
 from loadgen.dsl.source_location import Origin, here
@@ -119,23 +120,20 @@ class Metric(ABC):
         origin = here()
         name = f'{self.kind}("{self.name}").{what}'
         scope, over = read_scope(origin, name, region=region), read_over(origin, name, window, abort)
-        faults = [*scope.faults, *over.faults]
-        first: tuple[str, ...] = ()
-        if kind == "percentile":
-            first = (f"{q:g}" if isinstance(q, int | float) else repr(q),)
-            faults = [*percentile_faults(origin, name, q), *faults]
+        first = read_percentile(origin, name, q) if kind == "percentile" else Scope()
+        faults = [*first.faults, *scope.faults, *over.faults]
         if kind == "last" and over.window_ns:
             message = f"{name}(window=...): only the last value of the run is known"
             faults.append(origin.fault(message, "leave out window=, or judge .minimum() or .maximum()"))
         fields = {
+            **first.fields,
             **scope.fields,
             "of": self.name,
             "of_kind": self.kind,
             "unit": self.spec.unit,
             "resolution": self.spec.resolution if self.kind == "trend" else 0.0,
-            **({"q": q} if kind == "percentile" else {}),
         }
-        expression = f"{name}({arguments(first, scope.texts, over.texts)})"
+        expression = f"{name}({arguments(first.texts, scope.texts, over.texts)})"
         return made(origin, kind, expression, over, fields, tuple(faults), example, usual)
 
     if not TYPE_CHECKING:

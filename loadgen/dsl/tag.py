@@ -78,12 +78,7 @@ def tag(name: str, *values: str, header: str | None = None, most: int | None = N
     for one in given:
         if not isinstance(one, str):
             wrong(f"{called}: the value {one!r} is not a text", f'write "{one}"')
-        elif (
-            not one
-            or not one.isprintable()
-            or len(one.encode("utf-8", "replace")) > NAME_BYTES
-            or one in (OTHER, UNTAGGED)
-        ):
+        elif not is_tag_value(one):
             wrong(f"{called}: {one[:40]!r} is not a valid value", f"write a text of 1 to {NAME_BYTES} bytes")
     for twice in sorted({one for one in texts if texts.count(one) > 1} if len(texts) <= MAX_PARTS else ()):
         wrong(f'{called} has the value "{twice}" twice', "remove one of them")
@@ -113,7 +108,10 @@ def tag(name: str, *values: str, header: str | None = None, most: int | None = N
 
 
 def is_tag_value(text: str) -> bool:
-    """Return whether a text can be the value of a tag: 1 to `NAME_BYTES` bytes, printable, and not "(other)"."""
+    """Return whether a text can be the value of a tag: 1 to `NAME_BYTES` bytes, printable, no word of reports.
+
+    Those words are "(other)" and "(none)".
+    """
     size_bytes = len(text.encode("utf-8", "replace"))
     return 0 < size_bytes <= NAME_BYTES and text.isprintable() and text not in (OTHER, UNTAGGED)
 

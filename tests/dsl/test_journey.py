@@ -259,7 +259,8 @@ plan = Plan(
 MIX: Mix = {browse: 6, buy: 1, order: 2}
 Plan("http://x", users(3).hold("1s"), MIX)
 Load(MIX, users(3).hold("1s"))
-Plan("http://x", users(3).hold("1s"), browse, [p(95) >= "1s"])  # E: Unsupported
+Plan("http://x", users(3).hold("1s"), browse, [p(95) <= "1s"])  # E: Unsupported operand types for <= ("TimeValue" and
+Plan("http://x", users(3).hold("1s"), browse, [p(95) >= "1s"])  # E: Unsupported operand types for >= ("TimeValue" and
 Plan("http://x", iterations(3), browse, [p(95) < 300])  # E: Unsupported operand types for <
 hits, basket, orders, stock = rate("hits"), trend("basket"), counter("orders"), gauge("stock")
 Plan(

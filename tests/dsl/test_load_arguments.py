@@ -13,8 +13,9 @@ from loadgen.units import NS_PER_S
 from tests.support.scenarios import faults_of, write
 
 HEAD = """
-from loadgen import Http, Load, Plan, User, arrivals, error_ratio, journey, p, per_load
+from loadgen import Http, Load, Plan, User, arrivals, checks, error_ratio, journey, p, per_load, trend
 
+basket = trend("basket", unit="EUR")
 depth = per_load("depth", int, default=3)
 DAY = arrivals("10/s").hold("10s")
 
@@ -73,6 +74,24 @@ def test_objectives_of_a_load_name_it(tmp_path: Path) -> None:
         ('http=Http(proxy="http://127.0.0.1:3128")', "http: proxy= of a load is not supported"),
         ("http=3", "http: 3 is not an Http"),
         ("slos=[3]", "slos: 3 is not an objective"),
+        (
+            'slos=[p(95, journey="browse") < "1s"]',
+            'p(95, journey="browse") < 1s, load "spike": the load has no journey',
+        ),
+        ('slos=[p(95, load="day") < "1s"]', 'p(95, load="day") < 1s: an objective of the load "spike" names another'),
+        (
+            "slos=[basket.mean() < 20]",
+            'trend("basket").mean() < 20: checks and custom metrics are not kept for each load',
+        ),
+        (
+            'slos=[checks("has results") > "99%"]',
+            'checks("has results") > 99%: checks and custom metrics are not kept for each load',
+        ),
+        ('slos=[checks() > "99%"]', "checks() > 99%: checks and custom metrics are not kept for each load"),
+        (
+            'after="5s", slos=[p(95, window="11s") < "1s"]',
+            'p(95, window="11s") < 1s, load "spike": the window is longer than the load, 10.0 s',
+        ),
     ],
 )
 def test_a_wrong_argument_of_a_load_is_an_error_at_its_line(arguments: str, message: str, tmp_path: Path) -> None:

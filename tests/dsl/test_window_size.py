@@ -69,6 +69,13 @@ def test_rates_of_several_loads_add_up(tmp_path: Path) -> None:
     assert warnings(tmp_path, f'{loads}, slos=[p(95, window="1m") < "1s"]') == []
 
 
+def test_the_objective_of_a_load_counts_only_its_own_rate(tmp_path: Path) -> None:
+    loads = 'loads=[Load(browse, arrivals("90/s").hold("5m"), name="day"), Load(browse, SPIKE, name="spike", SLOS)]'
+    plan = loads.replace("SPIKE", 'arrivals("20/s").hold("5m")').replace("SLOS", 'slos=[p(95, window="1m") < "1s"]')
+    (found,) = warnings(tmp_path, plan)
+    assert "at most 1,200 iterations of browse" in found
+
+
 def test_region_counts_by_its_share(tmp_path: Path) -> None:
     plan = (
         'mix=browse, load=arrivals("40/s").hold("5m"), regions={"eu": 1, "us": 3},'

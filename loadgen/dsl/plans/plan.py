@@ -268,11 +268,15 @@ class Plan:
 
     @property
     def said(self) -> tuple[tuple[Slo, tuple[Journey[Any], ...]], ...]:
-        """Return each objective with the journeys that it may name: those of the plan, or those of its steered load.
+        """Return each objective with the journeys that it may name: those of the plan, or those of its load.
 
-        The plan's own objectives come first, then those that steered loads follow.
+        The plan's own objectives come first, then those of loads, then those that steered loads follow.
         """
-        own = tuple((slo, self.journeys) for slo in self.slos)
+        of_load = {one.name: one.journeys for one in self.loads if one.name}
+        own = tuple(
+            (slo, of_load.get(slo.objective.load or "", self.journeys) if slo.objective is not None else self.journeys)
+            for slo in self.slos
+        )
         try:
             lanes = self.lanes
         except ScenarioError:
@@ -364,8 +368,8 @@ class Plan:
         if self.load is not None and is_executor(self.load):
             found += self.load.faults
         found += executors_wrong(self.executors, self._lowering_seed)
-        found += windows_wrong(self.slos, self.warmup_ns, self._known_duration_ns())
-        found += loads_and_tags_wrong(self.slos, (one.name for one in self.loads), self._tag_names())
+        found += windows_wrong(self.slos, self.warmup_ns, self._spans())
+        found += loads_and_tags_wrong(self.slos, (one.name for one in self.loads), tag_names(self))
         found += self._lanes_wrong()
         if not is_url(self.target) and self.overrides.target is not None:
             found.append(Fault("--target", 0, *url_wrong(self.target)))
@@ -398,8 +402,8 @@ class Plan:
             those = [slo for slo in plan.slos if slo.objective is not None and slo.objective.region in gone]
             plan._leave_out(those, "its region takes no part in this run")
         if overrides.duration_s is not None:  # a shortened run may be too short for a window of the full run
-            faulty = windows_too_long(self.slos, self.warmup_ns, self._known_duration_ns())
-            shorter = windows_too_long(plan.slos, plan.warmup_ns, plan._known_duration_ns())
+            faulty = [slo for slo, _ in windows_too_long(self.slos, self.warmup_ns, self._spans())]
+            shorter = [slo for slo, _ in windows_too_long(plan.slos, plan.warmup_ns, plan._spans())]
             those = [slo for slo in shorter if slo not in faulty]
             plan._leave_out(those, "its window is longer than --duration")
         return plan
@@ -524,6 +528,13 @@ class Plan:
         except ScenarioError:
             return None
 
+    def _spans(self) -> dict[str, tuple[int, int | None]]:
+        """Return begin and end of each named load and, under "", of the plan; {} if the loads have errors."""
+        try:
+            return {lane.name: (lane.after_ns, lane.end_ns) for lane in self.lanes} | {"": (0, self.duration_ns)}
+        except ScenarioError:
+            return {}
+
     def _fault(self, wrong: Wrong) -> Fault:
         """Return the error for an argument, at the argument's line in the scenario.
 
@@ -561,18 +572,18 @@ class Plan:
             yield from overrides_wrong(self._written(), self.overrides)
 
     def _objectives(self, lanes: Sequence[DrivenLoad]) -> tuple[Objective, ...]:
-        """Return the objectives of the plan. One of a single load gets the begin and the end of this load."""
-        spans = {lane.name: (lane.after_ns, lane.end_ns) for lane in lanes}
+        """Return the objectives of the plan. One of a single load gets the begin, end and journeys of this load."""
+        of_load = {lane.name: lane for lane in lanes if lane.name}
         found = []
         for objective in (slo.objective for slo in self.slos if slo.objective is not None):
-            begin_ns, end_ns = spans.get(objective.load or "", (0, None)) if objective.load else (0, None)
-            if begin_ns or end_ns is not None:
-                objective = msgspec.structs.replace(objective, begin_ns=begin_ns, end_ns=end_ns)
+            lane = of_load.get(objective.load or "")
+            if lane is not None:
+                names = tuple(journey.name for journey in lane.journeys)
+                objective = msgspec.structs.replace(
+                    objective, begin_ns=lane.after_ns, end_ns=lane.end_ns, journeys=names
+                )
             found.append(objective)
         return tuple(found)
-
-    def _tag_names(self) -> list[str]:
-        return list(tag_names(self))
 
     def _leave_out(self, slos: Iterable[Slo], why: str) -> None:
         """Remove objectives that could never pass because they have no data in this run, and add a warning for each.

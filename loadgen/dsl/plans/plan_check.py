@@ -207,6 +207,11 @@ def _for_load(slo: Slo, name: str) -> Slo:
     if slo.objective.of_kind is not None:
         message = f"{slo.objective.text}: checks and custom metrics are not kept for each load"
         return Slo(slo.origin, faults=(slo.origin.fault(message, "move it to the slos of the plan"),))
+    if slo.objective.load not in (None, name):
+        message = f'{slo.objective.text}: an objective of the load "{name}" names another load'
+        return Slo(
+            slo.origin, faults=(slo.origin.fault(message, "leave out load=, or move it to the slos of the plan"),)
+        )
     text = f'{slo.objective.text}, load "{name}"'
     return replace(slo, objective=msgspec.structs.replace(slo.objective, load=name, text=text))
 
@@ -257,23 +262,32 @@ def executors_wrong(executors: Iterable[Executor], seed: int) -> Iterator[Fault]
                 yield from error.faults
 
 
-def windows_too_long(slos: Iterable[Slo], warmup_ns: int, duration_ns: int | None) -> tuple[Slo, ...]:
-    """Return the objectives whose window is longer than the measured part of the load.
+Spans = Mapping[str, tuple[int, int | None]]
+"""Begin and end by the name of a load, ns from T0; under "" those of the whole plan. An end of None is unknown."""
 
-    duration_ns: the load's; None if it is unknown, and then no window is too long.
+
+def windows_too_long(slos: Iterable[Slo], warmup_ns: int, spans: Spans) -> tuple[tuple[Slo, int], ...]:
+    """Return the objectives whose window is longer than the measured part of the plan, or of their own load.
+
+    Each has the length of this part, in ns. If it is unknown, no window is too long.
     """
-    if duration_ns is None or warmup_ns >= duration_ns:
-        return ()
-    measured_ns = duration_ns - warmup_ns
-    return tuple(slo for slo in slos if slo.objective is not None and slo.objective.window_ns > measured_ns)
+    found = []
+    for slo in slos:
+        if slo.objective is None:
+            continue
+        begin_ns, end_ns = spans.get(slo.objective.load or "", (0, None))
+        if end_ns is not None and warmup_ns < end_ns:
+            measured_ns = end_ns - max(begin_ns, warmup_ns)
+            if slo.objective.window_ns > measured_ns:
+                found.append((slo, measured_ns))
+    return tuple(found)
 
 
-def windows_wrong(slos: Iterable[Slo], warmup_ns: int, duration_ns: int | None) -> Iterator[Fault]:
-    """Yield an error for each objective whose window is longer than the measured part of the load."""
-    for slo in windows_too_long(slos, warmup_ns, duration_ns):
+def windows_wrong(slos: Iterable[Slo], warmup_ns: int, spans: Spans) -> Iterator[Fault]:
+    """Yield an error for each objective whose window is longer than what it is judged over."""
+    for slo, measured_ns in windows_too_long(slos, warmup_ns, spans):
         assert slo.objective is not None
         after = " after the warm-up" if warmup_ns else ""
-        measured_ns = (duration_ns or 0) - warmup_ns
         yield slo.origin.fault(
             f"{slo.objective.text}: the window is longer than the load{after}, {format_duration(measured_ns)}",
             "write a shorter window, or a longer load",

@@ -42,7 +42,7 @@ from loadgen.dsl.source_location import here
 from loadgen.dsl.tag import Tag
 from loadgen.engine.load.share import RowIndex
 from loadgen.errors import Fault, ProfileError
-from loadgen.measure.deltas.series_key import Tags
+from loadgen.measure.deltas.series_key import LOAD_TAG, Tags
 from loadgen.profiles.arrival_due_times import Positions, Schedule, Timeline
 from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, UserProfile
@@ -102,7 +102,7 @@ class DrivenLoad:
     @property
     def series_tags(self) -> Tags:
         """Return the tags of all series of this load: its name, if it has one, and its constants."""
-        return ((("load", self.name),) if self.name else ()) + self.tags
+        return (((LOAD_TAG, self.name),) if self.name else ()) + self.tags
 
     def schedule(self) -> Schedule:
         """Return the times at which this load's arrivals are due. Only open loads have a schedule."""

@@ -33,8 +33,8 @@ from loadgen.dsl.plans.slo_expression import (
     any_of,
     arguments,
     none_of,
-    percentile_faults,
     read_over,
+    read_percentile,
     read_scope,
 )
 from loadgen.dsl.source_location import Origin, here
@@ -89,6 +89,7 @@ METRICS: Final[Mapping[str, tuple[str, ...]]] = {
 """Metrics of times, and what has them. ttfb: from the call of a request to the first byte of its answer."""
 _IN_WINDOWS: Final = ("response", "service", "duration", "ttfb")
 """Metrics that agents can count by due time."""
+_NONE: Final = Scope()
 Counted = Literal["requests", "iterations"]
 TagName = Any
 """A declared tag, or the name of a tag."""
@@ -131,16 +132,8 @@ def p(
     """
     origin = here()
     scope = read_scope(origin, "p", journey=journey, step=step, request=request, region=region, load=load, tags=tags)
-    shown = f"{q:g}" if isinstance(q, int | float) else repr(q)
-    made = _time(origin, "percentile", "p", scope, metric, read_over(origin, "p", window, abort), (shown,))
-    return TimeValue(
-        origin,
-        "percentile",
-        made.expression,
-        made.over,
-        {**made.fields, "q": q},
-        (*percentile_faults(origin, "p", q), *made.faults),
-    )
+    over = read_over(origin, "p", window, abort)
+    return _time(origin, "percentile", "p", scope, metric, over, read_percentile(origin, "p", q))
 
 
 def mean(
@@ -355,10 +348,10 @@ def _time(
     scope: Scope,
     metric: object,
     over: Over,
-    first: tuple[str, ...] = (),
+    first: Scope = _NONE,
 ) -> TimeValue:
-    """Return the expression of a time. what: the function's name. first: its first arguments as written."""
-    faults = [*scope.faults, *over.faults]
+    """Return the expression of a time. what: the function's name. first: its first argument, a percentile."""
+    faults = [*first.faults, *scope.faults, *over.faults]
     of = "request" if scope.fields.get("request") else "step" if scope.fields.get("step") else "journey"
     texts: tuple[str, ...] = ()
     if not isinstance(metric, str) or metric not in METRICS:
@@ -375,8 +368,9 @@ def _time(
             message = f'{what}(metric="{metric}", window=...): {metric} is not counted by due time'
             faults.append(origin.fault(message, f"leave out window=, or judge {', '.join(_IN_WINDOWS)}"))
     faults += _tags_in_windows(origin, what, scope, over)
-    expression = f"{what}({arguments(first, scope.texts, texts, over.texts)})"
-    fields = {**scope.fields, "metric": metric if isinstance(metric, str) and metric in METRICS else "response"}
+    expression = f"{what}({arguments(first.texts, scope.texts, texts, over.texts)})"
+    known = metric if isinstance(metric, str) and metric in METRICS else "response"
+    fields = {**first.fields, **scope.fields, "metric": known}
     return TimeValue(origin, kind, expression, over, fields, tuple(faults))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, Never
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, TypeVar
 
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault
@@ -35,14 +35,15 @@ __all__ = [
     "any_of",
     "arguments",
     "none_of",
-    "percentile_faults",
     "read_over",
+    "read_percentile",
     "read_scope",
 ]
 
 _LEAST_WINDOW_NS: Final = NS_PER_S
 """The shortest window: agents count due iterations per interval of this length."""
 _OPERATORS: Final = ("=<", "=>", "<=", ">=", "<", ">", "=")
+_L = TypeVar("_L")
 _CHAIN: Final = "a chain of comparisons is not an objective: Python keeps only one of its parts"
 
 
@@ -97,7 +98,7 @@ def none_of(*values: str) -> Choice:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What an objective covers: fields of `Objective`, the arguments as text, and their errors."""
+    """Arguments that select what an objective judges: fields of `Objective`, the arguments as text, their errors."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     texts: tuple[str, ...] = ()
@@ -216,14 +217,53 @@ def read_over(origin: Origin, what: str, window: object, abort: object) -> Over:
     return Over(window_ns, abort, texts)
 
 
-def percentile_faults(origin: Origin, what: str, q: object) -> list[Fault]:
-    """Return the errors of a percentile given in percent. what: the function as written, such as "p" or "basket.p"."""
+def read_percentile(origin: Origin, what: str, q: object) -> Scope:
+    """Return the percentile of an objective, in percent, as its field, its text and its errors.
+
+    what: the function as written, such as "p" or "basket.p".
+    """
+    faults: tuple[Fault, ...] = ()
     if isinstance(q, bool) or not isinstance(q, int | float) or not 0 < q <= 100:
         message = f"{what}({q!r}): a percentile must be above 0 and at most 100"
-        return [origin.fault(message, f"write {what}(95) or {what}(99.9)")]
-    if q < 1:
-        return [origin.fault(f"{what}({q:g}): percentiles are given in percent", f"write {what}({q * 100:g})")]
-    return []
+        faults = (origin.fault(message, f"write {what}(95) or {what}(99.9)"),)
+    elif q < 1:
+        faults = (origin.fault(f"{what}({q:g}): percentiles are given in percent", f"write {what}({q * 100:g})"),)
+    return Scope({"q": q}, (f"{q:g}" if isinstance(q, int | float) else repr(q),), faults)
+
+
+# -- limits ---------------------------------------------------------------------------------------
+
+
+def _duration(limit: object) -> tuple[float, str]:
+    if isinstance(limit, bool) or not isinstance(limit, str | int | float):
+        raise ValueError("the limit must be a number or a text")
+    if not isinstance(limit, str):
+        raise ValueError("the limit has no unit")
+    if limit.strip().endswith(("%", "/s")):
+        raise ValueError("the limit has the unit of another metric: a time is compared with a duration")
+    return float(parse_duration(limit)), limit.strip()
+
+
+def _ratio(limit: object) -> tuple[float, str]:
+    if isinstance(limit, bool) or not isinstance(limit, str | int | float):
+        raise ValueError("the limit must be a number or a text")
+    ratio = parse_ratio(limit)
+    return ratio, limit.strip() if isinstance(limit, str) else f"{ratio * 100:.6g}%"
+
+
+def _rate(limit: object) -> tuple[float, str]:
+    if not isinstance(limit, str):
+        raise ValueError("the limit has no unit")
+    per_s = parse_rate(limit)
+    return per_s, limit.strip()
+
+
+def _number(limit: object) -> tuple[float, str]:
+    if isinstance(limit, str):
+        raise ValueError("the limit has the unit of another metric: it must be a number, without quotes")
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not isfinite(limit):
+        raise ValueError("the limit must be a finite number")
+    return float(limit), f"{limit:,}".replace(",", "_") if isinstance(limit, int) else f"{limit:g}"
 
 
 # -- comparing -------------------------------------------------------------------------------------
@@ -299,16 +339,23 @@ class Expression:
         return Slo(origin, faults=(*self.faults, origin.fault(message, self.hint)))
 
 
-class TimeValue(Expression):
-    """A time, such as a percentile of response times. Compare it with a duration: `p(95) < "300ms"`."""
+class _Measured(Expression, Generic[_L]):
+    """Base of values that are not whole numbers, so a limit that is reached exactly decides nothing: `<` and `>` only.
+
+    _L: the type of the limit.
+    """
 
     __slots__ = ()
+    _read: ClassVar[staticmethod[[object], tuple[float, str]]]
+    """Return a limit as number and text. It raises ValueError for an invalid one."""
+    _never_below_0: ClassVar[str] = ""
+    """What the value is, if it cannot be below 0."""
 
-    def __lt__(self, limit: str) -> Slo:
-        return self._compared("<", limit, _duration)
+    def __lt__(self, limit: _L) -> Slo:
+        return self._compared("<", limit, self._read)
 
-    def __gt__(self, limit: str) -> Slo:
-        return self._compared(">", limit, _duration)
+    def __gt__(self, limit: _L) -> Slo:
+        return self._compared(">", limit, self._read)
 
     # `Never` makes mypy reject these operators; the loader rejects them for scenarios that mypy has not checked.
     def __le__(self, limit: Never) -> Slo:
@@ -318,54 +365,44 @@ class TimeValue(Expression):
         return self._refused(">=", limit, "< or >")
 
     def _check_edge(self, operator: Operator, value: float) -> None:
-        if operator == "<" and value == 0:
-            raise ValueError("the limit must be above 0, since no time is below 0")
+        if self._never_below_0 and operator == "<" and value == 0:
+            raise ValueError(f"the limit must be above 0, since no {self._never_below_0} is below 0")
 
 
-class ShareValue(Expression):
+class TimeValue(_Measured[str]):
+    """A time, such as a percentile of response times. Compare it with a duration: `p(95) < "300ms"`."""
+
+    __slots__ = ()
+    _read = staticmethod(_duration)
+    _never_below_0 = "time"
+
+
+class ShareValue(_Measured[str | float]):
     """A share, such as an error ratio. Compare it with a ratio: `error_ratio() < "0.1%"` or `< 0.001`."""
 
     __slots__ = ()
-
-    def __lt__(self, limit: str | float) -> Slo:
-        return self._compared("<", limit, _ratio)
-
-    def __gt__(self, limit: str | float) -> Slo:
-        return self._compared(">", limit, _ratio)
-
-    def __le__(self, limit: Never) -> Slo:
-        return self._refused("<=", limit, "< or >")
-
-    def __ge__(self, limit: Never) -> Slo:
-        return self._refused(">=", limit, "< or >")
+    _read = staticmethod(_ratio)
+    _never_below_0 = "ratio"
 
     def _check_edge(self, operator: Operator, value: float) -> None:
-        if operator == "<" and value == 0:
-            raise ValueError("the limit must be above 0, since no ratio is below 0")
+        super()._check_edge(operator, value)
         if operator == ">" and value == 1:
             raise ValueError("the limit must be below 100 %, since no ratio is above it")
 
 
-class PerSecondValue(Expression):
+class PerSecondValue(_Measured[str]):
     """A number per second, made by `throughput`. Compare it with a rate: `throughput("requests") > "20/s"`."""
 
     __slots__ = ()
+    _read = staticmethod(_rate)
+    _never_below_0 = "rate"
 
-    def __lt__(self, limit: str) -> Slo:
-        return self._compared("<", limit, _rate)
 
-    def __gt__(self, limit: str) -> Slo:
-        return self._compared(">", limit, _rate)
+class NumberValue(_Measured[float]):
+    """A value of a custom metric in its own unit. Compare it with a number: `basket.mean() > 20`."""
 
-    def __le__(self, limit: Never) -> Slo:
-        return self._refused("<=", limit, "< or >")
-
-    def __ge__(self, limit: Never) -> Slo:
-        return self._refused(">=", limit, "< or >")
-
-    def _check_edge(self, operator: Operator, value: float) -> None:
-        if operator == "<" and value == 0:
-            raise ValueError("the limit must be above 0, since no rate is below 0")
+    __slots__ = ()
+    _read = staticmethod(_number)
 
 
 class CountValue(Expression):
@@ -388,56 +425,6 @@ class CountValue(Expression):
     def _check_edge(self, operator: Operator, value: float) -> None:
         if value < 0 or (operator == "<" and value == 0):
             raise ValueError("no count is below 0")
-
-
-class NumberValue(Expression):
-    """A value of a custom metric in its own unit. Compare it with a number: `basket.mean() > 20`."""
-
-    __slots__ = ()
-
-    def __lt__(self, limit: float) -> Slo:
-        return self._compared("<", limit, _number)
-
-    def __gt__(self, limit: float) -> Slo:
-        return self._compared(">", limit, _number)
-
-    def __le__(self, limit: Never) -> Slo:
-        return self._refused("<=", limit, "< or >")
-
-    def __ge__(self, limit: Never) -> Slo:
-        return self._refused(">=", limit, "< or >")
-
-
-def _duration(limit: object) -> tuple[float, str]:
-    if isinstance(limit, bool) or not isinstance(limit, str | int | float):
-        raise ValueError("the limit must be a number or a text")
-    if not isinstance(limit, str):
-        raise ValueError("the limit has no unit")
-    if limit.strip().endswith(("%", "/s")):
-        raise ValueError("the limit has the unit of another metric: a time is compared with a duration")
-    return float(parse_duration(limit)), limit.strip()
-
-
-def _ratio(limit: object) -> tuple[float, str]:
-    if isinstance(limit, bool) or not isinstance(limit, str | int | float):
-        raise ValueError("the limit must be a number or a text")
-    ratio = parse_ratio(limit)
-    return ratio, limit.strip() if isinstance(limit, str) else f"{ratio * 100:.6g}%"
-
-
-def _rate(limit: object) -> tuple[float, str]:
-    if not isinstance(limit, str):
-        raise ValueError("the limit has no unit")
-    per_s = parse_rate(limit)
-    return per_s, limit.strip()
-
-
-def _number(limit: object) -> tuple[float, str]:
-    if isinstance(limit, str):
-        raise ValueError("the limit has the unit of another metric: it must be a number, without quotes")
-    if isinstance(limit, bool) or not isinstance(limit, int | float) or not isfinite(limit):
-        raise ValueError("the limit must be a finite number")
-    return float(limit), f"{limit:,}".replace(",", "_") if isinstance(limit, int) else f"{limit:g}"
 
 
 def arguments(*parts: Sequence[str]) -> str:

@@ -82,6 +82,8 @@ def _rates(objective: Objective, lanes: Sequence[DrivenLoad]) -> dict[str, float
     """
     rates: dict[str, float] = {}
     for lane in lanes:
+        if objective.load not in (None, lane.name):
+            continue
         per_s = _peak_per_s(lane)
         for journey, weight in zip(lane.journeys, lane.weights, strict=True):
             if objective.journey not in (None, journey.name) or not weight:

@@ -11,7 +11,6 @@ likely, and between two picks no random number is drawn.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from math import exp, floor, log
 from random import Random
@@ -19,10 +18,10 @@ from typing import Final, Literal
 
 from loadgen.engine.recording.recorded_series import Noted, Picked, Picks, Series
 from loadgen.measure.deltas.exemplar import Exemplar
-from loadgen.measure.deltas.limits import NOTE_BYTES, cut
+from loadgen.measure.deltas.limits import cut
 from loadgen.measure.deltas.series_key import MISSED, OK, SKIPPED
 
-__all__ = ["MAX_KEPT", "Exemplars", "kept_of_one", "note_text"]
+__all__ = ["MAX_KEPT", "Exemplars", "kept_of_one"]
 
 MAX_KEPT: Final = 200
 """Most exemplars in one delta of one worker."""
@@ -31,20 +30,18 @@ _RANDOM: Final = 2
 _NEVER: Final = 1 << 62
 
 
-def note_text(noted: Noted) -> str:
-    """Return what a journey noted as a JSON object of at most `NOTE_BYTES`; "" for nothing."""
-    return cut(json.dumps(noted, ensure_ascii=False, default=str), NOTE_BYTES) if noted else ""
-
-
 class Exemplars:
     """Picks and collects the exemplars of one worker.
 
     most: most exemplars that a call of `take` returns. With many agents a few of each are enough: see `kept_of_one`.
-    note_text: returns what a journey noted as a text without secrets.
+    note_text: returns what a journey noted as a text without secrets; without it, exemplars have no notes.
     """
 
     def __init__(
-        self, most: int = MAX_KEPT, random: Random | None = None, note_text: Callable[[Noted], str] = note_text
+        self,
+        most: int = MAX_KEPT,
+        random: Random | None = None,
+        note_text: Callable[[Noted], str] = lambda _: "",
     ) -> None:
         self.most = most
         self._note_text = note_text

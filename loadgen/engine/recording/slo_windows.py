@@ -28,8 +28,8 @@ import numpy.typing as npt
 from loadgen.engine.recording.watched_values import Rule, Value, custom_row, rule_of, value_rows
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.outcomes_by_due_interval import MAX_DUE_ROWS, DueCounts
-from loadgen.measure.deltas.series_key import OK, Metric, SeriesKey
-from loadgen.measure.objectives.terms import LOAD_TAG, Objective, is_judged
+from loadgen.measure.deltas.series_key import LOAD_TAG, OK, Metric, SeriesKey
+from loadgen.measure.objectives.terms import Objective, is_judged
 
 __all__ = ["Series", "Watches", "within_limit"]
 

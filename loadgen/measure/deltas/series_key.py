@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args
 
 __all__ = [
     "CUT_OFF",
+    "LOAD_TAG",
     "MISSED",
     "OK",
     "OTHER",
@@ -50,13 +51,13 @@ SKIPPED: Final = "skipped"
 """The journey itself ended the iteration (`user.skip`): neither good nor bad, and shown with its count."""
 OTHER: Final = "(other)"
 """Stands for all names beyond the limit on distinct names."""
-
-
 UNTAGGED: Final = "(none)"
 """In queries and reports, the value of a tag for the series that do not have the tag."""
 
 Tags = tuple[tuple[str, str], ...]
 """(name, value) of each tag."""
+LOAD_TAG: Final = "load"
+"""The tag that names the load of the plan."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from loadgen.measure.objectives.terms import (
     is_judged,
 )
 from loadgen.measure.objectives.whole_run_values import Missing, each_check, evaluate_value, groups
-from loadgen.measure.objectives.windowed_values import Stretch, evaluate_windows, window_groups
+from loadgen.measure.objectives.windowed_values import Stretch, evaluate_windows
 from loadgen.measure.objectives.words import describe, number_text, span_text, time_text, unsure_text
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration
 
@@ -136,7 +136,7 @@ def evaluate(
         assert index is not None
         assert isinstance(merge, Merge)
         windows = _Windows(objective, index, merge, from_ns, end_ns, gaps, complete, is_over)
-        return tuple(map(windows.result, _wanted(objective, journeys, merge.due.journeys(index))))
+        return tuple(map(windows.result, objective.judged_journeys(journeys, merge.due.journeys(index))))
     region = objective.region or ALL
     found = [
         row.journey
@@ -145,15 +145,8 @@ def evaluate(
     ]
     return tuple(
         _evaluate(objective, kind, journey, merge, complete, missing_share)
-        for journey in _wanted(objective, journeys, found)
+        for journey in objective.judged_journeys(journeys, found)
     )
-
-
-def _wanted(objective: Objective, planned: Sequence[str], found: Sequence[str]) -> list[str | None]:
-    if objective.journey is not None:
-        return [objective.journey]
-    names = (*(planned if objective.kind_of_series == "journey" else ()), *found)
-    return list(dict.fromkeys(names)) or [None]
 
 
 def _evaluate_values(
@@ -193,7 +186,7 @@ def _evaluate_values(
             complete,
             is_over,
         )
-        names = window_groups(objective, merge.due, index, journeys)
+        names = objective.judged_journeys(journeys, merge.due.journeys(index))
         return tuple(evaluate_windows(objective, index, merge.due, name, stretch) for name in names)
     span_ns = _span(merge, from_ns, end_ns)
     known = 0 <= missing_share < 1

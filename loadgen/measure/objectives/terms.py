@@ -7,6 +7,7 @@ scenario: `of` names one. `evaluate` in `objective.py` judges all of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal
@@ -14,12 +15,11 @@ from typing import Final, Literal
 import msgspec
 
 from loadgen.measure.deltas.custom import CustomKind
-from loadgen.measure.deltas.series_key import SKIPPED, UNTAGGED, Kind, Metric, SeriesKey
+from loadgen.measure.deltas.series_key import LOAD_TAG, SKIPPED, UNTAGGED, Kind, Metric, SeriesKey
 from loadgen.measure.objectives.sliding import Budget
 
 __all__ = [
     "ALL_CHECKS",
-    "LOAD_TAG",
     "SCRIPT",
     "Gap",
     "Objective",
@@ -41,9 +41,6 @@ Operator = Literal["<", "<=", ">", ">="]
 SCRIPT: Final = "script "
 """Outcomes with this prefix are faults of the scenario."""
 
-
-LOAD_TAG: Final = "load"
-"""The tag that names the load of the plan."""
 ALL_CHECKS: Final = "check: *"
 """As `of`: each check of the scenario by itself."""
 
@@ -95,7 +92,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     of: str = ""
     """What is judged instead of times: "requests" or "iterations" for a count, else the name of a custom metric."""
     of_kind: CustomKind | None = None
-    """The kind of the custom metric; None if `of` is none."""
+    """The kind of the custom metric; None if `of` does not name one."""
     operator: Operator = "<"
     outcome: str | None = None
     """For an error ratio, the outcome that counts as an error. None: every outcome except ok."""
@@ -110,6 +107,8 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     begin_ns: int = 0
     end_ns: int | None = None
     """When the load `load` begins and ends, ns from T0; set by the plan. Nothing is judged outside."""
+    journeys: tuple[str, ...] = ()
+    """The journeys of the load `load`; set by the plan. Empty if the objective is not limited to a load."""
 
     @property
     def kind_of_series(self) -> Kind:
@@ -155,6 +154,16 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
             limit = exact(self.limit)
             return Budget(limit if self.is_upper else 1 - limit, is_strict=True)
         return Budget(Fraction(0), is_strict=False)
+
+    def judged_journeys(self, planned: Sequence[str], found: Iterable[str]) -> list[str | None]:
+        """Return the journeys that the objective judges, each by itself; [None] if it judges all together.
+
+        planned: the journeys of the plan, so that a journey without data gets a result, too. found: those with data.
+        """
+        if self.of or self.journey is not None:
+            return [self.journey]
+        names = (*((self.journeys or planned) if self.kind_of_series == "journey" else ()), *found)
+        return list(dict.fromkeys(names)) or [None]
 
     def covers(self, key: SeriesKey) -> bool:
         """Return whether a series of iterations, steps or requests belongs to the objective, whatever its metric."""

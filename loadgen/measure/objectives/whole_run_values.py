@@ -78,15 +78,9 @@ class _Found:
 
 
 def groups(objective: Objective, merge: Measured, planned: Sequence[str]) -> list[str | None]:
-    """Return the journeys that an objective on times judges, each by itself; [None] if it judges all together.
-
-    planned: the journeys of the plan, so that one without data gets a result, too.
-    """
-    if objective.of or objective.journey is not None:
-        return [objective.journey]
-    found = [key.journey for _, key in _matching(objective, merge, None, "response")]
-    names = (*(planned if objective.kind_of_series == "journey" else ()), *found)
-    return list(dict.fromkeys(names)) or [None]
+    """Return the journeys that an objective judges over the whole run; see `Objective.judged_journeys`."""
+    found = () if objective.of else (key.journey for _, key in _matching(objective, merge, None, "response"))
+    return objective.judged_journeys(planned, found)
 
 
 def each_check(objective: Objective, merge: Merge) -> list[Objective]:

@@ -14,7 +14,6 @@ An event that still runs is undecided: it may end in any way, so it can save a w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -28,7 +27,7 @@ from loadgen.measure.objectives.terms import Objective, SloResult, SloVerdict, e
 from loadgen.measure.objectives.words import events_text, number_text, plain_number, span_text, value_text
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio
 
-__all__ = ["Stretch", "evaluate_windows", "oriented", "window_groups"]
+__all__ = ["Stretch", "evaluate_windows", "oriented"]
 
 Ints = npt.NDArray[np.int64]
 _NO_DATA: Final = "there are no data for it"
@@ -81,14 +80,6 @@ def oriented(counts: Ints, objective: Objective) -> Ints:
     turned[GOOD] = counts[BAD] + counts[OVERDUE]
     turned[BAD], turned[OVERDUE] = counts[GOOD], 0
     return turned
-
-
-def window_groups(objective: Objective, due: DueTable, index: int, planned: Sequence[str]) -> list[str | None]:
-    """Return the journeys that an objective over windows judges, each by itself; [None] if it judges all together."""
-    if objective.of or objective.journey is not None:
-        return [objective.journey]
-    names = (*(planned if objective.kind_of_series == "journey" else ()), *due.journeys(index))
-    return list(dict.fromkeys(names)) or [None]
 
 
 def evaluate_windows(

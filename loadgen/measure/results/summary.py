@@ -36,7 +36,7 @@ import msgspec
 from loadgen.measure.deltas.custom import CustomStats, MetricSpec
 from loadgen.measure.deltas.limits import SUMMARY_LINES, SUMMARY_OUTCOMES
 from loadgen.measure.deltas.run_fitness import Fitness
-from loadgen.measure.deltas.series_key import OK, SKIPPED, UNTAGGED, Kind, Metric, Tags
+from loadgen.measure.deltas.series_key import LOAD_TAG, OK, SKIPPED, UNTAGGED, Kind, Metric, Tags
 from loadgen.measure.deltas.worker_loss import NOBODY, Loss
 from loadgen.measure.histograms.histogram import Histogram, Value, mean_us, percentiles
 from loadgen.measure.merging.merge import Merge
@@ -64,8 +64,6 @@ PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99.9
 POOL_LIMITED_SHARE: Final = 0.01
 """If a larger share of requests was started while all users were busy, the run advises to "add users"."""
 
-LOAD_TAG: Final = "load"
-"""The tag that names the load of the plan."""
 _WITH_INTERVALS: Final = {name: q for name, q in PERCENTILES.items() if q < 100}
 
 Figure = float | str | None
