@@ -25,6 +25,17 @@ KNEE = {
     "held_per_s": None,
 }
 FAILED = {"result": "failed", "exit_code": 1}
+RATE = P95 | {
+    "objective": 'throughput() > "100/s"',
+    "observed": 24.1,
+    "unit": "/s",
+    "low": None,
+    "high": None,
+    "allowed": 0.0,
+    "limit_ms": None,
+    "detail": "24.1/s: 482 iterations in 20.0 s",
+}
+MEAN = P95 | {"allowed": 0.0, "detail": "mean of 4,000 iterations: 44.2 ms"}
 
 
 def of(**changes: Any) -> Summary:
@@ -99,6 +110,17 @@ def test_without_a_title_the_docstring_or_the_file_is_the_title(doc: str, plan: 
             "The target was too slow in 3 of 40 periods: fewer than 999 of 1,000 requests GET /pay were done within"
             " 1.5 s.",
         ),
+        (
+            FAILED | {"slos": [RATE | {"verdict": "failed"}, P95]},
+            "The target did not keep 1 of its 2 limits; 3 of 12,000 requests failed.",
+        ),
+        (FAILED | {"slos": [RATE | {"verdict": "failed"}]}, "The target did not keep its limit; 3 of 12,000"),
+        (
+            FAILED | {"slos": [MEAN | {"verdict": "failed"}, P95 | {"verdict": "failed", "observed": "> 300.0"}]},
+            "The target was too slow: fewer than 95 of 100 passes of checkout were done within 300 ms;"
+            " 1 more limit failed.",
+        ),
+        ({"slos": [MEAN]}, "The target kept its limit; 3 of 12,000 requests failed."),
         (FAILED | {"slos": [], "reasons": ["none of 12 requests succeeded"]}, "The run failed: none of 12 requests"),
         ({"result": "invalid"}, "The load generator could not measure, so do not judge the target by this run."),
         ({"result": "interrupted"}, "The run was stopped after 20.0 s, so it neither passed nor failed."),
