@@ -25,7 +25,7 @@ from loadgen.report.report_tables import (
 )
 from loadgen.report.slos import margin_text
 from loadgen.report.summary_reader import Percentiles, Series, Slo, Summary
-from loadgen.report.verdict_words import NOT_JUDGED, headline, objective_verdict, shown_result
+from loadgen.report.verdict_words import NOT_JUDGED, headline, is_of_objective, objective_verdict, shown_result
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio, quantity
 
 __all__ = ["Story", "story_of", "targets_in", "targets_of"]
@@ -135,7 +135,7 @@ def _why(summary: Summary) -> Iterator[str]:
     shown = headline(summary)
     found = [one.text for one in summary.steering if one.text and limit_found(summary)]
     for reason in dict.fromkeys((*summary.reasons, *_doubts(summary))):
-        if not reason.startswith("SLO ") and reason.rstrip(".") not in shown and reason not in found:
+        if not is_of_objective(reason) and reason.rstrip(".") not in shown and reason not in found:
             yield _sentence(reason)
 
 

@@ -14,7 +14,16 @@ from loadgen.report.limit_found import limit_found, limit_text
 from loadgen.report.summary_reader import Slo, Summary
 from loadgen.units import NS_PER_S, format_duration, quantity
 
-__all__ = ["NOT_JUDGED", "deciding_reasons", "headline", "lead_reason", "objective_verdict", "shown_result"]
+__all__ = [
+    "NOT_JUDGED",
+    "all_reasons",
+    "deciding_reasons",
+    "headline",
+    "is_of_objective",
+    "lead_reason",
+    "objective_verdict",
+    "shown_result",
+]
 
 NOT_JUDGED: Final = "not judged"
 """The verdict of an objective in a run that is invalid."""
@@ -58,6 +67,22 @@ def lead_reason(summary: Summary) -> str:
     return reasons[0].rstrip(".") if reasons else ""
 
 
+def is_of_objective(reason: str) -> bool:
+    """Return whether a reason of a verdict is about an objective; `judging/verdict.py` of the controller writes it."""
+    return reason.startswith("SLO ")
+
+
+def all_reasons(summary: Summary) -> tuple[str, ...]:
+    """Return all reasons of a summary, for a list without a headline.
+
+    For an invalid run the generator's lead reason is the first, and its objectives, which are not judged, are left out.
+    """
+    if summary.result != "invalid":
+        return summary.reasons
+    others = (reason for reason in summary.reasons if not is_of_objective(reason))
+    return tuple(dict.fromkeys((*summary.validity.reasons[:1], *others)))
+
+
 def deciding_reasons(summary: Summary) -> list[str]:
     """Return the reasons of the verdict, without a full stop, the one of the headline first. There is at least one.
 
@@ -70,8 +95,8 @@ def deciding_reasons(summary: Summary) -> list[str]:
     fit |= {one.text.rstrip(".") for one in summary.steering if limit_found(summary) and limit_text(one)}
     others = [reason for reason in reasons if reason not in fit]
     if summary.result == "invalid":
-        lead = lead_reason(summary) or next((r for r in reasons if not r.startswith("SLO ")), "no reason was given")
-        return [lead, *(reason for reason in others if reason != lead and not reason.startswith("SLO "))]
+        lead = lead_reason(summary) or next((r for r in reasons if not is_of_objective(r)), "no reason was given")
+        return [lead, *(reason for reason in others if reason != lead and not is_of_objective(reason))]
     return others or reasons or ["no reason was given"]
 
 

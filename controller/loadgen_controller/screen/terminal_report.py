@@ -51,7 +51,9 @@ def print_report(console: Console, report: Report) -> None:
             console.print(Text(line, style="dim"))
     console.print()
     for line in report.foot:
-        console.print(Text(line), soft_wrap=line.startswith(("Run folder", "Failed requests")))  # not broken, to be copied
+        console.print(
+            Text(line), soft_wrap=line.startswith(("Run folder", "Failed requests"))
+        )  # not broken, to be copied
 
 
 def print_table(console: Console, table: Table, ids: Collection[int] = ()) -> None:
