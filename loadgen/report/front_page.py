@@ -64,7 +64,7 @@ def cover_of(
 
 
 def plain_sentence(summary: Summary) -> str:
-    """Return the result of a run as one sentence for a reader who does not know load tests."""
+    """Return the result of a run as one sentence for a reader who does not know load tests. A thing has its word of the glossary."""
     sentence = _by_result(summary)
     is_judged = summary.result in ("passed", "failed")
     return f"{sentence}{_BUSY if is_judged and summary.validity.verdict == 'suspect' else ''}."
@@ -153,8 +153,8 @@ def _things(slo: Slo) -> str:
     if slo.request:
         return f"requests {slo.request}"
     if slo.step:
-        return f"passes of {slo.step}"
-    return f"passes of {slo.journey}" if slo.journey else "passes"
+        return f"steps {slo.step}"
+    return f"iterations of {slo.journey}" if slo.journey else "iterations"
 
 
 def _limit(slo: Slo) -> str:

@@ -69,7 +69,7 @@ def test_without_a_title_the_docstring_or_the_file_is_the_title(doc: str, plan: 
     [
         (
             {},
-            "The target was fast enough: 95 of 100 passes of checkout took at most 44.2 ms, and 300 ms is the limit;"
+            "The target was fast enough: 95 of 100 iterations of checkout took at most 44.2 ms, and 300 ms is the limit;"
             " 3 of 12,000 requests failed.",
         ),
         (
@@ -78,7 +78,7 @@ def test_without_a_title_the_docstring_or_the_file_is_the_title(doc: str, plan: 
         ),
         (
             FAILED | {"slos": [P95 | {"verdict": "failed", "observed": "> 300.0"}]},
-            "The target was too slow: fewer than 95 of 100 passes of checkout were done within 300 ms.",
+            "The target was too slow: fewer than 95 of 100 iterations of checkout were done within 300 ms.",
         ),
         (
             FAILED
@@ -88,7 +88,7 @@ def test_without_a_title_the_docstring_or_the_file_is_the_title(doc: str, plan: 
                     P95 | {"verdict": "failed", "allowed": 0.001, "limit_ms": 1500.0},
                 ]
             },
-            "The target made too many errors: 4.80 % of the passes of checkout failed, and 1.00 % may;"
+            "The target made too many errors: 4.80 % of the iterations of checkout failed, and 1.00 % may;"
             " 1 more limit failed.",
         ),
         (
@@ -111,13 +111,17 @@ def test_without_a_title_the_docstring_or_the_file_is_the_title(doc: str, plan: 
             " 1.5 s.",
         ),
         (
+            {"slos": [P95 | {"step": "pay"}]},
+            "The target was fast enough: 95 of 100 steps pay took at most 44.2 ms, and 300 ms is the limit;",
+        ),
+        (
             FAILED | {"slos": [RATE | {"verdict": "failed"}, P95]},
             "The target did not keep 1 of its 2 limits; 3 of 12,000 requests failed.",
         ),
         (FAILED | {"slos": [RATE | {"verdict": "failed"}]}, "The target did not keep its limit; 3 of 12,000"),
         (
             FAILED | {"slos": [MEAN | {"verdict": "failed"}, P95 | {"verdict": "failed", "observed": "> 300.0"}]},
-            "The target was too slow: fewer than 95 of 100 passes of checkout were done within 300 ms;"
+            "The target was too slow: fewer than 95 of 100 iterations of checkout were done within 300 ms;"
             " 1 more limit failed.",
         ),
         ({"slos": [MEAN]}, "The target kept its limit; 3 of 12,000 requests failed."),
@@ -144,7 +148,7 @@ def test_each_result_is_one_plain_sentence(changes: dict[str, Any], sentence: st
     made = plain_sentence(of(**changes))
 
     assert made.startswith(sentence)
-    assert not [word for word in ("p95", "p(", "SLO", "iteration", "exit code", "percentile") if word in made]
+    assert not [word for word in ("p95", "p(", "SLO", "exit code", "percentile") if word in made]
 
 
 def test_a_suspect_run_adds_its_doubt_to_the_sentence() -> None:
