@@ -64,7 +64,7 @@ def cover_of(
 
 
 def plain_sentence(summary: Summary) -> str:
-    """Return the result of a run as one sentence for a reader who does not know load tests. A thing has its word of the glossary."""
+    """Return the result of a run as one sentence for a reader who does not know load tests."""
     sentence = _by_result(summary)
     is_judged = summary.result in ("passed", "failed")
     return f"{sentence}{_BUSY if is_judged and summary.validity.verdict == 'suspect' else ''}."

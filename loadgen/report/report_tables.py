@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.objectives.objective import SloResult, span_text, time_text
-from loadgen.measure.objectives.words import value_text
+from loadgen.measure.objectives.words import value_text, without_bad_text
 from loadgen.report.limit_found import limit_found
 from loadgen.report.report_parts import Report, Table
 from loadgen.report.summary_reader import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
@@ -294,9 +294,14 @@ def interval_text(slo: Slo, summary: Summary) -> str:
 
 
 def bad_share_text(slo: Slo) -> str:
-    """Return "3.90 % to 5.60 % are bad (95 % interval), and 5.00 % may be"; without an interval, that it is unknown."""
+    """Return "3.90 % to 5.60 % are bad (95 % interval), and 5.00 % may be"; without an interval, that it is unknown.
+
+    If nothing was bad, the text has no interval, but the number of iterations or requests that would be enough.
+    """
     if slo.bad_share_low is None or slo.bad_share_high is None:
         return "the interval of its bad share is unknown"
+    if slo.budget == 0:
+        return without_bad_text(slo)
     where = " in its worst window" if slo.window_s is not None else ""
     ends = f"{format_ratio(slo.bad_share_low)} to {format_ratio(slo.bad_share_high)}"
     return f"{ends} are bad{where} (95 % interval), and {format_ratio(slo.allowed)} may be"

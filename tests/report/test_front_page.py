@@ -69,8 +69,8 @@ def test_without_a_title_the_docstring_or_the_file_is_the_title(doc: str, plan: 
     [
         (
             {},
-            "The target was fast enough: 95 of 100 iterations of checkout took at most 44.2 ms, and 300 ms is the limit;"
-            " 3 of 12,000 requests failed.",
+            "The target was fast enough: 95 of 100 iterations of checkout took at most 44.2 ms, and 300 ms is the"
+            " limit; 3 of 12,000 requests failed.",
         ),
         (
             {"slos": [], "requests": {"started": 5, "finished": 5, "errors": 0}},
