@@ -14,6 +14,7 @@ from typing import Final
 
 from loadgen.report.report_tables import observed_text
 from loadgen.report.summary_reader import Found, Slo, Summary
+from loadgen.report.verdict_words import NO_VERDICT
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count, format_duration, format_rate, format_ratio, quantity
 
 __all__ = ["NO_COVER", "TITLE_LABEL", "Cover", "cover_of", "plain_sentence"]
@@ -82,7 +83,7 @@ def _by_result(summary: Summary) -> str:
         case "interrupted":
             return f"The run was stopped after {length}, so it neither passed nor failed"
         case "error":
-            return "The run ended with an error, so it gives no verdict about the target"
+            return NO_VERDICT
     if found := _found(summary.steering):
         return found
     if summary.result == "failed":

@@ -17,7 +17,14 @@ from loadgen.measure.objectives.words import value_text, without_bad_text
 from loadgen.report.limit_found import limit_found
 from loadgen.report.report_parts import Report, Table
 from loadgen.report.summary_reader import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
-from loadgen.report.verdict_words import deciding_reasons, headline, objective_verdict, shown_result
+from loadgen.report.verdict_words import (
+    NOT_SURE,
+    deciding_reasons,
+    fitness_words,
+    headline,
+    objective_verdict,
+    shown_result,
+)
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio, quantity
 
 __all__ = [
@@ -87,9 +94,7 @@ def _lines(summary: Summary) -> Iterator[str]:
         f"Requests: {format_count(r.started)} started, {format_count(r.finished)} finished,"
         f" {format_count(r.errors)} errors{share}."
     )
-    verdict = {"valid": "measured correctly", "invalid": "could not measure correctly"}.get(
-        summary.validity.verdict, "may not have measured correctly"
-    )
+    verdict = fitness_words(summary.validity.verdict)
     why = "; ".join(reason for one in summary.validity.reasons if (reason := one.rstrip(".")) not in shown)
     if summary.agents:
         yield f"The load generator {verdict} ({summary.validity.verdict}{': ' + why if why else ''})."
@@ -201,7 +206,7 @@ def slo_tables(summary: Summary) -> Iterator[Table]:
         )
     notes += [f"{_objective(slo, summary)}: {slo.detail}." for slo in summary.slos if _needs_detail(slo)]
     notes += [
-        f"{_objective(slo, summary)}: not sure; {bad_share_text(slo)}."
+        f"{_objective(slo, summary)}: {NOT_SURE}; {bad_share_text(slo)}."
         for slo in summary.slos
         if slo.is_unsure and summary.result != "invalid"
     ]
@@ -245,7 +250,7 @@ def slo_tables(summary: Summary) -> Iterator[Table]:
 
 def _verdict(slo: Slo, summary: Summary) -> str:
     verdict = objective_verdict(slo, summary)
-    return f"{verdict}, not sure" if slo.is_unsure and verdict == slo.verdict else verdict
+    return f"{verdict}, {NOT_SURE}" if slo.is_unsure and verdict == slo.verdict else verdict
 
 
 def _needs_detail(slo: Slo) -> bool:

@@ -16,17 +16,25 @@ from loadgen.units import NS_PER_S, format_duration, quantity
 
 __all__ = [
     "NOT_JUDGED",
+    "NOT_SURE",
+    "NO_VERDICT",
     "all_reasons",
     "deciding_reasons",
+    "fitness_words",
     "headline",
     "is_of_objective",
     "lead_reason",
     "objective_verdict",
+    "short_headline",
     "shown_result",
 ]
 
 NOT_JUDGED: Final = "not judged"
 """The verdict of an objective in a run that is invalid."""
+NOT_SURE: Final = "not sure"
+"""Follows the verdict of an objective for which a repeated run may get the other verdict."""
+NO_VERDICT: Final = "The run ended with an error, so it gives no verdict about the target"
+_FITNESS: Final = {"valid": "measured correctly", "invalid": "could not measure correctly"}
 
 
 def shown_result(summary: Summary) -> str:
@@ -59,6 +67,20 @@ def headline(summary: Summary) -> str:
     if shown_result(summary) == "suspect":
         return f"{limit}{verdict}, but SUSPECT: {'; '.join(filter(None, (why, lead_reason(summary))))}."
     return f"{limit}{verdict}: {why}."
+
+
+def short_headline(summary: Summary) -> str:
+    """Return the verdict and the exit code in a few words. They say if the generator was unfit, as figures then mislead."""
+    code = f"(exit code {summary.exit_code})"
+    if summary.result == "invalid" or summary.validity.verdict == "invalid":
+        return f"INVALID {code}, so times cannot be judged"
+    is_suspect = summary.validity.verdict == "suspect"
+    return f"{summary.result.upper()}{' but SUSPECT' if is_suspect else ''} {code}"
+
+
+def fitness_words(validity: str) -> str:
+    """Return what a load generator did, for "valid", "suspect" or "invalid", such as "could not measure correctly"."""
+    return _FITNESS.get(validity, "may not have measured correctly")
 
 
 def lead_reason(summary: Summary) -> str:

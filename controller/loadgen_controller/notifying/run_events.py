@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from loadgen.notify.event import Event, EventKind, Figure
 from loadgen.report.report_tables import milliseconds
 from loadgen.report.summary_reader import Series, Summary, read
-from loadgen.report.verdict_words import all_reasons
+from loadgen.report.verdict_words import all_reasons, short_headline
 from loadgen.units import format_rate, format_ratio, quantity
 from loadgen_controller.core.events import Reason
 
@@ -53,7 +53,7 @@ def ended(
     return Event.of(
         EventKind.ABORT if early else EventKind.END,
         title,
-        _headline(read_summary),
+        short_headline(read_summary),
         at,
         run=read_summary.run_id,
         result=read_summary.result,
@@ -62,15 +62,6 @@ def ended(
         reasons=(*early, *all_reasons(read_summary)),
         secrets=secrets,
     )
-
-
-def _headline(summary: Summary) -> str:
-    """Return the verdict in one line. It says when the generator was not fit, because then the figures mislead."""
-    code = f"(exit code {summary.exit_code})"
-    if summary.result == "invalid" or summary.validity.verdict == "invalid":
-        return f"INVALID {code}, so times cannot be judged"
-    is_suspect = summary.validity.verdict == "suspect"
-    return f"{summary.result.upper()}{' but SUSPECT' if is_suspect else ''} {code}"
 
 
 def figures_of(summary: Summary) -> Iterator[Figure]:
