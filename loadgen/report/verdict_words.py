@@ -70,7 +70,7 @@ def headline(summary: Summary) -> str:
 
 
 def short_headline(summary: Summary) -> str:
-    """Return the verdict and the exit code in a few words. They say if the generator was unfit, as figures then mislead."""
+    """Return the verdict and the exit code in a few words. An unfit generator is named, since figures then mislead."""
     code = f"(exit code {summary.exit_code})"
     if summary.result == "invalid" or summary.validity.verdict == "invalid":
         return f"INVALID {code}, so times cannot be judged"
