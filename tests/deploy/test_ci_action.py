@@ -117,7 +117,8 @@ def test_a_broken_objective_fails_the_job_and_is_commented_once(tmp_path: Path, 
     assert outputs["result"] in ("failed", "invalid")
     assert (tmp_path / outputs["report"]).read_text().startswith("<!")
     assert outputs["run-id"] in outputs["report"]
-    assert re.search(r"^::error file=shop/peak\.py,line=12,title=loadgen::p\(95\) < ", done.stdout, re.MULTILINE)
+    place = {1: r",line=12,title=loadgen::p\(95\) < ", 4: r",title=loadgen::INVALID \(exit code 4\): "}[done.returncode]
+    assert re.search(rf"^::error file=shop/peak\.py{place}", done.stdout, re.MULTILINE)
     assert "line=11" not in done.stdout
     assert runner.files["GITHUB_STEP_SUMMARY"].read_text() == (tmp_path / "loadgen-ci/comment.md").read_text()
 
