@@ -377,8 +377,8 @@ def by_chance(
         (0.02, 0, 0, 10),
         (0.04, 0, 0, 10),
         (0.01, 0.1, 190, 200),
-        (0.02, 0.1, 190, 200),
-        (0.04, 0.2, 190, 200),
+        (0.02, 0.1, 176, 200),  # 90 %: with one outlier among three new runs, a regression may be missed
+        (0.04, 0.2, 176, 200),
     ],
 )
 def test_whole_gate_fails_as_often_as_it_should_in_200_gates(

@@ -142,10 +142,14 @@ def test_false_alarms_are_at_most_5_in_100_gates(names: int, deviation: float, r
 
 @pytest.mark.slow
 @pytest.mark.parametrize("names", [1, 20, 60])
-@pytest.mark.parametrize(("deviation", "slower", "least"), [(0.01, 0.05, 900), (0.02, 0.10, 950), (0.04, 0.20, 950)])
+@pytest.mark.parametrize(("deviation", "slower", "least"), [(0.01, 0.05, 900), (0.02, 0.10, 900), (0.04, 0.20, 900)])
 def test_regressions_are_found_in_so_many_of_1000_gates(
     names: int, deviation: float, slower: float, least: int, record_property: Seen
 ) -> None:
+    """3 % of these runs are outliers: one of the three new runs in 9 % of gates, and then a regression may be missed.
+
+    Without outliers 93 % and more are found: test_how_often_wrong.py.
+    """
     found = gates(6, 1000, names, deviation, slower)
     record_property("seen", f"{names} names, {deviation:.0%}, +{slower:.0%}: {dict(found)}")
     assert found[Outcome.FAIL] >= least
