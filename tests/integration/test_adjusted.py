@@ -13,6 +13,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import Result
 
 from loadgen.report.from_run_folder import document_of
@@ -110,6 +111,7 @@ def test_a_run_is_paused_scaled_resumed_and_loses_no_arrival_though_a_worker_is_
     assert abs(sum(slots["offered_per_s"]) * slots["length_s"] - due) < 60  # means of intervals within which it jumps
 
 
+@pytest.mark.slow
 def test_users_and_iterations_are_paused_too_and_the_level_follows(tmp_path: Path) -> None:
     with (
         running_target("--no-latency") as target,
@@ -138,6 +140,7 @@ def test_users_and_iterations_are_paused_too_and_the_level_follows(tmp_path: Pat
     assert {a["complete"] for a in summary["agents"]} == {True}
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_paused_run_and_all_of_it_is_there(tmp_path: Path) -> None:
     with (
         running_target("--no-latency") as target,

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.integration.test_stopping import adds_up, agent_pid, end_of, wait_for
 from tests.integration.test_workers import worker_pids
 from tests.support.orderly import Orderly, orderly_target
@@ -88,6 +90,7 @@ async def test_users_of_a_killed_worker_and_of_a_killed_agent_hold_up_nobody(tmp
     assert nobody_went_before_a_group_was_there(target, 10)
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_all_wait_lets_all_go_and_cuts_nobody_off(tmp_path: Path) -> None:
     args = ("run", f"{FILE}:closed", "--workers", "2", "-P", "crowd=21")
     with orderly_target() as target, started(*args, "--target", target.url, runs_dir=tmp_path) as run:

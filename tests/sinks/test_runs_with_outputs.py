@@ -240,7 +240,15 @@ def test_the_program_stays_for_the_last_scrape_of_who_scraped_before(tmp_path: P
     place = f"127.0.0.1:{free_port()}"
     with running_target() as target:
         options = ("--duration", "5s", "--out", f"prometheus={place}", "--quiet", "--runs-dir", str(tmp_path))
-        line = [sys.executable, "-m", "loadgen_controller.cli", "run", f"{DATA}/one_get.py", "--target", target.url]
+        line = [
+            sys.executable,
+            "-m",
+            "loadgen_controller.cli",
+            "run",
+            f"{DATA}/one_get.py:short",
+            "--target",
+            target.url,
+        ]
         with subprocess.Popen([*line, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             texts: list[str] = []
 
