@@ -1,4 +1,7 @@
-"""SDKs that fail: what they raise ends the iteration with the outcome of the request that it is about."""
+"""SDKs that fail: what they raise ends the iteration with the outcome of the request that it is about.
+
+The SDKs are imported by the tests: openai takes more than a second, and each worker of pytest imports this module.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,9 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
-from notion_client import APIResponseError
-from notion_client import AsyncClient as Notion
-from openai import AsyncOpenAI
 
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.dsl.users.user import User
@@ -23,10 +22,16 @@ from tests.support.lives import bound
 from tests.support.scripted import CLOSE, HANG, RESET, Answer, ok, scripted
 from tests.support.sdk_api import fake_api
 
+if TYPE_CHECKING:
+    from notion_client import AsyncClient as Notion
+    from openai import AsyncOpenAI
+
 Journey = Callable[[User], Awaitable[None]]
 
 
 def openai_of(user: User, **more: Any) -> AsyncOpenAI:
+    from openai import AsyncOpenAI
+
     return AsyncOpenAI(http_client=user.httpx, base_url=f"{user.http.base_url.join('/v1')}", api_key="k", **more)
 
 
@@ -66,13 +71,15 @@ async def test_an_error_of_openai_is_the_outcome_of_its_request(answer: Answer, 
         pass
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AsyncOpenAI, "_sleep_for_retry", no_wait)
+        patch.setattr("openai.AsyncOpenAI._sleep_for_retry", no_wait)
         async with scripted(answer) as server:
             assert await _run(server.url, j) == (outcome, 1 + retries, 0)
             assert len(server.requests) == 1 + retries
 
 
 async def test_nobody_there_is_refused_also_to_an_sdk() -> None:
+    import openai
+
     async def j(user: User) -> None:
         with pytest.raises(openai.APIConnectionError):
             await _ask(openai_of(user, max_retries=0))
@@ -106,11 +113,15 @@ async def test_a_stream_that_is_left_is_one_row_and_no_error() -> None:
 
 
 def _notion(user: User) -> Notion:
+    from notion_client import AsyncClient as Notion
+
     base = f"{user.http.base_url}"
     return Notion(client=user.httpx, base_url=base, auth="k", logger=logging.getLogger("n"), log_level=50)
 
 
 async def test_an_error_of_notion_is_the_outcome_of_its_request_unless_it_is_caught() -> None:
+    from notion_client import APIResponseError
+
     async def leaving(user: User) -> None:
         await _notion(user).pages.retrieve("missing")
 
