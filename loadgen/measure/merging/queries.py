@@ -314,9 +314,14 @@ class Measured:
             if any(self._values(numbers) for numbers in self._find_row(row, ALL, phase, region, warmup))
         ]
 
-    def row_outcomes(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, int]:
-        """Return {outcome: number of response times} of a row, `ok` first and then by falling count."""
-        return self._outcomes(self._find_row(row, ALL, "response", region, warmup))
+    def row_outcomes(
+        self, row: Row, region: str = ALL, warmup: bool = False, tags: Tags | None = None
+    ) -> dict[str, int]:
+        """Return {outcome: number of response times} of a row, `ok` first and then by falling count.
+
+        tags: only series that have these tags.
+        """
+        return self._outcomes(self._find_row(row, ALL, "response", region, warmup, tags))
 
     def outcomes(
         self,
