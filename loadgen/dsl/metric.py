@@ -5,6 +5,9 @@
     basket = trend("basket", unit="EUR", resolution=0.01)           basket.add(41.90)
     hits = rate("cache hits")                                       hits.add(reply.headers["x-cache"] == "HIT")
 
+Tags of the plan split them, with the limits that requests have: orders.add(tags={tenant: "gold"}). A value has only the
+tags of its own call, and a metric is the sum of its parts.
+
 They are merged over the fleet as exactly as response times. Counts are whole numbers. A
 trend is a histogram of the same layout with `resolution` as its step. A gauge keeps only
 what can be merged: lowest, highest, and the last value of each agent. Several files may
@@ -19,31 +22,37 @@ metrics over the whole run, including the warm-up. Objectives leave the warm-up 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import isfinite
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from loadgen.dsl.plans.slo_expression import (
+    Choice,
     CountValue,
     Expression,
     NumberValue,
     Scope,
     ShareValue,
     Slo,
+    TagName,
     arguments,
     read_over,
     read_percentile,
     read_scope,
+    tags_in_windows,
 )
 from loadgen.dsl.source_location import Origin, here
+from loadgen.engine.recording.tagging import GivenTags, items_of
 from loadgen.errors import Fault, UsageError
-from loadgen.measure.deltas.custom import MAX_CUSTOM, CustomKind, CustomStats, MetricSpec
+from loadgen.measure.deltas.custom import MAX_CUSTOM, CustomKind, CustomStats, MetricSpec, sum_custom
 from loadgen.measure.deltas.limits import COUNT, CUSTOM_VALUE, NAME_BYTES
+from loadgen.measure.deltas.series_key import Tags
 from loadgen.measure.objectives.terms import ObjectiveKind, Operator
 
 if TYPE_CHECKING:
+    from loadgen.engine.recording.recorded_series import TrendSeries
     from loadgen.engine.recording.recorder import Recorder
 
 _E = TypeVar("_E", bound=Expression)
@@ -110,6 +119,7 @@ class Metric(ABC):
         kind: ObjectiveKind,
         what: str,
         region: object,
+        tags: object,
         window: object,
         abort: object,
         example: str,
@@ -119,9 +129,9 @@ class Metric(ABC):
         """Return a value of this metric that an objective can limit. what: the method's name."""
         origin = here()
         name = f'{self.kind}("{self.name}").{what}'
-        scope, over = read_scope(origin, name, region=region), read_over(origin, name, window, abort)
+        scope, over = read_scope(origin, name, region=region, tags=tags), read_over(origin, name, window, abort)
         first = read_percentile(origin, name, q) if kind == "percentile" else Scope()
-        faults = [*first.faults, *scope.faults, *over.faults]
+        faults = [*first.faults, *scope.faults, *over.faults, *tags_in_windows(origin, name, scope, over)]
         if kind == "last" and over.window_ns:
             message = f"{name}(window=...): only the last value of the run is known"
             faults.append(origin.fault(message, "leave out window=, or judge .minimum() or .maximum()"))
@@ -171,11 +181,21 @@ class _Lacking(Expression):
 class _Summed(Metric):
     """Base of metrics kept as a few numbers and read once per interval; implements the recorder's `CustomSource`."""
 
-    def __init__(self, spec: MetricSpec, origin: Origin) -> None:
+    def __init__(self, spec: MetricSpec, origin: Origin, tags: Tags = ()) -> None:
         super().__init__(spec, origin)
+        self._tags = tags
+        self._recorder: Recorder | None = None
+        self._parts: dict[Tags, Self] = {}
+        """Its parts for values with tags."""
+        self._given: dict[object, Self] = {}
+        """Parts by the items of `tags=` as they were written, to find them quickly."""
         self._clear()
 
     def bind(self, recorder: Recorder) -> None:
+        for one in self._parts.values():
+            one._clear()
+        if recorder is not self._recorder:
+            self._recorder, self._parts, self._given = recorder, {}, {}
         self._clear()
         if self not in recorder.customs:
             recorder.customs.append(self)
@@ -184,7 +204,9 @@ class _Summed(Metric):
         """Return the values since the last call, and reset them; None if nothing was recorded."""
         if not self._n:
             return None
-        stats = CustomStats(self.name, self.kind, self._n, self._total, self._low, self._high, self._last)
+        stats = CustomStats(
+            self.name, self.kind, self._n, self._total, self._low, self._high, self._last, tags=self._tags
+        )
         self._clear()
         return stats
 
@@ -192,18 +214,51 @@ class _Summed(Metric):
         self._n = self._total = 0
         self._low = self._high = self._last = 0.0
 
+    def _part(self, tags: GivenTags) -> Self:
+        """HOT, once for each value with `tags=`. Return the part that counts it; itself without a recorder.
+
+        Raises:
+            UsageError: an unknown name of a tag, or a value that is not a text.
+        """
+        try:
+            return self._given[items_of(tags)]
+        except (AttributeError, KeyError, TypeError):  # a new one; or no mapping, or an unhashable value
+            pass
+        if self._recorder is None:
+            return self
+        own, is_known = self._recorder.custom_tags(self.name, tags)
+        found = self
+        if own and (found := self._parts.get(own, self)) is self:
+            found = self._parts[own] = type(self)(self.spec, self.origin, own)
+            self._recorder.tagged_customs.append(found)
+        if is_known:  # undeclared values are not stored: there may be millions
+            self._given[items_of(tags)] = found
+        return found
+
+    def _whole(self) -> CustomStats:
+        """Return the values since the last call of `take`, those with tags included."""
+        found = CustomStats(self.name, self.kind, self._n, self._total, self._low, self._high, self._last)
+        for one in self._parts.values():
+            found = sum_custom(found, one._whole(), last=found.last + one._last)
+        return found
+
 
 class Counter(_Summed):
     """A sum of whole numbers. Created by `counter`."""
 
     kind = "counter"
 
-    def add(self, n: int = 1) -> None:
+    def add(self, n: int = 1, *, tags: GivenTags | None = None) -> None:
         """Add a whole number of at least 0 to the sum.
 
+        tags: tags of the plan, by which reports split the sum: {tenant: "gold"}.
+
         Raises:
-            UsageError: not a whole number, below 0, or a sum above 2^40 in one interval.
+            UsageError: not a whole number, below 0, a sum above 2^40 in one interval, or an invalid tag.
         """
+        if tags is not None:
+            self._part(tags).add(n)
+            return
         if not isinstance(n, int) or n < 0:
             raise UsageError(f'counter "{self.name}" cannot add {n!r}', hint="add a whole number of at least 0")
         if self._total + n > COUNT:
@@ -211,17 +266,24 @@ class Counter(_Summed):
         self._n += 1
         self._total += n
 
-    def total(self, *, region: str | None = None, window: str | float | None = None, abort: bool = False) -> CountValue:
+    def total(
+        self,
+        *,
+        region: str | None = None,
+        tags: Mapping[TagName, str | Choice] | None = None,
+        window: str | float | None = None,
+        abort: bool = False,
+    ) -> CountValue:
         """Return the sum after the warm-up, for an objective: `orders.total() > 10_000`.
 
-        region, window, abort: as in `p`; windows are by the time of recording.
+        region, tags, window, abort: as in `p`; windows are by the time of recording.
         """
-        return self._limited(CountValue, "total", "total", region, window, abort, "1_000", ">")
+        return self._limited(CountValue, "total", "total", region, tags, window, abort, "1_000", ">")
 
     @property
     def values(self) -> tuple[float, ...]:
         """Return the sum, as the only element of the tuple."""
-        return (float(self._total),)
+        return (float(self._whole().total),)
 
 
 class Gauge(_Summed):
@@ -229,12 +291,17 @@ class Gauge(_Summed):
 
     kind = "gauge"
 
-    def set(self, value: float) -> None:
+    def set(self, value: float, *, tags: GivenTags | None = None) -> None:
         """Record the current level.
 
+        tags: tags of the plan, by which reports split the levels: {depot: "north"}. Each has its own last value.
+
         Raises:
-            UsageError: not a finite number, or beyond ±1e300.
+            UsageError: not a finite number, beyond ±1e300, or an invalid tag.
         """
+        if tags is not None:
+            self._part(tags).set(value)
+            return
         number = _number(self, value)
         if abs(number) > CUSTOM_VALUE:
             raise UsageError(
@@ -246,34 +313,47 @@ class Gauge(_Summed):
         self._n += 1
 
     def minimum(
-        self, *, region: str | None = None, window: str | float | None = None, abort: bool = False
+        self,
+        *,
+        region: str | None = None,
+        tags: Mapping[TagName, str | Choice] | None = None,
+        window: str | float | None = None,
+        abort: bool = False,
     ) -> NumberValue:
         """Return the lowest value after the warm-up, for an objective: `stock.minimum() > 0`.
 
-        region, window, abort: as in `p`; windows are by the time of recording.
+        region, tags, window, abort: as in `p`; windows are by the time of recording.
         """
-        return self._limited(NumberValue, "minimum", "minimum", region, window, abort, "0", ">")
+        return self._limited(NumberValue, "minimum", "minimum", region, tags, window, abort, "0", ">")
 
     def maximum(
-        self, *, region: str | None = None, window: str | float | None = None, abort: bool = False
+        self,
+        *,
+        region: str | None = None,
+        tags: Mapping[TagName, str | Choice] | None = None,
+        window: str | float | None = None,
+        abort: bool = False,
     ) -> NumberValue:
         """Return the highest value after the warm-up, for an objective: `queue.maximum() < 100`.
 
-        region, window, abort: as in `p`; windows are by the time of recording.
+        region, tags, window, abort: as in `p`; windows are by the time of recording.
         """
-        return self._limited(NumberValue, "maximum", "maximum", region, window, abort, "100")
+        return self._limited(NumberValue, "maximum", "maximum", region, tags, window, abort, "100")
 
-    def last(self, *, region: str | None = None) -> NumberValue:
+    def last(self, *, region: str | None = None, tags: Mapping[TagName, str | Choice] | None = None) -> NumberValue:
         """Return the last value of each worker, summed, for an objective: `sessions.last() < 10`.
 
-        region: only the agents of this region.
+        A worker has a last value for each combination of tags.
+
+        region: only the agents of this region. tags: as in `p`.
         """
-        return self._limited(NumberValue, "last", "last", region, None, False, "100")
+        return self._limited(NumberValue, "last", "last", region, tags, None, False, "100")
 
     @property
     def values(self) -> tuple[float, ...]:
         """Return the lowest, highest and last value; () if no value was set."""
-        return (self._low, self._high, self._last) if self._n else ()
+        whole = self._whole()
+        return (whole.low, whole.high, whole.last) if whole.n else ()
 
 
 class Rate(_Summed):
@@ -281,22 +361,39 @@ class Rate(_Summed):
 
     kind = "rate"
 
-    def add(self, is_hit: bool) -> None:
-        """Count one try, and one hit if `is_hit` is true."""
+    def add(self, is_hit: bool, *, tags: GivenTags | None = None) -> None:
+        """Count one try, and one hit if `is_hit` is true.
+
+        tags: tags of the plan, by which reports split the tries: {zone: "a"}.
+
+        Raises:
+            UsageError: an invalid tag.
+        """
+        if tags is not None:
+            self._part(tags).add(is_hit)
+            return
         self._n += 1
         self._total += bool(is_hit)
 
-    def ratio(self, *, region: str | None = None, window: str | float | None = None, abort: bool = False) -> ShareValue:
+    def ratio(
+        self,
+        *,
+        region: str | None = None,
+        tags: Mapping[TagName, str | Choice] | None = None,
+        window: str | float | None = None,
+        abort: bool = False,
+    ) -> ShareValue:
         """Return the share of true ones after the warm-up, for an objective: `hits.ratio() > "90%"`.
 
-        region, window, abort: as in `p`; windows are by the time of recording.
+        region, tags, window, abort: as in `p`; windows are by the time of recording.
         """
-        return self._limited(ShareValue, "ratio", "ratio", region, window, abort, '"90%"', ">")
+        return self._limited(ShareValue, "ratio", "ratio", region, tags, window, abort, '"90%"', ">")
 
     @property
     def values(self) -> tuple[float, ...]:
         """Return two numbers: hits and tries."""
-        return float(self._total), float(self._n)
+        whole = self._whole()
+        return float(whole.total), float(whole.n)
 
 
 class Trend(Metric):
@@ -310,58 +407,102 @@ class Trend(Metric):
         self._kept: list[float] = []
         self._keep = self._kept.append
         self._record: Any = None
+        self._recorder: Recorder | None = None
+        self._given: dict[object, TrendSeries] = {}
+        """Series by the items of `tags=` as they were written, to find them quickly."""
 
     def bind(self, recorder: Recorder) -> None:
-        self._record = recorder.trend_series(self.name).add
+        self._recorder, self._record = recorder, recorder.trend_series(self.name).add
         self._kept.clear()
+        self._given.clear()
 
-    def add(self, value: float) -> None:
+    def add(self, value: float, *, tags: GivenTags | None = None) -> None:
         """Add one value to the distribution.
 
+        tags: tags of the plan, by which reports split the distribution: {tenant: "gold"}.
+
         Raises:
-            UsageError: not a finite number, or below 0.
+            UsageError: not a finite number, below 0, or an invalid tag.
         """
         number = _number(self, value)
         if number < 0:
             raise UsageError(f'trend "{self.name}" cannot add {value!r}', hint="add numbers of at least 0")
         if self._record is None:
             self._keep(number)
-        else:
+        elif tags is None:
             self._record(round(number * self._steps))
+        else:
+            self._part(tags).add(round(number * self._steps))
+
+    def _part(self, tags: GivenTags) -> TrendSeries:
+        """HOT, once for each value with `tags=`. Return the series that counts it."""
+        try:
+            return self._given[items_of(tags)]
+        except (AttributeError, KeyError, TypeError):  # a new one; or no mapping, or an unhashable value
+            pass
+        assert self._recorder is not None
+        own, is_known = self._recorder.custom_tags(self.name, tags)
+        found = self._recorder.trend_series(self.name, own)
+        if is_known:  # undeclared values are not stored: there may be millions
+            self._given[items_of(tags)] = found
+        return found
 
     def p(
-        self, q: float, *, region: str | None = None, window: str | float | None = None, abort: bool = False
+        self,
+        q: float,
+        *,
+        region: str | None = None,
+        tags: Mapping[TagName, str | Choice] | None = None,
+        window: str | float | None = None,
+        abort: bool = False,
     ) -> NumberValue:
         """Return the q-th percentile after the warm-up, for an objective: `basket.p(95) < 300`. The limit has no unit.
 
-        q: in percent. region, window, abort: as in `p`; windows are by the time of recording.
+        q: in percent. region, tags, window, abort: as in `loadgen.p`; windows are by the time of recording.
         """
-        return self._limited(NumberValue, "percentile", "p", region, window, abort, "300", q=q)
+        return self._limited(NumberValue, "percentile", "p", region, tags, window, abort, "300", q=q)
 
-    def mean(self, *, region: str | None = None, window: str | float | None = None, abort: bool = False) -> NumberValue:
+    def mean(
+        self,
+        *,
+        region: str | None = None,
+        tags: Mapping[TagName, str | Choice] | None = None,
+        window: str | float | None = None,
+        abort: bool = False,
+    ) -> NumberValue:
         """Return the mean after the warm-up, for an objective: `basket.mean() > 20`.
 
-        region, window, abort: as in `p`; windows are by the time of recording.
+        region, tags, window, abort: as in `p`; windows are by the time of recording.
         """
-        return self._limited(NumberValue, "mean", "mean", region, window, abort, "300")
+        return self._limited(NumberValue, "mean", "mean", region, tags, window, abort, "300")
 
     def minimum(
-        self, *, region: str | None = None, window: str | float | None = None, abort: bool = False
+        self,
+        *,
+        region: str | None = None,
+        tags: Mapping[TagName, str | Choice] | None = None,
+        window: str | float | None = None,
+        abort: bool = False,
     ) -> NumberValue:
         """Return the lowest value after the warm-up, for an objective: `basket.minimum() > 0`.
 
-        region, window, abort: as in `p`; windows are by the time of recording.
+        region, tags, window, abort: as in `p`; windows are by the time of recording.
         """
-        return self._limited(NumberValue, "minimum", "minimum", region, window, abort, "0", ">")
+        return self._limited(NumberValue, "minimum", "minimum", region, tags, window, abort, "0", ">")
 
     def maximum(
-        self, *, region: str | None = None, window: str | float | None = None, abort: bool = False
+        self,
+        *,
+        region: str | None = None,
+        tags: Mapping[TagName, str | Choice] | None = None,
+        window: str | float | None = None,
+        abort: bool = False,
     ) -> NumberValue:
         """Return the highest value after the warm-up, for an objective: `basket.maximum() < 1_000`.
 
-        region, window, abort: as in `p`; windows are by the time of recording.
+        region, tags, window, abort: as in `p`; windows are by the time of recording.
         """
-        return self._limited(NumberValue, "maximum", "maximum", region, window, abort, "300")
+        return self._limited(NumberValue, "maximum", "maximum", region, tags, window, abort, "300")
 
     @property
     def values(self) -> tuple[float, ...]:

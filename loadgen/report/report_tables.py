@@ -67,6 +67,7 @@ def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
         phase_table(summary),
         check_table(summary),
         custom_table(summary),
+        *custom_tag_tables(summary),
         error_table(summary),
     )
     return Report(
@@ -519,6 +520,20 @@ def custom_table(summary: Summary) -> Table:
     own = [c for c in summary.custom if c.region == "*" and not c.name.startswith(CHECK)]
     cells = [(c.name, c.kind, custom_text(c), format_count(c.n)) for c in own]
     return Table("The scenario's own metrics", ("metric", "kind", "value", "count"), tuple(cells), words=3)
+
+
+def custom_tag_tables(summary: Summary) -> Iterator[Table]:
+    """Yield a table for each tag: the scenario's own metrics by the tag's value, at most `FEW_VALUES` for each."""
+    for tag in dict.fromkeys(name for c in summary.custom_tagged for name in c.tags):
+        rows = [c for c in summary.custom_tagged if tag in c.tags]
+        cells, left_out = [], 0
+        for name in dict.fromkeys(c.name for c in rows):
+            own = [c for c in rows if c.name == name]
+            left_out += max(0, len(own) - FEW_VALUES)
+            cells += [(name, _short(c.tags[tag]), custom_text(c), format_count(c.n)) for c in own[:FEW_VALUES]]
+        note = f"summary.json has {quantity(left_out, 'more value')}, all rarer." if left_out else ""
+        columns = ("metric", tag, "value", "count")
+        yield Table(f"The scenario's own metrics split by {tag}", columns, tuple(cells), words=3, note=note)
 
 
 def custom_text(custom: Custom) -> str:

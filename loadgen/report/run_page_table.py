@@ -2,6 +2,9 @@
 
 A row takes 0.2 to 1 ms. So during a run each `look` updates only some of the rows in
 turn, and a row is at most a few seconds old. All figures of a row are of one moment.
+
+A row with tags has a line for each value of a tag. These lines are updated in turn, too, so while a run goes on they
+may be a few seconds older or newer than their row.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Final
 import msgspec
 
 from loadgen.measure.deltas.exemplar import KeptExemplar
-from loadgen.measure.deltas.series_key import OK, PHASES, SKIPPED, Kind, Metric
+from loadgen.measure.deltas.series_key import OK, PHASES, SKIPPED, UNTAGGED, Kind, Metric, Tags
 from loadgen.measure.histograms.histogram import Histogram, percentiles
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Measured, Row
@@ -28,6 +31,10 @@ __all__ = ["AT_ONCE", "Table"]
 
 AT_ONCE: Final = 20
 """The number of rows or spectra that one `look` updates."""
+MOST_VALUES: Final = 10
+"""The most values of a tag that a row shows; summary.json has all."""
+MOST_LINES: Final = 400
+"""The most lines of tags of all rows."""
 _EXEMPLARS: Final = 20
 _PER_HALVING: Final = 5
 """Points of a spectrum for each halving of the share of greater values."""
@@ -44,6 +51,12 @@ class Table:
         """`warmup_s` is the end of the warm-up after T0; the curve leaves out earlier slots."""
         self._history, self._warmup_s = history, warmup_s
         self._rows: dict[Row, _Json] = {}
+        self._tagged: dict[Row, dict[tuple[str, str], _Json]] = {}
+        """Lines of a row by tag and value."""
+        self._tag_counts: dict[Row, dict[str, int]] = {}
+        """By row and tag: the number of its values."""
+        self._planned: dict[Row, int] = {}
+        """By row: its number of lines, also of those that are not made yet."""
         self._spectra: dict[str, list[list[float]]] = {}
         """Percentile spectra by journey."""
         self._spectrum: list[list[float]] = []
@@ -65,11 +78,16 @@ class Table:
         if warmup != self._is_warmup:
             self._is_warmup, self._jobs = warmup, []
             self._rows.clear()
+            self._tagged.clear()
+            self._planned.clear()
         if at_once is None or not self._jobs:
             self._jobs = list(self._all(merge, measured, warmup))
-        for job in self._jobs[:at_once]:
-            job()
-        del self._jobs[:at_once]
+        left = len(self._jobs) if at_once is None else at_once
+        while self._jobs and (left > 0 or at_once is None):
+            some, self._jobs = self._jobs[:left], self._jobs[left:]
+            for job in some:
+                job()  # may add jobs for the lines of a row
+            left = len(self._jobs) if at_once is None else 0
 
     def take(self, summary: Summary) -> None:
         """Replace the rows with those of the run's summary, which have 95 % intervals. "(other)" rows stay."""
@@ -82,12 +100,24 @@ class Table:
         order = sorted(self._rows, key=lambda row: _KINDS.index(row.kind))
         sparks = self._history.sparks()
         return {
-            "rows": [self._rows[row] | {"spark": sparks[row]} for row in order],
+            "rows": [self._rows[row] | {"spark": sparks[row]} | self._tags(row) for row in order],
             "spark_length_s": self._history.spark_length_s,
             "spectrum": {"iterations": dict(self._spectra), "requests": self._spectrum},
             "curve": self._curve,
             "exemplars": self._exemplars,
         }
+
+    def _tags(self, row: Row) -> _Json:
+        """Return the lines of a row by tag, and by tag the number of values that have no line; empty without tags."""
+        lines = self._tagged.get(row)
+        if not lines:
+            return {}
+        order = sorted(lines.items(), key=lambda one: (one[0][1] == UNTAGGED, -_count(one[1]), one[0][1]))
+        names = list(dict.fromkeys(tag for tag, _ in lines))
+        shown = [{"tag": tag, "value": value} | line for name in names for (tag, value), line in order if tag == name]
+        counts = self._tag_counts.get(row, {})
+        rest = {tag: n for tag in names if (n := counts.get(tag, 0) - sum(name == tag for name, _ in lines)) > 0}
+        return {"tags": shown, "more_tags": rest}
 
     # -- within -----------------------------------------------------------------------------------
 
@@ -98,9 +128,16 @@ class Table:
                 named.setdefault(self._history.lines.row_of(row), []).append(row)
         for row in [row for row in self._rows if row not in named]:
             del self._rows[row]
+            self._tagged.pop(row, None)
+            self._planned.pop(row, None)
 
         def job(row: Row, members: list[Row]) -> _Job:
-            return lambda: self._rows.__setitem__(row, _row(measured, row, members, warmup))
+            def made() -> None:
+                self._rows[row] = _row(measured, row, members, warmup)
+                if members == [row]:  # the sum of many rows has no lines
+                    self._jobs.extend(self._lines(measured, row, warmup))
+
+            return made
 
         def spectrum(journey: str) -> _Job:
             return lambda: self._spectra.__setitem__(journey, _spectrum(measured, "journey", journey, warmup))
@@ -112,6 +149,54 @@ class Table:
         yield lambda: setattr(self, "_spectrum", _spectrum(measured, "request", None, warmup))
         yield lambda: setattr(self, "_exemplars", _exemplars(merge))
         yield lambda: setattr(self, "_curve", curve_of(self._history, self._warmup_s))
+
+    def _lines(self, measured: Measured, row: Row, warmup: bool) -> Iterator[_Job]:
+        """Yield a job for each line of a row: the most frequent values of each tag, and the values without it."""
+        by_tag = measured.row_tags(row, warmup=warmup)
+        if not by_tag:
+            return
+        total = sum(measured.row_outcomes(row, warmup=warmup).values())
+        own = self._tagged.setdefault(row, {})
+        room = max(0, MOST_LINES - sum(n for of, n in self._planned.items() if of != row))
+        found: dict[tuple[str, str], _Job] = {}
+        counts: dict[str, int] = {}
+
+        def job(tag: str, value: str) -> _Job:
+            return lambda: own.__setitem__((tag, value), _line(measured, row, ((tag, value),), warmup))
+
+        for tag, values in by_tag.items():
+            rest = [UNTAGGED] if sum(values.values()) < total else []
+            often = sorted(values, key=lambda value: (-values[value], value))[:MOST_VALUES]
+            counts[tag] = len(values) + len(rest)
+            found |= {(tag, value): job(tag, value) for value in (*often, *rest)}
+        self._tag_counts[row] = counts
+        kept = list(found)[:room]
+        self._planned[row] = len(kept)
+        for place in [place for place in own if place not in kept]:
+            del own[place]
+        yield from (found[place] for place in kept)
+
+
+def _line(measured: Measured, row: Row, tags: Tags, warmup: bool) -> _Json:
+    """Return the figures of the part of a row with these tags."""
+    observed, censored = measured.select_row(row, warmup=warmup, tags=tags)
+    outcomes = measured.row_outcomes(row, warmup=warmup, tags=tags)
+    is_request = row.kind == "request"
+    return {
+        "count": observed.total + censored.total,
+        "errors": sum(count for outcome, count in outcomes.items() if outcome not in (OK, SKIPPED)),
+        "censored": censored.total,
+        "response_ms": figures(observed, censored),
+        "service_ms": figures(*measured.select_row(row, metric="service", warmup=warmup, tags=tags))
+        if is_request
+        else None,
+    }
+
+
+def _count(line: _Json) -> int:
+    count = line["count"]
+    assert isinstance(count, int)
+    return count
 
 
 def _row(measured: Measured, row: Row, members: list[Row], warmup: bool) -> _Json:

@@ -106,6 +106,7 @@ class Custom(msgspec.Struct, frozen=True):
     last: float | None = None
     values: dict[str, float] | None = None
     """The values of a trend: "mean", "p50" ... in its unit."""
+    tags: dict[str, str] = {}
 
 
 class Warmup(msgspec.Struct, frozen=True):
@@ -272,6 +273,7 @@ class Summary(msgspec.Struct, frozen=True):
     tagged: tuple[Series, ...] = ()
     loads: tuple[LoadRows, ...] = ()
     custom: tuple[Custom, ...] = ()
+    custom_tagged: tuple[Custom, ...] = ()
     warmup: Warmup | None = None
     agents: tuple[Agent, ...] = ()
     load: Load = msgspec.field(default_factory=Load)

@@ -36,9 +36,11 @@ class Since:
         self._counters: dict[str, dict[str, Counters]] = {}
 
     def changes(self, snapshot: Snapshot) -> Iterator[Change]:
-        """Yield a Change, the increase since the last delivery, for each series of `snapshot` whose count has grown."""
+        """Yield a Change, the increase since the last delivery, for each series of `snapshot`
+        whose count has grown, tagged ones included.
+        """
         known = self._series.get(snapshot.run.run_id, {})
-        for series in snapshot.series:
+        for series in (*snapshot.series, *snapshot.tagged):
             was = known.get(series.labels)
             if was is None:
                 yield Change(series, series.count, series.buckets)
@@ -67,7 +69,7 @@ class Since:
             self._series.pop(run_id, None)
             self._counters.pop(run_id, None)
             return
-        self._series[run_id] = {series.labels: series for series in snapshot.series}
+        self._series[run_id] = {one.labels: one for one in (*snapshot.series, *snapshot.tagged)}
         self._counters[run_id] = {region: counters.copy() for region, counters in snapshot.counters.items()}
 
 

@@ -1,7 +1,8 @@
 """The output `influx=URL`: InfluxDB's line protocol over HTTP, for versions 1 to 3 and compatible programs.
 
 `count` is the total of the run so far, `interval_count` the increase since the last line that was accepted. Times are
-ms and belong to the interval. A time of which only a lower bound is known has its own field, `p99_at_least_ms`.
+ms and belong to the interval. Values with tags are once more in measurements of their own, `loadgen_tagged_...`. A time
+of which only a lower bound is known has its own field, `p99_at_least_ms`.
 """
 
 from __future__ import annotations
@@ -47,13 +48,15 @@ class InfluxSink(Sink):
         run = {"run_id": snapshot.run.run_id, "plan": snapshot.run.plan}
         time = snapshot.time_ns
         grown = {change.series.labels: change.count for change in self._since.changes(snapshot)}
-        for series in snapshot.series:
+        for series in (*snapshot.series, *snapshot.tagged):
             count = grown.get(series.labels, 0)
             if count or snapshot.is_final:
                 labels = asdict(series.labels)
                 tags = run | {name: labels[name] for name in ("journey", "step", "request", "outcome", "region")}
                 tags["warmup"] = "true" if series.labels.warmup else "false"
-                yield f"loadgen_{series.labels.kind}{_tags(tags)} {_fields(_of(series, count))} {time}"
+                tags |= {snapshot.tag_labels[name]: value for name, value in series.labels.tags}
+                of = f"tagged_{series.labels.kind}" if series.labels.tags else series.labels.kind
+                yield f"loadgen_{of}{_tags(tags)} {_fields(_of(series, count))} {time}"
         for region, counters in snapshot.counters.items():
             fields: dict[str, float] = asdict(counters) | asdict(snapshot.levels[region])
             yield f"loadgen_region{_tags(run | {'region': region})} {_fields(fields)} {time}"

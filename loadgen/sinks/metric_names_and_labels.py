@@ -4,18 +4,33 @@ Names follow the conventions of Prometheus: times are seconds, counts end in `_t
 `loadgen_request_duration_seconds` is a request's response time, from its start to its end.
 The *duration* of steps and journeys would include think times, so their metrics are called
 response.
+
+Values with tags are once more in families of their own, `loadgen_tagged_...`, with a label for each tag: `tag_tenant`.
+So a query of the other families counts each value once, with or without tags.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from loadgen.measure.deltas.series_key import Kind
 from loadgen.sinks.snapshot import Levels, Series, Snapshot
 
-__all__ = ["CLOCK", "COUNTERS", "FAMILIES", "HISTOGRAMS", "INFO", "LEVELS", "Family", "Point", "families", "values_of"]
+__all__ = [
+    "CLOCK",
+    "COUNTERS",
+    "FAMILIES",
+    "HISTOGRAMS",
+    "INFO",
+    "LEVELS",
+    "TAGGED",
+    "Family",
+    "Point",
+    "families",
+    "values_of",
+]
 
 _RUN: Final = ("run_id", "plan")
 _REGION: Final = (*_RUN, "region")
@@ -71,6 +86,16 @@ HISTOGRAMS: Final[dict[Kind, Family]] = {
         "s",
     ),
 }
+
+TAGGED: Final[dict[Kind, Family]] = {
+    kind: replace(
+        family,
+        name=family.name.replace("loadgen_", "loadgen_tagged_", 1),
+        help=f"The part with tags, by their values; already counted in {family.name}.",
+    )
+    for kind, family in HISTOGRAMS.items()
+}
+"""Of values with tags. The labels of tags follow those of the family."""
 
 COUNTERS: Final[dict[str, Family]] = {
     "requests_started": Family("loadgen_requests_started", "counter", "Requests that were started.", _REGION),
@@ -128,7 +153,7 @@ CLOCK: Final = Family(
     "loadgen_run_clock_seconds", "gauge", "Time after the start of the run up to which the figures count.", _RUN, "s"
 )
 
-FAMILIES: Final = (*HISTOGRAMS.values(), *COUNTERS.values(), *LEVELS, INFO, CLOCK)
+FAMILIES: Final = (*HISTOGRAMS.values(), *TAGGED.values(), *COUNTERS.values(), *LEVELS, INFO, CLOCK)
 
 
 def families(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Family, list[Point]]]:
@@ -146,6 +171,15 @@ def families(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Family, list[Point
                 if series.labels.kind == kind
             ],
         )
+    names = tuple(dict.fromkeys(label for one in snapshots for label in one.tag_labels.values()))
+    for kind, family in TAGGED.items() if names else ():
+        points = [
+            Point((*_labels(family, snapshot, series), *_tag_labels(names, snapshot, series)), series=series)
+            for snapshot in snapshots
+            for series in snapshot.tagged
+            if series.labels.kind == kind
+        ]
+        yield replace(family, labels=(*family.labels, *names)), points
     for name, family in COUNTERS.items():
         yield (
             family,
@@ -170,6 +204,12 @@ def values_of(point: Point) -> Iterator[int]:
     for count in point.series.buckets.tolist():
         total += count
         yield total
+
+
+def _tag_labels(names: tuple[str, ...], snapshot: Snapshot, series: Series) -> Iterator[str]:
+    """Yield the values of the labels `names`; "" for a tag that the series does not have."""
+    values = {snapshot.tag_labels[name]: value for name, value in series.labels.tags}
+    return (values.get(name, "") for name in names)
 
 
 def _run(snapshot: Snapshot) -> tuple[str, str]:

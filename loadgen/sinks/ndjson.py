@@ -81,12 +81,17 @@ class NdjsonSink(Sink):
             "final": snapshot.is_final,
         }
         grown = {change.series.labels: change.count for change in self._since.changes(snapshot)}
-        for series in snapshot.series:
+        for series in (*snapshot.series, *snapshot.tagged):
             count = grown.get(series.labels, 0)
             if not count and not snapshot.is_final:
                 continue
             counts = {"count": series.count, "censored": series.censored, "interval_count": count}
             times = {name: figure(value) for name, value in recent_of(series).items()}
-            yield run | asdict(series.labels) | counts | {"interval_ms": times or None}
+            labels = asdict(series.labels)
+            del labels["tags"]
+            if series.labels.tags:
+                # Another kind, so that who adds up the lines of a kind counts each value once.
+                labels |= {"kind": f"tagged_{series.labels.kind}", "tags": dict(series.labels.tags)}
+            yield run | labels | counts | {"interval_ms": times or None}
         for region, counters in snapshot.counters.items():
             yield run | {"kind": "region", "region": region} | asdict(counters) | asdict(snapshot.levels[region])

@@ -76,7 +76,7 @@ class OtlpSink(Sink):
             self._check(answer)
             if self._is_delta:
                 time_ns = snapshot.time_ns
-                before |= {(family.name, one.labels): (one, time_ns) for family, points in part for one in points}
+                before |= {_key(family, one): (one, time_ns) for family, points in part for one in points}
         if snapshot.is_final:
             self._before.pop(run_id, None)
 
@@ -129,7 +129,7 @@ def _metric(
         return made
     histograms, numbers = [], []
     for point in points:
-        was, since_ns = before.get((family.name, point.labels), (None, snapshot.started_ns))
+        was, since_ns = before.get(_key(family, point), (None, snapshot.started_ns))
         span = since_ns, snapshot.time_ns
         if point.series is not None:
             histograms.append(_histogram(family, point, point.series, None if was is None else was.series, span))
@@ -144,7 +144,18 @@ def _metric(
 
 def name_of(family: Family) -> str:
     """Return the name of a metric family in OpenTelemetry, for example "loadgen.request.duration"."""
-    return family.name.removesuffix("_seconds").removesuffix("_bytes").replace("_", ".", 2)
+    dots = 3 if family.name.startswith("loadgen_tagged_") else 2
+    return family.name.removesuffix("_seconds").removesuffix("_bytes").replace("_", ".", dots)
+
+
+def _key(family: Family, point: Point) -> _Key:
+    """Return the identity of a series. Labels of tags that are new in the run, which the point does not have, are left
+    out.
+    """
+    labels = point.labels
+    while labels and not labels[-1]:
+        labels = labels[:-1]
+    return family.name, labels
 
 
 def _histogram(

@@ -4,28 +4,39 @@ Counts start at the start of the run, end with interval k, and never fall: they 
 those of later intervals. Deltas that arrive late for an interval are included in the next snapshot. So the last
 snapshot, which includes all deltas, equals the summary. Levels (users, lag) belong to the interval.
 
+Values with tags are in two series: in the one of their row, which adds up all tags, and in a tagged one. Outputs send
+tagged series under names of their own, so that nobody who adds up a row counts a value twice.
+
 A snapshot is made on the event loop that merges, a few series at a time. An unchanged series is the same object again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Final, Literal
 
 import numpy as np
 
 from loadgen.measure.deltas.delta import Counters, Health
-from loadgen.measure.deltas.series_key import OTHER, Kind, SeriesKey
+from loadgen.measure.deltas.series_key import OTHER, Kind, SeriesKey, Tags
 from loadgen.measure.histograms.histogram import SLOTS, Counts, Histogram
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Window
 from loadgen.sinks.buckets import BUCKETS, buckets_of, in_buckets
 
-__all__ = ["MAX_SERIES", "Labels", "Levels", "RunName", "Series", "Snapshot", "SnapshotMaker"]
+__all__ = ["EMPTY", "MAX_SERIES", "TAG_LABEL", "Labels", "Levels", "RunName", "Series", "Snapshot", "SnapshotMaker"]
 
 MAX_SERIES: Final = 1_000
-"""The most series of one run; further new series are added up in the "(other)" of their kind and region."""
+"""The most series of one run; further new series are added up in the "(other)" of their kind and region. It is also
+the most tagged series, which come on top.
+"""
+TAG_LABEL: Final = "tag_"
+"""The beginning of the label of a tag. No label of ours begins with it."""
+EMPTY: Final = "(empty)"
+"""Stands for an empty value of a tag, such as a missing header: in outputs an empty label equals a missing one."""
 AT_ONCE: Final = 40
 """The number of series between two turns of the event loop."""
 
@@ -42,7 +53,7 @@ class RunName:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The labels of a series. Tags are left out, so series that differ only in their tags are added up."""
+    """The labels of a series. Without `tags` it adds up all tags; with them it is a tagged series."""
 
     kind: Kind
     journey: str
@@ -52,6 +63,8 @@ class Labels:
     region: str
     warmup: bool
     """Whether the values were due within the warm-up, which the summary leaves out."""
+    tags: Tags = ()
+    """Of a tagged series: (name of the tag, value), also of the load if the plan has several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +118,10 @@ class Snapshot:
     """Counters since the start of the run, by region."""
     levels: Mapping[str, Levels]
     """Levels in the interval, by region."""
+    tagged: tuple[Series, ...] = ()
+    """The tagged series: together they are those values of `series` that have tags."""
+    tag_labels: Mapping[str, str] = field(default_factory=dict)
+    """By the name of a tag, its label in outputs. New ones are appended while the run goes on."""
 
     @property
     def time_ns(self) -> int:
@@ -120,6 +137,12 @@ class _Group:
     observed: list[int] = field(default_factory=list)
     censored: list[int] = field(default_factory=list)
     all: list[int] = field(default_factory=list)
+
+    def add(self, number: int, key: SeriesKey) -> int:
+        """Add a catalogue number, and return the row of the group."""
+        (self.censored if key.censored else self.observed).append(number)
+        self.all.append(number)
+        return self.row
 
 
 class SnapshotMaker:
@@ -137,6 +160,11 @@ class SnapshotMaker:
         self._groups: dict[Labels, _Group] = {}
         self._row_of: Counts = np.zeros(0, dtype=np.int64)
         """For each catalogue number: the row of its group; -1 if the outputs do not show the series."""
+        self._tagged_row_of: Counts = np.zeros(0, dtype=np.int64)
+        """The same for tagged series: the row of its group by tags; -1 if it has none."""
+        self._tagged = 0
+        """The number of groups with tags."""
+        self._tag_labels: dict[str, str] = {}
         self._is_bound: Counts = np.zeros(0, dtype=np.int64)
         """For each catalogue number: 1 if its values are censored."""
         self._newest = -1
@@ -159,60 +187,88 @@ class SnapshotMaker:
             added, self._newest = self._added(window), window.k
         later = _later(merge, window)
         made: list[Series] = []
+        tagged: list[Series] = []
         for n, (labels, group) in enumerate(self._groups.items()):
             if n and n % AT_ONCE == 0:
                 yield None
                 later = _later(merge, window)  # deltas that were merged meanwhile may have opened another interval
             series = self._series(labels, group, merge, window, added, later)
             if series is not None:
-                made.append(series)
+                (tagged if labels.tags else made).append(series)
         later = _later(merge, window)
         counters = {region: _less(merge.counters(region), region, later) for region in merge.regions()}
         levels = dict.fromkeys(counters, Levels()) | ({} if window is None else dict(_levels(merge, window)))
         k = -1 if window is None else window.k
-        yield Snapshot(self._run, k, started_ns, end_ns, is_final, tuple(made), counters, levels)
+        yield Snapshot(
+            self._run,
+            k,
+            started_ns,
+            end_ns,
+            is_final,
+            tuple(made),
+            counters,
+            levels,
+            tuple(tagged),
+            dict(self._tag_labels),
+        )
 
     def _find(self, merge: Merge) -> None:
         """Assign the merge's new series to groups. A group combines all series that outputs show under the same labels,
         observed and censored values.
         """
-        rows, bounds = [], []
+        rows, tagged_rows, bounds = [], [], []
         for number, (region, key) in enumerate(merge.names[len(self._row_of) :], len(self._row_of)):
-            row = -1
+            row = tagged_row = -1
             if key.metric == "response":
-                group = self._group(region, key)
-                (group.censored if key.censored else group.observed).append(number)
-                group.all.append(number)
-                row = group.row
+                row = self._group(region, key).add(number, key)
+                if key.tags:
+                    tagged_row = self._tagged_group(region, key).add(number, key)
             rows.append(row)
+            tagged_rows.append(tagged_row)
             bounds.append(int(key.censored))
         if rows:
             self._row_of = np.concatenate((self._row_of, np.array(rows, dtype=np.int64)))
+            self._tagged_row_of = np.concatenate((self._tagged_row_of, np.array(tagged_rows, dtype=np.int64)))
             self._is_bound = np.concatenate((self._is_bound, np.array(bounds, dtype=np.int64)))
 
     def _group(self, region: str, key: SeriesKey) -> _Group:
         labels = Labels(key.kind, key.journey, key.step, key.request, key.outcome, region, key.warmup)
-        if labels not in self._groups and len(self._groups) >= self._max_series:
+        if labels not in self._groups and len(self._groups) - self._tagged >= self._max_series:
             self.is_full = True
-            step = None if key.kind == "journey" else OTHER
-            request = OTHER if key.kind == "request" else None
-            labels = Labels(key.kind, OTHER, step, request, OTHER, region, key.warmup)
+            labels = _other(labels)
         return self._groups.setdefault(labels, _Group(len(self._groups)))
+
+    def _tagged_group(self, region: str, key: SeriesKey) -> _Group:
+        tags = tuple((name, value or EMPTY) for name, value in key.tags)
+        for name, _ in tags:
+            if name not in self._tag_labels:
+                self._tag_labels[name] = _label(name, self._tag_labels.values())
+        labels = Labels(key.kind, key.journey, key.step, key.request, key.outcome, region, key.warmup, tags)
+        if labels not in self._groups and self._tagged >= self._max_series:
+            self.is_full = True
+            labels = _other(labels)
+        found = self._groups.get(labels)
+        if found is None:
+            self._tagged += 1
+            found = self._groups[labels] = _Group(len(self._groups))
+        return found
 
     def _added(self, window: Window) -> _Added:
         """Return the values that one interval adds to each group: counts a bucket, totals, censored values and sums."""
         index, counts, stats = window.sparse()
-        numbers = index // SLOTS
-        rows, shape = self._row_of[numbers], (len(self._groups), BUCKETS)
+        numbers, shape = index // SLOTS, (len(self._groups), BUCKETS)
         bucket = np.where(self._is_bound[numbers], BUCKETS - 1, buckets_of(index % SLOTS))
-        mine = rows >= 0
-        flat = np.bincount((rows * BUCKETS + bucket)[mine], weights=counts[mine], minlength=shape[0] * shape[1])
-        buckets = flat.astype(np.int64).reshape(shape)
+        buckets = np.zeros(shape, dtype=np.int64)
         sum_ns, censored = np.zeros(shape[0], dtype=np.int64), np.zeros(shape[0], dtype=np.int64)
-        rows = self._row_of[stats.series]
-        mine = rows >= 0
-        np.add.at(sum_ns, rows[mine], (stats.sum_us * 1_000 + stats.sum_rest_ns)[mine])
-        np.add.at(censored, rows[mine], (stats.n * self._is_bound[stats.series])[mine])
+        for row_of in (self._row_of, self._tagged_row_of) if self._tagged else (self._row_of,):
+            rows = row_of[numbers]
+            mine = rows >= 0
+            flat = np.bincount((rows * BUCKETS + bucket)[mine], weights=counts[mine], minlength=shape[0] * shape[1])
+            buckets += flat.astype(np.int64).reshape(shape)
+            rows = row_of[stats.series]
+            mine = rows >= 0
+            np.add.at(sum_ns, rows[mine], (stats.sum_us * 1_000 + stats.sum_rest_ns)[mine])
+            np.add.at(censored, rows[mine], (stats.n * self._is_bound[stats.series])[mine])
         return _Added(buckets, buckets.sum(axis=1), censored, sum_ns)
 
     def _series(
@@ -260,6 +316,23 @@ class _Added:
     count: Counts
     censored: Counts
     sum_ns: Counts
+
+
+def _other(labels: Labels) -> Labels:
+    """Return the labels of the series that adds up the series beyond the limit, of the same kind, region and tags."""
+    step = None if labels.kind == "journey" else OTHER
+    request = OTHER if labels.kind == "request" else None
+    tags = tuple((name, OTHER) for name, _ in labels.tags)
+    return Labels(labels.kind, OTHER, step, request, OTHER, labels.region, labels.warmup, tags)
+
+
+def _label(name: str, taken: Collection[str]) -> str:
+    """Return the label of a tag: its name in the characters that all outputs permit, with a number if it is taken."""
+    label = TAG_LABEL + re.sub(r"[^A-Za-z0-9_]", "_", name)
+    numbered = (f"{label}_{n}" for n in count(2))
+    while label in taken:
+        label = next(numbered)
+    return label
 
 
 def _summed(

@@ -2,7 +2,8 @@
 
 StatsD has no labels, so labels become parts of the name. Its timers need every single value, so percentiles of the
 interval are sent as gauges. DogStatsD has tags, and distributions: for each bucket one value from its middle is sent,
-with sample rate 1/n for n values. So Datadog's agent computes percentiles with an error of at most a bucket.
+with sample rate 1/n for n values. So Datadog's agent computes percentiles with an error of at most a bucket. Values
+with tags are once more under `loadgen.tagged`.
 
 UDP does not report lost packets. A closed port is reported by the kernel, and counted.
 """
@@ -94,7 +95,9 @@ class StatsdSink(Sink):
     def _plain(self, snapshot: Snapshot, change: Change) -> Iterator[_Line]:
         of = change.series.labels
         names = (of.journey, of.step, of.request, of.outcome, of.region, "warmup" if of.warmup else None)
-        name = ".".join(("loadgen", of.kind, *(_part(part) for part in names if part)))
+        tags = (part for name, value in of.tags for part in (snapshot.tag_labels[name], value))
+        kind = ("tagged", of.kind) if of.tags else (of.kind,)
+        name = ".".join(("loadgen", *kind, *(_part(part) for part in (*names, *tags) if part)))
         for quantile, value in recent_of(change.series).items():
             yield _Line(f"{name}.{quantile}_ms:{value.ms:.3f}|g")
         yield _Line(f"{name}.count:{change.count}|c", partial(self._since.took, snapshot, change.series))
@@ -102,17 +105,18 @@ class StatsdSink(Sink):
     def _dog(self, snapshot: Snapshot, change: Change) -> Iterator[_Line]:
         of = change.series.labels
         tags = asdict(of) | {"run_id": snapshot.run.run_id, "plan": snapshot.run.plan, "warmup": str(of.warmup).lower()}
-        del tags["kind"]
-        text = _tags(tags)
+        del tags["kind"], tags["tags"]
+        text = _tags(tags | {snapshot.tag_labels[name]: value for name, value in of.tags})
+        kind = f"tagged.{of.kind}" if of.tags else of.kind
         last = len(EDGES_S)
         for n, count in enumerate(change.buckets.tolist()):
             value = _STARTS_S[n] if n == last else (_STARTS_S[n] + _STARTS_S[n + 1]) / 2
             while count > 0:
                 part = min(count, _MOST_AT_ONCE)
-                yield _Line(f"loadgen.{of.kind}.response:{value:.7g}|d|@{1 / part!r}|#{text}")
+                yield _Line(f"loadgen.{kind}.response:{value:.7g}|d|@{1 / part!r}|#{text}")
                 count -= part
         yield _Line(
-            f"loadgen.{of.kind}.count:{change.count}|c|#{text}", partial(self._since.took, snapshot, change.series)
+            f"loadgen.{kind}.count:{change.count}|c|#{text}", partial(self._since.took, snapshot, change.series)
         )
 
     def _of_region(self, snapshot: Snapshot, region: str, counters: Counters) -> Iterator[_Line]:

@@ -26,7 +26,7 @@ from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta, Health,
 from loadgen.measure.deltas.exemplar import Exemplar, Failure
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
-from loadgen.measure.deltas.series_key import SeriesKey
+from loadgen.measure.deltas.series_key import SeriesKey, Tags
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.wire import messages as m
 
@@ -76,7 +76,8 @@ _COUNTS: Final[Mapping[str, int]] = {
     "Delta.stats_sum_ns": limits.SERIES_OF_AGENT,
     "Delta.stats_min_ns": limits.SERIES_OF_AGENT,
     "Delta.stats_max_ns": limits.SERIES_OF_AGENT,
-    "Delta.custom": limits.CUSTOM_OF_AGENT,
+    "Delta.custom": limits.CUSTOM_IN_DELTA,
+    "CustomStats.tags": limits.TAGS_OF_SERIES,
     "Delta.exemplars": limits.EXEMPLARS_IN_DELTA,
     "Delta.failures": limits.FAILURES_IN_DELTA,
     "Delta.due": limits.DUE_IN_DELTA,
@@ -375,14 +376,23 @@ def _check_series(series: Sequence[SeriesKey]) -> None:
         if max(map(len, texts)) > _SURELY_SHORT:
             for name, text in zip(("journey", "step", "request", "outcome"), texts, strict=True):
                 _check_text(f"SeriesKey.{name}", text, limits.NAME_BYTES)
-        for tag in key.tags:
-            for name, text in zip(("name", "value"), tag, strict=True):
-                _check_text(f"Tag.{name}", text, limits.NAME_BYTES)
+        if key.tags:
+            _check_tags(key.tags)
+
+
+def _check_tags(tags: Tags) -> None:
+    for tag in tags:
+        for name, text in zip(("name", "value"), tag, strict=True):
+            _check_text(f"Tag.{name}", text, limits.NAME_BYTES)
 
 
 def _check_custom(custom: Sequence[CustomStats]) -> None:
     _custom_texts.check(custom)
     for one in custom:
+        if len(one.tags) > limits.TAGS_OF_SERIES:
+            raise _too_many("CustomStats.tags", len(one.tags), limits.TAGS_OF_SERIES)
+        if one.tags:
+            _check_tags(one.tags)
         if not -limits.TOTAL <= one.total <= limits.TOTAL:
             raise LimitExceeded("CustomStats.total", f"{one.total:,}", f"{limits.TOTAL:,}")
         if one.n > limits.COUNT:

@@ -34,7 +34,7 @@ from loadgen.measure.deltas.exemplar import Exemplar, Failure
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
-from loadgen.measure.deltas.series_key import Kind, Metric, SeriesKey
+from loadgen.measure.deltas.series_key import Kind, Metric, SeriesKey, Tags
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.objectives.steering_observation import Look, Part
 from loadgen.profiles.stage import Stage
@@ -294,6 +294,14 @@ def _notes(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(limits.cut(_text(text), limits.TEXT_BYTES) for text in texts)
 
 
+def _write_tags(tags: Tags) -> list[pb.Tag]:
+    return [pb.Tag(name=_text(name), value=_text(value)) for name, value in tags]
+
+
+def _read_tags(tags: Iterable[pb.Tag]) -> Tags:
+    return tuple((tag.name, tag.value) for tag in tags)
+
+
 def _write_stages(stages: Iterable[Stage]) -> list[pb.Stage]:
     return [pb.Stage(start=s.start, end=s.end, duration_ns=s.duration_ns) for s in map(_checked, stages)]
 
@@ -322,7 +330,7 @@ _WAITING_AT = _Kind(pb.TYPE_UNSPECIFIED, WaitingAt, pb.WaitingAt)
 _DUE = _Kind(pb.TYPE_UNSPECIFIED, DueCounts, pb.DueCounts)
 _LOAD = _Kind(pb.TYPE_UNSPECIFIED, LoadCounts, pb.LoadCounts)
 _FIRST = _Kind(pb.TYPE_UNSPECIFIED, FirstArrival, pb.FirstArrival)
-_CUSTOM = _Kind(pb.TYPE_UNSPECIFIED, CustomStats, pb.CustomStats)
+_CUSTOM = _Kind(pb.TYPE_UNSPECIFIED, CustomStats, pb.CustomStats, {"tags": (_write_tags, _read_tags)})
 _EXEMPLAR = _Kind(pb.TYPE_UNSPECIFIED, Exemplar, pb.Exemplar)
 _FAILURE = _Kind(pb.TYPE_UNSPECIFIED, Failure, pb.Failure)
 
@@ -362,7 +370,7 @@ def _write_key(key: SeriesKey) -> pb.SeriesKey:
         metric=_METRICS[key.metric],
         censored=key.censored,
         warmup=key.warmup,
-        tags=[pb.Tag(name=_text(name), value=_text(value)) for name, value in key.tags],
+        tags=_write_tags(key.tags),
     )
 
 
@@ -376,7 +384,7 @@ def _read_key(key: pb.SeriesKey) -> SeriesKey:
         metric=_METRIC_NAMES[key.metric],
         censored=key.censored,
         warmup=key.warmup,
-        tags=tuple((tag.name, tag.value) for tag in key.tags),
+        tags=_read_tags(key.tags),
     )
 
 

@@ -24,13 +24,13 @@ import numpy as np
 
 from loadgen.engine.recording.failure_samples import FIRST, size_bytes
 from loadgen.engine.recording.slo_windows import within_limit
-from loadgen.measure.deltas.custom import CHECK, MAX_CUSTOM, CustomStats, sum_custom
+from loadgen.measure.deltas.custom import CHECK, MAX_CUSTOM, CustomStats, fitting_tags, sum_custom
 from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, Failure
-from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SERIES_OF_AGENT
+from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SERIES_OF_AGENT, TAGGED_CUSTOM_OF_AGENT
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts, add_loads
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
-from loadgen.measure.deltas.series_key import OTHER
+from loadgen.measure.deltas.series_key import OTHER, Tags
 from loadgen.measure.deltas.series_numbering import Numbering, tight_from
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.histograms.histogram import SLOTS
@@ -95,8 +95,10 @@ class AddUp:
         self._seq = 0
         self._told = 0
         """Number of series that were in returned deltas."""
-        self._gauges: dict[tuple[str, int], float] = {}
-        """The last value of each gauge and worker."""
+        self._gauges: dict[tuple[str, Tags, int], float] = {}
+        """The last value of each gauge, tags and worker."""
+        self._tagged: set[tuple[str, Tags]] = set()
+        """(name, tags) of the rows of custom metrics with tags."""
         self._failed: Counter[tuple[str, str, str]] = Counter()
         self._failures: list[Failure] = []
         """Failures that wait for a later delta."""
@@ -136,7 +138,7 @@ class AddUp:
             return []
         process.fin = fin
         if fin is None:
-            self._gauges = {key: last for key, last in self._gauges.items() if key[1] != worker}
+            self._gauges = {key: last for key, last in self._gauges.items() if key[2] != worker}
         else:
             process.reason = self._not_here(process, fin)
         self._ended.append(process)
@@ -203,7 +205,7 @@ class AddUp:
         for custom in delta.custom:
             self._known(custom)
             if custom.kind == "gauge":
-                self._gauges[custom.name, process.worker] = custom.last
+                self._gauges[custom.name, custom.tags, process.worker] = custom.last
         process.snapshot = _waits(delta.due)
         self._end_ns, self._seq, self._told = delta.end_ns, self._seq + 1, len(self._ids)
         return delta
@@ -330,22 +332,33 @@ class AddUp:
 
         The last value of a gauge is the sum of the last values of all workers.
         """
-        found: dict[tuple[str, bool], CustomStats] = {}
+        found: dict[tuple[str, bool, Tags], CustomStats] = {}
         for process, delta in batch:
             for one in map(self._known, delta.custom):
-                before = found.get((one.name, one.warmup))
-                found[one.name, one.warmup] = one if before is None else sum_custom(before, one)
+                row = one.name, one.warmup, one.tags
+                before = found.get(row)
+                found[row] = one if before is None else sum_custom(before, one)
                 if one.kind == "gauge" and one.n:
-                    self._gauges[one.name, process.worker] = one.last
+                    self._gauges[one.name, one.tags, process.worker] = one.last
+        lasts: dict[tuple[str, Tags], float] = {}
+        for (name, tags, _), last in self._gauges.items():
+            lasts[name, tags] = lasts.get((name, tags), 0.0) + last
         return tuple(
-            replace(one, last=sum(last for (name, _), last in self._gauges.items() if name == one.name))
-            if one.kind == "gauge"
-            else one
+            replace(one, last=lasts.get((one.name, one.tags), 0.0)) if one.kind == "gauge" else one
             for one in found.values()
         )
 
     def _known(self, one: CustomStats) -> CustomStats:
-        """Return the custom metric as it is, or renamed to `check: (other)` if it is a check beyond the limit."""
+        """Return the custom metric as it is, or the row of `(other)` that counts it beyond a limit.
+
+        That is `check: (other)` for checks, and the value `(other)` of tags.
+        """
+        if one.tags:
+            fitting = fitting_tags(
+                one.name, one.tags, lambda *row: row in self._tagged, len(self._tagged), TAGGED_CUSTOM_OF_AGENT
+            )
+            self._tagged.add((one.name, fitting))
+            return one if fitting == one.tags else replace(one, tags=fitting)
         if one.kind != "rate" or one.name in self._checks or not one.name.startswith(CHECK):
             return one
         if len(self._checks) >= _MAX_CHECKS:

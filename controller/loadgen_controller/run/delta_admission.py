@@ -18,7 +18,7 @@ from typing import Final
 
 from loadgen.dsl.plans.spec import PlanSpec, steered_objectives
 from loadgen.errors import LimitExceeded
-from loadgen.measure.deltas.custom import CHECK, CustomStats
+from loadgen.measure.deltas.custom import CHECK, MAX_CUSTOM, CustomStats, fitting_tags
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.limits import (
     CUSTOM_OF_AGENT,
@@ -26,9 +26,11 @@ from loadgen.measure.deltas.limits import (
     LOSSES_OF_AGENT,
     SERIES_OF_AGENT,
     SERIES_OF_RUN,
+    TAGGED_CUSTOM_OF_AGENT,
+    TAGGED_CUSTOM_OF_RUN,
 )
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
-from loadgen.measure.deltas.series_key import OTHER, SeriesKey
+from loadgen.measure.deltas.series_key import OTHER, SeriesKey, Tags
 from loadgen.measure.deltas.series_numbering import fitting, tight_from
 from loadgen.measure.merging.merge import Merge
 from loadgen.wire.messages import Steered
@@ -81,6 +83,10 @@ class Admission:
             if len(known) + len(delta.custom) > CUSTOM_OF_AGENT:
                 names = known | {one.name for one in delta.custom}
                 _hold("custom metrics of one agent", len(names), CUSTOM_OF_AGENT)
+            tagged = self._merge.custom.tagged_of(delta.agent)
+            if len(tagged) + len(delta.custom) > TAGGED_CUSTOM_OF_AGENT:
+                rows = tagged | {(one.name, one.tags) for one in delta.custom if one.tags}
+                _hold("tagged custom metrics of one agent", len(rows), TAGGED_CUSTOM_OF_AGENT)
         if delta.losses:
             _hold("losses of one agent", len(self._merge.losses(delta.agent)) + len(delta.losses), LOSSES_OF_AGENT)
         for row in delta.due:
@@ -115,6 +121,8 @@ class Admission:
         custom = delta.custom
         if len(self._merge.custom) + len(custom) > _TIGHT_CUSTOM:
             custom = self._customs(custom)
+        if len(self._merge.custom.tagged) + len(custom) > TAGGED_CUSTOM_OF_RUN - 2 * MAX_CUSTOM:
+            custom = self._fitted_tags(custom)
         if series is delta.new_series and custom is delta.custom:
             return delta
         return replace(delta, new_series=series, custom=custom)
@@ -163,19 +171,42 @@ class Admission:
     def _customs(self, custom: tuple[CustomStats, ...]) -> tuple[CustomStats, ...]:
         table = self._merge.custom
         room = _TIGHT_CUSTOM - len(table)
+        coming: set[str] = set()
         found = []
         is_changed = False
         for one in custom:
-            if one.name not in table:
-                if room <= 0:
+            if one.name not in table and one.name not in coming:
+                if room <= len(coming):
                     one = replace(one, name=_other(one))
                     is_changed = True
-                room -= 1
+                else:
+                    coming.add(one.name)
             found.append(one)
         if not is_changed:
             return custom
         self._notice(f"the agents have more than {_TIGHT_CUSTOM:,} custom metrics together: new metrics are in {OTHER}")
         return tuple(found)
+
+    def _fitted_tags(self, custom: tuple[CustomStats, ...]) -> tuple[CustomStats, ...]:
+        known = self._merge.custom.tagged
+        coming: set[tuple[str, Tags]] = set()
+        found = []
+        for one in custom:
+            used = len(known) + len(coming)
+            tags = fitting_tags(
+                one.name, one.tags, lambda *row: row in known or row in coming, used, TAGGED_CUSTOM_OF_RUN
+            )
+            if tags and (one.name, tags) not in known:
+                coming.add((one.name, tags))
+            found.append(one if tags == one.tags else replace(one, tags=tags))
+        fitted = tuple(found)
+        if fitted == custom:
+            return custom
+        self._notice(
+            f"the agents have more than {TAGGED_CUSTOM_OF_RUN - 2 * MAX_CUSTOM:,} tagged custom metrics together: new"
+            f" values of tags are in {OTHER}"
+        )
+        return fitted
 
 
 def _other(one: CustomStats) -> str:

@@ -4,6 +4,7 @@
     user.tag(zone, "a")                         it is read from a response header     error
     user.http.get("/", tags={"knid": "first"})  no plan declares such a tag           error
     user.step("pay", tags={kind: 3})            the value is not a text               error
+    orders.add(tags={tenant: "golden"})         as above, for custom metrics          error
 
 Only literals are checked. A computed value that is not declared is counted in `(other)`.
 """
@@ -11,7 +12,7 @@ Only literals are checked. A computed value that is not declared is counted in `
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from loadgen.dsl.loading.receivers import VERBS, functions, own_nodes
@@ -25,6 +26,8 @@ __all__ = ["id_warnings", "tag_faults"]
 
 _TAKING = VERBS | {"stream", "step"}
 """Methods with an argument `tags`, of clients and users."""
+_RECORDING = {"counter": "add", "gauge": "set", "rate": "add", "trend": "add"}
+"""The method of each kind of custom metric that records a value."""
 
 
 def tag_faults(sources: Iterable[Source], declared: Iterable[Tag], specs: Iterable[TagSpec]) -> list[Fault]:
@@ -35,8 +38,20 @@ def tag_faults(sources: Iterable[Source], declared: Iterable[Tag], specs: Iterab
     files = list(sources)
     listed = {spec.name: spec for spec in specs}
     by_name = {one.name: one for one in declared}
-    variables = {variable: by_name[name] for source in files for variable, name in _assigned(source) if name in by_name}
-    return [fault for source in files for fault in _Reading(str(source.path), variables, listed).faults(source.tree)]
+    variables = {
+        variable: by_name[name] for source in files for variable, name, _ in _assigned(source) if name in by_name
+    }
+    metrics = {
+        (variable, _RECORDING[made_by])
+        for source in files
+        for variable, _, made_by in _assigned(source)
+        if made_by in _RECORDING
+    }
+    return [
+        fault
+        for source in files
+        for fault in _Reading(str(source.path), variables, listed, metrics).faults(source.tree)
+    ]
 
 
 def id_warnings(declared: Iterable[Tag]) -> Iterator[Fault]:
@@ -50,14 +65,24 @@ def id_warnings(declared: Iterable[Tag]) -> Iterator[Fault]:
             )
 
 
-def _assigned(source: Source) -> Iterator[tuple[str, str]]:
-    """Yield (variable, name of the tag) of each `variable = tag("name", ...)` at the top of a file."""
+def _assigned(source: Source) -> Iterator[tuple[str, str, str]]:
+    """Yield (variable, name, function) of each `variable = tag("name", ...)` at the top of a file."""
     for node in source.tree.body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(call := node.value, ast.Call):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            name = call.args[0] if call.args else None
-            if isinstance(name, ast.Constant) and isinstance(name.value, str):
-                yield from ((target.id, name.value) for target in targets if isinstance(target, ast.Name))
+        for target, call in _pairs(node):
+            match target, call:
+                case ast.Name(id=variable), ast.Call(func=function, args=[ast.Constant(value=str() as name), *_]):
+                    yield variable, name, ast.unparse(function).rpartition(".")[2]
+
+
+def _pairs(node: ast.stmt) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Yield (target, value) of an assignment, also of each part of `a, b = 1, 2`."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+        return
+    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+            yield from zip(target.elts, node.value.elts, strict=False)
+        else:
+            yield target, node.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +90,8 @@ class _Reading:
     file: str
     variables: Mapping[str, Tag]
     listed: Mapping[str, TagSpec]
+    metrics: Set[tuple[str, str]]
+    """(variable, recording method) of each custom metric."""
 
     def faults(self, tree: ast.AST) -> Iterator[Fault]:
         certain = {
@@ -82,12 +109,17 @@ class _Reading:
                 given |= {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
                 if given.keys() == {"tag", "value"}:
                     yield from self._pair(given["tag"], given["value"], is_certain=node.func in certain)
-            elif node.func.attr in _TAKING:
+            elif node.func.attr in _TAKING or self._is_of_metric(node.func):
+                is_certain = node.func in certain or self._is_of_metric(node.func)
                 for keyword in node.keywords:
                     if keyword.arg == "tags" and isinstance(keyword.value, ast.Dict):
                         for key, value in zip(keyword.value.keys, keyword.value.values, strict=True):
                             if key is not None:  # `**others` has no key
-                                yield from self._pair(key, value, is_certain=node.func in certain)
+                                yield from self._pair(key, value, is_certain=is_certain)
+
+    def _is_of_metric(self, func: ast.Attribute) -> bool:
+        """Return whether a called function records a value of a custom metric: `orders.add`."""
+        return isinstance(func.value, ast.Name) and (func.value.id, func.attr) in self.metrics
 
     def _pair(self, key: ast.expr, value: ast.expr, *, is_certain: bool) -> Iterator[Fault]:
         """Yield the error of one pair. is_certain: the call sets a tag, even if the key is a text."""

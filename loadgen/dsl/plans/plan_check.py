@@ -9,7 +9,7 @@ errors of a plan are reported at once; `Plan` adds the lines.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -352,8 +352,13 @@ def metrics_wrong(slos: Iterable[Slo], metrics: Iterable[MetricSpec]) -> Iterato
             )
 
 
-def loads_and_tags_wrong(slos: Iterable[Slo], loads: Iterable[str], tags: Iterable[str]) -> Iterator[Fault]:
-    """Yield an error for each objective that names an unknown load or tag. loads, tags: the names of the plan's."""
+def loads_and_tags_wrong(
+    slos: Iterable[Slo], loads: Iterable[str], tags: Iterable[str], declared: Collection[str]
+) -> Iterator[Fault]:
+    """Yield an error for each objective that names an unknown load or tag.
+
+    loads, tags: the names of the plan's. declared: those of the tags that values of custom metrics can have.
+    """
     names, known_tags = [name for name in loads if name], list(tags)
     for slo in slos:
         objective = slo.objective
@@ -370,6 +375,12 @@ def loads_and_tags_wrong(slos: Iterable[Slo], loads: Iterable[str], tags: Iterab
                 yield slo.origin.fault(
                     f'{objective.text}: the plan has no tag "{tag.name}"',
                     did_you_mean(tag.name, known_tags) or "add it to the plan's tags, or leave out tags=",
+                )
+            elif objective.of_kind is not None and tag.name not in declared:
+                yield slo.origin.fault(
+                    f'{objective.text}: values of custom metrics have no tag "{tag.name}", which is not declared with'
+                    " values",
+                    f'declare it: tag("{tag.name}", ...), or leave out tags=',
                 )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import replace
+from itertools import chain
 from typing import Protocol, TypeVar
 
 from loadgen.engine.recording.exemplars import MAX_KEPT, Exemplars
@@ -28,10 +29,10 @@ from loadgen.engine.recording.recorded_series import (
 from loadgen.engine.recording.tagging import GivenTags, Tagging
 from loadgen.engine.recording.values_to_histogram import Fold, p99
 from loadgen.errors import UsageError
-from loadgen.measure.deltas.custom import CustomStats
+from loadgen.measure.deltas.custom import CustomStats, fitting_tags, without_tags
 from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.measure.deltas.exemplar import Exemplar
-from loadgen.measure.deltas.limits import SERIES_OF_AGENT
+from loadgen.measure.deltas.limits import SERIES_OF_AGENT, TAGGED_CUSTOM_OF_AGENT
 from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, SeriesKey, Tags
@@ -90,6 +91,10 @@ class Recorder:
         self._notes: dict[str, None] = {}
         self._watches = watches
         self.customs: list[CustomSource] = []
+        self.tagged_customs: list[CustomSource] = []
+        """The parts of `customs` with tags; `MAX_CUSTOM` does not count them."""
+        self._custom_rows: set[tuple[str, Tags]] = set()
+        """(name, tags) of the custom metrics with tags."""
         self.redactor = redactor or Redactor()
         self.failures = FailureBook(self.redactor)
         self.exemplars = Exemplars(max_exemplars, note_text=self.failures.note_text)
@@ -228,9 +233,28 @@ class Recorder:
         assert isinstance(found, JourneySeries)
         return found
 
-    def trend_series(self, name: str) -> TrendSeries:
-        """Return the series of a trend (a custom metric that is a distribution), created on first use."""
-        key = SeriesKey("trend", "", None, name, OK, "value")
+    def custom_tags(self, name: str, tags: GivenTags) -> tuple[Tags, bool]:
+        """Return the tags under which values of a custom metric are counted, and whether all values are declared.
+
+        The limits are those of requests; see `tagging.py`.
+
+        Raises:
+            UsageError: an unknown name of a tag, or a value that is not a text.
+        """
+        found = given = self.merged((), self.tagging.pairs(tags))
+        rows = self._custom_rows
+        if given and (name, given) not in rows:
+            found = self.tagging.fitting(_trend_key(name, given)).tags
+            found = fitting_tags(name, found, lambda *row: row in rows, len(rows), TAGGED_CUSTOM_OF_AGENT)
+            rows.add((name, found))
+        return found, all(value != OTHER for _, value in given)
+
+    def trend_series(self, name: str, tags: Tags = ()) -> TrendSeries:
+        """Return the series of a trend (a custom metric that is a distribution), created on first use.
+
+        tags: those that `custom_tags` returned.
+        """
+        key = _trend_key(name, tags)
         found = self._series.get(key)
         if found is None:
             found = self._series[key] = TrendSeries(key)
@@ -415,7 +439,8 @@ class Recorder:
         for series in self._series.values():
             for key, taken in series.swap():
                 if key.kind == "trend":
-                    trends[key.request or ""] = taken
+                    name = key.request or ""
+                    trends[name] = trends[name] + taken if name in trends else taken
                     if is_warmup:
                         key = replace(key, warmup=True)
                 if self._raw is not None:
@@ -427,12 +452,13 @@ class Recorder:
         counters = self.counters - self._flipped
         self._flipped = self.counters.copy()
         seq, self._seq = self._seq, self._seq + 1
-        custom = tuple(stats for source in self.customs if (stats := source.take()) is not None)
+        sources = chain(self.customs, self.tagged_customs)
+        custom = tuple(stats for source in sources if (stats := source.take()) is not None)
         if is_warmup:
             custom = tuple(replace(stats, warmup=True) for stats in custom)
         due: tuple[DueCounts, ...] = ()
         if self._watches is not None:
-            self._watches.saw(start_ns, custom, trends)
+            self._watches.saw(start_ns, without_tags(custom), trends)
             due = self._watches.take(self.t0_ns + end_ns)
         loads, first_arrivals, self.first_arrivals = self.take_loads(), tuple(self.first_arrivals), []
         exemplars = self._take_exemplars()  # before health, which takes the notes
@@ -495,3 +521,7 @@ class Recorder:
         """Remove and return the remarks for the operator since the last call."""
         notes, self._notes = tuple(self._notes), {}
         return notes
+
+
+def _trend_key(name: str, tags: Tags) -> SeriesKey:
+    return SeriesKey("trend", "", None, name, OK, "value", tags=tags)

@@ -37,6 +37,7 @@ __all__ = [
     "Pair",
     "TagSpec",
     "Tagging",
+    "items_of",
     "looks_like_id",
 ]
 
@@ -248,6 +249,18 @@ class Tagging:
     def own(self, tags: Tags) -> int:
         """Return how many tags at the beginning of `tags` are those of the load: declared ones follow them."""
         return next((at for at, (name, _) in enumerate(tags) if name in self._order), len(tags))
+
+
+def items_of(tags: GivenTags) -> object:
+    """Return a key for a dictionary of the tags that a call gives: its pair if it is one, else all pairs.
+
+    Raises:
+        AttributeError, TypeError: no mapping. An unhashable value makes a key that no dictionary takes.
+    """
+    if len(tags) == 1:  # nearly always, and half as dear as a tuple of pairs
+        (pair,) = tags.items()
+        return pair
+    return (*tags.items(),)
 
 
 def looks_like_id(value: str) -> bool:

@@ -132,10 +132,11 @@ def _due(first: Delta, second: Delta) -> tuple[DueCounts, ...]:
 
 
 def _customs(first: Delta, second: Delta) -> tuple[CustomStats, ...]:
-    found = {(one.name, one.warmup): one for one in first.custom}
+    found = {(one.name, one.warmup, one.tags): one for one in first.custom}
     for one in second.custom:
-        had = found.get((one.name, one.warmup))
-        found[one.name, one.warmup] = one if had is None else sum_custom(had, one)
+        row = one.name, one.warmup, one.tags
+        had = found.get(row)
+        found[row] = one if had is None else sum_custom(had, one)
     return tuple(found.values())
 
 

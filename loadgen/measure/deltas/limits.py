@@ -16,6 +16,7 @@ from typing import Final
 __all__ = [
     "BYTES_IN_DELTA",
     "COUNT",
+    "CUSTOM_IN_DELTA",
     "CUSTOM_OF_AGENT",
     "CUSTOM_OF_RUN",
     "CUSTOM_VALUE",
@@ -44,6 +45,8 @@ __all__ = [
     "SHOWN_ROWS",
     "SUMMARY_LINES",
     "SUMMARY_OUTCOMES",
+    "TAGGED_CUSTOM_OF_AGENT",
+    "TAGGED_CUSTOM_OF_RUN",
     "TAGS_OF_SERIES",
     "TEXT_BYTES",
     "TOTAL",
@@ -88,6 +91,16 @@ of checks.
 CUSTOM_OF_RUN: Final = 2_000
 """Most names of custom metrics of all agents: one agent at its limit leaves room for the others. Beyond it the
 controller merges new names into `(other)`.
+"""
+TAGGED_CUSTOM_OF_AGENT: Final = 4_000
+"""Most tagged rows of counters, gauges and rates of one agent. A worker makes at most 2,000; further ones are counted
+under `(other)` in place of the values of their tags.
+"""
+CUSTOM_IN_DELTA: Final = CUSTOM_OF_AGENT + 2 * TAGGED_CUSTOM_OF_AGENT
+"""Most rows of custom metrics in one delta, which may contain the end of the warm-up and so each row twice."""
+TAGGED_CUSTOM_OF_RUN: Final = 8_000
+"""Most tagged rows of counters, gauges and rates of all agents. Beyond it the controller merges new ones into rows with
+`(other)`.
 """
 EXEMPLARS_IN_DELTA: Final = 500
 FAILURES_IN_DELTA: Final = 50

@@ -9,7 +9,7 @@ first. So the sum over all series stays exact:
     from 95 %                  also its journey
 
 Outcomes that objectives need stay separate as long as possible: `ok`, `skipped`, `timeout`,
-`cut off` and `missed` are never merged with other outcomes. Trends are never merged: a plan
+`cut off` and `missed` are never merged with other outcomes. Trends only lose their tags: a plan
 declares them, so they are few.
 
 The same rule holds in the recorder of a worker, in the agent that adds up its workers, and for the
@@ -47,12 +47,14 @@ def fitting(key: SeriesKey, is_known: Callable[[SeriesKey], bool], used: int, mo
         used: count of numbers in use.
         most: limit of numbers.
     """
-    if used < tight_from(most) or key.kind == "trend":
+    if used < tight_from(most) or (key.kind == "trend" and not key.tags):
         return key
     outcome = key.outcome if key.outcome in _KEPT else OTHER
     merged = replace(key, outcome=outcome, tags=tuple((name, OTHER) for name, _ in key.tags))
     if used < most * 90 // 100 or is_known(merged):
         return merged
+    if key.kind == "trend":
+        return replace(merged, tags=((OTHER, OTHER),))
     # The tag also marks a journey's own series as merged, so it may be sent more than once.
     merged = replace(merged, step=key.step and OTHER, request=key.request and OTHER, tags=((OTHER, OTHER),))
     if used < most * 95 // 100 or is_known(merged):

@@ -291,10 +291,15 @@ class Measured:
                 found.append(Row(of_kind, journey, step, request))
         return found
 
-    def row_tags(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, dict[str, int]]:
-        """Return the tags of a row's requests as {tag name: {tag value: number of response times}}; often empty."""
+    def row_tags(
+        self, row: Row, region: str = ALL, warmup: bool = False, metric: Metric = "response"
+    ) -> dict[str, dict[str, int]]:
+        """Return the tags of a row's requests as {tag name: {tag value: number of response times}}; often empty.
+
+        metric: another one whose values are counted, such as "value" for a trend.
+        """
         found: dict[str, dict[str, int]] = {}
-        for number in (n for part in self._find_row(row, ALL, "response", region, warmup) for n in part):
+        for number in (n for part in self._find_row(row, ALL, metric, region, warmup) for n in part):
             if values := self._values((number,)):
                 for name, value in self._catalogue.names[number][1].tags:
                     by_value = found.setdefault(name, {})
@@ -309,9 +314,14 @@ class Measured:
             if any(self._values(numbers) for numbers in self._find_row(row, ALL, phase, region, warmup))
         ]
 
-    def row_outcomes(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, int]:
-        """Return {outcome: number of response times} of a row, `ok` first and then by falling count."""
-        return self._outcomes(self._find_row(row, ALL, "response", region, warmup))
+    def row_outcomes(
+        self, row: Row, region: str = ALL, warmup: bool = False, tags: Tags | None = None
+    ) -> dict[str, int]:
+        """Return {outcome: number of response times} of a row, `ok` first and then by falling count.
+
+        tags: only series that have these tags.
+        """
+        return self._outcomes(self._find_row(row, ALL, "response", region, warmup, tags))
 
     def outcomes(
         self,

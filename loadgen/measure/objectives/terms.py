@@ -173,8 +173,12 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
             and self.step in (None, key.step)
             and self.request in (None, key.request)
             and (self.load is None or (LOAD_TAG, self.load) in key.tags)
-            and all(one.matches(key.tags) for one in self.tags)
+            and self.has_tags(key.tags)
         )
+
+    def has_tags(self, tags: tuple[tuple[str, str], ...]) -> bool:
+        """Return whether values with these tags belong to the objective."""
+        return all(one.matches(tags) for one in self.tags)
 
     def meets(self, value: float | Fraction) -> bool:
         """Return whether a value is on the right side of the limit. Compared exactly; same unit as `limit`."""

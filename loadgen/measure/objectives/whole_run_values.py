@@ -436,7 +436,7 @@ def _amount(
 def _custom(objective: Objective, merge: Merge, missing: Missing, *, is_over: bool) -> _Found:
     if objective.of_kind == "trend":
         return _trend(objective, merge, missing)
-    stats = merge.custom.of(objective.of, objective.region or ALL, measured=True)
+    stats = merge.custom.of(objective.of, objective.region or ALL, measured=True, matches=objective.has_tags)
     if stats is None or not stats.n:
         unit = "ratio" if objective.kind == "ratio" else objective.unit
         return _Found("inconclusive", None, unit, 0, reason=NO_DATA)
@@ -478,6 +478,7 @@ def _trend(objective: Objective, merge: Merge, missing: Missing) -> _Found:
             and key.request == objective.of
             and not key.warmup
             and objective.region in (None, region)
+            and objective.has_tags(key.tags)
         )
 
     found = merge.matching((objective, "trend"), test)

@@ -19,7 +19,7 @@ that were opened for them, and send, wait and receive if the plan asks for them.
 
 `tagged` has the rows once more, split by the values of a tag; "(none)" has the values without the tag. `loads` has
 them split by load, if a plan has several. `custom` has the scenario's own metrics, over the whole run, the warm-up
-included.
+included; `custom_tagged` has them split by the values of a tag.
 """
 
 from __future__ import annotations
@@ -189,6 +189,7 @@ def build(
         "tagged": list(islice(_tagged(merge), SUMMARY_LINES)),
         "loads": list(_loads(merge)),
         "custom": list(_custom(merge, facts.metrics)),
+        "custom_tagged": list(islice(_custom_tagged(merge, facts.metrics), SUMMARY_LINES)),
         "warmup": _warmup(facts, merge) if facts.has_warmup or facts.warmup_found else None,
         "agents": [_agent(agent, merge) for agent in facts.agents],
         "notes": [*facts.notes, *_waits(merge), *_left_out(merge, series)],
@@ -410,29 +411,76 @@ def _custom(merge: Merge, metrics: Sequence[MetricSpec]) -> Iterator[dict[str, o
 
     Metrics that the scenario declares come first.
     """
-    specs = {spec.name: spec for spec in metrics}
-    keys = merge.keys()
-    trends = dict.fromkeys(key.request or "" for key in keys if key.kind == "trend")
-    names = dict.fromkeys((*specs, *trends, *merge.custom.names()))
     regions = merge.regions()
-    for name in names:
+    for name, spec, is_trend in _own_metrics(merge, metrics):
         for region in (ALL, *(regions if len(regions) > 1 else ())):
-            spec = specs.get(name)
-            is_trend = name in trends or (spec is not None and spec.kind == "trend")
             built = _trend(merge, name, region, spec) if is_trend else _added_up(merge.custom.of(name, region), spec)
             if built is not None:
                 yield {"name": name, "region": region, "unit": spec.unit if spec else ""} | built
 
 
-def _trend(merge: Measured, name: str, region: str, spec: MetricSpec | None) -> dict[str, object]:
+def _custom_tagged(merge: Merge, metrics: Sequence[MetricSpec]) -> Iterator[dict[str, object]]:
+    """Yield a line for each custom metric and each value of each of its tags, over all regions, as `_tagged` does.
+
+    The lines of a tag add up to the metric.
+    """
+    for name, spec, is_trend in _own_metrics(merge, metrics):
+        row = Row("trend", "", None, name)
+        by_tag = _counts_by_tag(merge, row) if is_trend else merge.custom.tags_of(name)
+        if not by_tag:
+            continue
+        stats = merge.custom.of(name)
+        total = _trend_values(merge, row).total if is_trend else stats.n if stats is not None else 0
+        for tag, values in by_tag.items():
+            rest = [UNTAGGED] if sum(values.values()) < total else []
+            for value in (*sorted(values, key=lambda value: -values[value]), *rest):
+                tags = ((tag, value),)
+                built = (
+                    _trend(merge, name, ALL, spec, tags)
+                    if is_trend
+                    else _added_up(merge.custom.of(name, tags=tags), spec)
+                )
+                if built is not None:
+                    unit = spec.unit if spec else ""
+                    yield {"name": name, "region": ALL, "unit": unit, "tags": {tag: value}} | built
+
+
+def _own_metrics(merge: Merge, metrics: Sequence[MetricSpec]) -> Iterator[tuple[str, MetricSpec | None, bool]]:
+    """Yield (name, declaration, whether it is a trend) of each custom metric; declared ones come first."""
+    specs = {spec.name: spec for spec in metrics}
+    keys = merge.keys()
+    trends = dict.fromkeys(key.request or "" for key in keys if key.kind == "trend")
+    for name in dict.fromkeys((*specs, *trends, *merge.custom.names())):
+        spec = specs.get(name)
+        yield name, spec, name in trends or (spec is not None and spec.kind == "trend")
+
+
+def _counts_by_tag(merge: Measured, row: Row) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for warmup in (False, True):
+        for tag, values in merge.row_tags(row, warmup=warmup, metric="value").items():
+            by_value = found.setdefault(tag, {})
+            for value, count in values.items():
+                by_value[value] = by_value.get(value, 0) + count
+    return found
+
+
+def _trend_values(merge: Measured, row: Row, region: str = ALL, tags: Tags | None = None) -> Histogram:
+    values = Histogram()
+    for warmup in (False, True):
+        for part in merge.select_row(row, metric="value", region=region, warmup=warmup, tags=tags):
+            values.add_histogram(part)
+    return values
+
+
+def _trend(
+    merge: Measured, name: str, region: str, spec: MetricSpec | None, tags: Tags | None = None
+) -> dict[str, object]:
     """Return the count, mean and percentiles of a trend (a custom metric with a distribution) in its own unit.
 
     The trend's histogram stores multiples of its resolution in place of µs.
     """
-    values = Histogram()
-    for warmup in (False, True):
-        for part in merge.select_row(Row("trend", "", None, name), metric="value", region=region, warmup=warmup):
-            values.add_histogram(part)
+    values = _trend_values(merge, Row("trend", "", None, name), region, tags)
     resolution = spec.resolution if spec is not None else MetricSpec(name=name, kind="trend").resolution
     mean = mean_us(values)
     found: dict[str, object] = {"kind": "trend", "n": values.total, "values": None}

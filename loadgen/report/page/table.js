@@ -1,10 +1,12 @@
 // The table of journeys, steps and requests. It can be sorted by any column, by mouse or keyboard, and filtered. Each row
-// has small charts over time. With a baseline, its figure and the difference are beside ours.
+// has small charts over time. With a baseline, its figure and the difference are beside ours. Below a row are the lines
+// of its tags, which a button opens and closes; many are closed at first.
 
 import { drawing, element, say, visible } from "./dom.js";
 import { count_text, counted, figure, grouped, length_text, ms_text, share_text } from "./format.js";
 
 const WHY_AT_LEAST = "a lower bound: iterations waited for a free user, and only the journey's row contains this wait";
+const MOST_OPEN = 12; // with more lines of tags in all rows, they are closed at first
 const SPARK = { width: 72, height: 18 };
 
 /**
@@ -17,6 +19,7 @@ export function rows_table(baseline) {
   let history = null;
   const drawn = new Map(); // lines by their row's name
   const stood = new Map(); // the data of each drawn line, so that an unchanged row is not drawn again
+  const chosen = new Map(); // whether the user opened or closed the lines of a row's tags, by the row's name
   const box = element("input", { type: "search", placeholder: "filter names", "aria-label": "filter rows by name", oninput: () => update(history) });
   const shown = element("span", { class: "note", role: "status" });
   const heads = columns.map((column) => element("th", { scope: "col", class: column.kind },
@@ -37,10 +40,18 @@ export function rows_table(baseline) {
     history = next;
     const words = box.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
     const there = history.rows.map((row, i) => ({ row, was: baseline ? before(baseline, row) : null, place: i }));
-    const kept = there.filter(({ row }) => words.every((word) => name_of(row).toLowerCase().includes(word)));
+    const kept = there.filter(({ row }) => words.every((word) => searched(row).includes(word)));
     if (is_sorted) kept.sort((a, b) => compared(order, a, b));
-    const wanted = kept.map((entry) => row_of(entry));
-    if (wanted.length !== body.children.length || wanted.some((line, i) => body.children[i] !== line)) body.replaceChildren(...wanted);
+    const lines = there.reduce((all, { row }) => all + (row.tags?.length ?? 0), 0);
+    const wanted = kept.flatMap((entry) => {
+      const is_open = Boolean(entry.row.tags?.length) && (chosen.get(key_of(entry.row)) ?? lines <= MOST_OPEN);
+      return [row_of(entry, is_open), ...(is_open ? tag_lines(entry) : [])];
+    });
+    if (wanted.length !== body.children.length || wanted.some((line, i) => body.children[i] !== line)) {
+      const focused = document.activeElement; // a button of a row loses the focus when its row is put in again
+      body.replaceChildren(...wanted);
+      if (focused !== document.activeElement && body.contains(focused)) focused.focus({ preventScroll: true });
+    }
     say(shown, kept.length === there.length ? counted(there.length, "row") : `${count_text(kept.length)} of ${counted(there.length, "row")}`);
     columns.forEach((column, i) => {
       const is_it = is_sorted && column === order.column;
@@ -48,19 +59,38 @@ export function rows_table(baseline) {
     });
   }
 
-  function row_of(entry) {
-    const key = JSON.stringify([entry.row.kind, entry.row.journey, entry.row.step, entry.row.request]);
+  /** The lines of a row's tags, and one for values without a line. */
+  function tag_lines({ row, was }) {
+    const found = row.tags.map((one) => {
+      const earlier = was?.tags?.find((other) => other.tag === one.tag && other.value === one.value) ?? null;
+      return row_of({ row: { ...one, kind: "tag", of: key_of(row), bound: row.bound }, was: earlier });
+    });
+    for (const [tag, left] of Object.entries(row.more_tags ?? {})) found.push(rest_line(key_of(row), tag, left));
+    return found;
+  }
+
+  function rest_line(of, tag, left) {
+    const key = JSON.stringify([of, tag]);
+    if (!drawn.has(key)) drawn.set(key, element("tr", { class: "tag" }, element("td", { class: "word" }), element("th", { class: "name", scope: "row" })));
+    say(drawn.get(key).lastElementChild, `${tag}: ${counted(left, "more value")}`);
+    return drawn.get(key);
+  }
+
+  function row_of(entry, is_open = false) {
+    const key = key_of(entry.row);
     let line = drawn.get(key);
     if (!line) {
       line = element("tr", { class: entry.row.kind }, ...columns.map((column) => element(column.kind === "name" ? "th" : "td", { class: column.kind, scope: column.kind === "name" ? "row" : null })));
       drawn.set(key, line);
     }
-    const now = JSON.stringify(entry.row);
+    const now = JSON.stringify([entry.row, is_open]);
     if (stood.get(key) === now) return line;
     stood.set(key, now);
     columns.forEach((column, i) => {
       const cell = line.children[i];
-      if (column.spark) spark(cell, column.spark(entry), history.spark_length_s);
+      if (column.spark) {
+        if (entry.row.kind !== "tag") spark(cell, column.spark(entry), history.spark_length_s);
+      } else if (column.kind === "name" && entry.row.tags?.length) name_with_tags(cell, entry.row, is_open);
       else say(cell, column.text(entry));
       if (column.about_cell) cell.title = visible(column.about_cell(entry));
       if (column.is_bad) cell.classList.toggle("bad", column.is_bad(entry));
@@ -68,7 +98,37 @@ export function rows_table(baseline) {
     return line;
   }
 
+  /** The row's name, and the button that opens and closes the lines of its tags. It stays, so that it keeps the focus. */
+  function name_with_tags(cell, row, is_open) {
+    if (!cell.querySelector("button")) {
+      const toggle = element("button", { type: "button", class: "toggle", onclick: () => {
+        chosen.set(key_of(row), toggle.getAttribute("aria-expanded") !== "true");
+        update(history);
+      } });
+      cell.replaceChildren(element("span", {}), " ", toggle);
+    }
+    const [name, toggle] = cell.children;
+    say(name, name_of(row));
+    const tags = [...new Set(row.tags.map((one) => one.tag))];
+    say(toggle, `${is_open ? "▾" : "▸"} ${counted(tags.length, "tag")}`);
+    toggle.title = visible(`split by ${tags.join(", ")}`);
+    toggle.setAttribute("aria-expanded", String(is_open));
+  }
+
   return { element: made, update };
+}
+
+function key_of(row) {
+  return JSON.stringify(row.kind === "tag" ? [row.of, row.tag, row.value] : [row.kind, row.journey, row.step, row.request]);
+}
+
+/** What the filter searches: the name of a row and its tags, in lower case. */
+function searched(row) {
+  return [name_of(row), ...(row.tags ?? []).map(tag_text)].join("\n").toLowerCase();
+}
+
+function tag_text({ tag, value }) {
+  return `${tag}: ${value || "(empty)"}`;
 }
 
 function columns_of(baseline) {
@@ -99,6 +159,7 @@ function columns_of(baseline) {
 
 /** Journey, step and request as one name, as in the terminal. */
 export function name_of(row) {
+  if (row.kind === "tag") return tag_text(row);
   return [row.journey, row.step, row.request].filter((part) => part !== null && part !== undefined && part !== "").join(" › ");
 }
 

@@ -612,7 +612,7 @@ class DueCounts(_message.Message):
     def __init__(self, objective: _Optional[int] = ..., journey: _Optional[str] = ..., k: _Optional[int] = ..., good: _Optional[int] = ..., bad: _Optional[int] = ..., overdue: _Optional[int] = ..., undecided: _Optional[int] = ..., total: _Optional[int] = ..., bounds: _Optional[int] = ...) -> None: ...
 
 class CustomStats(_message.Message):
-    __slots__ = ("name", "kind", "n", "total", "low", "high", "last", "warmup")
+    __slots__ = ("name", "kind", "n", "total", "low", "high", "last", "warmup", "tags")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     N_FIELD_NUMBER: _ClassVar[int]
@@ -621,6 +621,7 @@ class CustomStats(_message.Message):
     HIGH_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
     WARMUP_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     n: int
@@ -629,7 +630,8 @@ class CustomStats(_message.Message):
     high: float
     last: float
     warmup: bool
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., n: _Optional[int] = ..., total: _Optional[int] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., last: _Optional[float] = ..., warmup: bool = ...) -> None: ...
+    tags: _containers.RepeatedCompositeFieldContainer[Tag]
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., n: _Optional[int] = ..., total: _Optional[int] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., last: _Optional[float] = ..., warmup: bool = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ...) -> None: ...
 
 class Exemplar(_message.Message):
     __slots__ = ("journey", "step", "request", "outcome", "why", "load", "n", "at_ns", "response_ns", "service_ns", "trace", "warmup", "note")
