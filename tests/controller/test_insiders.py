@@ -57,7 +57,7 @@ ATTACKS = [
     Attack(
         "120,000 custom metrics in one message",
         lambda run_id, agent, epoch: insider.many_customs(run_id, agent, epoch, 120_000, 120_000),
-        "Delta.custom is more than 1,000 entries long: the limit is 1,000",
+        "Delta.custom is more than 9,000 entries long: the limit is 9,000",
     ),
     Attack(
         "120,000 custom metrics in 600 messages",
@@ -78,7 +78,7 @@ ATTACKS = [
     Attack(
         "16 MB of empty parts in 1 kB",
         lambda run_id, agent, epoch: [insider.unfolding(16 << 20)],
-        "Delta.custom is more than 1,000 entries long: the limit is 1,000",
+        "Delta.custom is more than 9,000 entries long: the limit is 9,000",
     ),
     Attack(
         "a note of 2 MB",
