@@ -248,7 +248,7 @@ def error_ratio(
         tags=tags,
     )
     over = read_over(origin, "error_ratio", window, abort)
-    faults = (*scope.faults, *over.faults, *_tags_in_windows(origin, "error_ratio", scope, over))
+    faults = (*scope.faults, *over.faults)
     expression = f"error_ratio({arguments(scope.texts, over.texts)})"
     return ShareValue(origin, "error_ratio", expression, over, scope.fields, faults, '"0.1%"')
 
@@ -367,7 +367,6 @@ def _time(
         if over.window_ns and metric not in _IN_WINDOWS:
             message = f'{what}(metric="{metric}", window=...): {metric} is not counted by due time'
             faults.append(origin.fault(message, f"leave out window=, or judge {', '.join(_IN_WINDOWS)}"))
-    faults += _tags_in_windows(origin, what, scope, over)
     expression = f"{what}({arguments(first.texts, scope.texts, texts, over.texts)})"
     known = metric if isinstance(metric, str) and metric in METRICS else "response"
     fields = {**first.fields, **scope.fields, "metric": known}
@@ -378,7 +377,7 @@ def _counted(
     origin: Origin, what: str, of: object, scope: Scope, over: Over
 ) -> tuple[str, dict[str, Any], tuple[Fault, ...]]:
     """Return the expression, the fields and the errors of a count of requests or iterations."""
-    faults = [*scope.faults, *over.faults, *_tags_in_windows(origin, what, scope, over)]
+    faults = [*scope.faults, *over.faults]
     if of not in get_args(Counted):
         message = f"{what}({of!r}): unknown count"
         faults.insert(0, origin.fault(message, f'write {what}("requests") or {what}("iterations")'))
@@ -388,10 +387,3 @@ def _counted(
     shown = f'"{of}"' if isinstance(of, str) else repr(of)
     expression = f"{what}({arguments((shown,), scope.texts, over.texts)})"
     return expression, {**scope.fields, "of": str(of)}, tuple(faults)
-
-
-def _tags_in_windows(origin: Origin, what: str, scope: Scope, over: Over) -> list[Fault]:
-    if not over.window_ns or not scope.fields.get("tags"):
-        return []
-    message = f"{what}(tags=..., window=...): agents do not count windows by tag"
-    return [origin.fault(message, "leave out window= or tags=")]
