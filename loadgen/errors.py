@@ -26,7 +26,7 @@ iteration's outcome.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
@@ -61,6 +61,7 @@ __all__ = [
     "Throttled",
     "UsageError",
     "WireError",
+    "errors_in",
 ]
 
 
@@ -273,3 +274,12 @@ class IllegalTransition(BugError):
     def __init__(self, state: object, event: object) -> None:
         super().__init__(f"{event!r} is illegal in {state!r}", hint="please report this with the run folder")
         self.state, self.event = state, event
+
+
+def errors_in(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exception itself, or, of a group of exceptions and of groups in it, each one that is no group."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from errors_in(inner)
+    else:
+        yield error

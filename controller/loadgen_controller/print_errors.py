@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError
+from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError, errors_in
 from loadgen_controller.console_output import echo_error
 
 __all__ = ["report"]
@@ -16,7 +16,7 @@ def report(error: Exception) -> ExitCode:
 
     Of several errors, the exit code that comes first in `EXIT_PRECEDENCE` wins.
     """
-    errors = list(_flat(error))
+    errors = list(errors_in(error))
     for one in errors:
         for message, hint in _lines(one):
             echo_error(message, hint)
@@ -24,15 +24,7 @@ def report(error: Exception) -> ExitCode:
     return next((code for code in EXIT_PRECEDENCE if code in codes), ExitCode.BUG)
 
 
-def _flat(error: Exception) -> Iterator[Exception]:
-    if isinstance(error, ExceptionGroup):
-        for inner in error.exceptions:
-            yield from _flat(inner)
-    else:
-        yield error
-
-
-def _lines(error: Exception) -> Iterator[tuple[str, str]]:
+def _lines(error: BaseException) -> Iterator[tuple[str, str]]:
     if isinstance(error, ScenarioError):
         for fault in error.faults:
             yield f"{fault.where}: {fault.message}", fault.hint
@@ -48,13 +40,13 @@ def _lines(error: Exception) -> Iterator[tuple[str, str]]:
         )
 
 
-def _code(error: Exception) -> ExitCode:
+def _code(error: BaseException) -> ExitCode:
     if isinstance(error, LoadgenError):
         return error.exit_code
     return ExitCode.USAGE if _is_parser_error(error) else ExitCode.BUG
 
 
-def _is_parser_error(error: Exception) -> bool:
+def _is_parser_error(error: BaseException) -> bool:
     """Return whether the command line could not be parsed: an unknown option, a missing argument.
 
     Checked by attributes because typer has its own copy of click's exceptions.

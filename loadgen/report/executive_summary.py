@@ -25,7 +25,16 @@ from loadgen.report.report_tables import (
 )
 from loadgen.report.slos import margin_text
 from loadgen.report.summary_reader import Percentiles, Series, Slo, Summary
-from loadgen.report.verdict_words import NOT_JUDGED, headline, objective_verdict, shown_result
+from loadgen.report.verdict_words import (
+    NO_VERDICT,
+    NOT_JUDGED,
+    NOT_SURE,
+    fitness_words,
+    headline,
+    is_of_objective,
+    objective_verdict,
+    shown_result,
+)
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio, quantity
 
 __all__ = ["Story", "story_of", "targets_in", "targets_of"]
@@ -135,7 +144,7 @@ def _why(summary: Summary) -> Iterator[str]:
     shown = headline(summary)
     found = [one.text for one in summary.steering if one.text and limit_found(summary)]
     for reason in dict.fromkeys((*summary.reasons, *_doubts(summary))):
-        if not reason.startswith("SLO ") and reason.rstrip(".") not in shown and reason not in found:
+        if not is_of_objective(reason) and reason.rstrip(".") not in shown and reason not in found:
             yield _sentence(reason)
 
 
@@ -170,7 +179,7 @@ def _objective(slo: Slo, summary: Summary) -> str:
     if slo.budget is not None:
         parts.append(f"{budget_text(slo.budget)} of its error budget is used")
     if slo.is_unsure and verdict != NOT_JUDGED:
-        verdict += " (not sure)"
+        verdict += f" ({NOT_SURE})"
     if slo.low is not None and slo.high is not None:
         parts.append(f"95 % interval {interval_text(slo, summary)}")
     is_judged = verdict != NOT_JUDGED
@@ -221,7 +230,7 @@ def _by_result(summary: Summary) -> Iterator[str]:
             yield f"The run neither passed nor failed{share}."
         case "invalid":
             yield (
-                "The load generator could not measure correctly. The response times include its own delays, so do not"
+                f"The load generator {fitness_words('invalid')}. The response times include its own delays, so do not"
                 " judge the target by them."
             )
         case "interrupted":
@@ -232,10 +241,10 @@ def _by_result(summary: Summary) -> Iterator[str]:
             had = (
                 f" {quantity(n, 'request')} finished before the error; do not judge the target by {them}." if n else ""
             )
-            yield f"The run ended with an error, so it gives no verdict about the target.{had}"
+            yield f"{NO_VERDICT}.{had}"
     if summary.validity.verdict == "suspect":
         yield (
-            "The load generator may not have measured correctly all of the time: the response times may include its"
+            f"The load generator {fitness_words('suspect')} all of the time: the response times may include its"
             " own delays."
         )
 
@@ -254,7 +263,7 @@ def _near(summary: Summary) -> Iterator[str]:
         elif slo.verdict == "passed" and slo.budget is not None and slo.budget >= SPENT:
             yield f"{slo.objective}{_of(slo)} passed, but {budget_text(slo.budget)} of its error budget is used."
         elif slo.is_unsure:
-            yield f"{slo.objective}{_of(slo)} {slo.verdict}, but this is not sure: {bad_share_text(slo)}."
+            yield f"{slo.objective}{_of(slo)} {slo.verdict}, but this is {NOT_SURE}: {bad_share_text(slo)}."
 
 
 def _commonest_failure(summary: Summary) -> Iterator[str]:

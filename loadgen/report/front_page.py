@@ -14,6 +14,7 @@ from typing import Final
 
 from loadgen.report.report_tables import observed_text
 from loadgen.report.summary_reader import Found, Slo, Summary
+from loadgen.report.verdict_words import NO_VERDICT
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count, format_duration, format_rate, format_ratio, quantity
 
 __all__ = ["NO_COVER", "TITLE_LABEL", "Cover", "cover_of", "plain_sentence"]
@@ -82,7 +83,7 @@ def _by_result(summary: Summary) -> str:
         case "interrupted":
             return f"The run was stopped after {length}, so it neither passed nor failed"
         case "error":
-            return "The run ended with an error, so it gives no verdict about the target"
+            return NO_VERDICT
     if found := _found(summary.steering):
         return found
     if summary.result == "failed":
@@ -104,8 +105,8 @@ def _found(steering: tuple[Found, ...]) -> str:
 
 
 def _passed(summary: Summary) -> str:
-    times = [slo for slo in summary.slos if slo.limit_ms is not None and isinstance(slo.observed, int | float)]
-    whole = next((slo for slo in times if slo.window_s is None), None)
+    times = [slo for slo in summary.slos if slo.limit_ms is not None and not slo.detail]
+    whole = next((slo for slo in times if slo.window_s is None and isinstance(slo.observed, int | float)), None)
     if whole is not None:
         took = format_duration(float(whole.observed or 0) * NS_PER_MS)
         within = f"{_share(whole)} {_things(whole)} took at most {took}, and {_limit(whole)} is the limit"
@@ -118,8 +119,13 @@ def _failed(summary: Summary) -> str:
     broken = [slo for slo in summary.slos if slo.verdict == "failed"]
     if not broken:
         return f"The run failed: {summary.reasons[0].rstrip('.')}" if summary.reasons else "The run failed"
+    # A detail belongs to an objective on any other metric, such as a mean, a rate or a count of orders.
+    slo = next((slo for slo in broken if not slo.detail), None)
+    if slo is None:
+        n = len(summary.slos)
+        missed = "its limit" if n == 1 else f"{format_count(len(broken))} of its {quantity(n, 'limit')}"
+        return f"The target did not keep {missed}{_errors(summary)}"
     more = f"; {quantity(len(broken) - 1, 'more limit')} failed" if len(broken) > 1 else ""
-    slo = broken[0]
     when = f" in {format_count(slo.windows_failed)} of {quantity(slo.windows, 'period')}" if slo.window_s else ""
     if slo.limit_ms is not None:
         fewer = f"fewer than {_share(slo)} {_things(slo)} were done within {_limit(slo)}"
@@ -130,7 +136,7 @@ def _failed(summary: Summary) -> str:
 
 
 def _errors(summary: Summary) -> str:
-    """Return ", and no request failed" or the count of failed requests; "" without requests."""
+    """Return "; 3 of 12,000 requests failed" or "; none of 5 requests failed"; "" without requests."""
     r = summary.requests
     if not r.finished:
         return ""
@@ -148,8 +154,8 @@ def _things(slo: Slo) -> str:
     if slo.request:
         return f"requests {slo.request}"
     if slo.step:
-        return f"passes of {slo.step}"
-    return f"passes of {slo.journey}" if slo.journey else "passes"
+        return f"steps {slo.step}"
+    return f"iterations of {slo.journey}" if slo.journey else "iterations"
 
 
 def _limit(slo: Slo) -> str:

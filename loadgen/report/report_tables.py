@@ -13,11 +13,18 @@ from pathlib import Path
 
 from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.objectives.objective import SloResult, span_text, time_text
-from loadgen.measure.objectives.words import value_text
+from loadgen.measure.objectives.words import value_text, without_bad_text
 from loadgen.report.limit_found import limit_found
 from loadgen.report.report_parts import Report, Table
 from loadgen.report.summary_reader import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
-from loadgen.report.verdict_words import deciding_reasons, headline, objective_verdict, shown_result
+from loadgen.report.verdict_words import (
+    NOT_SURE,
+    deciding_reasons,
+    fitness_words,
+    headline,
+    objective_verdict,
+    shown_result,
+)
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio, quantity
 
 __all__ = [
@@ -87,9 +94,7 @@ def _lines(summary: Summary) -> Iterator[str]:
         f"Requests: {format_count(r.started)} started, {format_count(r.finished)} finished,"
         f" {format_count(r.errors)} errors{share}."
     )
-    verdict = {"valid": "measured correctly", "invalid": "could not measure correctly"}.get(
-        summary.validity.verdict, "may not have measured correctly"
-    )
+    verdict = fitness_words(summary.validity.verdict)
     why = "; ".join(reason for one in summary.validity.reasons if (reason := one.rstrip(".")) not in shown)
     if summary.agents:
         yield f"The load generator {verdict} ({summary.validity.verdict}{': ' + why if why else ''})."
@@ -201,7 +206,7 @@ def slo_tables(summary: Summary) -> Iterator[Table]:
         )
     notes += [f"{_objective(slo, summary)}: {slo.detail}." for slo in summary.slos if _needs_detail(slo)]
     notes += [
-        f"{_objective(slo, summary)}: not sure; {bad_share_text(slo)}."
+        f"{_objective(slo, summary)}: {NOT_SURE}; {bad_share_text(slo)}."
         for slo in summary.slos
         if slo.is_unsure and summary.result != "invalid"
     ]
@@ -245,7 +250,7 @@ def slo_tables(summary: Summary) -> Iterator[Table]:
 
 def _verdict(slo: Slo, summary: Summary) -> str:
     verdict = objective_verdict(slo, summary)
-    return f"{verdict}, not sure" if slo.is_unsure and verdict == slo.verdict else verdict
+    return f"{verdict}, {NOT_SURE}" if slo.is_unsure and verdict == slo.verdict else verdict
 
 
 def _needs_detail(slo: Slo) -> bool:
@@ -294,9 +299,14 @@ def interval_text(slo: Slo, summary: Summary) -> str:
 
 
 def bad_share_text(slo: Slo) -> str:
-    """Return "3.90 % to 5.60 % are bad (95 % interval), and 5.00 % may be"; without an interval, that it is unknown."""
+    """Return "3.90 % to 5.60 % are bad (95 % interval), and 5.00 % may be"; without an interval, that it is unknown.
+
+    If nothing was bad, the text has no interval, but the number of iterations or requests that would be enough.
+    """
     if slo.bad_share_low is None or slo.bad_share_high is None:
         return "the interval of its bad share is unknown"
+    if slo.budget == 0:
+        return without_bad_text(slo)
     where = " in its worst window" if slo.window_s is not None else ""
     ends = f"{format_ratio(slo.bad_share_low)} to {format_ratio(slo.bad_share_high)}"
     return f"{ends} are bad{where} (95 % interval), and {format_ratio(slo.allowed)} may be"

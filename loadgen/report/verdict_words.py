@@ -14,10 +14,27 @@ from loadgen.report.limit_found import limit_found, limit_text
 from loadgen.report.summary_reader import Slo, Summary
 from loadgen.units import NS_PER_S, format_duration, quantity
 
-__all__ = ["NOT_JUDGED", "deciding_reasons", "headline", "lead_reason", "objective_verdict", "shown_result"]
+__all__ = [
+    "NOT_JUDGED",
+    "NOT_SURE",
+    "NO_VERDICT",
+    "all_reasons",
+    "deciding_reasons",
+    "fitness_words",
+    "headline",
+    "is_of_objective",
+    "lead_reason",
+    "objective_verdict",
+    "short_headline",
+    "shown_result",
+]
 
 NOT_JUDGED: Final = "not judged"
 """The verdict of an objective in a run that is invalid."""
+NOT_SURE: Final = "not sure"
+"""Follows the verdict of an objective for which a repeated run may get the other verdict."""
+NO_VERDICT: Final = "The run ended with an error, so it gives no verdict about the target"
+_FITNESS: Final = {"valid": "measured correctly", "invalid": "could not measure correctly"}
 
 
 def shown_result(summary: Summary) -> str:
@@ -52,10 +69,40 @@ def headline(summary: Summary) -> str:
     return f"{limit}{verdict}: {why}."
 
 
+def short_headline(summary: Summary) -> str:
+    """Return the verdict and the exit code in a few words. An unfit generator is named, since figures then mislead."""
+    code = f"(exit code {summary.exit_code})"
+    if summary.result == "invalid" or summary.validity.verdict == "invalid":
+        return f"INVALID {code}, so times cannot be judged"
+    is_suspect = summary.validity.verdict == "suspect"
+    return f"{summary.result.upper()}{' but SUSPECT' if is_suspect else ''} {code}"
+
+
+def fitness_words(validity: str) -> str:
+    """Return what a load generator did, for "valid", "suspect" or "invalid", such as "could not measure correctly"."""
+    return _FITNESS.get(validity, "may not have measured correctly")
+
+
 def lead_reason(summary: Summary) -> str:
     """Return the first reason why the generator was not fit to measure, without a full stop; "" for a valid run."""
     reasons = () if summary.validity.verdict == "valid" else summary.validity.reasons
     return reasons[0].rstrip(".") if reasons else ""
+
+
+def is_of_objective(reason: str) -> bool:
+    """Return whether a reason of a verdict is about an objective; `judging/verdict.py` of the controller writes it."""
+    return reason.startswith("SLO ")
+
+
+def all_reasons(summary: Summary) -> tuple[str, ...]:
+    """Return all reasons of a summary, for a list without a headline.
+
+    For an invalid run the generator's lead reason is the first, and its objectives, which are not judged, are left out.
+    """
+    if summary.result != "invalid":
+        return summary.reasons
+    others = (reason for reason in summary.reasons if not is_of_objective(reason))
+    return tuple(dict.fromkeys((*summary.validity.reasons[:1], *others)))
 
 
 def deciding_reasons(summary: Summary) -> list[str]:
@@ -70,8 +117,8 @@ def deciding_reasons(summary: Summary) -> list[str]:
     fit |= {one.text.rstrip(".") for one in summary.steering if limit_found(summary) and limit_text(one)}
     others = [reason for reason in reasons if reason not in fit]
     if summary.result == "invalid":
-        lead = lead_reason(summary) or next((r for r in reasons if not r.startswith("SLO ")), "no reason was given")
-        return [lead, *(reason for reason in others if reason != lead and not reason.startswith("SLO "))]
+        lead = lead_reason(summary) or next((r for r in reasons if not is_of_objective(r)), "no reason was given")
+        return [lead, *(reason for reason in others if reason != lead and not is_of_objective(reason))]
     return others or reasons or ["no reason was given"]
 
 

@@ -88,9 +88,27 @@ def test_a_line_names_two_of_many_unfit_workers_and_says_how_many_more() -> None
     assert told == "0:11  unfit to measure: worker 0: lag, worker 1: lag, 7 more"
 
 
-@pytest.mark.parametrize(("at_s", "told"), [(-0.3, "-0:01"), (-2.0, "-0:02"), (0.0, "0:00"), (61.9, "1:01")])
-def test_the_clock_counts_down_to_the_start_and_up_from_it(at_s: float, told: str) -> None:
-    assert any(f" {told} of" in text for text in drawn(replace(figures(), clock_s=at_s)))
+@pytest.mark.parametrize(
+    ("at_s", "told"),
+    [
+        (-0.3, "starts in 1 s "),
+        (-2.0, "starts in 2 s "),
+        (0.0, "running 0:00 of 0:20"),
+        (61.9, "running 1:01 of 0:20"),
+    ],
+)
+def test_the_clock_counts_down_to_the_start_in_words_and_up_from_it(at_s: float, told: str) -> None:
+    assert any(text.startswith(told) for text in drawn(replace(figures(), clock_s=at_s)))
+
+
+async def test_no_line_has_a_time_before_the_start() -> None:
+    out = StringIO()
+    before = replace(figures(), phase="starting", clock_s=-0.8, last_s=0.0)
+    showing = asyncio.create_task(show(lambda: before, Console(file=out, width=100)))
+    await asyncio.sleep(0.05)
+    showing.cancel()
+    assert "0:00  starting: 3 of 3 agents registered" in out.getvalue()
+    assert "-0:" not in out.getvalue()
 
 
 @given(

@@ -102,6 +102,40 @@ def test_every_reason_of_an_end_is_an_end_or_an_abort(reason: Reason) -> None:
     assert event.figures == ()
 
 
+def test_objectives_of_an_invalid_run_are_no_reasons_and_the_generator_is_the_first() -> None:
+    busy, figures = "this machine is busy: it woke up to 21.0 ms late", "agent us was unfit in 12 of 23 intervals"
+    summary = SUMMARY | {
+        "result": "invalid",
+        "reasons": [
+            "stopped by `loadgen stop`",
+            busy,
+            figures,
+            "SLO p(95) < 300ms of checkout failed: observed 351 ms",
+        ],
+        "validity": {"verdict": "invalid", "reasons": [busy, figures]},
+    }
+    ends = [(Reason.STOPPED, "stopped by `loadgen stop`")]
+    assert ended("shop", summary, "", []).reasons == (busy, "stopped by `loadgen stop`", figures)
+    assert ended("shop", summary, "", ends).reasons == ("stopped by `loadgen stop`", busy, figures)
+
+
+@pytest.mark.parametrize(
+    ("p95", "text"), [(0.5, "0.50 ms"), (61.34, "61.3 ms"), (1234.5, "1,234 ms"), ("> 300.0", "> 300 ms")]
+)
+def test_the_p95_of_a_message_is_written_as_in_the_report(p95: float | str, text: str) -> None:
+    row = {
+        "kind": "journey",
+        "journey": "checkout",
+        "step": None,
+        "request": None,
+        "outcome": "*",
+        "region": "*",
+        "count": 9,
+    }
+    summary = SUMMARY | {"series": [row | {"response_ms": {"p95": p95}}]}
+    assert [str(one) for one in ended("shop", summary, "", []).figures] == [f"p95 of checkout: {text} (9 iterations)"]
+
+
 @pytest.mark.parametrize(
     ("result", "validity", "headline"),
     [

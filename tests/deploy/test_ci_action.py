@@ -14,10 +14,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from loadgen.errors import Fault, ScenarioError, UsageError
 from loadgen_controller.ci.annotations import annotation, annotations_of, lines_of_objectives
 from loadgen_controller.ci.comment import LONGEST_BYTES, Place, body_of, place_in, publish
+from loadgen_controller.cli import app
+from tests.report.test_tables import summary
 from tests.support.ci_runner import Runner
 from tests.support.target import running_target
 
@@ -114,7 +117,8 @@ def test_a_broken_objective_fails_the_job_and_is_commented_once(tmp_path: Path, 
     assert outputs["result"] in ("failed", "invalid")
     assert (tmp_path / outputs["report"]).read_text().startswith("<!")
     assert outputs["run-id"] in outputs["report"]
-    assert re.search(r"^::error file=shop/peak\.py,line=12,title=loadgen::p\(95\) < ", done.stdout, re.MULTILINE)
+    place = {1: r",line=12,title=loadgen::p\(95\) < ", 4: r",title=loadgen::INVALID \(exit code 4\): "}[done.returncode]
+    assert re.search(rf"^::error file=shop/peak\.py{place}", done.stdout, re.MULTILINE)
     assert "line=11" not in done.stdout
     assert runner.files["GITHUB_STEP_SUMMARY"].read_text() == (tmp_path / "loadgen-ci/comment.md").read_text()
 
@@ -263,3 +267,40 @@ def test_the_line_of_an_objective_is_found_by_its_text() -> None:
     assert lines_of_objectives(source, given) == dict(zip(given, (3, 4, 2), strict=True))
     assert lines_of_objectives(source + source, ["error_ratio() < 1%"]) == {}
     assert lines_of_objectives("def", given) == {}
+
+
+@pytest.mark.parametrize(
+    ("result", "validity", "expected"),
+    [
+        ("failed", "valid", ",line=12,title=loadgen::p(95) < 1us of look failed; loadgen failures r1 shows more"),
+        ("failed", "suspect", ",line=12,title=loadgen::p(95) < 1us of look failed, but the run is suspect; loadgen"),
+        ("invalid", "invalid", ",title=loadgen::INVALID (exit code 4): this machine is busy."),
+    ],
+)
+def test_an_objective_of_an_invalid_run_is_no_error_at_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: str, validity: str, expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    Path("shop.py").write_text(SCENARIO)
+    slo = {
+        "objective": "p(95) < 1us",
+        "journey": "look",
+        "verdict": "failed",
+        "observed": 3.0,
+        "unit": "ms",
+        "count": 9,
+    }
+    reasons = [] if validity == "valid" else ["this machine is busy"]
+    changed = {"run_id": "r1", "result": result, "exit_code": {"failed": 1, "invalid": 4}[result], "reasons": reasons}
+    made = summary(slos=[slo], validity={"verdict": validity, "reasons": reasons}, **changed)
+    folder = Path("runs/r1")
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    (folder / "summary.json").write_text(json.dumps(made))
+
+    done = CliRunner().invoke(app, ["ci", "annotate", "shop.py", str(folder)])
+    printed = done.stdout.splitlines()
+
+    assert len(printed) == 1, done.output
+    assert printed[0].startswith(f"::error file=shop.py{expected}")

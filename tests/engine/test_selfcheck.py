@@ -91,6 +91,25 @@ def test_more_programs_than_cores_explain_a_lag() -> None:
 
 
 @pytest.mark.parametrize(
+    ("is_held", "cpu_share", "waited_ms", "is_named"),
+    [
+        (False, 0.3, 0, True),  # how long the loop waited is unknown
+        (True, 0.3, 0, False),
+        (False, 0.3, 30, False),
+        (False, 0.3, 45, True),
+        (False, 0.99, 30, True),  # the process used its core, and the machine has too few of them
+    ],
+)
+def test_a_busy_machine_explains_no_lag_for_which_the_loop_did_not_wait(
+    is_held: bool, cpu_share: float, waited_ms: int, is_named: bool
+) -> None:
+    look = HealthReading(cpu_share=cpu_share, starved_share=waited_ms / 1000, machine_load=2.1, cores=2)
+    reasons = unfit_reasons(Seen(lag_p99_ns=41 * MS, look=look), is_held=is_held)
+    assert reasons[0] == "lag p99 41.0 ms is above 2.00 ms"
+    assert ("its machine is busy (load 2.1 on 2 cores)" in reasons) is is_named
+
+
+@pytest.mark.parametrize(
     ("total_ms", "longest_ms", "response_ms", "fit"),
     [(9, 9, 5, True), (12, 9, 5, False), (30, 1, 5, True), (30, 9, 200, True)],
 )
@@ -178,6 +197,25 @@ class CalmProbe(Probe):
 
     def waited_ns(self) -> int:
         return 0
+
+
+class LoadedProbe(CalmProbe):
+    """Reports more programs than cores over the last minute, though the loop never waited for a core."""
+
+    def look(self) -> HealthReading:
+        return replace(super().look(), machine_load=2.1, cores=2)
+
+
+async def test_the_machine_is_not_blamed_while_a_line_of_the_scenario_blocks_the_loop(
+    tmp_path: Path, scenario: ModuleType
+) -> None:
+    with watching(tmp_path, probe=LoadedProbe()) as check:
+        await asyncio.sleep(0.05)
+        scenario.nap()
+        await asyncio.sleep(0.05)
+        health = check.health(None, 0, ())
+    assert any("(nap) blocked the event loop" in note for note in health.notes)
+    assert not [reason for reason in health.unfit if "machine is busy" in reason]
 
 
 async def test_no_line_is_blamed_while_other_programs_had_the_core(tmp_path: Path, scenario: ModuleType) -> None:

@@ -110,9 +110,13 @@ async def once(user: User, row: Row) -> None:
         def worker(number: int, marked: memoryview[int] | None = None) -> Drive:
             return Drive(scenario, seed=7, emit=lambda _: None, worker=number, workers=2, marks=marked)
 
+        def stop_in_the_middle(delta: Delta) -> None:
+            if delta.counters.iterations_started:
+                dying.stop(now=True)
+
         t0_ns = perf_counter_ns() + 20 * MS
-        first, dying = worker(0), worker(1, marks)
-        asyncio.get_running_loop().call_later(0.1, lambda: dying.stop(now=True))
+        first = worker(0)
+        dying = Drive(scenario, seed=7, emit=stop_in_the_middle, interval_ns=50 * MS, worker=1, workers=2, marks=marks)
         running = asyncio.create_task(first.run(t0_ns))
         done = await dying.run(t0_ns)
         from_ns = perf_counter_ns() - t0_ns

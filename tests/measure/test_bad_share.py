@@ -13,6 +13,7 @@ from loadgen.analysis.proportion_interval import clopper_pearson
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective, evaluate, unsure_text
+from loadgen.measure.objectives.words import count_for_sure
 from loadgen.measure.statistics import bad_share_interval
 from loadgen.measure.statistics.bad_share_interval import BATCHES, dispersion_of, share_interval
 from loadgen.measure.statistics.batch_means import Batches, with_intervals
@@ -188,6 +189,38 @@ def test_objective_just_beyond_its_budget_has_failed_and_is_not_sure() -> None:
     text = unsure_text(result)
     assert text.startswith("not surely: with 95 % confidence ")
     assert text.endswith(" are bad, and 5 % may be. Run longer, or at a higher rate")
+
+
+@pytest.mark.parametrize("allowed", [0.0005, 0.01, 0.05, 0.5])
+@pytest.mark.parametrize("count", [1, 40, 300, 100_000])
+@pytest.mark.parametrize("dispersion", [1.0, 3.7])
+def test_the_number_that_makes_it_sure_is_the_least_one_without_a_bad_one(
+    allowed: float, count: int, dispersion: float
+) -> None:
+    def high(n: int) -> float:
+        return share_interval([0], [n], dispersion=dispersion).high
+
+    needed = count_for_sure(count, round(high(count), 9), allowed)
+    assert high(needed) < allowed
+    if count == 300:
+        assert high(needed - 1) >= allowed
+
+
+def test_no_number_is_enough_if_none_may_be_bad() -> None:
+    assert count_for_sure(300, 0.0122, 0.0) == 0
+
+
+def test_too_few_iterations_without_an_error_say_how_many_are_enough_and_no_interval() -> None:
+    batches = run_of(0, of=60, seconds=1)
+    (result,) = with_intervals(evaluate(ERRORS, batches), (ERRORS,), batches)
+    assert (result.verdict, result.sure) == ("passed", False)
+    assert unsure_text(result) == (
+        "not surely: none of 60 iterations failed, and a sure verdict needs 72 of which none fails."
+        " Run longer, or at a higher rate"
+    )
+    for of, sure in ((71, False), (72, True)):
+        batches = run_of(0, of=of, seconds=1)
+        assert with_intervals(evaluate(ERRORS, batches), (ERRORS,), batches)[0].sure is sure
 
 
 def test_run_of_three_seconds_has_an_interval_of_its_bad_share() -> None:

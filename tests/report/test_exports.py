@@ -176,6 +176,17 @@ def test_each_objective_is_a_case_beside_run_fitness_and_completeness() -> None:
     assert "observed 44.2 ms (4,000 due)" in str(failure.get("message"))
 
 
+def test_objectives_of_an_invalid_run_are_no_reasons_of_its_failure() -> None:
+    busy, slo = (
+        "this machine is busy: it woke up to 21.0 ms late",
+        "SLO p(95) < 300ms of checkout failed: observed 351 ms",
+    )
+    validity = {"verdict": "invalid", "reasons": [busy]}
+    failure = xml_of(result="invalid", exit_code=4, reasons=[busy, slo], validity=validity).find(".//failure")
+    assert failure is not None
+    assert failure.text == busy
+
+
 def test_unfit_generators_lost_agents_and_errors_are_cases_that_fail() -> None:
     assert said(xml_of(result="error", exit_code=5, reasons=["no agent came"]))["run"] == "error"
     unfit = xml_of(result="invalid", exit_code=4, validity={"verdict": "invalid", "reasons": ["lag"]})

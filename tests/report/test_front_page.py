@@ -25,6 +25,17 @@ KNEE = {
     "held_per_s": None,
 }
 FAILED = {"result": "failed", "exit_code": 1}
+RATE = P95 | {
+    "objective": 'throughput() > "100/s"',
+    "observed": 24.1,
+    "unit": "/s",
+    "low": None,
+    "high": None,
+    "allowed": 0.0,
+    "limit_ms": None,
+    "detail": "24.1/s: 482 iterations in 20.0 s",
+}
+MEAN = P95 | {"allowed": 0.0, "detail": "mean of 4,000 iterations: 44.2 ms"}
 
 
 def of(**changes: Any) -> Summary:
@@ -58,8 +69,8 @@ def test_without_a_title_the_docstring_or_the_file_is_the_title(doc: str, plan: 
     [
         (
             {},
-            "The target was fast enough: 95 of 100 passes of checkout took at most 44.2 ms, and 300 ms is the limit;"
-            " 3 of 12,000 requests failed.",
+            "The target was fast enough: 95 of 100 iterations of checkout took at most 44.2 ms, and 300 ms is the"
+            " limit; 3 of 12,000 requests failed.",
         ),
         (
             {"slos": [], "requests": {"started": 5, "finished": 5, "errors": 0}},
@@ -67,7 +78,7 @@ def test_without_a_title_the_docstring_or_the_file_is_the_title(doc: str, plan: 
         ),
         (
             FAILED | {"slos": [P95 | {"verdict": "failed", "observed": "> 300.0"}]},
-            "The target was too slow: fewer than 95 of 100 passes of checkout were done within 300 ms.",
+            "The target was too slow: fewer than 95 of 100 iterations of checkout were done within 300 ms.",
         ),
         (
             FAILED
@@ -77,7 +88,7 @@ def test_without_a_title_the_docstring_or_the_file_is_the_title(doc: str, plan: 
                     P95 | {"verdict": "failed", "allowed": 0.001, "limit_ms": 1500.0},
                 ]
             },
-            "The target made too many errors: 4.80 % of the passes of checkout failed, and 1.00 % may;"
+            "The target made too many errors: 4.80 % of the iterations of checkout failed, and 1.00 % may;"
             " 1 more limit failed.",
         ),
         (
@@ -99,6 +110,21 @@ def test_without_a_title_the_docstring_or_the_file_is_the_title(doc: str, plan: 
             "The target was too slow in 3 of 40 periods: fewer than 999 of 1,000 requests GET /pay were done within"
             " 1.5 s.",
         ),
+        (
+            {"slos": [P95 | {"step": "pay"}]},
+            "The target was fast enough: 95 of 100 steps pay took at most 44.2 ms, and 300 ms is the limit;",
+        ),
+        (
+            FAILED | {"slos": [RATE | {"verdict": "failed"}, P95]},
+            "The target did not keep 1 of its 2 limits; 3 of 12,000 requests failed.",
+        ),
+        (FAILED | {"slos": [RATE | {"verdict": "failed"}]}, "The target did not keep its limit; 3 of 12,000"),
+        (
+            FAILED | {"slos": [MEAN | {"verdict": "failed"}, P95 | {"verdict": "failed", "observed": "> 300.0"}]},
+            "The target was too slow: fewer than 95 of 100 iterations of checkout were done within 300 ms;"
+            " 1 more limit failed.",
+        ),
+        ({"slos": [MEAN]}, "The target kept its limit; 3 of 12,000 requests failed."),
         (FAILED | {"slos": [], "reasons": ["none of 12 requests succeeded"]}, "The run failed: none of 12 requests"),
         ({"result": "invalid"}, "The load generator could not measure, so do not judge the target by this run."),
         ({"result": "interrupted"}, "The run was stopped after 20.0 s, so it neither passed nor failed."),
@@ -122,7 +148,7 @@ def test_each_result_is_one_plain_sentence(changes: dict[str, Any], sentence: st
     made = plain_sentence(of(**changes))
 
     assert made.startswith(sentence)
-    assert not [word for word in ("p95", "p(", "SLO", "iteration", "exit code", "percentile") if word in made]
+    assert not [word for word in ("p95", "p(", "SLO", "exit code", "percentile") if word in made]
 
 
 def test_a_suspect_run_adds_its_doubt_to_the_sentence() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from loadgen.report.report_tables import final_report
+from loadgen.report.summary_reader import read
 from loadgen_controller.screen.terminal_report import print_report
 from tests.report.test_tables import CI, report, series, summary, with_ci
 
@@ -82,6 +85,14 @@ def test_no_figure_of_a_report_is_shortened() -> None:
         "240 %",
     ):
         assert figure in text
+
+
+def test_a_command_below_the_report_is_not_broken_so_that_it_can_be_copied() -> None:
+    folder = Path("runs") / ("20261124-170312-checkout-of-all-shops-in-europe-" + "x" * 40)
+    out = StringIO()
+    made = read(summary(requests={"started": 5, "finished": 5, "errors": 5}))
+    print_report(Console(width=80, file=out, force_terminal=False), final_report(made, folder))
+    assert f"loadgen failures {folder}" in out.getvalue()
 
 
 def test_each_note_of_a_table_has_its_own_line() -> None:

@@ -458,6 +458,31 @@ def test_unsure_objectives_say_so_with_the_interval_of_their_bad_share() -> None
         assert "not sure" not in found.note
 
 
+@pytest.mark.parametrize(
+    ("more", "note"),
+    [
+        ({}, "none of 300 iterations failed, and a sure verdict needs 368 of which none fails."),
+        ({"request": "GET /"}, "none of 300 requests failed, and a sure verdict needs 368 of which none fails."),
+        ({"allowed": 0.0}, "none of 300 iterations failed, and no number of them is enough, because none may be bad."),
+        (
+            {"limit_ms": 300.0, "unit": "ms", "observed": 21.6},
+            "none of 300 iterations was late or failed, and a sure verdict needs 368 of which none is late or fails.",
+        ),
+        (
+            {"window_s": 60.0, "windows": 4, "worst_window_s": 0.0},
+            "none of 300 iterations in its worst window failed, and a sure verdict needs 368 in each window of which"
+            " none fails.",
+        ),
+    ],
+)
+def test_unsure_objectives_without_a_bad_one_have_no_second_interval(more: dict[str, Any], note: str) -> None:
+    ratio = {"objective": "error_ratio() < 1%", "unit": "ratio", "observed": 0.0, "low": 0.0, "high": 0.01}
+    unsure = summary()["slos"][0] | ratio | {"count": 300, "budget": 0.0, "allowed": 0.01, "limit_ms": None}
+    unsure |= {"sure": False, "bad_share_low": 0.0, "bad_share_high": 0.01221994} | more
+    found = next(t for t in report(slos=[unsure]).tables if t.title.startswith("Objectives"))
+    assert f"error_ratio() < 1%: not sure; {note}" in found.note.split("\n")
+
+
 def test_run_that_needs_sure_objectives_is_not_called_incomplete_in_its_data() -> None:
     unsure = summary()["slos"][0] | {"sure": False, "bad_share_low": 0.039, "bad_share_high": 0.056}
     (found,) = (t for t in report(slos=[unsure], result="incomplete", exit_code=3).tables if t.title == "Objectives")

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from loadgen.report import verdict_words
 from loadgen.report.executive_summary import story_of
 from loadgen.report.exports.markdown import markdown
 from loadgen.report.from_run_folder import verdict_of
 from loadgen.report.report_tables import final_report
 from loadgen.report.summary_reader import Summary, read
-from loadgen.report.verdict_words import deciding_reasons, headline, objective_verdict, shown_result
+from loadgen.report.verdict_words import (
+    NOT_JUDGED,
+    NOT_SURE,
+    deciding_reasons,
+    headline,
+    objective_verdict,
+    shown_result,
+)
 from loadgen_controller.screen.terminal_report import STYLES
 from tests.report.test_tables import summary
 
@@ -58,6 +68,18 @@ def test_suspect_run_says_so_in_its_headline_with_the_cause(result: str, code: i
 @pytest.mark.parametrize("result", ["incomplete", "invalid", "interrupted"])
 def test_run_without_a_verdict_on_its_target_keeps_its_own_badge(result: str) -> None:
     assert shown_result(run(result, "suspect", "why")) == result
+
+
+def test_the_page_has_the_words_of_the_verdict() -> None:
+    """The page's script cannot import them."""
+    script = (Path(verdict_words.__file__).parent / "page" / "badges.js").read_text(encoding="utf-8")
+    assert f'return ["{NOT_JUDGED}", ' in script
+    assert script.count(f'", {NOT_SURE}"') == 2
+    badge = re.search(r'shown === "(\w+)"\) return \["suspect", `● \$\{result\}(.*)`\]', script)
+    assert badge is not None
+    suspect = run("passed", "suspect")
+    assert badge[1] == shown_result(suspect)
+    assert headline(suspect).lower().startswith(f"passed (exit code 0){badge[2]}: ")
 
 
 def test_suspect_has_a_colour_and_a_sign_of_its_own_everywhere() -> None:

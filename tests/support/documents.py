@@ -404,7 +404,7 @@ def _verdict(suspect: bool) -> Document:
         "result": "failed",
         "exit_code": 1,
         "headline": "Failed: 1 of 3 objectives is missed, 1 cannot be decided",
-        "plain": "The target made too many errors: 1.9 % of the passes failed, and 0.1 % may.",
+        "plain": "The target made too many errors: 1.9 % of the iterations failed, and 0.1 % may.",
         "means": ["Between 4:30 and 5:00 the target answered 6 times slower than usual."],
         "sentences": [
             "Of 100 requests 2 failed; 1 in 1,000 was allowed.",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from loadgen.errors import Fault, ScenarioError
+from loadgen.errors import Fault, ScenarioError, errors_in
 from loadgen.outside_text import block, one_line
 
 __all__ = ["annotation", "annotations_of", "is_wanted", "lines_of_objectives"]
@@ -42,7 +42,7 @@ def annotation(file: str, line: int, message: str, workspace: Path) -> str:
 
 def annotations_of(error: Exception, workspace: Path) -> Iterator[str]:
     """Yield an annotation for each fault of a scenario in an error or in a group of errors, at most ten."""
-    found = (fault for one in _flat(error) if isinstance(one, ScenarioError) for fault in one.faults)
+    found = (fault for one in errors_in(error) if isinstance(one, ScenarioError) for fault in one.faults)
     for _, fault in zip(range(MOST), found, strict=False):
         yield annotation(fault.file, fault.line, _text(fault), workspace)
 
@@ -72,14 +72,6 @@ def lines_of_objectives(source: str, objectives: Iterable[str]) -> dict[str, int
 def _bare(text: str) -> str:
     """Return an objective without spaces and quotes, which differ between a source and a summary."""
     return re.sub(r"[\s\"']", "", text)
-
-
-def _flat(error: Exception) -> Iterator[Exception]:
-    if isinstance(error, ExceptionGroup):
-        for inner in error.exceptions:
-            yield from _flat(inner)
-    else:
-        yield error
 
 
 def _text(fault: Fault) -> str:

@@ -71,22 +71,29 @@ def annotate(
     ] = "last",
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Print an error of GitHub Actions for each broken objective of a run, at its line in the scenario."""
+    """Print an error of GitHub Actions for each broken objective of a run, at its line in the scenario.
+
+    An invalid run judges no objective, so there is one error for the whole file, with the reason.
+    """
     from loadgen.dsl.loading.loader import split_plan
     from loadgen.measure.run_folder.rundir import find_run
     from loadgen.outside_text import one_line
     from loadgen.report.summary_reader import read
+    from loadgen.report.verdict_words import headline, objective_verdict, shown_result
     from loadgen_controller.ci.annotations import annotation, lines_of_objectives
 
     file, _ = split_plan(scenario)
     summary = read(find_run(run, runs_dir) / "summary.json")
-    broken = [one for one in summary.slos if one.verdict == "failed"]
+    broken = [one for one in summary.slos if objective_verdict(one, summary) == "failed"]
     try:
         lines = lines_of_objectives(file.read_text(encoding="utf-8"), [one.objective for one in broken])
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {file}: {error}", hint="name the scenario of the run") from error
     workspace = Path(os.environ.get("GITHUB_WORKSPACE", "."))
+    if summary.result == "invalid":
+        sys.stdout.write(annotation(str(file), 0, headline(summary), workspace) + "\n")
+    but = ", but the run is suspect" if shown_result(summary) == "suspect" else ""
     for one in broken:
         of = " of " + one_line(one.journey) if one.journey else ""
-        text = f"{one_line(one.objective)}{of} failed; loadgen failures {summary.run_id} shows more"
+        text = f"{one_line(one.objective)}{of} failed{but}; loadgen failures {summary.run_id} shows more"
         sys.stdout.write(annotation(str(file), lines.get(one.objective, 0), text, workspace) + "\n")

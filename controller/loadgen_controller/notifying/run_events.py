@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from loadgen.notify.event import Event, EventKind, Figure
+from loadgen.report.report_tables import milliseconds
 from loadgen.report.summary_reader import Series, Summary, read
+from loadgen.report.verdict_words import all_reasons, short_headline
 from loadgen.units import format_rate, format_ratio, quantity
 from loadgen_controller.core.events import Reason
 
@@ -51,24 +53,15 @@ def ended(
     return Event.of(
         EventKind.ABORT if early else EventKind.END,
         title,
-        _headline(read_summary),
+        short_headline(read_summary),
         at,
         run=read_summary.run_id,
         result=read_summary.result,
         exit_code=read_summary.exit_code,
         figures=figures_of(read_summary),
-        reasons=(*early, *read_summary.reasons),
+        reasons=(*early, *all_reasons(read_summary)),
         secrets=secrets,
     )
-
-
-def _headline(summary: Summary) -> str:
-    """Return the verdict in one line. It says when the generator was not fit, because then the figures mislead."""
-    code = f"(exit code {summary.exit_code})"
-    if summary.result == "invalid" or summary.validity.verdict == "invalid":
-        return f"INVALID {code}, so times cannot be judged"
-    is_suspect = summary.validity.verdict == "suspect"
-    return f"{summary.result.upper()}{' but SUSPECT' if is_suspect else ''} {code}"
 
 
 def figures_of(summary: Summary) -> Iterator[Figure]:
@@ -78,9 +71,8 @@ def figures_of(summary: Summary) -> Iterator[Figure]:
     """
     if (row := _largest_journey(summary)) is not None and row.response_ms is not None:
         p95 = row.response_ms.p95
-        text = p95 if isinstance(p95, str) else None if p95 is None else f"{p95:.3g}" if p95 < 1000 else f"{p95:,.0f}"
-        if text is not None:
-            yield Figure(f"p95 of {row.journey}", f"{text} ms", row.count, "iterations")
+        if p95 is not None:
+            yield Figure(f"p95 of {row.journey}", f"{milliseconds(p95)} ms", row.count, "iterations")
     if summary.requests.finished and summary.duration_s > 0:
         rate = format_rate(summary.requests.finished / summary.duration_s)
         yield Figure("requests", rate, summary.requests.finished, "requests")

@@ -285,6 +285,8 @@ def _head(f: Figures, width: int) -> Iterable[Table | Text]:
     phase = "warm-up" if f.is_warmup and f.phase == "running" else f.phase
     clock = _clock(f.clock_s) + (f" of {_clock(f.duration_s)}" if f.duration_s else "")
     left = Text(f"{phase} ", style=PHASE_STYLES.get(phase, "bold cyan")).append(clock, style="default")
+    if f.clock_s < 0:
+        left = Text(f"starts in {ceil(-f.clock_s)} s", style="bold cyan")
     row = Table.grid(padding=(0, 1))
     row.add_column(no_wrap=True)
     row.add_column(width=max(width - left.cell_len - 1, 1))
@@ -498,8 +500,7 @@ def _pair(left: Text, right: Text, width: int) -> Table:
 
 
 def _clock(seconds: float) -> str:
-    """Return a time as text, such as "0:12" or "1:02:03"; "-0:01" is before the start."""
-    sign, whole = ("-", ceil(-seconds)) if seconds < 0 else ("", int(seconds))
-    minutes, rest = divmod(whole, 60)
+    """Return a time from T0 as text, such as "0:12" or "1:02:03"; "0:00" before the start."""
+    minutes, rest = divmod(int(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{sign}{hours}:{minutes:02}:{rest:02}" if hours else f"{sign}{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -51,7 +51,8 @@ def print_report(console: Console, report: Report) -> None:
             console.print(Text(line, style="dim"))
     console.print()
     for line in report.foot:
-        console.print(Text(line), soft_wrap=line.startswith(("Run folder", "What failed")))  # not broken, to be copied
+        is_copied = line.startswith(("Run folder", "Failed requests"))
+        console.print(Text(line), soft_wrap=is_copied)  # not broken, so that it can be copied
 
 
 def print_table(console: Console, table: Table, ids: Collection[int] = ()) -> None:

@@ -22,7 +22,9 @@ requests was wrong by 1.0, 2.0 and 4.0 ms, and the generator lag p99 of most sec
 1.8 to 2.5 and 3.9 to 6.8 ms. So a limit of 2 ms alone would let an error of 1 ms pass. But on a busy
 machine single seconds are above 1 ms by chance.
 
-Reasons that explain a lag follow it: a busy core, other programs on it, a busy machine, a CPU limit.
+Reasons that explain a lag follow it: a busy core, other programs on it, a busy machine, a CPU limit. The
+load of the machine is an average over the last minute. So it explains no lag of an interval in which a
+line of the scenario held the loop, or in which the loop hardly waited for a core.
 
 A thread finds the lines of the scenario that hold the loop: it looks 20 times a second where a late
 loop is. On a busy machine the loop is late wherever it happens to be, and that line is innocent. So
@@ -119,6 +121,15 @@ class Seen:
         return max(LASTING_LAG_FLOOR_NS, round(LAG_SHARE * self.response_p99_ns))
 
     @property
+    def may_blame_machine(self) -> bool:
+        """Whether the load of the machine, an average over the last minute, can explain the lag of this interval.
+
+        It cannot if the loop waited for a core for less than the lag, unless the process filled its core, too.
+        """
+        waited_ns = self.look.starved_share * self.interval_ns  # 0: unknown
+        return not waited_ns or waited_ns >= self.lag_p99_ns or self.look.cpu_share > BUSY_SHARE
+
+    @property
     def lag_text(self) -> str:
         """Why the lag of this interval is too large, as a sentence; empty if it is not."""
         if self.lag_p99_ns > self.allowed_ns:
@@ -134,10 +145,12 @@ def _above(lag_ns: int, allowed_ns: int) -> str:
     return f"lag p99 is just above {allowed}" if lag == allowed else f"lag p99 {lag} is above {allowed}"
 
 
-def unfit_reasons(seen: Seen) -> tuple[str, ...]:
+def unfit_reasons(seen: Seen, *, is_held: bool = False) -> tuple[str, ...]:
     """Return the reasons why an interval's measurements cannot be trusted, the most telling first; empty if they can.
 
     Reasons that explain a lag follow it. `run_fitness.cause_of` recognises these texts by their words.
+
+    is_held: a line of the scenario blocked or held the loop in this interval, so a note explains the lag already.
     """
     reasons = []
     look, allowed_ns = seen.look, seen.allowed_ns
@@ -147,7 +160,7 @@ def unfit_reasons(seen: Seen) -> tuple[str, ...]:
             reasons.append(f"its core was busy for {format_ratio(min(1.0, look.cpu_share))} of the time")
         if look.starved_share > STARVED_SHARE:
             reasons.append(f"other programs had its core for {format_ratio(look.starved_share)} of the time")
-        if look.machine_load > look.cores > 0:
+        if look.machine_load > look.cores > 0 and not is_held and seen.may_blame_machine:
             reasons.append(f"its machine is busy (load {look.machine_load:.1f} on {quantity(look.cores, 'core')})")
         if look.throttled_share > THROTTLED_SHARE:
             reasons.append(f"its CPU limit held it back for {format_ratio(look.throttled_share)} of the time")
@@ -277,6 +290,7 @@ class SelfCheck:
             look=look,
         )
         users, in_flight, waiting = self._users()
+        held = self._loop_notes(seen)
         return Health(
             users=users,
             in_flight=in_flight,
@@ -297,8 +311,8 @@ class SelfCheck:
             memory_free_bytes=look.memory_free_bytes,
             unacked=self._unacked(),
             oldest_ms=max(0, self._oldest_ns()) // NS_PER_MS,
-            unfit=unfit_reasons(seen),
-            notes=(*notes, *self._loop_notes(seen)),
+            unfit=unfit_reasons(seen, is_held=bool(held)),
+            notes=(*notes, *held),
         )
 
     def _loop_notes(self, seen: Seen) -> list[str]:

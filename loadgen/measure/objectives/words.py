@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from math import floor, log1p
+from typing import Final, Protocol
 
 import numpy as np
 
 from loadgen.measure.deltas.series_key import Metric
 from loadgen.measure.objectives.terms import Objective, SloResult
-from loadgen.units import NS_PER_MS, format_count, format_duration, format_ratio
+from loadgen.units import NS_PER_MS, format_count, format_duration, format_ratio, quantity
 
 __all__ = [
+    "count_for_sure",
     "describe",
     "events_text",
     "number_text",
@@ -20,6 +22,7 @@ __all__ = [
     "time_text",
     "unsure_text",
     "value_text",
+    "without_bad_text",
 ]
 
 _NOUNS: Final = {"journey": "iterations", "step": "steps", "request": "requests"}
@@ -70,11 +73,64 @@ def unsure_text(result: SloResult) -> str:
     """Return why the verdict of an objective is not sure, with the remedy, as the end of a sentence."""
     if result.bad_share_low is None or result.bad_share_high is None:
         return "not surely: the interval of its bad share is unknown"
+    if result.good == result.count:
+        return f"not surely: {without_bad_text(result)}. Run longer, or at a higher rate"
     ends = f"{format_ratio(result.bad_share_low)} to {format_ratio(result.bad_share_high)}"
     return (
         f"not surely: with 95 % confidence {ends} are bad, and {_percent(result.allowed)} may be."
         " Run longer, or at a higher rate"
     )
+
+
+class Judged(Protocol):
+    """What `without_bad_text` needs of an objective's result, of a run that goes on or of a stored summary."""
+
+    @property
+    def step(self) -> str | None: ...
+    @property
+    def request(self) -> str | None: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def allowed(self) -> float: ...
+    @property
+    def limit_ms(self) -> float | None: ...
+    @property
+    def window_s(self) -> float | None: ...
+    @property
+    def bad_share_high(self) -> float | None: ...
+
+
+def without_bad_text(result: Judged) -> str:
+    """Return why a result without a bad iteration or request is not sure, with the number that would make it sure.
+
+    "none of 300 iterations failed, and a sure verdict needs 368 in which none fails". It has no interval: the table
+    shows that of the observed value, and a second one for the same figure would contradict it.
+    """
+    noun = "request" if result.request else "step" if result.step else "iteration"
+    bad, is_bad = ("failed", "fails") if result.limit_ms is None else ("was late or failed", "is late or fails")
+    where = " in its worst window" if result.window_s is not None else ""
+    seen = f"none of {quantity(result.count, noun)}{where} {bad}"
+    needed = count_for_sure(result.count, result.bad_share_high or 0.0, result.allowed)
+    if not needed:
+        return f"{seen}, and no number of them is enough, because none may be bad"
+    a_window = " in each window" if where else ""
+    return f"{seen}, and a sure verdict needs {format_count(needed)}{a_window} of which none {is_bad}"
+
+
+def count_for_sure(count: int, high: float, allowed: float) -> int:
+    """Return how many events without a bad one make an objective sure; 0 if no number does.
+
+    The upper end of the interval after `count` events without a bad one is 1 - a ** (1 / count), where a contains the
+    level and the dispersion (`statistics/bad_share_interval.py`). It must be below the error budget. `a` follows from
+    the end that the run has, so this holds for a longer run with the same dispersion.
+
+    high: the upper end of the interval, above 0, rounded to 9 digits; the result is never too small because of that.
+    allowed: the error budget.
+    """
+    if not 0 < allowed < 1:
+        return 0
+    return floor(count * log1p(-min(high + 5e-10, 1 - 1e-9)) / log1p(-allowed)) + 1
 
 
 def _observed_text(result: SloResult) -> str:

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from loadgen.outside_text import block, one_line
 from loadgen.report.executive_summary import Story
 from loadgen.report.summary_reader import Slo, Summary
-from loadgen.report.verdict_words import objective_verdict
+from loadgen.report.verdict_words import all_reasons, fitness_words, objective_verdict
 
 __all__ = ["case_of", "junit", "says", "suite_of"]
 
@@ -74,17 +74,17 @@ def suite_of(
 def _run(summary: Summary, story: Story) -> Element:
     case = case_of("run", time_s=summary.duration_s)
     if summary.exit_code:
-        says(case, "error" if summary.result == "error" else "failure", story.headline, summary.reasons)
+        says(case, "error" if summary.result == "error" else "failure", story.headline, all_reasons(summary))
     return case
 
 
 def _validity(summary: Summary) -> Element:
-    case = case_of("the load generator measured correctly")
+    case = case_of(f"the load generator {fitness_words('valid')}")
     verdict, reasons = summary.validity.verdict, summary.validity.reasons
     if verdict == "invalid":
-        says(case, "failure", "the load generator could not measure correctly", reasons)
+        says(case, "failure", f"the load generator {fitness_words(verdict)}", reasons)
     elif verdict != "valid":
-        says(case, "skipped", f"the load generator may not have measured correctly ({verdict})", reasons)
+        says(case, "skipped", f"the load generator {fitness_words(verdict)} ({verdict})", reasons)
     return case
 
 

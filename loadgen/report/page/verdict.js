@@ -33,6 +33,7 @@ export function summary() {
 }
 
 function progress_of({ run, slots }) {
+  if (run.clock_s < 0) return `Starts in ${Math.ceil(-run.clock_s)} s`;
   const sum = (column) => column.reduce((all, count) => all + (count ?? 0), 0);
   const requests = sum(slots.requests);
   const errors = sum(slots.request_errors);
@@ -78,7 +79,7 @@ function facts_of({ run, slots, warmup_s, agents, verdict }, baseline) {
     ["What was tested", named(run)],
     ["Load", `${run.load} (${run.open ? "open" : "closed"})`],
     ["From", run.placement === "embedded" ? `this machine, ${counted(run.agents, "agent")}` : `${counted(run.agents, "agent")} in ${counted(regions.length, "region")}${regions.length ? `: ${regions.slice(0, 6).join(", ")}${regions.length > 6 ? " …" : ""}` : ""}`],
-    ["When", began && !Number.isNaN(began.valueOf()) ? `${began.toISOString().slice(0, 19).replace("T", " ")} UTC, ${length_text(Math.round(run.clock_s))}` : "not started"],
+    ["When", began && !Number.isNaN(began.valueOf()) ? `${began.toISOString().slice(0, 19).replace("T", " ")} UTC, ${length_text(Math.max(0, Math.round(run.clock_s)))}` : "not started"],
     ["Figures", `all values of all agents, in steps of ${length_text(slots.length_s)}${warmup_s ? `; warm-up ${clock_text(warmup_s[0])}–${clock_text(warmup_s[1])}` : ""}`],
     ["Run", verdict ? `${run.id}, exit code ${verdict.exit_code}` : run.id],
     ...(labels.length ? [["Labels", labels.join(", ")]] : []),

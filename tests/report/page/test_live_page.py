@@ -109,6 +109,15 @@ def test_longer_slots_are_fetched_anew(shown: Shown) -> None:
     assert [fault for fault in shown.faults if "net::" not in fault] == []
 
 
+def test_before_the_start_the_page_counts_down_in_words(shown: Shown) -> None:
+    going = running(slots=2)
+    going["run"] |= {"phase": "starting", "clock_s": -1.3}
+    with PageServer.serving(going) as server:
+        page = drawn(shown.page, server.run_url)
+        expect(page.locator("#summary .plain")).to_have_text("Starts in 2 s")
+        assert "-" not in page.locator("#details dd").nth(3).inner_text().partition(" UTC, ")[2]
+
+
 def test_page_says_that_the_run_is_over_and_shows_the_verdict(shown: Shown) -> None:
     going = running(slots=60)
     over = document(slots=60)

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Final, Protocol, TypeVar
 
 from loadgen.dsl.loading.loader import Scenario
-from loadgen.errors import LoadgenError, ScenarioError
+from loadgen.errors import LoadgenError, ScenarioError, errors_in
 from loadgen_controller.commands.checking.file_changes import changed, state_of, watched_files
 from loadgen_controller.console_output import Text
 from loadgen_controller.screen.terminal_report import Output
@@ -139,6 +139,5 @@ class Watch:
 
 
 def _files_of(error: BaseException) -> Iterable[str]:
-    if isinstance(error, ExceptionGroup):
-        return [file for one in error.exceptions for file in _files_of(one)]
-    return [fault.file for fault in error.faults if fault.line] if isinstance(error, ScenarioError) else []
+    scenario_errors = (one for one in errors_in(error) if isinstance(one, ScenarioError))
+    return [fault.file for one in scenario_errors for fault in one.faults if fault.line]
