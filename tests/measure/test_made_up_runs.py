@@ -8,7 +8,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from loadgen import any_of, counter, error_ratio, gauge, maximum, mean, minimum, none_of, p, rate, throughput, total, trend
+from loadgen import (
+    any_of,
+    counter,
+    error_ratio,
+    gauge,
+    maximum,
+    mean,
+    minimum,
+    none_of,
+    p,
+    rate,
+    throughput,
+    total,
+    trend,
+)
 from loadgen.dsl.plans.slo import Slo
 from loadgen.measure.objectives.objective import Objective, evaluate_all
 from tests.support.made_up_runs import L, expected, made_up, recorded

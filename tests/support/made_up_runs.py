@@ -6,7 +6,7 @@ any code of `loadgen.measure.objectives`, so that both can be compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil, floor
@@ -19,10 +19,11 @@ from loadgen.engine.recording.first_byte_meter import FirstByteMeter
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
 from loadgen.engine.recording.tagging import Tagging, TagSpec
+from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Gap, Objective
 
-__all__ = ["AGENTS", "L", "Request", "Run", "Value", "expected", "made_up", "recorded"]
+__all__ = ["AGENTS", "L", "Request", "Run", "Value", "deltas_of", "expected", "made_up", "recorded"]
 
 L = 1_000_000
 """Length of an interval, ns. Values are whole µs below 2,048, which histograms keep exactly."""
@@ -201,16 +202,22 @@ class _Agent:
             metric.add(value)
 
 
-def recorded(run: Run, objectives: Sequence[Objective]) -> tuple[Merge, dict[str, Any]]:
-    """The merge of a run, and the arguments of `evaluate` that belong to it."""
-    merge = Merge(L)
+def deltas_of(run: Run, objectives: Sequence[Objective]) -> Iterator[tuple[str, Delta]]:
+    """(region, delta) of each agent and interval that was reported."""
     agents = [_Agent(index, run, objectives) for index in range(run.agents)]
     last = max([run.intervals, *(one.end_ns // L + 1 for one in run.requests)])
     for k in range(last):
         for agent in agents:
             delta = agent.interval(k)
             if agent.index == 0 or run.lost_from is None or k < run.lost_from:
-                merge.accept(agent.region, delta)
+                yield agent.region, delta
+
+
+def recorded(run: Run, objectives: Sequence[Objective]) -> tuple[Merge, dict[str, Any]]:
+    """The merge of a run, and the arguments of `evaluate` that belong to it."""
+    merge = Merge(L)
+    for region, delta in deltas_of(run, objectives):
+        merge.accept(region, delta)
     gaps: tuple[Gap, ...] = ()
     if run.lost_from is not None:
         gaps = (Gap(run.lost_from * L, run.intervals * L, "us", 0.5, 1.0),)
@@ -280,10 +287,7 @@ def _is_covered(objective: Objective, one: Request, run: Run, *, warmup: bool = 
         and objective.request in (None, one.name)
         and objective.load in (None, one.load)
         and objective.region in (None, AGENTS[one.agent][1])
-        and all(
-            ((_TAGS[tag.name](one) or "(none)") in tag.values) != tag.is_excluded
-            for tag in objective.tags
-        )
+        and all(((_TAGS[tag.name](one) or "(none)") in tag.values) != tag.is_excluded for tag in objective.tags)
     )
 
 

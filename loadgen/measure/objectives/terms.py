@@ -237,7 +237,11 @@ class SloResult(msgspec.Struct, frozen=True, kw_only=True):
     """
     bad_share_high: float | None = None
     sure: bool | None = None
-    """Whether that interval lies wholly on the verdict's side of `allowed`; None: unknown. False if inconclusive."""
+    """Whether a 95 % interval lies wholly on the verdict's side of the limit; for a share of events, that of the bad
+    share and `allowed`. True for a fact about the run. None: unknown. False if inconclusive.
+    """
+    unsure: str = ""
+    """Why the verdict is not sure, of an objective with a `detail`."""
     detail: str = ""
     """The observed value with its denominator, as in "p95 of 9,812 of 10,000 requests that connected: 12.0 ms". Empty
     for objectives on response times and on the ratio of all errors.
