@@ -22,16 +22,19 @@ FEW_INTERVALS: Final = 6.0
 """Intervals of a run of n are wider by 6 / n. With it the coverage at 20 s, 60 s and 300 s is alike."""
 
 
-def half_length(values: Sequence[float], rho: float, intervals: int, *, least: float = 0.0) -> float:
+def half_length(
+    values: Sequence[float], rho: float, intervals: int, *, few: float = FEW_INTERVALS, least: float = 0.0
+) -> float:
     """Return half the length of the 95 % interval of the mean of `values`, one for each of five batches.
 
     Args:
         rho: correlation of neighbouring batches, for which the length is corrected.
         intervals: number of intervals in which `rho` was estimated.
+        few: the result is longer by this over `intervals`.
         least: the variance of the values is taken as at least this.
     """
     m = len(values)
     mean = sum(values) / m
     variance = max(least, sum((value - mean) ** 2 for value in values) / (m - 1))
     corrected = (1 + 2 * (1 - 1 / m) * rho) / (1 - 2 / m * rho)
-    return T_QUANTILE * sqrt(variance / m * corrected) * (1 + FEW_INTERVALS / intervals)
+    return T_QUANTILE * sqrt(variance / m * corrected) * (1 + few / intervals)

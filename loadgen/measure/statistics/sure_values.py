@@ -9,7 +9,7 @@ A verdict is sure if the 95 % interval of what the objective limits lies wholly 
                                      larger maximum
 
 A mean has two intervals, of the batches' means and of their logarithms, and the result contains both: few long times
-make the first too short above. The interval of a throughput is that of the batches' counts.
+make the first too short above. The interval of a throughput is made in the same way of the batches' counts.
 
 Over sliding windows the intervals are those of the worst window, with the level divided by a number of windows
 (`share_in_worst_window.py`). The variance of a window's mean or count comes from the differences of neighbouring
@@ -18,6 +18,7 @@ intervals.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, inf, log, sqrt
 from statistics import NormalDist
@@ -43,6 +44,12 @@ Floats = npt.NDArray[np.float64]
 
 _LEAST_EVENTS: Final = 10
 """Fewer events have no interval of their mean."""
+_FEW_OF_SHARE: Final = 12.0
+_FEW_OF_MEAN: Final = 18.0
+"""Intervals of n seconds are wider by this over n. It keeps the stated error in runs of 20 s whose values resemble
+those of the second before by 90 %, with a spread of 20 %. With the widths of plain objectives, 6 % of sure verdicts on
+means, rates and ratios of 30 % were wrong there.
+"""
 _EDGES: Final = 1 / 6
 """The least variance of a batch's count: where its edges lie between two events is chance (two uniform numbers)."""
 _NO_INTERVAL: Final = "no interval"
@@ -76,6 +83,7 @@ def share_of(found: Binned, whole: tuple[int, int], least: float | None = None) 
         counts,
         rho=rho,
         intervals=bins,
+        few=_FEW_OF_SHARE,
         least=least,
         whole=whole,
     )
@@ -87,12 +95,19 @@ def mean_ends(found: Binned) -> Ends:
         return Ends(why=why)
     totals, counts = _by_batch(found.total), _by_batch(found.count)
     means = [total / n for total, n in zip(totals, counts, strict=True)]
-    rho, mean = _rho(_level(found)), found.whole_total / found.whole_count
-    half = half_length(means, rho, len(found.count))
-    low, high = mean - half, mean + half
-    if mean > 0 and min(means) > 0:
-        of_logs = half_length([log(one) for one in means], rho, len(found.count))
-        low, high = min(low, mean * exp(-of_logs)), max(high, mean * exp(of_logs))
+    return _both(found.whole_total / found.whole_count, means, _rho(_level(found)), len(found.count))
+
+
+def _both(observed: float, batches: Sequence[float], rho: float, bins: int, least: float = 0.0) -> Ends:
+    """Return the interval of a run's mean from those of its batches, on the plain scale and on that of logarithms.
+
+    least: the variance of the batches is taken as at least this.
+    """
+    half = half_length(batches, rho, bins, few=_FEW_OF_MEAN, least=least)
+    low, high = observed - half, observed + half
+    if observed > 0 and min(batches) > 0:
+        of_logs = half_length([log(one) for one in batches], rho, bins, few=_FEW_OF_MEAN)
+        low, high = min(low, observed * exp(-of_logs)), max(high, observed * exp(of_logs))
     return Ends(low, high)
 
 
@@ -111,8 +126,11 @@ def rate_ends(found: Binned, intervals: npt.NDArray[np.int64], per_s: float) -> 
     each = found.count / np.maximum(intervals, 1)
     rho = _rho(each - each.mean())
     mean = sum(rates) / len(rates)
-    half = half_length(rates, rho, len(found.count), least=_EDGES / (sum(of) / len(of)) ** 2)
-    return Ends(max(0.0, per_s * (1 - half / mean)), per_s * (1 + half / mean))
+    # The whole run may have a ramp that the batches do not have.
+    relative = _both(
+        1.0, [one / mean for one in rates], rho, len(found.count), _EDGES / (sum(counts) / len(counts)) ** 2
+    )
+    return Ends(max(0.0, per_s * relative.low), per_s * relative.high)
 
 
 def _refused(found: Binned) -> str:
