@@ -77,14 +77,14 @@ class Run:
     value: Floats
     is_bad: npt.NDArray[np.bool_]
     seconds: int
+    has_values: bool
 
     @property
     def binned(self) -> Binned:
         """The bins of the run: its seconds."""
-        count, bad, total = (
-            np.bincount(self.second, weights, self.seconds).astype(np.float64)
-            for weights in (None, self.is_bad, self.value)
-        )
+        # Of a check, only the outcome is known.
+        weights = (None, self.is_bad, self.value if self.has_values else self.is_bad)
+        count, bad, total = (np.bincount(self.second, one, self.seconds).astype(np.float64) for one in weights)
         return Binned(count, bad, total, float(count.sum()), float(total.sum()))
 
 
@@ -102,7 +102,7 @@ def made(rng: np.random.Generator, kind: str, process: str, seconds: int) -> Run
     second = np.repeat(np.arange(seconds), counts)
     logs = rng.normal(0, SIGMA, len(second)) + level[second]
     bad = logs > NormalDist().inv_cdf(1 - SHARES.get(kind, 0.5)) * sqrt(SIGMA**2 + sd**2)
-    return Run(second, np.exp(logs), bad, seconds)
+    return Run(second, np.exp(logs), bad, seconds, has_values=kind not in ("check", "ratio"))
 
 
 def truth_of(kind: str, process: str) -> float:
