@@ -2,8 +2,8 @@
 
 A trial is one run whose true value is known: a ratio, a mean, a throughput, or a percentile of a trend. The limit is a
 multiple of the truth: a little above or below it, where wrong verdicts are most frequent, and far from it, where a
-verdict should be sure. A sure verdict is wrong if it is on the other side of the limit than the truth. It may be so in
-2.5 % of runs.
+verdict should be sure. A sure verdict is wrong if it is on the other side of the limit than the truth. At most 2.5 % of
+runs may have a wrong one.
 
 The runs are numbers by second, in the form of `loadgen.measure.statistics.objective_bins.Binned`, and the intervals are
 those of `sure_values.py`. tests/statistics/test_sure_values.py compares them with those of the same runs from deltas.
@@ -65,7 +65,7 @@ KINDS: Final = ("check", "ratio", "mean", "throughput", "p95 of a trend")
 SHARES: Final = {"check": 0.01, "ratio": 0.3, "p95 of a trend": 0.05}
 """The true share of bad events."""
 NEAR: Final = 0.02
-"""The limit of a mean or throughput is this much above or below the truth. Of a share it is 5 %."""
+"""The limit of a mean or throughput is this much above or below the truth. For a share: 5 %."""
 FAR: Final = 0.3
 
 

@@ -217,7 +217,9 @@ def _recounted(
                 objectives=facts.objectives,
             )
             if needs_customs(facts.objectives) and batches.reads_customs:
-                batches.add_customs(deltas_of(folder, assignment))
+                # If the log cannot be read, checks and rates have no interval, and all else has.
+                with suppress(StorageError):
+                    batches.add_customs(deltas_of(folder, assignment))
             return batches, cut
     try:
         return recounted(

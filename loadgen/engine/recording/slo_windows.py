@@ -7,9 +7,10 @@ is compared in ns. Faults of the script and skipped iterations count as none of 
 infinite: nothing is overdue, and every `ok` is good. `watched_values.py` counts means, extremes, other metrics
 and custom metrics.
 
-An objective may select by tags. What ended is counted under the tags with which it ended. What still runs may get other
-tags: an iteration or step from `user.tag`, a request from the headers of its response. As long as such a tag decides
-whether it belongs to the objective, it is undecided, however old it is. So it can save a window, and not break one.
+An objective may select by tags. An ended request, step or iteration counts under the tags with which it ended. A
+running one may get other tags: an iteration or step from `user.tag`, a request from the headers of its response. As
+long as such a tag decides whether it belongs to the objective, it is undecided, however old it is. So it can save a
+window, and not break one.
 
 Running iterations are read from the pool of users. Running steps and requests are those that have begun
 and neither ended nor gone; they are identified by when they began. A cancelled one is "gone" and has no

@@ -1,4 +1,4 @@
-"""What each objective judges, by bins of the measured time: the data of intervals of objectives on any metric.
+"""The events of each objective by bins of the measured time: the data of intervals of objectives on any metric.
 
 A bin is one of at most 300 equal parts of the measured time. For each objective and journey it has three numbers:
 
@@ -7,8 +7,8 @@ A bin is one of at most 300 equal parts of the measured time. For each objective
     total   the sum of the values in ns; of a trend, 1 µs stands for its resolution
 
 An event belongs to the bin in which it ended, and a value of a custom metric to that in which it was recorded, so an
-interval of a second decides, as in the batches of `batch_means.py`. What a series means for an objective is the same as
-in `objectives/whole_run_values.py`; tests/measure/test_sure_values.py compares both.
+interval of a second decides, as in the batches of `batch_means.py`. The bins count the
+same events as `objectives/whole_run_values.py`; tests/measure/test_sure_values.py compares both.
 
 Only objectives that are not plain have bins: plain ones have intervals from the batches' histograms. Runs without such
 objectives pay nothing.
@@ -58,7 +58,7 @@ class Binned:
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """What a series means for one objective.
+    """The meaning of a series for one objective.
 
     row: of the sums. is_bad: whether its values are bad; with `limit_slot` only those up to this slot, and the others
     are not.
@@ -117,9 +117,9 @@ class ObjectiveBins:
             return
         at = self.bins if bin_ is None else bin_
         rows = len(self._sums)
-        n, ns = np.zeros(len(names)), np.zeros(len(names))
-        n[stats.series] = stats.n
-        ns[stats.series] = stats.sum_us * float(NS_PER_US) + stats.sum_rest_ns
+        # Deltas of several agents are added together, so a series may occur several times.
+        n = np.bincount(stats.series, stats.n, len(names))
+        ns = np.bincount(stats.series, stats.sum_us * float(NS_PER_US) + stats.sum_rest_ns, len(names))
         row, series, bad = self._plain
         self._sums[:, _COUNT, at] += np.bincount(row, n[series], rows)
         self._sums[:, _BAD, at] += np.bincount(row, n[series] * bad, rows)

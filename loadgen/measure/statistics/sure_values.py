@@ -44,7 +44,7 @@ Floats = npt.NDArray[np.float64]
 
 _LEAST_EVENTS: Final = 10
 """Fewer events have no interval of their mean."""
-_FEW_OF_SHARE: Final = 12.0
+_FEW_OF_SHARE: Final = 15.0
 _FEW_OF_MEAN: Final = 18.0
 """Intervals of n seconds are wider by this over n. It keeps the stated error in runs of 20 s whose values resemble
 those of the second before by 90 %, with a spread of 20 %. With the widths of plain objectives, 6 % of sure verdicts on
@@ -57,13 +57,12 @@ what they show, 5 % of sure verdicts on a check with 30 failures were wrong, if 
 """
 _EDGES: Final = 1 / 6
 """The least variance of a batch's count: where its edges lie between two events is chance (two uniform numbers)."""
-_NO_INTERVAL: Final = "no interval"
 _LONGER: Final = "Run longer, or at a higher rate"
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Both ends of a 95 % interval, in the unit of the value; or why there is none."""
+    """Both ends of a 95 % interval, in the unit of the value; or the reason for which it is unknown."""
 
     low: float = -inf
     high: float = inf
@@ -183,7 +182,7 @@ def judged(
     if (fact := _of_fact(result, objective)) is not None:
         return fact
     if found is None or not result.count:
-        return replace(result, sure=False, unsure=f"{_NO_INTERVAL}: its values by second were not kept")
+        return replace(result, sure=False, unsure="no interval: its values by second were not kept")
     if objective.is_share:
         return with_share(result, objective, share_of(found, (result.count - result.good, result.count), least))
     if objective.kind == "throughput":
@@ -233,7 +232,7 @@ def with_share(result: SloResult, objective: Objective, share: ShareInterval) ->
 def _with_ends(result: SloResult, objective: Objective, ends: Ends) -> SloResult:
     """Return the result of a mean or a rate with its interval, in the unit of the result."""
     if ends.why:
-        return replace(result, sure=False, unsure=f"{_NO_INTERVAL}: {ends.why}. {_LONGER}")
+        return replace(result, sure=False, unsure=f"no interval: {ends.why}. {_LONGER}")
     limit = result.limit if result.limit is not None else 0.0
     # Time-outs have only lower bounds, so the upper end is unknown.
     high = inf if result.bounds else ends.high
@@ -265,7 +264,7 @@ def judged_in_windows(
     if objective.is_share:
         share = share_in_worst_window(result, objective, due, index, interval_ns)
         if share is None:
-            return replace(result, sure=False, unsure=f"{_NO_INTERVAL}: no window has events")
+            return replace(result, sure=False, unsure="no interval: no window has events")
         return with_share(result, objective, share)
     rows = counts_of(result, objective, due, index)
     width = max(1, -(-objective.window_ns // interval_ns))
