@@ -168,6 +168,8 @@ class Drive:
             region,
             self._in_flight,
             loads=[lane.name for lane in plan.lanes],
+            constants=[lane.tags for lane in plan.lanes],
+            tags=plan.tag_specs,
         )
         is_watching = any(one.window_ns for one in objectives)
         self._recorder = Recorder(

@@ -41,7 +41,6 @@ from loadgen.dsl.plans.slo_expression import (
     read_over,
     read_percentile,
     read_scope,
-    tags_in_windows,
 )
 from loadgen.dsl.source_location import Origin, here
 from loadgen.engine.recording.tagging import GivenTags, items_of
@@ -131,7 +130,10 @@ class Metric(ABC):
         name = f'{self.kind}("{self.name}").{what}'
         scope, over = read_scope(origin, name, region=region, tags=tags), read_over(origin, name, window, abort)
         first = read_percentile(origin, name, q) if kind == "percentile" else Scope()
-        faults = [*first.faults, *scope.faults, *over.faults, *tags_in_windows(origin, name, scope, over)]
+        faults = [*first.faults, *scope.faults, *over.faults]
+        if over.window_ns and scope.fields.get("tags"):
+            message = f"{name}(tags=..., window=...): agents do not count windows of custom metrics by tag"
+            faults.append(origin.fault(message, "leave out window= or tags="))
         if kind == "last" and over.window_ns:
             message = f"{name}(window=...): only the last value of the run is known"
             faults.append(origin.fault(message, "leave out window=, or judge .minimum() or .maximum()"))

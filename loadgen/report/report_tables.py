@@ -304,6 +304,8 @@ def bad_share_text(slo: Slo) -> str:
 
     If nothing was bad, the text has no interval, but the number of iterations or requests that would be enough.
     """
+    if slo.unsure:
+        return slo.unsure
     if slo.bad_share_low is None or slo.bad_share_high is None:
         return "the interval of its bad share is unknown"
     if slo.budget == 0:

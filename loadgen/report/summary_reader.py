@@ -150,6 +150,8 @@ class Slo(msgspec.Struct, frozen=True):
     bad_share_high: float | None = None
     sure: bool | None = None
     """Whether that interval lies wholly on the verdict's side of `allowed`; None in older summaries."""
+    unsure: str = ""
+    """Why the verdict is not sure, of an objective with a `detail`; empty in older summaries."""
     detail: str = ""
     """The observed value with its denominator; empty for objectives on response times and the ratio of all errors."""
     limit: Figure = None

@@ -8,6 +8,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from loadgen import maximum, total
+from loadgen.dsl.plans.slo import Slo
 from loadgen.errors import ExitCode, Fault
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.load_counts import Ending
@@ -574,3 +576,24 @@ def test_an_earlier_process_of_an_agent_is_accounted_for_by_its_own_epoch() -> N
         merged({**found, "again": again}),
     )
     assert judged.completeness.is_complete
+
+
+def test_run_that_needs_sure_objectives_accepts_facts_and_no_maximum() -> None:
+    def found(slo: Slo) -> Verdict:
+        assert slo.objective is not None
+        recorded = recordings()
+        batches = Batches(0, 10 * NS_PER_S, objectives=[slo.objective])
+        for recording in recorded.values():
+            for delta in recording.deltas:
+                batches.accept(ASSIGNMENT.region(delta.agent), delta)
+        given = replace(facts(recorded), needs_sure=True, objectives=(slo.objective,))
+        return judge(given, merged(recorded), batches)
+
+    assert found(total("iterations") > 100).exit_code is ExitCode.PASSED
+    assert found(maximum() < "1ms").exit_code is ExitCode.FAILED
+    passed = found(maximum() < "1s")
+    assert (passed.result, passed.exit_code, passed.slos[0].verdict) == ("incomplete", ExitCode.INCOMPLETE, "passed")
+    assert passed.reasons[0] == (
+        "SLO maximum() < 1s of shop passed, but not surely: a longer run may have a larger maximum. Limit a percentile,"
+        " such as p(99.9)"
+    )

@@ -441,7 +441,10 @@ def test_objectives_judge_the_values_with_their_tags_after_the_warmup(tmp_path: 
         ('hits.ratio(tags={"phase": "spike"}) > "1%"', 'values of custom metrics have no tag "phase"'),
         ("orders.total(tags={}) > 1", "not a dictionary of tags"),
         ("basket.p(95, tags={tenant: 3}) < 1", "a value must be a non-empty text"),
-        ("stock.minimum(tags={tenant: 'gold'}, window='1m') > 1", "agents do not count windows by tag"),
+        (
+            "stock.minimum(tags={tenant: 'gold'}, window='1m') > 1",
+            "agents do not count windows of custom metrics by tag",
+        ),
     ],
 )
 def test_a_wrong_tag_of_an_objective_is_an_error_before_the_run(tmp_path: Path, slo: str, message: str) -> None:

@@ -99,3 +99,54 @@ async def test_exemplars_have_the_notes_of_their_iteration(tmp_path: Path) -> No
         f'{{"order": "o-{n}"}}' for n in range(3)
     }
     assert "" in {one.note for one in exemplars if one.request == "home"}
+
+
+WINDOWED = """
+from loadgen import Plan, User, any_of, error_ratio, iterations, journey, none_of, p, tag, throughput
+
+tenant = tag("tenant", "gold", "free")
+
+@journey
+async def shop(user: User) -> None:
+    await user.http.get("/search?q=red", name="find")
+    async with user.step("pay"):
+        user.tag(tenant, ["gold", "free"][user.random.randrange(2)])
+        await user.http.get("/search?q=red", name="find")
+
+plan = Plan(target="http://127.0.0.1:1", tags=[tenant, "header:x-cache"], load=iterations(40, users=4), mix=shop, slos=[
+    p(95, tags={tenant: "gold"}, window="1s") < "10s",
+    p(95, step="pay", tags={tenant: "gold"}, window="1s") < "10s",
+    p(95, request="find", tags={tenant: none_of("gold")}, window="1s") < "10s",
+    error_ratio(request="find", tags={"x-cache": "hit"}, window="1s") < "5%",
+    error_ratio(request="find", tags={"x-cache": any_of("miss", "(none)")}, window="1s") < "5%",
+    throughput("requests", tags={tenant: "free"}, window="1s") > "1/s",
+])
+"""
+
+
+async def test_windows_by_tag_count_what_the_histograms_of_the_tag_count(tmp_path: Path) -> None:
+    deltas = await driven(tmp_path, WINDOWED)
+    counted = Counter[int]()
+    for delta in deltas:
+        for one in delta.due:
+            counted[one.objective] += one.good + one.bad
+    assert not any(one.overdue or one.undecided for one in deltas[-1].due)
+
+    def n(kind: Kind, name: str, *without: tuple[str, str], **tags: str) -> int:
+        wanted = {name.replace("_", "-"): value for name, value in tags.items()}
+        return sum(
+            count
+            for (of, has), count in counts(deltas, kind).items()
+            if of == name and wanted.items() <= dict(has).items() and not set(without) & set(has)
+        )
+
+    hits = n("request", "find", x_cache="hit")
+    assert 0 < hits < 80
+    assert counted == {
+        0: n("journey", "shop", tenant="gold"),
+        1: n("step", "pay", tenant="gold"),
+        2: n("request", "find", ("tenant", "gold")),
+        3: hits,
+        4: 80 - hits,
+        5: n("request", "find", tenant="free"),
+    }

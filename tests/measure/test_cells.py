@@ -6,12 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from loadgen import error_ratio, mean, p, rate, throughput
 from loadgen.errors import StorageError
+from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Counters, Delta
 from loadgen.measure.deltas.join_successive_deltas import join
 from loadgen.measure.deltas.outcomes_by_due_interval import BAD, GOOD, DueCounts
@@ -19,6 +23,7 @@ from loadgen.measure.merging.merge import Merge, check_invariant
 from loadgen.measure.merging.stored_interval import CELLS_MAGIC, Cell, cell_of, encode_cell, read_cells
 from loadgen.measure.results.hlog import read_hlog, write_hlog, write_hlog_of_cells
 from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells
+from loadgen.measure.statistics.objective_bins import Binned
 from loadgen.units import NS_PER_S
 from tests.measure.test_hlog import START
 from tests.support.deltas import FakeAgent, journey_key, request_key
@@ -32,6 +37,18 @@ KEYS = (
     journey_key(),
     journey_key("search"),
 )
+OBJECTIVES = [
+    one.objective
+    for one in (
+        mean(request="GET /") < "1s",
+        p(90, request="GET /", metric="service") < "1s",
+        p(90, request="GET /", region="eu", load="day") < "5ms",
+        error_ratio(request="GET /cart", outcome="http 503") < "1%",
+        throughput("requests", region="eu") > "1/s",
+        rate("hits").ratio() < "50%",
+    )
+    if one.objective is not None
+]
 REGIONS = {"a": "us", "b": "eu", "c": "eu"}
 
 
@@ -54,7 +71,8 @@ def runs(draw: st.DrawFn) -> list[tuple[str, Delta]]:
                 if chance.random() < 0.1:
                     made = replace(made, start_ns=made.start_ns + 1_000, end_ns=made.end_ns - chance.randrange(10**8))
                 due = DueCounts(0, "checkout", k, good=chance.randrange(9), bad=chance.randrange(2))
-                made = replace(made, due=(due,))
+                hits = CustomStats("hits", "rate", 9, chance.randrange(10))
+                made = replace(made, due=(due,), custom=(hits,))
                 before = own[-1] if own and own[-1].epoch == epoch else None
                 if before is not None and chance.random() < 0.1 and (both := join(before, made)) is not None:
                     own[-1], agent.seq = both, agent.seq - 1
@@ -81,6 +99,13 @@ def cells_of(deltas: Sequence[tuple[str, Delta]], cuts: Sequence[int], path: Pat
             merge.kept = []
     path.write_bytes(data)
     return merge, len(data)
+
+
+def assert_equal(one: Binned | None, other: Binned | None) -> None:
+    assert (one is None) == (other is None)
+    if one is not None and other is not None:
+        for name in Binned.__slots__:
+            assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
 
 def asked(batches: Batches) -> Iterator[object]:
@@ -112,11 +137,15 @@ def test_batches_of_cells_are_those_of_the_deltas_bucket_by_bucket(
     merge, end = cells_of(deltas, sorted(cuts), path)
     end_ns, warmup_ns = 25 * NS_PER_S, 2 * NS_PER_S if warmup == "stated" else 0
     is_found = warmup == "found"
-    right, right_cut = recounted(lambda: deltas, end_ns=end_ns, warmup_ns=warmup_ns, is_found=is_found)
-    ours, cut = recounted_cells(
-        merge, lambda: read_cells(path, end), end_ns=end_ns, warmup_ns=warmup_ns, is_found=is_found
-    )
+    more: Any = {"end_ns": end_ns, "warmup_ns": warmup_ns, "is_found": is_found, "objectives": OBJECTIVES}
+    right, right_cut = recounted(lambda: deltas, **more)
+    ours, cut = recounted_cells(merge, lambda: read_cells(path, end), **more)
+    ours.add_customs(deltas)
     assert cut == right_cut
+    for index in range(len(OBJECTIVES)):
+        assert_equal(ours._of_objectives.of(index, None), right._of_objectives.of(index, None))
+    rates = [of._of_objectives.of_rate("hits", None, hits_are_bad=True) for of in (ours, right)]
+    assert_equal(*rates)
     assert list(asked(ours)) == list(asked(right))
     for row in right.rows():
         for interval, other in zip(ours.intervals(row, (50, 90)), right.intervals(row, (50, 90)), strict=True):

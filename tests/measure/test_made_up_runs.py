@@ -8,7 +8,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from loadgen import counter, error_ratio, gauge, maximum, mean, minimum, none_of, p, rate, throughput, total, trend
+from loadgen import (
+    any_of,
+    counter,
+    error_ratio,
+    gauge,
+    maximum,
+    mean,
+    minimum,
+    none_of,
+    p,
+    rate,
+    throughput,
+    total,
+    trend,
+)
 from loadgen.dsl.plans.slo import Slo
 from loadgen.measure.objectives.objective import Objective, evaluate_all
 from tests.support.made_up_runs import L, expected, made_up, recorded
@@ -39,6 +53,9 @@ WHOLE: tuple[Slo, ...] = (
     total("requests") >= 40,
     total("requests", request=GET, load="day") <= 12,
     total("requests", tags={"load": none_of("spike")}) > 10,
+    p(75, request=GET, tags={"tenant": "gold"}) < "700us",
+    mean(request=GET, tags={"x-cache": none_of("miss")}) < "400us",
+    error_ratio(request=GET, tags={"x-cache": "hit", "tenant": none_of("gold")}) < "10%",
     hits.ratio() > "75%",
     hits.ratio(region="us") < "95%",
     basket.p(95) < 19,
@@ -66,6 +83,15 @@ WINDOWED: tuple[Slo, ...] = (
     throughput("requests", window="2s") > "1000/s",
     throughput("requests", request=PAY, window="2s") < "20000/s",
     total("requests", window="3s") >= 3,
+    p(75, request=GET, tags={"tenant": "gold"}, window="2s") < "1ms",
+    p(75, request=GET, tags={"tenant": "gold", "x-cache": "hit"}, metric="service", window="2s") < "1ms",
+    p(75, request=PAY, tags={"x-cache": none_of("miss")}, window="3s") < "1ms",
+    mean(request=GET, tags={"x-cache": any_of("hit", "(none)")}, window="2s") < "900us",
+    maximum(request=GET, tags={"tenant": none_of("gold")}, window="1s") < "1.8ms",
+    error_ratio(request=GET, tags={"x-cache": "hit"}, window="2s") < "40%",
+    error_ratio(request=PAY, tags={"tenant": "silver"}, outcome="timeout", window="2s") < "40%",
+    throughput("requests", tags={"x-cache": "miss"}, window="2s") > "500/s",
+    total("requests", tags={"tenant": "(none)"}, window="3s") >= 1,
     hits.ratio(window="2s") > "60%",
     hits.ratio(window="2s") < "99%",
     basket.p(50, window="2s") < 15,

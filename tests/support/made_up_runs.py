@@ -6,7 +6,7 @@ any code of `loadgen.measure.objectives`, so that both can be compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil, floor
@@ -18,16 +18,19 @@ from loadgen.dsl.metric import Counter, Gauge, Rate, Trend, counter, gauge, rate
 from loadgen.engine.recording.first_byte_meter import FirstByteMeter
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
+from loadgen.engine.recording.tagging import Tagging, TagSpec
+from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Gap, Objective
 
-__all__ = ["AGENTS", "L", "Request", "Run", "Value", "expected", "made_up", "recorded"]
+__all__ = ["AGENTS", "L", "Request", "Run", "Value", "deltas_of", "expected", "made_up", "recorded"]
 
 L = 1_000_000
 """Length of an interval, ns. Values are whole µs below 2,048, which histograms keep exactly."""
 T0 = 77_000_000
 AGENTS = (("a", "eu"), ("b", "us"))
 NAMES = ("GET /", "POST /pay")
+TAGS = (TagSpec(name="tenant", values=("gold", "silver")), TagSpec(name="x-cache", header="x-cache", most=20))
 OUTCOMES = ("ok",) * 12 + ("http 503", "http 500", "reset", "timeout")
 
 
@@ -43,6 +46,10 @@ class Request:
     first_us: int
     took_us: int
     outcome: str
+    tenant: str = ""
+    """The value of a tag that it has from its call on; "": none."""
+    cache: str = ""
+    """The value of a tag that its response has; "": none."""
 
     @property
     def end_ns(self) -> int:
@@ -88,7 +95,7 @@ class Run:
 
 def made_up(seed: int) -> Run:
     """A run that follows from the seed: some are empty, some have a warm-up, a lost agent, or only failures."""
-    draw = Random(seed)
+    draw, draw_tags = Random(seed), Random(seed + 1_000_000)
     agents, intervals = draw.choice((1, 2)), draw.randint(3, 10)
     rate_of = draw.choice((0, 1, 4, 12))
     outcomes = draw.choice((("ok",), OUTCOMES, OUTCOMES, ("http 503", "timeout"), ("ok", "http 503")))
@@ -102,7 +109,9 @@ def made_up(seed: int) -> Run:
                 first = draw.randint(sent, took) if sent and outcome not in ("reset", "timeout") else 0
                 at = k * L + draw.randrange(L)
                 name, load = draw.choice(NAMES), draw.choice(("day", "spike"))
-                requests.append(Request(agent, name, load, at, sent, first, took, outcome))
+                tenant = draw_tags.choice(("gold", "gold", "silver", ""))
+                cache = draw_tags.choice(("hit", "miss", "")) if first else ""
+                requests.append(Request(agent, name, load, at, sent, first, took, outcome, tenant, cache))
             for metric in ("hits", "basket", "orders", "stock"):
                 for _ in range(draw.randint(0, rate_of)):
                     value = {
@@ -129,9 +138,9 @@ class _Agent:
     def __init__(self, index: int, run: Run, objectives: Sequence[Objective]) -> None:
         self.index, self.run = index, run
         self.name, self.region = AGENTS[index]
-        watches = Watches(objectives, ["shop"], L, self.region, None, lambda: 0, loads=["day", "spike"])
+        watches = Watches(objectives, ["shop"], L, self.region, None, lambda: 0, loads=["day", "spike"], tags=TAGS)
         watches.t0_ns = T0
-        self.recorder = Recorder(watches=watches)
+        self.recorder = Recorder(watches=watches, tagging=Tagging(TAGS))
         self.recorder.t0_ns, self.recorder.warmup_ns = T0, run.warmup_ns
         self.meters = {load: FirstByteMeter(self.recorder, (("load", load),)) for load in ("day", "spike")}
         self.metrics: dict[str, Any] = {
@@ -150,7 +159,10 @@ class _Agent:
             if one.due_ns // L == k:
                 meter = self.meters[one.load]
                 meter.begin("shop", warmup=one.due_ns < self.run.warmup_ns, pool_limited=False)
-                series = self.begun[one] = meter.ask(one.name)
+                series = meter.ask(one.name)
+                if one.tenant:
+                    series = series.marked({"tenant": one.tenant})
+                self.begun[one] = series
                 if series.watch is not None:
                     series.watch.begun(T0 + one.due_ns)
         for one in self.mine:
@@ -164,8 +176,11 @@ class _Agent:
 
     def _end(self, one: Request) -> None:
         at_ns = T0 + one.due_ns
+        series = self.begun.pop(one)
+        if one.cache:
+            series = series.split((("x-cache", one.cache),), at_ns)
         sample: Any = SimpleNamespace(
-            series=self.begun.pop(one),
+            series=series,
             asked_ns=at_ns,
             sent_ns=at_ns + one.sent_us * 1_000 if one.sent_us else 0,
             first_byte_ns=at_ns + one.first_us * 1_000 if one.first_us else 0,
@@ -187,16 +202,22 @@ class _Agent:
             metric.add(value)
 
 
-def recorded(run: Run, objectives: Sequence[Objective]) -> tuple[Merge, dict[str, Any]]:
-    """The merge of a run, and the arguments of `evaluate` that belong to it."""
-    merge = Merge(L)
+def deltas_of(run: Run, objectives: Sequence[Objective]) -> Iterator[tuple[str, Delta]]:
+    """(region, delta) of each agent and interval that was reported."""
     agents = [_Agent(index, run, objectives) for index in range(run.agents)]
     last = max([run.intervals, *(one.end_ns // L + 1 for one in run.requests)])
     for k in range(last):
         for agent in agents:
             delta = agent.interval(k)
             if agent.index == 0 or run.lost_from is None or k < run.lost_from:
-                merge.accept(agent.region, delta)
+                yield agent.region, delta
+
+
+def recorded(run: Run, objectives: Sequence[Objective]) -> tuple[Merge, dict[str, Any]]:
+    """The merge of a run, and the arguments of `evaluate` that belong to it."""
+    merge = Merge(L)
+    for region, delta in deltas_of(run, objectives):
+        merge.accept(region, delta)
     gaps: tuple[Gap, ...] = ()
     if run.lost_from is not None:
         gaps = (Gap(run.lost_from * L, run.intervals * L, "us", 0.5, 1.0),)
@@ -217,6 +238,11 @@ _METRICS: dict[str, Callable[[Request], int | None]] = {
     "ttfb": lambda one: one.first_us or (one.took_us if one.outcome == "timeout" else None),
 }
 ABOVE = ("response", "ttfb")
+_TAGS: dict[str, Callable[[Request], str]] = {
+    "load": lambda one: one.load,
+    "tenant": lambda one: one.tenant,
+    "x-cache": lambda one: one.cache,
+}
 
 
 def _compare(operator: str, value: Any, limit: Any) -> bool:
@@ -261,10 +287,7 @@ def _is_covered(objective: Objective, one: Request, run: Run, *, warmup: bool = 
         and objective.request in (None, one.name)
         and objective.load in (None, one.load)
         and objective.region in (None, AGENTS[one.agent][1])
-        and all(
-            ((one.load in tag.values) if tag.name == "load" else ("(none)" in tag.values)) != tag.is_excluded
-            for tag in objective.tags
-        )
+        and all(((_TAGS[tag.name](one) or "(none)") in tag.values) != tag.is_excluded for tag in objective.tags)
     )
 
 

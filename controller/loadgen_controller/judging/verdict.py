@@ -289,8 +289,7 @@ def _find_in_validity(validity: Validity) -> Iterator[_Finding]:
 def _find_in_slos(slos: tuple[SloResult, ...], *, needs_sure: bool) -> Iterator[_Finding]:
     for slo in slos:
         whose = f" of {slo.journey}" if slo.journey else ""
-        # Objectives with a detail have no interval of a bad share, so they can be neither sure nor unsure.
-        if needs_sure and not slo.sure and slo.verdict != "inconclusive" and not slo.detail:
+        if needs_sure and not slo.sure and slo.verdict != "inconclusive":
             yield _Finding(ExitCode.INCOMPLETE, f"SLO {slo.objective}{whose} {slo.verdict}, but {unsure_text(slo)}")
         elif slo.verdict == "failed":
             yield _Finding(ExitCode.FAILED, f"SLO {slo.objective}{whose} failed: {describe(slo)}")

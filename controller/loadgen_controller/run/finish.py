@@ -20,6 +20,7 @@ from loadgen.measure.results.hlog import write_hlog, write_hlog_of_cells
 from loadgen.measure.results.summary import AgentFacts, RunFacts, build
 from loadgen.measure.run_folder.rundir import RunDir, utc_text
 from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells
+from loadgen.measure.statistics.objective_bins import needs_customs
 from loadgen.measure.statistics.warmup import Cut
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 from loadgen.wire import codec
@@ -205,7 +206,7 @@ def _recounted(
     cuts_customs = spec.warmup_is_found and any(one.of_kind is not None for one in spec.slos)
     if kept is not None and not cuts_customs:
         with suppress(StorageError):
-            return recounted_cells(
+            batches, cut = recounted_cells(
                 merge,
                 kept.cells,
                 end_ns=facts.load_ns,
@@ -213,7 +214,13 @@ def _recounted(
                 warmup_ns=spec.warmup_ns,
                 is_found=spec.warmup_is_found,
                 steady=spec.steady_ns,
+                objectives=facts.objectives,
             )
+            if needs_customs(facts.objectives) and batches.reads_customs:
+                # If the log cannot be read, checks and rates have no interval, and all else has.
+                with suppress(StorageError):
+                    batches.add_customs(deltas_of(folder, assignment))
+            return batches, cut
     try:
         return recounted(
             lambda: deltas_of(folder, assignment),
@@ -222,6 +229,7 @@ def _recounted(
             warmup_ns=spec.warmup_ns,
             is_found=spec.warmup_is_found,
             steady=spec.steady_ns,
+            objectives=facts.objectives,
         )
     except StorageError:
         return None, None

@@ -62,6 +62,7 @@ def _read_batches(folder: RunDir, facts: Facts, interval_ns: int) -> Batches | N
         warmup_ns=facts.warmup_ns,
         is_found=bool(facts.warmup_found),
         steady=lambda _start_ns, _end_ns: facts.steady_ns,
+        objectives=facts.objectives,
     )
     return found
 

@@ -37,7 +37,6 @@ from loadgen.dsl.plans.slo_expression import (
     read_over,
     read_percentile,
     read_scope,
-    tags_in_windows,
 )
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault
@@ -248,7 +247,7 @@ def error_ratio(
         tags=tags,
     )
     over = read_over(origin, "error_ratio", window, abort)
-    faults = (*scope.faults, *over.faults, *tags_in_windows(origin, "error_ratio", scope, over))
+    faults = (*scope.faults, *over.faults)
     expression = f"error_ratio({arguments(scope.texts, over.texts)})"
     return ShareValue(origin, "error_ratio", expression, over, scope.fields, faults, '"0.1%"')
 
@@ -367,7 +366,6 @@ def _time(
         if over.window_ns and metric not in _IN_WINDOWS:
             message = f'{what}(metric="{metric}", window=...): {metric} is not counted by due time'
             faults.append(origin.fault(message, f"leave out window=, or judge {', '.join(_IN_WINDOWS)}"))
-    faults += tags_in_windows(origin, what, scope, over)
     expression = f"{what}({arguments(first.texts, scope.texts, texts, over.texts)})"
     known = metric if isinstance(metric, str) and metric in METRICS else "response"
     fields = {**first.fields, **scope.fields, "metric": known}
@@ -378,7 +376,7 @@ def _counted(
     origin: Origin, what: str, of: object, scope: Scope, over: Over
 ) -> tuple[str, dict[str, Any], tuple[Fault, ...]]:
     """Return the expression, the fields and the errors of a count of requests or iterations."""
-    faults = [*scope.faults, *over.faults, *tags_in_windows(origin, what, scope, over)]
+    faults = [*scope.faults, *over.faults]
     if of not in get_args(Counted):
         message = f"{what}({of!r}): unknown count"
         faults.insert(0, origin.fault(message, f'write {what}("requests") or {what}("iterations")'))

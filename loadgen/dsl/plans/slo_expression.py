@@ -39,7 +39,6 @@ __all__ = [
     "read_over",
     "read_percentile",
     "read_scope",
-    "tags_in_windows",
 ]
 
 _LEAST_WINDOW_NS: Final = NS_PER_S
@@ -219,14 +218,6 @@ def read_over(origin: Origin, what: str, window: object, abort: object) -> Over:
     text = window.strip() if isinstance(window, str) else f"{window:g}s"
     texts = (f'window="{text}"', *(("abort=True",) if abort else ()))
     return Over(window_ns, abort, texts)
-
-
-def tags_in_windows(origin: Origin, what: str, scope: Scope, over: Over) -> list[Fault]:
-    """Return the error of an objective that is limited to tags and judged in windows. what: the function's name."""
-    if not over.window_ns or not scope.fields.get("tags"):
-        return []
-    message = f"{what}(tags=..., window=...): agents do not count windows by tag"
-    return [origin.fault(message, "leave out window= or tags=")]
 
 
 def read_percentile(origin: Origin, what: str, q: object) -> Scope:

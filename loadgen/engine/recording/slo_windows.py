@@ -7,6 +7,11 @@ is compared in ns. Faults of the script and skipped iterations count as none of 
 infinite: nothing is overdue, and every `ok` is good. `watched_values.py` counts means, extremes, other metrics
 and custom metrics.
 
+An objective may select by tags. An ended request, step or iteration counts under the tags with which it ended. A
+running one may get other tags: an iteration or step from `user.tag`, a request from the headers of its response. As
+long as such a tag decides whether it belongs to the objective, it is undecided, however old it is. So it can save a
+window, and not break one.
+
 Running iterations are read from the pool of users. Running steps and requests are those that have begun
 and neither ended nor gone; they are identified by when they began. A cancelled one is "gone" and has no
 outcome: it is bad if it had taken longer than T by then, and otherwise it does not count. (Otherwise a stop
@@ -25,16 +30,19 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from loadgen.engine.recording.tagging import TagSpec
 from loadgen.engine.recording.watched_values import Rule, Value, custom_row, rule_of, value_rows
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.outcomes_by_due_interval import MAX_DUE_ROWS, DueCounts
-from loadgen.measure.deltas.series_key import LOAD_TAG, OK, Metric, SeriesKey
+from loadgen.measure.deltas.series_key import LOAD_TAG, OK, Metric, SeriesKey, Tags
 from loadgen.measure.objectives.terms import Objective, is_judged
 
 __all__ = ["Series", "Watches", "within_limit"]
 
 Ints = npt.NDArray[np.int64]
 Idle = Callable[[int], int] | None
+_Limits = tuple[tuple[int, int], ...]
+"""(index of the objective, limit in ns)."""
 
 _NEVER: Final = 1 << 62
 _FAR: Final = 1 << 17
@@ -80,6 +88,7 @@ class Series:
         "open",
         "open_idle",
         "rules",
+        "running",
     )
 
     def __init__(
@@ -88,6 +97,7 @@ class Series:
         limits: tuple[tuple[int, int], ...],
         clock: Callable[[], int],
         rules: tuple[Rule, ...] = (),
+        running: tuple[tuple[int, int], ...] | None = None,
     ) -> None:
         self._clock = clock
         self.rules = rules
@@ -97,6 +107,8 @@ class Series:
         self.journey = journey
         self.limits = limits
         """(index of the objective, T in ns)."""
+        self.running = limits if running is None else running
+        """The same for what still runs."""
         self._ok: list[int] = []
         self._ok_ns: list[int] = []
         self._bad: list[int] = []
@@ -190,6 +202,8 @@ class Watches:
         in_flight: now -> (place, due or ready time, think time so far) of each measured iteration that runs or waits.
             The place is the load's index times the number of journeys, plus the journey's index.
         loads: names of the plan's loads; "" for one without a name.
+        constants: by load, the tags that the plan gives it. (): no load has any.
+        tags: the tags that the plan declares.
     """
 
     def __init__(
@@ -201,6 +215,8 @@ class Watches:
         in_flight: Callable[[int], Iterable[tuple[int, int, int]]] | None = None,
         clock: Callable[[], int] = perf_counter_ns,
         loads: Sequence[str] = ("",),
+        constants: Sequence[Tags] = (),
+        tags: Iterable[TagSpec] = (),
     ) -> None:
         self.t0_ns = 0
         """T0; the drive sets it."""
@@ -208,12 +224,15 @@ class Watches:
         self._objectives = [
             (index, one) for index, one in enumerate(objectives) if one.window_ns and one.region in (None, region)
         ]
-        self._series: dict[tuple[str, tuple[tuple[int, int], ...]], Series] = {}
+        self._headers, self._values = set[str](), set[str]()
+        for spec in tags:
+            (self._headers if spec.header else self._values).add(spec.name)
+        self._series: dict[tuple[str, _Limits, _Limits], Series] = {}
         self._iterations = [
             (load * len(journeys) + at, name, limits)
             for load, load_name in enumerate(loads)
             for at, name in enumerate(journeys)
-            if (limits := self._limits(_journey_key(name, load_name)))
+            if (limits := self._running(_journey_key(name, load_name, constants[load] if constants else ())))
         ]
         self._customs = [one for one in self._objectives if one[1].of_kind is not None]
         self._recorded: list[DueCounts] = []
@@ -221,14 +240,18 @@ class Watches:
 
     def of(self, key: SeriesKey) -> Series | None:
         """Return the series that counts values with this key; None if no objective over a window covers them."""
-        if key.warmup or not (limits := self._limits(key)):
+        if key.warmup:
             return None
-        found = self._series.get((key.journey, limits))
+        limits, running = self._limits(key), self._running(key)
+        if not limits and not running:
+            return None
+        found = self._series.get((key.journey, limits, running))
         if found is None:
             rules = tuple(
                 rule for index, one in self._objectives if (rule := rule_of(index, one)) is not None and one.covers(key)
             )
-            found = self._series[key.journey, limits] = Series(key.journey, limits, self._clock, rules)
+            found = Series(key.journey, limits, self._clock, rules, running)
+            self._series[key.journey, limits, running] = found
         return found
 
     def saw(self, start_ns: int, custom: Sequence[CustomStats], trends: Mapping[str, Sequence[int]]) -> None:
@@ -243,12 +266,28 @@ class Watches:
                 if row is not None:
                     self._recorded.append(row)
 
-    def _limits(self, key: SeriesKey) -> tuple[tuple[int, int], ...]:
+    def _limits(self, key: SeriesKey) -> _Limits:
         return tuple(
-            (index, int(one.limit) if one.kind == "percentile" and one.metric == "response" else _NEVER)
-            for index, one in self._objectives
-            if one.of_kind is None and one.covers(key)
+            (index, _limit_ns(one)) for index, one in self._objectives if one.of_kind is None and one.covers(key)
         )
+
+    def _running(self, key: SeriesKey) -> _Limits:
+        """Return the objectives to which what runs now may belong when it has ended, with the limits of its age.
+
+        The limit is infinite where a tag that may still change decides.
+        """
+        found = []
+        for index, one in self._objectives:
+            changing = self._changing(key) & {selector.name for selector in one.tags}
+            if one.of_kind is None and one.covers(key, changing):
+                found.append((index, _NEVER if changing else _limit_ns(one)))
+        return tuple(found)
+
+    def _changing(self, key: SeriesKey) -> set[str]:
+        """Return the names of the tags that something that runs may still get, or get another value of."""
+        if key.kind == "request":
+            return self._headers - {name for name, _ in key.tags}
+        return self._values
 
     def take(self, now_ns: int) -> tuple[DueCounts, ...]:
         """Return the counts of steps, requests and iterations that ended since the last call, or run at `now_ns`.
@@ -269,7 +308,7 @@ class Watches:
                 )
             if len(series.open):
                 age_ns = now_ns - series.open - series.idle(now_ns)
-                counts.add_open(series.journey, series.limits, series.open, age_ns)
+                counts.add_open(series.journey, series.running, series.open, age_ns)
         if self._iterations and self._in_flight is not None:
             flying = np.fromiter(chain.from_iterable(self._in_flight(now_ns)), dtype=np.int64).reshape(-1, 3)
             for at, name, limits in self._iterations:
@@ -365,9 +404,14 @@ def _counted(of: Ints) -> Iterator[tuple[int, int]]:
     yield from zip(values.tolist(), counts.tolist(), strict=True)
 
 
-def _journey_key(name: str, load: str) -> SeriesKey:
+def _limit_ns(objective: Objective) -> int:
+    is_of_response = objective.kind == "percentile" and objective.metric == "response"
+    return int(objective.limit) if is_of_response else _NEVER
+
+
+def _journey_key(name: str, load: str, constants: Tags) -> SeriesKey:
     tags = ((LOAD_TAG, load),) if load else ()
-    return SeriesKey("journey", name, None, None, OK, "response", tags=tags)
+    return SeriesKey("journey", name, None, None, OK, "response", tags=tags + constants)
 
 
 def _ints(values: list[int]) -> Ints:

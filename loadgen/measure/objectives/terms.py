@@ -7,7 +7,7 @@ scenario: `of` names one. `evaluate` in `objective.py` judges all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal
@@ -165,15 +165,18 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
         names = (*((self.journeys or planned) if self.kind_of_series == "journey" else ()), *found)
         return list(dict.fromkeys(names)) or [None]
 
-    def covers(self, key: SeriesKey) -> bool:
-        """Return whether a series of iterations, steps or requests belongs to the objective, whatever its metric."""
+    def covers(self, key: SeriesKey, changing: Collection[str] = ()) -> bool:
+        """Return whether a series of iterations, steps or requests belongs to the objective, whatever its metric.
+
+        changing: names of tags whose values may still change; with some values of them the series would belong to it.
+        """
         return (
             key.kind == self.kind_of_series
             and self.journey in (None, key.journey)
             and self.step in (None, key.step)
             and self.request in (None, key.request)
             and (self.load is None or (LOAD_TAG, self.load) in key.tags)
-            and self.has_tags(key.tags)
+            and all(one.name in changing or one.matches(key.tags) for one in self.tags)
         )
 
     def has_tags(self, tags: tuple[tuple[str, str], ...]) -> bool:
@@ -238,7 +241,11 @@ class SloResult(msgspec.Struct, frozen=True, kw_only=True):
     """
     bad_share_high: float | None = None
     sure: bool | None = None
-    """Whether that interval lies wholly on the verdict's side of `allowed`; None: unknown. False if inconclusive."""
+    """Whether a 95 % interval lies wholly on the verdict's side of the limit; for a share of events, that of the bad
+    share and `allowed`. True for a fact about the run. None: unknown. False if inconclusive.
+    """
+    unsure: str = ""
+    """Why the verdict is not sure, of an objective with a `detail`."""
     detail: str = ""
     """The observed value with its denominator, as in "p95 of 9,812 of 10,000 requests that connected: 12.0 ms". Empty
     for objectives on response times and on the ratio of all errors.

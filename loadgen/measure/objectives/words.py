@@ -71,6 +71,8 @@ def describe(result: SloResult) -> str:
 
 def unsure_text(result: SloResult) -> str:
     """Return why the verdict of an objective is not sure, with the remedy, as the end of a sentence."""
+    if result.unsure:
+        return f"not surely: {result.unsure}"
     if result.bad_share_low is None or result.bad_share_high is None:
         return "not surely: the interval of its bad share is unknown"
     if result.good == result.count:

@@ -59,6 +59,7 @@ def share_interval(
     level: float = 0.95,
     rho: float = 0.0,
     intervals: int | None = None,
+    few: float = FEW_INTERVALS,
     least: float | None = None,
     dispersion: float | None = None,
     whole: tuple[int, int] | None = None,
@@ -74,7 +75,7 @@ def share_interval(
         level: two-sided; each end is wrong with a probability of (1 - level) / 2.
         rho: correlation of neighbouring batches, 0 to below 1.
         intervals: number of intervals in which `rho` was estimated. An estimate from n of them makes the interval wider
-            by 3 / n. None: `rho` is exact.
+            by `few` / n. None: `rho` is exact.
         least: the dispersion that similar events of the same batches have, such as slow ones; the result has at least
             this one. It also applies without bad events, from which no dispersion can be estimated.
         dispersion: a known dispersion, to be used in place of the batches'.
@@ -99,7 +100,7 @@ def share_interval(
         known = [one for one in (of_batches, least) if one is not None]
         correction = (1 + 2 * (1 - 1 / BATCHES) * rho) / (1 - 2 / BATCHES * rho)
         if intervals is not None:
-            correction *= (1 + FEW_INTERVALS / max(1, intervals)) ** 2
+            correction *= (1 + few / max(1, intervals)) ** 2
         is_estimated = bool(known)
         spread = max(known, default=1.0) * (correction if is_estimated else 1.0)
     z = NormalDist().inv_cdf(1 - tail)

@@ -46,25 +46,39 @@ import msgspec
 import numpy as np
 
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.series_key import OK, Kind
+from loadgen.measure.deltas.series_key import OK, Kind, SeriesKey
 from loadgen.measure.histograms.counts_of_all_series import Stats, Store
 from loadgen.measure.histograms.histogram import SLOTS, Counts, Histogram, highest_us, lowest_us
 from loadgen.measure.histograms.interpolated_percentiles import Ranked, all_values, mean_us, percentiles_us
+from loadgen.measure.merging.epochs import Next
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured, Row
 from loadgen.measure.merging.stored_interval import Cell
-from loadgen.measure.objectives.objective import Objective, SloResult, is_judged
+from loadgen.measure.objectives.terms import Objective, SloResult, is_judged
+from loadgen.measure.objectives.whole_run_values import each_check
 from loadgen.measure.statistics.bad_share_interval import ShareInterval, dispersion_of, share_interval
 from loadgen.measure.statistics.correlation import Rho, neighbours_rho
+from loadgen.measure.statistics.mean_of_batches import (
+    LEAST_INTERVALS,
+    LEAST_RHO,
+    MOST_RHO,
+    T_QUANTILE,
+    half_length,
+)
+from loadgen.measure.statistics.objective_bins import MOST_DELTAS, Binned, ObjectiveBins
 from loadgen.measure.statistics.share_in_worst_window import share_in_worst_window
+from loadgen.measure.statistics.sure_values import judged, judged_in_windows
 from loadgen.measure.statistics.warmup import LOG_US, Cut, Recount, found_cut, found_cut_in_cells
 from loadgen.units import NS_PER_S, NS_PER_US
 
 __all__ = [
     "BATCHES",
     "CENSORED",
+    "LEAST_RHO",
+    "MOST_RHO",
     "TOO_FEW",
     "TOO_SHORT",
+    "T_QUANTILE",
     "Batches",
     "Error",
     "Interval",
@@ -81,14 +95,6 @@ TOO_FEW: Final = "too few samples"
 CENSORED: Final = "censored"
 
 BATCHES: Final = 5
-T_QUANTILE: Final = 2.776
-"""Student's t, two-sided 95 %, 4 degrees of freedom."""
-LEAST_RHO: Final = 0.08
-MOST_RHO: Final = 0.8
-"""A larger correlation is taken as this, since the factor would be that of a run in which nothing can be seen."""
-LEAST_INTERVALS: Final = 10
-FEW_INTERVALS: Final = 6.0
-"""Intervals of a run of n are wider by 6 / n. With it the coverage at 20 s, 60 s and 300 s is alike."""
 Z_QUANTILE: Final = 1.96
 BEYOND: Final = 10
 """Least number of values expected beyond a percentile, for it to have an interval."""
@@ -137,6 +143,7 @@ class Batches(Recount):
             later (the drain) belong to the last batch: they were due in the run.
         steady_ns: the batches begin here instead of at `start_ns`, after the last ramp of the load.
         recount: everything that ended at or before `start_ns` is warm-up (`warmup.Recount`).
+        objectives: the plan's `slos`. Those on any metric need bins of their own (`objective_bins.py`).
 
     Memory: six stores; 5 kB a row and region, and 100 kB a row whose values spread over four doublings.
     """
@@ -153,6 +160,7 @@ class Batches(Recount):
         "_is_steady",
         "_levels",
         "_n",
+        "_of_objectives",
         "_rhos",
         "_rows_at",
         "_used_cells",
@@ -170,6 +178,7 @@ class Batches(Recount):
         *,
         recount: bool = False,
         steady_ns: int = 0,
+        objectives: Sequence[Objective] = (),
     ) -> None:
         super().__init__(interval_ns, start_ns if recount else 0)
         start_ns = max(start_ns, steady_ns)
@@ -194,6 +203,7 @@ class Batches(Recount):
         self._cells = np.zeros((64, self.bins), dtype=np.uint32)
         self._used_cells = 0
         self._rhos: dict[tuple[int, float | None], Rho] = {}
+        self._of_objectives = ObjectiveBins(objectives, self.bins)
 
     def __repr__(self) -> str:
         return f"<Batches: {self.text}, {self.counters().requests_finished:,} requests>"
@@ -248,7 +258,11 @@ class Batches(Recount):
 
     def _add(self, index: Counts, counts: Counts, stats: Stats) -> None:
         super()._add(index, counts, stats)
-        if self._is_before or not self._is_steady or not len(index):
+        if self._is_before:
+            return
+        names = self._catalogue.names
+        self._of_objectives.add(names, self._bin if self._is_steady else None, index, counts, stats)
+        if not self._is_steady or not len(index):
             return
         self._batches[self._batch]._add(index, counts, stats)
         self._rhos.clear()
@@ -265,6 +279,29 @@ class Batches(Recount):
             self._n[:size, self._bin] += np.bincount(groups, counts, size).astype(np.int64)
             self._levels[:size, self._bin] += np.bincount(groups, counts * LOG_US[slots], size)
         self._add_coarse(everywhere, _COARSE[slots], counts)
+
+    @property
+    def reads_customs(self) -> bool:
+        """Whether the run is small enough to read the rates of each interval from its deltas at its end."""
+        deltas = sum(epoch.next_seq for agent in self.agents() for epoch in self.epochs(agent))
+        return deltas <= MOST_DELTAS
+
+    def add_customs(self, deltas: Iterable[tuple[str, Delta]]) -> None:
+        """Add the rates and checks of each interval, which the cells of a run do not have. Cost: decoding the deltas.
+
+        deltas: (region, delta) in the order in which they were merged.
+        """
+        for region, delta in deltas:
+            self._add_custom(region, delta)
+
+    def _merge_own(self, one: Next) -> None:
+        super()._merge_own(one)
+        self._add_custom(one.region, one.delta)
+
+    def _add_custom(self, region: str, delta: Delta) -> None:
+        if delta.custom and delta.end_ns > self.cut_ns:
+            self._at(delta.start_ns, delta.end_ns)
+            self._of_objectives.add_customs(region, delta.custom, self._bin if self._is_steady else None)
 
     def _add_groups(self) -> None:
         names = self._catalogue.names
@@ -448,7 +485,64 @@ class Batches(Recount):
         rho = self._rho(rows, region, at) if is_shown else MOST_RHO
         return share_interval(bad, of, rho=rho, intervals=self.bins, least=least, whole=(wrong, result.count))
 
+    def of_value(self, objective: Objective, index: int, result: SloResult) -> SloResult:
+        """Return the result of an objective on any metric over the whole run, with its interval and whether it is sure.
+
+        index: its position in the plan's `slos`.
+        """
+        found: Binned | None
+        if objective.kind == "ratio" and not self.reads_customs:
+            found = None
+        elif objective.kind == "ratio":
+            found = self._of_objectives.of_rate(objective.of, objective.region, hits_are_bad=objective.is_upper)
+        else:
+            found = self._of_objectives.of(index, result.journey)
+        least = None
+        wrong = result.count - result.good
+        if objective.kind == "percentile" and wrong < SLOW_VALUES:
+            least = self._dispersion_of_slow_values(objective, result)
+        return judged(result, objective, found, self._intervals_of_bins(), least)
+
     # -- computation --------------------------------------------------------------------------
+
+    def _intervals_of_bins(self) -> Counts:
+        """Return for each bin how many whole intervals of the run have their middle in it."""
+        first, end = -(-self.start_ns // self.interval_ns), self.end_ns // self.interval_ns
+        middles = np.arange(first, end) * self.interval_ns + self.interval_ns // 2 - self.start_ns
+        at = np.clip(middles * self.bins // (self.end_ns - self.start_ns), 0, self.bins - 1)
+        found: Counts = np.bincount(at, minlength=self.bins)
+        return found
+
+    def _dispersion_of_slow_values(self, objective: Objective, result: SloResult) -> float | None:
+        """Return the dispersion between batches of the values at the bad end of an objective on any metric.
+
+        Few bad values show nothing about their clusters; the hundred next to the limit do.
+        """
+        share = max(result.allowed, min(0.5, SLOW_VALUES / max(1, result.count)))
+        numbers = self._matching_numbers(objective, result)
+        whole = self.sum_of(numbers)
+        if not whole.total:
+            return None
+        rank = share if not objective.is_upper else 1 - share
+        limit_us = whole.value_at_rank_us(min(whole.total, max(1, round(rank * whole.total))))
+        bad, n = [], []
+        for batch in self._batches:
+            one = batch.sum_of(numbers)
+            within = one.count_at_most_us(limit_us)
+            bad.append(one.total - within if objective.is_upper else within)
+            n.append(one.total)
+        return dispersion_of(bad, n)
+
+    def _matching_numbers(self, objective: Objective, result: SloResult) -> list[int]:
+        def test(region: str, key: SeriesKey) -> bool:
+            if key.warmup or key.censored or objective.region not in (None, region):
+                return False
+            if objective.of_kind == "trend":
+                return key.kind == "trend" and key.request == objective.of
+            is_own = key.metric == objective.metric and result.journey in (None, key.journey)
+            return is_own and objective.covers(key) and is_judged(key.outcome)
+
+        return [number for number, _ in self.matching((objective, result.journey, "all outcomes"), test)]
 
     def _dispersion_of_slow(self, rows: Sequence[Row], share: float) -> float | None:
         """Return the dispersion between batches of the slowest `share` of the values of each row; the largest one."""
@@ -580,11 +674,7 @@ class Batches(Recount):
 
         rho: correlation of neighbouring batches, for which the length is corrected.
         """
-        m = len(values)
-        mean = sum(values) / m
-        variance = sum((value - mean) ** 2 for value in values) / (m - 1)
-        corrected = (1 + 2 * (1 - 1 / m) * rho) / (1 - 2 / m * rho)
-        return T_QUANTILE * sqrt(variance / m * corrected) * (1 + FEW_INTERVALS / self.bins)
+        return half_length(values, rho, self.bins)
 
     def _of_ratio(self, counts: Sequence[tuple[int, int]], rows: Sequence[Row], region: str) -> Interval:
         (good, n), *parts = counts
@@ -606,12 +696,13 @@ def read_batches(
     *,
     recount: bool = False,
     steady_ns: int = 0,
+    objectives: Sequence[Objective] = (),
 ) -> Batches:
     """Return a new Batches of all (region, delta) pairs, which must be in the order in which they were merged.
 
-    start_ns, end_ns, recount, steady_ns: as in `Batches`.
+    start_ns, end_ns, recount, steady_ns, objectives: as in `Batches`.
     """
-    batches = Batches(start_ns, end_ns, interval_ns, recount=recount, steady_ns=steady_ns)
+    batches = Batches(start_ns, end_ns, interval_ns, recount=recount, steady_ns=steady_ns, objectives=objectives)
     batches.read(deltas)
     return batches
 
@@ -625,6 +716,7 @@ def recounted_cells(
     warmup_ns: int = 0,
     is_found: bool = False,
     steady: Callable[[int, int], int] = lambda start_ns, end_ns: start_ns,
+    objectives: Sequence[Objective] = (),
 ) -> tuple[Batches, Cut | None]:
     """Return the same as `recounted`, computed from the cells of the run (its stored intervals), which is faster.
 
@@ -634,7 +726,10 @@ def recounted_cells(
         end_ns = max((cell.end_ns for cell in cells()), default=0)
     cut = found_cut_in_cells(cells(), end_ns, interval_ns) if is_found else None
     start_ns = warmup_ns if cut is None else cut.cut_ns
-    batches = Batches(start_ns, end_ns, interval_ns, recount=cut is not None, steady_ns=steady(start_ns, end_ns))
+    steady_ns = steady(start_ns, end_ns)
+    batches = Batches(
+        start_ns, end_ns, interval_ns, recount=cut is not None, steady_ns=steady_ns, objectives=objectives
+    )
     batches.add_cells(live, cells())
     return batches, cut
 
@@ -647,6 +742,7 @@ def recounted(
     warmup_ns: int = 0,
     is_found: bool = False,
     steady: Callable[[int, int], int] = lambda start_ns, end_ns: start_ns,
+    objectives: Sequence[Objective] = (),
 ) -> tuple[Batches, Cut | None]:
     """Return (the batches of a run that is over, the cut of its warm-up). The cut is None unless it had to be found.
 
@@ -664,39 +760,51 @@ def recounted(
     cut = found_cut(deltas(), end_ns, interval_ns) if is_found else None
     start_ns = warmup_ns if cut is None else cut.cut_ns
     steady_ns = steady(start_ns, end_ns)
-    return read_batches(deltas(), start_ns, end_ns, interval_ns, recount=cut is not None, steady_ns=steady_ns), cut
+    batches = read_batches(
+        deltas(), start_ns, end_ns, interval_ns, recount=cut is not None, steady_ns=steady_ns, objectives=objectives
+    )
+    return batches, cut
 
 
 def with_intervals(
     results: Sequence[SloResult], objectives: Sequence[Objective], batches: Batches
 ) -> tuple[SloResult, ...]:
-    """Return the results of objectives with two intervals: of the observed value, and of the share of bad events.
+    """Return the results of objectives with their intervals, and with `sure`: whether the verdict is sure.
 
-    Each result also gets `sure`: whether the interval of the bad share lies wholly on one side of the error budget.
-    Only objectives on response times and on the ratio of all errors have intervals; results of others stay as they are.
-    `low` and `high`, the ends for the observed value, stay None for objectives over sliding windows and where no
-    interval is known.
+    Objectives on response times and on the ratio of all errors have two intervals: of the observed value, and of the
+    share of bad events, which decides whether the verdict is sure. `low` and `high`, the ends for the observed value,
+    stay None over sliding windows and where no interval is known. What the others have is in `sure_values.py`.
+
+    batches: made with the same objectives.
     """
-    by_text = {objective.text: (index, objective) for index, objective in enumerate(objectives)}
+    by_text = {
+        one.text: (index, one) for index, objective in enumerate(objectives) for one in each_check(objective, batches)
+    }
     found = []
     for result in results:
         index, objective = by_text.get(result.objective, (-1, None))
-        if objective is not None and not objective.is_plain:
-            objective = None
-        if objective is not None and isinstance(result.observed, float):
-            interval = batches.of_objective(objective, result)
-            result = msgspec.structs.replace(result, low=interval.low, high=interval.high)
-        if objective is not None:
-            share = (
-                share_in_worst_window(result, objective, batches.due, index, batches.interval_ns)
-                if objective.window_ns
-                else batches.bad_share(objective, result)
-                if result.count
-                else None
-            )
-            result = _with_share(result, objective, share)
+        if objective is not None and objective.is_plain:
+            result = _with_plain(result, objective, index, batches)
+        elif objective is not None and objective.window_ns:
+            result = judged_in_windows(result, objective, batches.due, index, batches.interval_ns)
+        elif objective is not None:
+            result = batches.of_value(objective, index, result)
         found.append(result)
     return tuple(found)
+
+
+def _with_plain(result: SloResult, objective: Objective, index: int, batches: Batches) -> SloResult:
+    if isinstance(result.observed, float):
+        interval = batches.of_objective(objective, result)
+        result = msgspec.structs.replace(result, low=interval.low, high=interval.high)
+    share = (
+        share_in_worst_window(result, objective, batches.due, index, batches.interval_ns)
+        if objective.window_ns
+        else batches.bad_share(objective, result)
+        if result.count
+        else None
+    )
+    return _with_share(result, objective, share)
 
 
 def _with_share(result: SloResult, objective: Objective, share: ShareInterval | None) -> SloResult:

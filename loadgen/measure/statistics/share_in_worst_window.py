@@ -21,11 +21,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.measure.deltas.outcomes_by_due_interval import BAD, GOOD, OVERDUE, UNDECIDED, DueTable
-from loadgen.measure.objectives.objective import Objective, SloResult
+from loadgen.measure.deltas.outcomes_by_due_interval import BAD, OVERDUE, TOTAL, DueTable
+from loadgen.measure.objectives.terms import Objective, SloResult
+from loadgen.measure.objectives.windowed_values import oriented
 from loadgen.measure.statistics.bad_share_interval import ShareInterval, share_interval
 
-__all__ = ["dispersion_of_neighbours", "share_in_worst_window"]
+__all__ = ["LEVEL", "compared", "counts_of", "dispersion_of_neighbours", "share_in_worst_window"]
+
+Ints = npt.NDArray[np.int64]
 
 LEVEL: Final = 0.95
 SLIDING: Final = 8
@@ -41,15 +44,26 @@ def share_in_worst_window(
     """
     if result.worst_window_s is None or not result.count:
         return None
-    counts = due.counts(index, result.journey or "", 0, due.end(index))
-    bad, n = counts[BAD] + counts[OVERDUE], counts[[GOOD, BAD, OVERDUE, UNDECIDED]].sum(axis=0)
-    width = max(1, -(-objective.window_ns // interval_ns))
-    intervals = int((n > 0).sum())
-    windows = max(1, min(intervals - width + 1, SLIDING * (intervals // width)))
+    counts = oriented(counts_of(result, objective, due, index)[:TOTAL], objective)
+    bad, n = counts[BAD] + counts[OVERDUE], counts.sum(axis=0)
+    windows = compared(n, max(1, -(-objective.window_ns // interval_ns)))
     spread = dispersion_of_neighbours(bad, n)
     seen, of = [result.count - result.good], [result.count]
     low = share_interval(seen, of, level=1 - (1 - LEVEL) / windows, dispersion=spread).low
     return ShareInterval(low, share_interval(seen, of, level=LEVEL, dispersion=spread).high, spread)
+
+
+def counts_of(result: SloResult, objective: Objective, due: DueTable, index: int) -> Ints:
+    """Return the counts by due interval behind a result, shape (6, n): the rows of `DueTable.sums`."""
+    names = due.journeys(index) if objective.of and result.journey is None else [result.journey or ""]
+    end = due.end(index)
+    return sum((due.sums(index, name, 0, end) for name in names), np.zeros((6, end), dtype=np.int64))
+
+
+def compared(count: npt.NDArray[np.generic], width: int) -> int:
+    """Return among how many windows the worst one was chosen. count: events of each interval. width: of a window."""
+    intervals = int(np.count_nonzero(count))
+    return max(1, min(intervals - width + 1, SLIDING * (intervals // width)))
 
 
 def dispersion_of_neighbours(bad: npt.NDArray[np.int64], count: npt.NDArray[np.int64]) -> float:
