@@ -15,7 +15,7 @@ from typing import Any
 from tools.images import debian_base
 from tools.images.buildah import BuildFailed, Store, inspected
 
-__all__ = ["IMAGES", "ROOT", "Image", "build", "built_from_this_tree"]
+__all__ = ["IMAGES", "ROOT", "Image", "build", "built_from_this_tree", "sources", "write_list"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 IMAGES = ("agent", "controller")
@@ -50,7 +50,7 @@ def build(into: Path, show: Callable[[str], object]) -> list[Image]:
     store.log.unlink(missing_ok=True)
     (into / LIST).unlink(missing_ok=True)
     shutil.rmtree(store.folder, ignore_errors=True)
-    sources = _sources()
+    built_from = sources()
     try:
         with _step("base: Debian packages", show):
             debian_base.make_archive(into / _BASE, store.log)
@@ -59,9 +59,14 @@ def build(into: Path, show: Callable[[str], object]) -> list[Image]:
     finally:
         shutil.rmtree(store.folder, ignore_errors=True)
         (into / _BASE).unlink(missing_ok=True)
-    listed = {"sources": sources, "images": [asdict(image) for image in images]}
-    (into / LIST).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+    write_list(into, images, built_from)
     return images
+
+
+def write_list(folder: Path, images: list[Image], built_from: str) -> None:
+    """Write images.json: the images, and the hash of the sources that they were built from."""
+    listed = {"sources": built_from, "images": [asdict(image) for image in images]}
+    (folder / LIST).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
 
 
 def built_from_this_tree(folder: Path) -> list[Image] | None:
@@ -71,7 +76,7 @@ def built_from_this_tree(folder: Path) -> list[Image] | None:
     except FileNotFoundError:
         return None
     images = [Image(**image) for image in listed["images"]]
-    fits = listed["sources"] == _sources() and all((folder / image.archive).exists() for image in images)
+    fits = listed["sources"] == sources() and all((folder / image.archive).exists() for image in images)
     return images if fits else None
 
 
@@ -97,7 +102,7 @@ def _image(name: str, store: Store, into: Path, show: Callable[[str], object]) -
     )
 
 
-def _sources() -> str:
+def sources() -> str:
     """Return the SHA-256 over the Dockerfiles and all files that they may copy."""
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     tops = [ROOT / line[1:] for line in lines if line.startswith("!")]

@@ -1,7 +1,8 @@
 """Runs buildah with a store of its own: builds images, writes archives, starts programs of images.
 
 Containers are started with `buildah run --isolation chroot` because `podman run` does not work on machines with hybrid
-cgroups. Such a container has its own files and its own user, but the network and the processes of the machine.
+cgroups. Such a container has its own files and its own user, but the network and the processes of the machine:
+docs/decisions/083-images-buildah-chroot-debian-base.md.
 """
 
 from __future__ import annotations
