@@ -78,6 +78,8 @@ class Containers:
 
 def end(process: subprocess.Popen[str]) -> None:
     """End the program in a container: SIGTERM for it, since buildah would not pass it on."""
+    if process.poll() is not None:
+        return
     inside = [one for one in psutil.Process(process.pid).children(recursive=True) if one.uids().real == USER]
     for one in inside:
         one.send_signal(signal.SIGTERM)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -47,9 +48,11 @@ def main() -> None:
                 f"{image.archive_mb:.0f} MB as {given.into / image.archive}, {image.architecture}, {image.digest}"
             )
         if given.twice:
+            second = into / "second"
             _show("a second time, to compare the digests")
-            if differing := difference(images, build(into, _show)):
-                sys.exit("\n".join(["The second build has other digests:", *differing]))
+            if differing := difference(images, build(second, _show)):
+                sys.exit("\n".join([f"The second build, kept in {second}, has other digests:", *differing]))
+            shutil.rmtree(second)
             _show("both builds have the same digests")
     except BuildFailed as error:
         sys.exit(str(error))
