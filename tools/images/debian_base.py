@@ -41,6 +41,8 @@ def make_archive(archive: Path, log: Path) -> None:
             "--dpkgopt=path-include=/usr/share/doc/*/copyright",
             '--customize-hook=ln -s python3 "$1/usr/bin/python"',
             f'--customize-hook=chroot "$1" {_COMPILE}',
+            # Bytecode that the packages write while they are installed: it differed in one of three builds.
+            '--customize-hook=rm -r "$1/usr/share/python3/debpython/__pycache__"',
             _RELEASE,
             str(archive),
         ],
