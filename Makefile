@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Two more than there are cores, since many tests wait for a process or a socket.
 WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 5 ? n + 2 : 6)))
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench deploy-check deploy-plan proto lock clean
+.PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench images deploy-check deploy-plan proto lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -70,6 +70,9 @@ check: setup     ## style, types, import directions, generated code, names in th
 bench: setup     ## measure against the budgets; writes bench/RESULTS.md
 	@$(BIN)/python -m bench
 
+images:          ## build the images into dist/images, as root, with Debian's buildah; ARGS=--twice compares two builds
+	@$(PYTHON) -m tools.images $(ARGS)
+
 deploy-check: setup  ## deploy/terraform, offline: lint, schema, what the examples come to, scripts, checkov
 	@$(BIN)/python -m tools.deploy $(ARGS)
 
@@ -90,6 +93,11 @@ lock:            ## resolve the pinned requirements anew (uv in a tool venv)
 	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.12 --no-header \
 	  --extra aws --extra http2 --extra brotli --extra outputs --constraint requirements.lock \
 	  pyproject.toml -o deploy/requirements-machine.txt
+	@for image in agent controller; do \
+	  .tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.13 --no-header \
+	    --constraint requirements.lock --no-emit-package setuptools --no-emit-package pbr \
+	    $$(test $$image = agent && echo deploy/docker/agent-packages.txt || echo --extra aws --extra http2 --extra brotli --extra outputs pyproject.toml) \
+	    -o deploy/docker/requirements-$$image.txt; done
 
 clean:           ## remove what the other targets made
 	@rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

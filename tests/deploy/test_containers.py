@@ -1,6 +1,7 @@
 """Images, the Compose file and the Kubernetes manifests, as far as they can be held without an engine.
 
-Each rule is shown to find what it is for. That nothing here was ever built or started is said in docs/containers.md.
+Each rule is shown to find what it is for. tests/deploy/test_images_started.py builds the images and starts them. They
+were never started with Docker, Compose or Kubernetes, as docs/containers.md says.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ def image_faults(text: str) -> Iterator[str]:
             yield f"base image without a version: {rest}"
         if word == "ADD" or (word == "RUN" and re.search(r"\b(curl|wget|sudo|apt)\b|https?://", rest)):
             yield f"fetches what no hash is known of: {rest}"
-        if word == "RUN" and "pip install" in rest:
-            for one in re.findall(r"pip install[^&|;]*", rest):
+        if word == "RUN":
+            for one in re.findall(r"pip (?:--python \S+ )?install[^&|;]*", rest):
                 if "--require-hashes" not in one and "--no-index" not in one:
                     yield f"installs without hashes: {one.strip()}"
     last = steps[max(n for n, (word, _) in enumerate(steps) if word == "FROM") :]
@@ -229,7 +230,8 @@ AGENT = (DEPLOY / "docker/agent.Dockerfile").read_text()
         ("USER 10001:10001\n", "", "who is not root"),
         ("USER 10001:10001", "USER 0:0", "who is not root"),
         ('ENTRYPOINT ["loadgen-agent"]', "ENTRYPOINT loadgen-agent", "hears no SIGTERM"),
-        (" --require-hashes -r requirements-machine.txt", " boto3", "installs without hashes"),
+        (" --require-hashes -r requirements-build.txt", " hatchling", "installs without hashes"),
+        (" --require-hashes -r requirements-agent.txt", " boto3", "installs without hashes"),
         ("WORKDIR /src", "RUN curl -s https://x.example | sh", "no hash is known of"),
         ("COPY agent agent", "ADD https://x.example/a.tar /a", "no hash is known of"),
     ],
