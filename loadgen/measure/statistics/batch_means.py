@@ -421,9 +421,9 @@ class Batches(Recount):
     def of_objective(self, objective: Objective, result: SloResult) -> Interval:
         """Return the confidence interval of the value that an objective limits, in ms or as a ratio.
 
-        The percentile is that of all due iterations or requests, with the bad above every value. For a ratio the
-        interval comes from the batches' ratios (plain, not logarithms). If nothing was bad it is from 0 to 3 / n (rule
-        of three). An objective over sliding windows has no interval.
+        The percentile is that of all due iterations or requests, with the bad above every value. An error ratio has the
+        interval of its bad share (`bad_share`); if nothing was bad it is from 0 to 3 / n (rule of three). An objective
+        over sliding windows has no interval.
         """
         kind, region = objective.kind_of_series, objective.region or ALL
         names = (kind, result.journey, objective.step, objective.request)
@@ -436,9 +436,12 @@ class Batches(Recount):
         ]
         if objective.window_ns or not rows or not result.count:
             return Interval(why=TOO_FEW)
-        counts = [_judged(batch, names, region) for batch in (self, *self._batches)]
         if objective.kind == "error_ratio":
-            return self._of_ratio(counts, rows, region)
+            if result.good == result.count:
+                return Interval(0.0, round(min(1.0, 3 / result.count), 9))
+            share = self.bad_share(objective, result)
+            return Interval(round(share.low, 9), round(share.high, 9))
+        counts = [_judged(batch, names, region) for batch in (self, *self._batches)]
         q = objective.q
         why = self._refused([n for _, n in counts], rows, region, q)
         if why:
@@ -675,17 +678,6 @@ class Batches(Recount):
         rho: correlation of neighbouring batches, for which the length is corrected.
         """
         return half_length(values, rho, self.bins)
-
-    def _of_ratio(self, counts: Sequence[tuple[int, int]], rows: Sequence[Row], region: str) -> Interval:
-        (good, n), *parts = counts
-        if good == n:
-            return Interval(0.0, round(min(1.0, 3 / n), 9))
-        why = self._refused([of for _, of in counts], rows, region, 50)
-        if why:
-            return Interval(why=why)
-        ratio = (n - good) / n
-        half = self._half([(of - ok) / of for ok, of in parts], self._rho(rows, region, 50))
-        return Interval(round(max(0.0, ratio - half), 9), round(min(1.0, ratio + half), 9))
 
 
 def read_batches(
