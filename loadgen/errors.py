@@ -277,7 +277,7 @@ class IllegalTransition(BugError):
 
 
 def errors_in(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exception itself, or, of a group of exceptions and of groups in it, each one that is no group."""
+    """Yield the exception itself, or each exception in a group of exceptions and in the groups that it contains."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
             yield from errors_in(inner)

@@ -706,8 +706,8 @@ class HttpClient:
             apart.max_redirects = limit
             apart._use(self._user_cookies() if cookies is None else cookies)
             reply = await apart._call(method, url, name, expect, rest, json, tags=tags, is_stream=is_stream)
-        # A form of the page is a call of its own, with the page's jar. This client sends it, because the copy has the
-        # headers and cookies of now.
+        # A form of this page is sent later, with the page's jar. It must be sent by this client, because the copy keeps
+        # the headers and cookies that it has now.
         client = self if jar is None else SendsWith(self, {"jar": jar})
         for one in (*reply.history, reply):
             one._client = client

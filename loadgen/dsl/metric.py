@@ -5,10 +5,10 @@
     basket = trend("basket", unit="EUR", resolution=0.01)           basket.add(41.90)
     hits = rate("cache hits")                                       hits.add(reply.headers["x-cache"] == "HIT")
 
-Tags of the plan split them, with the limits that requests have: orders.add(tags={tenant: "gold"}). A value has only the
-tags of its own call, and a metric is the sum of its parts.
+Tags of the plan split a metric, with the limits that requests have: orders.add(tags={tenant: "gold"}). A value has only
+the tags of its own call, and a metric is the sum of its parts.
 
-They are merged over the fleet as exactly as response times. Counts are whole numbers. A
+Custom metrics are merged over the fleet as exactly as response times. Counts are whole numbers. A
 trend is a histogram of the same layout with `resolution` as its step. A gauge keeps only
 what can be merged: lowest, highest, and the last value of each agent. Several files may
 declare the same metric; then kind and unit must be the same.
@@ -188,7 +188,7 @@ class _Summed(Metric):
         self._tags = tags
         self._recorder: Recorder | None = None
         self._parts: dict[Tags, Self] = {}
-        """Its parts for values with tags."""
+        """The parts of this metric that count values with tags, by their tags."""
         self._given: dict[object, Self] = {}
         """Parts by the items of `tags=` as they were written, to find them quickly."""
         self._clear()
@@ -217,7 +217,7 @@ class _Summed(Metric):
         self._low = self._high = self._last = 0.0
 
     def _part(self, tags: GivenTags) -> Self:
-        """HOT, once for each value with `tags=`. Return the part that counts it; itself without a recorder.
+        """HOT, once for each value with `tags=`. Return the part that counts it; the metric itself without a recorder.
 
         Raises:
             UsageError: an unknown name of a tag, or a value that is not a text.
@@ -385,7 +385,7 @@ class Rate(_Summed):
         window: str | float | None = None,
         abort: bool = False,
     ) -> ShareValue:
-        """Return the share of true ones after the warm-up, for an objective: `hits.ratio() > "90%"`.
+        """Return the share of hits after the warm-up, for an objective: `hits.ratio() > "90%"`.
 
         region, tags, window, abort: as in `p`; windows are by the time of recording.
         """

@@ -300,9 +300,10 @@ def interval_text(slo: Slo, summary: Summary) -> str:
 
 
 def bad_share_text(slo: Slo) -> str:
-    """Return "3.90 % to 5.60 % are bad (95 % interval), and 5.00 % may be"; without an interval, that it is unknown.
+    """Return why a verdict is not sure: "3.90 % to 5.60 % are bad (95 % interval), and 5.00 % is allowed".
 
-    If nothing was bad, the text has no interval, but the number of iterations or requests that would be enough.
+    If nothing was bad, the text has no interval, but the number of iterations or requests that would be enough. If the
+    interval is unknown, this is the text.
     """
     if slo.unsure:
         return slo.unsure
@@ -312,7 +313,7 @@ def bad_share_text(slo: Slo) -> str:
         return without_bad_text(slo)
     where = " in its worst window" if slo.window_s is not None else ""
     ends = f"{format_ratio(slo.bad_share_low)} to {format_ratio(slo.bad_share_high)}"
-    return f"{ends} are bad{where} (95 % interval), and {format_ratio(slo.allowed)} may be"
+    return f"{ends} are bad{where} (95 % interval), and {format_ratio(slo.allowed)} is allowed"
 
 
 def _differs_from_table(slo: Slo, summary: Summary) -> bool:

@@ -1,7 +1,7 @@
 """The output `influx=URL`: InfluxDB's line protocol over HTTP, for versions 1 to 3 and compatible programs.
 
 `count` is the total of the run so far, `interval_count` the increase since the last line that was accepted. Times are
-ms and belong to the interval. Values with tags are once more in measurements of their own, `loadgen_tagged_...`. A time
+ms and belong to the interval. Values with tags are also in measurements of their own, `loadgen_tagged_...`. A time
 of which only a lower bound is known has its own field, `p99_at_least_ms`.
 """
 

@@ -5,7 +5,7 @@ Names follow the conventions of Prometheus: times are seconds, counts end in `_t
 The *duration* of steps and journeys would include think times, so their metrics are called
 response.
 
-Values with tags are once more in families of their own, `loadgen_tagged_...`, with a label for each tag: `tag_tenant`.
+Values with tags are also in families of their own, `loadgen_tagged_...`, with a label for each tag: `tag_tenant`.
 So a query of the other families counts each value once, with or without tags.
 """
 

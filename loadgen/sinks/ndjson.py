@@ -90,7 +90,7 @@ class NdjsonSink(Sink):
             labels = asdict(series.labels)
             del labels["tags"]
             if series.labels.tags:
-                # Another kind, so that who adds up the lines of a kind counts each value once.
+                # Another kind, so that a sum over the lines of one kind counts each value once.
                 labels |= {"kind": f"tagged_{series.labels.kind}", "tags": dict(series.labels.tags)}
             yield run | labels | counts | {"interval_ms": times or None}
         for region, counters in snapshot.counters.items():

@@ -5,7 +5,7 @@ those of later intervals. Deltas that arrive late for an interval are included i
 snapshot, which includes all deltas, equals the summary. Levels (users, lag) belong to the interval.
 
 Values with tags are in two series: in the one of their row, which adds up all tags, and in a tagged one. Outputs send
-tagged series under names of their own, so that nobody who adds up a row counts a value twice.
+tagged series under names of their own, so that a sum over the other names counts each value once.
 
 A snapshot is made on the event loop that merges, a few series at a time. An unchanged series is the same object again.
 """
@@ -30,13 +30,13 @@ from loadgen.sinks.buckets import BUCKETS, buckets_of, in_buckets
 __all__ = ["EMPTY", "MAX_SERIES", "TAG_LABEL", "Labels", "Levels", "RunName", "Series", "Snapshot", "SnapshotMaker"]
 
 MAX_SERIES: Final = 1_000
-"""The most series of one run; further new series are added up in the "(other)" of their kind and region. It is also
-the most tagged series, which come on top.
+"""The most series of one run; further new series are added up in the "(other)" of their kind and region. A run may
+also have this many tagged series in addition.
 """
 TAG_LABEL: Final = "tag_"
 """The beginning of the label of a tag. No label of ours begins with it."""
 EMPTY: Final = "(empty)"
-"""Stands for an empty value of a tag, such as a missing header: in outputs an empty label equals a missing one."""
+"""Replaces an empty value of a tag, such as a missing header: in outputs an empty label equals a missing one."""
 AT_ONCE: Final = 40
 """The number of series between two turns of the event loop."""
 
@@ -119,7 +119,7 @@ class Snapshot:
     levels: Mapping[str, Levels]
     """Levels in the interval, by region."""
     tagged: tuple[Series, ...] = ()
-    """The tagged series: together they are those values of `series` that have tags."""
+    """The tagged series. Together they contain those values of `series` that have tags."""
     tag_labels: Mapping[str, str] = field(default_factory=dict)
     """By the name of a tag, its label in outputs. New ones are appended while the run goes on."""
 

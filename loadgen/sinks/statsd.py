@@ -3,7 +3,7 @@
 StatsD has no labels, so labels become parts of the name. Its timers need every single value, so percentiles of the
 interval are sent as gauges. DogStatsD has tags, and distributions: for each bucket one value from its middle is sent,
 with sample rate 1/n for n values. So Datadog's agent computes percentiles with an error of at most a bucket. Values
-with tags are once more under `loadgen.tagged`.
+with tags are also sent under `loadgen.tagged`.
 
 UDP does not report lost packets. A closed port is reported by the kernel, and counted.
 """

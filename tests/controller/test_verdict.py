@@ -449,7 +449,7 @@ def test_unsure_objective_passes_unless_the_run_needs_sure_ones() -> None:
     found = sure_verdict(one_slow_second(), needs_sure=True)
     assert (found.result, found.exit_code, found.slos[0].verdict) == ("incomplete", ExitCode.INCOMPLETE, "passed")
     assert found.reasons[0].startswith("SLO p(95) < 300ms of shop passed, but not surely: with 95 % confidence 0")
-    assert found.reasons[0].endswith(" are bad, and 5 % may be. Run longer, or at a higher rate")
+    assert found.reasons[0].endswith(" are bad, and 5 % is allowed. Run longer, or at a higher rate")
 
 
 def test_sure_objectives_keep_their_verdict_when_the_run_needs_sure_ones() -> None:

@@ -188,7 +188,7 @@ def test_objective_just_beyond_its_budget_has_failed_and_is_not_sure() -> None:
     assert (result.verdict, result.sure) == ("failed", False)
     text = unsure_text(result)
     assert text.startswith("not surely: with 95 % confidence ")
-    assert text.endswith(" are bad, and 5 % may be. Run longer, or at a higher rate")
+    assert text.endswith(" are bad, and 5 % is allowed. Run longer, or at a higher rate")
     assert (result.low, result.high) == (result.bad_share_low, result.bad_share_high), "one figure has one interval"
 
 

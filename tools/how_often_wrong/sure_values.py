@@ -2,11 +2,11 @@
 
 A trial is one run whose true value is known: a ratio, a mean, a throughput, or a percentile of a trend. The limit is a
 multiple of the truth: a little above or below it, where wrong verdicts are most frequent, and far from it, where a
-verdict should be sure. A sure verdict is wrong if it is on the other side of the limit than the truth. At most 2.5 % of
-runs may have a wrong one.
+verdict should be sure. A sure verdict is wrong if it is not on the side of the limit on which the truth is. At most
+2.5 % of runs may have a wrong one.
 
-The runs are numbers by second, in the form of `loadgen.measure.statistics.objective_bins.Binned`, and the intervals are
-those of `sure_values.py`. tests/statistics/test_sure_values.py compares them with those of the same runs from deltas.
+A run is given as numbers by second (`loadgen.measure.statistics.objective_bins.Binned`), and `sure_values.py` computes
+the intervals. tests/statistics/test_sure_values.py compares them with the intervals of the same runs from deltas.
 
 Totals, last values and extremes have no interval, so there is nothing to simulate.
 
@@ -71,7 +71,10 @@ FAR: Final = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The events of one run. second: (n,) when each ended. value: (n,) its value. is_bad: (n,) of a share."""
+    """The events of one run.
+
+    second: (n,) when each ended. value: (n,) its value. is_bad: (n,) whether it is bad, if a share is limited.
+    """
 
     second: npt.NDArray[np.int64]
     value: Floats
@@ -82,7 +85,7 @@ class Run:
     @property
     def binned(self) -> Binned:
         """The bins of the run: its seconds."""
-        # Of a check, only the outcome is known.
+        # A check has only an outcome.
         weights = (None, self.is_bad, self.value if self.has_values else self.is_bad)
         count, bad, total = (np.bincount(self.second, one, self.seconds).astype(np.float64) for one in weights)
         return Binned(count, bad, total, float(count.sum()), float(total.sum()))
@@ -113,7 +116,7 @@ def truth_of(kind: str, process: str) -> float:
 
 
 def ends_of(kind: str, run: Run) -> tuple[float, Ends]:
-    """Return what a run observes, and its interval."""
+    """Return the observed value of a run, and its interval."""
     found = run.binned
     if kind == "mean":
         return found.whole_total / found.whole_count, mean_ends(found)
@@ -185,7 +188,7 @@ WINDOWED: Final = ("mean", "throughput")
 WINDOW_S: Final = 60
 RUN_S: Final = 600
 WINDOW_PARTS: Final = (0.95, 0.98, 0.995)
-"""The truth as a part of the limit."""
+"""The true value divided by the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +240,8 @@ def windows_table(found: Sequence[WindowCell]) -> Table:
     """Return the table of objectives over sliding windows."""
     note = (
         f"A trial is a run of 10 minutes with {PER_S} independent values a second, and an objective for each minute."
-        " The true value is constant and below the limit, so each failure is chance; *sure* failures are stated to be"
-        " at most 0.025."
+        " The true value is constant and below the limit, so each failure is chance. At most 0.025 is stated"
+        " for failures that are *sure*."
     )
     rows = [
         (
@@ -256,9 +259,10 @@ def windows_table(found: Sequence[WindowCell]) -> Table:
 def values_table(found: Sequence[Cell]) -> Table:
     """Return the table of objectives over whole runs."""
     note = (
-        f"A trial is a run with {PER_S} values a second (a throughput: Poisson events at that rate). *Wrong* is a sure"
-        " verdict on the other side of the limit than the truth, with a limit 2 % from the truth, and of a share 5 %:"
-        " at most 0.025 is stated. *Sure* is with a limit 30 % above the truth, and of a share at twice the truth."
+        f"A trial is a run with {PER_S} values a second (a throughput: Poisson events at that rate). *Wrong below the"
+        " limit* is the share of runs whose verdict is surely below a limit that is 2 % below the truth (for a share"
+        " 5 %); *wrong above it* is the same above the truth. At most 0.025 is stated. *Sure* is the share of sure"
+        " verdicts with a limit 30 % above the truth (for a share at twice the truth)."
         " A check has 1 % bad values, a ratio 30 %, and a percentile is p95. AR: the level is an AR(1) process from"
         " second to second with a spread of 10 % (twice: 20 %). In brackets: standard errors."
     )

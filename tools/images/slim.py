@@ -37,7 +37,7 @@ _HEADER_BYTES = 64
 
 
 def make(prefix: Path) -> None:
-    """Remove what never runs from the environment in `prefix`, strip its libraries, and compile its modules."""
+    """Remove unused files from the environment in `prefix`, strip its libraries, and compile its modules."""
     (packages,) = prefix.glob("lib/python3*/site-packages")
     before = _bytes_in(prefix)
     _remove_aws_models(packages / "botocore/data", {*AWS_SERVICES, *AWS_SIGN_IN})

@@ -351,7 +351,7 @@ class AddUp:
     def _known(self, one: CustomStats) -> CustomStats:
         """Return the custom metric as it is, or the row of `(other)` that counts it beyond a limit.
 
-        That is `check: (other)` for checks, and the value `(other)` of tags.
+        Beyond a limit, checks are counted in `check: (other)`, and tags have the value `(other)`.
         """
         if one.tags:
             fitting = fitting_tags(

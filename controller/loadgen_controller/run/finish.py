@@ -217,7 +217,7 @@ def _recounted(
                 objectives=facts.objectives,
             )
             if needs_customs(facts.objectives) and batches.reads_customs:
-                # If the log cannot be read, checks and rates have no interval, and all else has.
+                # If the log cannot be read, checks and rates have no interval; other objectives have one.
                 with suppress(StorageError):
                     batches.add_customs(deltas_of(folder, assignment))
             return batches, cut

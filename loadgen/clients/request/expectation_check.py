@@ -11,7 +11,7 @@ from loadgen.errors import UsageError
 __all__ = ["check_accept", "check_max_ms", "check_status"]
 
 _MOST_LISTED: Final = 1000
-"""Of a larger collection only the first elements are checked: it is a range that somebody computed."""
+"""Only the first elements of a larger collection are checked, because a collection that large is a computed range."""
 
 
 def check_status(argument: str, status: Any) -> None:

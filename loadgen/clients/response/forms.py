@@ -9,7 +9,7 @@ without a name are not sent; a `select` without a selected option sends its firs
 it has a name. Text is UTF-8. File fields are sent if the journey gives a file.
 
 `Form` is a value, and parsing and filling are pure functions. A page of 10 KB takes 0.2 ms to parse. A `select` with
-1,000 options takes 10 ms, and the time grows with their square: lexbor itself takes it.
+1,000 options takes 10 ms, and the time grows with their square: the parser lexbor needs it.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _DISABLED: Final = ", ".join(f"{one}[disabled], fieldset[disabled] {one}" for on
 _MOST_CONTROLS: Final = 10_000
 """The most controls of a form. PHP and Django accept 1,000 fields; a broken page must not fill the worker's memory."""
 _SHOWN: Final = 200
-"""The most characters of a text of the page in a message."""
+"""The most characters that a message shows of a text of the page."""
 _MOST_LISTED: Final = 20
-"""The most names of the page in a message."""
+"""The most names of the page that a message lists."""
 _MOST_COMPARED: Final = 1000
-"""The most names of the page in which a misspelt one is looked for: each takes some 10 µs."""
+"""The most names of the page that are compared with a misspelt one: each takes some 10 µs."""
 _ABSENT: Final = object()
 
 
@@ -60,7 +60,7 @@ class Sends(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SendsWith:
-    """A client whose calls have these options, unless they have their own."""
+    """A client that adds these options to each call. An option that the call gives itself wins."""
 
     client: Sends
     options: Mapping[str, Any]
@@ -85,7 +85,7 @@ class Control:
     is_multiple: bool = False
     action: str | None = None
     method: str | None = None
-    """Of a button: what it replaces of the form's."""
+    """`action` and `method` of a button replace those of the form."""
 
 
 @dataclass(frozen=True, slots=True)

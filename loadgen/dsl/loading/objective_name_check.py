@@ -1,4 +1,4 @@
-"""Checks that the steps, requests and checks that objectives name are in the scenario's files, without running them.
+"""Checks that a scenario's files have the steps, requests and checks that objectives name, without running the files.
 
 p(95, step="lst") < "300ms"                 no journey of the plan has such a step         error
 p(95, request="GET /serach") < "300ms"      no request has such a name                     error

@@ -12,8 +12,8 @@
     get(f"/items/{id}")                  a row in the results for each id
     step("a") within step("a")           a step named a/a
 
-Each is an error, except for two that are often right: a cache for each worker, and a pause within `user.measure`.
-Those are warnings. A line that ends with the comment `# loadgen: allow` is not reported.
+Each is an error, except for two that are only warnings, because such code is often right: a cache for each worker, and
+a pause within `user.measure`. A line that ends with the comment `# loadgen: allow` is not reported.
 """
 
 from __future__ import annotations

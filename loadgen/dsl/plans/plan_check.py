@@ -284,7 +284,7 @@ def windows_too_long(slos: Iterable[Slo], warmup_ns: int, spans: Spans) -> tuple
 
 
 def windows_wrong(slos: Iterable[Slo], warmup_ns: int, spans: Spans) -> Iterator[Fault]:
-    """Yield an error for each objective whose window is longer than what it is judged over."""
+    """Yield an error for each objective whose window is longer than the time over which it is judged."""
     for slo, measured_ns in windows_too_long(slos, warmup_ns, spans):
         assert slo.objective is not None
         after = " after the warm-up" if warmup_ns else ""
@@ -357,7 +357,7 @@ def loads_and_tags_wrong(
 ) -> Iterator[Fault]:
     """Yield an error for each objective that names an unknown load or tag.
 
-    loads, tags: the names of the plan's. declared: those of the tags that values of custom metrics can have.
+    loads, tags: the names of the plan's. declared: the names of the tags that values of custom metrics can have.
     """
     names, known_tags = [name for name in loads if name], list(tags)
     for slo in slos:
@@ -378,7 +378,7 @@ def loads_and_tags_wrong(
                 )
             elif objective.of_kind is not None and tag.name not in declared:
                 yield slo.origin.fault(
-                    f'{objective.text}: values of custom metrics have no tag "{tag.name}", which is not declared with'
+                    f'{objective.text}: values of custom metrics have no tag "{tag.name}": it is not declared with'
                     " values",
                     f'declare it: tag("{tag.name}", ...), or leave out tags=',
                 )

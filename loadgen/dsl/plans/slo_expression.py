@@ -352,7 +352,7 @@ class _Measured(Expression, Generic[_L]):
     _read: ClassVar[staticmethod[[object], tuple[float, str]]]
     """Return a limit as number and text. It raises ValueError for an invalid one."""
     _never_below_0: ClassVar[str] = ""
-    """What the value is, if it cannot be below 0."""
+    """The word for the value in messages, if the value cannot be below 0; else empty."""
 
     def __lt__(self, limit: _L) -> Slo:
         return self._compared("<", limit, self._read)

@@ -34,7 +34,7 @@ class Exemplars:
     """Picks and collects the exemplars of one worker.
 
     most: most exemplars that a call of `take` returns. With many agents a few of each are enough: see `kept_of_one`.
-    note_text: returns what a journey noted as a text without secrets; without it, exemplars have no notes.
+    note_text: returns the fields of `user.note` as text without secrets; if it is missing, exemplars have no notes.
     """
 
     def __init__(

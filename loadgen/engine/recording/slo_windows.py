@@ -3,14 +3,14 @@
 A watched series appends ints, as the recorder does. Once an interval they are folded with numpy into
 counts by objective, journey and due interval: good (ended ok within T), bad (ended otherwise, or
 later), and for iterations and requests that still run, overdue (already older than T) and undecided. T
-is compared in ns. Faults of the script and skipped iterations count as none of them. For an error ratio T is
+is compared in ns. Faults of the script and skipped iterations are in none of these counts. For an error ratio T is
 infinite: nothing is overdue, and every `ok` is good. `watched_values.py` counts means, extremes, other metrics
 and custom metrics.
 
 An objective may select by tags. An ended request, step or iteration counts under the tags with which it ended. A
-running one may get other tags: an iteration or step from `user.tag`, a request from the headers of its response. As
-long as such a tag decides whether it belongs to the objective, it is undecided, however old it is. So it can save a
-window, and not break one.
+running event may still get other tags: an iteration or step from `user.tag`, a request from the headers of its
+response. If such a tag decides whether the event belongs to the objective, the running event is undecided, however old
+it is. So it cannot break a window.
 
 Running iterations are read from the pool of users. Running steps and requests are those that have begun
 and neither ended nor gone; they are identified by when they began. A cancelled one is "gone" and has no
@@ -101,14 +101,14 @@ class Series:
     ) -> None:
         self._clock = clock
         self.rules = rules
-        """Objectives that need the values themselves; `limits` has them, too, for what still runs."""
+        """Objectives that need the values themselves; `limits` has them, too, for events that still run."""
         self._values: dict[Metric, list[Value]] | None = {} if rules else None
         self.metrics: frozenset[Metric] = frozenset(rule.metric for rule in rules) - {"response"}
         self.journey = journey
         self.limits = limits
         """(index of the objective, T in ns)."""
         self.running = limits if running is None else running
-        """The same for what still runs."""
+        """The same for events that still run. The limit is `_NEVER` if a tag that may still change decides."""
         self._ok: list[int] = []
         self._ok_ns: list[int] = []
         self._bad: list[int] = []
@@ -272,9 +272,9 @@ class Watches:
         )
 
     def _running(self, key: SeriesKey) -> _Limits:
-        """Return the objectives to which what runs now may belong when it has ended, with the limits of its age.
+        """Return the objectives to which a running event of this series may belong when it ends, with its limit in ns.
 
-        The limit is infinite where a tag that may still change decides.
+        The limit is `_NEVER` if a tag that may still change decides whether the event belongs to the objective.
         """
         found = []
         for index, one in self._objectives:
@@ -284,7 +284,7 @@ class Watches:
         return tuple(found)
 
     def _changing(self, key: SeriesKey) -> set[str]:
-        """Return the names of the tags that something that runs may still get, or get another value of."""
+        """Return the names of the tags that a running event of this series may still get, or whose value may change."""
         if key.kind == "request":
             return self._headers - {name for name, _ in key.tags}
         return self._values

@@ -252,12 +252,14 @@ class Tagging:
 
 
 def items_of(tags: GivenTags) -> object:
-    """Return a key for a dictionary of the tags that a call gives: its pair if it is one, else all pairs.
+    """Return a key for the tags of a call: its only (name, value) pair, or a tuple of all pairs.
 
     Raises:
-        AttributeError, TypeError: no mapping. An unhashable value makes a key that no dictionary takes.
+        AttributeError, TypeError: `tags` is not a mapping.
+
+    With an unhashable value, this function returns a key that no dictionary accepts.
     """
-    if len(tags) == 1:  # nearly always, and half as dear as a tuple of pairs
+    if len(tags) == 1:  # nearly always, and takes half the time of a tuple of pairs
         (pair,) = tags.items()
         return pair
     return (*tags.items(),)

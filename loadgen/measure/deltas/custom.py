@@ -159,7 +159,7 @@ class CustomTable:
         Args:
             measured: leave out the warm-up, as objectives do. By default the result covers the whole run.
             tags: only rows with these, perhaps among others. The value `UNTAGGED` selects rows without the tag.
-            matches: only rows for whose tags it is true.
+            matches: only rows for whose tags this function returns True.
         """
         by_agent: dict[tuple[str, str, Tags], CustomStats] = {}
         rows = self._rows.get(name, {})

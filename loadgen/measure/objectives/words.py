@@ -79,7 +79,7 @@ def unsure_text(result: SloResult) -> str:
         return f"not surely: {without_bad_text(result)}. Run longer, or at a higher rate"
     ends = f"{format_ratio(result.bad_share_low)} to {format_ratio(result.bad_share_high)}"
     return (
-        f"not surely: with 95 % confidence {ends} are bad, and {_percent(result.allowed)} may be."
+        f"not surely: with 95 % confidence {ends} are bad, and {_percent(result.allowed)} is allowed."
         " Run longer, or at a higher rate"
     )
 
@@ -106,8 +106,8 @@ class Judged(Protocol):
 def without_bad_text(result: Judged) -> str:
     """Return why a result without a bad iteration or request is not sure, with the number that would make it sure.
 
-    "none of 300 iterations failed, and a sure verdict needs 368 in which none fails". It has no interval: the table
-    shows that of the observed value, and a second one for the same figure would contradict it.
+    An example: "none of 300 iterations failed, and a sure verdict needs 368 of which none fails". The text has no
+    interval, because the table already shows the interval of the observed value, and the two would differ.
     """
     noun = "request" if result.request else "step" if result.step else "iteration"
     bad, is_bad = ("failed", "fails") if result.limit_ms is None else ("was late or failed", "is late or fails")

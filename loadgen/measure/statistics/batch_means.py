@@ -519,7 +519,7 @@ class Batches(Recount):
     def _dispersion_of_slow_values(self, objective: Objective, result: SloResult) -> float | None:
         """Return the dispersion between batches of the values at the bad end of an objective on any metric.
 
-        Few bad values show nothing about their clusters; the hundred next to the limit do.
+        A few bad values do not show whether bad values cluster. The 100 values at the bad end do.
         """
         share = max(result.allowed, min(0.5, SLOW_VALUES / max(1, result.count)))
         numbers = self._matching_numbers(objective, result)
@@ -765,7 +765,7 @@ def with_intervals(
 
     Objectives on response times and on the ratio of all errors have two intervals: of the observed value, and of the
     share of bad events, which decides whether the verdict is sure. `low` and `high`, the ends for the observed value,
-    stay None over sliding windows and where no interval is known. What the others have is in `sure_values.py`.
+    stay None over sliding windows and where no interval is known. `sure_values.py` describes all other objectives.
 
     batches: made with the same objectives.
     """

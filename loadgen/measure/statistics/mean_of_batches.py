@@ -16,10 +16,10 @@ T_QUANTILE: Final = 2.776
 """Student's t, two-sided 95 %, 4 degrees of freedom."""
 LEAST_RHO: Final = 0.08
 MOST_RHO: Final = 0.8
-"""A larger correlation is taken as this, since the factor would be that of a run in which nothing can be seen."""
+"""The largest correlation that is used. With a larger one, the interval would be too wide to be of use."""
 LEAST_INTERVALS: Final = 10
 FEW_INTERVALS: Final = 6.0
-"""Intervals of a run of n are wider by 6 / n. With it the coverage at 20 s, 60 s and 300 s is alike."""
+"""In a run of n intervals of time, the result is wider by 6 / n. The coverage at 20 s, 60 s and 300 s is then alike."""
 
 
 def half_length(
@@ -30,8 +30,8 @@ def half_length(
     Args:
         rho: correlation of neighbouring batches, for which the length is corrected.
         intervals: number of intervals in which `rho` was estimated.
-        few: the result is longer by this over `intervals`.
-        least: the variance of the values is taken as at least this.
+        few: the result is longer by the factor 1 + few / intervals.
+        least: lower limit of the variance of the values.
     """
     m = len(values)
     mean = sum(values) / m

@@ -1,17 +1,17 @@
-"""The events of each objective by bins of the measured time: the data of intervals of objectives on any metric.
+"""Counts the events of each objective in bins of the measured time. Objectives on any metric get intervals from them.
 
 A bin is one of at most 300 equal parts of the measured time. For each objective and journey it has three numbers:
 
     count   events: values, iterations or requests
-    bad     those that are bad for the objective, if it limits a share of events
-    total   the sum of the values in ns; of a trend, 1 µs stands for its resolution
+    bad     events that are bad for the objective, if it limits a share of events
+    total   the sum of the values in ns; for a trend, 1 µs stands for its resolution
 
-An event belongs to the bin in which it ended, and a value of a custom metric to that in which it was recorded, so an
-interval of a second decides, as in the batches of `batch_means.py`. The bins count the
-same events as `objectives/whole_run_values.py`; tests/measure/test_sure_values.py compares both.
+An event belongs to the bin in which it ended, and a value of a custom metric to the bin in which it was recorded. Both
+times are known to an interval of one second, as in the batches of `batch_means.py`. The bins count the same events as
+`objectives/whole_run_values.py`; tests/measure/test_sure_values.py compares both.
 
-Only objectives that are not plain have bins: plain ones have intervals from the batches' histograms. Runs without such
-objectives pay nothing.
+Plain objectives (`Objective.is_plain`) have no bins: their intervals come from the batches' histograms. A run that has
+only plain objectives pays nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MOST_DELTAS: Final = 500_000
 class Binned:
     """The numbers of one objective and journey: three arrays of shape (bins,), and the sums over the whole run.
 
-    The whole run has more than the bins if the batches begin after a ramp of the load.
+    The sums are larger than those of the arrays if the batches begin after a ramp of the load.
     """
 
     count: Floats
@@ -60,8 +60,8 @@ class Binned:
 class _Role:
     """The meaning of a series for one objective.
 
-    row: of the sums. is_bad: whether its values are bad; with `limit_slot` only those up to this slot, and the others
-    are not.
+    row: index in the sums. is_bad: whether its values are bad. With `limit_slot`, this holds for values up to this
+    slot, and the opposite for the others.
     """
 
     row: int
@@ -191,7 +191,7 @@ class ObjectiveBins:
         is_own = key.kind == "trend" or key.metric == one.metric
         if one.kind != "percentile":
             return [_Role(row, number, is_bad=False)] if is_own else []
-        # Above a limit of "<" is bad; with ">" it is good.
+        # With "<", values above the limit are bad; with ">" they are good.
         beyond = one.is_upper
         if is_own and is_known:
             slot = int(np.searchsorted(_LOWEST_US, limit_us, side="right")) - 1 if limit_us >= 0 else -1

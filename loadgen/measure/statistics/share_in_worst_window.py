@@ -61,7 +61,10 @@ def counts_of(result: SloResult, objective: Objective, due: DueTable, index: int
 
 
 def compared(count: npt.NDArray[np.generic], width: int) -> int:
-    """Return among how many windows the worst one was chosen. count: events of each interval. width: of a window."""
+    """Return the number of windows from which the worst one was chosen.
+
+    count: events of each interval. width: number of intervals in a window.
+    """
     intervals = int(np.count_nonzero(count))
     return max(1, min(intervals - width + 1, SLIDING * (intervals // width)))
 

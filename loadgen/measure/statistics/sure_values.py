@@ -1,6 +1,6 @@
-"""Whether the verdict of an objective on any metric is sure, and the interval from which that follows.
+"""Computes whether the verdict of an objective on any metric is sure, from a 95 % interval.
 
-A verdict is sure if the 95 % interval of what the objective limits lies wholly on the verdict's side:
+A verdict is sure if the 95 % interval of the limited value lies wholly on the verdict's side of the limit:
 
     percentile, ratio, error ratio   the interval of the bad share (`bad_share_interval.py`)
     mean, throughput                 batch means: Student's t with 4 degrees of freedom, corrected for correlation
@@ -8,8 +8,9 @@ A verdict is sure if the 95 % interval of what the objective limits lies wholly 
     maximum, minimum                 sure if a value beyond the limit was seen. Otherwise never: a longer run has a
                                      larger maximum
 
-A mean has two intervals, of the batches' means and of their logarithms, and the result contains both: few long times
-make the first too short above. The interval of a throughput is made in the same way of the batches' counts.
+A mean has two intervals, from the batches' means and from their logarithms, and the result covers both: with a few long
+times, the upper end of the first one is too low. The interval of a throughput is made in the same way from the batches'
+counts.
 
 Over sliding windows the intervals are those of the worst window, with the level divided by a number of windows
 (`share_in_worst_window.py`). The variance of a window's mean or count comes from the differences of neighbouring
@@ -43,20 +44,20 @@ __all__ = ["Ends", "judged", "judged_in_windows", "mean_ends", "rate_ends", "sha
 Floats = npt.NDArray[np.float64]
 
 _LEAST_EVENTS: Final = 10
-"""Fewer events have no interval of their mean."""
+"""The mean of fewer events has no interval."""
 _FEW_OF_SHARE: Final = 15.0
 _FEW_OF_MEAN: Final = 18.0
-"""Intervals of n seconds are wider by this over n. It keeps the stated error in runs of 20 s whose values resemble
-those of the second before by 90 %, with a spread of 20 %. With the widths of plain objectives, 6 % of sure verdicts on
-means, rates and ratios of 30 % were wrong there.
+"""The intervals of a run of n seconds are wider by this over n. This keeps the stated error in runs of 20 s whose level
+has a correlation of 0.9 from second to second, and a spread of 20 %. With the widths of plain objectives, 6 % of sure
+verdicts on means, rates and ratios of 30 % were wrong in such runs.
 """
 _FEW_BAD: Final = 100
 _RHO_OF_FEW: Final = 0.5
-"""Fewer bad events than that many do not show whether neighbouring batches correlate, so they are taken to do so. With
-what they show, 5 % of sure verdicts on a check with 30 failures were wrong, if these cluster.
+"""Fewer than `_FEW_BAD` bad events do not show how much neighbouring batches correlate, so at least this correlation is
+assumed. With the estimated one, 5 % of sure verdicts on a check with 30 clustered failures were wrong.
 """
 _EDGES: Final = 1 / 6
-"""The least variance of a batch's count: where its edges lie between two events is chance (two uniform numbers)."""
+"""The least variance of a batch's count: both edges lie by chance between two events (two uniform numbers)."""
 _LONGER: Final = "Run longer, or at a higher rate"
 
 
@@ -107,7 +108,7 @@ def mean_ends(found: Binned) -> Ends:
 def _both(observed: float, batches: Sequence[float], rho: float, bins: int, least: float = 0.0) -> Ends:
     """Return the interval of a run's mean from those of its batches, on the plain scale and on that of logarithms.
 
-    least: the variance of the batches is taken as at least this.
+    least: lower limit of the variance of the batches.
     """
     half = half_length(batches, rho, bins, few=_FEW_OF_MEAN, least=least)
     low, high = observed - half, observed + half
@@ -120,7 +121,7 @@ def _both(observed: float, batches: Sequence[float], rho: float, bins: int, leas
 def rate_ends(found: Binned, intervals: npt.NDArray[np.int64], per_s: float) -> Ends:
     """Return the interval of a throughput, per second.
 
-    intervals: (bins,) how many intervals of the run each bin has. per_s: the throughput of the whole run.
+    intervals: (bins,) number of the run's intervals in each bin. per_s: the throughput of the whole run.
     """
     if why := _refused(found):
         return Ends(why=why)
@@ -173,8 +174,8 @@ def judged(
     """Return the result of an objective over the whole run with its interval, and whether it is sure.
 
     Args:
-        found: its bins; None: what they need was not kept, so a share, a mean or a rate has no interval.
-        intervals: (bins,) how many intervals of the run each bin has.
+        found: its bins. None: their data were not kept, so a share, a mean or a rate has no interval.
+        intervals: (bins,) number of the run's intervals in each bin.
         least: the dispersion of similar events, for a share.
     """
     if result.verdict == "inconclusive":
@@ -199,7 +200,7 @@ def _of_fact(result: SloResult, objective: Objective) -> SloResult | None:
         return replace(result, sure=True)
     if objective.kind not in ("maximum", "minimum"):
         return None
-    # A value beyond the limit that was seen decides; that none was seen does not.
+    # A value beyond the limit makes the verdict sure. Without one, a longer run may still have such a value.
     is_seen = (result.verdict == "failed") == ((objective.kind == "maximum") == objective.is_upper)
     if is_seen:
         return replace(result, sure=True)
@@ -220,9 +221,9 @@ def with_share(result: SloResult, objective: Objective, share: ShareInterval) ->
     unsure = ""
     if not sure and result.verdict != "inconclusive":
         of = "in its worst window " if result.window_s is not None else ""
-        may = f"{result.allowed * 100:.6g} %"
-        unsure = f"with 95 % confidence {of}{format_ratio(low)} to {format_ratio(high)} are bad, and {may} may be."
-        unsure = f"{unsure} {_LONGER}"
+        allowed = f"{result.allowed * 100:.6g} %"
+        unsure = f"with 95 % confidence {of}{format_ratio(low)} to {format_ratio(high)} are bad"
+        unsure = f"{unsure}, and {allowed} is allowed. {_LONGER}"
     ends: tuple[float | None, float | None] = (None, None)
     if objective.kind in ("ratio", "error_ratio") and result.window_s is None:
         ends = (low, high) if objective.is_upper else (round(1 - high, 9), round(1 - low, 9))
@@ -241,8 +242,10 @@ def _with_ends(result: SloResult, objective: Objective, ends: Ends) -> SloResult
     unsure = ""
     if not sure:
         unit = result.unit
-        to = f"{value_text(ends.low, unit)} to {value_text(high, unit)}" if high < inf else "its upper end is unknown"
-        unsure = f"its 95 % interval is {to}, and the limit is {value_text(limit, unit)}. {_LONGER}"
+        interval = "the upper end of its 95 % interval is unknown"
+        if high < inf:
+            interval = f"its 95 % interval is {value_text(ends.low, unit)} to {value_text(high, unit)}"
+        unsure = f"{interval}, and the limit is {value_text(limit, unit)}. {_LONGER}"
     shown = (None, None) if result.bounds else (round(ends.low, 6), round(ends.high, 6))
     return replace(result, low=shown[0], high=shown[1], sure=sure, unsure=unsure)
 
@@ -284,7 +287,7 @@ def _ends_of_worst(result: SloResult, values: Floats, weights: Floats, events: i
     Args:
         values, weights: mean and number of events of each interval, shape (n,).
         events: of the worst window. scale: from the unit of `values` to that of the result.
-        windows: among which the worst one was chosen.
+        windows: number of windows from which the worst one was chosen.
     """
     if len(values) < LEAST_INTERVALS:
         return Ends(why="too short")
