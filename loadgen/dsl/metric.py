@@ -278,7 +278,7 @@ class Counter(_Summed):
     ) -> CountValue:
         """Return the sum after the warm-up, for an objective: `orders.total() > 10_000`.
 
-        region, tags, window, abort: as in `p`; windows are by the time of recording.
+        region, tags, window, abort: as in `p`; windows are by the time of recording, and exclude tags.
         """
         return self._limited(CountValue, "total", "total", region, tags, window, abort, "1_000", ">")
 
@@ -324,7 +324,7 @@ class Gauge(_Summed):
     ) -> NumberValue:
         """Return the lowest value after the warm-up, for an objective: `stock.minimum() > 0`.
 
-        region, tags, window, abort: as in `p`; windows are by the time of recording.
+        region, tags, window, abort: as in `p`; windows are by the time of recording, and exclude tags.
         """
         return self._limited(NumberValue, "minimum", "minimum", region, tags, window, abort, "0", ">")
 
@@ -338,7 +338,7 @@ class Gauge(_Summed):
     ) -> NumberValue:
         """Return the highest value after the warm-up, for an objective: `queue.maximum() < 100`.
 
-        region, tags, window, abort: as in `p`; windows are by the time of recording.
+        region, tags, window, abort: as in `p`; windows are by the time of recording, and exclude tags.
         """
         return self._limited(NumberValue, "maximum", "maximum", region, tags, window, abort, "100")
 
@@ -387,7 +387,7 @@ class Rate(_Summed):
     ) -> ShareValue:
         """Return the share of hits after the warm-up, for an objective: `hits.ratio() > "90%"`.
 
-        region, tags, window, abort: as in `p`; windows are by the time of recording.
+        region, tags, window, abort: as in `p`; windows are by the time of recording, and exclude tags.
         """
         return self._limited(ShareValue, "ratio", "ratio", region, tags, window, abort, '"90%"', ">")
 
@@ -460,7 +460,8 @@ class Trend(Metric):
     ) -> NumberValue:
         """Return the q-th percentile after the warm-up, for an objective: `basket.p(95) < 300`. The limit has no unit.
 
-        q: in percent. region, tags, window, abort: as in `loadgen.p`; windows are by the time of recording.
+        q: in percent. region, tags, window, abort: as in `loadgen.p`; windows are by the time of recording, and exclude
+            tags.
         """
         return self._limited(NumberValue, "percentile", "p", region, tags, window, abort, "300", q=q)
 
@@ -474,7 +475,7 @@ class Trend(Metric):
     ) -> NumberValue:
         """Return the mean after the warm-up, for an objective: `basket.mean() > 20`.
 
-        region, tags, window, abort: as in `p`; windows are by the time of recording.
+        region, tags, window, abort: as in `p`; windows are by the time of recording, and exclude tags.
         """
         return self._limited(NumberValue, "mean", "mean", region, tags, window, abort, "300")
 
@@ -488,7 +489,7 @@ class Trend(Metric):
     ) -> NumberValue:
         """Return the lowest value after the warm-up, for an objective: `basket.minimum() > 0`.
 
-        region, tags, window, abort: as in `p`; windows are by the time of recording.
+        region, tags, window, abort: as in `p`; windows are by the time of recording, and exclude tags.
         """
         return self._limited(NumberValue, "minimum", "minimum", region, tags, window, abort, "0", ">")
 
@@ -502,7 +503,7 @@ class Trend(Metric):
     ) -> NumberValue:
         """Return the highest value after the warm-up, for an objective: `basket.maximum() < 1_000`.
 
-        region, tags, window, abort: as in `p`; windows are by the time of recording.
+        region, tags, window, abort: as in `p`; windows are by the time of recording, and exclude tags.
         """
         return self._limited(NumberValue, "maximum", "maximum", region, tags, window, abort, "300")
 

@@ -121,7 +121,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     def is_plain(self) -> bool:
         """Return whether it limits response times or the ratio of all errors, of all series of a name.
 
-        Only such an objective has a confidence interval, since the batches of a run count for it.
+        The batches of a run count its good and bad events. Others get intervals from `statistics/sure_values.py`.
         """
         return (
             self.kind in ("percentile", "error_ratio")
