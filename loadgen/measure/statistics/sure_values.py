@@ -59,6 +59,8 @@ assumed. With the estimated one, 5 % of sure verdicts on a check with 30 cluster
 _EDGES: Final = 1 / 6
 """The least variance of a batch's count: both edges lie by chance between two events (two uniform numbers)."""
 _LONGER: Final = "Run longer, or at a higher rate"
+_WITHOUT_BOUNDS: Final = "Raise the time-out, or limit a percentile"
+_TIMED_OUT: Final = "time-outs are only lower bounds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,8 @@ def with_share(result: SloResult, objective: Objective, share: ShareInterval) ->
 def _with_ends(result: SloResult, objective: Objective, ends: Ends) -> SloResult:
     """Return the result of a mean or a rate with its interval, in the unit of the result."""
     if ends.why:
-        return replace(result, sure=False, unsure=f"no interval: {ends.why}. {_LONGER}")
+        remedy = _WITHOUT_BOUNDS if ends.why == _TIMED_OUT else _LONGER
+        return replace(result, sure=False, unsure=f"no interval: {ends.why}. {remedy}")
     limit = result.limit if result.limit is not None else 0.0
     # Time-outs have only lower bounds, so the upper end is unknown.
     high = inf if result.bounds else ends.high
@@ -242,10 +245,11 @@ def _with_ends(result: SloResult, objective: Objective, ends: Ends) -> SloResult
     unsure = ""
     if not sure:
         unit = result.unit
-        interval = "the upper end of its 95 % interval is unknown"
+        interval, remedy = "the upper end of its 95 % interval is unknown", _WITHOUT_BOUNDS
         if high < inf:
+            remedy = _LONGER
             interval = f"its 95 % interval is {value_text(ends.low, unit)} to {value_text(high, unit)}"
-        unsure = f"{interval}, and the limit is {value_text(limit, unit)}. {_LONGER}"
+        unsure = f"{interval}, and the limit is {value_text(limit, unit)}. {remedy}"
     shown = (None, None) if result.bounds else (round(ends.low, 6), round(ends.high, 6))
     return replace(result, low=shown[0], high=shown[1], sure=sure, unsure=unsure)
 
@@ -292,7 +296,7 @@ def _ends_of_worst(result: SloResult, values: Floats, weights: Floats, events: i
     if len(values) < LEAST_INTERVALS:
         return Ends(why="too short")
     if result.bounds or not isinstance(result.observed, float):
-        return Ends(why="time-outs are only lower bounds")
+        return Ends(why=_TIMED_OUT)
     inverse = 1 / weights
     variance = float(((values[1:] - values[:-1]) ** 2).sum() / (inverse[1:] + inverse[:-1]).sum())
     quantile = _t_quantile((1 - LEVEL) / 2 / windows, 2 * (len(values) - 1) / 3)
