@@ -2,6 +2,7 @@
 
     user.http.get("/")                          never awaited, so nothing is sent             error
     user.http.get("/").expect(status=200)       the same                                      error
+    log_in(user)                                the same, of an async function of the file    error
     with user.step("login"): ...                a step needs `async with`                     error
     user.htp.get("/")                           User has no such attribute                    error
     user.to("logn").get("/")                    the plan has no such target                   error
@@ -9,7 +10,7 @@
     orders = counter(f"orders {i}")             in a journey: the metric is not recorded      error
 
 The arguments of calls are checked by `call_arguments.py`. Code that works and makes a measurement wrong
-is found by `pitfalls.py`. Which variables are users, clients and replies is found by `receivers.py`.
+is found by `pitfalls.py`. Values that nothing awaits are found by `await_check.py`. Which variables are users, clients and replies is found by `receivers.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
 from loadgen.clients.response.streams import StreamedReply
+from loadgen.dsl.loading.await_check import Coroutines, is_lost
 from loadgen.dsl.loading.call_arguments import wrong_calls
 from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
 from loadgen.dsl.loading.receivers import Function, Receivers, functions, own_nodes
@@ -36,6 +38,8 @@ from loadgen.errors import Fault, ScenarioError
 __all__ = ["mistakes", "mistakes_of"]
 
 _METRICS = frozenset({"counter", "gauge", "trend", "rate"})
+
+_COROUTINES = frozenset({"asyncio.sleep", "asyncio.to_thread", "asyncio.wait", "asyncio.wait_for"})
 
 _OF_USER = frozenset(dir(UserWith))
 _OF_CLIENT = frozenset(dir(HttpClient))
@@ -54,6 +58,7 @@ def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[li
     reading = _Reading(source, targets)
     reading.secrets()
     reading.functions()
+    reading.module_calls()
     reading.twice()
     # A helper's own pitfalls are found again with each journey that calls it.
     errors, warnings = dict.fromkeys(reading.faults), dict.fromkeys(reading.warnings)
@@ -92,6 +97,7 @@ class _Reading:
         self._file, self._tree = str(source.path), source.tree
         self._parents = {child: node for node in ast.walk(source.tree) for child in ast.iter_child_nodes(node)}
         self._imported = dict(_imported(source.tree))
+        self._coroutines = Coroutines(source.tree, self._parents)
         self._once = once_functions(source.tree)
         self._helpers = {
             fn.name: fn
@@ -158,7 +164,7 @@ class _Reading:
             if not isinstance(node, ast.Call):
                 continue
             kind = receivers.kind(node)
-            if kind == "awaited":
+            if kind == "awaited" or self._is_coroutine(node):
                 if is_async:
                     self._check_awaited(fn, node)
                 # The loader reports a journey or set-up that is not async by itself.
@@ -167,6 +173,7 @@ class _Reading:
                 ):
                     message = f"{short_text(node.func)}(...) is never awaited, because {fn.name} is not async"
                     self._fault(node, message, f"write `async def {fn.name}`, and `await` here and where it is called")
+            if kind == "awaited":
                 if receivers.is_client(node.func):
                     self._check_options(node)
                     self._check_hidden(node)
@@ -247,7 +254,7 @@ class _Reading:
         assert isinstance(call.func, ast.Attribute)
         what, first = short_text(call.func), call.args[0] if call.args else None
         if call.func.attr == "poll":
-            if isinstance(first, ast.Call) and receivers.kind(first) == "awaited":
+            if isinstance(first, ast.Call) and (receivers.kind(first) == "awaited" or self._is_coroutine(first)):
                 shown = ast.unparse(first)
                 message = f"{what}(...) needs a function that starts the call, because it repeats the call"
                 self._fault(first, message, f"write {what}(lambda: {shown}, ...)")
@@ -286,6 +293,23 @@ class _Reading:
             self._fault(call, message, f"write `{name} = await {what}(...)`")
         elif isinstance(parent, ast.If | ast.While | ast.Compare | ast.Subscript | ast.BoolOp | ast.FormattedValue):
             self._fault(call, f"{what}(...) is used before it is awaited", f"write `await {what}(...)`")
+        elif is_lost(fn, call, self._parents):
+            is_one = isinstance(parent, ast.Assign | ast.AnnAssign | ast.NamedExpr)
+            hint = f"write `await {what}(...)`" + ("" if is_one else ", or pass all calls to `await user.gather(*calls)`")
+            self._fault(call, f"{what}(...) is never awaited, so it does nothing", hint)
+
+    def _is_coroutine(self, call: ast.Call) -> bool:
+        """Return True for a call of an async function of this file, or of `asyncio.sleep` and the like."""
+        return self._coroutines.makes(call) or (
+            isinstance(call.func, ast.Attribute) and self._dotted(call.func) in _COROUTINES
+        )
+
+    def module_calls(self) -> None:
+        """Add an error for each async function that a statement of the module calls."""
+        for node in self._tree.body:
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and self._is_coroutine(node.value):
+                message = f"{short_text(node.value.func)}(...) is never awaited, so it does nothing"
+                self._fault(node.value, message, "call it in a journey, with `await`, or give it to the plan: set_up=...")
 
     def _used_unawaited(self, fn: Function, assign: ast.Assign | ast.AnnAssign) -> tuple[str, str] | None:
         """Return the variable that holds an un-awaited call, and an attribute read from it.
@@ -330,7 +354,9 @@ class _Reading:
 
         Returns "" for a method or attribute of anything that is not imported.
         """
-        text = short_text(func)
+        if not _is_name(func):
+            return ""  # a method of a value, as in random.Random(7).choice
+        text = ast.unparse(func)
         first, dot, rest = text.partition(".")
         if first in self._imported:
             return self._imported[first] + dot + rest
@@ -338,6 +364,13 @@ class _Reading:
 
     def _fault(self, node: ast.expr, message: str, hint: str) -> None:
         self.faults.append(self._source.fault(node, message, hint))
+
+
+def _is_name(node: ast.expr) -> bool:
+    """Return True for a name with or without dots: `random.choice`."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
 
 
 def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
