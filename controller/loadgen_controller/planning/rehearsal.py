@@ -25,9 +25,9 @@ from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.exception_to_outcome import fault_text, outcome_of, where_of
+from loadgen.dsl.users.leaked_tasks import find_origins
 from loadgen.dsl.users.user import UserLoad
 from loadgen.dsl.users.user_factory import UserFactory
-from loadgen.dsl.users.leaked_tasks import find_origins
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Ended, Points
 from loadgen.engine.load.share import RandomMix, Share

@@ -146,7 +146,11 @@ def _call_wrong(
     if name == "asyncio.run" or (isinstance(call.func, ast.Attribute) and call.func.attr == "run_until_complete"):
         what = name or ast.unparse(call.func)
         yield Pitfall(call, f"{what}(...) fails: a journey already runs in an event loop", "write `await` instead")
-    if name == "asyncio.sleep" and isinstance(parents.get(call), ast.Await) and not _is_measured(call, receivers, parents):
+    if (
+        name == "asyncio.sleep"
+        and isinstance(parents.get(call), ast.Await)
+        and not _is_measured(call, receivers, parents)
+    ):
         message = "asyncio.sleep(...) counts as response time of the step and the journey"
         yield Pitfall(call, message, _THINK, is_error=False)
     if name in ("asyncio.create_task", "asyncio.ensure_future") and _is_unused(parents.get(call), parents):

@@ -10,13 +10,15 @@
     orders = counter(f"orders {i}")             in a journey: the metric is not recorded      error
 
 The arguments of calls are checked by `call_arguments.py`. Code that works and makes a measurement wrong
-is found by `pitfalls.py`. Values that nothing awaits are found by `await_check.py`. Which variables are users, clients and replies is found by `receivers.py`.
+is found by `pitfalls.py`. Values that nothing awaits are found by `await_check.py`. Which variables are
+users, clients and replies is found by `receivers.py`.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from importlib import import_module
@@ -26,10 +28,12 @@ from typing import Any
 from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
 from loadgen.clients.response.streams import StreamedReply
+from loadgen.dsl import metric
 from loadgen.dsl.loading.await_check import Coroutines, is_lost
 from loadgen.dsl.loading.call_arguments import wrong_calls
+from loadgen.dsl.loading.other_tools import hint_of_attribute
 from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
-from loadgen.dsl.loading.receivers import Function, Receivers, functions, own_nodes
+from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, functions, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, read_source, short_text
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
@@ -37,7 +41,7 @@ from loadgen.errors import Fault, ScenarioError
 
 __all__ = ["mistakes", "mistakes_of"]
 
-_METRICS = frozenset({"counter", "gauge", "trend", "rate"})
+_METRICS = {"counter": metric.Counter, "gauge": metric.Gauge, "trend": metric.Trend, "rate": metric.Rate}
 
 _COROUTINES = frozenset({"asyncio.sleep", "asyncio.to_thread", "asyncio.wait", "asyncio.wait_for"})
 
@@ -105,6 +109,7 @@ class _Reading:
             if isinstance(fn, ast.FunctionDef | ast.AsyncFunctionDef) and not Receivers(fn).has_user
         }
         """The module's functions that have no user."""
+        self._metrics = dict(self._metric_names())
         self._secrets: set[str] = set()
         """The module's names that hold secrets."""
         self.faults: list[Fault] = []
@@ -161,6 +166,7 @@ class _Reading:
         for node in own_nodes(fn):
             if isinstance(node, ast.Attribute):
                 self._check_attribute(receivers, node)
+                self._check_metric_attribute(node)
             if not isinstance(node, ast.Call):
                 continue
             kind = receivers.kind(node)
@@ -217,14 +223,54 @@ class _Reading:
                 self._fault(node, message, "declare it: @journey(state=Session), with a class of your own")
             owner = {"user": UserWith, "client": HttpClient}.get(kind, StreamedReply)
             is_method = inspect.isfunction(inspect.getattr_static(owner, node.attr, None))
-            if is_method and isinstance(self._parents.get(node), ast.Expr):
+            parent = self._parents.get(node)
+            if is_method and isinstance(parent, ast.Attribute):
+                self._check_of_method(kind, node, parent)
+            elif is_method and isinstance(parent, ast.Subscript) and parent.value is node:
+                what = short_text(node)
+                self._fault(node, f"{what} is a method, and has no elements", f"write {what}()[...]")
+            elif is_method and isinstance(parent, ast.Expr):
                 what = short_text(node)
                 self._fault(node, f"{what} is not called, so it does nothing", f"write {what}(...)")
             return
-        hint = did_you_mean(node.attr, sorted(name for name in known if not name.startswith("_")))
+        owner = {"user": UserWith, "client": HttpClient}.get(kind, StreamedReply)
+        hint = hint_of_attribute(kind, node.attr, owner)
+        hint = hint or did_you_mean(node.attr, sorted(name for name in known if not name.startswith("_")))
         if kind == "user" and isinstance(node.ctx, ast.Store):
             hint = "keep values of a user in its state: @journey(state=Session)"
         self._fault(node, f"{short_text(node.value)} has no {node.attr}", hint)
+
+    def _check_of_method(self, kind: str, method: ast.Attribute, read: ast.Attribute) -> None:
+        """Add an error for an attribute of a method that is not called: `user.client.get`, `reply.json.items`."""
+        if read.attr.startswith("__"):
+            return
+        what = short_text(method)
+        hint = f"write {what}(...).{read.attr}"
+        if kind == "user" and read.attr in VERBS | {"stream"}:
+            hint = f"write {short_text(method.value)}.http.{read.attr}(...); Locust's client is user.http here"
+        self._fault(method, f"{what} is a method, and has no {read.attr}", hint)
+
+    def _check_metric_attribute(self, node: ast.Attribute) -> None:
+        """Add an error for an attribute that a metric of the module does not have."""
+        made = self._metrics.get(node.value.id) if isinstance(node.value, ast.Name) else None
+        if made is not None and not hasattr(made, node.attr):
+            there = [name for name in dir(made) if not name.startswith("_")]
+            hint = hint_of_attribute(made.__name__, node.attr, made) or did_you_mean(node.attr, there)
+            self._fault(node, f"{short_text(node.value)} has no {node.attr}", hint)
+
+    def _metric_names(self) -> Iterator[tuple[str, type]]:
+        """Yield (name, class) of each metric that the module declares under a name that is used for nothing else."""
+        stored = Counter(
+            node.id if isinstance(node, ast.Name) else node.arg
+            for node in self._parents
+            if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+        )
+        for node in self._tree.body:
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=func)) if stored[name] == 1:
+                    kind = self._dotted(func).removeprefix("loadgen.")
+                    if self._dotted(func).startswith("loadgen.") and kind in _METRICS:
+                        yield name, _METRICS[kind]
 
     def _check_options(self, call: ast.Call) -> None:
         for keyword in call.keywords:
@@ -295,7 +341,9 @@ class _Reading:
             self._fault(call, f"{what}(...) is used before it is awaited", f"write `await {what}(...)`")
         elif is_lost(fn, call, self._parents):
             is_one = isinstance(parent, ast.Assign | ast.AnnAssign | ast.NamedExpr)
-            hint = f"write `await {what}(...)`" + ("" if is_one else ", or pass all calls to `await user.gather(*calls)`")
+            hint = f"write `await {what}(...)`" + (
+                "" if is_one else ", or pass all calls to `await user.gather(*calls)`"
+            )
             self._fault(call, f"{what}(...) is never awaited, so it does nothing", hint)
 
     def _is_coroutine(self, call: ast.Call) -> bool:
@@ -304,12 +352,25 @@ class _Reading:
             isinstance(call.func, ast.Attribute) and self._dotted(call.func) in _COROUTINES
         )
 
+    def _is_unread(self, targets: list[ast.expr]) -> bool:
+        """Return True if the targets of an assignment are names that nothing in the file reads."""
+        names = {one.id if isinstance(one, ast.Name) else "" for one in targets}
+        return "" not in names and not any(
+            isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Load) for node in self._parents
+        )
+
     def module_calls(self) -> None:
         """Add an error for each async function that a statement of the module calls."""
         for node in self._tree.body:
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and self._is_coroutine(node.value):
+            if not isinstance(node, ast.Expr | ast.Assign) or not isinstance(node.value, ast.Call):
+                continue
+            if isinstance(node, ast.Assign) and not self._is_unread(node.targets):
+                continue
+            if self._is_coroutine(node.value):
                 message = f"{short_text(node.value.func)}(...) is never awaited, so it does nothing"
-                self._fault(node.value, message, "call it in a journey, with `await`, or give it to the plan: set_up=...")
+                self._fault(
+                    node.value, message, "call it in a journey, with `await`, or give it to the plan: set_up=..."
+                )
 
     def _used_unawaited(self, fn: Function, assign: ast.Assign | ast.AnnAssign) -> tuple[str, str] | None:
         """Return the variable that holds an un-awaited call, and an attribute read from it.
@@ -324,8 +385,8 @@ class _Reading:
             if not (isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)):
                 continue
             parent = self._parents.get(node)
-            if not isinstance(parent, ast.Attribute):
-                return None  # awaited here, or passed to code that may await it
+            if not isinstance(parent, ast.Attribute) or parent.attr == "close":
+                return None  # awaited here, or passed to code that may await it, or ended on purpose
             attribute = attribute or parent.attr
         return (name, attribute) if attribute else None
 

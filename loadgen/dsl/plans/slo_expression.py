@@ -48,7 +48,8 @@ _L = TypeVar("_L")
 TagName = Any
 """A declared tag, or the name of a tag."""
 _NO_TRUTH: Final = (
-    "an objective is neither true nor false: `and`, `or`, `not`, `if` and chains such as 1 < x < 2 would lose objectives"
+    "an objective is neither true nor false: `and`, `or`, `not`, `if` and chains such as 1 < x < 2 "
+    "would lose objectives"
 )
 _NO_TRUTH_HINT: Final = (
     'write each objective by itself, as in slos=[p(95) < "1s", error_ratio() < "1%"]; to leave out None, write '

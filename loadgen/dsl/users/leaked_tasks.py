@@ -206,9 +206,9 @@ def _showing(before: Callable[..., None]) -> Callable[..., None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if category is RuntimeWarning and (found := _NEVER.match(str(message))):
-            if _forgot(found[1], str(message), filename, lineno):
-                return  # the owner reports it in the words of the scenario
+        found = _NEVER.match(str(message)) if category is RuntimeWarning else None
+        if found and _forgot(found[1], str(message), filename, lineno):
+            return  # the owner reports it in the words of the scenario
         before(message, category, filename, lineno, file, line)
 
     return showwarning
