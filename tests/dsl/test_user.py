@@ -80,7 +80,7 @@ async def test_what_is_no_distribution_says_what_is() -> None:
     for fn, said in (
         (traits, "trait needs a distribution, got 3; write lognormal(0, .3)"),
         (draws, "draw needs a distribution, got (1, 3)"),
-        (thinks, 'write durations as seconds, 2, or as text, "500ms"'),
+        (thinks, "write think(1, 3)"),
     ):
         bench = Bench(bound(fn))
         await bench.run()

@@ -327,7 +327,9 @@ def _check_of_k6(source: Source, receivers: Receivers, given: Mapping[str, ast.e
 
 def _call_of_k6(key: ast.expr | None, condition: ast.expr, reply: ast.expr) -> str:
     """Return the call of `user.check` for one condition of k6; "..." if it is not a lambda with a literal name."""
-    if not (isinstance(key, ast.Constant) and isinstance(condition, ast.Lambda) and len(condition.args.args) == 1):
+    if not (isinstance(condition, ast.Lambda) and len(condition.args.args) == 1):
+        return "..."
+    if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
         return "..."
     body = _OfReply(condition.args.args[0].arg, reply).visit(deepcopy(condition.body))
     return f'user.check("{key.value}", {ast.unparse(body)})'

@@ -80,7 +80,9 @@ class Source:
         self._constants: dict[str, str | int] = {
             name: value.value
             for name, value in self.assigned_once.items()
-            if isinstance(value, ast.Constant) and type(value.value) in (str, int)
+            if isinstance(value, ast.Constant)
+            and isinstance(value.value, str | int)
+            and not isinstance(value.value, bool)
         }
         self._lines = text.splitlines()
 

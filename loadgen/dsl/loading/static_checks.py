@@ -255,11 +255,12 @@ class _Reading:
                 self._fault(first, message, f"write {what}(lambda: {shown}, ...)")
             return
         awaited = next((one for one in call.args if isinstance(one, ast.Await)), None)
+        calls = ", ".join(ast.unparse(one.value if isinstance(one, ast.Await) else one) for one in call.args)
         if awaited is not None:
             self._fault(
                 awaited,
                 f"{what}(...) gets a result and not a call, so the calls run one after the other",
-                f"remove each `await` within the parentheses: {what}({ast.unparse(awaited.value)}, ...)",
+                f"remove the `await` within the parentheses: {what}({calls})",
             )
         if len(call.args) == 1 and isinstance(first, ast.List | ast.ListComp | ast.Tuple):
             self._fault(first, f"{what}(...) takes calls, not a list of them", f"write {what}(*calls)")

@@ -31,6 +31,12 @@ _KINDS: Final[Mapping[str, tuple[type, str]]] = {
     "loadgen.trend": (Trend, "add(0.5)"),
 }
 """By the function that declares a metric: its class, and an example of a call that records a value."""
+_METHODS: Final[Mapping[str, bool]] = {
+    name: inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
+    for name in dir(StreamedReply)
+    if not name.startswith("_") and inspect.isfunction(method := inspect.getattr_static(StreamedReply, name))
+}
+"""The methods of replies, and whether each is async."""
 _RECORDS: Final = frozenset({"add", "inc", "increment", "observe", "record", "set", "update"})
 """Methods that record a value: of loadgen's metrics and of other libraries."""
 
@@ -52,12 +58,8 @@ def misuses(
     made = source.assigned_once.get(node.value.id) if isinstance(node.value, ast.Name) else None
     if isinstance(made, ast.Call):
         yield from _of_metric(source, node, parents, dotted(made.func))
-    elif isinstance(method := inspect.getattr_static(StreamedReply, node.attr, None), _FUNCTION):
-        if receivers.kind_of_value(node.value) == "reply":
-            yield from _of_reply(source, node, parents, is_async=inspect.iscoroutinefunction(method))
-
-
-_FUNCTION: Final = type(lambda: None)
+    elif node.attr in _METHODS and receivers.kind_of_value(node.value) == "reply":
+        yield from _of_reply(source, node, parents, is_async=_METHODS[node.attr])
 
 
 def _of_reply(

@@ -293,7 +293,6 @@ _MEANT: Final = {
     "payload": ("json", "content", "data"),
     "query": ("params",),
     "redirects": ("follow_redirects",),
-    "status": ("expect",),
     "timeouts": ("timeout",),
 }
 """Words of other tools -> words of loadgen with this meaning, whose spelling is not similar."""
