@@ -551,6 +551,18 @@ async def test_checks_count_and_never_end_the_iteration() -> None:
     assert bench.counted() == {}
 
 
+async def test_a_condition_with_a_truth_value_of_its_own_may_be_callable() -> None:
+    class Found(list[int]):  # as a tag of BeautifulSoup
+        def __call__(self) -> None: ...
+
+    async def j(user: User) -> None:
+        assert user.check("has stock", Found([1])) is True
+        assert user.check("has stock", Found()) is False
+
+    bench = Bench(bound(j))
+    assert (await bench.run()).outcome == "ok"
+
+
 async def test_a_million_names_of_checks_are_bounded_and_noted() -> None:
     async def j(user: User) -> None:
         for n in range(1_000):
