@@ -92,7 +92,7 @@ def wrong_calls(source: Source, receivers: Receivers, call: ast.Call, imported: 
     if word == "user.gather":
         yield from _not_calls(source, call)
         return
-    yield from _invalid(source, call, word, given, signature, function)
+    yield from _invalid(source, receivers, call, word, given, signature, function)
 
 
 @lru_cache(maxsize=256)
@@ -247,6 +247,7 @@ _OF_REQUEST: Final[tuple[tuple[tuple[str, ...], Callable[..., object]], ...]] = 
 
 def _invalid(
     source: Source,
+    receivers: Receivers,
     call: ast.Call,
     word: str,
     given: Mapping[str, ast.expr],
@@ -256,7 +257,8 @@ def _invalid(
     values = {name: source.value_of(node) for name, node in given.items()}
     for name in _FUNCTIONS_GIVEN.get(word, ()):
         if values.get(name) is UNKNOWN:
-            values[name] = _function_of(source, given[name])
+            is_method = word == "user.check" and _is_reply_method(receivers, given[name])
+            values[name] = _named(short_text(given[name])) if is_method else _function_of(source, given[name])
     if word in _FUNCTIONS and word != "gql":
         yield from _value_wrong(source, call, values, function)
         return
@@ -287,14 +289,24 @@ def _function_of(source: Source, node: ast.expr) -> Any:
     """Return a function that stands for an expression: for a lambda, and for a function of the file; else UNKNOWN."""
     if isinstance(node, ast.Lambda):
         return lambda: None
-    if isinstance(node, ast.Name) and node.id in source.function_names:
+    return _named(node.id) if isinstance(node, ast.Name) and node.id in source.function_names else UNKNOWN
 
-        def named() -> None:
-            pass
 
-        named.__name__ = node.id
-        return named
-    return UNKNOWN
+def _is_reply_method(receivers: Receivers, node: ast.expr) -> bool:
+    """Return True for a method of a reply that is not called, such as `reply.json`."""
+    if not isinstance(node, ast.Attribute) or receivers.kind_of_value(node.value) != "reply":
+        return False
+    return inspect.isfunction(inspect.getattr_static(Reply, node.attr, None))
+
+
+def _named(name: str) -> Callable[[], None]:
+    """Return a function of this name."""
+
+    def named() -> None:
+        pass
+
+    named.__name__ = name
+    return named
 
 
 def _not_calls(source: Source, call: ast.Call) -> Iterator[Fault]:

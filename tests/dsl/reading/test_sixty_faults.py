@@ -243,6 +243,11 @@ CASES = [
     Case("a check of a lambda", "remove lambda:", 'user.check("is fast", lambda: 1 < 2)'),
     Case("a check of a lambda with a computed name", "remove lambda:", 'user.check(f"is fast {DEPTH}", lambda: 1 < 2)'),
     Case("a check of a function", "write is_fast(...)", 'user.check("is fast", is_fast)'),
+    Case(
+        "a check of a method",
+        "write reply.json(...)",
+        'reply = await user.http.get("/")\nuser.check("is there", reply.json)  # here',
+    ),
     Case("a setting as text", "write user.setting(depth)", 'user.setting("depth")'),
     Case(
         "a group of JavaScript",
