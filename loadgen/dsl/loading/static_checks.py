@@ -29,6 +29,7 @@ from loadgen.dsl.loading.call_arguments import wrong_calls
 from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
 from loadgen.dsl.loading.receivers import Function, Receivers, functions, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, read_source, short_text
+from loadgen.dsl.loading.value_misuse import misuses
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
 from loadgen.errors import Fault, ScenarioError
@@ -155,6 +156,7 @@ class _Reading:
         for node in own_nodes(fn):
             if isinstance(node, ast.Attribute):
                 self._check_attribute(receivers, node)
+                self.faults += misuses(self._source, receivers, node, self._parents, self._dotted)
             if not isinstance(node, ast.Call):
                 continue
             kind = receivers.kind(node)
@@ -173,8 +175,8 @@ class _Reading:
                 elif isinstance(node.func, ast.Attribute) and node.func.attr in ("gather", "poll"):
                     self._check_calls(receivers, node)
             elif kind == "entered":
-                if is_async:
-                    self._check_entered(node)
+                if is_async and self._check_entered(node):
+                    continue  # its arguments are part of the same fault
             elif kind == "target":
                 self._check_target(node)
             self._check_factory(receivers, node)
@@ -252,13 +254,14 @@ class _Reading:
                 message = f"{what}(...) needs a function that starts the call, because it repeats the call"
                 self._fault(first, message, f"write {what}(lambda: {shown}, ...)")
             return
-        for argument in call.args:
-            if isinstance(argument, ast.Await):
-                self._fault(
-                    argument,
-                    f"{what}(...) gets a result and not a call, so the calls run one after the other",
-                    f"remove the `await` within the parentheses: {what}({ast.unparse(argument.value)}, ...)",
-                )
+        awaited = next((one for one in call.args if isinstance(one, ast.Await)), None)
+        calls = ", ".join(ast.unparse(one.value if isinstance(one, ast.Await) else one) for one in call.args)
+        if awaited is not None:
+            self._fault(
+                awaited,
+                f"{what}(...) gets a result and not a call, so the calls run one after the other",
+                f"remove the `await` within the parentheses: {what}({calls})",
+            )
         if len(call.args) == 1 and isinstance(first, ast.List | ast.ListComp | ast.Tuple):
             self._fault(first, f"{what}(...) takes calls, not a list of them", f"write {what}(*calls)")
 
@@ -305,18 +308,23 @@ class _Reading:
             attribute = attribute or parent.attr
         return (name, attribute) if attribute else None
 
-    def _check_entered(self, call: ast.Call) -> None:
+    def _check_entered(self, call: ast.Call) -> bool:
+        """Return True, and add an error, if a call that needs `async with` is used in another way."""
         parent, what = self._parents.get(call), short_text(call.func)
         if isinstance(parent, ast.withitem):
             block = self._parents.get(parent)
             if isinstance(block, ast.With):
                 self._fault(call, f"{what}(...) is entered with `with`", f"write `async with {what}(...):`")
+                return True
         elif isinstance(parent, ast.AsyncFor | ast.For):
             hint = f"write `async with {what}(...) as reply:`, and then iterate over the reply"
             self._fault(call, f"{what}(...) is not entered, so there is nothing to iterate over", hint)
+            return True
         elif isinstance(parent, ast.Expr | ast.Await):
             message = f"{what}(...) is not entered, so it times nothing"
             self._fault(call, message, f"write `async with {what}(...):` and indent the code to time below it")
+            return True
+        return False
 
     def _check_metric(self, fn: Function, call: ast.Call) -> None:
         name = self._dotted(call.func)
