@@ -7,6 +7,7 @@ A test without the marker that starts a process fails, so the rule cannot be for
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -21,6 +22,9 @@ import pytest
 from hypothesis import settings
 
 from tests.support.examples import ALL
+
+# What is collected lives until the end: looking through it for garbage again and again takes a tenth of the CPU.
+gc.disable()
 
 os.environ["LOADGEN_LINE_EVERY_S"] = "0"  # tests wait for lines of runs; a line each 10 s would make them wait longer
 
@@ -65,6 +69,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _is_of_processes(item.path):
             item.add_marker(pytest.mark.process)
     items.sort(key=lambda item: crc32(item.nodeid.partition("::")[0].encode()))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")

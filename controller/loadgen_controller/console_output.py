@@ -28,6 +28,7 @@ __all__ = [
     "echo",
     "echo_error",
     "echo_json",
+    "echo_warning",
     "text_block",
     "verdict",
 ]
@@ -111,6 +112,13 @@ def echo_error(message: str, hint: str = "") -> None:
     typer.echo("\n    ".join(block(message)), err=True)
     if hint:
         typer.echo("\n    ".join(block(f"  hint: {hint}")), err=True)
+
+
+def echo_warning(message: str, hint: str = "") -> None:
+    """Print a warning and its hint on stderr, as two lines. Line breaks and control characters in them are escaped."""
+    typer.echo(one_line(f"warning: {message}"), err=True)
+    if hint:
+        typer.echo(one_line(f"  hint: {hint}"), err=True)
 
 
 def ask_on_stderr(question: str) -> bool:

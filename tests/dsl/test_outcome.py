@@ -131,6 +131,26 @@ async def polls_an_answer(user: Any) -> None:
     await user.poll(lambda: 3, until=bool, name="x")
 
 
+async def gathers_functions(user: Any) -> None:
+    await user.gather(lambda: user.http.get("/"))
+
+
+async def polls_until_true(user: Any) -> None:
+    await user.poll(lambda: user.http.get("/"), until=True, name="x")
+
+
+async def polls_too_rarely(user: Any) -> None:
+    await user.poll(lambda: user.http.get("/"), until=bool, every=500, name="x")
+
+
+async def checks_a_function(user: Any) -> None:
+    user.check("is fast", checks_a_function)
+
+
+async def checks_a_reply(user: Any) -> None:
+    user.check(await user.http.get("/"), True)
+
+
 async def in_a_group(user: Any) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(missing_item(user))
@@ -173,6 +193,11 @@ async def in_a_group(user: Any) -> None:
         (no_state, 1, "this journey has no state", "declare it: @journey(state=Session)"),
         (unknown_target, 1, 'the plan has no target "login"', "targets={"),
         (gathers_an_answer, 1, "cannot be awaited", "remove the `await` within the parentheses"),
+        (gathers_functions, 1, "a lambda is a function, not a call", "remove lambda:"),
+        (polls_until_true, 1, "until=True is not a function", "until=lambda reply:"),
+        (polls_too_rarely, 1, "every: 500 s is longer than the time-out, 2m", 'write every="500ms"'),
+        (checks_a_function, 1, "is a function, so it is always true", "write checks_a_function(...)"),
+        (checks_a_reply, 1, "the name must be a text, got <Reply", 'user.check("status is 200"'),
         (polls_an_answer, 1, "the result of call() is 3", "lambda: user.http.get(...)"),
         (in_a_group, 1, "IndexError", "reply.pick"),
     ],

@@ -80,7 +80,7 @@ async def test_what_is_no_distribution_says_what_is() -> None:
     for fn, said in (
         (traits, "trait needs a distribution, got 3; write lognormal(0, .3)"),
         (draws, "draw needs a distribution, got (1, 3)"),
-        (thinks, 'write durations as seconds, 2, or as text, "500ms"'),
+        (thinks, "write think(1, 3)"),
     ):
         bench = Bench(bound(fn))
         await bench.run()
@@ -549,6 +549,18 @@ async def test_checks_count_and_never_end_the_iteration() -> None:
     assert (await bench.run(2)).outcome == "ok"
     assert bench.counted() == {"check: has stock": (4, 2), "check: is quick": (2, 2)}
     assert bench.counted() == {}
+
+
+async def test_a_condition_with_a_truth_value_of_its_own_may_be_callable() -> None:
+    class Found(list[int]):  # as a tag of BeautifulSoup
+        def __call__(self) -> None: ...
+
+    async def j(user: User) -> None:
+        assert user.check("has stock", Found([1])) is True
+        assert user.check("has stock", Found()) is False
+
+    bench = Bench(bound(j))
+    assert (await bench.run()).outcome == "ok"
 
 
 async def test_a_million_names_of_checks_are_bounded_and_noted() -> None:

@@ -14,7 +14,7 @@ from loadgen.clients.net.tls import tls_context
 from loadgen.dsl.loading.loader import Scenario, load, split_plan
 from loadgen.dsl.plans.spec import Overrides
 from loadgen_controller.collect_option_errors import CollectedErrors
-from loadgen_controller.console_output import echo
+from loadgen_controller.console_output import echo_warning
 from loadgen_controller.planning.option_parsing import overrides_of
 from loadgen_controller.planning.target_permission import check_allowed, check_proofs, check_target, check_ways
 
@@ -86,7 +86,7 @@ def load_scenario(
     errors.check()
     assert scenario is not None
     for warning in scenario.warnings:
-        echo(f"warning: {warning}", err=True)
+        echo_warning(f"{warning.where}: {warning.message}", warning.hint)
     return scenario
 
 

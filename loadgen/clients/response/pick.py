@@ -17,9 +17,12 @@ import msgspec
 if TYPE_CHECKING:
     from loadgen.clients.response.replies import Reply
 
-__all__ = ["Missing", "check_path", "pick_from"]
+__all__ = ["Missing", "check_path", "pattern_hint", "pick_from"]
 
 _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]|\['([^'\\]+)'\]|\[\"([^\"\\]+)\"\]")
+_NAMES = re.compile(r"[A-Za-z_]\w*(\[\d+\]|\.\w+)*")
+_GROUP_ELSEWHERE = re.compile(r"\(\?<(\w+)>")
+"""A named group as JavaScript and Java write it."""
 _CSS_ATTRIBUTE = re.compile(r"@([A-Za-z_:][A-Za-z0-9_.:-]*)$")
 
 Find = Callable[["Reply"], list[Any]]
@@ -75,6 +78,8 @@ def _compile(path: str) -> tuple[Find, bool]:
         return _css(rest), False
     if kind == "regex" and rest:
         return _regex(rest), False
+    if _NAMES.fullmatch(path):
+        raise ValueError(f'invalid path "{path}"; write "$.{path}" for a value of a JSON body')
     raise ValueError(
         f'invalid path "{path}"; write "$.token", "css:input[name=csrf]@value", "regex:id=([0-9]+)" or "header:etag"'
     )
@@ -129,9 +134,8 @@ def _css(rest: str) -> Find:
         LexborHTMLParser("<p>").css(selector)
     except SelectolaxError as error:
         reason = str(error).rstrip(".")
-        raise ValueError(
-            f'invalid CSS selector "{selector}": {reason}; write "css:input[name=csrf]@value", for example'
-        ) from error
+        fitting = f'"css:{rest.replace("/@", "@")}"' if "/@" in rest else '"css:input[name=csrf]@value", for example'
+        raise ValueError(f'invalid CSS selector "{selector}": {reason}; write {fitting}') from error
 
     def find(reply: Reply) -> list[Any]:
         nodes = LexborHTMLParser(reply.text).css(selector)
@@ -147,7 +151,7 @@ def _regex(pattern: str) -> Find:
     try:
         compiled = re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f'invalid regular expression "{pattern}": {error}') from error
+        raise ValueError(f'invalid regular expression "{pattern}": {error}; {pattern_hint(pattern)}') from error
     if compiled.groups > 1:
         raise ValueError(
             f'the regular expression "{pattern}" has {compiled.groups} groups;'
@@ -155,6 +159,13 @@ def _regex(pattern: str) -> Find:
         )
     group = compiled.groups  # 1: the group; 0: the whole match
     return lambda reply: [found[group] or "" for found in compiled.finditer(reply.text)]
+
+
+def pattern_hint(pattern: str) -> str:
+    """Return what to write instead of a regular expression that Python cannot compile."""
+    if (group := _GROUP_ELSEWHERE.search(pattern)) is not None:
+        return f"write (?P<{group[1]}>...), since Python has no (?<{group[1]}>...)"
+    return 'put \\ before a literal "(", "[", "*" or "?"'
 
 
 _ABSENT: Any = object()

@@ -17,6 +17,7 @@ import ast
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ from loadgen.clients.request.expectation_check import check_accept, check_max_ms
 from loadgen.clients.request.header_encoding import with_call_headers
 from loadgen.clients.request.prepare import timeouts_of
 from loadgen.clients.request.request_head_cache import routes_of
-from loadgen.clients.response.pick import check_path
+from loadgen.clients.response.pick import check_path, pattern_hint
 from loadgen.clients.response.replies import Reply
 from loadgen.clients.retries import retries_of
 from loadgen.dsl.distributions import Distribution, empirical, exponential, fixed, lognormal, normal, uniform
@@ -36,7 +37,12 @@ from loadgen.dsl.loading.source_analysis import UNKNOWN, Source, short_text
 from loadgen.dsl.payload import ScenarioBlob, blob
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.argument_checks import (
+    check_check,
+    check_condition,
+    check_gathered,
     check_name,
+    check_setting,
+    check_until,
     distribution_of,
     pace_ns,
     poll_times_ns,
@@ -80,7 +86,13 @@ def wrong_calls(source: Source, receivers: Receivers, call: ast.Call, imported: 
             given |= node
         elif isinstance(node, ast.expr):
             given[name] = node
-    yield from _invalid(source, call, word, given, signature, function)
+    if word == "user.check" and (fault := _check_of_k6(source, receivers, given)) is not None:
+        yield fault
+        return
+    if word == "user.gather":
+        yield from _not_calls(source, call)
+        return
+    yield from _invalid(source, receivers, call, word, given, signature, function)
 
 
 @lru_cache(maxsize=256)
@@ -173,9 +185,7 @@ def _check_pattern(pattern: object) -> None:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise UsageError(
-                f"invalid regular expression {pattern!r}: {error}", hint='put \\ before a literal "(", "[", "*" or "?"'
-            ) from None
+            raise UsageError(f"invalid regular expression {pattern!r}: {error}", hint=pattern_hint(pattern)) from None
 
 
 def _check_gql(query: object, operation: object) -> None:
@@ -188,12 +198,18 @@ _VALUES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Callable[..., object]],
     "user.poll": (
         (("every", "timeout"), poll_times_ns),
         (("name",), lambda name: check_name("poll", name)),
+        (("until",), check_until),
     ),
     # `rendezvous_check.py` checks the number of users, which it also compares with the load.
     "user.rendezvous": ((("name", "timeout"), lambda name, timeout: rendezvous_timeout_ns(name, 1, timeout)),),
     "user.step": ((("name",), lambda name: check_name("step", name)),),
     "user.measure": ((("name",), lambda name: check_name("measure", name)),),
-    "user.check": ((("name",), lambda name: check_name("check", name)),),
+    "user.check": (
+        (("name",), lambda name: check_check(name, True)),
+        (("name",), lambda name: check_name("check", name)),
+        (("ok",), check_condition),
+    ),
+    "user.setting": ((("setting",), check_setting),),
     "user.trait": (
         (("name",), lambda name: check_name("trait", name)),
         (("of",), lambda of: distribution_of("trait", of)),
@@ -231,6 +247,7 @@ _OF_REQUEST: Final[tuple[tuple[tuple[str, ...], Callable[..., object]], ...]] = 
 
 def _invalid(
     source: Source,
+    receivers: Receivers,
     call: ast.Call,
     word: str,
     given: Mapping[str, ast.expr],
@@ -238,6 +255,10 @@ def _invalid(
     function: Callable[..., Any],
 ) -> Iterator[Fault]:
     values = {name: source.value_of(node) for name, node in given.items()}
+    for name in _FUNCTIONS_GIVEN.get(word, ()):
+        if values.get(name) is UNKNOWN:
+            is_method = word == "user.check" and _is_reply_method(receivers, given[name])
+            values[name] = _named(short_text(given[name])) if is_method else _function_of(source, given[name])
     if word in _FUNCTIONS and word != "gql":
         yield from _value_wrong(source, call, values, function)
         return
@@ -253,11 +274,94 @@ def _invalid(
         try:
             check(*arguments)
         except (UsageError, ValueError, TypeError) as error:
-            if is_reported and word == "user.think":
-                continue  # the time alone is wrong, and the pair was reported
+            if is_reported and word in ("user.think", "user.check"):
+                continue  # the same value, which was reported
             is_reported = True
             name = next(name for name in names if name in given)
             yield source.fault(given[name], *_texts(error, word, name))
+
+
+_FUNCTIONS_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {"user.check": ("ok",), "user.poll": ("until",)}
+"""By word: arguments for which it matters whether they are functions."""
+
+
+def _function_of(source: Source, node: ast.expr) -> Any:
+    """Return a function that stands for an expression: for a lambda, and for a function of the file; else UNKNOWN."""
+    if isinstance(node, ast.Lambda):
+        return lambda: None
+    return _named(node.id) if isinstance(node, ast.Name) and node.id in source.function_names else UNKNOWN
+
+
+def _is_reply_method(receivers: Receivers, node: ast.expr) -> bool:
+    """Return True for a method of a reply that is not called, such as `reply.json`."""
+    if not isinstance(node, ast.Attribute) or receivers.kind_of_value(node.value) != "reply":
+        return False
+    return inspect.isfunction(inspect.getattr_static(Reply, node.attr, None))
+
+
+def _named(name: str) -> Callable[[], None]:
+    """Return a function of this name."""
+
+    def named() -> None:
+        pass
+
+    named.__name__ = name
+    return named
+
+
+def _not_calls(source: Source, call: ast.Call) -> Iterator[Fault]:
+    """Yield an error for the first argument of `user.gather` that is a function or a literal, and not a call."""
+    for node in call.args:
+        value = node.value if isinstance(node, ast.Constant) else _function_of(source, node)
+        if value is not UNKNOWN:
+            try:
+                check_gathered(value)
+            except UsageError as error:
+                yield source.fault(node, error.message, error.hint)
+                return
+
+
+def _check_of_k6(source: Source, receivers: Receivers, given: Mapping[str, ast.expr]) -> Fault | None:
+    """Return the error of `user.check(reply, {"status is 200": lambda r: r.status == 200})`, as k6 has it."""
+    name, ok = given["name"], given["ok"]
+    conditions = ok if isinstance(ok, ast.Dict) and any(isinstance(one, ast.Lambda) for one in ok.values) else None
+    is_reply = receivers.kind_of_value(name) == "reply"
+    if not is_reply and (conditions is None or isinstance(source.value_of(name), str)):
+        return None
+    shown = ["..."]
+    if conditions is not None:
+        shown = [_call_of_k6(key, value, name) for key, value in zip(conditions.keys, conditions.values, strict=True)]
+    written = 'user.check("status is 200", reply.status_code == 200)' if "..." in shown else ", ".join(shown)
+    each = ": one call for each condition" if len(shown) > 1 else ""
+    message = f"user.check(...): the name must be a text, got {short_text(name)}"
+    return source.fault(name, message, f"write {written}{each}")
+
+
+def _call_of_k6(key: ast.expr | None, condition: ast.expr, reply: ast.expr) -> str:
+    """Return the call of `user.check` for one condition of k6; "..." if it is not a lambda with a literal name."""
+    if not (isinstance(condition, ast.Lambda) and len(condition.args.args) == 1):
+        return "..."
+    if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
+        return "..."
+    body = _OfReply(condition.args.args[0].arg, reply).visit(deepcopy(condition.body))
+    return f'user.check("{key.value}", {ast.unparse(body)})'
+
+
+class _OfReply(ast.NodeTransformer):
+    """Replaces the parameter of a lambda by the reply, and attributes of k6's responses by those of a reply."""
+
+    def __init__(self, parameter: str, reply: ast.expr) -> None:
+        self._parameter, self._reply = parameter, reply
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        is_direct = isinstance(node.value, ast.Name) and node.value.id == self._parameter
+        self.generic_visit(node)
+        if is_direct:
+            node.attr = {"status": "status_code", "body": "text"}.get(node.attr, node.attr)
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self._reply if node.id == self._parameter else node
 
 
 def _default(signature: inspect.Signature, name: str) -> Any:
@@ -289,5 +393,7 @@ def _texts(error: Exception, word: str, argument: str) -> tuple[str, str]:
     """Return message and hint of an exception. A ValueError has the hint after a semicolon in its text."""
     if isinstance(error, UsageError):
         return error.message, error.hint
-    message, _, hint = str(error).partition("; ")
+    message, separator, hint = str(error).rpartition("; ")
+    if not separator:
+        message, hint = hint, ""
     return message, hint or _EXAMPLES.get(argument) or f"write {_WRITE[word]}"

@@ -37,7 +37,7 @@ from loadgen.dsl.plans import plan_loads
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.plans.param import Params, params_given
 from loadgen.dsl.plans.plan import Plan, rows_needed
-from loadgen.dsl.plans.plan_check import metrics_wrong
+from loadgen.dsl.plans.plan_check import limits_never_reached, metrics_wrong
 from loadgen.dsl.plans.plan_loads import names_wrong
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.plans.window_size import small_windows
@@ -348,6 +348,7 @@ class _Loaded:
             if path.is_file() and self._travels(path, plan.origin):
                 self.files.add(path)
         self.faults += metrics_wrong(plan.slos, (metric.spec for metric in self.metrics))
+        self.warnings += limits_never_reached(plan.slos)
         wrong, doubtful = missing_names(plan.said, self.siblings.sources, self.journeys)
         self.faults += wrong
         self.warnings += doubtful

@@ -85,7 +85,8 @@ class _Reading:
     def _request(self, slo: Slo) -> None:
         """Add an error if no request in the scenario's files has the name that an objective gives.
 
-        Names are read from the source text. If some are computed, add only a warning.
+        Names are read from the source text, also those of loops over literal texts. A computed name may be the one
+        of the objective if its literal parts fit; if none fits, add only a warning.
         """
         if slo.objective is None or slo.objective.request is None:
             return
@@ -98,6 +99,8 @@ class _Reading:
         if "{" in name and fitting and not any(one.is_given for one in fitting):
             hint = f'set the name in the request call: name="{name}"'
             self.faults.append(slo.origin.fault(f"{text}: requests without name= are named by their exact path", hint))
+        elif fitting and "{" not in name:
+            return  # a computed name that may be this one
         elif not names or any(one.is_computed for one in names):
             message = f"{text} found, but the scenario computes some request names"
             self.warnings.append(slo.origin.fault(message, _UNCHECKED))
@@ -122,7 +125,7 @@ class _Reading:
             self.faults.append(slo.origin.fault(text, f'add it to a journey: user.check("{name}", ...)'))
             return
         there = dict.fromkeys(shown for _, shown in names)
-        hint = did_you_mean(name, there) or f"the scenario has {', '.join(list(there)[:5])}"
+        hint = did_you_mean(name, there)
         self.faults.append(slo.origin.fault(text, hint))
 
     def _steps(self, journeys: Iterable[Journey[Any]]) -> tuple[list[StepName], list[StepName]]:
@@ -188,14 +191,17 @@ def request_names(source: Source) -> Iterator[RequestName]:
         if given is None and verb == "measure" and node.args:
             given = node.args[0]
         if given is not None:
-            pattern, text = source.text_of(given)
-            yield RequestName(pattern, text, ".+" in pattern, True)
-            if verb == "poll":
-                yield RequestName(pattern + r" \(poll\)", f"{text} (poll)", ".+" in pattern, True)
+            for one in source.alternatives(given):
+                pattern, text = source.text_of(one)
+                yield RequestName(pattern, text, ".+" in pattern, True)
+                if verb == "poll":
+                    yield RequestName(pattern + r" \(poll\)", f"{text} (poll)", ".+" in pattern, True)
         elif verb in ("request", "stream") and len(node.args) > 1:
-            yield _by_path(source, node.args[0], node.args[1], node)
+            for url in source.alternatives(node.args[1]):
+                yield _by_path(source, node.args[0], url, node)
         elif verb in VERBS and node.args and _is_path(source, node):
-            yield _by_path(source, ast.Constant(verb.upper()), node.args[0], node)
+            for url in source.alternatives(node.args[0]):
+                yield _by_path(source, ast.Constant(verb.upper()), url, node)
 
 
 def _check_names(source: Source) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,16 +69,105 @@ class StepName:
 
 
 class Source:
-    """One Python file with its syntax tree."""
+    """One Python file with its syntax tree.
+
+    assigned_once: the value of each name that is assigned once, at the top of the file: `orders = counter("orders")`.
+    """
 
     def __init__(self, path: Path, text: str, tree: ast.Module) -> None:
         self.path, self.text, self.tree = path, text, tree
-        self._constants = _constants(tree)
+        self.assigned_once = _assigned_once(tree)
+        self._constants: dict[str, str | int] = {
+            name: value.value
+            for name, value in self.assigned_once.items()
+            if isinstance(value, ast.Constant)
+            and isinstance(value.value, str | int)
+            and not isinstance(value.value, bool)
+        }
         self._lines = text.splitlines()
 
     def fault(self, node: ast.expr, message: str, hint: str) -> Fault:
         """Return an error at the first line of an expression of this file."""
         return Fault(str(self.path), node.lineno, message, hint)
+
+    @cached_property
+    def function_names(self) -> frozenset[str]:
+        """Return the names that stand for a function wherever they are used in the file.
+
+        Functions with a decorator, which may replace them, and methods are left out.
+        """
+        found: set[str] = set()
+        others: set[str] = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                (others if node.decorator_list else found).add(node.name)
+            elif isinstance(node, ast.ClassDef):
+                others |= {node.name, *(one.name for one in node.body if isinstance(one, ast.FunctionDef))}
+            elif isinstance(node, ast.Name):
+                if not isinstance(node.ctx, ast.Load):
+                    others.add(node.id)
+            elif isinstance(node, ast.arg):
+                others.add(node.arg)
+            elif isinstance(node, ast.alias):
+                others.add(node.asname or node.name)
+            elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+                others.add(node.name)
+        return frozenset(found - others)
+
+    @cached_property
+    def _looped(self) -> dict[ast.Name, tuple[str, ...]]:
+        """Return the values of each use of a name in a loop over literal texts: `for path in ("/", "/products"):`."""
+        found: dict[ast.Name, tuple[str, ...]] = {}
+        for node in ast.walk(self.tree):
+            loops: list[tuple[ast.expr, ast.expr]] = []
+            within: list[ast.AST] = [node]
+            if isinstance(node, ast.For | ast.AsyncFor):
+                loops, within = [(node.target, node.iter)], list(node.body)
+            elif isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):
+                loops = [(one.target, one.iter) for one in node.generators]
+            for target, values in loops:
+                rows = self._rows(values)
+                for name, texts in _bound(target, rows):
+                    uses = [one for part in within for one in ast.walk(part) if isinstance(one, ast.Name)]
+                    own = {one for one in ast.walk(target) if isinstance(one, ast.Name)}
+                    uses = [one for one in uses if one.id == name and one not in own]
+                    if all(isinstance(one.ctx, ast.Load) for one in uses):
+                        found.update(dict.fromkeys(uses, texts))
+        return found
+
+    def _rows(self, values: ast.expr) -> Sequence[Any]:
+        """Return the values of a loop that are written literally or by a name of the module; () if not known."""
+        if isinstance(values, ast.Name):
+            values = self.assigned_once.get(values.id, values)
+        if isinstance(values, ast.Call) and isinstance(values.func, ast.Attribute) and values.func.attr == "items":
+            rows = self._literal(values.func.value)
+            return tuple(rows.items()) if isinstance(rows, dict) else ()
+        rows = self._literal(values)
+        return tuple(rows) if isinstance(rows, tuple | list | set | frozenset | dict) else ()
+
+    def _literal(self, node: ast.expr) -> Any:
+        return self.value_of(self.assigned_once.get(node.id, node) if isinstance(node, ast.Name) else node)
+
+    def alternatives(self, node: ast.expr) -> list[ast.expr]:
+        """Return the expressions that an expression stands for: one for each value in a loop over literal texts.
+
+        Other expressions are returned as they are.
+        """
+        if isinstance(node, ast.Name):
+            return [ast.Constant(text) for text in self._looped.get(node, ())] or [node]
+        if not isinstance(node, ast.JoinedStr):
+            return [node]
+        names = [one.value for one in node.values if isinstance(one, ast.FormattedValue)]
+        looped = next((one for one in names if isinstance(one, ast.Name) and one in self._looped), None)
+        if looped is None:
+            return [node]
+
+        def with_text(part: ast.expr, text: str) -> ast.expr:
+            value = part.value if isinstance(part, ast.FormattedValue) else None
+            is_it = isinstance(value, ast.Name) and value.id == looped.id
+            return ast.Constant(text) if is_it else part
+
+        return [ast.JoinedStr([with_text(part, text) for part in node.values]) for text in self._looped[looped]]
 
     @property
     def has_lazy_annotations(self) -> bool:
@@ -219,11 +309,13 @@ class Source:
             node = ast.Constant(self._constants[node.id])
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             return re.escape(node.value), node.value, False
+        if isinstance(node, ast.Name) and (texts := self._looped.get(node)):
+            return f"(?:{'|'.join(map(re.escape, texts))})", "{...}", False
         if isinstance(node, ast.JoinedStr):
-            texts = [v.value if isinstance(v, ast.Constant) and isinstance(v.value, str) else None for v in node.values]
-            pattern = "".join(".+" if text is None else re.escape(text) for text in texts)
-            is_computed = not any(text is not None for text in texts)
-            return pattern, "".join("{...}" if text is None else text for text in texts), is_computed
+            parts = [v.value if isinstance(v, ast.Constant) and isinstance(v.value, str) else None for v in node.values]
+            pattern = "".join(".+" if part is None else re.escape(part) for part in parts)
+            is_computed = not any(part is not None for part in parts)
+            return pattern, "".join("{...}" if part is None else part for part in parts), is_computed
         return ".+", "{...}", True
 
 
@@ -284,18 +376,15 @@ def _imports(body: Sequence[ast.AST], is_certain: bool) -> Iterator[Import]:
             yield from _imports(list(ast.iter_child_nodes(node)), is_certain and isinstance(node, ast.ClassDef))
 
 
-def _constants(tree: ast.Module) -> dict[str, str | int]:
-    """Return the value of each module-level constant, by name.
-
-    A constant is a name with a literal text or whole number that is assigned only once in the file.
-    """
+def _assigned_once(tree: ast.Module) -> dict[str, ast.expr]:
+    """Return the value of each name that the whole file assigns only once, in a statement at its top."""
     stores: dict[str, int] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             stores[node.id] = stores.get(node.id, 0) + 1
         elif isinstance(node, ast.arg):
             stores[node.arg] = stores.get(node.arg, 0) + 1
-    found: dict[str, str | int] = {}
+    found: dict[str, ast.expr] = {}
     for node in tree.body:
         targets: list[ast.expr] = []
         if isinstance(node, ast.Assign):
@@ -303,10 +392,21 @@ def _constants(tree: ast.Module) -> dict[str, str | int]:
         elif isinstance(node, ast.AnnAssign):
             targets = [node.target]
         value = getattr(node, "value", None)
-        if isinstance(value, ast.Constant) and type(value.value) in (str, int):
-            constant: Any = value.value
-            found.update({t.id: constant for t in targets if isinstance(t, ast.Name) and stores[t.id] == 1})
+        if isinstance(value, ast.expr):
+            found.update({t.id: value for t in targets if isinstance(t, ast.Name) and stores[t.id] == 1})
     return found
+
+
+def _bound(target: ast.expr, rows: Sequence[Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield (name, texts) for each name of a loop's target that has only texts in the values of the loop."""
+    if isinstance(target, ast.Name):
+        if rows and all(isinstance(row, str) for row in rows):
+            yield target.id, tuple(rows)
+    elif isinstance(target, ast.Tuple) and all(
+        isinstance(row, tuple | list) and len(row) == len(target.elts) for row in rows
+    ):
+        for at, one in enumerate(target.elts):
+            yield from _bound(one, [row[at] for row in rows])
 
 
 def _first_line(fn: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from importlib import import_module
@@ -28,20 +27,20 @@ from typing import Any
 from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
 from loadgen.clients.response.streams import StreamedReply
-from loadgen.dsl import metric
 from loadgen.dsl.loading.await_check import Coroutines, is_lost
 from loadgen.dsl.loading.call_arguments import wrong_calls
 from loadgen.dsl.loading.other_tools import hint_of_attribute
 from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
 from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, functions, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, read_source, short_text
+from loadgen.dsl.loading.value_misuse import misuses
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
 from loadgen.errors import Fault, ScenarioError
 
 __all__ = ["mistakes", "mistakes_of"]
 
-_METRICS = {"counter": metric.Counter, "gauge": metric.Gauge, "trend": metric.Trend, "rate": metric.Rate}
+_METRICS = frozenset({"counter", "gauge", "trend", "rate"})
 
 _COROUTINES = frozenset({"asyncio.sleep", "asyncio.to_thread", "asyncio.wait", "asyncio.wait_for"})
 
@@ -109,7 +108,6 @@ class _Reading:
             if isinstance(fn, ast.FunctionDef | ast.AsyncFunctionDef) and not Receivers(fn).has_user
         }
         """The module's functions that have no user."""
-        self._metrics = dict(self._metric_names())
         self._secrets: set[str] = set()
         """The module's names that hold secrets."""
         self.faults: list[Fault] = []
@@ -166,7 +164,7 @@ class _Reading:
         for node in own_nodes(fn):
             if isinstance(node, ast.Attribute):
                 self._check_attribute(receivers, node)
-                self._check_metric_attribute(node)
+                self.faults += misuses(self._source, receivers, node, self._parents, self._dotted)
             if not isinstance(node, ast.Call):
                 continue
             kind = receivers.kind(node)
@@ -186,8 +184,8 @@ class _Reading:
                 elif isinstance(node.func, ast.Attribute) and node.func.attr in ("gather", "poll"):
                     self._check_calls(receivers, node)
             elif kind == "entered":
-                if is_async:
-                    self._check_entered(node)
+                if is_async and self._check_entered(node):
+                    continue  # its arguments are part of the same fault
             elif kind == "target":
                 self._check_target(node)
             self._check_factory(receivers, node)
@@ -224,11 +222,8 @@ class _Reading:
             owner = {"user": UserWith, "client": HttpClient}.get(kind, StreamedReply)
             is_method = inspect.isfunction(inspect.getattr_static(owner, node.attr, None))
             parent = self._parents.get(node)
-            if is_method and isinstance(parent, ast.Attribute):
+            if is_method and kind != "reply" and isinstance(parent, ast.Attribute):
                 self._check_of_method(kind, node, parent)
-            elif is_method and isinstance(parent, ast.Subscript) and parent.value is node:
-                what = short_text(node)
-                self._fault(node, f"{what} is a method, and has no elements", f"write {what}()[...]")
             elif is_method and isinstance(parent, ast.Expr):
                 what = short_text(node)
                 self._fault(node, f"{what} is not called, so it does nothing", f"write {what}(...)")
@@ -241,7 +236,7 @@ class _Reading:
         self._fault(node, f"{short_text(node.value)} has no {node.attr}", hint)
 
     def _check_of_method(self, kind: str, method: ast.Attribute, read: ast.Attribute) -> None:
-        """Add an error for an attribute of a method that is not called: `user.client.get`, `reply.json.items`."""
+        """Add an error for an attribute of a method that is not called: `user.client.get`."""
         if read.attr.startswith("__"):
             return
         what = short_text(method)
@@ -249,28 +244,6 @@ class _Reading:
         if kind == "user" and read.attr in VERBS | {"stream"}:
             hint = f"write {short_text(method.value)}.http.{read.attr}(...); Locust's client is user.http here"
         self._fault(method, f"{what} is a method, and has no {read.attr}", hint)
-
-    def _check_metric_attribute(self, node: ast.Attribute) -> None:
-        """Add an error for an attribute that a metric of the module does not have."""
-        made = self._metrics.get(node.value.id) if isinstance(node.value, ast.Name) else None
-        if made is not None and not hasattr(made, node.attr):
-            there = [name for name in dir(made) if not name.startswith("_")]
-            hint = hint_of_attribute(made.__name__, node.attr, made) or did_you_mean(node.attr, there)
-            self._fault(node, f"{short_text(node.value)} has no {node.attr}", hint)
-
-    def _metric_names(self) -> Iterator[tuple[str, type]]:
-        """Yield (name, class) of each metric that the module declares under a name that is used for nothing else."""
-        stored = Counter(
-            node.id if isinstance(node, ast.Name) else node.arg
-            for node in self._parents
-            if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
-        )
-        for node in self._tree.body:
-            match node:
-                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=func)) if stored[name] == 1:
-                    kind = self._dotted(func).removeprefix("loadgen.")
-                    if self._dotted(func).startswith("loadgen.") and kind in _METRICS:
-                        yield name, _METRICS[kind]
 
     def _check_options(self, call: ast.Call) -> None:
         for keyword in call.keywords:
@@ -305,13 +278,14 @@ class _Reading:
                 message = f"{what}(...) needs a function that starts the call, because it repeats the call"
                 self._fault(first, message, f"write {what}(lambda: {shown}, ...)")
             return
-        for argument in call.args:
-            if isinstance(argument, ast.Await):
-                self._fault(
-                    argument,
-                    f"{what}(...) gets a result and not a call, so the calls run one after the other",
-                    f"remove the `await` within the parentheses: {what}({ast.unparse(argument.value)}, ...)",
-                )
+        awaited = next((one for one in call.args if isinstance(one, ast.Await)), None)
+        calls = ", ".join(ast.unparse(one.value if isinstance(one, ast.Await) else one) for one in call.args)
+        if awaited is not None:
+            self._fault(
+                awaited,
+                f"{what}(...) gets a result and not a call, so the calls run one after the other",
+                f"remove the `await` within the parentheses: {what}({calls})",
+            )
         if len(call.args) == 1 and isinstance(first, ast.List | ast.ListComp | ast.Tuple):
             self._fault(first, f"{what}(...) takes calls, not a list of them", f"write {what}(*calls)")
 
@@ -390,18 +364,23 @@ class _Reading:
             attribute = attribute or parent.attr
         return (name, attribute) if attribute else None
 
-    def _check_entered(self, call: ast.Call) -> None:
+    def _check_entered(self, call: ast.Call) -> bool:
+        """Return True, and add an error, if a call that needs `async with` is used in another way."""
         parent, what = self._parents.get(call), short_text(call.func)
         if isinstance(parent, ast.withitem):
             block = self._parents.get(parent)
             if isinstance(block, ast.With):
                 self._fault(call, f"{what}(...) is entered with `with`", f"write `async with {what}(...):`")
+                return True
         elif isinstance(parent, ast.AsyncFor | ast.For):
             hint = f"write `async with {what}(...) as reply:`, and then iterate over the reply"
             self._fault(call, f"{what}(...) is not entered, so there is nothing to iterate over", hint)
+            return True
         elif isinstance(parent, ast.Expr | ast.Await):
             message = f"{what}(...) is not entered, so it times nothing"
             self._fault(call, message, f"write `async with {what}(...):` and indent the code to time below it")
+            return True
+        return False
 
     def _check_metric(self, fn: Function, call: ast.Call) -> None:
         name = self._dotted(call.func)

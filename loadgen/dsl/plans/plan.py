@@ -369,7 +369,10 @@ class Plan:
             found += self.load.faults
         found += executors_wrong(self.executors, self._lowering_seed)
         found += windows_wrong(self.slos, self.warmup_ns, self._spans())
-        declared = [spec.name for spec in self.tag_specs if not spec.header]
+        declared = {spec.name: list(spec.values) for spec in self.tag_specs if not spec.header}
+        for name, value in (pair for load in self.loads for pair in load.tags):
+            if name in declared:
+                declared[name].append(value)
         found += loads_and_tags_wrong(self.slos, (one.name for one in self.loads), tag_names(self), declared)
         found += self._lanes_wrong()
         if not is_url(self.target) and self.overrides.target is not None:

@@ -9,7 +9,7 @@ errors of a plan are reported at once; `Plan` adds the lines.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -20,7 +20,7 @@ import msgspec
 from loadgen.dsl.executors.base import Executor
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.metric import Metric
-from loadgen.dsl.plans.argument_validation import Wrong, did_you_mean, url_wrong
+from loadgen.dsl.plans.argument_validation import Wrong, did_you_mean, listed, url_wrong
 from loadgen.dsl.plans.plan_loads import (
     MAX_LOADS,
     DrivenLoad,
@@ -36,12 +36,14 @@ from loadgen.dsl.plans.slo_expression import Expression, Slo
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ProfileError, ScenarioError
 from loadgen.measure.deltas.custom import CHECK, MetricSpec
+from loadgen.measure.deltas.series_key import OTHER, UNTAGGED
 from loadgen.units import format_duration, parse_duration
 
 __all__ = [
     "ReadLoads",
     "ReadTargets",
     "executors_wrong",
+    "limits_never_reached",
     "loads_and_tags_wrong",
     "loads_chosen",
     "metrics_wrong",
@@ -353,11 +355,12 @@ def metrics_wrong(slos: Iterable[Slo], metrics: Iterable[MetricSpec]) -> Iterato
 
 
 def loads_and_tags_wrong(
-    slos: Iterable[Slo], loads: Iterable[str], tags: Iterable[str], declared: Collection[str]
+    slos: Iterable[Slo], loads: Iterable[str], tags: Iterable[str], declared: Mapping[str, Sequence[str]]
 ) -> Iterator[Fault]:
-    """Yield an error for each objective that names an unknown load or tag.
+    """Yield an error for each objective that names an unknown load, tag, or value of a tag.
 
-    loads, tags: the names of the plan's. declared: the names of the tags that values of custom metrics can have.
+    loads, tags: the names of the plan's. declared: the values of the tags that are declared with values, by name; only
+    these tags can be tags of custom metrics.
     """
     names, known_tags = [name for name in loads if name], list(tags)
     for slo in slos:
@@ -382,6 +385,32 @@ def loads_and_tags_wrong(
                     " values",
                     f'declare it: tag("{tag.name}", ...), or leave out tags=',
                 )
+            elif tag.name in declared:
+                for value in set(tag.values) - {*declared[tag.name], OTHER, UNTAGGED}:
+                    yield _no_value(slo, tag.name, value, declared[tag.name])
+
+
+def _no_value(slo: Slo, tag: str, value: str, declared: Sequence[str]) -> Fault:
+    """Return the error of an objective with a value of a tag that is not declared."""
+    assert slo.objective is not None
+    near = did_you_mean(value, declared)
+    hint = (
+        near if near.startswith("did you mean") else f'write one of these, or declare it: tag("{tag}", "{value}", ...)'
+    )
+    message = f'{slo.objective.text}: tag "{tag}" has no value "{value}", only {listed(declared, value)}'
+    return slo.origin.fault(message, hint)
+
+
+def limits_never_reached(slos: Iterable[Slo]) -> Iterator[Fault]:
+    """Yield a warning for each upper limit of 100 % on a share: at most a share of exactly 100 % fails it."""
+    for slo in slos:
+        objective = slo.objective
+        if objective is None or objective.kind not in ("error_ratio", "ratio"):
+            continue
+        if objective.operator == "<" and objective.limit >= 1:
+            expression = objective.text.rpartition(" < ")[0]
+            message = f"{objective.text}: this limit can never fail, except at exactly 100 %"
+            yield slo.origin.fault(message, f'write {expression} < "1%"')
 
 
 # -- overrides ------------------------------------------------------------------------------------

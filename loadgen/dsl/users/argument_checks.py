@@ -6,13 +6,23 @@ branch that no trial enters. Each function raises UsageError or ValueError with 
 
 from __future__ import annotations
 
+import inspect
+import re
+from typing import Final
+
 from loadgen.dsl.distributions import Distribution
+from loadgen.dsl.plans.per_load import PerLoad
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.rendezvous_counts import MAX_POINT_NAME
 from loadgen.units import parse_duration
 
 __all__ = [
+    "check_check",
+    "check_condition",
+    "check_gathered",
     "check_name",
+    "check_setting",
+    "check_until",
     "distribution_of",
     "duration_ns",
     "pace_ns",
@@ -31,9 +41,30 @@ def duration_ns(value: object, argument: str) -> int:
     return parse_duration(value)
 
 
+_RANGE: Final = re.compile(r"\s*(\d[\d.]*)\s*([a-zµ]*)\s*(?:-|–|\.\.|to|,)\s*(\d[\d.]*)\s*([a-zµ]*)\s*")
+
+
+def _think_hint(low: object) -> str:
+    """Return a hint for a range of think times in one argument: "1s-3s", (1, 3); "" for another value."""
+    if isinstance(low, list | tuple):
+        return f"write think({', '.join(map(repr, low))})" if len(low) == 2 else ""
+    found = _RANGE.fullmatch(low) if isinstance(low, str) else None
+    if found is None:
+        return ""
+    first, first_unit, last, last_unit = found.groups()
+    if (first_unit or last_unit or "s") == (last_unit or "s") == "s":
+        return f"write think({first}, {last})"
+    return f'write think("{first}{first_unit or last_unit}", "{last}{last_unit}")'
+
+
 def think_range_ns(low: object, high: object = None) -> tuple[int, int]:
     """Return the shortest and the longest think time in ns. Without `high`, both are the same."""
-    low_ns = duration_ns(low, "think")
+    try:
+        low_ns = duration_ns(low, "think")
+    except (UsageError, ValueError):
+        if high is None and (hint := _think_hint(low)):
+            raise UsageError(f"think({low!r}): a range has two arguments", hint=hint) from None
+        raise
     if high is None:
         return low_ns, low_ns
     high_ns = duration_ns(high, "think")
@@ -63,7 +94,78 @@ def poll_times_ns(every: object, timeout: object) -> tuple[int, int]:
     every_ns, timeout_ns = duration_ns(every, "every"), duration_ns(timeout, "timeout")
     if not timeout_ns:
         raise UsageError("poll: timeout must be above 0", hint='write timeout="2m"')
+    if every_ns > timeout_ns:
+        times = f"{_written(every)} is longer than the time-out, {_written(timeout)}"
+        is_in_ms = isinstance(every, int) and every >= 10  # 500 is rather ms, as in other tools, than 8 minutes
+        hint = f'write every="{every}ms"' if is_in_ms else "write a shorter every=, or a longer timeout="
+        raise UsageError(f"every: {times}, so there is a single poll", hint=hint)
     return every_ns, timeout_ns
+
+
+def _written(duration: object) -> str:
+    """Return a duration as the scenario has it; a number with its unit."""
+    return duration.strip() if isinstance(duration, str) else f"{duration} s"
+
+
+def check_until(until: object) -> None:
+    """Raise UsageError unless `until` of a poll is a function."""
+    if not callable(until):
+        raise UsageError(
+            f"poll: until={until!r} is not a function of the result",
+            hint='write until=lambda reply: reply.json()["state"] == "done"',
+        )
+
+
+def check_gathered(call: object) -> None:
+    """Raise UsageError unless `call`, an argument of `user.gather`, can be awaited."""
+    if inspect.isawaitable(call):
+        return
+    if callable(call):
+        name = getattr(call, "__name__", type(call).__name__)
+        is_lambda = name == "<lambda>"
+        raise UsageError(
+            f"gather: {'a lambda' if is_lambda else name} is a function, not a call",
+            hint="call it: remove lambda:" if is_lambda else f"call it: write user.gather({name}(...), ...)",
+        )
+    raise UsageError(
+        f"gather: {call!r} cannot be awaited",
+        hint="remove the `await` within the parentheses: user.gather(user.http.get(...), ...)",
+    )
+
+
+def check_setting(setting: object) -> None:
+    """Raise UsageError unless `setting` was made by `per_load`."""
+    if not isinstance(setting, PerLoad):
+        name = setting if isinstance(setting, str) and setting.isidentifier() else "depth"
+        raise UsageError(
+            f"user.setting({setting!r}) is not a setting of loads",
+            hint=f'declare it, {name} = per_load("{name}", int, default=3), and write user.setting({name})',
+        )
+
+
+def check_check(name: object, ok: object) -> None:
+    """Raise UsageError for arguments of `user.check`: a name that is not a text, or a condition that is always true."""
+    if not isinstance(name, str):
+        raise UsageError(
+            f"check: the name must be a text, got {repr(name)[:60]}",
+            hint='write user.check("status is 200", reply.status_code == 200)',
+        )
+    if callable(ok):
+        check_condition(ok)
+
+
+def check_condition(ok: object) -> None:
+    """Raise UsageError if a condition is a function, class or method, which is always true.
+
+    Objects that can be called and have a truth value of their own are accepted: BeautifulSoup has such objects.
+    """
+    kind = type(ok)
+    if callable(ok) and not (hasattr(kind, "__bool__") or hasattr(kind, "__len__")):
+        called = getattr(ok, "__name__", kind.__name__)
+        raise UsageError(
+            "check: the condition is a function, so it is always true",
+            hint="remove lambda:" if called == "<lambda>" else f"call it: write {called}(...)",
+        )
 
 
 def rendezvous_timeout_ns(name: object, users: object, timeout: object) -> int:

@@ -28,7 +28,11 @@ from loadgen.dsl.plans.per_load import PerLoad
 from loadgen.dsl.source_location import here
 from loadgen.dsl.tag import Tag
 from loadgen.dsl.users.argument_checks import (
+    check_check,
+    check_gathered,
     check_name,
+    check_setting,
+    check_until,
     distribution_of,
     pace_ns,
     poll_times_ns,
@@ -339,11 +343,13 @@ class User:
 
         Raises:
             RequestFailed: with outcome `timeout`; the sample is recorded as censored at `timeout`.
-            UsageError: the result of `call` cannot be awaited, or `until` is async.
+            UsageError: the result of `call` cannot be awaited, `until` is async or not a function, or `every` is longer
+                than `timeout`.
         """
         meter = self._meter
         meter.settle()
         every_ns, timeout_ns = poll_times_ns(every, timeout)
+        check_until(until)
         polls = PollPlace(meter.place, f"{name} (poll)")
         sample = Measure(self._meter, name)
         sample.begin(self._clock())
@@ -453,11 +459,7 @@ class User:
         Raises:
             UsageError: `setting` was not made by `per_load`.
         """
-        if not isinstance(setting, PerLoad):
-            raise UsageError(
-                f"user.setting({setting!r}) is not a setting of loads",
-                hint='declare it: depth = per_load("depth", ...)',
-            )
+        check_setting(setting)
         value: V = self.load.settings.get(setting.name, setting.default)
         return value
 
@@ -481,7 +483,11 @@ class User:
         """Record whether a condition holds, as the rate `check: NAME`, and return it as a bool.
 
         The iteration continues. A worker records at most 200 names; further ones are counted in `check: (other)`.
+
+        Raises:
+            UsageError: the name is not a text, or `ok` is a function, which is always true.
         """
+        check_check(name, ok)
         is_ok = bool(ok)
         WorkerTally.of(self._meter.recorder).check(name, is_ok)
         return is_ok
@@ -633,15 +639,14 @@ class User:
         Raises:
             UsageError: an argument cannot be awaited.
         """
-        wrong = next((one for one in calls if not inspect.isawaitable(one)), None)
-        if wrong is not None:
+        try:
+            for one in calls:
+                check_gathered(one)
+        except UsageError:
             for call in calls:
                 if inspect.iscoroutine(call):
                     call.close()
-            raise UsageError(
-                f"gather: {wrong!r} cannot be awaited",
-                hint="remove the `await` within the parentheses: user.gather(user.http.get(...), ...)",
-            )
+            raise
         self._meter.settle()
         tasks = [asyncio.create_task(_run(Apart(self._meter, call))) for call in calls]
         if not tasks:

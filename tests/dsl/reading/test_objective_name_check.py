@@ -113,6 +113,7 @@ def with_request(folder: Path, call: str, request: str) -> Path:
         f"""
         from loadgen import Plan, User, arrivals, journey, p
         PATH = "/b"
+        PAGES = ("/d", "/e")
 
         @journey
         async def browse(user: User) -> None:
@@ -137,6 +138,17 @@ def with_request(folder: Path, call: str, request: str) -> Path:
         ('user.http.get("/a")', "GET /a (hop 2)", None),
         ("user.http.get(PATH)", "GET /b", None),
         ('user.http.get(f"/a/{sku}", name="/a/{sku}")', "/a/{sku}", None),
+        ("user.http.get(str(sku))", "GET /b", None),  # any path is possible
+        ('user.http.get(f"/a/{sku}")', "GET /a/1", None),
+        ('user.gather(*[user.http.get(path) for path in ("/a", "/c")])', "GET /c", None),
+        ('user.gather(*[user.http.get(f"{path}/x") for path in ("/a", "/c")])', "GET /c/x", None),
+        ('user.gather(*[user.http.get(p, name=n) for p, n in (("/a", "one"), ("/c", "two"))])', "two", None),
+        ("user.gather(*[user.http.get(p) for p in PAGES])", "GET /e", None),
+        (
+            'user.gather(*[user.http.get(path) for path in ("/a", "/c")])',
+            "GET /zzzzzz",
+            'no request "GET /zzzzzz" | use one of "GET /a", "GET /c"',
+        ),
         ('user.http.get("/a")', "GET /", 'no request "GET /" | did you mean "GET /a"?'),
         ('user.http.get("/a")', "POST /b", 'no request "POST /b" | use one of "GET /a"'),
         (
@@ -151,7 +163,7 @@ def test_a_request_that_an_objective_names_is_looked_for(
     tmp_path: Path, call: str, request_name: str, expected: str | None
 ) -> None:
     path = with_request(tmp_path, call, request_name)
-    lines = [] if expected is None else [f'scenario.py:11 p(95, request="{request_name}") < 1s: {expected}']
+    lines = [] if expected is None else [f'scenario.py:12 p(95, request="{request_name}") < 1s: {expected}']
     assert told(path) == lines
     if expected is None:
         assert load(path).warnings == ()
@@ -160,3 +172,27 @@ def test_a_request_that_an_objective_names_is_looked_for(
 def test_a_request_that_may_be_sent_is_a_warning(tmp_path: Path) -> None:
     (warning,) = load(with_request(tmp_path, 'user.http.get(f"/a/{sku}")', "GET /b")).warnings
     assert warning.message.endswith('no request "GET /b" found, but the scenario computes some request names')
+
+
+def test_a_request_in_a_loop_over_literal_texts_is_followed(tmp_path: Path) -> None:
+    loop = 'user.think(0)\n            for path in ("/a", "/c"):\n                await user.http.get(path)'
+    assert load(with_request(tmp_path, loop, "GET /c")).warnings == ()
+    assert [
+        'no request "GET /zzzzzz" | use one of "GET /a", "GET /c"' in one
+        for one in told(with_request(tmp_path, loop, "GET /zzzzzz"))
+    ] == [True]
+
+
+def test_a_loop_whose_name_is_assigned_again_is_not_followed(tmp_path: Path) -> None:
+    loop = (
+        'user.think(0)\n            for path in ("/a", "/c"):\n'
+        "                path = path.upper()\n                await user.http.get(path)"
+    )
+    assert load(with_request(tmp_path, loop, "GET /zzzzzz")).warnings == ()
+
+
+def test_a_step_in_a_loop_over_literal_texts_is_followed(tmp_path: Path) -> None:
+    body = 'for name in ("a", "b"):\n    async with user.step(name):\n        pass'
+    assert load(steps_with(tmp_path, body, "b")).warnings == ()
+    (line,) = told(steps_with(tmp_path, body, "c"))
+    assert 'has no step "c"' in line

@@ -31,14 +31,23 @@ from pathlib import Path
 import requests
 
 from loadgen import (
-    ExpectFailed, Load, Plan, User, arrivals, counter, error_ratio, feed, file, gql, iterations, journey, lognormal,
-    p, param, rate, secret, uniform, users,
+    ExpectFailed, Load, Plan, User, any_of, arrivals, counter, error_ratio, feed, file, gauge, gql, iterations, journey,
+    lognormal, none_of, p, param, per_load, rate, secret, tag, trend, uniform, users,
 )
 
 ORDERS = counter("orders")
 FAILED = rate("failed checks")
+BASKET = trend("basket", unit="EUR")
+STOCK = gauge("stock")
+DEPTH = per_load("depth", int, default=3)
+TENANT = tag("tenant", "gold", "free")
+CACHE = tag("cache", header="x-cache")
 BASE = "https://api.shop.example"
 ITEMS = [1, 2, 3]
+
+
+def is_fast() -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -226,12 +235,6 @@ CASES = [
     Case("a client that is new each time", "module level", "redis = user.client(lambda user: 3)"),
     Case("a secret in a header", ".reveal()", 'await user.http.get("/", headers={"X-Token": secret("token")})'),
     Case("a client of Locust", "write user.http.get(...)", 'await user.client.get("/products")'),
-    Case(
-        "a method of a reply without parentheses",
-        "write reply.json()[...]",
-        'reply = await user.http.get("/")\nuser.check("one", reply.json["n"] == 1)  # here',
-    ),
-    Case("a method of another metric library", 'did you mean "add"?', "ORDERS.inc()"),
     # -- calls that nothing awaits --------------------------------------------------------------------
     Case("a helper without await", "write `await log_in(...)`", module=with_helpers("log_in(user)  # here")),
     Case(
@@ -301,6 +304,84 @@ CASES = [
         module=HELPERS + "def enter(user: User) -> None:\n    log_in(user)  # here\n",
     ),
     Case("an async function that the module calls", "set_up=...", module=HELPERS + "log_in(None)  # here\n"),
+    # -- values of other tools, and literal misuse ---------------------------------------------------
+    Case("a think time as a range in text", "write think(1, 3)", 'await user.think("1s-3s")'),
+    Case("a think time as a range in ms", 'write think("200ms", "500ms")', 'await user.think("200-500ms")'),
+    Case("a think time as a pair", "write think(1, 3)", "await user.think((1, 3))"),
+    Case(
+        "an interval of polls in ms",
+        'every: 500 s is longer than the time-out, 2m, so there is a single poll | write every="500ms"',
+        'await user.poll(lambda: user.http.get("/job"), until=bool, every=500, name="job")',
+    ),
+    Case(
+        "an interval of polls that is longer than the time-out",
+        "write a shorter every=, or a longer timeout=",
+        'await user.poll(lambda: user.http.get("/job"), until=bool, every="1m", timeout="30s", name="job")',
+    ),
+    Case(
+        "a poll until True",
+        "write until=lambda reply:",
+        'await user.poll(lambda: user.http.get("/job"), until=True, name="job")',
+    ),
+    Case("gathered lambdas", "call it: remove lambda:", 'await user.gather(lambda: user.http.get("/"), lambda: 3)'),
+    Case("a gathered function", "write user.gather(is_fast(...), ...)", "await user.gather(is_fast)"),
+    Case(
+        "a check of k6",
+        'write user.check("status is 200", reply.status_code == 200), user.check("is fast", reply.elapsed < 1): one',
+        """
+        reply = await user.http.get("/")
+        user.check(reply, {"status is 200": lambda r: r.status == 200, "is fast": lambda r: r.elapsed < 1})  # here
+        """.lstrip("\n"),
+    ),
+    Case("a check of a number", "the name must be a text, got 3", "user.check(3, True)"),
+    Case("a check of a lambda", "remove lambda:", 'user.check("is fast", lambda: 1 < 2)'),
+    Case("a check of a lambda with a computed name", "remove lambda:", 'user.check(f"is fast {DEPTH}", lambda: 1 < 2)'),
+    Case("a check of a function", "write is_fast(...)", 'user.check("is fast", is_fast)'),
+    Case(
+        "a check of a method",
+        "write reply.json(...)",
+        'reply = await user.http.get("/")\nuser.check("is there", reply.json)  # here',
+    ),
+    Case("a setting as text", "write user.setting(depth)", 'user.setting("depth")'),
+    Case(
+        "a group of JavaScript",
+        "write (?P<csrf>...)",
+        'reply = await user.http.get("/")\nreply.pick(\'regex:value="(?<csrf>[^"]*)"\')  # here',
+    ),
+    Case("a group of JavaScript for re", "write (?P<csrf>...)", "found = re.search('(?<csrf>a)', 'text')"),
+    Case(
+        "an attribute of XPath",
+        'write "css:input[name=csrf]@value"',
+        'reply = await user.http.get("/")\nreply.pick("css:input[name=csrf]/@value")  # here',
+    ),
+    Case(
+        "a regex with an open bracket",
+        "put \\ before",
+        'reply = await user.http.get("/")\nreply.pick("regex:id=(")  # here',
+    ),
+    Case("a path of k6", 'write "$.data.token"', 'reply = await user.http.get("/")\nreply.pick("data.token")  # here'),
+    Case("json that is not called", "write reply.json()", 'reply = await user.http.get("/")\nreply.json["a"]  # here'),
+    Case(
+        "json that is compared", "write reply.json()", 'reply = await user.http.get("/")\nok = reply.json == {}  # here'
+    ),
+    Case("json that is awaited", "remove `await`", 'reply = await user.http.get("/")\nawait reply.json()  # here'),
+    Case(
+        "a value recorded as elsewhere", "write BASKET.add(0.5)", "if user.number == 7:\n    BASKET.record(1)  # here"
+    ),
+    Case("a gauge that is added to", "write STOCK.set(3)", "STOCK.add(1)"),
+    Case("a counter that is increased", "write ORDERS.add(1)", "ORDERS.inc()"),
+    Case("a body as elsewhere", '"json", "content" or "data"', 'await user.http.post("/", body={"a": 1})'),
+    Case(
+        "an unknown option in a cut list",
+        " more",
+        'await user.http.post("/", zzz=1)',
+    ),
+    Case("a measured call", "indent the code", 'await user.measure("sign", asyncio.to_thread(str.upper, "a"))'),
+    Case(
+        "two results instead of calls",
+        "user.gather(user.http.get('/'), user.http.get('/a'))",
+        'await user.gather(await user.http.get("/"), await user.http.get("/a"))',
+    ),
     # -- code that spoils the measurement -------------------------------------------------------------
     Case("sleep of Locust", "write `await user.think", "time.sleep(1)"),
     Case("requests of Locust", "write `await user.http.get", 'requests.get("https://shop.example/")'),
@@ -447,6 +528,26 @@ CASES = [
     Case("a target without a scheme", 'write "http://shop.example"', plan=("target", '"shop.example"')),
     Case("a target of another scheme", "https://shop.example", plan=("target", '"ftp://shop.example"')),
     Case("an argument of k6", "use one of", plan=("vus", "10")),
+    Case("an error ratio below 1", 'write error_ratio() < "1%"', plan=("slos", "[error_ratio() < 1]"), is_warning=True),
+    Case(
+        "a custom ratio below 100 %",
+        'write rate("failed checks").ratio() < "1%"',
+        plan=("slos", '[FAILED.ratio() < "100%"]'),
+        is_warning=True,
+    ),
+    *(
+        Case(
+            f"a value that the tag does not have, in {slo}",
+            'tag "tenant" has no value "platinum", only "gold", "free" | write one of these, or declare it',
+            plan=("tags=[TENANT], slos", f"[{slo}]"),
+        )
+        for slo in (
+            'p(95, tags={"tenant": "platinum"}) < "300ms"',
+            'p(95, tags={TENANT: any_of("gold", "platinum")}) < "300ms"',
+            'error_ratio(tags={"tenant": none_of("platinum")}) < "1%"',
+            'ORDERS.total(tags={"tenant": "platinum"}) > 3',
+        )
+    ),
     Case("a set-up that is a journey", "without @journey", plan=("set_up", "browse")),
 ]
 
@@ -588,6 +689,19 @@ def test_faults_of_objectives_are_found_beside_a_load_that_fails(tmp_path: Path)
         'reply = await user.http.get("/")\nreply = {"pick": 3}\nreply["pick"]',
         "options = {'expect': 99}\nawait user.http.get('/', **options)",
         "await user.gather(*(user.http.get('/') for _ in range(3)))",
+        'await user.poll(lambda: user.http.get("/job"), until=bool, every=500, timeout="1h", name="job")',
+        'await user.poll(lambda: user.http.get("/job"), until=bool, every="2m", name="job")',
+        'await user.poll(lambda: user.http.get("/job"), until=is_fast, every=user.setting(DEPTH), name="job")',
+        'user.check("is fast", is_fast())\nuser.check("is there", ITEMS)\nuser.check("is given", {"a": 3})',
+        'is_fast = user.number\nuser.check("is fast", is_fast)',
+        'reply = await user.http.get("/")\nuser.check("named", reply.json()["a"] == 1)\nreply.json().get("b")',
+        'reply = await user.http.get("/")\nbody = await asyncio.to_thread(reply.json)\nread = reply.json\nread()["a"]',
+        'async with user.http.stream("GET", "/") as reply:\n    await reply.aread()',
+        'reply = await user.http.get("/")\nreply.pick("regex:(?P<csrf>a)|b")\nre.search("(?<=a)b|(?<!a)c", reply.text)',
+        "BASKET.add(1.5)\nSTOCK.set(3)\nORDERS.add()\nFAILED.add(True)\nprint(ORDERS.name, BASKET.kind, STOCK.spec)",
+        "BASKET = ITEMS.copy()\nBASKET.record = 3",
+        "async def part() -> int:\n    return 3\nawait user.gather(part(), asyncio.sleep(0))  # loadgen: allow",
+        'await user.think("1s", "3s")',
     ],
 )
 def test_what_is_right_or_cannot_be_known_is_not_reported(tmp_path: Path, body: str) -> None:
@@ -622,6 +736,22 @@ def test_what_is_right_or_cannot_be_known_is_not_reported(tmp_path: Path, body: 
 )
 def test_helpers_that_are_awaited_somewhere_are_not_reported(tmp_path: Path, module: str) -> None:
     path, _ = Case("", "", module=module).write(tmp_path)
+
+    assert load(path).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "slo",
+    [
+        'p(95, tags={TENANT: any_of("gold", "free")}) < "300ms"',
+        'p(95, tags={"tenant": none_of("(none)", "(other)")}) < "300ms"',
+        'p(95, tags={CACHE: "HIT"}) < "300ms"',
+        "error_ratio() < 0.99",
+        'FAILED.ratio() > "99%"',
+    ],
+)
+def test_right_objectives_are_not_reported(tmp_path: Path, slo: str) -> None:
+    path, _ = Case("", "", plan=("tags=[TENANT, CACHE], slos", f"[{slo}]")).write(tmp_path)
 
     assert load(path).warnings == ()
 
