@@ -211,12 +211,24 @@ class Journey(Generic[Row]):
             why = (
                 "with data, it is called with (user, row)" if wanted == 2 else "without data, it is called with (user)"
             )
-            self._faults.append(origin.fault(f"{what} {name} has the wrong parameters: {why}", f"write `{signature}`"))
+            hint = f"write `{signature}`"
+            if wanted == 1 and _takes_two(fn):
+                hint += ', or give it rows: @journey(data=feed.csv("rows.csv", Row))'
+            self._faults.append(origin.fault(f"{what} {name} has the wrong parameters: {why}", hint))
         except ValueError:
             pass  # a builtin without a signature
 
     def __repr__(self) -> str:
         return f"<journey {self.name} at {self.origin}>"
+
+
+def _takes_two(fn: Callable[..., Any]) -> bool:
+    """Return True if a function can be called with a user and a row."""
+    try:
+        inspect.signature(fn).bind(None, None)
+    except TypeError:
+        return False
+    return True
 
 
 Mix: TypeAlias = Mapping[Journey[Any], float]

@@ -28,6 +28,7 @@ from loadgen import (
     trend,
 )
 from loadgen.dsl.plans.slo import Slo
+from loadgen.errors import ScenarioError
 from loadgen.measure.objectives.objective import Objective
 from loadgen.units import NS_PER_MS, NS_PER_S
 
@@ -144,7 +145,6 @@ STOCK: Any = gauge("stock")
         (lambda: P(95) >= "300ms", "an objective must use < or >"),
         (lambda: P(95) <= "300ms", "an objective must use < or >"),
         (lambda: "300ms" <= P(95), "an objective must use < or >"),  # noqa: SIM300
-        (lambda: "1ms" < P(95) < "2ms", "a chain of comparisons is not an objective"),
         (lambda: P(95) < 300, "the limit has no unit"),
         (lambda: P(95) < "fast", 'invalid duration "fast"'),
         (lambda: P(95) < "0s", "the limit must be above 0, since no time is below 0"),
@@ -225,3 +225,35 @@ def test_no_comparison_raises(limit: Any) -> None:
     for measured in (*measures, P(95, metric=limit), RATIO(tags=limit, outcome=limit), BASKET.p(limit), STOCK.last()):
         for slo in (measured < limit, measured > limit, measured <= limit, measured >= limit):
             assert (slo.objective is None) == bool(slo.faults)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: "1ms" < P(95) < "2ms",
+        lambda: P(95) < "1s" and RATIO() < "1%",
+        lambda: P(95) < "1s" or RATIO() < "1%",
+        lambda: P(95) and P(99) < "1s",
+        lambda: not P(95) < "1s",
+        lambda: "a" if P(95) < "1s" else "b",
+        lambda: list(filter(None, [P(95) < "1s"])),
+        lambda: any([P(95) < "1s", None]),
+        lambda: BASKET.mean() or 3,
+    ],
+)
+def test_testing_the_truth_of_an_objective_is_an_error_at_its_line(build: Any) -> None:
+    with pytest.raises(ScenarioError) as raised:
+        build()
+
+    (fault,) = raised.value.faults
+    assert fault.file == __file__
+    assert fault.line == build.__code__.co_firstlineno
+    assert all(word in fault.message for word in ("`and`", "`or`", "`not`", "`if`", "chains"))
+    assert "slos=[" in fault.hint
+    assert "is not None" in fault.hint
+
+
+def test_objectives_can_be_compared_and_found_in_a_list() -> None:
+    one, other = P(95) < "1s", P(99) < "1s"
+    assert one in [other, one]
+    assert one != other

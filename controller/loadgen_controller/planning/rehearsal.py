@@ -25,6 +25,7 @@ from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.exception_to_outcome import fault_text, outcome_of, where_of
+from loadgen.dsl.users.leaked_tasks import find_origins
 from loadgen.dsl.users.user import UserLoad
 from loadgen.dsl.users.user_factory import UserFactory
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
@@ -304,6 +305,7 @@ class _Stage:
             facts=UserLoad(self._lanes[load].name, self._lanes[load].settings),
         )
         alone = Arrival(None, arrival.n, 0, False, row=arrival.row)
+        find_origins()
         began_ns = perf_counter_ns()
         await life.iterate(alone, pool_limited=False)
         outcome, took_ns, idle_ns = life.outcome, life.ended_ns - (life.begun_ns or began_ns), life.idle_ns

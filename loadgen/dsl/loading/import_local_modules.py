@@ -19,6 +19,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
+from loadgen.dsl.loading.other_tools import hint_of_import
 from loadgen.dsl.loading.source_analysis import Import, Source, read_source
 from loadgen.errors import Fault, ScenarioError
 
@@ -207,7 +208,8 @@ class Siblings:
             return
         for name in one.names:
             if name != "*" and not hasattr(module, name) and _find(f"{one.module}.{name}") is None and one.is_certain:
-                hint = did_you_mean(name, getattr(module, "__all__", dir(module)))
+                hint = hint_of_import(name) if one.module == "loadgen" else ""
+                hint = hint or did_you_mean(name, getattr(module, "__all__", dir(module)))
                 self.faults.append(Fault(str(source.path), one.line, f"{one.module} has no {name}", hint))
 
 

@@ -30,10 +30,12 @@ import loadgen.dsl.metric as metric_module
 import loadgen.dsl.plans.plan as plan_module
 import loadgen.dsl.plans.slo as slo_module
 from loadgen.dsl.loading.import_local_modules import Siblings
+from loadgen.dsl.loading.other_tools import hint_of_attribute
 from loadgen.dsl.loading.plan_by_argument import errors_by_argument, plan_call
 from loadgen.dsl.loading.source_analysis import Source, syntax_fault
 from loadgen.dsl.plans import plan_loads
 from loadgen.dsl.plans.argument_validation import did_you_mean
+from loadgen.dsl.users.exception_to_outcome import is_ours
 from loadgen.errors import Fault, ScenarioError
 
 __all__ = ["run_statements"]
@@ -205,6 +207,10 @@ def _suggestion(error: BaseException, text: str) -> str:
         return "requests belong in a journey: write `async def browse(user: User)` with @journey above it"
     if not isinstance(name, str) or not isinstance(error, NameError | AttributeError):
         return ""
+    if isinstance(error, AttributeError) and is_ours(type(error.obj).__module__):
+        owner = type(error.obj)
+        if hint := hint_of_attribute(owner.__name__, name, owner):
+            return hint
     close = get_close_matches(name, _names_at(error), n=1, cutoff=0.6)
     return f'did you mean "{close[0]}"?' if close else ""
 

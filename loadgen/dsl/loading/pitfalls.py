@@ -59,6 +59,8 @@ _BLOCKING: Final = {
 }
 _OF_A_PATH: Final = frozenset({"read_text", "read_bytes", "write_text", "write_bytes"})
 _REPEATABLE: Final = frozenset({"random.Random", "random.SystemRandom", "numpy.random.default_rng"})
+_SEEDED: Final = frozenset({"random.Random", "numpy.random.default_rng"})
+"""Repeatable only with a seed."""
 _MUTATES: Final = frozenset(
     {
         *("append", "appendleft", "extend", "insert", "add", "update", "setdefault"),
@@ -144,16 +146,39 @@ def _call_wrong(
     if name == "asyncio.run" or (isinstance(call.func, ast.Attribute) and call.func.attr == "run_until_complete"):
         what = name or ast.unparse(call.func)
         yield Pitfall(call, f"{what}(...) fails: a journey already runs in an event loop", "write `await` instead")
-    if name == "asyncio.sleep":
+    if (
+        name == "asyncio.sleep"
+        and isinstance(parents.get(call), ast.Await)
+        and not _is_measured(call, receivers, parents)
+    ):
         message = "asyncio.sleep(...) counts as response time of the step and the journey"
         yield Pitfall(call, message, _THINK, is_error=False)
     if name in ("asyncio.create_task", "asyncio.ensure_future") and _is_unused(parents.get(call), parents):
         message = f"{name}(...) is not awaited: the task is cancelled when the iteration ends"
         yield Pitfall(call, message, "write `await user.gather(...)` to run calls at the same time")
-    if name.startswith(("random.", "numpy.random.")) and name not in _REPEATABLE and receivers.has_user:
+    if name in _SEEDED and not call.args and not call.keywords and receivers.has_user:
+        message = f"{name}() has no seed: it draws other numbers in each run, so a run cannot be repeated"
+        yield Pitfall(call, message, f"write user.random, or give a seed: {name}(user.arrival)")
+    elif name.startswith(("random.", "numpy.random.")) and name not in _REPEATABLE and receivers.has_user:
         draw = name.rpartition(".")[2]
         message = f"{name}(...) draws other numbers in each run, so a run cannot be repeated"
         yield Pitfall(call, message, f"write user.random.{draw}(...): its numbers follow from the run's seed")
+
+
+def _is_measured(call: ast.Call, receivers: Receivers, parents: dict[ast.AST, ast.AST]) -> bool:
+    """Return True if a call stands within `async with user.measure(...)`, whose time is meant to be counted."""
+    node: ast.AST | None = parents.get(call)
+    while node is not None:
+        for item in node.items if isinstance(node, ast.AsyncWith) else ():
+            one = item.context_expr
+            if isinstance(one, ast.Call) and receivers.kind(one) == "entered" and _method(one) == "measure":
+                return True
+        node = parents.get(node)
+    return False
+
+
+def _method(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else ""
 
 
 def _is_unused(statement: ast.AST | None, parents: dict[ast.AST, ast.AST]) -> bool:

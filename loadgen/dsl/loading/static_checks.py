@@ -2,6 +2,7 @@
 
     user.http.get("/")                          never awaited, so nothing is sent             error
     user.http.get("/").expect(status=200)       the same                                      error
+    log_in(user)                                the same, of an async function of the file    error
     with user.step("login"): ...                a step needs `async with`                     error
     user.htp.get("/")                           User has no such attribute                    error
     user.to("logn").get("/")                    the plan has no such target                   error
@@ -9,7 +10,8 @@
     orders = counter(f"orders {i}")             in a journey: the metric is not recorded      error
 
 The arguments of calls are checked by `call_arguments.py`. Code that works and makes a measurement wrong
-is found by `pitfalls.py`. Which variables are users, clients and replies is found by `receivers.py`.
+is found by `pitfalls.py`. Values that nothing awaits are found by `await_check.py`. Which variables are
+users, clients and replies is found by `receivers.py`.
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ from typing import Any
 from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
 from loadgen.clients.response.streams import StreamedReply
+from loadgen.dsl.loading.await_check import Coroutines, is_lost
 from loadgen.dsl.loading.call_arguments import wrong_calls
+from loadgen.dsl.loading.other_tools import hint_of_attribute
 from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
-from loadgen.dsl.loading.receivers import Function, Receivers, functions, own_nodes
+from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, functions, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, read_source, short_text
 from loadgen.dsl.loading.value_misuse import misuses
 from loadgen.dsl.plans.argument_validation import did_you_mean
@@ -37,6 +41,8 @@ from loadgen.errors import Fault, ScenarioError
 __all__ = ["mistakes", "mistakes_of"]
 
 _METRICS = frozenset({"counter", "gauge", "trend", "rate"})
+
+_COROUTINES = frozenset({"asyncio.sleep", "asyncio.to_thread", "asyncio.wait", "asyncio.wait_for"})
 
 _OF_USER = frozenset(dir(UserWith))
 _OF_CLIENT = frozenset(dir(HttpClient))
@@ -55,6 +61,7 @@ def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[li
     reading = _Reading(source, targets)
     reading.secrets()
     reading.functions()
+    reading.module_calls()
     reading.twice()
     # A helper's own pitfalls are found again with each journey that calls it.
     errors, warnings = dict.fromkeys(reading.faults), dict.fromkeys(reading.warnings)
@@ -93,6 +100,7 @@ class _Reading:
         self._file, self._tree = str(source.path), source.tree
         self._parents = {child: node for node in ast.walk(source.tree) for child in ast.iter_child_nodes(node)}
         self._imported = dict(_imported(source.tree))
+        self._coroutines = Coroutines(source.tree, self._parents)
         self._once = once_functions(source.tree)
         self._helpers = {
             fn.name: fn
@@ -160,7 +168,7 @@ class _Reading:
             if not isinstance(node, ast.Call):
                 continue
             kind = receivers.kind(node)
-            if kind == "awaited":
+            if kind == "awaited" or self._is_coroutine(node):
                 if is_async:
                     self._check_awaited(fn, node)
                 # The loader reports a journey or set-up that is not async by itself.
@@ -169,6 +177,7 @@ class _Reading:
                 ):
                     message = f"{short_text(node.func)}(...) is never awaited, because {fn.name} is not async"
                     self._fault(node, message, f"write `async def {fn.name}`, and `await` here and where it is called")
+            if kind == "awaited":
                 if receivers.is_client(node.func):
                     self._check_options(node)
                     self._check_hidden(node)
@@ -212,14 +221,29 @@ class _Reading:
                 self._fault(node, message, "declare it: @journey(state=Session), with a class of your own")
             owner = {"user": UserWith, "client": HttpClient}.get(kind, StreamedReply)
             is_method = inspect.isfunction(inspect.getattr_static(owner, node.attr, None))
-            if is_method and isinstance(self._parents.get(node), ast.Expr):
+            parent = self._parents.get(node)
+            if is_method and kind != "reply" and isinstance(parent, ast.Attribute):
+                self._check_of_method(kind, node, parent)
+            elif is_method and isinstance(parent, ast.Expr):
                 what = short_text(node)
                 self._fault(node, f"{what} is not called, so it does nothing", f"write {what}(...)")
             return
-        hint = did_you_mean(node.attr, sorted(name for name in known if not name.startswith("_")))
+        owner = {"user": UserWith, "client": HttpClient}.get(kind, StreamedReply)
+        hint = hint_of_attribute(kind, node.attr, owner)
+        hint = hint or did_you_mean(node.attr, sorted(name for name in known if not name.startswith("_")))
         if kind == "user" and isinstance(node.ctx, ast.Store):
             hint = "keep values of a user in its state: @journey(state=Session)"
         self._fault(node, f"{short_text(node.value)} has no {node.attr}", hint)
+
+    def _check_of_method(self, kind: str, method: ast.Attribute, read: ast.Attribute) -> None:
+        """Add an error for an attribute of a method that is not called: `user.client.get`."""
+        if read.attr.startswith("__"):
+            return
+        what = short_text(method)
+        hint = f"write {what}(...).{read.attr}"
+        if kind == "user" and read.attr in VERBS | {"stream"}:
+            hint = f"write {short_text(method.value)}.http.{read.attr}(...); Locust's client is user.http here"
+        self._fault(method, f"{what} is a method, and has no {read.attr}", hint)
 
     def _check_options(self, call: ast.Call) -> None:
         for keyword in call.keywords:
@@ -249,7 +273,7 @@ class _Reading:
         assert isinstance(call.func, ast.Attribute)
         what, first = short_text(call.func), call.args[0] if call.args else None
         if call.func.attr == "poll":
-            if isinstance(first, ast.Call) and receivers.kind(first) == "awaited":
+            if isinstance(first, ast.Call) and (receivers.kind(first) == "awaited" or self._is_coroutine(first)):
                 shown = ast.unparse(first)
                 message = f"{what}(...) needs a function that starts the call, because it repeats the call"
                 self._fault(first, message, f"write {what}(lambda: {shown}, ...)")
@@ -289,6 +313,38 @@ class _Reading:
             self._fault(call, message, f"write `{name} = await {what}(...)`")
         elif isinstance(parent, ast.If | ast.While | ast.Compare | ast.Subscript | ast.BoolOp | ast.FormattedValue):
             self._fault(call, f"{what}(...) is used before it is awaited", f"write `await {what}(...)`")
+        elif is_lost(fn, call, self._parents):
+            is_one = isinstance(parent, ast.Assign | ast.AnnAssign | ast.NamedExpr)
+            hint = f"write `await {what}(...)`" + (
+                "" if is_one else ", or pass all calls to `await user.gather(*calls)`"
+            )
+            self._fault(call, f"{what}(...) is never awaited, so it does nothing", hint)
+
+    def _is_coroutine(self, call: ast.Call) -> bool:
+        """Return True for a call of an async function of this file, or of `asyncio.sleep` and the like."""
+        return self._coroutines.makes(call) or (
+            isinstance(call.func, ast.Attribute) and self._dotted(call.func) in _COROUTINES
+        )
+
+    def _is_unread(self, targets: list[ast.expr]) -> bool:
+        """Return True if the targets of an assignment are names that nothing in the file reads."""
+        names = {one.id if isinstance(one, ast.Name) else "" for one in targets}
+        return "" not in names and not any(
+            isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Load) for node in self._parents
+        )
+
+    def module_calls(self) -> None:
+        """Add an error for each async function that a statement of the module calls."""
+        for node in self._tree.body:
+            if not isinstance(node, ast.Expr | ast.Assign) or not isinstance(node.value, ast.Call):
+                continue
+            if isinstance(node, ast.Assign) and not self._is_unread(node.targets):
+                continue
+            if self._is_coroutine(node.value):
+                message = f"{short_text(node.value.func)}(...) is never awaited, so it does nothing"
+                self._fault(
+                    node.value, message, "call it in a journey, with `await`, or give it to the plan: set_up=..."
+                )
 
     def _used_unawaited(self, fn: Function, assign: ast.Assign | ast.AnnAssign) -> tuple[str, str] | None:
         """Return the variable that holds an un-awaited call, and an attribute read from it.
@@ -303,8 +359,8 @@ class _Reading:
             if not (isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)):
                 continue
             parent = self._parents.get(node)
-            if not isinstance(parent, ast.Attribute):
-                return None  # awaited here, or passed to code that may await it
+            if not isinstance(parent, ast.Attribute) or parent.attr == "close":
+                return None  # awaited here, or passed to code that may await it, or ended on purpose
             attribute = attribute or parent.attr
         return (name, attribute) if attribute else None
 
@@ -338,7 +394,9 @@ class _Reading:
 
         Returns "" for a method or attribute of anything that is not imported.
         """
-        text = short_text(func)
+        if not _is_name(func):
+            return ""  # a method of a value, as in random.Random(7).choice
+        text = ast.unparse(func)
         first, dot, rest = text.partition(".")
         if first in self._imported:
             return self._imported[first] + dot + rest
@@ -346,6 +404,13 @@ class _Reading:
 
     def _fault(self, node: ast.expr, message: str, hint: str) -> None:
         self.faults.append(self._source.fault(node, message, hint))
+
+
+def _is_name(node: ast.expr) -> bool:
+    """Return True for a name with or without dots: `random.choice`."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
 
 
 def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -251,6 +251,11 @@ def once_wrong(argument: str, fn: object) -> Iterator[Wrong]:
     hint = f"write `async def {name}(user: User)`, without @journey"
     code = getattr(fn, "__code__", None)
     origin = None if code is None else Origin(code.co_filename, code.co_firstlineno)
+    if inspect.iscoroutine(fn):
+        fn.close()  # otherwise Python warns that it was never awaited
+        message = f"{argument}: {name}(...) is a call, but the plan needs the function itself"
+        yield Wrong(argument, message, f"remove the parentheses: {argument}={name}")
+        return
     if not inspect.iscoroutinefunction(fn):
         yield Wrong(argument, f"{argument}: {name} is not an async function", hint, origin)
         return

@@ -14,7 +14,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, TypeVar
 
 from loadgen.dsl.source_location import Origin, here
-from loadgen.errors import Fault
+from loadgen.errors import Fault, ScenarioError
 from loadgen.measure.objectives.terms import Objective, ObjectiveKind, Operator, TagSelector
 from loadgen.units import NS_PER_S, format_duration, parse_duration, parse_rate, parse_ratio
 
@@ -47,7 +47,14 @@ _OPERATORS: Final = ("=<", "=>", "<=", ">=", "<", ">", "=")
 _L = TypeVar("_L")
 TagName = Any
 """A declared tag, or the name of a tag."""
-_CHAIN: Final = "a chain of comparisons is not an objective: Python keeps only one of its parts"
+_NO_TRUTH: Final = (
+    "an objective is neither true nor false: `and`, `or`, `not`, `if` and chains such as 1 < x < 2 "
+    "would lose objectives"
+)
+_NO_TRUTH_HINT: Final = (
+    'write each objective by itself, as in slos=[p(95) < "1s", error_ratio() < "1%"]; to leave out None, write '
+    "`if x is not None`, and not `if x` or filter(None, ...)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +65,15 @@ class Slo:
     objective: Objective | None = None
     faults: tuple[Fault, ...] = ()
 
-    def __bool__(self) -> bool:
-        """Return False, and turn the objective into an error if it has none yet.
+    def __bool__(self) -> Never:
+        """Refuse to be true or false, because every test of an objective's truth would lose an objective.
 
-        Only a chain of comparisons asks for the truth of an objective: Python reads `"1ms" < p(95) < "2ms"` as an
-        `and`, which would drop one of the two. Because the result is False, Python returns this one, with its error.
+        Python reads `"1ms" < p(95) < "2ms"` as an `and`, and keeps only one part of an `and` or `or`.
+
+        Raises:
+            ScenarioError: always, with the line of the objective.
         """
-        if not self.faults:
-            fault = self.origin.fault(_CHAIN, "write two objectives, one for each limit")
-            object.__setattr__(self, "faults", (fault,))
-            object.__setattr__(self, "objective", None)
-        return False
+        raise ScenarioError([*self.faults, self.origin.fault(_NO_TRUTH, _NO_TRUTH_HINT)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +293,14 @@ class Expression:
     """A limit for hints."""
     usual: Operator = "<"
     """The operator for hints."""
+
+    def __bool__(self) -> Never:
+        """Refuse to be true or false, as an objective does: `p(95) and p(99) < "1s"` would lose its first part.
+
+        Raises:
+            ScenarioError: always, with the line of the expression.
+        """
+        raise ScenarioError([*self.faults, self.origin.fault(_NO_TRUTH, _NO_TRUTH_HINT)])
 
     def __repr__(self) -> str:
         """Return the expression as written, such as `p(95)`. It is shown in the error for a missing limit."""

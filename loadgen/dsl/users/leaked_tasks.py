@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary, ref
 
 from loadgen.dsl.users.exception_to_outcome import is_installed, is_ours, place
 
-__all__ = ["Owner", "Stray", "look_out", "owns", "running_owner"]
+__all__ = ["Owner", "Stray", "find_origins", "look_out", "owns", "running_owner"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -101,6 +101,14 @@ def look_out(owner: Owner) -> None:
         return
     if not isinstance(before := loop.get_task_factory(), _Factory):
         loop.set_task_factory(_Factory(before))
+
+
+def find_origins() -> None:
+    """Have Python keep the place that creates each coroutine, until the first one that was never awaited is reported.
+
+    It costs time for each coroutine, so it is only for single iterations. Runs turn it on after the first loss.
+    """
+    sys.set_coroutine_origin_tracking_depth(_DEPTH)
 
 
 # -- tasks ------------------------------------------------------------------------------------------
@@ -198,8 +206,9 @@ def _showing(before: Callable[..., None]) -> Callable[..., None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if category is RuntimeWarning and (found := _NEVER.match(str(message))):
-            _forgot(found[1], str(message), filename, lineno)
+        found = _NEVER.match(str(message)) if category is RuntimeWarning else None
+        if found and _forgot(found[1], str(message), filename, lineno):
+            return  # the owner reports it in the words of the scenario
         before(message, category, filename, lineno, file, line)
 
     return showwarning
@@ -211,7 +220,8 @@ _CREATED: Final = re.compile(r'File "([^"]+)", line (\d+), in (.+)')
 _DEPTH: Final = 6
 
 
-def _forgot(name: str, text: str, filename: str, lineno: int) -> None:
+def _forgot(name: str, text: str, filename: str, lineno: int) -> bool:
+    """Notify the owner of a coroutine that was never awaited; return False if it has none."""
     owner: Owner | None = None
     frame: FrameType | None = sys._getframe(1)
     function = ""
@@ -228,7 +238,7 @@ def _forgot(name: str, text: str, filename: str, lineno: int) -> None:
     if owner is None and _latest is not None:  # the garbage collector dropped it, so no owner is on the stack
         owner = _latest()
     if owner is None:
-        return
+        return False
     places = [(file, int(line), code) for file, line, code in _CREATED.findall(text)]
     own = [one for one in places if not is_installed(one[0]) and not _is_loadgen(one[0])]
     if own:
@@ -240,10 +250,11 @@ def _forgot(name: str, text: str, filename: str, lineno: int) -> None:
         if not sys.get_coroutine_origin_tracking_depth():
             sys.set_coroutine_origin_tracking_depth(_DEPTH)
         owner.forgot(name, "", "")
-        return
+        return True
     source = linecache.getline(filename, lineno).partition("  #")[0].strip()
     where = f"{Path(filename).name}:{lineno}" + (f" in {function}" if function else "")
     owner.forgot(name, where, source or name)
+    return True
 
 
 _HERE: Final = f"{Path(__file__).parents[2]}{os.sep}"

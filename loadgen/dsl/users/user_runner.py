@@ -85,6 +85,16 @@ class BoundJourney:
         return next((where for fn in self.functions or (self.fn,) if (where := _catching(fn))), "")
 
 
+def _lost_call(name: str) -> str:
+    """Return a call that was never awaited, in the words of the scenario. name: of the coroutine's function."""
+    owner, _, method = name.rpartition(".")
+    if owner.endswith("Client") and method.startswith("_"):
+        return "a request, such as user.http.get(...),"
+    if owner in ("User", "UserWith"):
+        return "a call of user" if method.startswith("_") else f"a call of user.{method}"
+    return f"a call of {name.rpartition('<locals>.')[2]}"
+
+
 class JourneyLife:
     """The life of one user as the engine drives it; implements `loadgen.engine.load.user_iterations.Life`.
 
@@ -377,8 +387,8 @@ class JourneyLife:
             # Without the origin, the line is unknown; `leaked_tasks` now tracks origins, so the next one shows it.
             if key not in forgotten:
                 forgotten[key] = (
-                    f"{journey.defined}: in journey {journey.name} a call of {name} was never awaited, so it did "
-                    "nothing; write `await` before it"
+                    f"{journey.defined.rpartition(':')[0]}: in journey {journey.name} {_lost_call(name)} was never "
+                    "awaited, so it did nothing; write `await` before it"
                 )
             return
         forgotten[key] = ""

@@ -84,7 +84,7 @@ OBJECTIVES = [
     '27 error_ratio(load="spike") < 1%: the plan has no load "spike" | use one of "day"',
     '28 p(95, tags={"tenant": "gold"}) < 1s: the plan has no tag "tenant" | add it to the plan\'s tags, or leave out tags=',  # noqa: E501
     '29 throughput("requests", request="GET /serach") > 3/s: no request "GET /serach" | did you mean "GET /search"?',
-    "30 a chain of comparisons is not an objective: Python keeps only one of its parts | write two objectives, one for each limit",  # noqa: E501
+    '30 an objective is neither true nor false: `and`, `or`, `not`, `if` and chains such as 1 < x < 2 would lose objectives | write each objective by itself, as in slos=[p(95) < "1s", error_ratio() < "1%"]; to leave out None, write `if x is not None`, and not `if x` or filter(None, ...)',  # noqa: E501
 ]
 
 

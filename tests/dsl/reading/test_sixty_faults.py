@@ -115,6 +115,30 @@ async def faulty(user: User, row: Shopper) -> None:
     pass
 """
 
+HELPERS = """\
+async def log_in(user: User) -> None:
+    await user.http.post("/login", json={"n": 1}, expect=200)
+
+
+class Shop:
+    def __init__(self, user: User) -> None:
+        self.user = user
+
+    async def log_in(self) -> None:
+        await log_in(self.user)
+
+    async def visit(self) -> None:
+        await self.log_in()
+
+
+"""
+
+
+def with_helpers(body: str) -> str:
+    """Return lines of a module: the helpers above, and a journey `faulty` with this body."""
+    return HELPERS + "@journey\nasync def faulty(user: User) -> None:\n" + indent(dedent(body), "    ")
+
+
 CASES = [
     # -- calls in a journey, also in a branch that no trial enters -----------------------------------
     Case("think times the wrong way round", "write think(1, 3)", "await user.think(3, 1)"),
@@ -210,6 +234,76 @@ CASES = [
     Case("a state that is not declared", "@journey(state=Session)", "user.state.sku = 3"),
     Case("a client that is new each time", "module level", "redis = user.client(lambda user: 3)"),
     Case("a secret in a header", ".reveal()", 'await user.http.get("/", headers={"X-Token": secret("token")})'),
+    Case("a client of Locust", "write user.http.get(...)", 'await user.client.get("/products")'),
+    # -- calls that nothing awaits --------------------------------------------------------------------
+    Case("a helper without await", "write `await log_in(...)`", module=with_helpers("log_in(user)  # here")),
+    Case(
+        "a helper without await in a branch",
+        "write `await log_in(...)`",
+        module=with_helpers("if user.number == 17:\n    log_in(user)  # here"),
+    ),
+    Case(
+        "a helper whose result is not read", "write `await log_in", module=with_helpers("done = log_in(user)  # here")
+    ),
+    Case("a helper as a condition", "write `await log_in", module=with_helpers("if log_in(user):  # here\n    return")),
+    Case(
+        "a method without await",
+        "write `await shop.log_in",
+        module=with_helpers("shop = Shop(user)\nshop.log_in()  # here"),
+    ),
+    Case("a method of a new object", "write `await Shop(user)", module=with_helpers("Shop(user).log_in()  # here")),
+    Case(
+        "a method of a client without await",
+        "write `await shop.log_in",
+        module=with_helpers("shop = user.client(Shop)\nshop.log_in()  # here"),
+    ),
+    Case(
+        "a method of self without await",
+        "write `await self.log_in",
+        module=HELPERS.replace("        await self.log_in()", "        self.log_in()  # here"),
+    ),
+    Case(
+        "a helper of a helper without await",
+        "write `await log_in",
+        module=HELPERS.replace("        await log_in(self.user)", "        log_in(self.user)  # here"),
+    ),
+    Case(
+        "a function within a journey without await",
+        "write `await part",
+        """
+        async def part() -> None:
+            await user.http.get("/")
+        part()  # here
+        """.lstrip("\n"),
+    ),
+    Case(
+        "requests of a comprehension that are only counted",
+        "user.gather",
+        'replies = [user.http.get(path, name="page") for path in ("/", "/a")]  # here\n'
+        'user.check("all", len(replies) == 2)',
+    ),
+    Case(
+        "requests of a comprehension that are read as replies",
+        "user.gather",
+        """
+        replies = [user.http.get("/") for _ in range(3)]  # here
+        for reply in replies:
+            print(reply.text)
+        """.lstrip("\n"),
+    ),
+    Case("a reply that is not read", "write `await user.http.get", 'reply = user.http.get("/")'),
+    Case("asyncio.sleep without await", "write `await asyncio.sleep", "asyncio.sleep(1)"),
+    Case(
+        "a call of a helper instead of a function",
+        "lambda: log_in(user)",
+        module=with_helpers('await user.poll(log_in(user), until=bool, name="job")  # here'),
+    ),
+    Case(
+        "a helper with await that is not async",
+        "write `async def enter`",
+        module=HELPERS + "def enter(user: User) -> None:\n    log_in(user)  # here\n",
+    ),
+    Case("an async function that the module calls", "set_up=...", module=HELPERS + "log_in(None)  # here\n"),
     # -- values of other tools, and literal misuse ---------------------------------------------------
     Case("a think time as a range in text", "write think(1, 3)", 'await user.think("1s-3s")'),
     Case("a think time as a range in ms", 'write think("200ms", "500ms")', 'await user.think("200-500ms")'),
@@ -305,6 +399,7 @@ CASES = [
         """.lstrip("\n"),
     ),
     Case("random numbers without a seed", "write user.random.choice", 'sku = random.choice(["a", "b"])'),
+    Case("a generator without a seed", "random.Random(user.arrival)", "sku = random.Random().choice(ITEMS)"),
     Case("random numbers of a library", "write user.random.rand", "import numpy as np\nsku = np.random.rand()  # here"),
     Case("a task that nobody reads", "user.gather", 'task = asyncio.create_task(user.http.get("/"))'),
     Case(
@@ -373,6 +468,19 @@ CASES = [
         "write `async def log_in`",
         module='def log_in(user: User) -> None:\n    user.http.get("/")  # here\n',
     ),
+    Case(
+        "a row without data",
+        "@journey(data=feed.csv(",
+        module="@journey\nasync def visit(user: User, row: Shopper) -> None:\n    pass\n",
+    ),
+    Case("a user class of Locust", "docs/coming-from/locust.md", module="from loadgen import HttpUser\n"),
+    Case("a wait of Locust", "write `await user.think(1, 3)`", module="from loadgen import between\n"),
+    Case("a task of Locust", "write `@journey`", module="from loadgen import task\n"),
+    Case("a constant wait of Locust", "user.think", module="from loadgen import constant\n"),
+    Case("sleep of k6", "user.think", module="from loadgen import sleep\n"),
+    Case("check of k6", "user.check(", module="from loadgen import check\n"),
+    Case("group of k6", "docs/coming-from/k6.md", module="from loadgen import group\n"),
+    Case("a pause of Gatling", "user.think", module="from loadgen import pause\n"),
     Case("a request outside of a journey", "@journey above it", module='user.http.get("/")'),
     Case(
         "a setting with two defaults",
@@ -401,6 +509,20 @@ CASES = [
     Case("a percentile of 950", "write p(95)", plan=("slos", '[p(950) < "300ms"]')),
     Case("a limit in an unknown unit", 'write p(95) < "300ms"', plan=("slos", '[p(95) < "300msec"]')),
     Case("an objective on a misspelt step", 'did you mean "list"?', plan=("slos", '[p(95, step="lst") < "300ms"]')),
+    Case(
+        "objectives with and",
+        "write each objective by itself",
+        plan=("slos", '[p(95) < "1s" and error_ratio() < "1%"]'),
+    ),
+    Case("objectives with or", "write each objective by itself", plan=("slos", '[p(95) < "1s" or p(99) < "2s"]')),
+    Case("a measure with or", "write each objective by itself", plan=("slos", '[p(95) or p(99) < "2s"]')),
+    Case("an objective with not", "write each objective by itself", plan=("slos", '[not p(95) < "1s"]')),
+    Case("a chain of comparisons", "write each objective by itself", plan=("slos", '["1ms" < p(95) < "1s"]')),
+    Case("objectives that are filtered", "if x is not None", plan=("slos", 'list(filter(None, [p(95) < "1s", None]))')),
+    Case("objectives that are tested", "if x is not None", plan=("slos", '[x for x in (p(95) < "1s", None) if x]')),
+    Case("a statistic of k6", 'did you mean "total"?', plan=("slos", "[ORDERS.count() > 3]")),
+    Case("a load of another word", 'did you mean "hold"?', plan=("load", 'arrivals("5/s").during("1m")')),
+    Case("a set-up that is called", "remove the parentheses: set_up=", plan=("set_up", "browse.fn(None)")),
     Case("a region with a space", 'write "eu-west"', plan=("regions", '["eu west"]')),
     Case("a region with a line break", 'write "eu-west"', plan=("regions", '["eu\\nwest"]')),
     Case("a target without a scheme", 'write "http://shop.example"', plan=("target", '"shop.example"')),
@@ -546,6 +668,17 @@ def test_faults_of_objectives_are_found_beside_a_load_that_fails(tmp_path: Path)
         'row = {"pick": str}\nrow["pick"]("$[")',
         'async with user.step("a"), user.step("b"):\n    pass\nasync with user.step("a"):\n    pass',
         'task = asyncio.create_task(user.http.get("/"))\nawait task',
+        'calls = []\nfor n in range(3):\n    calls.append(user.http.get("/"))\nawait user.gather(*calls)',
+        'calls = [user.http.get("/") for _ in range(3)]\nfor call in calls:\n    await call',
+        'first, second = user.http.get("/"), user.http.get("/a")\nawait user.gather(first, second)',
+        'call = user.http.get("/")\nreply = (await call).expect(status=200)',
+        'call = None\nif user.number:\n    call = user.http.get("/")\nif call is not None:\n    await call',
+        'calls = {"a": user.http.get("/")}\nawait calls["a"]',
+        'async with asyncio.TaskGroup() as group:\n    group.create_task(user.http.get("/"))',
+        'await asyncio.wait_for(user.http.get("/"), 3)',
+        'call = user.http.get("/")\ncall.close()',
+        "words = random.Random(user.arrival).sample(ITEMS, k=2)",
+        'async with user.measure("signal"):\n    await asyncio.sleep(1)',
         "found = re.search(r'\\(', 'text')",
         "await asyncio.to_thread(time.sleep, 1)",
         "await asyncio.sleep(1)  # loadgen: allow",
@@ -578,6 +711,36 @@ def test_what_is_right_or_cannot_be_known_is_not_reported(tmp_path: Path, body: 
 
 
 @pytest.mark.parametrize(
+    "module",
+    [
+        with_helpers("await log_in(user)\nawait Shop(user).log_in()"),
+        with_helpers("await user.gather(log_in(user), Shop(user).log_in())"),
+        with_helpers("task = asyncio.create_task(log_in(user))\nawait task"),
+        with_helpers("return await log_in(user)"),
+        with_helpers("await user.gather(*(log_in(user) for _ in range(3)))"),
+        with_helpers("call = log_in(user)\nawait call"),
+        with_helpers("calls = [log_in(user)]\ncalls += [log_in(user)]\nawait user.gather(*calls)"),
+        with_helpers("shop = Shop(user)\nawait (shop.log_in() if user.number else log_in(user))"),
+        # names that are something else here
+        with_helpers("def log_in(user: User) -> None:\n    pass\nlog_in(user)"),
+        with_helpers("log_in = print\nlog_in(user)"),
+        with_helpers("shop: object = user.client(Shop)\nshop = print\nshop.log_in = print\nshop.log_in()"),
+        "def plain(fn: object) -> object:\n    return print\n\n"
+        "@plain\nasync def log_in(user: User) -> None:\n    pass\n\n"
+        "@journey\nasync def faulty(user: User) -> None:\n    log_in(user)\n",
+        "async def pages(user: User):\n    yield 1\n\n"
+        "@journey\nasync def faulty(user: User) -> None:\n    found = pages(user)\n",
+        HELPERS + "def start(user: User) -> object:\n    return log_in(user)\n",
+        HELPERS + "START = lambda user: log_in(user)\n",
+    ],
+)
+def test_helpers_that_are_awaited_somewhere_are_not_reported(tmp_path: Path, module: str) -> None:
+    path, _ = Case("", "", module=module).write(tmp_path)
+
+    assert load(path).warnings == ()
+
+
+@pytest.mark.parametrize(
     "slo",
     [
         'p(95, tags={TENANT: any_of("gold", "free")}) < "300ms"',
@@ -593,6 +756,13 @@ def test_right_objectives_are_not_reported(tmp_path: Path, slo: str) -> None:
     assert load(path).warnings == ()
 
 
+def test_objectives_that_are_left_out_by_a_condition_are_right(tmp_path: Path) -> None:
+    slos = '[x for x in (p(95) < "1s", None if ITEMS else p(99) < "1s") if x is not None]'
+    path, _ = Case("", "", plan=("slos", slos)).write(tmp_path)
+
+    assert [slo.objective.text for slo in load(path).plan.slos if slo.objective] == ["p(95) < 1s"]
+
+
 def test_a_set_up_of_the_plan_may_block(tmp_path: Path) -> None:
     module = "async def prepare(user: User) -> None:\n    subprocess.run(['ls'], check=True)\n    time.sleep(1)\n"
     path, _ = Case("", "", module=module, plan=("set_up", "prepare")).write(tmp_path)
@@ -602,8 +772,9 @@ def test_a_set_up_of_the_plan_may_block(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_a_function_without_a_user_that_a_journey_calls_is_read_too(tmp_path: Path, kind: str) -> None:
+    call = "await pause()" if kind == "async def" else "pause()"
     module = (
-        f"{kind} pause():\n    time.sleep(1)  # here\n\n@journey\nasync def visit(user: User) -> None:\n    pause()\n"
+        f"{kind} pause():\n    time.sleep(1)  # here\n\n@journey\nasync def visit(user: User) -> None:\n    {call}\n"
     )
     path, line = Case("", "", module=module).write(tmp_path)
 
