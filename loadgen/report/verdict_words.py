@@ -70,7 +70,10 @@ def headline(summary: Summary) -> str:
 
 
 def short_headline(summary: Summary) -> str:
-    """Return the verdict and the exit code in a few words. An unfit generator is named, since figures then mislead."""
+    """Return the verdict and the exit code, such as "PASSED (exit code 0)".
+
+    A suspect run adds "but SUSPECT". An invalid run has "INVALID" in place of the verdict.
+    """
     code = f"(exit code {summary.exit_code})"
     if summary.result == "invalid" or summary.validity.verdict == "invalid":
         return f"INVALID {code}, so times cannot be judged"

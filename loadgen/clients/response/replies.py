@@ -108,16 +108,15 @@ class Reply:
         header: Mapping[str, str | re.Pattern[str]] | None = None,
         max_ms: float | None = None,
     ) -> Reply:
-        """Check the answer and raise if it is not as expected; otherwise return the reply itself, so that `pick` can
-        follow.
+        """Check the reply and raise if it is not as expected; return the reply, so that `pick` can follow.
 
-        status: the expected one, or a set or range of them. json: must be equal to the body; of objects only the given
-        keys are compared. text: must occur in the body; a pattern must match in it. header: each must be equal, or
-        match its pattern. max_ms: limit of the response time of the request.
+        status: the expected one, or a set or range of them; a matching one makes the outcome "ok", also for 404. json:
+        must be equal to the body; of objects only the given keys are compared. text: must occur in the body; a pattern
+        may match anywhere. header: each must be equal, or match its pattern. max_ms: limit of the response time.
 
         Raises:
-            ExpectFailed: `expect status`, `expect json` ...; the request's outcome becomes the same.
-            UsageError: `status` is not a status, such as "200" or 99; `max_ms` is not a number of at least 0.
+            ExpectFailed: a check failed. Its name, such as `expect status`, is also the outcome of the request.
+            UsageError: `status` is invalid, such as "200" (a text) or 99; `max_ms` is not a number of at least 0.
         """
         code = self.status_code
         if status is not None and status != code and not _admits(status, code):

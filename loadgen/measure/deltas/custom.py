@@ -152,9 +152,9 @@ class CustomTable:
         tags: Tags = (),
         matches: Callable[[Tags], bool] | None = None,
     ) -> CustomStats | None:
-        """Return one metric, added up over a region's agents ("*": all agents); None if none of them has sent it.
+        """Return one metric, added up over a region's agents ("*": all agents); None if no row matches.
 
-        The field `last` of the result is the sum of the last values of the agents, and of their rows by tags.
+        The field `last` of the result is a sum: of the last values of each agent and combination of tags.
 
         Args:
             measured: leave out the warm-up, as objectives do. By default the result covers the whole run.

@@ -124,11 +124,11 @@ def count_for_sure(count: int, high: float, allowed: float) -> int:
     """Return how many events without a bad one make an objective sure; 0 if no number does.
 
     The upper end of the interval after `count` events without a bad one is 1 - a ** (1 / count), where a contains the
-    level and the dispersion (`statistics/bad_share_interval.py`). It must be below the error budget. `a` follows from
-    the end that the run has, so this holds for a longer run with the same dispersion.
+    level and the dispersion (`statistics/bad_share_interval.py`). It must be below the error budget. `a` is
+    computed from `count` and `high` of this run, so the result holds for a longer run with the same dispersion.
 
     high: the upper end of the interval, above 0, rounded to 9 digits; the result is never too small because of that.
-    allowed: the error budget.
+    allowed: the error budget, a share; 0 and 1 give 0.
     """
     if not 0 < allowed < 1:
         return 0

@@ -61,7 +61,10 @@ def counts_of(result: SloResult, objective: Objective, due: DueTable, index: int
 
 
 def compared(count: npt.NDArray[np.generic], width: int) -> int:
-    """Return the number of windows from which the worst one was chosen.
+    """Return the effective number of windows from which the worst one was chosen, at least 1.
+
+    These are all sliding windows, but at most 8 for each window that overlaps no other. Intervals without events do not
+    count.
 
     count: events of each interval. width: number of intervals in a window.
     """
