@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,9 @@ _METRICS = frozenset({"counter", "gauge", "trend", "rate"})
 
 _COROUTINES = frozenset({"asyncio.sleep", "asyncio.to_thread", "asyncio.wait", "asyncio.wait_for"})
 
-_OF_USER = frozenset(dir(UserWith))
-_OF_CLIENT = frozenset(dir(HttpClient))
-"""All attributes of the two classes. Both have slots, so other attributes can never exist."""
-_OF_REPLY = frozenset(dir(StreamedReply))
+_OWNERS: Mapping[str, type] = {"user": UserWith, "client": HttpClient, "reply": StreamedReply}
+"""By kind of a value: its class. Users and clients have slots, so other attributes can never exist."""
+_ATTRIBUTES = {kind: frozenset(dir(owner)) for kind, owner in _OWNERS.items()}
 _OPTIONS = frozenset(AllOptions.__annotations__) | {*AllOptions.__optional_keys__, "name", "expect", "tags"}
 _BY_NAME = frozenset({"url", "method"})
 """Arguments of requests that are usually given by position."""
@@ -210,14 +209,13 @@ class _Reading:
 
     def _check_attribute(self, receivers: Receivers, node: ast.Attribute) -> None:
         kind = receivers.kind_of_value(node.value)
-        known = {"user": _OF_USER, "client": _OF_CLIENT, "reply": _OF_REPLY}.get(kind)
-        if known is None:
+        if kind not in _OWNERS:
             return
+        owner, known = _OWNERS[kind], _ATTRIBUTES[kind]
         if node.attr in known:
             if kind == "user" and node.attr == "state" and receivers.is_stateless:
                 message = f"{short_text(node)}: this journey has no state"
                 self._fault(node, message, "declare it: @journey(state=Session), with a class of your own")
-            owner = {"user": UserWith, "client": HttpClient}.get(kind, StreamedReply)
             is_method = inspect.isfunction(inspect.getattr_static(owner, node.attr, None))
             parent = self._parents.get(node)
             if is_method and kind != "reply" and isinstance(parent, ast.Attribute):
@@ -226,7 +224,6 @@ class _Reading:
                 what = short_text(node)
                 self._fault(node, f"{what} is not called, so it does nothing", f"write {what}(...)")
             return
-        owner = {"user": UserWith, "client": HttpClient}.get(kind, StreamedReply)
         hint = hint_of_attribute(kind, node.attr, owner)
         hint = hint or did_you_mean(node.attr, sorted(name for name in known if not name.startswith("_")))
         if kind == "user" and isinstance(node.ctx, ast.Store):
