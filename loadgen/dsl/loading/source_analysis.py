@@ -273,12 +273,8 @@ class Source:
 
     def number_of(self, node: ast.expr) -> int | None:
         """Return the whole number that an expression writes literally or by a constant of the module; else None."""
-        value = self._constants.get(node.id) if isinstance(node, ast.Name) else None
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-            value = -node.operand.value if type(node.operand.value) is int else None
-        elif isinstance(node, ast.Constant) and type(node.value) is int:
-            value = node.value
-        return value if isinstance(value, int) else None
+        value = self.value_of(node)
+        return value if type(value) is int else None  # not True, which is an int, too
 
     def functions(self) -> Iterator[tuple[int, ast.FunctionDef | ast.AsyncFunctionDef]]:
         """Yield (first line, function) of each function in the file.
