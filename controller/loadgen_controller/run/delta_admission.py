@@ -40,6 +40,8 @@ __all__ = ["Admission"]
 _TIGHT_CUSTOM: Final = CUSTOM_OF_RUN - 4
 """The number of names from which new ones are counted in `(other)`. The 4 free places are for the `(other)` of each
 kind and of checks."""
+_TIGHT_TAGGED_CUSTOM: Final = TAGGED_CUSTOM_OF_RUN - 2 * MAX_CUSTOM
+"""From this many tagged custom metrics on, `fitting_tags` puts new values of tags into `(other)`."""
 
 
 class Admission:
@@ -121,7 +123,7 @@ class Admission:
         custom = delta.custom
         if len(self._merge.custom) + len(custom) > _TIGHT_CUSTOM:
             custom = self._customs(custom)
-        if len(self._merge.custom.tagged) + len(custom) > TAGGED_CUSTOM_OF_RUN - 2 * MAX_CUSTOM:
+        if len(self._merge.custom.tagged) + len(custom) > _TIGHT_TAGGED_CUSTOM:
             custom = self._fitted_tags(custom)
         if series is delta.new_series and custom is delta.custom:
             return delta
@@ -203,7 +205,7 @@ class Admission:
         if fitted == custom:
             return custom
         self._notice(
-            f"the agents have more than {TAGGED_CUSTOM_OF_RUN - 2 * MAX_CUSTOM:,} tagged custom metrics together: new"
+            f"the agents have more than {_TIGHT_TAGGED_CUSTOM:,} tagged custom metrics together: new"
             f" values of tags are in {OTHER}"
         )
         return fitted

@@ -14,6 +14,9 @@ import ast
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from loadgen.dsl.loading.receivers import Function
+from loadgen.dsl.loading.source_analysis import Source
+
 __all__ = ["Coroutines", "is_lost"]
 
 _KEEP_ASYNC: Final = frozenset({"staticmethod", "classmethod", "override"})
@@ -27,20 +30,16 @@ _ADDS: Final = frozenset({"append", "extend", "insert", "reverse", "clear", "cou
 _OF_COROUTINE: Final = frozenset({"close", "send", "throw", "__await__"})
 
 _Scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-_Def = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Coroutines:
-    """The async functions and methods that a file defines, and which calls are calls of one.
+    """The async functions and methods that a file defines, and which calls are calls of one."""
 
-    parents: the node around each node of the file.
-    """
-
-    def __init__(self, tree: ast.Module, parents: Mapping[ast.AST, ast.AST]) -> None:
-        self._tree, self._parents = tree, parents
-        self._names = {node.name for node in parents if isinstance(node, ast.AsyncFunctionDef)}
+    def __init__(self, source: Source) -> None:
+        self._parents = source.parents
+        self._names = {node.name for node in self._parents if isinstance(node, ast.AsyncFunctionDef)}
         self._stored = {
-            node.attr for node in parents if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+            node.attr for node in self._parents if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
         }
         """Attributes that are assigned, and so may hold other functions than the class."""
         self._bindings: dict[ast.AST, dict[str, list[ast.AST]]] = {}
@@ -141,7 +140,7 @@ class Coroutines:
 
 
 def _decorators(node: ast.AST) -> list[ast.expr]:
-    return node.decorator_list if isinstance(node, _Def) else []
+    return node.decorator_list if isinstance(node, Function) else []
 
 
 def _own(body: list[ast.stmt]) -> Iterator[ast.AST]:
@@ -156,7 +155,7 @@ def _own(body: list[ast.stmt]) -> Iterator[ast.AST]:
 
 def _bindings(scope: _Scope) -> Iterator[tuple[str, ast.AST]]:
     """Yield (name, node) of each node that gives a name of this scope a value."""
-    if isinstance(scope, _Def | ast.Lambda):
+    if isinstance(scope, Function | ast.Lambda):
         args = scope.args
         for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg):
             if arg is not None:
@@ -180,7 +179,7 @@ def _bindings(scope: _Scope) -> Iterator[tuple[str, ast.AST]]:
 # -- values -----------------------------------------------------------------------------------------
 
 
-def is_lost(fn: _Def, value: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bool:
+def is_lost(fn: Function, value: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bool:
     """Return True if nothing can await the value of an expression, a coroutine, in the function around it.
 
     parents: the node around each node of the file.
@@ -188,7 +187,7 @@ def is_lost(fn: _Def, value: ast.expr, parents: Mapping[ast.AST, ast.AST]) -> bo
     return _is_lost(fn, value, parents, many=False, depth=12)
 
 
-def _is_lost(fn: _Def, value: ast.AST, parents: Mapping[ast.AST, ast.AST], *, many: bool, depth: int) -> bool:
+def _is_lost(fn: Function, value: ast.AST, parents: Mapping[ast.AST, ast.AST], *, many: bool, depth: int) -> bool:
     """Return True if the coroutine `value`, or the coroutines in the collection `value` (many), are never awaited."""
     parent = parents.get(value)
     if depth == 0 or parent is None:

@@ -58,13 +58,12 @@ _ROUTES: Final = routes_of("http://loadgen.invalid")
 """Any valid target, for the check of URLs."""
 
 
-def wrong_calls(source: Source, receivers: Receivers, call: ast.Call, imported: str) -> Iterator[Fault]:
+def wrong_calls(source: Source, receivers: Receivers, call: ast.Call) -> Iterator[Fault]:
     """Yield the errors in one call of a function: in a method of a user, client or reply, or of a word of loadgen.
 
-    receivers: the users, clients and replies of the function. imported: the full dotted name of the called function
-    by the file's imports, "" if it is not imported.
+    receivers: the users, clients and replies of the function.
     """
-    found = _known(receivers, call, imported)
+    found = _known(receivers, call, source.dotted_name(call.func))
     if found is None:
         return
     word, function, owner = found

@@ -19,7 +19,7 @@ a pause within `user.measure`. A line that ends with the comment `# loadgen: all
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,14 +83,11 @@ class Pitfall:
     """False: it is often right, so it is only a warning."""
 
 
-def pitfalls(
-    source: Source, fn: Function, receivers: Receivers, dotted: Callable[[ast.expr], str], once: Collection[str]
-) -> Iterator[Pitfall]:
+def pitfalls(source: Source, fn: Function, receivers: Receivers, once: Collection[str]) -> Iterator[Pitfall]:
     """Yield the pitfalls in one async function, without those in lines with `# loadgen: allow`.
 
     Args:
         receivers: the users, clients and replies of the function.
-        dotted: returns the full dotted name of an imported function, "" for other expressions.
         once: names of the functions that run once in a run, in which blocking is harmless.
     """
     parents = {child: node for node in ast.walk(fn) for child in ast.iter_child_nodes(node)}
@@ -98,7 +95,7 @@ def pitfalls(
     for node in own_nodes(fn):
         match node:
             case ast.Call():
-                found += _call_wrong(source, node, receivers, dotted, parents, is_once=fn.name in once)
+                found += _call_wrong(source, node, receivers, parents, is_once=fn.name in once)
             case ast.Assert() if receivers.has_user:
                 found += _assert_wrong(node, receivers)
             case ast.Try() if receivers.has_user:
@@ -130,12 +127,11 @@ def _call_wrong(
     source: Source,
     call: ast.Call,
     receivers: Receivers,
-    dotted: Callable[[ast.expr], str],
     parents: dict[ast.AST, ast.AST],
     *,
     is_once: bool,
 ) -> Iterator[Pitfall]:
-    name = dotted(call.func)
+    name = source.dotted_name(call.func)
     hint = next((h for what, h in _BLOCKING.items() if name == what or name.startswith(what + ".")), None)
     if hint is None and isinstance(call.func, ast.Attribute) and call.func.attr in _OF_A_PATH:
         hint, name = _FILE, f"{ast.unparse(call.func)}"

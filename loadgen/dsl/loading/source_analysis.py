@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,6 +90,29 @@ class Source:
     def fault(self, node: ast.expr, message: str, hint: str) -> Fault:
         """Return an error at the first line of an expression of this file."""
         return Fault(str(self.path), node.lineno, message, hint)
+
+    @cached_property
+    def parents(self) -> Mapping[ast.AST, ast.AST]:
+        """Return the node around each node of the file."""
+        return {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
+
+    @cached_property
+    def _imported(self) -> Mapping[str, str]:
+        """Return the full dotted name of each imported name."""
+        return dict(_imported(self.tree))
+
+    def dotted_name(self, func: ast.expr) -> str:
+        """Return the full dotted name of a called function, resolved by the file's imports.
+
+        Returns "" for a method or attribute of anything that is not imported.
+        """
+        if not _is_name(func):
+            return ""  # a method of a value, as in random.Random(7).choice
+        text = ast.unparse(func)
+        first, dot, rest = text.partition(".")
+        if first in self._imported:
+            return self._imported[first] + dot + rest
+        return text if not dot else ""
 
     @cached_property
     def function_names(self) -> frozenset[str]:
@@ -249,12 +273,8 @@ class Source:
 
     def number_of(self, node: ast.expr) -> int | None:
         """Return the whole number that an expression writes literally or by a constant of the module; else None."""
-        value = self._constants.get(node.id) if isinstance(node, ast.Name) else None
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-            value = -node.operand.value if type(node.operand.value) is int else None
-        elif isinstance(node, ast.Constant) and type(node.value) is int:
-            value = node.value
-        return value if isinstance(value, int) else None
+        value = self.value_of(node)
+        return value if type(value) is int else None  # not True, which is an int, too
 
     def functions(self) -> Iterator[tuple[int, ast.FunctionDef | ast.AsyncFunctionDef]]:
         """Yield (first line, function) of each function in the file.
@@ -374,6 +394,26 @@ def _imports(body: Sequence[ast.AST], is_certain: bool) -> Iterator[Import]:
             yield from _imports(node.orelse, is_certain)
         else:
             yield from _imports(list(ast.iter_child_nodes(node)), is_certain and isinstance(node, ast.ClassDef))
+
+
+def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield (name in the file, full dotted name) of each name that the file imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield (alias.asname, alias.name) if alias.asname else (alias.name.partition(".")[0],) * 2
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            for alias in node.names:
+                if alias.name == "*" and node.module == "loadgen":
+                    yield from ((name, f"loadgen.{name}") for name in import_module("loadgen").__all__)
+                yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+
+
+def _is_name(node: ast.expr) -> bool:
+    """Return True for a name with or without dots: `random.choice`."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
 
 
 def _assigned_once(tree: ast.Module) -> dict[str, ast.expr]:

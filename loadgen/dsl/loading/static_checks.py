@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +43,9 @@ _METRICS = frozenset({"counter", "gauge", "trend", "rate"})
 
 _COROUTINES = frozenset({"asyncio.sleep", "asyncio.to_thread", "asyncio.wait", "asyncio.wait_for"})
 
-_OF_USER = frozenset(dir(UserWith))
-_OF_CLIENT = frozenset(dir(HttpClient))
-"""All attributes of the two classes. Both have slots, so other attributes can never exist."""
-_OF_REPLY = frozenset(dir(StreamedReply))
+_OWNERS: Mapping[str, type] = {"user": UserWith, "client": HttpClient, "reply": StreamedReply}
+"""By kind of a value: its class. Users and clients have slots, so other attributes can never exist."""
+_ATTRIBUTES = {kind: frozenset(dir(owner)) for kind, owner in _OWNERS.items()}
 _OPTIONS = frozenset(AllOptions.__annotations__) | {*AllOptions.__optional_keys__, "name", "expect", "tags"}
 _BY_NAME = frozenset({"url", "method"})
 """Arguments of requests that are usually given by position."""
@@ -98,9 +96,8 @@ class _Reading:
     def __init__(self, source: Source, targets: Collection[str] | None) -> None:
         self._targets, self._source = targets, source
         self._file, self._tree = str(source.path), source.tree
-        self._parents = {child: node for node in ast.walk(source.tree) for child in ast.iter_child_nodes(node)}
-        self._imported = dict(_imported(source.tree))
-        self._coroutines = Coroutines(source.tree, self._parents)
+        self._parents = source.parents
+        self._coroutines = Coroutines(source)
         self._once = once_functions(source.tree)
         self._helpers = {
             fn.name: fn
@@ -134,7 +131,7 @@ class _Reading:
     def _is_secret(self, node: ast.expr) -> bool:
         if not isinstance(node, ast.Call):
             return False
-        name = self._dotted(node.func)
+        name = self._source.dotted_name(node.func)
         return name.startswith("loadgen.") and name.endswith(".secret")
 
     def functions(self) -> None:
@@ -164,7 +161,7 @@ class _Reading:
         for node in own_nodes(fn):
             if isinstance(node, ast.Attribute):
                 self._check_attribute(receivers, node)
-                self.faults += misuses(self._source, receivers, node, self._parents, self._dotted)
+                self.faults += misuses(self._source, receivers, node)
             if not isinstance(node, ast.Call):
                 continue
             kind = receivers.kind(node)
@@ -191,35 +188,34 @@ class _Reading:
             self._check_factory(receivers, node)
             if is_async:
                 self._check_metric(fn, node)
-            self.faults += wrong_calls(self._source, receivers, node, self._dotted(node.func))
+            self.faults += wrong_calls(self._source, receivers, node)
 
     def _pitfalls(self, fn: ast.AsyncFunctionDef, receivers: Receivers) -> None:
         """Add the pitfalls of an async function, and of the helpers that it calls, to the errors and warnings.
 
         Those of a function without a user are warnings: it may be part of a library, and not of a journey.
         """
-        found = [*pitfalls(self._source, fn, receivers, self._dotted, self._once)]
+        found = [*pitfalls(self._source, fn, receivers, self._once)]
         if receivers.has_user:
             found += changed_globals(self._source, fn)
             calls = (node.func for node in own_nodes(fn) if isinstance(node, ast.Call))
             called = {func.id for func in calls if isinstance(func, ast.Name)}
             if fn.name not in self._once:
                 for name in called & set(self._helpers):
-                    found += pitfalls(self._source, self._helpers[name], receivers, self._dotted, self._once)
+                    found += pitfalls(self._source, self._helpers[name], receivers, self._once)
         for one in found:
             fault = Fault(self._file, getattr(one.node, "lineno", 0), one.message, one.hint)
             (self.faults if one.is_error and receivers.has_user else self.warnings).append(fault)
 
     def _check_attribute(self, receivers: Receivers, node: ast.Attribute) -> None:
         kind = receivers.kind_of_value(node.value)
-        known = {"user": _OF_USER, "client": _OF_CLIENT, "reply": _OF_REPLY}.get(kind)
-        if known is None:
+        if kind not in _OWNERS:
             return
+        owner, known = _OWNERS[kind], _ATTRIBUTES[kind]
         if node.attr in known:
             if kind == "user" and node.attr == "state" and receivers.is_stateless:
                 message = f"{short_text(node)}: this journey has no state"
                 self._fault(node, message, "declare it: @journey(state=Session), with a class of your own")
-            owner = {"user": UserWith, "client": HttpClient}.get(kind, StreamedReply)
             is_method = inspect.isfunction(inspect.getattr_static(owner, node.attr, None))
             parent = self._parents.get(node)
             if is_method and kind != "reply" and isinstance(parent, ast.Attribute):
@@ -228,7 +224,6 @@ class _Reading:
                 what = short_text(node)
                 self._fault(node, f"{what} is not called, so it does nothing", f"write {what}(...)")
             return
-        owner = {"user": UserWith, "client": HttpClient}.get(kind, StreamedReply)
         hint = hint_of_attribute(kind, node.attr, owner)
         hint = hint or did_you_mean(node.attr, sorted(name for name in known if not name.startswith("_")))
         if kind == "user" and isinstance(node.ctx, ast.Store):
@@ -323,7 +318,7 @@ class _Reading:
     def _is_coroutine(self, call: ast.Call) -> bool:
         """Return True for a call of an async function of this file, or of `asyncio.sleep` and the like."""
         return self._coroutines.makes(call) or (
-            isinstance(call.func, ast.Attribute) and self._dotted(call.func) in _COROUTINES
+            isinstance(call.func, ast.Attribute) and self._source.dotted_name(call.func) in _COROUTINES
         )
 
     def _is_unread(self, targets: list[ast.expr]) -> bool:
@@ -383,43 +378,11 @@ class _Reading:
         return False
 
     def _check_metric(self, fn: Function, call: ast.Call) -> None:
-        name = self._dotted(call.func)
+        name = self._source.dotted_name(call.func)
         if name.startswith("loadgen.") and name.rpartition(".")[2] in _METRICS:
             what = short_text(call.func)
             message = f"{what}(...) within {fn.name}: a metric created during the run is not recorded"
             self._fault(call, message, f"write `orders = {what}(...)` at the top of the file, and use it in {fn.name}")
 
-    def _dotted(self, func: ast.expr) -> str:
-        """Return the full dotted name of a called function, resolved by the file's imports.
-
-        Returns "" for a method or attribute of anything that is not imported.
-        """
-        if not _is_name(func):
-            return ""  # a method of a value, as in random.Random(7).choice
-        text = ast.unparse(func)
-        first, dot, rest = text.partition(".")
-        if first in self._imported:
-            return self._imported[first] + dot + rest
-        return text if not dot else ""
-
     def _fault(self, node: ast.expr, message: str, hint: str) -> None:
         self.faults.append(self._source.fault(node, message, hint))
-
-
-def _is_name(node: ast.expr) -> bool:
-    """Return True for a name with or without dots: `random.choice`."""
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return isinstance(node, ast.Name)
-
-
-def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield (alias.asname, alias.name) if alias.asname else (alias.name.partition(".")[0],) * 2
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            for alias in node.names:
-                if alias.name == "*" and node.module == "loadgen":
-                    yield from ((name, f"loadgen.{name}") for name in import_module("loadgen").__all__)
-                yield alias.asname or alias.name, f"{node.module}.{alias.name}"

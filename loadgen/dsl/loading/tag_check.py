@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from loadgen.dsl.loading.receivers import VERBS, functions, own_nodes
-from loadgen.dsl.loading.source_analysis import Source
+from loadgen.dsl.loading.source_analysis import Source, last_name
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.tag import Tag
 from loadgen.engine.recording.tagging import TagSpec, looks_like_id
@@ -47,11 +47,7 @@ def tag_faults(sources: Iterable[Source], declared: Iterable[Tag], specs: Iterab
         for variable, _, made_by in _assigned(source)
         if made_by in _RECORDING
     }
-    return [
-        fault
-        for source in files
-        for fault in _Reading(str(source.path), variables, listed, metrics).faults(source.tree)
-    ]
+    return [fault for source in files for fault in _Reading(source, variables, listed, metrics).faults()]
 
 
 def id_warnings(declared: Iterable[Tag]) -> Iterator[Fault]:
@@ -71,7 +67,7 @@ def _assigned(source: Source) -> Iterator[tuple[str, str, str]]:
         for target, call in _pairs(node):
             match target, call:
                 case ast.Name(id=variable), ast.Call(func=function, args=[ast.Constant(value=str() as name), *_]):
-                    yield variable, name, ast.unparse(function).rpartition(".")[2]
+                    yield variable, name, last_name(function)
 
 
 def _pairs(node: ast.stmt) -> Iterator[tuple[ast.expr, ast.expr]]:
@@ -87,21 +83,21 @@ def _pairs(node: ast.stmt) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    file: str
+    source: Source
     variables: Mapping[str, Tag]
     listed: Mapping[str, TagSpec]
     metrics: Set[tuple[str, str]]
     """(variable, recording method) of each custom metric."""
 
-    def faults(self, tree: ast.AST) -> Iterator[Fault]:
+    def faults(self) -> Iterator[Fault]:
         certain = {
             node
-            for fn, receivers in functions(tree)
+            for fn, receivers in functions(self.source.tree)
             for node in own_nodes(fn)
             if isinstance(node, ast.Attribute) and receivers.kind_of_value(node.value) in ("user", "client")
         }
         """Methods of users and their clients. Others may be those of a library, whose tags are not the plan's."""
-        for node in ast.walk(tree):
+        for node in ast.walk(self.source.tree):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue
             if node.func.attr == "tag":
@@ -127,7 +123,9 @@ class _Reading:
             if not is_certain:
                 return
             if not isinstance(key.value, str):
-                yield self._fault(key, f"{key.value!r} is not the name of a tag", 'write a text, such as "tenant"')
+                yield self.source.fault(
+                    key, f"{key.value!r} is not the name of a tag", 'write a text, such as "tenant"'
+                )
                 return
             name, spec = key.value, self.listed.get(key.value)
             add = f'declare it: tag("{name}", ...), and add it to Plan(tags=[...])'
@@ -139,17 +137,16 @@ class _Reading:
         if spec is None:
             near = did_you_mean(name, self.listed) if isinstance(key, ast.Constant) else ""
             hint = near if near.startswith("did you mean") else add
-            yield self._fault(key, f'no plan in this file has a tag "{name}"', hint)
+            yield self.source.fault(key, f'no plan in this file has a tag "{name}"', hint)
             return
         if spec.header:
             message = f'tag "{name}" is read from the response header {spec.header}, so a journey cannot set it'
-            yield self._fault(value, message, f'declare a tag with values: tag("{name}", "a", "b")')
+            yield self.source.fault(value, message, f'declare a tag with values: tag("{name}", "a", "b")')
         elif isinstance(value, ast.Constant):
             if not isinstance(value.value, str):
-                yield self._fault(value, f'tag "{name}": {value.value!r} is not a text', "write a text")
+                yield self.source.fault(value, f'tag "{name}": {value.value!r} is not a text', "write a text")
             elif value.value not in spec.values:
                 hint = did_you_mean(value.value, spec.values)
-                yield self._fault(value, f'tag "{name}" has no value "{value.value}"', hint or "declare the value")
-
-    def _fault(self, node: ast.expr, message: str, hint: str) -> Fault:
-        return Fault(self.file, node.lineno, message, hint)
+                yield self.source.fault(
+                    value, f'tag "{name}" has no value "{value.value}"', hint or "declare the value"
+                )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from loadgen.clients.response.streams import StreamedReply
@@ -41,31 +41,21 @@ _RECORDS: Final = frozenset({"add", "inc", "increment", "observe", "record", "se
 """Methods that record a value: of loadgen's metrics and of other libraries."""
 
 
-def misuses(
-    source: Source,
-    receivers: Receivers,
-    node: ast.Attribute,
-    parents: Mapping[ast.AST, ast.AST],
-    dotted: Callable[[ast.expr], str],
-) -> Iterator[Fault]:
+def misuses(source: Source, receivers: Receivers, node: ast.Attribute) -> Iterator[Fault]:
     """Yield the error in the use of one attribute, if its object is certainly a reply or a custom metric.
 
-    Args:
-        receivers: the replies of the function around the attribute.
-        parents: the node around each node of the file.
-        dotted: returns the full dotted name of an imported function, "" for other expressions.
+    receivers: the replies of the function around the attribute.
     """
     made = source.assigned_once.get(node.value.id) if isinstance(node.value, ast.Name) else None
     if isinstance(made, ast.Call):
-        yield from _of_metric(source, node, parents, dotted(made.func))
+        yield from _of_metric(source, node, source.dotted_name(made.func))
     elif node.attr in _METHODS and receivers.kind_of_value(node.value) == "reply":
-        yield from _of_reply(source, node, parents, is_async=_METHODS[node.attr])
+        yield from _of_reply(source, node, is_async=_METHODS[node.attr])
 
 
-def _of_reply(
-    source: Source, node: ast.Attribute, parents: Mapping[ast.AST, ast.AST], *, is_async: bool
-) -> Iterator[Fault]:
+def _of_reply(source: Source, node: ast.Attribute, *, is_async: bool) -> Iterator[Fault]:
     """Yield the error of a method of a reply that is not called, or awaited although it is not async."""
+    parents = source.parents
     around, what = parents.get(node), short_text(node)
     match around:
         case (
@@ -85,9 +75,7 @@ def _of_reply(
             pass
 
 
-def _of_metric(
-    source: Source, node: ast.Attribute, parents: Mapping[ast.AST, ast.AST], made_by: str
-) -> Iterator[Fault]:
+def _of_metric(source: Source, node: ast.Attribute, made_by: str) -> Iterator[Fault]:
     """Yield the error of a method that a custom metric does not have. made_by: the function that declares it."""
     if made_by not in _KINDS:
         return
@@ -96,7 +84,7 @@ def _of_metric(
         return
     what, word = short_text(node.value), made_by.rpartition(".")[2]
     hint = did_you_mean(node.attr, sorted(one for one in dir(kind) if not one.startswith("_")))
-    if node.attr in _RECORDS or isinstance(parents.get(parents.get(node, node)), ast.Expr):
+    if node.attr in _RECORDS or isinstance(source.parents.get(source.parents.get(node, node)), ast.Expr):
         hint = f"write {what}.{recording}"
     yield source.fault(node, f"{what} is a {word}, and has no {node.attr}", hint)
 
