@@ -497,7 +497,9 @@ class Batches(Recount):
         if objective.kind == "ratio" and not self.reads_customs:
             found = None
         elif objective.kind == "ratio":
-            found = self._of_objectives.of_rate(objective.of, objective.region, hits_are_bad=objective.is_upper)
+            found = self._of_objectives.of_rate(
+                objective.of, objective.region, hits_are_bad=objective.is_upper, tags=objective.tags
+            )
         else:
             found = self._of_objectives.of(index, result.journey)
         least = None
@@ -541,7 +543,7 @@ class Batches(Recount):
             if key.warmup or key.censored or objective.region not in (None, region):
                 return False
             if objective.of_kind == "trend":
-                return key.kind == "trend" and key.request == objective.of
+                return objective.covers_trend(key)
             is_own = key.metric == objective.metric and result.journey in (None, key.journey)
             return is_own and objective.covers(key) and is_judged(key.outcome)
 
