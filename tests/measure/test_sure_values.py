@@ -232,6 +232,33 @@ def test_rates_of_several_agents_and_of_the_cells_of_a_run_are_one_ratio() -> No
     assert two.bad_share_high < one.bad_share_high
 
 
+TENANT = "tenant"
+GOLD, IRON = ((TENANT, "gold"),), ((TENANT, "iron"),)
+
+
+@pytest.mark.parametrize(
+    ("slo", "plain"),
+    [
+        (hits.ratio(tags={TENANT: "gold"}) > "70%", hits.ratio() > "70%"),
+        (basket.p(50, tags={TENANT: "gold"}) < 9.5, basket.p(50) < 9.5),
+        (basket.mean(tags={TENANT: "gold"}) < 6, basket.mean() < 6),
+    ],
+    ids=["ratio", "percentile", "mean"],
+)
+def test_interval_of_a_custom_metric_with_tags_ignores_values_with_other_tags(slo: Slo, plain: Slo) -> None:
+    def tagged(k: int) -> Any:
+        """The values of `steady` for one tenant, and different ones for another."""
+        values, custom = steady(k)
+        ours = replace(next(one for one in custom if one.name == "hits"), tags=GOLD)
+        others = CustomStats("hits", "rate", 500, 50 + 4 * k, tags=IRON)
+        trends = {replace(BASKET, tags=GOLD): values[BASKET], replace(BASKET, tags=IRON): [(1 + k) * 900_000] * 70}
+        return trends, (ours, others)
+
+    of_one, alone = the_result(slo, tagged), the_result(plain, steady)
+    for name in ("observed", "count", "low", "high", "bad_share_low", "bad_share_high", "sure"):
+        assert getattr(of_one, name) == getattr(alone, name), name
+
+
 def test_throughput_of_a_load_with_a_ramp_is_judged_by_its_steady_part() -> None:
     def second(k: int) -> Any:
         return {GET: [20 * NS_PER_MS] * (20 if k >= 50 else 10)}, ()

@@ -179,6 +179,10 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
             and all(one.name in changing or one.matches(key.tags) for one in self.tags)
         )
 
+    def covers_trend(self, key: SeriesKey) -> bool:
+        """Return whether a series belongs to the trend that the objective limits."""
+        return key.kind == "trend" and key.request == self.of and self.has_tags(key.tags)
+
     def has_tags(self, tags: tuple[tuple[str, str], ...]) -> bool:
         """Return whether values with these tags belong to the objective."""
         return all(one.matches(tags) for one in self.tags)

@@ -473,13 +473,7 @@ def _trend(objective: Objective, merge: Merge, missing: Missing) -> _Found:
     """Judge a trend. Its histogram counts steps of the resolution, 1 µs each."""
 
     def test(region: str, key: SeriesKey) -> bool:
-        return (
-            key.kind == "trend"
-            and key.request == objective.of
-            and not key.warmup
-            and objective.region in (None, region)
-            and objective.has_tags(key.tags)
-        )
+        return objective.covers_trend(key) and not key.warmup and objective.region in (None, region)
 
     found = merge.matching((objective, "trend"), test)
     # A value above the range of the histogram is a lower bound.

@@ -13,6 +13,8 @@ from loadgen.measure.objectives.terms import Objective, SloResult
 from loadgen.units import NS_PER_MS, format_count, format_duration, format_ratio, quantity
 
 __all__ = [
+    "RUN_LONGER",
+    "bad_share_text",
     "count_for_sure",
     "describe",
     "events_text",
@@ -25,6 +27,8 @@ __all__ = [
     "without_bad_text",
 ]
 
+RUN_LONGER: Final = "Run longer, or at a higher rate"
+"""The remedy for a verdict that is not sure."""
 _NOUNS: Final = {"journey": "iterations", "step": "steps", "request": "requests"}
 _THAT: Final[Mapping[Metric, str]] = {
     "service": "that were sent",
@@ -76,12 +80,17 @@ def unsure_text(result: SloResult) -> str:
     if result.bad_share_low is None or result.bad_share_high is None:
         return "not surely: the interval of its bad share is unknown"
     if result.good == result.count:
-        return f"not surely: {without_bad_text(result)}. Run longer, or at a higher rate"
-    ends = f"{format_ratio(result.bad_share_low)} to {format_ratio(result.bad_share_high)}"
-    return (
-        f"not surely: with 95 % confidence {ends} are bad, and {_percent(result.allowed)} is allowed."
-        " Run longer, or at a higher rate"
-    )
+        return f"not surely: {without_bad_text(result)}. {RUN_LONGER}"
+    return f"not surely: {bad_share_text(result.bad_share_low, result.bad_share_high, result.allowed)}"
+
+
+def bad_share_text(low: float, high: float, allowed: float, where: str = "") -> str:
+    """Return the interval of a bad share beside the error budget `allowed`, with the remedy, as a part of a sentence.
+
+    where: words that follow "with 95 % confidence", such as "in its worst window ".
+    """
+    interval = f"{where}{format_ratio(low)} to {format_ratio(high)}"
+    return f"with 95 % confidence {interval} are bad, and {_percent(allowed)} is allowed. {RUN_LONGER}"
 
 
 class Judged(Protocol):

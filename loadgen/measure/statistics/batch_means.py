@@ -67,7 +67,7 @@ from loadgen.measure.statistics.mean_of_batches import (
 )
 from loadgen.measure.statistics.objective_bins import MOST_DELTAS, Binned, ObjectiveBins
 from loadgen.measure.statistics.share_in_worst_window import share_in_worst_window
-from loadgen.measure.statistics.sure_values import judged, judged_in_windows
+from loadgen.measure.statistics.sure_values import is_sure, judged, judged_in_windows
 from loadgen.measure.statistics.warmup import LOG_US, Cut, Recount, found_cut, found_cut_in_cells
 from loadgen.units import NS_PER_S, NS_PER_US
 
@@ -497,7 +497,9 @@ class Batches(Recount):
         if objective.kind == "ratio" and not self.reads_customs:
             found = None
         elif objective.kind == "ratio":
-            found = self._of_objectives.of_rate(objective.of, objective.region, hits_are_bad=objective.is_upper)
+            found = self._of_objectives.of_rate(
+                objective.of, objective.region, hits_are_bad=objective.is_upper, tags=objective.tags
+            )
         else:
             found = self._of_objectives.of(index, result.journey)
         least = None
@@ -541,7 +543,7 @@ class Batches(Recount):
             if key.warmup or key.censored or objective.region not in (None, region):
                 return False
             if objective.of_kind == "trend":
-                return key.kind == "trend" and key.request == objective.of
+                return objective.covers_trend(key)
             is_own = key.metric == objective.metric and result.journey in (None, key.journey)
             return is_own and objective.covers(key) and is_judged(key.outcome)
 
@@ -801,14 +803,11 @@ def _with_plain(result: SloResult, objective: Objective, index: int, batches: Ba
 
 def _with_share(result: SloResult, objective: Objective, share: ShareInterval | None) -> SloResult:
     """Return the result with the interval of its bad share, and whether its verdict is sure."""
-    if share is None or result.verdict == "inconclusive":
-        sure = False
-    elif result.verdict == "passed":
-        sure = share.high < result.allowed or (share.high == result.allowed and not objective.budget.is_strict)
-    else:
-        sure = share.low > result.allowed
-    ends = (None, None) if share is None else (round(share.low, 9), round(share.high, 9))
-    return msgspec.structs.replace(result, bad_share_low=ends[0], bad_share_high=ends[1], sure=sure)
+    if share is None:
+        return msgspec.structs.replace(result, bad_share_low=None, bad_share_high=None, sure=False)
+    low, high = round(share.low, 9), round(share.high, 9)
+    sure = is_sure(result, objective, share)
+    return msgspec.structs.replace(result, bad_share_low=low, bad_share_high=high, sure=sure)
 
 
 _LOWEST_US: Final = lowest_us(np.arange(SLOTS))

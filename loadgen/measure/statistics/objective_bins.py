@@ -27,7 +27,7 @@ from loadgen.measure.deltas.custom import CHECK, CustomStats
 from loadgen.measure.deltas.series_key import CUT_OFF, MISSED, OK, Metric, SeriesKey
 from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import SLOTS, Counts, lowest_us
-from loadgen.measure.objectives.terms import ALL_CHECKS, Objective, exact, is_judged
+from loadgen.measure.objectives.terms import ALL_CHECKS, Objective, TagSelector, exact, is_judged
 from loadgen.units import NS_PER_US
 
 __all__ = ["MOST_DELTAS", "Binned", "ObjectiveBins", "needs_customs"]
@@ -101,8 +101,8 @@ class ObjectiveBins:
         self._limited = np.zeros((4, 0), dtype=np.int64)
         """The others: row, series, bad, limit slot."""
         self._tested = 0
-        self._customs: dict[tuple[str, str], Floats] = {}
-        """By (metric, region): values and hits of rates, shape (2, bins + 1)."""
+        self._customs: dict[tuple[str, str, tuple[TagSelector, ...]], Floats] = {}
+        """By (metric, region, tags of an objective): values and hits of rates, shape (2, bins + 1)."""
 
     # -- adding -----------------------------------------------------------------------------
 
@@ -138,15 +138,20 @@ class ObjectiveBins:
     def add_customs(self, region: str, stats: Iterable[CustomStats], bin_: int | None) -> None:
         """Add the rates (custom metrics and checks) of one agent and interval that an objective limits."""
         for one in stats:
-            if one.kind == "rate" and one.n and not one.warmup and self._limits(one.name):
-                sums = self._customs.setdefault((one.name, region), np.zeros((2, self.bins + 1)))
-                sums[:, self.bins if bin_ is None else bin_] += one.n, one.total
+            if one.kind == "rate" and one.n and not one.warmup:
+                for tags in self._tags_of_objectives(one):
+                    sums = self._customs.setdefault((one.name, region, tags), np.zeros((2, self.bins + 1)))
+                    sums[:, self.bins if bin_ is None else bin_] += one.n, one.total
 
-    def _limits(self, name: str) -> bool:
-        return any(
-            one.kind == "ratio" and (one.of == name or (one.of == ALL_CHECKS and name.startswith(CHECK)))
+    def _tags_of_objectives(self, stats: CustomStats) -> set[tuple[TagSelector, ...]]:
+        """Return the tags of each objective that limits a rate and covers its row `stats`, each once."""
+        return {
+            one.tags
             for _, one in self._objectives
-        )
+            if one.kind == "ratio"
+            and (one.of == stats.name or (one.of == ALL_CHECKS and stats.name.startswith(CHECK)))
+            and one.has_tags(stats.tags)
+        }
 
     def _read(self, names: Sequence[tuple[str, SeriesKey]]) -> None:
         """Find the roles of new series."""
@@ -170,7 +175,7 @@ class ObjectiveBins:
 
     def _roles_of(self, index: int, one: Objective, number: int, key: SeriesKey) -> list[_Role]:
         if one.of_kind == "trend":
-            if key.kind != "trend" or key.request != one.of:
+            if not one.covers_trend(key):
                 return []
             row, limit_us = self._row(index, ""), int(exact(one.limit) / exact(one.resolution or 1))
             is_known = not key.censored
@@ -217,9 +222,18 @@ class ObjectiveBins:
             return None
         return _binned(*self._sums[rows].sum(axis=0))
 
-    def of_rate(self, name: str, region: str | None, *, hits_are_bad: bool) -> Binned | None:
-        """Return the bins of a rate or a check; None if its values were not read. region: None: all regions."""
-        found = [sums for (of, where), sums in self._customs.items() if of == name and region in (None, where)]
+    def of_rate(
+        self, name: str, region: str | None, *, hits_are_bad: bool, tags: tuple[TagSelector, ...] = ()
+    ) -> Binned | None:
+        """Return the bins of a rate or a check; None if its values were not read.
+
+        region: None: all regions. tags: those of the objective.
+        """
+        found = [
+            sums
+            for (of, where, selected), sums in self._customs.items()
+            if of == name and region in (None, where) and selected == tags
+        ]
         if not found:
             return None
         n, hits = np.sum(found, axis=0)

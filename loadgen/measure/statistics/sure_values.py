@@ -31,15 +31,15 @@ from msgspec.structs import replace
 
 from loadgen.measure.deltas.outcomes_by_due_interval import BAD, GOOD, TOTAL, DueTable
 from loadgen.measure.objectives.terms import Objective, SloResult
-from loadgen.measure.objectives.words import value_text
+from loadgen.measure.objectives.words import RUN_LONGER, bad_share_text, value_text
 from loadgen.measure.statistics.bad_share_interval import BATCHES, ShareInterval, share_interval
 from loadgen.measure.statistics.correlation import neighbours_rho
 from loadgen.measure.statistics.mean_of_batches import LEAST_INTERVALS, LEAST_RHO, MOST_RHO, half_length
 from loadgen.measure.statistics.objective_bins import Binned
 from loadgen.measure.statistics.share_in_worst_window import LEVEL, compared, counts_of, share_in_worst_window
-from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_ratio
+from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
-__all__ = ["Ends", "judged", "judged_in_windows", "mean_ends", "rate_ends", "share_of", "with_share"]
+__all__ = ["Ends", "is_sure", "judged", "judged_in_windows", "mean_ends", "rate_ends", "share_of", "with_share"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,7 +58,6 @@ assumed. With the estimated one, 5 % of sure verdicts on a check with 30 cluster
 """
 _EDGES: Final = 1 / 6
 """The least variance of a batch's count: both edges lie by chance between two events (two uniform numbers)."""
-_LONGER: Final = "Run longer, or at a higher rate"
 _WITHOUT_BOUNDS: Final = "Raise the time-out, or limit a percentile"
 _TIMED_OUT: Final = "time-outs are only lower bounds"
 
@@ -211,21 +210,24 @@ def _of_fact(result: SloResult, objective: Objective) -> SloResult | None:
     return replace(result, sure=False, unsure=f"a longer run may have a {what}. Limit a percentile, such as {hint}")
 
 
+def is_sure(result: SloResult, objective: Objective, share: ShareInterval) -> bool:
+    """Return whether the interval of the bad share lies wholly on the verdict's side of the error budget."""
+    if result.verdict == "inconclusive":
+        return False
+    if result.verdict == "passed":
+        return share.high < result.allowed or (share.high == result.allowed and not objective.budget.is_strict)
+    return share.low > result.allowed
+
+
 def with_share(result: SloResult, objective: Objective, share: ShareInterval) -> SloResult:
     """Return the result of a share with the interval of its bad share, and whether its verdict is sure."""
-    if result.verdict == "inconclusive":
-        sure = False
-    elif result.verdict == "passed":
-        sure = share.high < result.allowed or (share.high == result.allowed and not objective.budget.is_strict)
-    else:
-        sure = share.low > result.allowed
+    sure = is_sure(result, objective, share)
     low, high = round(share.low, 9), round(share.high, 9)
     unsure = ""
     if not sure and result.verdict != "inconclusive":
-        of = "in its worst window " if result.window_s is not None else ""
-        allowed = f"{result.allowed * 100:.6g} %"
-        unsure = f"with 95 % confidence {of}{format_ratio(low)} to {format_ratio(high)} are bad"
-        unsure = f"{unsure}, and {allowed} is allowed. {_LONGER}"
+        unsure = bad_share_text(
+            low, high, result.allowed, "in its worst window " if result.window_s is not None else ""
+        )
     ends: tuple[float | None, float | None] = (None, None)
     if objective.kind in ("ratio", "error_ratio") and result.window_s is None:
         ends = (low, high) if objective.is_upper else (round(1 - high, 9), round(1 - low, 9))
@@ -235,7 +237,7 @@ def with_share(result: SloResult, objective: Objective, share: ShareInterval) ->
 def _with_ends(result: SloResult, objective: Objective, ends: Ends) -> SloResult:
     """Return the result of a mean or a rate with its interval, in the unit of the result."""
     if ends.why:
-        remedy = _WITHOUT_BOUNDS if ends.why == _TIMED_OUT else _LONGER
+        remedy = _WITHOUT_BOUNDS if ends.why == _TIMED_OUT else RUN_LONGER
         return replace(result, sure=False, unsure=f"no interval: {ends.why}. {remedy}")
     limit = result.limit if result.limit is not None else 0.0
     # Time-outs have only lower bounds, so the upper end is unknown.
@@ -247,7 +249,7 @@ def _with_ends(result: SloResult, objective: Objective, ends: Ends) -> SloResult
         unit = result.unit
         interval, remedy = "the upper end of its 95 % interval is unknown", _WITHOUT_BOUNDS
         if high < inf:
-            remedy = _LONGER
+            remedy = RUN_LONGER
             interval = f"its 95 % interval is {value_text(ends.low, unit)} to {value_text(high, unit)}"
         unsure = f"{interval}, and the limit is {value_text(limit, unit)}. {remedy}"
     shown = (None, None) if result.bounds else (round(ends.low, 6), round(ends.high, 6))
