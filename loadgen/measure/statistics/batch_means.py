@@ -427,13 +427,7 @@ class Batches(Recount):
         """
         kind, region = objective.kind_of_series, objective.region or ALL
         names = (kind, result.journey, objective.step, objective.request)
-        rows = [
-            row
-            for row in self.rows(kind, region)
-            if result.journey in (None, row.journey)
-            and objective.step in (None, row.step)
-            and objective.request in (None, row.request)
-        ]
+        rows = self._rows_of(objective, result)
         if objective.window_ns or not rows or not result.count:
             return Interval(why=TOO_FEW)
         if objective.kind == "error_ratio":
@@ -469,13 +463,7 @@ class Batches(Recount):
         """
         kind, region = objective.kind_of_series, objective.region or ALL
         names = (kind, result.journey, objective.step, objective.request)
-        rows = [
-            row
-            for row in self.rows(kind, region)
-            if result.journey in (None, row.journey)
-            and objective.step in (None, row.step)
-            and objective.request in (None, row.request)
-        ]
+        rows = self._rows_of(objective, result)
         counts = [_good_and_judged(batch, objective, names, region) for batch in self._batches]
         bad, of = [n - good for good, n in counts], [n for _, n in counts]
         wrong = result.count - result.good
@@ -509,6 +497,16 @@ class Batches(Recount):
         return judged(result, objective, found, self._intervals_of_bins(), least)
 
     # -- computation --------------------------------------------------------------------------
+
+    def _rows_of(self, objective: Objective, result: SloResult) -> list[Row]:
+        """Return the rows that a result of a plain objective covers."""
+        return [
+            row
+            for row in self.rows(objective.kind_of_series, objective.region or ALL)
+            if result.journey in (None, row.journey)
+            and objective.step in (None, row.step)
+            and objective.request in (None, row.request)
+        ]
 
     def _intervals_of_bins(self) -> Counts:
         """Return for each bin how many whole intervals of the run have their middle in it."""
