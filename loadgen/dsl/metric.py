@@ -224,7 +224,9 @@ class _Summed(Metric):
         """
         try:
             return self._given[items_of(tags)]
-        except (AttributeError, KeyError, TypeError):  # a new one; or no mapping, or an unhashable value
+        except (AttributeError, KeyError, TypeError):
+            # The first value with these tags. If `tags` is no mapping or has an unhashable value, `custom_tags` raises
+            # an error that names the fault.
             pass
         if self._recorder is None:
             return self
@@ -440,7 +442,9 @@ class Trend(Metric):
         """HOT, once for each value with `tags=`. Return the series that counts it."""
         try:
             return self._given[items_of(tags)]
-        except (AttributeError, KeyError, TypeError):  # a new one; or no mapping, or an unhashable value
+        except (AttributeError, KeyError, TypeError):
+            # The first value with these tags. If `tags` is no mapping or has an unhashable value, `custom_tags` raises
+            # an error that names the fault.
             pass
         assert self._recorder is not None
         own, is_known = self._recorder.custom_tags(self.name, tags)

@@ -35,7 +35,10 @@ _ROWS: Final = SLOTS // _PAGE
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Exact statistics of the series of a delta, as arrays of shape (n_series,) int64; `series` has no repeats.
+    """Exact statistics of the series of a delta, as arrays of shape (n_series,) int64.
+
+    In one delta `series` has no repeats. Statistics of several deltas together have a series once for each
+    delta that has it.
 
     The sum has two parts, whole µs and the ns left over: as one int64 of ns it would overflow at 1e10 values of 1 s.
     """

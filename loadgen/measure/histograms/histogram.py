@@ -31,6 +31,7 @@ __all__ = [
     "mean_us",
     "percentile",
     "percentiles",
+    "slot_of_us",
     "slots_of_ns",
 ]
 
@@ -93,6 +94,11 @@ def highest_us(slot: _Slot) -> _Slot:
     A percentile is reported as the highest value of its slot, as HdrHistogram does it.
     """
     return _at(_HIGHEST_US, slot)
+
+
+def slot_of_us(us: int) -> int:
+    """Return the slot of a value in µs: -1 for a value below 0, and the last slot for one above the range."""
+    return int(np.searchsorted(_LOWEST_US, us, side="right")) - 1
 
 
 def _at(table: Counts, slot: _Slot) -> _Slot:
@@ -190,8 +196,7 @@ class Histogram:
         """Return the number of values up to `us`, including all values in the slot of `us` (0.1 % of `us` wide)."""
         if us < 0 or not len(self._counts):
             return 0
-        slot = int(np.searchsorted(_LOWEST_US, us, side="right")) - 1
-        return int(self._cumulate()[min(slot, len(self._counts) - 1)])
+        return int(self._cumulate()[min(slot_of_us(us), len(self._counts) - 1)])
 
     def sparse(self) -> tuple[Counts, Counts]:
         """Return (numbers of the slots that have values, ascending; the counts of these slots)."""

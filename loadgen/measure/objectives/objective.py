@@ -180,7 +180,7 @@ def _evaluate_values(
         stretch = Stretch(
             first,
             end,
-            max(1, -(-objective.window_ns // length_ns)),
+            objective.window_intervals(length_ns),
             length_ns,
             _missing_in(gaps, objective.region, first, end, length_ns),
             complete,
@@ -318,7 +318,7 @@ class _Windows:
         self._objective, self._index, self._due = objective, index, merge.due
         self._complete, self._is_over = complete, is_over
         self._length_ns = length_ns = merge.interval_ns
-        self._width = max(1, -(-objective.window_ns // length_ns))
+        self._width = objective.window_intervals(length_ns)
         self._first = max(0, -(-from_ns // length_ns))
         self._end = merge.due.end(index) if end_ns is None else -(-end_ns // length_ns)
         self._missing = _missing_in(gaps, objective.region, self._first, self._end, length_ns)

@@ -155,6 +155,10 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
             return Budget(limit if self.is_upper else 1 - limit, is_strict=True)
         return Budget(Fraction(0), is_strict=False)
 
+    def window_intervals(self, interval_ns: int) -> int:
+        """Return the length of a window as a number of intervals of `interval_ns`, rounded up; at least 1."""
+        return max(1, -(-self.window_ns // interval_ns))
+
     def judged_journeys(self, planned: Sequence[str], found: Iterable[str]) -> list[str | None]:
         """Return the journeys that the objective judges, each by itself; [None] if it judges all together.
 

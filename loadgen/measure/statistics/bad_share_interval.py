@@ -28,11 +28,9 @@ from math import acos, cos, sqrt
 from statistics import NormalDist
 from typing import Final
 
+from loadgen.measure.statistics.mean_of_batches import BATCHES, correction
+
 __all__ = ["BATCHES", "ShareInterval", "dispersion_of", "share_interval"]
-
-BATCHES: Final = 5
-"""Batches from which a dispersion is estimated. More are joined to this many, since neighbours are too alike."""
-
 
 FEW_INTERVALS: Final = 3.0
 """An interval is wider by this over the number of intervals. It keeps the stated error in runs of 20 s whose response
@@ -98,11 +96,11 @@ def share_interval(
     else:
         of_batches = dispersion_of(bad, count)
         known = [one for one in (of_batches, least) if one is not None]
-        correction = (1 + 2 * (1 - 1 / BATCHES) * rho) / (1 - 2 / BATCHES * rho)
+        factor = correction(rho)
         if intervals is not None:
-            correction *= (1 + few / max(1, intervals)) ** 2
+            factor *= (1 + few / max(1, intervals)) ** 2
         is_estimated = bool(known)
-        spread = max(known, default=1.0) * (correction if is_estimated else 1.0)
+        spread = max(known, default=1.0) * (factor if is_estimated else 1.0)
     z = NormalDist().inv_cdf(1 - tail)
     widening = spread * (_t4(tail) / z) ** 2 if is_estimated else spread
     # A dispersion below 1 is chance: bad events do not avoid each other.

@@ -48,7 +48,7 @@ import numpy as np
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.series_key import OK, Kind, SeriesKey
 from loadgen.measure.histograms.counts_of_all_series import Stats, Store
-from loadgen.measure.histograms.histogram import SLOTS, Counts, Histogram, highest_us, lowest_us
+from loadgen.measure.histograms.histogram import SLOTS, Counts, Histogram, highest_us, lowest_us, slot_of_us
 from loadgen.measure.histograms.interpolated_percentiles import Ranked, all_values, mean_us, percentiles_us
 from loadgen.measure.merging.epochs import Next
 from loadgen.measure.merging.merge import Merge
@@ -59,6 +59,7 @@ from loadgen.measure.objectives.whole_run_values import each_check
 from loadgen.measure.statistics.bad_share_interval import ShareInterval, dispersion_of, share_interval
 from loadgen.measure.statistics.correlation import Rho, neighbours_rho
 from loadgen.measure.statistics.mean_of_batches import (
+    BATCHES,
     LEAST_INTERVALS,
     LEAST_RHO,
     MOST_RHO,
@@ -94,7 +95,6 @@ TOO_SHORT: Final = "too short"
 TOO_FEW: Final = "too few samples"
 CENSORED: Final = "censored"
 
-BATCHES: Final = 5
 Z_QUANTILE: Final = 1.96
 BEYOND: Final = 10
 """Least number of values expected beyond a percentile, for it to have an interval."""
@@ -427,13 +427,7 @@ class Batches(Recount):
         """
         kind, region = objective.kind_of_series, objective.region or ALL
         names = (kind, result.journey, objective.step, objective.request)
-        rows = [
-            row
-            for row in self.rows(kind, region)
-            if result.journey in (None, row.journey)
-            and objective.step in (None, row.step)
-            and objective.request in (None, row.request)
-        ]
+        rows = self._rows_of(objective, result)
         if objective.window_ns or not rows or not result.count:
             return Interval(why=TOO_FEW)
         if objective.kind == "error_ratio":
@@ -469,13 +463,7 @@ class Batches(Recount):
         """
         kind, region = objective.kind_of_series, objective.region or ALL
         names = (kind, result.journey, objective.step, objective.request)
-        rows = [
-            row
-            for row in self.rows(kind, region)
-            if result.journey in (None, row.journey)
-            and objective.step in (None, row.step)
-            and objective.request in (None, row.request)
-        ]
+        rows = self._rows_of(objective, result)
         counts = [_good_and_judged(batch, objective, names, region) for batch in self._batches]
         bad, of = [n - good for good, n in counts], [n for _, n in counts]
         wrong = result.count - result.good
@@ -509,6 +497,16 @@ class Batches(Recount):
         return judged(result, objective, found, self._intervals_of_bins(), least)
 
     # -- computation --------------------------------------------------------------------------
+
+    def _rows_of(self, objective: Objective, result: SloResult) -> list[Row]:
+        """Return the rows that a result of a plain objective covers."""
+        return [
+            row
+            for row in self.rows(objective.kind_of_series, objective.region or ALL)
+            if result.journey in (None, row.journey)
+            and objective.step in (None, row.step)
+            and objective.request in (None, row.request)
+        ]
 
     def _intervals_of_bins(self) -> Counts:
         """Return for each bin how many whole intervals of the run have their middle in it."""
@@ -650,7 +648,7 @@ class Batches(Recount):
         low_us, high_us = min(max(low_us, 0.5), run_us * exp(-half)), max(high_us, run_us * exp(half))
         if largest_ns is not None:
             high_us = min(high_us, max(run_us, largest_ns / 1_000))
-        slot = int(np.searchsorted(_LOWEST_US, round(run_us), side="right")) - 1
+        slot = slot_of_us(round(run_us))
         # Values in one slot cannot be distinguished, so no interval is narrower than the slot.
         return min(low_us, max(0.5, float(lowest_us(slot)))), max(high_us, float(highest_us(slot)))
 
@@ -808,9 +806,6 @@ def _with_share(result: SloResult, objective: Objective, share: ShareInterval | 
     low, high = round(share.low, 9), round(share.high, 9)
     sure = is_sure(result, objective, share)
     return msgspec.structs.replace(result, bad_share_low=low, bad_share_high=high, sure=sure)
-
-
-_LOWEST_US: Final = lowest_us(np.arange(SLOTS))
 
 
 def _rounded(ends_us: tuple[float, float] | Why) -> Interval:

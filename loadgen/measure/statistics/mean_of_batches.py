@@ -10,8 +10,19 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import Final
 
-__all__ = ["FEW_INTERVALS", "LEAST_INTERVALS", "LEAST_RHO", "MOST_RHO", "T_QUANTILE", "half_length"]
+__all__ = [
+    "BATCHES",
+    "FEW_INTERVALS",
+    "LEAST_INTERVALS",
+    "LEAST_RHO",
+    "MOST_RHO",
+    "T_QUANTILE",
+    "correction",
+    "half_length",
+]
 
+BATCHES: Final = 5
+"""Batches of a run. Neighbours among more of them would be too alike."""
 T_QUANTILE: Final = 2.776
 """Student's t, two-sided 95 %, 4 degrees of freedom."""
 LEAST_RHO: Final = 0.08
@@ -36,5 +47,12 @@ def half_length(
     m = len(values)
     mean = sum(values) / m
     variance = max(least, sum((value - mean) ** 2 for value in values) / (m - 1))
-    corrected = (1 + 2 * (1 - 1 / m) * rho) / (1 - 2 / m * rho)
-    return T_QUANTILE * sqrt(variance / m * corrected) * (1 + few / intervals)
+    return T_QUANTILE * sqrt(variance / m * correction(rho, m)) * (1 + few / intervals)
+
+
+def correction(rho: float, batches: int = BATCHES) -> float:
+    """Return the factor for the variance of a mean of batches whose neighbours have the correlation `rho`.
+
+    The variance of the mean is larger than that of independent batches, and the spread of the batches is smaller.
+    """
+    return (1 + 2 * (1 - 1 / batches) * rho) / (1 - 2 / batches * rho)

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from loadgen.measure.deltas.custom import CHECK, CustomStats
 from loadgen.measure.deltas.series_key import CUT_OFF, MISSED, OK, Metric, SeriesKey
 from loadgen.measure.histograms.counts_of_all_series import Stats
-from loadgen.measure.histograms.histogram import SLOTS, Counts, lowest_us
+from loadgen.measure.histograms.histogram import SLOTS, Counts, slot_of_us
 from loadgen.measure.objectives.terms import ALL_CHECKS, Objective, TagSelector, exact, is_judged
 from loadgen.units import NS_PER_US
 
@@ -36,7 +36,6 @@ Floats = npt.NDArray[np.float64]
 
 _AT_ONCE: Final[tuple[Metric, ...]] = ("response", "duration", "ttfb")
 """Metrics in whose percentiles a failed event is above every value."""
-_LOWEST_US: Final = lowest_us(np.arange(SLOTS))
 _COUNT, _BAD, _TOTAL = range(3)
 MOST_DELTAS: Final = 500_000
 """Checks and rates of runs with more deltas have no interval: to read all deltas again would delay the end of a run."""
@@ -199,8 +198,7 @@ class ObjectiveBins:
         # With "<", values above the limit are bad; with ">" they are good.
         beyond = one.is_upper
         if is_own and is_known:
-            slot = int(np.searchsorted(_LOWEST_US, limit_us, side="right")) - 1 if limit_us >= 0 else -1
-            return [_Role(row, number, not beyond, slot)]
+            return [_Role(row, number, not beyond, slot_of_us(limit_us))]
         if key.kind != "trend" and one.metric in _AT_ONCE:
             failed = key.metric == "response" and key.outcome != OK
             late = key.metric == one.metric and key.outcome == OK and key.censored

@@ -46,7 +46,7 @@ def share_in_worst_window(
         return None
     counts = oriented(counts_of(result, objective, due, index)[:TOTAL], objective)
     bad, n = counts[BAD] + counts[OVERDUE], counts.sum(axis=0)
-    windows = compared(n, max(1, -(-objective.window_ns // interval_ns)))
+    windows = compared(n, objective.window_intervals(interval_ns))
     spread = dispersion_of_neighbours(bad, n)
     seen, of = [result.count - result.good], [result.count]
     low = share_interval(seen, of, level=1 - (1 - LEVEL) / windows, dispersion=spread).low

@@ -32,9 +32,9 @@ from msgspec.structs import replace
 from loadgen.measure.deltas.outcomes_by_due_interval import BAD, GOOD, TOTAL, DueTable
 from loadgen.measure.objectives.terms import Objective, SloResult
 from loadgen.measure.objectives.words import RUN_LONGER, bad_share_text, value_text
-from loadgen.measure.statistics.bad_share_interval import BATCHES, ShareInterval, share_interval
+from loadgen.measure.statistics.bad_share_interval import ShareInterval, share_interval
 from loadgen.measure.statistics.correlation import neighbours_rho
-from loadgen.measure.statistics.mean_of_batches import LEAST_INTERVALS, LEAST_RHO, MOST_RHO, half_length
+from loadgen.measure.statistics.mean_of_batches import BATCHES, LEAST_INTERVALS, LEAST_RHO, MOST_RHO, half_length
 from loadgen.measure.statistics.objective_bins import Binned
 from loadgen.measure.statistics.share_in_worst_window import LEVEL, compared, counts_of, share_in_worst_window
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US
@@ -276,7 +276,7 @@ def judged_in_windows(
             return replace(result, sure=False, unsure="no interval: no window has events")
         return with_share(result, objective, share)
     rows = counts_of(result, objective, due, index)
-    width = max(1, -(-objective.window_ns // interval_ns))
+    width = objective.window_intervals(interval_ns)
     n = (rows[GOOD] + rows[BAD]).astype(np.float64)
     if objective.kind == "throughput":
         used = np.trim_zeros(n)
