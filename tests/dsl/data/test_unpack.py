@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from loadgen.dsl.data import feed, rowfile, unpack
@@ -46,7 +46,7 @@ def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def packed(folder: Path, name: str, data: bytes = ROWS) -> Path:
     path = folder / name
-    path.write_bytes(PACK[name](data))
+    path.write_bytes(PACK[name.removeprefix("whole.")](data))
     return path
 
 
@@ -148,13 +148,20 @@ def test_a_cut_archive_never_gives_rows(tmp_path: Path, name: str, share: float)
 
 @pytest.mark.parametrize("name", PACK)
 @given(at=st.floats(0.1, 0.99), flip=st.integers(1, 255))
+@example(at=0.7054333578814261, flip=1)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_archive_never_gives_other_rows(tmp_path: Path, name: str, at: float, flip: int) -> None:
     data = bytearray(PACK[name](ROWS))
     data[int(len(data) * at)] ^= flip
     path = tmp_path / name
     path.write_bytes(data)
-    assert fault_of(path).startswith(("the archive is damaged", "the archive ends too early"))
+    try:
+        rows = rows_of(path)
+    except ScenarioError as error:
+        (fault,) = error.faults
+        assert fault.message.startswith(("the archive is damaged", "the archive ends too early"))
+    else:  # some bits of a zstd archive mean nothing, as 1 of 700 in this one
+        assert rows == rows_of(packed(tmp_path, f"whole.{name}"))
 
 
 @pytest.mark.parametrize(("name", "what"), [("rows.csv.gz", "gzip"), ("rows.csv.zst", "zstd")])
