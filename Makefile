@@ -38,7 +38,8 @@ demo: $(DEMO)    ## the main job: three regions, 20 s of load, live percentiles
 test-unit: setup ## tests without processes, the daily command: 3 minutes
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not quiet and not process" $(ARGS) || test $$? = $(NONE)
 
-test: test-wide test-quiet  ## all tests but the slow ones, 10 minutes; ARGS="tests/wire -k fuzz" for some of them
+test: setup      ## all tests but the slow ones, 10 minutes; ARGS="tests/wire -k fuzz" for some of them
+	@$(BIN)/python -m tools.run_tests $(ARGS)
 
 test-wide: setup
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not quiet" $(ARGS) || test $$? = $(NONE)
