@@ -1,4 +1,4 @@
-"""Run all tests but the slow ones in two steps, so that no core is idle: `python -m tools.run_tests [PYTEST ARGUMENTS]`.
+"""Run all tests but the slow ones, so that no core is idle: `python -m tools.run_tests [PYTEST ARGUMENTS]`.
 
 1. Tests that start processes, in parallel.
 2. Quiet tests, two at a time. They are about times and mostly wait. The tests without processes run beside them, with

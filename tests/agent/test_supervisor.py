@@ -446,6 +446,7 @@ async def test_a_blocked_worker_alone_does_not_look_like_a_lost_controller(bundl
         assert s.agent.phase is Phase.RUNNING
 
 
+@pytest.mark.quiet
 async def test_without_its_controller_an_agent_stops_its_load_and_in_the_end_itself(bundle: Bundle) -> None:
     async with stage(bundle, Terms(hand_over_s=1.5)) as s:
         s.controller.lease_s = 0.6
@@ -609,6 +610,7 @@ async def test_an_agent_that_is_rejected_says_why(bundle: Bundle) -> None:
         assert "protocol 9.0" in ending.reason
 
 
+@pytest.mark.quiet
 async def test_an_agent_that_nobody_takes_in_gives_up_in_time(bundle: Bundle) -> None:
     async with stage(bundle, Terms(join_s=0.3)) as s:
         s.controller.is_mute = True
