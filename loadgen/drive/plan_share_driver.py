@@ -33,6 +33,7 @@ from loadgen.dsl.users.user import User, UserLoad
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.health.selfcheck import SelfCheck
+from loadgen.engine.load.busy_wait import BusyWait, measured_ns
 from loadgen.engine.load.clock import MonotonicClock, sleep_to
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.exemplars import kept_of_one
@@ -193,6 +194,7 @@ class Drive:
                 self._share_of_cap(tuple(weights)), cap_per_s, refuses=WorkerTally.of(self._recorder).over_the_cap
             )
             guard = TargetGuard(allow, own, admitted=self._cap.admit)
+        self._busy_wait = BusyWait(measured_ns(workers))
         self._points = Points(tell, self._recorder.note, self.redactor.known)
 
         def new_factory(ways: Ways) -> UserFactory:
@@ -230,11 +232,17 @@ class Drive:
                 points=self._points,
                 warmup_ns=plan.warmup_ns,
                 max_lateness_ns=plan.max_lateness_ns,
+                busy_wait=self._busy_wait,
+                preconnect=self._user_factories[load].keeps_connections,
             )
             for load, lane in enumerate(plan.lanes)
         ]
         self._self_check = SelfCheck(
-            scenario.path.parent, self._users, own_faults=generator_faults, oldest_ns=self._oldest_ns
+            scenario.path.parent,
+            self._users,
+            own_faults=generator_faults,
+            oldest_ns=self._oldest_ns,
+            busy_wait=self._busy_wait,
         )
         self._stop = _Stop(is_over)
         self._recorder.take_loads = self._take_loads

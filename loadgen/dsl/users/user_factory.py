@@ -122,6 +122,11 @@ class UserFactory:
         if ways.connections.policy == "shared":
             self._shared_pool = self._pool()
 
+    @property
+    def keeps_connections(self) -> bool:
+        """Whether each user slot has connections of its own, which can be opened ahead of demand."""
+        return self.ways.connections.policy == "kept" and self.ways.client == "loadgen"
+
     def user(self, recorder: Recorder, load: int = 0, *, tags: Tags = ()) -> User:
         """Create and return a user that runs no iterations, as for set-up and tear-down of a plan.
 
