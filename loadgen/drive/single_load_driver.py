@@ -129,6 +129,11 @@ class LaneDrive:
         return isinstance(self._drive, OpenDrive)
 
     @property
+    def next_start_ns(self) -> int:
+        """When the start loop is due to start an arrival, on `perf_counter_ns`; 0 if it does not wait for one."""
+        return self._clock.wakes_ns if self.is_open and self._clock is not None else 0
+
+    @property
     def left_out(self) -> str:
         """Text that names the part of this load that a replacement process cannot continue, and why; else empty.
 

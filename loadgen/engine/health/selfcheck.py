@@ -264,6 +264,11 @@ class SelfCheck:
         """
         self._looking = self._threads.submit(self._probe.look)
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether the reading that `begin_look` began is still going on; `health` would wait for it."""
+        return self._looking is not None and not self._looking.done()
+
     def health(self, generator_lag_p99_ns: int | None, response_p99_ns: int, notes: tuple[str, ...]) -> Health:
         """Return the health of this worker since the last call, with the reasons why it was not fit to measure.
 

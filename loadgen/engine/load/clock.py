@@ -48,6 +48,8 @@ class MonotonicClock:
         self._busy_wait = busy_wait
         self._loop = asyncio.get_running_loop()  # kept, since asking for it is a system call on Python 3.11
         self._alarm = new_alarm(self._ring)
+        self.wakes_ns = 0
+        """Until when `sleep_until` waits, or has waited last, on `perf_counter_ns`; 0 before its first call."""
         self._waiter: asyncio.Future[None] | None = None
 
     def elapsed_ns(self) -> int:
@@ -56,7 +58,7 @@ class MonotonicClock:
 
     async def sleep_until(self, at_ns: int) -> None:
         """Wait until `at_ns` after T0. It may return late, but never early."""
-        until_ns = self.t0_ns + at_ns
+        until_ns = self.wakes_ns = self.t0_ns + at_ns
         while (left_ns := until_ns - perf_counter_ns()) > 0:
             if left_ns <= self._busy_wait.ns:
                 await _TURN
