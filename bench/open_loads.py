@@ -39,6 +39,19 @@ plan's number) are counted in nginx's log. *CPU* is that of the process from T0 
 k6's constant-arrival-rate where it ran (CPU of the k6 process, its start of 1 s subtracted as measured with 1/s). \
 *Stopped*: the worker is stopped for {stop:g} ms by SIGSTOP; p99 is of the seconds from 2 s after the stop on."""
 
+HEAD = [
+    "arrivals/s",
+    "off plan",
+    "lag p50",
+    "p99",
+    "max",
+    "response p99",
+    "connections",
+    "most in 100 ms",
+    "CPU/iteration",
+    "k6",
+]
+
 _K6 = """
 import http from 'k6/http';
 export const options = {
@@ -67,15 +80,16 @@ def measure(*, seconds: float = 10, rates: Sequence[int] = RATES) -> Section:
     return Section(
         "Open loads",
         HOW.format(seconds=seconds, core=ATTACKER_CORE, target=TARGET_CORE, stop=STOP_S * 1e3),
-        ["arrivals/s", "off plan", "lag p50", "p99", "max", "response p99", "connections", "most in 100 ms", "CPU/iteration", "k6"],
+        HEAD,
         rows,
         tools=["nginx", "k6"],
     )
 
 
-def _run(nginx: RunningNginx, rate: int, seconds: float, *, is_stopped: bool = False) -> tuple[dict[str, Any], AtTarget]:
+def _run(
+    nginx: RunningNginx, rate: int, seconds: float, *, is_stopped: bool = False
+) -> tuple[dict[str, Any], AtTarget]:
     """Run a worker, and return its figures and what nginx saw."""
-    nginx.access_log.write_bytes(b"")
     os.truncate(nginx.access_log, 0)
     command = [
         *(sys.executable, "-m", "bench.worker", str(HERE / "one_get.py"), "--plan", "due", "--target", nginx.url),

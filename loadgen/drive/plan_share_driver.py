@@ -235,7 +235,7 @@ class Drive:
                 warmup_ns=plan.warmup_ns,
                 max_lateness_ns=plan.max_lateness_ns,
                 busy_wait=self._busy_wait,
-                preconnect=self._user_factories[load].keeps_connections,
+                preconnect=self._user_factories[load].preconnects,
             )
             for load, lane in enumerate(plan.lanes)
         ]
@@ -402,6 +402,7 @@ class Drive:
             ending = self._ending
             await self._drain(driving, is_stopped=ending in (Ending.STOPPED, Ending.TIME_LIMIT), clock=clock)
         finally:
+            gc.set_threshold(*thresholds)
             intervals.cancel()
             for draining in self._draining.values():
                 draining.cancel()
@@ -414,7 +415,6 @@ class Drive:
             for factory in {self._user_factory, *self._user_factories}:
                 factory.close()
             clock.close()
-            gc.set_threshold(*thresholds)
         if not intervals.cancelled():
             intervals.result()
         self._recorder.failures.finish()
@@ -524,7 +524,7 @@ class Drive:
         It also waits until health can be read without a wait, but for nothing after `until_ns`.
         """
         await asyncio.sleep(_REST_S)
-        while self._self_check.is_looking and perf_counter_ns() < until_ns:
+        while self._self_check.is_looking and perf_counter_ns() < until_ns:  # noqa: ASYNC110  # set by a thread
             await asyncio.sleep(_REST_S)  # its thread needs the interpreter, and perhaps this core
         first_ns = self._next_start_ns()
         while (now_ns := perf_counter_ns()) < until_ns:

@@ -28,11 +28,15 @@ from loadgen.profiles.profile import IterationProfile, OpenProfile, UserProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
 
-__all__ = ["MAX_USERS", "LaneDrive", "bind"]
+__all__ = ["MAX_USERS", "PRECONNECTED_NOTE", "LaneDrive", "bind"]
 
 MAX_USERS = 10_000
 """Most users of one load in one worker when the plan does not set `max_users`."""
 
+PRECONNECTED_NOTE: Final = (
+    "connections of open loads were opened before arrivals needed them, so few requests include the time of a "
+    "connect; Http(preconnect=False) opens them on demand"
+)
 _GUESS_NS: Final = 3 * NS_PER_MS
 """Response time for which connections are opened ahead. With slower targets the pool opens more when it runs out."""
 _PRECONNECT_NS: Final = 1 * NS_PER_S
@@ -293,7 +297,8 @@ class LaneDrive:
             return
         # Not earlier, since the target closes connections that are idle for long.
         await sleep_to(clock, self._from_ns - _PRECONNECT_NS)
-        self.pool.preconnect()
+        if self.pool.preconnect():
+            self._recorder.note(PRECONNECTED_NOTE)
         await self._drive.drive(clock, clock.t0_ns, stop, self._from_ns, self._since_ns)
 
     def _reserve(self) -> int:

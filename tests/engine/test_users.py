@@ -171,9 +171,7 @@ async def test_due_equals_finished_missed_and_cut_off_after_any_end() -> None:
 # -- connections ---------------------------------------------------------------------------------
 
 
-async def test_of_many_arrivals_in_one_turn_only_a_few_get_a_new_user_and_the_others_use_the_users_that_become_free() -> (
-    None
-):
+async def test_of_many_arrivals_in_one_turn_a_few_get_a_new_user_and_the_others_use_those_that_become_free() -> None:
     bench = Bench(max_users=1_000)
     bench.gate.set()  # iterations end as soon as the loop turns
     for n in range(500):

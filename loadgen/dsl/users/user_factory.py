@@ -123,9 +123,10 @@ class UserFactory:
             self._shared_pool = self._pool()
 
     @property
-    def keeps_connections(self) -> bool:
-        """Whether each user slot has connections of its own, which can be opened ahead of demand."""
-        return self.ways.connections.policy == "kept" and self.ways.client == "loadgen"
+    def preconnects(self) -> bool:
+        """Whether connections are opened ahead of demand: each user slot keeps its own, and the plan allows it."""
+        ways = self.ways
+        return ways.http.preconnect and ways.connections.policy == "kept" and ways.client == "loadgen"
 
     def user(self, recorder: Recorder, load: int = 0, *, tags: Tags = ()) -> User:
         """Create and return a user that runs no iterations, as for set-up and tear-down of a plan.

@@ -82,8 +82,7 @@ class Life(Protocol):
         """Report, once per journey and worker, that the journey caught its cancellation and continued."""
 
     async def preconnect(self) -> None:
-        """Open a connection to the target and keep it for the next iteration. Errors are left for the requests to find.
-        """
+        """Open a connection to the target and keep it for the next iteration. Requests will find errors themselves."""
 
     async def close(self) -> None: ...
 
@@ -183,13 +182,14 @@ class UserPool:
             self._waiting.append(arrival)
             self._held += 1
 
-    def preconnect(self) -> None:
-        """Begin to add as many free users as the reserve says, each with an open connection, unless that is going on.
+    def preconnect(self) -> bool:
+        """Begin to add as many free users as the reserve says, each with an open connection.
 
-        Call it before the load begins. The pool itself calls it again when it has run out of free users.
+        Call it before the load begins. The pool itself calls it again when it has run out of free users. Return False
+        if there is no reserve, or this is going on already.
         """
         if not self._reserve or (self._preconnecting is not None and not self._preconnecting.done()):
-            return
+            return False
         left = iter(range(self._reserve))
 
         async def connect() -> None:
@@ -205,6 +205,7 @@ class UserPool:
             await asyncio.gather(*[connect() for _ in range(PRECONNECTS)])
 
         self._preconnecting = asyncio.get_running_loop().create_task(connect_all())
+        return True
 
     def _add_counted(self) -> Slot:
         """Add a user, and count it until the loop has turned."""
