@@ -42,7 +42,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter_ns, sleep
 from types import FrameType
@@ -58,6 +58,7 @@ __all__ = [
     "LAG_FLOOR_NS",
     "LAG_SHARE",
     "LASTING_LAG_FLOOR_NS",
+    "NEAR_NOTE",
     "Seen",
     "SelfCheck",
     "scenario_line",
@@ -76,6 +77,13 @@ PORTS_SHARE: Final = 0.90
 MEMORY_LEAST_BYTES: Final = 64 << 20
 BUSY_SHARE: Final = 0.95
 """Share of a core. Not a fault by itself: it explains a lag."""
+NEAR_SHARE: Final = 0.80
+"""Share of a core, without busy waiting, from which a worker is near its limit: a burst or a slower second would make
+its starts late."""
+NEAR_NOTE: Final = (
+    "a worker used more than 80 % of its core: it is near its limit, and a higher rate would make its starts late; "
+    "use more workers or agents before you raise the load"
+)
 STARVED_SHARE: Final = 0.05
 THROTTLED_SHARE: Final = 0.01
 
@@ -229,6 +237,7 @@ class SelfCheck:
         """Lines that blocked the loop in this interval, each with the longest time (ns) that it had a core or slept."""
         self._held: Counter[str] = Counter()
         self._looks = 0
+        self._is_near = self._is_near_said = False
         self._is_over = False
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
@@ -286,6 +295,9 @@ class SelfCheck:
         looking, self._looking = self._looking, None
         look = looking.result() if looking is not None else self._probe.look()
         self._busy_wait.adapt(look.starved_share)
+        # Busy waiting fills a core, and leaves it at once for work: it is no sign that the core is full.
+        spent = self._busy_wait.take_spent_ns() / interval_ns
+        look = replace(look, cpu_share=max(0.0, look.cpu_share - spent))
         loop_p99_ns = _p99(lags)
         lag_before_ns = self._lag_before_ns
         lag_ns = self._lag_before_ns = generator_lag_p99_ns or 0
@@ -322,8 +334,16 @@ class SelfCheck:
             unacked=self._unacked(),
             oldest_ms=max(0, self._oldest_ns()) // NS_PER_MS,
             unfit=unfit_reasons(seen, is_held=bool(held)),
-            notes=(*notes, *held),
+            notes=(*notes, *held, *self._near_limit(seen)),
         )
+
+    def _near_limit(self, seen: Seen) -> list[str]:
+        """Return a note, once, if two intervals in a row used most of a core and were still fit to measure."""
+        was_near, self._is_near = self._is_near, seen.look.cpu_share > NEAR_SHARE and not seen.lag_text
+        if not (was_near and self._is_near) or self._is_near_said:
+            return []
+        self._is_near_said = True
+        return [NEAR_NOTE]
 
     def _loop_notes(self, seen: Seen) -> list[str]:
         """Return notes about scenario lines that blocked the event loop, or held it often while there was lag.

@@ -19,12 +19,14 @@ from typing import Final
 
 from loadgen.engine.load.timer import TimerFd
 
-__all__ = ["MOST_NS", "NO_BUSY_WAIT", "BusyWait", "measured_ns"]
+__all__ = ["EMPTY_TURN_NS", "MOST_NS", "NO_BUSY_WAIT", "BusyWait", "measured_ns"]
 
 MOST_NS: Final = 60_000
 """Longest busy wait, however slow wake-ups are: a longer one costs more CPU than it saves."""
 _ROUNDS: Final = 20
 _SLEEP_NS: Final = 100_000
+EMPTY_TURN_NS: Final = 15_000
+"""A turn of the loop that took no longer had nothing to do: it costs 4 to 8 µs, and one that reads an answer 20."""
 _STARVED: Final = 0.02
 """Share of an interval that a worker may wait for a core before it stops busy waiting in the next one."""
 
@@ -36,12 +38,20 @@ class BusyWait:
         most_ns: that time, as measured; 0: never.
     """
 
-    __slots__ = ("_most_ns", "ns")
+    __slots__ = ("_most_ns", "_taken_ns", "ns", "spent_ns")
 
     def __init__(self, most_ns: int) -> None:
         self._most_ns = most_ns
         self.ns = most_ns
         """The value that holds now."""
+        self.spent_ns = 0
+        """CPU time so far of turns in which nothing else had to be done; the start loop adds it up."""
+        self._taken_ns = 0
+
+    def take_spent_ns(self) -> int:
+        """Return the CPU time that busy waiting has cost since the last call: time that the worker has left over."""
+        spent_ns, self._taken_ns = self.spent_ns - self._taken_ns, self.spent_ns
+        return spent_ns
 
     def adapt(self, starved_share: float) -> None:
         """Adapt to the last interval: `starved_share` is the share of it in which the worker waited for a core."""

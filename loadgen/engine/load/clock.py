@@ -7,7 +7,7 @@ from collections.abc import Generator
 from time import perf_counter_ns
 from typing import Final, Protocol
 
-from loadgen.engine.load.busy_wait import NO_BUSY_WAIT, BusyWait
+from loadgen.engine.load.busy_wait import EMPTY_TURN_NS, NO_BUSY_WAIT, BusyWait
 from loadgen.engine.load.timer import new_alarm
 
 __all__ = ["Clock", "MonotonicClock", "sleep_or_stop", "sleep_to"]
@@ -61,11 +61,22 @@ class MonotonicClock:
         until_ns = self.wakes_ns = self.t0_ns + at_ns
         while (left_ns := until_ns - perf_counter_ns()) > 0:
             if left_ns <= self._busy_wait.ns:
-                await _TURN
+                await self._turn_until(until_ns)
             else:
                 self._waiter = self._loop.create_future()
                 self._alarm.set(until_ns)
                 await self._waiter
+
+    async def _turn_until(self, until_ns: int) -> None:
+        """Let the loop turn until `until_ns` on `perf_counter_ns`, and add up the turns that had nothing to do."""
+        spent_ns, now_ns = 0, perf_counter_ns()
+        while now_ns < until_ns:
+            turned_ns = now_ns
+            await _TURN
+            now_ns = perf_counter_ns()
+            if now_ns - turned_ns < EMPTY_TURN_NS:
+                spent_ns += now_ns - turned_ns
+        self._busy_wait.spent_ns += spent_ns
 
     def close(self) -> None:
         """Release the timer."""
