@@ -196,7 +196,7 @@ class Drive:
                 self._share_of_cap(tuple(weights)), cap_per_s, refuses=WorkerTally.of(self._recorder).over_the_cap
             )
             guard = TargetGuard(allow, own, admitted=self._cap.admit)
-        self._busy_wait = BusyWait(measured_ns(workers))
+        self._busy_wait = BusyWait(measured_ns(workers) if plan.busy_wait else 0)
         self._points = Points(tell, self._recorder.note, self.redactor.known)
 
         def new_factory(ways: Ways) -> UserFactory:

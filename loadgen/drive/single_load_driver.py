@@ -35,7 +35,7 @@ MAX_USERS = 10_000
 
 PRECONNECTED_NOTE: Final = (
     "connections of open loads were opened before arrivals needed them, so few requests include the time of a "
-    "connect; Http(preconnect=False) opens them on demand"
+    "connect; write Http(preconnect=False) to open them on demand"
 )
 _GUESS_NS: Final = 3 * NS_PER_MS
 """Response time for which connections are opened ahead. With slower targets the pool opens more when it runs out."""
