@@ -20,12 +20,14 @@ from time import perf_counter_ns
 from typing import Any
 
 import msgspec
+import numpy as np
 import uvloop
 
 from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.measure.deltas.delta import Counters, Delta
+from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.merge import Merge
 from loadgen.units import NS_PER_S
 
@@ -70,6 +72,7 @@ async def drive(options: argparse.Namespace) -> dict[str, Any]:
         "iterations_errors": counters.iterations_errors,
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "lag_us": lag_us(deltas),
+        "response_us": response_p99_us(deltas, options.calm_from),
         "worst_second": worst_second(deltas, options.rate, options.duration),
     }
 
@@ -84,6 +87,19 @@ def lag_us(deltas: list[Delta]) -> dict[str, float]:
         return {}
     quantiles = {f"p{q:g}": float(observed.percentile_us(q)) for q in (50, 99, 99.9)}
     return {**quantiles, "min": (observed.min_ns or 0) / 1e3, "max": (observed.max_ns or 0) / 1e3}
+
+
+def response_p99_us(deltas: list[Delta], from_s: float) -> float | None:
+    """Return the p99 of the journeys' response times in the intervals from `from_s` after T0 on; None without any."""
+    merge, before, calm = Merge(), Histogram(), Histogram()
+    for delta in deltas:
+        merge.accept("local", replace(delta, agent="bench"))
+        if delta.start_ns < from_s * NS_PER_S:
+            before, _ = merge.select("journey", metric="response")
+    slots, counts = merge.select("journey", metric="response")[0].sparse()
+    early = dict(zip(*(part.tolist() for part in before.sparse()), strict=True))
+    calm.add(slots, counts - np.array([early.get(slot, 0) for slot in slots.tolist()], dtype=counts.dtype))
+    return float(calm.percentile_us(99)) if calm.total else None
 
 
 def worst_second(deltas: list[Delta], rate_per_s: float | None, duration_s: float) -> float | None:
@@ -104,6 +120,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--duration", type=float, required=True)
     parser.add_argument("--skip", type=int, default=0)
+    parser.add_argument("--calm-from", type=float, default=0.0, help="seconds; response times count from then on")
     figures = uvloop.run(drive(parser.parse_args()))
     sys.stdout.buffer.write(msgspec.json.encode(figures) + b"\n")
 

@@ -159,6 +159,16 @@ class HttpClient:
         self._headers: UserHeaders | None = None
         self._cookies: UserCookies | None = None
 
+    async def preconnect(self) -> None:
+        """Open a connection to the target, and keep it idle for the next request. No row is recorded.
+
+        Raises:
+            RequestFailed: `timeout`, `dns`, `refused`, `tls` ...
+        """
+        connection = await self._pool.open(self._gets["/"].origin, self._timeouts.connect_ns)
+        if not connection.is_closed and connection not in connection.stack:
+            connection.stack.append(connection)
+
     async def close(self) -> None:
         """Close all connections of this user, including those in use. The connections of a shared pool stay open."""
         self._pool.leave()

@@ -33,6 +33,7 @@ from loadgen.dsl.users.user import User, UserLoad
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.health.selfcheck import SelfCheck
+from loadgen.engine.load.busy_wait import BusyWait, measured_ns
 from loadgen.engine.load.clock import MonotonicClock, sleep_to
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.exemplars import kept_of_one
@@ -58,7 +59,9 @@ _GC_THRESHOLDS = (20_000, 50, 50)
 """Thresholds of the garbage collector while a load is driven. With Python's defaults the collector scans all users
 again and again while thousands of them are made. Measured for 6,400 at once: 1.1 s of CPU and a pause of 257 ms with
 the defaults, 0.17 s and 25 ms with these."""
-_FOLD_NS = 50 * NS_PER_MS
+_REST_S = 0.001
+"""Least pause between two parts of a fold, so that they do not add up to one long pause."""
+_FOLD_NS = 150 * NS_PER_MS
 """Time during which the fold of an interval yields to other tasks; after it, the fold finishes without a break."""
 _FAULTS_SAID = 20
 """Most kinds of errors in the scenario that are reported."""
@@ -193,6 +196,7 @@ class Drive:
                 self._share_of_cap(tuple(weights)), cap_per_s, refuses=WorkerTally.of(self._recorder).over_the_cap
             )
             guard = TargetGuard(allow, own, admitted=self._cap.admit)
+        self._busy_wait = BusyWait(measured_ns(workers) if plan.busy_wait else 0)
         self._points = Points(tell, self._recorder.note, self.redactor.known)
 
         def new_factory(ways: Ways) -> UserFactory:
@@ -230,11 +234,17 @@ class Drive:
                 points=self._points,
                 warmup_ns=plan.warmup_ns,
                 max_lateness_ns=plan.max_lateness_ns,
+                busy_wait=self._busy_wait,
+                preconnect=self._user_factories[load].preconnects,
             )
             for load, lane in enumerate(plan.lanes)
         ]
         self._self_check = SelfCheck(
-            scenario.path.parent, self._users, own_faults=generator_faults, oldest_ns=self._oldest_ns
+            scenario.path.parent,
+            self._users,
+            own_faults=generator_faults,
+            oldest_ns=self._oldest_ns,
+            busy_wait=self._busy_wait,
         )
         self._stop = _Stop(is_over)
         self._recorder.take_loads = self._take_loads
@@ -392,6 +402,7 @@ class Drive:
             ending = self._ending
             await self._drain(driving, is_stopped=ending in (Ending.STOPPED, Ending.TIME_LIMIT), clock=clock)
         finally:
+            gc.set_threshold(*thresholds)
             intervals.cancel()
             for draining in self._draining.values():
                 draining.cancel()
@@ -404,7 +415,6 @@ class Drive:
             for factory in {self._user_factory, *self._user_factories}:
                 factory.close()
             clock.close()
-            gc.set_threshold(*thresholds)
         if not intervals.cancelled():
             intervals.result()
         self._recorder.failures.finish()
@@ -482,27 +492,51 @@ class Drive:
     async def _flip_beside(self, end_ns: int) -> None:
         """Make and emit the delta up to `end_ns` after T0 in parts.
 
-        Between the parts answers are read and arrivals started. A delta that was begun is always finished, even when
-        the task is cancelled. After `_FOLD_NS` the remaining parts run without a break: if the scenario blocks the
-        loop, each break would cost one more block.
+        Between the parts answers are read and arrivals started, and a part begins where it does not delay the next
+        start, if possible. A delta that was begun is always finished, even when the task is cancelled. After `_FOLD_NS`
+        the remaining parts run without a break: if the scenario blocks the loop, each break would cost one more block.
         """
-        began_ns = perf_counter_ns()
-        self._self_check.begin_look()
+        break_until_ns = perf_counter_ns() + _FOLD_NS
         parts = self._recorder.flip_in_parts(self._flipped_ns, end_ns, self._health)
+        next(parts)  # takes the values of all series at the same instant
+        self._self_check.begin_look()
         stopped: asyncio.CancelledError | None = None
+        took_ns = 0
         while True:
+            if stopped is None and perf_counter_ns() < break_until_ns:
+                try:
+                    await self._until_there_is_time(took_ns, break_until_ns)
+                except asyncio.CancelledError as error:
+                    stopped = error
+            began_ns = perf_counter_ns()
             try:
                 next(parts)
             except StopIteration as done:
                 self._hand_over(done.value)
                 break
-            if stopped is None and perf_counter_ns() - began_ns < _FOLD_NS:
-                try:
-                    await asyncio.sleep(0)
-                except asyncio.CancelledError as error:
-                    stopped = error
+            took_ns = perf_counter_ns() - began_ns
         if stopped is not None:
             raise stopped
+
+    async def _until_there_is_time(self, need_ns: int, until_ns: int) -> None:
+        """Let the loop rest for a while, and then until the next start is `need_ns` away or has just happened.
+
+        It also waits until health can be read without a wait, but for nothing after `until_ns`.
+        """
+        await asyncio.sleep(_REST_S)
+        while self._self_check.is_looking and perf_counter_ns() < until_ns:  # noqa: ASYNC110  # set by a thread
+            await asyncio.sleep(_REST_S)  # its thread needs the interpreter, and perhaps this core
+        first_ns = self._next_start_ns()
+        while (now_ns := perf_counter_ns()) < until_ns:
+            next_ns = self._next_start_ns()
+            if next_ns != first_ns or not now_ns < next_ns < now_ns + need_ns:
+                return
+            await asyncio.sleep(0)
+
+    def _next_start_ns(self) -> int:
+        """When the next arrival is due in any load, on `perf_counter_ns`; 0 or a past time if no start loop waits."""
+        now_ns = perf_counter_ns()
+        return min((at_ns for lane in self._lanes if (at_ns := lane.next_start_ns) > now_ns), default=0)
 
     def _flip(self, end_ns: int) -> None:
         self._hand_over(self._recorder.flip(self._flipped_ns, end_ns, self._health))

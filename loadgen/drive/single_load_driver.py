@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from loadgen.dsl.data.feed import open_feed
 from loadgen.dsl.plans.plan import Plan
 from loadgen.dsl.plans.plan_loads import DrivenLoad
 from loadgen.dsl.users.user_runner import BoundJourney
 from loadgen.dsl.users.worker_tally import WorkerTally
+from loadgen.engine.load.busy_wait import NO_BUSY_WAIT, BusyWait
 from loadgen.engine.load.clock import MonotonicClock, sleep_to
 from loadgen.engine.load.load_models import ClosedDrive, CountedDrive, Drive, Mark, OpenDrive
 from loadgen.engine.load.rendezvous import END_GRACE_S, Points
@@ -25,11 +26,21 @@ from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
 from loadgen.profiles.profile import IterationProfile, OpenProfile, UserProfile
 from loadgen.profiles.stage import Stage
+from loadgen.units import NS_PER_MS, NS_PER_S
 
-__all__ = ["MAX_USERS", "LaneDrive", "bind"]
+__all__ = ["MAX_USERS", "PRECONNECTED_NOTE", "LaneDrive", "bind"]
 
 MAX_USERS = 10_000
 """Most users of one load in one worker when the plan does not set `max_users`."""
+
+PRECONNECTED_NOTE: Final = (
+    "connections of open loads were opened before arrivals needed them, so few requests include the time of a "
+    "connect; write Http(preconnect=False) to open them on demand"
+)
+_GUESS_NS: Final = 3 * NS_PER_MS
+"""Response time for which connections are opened ahead. With slower targets the pool opens more when it runs out."""
+_PRECONNECT_NS: Final = 1 * NS_PER_S
+"""How long before the load begins its connections are opened."""
 
 
 class LaneDrive:
@@ -45,6 +56,8 @@ class LaneDrive:
         points: the rendez-vous of the plan; the end of the load releases the users of this load.
         warmup_ns: warm-up of the plan, from T0.
         max_lateness_ns: lateness after which an arrival is missed instead of started; None: never.
+        busy_wait: which waits for a due time are too short to sleep.
+        preconnect: connections of an open load are opened before its arrivals need them.
         marks: progress memory; a counted load stores there how many iterations it has started, and continues from
             the number that an earlier process stored.
     """
@@ -64,6 +77,8 @@ class LaneDrive:
         points: Points,
         warmup_ns: int,
         max_lateness_ns: int | None,
+        busy_wait: BusyWait = NO_BUSY_WAIT,
+        preconnect: bool = False,
         marks: memoryview[int] | None = None,
     ) -> None:
         self.name = lane.name
@@ -71,7 +86,7 @@ class LaneDrive:
         """How long iterations may continue after the end of this load; None: as the plan says."""
         self.journeys = tuple(one.name for one in lane.journeys)
         self._profile = lane.profile
-        self._load, self._points = load, points
+        self._load, self._points, self._busy_wait = load, points, busy_wait
         self._recorder = recorder
         self._counted = 0, 0
         """Started and missed iterations that `take_counts` has returned."""
@@ -93,7 +108,13 @@ class LaneDrive:
         )
         most = MAX_USERS if lane.max_users is None else self._share.most_users(lane.max_users)
         self.pool = UserPool(
-            new_life, recorder, (measured, warm), max_users=most, max_lateness_ns=max_lateness_ns, load=load
+            new_life,
+            recorder,
+            (measured, warm),
+            max_users=most,
+            max_lateness_ns=max_lateness_ns,
+            load=load,
+            reserve=self._reserve() if preconnect else 0,
         )
         self._mark = Mark(marks, load)
         skipped = WorkerTally.of(recorder).skipped_cycles
@@ -110,6 +131,11 @@ class LaneDrive:
     def is_open(self) -> bool:
         """Whether this is an open load, whose arrivals have due times."""
         return isinstance(self._drive, OpenDrive)
+
+    @property
+    def next_start_ns(self) -> int:
+        """When the start loop is due to start an arrival, on `perf_counter_ns`; 0 if it does not wait for one."""
+        return self._clock.wakes_ns if self.is_open and self._clock is not None else 0
 
     @property
     def left_out(self) -> str:
@@ -168,7 +194,7 @@ class LaneDrive:
         self._since_ns = since_ns - self._after_ns if since_ns else None
         self._is_taken_over = from_ns > 0
         # Each load has its own clock, because a clock's alarm serves only one waiter.
-        clock = self._clock = MonotonicClock(t0_ns + self._after_ns)
+        clock = self._clock = MonotonicClock(t0_ns + self._after_ns, self._busy_wait)
         driving = asyncio.create_task(self._driven(clock, stop))
         await self._until_begun(clock, stop)
         self.start_skew_ns = max(0, clock.elapsed_ns() - self._from_ns)
@@ -269,7 +295,21 @@ class LaneDrive:
     async def _driven(self, clock: MonotonicClock, stop: asyncio.Event) -> None:
         if self._is_taken_over and self.left_out:
             return
+        # Not earlier, since the target closes connections that are idle for long.
+        await sleep_to(clock, self._from_ns - _PRECONNECT_NS)
+        if self.pool.preconnect():
+            self._recorder.note(PRECONNECTED_NOTE)
         await self._drive.drive(clock, clock.t0_ns, stop, self._from_ns, self._since_ns)
+
+    def _reserve(self) -> int:
+        """Return how many connections are opened ahead: those that this share needs if the target answers in
+        `_GUESS_NS`. 0 for closed and counted loads, whose users open their connections as they begin.
+        """
+        if not isinstance(self._profile, OpenProfile):
+            return 0
+        of_fleet = 1_000  # enough to see the share of this worker
+        rate_per_s = self._profile.peak * self._share.count_below(of_fleet) / of_fleet
+        return int(rate_per_s * _GUESS_NS / NS_PER_S)
 
     def _new_drive(
         self,

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.engine.health.process_health import HealthReading, Probe
-from loadgen.engine.health.selfcheck import Seen, SelfCheck, _p99, unfit_reasons
+from loadgen.engine.health.selfcheck import NEAR_NOTE, Seen, SelfCheck, _p99, unfit_reasons
 
 pytestmark = pytest.mark.quiet
 MS = 1_000_000
@@ -295,3 +295,18 @@ async def test_health_has_what_the_system_says_and_what_is_in_flight(tmp_path: P
     assert health.memory_free_bytes > 0
     assert "3 requests had no file descriptor or no local port" in health.unfit
     assert again.unfit == ()
+
+
+def near(*cpu_shares: float, lag_ms: float = 0.1) -> list[tuple[str, ...]]:
+    """The notes of successive intervals in which a worker used these shares of its core."""
+    check = SelfCheck(Path(), lambda: (0, 0, 0))
+    return [
+        tuple(check._near_limit(Seen(lag_p99_ns=round(lag_ms * MS), look=replace(WELL, cpu_share=share))))
+        for share in cpu_shares
+    ]
+
+
+def test_a_worker_near_the_limit_of_its_core_says_so_once_and_before_it_is_unfit() -> None:
+    assert near(0.5, 0.85, 0.85, 0.9) == [(), (), (NEAR_NOTE,), ()]
+    assert near(0.85, 0.5, 0.85, 0.5) == [(), (), (), ()]
+    assert near(0.99, 0.99, 0.99, lag_ms=5) == [(), (), ()]  # unfit says more

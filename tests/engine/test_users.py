@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import perf_counter_ns
 
-from loadgen.engine.load.user_iterations import Arrival, UserPool
+from loadgen.engine.load.user_iterations import OPENS_A_TURN, Arrival, UserPool
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.delta import Delta
 from tests.support.turns import turns
@@ -22,6 +22,11 @@ class ScriptedLife:
         self.outcome, self.censored = "ok", False
         self.tags, self.noted = (), None
         self.limited: list[bool] = []
+        self.connects: asyncio.Event | None = None
+
+    async def preconnect(self) -> None:
+        if self.connects is not None:
+            await self.connects.wait()
 
     async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None:
         self.limited.append(pool_limited)
@@ -46,13 +51,17 @@ class ScriptedLife:
 class Bench:
     """A pool with lives that the test holds in its hand."""
 
-    def __init__(self, *, max_users: int = 10, max_lateness_ns: int | None = None, resists: bool = False) -> None:
+    def __init__(
+        self, *, max_users: int = 10, max_lateness_ns: int | None = None, resists: bool = False, reserve: int = 0
+    ) -> None:
         self.recorder = Recorder()
         self.gate = asyncio.Event()
         self.lives: list[ScriptedLife] = []
         self.resists = resists
         series = [self.recorder.journey_series("j")], [self.recorder.journey_series("j", True)]
-        self.pool = UserPool(self._new, self.recorder, series, max_users=max_users, max_lateness_ns=max_lateness_ns)
+        self.pool = UserPool(
+            self._new, self.recorder, series, max_users=max_users, max_lateness_ns=max_lateness_ns, reserve=reserve
+        )
 
     def _new(self) -> ScriptedLife:
         self.lives.append(ScriptedLife(self.gate, self.resists))
@@ -157,3 +166,99 @@ async def test_due_equals_finished_missed_and_cut_off_after_any_end() -> None:
     await bench.pool.close()
     c = (await bench.settle()).counters
     assert c.iterations_due == 10 == c.iterations_finished + c.iterations_missed + c.iterations_cut_off
+
+
+# -- connections ---------------------------------------------------------------------------------
+
+
+async def test_of_many_arrivals_in_one_turn_a_few_get_a_new_user_and_the_others_use_those_that_become_free() -> None:
+    bench = Bench(max_users=1_000)
+    bench.gate.set()  # iterations end as soon as the loop turns
+    for n in range(500):
+        bench.arrive(n)
+    assert bench.pool.users == OPENS_A_TURN
+    assert bench.pool.waiting == 500 - OPENS_A_TURN
+    await bench.pool.drained()
+    assert bench.pool.users <= 5 * OPENS_A_TURN
+    delta = await bench.settle()
+    assert rows(delta)["ok", "user_wait", False] == 500
+    assert bench.pool.started == 500
+    assert not any(limited for life in bench.lives for limited in life.limited)
+
+
+async def test_the_wait_of_an_arrival_that_is_held_is_lag_and_no_wait_for_a_user() -> None:
+    bench = Bench(max_users=1_000)
+    for n in range(3 * OPENS_A_TURN):
+        bench.arrive(n, late_ns=50 * MS)
+    await turns()
+    bench.gate.set()
+    await bench.pool.drained()
+    delta = await bench.settle()
+    waits = [s for s in delta.stats if delta.new_series[s.series].metric == "user_wait"]
+    lags = [s for s in delta.stats if delta.new_series[s.series].metric == "generator_lag"]
+    assert [s.max_ns for s in waits] == [0]
+    assert all(s.min_ns >= 50 * MS for s in lags)
+
+
+async def test_if_the_target_does_not_answer_each_arrival_gets_a_user_a_few_in_each_turn() -> None:
+    bench = Bench(max_users=100)
+    for n in range(60):
+        bench.arrive(n)
+    await turns(60)
+    assert bench.pool.users == bench.pool.in_flight == 60
+    assert bench.pool.waiting == 0
+    bench.pool.cut_off()
+
+
+async def test_held_arrivals_wait_for_the_target_once_the_limit_of_users_is_reached() -> None:
+    bench = Bench(max_users=OPENS_A_TURN + 2)
+    for n in range(OPENS_A_TURN + 5):
+        bench.arrive(n)
+    await turns()
+    assert bench.pool.users == OPENS_A_TURN + 2
+    assert bench.pool.waiting == 3
+    bench.gate.set()
+    await bench.pool.drained()
+    assert sum(limited for life in bench.lives for limited in life.limited) == 3
+
+
+async def test_users_are_connected_ahead_and_arrivals_use_them_first() -> None:
+    bench = Bench(max_users=100, reserve=20)
+    bench.pool.preconnect()
+    await turns(20)
+    assert bench.pool.users == 20
+    for n in range(20):
+        bench.arrive(n)
+    await turns()
+    assert bench.pool.users == bench.pool.in_flight == 20
+    bench.arrive(20)  # the reserve is used up: a user for it, and a new reserve
+    await turns(20)
+    assert bench.pool.users == 41
+    bench.pool.cut_off()
+
+
+async def test_no_more_users_than_allowed_are_connected_ahead() -> None:
+    bench = Bench(max_users=7, reserve=20)
+    bench.pool.preconnect()
+    await turns(20)
+    assert bench.pool.users == 7
+
+
+async def test_a_user_that_is_connected_too_late_takes_an_arrival_that_waits() -> None:
+    bench = Bench(max_users=1, reserve=1)
+    connects = asyncio.Event()
+
+    def new() -> ScriptedLife:
+        life = bench._new()
+        life.connects = connects
+        return life
+
+    bench.pool._new_life = new
+    bench.pool.preconnect()
+    await turns()
+    bench.arrive(0)
+    assert bench.pool.waiting == 1
+    connects.set()
+    bench.gate.set()
+    await bench.pool.drained()
+    assert bench.pool.started == 1

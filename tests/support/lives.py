@@ -46,6 +46,8 @@ class QuickLife:
 
     def resisted(self) -> None: ...
 
+    async def preconnect(self) -> None: ...
+
     async def close(self) -> None:
         self.closed = True
 

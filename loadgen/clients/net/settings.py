@@ -82,6 +82,9 @@ class Http:
     """The limit on repeats of a failed request."""
     max_body: str | int = "64MB"
     """Size limit of a response body; a larger one has the outcome `body too large`."""
+    preconnect: bool = True
+    """Open the connections of open loads shortly before arrivals need them, as many as a target needs that answers in
+    3 ms. False: an arrival that finds no free user opens one, and its response time includes that."""
     phases: bool = False
     """Measure blocked, DNS, connect, TLS, send, wait and receive of each request as rows of their own."""
 
@@ -175,6 +178,8 @@ class Http:
             yield f"connections were made from {', '.join(self.source)} in turn"
         if self.cert is not None:
             yield "connections presented a client certificate"
+        if not self.preconnect:
+            yield "no connection was opened before it was needed (preconnect=False)"
         if not self.dns_ttl_ns:
             yield "each connection did a DNS lookup (dns_ttl=0)"
         elif self.dns_ttl_ns != Http().dns_ttl_ns:

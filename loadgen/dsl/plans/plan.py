@@ -139,6 +139,8 @@ class Plan:
         trace: "1%" sends trace headers in 1 % of all iterations; `Trace(...)` also sets the formats.
         http: `Http(...)`: proxy, client certificate, addresses, HTTP/2, retries and other HTTP settings.
         client: "loadgen", or "httpx" to run the scenario on the stock httpx client for comparison.
+        busy_wait: False: workers always sleep until the next start of an open load. True: they turn their event loop
+            instead if the start is due within some 50 µs, which makes starts more punctual; see docs/open-loads.md.
         owner: who is responsible for the plan; stored in the manifest.
         labels: {name: text}, any further information; stored in the manifest.
 
@@ -171,6 +173,7 @@ class Plan:
         trace: Trace | str | None = None,
         http: Http | None = None,
         client: str = "loadgen",
+        busy_wait: bool = True,
         owner: str = "",
         labels: Mapping[str, str] | None = None,
     ) -> None:
@@ -211,6 +214,11 @@ class Plan:
         self.warmup_is_found = warmup == "auto"
         """True if the warm-up is detected after the run; `warmup_ns` is then 0."""
         self.warmup_ns = (0 if self.warmup_is_found else read_duration("warmup", warmup, self._wrong)) or 0
+        self.busy_wait = busy_wait
+        given: object = busy_wait
+        if not isinstance(given, bool):
+            message = f"busy_wait: invalid value {given!r}"
+            self._wrong.append(Wrong("busy_wait", message, "write True or False"))
         self.max_lateness_ns = read_duration("max_lateness", max_lateness, self._wrong)
         self.drain_ns = read_duration("drain", drain, self._wrong) or 0
         self.connect_timeout_ns = read_time_limit("connect_timeout", connect_timeout, 10, self._wrong)
@@ -464,6 +472,7 @@ class Plan:
             peak=float(profile.peak) if len(lanes) == 1 else highest_sum(alike),
             max_users=sum(n for n in most if n is not None) if None not in most else None,
             max_lateness_ns=self.max_lateness_ns,
+            busy_wait=self.busy_wait,
             warmup_ns=self.warmup_ns,
             drain_ns=self.longest_drain_ns,
             connect_timeout_ns=self.connect_timeout_ns,

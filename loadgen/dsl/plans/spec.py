@@ -257,6 +257,8 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of the plan's `Http` that differ from the defaults; secrets only by name."""
     client: str = "loadgen"
     """"loadgen", or "httpx" for the stock httpx client."""
+    busy_wait: bool = True
+    """Whether workers may turn their loop instead of sleeping for a very short time."""
     notes: tuple[str, ...] = ()
     """Notes on how the run was measured that a reader of its results should know."""
     needs_sure: bool = False

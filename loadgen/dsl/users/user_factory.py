@@ -122,6 +122,12 @@ class UserFactory:
         if ways.connections.policy == "shared":
             self._shared_pool = self._pool()
 
+    @property
+    def preconnects(self) -> bool:
+        """Whether connections are opened ahead of demand: each user slot keeps its own, and the plan allows it."""
+        ways = self.ways
+        return ways.http.preconnect and ways.connections.policy == "kept" and ways.client == "loadgen"
+
     def user(self, recorder: Recorder, load: int = 0, *, tags: Tags = ()) -> User:
         """Create and return a user that runs no iterations, as for set-up and tear-down of a plan.
 

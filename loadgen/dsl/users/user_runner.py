@@ -37,7 +37,7 @@ from loadgen.dsl.users.user import User
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorded_series import Noted
-from loadgen.errors import IterationEnded, UsageError
+from loadgen.errors import IterationEnded, RequestFailed, UsageError
 from loadgen.measure.deltas.series_key import OK, SKIPPED, Tags
 from loadgen.units import format_duration
 
@@ -216,6 +216,10 @@ class JourneyLife:
     @property
     def noted(self) -> Noted:
         return self._user._meter.noted
+
+    async def preconnect(self) -> None:
+        with suppress(RequestFailed):
+            await self._user.http.preconnect()
 
     async def close(self) -> None:
         """End this user: run tear-downs, then close its connections. A running iteration is abandoned."""

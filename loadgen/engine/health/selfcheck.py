@@ -42,13 +42,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter_ns, sleep
 from types import FrameType
 from typing import Final
 
 from loadgen.engine.health.process_health import HealthReading, Probe
+from loadgen.engine.load.busy_wait import NO_BUSY_WAIT, BusyWait
 from loadgen.measure.deltas.delta import Health
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio, quantity
 
@@ -57,6 +58,7 @@ __all__ = [
     "LAG_FLOOR_NS",
     "LAG_SHARE",
     "LASTING_LAG_FLOOR_NS",
+    "NEAR_NOTE",
     "Seen",
     "SelfCheck",
     "scenario_line",
@@ -75,6 +77,13 @@ PORTS_SHARE: Final = 0.90
 MEMORY_LEAST_BYTES: Final = 64 << 20
 BUSY_SHARE: Final = 0.95
 """Share of a core. Not a fault by itself: it explains a lag."""
+NEAR_SHARE: Final = 0.80
+"""Share of a core, without busy waiting, from which a worker is near its limit: a burst or a slower second would make
+its starts late."""
+NEAR_NOTE: Final = (
+    "a worker used more than 80 % of its core: it is near its limit, and a higher rate would make its starts late; "
+    "use more workers or agents before you raise the load"
+)
 STARVED_SHARE: Final = 0.05
 THROTTLED_SHARE: Final = 0.01
 
@@ -194,6 +203,7 @@ class SelfCheck:
         own_faults: returns the number of requests so far for which no descriptor or no local port was free.
         oldest_ns: returns the age of the oldest iteration in flight.
         unacked: returns the number of unacknowledged deltas.
+        busy_wait: adapts to the time for which the loop waits for a core.
     """
 
     def __init__(
@@ -204,10 +214,12 @@ class SelfCheck:
         own_faults: Callable[[], int] = lambda: 0,
         oldest_ns: Callable[[], int] = lambda: 0,
         unacked: Callable[[], int] = lambda: 0,
+        busy_wait: BusyWait = NO_BUSY_WAIT,
         probe: Probe | None = None,
     ) -> None:
         self._folder = str(folder.resolve())
         self._users, self._own_faults, self._oldest_ns, self._unacked = users, own_faults, oldest_ns, unacked
+        self._busy_wait = busy_wait
         self._probe = probe or Probe()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="selfcheck-look")
         self._looking: Future[HealthReading] | None = None
@@ -225,6 +237,7 @@ class SelfCheck:
         """Lines that blocked the loop in this interval, each with the longest time (ns) that it had a core or slept."""
         self._held: Counter[str] = Counter()
         self._looks = 0
+        self._is_near = self._is_near_said = False
         self._is_over = False
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
@@ -260,6 +273,11 @@ class SelfCheck:
         """
         self._looking = self._threads.submit(self._probe.look)
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether the reading that `begin_look` began is still going on; `health` would wait for it."""
+        return self._looking is not None and not self._looking.done()
+
     def health(self, generator_lag_p99_ns: int | None, response_p99_ns: int, notes: tuple[str, ...]) -> Health:
         """Return the health of this worker since the last call, with the reasons why it was not fit to measure.
 
@@ -276,6 +294,10 @@ class SelfCheck:
         new_faults, self._faults_before = faults - self._faults_before, faults
         looking, self._looking = self._looking, None
         look = looking.result() if looking is not None else self._probe.look()
+        self._busy_wait.adapt(look.starved_share)
+        # Busy waiting fills a core, and leaves it at once for work: it is no sign that the core is full.
+        spent = self._busy_wait.take_spent_ns() / interval_ns
+        look = replace(look, cpu_share=max(0.0, look.cpu_share - spent))
         loop_p99_ns = _p99(lags)
         lag_before_ns = self._lag_before_ns
         lag_ns = self._lag_before_ns = generator_lag_p99_ns or 0
@@ -312,8 +334,16 @@ class SelfCheck:
             unacked=self._unacked(),
             oldest_ms=max(0, self._oldest_ns()) // NS_PER_MS,
             unfit=unfit_reasons(seen, is_held=bool(held)),
-            notes=(*notes, *held),
+            notes=(*notes, *held, *self._near_limit(seen)),
         )
+
+    def _near_limit(self, seen: Seen) -> list[str]:
+        """Return a note, once, if two intervals in a row used most of a core and were still fit to measure."""
+        was_near, self._is_near = self._is_near, seen.look.cpu_share > NEAR_SHARE and not seen.lag_text
+        if not (was_near and self._is_near) or self._is_near_said:
+            return []
+        self._is_near_said = True
+        return [NEAR_NOTE]
 
     def _loop_notes(self, seen: Seen) -> list[str]:
         """Return notes about scenario lines that blocked the event loop, or held it often while there was lag.

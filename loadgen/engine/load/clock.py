@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
 from time import perf_counter_ns
-from typing import Protocol
+from typing import Final, Protocol
 
+from loadgen.engine.load.busy_wait import EMPTY_TURN_NS, NO_BUSY_WAIT, BusyWait
 from loadgen.engine.load.timer import new_alarm
 
 __all__ = ["Clock", "MonotonicClock", "sleep_or_stop", "sleep_to"]
@@ -23,16 +25,31 @@ class Clock(Protocol):
     def close(self) -> None: ...
 
 
+class _Turn:
+    """Awaited, it lets the loop turn once: answers are read and other tasks run. Cheaper than `asyncio.sleep(0)`."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+_TURN: Final = _Turn()
+
+
 class MonotonicClock:
     """The real clock. Create it within a running loop. `sleep_until` serves one waiter at a time (the start loop).
 
     Args:
         t0_ns: T0 on `perf_counter_ns`.
+        busy_wait: which waits are too short to sleep.
     """
 
-    def __init__(self, t0_ns: int) -> None:
+    def __init__(self, t0_ns: int, busy_wait: BusyWait = NO_BUSY_WAIT) -> None:
         self.t0_ns = t0_ns
+        self._busy_wait = busy_wait
+        self._loop = asyncio.get_running_loop()  # kept, since asking for it is a system call on Python 3.11
         self._alarm = new_alarm(self._ring)
+        self.wakes_ns = 0
+        """Until when `sleep_until` waits, or has waited last, on `perf_counter_ns`; 0 before its first call."""
         self._waiter: asyncio.Future[None] | None = None
 
     def elapsed_ns(self) -> int:
@@ -41,11 +58,25 @@ class MonotonicClock:
 
     async def sleep_until(self, at_ns: int) -> None:
         """Wait until `at_ns` after T0. It may return late, but never early."""
-        until_ns = self.t0_ns + at_ns
-        while perf_counter_ns() < until_ns:
-            self._waiter = asyncio.get_running_loop().create_future()
-            self._alarm.set(until_ns)
-            await self._waiter
+        until_ns = self.wakes_ns = self.t0_ns + at_ns
+        while (left_ns := until_ns - perf_counter_ns()) > 0:
+            if left_ns <= self._busy_wait.ns:
+                await self._turn_until(until_ns)
+            else:
+                self._waiter = self._loop.create_future()
+                self._alarm.set(until_ns)
+                await self._waiter
+
+    async def _turn_until(self, until_ns: int) -> None:
+        """Let the loop turn until `until_ns` on `perf_counter_ns`, and add up the turns that had nothing to do."""
+        spent_ns, now_ns = 0, perf_counter_ns()
+        while now_ns < until_ns:
+            turned_ns = now_ns
+            await _TURN
+            now_ns = perf_counter_ns()
+            if now_ns - turned_ns < EMPTY_TURN_NS:
+                spent_ns += now_ns - turned_ns
+        self._busy_wait.spent_ns += spent_ns
 
     def close(self) -> None:
         """Release the timer."""

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from time import perf_counter_ns
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -19,7 +19,17 @@ from loadgen.engine.recording.recorded_series import JourneySeries, Noted
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.series_key import Tags
 
-__all__ = ["Arrival", "Life", "Slot", "UserPool"]
+__all__ = ["OPENS_A_TURN", "PRECONNECTS", "Arrival", "Life", "Slot", "UserPool"]
+
+OPENS_A_TURN: Final = 4
+"""Most users of an open load, each with a connection to open, that are added in one turn of the loop. If more arrivals
+find no free user in one turn, the loop is behind: answers are waiting to be read, and will free users. Opening a
+connection for each arrival would put the loop further behind, with thousands of connections in the end.
+"""
+
+
+PRECONNECTS: Final = 8
+"""Connections that are opened at the same time ahead of demand."""
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
@@ -71,6 +81,9 @@ class Life(Protocol):
     def resisted(self) -> None:
         """Report, once per journey and worker, that the journey caught its cancellation and continued."""
 
+    async def preconnect(self) -> None:
+        """Open a connection to the target and keep it for the next iteration. Requests will find errors themselves."""
+
     async def close(self) -> None: ...
 
 
@@ -99,6 +112,8 @@ class UserPool:
         max_users: limit; an arrival that finds all users busy waits, and its response time runs from its due time.
         max_lateness_ns: an arrival that waited longer is missed; None: it is started however late.
         load: index of the plan's load.
+        reserve: users with an open connection that are added ahead of demand; 0: each arrival that finds no free user
+            opens its own connection.
     """
 
     def __init__(
@@ -110,8 +125,9 @@ class UserPool:
         max_users: int,
         max_lateness_ns: int | None = None,
         load: int = 0,
+        reserve: int = 0,
     ) -> None:
-        self._load = load
+        self._load, self._reserve = load, reserve
         self._is_tagged = recorder.tagging.is_declared
         self._new_life = new_life
         self._recorder = recorder
@@ -120,6 +136,12 @@ class UserPool:
         self._max_lateness_ns = max_lateness_ns
         self._free: list[Slot] = []
         self._waiting: deque[Arrival] = deque()
+        self._held = 0
+        """So many arrivals at the head of `_waiting` do not wait for the target, but until the loop has read answers:
+        see `OPENS_A_TURN`. Their wait is lag of the generator."""
+        self._opens = 0
+        """Users that were added since the loop's last turn."""
+        self._is_turning = False
         self._slots: dict[Slot, None] = {}
         self._busy = 0
         self.due = self.started = self.missed = 0
@@ -127,7 +149,9 @@ class UserPool:
         started nor missed waits for a user.
         """
         self._idle = asyncio.Event()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[None]] = set()
+        """Tasks that close users or connect them ahead of demand; the loop keeps only weak references."""
+        self._preconnecting: asyncio.Task[None] | None = None
 
     @property
     def users(self) -> int:
@@ -150,10 +174,60 @@ class UserPool:
         self._recorder.counters.iterations_due += 1
         if self._free:
             self._start(self._free.pop(), arrival, 0)
-        elif len(self._slots) < self._max_users:
-            self._start(self._add_slot(), arrival, 0)
+        elif len(self._slots) >= self._max_users:
+            self._waiting.append(arrival)
+        elif self._opens < OPENS_A_TURN:
+            self._start(self._add_counted(), arrival, 0)
         else:
             self._waiting.append(arrival)
+            self._held += 1
+
+    def preconnect(self) -> bool:
+        """Begin to add as many free users as the reserve says, each with an open connection.
+
+        Call it before the load begins. The pool itself calls it again when it has run out of free users. Return False
+        if there is no reserve, or this is going on already.
+        """
+        if not self._reserve or (self._preconnecting is not None and not self._preconnecting.done()):
+            return False
+        left = iter(range(self._reserve))
+
+        async def connect() -> None:
+            for _ in left:
+                if len(self._slots) >= self._max_users:
+                    return
+                slot = self._add_slot()
+                await slot.life.preconnect()
+                if slot in self._slots:
+                    self._next_of(slot)
+
+        async def connect_all() -> None:
+            await asyncio.gather(*[connect() for _ in range(PRECONNECTS)])
+
+        self._preconnecting = asyncio.get_running_loop().create_task(connect_all())
+        return True
+
+    def _add_counted(self) -> Slot:
+        """Add a user, and count it until the loop has turned."""
+        self._opens += 1
+        self.preconnect()
+        if not self._is_turning:
+            self._is_turning = True
+            asyncio.get_running_loop().call_soon(self._turned)
+        return self._add_slot()
+
+    def _turned(self) -> None:
+        """Add users for arrivals that are held, now that the loop has had a turn. Those that find the limit of users
+        reached now wait for the target.
+        """
+        self._opens, self._is_turning = 0, False
+        while self._held:
+            if len(self._slots) >= self._max_users:
+                self._held = 0
+            elif self._opens == OPENS_A_TURN or (late := self._next_waiting()) is None:
+                return
+            else:
+                self._start(self._add_counted(), *late)
 
     def cap(self, max_users: int) -> None:
         """Change the most users that may exist.
@@ -167,11 +241,10 @@ class UserPool:
             if slot.task is not None:
                 slot.task.cancel()
             closing = asyncio.get_running_loop().create_task(slot.life.close())
-            # The loop itself keeps only a weak reference to a task.
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            self._beside.add(closing)
+            closing.add_done_callback(self._beside.discard)
         while len(self._slots) < max_users and (late := self._next_waiting()) is not None:
-            self._start(self._add_slot(), late, perf_counter_ns())
+            self._start(self._add_slot(), *late)
 
     def miss(self, arrival: Arrival) -> None:
         """Count an arrival as missed that was due and will not be started.
@@ -231,20 +304,31 @@ class UserPool:
                 await self.leave(slot)
                 self._notify_idle()
                 return
-            if (late := self._next_waiting()) is not None:
-                self._start(slot, late, perf_counter_ns())
-            else:
-                self._free.append(slot)
-                self._notify_idle()
+            self._next_of(slot)
 
-    def _next_waiting(self) -> Arrival | None:
+    def _next_of(self, slot: Slot) -> None:
+        """Let a user that is free run the next waiting arrival, if there is one."""
+        if (late := self._next_waiting()) is not None:
+            self._start(slot, *late)
+        else:
+            self._free.append(slot)
+            self._notify_idle()
+
+    def _next_waiting(self) -> tuple[Arrival, int] | None:
+        """Return the next waiting arrival that is not too late, and when a user was free for it (0: at its due time).
+
+        Those that are too late are missed.
+        """
         while self._waiting:
             arrival = self._waiting.popleft()
-            if self._max_lateness_ns is None:
-                return arrival
+            is_held = self._held > 0
+            if is_held:
+                self._held -= 1
+            if self._max_lateness_ns is None and is_held:
+                return arrival, 0
             now_ns = perf_counter_ns()
-            if now_ns - (arrival.due_ns or 0) <= self._max_lateness_ns:
-                return arrival
+            if self._max_lateness_ns is None or now_ns - (arrival.due_ns or 0) <= self._max_lateness_ns:
+                return arrival, 0 if is_held else now_ns
             self._miss(arrival, now_ns)
         return None
 
@@ -363,6 +447,7 @@ class UserPool:
     def give_up_waiting(self) -> None:
         """Count all arrivals that wait for a user as missed, with their lateness so far as a lower bound."""
         now_ns = perf_counter_ns()
+        self._held = 0
         while self._waiting:
             self._miss(self._waiting.popleft(), now_ns)
         self._notify_idle()
@@ -402,6 +487,8 @@ class UserPool:
 
     async def close(self, patience_s: float = 2.0) -> None:
         """End all users and their tasks. A journey that ignores its cancellation is abandoned after `patience_s`."""
+        if self._preconnecting is not None:
+            self._preconnecting.cancel()
         tasks = [slot.task for slot in self._slots if slot.task is not None and not slot.task.done()]
         for task in tasks:
             task.cancel()

@@ -48,6 +48,7 @@ def _plan_lines(manifest: Mapping[str, Any], spec: PlanSpec) -> Iterator[tuple[s
     yield "settings", ", ".join(f"{name}={value}" for name, value in sorted(spec.params.items()))
     yield "connections", spec.connections if spec.connections != "kept" else ""
     yield "client", spec.client if spec.client != "loadgen" else ""
+    yield "busy_wait", "" if spec.busy_wait else "off"
     yield "http", _json(spec.http)
     yield "trace", f"{spec.trace.sample:g} {' '.join(spec.trace.formats)}" if spec.trace else ""
     yield "warm-up", "found" if spec.warmup_is_found else format_duration(spec.warmup_ns) if spec.warmup_ns else ""

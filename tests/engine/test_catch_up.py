@@ -1,0 +1,55 @@
+"""A backlog of the generator's own is released at twice the planned rate at most, and nothing is released early."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.engine.load.catch_up import ALLOWANCE_NS, CATCH_UP, CatchUp
+
+MS = 1_000_000
+
+
+@given(steps=st.lists(st.integers(0, 300 * MS), min_size=1, max_size=200), behind_ns=st.integers(0, 10_000 * MS))
+def test_in_any_time_at_most_twice_the_planned_time_and_the_allowance_are_released(
+    steps: Sequence[int], behind_ns: int
+) -> None:
+    catch_up = CatchUp(-behind_ns)
+    now_ns, seen = 0, [(0, -behind_ns)]
+    for step in steps:
+        now_ns += step
+        upto_ns = catch_up.release(now_ns)
+        assert seen[-1][1] <= upto_ns <= now_ns
+        seen.append((now_ns, upto_ns))
+    for index, (at_ns, from_ns) in enumerate(seen):
+        for later_ns, upto_ns in seen[index + 1 :]:
+            assert upto_ns - from_ns <= ALLOWANCE_NS + CATCH_UP * (later_ns - at_ns)
+
+
+@given(late=st.lists(st.integers(0, ALLOWANCE_NS), min_size=1, max_size=50), gap_ns=st.integers(5 * MS, 1_000 * MS))
+def test_an_ordinary_late_wake_up_is_made_up_at_once(late: Sequence[int], gap_ns: int) -> None:
+    catch_up, due_ns = CatchUp(0), 0
+    for late_ns in late:
+        due_ns += gap_ns
+        catch_up.slept(due_ns)
+        assert catch_up.release(due_ns + late_ns) == due_ns + late_ns
+
+
+def test_after_a_stop_of_300_ms_the_plan_is_reached_again_within_300_ms() -> None:
+    catch_up = CatchUp(0)
+    catch_up.slept(0)
+    now_ns = 300 * MS
+    assert catch_up.release(now_ns) == ALLOWANCE_NS
+    while catch_up.upto_ns < now_ns:
+        now_ns += MS
+        catch_up.release(now_ns)
+    assert 590 * MS <= now_ns <= 600 * MS
+
+
+def test_a_gap_in_the_plan_is_no_backlog() -> None:
+    catch_up = CatchUp(0)
+    catch_up.release(0)
+    catch_up.slept(60_000 * MS)
+    assert catch_up.release(60_000 * MS + 3 * MS) == 60_000 * MS + 3 * MS
