@@ -244,7 +244,8 @@ class Drive:
             self._users,
             own_faults=generator_faults,
             oldest_ns=self._oldest_ns,
-            busy_wait=self._busy_wait,
+            left_ns=self._busy_wait.take_spent_ns,
+            starved=self._busy_wait.adapt,
         )
         self._stop = _Stop(is_over)
         self._recorder.take_loads = self._take_loads

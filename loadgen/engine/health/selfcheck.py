@@ -49,7 +49,6 @@ from types import FrameType
 from typing import Final
 
 from loadgen.engine.health.process_health import HealthReading, Probe
-from loadgen.engine.load.busy_wait import NO_BUSY_WAIT, BusyWait
 from loadgen.measure.deltas.delta import Health
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio, quantity
 
@@ -203,7 +202,8 @@ class SelfCheck:
         own_faults: returns the number of requests so far for which no descriptor or no local port was free.
         oldest_ns: returns the age of the oldest iteration in flight.
         unacked: returns the number of unacknowledged deltas.
-        busy_wait: adapts to the time for which the loop waits for a core.
+        left_ns: returns the CPU time since the last call that busy waiting used, and leaves at once for work.
+        starved: called in each interval with the share of it in which the loop waited for a core.
     """
 
     def __init__(
@@ -214,12 +214,13 @@ class SelfCheck:
         own_faults: Callable[[], int] = lambda: 0,
         oldest_ns: Callable[[], int] = lambda: 0,
         unacked: Callable[[], int] = lambda: 0,
-        busy_wait: BusyWait = NO_BUSY_WAIT,
+        left_ns: Callable[[], int] = lambda: 0,
+        starved: Callable[[float], None] = lambda share: None,
         probe: Probe | None = None,
     ) -> None:
         self._folder = str(folder.resolve())
         self._users, self._own_faults, self._oldest_ns, self._unacked = users, own_faults, oldest_ns, unacked
-        self._busy_wait = busy_wait
+        self._left_ns, self._starved = left_ns, starved
         self._probe = probe or Probe()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="selfcheck-look")
         self._looking: Future[HealthReading] | None = None
@@ -294,10 +295,8 @@ class SelfCheck:
         new_faults, self._faults_before = faults - self._faults_before, faults
         looking, self._looking = self._looking, None
         look = looking.result() if looking is not None else self._probe.look()
-        self._busy_wait.adapt(look.starved_share)
-        # Busy waiting fills a core, and leaves it at once for work: it is no sign that the core is full.
-        spent = self._busy_wait.take_spent_ns() / interval_ns
-        look = replace(look, cpu_share=max(0.0, look.cpu_share - spent))
+        self._starved(look.starved_share)
+        look = replace(look, cpu_share=max(0.0, look.cpu_share - self._left_ns() / interval_ns))
         loop_p99_ns = _p99(lags)
         lag_before_ns = self._lag_before_ns
         lag_ns = self._lag_before_ns = generator_lag_p99_ns or 0
