@@ -30,8 +30,8 @@ REST_NS: Final = NS_PER_MS
 class CatchUp:
     """A token bucket of plan time: `CATCH_UP` ns for each ns of real time, at most `ALLOWANCE_NS`.
 
-    A loop whose turns are long, each about as long as the one before, may use all that it gets in a turn. Otherwise turns
-    above `ALLOWANCE_NS` would make it slower than the plan, however much time is left.
+    A loop whose turns are long, each about as long as the one before, may use all that it gets in a turn. Otherwise
+    turns above `ALLOWANCE_NS` would make it slower than the plan, however much time is left.
 
     Args:
         at_ns: the loop has released everything that is due before this time.
