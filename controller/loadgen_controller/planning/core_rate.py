@@ -186,8 +186,8 @@ def core_lines(core: CoreRate, workers: Workers | None, cores: int) -> Iterator[
     if core.is_disturbed:
         left = format_ratio(core.had_share)
         measured += f"; other processes left it {left} of a core, so a free core may drive twice as much"
-    drives = f"drives at least {rate} of this scenario" if core.is_of_plan else f"drives {rate}"
-    yield "core", f"{drives} of an open load ({measured})"
+    drives = f"at least {rate} of this scenario" if core.is_of_plan else f"{rate} of an open load"
+    yield "core", f"drives {drives} ({measured})"
     if workers is None:
         yield "workers", "unknown: without a trial, the rate of this load is not known"
         return
@@ -199,7 +199,9 @@ def core_lines(core: CoreRate, workers: Workers | None, cores: int) -> Iterator[
     of_what = "requests/s" if workers.is_of_requests else "iterations/s, if each sends one request"
     peak = f"{format_count(ceil(workers.peak_per_s))} {of_what}"
     here = f"this machine has {quantity(cores, 'core')}"
-    if workers.needed > cores:
+    if workers.needed > cores and core.is_of_plan:
+        advice = ". Fewer may be enough: find out with --measure-core"
+    elif workers.needed > cores:
         advice = ": use agents on more machines (docs/distributed.md)"
     else:
         advice = f": run with --workers {workers.per_agent}" if workers.per_agent > 1 else ""
@@ -215,7 +217,7 @@ def core_facts(core: CoreRate | None, workers: Workers | None, cores: int) -> Ma
             "requests_per_s": round(core.requests_per_s, 1),
             "cpu_us_per_request": round(core.cpu_us, 2),
             "source": core.source,
-            "share_of_core": round(core.had_share, 3),
+            "share_of_core": None if core.is_of_plan else round(core.had_share, 3),
         },
         "workers": None
         if workers is None
