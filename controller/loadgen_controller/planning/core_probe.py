@@ -2,8 +2,8 @@
 
     python -P -m loadgen_controller.planning.core_probe 2
 
-The argument is the length in seconds. The module is a program of its own, like a worker. In the process of a command, the
-objects of the command would add to the work of the garbage collector, and a second scenario would be loaded beside the
+The argument is the length in seconds. The module is a program of its own, like a worker. In a command's process, the
+command's objects would add to the work of the garbage collector, and a second scenario would be loaded beside the
 user's. The server is a further process, so its CPU time does not count.
 """
 
