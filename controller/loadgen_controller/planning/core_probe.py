@@ -2,8 +2,8 @@
 
     python -P -m loadgen_controller.planning.core_probe 2
 
-The argument is the length in seconds. This is a program of its own, as a worker is: in the process of a command, the
-objects of the command would add to the work of the garbage collector, and a second scenario would be loaded beside the
+The argument is the length in seconds. The module is a program of its own, like a worker. In a command's process, the
+command's objects would add to the work of the garbage collector, and a second scenario would be loaded beside the
 user's. The server is a further process, so its CPU time does not count.
 """
 
@@ -33,7 +33,7 @@ says little about the limit: 48 µs at 15,000/s, 29 at 25,000/s, 20 at 60,000/s,
 a virtual machine with two cores)."""
 MAX_USERS: Final = 64
 _INTERVALS: Final = 4
-"""The load is measured in so many intervals. The first one does not count: it opens the connections."""
+"""Number of intervals of the load. The first one does not count, because connections are opened in it."""
 _LEAD_NS: Final = 200_000_000
 _SERVER: Final = "loadgen_controller.planning.core_probe_server"
 _SCENARIO: Final = """\

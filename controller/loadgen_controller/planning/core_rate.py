@@ -47,8 +47,8 @@ MEASURED: Final = "measured now with plain GETs"
 _DISTURBED_BELOW: Final = 0.85
 """A measurement that got less than this share of a core was disturbed by other processes."""
 _DISTURBED_BY: Final = 2
-"""How many times as much CPU a request may take in a disturbed measurement: 34 to 37 µs at half a core, 19 µs at a
-whole one, on the same machine."""
+"""Factor by which a disturbed measurement may overstate the CPU time of a request: 34 to 37 µs at half a core, 19 µs
+at a whole one, on the same machine."""
 _PROBE: Final = "loadgen_controller.planning.core_probe"
 _MORE_S: Final = 60.0
 """Time for a measurement to start and end, beside its length. It takes 1.5 s on an idle machine."""
@@ -66,7 +66,7 @@ class Probed(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class CoreRate:
-    """What one core of this machine drives."""
+    """The rate that one core of this machine drives, and its source."""
 
     cpu_us: float
     """CPU time per request, in µs."""
@@ -97,7 +97,7 @@ class Workers:
     is_of_requests: bool
     """Whether `peak_per_s` counts requests; if not, requests are unknown and it counts iterations."""
     per_agent: int
-    """What `--workers` must be in a run on this machine: workers of the agent with the largest share."""
+    """Workers of the agent with the largest share: the value of `--workers` for a run on this machine."""
 
 
 def rate_of(probed: Probed) -> CoreRate:
@@ -170,7 +170,7 @@ def workers_for(found: Forecast, core: CoreRate) -> Workers | None:
 def is_too_much(core: CoreRate, workers: Workers, cores: int) -> bool:
     """Return whether this machine surely has too few cores for a plan.
 
-    A disturbed measurement may show twice the CPU time of a request, so half of the workers must be too many, too.
+    A disturbed measurement may show twice the CPU time of a request, so even half of the workers must be too many.
     """
     return workers.needed > cores * (_DISTURBED_BY if core.is_disturbed else 1)
 

@@ -59,7 +59,7 @@ def busiest(before: tuple[float, float] | None, delta: Delta) -> tuple[float, fl
     """Return (requests/s of a worker, CPU time per request in µs) of the busier one of two intervals.
 
     Args:
-        before: the busiest interval so far; None: there is none yet.
+        before: the busiest interval so far; None for the first one.
         delta: a further interval.
     Returns:
         `before` if the further interval was not busier, was unfit, or used too little CPU.
