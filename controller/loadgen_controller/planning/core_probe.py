@@ -29,7 +29,7 @@ __all__ = ["main"]
 
 RATE_PER_S: Final = 100_000
 """Above what a core drives, so that the core is full. At lower rates, waits cost CPU time, and the time of a request
-says little about the limit: 48 µs at 15,000/s, 29 at 25,000/s, 20 at 60,000/s, 19 at 100,000/s (medians of 2 s each on
+says little about the limit: 48 µs at 15,000/s, 29 at 25,000/s, 20 at 60,000/s, 19 at 100,000/s (2 s each on
 a virtual machine with two cores)."""
 MAX_USERS: Final = 64
 _INTERVALS: Final = 4
