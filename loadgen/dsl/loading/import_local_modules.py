@@ -94,6 +94,11 @@ class Siblings:
                 found.add(Path(module.__file__))
         return {path for path in found if path.suffix == ".py"}
 
+    def module(self, name: str) -> Source | None:
+        """Return the file of a module of the scenario's folder that takes part; None for another module."""
+        folder = self.root.joinpath(*name.split("."))
+        return self.sources.get(folder / "__init__.py") or self.sources.get(folder.with_name(folder.name + ".py"))
+
     def _is_within(self, module: ModuleType) -> bool:
         file = getattr(module, "__file__", None)
         if not isinstance(file, str) or _is_installed(Path(file)):
@@ -107,6 +112,7 @@ class Siblings:
 
         package: the package of the file; "" for none.
         """
+        source.package, source.module = package, self.module
         for one in source.imports():
             if one.level:
                 self._relative(source, one, package)
