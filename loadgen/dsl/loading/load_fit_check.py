@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from loadgen.dsl.journey import Journey
-from loadgen.dsl.loading.receivers import functions, own_nodes
+from loadgen.dsl.loading.receivers import own_nodes
 from loadgen.dsl.loading.source_analysis import Source, place
 from loadgen.dsl.plans.plan import Plan
 from loadgen.dsl.plans.plan_loads import DrivenLoad, most_iterations
@@ -108,7 +108,7 @@ def wait_misfits(sources: Iterable[Source], plan: Plan) -> Iterator[Fault]:
     run_ns = None if plan.duration_ns is None else plan.duration_ns + plan.longest_drain_ns
     for source in sources:
         lines = {fn: line for line, fn in source.functions()}
-        for fn, receivers in functions(source.tree):
+        for fn, receivers in source.receivers:
             at = str(source.path), lines[fn]
             for node in own_nodes(fn) if at in in_plan else ():
                 if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):

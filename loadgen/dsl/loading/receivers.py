@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 __all__ = ["ENTERED", "METHODS_AWAITED", "VERBS", "Function", "Receivers", "functions", "own_nodes"]
@@ -103,9 +103,10 @@ class Receivers:
 
     def _find_assigned(self, fn: Function) -> None:
         """Add the names to which only values of one kind are assigned."""
+        nodes = list(ast.walk(fn))
         for _ in range(8):  # a name may be a reply because of another one: `shown = page.expect(status=200)`
             kinds: dict[str, set[str]] = {}
-            for name, kind in self._assigned(fn):
+            for name, kind in self._assigned(nodes):
                 kinds.setdefault(name, set()).add(kind)
             found = {name: kind for name, kind in self._kinds.items() if name not in kinds}
             found |= {name: next(iter(those)) if len(those) == 1 else "" for name, those in kinds.items()}
@@ -114,9 +115,9 @@ class Receivers:
             self._kinds = found
         self._kinds = {}  # names that depend on each other
 
-    def _assigned(self, fn: Function) -> Iterator[tuple[str, str]]:
-        """Yield (name, kind) of each value that the function gives to a name, except None, which no check allows."""
-        for node in ast.walk(fn):
+    def _assigned(self, nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
+        """Yield (name, kind) of each value that a name gets, except None, which has nothing that a check allows."""
+        for node in nodes:
             targets: list[ast.expr] = []
             match node:
                 case (

@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from loadgen.dsl.loading.receivers import Function, Receivers, functions
 from loadgen.errors import Fault, ScenarioError
 
 __all__ = [
@@ -106,6 +107,11 @@ class Source:
     def parents(self) -> Mapping[ast.AST, ast.AST]:
         """Return the node around each node of the file."""
         return {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
+
+    @cached_property
+    def receivers(self) -> Sequence[tuple[Function, Receivers]]:
+        """Return each function of the file with its users, clients and replies; outer functions come first."""
+        return tuple(functions(self.tree))
 
     @cached_property
     def _imported(self) -> Mapping[str, str]:

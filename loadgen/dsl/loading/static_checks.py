@@ -32,7 +32,7 @@ from loadgen.dsl.loading.await_check import Coroutines, is_lost
 from loadgen.dsl.loading.call_arguments import wrong_calls
 from loadgen.dsl.loading.other_tools import hint_of_attribute
 from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
-from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, functions, own_nodes
+from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, read_source, short_text
 from loadgen.dsl.loading.value_misuse import misuses, replies_as_data
 from loadgen.dsl.plans.argument_validation import did_you_mean
@@ -138,7 +138,7 @@ class _Reading:
         """Check all functions of the file."""
         checked: set[ast.AST] = set()
         """Functions that are not async, whose nodes were checked with those of the async function around them."""
-        for fn, receivers in functions(self._tree):
+        for fn, receivers in self._source.receivers:
             if fn not in checked:
                 self._function(fn, receivers)
             if isinstance(fn, ast.AsyncFunctionDef):

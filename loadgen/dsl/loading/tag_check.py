@@ -15,7 +15,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
-from loadgen.dsl.loading.receivers import VERBS, functions, own_nodes
+from loadgen.dsl.loading.receivers import VERBS, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, last_name, pairs
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.tag import Tag
@@ -81,7 +81,7 @@ class _Reading:
     def faults(self) -> Iterator[Fault]:
         certain = {
             node
-            for fn, receivers in functions(self.source.tree)
+            for fn, receivers in self.source.receivers
             for node in own_nodes(fn)
             if isinstance(node, ast.Attribute) and receivers.kind_of_value(node.value) in ("user", "client")
         }
