@@ -64,6 +64,13 @@ class Coroutines:
                 return False
         return bool(found) and all(_is_async(one) for _, one in found)
 
+    def functions_of(self, call: ast.Call) -> list[tuple[Source, Function]]:
+        """Return the functions of the scenario that a call of a name may call, each with its file."""
+        if not isinstance(call.func, ast.Name):
+            return []
+        found = self._definitions(self._bound(call, call.func.id))
+        return [(file._source, one) for file, one in found if isinstance(one, Function)]
+
     # -- classes ----------------------------------------------------------------------------------
 
     def _class_of(self, owner: ast.expr) -> _Class | None:

@@ -38,7 +38,7 @@ from loadgen.clients.retries import retries_of
 from loadgen.dsl.distributions import Distribution, empirical, exponential, fixed, lognormal, normal, uniform
 from loadgen.dsl.loading.receivers import Receivers
 from loadgen.dsl.loading.source_analysis import UNKNOWN, Source, short_text
-from loadgen.dsl.loading.value_misuse import metric_class
+from loadgen.dsl.loading.uses.value_misuse import metric_class
 from loadgen.dsl.payload import ScenarioBlob, blob
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.argument_checks import (

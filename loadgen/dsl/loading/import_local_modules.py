@@ -13,11 +13,12 @@ import importlib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from loadgen.dsl.loading.other_tools import hint_of_import
 from loadgen.dsl.loading.source_analysis import Import, Source, read_source
@@ -98,6 +99,11 @@ class Siblings:
         """Return the file of a module of the scenario's folder that takes part; None for another module."""
         folder = self.root.joinpath(*name.split("."))
         return self.sources.get(folder / "__init__.py") or self.sources.get(folder.with_name(folder.name + ".py"))
+
+    def namespaces(self) -> dict[Path, Mapping[str, Any]]:
+        """Return the names of each imported module of the scenario, with their values, by the module's file."""
+        found = {getattr(one, "__file__", None) or "": vars(one) for one in list(sys.modules.values())}
+        return {path: names for file, names in found.items() if (path := Path(file)) in self.sources}
 
     def _is_within(self, module: ModuleType) -> bool:
         file = getattr(module, "__file__", None)

@@ -37,7 +37,8 @@ from loadgen.dsl.loading.objective_name_check import missing_names
 from loadgen.dsl.loading.source_analysis import Source, read_source
 from loadgen.dsl.loading.static_checks import mistakes
 from loadgen.dsl.loading.tag_check import id_warnings, tag_faults
-from loadgen.dsl.loading.value_misuse import record_misuses
+from loadgen.dsl.loading.uses.module_names import wrong_names
+from loadgen.dsl.loading.uses.rows_and_states import record_misuses
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
 from loadgen.dsl.plans import plan_loads
@@ -130,6 +131,7 @@ def _load(path: Path, plan_name: str | None, overrides: Overrides, *, check_secr
     ):
         module, broken = run_statements(source, siblings)
     loaded = _Loaded(source, siblings, module, params, metrics, secrets)
+    loaded.is_broken = bool(broken or siblings.faults)
     loaded.faults += broken
     loaded.take_bodies(bodies)
     loaded.tags = tuple(tags)
@@ -200,7 +202,9 @@ class _Loaded:
         metrics: Declared,
         secrets: AskedSecrets,
     ) -> None:
-        self.source, self.siblings, self.params = source, siblings, params
+        self.source, self.siblings, self.module, self.params = source, siblings, module, params
+        self.is_broken = False
+        """True if a statement of the files failed, so names are missing that later code uses."""
         self.faults: list[Fault] = [*siblings.faults, *params.faults, *metrics.faults, *secrets.faults]
         self.metrics = tuple(metrics.metrics.values())
         self.secrets = dict(sorted({**self._secrets_written(), **secrets.origins}.items()))
@@ -261,7 +265,11 @@ class _Loaded:
             wrong, doubtful = mistakes(source, targets if self.plans else None)
             self.faults += wrong
             self.warnings += doubtful
-        self.faults += record_misuses(self.journeys, self.siblings.sources)
+        if not self.is_broken:
+            namespaces = {self.source.path: vars(self.module), **self.siblings.namespaces()}
+            self.faults += record_misuses(self.journeys, self.siblings.sources, namespaces)
+            if not any(one.faults for one in self.journeys):  # a missing parameter makes names undefined
+                self.faults += wrong_names(self.siblings.sources, namespaces)
         self.faults += number_faults(self._rendezvous())
         self._check_names()
         self._check_tags()

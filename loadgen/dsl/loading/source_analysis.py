@@ -25,6 +25,7 @@ __all__ = [
     "Import",
     "Source",
     "StepName",
+    "bound_names",
     "last_name",
     "pairs",
     "place",
@@ -95,7 +96,7 @@ class Source:
         self.path, self.text, self.tree = path, text, tree
         self.package = ""
         self.module: Callable[[str], Source | None] = lambda name: None
-        self._bound_names = _bound_names(tree)
+        self._bound_names = bound_names(tree)
         self.assigned_once = _assigned_once(tree.body, self._bound_names)
         self._lines = text.splitlines()
 
@@ -129,6 +130,20 @@ class Source:
                     if alias.name == "*" and module == "loadgen":
                         yield from ((name, f"loadgen.{name}") for name in import_module("loadgen").__all__)
                     yield alias.asname or alias.name, f"{module}.{alias.name}"
+
+    def binds(self, name: str) -> bool:
+        """Return True if the file defines, assigns or imports a name, in any scope."""
+        return self._bound_names[name] > 0 or name in self._imported
+
+    def is_bound_once(self, name: str) -> bool:
+        """Return True if the file defines, assigns or imports a name exactly once in all scopes."""
+        imports = sum(
+            (alias.asname or alias.name.partition(".")[0]) == name
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        )
+        return self._bound_names[name] + imports == 1
 
     def module_of(self, node: ast.ImportFrom) -> str:
         """Return the full dotted name of the module in `from MODULE import ...`; "" if it is outside of the package."""
@@ -478,8 +493,8 @@ def _is_name(node: ast.expr) -> bool:
     return isinstance(node, ast.Name)
 
 
-def _bound_names(tree: ast.Module) -> Counter[str]:
-    """Return how often a file binds each name, in any scope. Imports are not counted."""
+def bound_names(tree: ast.AST) -> Counter[str]:
+    """Return how often a file or function binds each name, in any scope. Imports are not counted."""
     found: Counter[str] = Counter()
     for node in ast.walk(tree):
         match node:

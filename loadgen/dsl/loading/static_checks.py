@@ -34,7 +34,7 @@ from loadgen.dsl.loading.other_tools import hint_of_attribute
 from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
 from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, read_source, short_text
-from loadgen.dsl.loading.value_misuse import misuses, replies_as_data
+from loadgen.dsl.loading.uses.value_misuse import misuses, replies_as_data
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
 from loadgen.errors import Fault, ScenarioError
@@ -108,12 +108,6 @@ class _Reading:
         self._parents = source.parents
         self._coroutines = Coroutines(source)
         self._once = once_functions(source.tree)
-        self._helpers = {
-            fn.name: fn
-            for fn in source.tree.body
-            if isinstance(fn, ast.FunctionDef | ast.AsyncFunctionDef) and not Receivers(fn).has_user
-        }
-        """The module's functions that have no user."""
         self.faults: list[Fault] = []
         self.warnings: list[Fault] = []
 
@@ -198,16 +192,16 @@ class _Reading:
 
         Those of a function without a user are warnings: it may be part of a library, and not of a journey.
         """
-        found = [*pitfalls(self._source, fn, receivers, self._once)]
+        found = [(self._source, one) for one in pitfalls(self._source, fn, receivers, self._once)]
         if receivers.has_user:
-            found += changed_globals(self._source, fn)
-            calls = (node.func for node in own_nodes(fn) if isinstance(node, ast.Call))
-            called = {func.id for func in calls if isinstance(func, ast.Name)}
+            found += [(self._source, one) for one in changed_globals(self._source, fn)]
             if fn.name not in self._once:
-                for name in called & set(self._helpers):
-                    found += pitfalls(self._source, self._helpers[name], receivers, self._once)
-        for one in found:
-            fault = Fault(self._file, getattr(one.node, "lineno", 0), one.message, one.hint)
+                calls = (node for node in own_nodes(fn) if isinstance(node, ast.Call))
+                for source, helper in {one for call in calls for one in self._coroutines.functions_of(call)}:
+                    if not Receivers(helper).has_user:
+                        found += [(source, one) for one in pitfalls(source, helper, receivers, self._once)]
+        for source, one in found:
+            fault = Fault(str(source.path), getattr(one.node, "lineno", 0), one.message, one.hint)
             (self.faults if one.is_error and receivers.has_user else self.warnings).append(fault)
 
     def _check_attribute(self, receivers: Receivers, node: ast.Attribute) -> None:

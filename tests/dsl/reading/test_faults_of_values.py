@@ -321,6 +321,121 @@ def test_names_of_another_file_that_mean_something_else_here_are_not_checked(tmp
     assert faults_in(tmp_path, shop(body, before=HELPERS_TOO), FILES) == []
 
 
+# -- names of the scenario's own files ----------------------------------------------------------------
+
+PLAIN = """\
+def total(a: int, *, b: int = 2) -> int:
+    return a + b
+
+
+async def enter(user, email):
+    await user.http.get("/")
+
+
+class Page:
+    def __init__(self, user) -> None:
+        self.user = user
+
+    async def open(self) -> None:
+        await self.user.http.get("/")
+
+
+@journey
+async def browse(user: User) -> None:
+    await user.http.get("/")
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "hint"),
+    [
+        ("user.note(x=anwser)", "the name anwser is not defined", 'did you mean "answer"?'),
+        ("user.note(x=__ENV['A'])", "the name __ENV is not defined", "write a setting, stage = param("),
+        ("user.note(x=__VU)", "the name __VU is not defined", "write user.number"),
+        ("await sleep(1)", "the name sleep is not defined", "write `await user.think(1, 3)`"),
+        ("user.note(x=[unknown_thing for _ in 'ab'])", "the name unknown_thing is not defined", "define or import it"),
+        ("user.note(x=json.dump_s({}))", "the module json has no dump_s", 'did you mean "dumps"?'),
+        ("await helpers.log_inn(user)", "the module helpers has no log_inn", 'did you mean "log_in"?'),
+        ("await browse(user)", "browse is a journey, and cannot be called", "`async def` without decorator"),
+        ("total()", "total(...): missing a required argument: 'a'", "its arguments are total(a, *, b=2)"),
+        ("total(1, c=3)", "total(...): got an unexpected keyword argument 'c'", "its arguments are total(a, *, b=2)"),
+        ("await enter(user)", "enter(...): missing a required argument: 'email'", "enter(user, email)"),
+        ("await helpers.log_in(user, 1)", "helpers.log_in(...): too many positional", "log_in(user)"),
+        ("page = Page(user); await page.opn()", "page has no opn: it is of class Page", 'did you mean "open"?'),
+    ],
+)
+def test_a_name_that_python_would_not_find_is_found_in_a_branch(
+    tmp_path: Path, line: str, message: str, hint: str
+) -> None:
+    text = shop(f"answer = 3\n{IN_A_BRANCH}{line}  {HERE}\nuser.note(a=answer)", before=f"import helpers\n\n{PLAIN}")
+
+    assert_found(tmp_path, text, message, hint, FILES)
+
+
+@pytest.mark.parametrize(
+    ("before", "body"),
+    [
+        ("", "import html\nuser.note(x=html.escape('a'))"),
+        (
+            "try:\n    import nothing_there\nexcept ImportError:\n    FAST = False\n",
+            "if FAST:\n    nothing_there.dumps(1)",
+        ),
+        ("if False:\n    LATER = 3\n", "if user.number > 99:\n    user.note(x=LATER)"),
+        ("globals()['made'] = 3\n", "user.note(x=made)"),
+        ("", "try:\n    user.note(x=unknown)\nexcept NameError:\n    pass"),
+        ("def later() -> int:\n    return AFTER\n", "user.note(x=later())"),
+        ("import sys\n", "if sys.version_info >= (3, 99):\n    json.new_function()"),
+        ("", "if hasattr(json, 'quick'):\n    json.quick()"),
+        ("import importlib\n", "importlib.util.find_spec('a')"),
+        ("import helpers\nhelpers.extra = print\n", "helpers.extra(1)"),
+        ("def total(a):\n    return a\n\ntotal = print\n", "total(1, 2, 3)"),
+        ("def total(a):\n    return a\n", "def total(*a):\n    return a\ntotal(1, 2)"),
+        ("def total(a):\n    return a\n", "arguments = [1]\ntotal(*arguments)\ntotal(**{'a': 1})"),
+        (PLAIN, "page = Page(user)\npage.note = 3\nuser.note(x=page.note)"),
+        (PLAIN, "page = Page(user) if user.number else json\nuser.note(x=page.dumps({}))"),
+        ("class Made:\n    def __new__(cls):\n        return json\n", "made = Made()\nmade.dumps({})"),
+        ("class Any:\n    def __getattr__(self, name):\n        return name\n", "one = Any()\none.other"),
+        ("", "x: Unknown = 3\nuser.note(x=x)"),
+        ("", "user.note(x=[one for one in 'ab'], y=(lambda z: z)(1), w=__name__, f=__file__)"),
+        (
+            "class Counted:\n    n = 0\n\n    def up(self):\n        Counted.n += 1\n        return __class__\n",
+            "Counted().up()",
+        ),
+    ],
+)
+def test_names_that_python_finds_are_not_reported(tmp_path: Path, before: str, body: str) -> None:
+    text = shop(body, before=before).replace("\nplan = ", "\nAFTER = 3\nplan = ")
+
+    assert faults_in(tmp_path, text, FILES) == []
+
+
+def test_a_helper_of_another_file_that_blocks_is_found_in_its_file(tmp_path: Path) -> None:
+    slow = "import time\n\n\ndef settle() -> None:\n    time.sleep(1)\n"
+
+    (fault,) = faults_in(tmp_path, shop("settle()", before="from slow import settle\n"), {"slow.py": slow})
+
+    assert (Path(fault.file).name, fault.line) == ("slow.py", 5)
+    assert "blocks the event loop" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("before", "decorator", "line", "message"),
+    [
+        (SHOPPER, OF_SHOPPERS, "row.email = 'x'", "row.email cannot be changed: Shopper is frozen"),
+        (CART.replace("@dataclass", "@dataclass(frozen=True)"), "@journey(state=Cart)", "user.state.total += 1",
+         "user.state.total cannot be changed: Cart is frozen"),
+    ],
+)  # fmt: skip
+def test_a_change_of_a_frozen_row_or_state_is_found(
+    tmp_path: Path, before: str, decorator: str, line: str, message: str
+) -> None:
+    arguments = "user: User, row: object" if "data" in decorator else "user: UserWith[Cart]"
+    text = shop(f"{IN_A_BRANCH}{line}  {HERE}", before=before, decorator=decorator, arguments=arguments)
+
+    assert_found(tmp_path, text, message, "remove frozen=True")
+
+
 # -- calls --------------------------------------------------------------------------------------------
 
 
