@@ -252,7 +252,10 @@ class _Loaded:
             self.faults.append(Fault(where, 0, f"the file has several plans, and none was chosen: {names}", hint))
         elif not is_broken:
             hint = "define one: plan = Plan(target=..., load=..., mix=...)"
-            self.faults.append(Fault(where, 0, "the file has no plan", hint))
+            line = self.source.main_line()
+            if line:
+                hint = "write the plan outside of this block, which does not run when loadgen loads the file"
+            self.faults.append(Fault(where, line, "the file has no plan", hint))
         return None if plan is None else plan.with_overrides(overrides)
 
     def check(self, chosen: Plan | None) -> None:

@@ -76,6 +76,14 @@ _ATTRIBUTES: Final = {
         "batch": "gather",
         "environment": "setting",
     },
+    "reply": {
+        "ok": "is_success",
+        "body": "text",
+        "data": "json",
+        "status": "status_code",
+        "reason": "reason_phrase",
+        **dict.fromkeys(("time", "duration", "response_time"), "call_elapsed"),
+    },
     "form": dict.fromkeys(("fill", "fill_in", "send", "post", "click", "set", "set_values"), "submit"),
 }
 """Names that other tools, or habit, give to the methods of our classes."""

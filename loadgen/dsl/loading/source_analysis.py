@@ -284,6 +284,11 @@ class Source:
         """Return all imports of the file, including those within functions, but not those under `if TYPE_CHECKING`."""
         return tuple(_imports(self.tree.body, True))
 
+    def main_line(self) -> int:
+        """Return the line of `if __name__ == "__main__":`; 0 if the file has none."""
+        blocks = (node for node in self.tree.body if isinstance(node, ast.If))
+        return next((node.lineno for node in blocks if "__name__" in ast.unparse(node.test)), 0)
+
     def steps(self) -> dict[int, tuple[StepName, ...]]:
         """Return the names of the steps in each function of the file, by the function's first line.
 

@@ -448,6 +448,9 @@ def test_a_change_of_a_frozen_row_or_state_is_found(
         ('await user.check("is there", page.text)', "user.check(...) cannot be awaited", "remove `await`"),
         ("user.note(x=page[0])", "page is a reply, and not the data in its body", "write page.json()[0]"),
         ("for one in page: print(one)", "page is a reply, and not the data in its body", "write page.json()"),
+        ("user.note(x=page.status_code())", "page.status_code is a value", "write page.status_code without ()"),
+        ("user.note(x=page.ok)", "page has no ok", 'did you mean "is_success"?'),
+        ("await user.http.get('/', catch_response=True)", "no argument catch_response", '"expect" or "accept"'),
         ("user.note(x=page.text())", "page.text is a value, and cannot be called", "write page.text without ()"),
         ("user.note(x=user.number())", "user.number is a value, and cannot be called", "write user.number without ()"),
         ("user.note(x=user.random.chioce([1]))", "user.random has no chioce", 'did you mean "choice"?'),
@@ -583,6 +586,12 @@ def test_what_is_most_likely_a_mistake_is_a_warning(tmp_path: Path, line: str, m
 )
 def test_waits_that_fit_the_load_or_are_allowed_are_not_reported(tmp_path: Path, line: str, load: str) -> None:
     assert warned(tmp_path, shop(line).replace('arrivals("5/s").hold("1m")', load)) == []
+
+
+def test_a_plan_that_only_a_main_block_creates_is_found_with_its_line(tmp_path: Path) -> None:
+    text = shop("pass").replace("\nplan = ", f'\nif __name__ == "__main__":  {HERE}\n    plan = ')
+
+    assert_found(tmp_path, text, "the file has no plan", "write the plan outside of this block")
 
 
 def test_a_pace_that_one_load_of_the_plan_keeps_is_right(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator, Mapping
+from types import MemberDescriptorType
 from typing import Final
 
 from loadgen.clients.response.streams import StreamedReply
@@ -65,7 +66,7 @@ def misuses(source: Source, receivers: Receivers, node: ast.Attribute) -> Iterat
         yield from _awaited(source, node)
     elif owner := {"user": UserWith, "reply": StreamedReply}.get(kind):
         call = source.parents.get(node)
-        is_value = isinstance(inspect.getattr_static(owner, node.attr, None), property)
+        is_value = isinstance(inspect.getattr_static(owner, node.attr, None), property | MemberDescriptorType)
         if is_value and node.attr not in _MAY_BE_CALLED and isinstance(call, ast.Call) and call.func is node:
             what = short_text(node)
             yield source.fault(node, f"{what} is a value, and cannot be called", f"write {what} without ()")
