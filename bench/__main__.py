@@ -73,7 +73,7 @@ SECTIONS: dict[str, Part] = {
     "httpx": Part(sdk.measure, {"seconds": 1, "turns": 1}),
     "memory": Part(memory.measure, {"users": (200,)}),
     "pacing": Part(pacing.measure, {"seconds": 2}),
-    "open": Part(open_loads.measure, {"seconds": 1, "rates": (1_000,)}),
+    "open": Part(open_loads.measure, {"seconds": 1, "rates": (1_000,), "is_whole": False}),
     "cores": Part(cores.measure, {"seconds": 1, "rates": (1_000,)}),
     "growth": Part(growth.measure, {"users": (8, 64), "names": (1, 500), "seconds": 2, "turns": 1, "skip": 1}),
     "drive": Part(drive.measure),

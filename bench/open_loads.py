@@ -70,13 +70,16 @@ class AtTarget:
     worst: float
 
 
-def measure(*, seconds: float = 10, rates: Sequence[int] = RATES) -> Section:
+def measure(*, seconds: float = 10, rates: Sequence[int] = RATES, is_whole: bool = True) -> Section:
+    """is_whole: also run k6, and stop a worker, which takes at least 10 s."""
     rows = []
     with running_nginx(cpus=[TARGET_CORE]) as nginx:
         for rate in rates:
-            k6_us = _k6_us(nginx, rate, seconds) if rate in BESIDE_K6 else None
+            k6_us = _k6_us(nginx, rate, seconds) if is_whole and rate in BESIDE_K6 else None
             rows.append(_row(f"{rate:,}", rate, *_run(nginx, rate, seconds), k6_us))
-        rows.append(_row(f"{STOPPED_AT:,}, stopped", STOPPED_AT, *_run(nginx, STOPPED_AT, seconds, is_stopped=True)))
+        if is_whole:
+            stopped = _run(nginx, STOPPED_AT, max(10, seconds), is_stopped=True)
+            rows.append(_row(f"{STOPPED_AT:,}, stopped", STOPPED_AT, *stopped))
     return Section(
         "Open loads",
         HOW.format(seconds=seconds, core=ATTACKER_CORE, target=TARGET_CORE, stop=STOP_S * 1e3),

@@ -48,6 +48,7 @@ _SPACE: Final = re.compile(r"\s*")
 _PREFIX: Final = re.compile(r"[bBrRuUfF]{0,2}(?=[\"'])")
 _LINE_START: Final = re.compile(r"[ \t<>|*-]*[\w.$\-\[\]]*")
 _TO_LINE_END: Final = re.compile(r"[^\r\n]*(?:\r?\n[ \t]+[^\r\n]+)*")
+_LINE_NUMBER: Final = re.compile(r":\d+\b")
 _FORM_VALUE: Final = re.compile(r"[^&\s\"<>]*")
 _BARE_VALUE: Final = re.compile(r"[^,\s}\]&\"<>]*")
 _STRING: Final = {q: re.compile(rf"(?:[^{q}\\]|\\.)*", re.DOTALL) for q in "\"'"}
@@ -255,6 +256,8 @@ def _value_of(text: str, start: int, end: int) -> tuple[int, int] | None:
     the name.
     """
     end = _end(_REST_OF_NAME, text, end)
+    if text.endswith(".py", start, end) and _LINE_NUMBER.match(text, end):
+        return None  # a place in a file: "session_test.py:7"
     quoted = _QUOTE.match(text, end)
     separator = _SEPARATOR.match(text, quoted.end() if quoted else end)
     if separator is None:

@@ -280,7 +280,8 @@ class Counter(_Summed):
     ) -> CountValue:
         """Return the sum after the warm-up, for an objective: `orders.total() > 10_000`.
 
-        region, tags, window, abort: as in `p`; windows are by the time of recording, and exclude tags.
+        region, tags, window, abort: as in `loadgen.p`; window and tags cannot be combined. A window has the values
+            that were recorded in it.
         """
         return self._limited(CountValue, "total", "total", region, tags, window, abort, "1_000", ">")
 
@@ -326,7 +327,8 @@ class Gauge(_Summed):
     ) -> NumberValue:
         """Return the lowest value after the warm-up, for an objective: `stock.minimum() > 0`.
 
-        region, tags, window, abort: as in `p`; windows are by the time of recording, and exclude tags.
+        region, tags, window, abort: as in `loadgen.p`; window and tags cannot be combined. A window has the values
+            that were recorded in it.
         """
         return self._limited(NumberValue, "minimum", "minimum", region, tags, window, abort, "0", ">")
 
@@ -340,7 +342,8 @@ class Gauge(_Summed):
     ) -> NumberValue:
         """Return the highest value after the warm-up, for an objective: `queue.maximum() < 100`.
 
-        region, tags, window, abort: as in `p`; windows are by the time of recording, and exclude tags.
+        region, tags, window, abort: as in `loadgen.p`; window and tags cannot be combined. A window has the values
+            that were recorded in it.
         """
         return self._limited(NumberValue, "maximum", "maximum", region, tags, window, abort, "100")
 
@@ -349,7 +352,7 @@ class Gauge(_Summed):
 
         A worker has a last value for each combination of tags.
 
-        region: only the agents of this region. tags: as in `p`.
+        region: only the agents of this region. tags: as in `loadgen.p`.
         """
         return self._limited(NumberValue, "last", "last", region, tags, None, False, "100")
 
@@ -389,7 +392,8 @@ class Rate(_Summed):
     ) -> ShareValue:
         """Return the share of hits after the warm-up, for an objective: `hits.ratio() > "90%"`.
 
-        region, tags, window, abort: as in `p`; windows are by the time of recording, and exclude tags.
+        region, tags, window, abort: as in `loadgen.p`; window and tags cannot be combined. A window has the values
+            that were recorded in it.
         """
         return self._limited(ShareValue, "ratio", "ratio", region, tags, window, abort, '"90%"', ">")
 
@@ -464,8 +468,9 @@ class Trend(Metric):
     ) -> NumberValue:
         """Return the q-th percentile after the warm-up, for an objective: `basket.p(95) < 300`. The limit has no unit.
 
-        q: in percent. region, tags, window, abort: as in `loadgen.p`; windows are by the time of recording, and exclude
-            tags.
+        q: in percent.
+        region, tags, window, abort: as in `loadgen.p`; window and tags cannot be combined. A window has the values
+            that were recorded in it.
         """
         return self._limited(NumberValue, "percentile", "p", region, tags, window, abort, "300", q=q)
 
@@ -479,7 +484,8 @@ class Trend(Metric):
     ) -> NumberValue:
         """Return the mean after the warm-up, for an objective: `basket.mean() > 20`.
 
-        region, tags, window, abort: as in `p`; windows are by the time of recording, and exclude tags.
+        region, tags, window, abort: as in `loadgen.p`; window and tags cannot be combined. A window has the values
+            that were recorded in it.
         """
         return self._limited(NumberValue, "mean", "mean", region, tags, window, abort, "300")
 
@@ -493,7 +499,8 @@ class Trend(Metric):
     ) -> NumberValue:
         """Return the lowest value after the warm-up, for an objective: `basket.minimum() > 0`.
 
-        region, tags, window, abort: as in `p`; windows are by the time of recording, and exclude tags.
+        region, tags, window, abort: as in `loadgen.p`; window and tags cannot be combined. A window has the values
+            that were recorded in it.
         """
         return self._limited(NumberValue, "minimum", "minimum", region, tags, window, abort, "0", ">")
 
@@ -507,7 +514,8 @@ class Trend(Metric):
     ) -> NumberValue:
         """Return the highest value after the warm-up, for an objective: `basket.maximum() < 1_000`.
 
-        region, tags, window, abort: as in `p`; windows are by the time of recording, and exclude tags.
+        region, tags, window, abort: as in `loadgen.p`; window and tags cannot be combined. A window has the values
+            that were recorded in it.
         """
         return self._limited(NumberValue, "maximum", "maximum", region, tags, window, abort, "300")
 

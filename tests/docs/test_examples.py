@@ -273,7 +273,7 @@ def keywords(function: Any) -> set[str]:
 
 
 OF_THE_ENGINE = {
-    "HttpClient": "reset close",
+    "HttpClient": "reset close preconnect",
     "Reply": "abandon body head outcome route series exchange opened limit_bytes",
     "StreamedReply": "ended broke cut took took_head skip source aclose close left",
 }

@@ -131,6 +131,10 @@ async def polls_an_answer(user: Any) -> None:
     await user.poll(lambda: 3, until=bool, name="x")
 
 
+async def gathers_a_list(user: Any) -> None:
+    await user.gather([user.random.random(), user.random.random()])
+
+
 async def gathers_functions(user: Any) -> None:
     await user.gather(lambda: user.http.get("/"))
 
@@ -193,6 +197,7 @@ async def in_a_group(user: Any) -> None:
         (no_state, 1, "this journey has no state", "declare it: @journey(state=Session)"),
         (unknown_target, 1, 'the plan has no target "login"', "targets={"),
         (gathers_an_answer, 1, "cannot be awaited", "remove the `await` within the parentheses"),
+        (gathers_a_list, 1, "gather takes calls, not a list of them", "user.gather(*calls)"),
         (gathers_functions, 1, "a lambda is a function, not a call", "remove lambda:"),
         (polls_until_true, 1, "until=True is not a function", "until=lambda reply:"),
         (polls_too_rarely, 1, "every: 500 s is longer than the time-out, 2m", 'write every="500ms"'),

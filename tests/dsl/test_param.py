@@ -47,6 +47,17 @@ def test_what_is_asked_for_wrongly_is_a_fault_with_a_hint(ask: Any, message: str
     assert (fault.file, bool(fault.hint)) == (__file__, True)
 
 
+@pytest.mark.parametrize(
+    ("kind", "default", "value"), [(int, "10", 10), (bool, "yes", True), (float, "0.5", 0.5), (int, "ten", 0)]
+)
+def test_a_default_of_another_type_that_converts_causes_no_further_errors(kind: Any, default: Any, value: Any) -> None:
+    with params_given({}) as params:
+        assert param("pool", kind, default=default) == value
+    (fault,) = params.faults
+    expected = f"write default={value!r}" if value else f"write a default of type {kind.__name__}"
+    assert fault.hint == f"{expected}, or declare another type"
+
+
 def test_what_is_given_and_does_not_convert_is_a_fault_of_the_option() -> None:
     with params_given({"pool": "many"}) as params:
         assert param("pool", int, default=3) == 3

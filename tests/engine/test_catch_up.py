@@ -53,3 +53,23 @@ def test_a_gap_in_the_plan_is_no_backlog() -> None:
     catch_up.release(0)
     catch_up.slept(60_000 * MS)
     assert catch_up.release(60_000 * MS + 3 * MS) == 60_000 * MS + 3 * MS
+
+
+def test_a_loop_whose_turns_are_long_still_catches_up_at_twice_the_rate() -> None:
+    catch_up, now_ns = CatchUp(-1_000 * MS), 0
+    for _ in range(100):
+        now_ns += 20 * MS
+        catch_up.release(now_ns)
+    assert catch_up.upto_ns == now_ns
+
+
+def test_a_single_long_turn_among_short_ones_releases_no_more_than_the_allowance() -> None:
+    catch_up, now_ns = CatchUp(0), 0
+    for gap_ms in (1, 1, 500):
+        now_ns += gap_ms * MS
+        before_ns = catch_up.upto_ns
+        catch_up.release(now_ns)
+    assert catch_up.upto_ns - before_ns == ALLOWANCE_NS
+    before_ns = catch_up.upto_ns
+    catch_up.release(now_ns + MS)
+    assert catch_up.upto_ns - before_ns == CATCH_UP * MS

@@ -13,6 +13,7 @@ import pytest
 from tests.integration.test_stopping import end_of, wait_for
 from tests.integration.test_workers import worker_pids
 from tests.support.nginx import RunningNginx, running_nginx
+from tests.support.quiet import in_a_quiet_moment
 from tests.support.run import started
 
 pytestmark = pytest.mark.quiet
@@ -40,6 +41,7 @@ def connections(nginx: RunningNginx) -> int:
         return len({line.split()[3] for line in log})
 
 
+@in_a_quiet_moment
 def test_after_a_stop_of_a_worker_the_target_gets_twice_the_planned_rate_at_most_over_few_connections(
     tmp_path: Path,
 ) -> None:

@@ -216,7 +216,7 @@ def test_too_few_iterations_without_an_error_say_how_many_are_enough_and_no_inte
     (result,) = with_intervals(evaluate(ERRORS, batches), (ERRORS,), batches)
     assert (result.verdict, result.sure) == ("passed", False)
     assert unsure_text(result) == (
-        "not surely: none of 60 iterations failed, and a sure verdict needs 72 of which none fails."
+        "not surely: none of 60 iterations failed, but a sure verdict needs 72 iterations, and none of them may fail."
         " Run longer, or at a higher rate"
     )
     for of, sure in ((71, False), (72, True)):

@@ -172,6 +172,13 @@ def test_a_sentence_around_a_url_stays_whole() -> None:
     assert redact("POST /cart?session=QZX: got 401, expected 201") == "POST /cart?session=****: got 401, expected 201"
 
 
+@pytest.mark.parametrize("file", ["shop_sessions.py", "auth.py", "scenarios/token_refresh.py", "password.py"])
+def test_the_place_of_an_error_in_a_file_named_like_a_secret_stays_readable(file: str) -> None:
+    text = f"{file}:12 in log_in: POST http://shop.example/login: got 500, expected 200"
+    assert redact(text) == text
+    assert redact(f"{file}:12: token=QZXJ") == f"{file}:12: token=****"
+
+
 def test_a_header_that_goes_on_in_the_next_line_is_masked_whole() -> None:
     assert redact("Cookie: a=QZX;\r\n b=QZX\r\nHost: shop") == "Cookie: ****\r\nHost: shop"
 

@@ -460,17 +460,21 @@ def test_unsure_objectives_say_so_with_the_interval_of_their_bad_share() -> None
 @pytest.mark.parametrize(
     ("more", "note"),
     [
-        ({}, "none of 300 iterations failed, and a sure verdict needs 368 of which none fails."),
-        ({"request": "GET /"}, "none of 300 requests failed, and a sure verdict needs 368 of which none fails."),
+        ({}, "none of 300 iterations failed, but a sure verdict needs 368 iterations, and none of them may fail."),
+        (
+            {"request": "GET /"},
+            "none of 300 requests failed, but a sure verdict needs 368 requests, and none of them may fail.",
+        ),
         ({"allowed": 0.0}, "none of 300 iterations failed, and no number of them is enough, because none may be bad."),
         (
             {"limit_ms": 300.0, "unit": "ms", "observed": 21.6},
-            "none of 300 iterations was late or failed, and a sure verdict needs 368 of which none is late or fails.",
+            "none of 300 iterations was late or failed, but a sure verdict needs 368 iterations,"
+            " and none of them may be late or fail.",
         ),
         (
             {"window_s": 60.0, "windows": 4, "worst_window_s": 0.0},
-            "none of 300 iterations in its worst window failed, and a sure verdict needs 368 in each window of which"
-            " none fails.",
+            "none of 300 iterations in its worst window failed, but a sure verdict needs 368 iterations in each window,"
+            " and none of them may fail.",
         ),
     ],
 )

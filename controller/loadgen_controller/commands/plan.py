@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -13,8 +14,8 @@ from loadgen.dsl.data.feed import open_feed
 from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.plans.plan import rows_needed
-from loadgen.errors import ExitCode
-from loadgen.units import NS_PER_S
+from loadgen.errors import ExitCode, UsageError
+from loadgen.units import NS_PER_S, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import (
     AllowHostOption,
@@ -30,7 +31,17 @@ from loadgen_controller.commands.shared_options import (
     UsersOption,
 )
 from loadgen_controller.console_output import echo, echo_json
-from loadgen_controller.planning.forecast import RowsOf, Tried, forecast, lines, on_average
+from loadgen_controller.planning.core_rate import (
+    CoreRate,
+    core_facts,
+    core_lines,
+    is_too_much,
+    measure_core,
+    usable_cores,
+    workers_for,
+)
+from loadgen_controller.planning.core_rate_of_run import rate_of_last_run
+from loadgen_controller.planning.forecast import RowsOf, Tried, forecast, line, lines, on_average
 from loadgen_controller.planning.rehearsal import Stepped, rehearse
 from loadgen_controller.planning.scenario import load_scenario
 
@@ -41,7 +52,10 @@ loadgen plan scenarios/checkout.py
 
 loadgen plan scenarios/checkout.py --rate 300/s --duration 30m --no-trial > checkout.plan
 
+loadgen plan scenarios/checkout.py --rate 20000/s --measure-core
+
 loadgen plan scenarios/search_mix.py:spike --json"""
+_MEASURE_S = 2.0
 
 
 def main(
@@ -62,6 +76,18 @@ def main(
             "--trial/--no-trial", help="Run each journey once against the target, to estimate requests and users."
         ),
     ] = True,
+    is_measured: Annotated[
+        bool,
+        typer.Option(
+            "--measure-core",
+            help="Measure for 2 s what rate a core of this machine drives, and refuse a plan that needs more cores"
+            " than this machine has.",
+        ),
+    ] = False,
+    runs_dir: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Folder of the run folders; the last run shows what a core drives."),
+    ] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> int:
     """Show what a run would do and need: iterations, requests, users, rows, agents, and which change it could detect.
@@ -70,7 +96,15 @@ def main(
     node). It gives estimates of requests, and of users by Little's law. Without the trial, everything follows from the
     plan alone, one fact per line, so that the text can be stored and compared in a review.
 
-    The exit code is 1 if a journey fails in the trial, and 2 if the scenario is invalid or rows are missing.
+    "core" is the rate that one core of this machine drives, and "workers" is how many cores the peak of the plan needs.
+    Both come from the last run of the scenario on this machine. With --measure-core, they come from plain GETs to a
+    server on 127.0.0.1. These are the cheapest requests, so the plan may need more. --no-trial leaves both out, unless
+    --measure-core is given.
+
+    The exit code is 1 if a journey fails in the trial, and 2 if the scenario is invalid or rows are missing. With
+    --measure-core it is also 2 if the plan needs more cores than this machine has; if other programs disturbed the
+    measurement, more than twice as many. Without this option, such a plan is not refused, because the agents may be on
+    other machines.
     """
     errors = CollectedErrors()
     scenario = load_scenario(
@@ -91,15 +125,39 @@ def main(
     tried, failed = asyncio.run(_try(scenario)) if trial else ((), ())
     spec = scenario.plan.spec()
     found = forecast(spec, () if failed else tried)
+    core, cores = _core(is_measured, trial, runs_dir, spec.scenario), usable_cores()
+    workers = None if core is None else workers_for(found, core)
     if as_json:
         facts = msgspec.to_builtins(found) | {"rows": [msgspec.to_builtins(one) for one in _rows(scenario)]}
+        facts |= core_facts(core, workers, cores)
         echo_json(json.dumps(facts, indent=2))
     else:
-        for line in lines(spec, found, tuple(_rows(scenario)), () if failed else tried):
-            echo(line)
+        for text in lines(spec, found, tuple(_rows(scenario)), () if failed else tried):
+            echo(text)
+        if core is not None:
+            for word, text in core_lines(core, workers, cores):
+                echo(line(word, text))
+        elif trial:
+            echo(line("core", "unknown: no run of this scenario shows it; measure it in 2 s with --measure-core"))
     for text in failed:
         echo(f"trial      {text}: no estimate; find out why with: loadgen check {file}", err=as_json)
+    if is_measured and core is not None and workers is not None and is_too_much(core, workers, cores) and not failed:
+        raise UsageError(
+            f"this plan needs {quantity(workers.needed, 'core')}, and this machine has {cores}",
+            hint="use agents on more machines (docs/distributed.md), or a lower rate",
+        )
     return ExitCode.FAILED if failed else ExitCode.PASSED
+
+
+def _core(is_measured: bool, trial: bool, runs_dir: Path, scenario: str) -> CoreRate | None:
+    """Return what a core of this machine drives: measured now, or from the last run of the scenario; None if unknown.
+
+    Without a trial and a measurement, it is None: then the output follows from the plan alone.
+    """
+    if is_measured:
+        echo(f"measuring for {_MEASURE_S:g} s what a core of this machine drives", err=True)
+        return measure_core(_MEASURE_S)
+    return rate_of_last_run(runs_dir, scenario) if trial else None
 
 
 async def _try(scenario: Scenario) -> tuple[tuple[Tried, ...], tuple[str, ...]]:

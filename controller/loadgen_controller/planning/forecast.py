@@ -30,6 +30,7 @@ __all__ = [
     "Tried",
     "detectable",
     "forecast",
+    "line",
     "lines",
     "on_average",
 ]
@@ -259,16 +260,16 @@ def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequen
     yield from _heading(spec)
     yield from _load(spec, found)
     for region, share in found.by_region.items():
-        yield _line("region", f"{region}: {format_ratio(share)}, {found.agents[region]} agent(s)")
+        yield line("region", f"{region}: {format_ratio(share)}, {found.agents[region]} agent(s)")
     for feed in rows:
         enough = "enough" if feed.there >= feed.needed else f"{format_count(feed.needed - feed.there)} MISSING"
         there = f"{format_count(feed.needed)} needed, {format_count(feed.there)} available"
-        yield _line("rows", f"{feed.journey}: {feed.data}: {there}: {enough}")
+        yield line("rows", f"{feed.journey}: {feed.data}: {there}: {enough}")
     for slo in spec.slos:
-        yield _line("objective", slo.text + _unusual(slo))
+        yield line("objective", slo.text + _unusual(slo))
     yield from _detects(spec, found)
     for one in tried:
-        yield _line(
+        yield line(
             "tried",
             f"{one.journey}: {round(one.requests, 2):g} request(s)"
             f", response {format_duration(one.response_s * NS_PER_S)}"
@@ -291,35 +292,35 @@ def _unusual(slo: Objective) -> str:
 
 
 def _heading(spec: PlanSpec) -> Iterator[str]:
-    yield _line("plan", f"{spec.scenario}:{spec.name}" + (f"  {spec.doc}" if spec.doc else ""))
+    yield line("plan", f"{spec.scenario}:{spec.name}" + (f"  {spec.doc}" if spec.doc else ""))
     for name, url in (spec.targets or {"": spec.target}).items():
-        yield _line("target", f"{name}: {url}" if name else url)
+        yield line("target", f"{name}: {url}" if name else url)
     if spec.owner:
-        yield _line("owner", spec.owner)
+        yield line("owner", spec.owner)
     for name, text in spec.labels.items():
-        yield _line("label", f"{name}: {text}")
+        yield line("label", f"{name}: {text}")
     for name, value in spec.params.items():
-        yield _line("param", f"{name} = {value}")
+        yield line("param", f"{name} = {value}")
     for name in spec.secrets:
-        yield _line("secret", name)
+        yield line("secret", name)
     for name, value in spec.http.items():
-        yield _line("http", f"{name} = {value}")
+        yield line("http", f"{name} = {value}")
 
 
 def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
     for lane in spec.lanes:
         name = f"{lane.name}: " if lane.name else ""
         after = f" after {format_duration(lane.after_ns)}" if lane.after_ns else ""
-        yield _line("load", f"{name}{lane.load}{after}")
+        yield line("load", f"{name}{lane.load}{after}")
         if _is_paced(lane):
             rate = format_rate(_paced_per_s(lane))
-            yield _line("paced", f"{name}{rate} iterations at the peak, if none takes longer than the pace")
+            yield line("paced", f"{name}{rate} iterations at the peak, if none takes longer than the pace")
         for journey in lane.journeys:
             drawn = ", drawn" if lane.random else ""
-            yield _line("journey", f"{name}{journey.name}: {format_ratio(journey.weight)}{drawn}")
+            yield line("journey", f"{name}{journey.name}: {format_ratio(journey.weight)}{drawn}")
     for graph, visits in found.visits.items():
         for name, count in (*visits.items(), ("in all", sum(visits.values()))):
-            yield _line("visits", f"{graph}: {name}: {count:.3g} a session")
+            yield line("visits", f"{graph}: {name}: {count:.3g} a session")
     # The number of random arrivals follows from a seed that each run draws, unless the plan sets it.
     by_chance = [lane for lane in spec.lanes if _is_by_chance(lane.profile)]
     is_by_chance = spec.seed is None and bool(by_chance)
@@ -327,21 +328,21 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
     for lane in spec.lanes:
         if lane.steering is not None:
             of = f"{lane.name}: " if lane.name else ""
-            yield _line("iterations", f"{of}up to {format_rate(lane.steering.upto_per_s)}; {_UNKNOWN}")
+            yield line("iterations", f"{of}up to {format_rate(lane.steering.upto_per_s)}; {_UNKNOWN}")
     for name, count in found.by_journey.items():
         about = "about " if any(journey.name == name for lane in unsure for journey in lane.journeys) else ""
-        yield _line("iterations", f"{name}: {about}{format_count(count)}")
+        yield line("iterations", f"{name}: {about}{format_count(count)}")
     if found.iterations is not None:
         about = "about " if is_by_chance else ""
         give = f", give or take {format_count(ceil(found.deviation))} from run to run" if found.deviation else ""
-        yield _line("iterations", f"in all: {about}{format_count(found.iterations)}{give}")
+        yield line("iterations", f"in all: {about}{format_count(found.iterations)}{give}")
     if found.duration_s is None:
-        yield _line("duration", f"until the iterations are done, and up to {format_duration(spec.drain_ns)} to drain")
+        yield line("duration", f"until the iterations are done, and up to {format_duration(spec.drain_ns)} to drain")
     else:
         drain, most = format_duration(spec.drain_ns), "at most " if _is_steered(spec) else ""
-        yield _line("duration", f"{most}{format_duration(found.duration_s * NS_PER_S)}, and up to {drain} to drain")
+        yield line("duration", f"{most}{format_duration(found.duration_s * NS_PER_S)}, and up to {drain} to drain")
     if spec.warmup_ns or spec.warmup_is_found:
-        yield _line("warm-up", "found after the run" if spec.warmup_is_found else format_duration(spec.warmup_ns))
+        yield line("warm-up", "found after the run" if spec.warmup_is_found else format_duration(spec.warmup_ns))
 
 
 def _is_steered(spec: PlanSpec) -> bool:
@@ -360,27 +361,28 @@ def _detects(spec: PlanSpec, found: Forecast) -> Iterator[str]:
         for q in sorted({slo.q for slo in of_journeys if slo.journey in (None, journey)} or {95.0}):
             change = detectable(q, n)
             text = "too few iterations" if change is None else f"a change of {format_ratio(change)} or more"
-            yield _line("detects", f"{journey} p{q:g}: {text}")
+            yield line("detects", f"{journey} p{q:g}: {text}")
 
 
 def _estimates(spec: PlanSpec, found: Forecast) -> Iterator[str]:
     if found.peak_requests_per_s is None:
-        yield _line("estimate", "requests and users: unknown without a trial")
+        yield line("estimate", "requests and users: unknown without a trial")
         return
     if found.requests is not None:
-        yield _line("estimate", f"{format_count(found.requests)} requests in all")
+        yield line("estimate", f"{format_count(found.requests)} requests in all")
     upto = "up to " if _is_steered(spec) else ""
     if upto:
-        yield _line("estimate", f"requests: up to {format_rate(found.peak_requests_per_s)}; {_UNKNOWN}")
+        yield line("estimate", f"requests: up to {format_rate(found.peak_requests_per_s)}; {_UNKNOWN}")
     else:
-        yield _line("estimate", f"{format_rate(found.peak_requests_per_s)} requests at the peak")
+        yield line("estimate", f"{format_rate(found.peak_requests_per_s)} requests at the peak")
     has_closed = any(not isinstance(lane.profile, OpenProfile) for lane in spec.lanes)
     law = "given" if has_closed else "Little's law: rate × (response + think)"
-    yield _line("estimate", f"{upto}{format_count(found.users or 0)} users at the peak ({law})")
+    yield line("estimate", f"{upto}{format_count(found.users or 0)} users at the peak ({law})")
     if any(isinstance(lane.profile, IterationProfile | UserProfile) for lane in spec.lanes):
         per_s = format_rate(found.peak_per_s or 0.0)
-        yield _line("estimate", f"{per_s} iterations (closed: the rate follows the target)")
+        yield line("estimate", f"{per_s} iterations (closed: the rate follows the target)")
 
 
-def _line(word: str, text: str) -> str:
+def line(word: str, text: str) -> str:
+    """Return one line of the forecast: its first word in a column, and the fact."""
     return f"{word:<11}{text}"

@@ -186,7 +186,7 @@ class Admission:
             found.append(one)
         if not is_changed:
             return custom
-        self._notice(f"the agents have more than {_TIGHT_CUSTOM:,} custom metrics together: new metrics are in {OTHER}")
+        self._notice(f"the agents have more than {_TIGHT_CUSTOM:,} custom metrics in total: new metrics are in {OTHER}")
         return tuple(found)
 
     def _fitted_tags(self, custom: tuple[CustomStats, ...]) -> tuple[CustomStats, ...]:
@@ -205,7 +205,7 @@ class Admission:
         if fitted == custom:
             return custom
         self._notice(
-            f"the agents have more than {_TIGHT_TAGGED_CUSTOM:,} tagged custom metrics together: new"
+            f"the agents have more than {_TIGHT_TAGGED_CUSTOM:,} parts of custom metrics by tags in total: new"
             f" values of tags are in {OTHER}"
         )
         return fitted

@@ -196,12 +196,15 @@ def auth_of(options: Any, url: httpx.URL | str) -> httpx.Auth | None:
     auth = options.get("auth")
     if isinstance(auth, httpx.Auth):
         return auth
-    if isinstance(auth, tuple):
+    if isinstance(auth, tuple) and len(auth) == 2:
         return httpx.BasicAuth(*auth)
     if callable(auth):
         return _FunctionAuth(auth)
     if auth is not None and auth is not httpx.USE_CLIENT_DEFAULT:
-        raise TypeError(f"auth= must be (user, password), an httpx.Auth or a function, got {type(auth).__name__}")
+        given = f"{len(auth)} values" if isinstance(auth, tuple) else type(auth).__name__
+        raise TypeError(
+            f'auth= must be (user, password), an httpx.Auth or a function, got {given}; write auth=("user", "password")'
+        )
     if "@" in str(url):
         parsed = httpx.URL(url)
         if parsed.username or parsed.password:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from loadgen.clients.response.replies import Reply
 
-__all__ = ["Control", "Form", "Sends", "SendsWith", "form_in"]
+__all__ = ["Control", "Form", "Sends", "SendsWith", "check_selector", "form_in"]
 
 _MULTIPART: Final = "multipart/form-data"
 _NEVER_SENT: Final = frozenset({"reset", "button"})
@@ -178,15 +178,10 @@ def form_in(html: str, selector: str, page: str, client: Sends) -> Form:
         Missing: no element matches, the first one is not a form, its action is not an address of http or https, or it
             has too many controls.
     """
-    from selectolax.lexbor import LexborHTMLParser, SelectolaxError
+    from selectolax.lexbor import LexborHTMLParser
 
     document = LexborHTMLParser(html)
-    try:
-        found = document.css_first(selector) if selector.strip() else None
-    except SelectolaxError as error:
-        raise ValueError(f'invalid CSS selector "{selector}": {error}; write form("#login") or form()') from error
-    if not selector.strip():
-        raise ValueError('empty CSS selector; write form("#login"), or form() for the first form')
+    found = _first(document, selector)
     if found is None:
         count = len(document.css("form"))
         raise Missing(f"no element matches; the page has {count} form{'' if count == 1 else 's'}")
@@ -206,6 +201,27 @@ def form_in(html: str, selector: str, page: str, client: Sends) -> Form:
         controls=tuple(_resolved(one, root, page) for one in controls),
         client=client,
     )
+
+
+def check_selector(selector: object) -> None:
+    """Raise ValueError unless `selector` is a CSS selector. The loader calls this for selectors written literally."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    if not isinstance(selector, str):
+        raise ValueError(f'invalid CSS selector {selector!r}; write form("#login") or form()')
+    _first(LexborHTMLParser("<p>"), selector)
+
+
+def _first(document: LexborHTMLParser, selector: str) -> LexborNode | None:
+    """Return the first element that a CSS selector selects. Raises ValueError for an invalid selector."""
+    from selectolax.lexbor import SelectolaxError
+
+    if not selector.strip():
+        raise ValueError('empty CSS selector; write form("#login"), or form() for the first form')
+    try:
+        return document.css_first(selector)
+    except SelectolaxError as error:
+        raise ValueError(f'invalid CSS selector "{selector}": {error}; write form("#login") or form()') from error
 
 
 def _root(document: LexborHTMLParser, page: str) -> httpx.URL:

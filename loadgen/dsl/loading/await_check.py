@@ -1,6 +1,6 @@
 """Finds calls of async functions whose value is certainly never awaited, so that the function never runs.
 
-    log_in(user)                                 a function, or a method of a class, of the same file
+    log_in(user)                                 a function, or a method of a class, of the scenario's files
     reply = user.http.get("/")                   and `reply` is never read
     replies = [user.http.get(p) for p in ...]    and only `len(replies)` is read
 
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from loadgen.dsl.loading.receivers import Function
@@ -33,46 +35,46 @@ _Scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | as
 
 
 class Coroutines:
-    """The async functions and methods that a file defines, and which calls are calls of one."""
+    """The async functions and methods that a file defines or imports, and which calls are calls of one.
 
-    def __init__(self, source: Source) -> None:
+    known: the same of other files of the scenario, by path.
+    """
+
+    def __init__(self, source: Source, known: dict[Path, Coroutines] | None = None) -> None:
+        self._source = source
         self._parents = source.parents
-        self._names = {node.name for node in self._parents if isinstance(node, ast.AsyncFunctionDef)}
         self._stored = {
             node.attr for node in self._parents if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
         }
         """Attributes that are assigned, and so may hold other functions than the class."""
         self._bindings: dict[ast.AST, dict[str, list[ast.AST]]] = {}
+        self._known = {} if known is None else known
+        self._known[source.path] = self
 
     def makes(self, call: ast.Call) -> bool:
-        """Return True if a call certainly returns a coroutine of an async function of this file."""
+        """Return True if a call certainly returns a coroutine of an async function of the scenario's files."""
         match call.func:
-            case ast.Name(id=name) if name in self._names:
-                found = self._bound(call, name)
-                return bool(found) and all(self._is_async(one) for one in found)
-            case ast.Attribute(value=owner, attr=name) if name in self._names - self._stored:
-                cls = self._class_of(owner)
-                return cls is not None and self._has_async(cls, name)
-        return False
+            case ast.Name(id=name):
+                found = self._definitions(self._bound(call, name))
+            case ast.Attribute(value=owner, attr=name) if name not in self._stored:
+                if (cls := self._class_of(owner)) is not None:
+                    return cls.has_async(name)
+                found = self._of_module(owner, name)
+            case _:
+                return False
+        return bool(found) and all(_is_async(one) for _, one in found)
 
-    def _is_async(self, node: ast.AST) -> bool:
-        """Return True for an async function that is not a generator and keeps what it returns."""
-        if not isinstance(node, ast.AsyncFunctionDef):
-            return False
-        decorators = {one.id if isinstance(one, ast.Name) else "" for one in node.decorator_list}
-        return decorators <= _KEEP_ASYNC and not any(isinstance(one, ast.Yield) for one in _own(node.body))
-
-    def _has_async(self, cls: ast.ClassDef, name: str, depth: int = 8) -> bool:
-        """Return True if a method of a class, or of its base classes in this file, is an async function."""
-        if found := self._in(cls).get(name):
-            return all(self._is_async(one) for one in found)
-        bases = [self._class_named(base) for base in cls.bases]
-        return depth > 0 and any(base is not None and self._has_async(base, name, depth - 1) for base in bases)
+    def functions_of(self, call: ast.Call) -> list[tuple[Source, Function]]:
+        """Return the functions of the scenario that a call of a name may call, each with its file."""
+        if not isinstance(call.func, ast.Name):
+            return []
+        found = self._definitions(self._bound(call, call.func.id))
+        return [(file._source, one) for file, one in found if isinstance(one, Function)]
 
     # -- classes ----------------------------------------------------------------------------------
 
-    def _class_of(self, owner: ast.expr) -> ast.ClassDef | None:
-        """Return the class of this file that an expression is, or of which it is an instance; None if unknown."""
+    def _class_of(self, owner: ast.expr) -> _Class | None:
+        """Return the class of the scenario that an expression is, or of which it is an instance; None if unknown."""
         if isinstance(owner, ast.Call):
             return self._made(owner)
         if isinstance(owner, ast.Attribute) and owner.attr == "state" and isinstance(owner.value, ast.Name):
@@ -84,37 +86,73 @@ class Coroutines:
         if not isinstance(owner, ast.Name):
             return None
         classes = [self._class_by(one) for one in self._bound(owner, owner.id)]
-        return classes[0] if classes and all(one is classes[0] for one in classes) else None
+        return classes[0] if classes and all(one == classes[0] for one in classes) else None
 
-    def _class_by(self, binding: ast.AST) -> ast.ClassDef | None:
+    def _class_by(self, binding: ast.AST) -> _Class | None:
         """Return the class that one binding of a name gives it, or of which it is an instance."""
         parent = self._parents.get(binding)
         match binding, parent:
-            case ast.ClassDef(), _:
-                return binding
+            case ((ast.ClassDef() | ast.alias()), _):
+                return _class_among(self._definitions([binding]))
             case ast.arg(annotation=ast.Name() as annotation), _:
                 return self._class_named(annotation)
             case ast.arg(annotation=None), ast.arguments(args=[first, *_]) if first is binding:
                 fn = self._parents[parent]
                 cls = self._parents.get(fn)
                 is_static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in _decorators(fn))
-                return cls if isinstance(cls, ast.ClassDef) and not is_static else None
+                return _Class(self, cls) if isinstance(cls, ast.ClassDef) and not is_static else None
             case ast.Name(), (ast.Assign(value=ast.Call() as call) | ast.AnnAssign(value=ast.Call() as call)):
                 return self._made(call)
         return None
 
-    def _made(self, call: ast.Call) -> ast.ClassDef | None:
+    def _made(self, call: ast.Call) -> _Class | None:
         """Return the class of the object that a call creates: `Shop(...)`, or `user.client(Shop)`."""
         if isinstance(call.func, ast.Attribute) and call.func.attr == "client" and call.args:
             return self._class_named(call.args[0])
         return self._class_named(call.func)
 
-    def _class_named(self, node: ast.expr) -> ast.ClassDef | None:
+    def _class_named(self, node: ast.expr) -> _Class | None:
         if isinstance(node, ast.Name):
-            match self._bound(node, node.id):
-                case [ast.ClassDef() as cls]:
-                    return cls
+            return _class_among(self._definitions(self._bound(node, node.id)))
+        if isinstance(node, ast.Attribute):
+            return _class_among(self._of_module(node.value, node.attr))
         return None
+
+    # -- other files ------------------------------------------------------------------------------
+
+    def _definitions(self, nodes: list[ast.AST], depth: int = 4) -> list[_Definition]:
+        """Return the nodes that give a name its value, each with its file. Imports from the scenario are followed."""
+        found: list[_Definition] = []
+        for one in nodes:
+            parent = self._parents.get(one)
+            if isinstance(one, ast.alias) and isinstance(parent, ast.ImportFrom) and depth:
+                other = self._file(self._source.module_of(parent))
+                there = [] if other is None else other._in(other._source.tree).get(one.name, [])
+                found += [(self, one)] if other is None or not there else other._definitions(there, depth - 1)
+            else:
+                found.append((self, one))
+        return found
+
+    def _of_module(self, owner: ast.expr, name: str) -> list[_Definition]:
+        """Return the definitions of `helpers.log_in`, if `owner` is a module of the scenario; else []."""
+        first = owner
+        while isinstance(first, ast.Attribute):
+            first = first.value
+        if not isinstance(first, ast.Name):
+            return []
+        bound = self._bound(first, first.id)
+        if not bound or not all(isinstance(one, ast.alias) for one in bound):
+            return []
+        other = self._file(self._source.dotted_name(owner))
+        if other is None or name in other._stored:
+            return []
+        return other._definitions(other._in(other._source.tree).get(name, []))
+
+    def _file(self, module: str) -> Coroutines | None:
+        source = self._source.module(module) if module else None
+        if source is None:
+            return None
+        return self._known.get(source.path) or Coroutines(source, self._known)
 
     # -- names ------------------------------------------------------------------------------------
 
@@ -137,6 +175,43 @@ class Coroutines:
             for name, node in _bindings(scope):
                 found.setdefault(name, []).append(node)
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Class:
+    """A class of a scenario's file."""
+
+    file: Coroutines
+    node: ast.ClassDef
+
+    def has_async(self, name: str, depth: int = 8) -> bool:
+        """Return True if a method of this class, or of its base classes in the scenario, is an async function."""
+        if name in self.file._stored:
+            return False
+        if found := self.file._in(self.node).get(name):
+            return all(_is_async(one) for one in found)
+        bases = [self.file._class_named(base) for base in self.node.bases]
+        return depth > 0 and any(base is not None and base.has_async(name, depth - 1) for base in bases)
+
+
+_Definition = tuple[Coroutines, ast.AST]
+"""A node that gives a name its value, and the file that has it."""
+
+
+def _class_among(definitions: list[_Definition]) -> _Class | None:
+    """Return the only definition, if it is a class; else None."""
+    match definitions:
+        case [(file, ast.ClassDef() as cls)]:
+            return _Class(file, cls)
+    return None
+
+
+def _is_async(node: ast.AST) -> bool:
+    """Return True for an async function that is not a generator and keeps what it returns."""
+    if not isinstance(node, ast.AsyncFunctionDef):
+        return False
+    decorators = {one.id if isinstance(one, ast.Name) else "" for one in node.decorator_list}
+    return decorators <= _KEEP_ASYNC and not any(isinstance(one, ast.Yield) for one in _own(node.body))
 
 
 def _decorators(node: ast.AST) -> list[ast.expr]:

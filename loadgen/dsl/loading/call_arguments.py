@@ -4,6 +4,9 @@
     user.poll(call, name="job")          until= is missing
     user.http.get("/", expect=99)        not a status
     reply.pick("$.items[")               not a JSONPath
+    user.http.get("/", auth="ann:pw")    not a pair of texts
+    user.check(is_there, "is there")     the name comes first; a text as condition is always true
+    orders.add("1")                      a counter adds whole numbers
     uniform(3, 1)                        in a journey: the lower bound is above the upper one
 
 A call must fit the signature of its method. Arguments that are written literally, or by a constant of
@@ -26,14 +29,16 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.expectation_check import check_accept, check_max_ms, check_status
 from loadgen.clients.request.header_encoding import with_call_headers
-from loadgen.clients.request.prepare import timeouts_of
+from loadgen.clients.request.prepare import auth_of, max_redirects_of, timeouts_of
 from loadgen.clients.request.request_head_cache import routes_of
+from loadgen.clients.response.forms import Form, check_selector
 from loadgen.clients.response.pick import check_path, pattern_hint
 from loadgen.clients.response.replies import Reply
 from loadgen.clients.retries import retries_of
 from loadgen.dsl.distributions import Distribution, empirical, exponential, fixed, lognormal, normal, uniform
 from loadgen.dsl.loading.receivers import Receivers
 from loadgen.dsl.loading.source_analysis import UNKNOWN, Source, short_text
+from loadgen.dsl.loading.uses.value_misuse import metric_class
 from loadgen.dsl.payload import ScenarioBlob, blob
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.argument_checks import (
@@ -63,7 +68,7 @@ def wrong_calls(source: Source, receivers: Receivers, call: ast.Call) -> Iterato
 
     receivers: the users, clients and replies of the function.
     """
-    found = _known(receivers, call, source.dotted_name(call.func))
+    found = _known(source, receivers, call)
     if found is None:
         return
     word, function, owner = found
@@ -85,9 +90,11 @@ def wrong_calls(source: Source, receivers: Receivers, call: ast.Call) -> Iterato
             given |= node
         elif isinstance(node, ast.expr):
             given[name] = node
-    if word == "user.check" and (fault := _check_of_k6(source, receivers, given)) is not None:
-        yield fault
-        return
+    if word == "user.check" and given.keys() >= {"name", "ok"}:
+        fault = _check_of_k6(source, receivers, given) or _check_without_condition(source, given["name"], given["ok"])
+        if fault is not None:
+            yield fault
+            return
     if word == "user.gather":
         yield from _not_calls(source, call)
         return
@@ -100,14 +107,19 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-def _known(receivers: Receivers, call: ast.Call, imported: str) -> tuple[str, Callable[..., Any], type | None] | None:
+_OWNERS: Final[Mapping[str, type]] = {"user": UserWith, "client": HttpClient, "reply": Reply, "form": Form}
+
+
+def _known(source: Source, receivers: Receivers, call: ast.Call) -> tuple[str, Callable[..., Any], type | None] | None:
     """Return (word, function, class) of a call of the language; None for another call. class: None for a function."""
-    func = call.func
+    func, imported = call.func, source.dotted_name(call.func)
     if isinstance(func, ast.Attribute):
         kind = receivers.kind_of_value(func.value)
-        owner = {"user": UserWith, "client": HttpClient, "reply": Reply}.get(kind)
+        owner = _OWNERS.get(kind)
         if owner is None and func.attr == "pick" and _is_path(call):
             kind, owner = "reply", Reply
+        if owner is None and (owner := metric_class(source, func.value)) is not None:
+            kind = owner.__name__.lower()
         if owner is not None:
             method = inspect.getattr_static(owner, func.attr, None)
             return (f"{kind}.{func.attr}", method, owner) if inspect.isfunction(method) else None
@@ -147,6 +159,11 @@ _WRITE: Final = {
     "client.request": 'await user.http.request("GET", "/")',
     "client.stream": 'async with user.http.stream("GET", "/events") as reply:',
     "reply.pick": 'reply.pick("$.token")',
+    "form.submit": 'await form.submit({"email": "a@b.c"}, expect=302)',
+    "counter.add": "orders.add()",
+    "gauge.set": "stock.set(3)",
+    "rate.add": "hits.add(True)",
+    "trend.add": "basket.add(41.9)",
 }
 """An example of a right call, by word."""
 
@@ -191,6 +208,85 @@ def _check_gql(query: object, operation: object) -> None:
     gql(query, operation=operation).ready(lambda note: None)  # type: ignore[arg-type]  # gql checks its types
 
 
+_TEXT: Final = (str, bytes)
+_LISTED: Final = (list, tuple, set)
+_KINDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
+    "params": ((*_TEXT, dict, *_LISTED), 'params={"q": "oak"}'),
+    "headers": ((dict, list, tuple), 'headers={"Accept": "text/html"}'),
+    "cookies": ((dict, list, tuple), 'cookies={"seen": "yes"}'),
+    "data": ((*_TEXT, dict, *_LISTED), 'data={"name": "value"}'),
+    "files": ((dict, list, tuple), 'files={"photo": file("photo.jpg")}'),
+    "content": ((*_TEXT, *_LISTED), 'content="text", or json= for a dictionary'),
+    "follow_redirects": ((bool, int), "follow_redirects=True"),
+    "discard": ((bool, int), "discard=True"),
+    "text": (_TEXT[:1], 'text="lamp"'),
+    "header": ((dict,), 'header={"content-type": "text/html"}'),
+    "values": ((dict,), 'submit({"email": "a@b.c"})'),
+}
+"""By argument: the types of literals that it takes, and an example. None is always possible."""
+_NAMES_OF_TYPES: Final[Mapping[type, str]] = {
+    str: "a text",
+    bytes: "bytes",
+    bool: "True or False",
+    int: "a number",
+    float: "a number",
+    dict: "a dictionary",
+    list: "a list",
+    tuple: "a tuple",
+    set: "a set",
+}
+
+
+def _checks_kind(argument: str) -> Callable[[object], None]:
+    """Return a function that raises UsageError for a literal of a type that the argument never takes."""
+    kinds, example = _KINDS[argument]
+
+    def check(value: object) -> None:
+        if value is not None and not isinstance(value, kinds):
+            wanted = _NAMES_OF_TYPES[dict if dict in kinds else kinds[0]]
+            given = _NAMES_OF_TYPES.get(type(value), repr(value))
+            raise UsageError(f"{argument} must be {wanted}, got {given}", hint=f"write {example}")
+
+    return check
+
+
+def _check_header(header: object) -> None:
+    """Raise UsageError for an expected header that is neither a text nor a pattern."""
+    _checks_kind("header")(header)
+    for name, value in header.items() if isinstance(header, dict) else ():
+        if not isinstance(value, str):
+            raise UsageError(
+                f'header "{name}": {value!r} is not a text', hint=f'write "{value}", or a pattern: re.compile(...)'
+            )
+
+
+def _check_type(kind: object) -> None:
+    """Raise UsageError for a literal as the type of a `pick`."""
+    if kind is not None:
+        shown = kind if kind in ("int", "float", "bool", "str") else "int"
+        raise UsageError(f"pick: {kind!r} is not a type", hint=f'write pick("$.price", {shown})')
+
+
+_RECORDED: Final[Mapping[str, tuple[str, Any, float]]] = {
+    "counter.add": ("a counter adds whole numbers of at least 0", int, 0),
+    "gauge.set": ("a gauge is set to numbers", int | float, float("-inf")),
+    "trend.add": ("a trend adds numbers of at least 0", int | float, 0),
+}
+"""By method of a custom metric: the values that it takes, their type, and the lowest one."""
+
+
+def _checks_recorded(word: str) -> Callable[[Any], None]:
+    """Return a function that raises UsageError for a literal that a method of a custom metric cannot record."""
+    rule, kind, lowest = _RECORDED[word]
+
+    def check(value: Any) -> None:
+        is_bool = isinstance(value, bool) and kind is not int  # a counter takes True as 1
+        if is_bool or not isinstance(value, kind) or value < lowest:
+            raise UsageError(f"{rule}, got {value!r}", hint=f"write {_WRITE[word]}")
+
+    return check
+
+
 _VALUES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Callable[..., object]], ...]]] = {
     "user.think": ((("low", "high"), think_range_ns), (("low",), think_range_ns), (("high",), think_range_ns)),
     "user.pace": ((("every",), pace_ns),),
@@ -214,8 +310,18 @@ _VALUES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Callable[..., object]],
         (("of",), lambda of: distribution_of("trait", of)),
     ),
     "user.draw": ((("of",), lambda of: distribution_of("draw", of)),),
-    "reply.expect": ((("status",), lambda status: check_status("status", status)), (("max_ms",), check_max_ms)),
-    "reply.pick": ((("path",), check_path),),
+    "reply.expect": (
+        (("status",), lambda status: check_status("status", status)),
+        (("max_ms",), check_max_ms),
+        (("text",), _checks_kind("text")),
+        (("header",), _check_header),
+    ),
+    "reply.pick": ((("path",), check_path), (("kind",), _check_type)),
+    "reply.form": ((("selector",), check_selector),),
+    "form.submit": ((("values",), _checks_kind("values")),),
+    "counter.add": ((("n",), _checks_recorded("counter.add")),),
+    "gauge.set": ((("value",), _checks_recorded("gauge.set")),),
+    "trend.add": ((("value",), _checks_recorded("trend.add")),),
     "gql": ((("query", "operation"), _check_gql),),
     **{f"re.{name}": ((("pattern",), _check_pattern),) for name in (
         "compile", "search", "match", "fullmatch", "findall", "finditer", "sub"
@@ -232,6 +338,11 @@ def _check_url(url: object) -> None:
     _ROUTES.make("GET", url)
 
 
+def _check_headers(headers: Any) -> None:
+    _checks_kind("headers")(headers)
+    with_call_headers(None, headers)
+
+
 _OF_REQUEST: Final[tuple[tuple[tuple[str, ...], Callable[..., object]], ...]] = (
     (("url",), _check_url),
     (("method",), lambda method: _ROUTES.of(str(method).upper())),
@@ -240,7 +351,13 @@ _OF_REQUEST: Final[tuple[tuple[tuple[str, ...], Callable[..., object]], ...]] = 
     (("accept",), check_accept),
     (("timeout",), lambda timeout: timeouts_of({"timeout": timeout}, Timeouts())),
     (("retries",), lambda retries: retries_of(retries, 0)),
-    (("headers",), lambda headers: with_call_headers(None, headers)),
+    (("headers",), _check_headers),
+    (("auth",), lambda auth: auth_of({"auth": auth}, "/")),
+    (("max_redirects",), lambda most: max_redirects_of(most, 0)),
+    *(
+        ((name,), _checks_kind(name))
+        for name in ("params", "cookies", "data", "files", "content", "follow_redirects", "discard")
+    ),
 )
 
 
@@ -253,7 +370,7 @@ def _invalid(
     signature: inspect.Signature,
     function: Callable[..., Any],
 ) -> Iterator[Fault]:
-    values = {name: source.value_of(node) for name, node in given.items()}
+    values = {name: _value_or_kind(source, name, node) for name, node in given.items()}
     for name in _FUNCTIONS_GIVEN.get(word, ()):
         if values.get(name) is UNKNOWN:
             is_method = word == "user.check" and _is_reply_method(receivers, given[name])
@@ -264,7 +381,8 @@ def _invalid(
     if word == "user.think" and any(isinstance(node, ast.Call) for node in given.values()):
         return  # a distribution, which is checked itself
     is_reported = False
-    for names, check in _OF_REQUEST if word.startswith("client.") else _VALUES.get(word, ()):
+    checks = _VALUES.get(word, ())
+    for names, check in (*checks, *_OF_REQUEST) if word.startswith(("client.", "form.")) else checks:
         if not any(name in given for name in names):
             continue
         arguments = [values.get(name, _default(signature, name)) for name in names]
@@ -278,6 +396,27 @@ def _invalid(
             is_reported = True
             name = next(name for name in names if name in given)
             yield source.fault(given[name], *_texts(error, word, name))
+
+
+def _value_or_kind(source: Source, name: str, node: ast.expr) -> Any:
+    """Return the value of an argument that is a literal; else its literal parts in a value of its type.
+
+    If the type alone does not decide whether the argument is valid, the value is UNKNOWN.
+    """
+    value = source.value_of(node)
+    if value is not UNKNOWN or name not in _KINDS:
+        return value
+    match source.last_value(node):
+        case ast.Dict(keys=keys, values=values):
+            found = [(source.value_of(k), source.value_of(v)) for k, v in zip(keys, values, strict=True) if k]
+            return {k: v for k, v in found if isinstance(k, str) and v is not UNKNOWN}
+        case ast.DictComp():
+            return {}
+        case ast.List() | ast.ListComp():
+            return []
+        case ast.JoinedStr():
+            return ""
+    return UNKNOWN
 
 
 _FUNCTIONS_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {"user.check": ("ok",), "user.poll": ("until",)}
@@ -334,6 +473,18 @@ def _check_of_k6(source: Source, receivers: Receivers, given: Mapping[str, ast.e
     each = ": one call for each condition" if len(shown) > 1 else ""
     message = f"user.check(...): the name must be a text, got {short_text(name)}"
     return source.fault(name, message, f"write {written}{each}")
+
+
+def _check_without_condition(source: Source, name: ast.expr, ok: ast.expr) -> Fault | None:
+    """Return the error of `user.check(page.is_success, "is there")`: the condition is not the second argument."""
+    is_named = isinstance(source.value_of(name), str) or isinstance(name, ast.JoinedStr)
+    if isinstance(ok, ast.JoinedStr) or isinstance(source.value_of(ok), str):
+        written = "(name, condition)" if is_named else f"({ast.unparse(ok)}, {ast.unparse(name)})"
+        return source.fault(ok, "check: the condition is a text, so it is always true", f"write user.check{written}")
+    if isinstance(name, ast.Compare) or (isinstance(name, ast.UnaryOp) and isinstance(name.op, ast.Not)):
+        hint = f'write user.check("what is checked", {ast.unparse(name)})'
+        return source.fault(name, "check: the name must be a text, got a condition", hint)
+    return None
 
 
 def _call_of_k6(key: ast.expr | None, condition: ast.expr, reply: ast.expr) -> str:

@@ -13,11 +13,12 @@ import importlib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from loadgen.dsl.loading.other_tools import hint_of_import
 from loadgen.dsl.loading.source_analysis import Import, Source, read_source
@@ -94,6 +95,16 @@ class Siblings:
                 found.add(Path(module.__file__))
         return {path for path in found if path.suffix == ".py"}
 
+    def module(self, name: str) -> Source | None:
+        """Return the file of a module of the scenario's folder that takes part; None for another module."""
+        folder = self.root.joinpath(*name.split("."))
+        return self.sources.get(folder / "__init__.py") or self.sources.get(folder.with_name(folder.name + ".py"))
+
+    def namespaces(self) -> dict[Path, Mapping[str, Any]]:
+        """Return the names of each imported module of the scenario, with their values, by the module's file."""
+        found = {getattr(one, "__file__", None) or "": vars(one) for one in list(sys.modules.values())}
+        return {path: names for file, names in found.items() if (path := Path(file)) in self.sources}
+
     def _is_within(self, module: ModuleType) -> bool:
         file = getattr(module, "__file__", None)
         if not isinstance(file, str) or _is_installed(Path(file)):
@@ -107,6 +118,7 @@ class Siblings:
 
         package: the package of the file; "" for none.
         """
+        source.package, source.module = package, self.module
         for one in source.imports():
             if one.level:
                 self._relative(source, one, package)

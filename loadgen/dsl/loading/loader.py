@@ -25,12 +25,20 @@ from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.graphs.nodes_and_edges import Node
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.import_local_modules import Siblings
+from loadgen.dsl.loading.load_fit_check import (
+    RendezvousCall,
+    number_faults,
+    rendezvous_calls,
+    rendezvous_misfits,
+    wait_misfits,
+)
 from loadgen.dsl.loading.module_runner import run_statements
 from loadgen.dsl.loading.objective_name_check import missing_names
-from loadgen.dsl.loading.rendezvous_check import RendezvousCall, most_together, number_faults, rendezvous_calls
-from loadgen.dsl.loading.source_analysis import Source, place, read_source
+from loadgen.dsl.loading.source_analysis import Source, read_source
 from loadgen.dsl.loading.static_checks import mistakes
 from loadgen.dsl.loading.tag_check import id_warnings, tag_faults
+from loadgen.dsl.loading.uses.module_names import wrong_names
+from loadgen.dsl.loading.uses.rows_and_states import record_misuses
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
 from loadgen.dsl.plans import plan_loads
@@ -46,7 +54,6 @@ from loadgen.dsl.source_location import Origin
 from loadgen.dsl.tag import Tag, tags_declared
 from loadgen.engine.load.share import whole_weights
 from loadgen.errors import Fault, ScenarioError
-from loadgen.units import format_count
 
 __all__ = ["Scenario", "load", "split_plan"]
 
@@ -124,6 +131,7 @@ def _load(path: Path, plan_name: str | None, overrides: Overrides, *, check_secr
     ):
         module, broken = run_statements(source, siblings)
     loaded = _Loaded(source, siblings, module, params, metrics, secrets)
+    loaded.is_broken = bool(broken or siblings.faults)
     loaded.faults += broken
     loaded.take_bodies(bodies)
     loaded.tags = tuple(tags)
@@ -194,7 +202,9 @@ class _Loaded:
         metrics: Declared,
         secrets: AskedSecrets,
     ) -> None:
-        self.source, self.siblings, self.params = source, siblings, params
+        self.source, self.siblings, self.module, self.params = source, siblings, module, params
+        self.is_broken = False
+        """True if a statement of the files failed, so names are missing that later code uses."""
         self.faults: list[Fault] = [*siblings.faults, *params.faults, *metrics.faults, *secrets.faults]
         self.metrics = tuple(metrics.metrics.values())
         self.secrets = dict(sorted({**self._secrets_written(), **secrets.origins}.items()))
@@ -242,7 +252,10 @@ class _Loaded:
             self.faults.append(Fault(where, 0, f"the file has several plans, and none was chosen: {names}", hint))
         elif not is_broken:
             hint = "define one: plan = Plan(target=..., load=..., mix=...)"
-            self.faults.append(Fault(where, 0, "the file has no plan", hint))
+            line = self.source.main_line()
+            if line:
+                hint = "write the plan outside of this block, which does not run when loadgen loads the file"
+            self.faults.append(Fault(where, line, "the file has no plan", hint))
         return None if plan is None else plan.with_overrides(overrides)
 
     def check(self, chosen: Plan | None) -> None:
@@ -255,6 +268,11 @@ class _Loaded:
             wrong, doubtful = mistakes(source, targets if self.plans else None)
             self.faults += wrong
             self.warnings += doubtful
+        if not self.is_broken:
+            namespaces = {self.source.path: vars(self.module), **self.siblings.namespaces()}
+            self.faults += record_misuses(self.journeys, self.siblings.sources, namespaces)
+            if not any(one.faults for one in self.journeys):  # a missing parameter makes names undefined
+                self.faults += wrong_names(self.siblings.sources, namespaces)
         self.faults += number_faults(self._rendezvous())
         self._check_names()
         self._check_tags()
@@ -268,7 +286,7 @@ class _Loaded:
             self._check_plan(chosen if chosen is not None and chosen.name == name else plan)
         if chosen is not None:
             self._check_rows(chosen)
-            self._check_rendezvous(chosen)
+            self._check_waits(chosen)
             self._warn_of_rounded(chosen)
             if not chosen.faults:
                 self.warnings += small_windows(chosen.slos, chosen.lanes, chosen.regions)
@@ -362,37 +380,18 @@ class _Loaded:
             self.faults += tag_faults(self.siblings.sources.values(), self.tags, specs)
             self.warnings += id_warnings(self.tags)
 
-    # -- rendez-vous --------------------------------------------------------------------------------
+    # -- waits --------------------------------------------------------------------------------------
 
     def _rendezvous(self) -> list[RendezvousCall]:
         return [call for source in self.siblings.sources.values() for call in rendezvous_calls(source)]
 
-    def _check_rendezvous(self, plan: Plan) -> None:
-        """Report rendez-vous that wait for more users than the load can have at a time.
-
-        Numbers are read from the files' text; numbers that are computed are not checked.
-        """
+    def _check_waits(self, plan: Plan) -> None:
+        """Report rendez-vous, think times and paces that do not fit the plan's loads."""
         if plan.faults:
             return
-        journeys = _places(self.journeys)
-        for call in self._rendezvous():
-            if call.users is None:
-                continue
-            own = [lane for lane in plan.lanes if (call.file, call.function) in _places(lane.journeys)]
-            # Any journey may call a helper, so a helper causes only a warning, and only if no load has enough users.
-            is_helper = (call.file, call.function) not in journeys
-            most = [most_together(lane) for lane in (plan.lanes if is_helper else own)]
-            too_few = [(number, why) for number, why in most if number < call.users]
-            if not too_few or (is_helper and len(too_few) < len(most)):
-                continue
-            message = (
-                f'rendez-vous "{call.name}" waits for {format_count(call.users)} users, but the load {too_few[0][1]}'
-            )
-            hint = (
-                "write a smaller users=, or raise the load's number of users; param(...) makes it a setting of each run"
-            )
-            fault = Fault(call.file, call.line, message, hint)
-            (self.warnings if is_helper else self.faults).append(fault)
+        for fault, is_warning in rendezvous_misfits(self._rendezvous(), self.journeys, plan):
+            (self.warnings if is_warning else self.faults).append(fault)
+        self.warnings += wait_misfits(self.siblings.sources.values(), plan)
 
     # -- rows and weights -------------------------------------------------------------------------
 
@@ -437,11 +436,6 @@ class _Loaded:
                 self.warnings.append(
                     Fault(plan.origin.file, line, message, "use weights in small whole ratios, such as 3 and 1")
                 )
-
-
-def _places(journeys: Iterable[Journey[Any]]) -> set[tuple[str, int]]:
-    """Return the (file, first line) of each function that the journeys run."""
-    return {place(fn) for one in journeys for _, fn in one.parts}
 
 
 def _shown(fault: Fault) -> Fault:

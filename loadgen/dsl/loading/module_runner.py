@@ -30,7 +30,7 @@ import loadgen.dsl.metric as metric_module
 import loadgen.dsl.plans.plan as plan_module
 import loadgen.dsl.plans.slo as slo_module
 from loadgen.dsl.loading.import_local_modules import Siblings
-from loadgen.dsl.loading.other_tools import hint_of_attribute
+from loadgen.dsl.loading.other_tools import hint_of_attribute, methods_of
 from loadgen.dsl.loading.plan_by_argument import errors_by_argument, plan_call
 from loadgen.dsl.loading.source_analysis import Source, syntax_fault
 from loadgen.dsl.plans import plan_loads
@@ -211,6 +211,8 @@ def _suggestion(error: BaseException, text: str) -> str:
         owner = type(error.obj)
         if hint := hint_of_attribute(owner.__name__, name, owner):
             return hint
+        if methods := methods_of(owner.__name__):
+            return did_you_mean(name, methods)
     close = get_close_matches(name, _names_at(error), n=1, cutoff=0.6)
     return f'did you mean "{close[0]}"?' if close else ""
 

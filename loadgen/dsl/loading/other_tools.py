@@ -6,9 +6,10 @@ from `user` and its metrics.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-__all__ = ["hint_of_attribute", "hint_of_import"]
+__all__ = ["hint_of_attribute", "hint_of_import", "methods_of"]
 
 _K6: Final = "see docs/coming-from/k6.md"
 _LOCUST: Final = "see docs/coming-from/locust.md"
@@ -75,9 +76,43 @@ _ATTRIBUTES: Final = {
         "batch": "gather",
         "environment": "setting",
     },
+    "reply": {
+        "ok": "is_success",
+        "body": "text",
+        "data": "json",
+        "status": "status_code",
+        "reason": "reason_phrase",
+        **dict.fromkeys(("time", "duration", "response_time"), "call_elapsed"),
+    },
+    "form": dict.fromkeys(("fill", "fill_in", "send", "post", "click", "set", "set_values"), "submit"),
 }
 """Names that other tools, or habit, give to the methods of our classes."""
 _SHARED: Final = {"min": "minimum", "max": "maximum"}
+_CURVE: Final = ("hold", "ramp", "steps", "sine", "day")
+_INSTEAD: Final = {
+    **{
+        ("Iterations", name): 'iterations end by their number; for a time, write users(10).hold("1m")'
+        for name in _CURVE
+    },
+    **{
+        ("Users", name): f'only rates have it: write arrivals("10/s").{name}(...)'
+        for name in ("steps", "sine", "day", "poisson", "gamma")
+    },
+    ("Arrivals", "pace"): 'arrivals have a rate, and no pace; write users(50).hold("10m").pace("10s") for one',
+    ("Iterations", "pace"): 'write `await user.pace("10s")` in the journey, or users(50).hold("10m").pace("10s")',
+}
+"""What to write instead of a method that another of our classes has, by class and name."""
+_METHODS: Final = {
+    "Arrivals": (*_CURVE, "poisson", "gamma"),
+    "Users": ("hold", "ramp", "pace"),
+    "Counter": ("add", "total"),
+    "Gauge": ("set", "minimum", "maximum", "last"),
+    "Rate": ("add", "ratio"),
+    "Trend": ("add", "p", "mean", "minimum", "maximum"),
+    "Feed": ("cycle", "unique", "shuffle", "random"),
+}
+"""The methods that scenarios call, by class."""
+_PERCENTILE: Final = re.compile(r"p_?(\d\d(?:_\d+)?)")
 
 
 def hint_of_import(name: str) -> str:
@@ -90,5 +125,14 @@ def hint_of_attribute(owner: str, name: str, there: object) -> str:
 
     there: the object or class, which must have the other name.
     """
+    if percentile := _PERCENTILE.fullmatch(name) if owner == "Trend" else None:
+        return f"write p({percentile[1].replace('_', '.')})"
+    if instead := _INSTEAD.get((owner, name)):
+        return instead
     ours = _ATTRIBUTES.get(owner, {}).get(name) or _SHARED.get(name, "")
     return f'did you mean "{ours}"?' if ours and hasattr(there, ours) else ""
+
+
+def methods_of(owner: str) -> tuple[str, ...]:
+    """Return the methods that a scenario calls on objects of class `owner`; () if it calls none."""
+    return _METHODS.get(owner, ())

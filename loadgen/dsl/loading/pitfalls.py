@@ -8,12 +8,14 @@
     random.choice(...)                   cannot be repeated
     SEEN.append(...)                     shared within one worker only                           warning
     asyncio.sleep(1)                     counts as the target's response time                    warning
+    post("/cart", json=json.dumps(...))  sends a text in JSON, and not the object                warning
     except Exception: pass               hides the failure of a request
     get(f"/items/{id}")                  a row in the results for each id
     step("a") within step("a")           a step named a/a
 
-Each is an error, except for two that are only warnings, because such code is often right: a cache for each worker, and
-a pause within `user.measure`. A line that ends with the comment `# loadgen: allow` is not reported.
+Each is an error, except for three that are only warnings, because such code may be right: a cache for each worker, a
+pause as of a client, and JSON that the scenario encodes itself. A line that ends with the comment `# loadgen: allow`
+is not reported.
 """
 
 from __future__ import annotations
@@ -69,6 +71,7 @@ _MUTATES: Final = frozenset(
 )
 _CONTAINERS: Final = frozenset({"list", "dict", "set", "defaultdict", "deque", "Counter", "OrderedDict"})
 _PRINTS: Final = frozenset({"print", "debug", "info", "warning", "error", "exception", "print_exc"})
+_DUMPS: Final = frozenset({"json.dumps", "orjson.dumps", "ujson.dumps", "simplejson.dumps"})
 _CATCH_ALL: Final = frozenset({"Exception", "BaseException"})
 
 
@@ -139,6 +142,8 @@ def _call_wrong(
         hint = None
     if hint is not None and not is_once:
         yield Pitfall(call, f"{name}(...) blocks the event loop: all users of the worker wait meanwhile", hint)
+    if receivers.is_client(call.func):
+        yield from _encoded_twice(source, call)
     if name == "asyncio.run" or (isinstance(call.func, ast.Attribute) and call.func.attr == "run_until_complete"):
         what = name or ast.unparse(call.func)
         yield Pitfall(call, f"{what}(...) fails: a journey already runs in an event loop", "write `await` instead")
@@ -159,6 +164,22 @@ def _call_wrong(
         draw = name.rpartition(".")[2]
         message = f"{name}(...) draws other numbers in each run, so a run cannot be repeated"
         yield Pitfall(call, message, f"write user.random.{draw}(...): its numbers follow from the run's seed")
+
+
+def _encoded_twice(source: Source, call: ast.Call) -> Iterator[Pitfall]:
+    """Yield a body that the scenario encodes as JSON, although `json=` does that."""
+    given = {keyword.arg: source.last_value(keyword.value) for keyword in call.keywords}
+    for argument, value in given.items():
+        if not (isinstance(value, ast.Call) and source.dotted_name(value.func) in _DUMPS):
+            continue
+        if argument == "json":
+            message = "json= encodes its value, so the target gets a text that contains JSON"
+        elif argument == "data" and "headers" not in given:
+            message = "data= of a text sends no Content-Type, so the target may not read it as JSON"
+        else:
+            continue
+        written = ast.unparse(value.args[0]) if value.args else "..."
+        yield Pitfall(call, message, f"write json={written}, without {ast.unparse(value.func)}", is_error=False)
 
 
 def _is_measured(call: ast.Call, receivers: Receivers, parents: dict[ast.AST, ast.AST]) -> bool:

@@ -1,15 +1,15 @@
-"""Finds which expressions of a function are its user, an HTTP client of the user, or a reply.
+"""Finds which expressions of a function are its user, an HTTP client of the user, a reply, or a form of a reply.
 
 A name is a user by its annotation (`User`), by its function's decorator (`@journey`, `@node`), or
 because it is called `user`. A name is a reply if all assignments to it in the function are replies:
-`page = await user.http.get("/")`.
+`page = await user.http.get("/")`. The same holds for forms: `form = page.form("#login")`.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 __all__ = ["ENTERED", "METHODS_AWAITED", "VERBS", "Function", "Receivers", "functions", "own_nodes"]
@@ -17,15 +17,22 @@ __all__ = ["ENTERED", "METHODS_AWAITED", "VERBS", "Function", "Receivers", "func
 VERBS: Final = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "request"})
 METHODS_AWAITED: Final = frozenset({"think", "pace", "rendezvous", "poll", "gather"})
 ENTERED: Final = frozenset({"step", "measure"})
+_CALLS_OF_USER: Final = {"to": "target"} | dict.fromkeys(METHODS_AWAITED, "awaited") | dict.fromkeys(ENTERED, "entered")
 _USERS: Final = re.compile(r"\b(User|UserWith)\b")
 _JOURNEYS: Final = re.compile(r"journey|\bnode\b|\.set_up$|\.tear_down$")
-_SAME_REPLY: Final = frozenset({"expect", "raise_for_status"})
+_RETURNED: Final = {
+    ("user", "to"): "client",
+    ("reply", "expect"): "reply",
+    ("reply", "raise_for_status"): "reply",
+    ("reply", "form"): "form",
+}
+"""The kind of the value that a method returns, by the kind of its owner and its name."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Receivers:
-    """The users, clients and replies of one function.
+    """The users, clients, replies and forms of one function.
 
     outer: those of the function around it, whose names it can use.
     """
@@ -35,23 +42,20 @@ class Receivers:
         self.is_journey = any(_JOURNEYS.search(ast.unparse(decorator)) for decorator in fn.decorator_list)
         self.is_stateless = any(_is_stateless(decorator) for decorator in fn.decorator_list)
         """True for a journey without `state=`."""
-        self._users = {arg.arg for arg in arguments if _is_user(arg)} | (
-            {arguments[0].arg} if self.is_journey and arguments else set()
-        )
-        self._clients = {arg.arg for arg in arguments if _is_annotated(arg, "HttpClient")}
-        for node in ast.walk(fn):
-            if isinstance(node, ast.Assign) and self._is_client(node.value):
-                self._clients |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        self._replies = {arg.arg for arg in arguments if _is_annotated(arg, "Reply")}
-        if outer is not None:
-            own = {arg.arg for arg in arguments}
-            self._users |= outer._users - own
-            self._clients |= outer._clients - own
-        self._replies |= self._assigned_replies(fn)
+        self._shadowed = set(_shadowed(fn))
+        """Names within lambdas, comprehensions and inner functions that stand for something else there."""
+        own = {arg.arg: _kind_of_argument(arg) for arg in arguments}
+        if self.is_journey and arguments:
+            own[arguments[0].arg] = "user"
+        around: Mapping[str, str] = {} if outer is None else outer._kinds
+        kept = {name: kind for name, kind in around.items() if kind in ("user", "client")}
+        self._kinds: Mapping[str, str] = kept | own
+        """The kind of each name, as `kind_of_value` returns it."""
+        self._find_assigned(fn)
 
     @property
     def has_user(self) -> bool:
-        return bool(self._users or self._clients)
+        return not {"user", "client"}.isdisjoint(self._kinds.values())
 
     def kind(self, call: ast.Call) -> str:
         """Return the kind of a call.
@@ -61,68 +65,99 @@ class Receivers:
         func = call.func
         if not isinstance(func, ast.Attribute):
             return ""
-        if self._is_user(func.value):
-            by_name = {"to": "target"} | dict.fromkeys(METHODS_AWAITED, "awaited") | dict.fromkeys(ENTERED, "entered")
-            return by_name.get(func.attr, "")
-        if self._is_client(func.value):
-            return "awaited" if func.attr in VERBS else "entered" if func.attr == "stream" else ""
+        match self.kind_of_value(func.value):
+            case "user":
+                return _CALLS_OF_USER.get(func.attr, "")
+            case "client":
+                return "awaited" if func.attr in VERBS else "entered" if func.attr == "stream" else ""
+            case "form" if func.attr == "submit":
+                return "awaited"
         return ""
 
     def is_client(self, func: ast.expr) -> bool:
         """Return True if a called function is a method of one of the user's HTTP clients: `user.http.get`."""
-        return isinstance(func, ast.Attribute) and self._is_client(func.value)
+        return isinstance(func, ast.Attribute) and self.kind_of_value(func.value) == "client"
 
     def kind_of_value(self, node: ast.expr) -> str:
-        """Return the kind of an expression: "user", "client" (an HTTP client of the user), "reply", or ""."""
-        if self._is_user(node):
-            return "user"
-        return "client" if self._is_client(node) else "reply" if self._is_reply(node) else ""
+        """Return the kind of an expression; "" if it is none of these.
 
-    def _is_user(self, node: ast.expr) -> bool:
-        return isinstance(node, ast.Name) and node.id in self._users
-
-    def _is_client(self, node: ast.expr) -> bool:
+        "user", "client" (an HTTP client of the user), "random" (the user's random numbers), "reply", "form".
+        """
         match node:
             case ast.Name(id=name):
-                return name in self._clients
-            case ast.Attribute(value=owner, attr="http"):
-                return self._is_user(owner)
-            case ast.Call(func=ast.Attribute(value=owner, attr="to")):
-                return self._is_user(owner)
-        return False
-
-    def _is_reply(self, node: ast.expr) -> bool:
-        match node:
-            case ast.Name(id=name):
-                return name in self._replies
+                return self._kinds.get(name, "") if node not in self._shadowed else ""
             case ast.NamedExpr(value=value):
-                return self._is_reply(value)
-            case ast.Await(value=ast.Call(func=ast.Attribute(value=owner, attr=verb))):
-                return verb in VERBS and self._is_client(owner)
+                return self.kind_of_value(value)
+            case ast.Attribute(value=owner, attr="http") if self.kind_of_value(owner) == "user":
+                return "client"
+            case ast.Attribute(value=owner, attr="random") if self.kind_of_value(owner) == "user":
+                return "random"
+            case ast.Await(value=ast.Call(func=ast.Attribute(value=owner, attr=method))):
+                of = self.kind_of_value(owner)
+                return "reply" if (of == "client" and method in VERBS) or (of == "form" and method == "submit") else ""
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="User"), attr="current")):
+                return "user"
             case ast.Call(func=ast.Attribute(value=owner, attr=method)):
-                return method in _SAME_REPLY and self._is_reply(owner)
-        return False
+                return _RETURNED.get((self.kind_of_value(owner), method), "")
+        return ""
 
-    def _assigned_replies(self, fn: Function) -> set[str]:
-        """Return the names to which only replies are assigned."""
-        replies: set[str] = set()
-        others: set[str] = set()
-        for node in ast.walk(fn):
+    def _find_assigned(self, fn: Function) -> None:
+        """Add the names to which only values of one kind are assigned."""
+        nodes = list(ast.walk(fn))
+        for _ in range(8):  # a name may be a reply because of another one: `shown = page.expect(status=200)`
+            kinds: dict[str, set[str]] = {}
+            for name, kind in self._assigned(nodes):
+                kinds.setdefault(name, set()).add(kind)
+            found = {name: kind for name, kind in self._kinds.items() if name not in kinds}
+            found |= {name: next(iter(those)) if len(those) == 1 else "" for name, those in kinds.items()}
+            if found == self._kinds:
+                return
+            self._kinds = found
+        self._kinds = {}  # names that depend on each other
+
+    def _assigned(self, nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
+        """Yield (name, kind) of each value that a name gets, except None, which has nothing that a check allows."""
+        for node in nodes:
+            targets: list[ast.expr] = []
             match node:
                 case (
                     ast.Assign(targets=[ast.Name(id=name)], value=value)
                     | ast.NamedExpr(target=ast.Name(id=name), value=value)
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
                 ):
-                    (replies if self._is_reply(value) else others).add(name)
-                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                    (replies if self._is_reply(value) else others).add(name)
+                    if not (isinstance(value, ast.Constant) and value.value is None):
+                        yield name, self.kind_of_value(value)
                 case ast.withitem(context_expr=ast.Call() as call, optional_vars=ast.Name(id=name)):
-                    (replies if self.kind(call) == "entered" and self.is_client(call.func) else others).add(name)
-                case ast.For(target=target) | ast.AsyncFor(target=target) | ast.comprehension(target=target):
-                    others |= {one.id for one in ast.walk(target) if isinstance(one, ast.Name)}
+                    yield name, "reply" if self.kind(call) == "entered" and self.is_client(call.func) else ""
+                case ast.withitem(optional_vars=ast.expr() as target):
+                    targets = [target]
+                case ast.For(target=target) | ast.AsyncFor(target=target):
+                    targets = [target]
                 case ast.Assign(targets=targets):
-                    others |= {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
-        return replies - others
+                    pass
+                case ast.AugAssign(target=target):
+                    targets = [target]
+            for one in targets:
+                names = (part for part in ast.walk(one) if isinstance(part, ast.Name))
+                yield from ((part.id, "") for part in names if isinstance(part.ctx, ast.Store))
+
+
+def _shadowed(fn: Function) -> Iterator[ast.Name]:
+    """Yield the uses of names that a lambda, comprehension or inner function of `fn` binds itself."""
+    for scope in ast.walk(fn):
+        own: set[str] = set()
+        match scope:
+            case ast.Lambda() | ast.FunctionDef() | ast.AsyncFunctionDef() if scope is not fn:
+                is_lambda = isinstance(scope, ast.Lambda)
+                arguments = [one for one in ast.walk(scope.args) if isinstance(one, ast.arg)]
+                own = {one.arg for one in arguments if is_lambda or not _is_user(one)}
+            case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
+                names = (part for one in scope.generators for part in ast.walk(one.target))
+                own = {one.id for one in names if isinstance(one, ast.Name)}
+            case _:
+                pass
+        if own:
+            yield from (one for one in ast.walk(scope) if isinstance(one, ast.Name) and one.id in own)
 
 
 def functions(node: ast.AST, outer: Receivers | None = None) -> Iterator[tuple[Function, Receivers]]:
@@ -157,6 +192,12 @@ def _is_stateless(decorator: ast.expr) -> bool:
     call = decorator if isinstance(decorator, ast.Call) else None
     name = ast.unparse(decorator if call is None else call.func).rpartition(".")[2]
     return name == "journey" and (call is None or not {"state", None} & {keyword.arg for keyword in call.keywords})
+
+
+def _kind_of_argument(arg: ast.arg) -> str:
+    if _is_user(arg):
+        return "user"
+    return "client" if _is_annotated(arg, "HttpClient") else "reply" if _is_annotated(arg, "Reply") else ""
 
 
 def _is_user(arg: ast.arg) -> bool:

@@ -7,17 +7,32 @@ an unknown step is found before the run, and errors name the exact line of an ar
 from __future__ import annotations
 
 import ast
+import builtins
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from loadgen.dsl.loading.receivers import Function, Receivers, functions
 from loadgen.errors import Fault, ScenarioError
 
-__all__ = ["UNKNOWN", "Import", "Source", "StepName", "last_name", "place", "read_source", "short_text", "syntax_fault"]
+__all__ = [
+    "UNKNOWN",
+    "Import",
+    "Source",
+    "StepName",
+    "bound_names",
+    "last_name",
+    "pairs",
+    "place",
+    "read_source",
+    "short_text",
+    "syntax_fault",
+]
 
 UNKNOWN: Final[Any] = object()
 """The value of an expression that only a run can compute."""
@@ -73,18 +88,16 @@ class Source:
     """One Python file with its syntax tree.
 
     assigned_once: the value of each name that is assigned once, at the top of the file: `orders = counter("orders")`.
+    package: the package of the file; "" for none.
+    module: returns another file of the scenario by the name of its module; None for a module that is not part of it.
     """
 
     def __init__(self, path: Path, text: str, tree: ast.Module) -> None:
         self.path, self.text, self.tree = path, text, tree
-        self.assigned_once = _assigned_once(tree)
-        self._constants: dict[str, str | int] = {
-            name: value.value
-            for name, value in self.assigned_once.items()
-            if isinstance(value, ast.Constant)
-            and isinstance(value.value, str | int)
-            and not isinstance(value.value, bool)
-        }
+        self.package = ""
+        self.module: Callable[[str], Source | None] = lambda name: None
+        self._bound_names = bound_names(tree)
+        self.assigned_once = _assigned_once(tree.body, self._bound_names)
         self._lines = text.splitlines()
 
     def fault(self, node: ast.expr, message: str, hint: str) -> Fault:
@@ -97,9 +110,78 @@ class Source:
         return {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
 
     @cached_property
+    def receivers(self) -> Sequence[tuple[Function, Receivers]]:
+        """Return each function of the file with its users, clients and replies; outer functions come first."""
+        return tuple(functions(self.tree))
+
+    @cached_property
     def _imported(self) -> Mapping[str, str]:
         """Return the full dotted name of each imported name."""
-        return dict(_imported(self.tree))
+        return dict(self._imports_by_name())
+
+    def _imports_by_name(self) -> Iterator[tuple[str, str]]:
+        """Yield (name in the file, full dotted name) of each name that the file imports."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield (alias.asname, alias.name) if alias.asname else (alias.name.partition(".")[0],) * 2
+            elif isinstance(node, ast.ImportFrom) and (module := self.module_of(node)):
+                for alias in node.names:
+                    if alias.name == "*" and module == "loadgen":
+                        yield from ((name, f"loadgen.{name}") for name in import_module("loadgen").__all__)
+                    yield alias.asname or alias.name, f"{module}.{alias.name}"
+
+    def binds(self, name: str) -> bool:
+        """Return True if the file defines, assigns or imports a name, in any scope."""
+        return self._bound_names[name] > 0 or name in self._imported
+
+    def is_bound_once(self, name: str) -> bool:
+        """Return True if the file defines, assigns or imports a name exactly once in all scopes."""
+        imports = sum(
+            (alias.asname or alias.name.partition(".")[0]) == name
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        )
+        return self._bound_names[name] + imports == 1
+
+    def module_of(self, node: ast.ImportFrom) -> str:
+        """Return the full dotted name of the module in `from MODULE import ...`; "" if it is outside of the package."""
+        if not node.level:
+            return node.module or ""
+        parts = self.package.split(".") if self.package else []
+        if len(parts) < node.level:
+            return ""
+        return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
+
+    def declared(self, node: ast.expr, depth: int = 4) -> tuple[Source, ast.expr] | None:
+        """Return the value of a name that is assigned once, at the top of this file or of the file that it comes from.
+
+        Returns (the file that assigns it, the value). Returns None for another expression, and for a name that may
+        have another value somewhere. depth: how many imports to follow.
+        """
+        if isinstance(node, ast.Name) and node.id in self.assigned_once:
+            return self, self.assigned_once[node.id]
+        module, dot, name = self.dotted_name(node).rpartition(".")
+        if not dot or not depth or self._bound_names[ast.unparse(node).partition(".")[0]]:
+            return None
+        other = self.module(module)
+        return None if other is None else other.declared(ast.Name(name, ast.Load()), depth - 1)
+
+    @cached_property
+    def _of_functions(self) -> Mapping[str, ast.expr]:
+        """Return the value of each variable of a function whose name is bound nowhere else in the file."""
+        there = self._imported.keys() | set(dir(builtins)) | {"*"}
+        bodies = (fn.body for _, fn in self.functions())
+        statements = [one for body in bodies for top in body for one in ast.walk(top) if isinstance(one, ast.stmt)]
+        found = _assigned_once(statements, self._bound_names)
+        return {} if "*" in self._imported else {name: value for name, value in found.items() if name not in there}
+
+    def last_value(self, node: ast.expr) -> ast.expr:
+        """Return the value of a variable that is assigned once in this file; another expression as it is."""
+        if not isinstance(node, ast.Name):
+            return node
+        return self.assigned_once.get(node.id) or self._of_functions.get(node.id, node)
 
     def dotted_name(self, func: ast.expr) -> str:
         """Return the full dotted name of a called function, resolved by the file's imports.
@@ -202,6 +284,11 @@ class Source:
         """Return all imports of the file, including those within functions, but not those under `if TYPE_CHECKING`."""
         return tuple(_imports(self.tree.body, True))
 
+    def main_line(self) -> int:
+        """Return the line of `if __name__ == "__main__":`; 0 if the file has none."""
+        blocks = (node for node in self.tree.body if isinstance(node, ast.If))
+        return next((node.lineno for node in blocks if "__name__" in ast.unparse(node.test)), 0)
+
     def steps(self) -> dict[int, tuple[StepName, ...]]:
         """Return the names of the steps in each function of the file, by the function's first line.
 
@@ -245,9 +332,17 @@ class Source:
         return pattern, text
 
     def value_of(self, node: ast.expr) -> Any:
-        """Return the value of an expression that is written literally or by a constant of the module; else UNKNOWN."""
-        if isinstance(node, ast.Name):
-            return self._constants.get(node.id, UNKNOWN)
+        """Return the value of an expression that is written literally or by a constant; else UNKNOWN.
+
+        A constant is a number or text in a variable that is assigned once: of the file, of a function, or of another
+        file of the scenario.
+        """
+        if isinstance(node, ast.Name | ast.Attribute):
+            value = self.last_value(node)
+            if value is node:
+                value = (self.declared(node) or (self, node))[1]
+            is_constant = isinstance(value, ast.Constant) and type(value.value) in (str, int, float)
+            return value.value if isinstance(value, ast.Constant) and is_constant else UNKNOWN
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
             ends = [self.value_of(one) for one in node.args]
             return range(*ends) if 0 < len(ends) < 4 and all(type(end) is int for end in ends) else UNKNOWN
@@ -325,8 +420,8 @@ class Source:
         return StepName(pattern, text, is_computed)
 
     def _name(self, node: ast.expr) -> tuple[str, str, bool]:
-        if isinstance(node, ast.Name) and node.id in self._constants:
-            node = ast.Constant(self._constants[node.id])
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(value := self.value_of(node), str):
+            node = ast.Constant(value)
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             return re.escape(node.value), node.value, False
         if isinstance(node, ast.Name) and (texts := self._looped.get(node)):
@@ -396,19 +491,6 @@ def _imports(body: Sequence[ast.AST], is_certain: bool) -> Iterator[Import]:
             yield from _imports(list(ast.iter_child_nodes(node)), is_certain and isinstance(node, ast.ClassDef))
 
 
-def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield (name in the file, full dotted name) of each name that the file imports."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield (alias.asname, alias.name) if alias.asname else (alias.name.partition(".")[0],) * 2
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            for alias in node.names:
-                if alias.name == "*" and node.module == "loadgen":
-                    yield from ((name, f"loadgen.{name}") for name in import_module("loadgen").__all__)
-                yield alias.asname or alias.name, f"{node.module}.{alias.name}"
-
-
 def _is_name(node: ast.expr) -> bool:
     """Return True for a name with or without dots: `random.choice`."""
     while isinstance(node, ast.Attribute):
@@ -416,25 +498,42 @@ def _is_name(node: ast.expr) -> bool:
     return isinstance(node, ast.Name)
 
 
-def _assigned_once(tree: ast.Module) -> dict[str, ast.expr]:
-    """Return the value of each name that the whole file assigns only once, in a statement at its top."""
-    stores: dict[str, int] = {}
+def bound_names(tree: ast.AST) -> Counter[str]:
+    """Return how often a file or function binds each name, in any scope. Imports are not counted."""
+    found: Counter[str] = Counter()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            stores[node.id] = stores.get(node.id, 0) + 1
-        elif isinstance(node, ast.arg):
-            stores[node.arg] = stores.get(node.arg, 0) + 1
-    found: dict[str, ast.expr] = {}
-    for node in tree.body:
-        targets: list[ast.expr] = []
-        if isinstance(node, ast.Assign):
-            targets = node.targets
-        elif isinstance(node, ast.AnnAssign):
-            targets = [node.target]
-        value = getattr(node, "value", None)
-        if isinstance(value, ast.expr):
-            found.update({t.id: value for t in targets if isinstance(t, ast.Name) and stores[t.id] == 1})
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name):
+                found[name] += 1
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                found[name] += 1
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                found[name] += 1
+            case ast.MatchMapping(rest=str(name)):
+                found[name] += 1
+            case _:
+                pass
     return found
+
+
+def _assigned_once(statements: Iterable[ast.stmt], bound: Mapping[str, int]) -> dict[str, ast.expr]:
+    """Return the value of each name that one of the statements assigns, and that its file binds only once.
+
+    bound: how often the file binds each name.
+    """
+    found = [pair for one in statements for pair in pairs(one)]
+    return {target.id: value for target, value in found if isinstance(target, ast.Name) and bound[target.id] == 1}
+
+
+def pairs(node: ast.stmt) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Yield (target, value) of an assignment, also of each part of `a, b = 1, 2`."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+        return
+    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+            yield from zip(target.elts, node.value.elts, strict=False)
+        else:
+            yield target, node.value
 
 
 def _bound(target: ast.expr, rows: Sequence[Any]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -21,18 +21,20 @@ import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
+from loadgen.clients.response.forms import Form
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.dsl.loading.await_check import Coroutines, is_lost
 from loadgen.dsl.loading.call_arguments import wrong_calls
 from loadgen.dsl.loading.other_tools import hint_of_attribute
 from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
-from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, functions, own_nodes
+from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, read_source, short_text
-from loadgen.dsl.loading.value_misuse import misuses
+from loadgen.dsl.loading.uses.value_misuse import misuses, replies_as_data
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
 from loadgen.errors import Fault, ScenarioError
@@ -43,10 +45,17 @@ _METRICS = frozenset({"counter", "gauge", "trend", "rate"})
 
 _COROUTINES = frozenset({"asyncio.sleep", "asyncio.to_thread", "asyncio.wait", "asyncio.wait_for"})
 
-_OWNERS: Mapping[str, type] = {"user": UserWith, "client": HttpClient, "reply": StreamedReply}
+_OWNERS: Mapping[str, type] = {
+    "user": UserWith,
+    "client": HttpClient,
+    "reply": StreamedReply,
+    "form": Form,
+    "random": Random,
+}
 """By kind of a value: its class. Users and clients have slots, so other attributes can never exist."""
 _ATTRIBUTES = {kind: frozenset(dir(owner)) for kind, owner in _OWNERS.items()}
 _OPTIONS = frozenset(AllOptions.__annotations__) | {*AllOptions.__optional_keys__, "name", "expect", "tags"}
+_OPTIONS_OF_SUBMIT = _OPTIONS - {"json", "data", "content", "files"} | {"values", "add", "button"}
 _BY_NAME = frozenset({"url", "method"})
 """Arguments of requests that are usually given by position."""
 
@@ -99,46 +108,31 @@ class _Reading:
         self._parents = source.parents
         self._coroutines = Coroutines(source)
         self._once = once_functions(source.tree)
-        self._helpers = {
-            fn.name: fn
-            for fn in source.tree.body
-            if isinstance(fn, ast.FunctionDef | ast.AsyncFunctionDef) and not Receivers(fn).has_user
-        }
-        """The module's functions that have no user."""
-        self._secrets: set[str] = set()
-        """The module's names that hold secrets."""
         self.faults: list[Fault] = []
         self.warnings: list[Fault] = []
 
     def secrets(self) -> None:
         """Add an error for each secret that is inserted into a text without `reveal()`."""
-        names = self._secrets = {
-            target.id
-            for node in self._tree.body
-            if isinstance(node, ast.Assign) and self._is_secret(node.value)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
         for node in ast.walk(self._tree):
-            if isinstance(node, ast.FormattedValue) and (
-                self._is_secret(node.value) or (isinstance(node.value, ast.Name) and node.value.id in names)
-            ):
+            if isinstance(node, ast.FormattedValue) and self._is_secret(node.value):
                 what = short_text(node.value)
                 self._fault(
                     node.value, f"{{{what}}} in a text gives ****, not the secret's value", f"write {{{what}.reveal()}}"
                 )
 
     def _is_secret(self, node: ast.expr) -> bool:
-        if not isinstance(node, ast.Call):
+        """Return True for a call of `secret`, and for a name that stands for one, in this or another file."""
+        file, made = self._source.declared(node) or (self._source, node)
+        if not isinstance(made, ast.Call):
             return False
-        name = self._source.dotted_name(node.func)
+        name = file.dotted_name(made.func)
         return name.startswith("loadgen.") and name.endswith(".secret")
 
     def functions(self) -> None:
         """Check all functions of the file."""
         checked: set[ast.AST] = set()
         """Functions that are not async, whose nodes were checked with those of the async function around them."""
-        for fn, receivers in functions(self._tree):
+        for fn, receivers in self._source.receivers:
             if fn not in checked:
                 self._function(fn, receivers)
             if isinstance(fn, ast.AsyncFunctionDef):
@@ -159,6 +153,7 @@ class _Reading:
     def _function(self, fn: Function, receivers: Receivers) -> None:
         is_async = isinstance(fn, ast.AsyncFunctionDef)
         for node in own_nodes(fn):
+            self.faults += replies_as_data(self._source, receivers, node)
             if isinstance(node, ast.Attribute):
                 self._check_attribute(receivers, node)
                 self.faults += misuses(self._source, receivers, node)
@@ -178,6 +173,8 @@ class _Reading:
                 if receivers.is_client(node.func):
                     self._check_options(node)
                     self._check_hidden(node)
+                elif isinstance(node.func, ast.Attribute) and node.func.attr == "submit":
+                    self._check_submit(node)
                 elif isinstance(node.func, ast.Attribute) and node.func.attr in ("gather", "poll"):
                     self._check_calls(receivers, node)
             elif kind == "entered":
@@ -195,16 +192,16 @@ class _Reading:
 
         Those of a function without a user are warnings: it may be part of a library, and not of a journey.
         """
-        found = [*pitfalls(self._source, fn, receivers, self._once)]
+        found = [(self._source, one) for one in pitfalls(self._source, fn, receivers, self._once)]
         if receivers.has_user:
-            found += changed_globals(self._source, fn)
-            calls = (node.func for node in own_nodes(fn) if isinstance(node, ast.Call))
-            called = {func.id for func in calls if isinstance(func, ast.Name)}
+            found += [(self._source, one) for one in changed_globals(self._source, fn)]
             if fn.name not in self._once:
-                for name in called & set(self._helpers):
-                    found += pitfalls(self._source, self._helpers[name], receivers, self._once)
-        for one in found:
-            fault = Fault(self._file, getattr(one.node, "lineno", 0), one.message, one.hint)
+                calls = (node for node in own_nodes(fn) if isinstance(node, ast.Call))
+                for source, helper in {one for call in calls for one in self._coroutines.functions_of(call)}:
+                    if not Receivers(helper).has_user:
+                        found += [(source, one) for one in pitfalls(source, helper, receivers, self._once)]
+        for source, one in found:
+            fault = Fault(str(source.path), getattr(one.node, "lineno", 0), one.message, one.hint)
             (self.faults if one.is_error and receivers.has_user else self.warnings).append(fault)
 
     def _check_attribute(self, receivers: Receivers, node: ast.Attribute) -> None:
@@ -246,11 +243,19 @@ class _Reading:
                 hint = did_you_mean(keyword.arg, sorted(_OPTIONS))
                 self._fault(keyword.value, f"{short_text(call.func)}(...) has no argument {keyword.arg}", hint)
 
+    def _check_submit(self, call: ast.Call) -> None:
+        """Add an error for values of a form that are passed by keyword: `form.submit(email="a@b.c")`."""
+        unknown = [one for one in call.keywords if one.arg is not None and one.arg not in _OPTIONS_OF_SUBMIT]
+        if unknown:
+            values = ", ".join(f'"{one.arg}": {ast.unparse(one.value)}' for one in unknown)
+            message = f"{short_text(call.func)}(...) has no argument {unknown[0].arg}"
+            self._fault(unknown[0].value, message, f"write the values as a dictionary: submit({{{values}}})")
+
     def _check_hidden(self, call: ast.Call) -> None:
         """Add an error for each secret in the headers or the body of a request without `reveal()`."""
         for keyword in call.keywords:
             for value in keyword.value.values if isinstance(keyword.value, ast.Dict) else ():
-                if self._is_secret(value) or (isinstance(value, ast.Name) and value.id in self._secrets):
+                if self._is_secret(value):
                     what = short_text(value)
                     self._fault(value, f"{what} is a secret, and cannot be sent as it is", f"write {what}.reveal()")
 
@@ -281,8 +286,11 @@ class _Reading:
                 f"{what}(...) gets a result and not a call, so the calls run one after the other",
                 f"remove the `await` within the parentheses: {what}({calls})",
             )
-        if len(call.args) == 1 and isinstance(first, ast.List | ast.ListComp | ast.Tuple):
-            self._fault(first, f"{what}(...) takes calls, not a list of them", f"write {what}(*calls)")
+        if len(call.args) == 1 and first is not None:
+            made = self._source.last_value(first)
+            if isinstance(made, ast.List | ast.ListComp | ast.Tuple | ast.GeneratorExp | ast.Set | ast.SetComp):
+                name = first.id if isinstance(first, ast.Name) else "calls"
+                self._fault(first, f"{what}(...) takes calls, not a list of them", f"write {what}(*{name})")
 
     def _check_target(self, call: ast.Call) -> None:
         if self._targets is None or not call.args or not isinstance(call.args[0], ast.Constant):

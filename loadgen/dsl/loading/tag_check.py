@@ -15,8 +15,8 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
-from loadgen.dsl.loading.receivers import VERBS, functions, own_nodes
-from loadgen.dsl.loading.source_analysis import Source, last_name
+from loadgen.dsl.loading.receivers import VERBS, own_nodes
+from loadgen.dsl.loading.source_analysis import Source, last_name, pairs
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.tag import Tag
 from loadgen.engine.recording.tagging import TagSpec, looks_like_id
@@ -64,21 +64,10 @@ def id_warnings(declared: Iterable[Tag]) -> Iterator[Fault]:
 def _assigned(source: Source) -> Iterator[tuple[str, str, str]]:
     """Yield (variable, name, function) of each `variable = tag("name", ...)` at the top of a file."""
     for node in source.tree.body:
-        for target, call in _pairs(node):
+        for target, call in pairs(node):
             match target, call:
                 case ast.Name(id=variable), ast.Call(func=function, args=[ast.Constant(value=str() as name), *_]):
                     yield variable, name, last_name(function)
-
-
-def _pairs(node: ast.stmt) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Yield (target, value) of an assignment, also of each part of `a, b = 1, 2`."""
-    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
-        return
-    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
-            yield from zip(target.elts, node.value.elts, strict=False)
-        else:
-            yield target, node.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +81,7 @@ class _Reading:
     def faults(self) -> Iterator[Fault]:
         certain = {
             node
-            for fn, receivers in functions(self.source.tree)
+            for fn, receivers in self.source.receivers
             for node in own_nodes(fn)
             if isinstance(node, ast.Attribute) and receivers.kind_of_value(node.value) in ("user", "client")
         }

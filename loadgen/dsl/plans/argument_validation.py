@@ -299,6 +299,9 @@ _MEANT: Final = {
     "query": ("params",),
     "redirects": ("follow_redirects",),
     "timeouts": ("timeout",),
+    "catch_response": ("expect", "accept"),
+    "interval": ("every",),
+    **dict.fromkeys(("start", "start_time", "delay"), ("after",)),
 }
 """Words of other tools -> words of loadgen with this meaning, whose spelling is not similar."""
 _SHOWN: Final = 10

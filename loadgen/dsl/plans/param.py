@@ -8,7 +8,7 @@ values that cannot be converted, and settings that no `param` call reads.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -76,9 +76,14 @@ def param(name: str, kind: type[T], *, default: T | None = None) -> T:
         params.faults.append(origin.fault(f'param("{name}"): unsupported type {kind!r}', "use int, float, str or bool"))
         return value
     if default is not None and not is_a(default, kind):
-        hint = f"write a default of type {kind.__name__}, or declare another type"
+        value = kind()
+        right = f"write a default of type {kind.__name__}"
+        with suppress(ValueError):
+            value = _read(str(default), kind)  # most likely what was meant: "10" for 10. No error then follows from it
+            right = f"write default={value!r}"
+        hint = f"{right}, or declare another type"
         params.faults.append(origin.fault(f'param("{name}", {kind.__name__}) has the default {default!r}', hint))
-        value = default = kind()
+        default = value
     before = params.asked.get(name)
     if before is not None and before[0] is not kind:
         params.faults.append(

@@ -127,6 +127,10 @@ def check_gathered(call: object) -> None:
             f"gather: {'a lambda' if is_lambda else name} is a function, not a call",
             hint="call it: remove lambda:" if is_lambda else f"call it: write user.gather({name}(...), ...)",
         )
+    if isinstance(call, list | tuple | set):
+        raise UsageError(
+            "gather takes calls, not a list of them", hint="write a star before the list: user.gather(*calls)"
+        )
     raise UsageError(
         f"gather: {call!r} cannot be awaited",
         hint="remove the `await` within the parentheses: user.gather(user.http.get(...), ...)",

@@ -30,21 +30,28 @@ REST_NS: Final = NS_PER_MS
 class CatchUp:
     """A token bucket of plan time: `CATCH_UP` ns for each ns of real time, at most `ALLOWANCE_NS`.
 
+    A loop whose turns are long, each about as long as the one before, may use all that it gets in a turn. Otherwise
+    turns above `ALLOWANCE_NS` would make it slower than the plan, however much time is left.
+
     Args:
         at_ns: the loop has released everything that is due before this time.
     """
 
-    __slots__ = ("_at_ns", "_tokens_ns", "upto_ns")
+    __slots__ = ("_at_ns", "_gap_ns", "_tokens_ns", "upto_ns")
 
     def __init__(self, at_ns: int) -> None:
         self.upto_ns = at_ns
         """Arrivals that are due by this time may be started."""
         self._at_ns = at_ns
         self._tokens_ns = ALLOWANCE_NS
+        self._gap_ns = 0
+        """How long ago the call before was at the last call of `release`."""
 
     def release(self, now_ns: int) -> int:
         """Return how far arrivals may be started at `now_ns`: `now_ns` itself unless the loop is behind."""
-        tokens_ns = min(self._tokens_ns + CATCH_UP * (now_ns - self._at_ns), ALLOWANCE_NS)
+        gap_ns = now_ns - self._at_ns
+        tokens_ns = min(self._tokens_ns + CATCH_UP * gap_ns, max(ALLOWANCE_NS, CATCH_UP * self._gap_ns))
+        self._gap_ns = gap_ns
         upto_ns = min(now_ns, self.upto_ns + tokens_ns)
         self._tokens_ns = tokens_ns - (upto_ns - self.upto_ns)
         self._at_ns, self.upto_ns = now_ns, upto_ns

@@ -168,7 +168,8 @@ class Tagging:
         """Return the pair of a value that is not declared, and note the first of them."""
         if rule.is_of_header:
             raise UsageError(
-                f'tag "{rule.name}" is read from a response header', hint="declare a tag with values: tag(NAME, ...)"
+                f'tag "{rule.name}" is read from a response header, so a journey cannot set it',
+                hint='declare another tag, with its values: tag("tenant", "gold", "free")',
             )
         if not isinstance(value, str):
             raise UsageError(f'tag "{rule.name}": {value!r} is not a text', hint="write a text, such as str(value)")

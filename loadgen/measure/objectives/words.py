@@ -115,18 +115,18 @@ class Judged(Protocol):
 def without_bad_text(result: Judged) -> str:
     """Return why a result without a bad iteration or request is not sure, with the number that would make it sure.
 
-    An example: "none of 300 iterations failed, and a sure verdict needs 368 of which none fails". The text has no
-    interval, because the table already shows the interval of the observed value, and the two would differ.
+    An example: "none of 300 iterations failed, but a sure verdict needs 368 iterations, and none of them may fail". The
+    text has no interval, because the table already shows the interval of the observed value, and the two would differ.
     """
     noun = "request" if result.request else "step" if result.step else "iteration"
-    bad, is_bad = ("failed", "fails") if result.limit_ms is None else ("was late or failed", "is late or fails")
+    bad, be_bad = ("failed", "fail") if result.limit_ms is None else ("was late or failed", "be late or fail")
     where = " in its worst window" if result.window_s is not None else ""
     seen = f"none of {quantity(result.count, noun)}{where} {bad}"
     needed = count_for_sure(result.count, result.bad_share_high or 0.0, result.allowed)
     if not needed:
         return f"{seen}, and no number of them is enough, because none may be bad"
     a_window = " in each window" if where else ""
-    return f"{seen}, and a sure verdict needs {format_count(needed)}{a_window} of which none {is_bad}"
+    return f"{seen}, but a sure verdict needs {quantity(needed, noun)}{a_window}, and none of them may {be_bad}"
 
 
 def count_for_sure(count: int, high: float, allowed: float) -> int:

@@ -41,7 +41,11 @@ def steps_with(folder: Path, body: str, step: str) -> Path:
         ('async with user.step(f"page {user}"):\n    pass', "page 7"),
         ('async with user.step("a"):\n    await helper(user, 1)', "a/inner"),
         ("await helper(user, 1)", "inner"),
-        ('await stack.enter_async_context(user.step("a"))', "a"),
+        (
+            "from contextlib import AsyncExitStack\nasync with AsyncExitStack() as stack:\n"
+            '    await stack.enter_async_context(user.step("a"))',
+            "a",
+        ),
         ('async with user.step("odd.*name"):\n    pass', "odd.*name"),
     ],
 )

@@ -205,7 +205,7 @@ CASES = [
     Planted("a policy of connections that is none", "set_up=prepare", 'connections="pooled"', '"shared:50"'),
     Planted("a setting without a value", "int, default=4)", "int)", "run with -P pool=..."),
     Planted("a setting of an impossible type", "int, default=4)", "list, default=[])", "use int, float, str or bool"),
-    Planted("a default of another type", "default=4", 'default="4"', "write a default of type int"),
+    Planted("a default of another type", "default=4", 'default="4"', "write default=4"),
     # -- journeys ----------------------------------------------------------------------------------
     Planted("a request without await", 'await user.http.get("/")', 'user.http.get("/")', "write `await user.http.get"),
     Planted("a pause without await", "await user.think(1, 3)", "user.think(1, 3)", "write `await user.think(...)`"),
