@@ -419,8 +419,8 @@ class Recorder:
     ) -> Generator[None, None, Delta]:
         """Fold everything recorded since the last flip into a delta, which the generator returns.
 
-        The values of the interval are taken at the first part, at once. Then they are folded, `PART` values per part. A
-        loop that turns between the parts reads its replies in time, while folding 32,000 values at once would delay
+        The values of the interval are taken at the first part, at once. Then they are folded in parts of at least
+        `PART` values. A loop that turns between the parts reads its replies in time, while folding 32,000 values at once would delay
         them by 3 ms. `seq` counts up from 0. The supervisor fills in agent and epoch. The caller must run the generator
         to its end.
 

@@ -1,4 +1,4 @@
-"""Folds lists of times into sparse histograms with numpy, two thousand values at a time.
+"""Folds lists of times into sparse histograms with numpy, part after part.
 
 A value costs 64 ns (one series) to 178 ns (300 series of 20 values each). `record_value` of the
 hdrhistogram package costs 608 ns and silently drops values out of range (`python -m bench record`).
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
+from math import ceil
 from operator import itemgetter
 from typing import Final
 
@@ -21,7 +22,9 @@ from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Counts, slots_of
 __all__ = ["PART", "Fold", "p99"]
 
 PART: Final = 500
-"""Values of a part: about 0.1 ms."""
+"""Least values of a part: about 0.1 ms."""
+_PARTS: Final = 64
+"""Most parts of an interval, which are larger if there are many values: breaks between parts cost time as well."""
 _MOST_ALIKE: Final = 16
 """Parts of one series that are kept before they are added up."""
 
@@ -55,7 +58,8 @@ class Fold:
         """Return an iterator that adds the next part of the values to the histograms at each step."""
         whole: list[Folded] = []
         alike: list[Folded] = []  # parts that have series in common
-        for part in _parts(self._values):
+        total = sum(len(times) for _, times in self._values)
+        for part in _parts(self._values, max(PART, ceil(total / _PARTS))):
             one = self._fold(part)
             # The new part begins with a later series, so the series before it are complete. `max`, because values
             # above an hour move to a series with a higher id.
@@ -126,13 +130,13 @@ def _runs(ordered: Counts) -> tuple[Counts, Counts]:
     return starts, lengths
 
 
-def _parts(values: Values) -> Iterator[Values]:
-    """Yield the values in parts of at most `PART` values each, in order.
+def _parts(values: Values, size: int) -> Iterator[Values]:
+    """Yield the values in parts of at most `size` values each, in order.
 
     A longer series is split over several parts.
     """
     part: Values = []
-    room = PART
+    room = size
     for series, times in values:
         at = 0
         while at < len(times):
@@ -141,7 +145,7 @@ def _parts(values: Values) -> Iterator[Values]:
             at, room = at + len(taken), room - len(taken)
             if not room:
                 yield part
-                part, room = [], PART
+                part, room = [], size
     if part:
         yield part
 
