@@ -420,9 +420,9 @@ class Recorder:
         """Fold everything recorded since the last flip into a delta, which the generator returns.
 
         The values of the interval are taken at the first part, at once. Then they are folded in parts of at least
-        `PART` values. A loop that turns between the parts reads its replies in time, while folding 32,000 values at once would delay
-        them by 3 ms. `seq` counts up from 0. The supervisor fills in agent and epoch. The caller must run the generator
-        to its end.
+        `PART` values. A loop that turns between the parts reads its replies in time, while folding 32,000 values at
+        once would delay them by 3 ms. `seq` counts up from 0. The supervisor fills in agent and epoch. The caller must
+        run the generator to its end.
 
         Args:
             health: called at the end with the p99 of generator lag (None: no open load) and of the
