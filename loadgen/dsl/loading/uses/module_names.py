@@ -54,7 +54,8 @@ def wrong_names(sources: Mapping[Path, Source], namespaces: Mapping[Path, Mappin
 class _File:
     def __init__(self, source: Source, namespace: Mapping[str, Any], sources: Mapping[Path, Source]) -> None:
         self._source, self._namespace, self._sources = source, namespace, sources
-        codes = list(_functions(compile(source.tree, str(source.path), "exec", dont_inherit=True)))
+        # Statement by statement, as the file is run (`module_runner.py`).
+        codes = [code for one in source.tree.body for code in _functions(_compiled(one, source))]
         loads = [one for code in codes for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"]
         self._places = {(one.positions.lineno, one.positions.col_offset) for one in loads if one.positions}
         """(line, column) of each use of a global name in a function."""
@@ -135,6 +136,10 @@ class _File:
                 plain = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
                 hint = f"its arguments are {value.__name__}{inspect.Signature(plain)}"
                 yield self._source.fault(call, f"{what}(...): {error}", hint)
+
+
+def _compiled(statement: ast.stmt, source: Source) -> CodeType:
+    return compile(ast.Module([statement], []), str(source.path), "exec", dont_inherit=True)
 
 
 def _functions(code: CodeType) -> Iterator[CodeType]:
