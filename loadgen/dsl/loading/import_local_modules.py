@@ -102,8 +102,9 @@ class Siblings:
 
     def namespaces(self) -> dict[Path, Mapping[str, Any]]:
         """Return the names of each imported module of the scenario, with their values, by the module's file."""
-        found = {getattr(one, "__file__", None) or "": vars(one) for one in list(sys.modules.values())}
-        return {path: names for file, names in found.items() if (path := Path(file)) in self.sources}
+        files = {str(path): path for path in self.sources}
+        modules = [(getattr(one, "__file__", None), one) for one in list(sys.modules.values())]
+        return {files[file]: vars(one) for file, one in modules if file in files}
 
     def _is_within(self, module: ModuleType) -> bool:
         file = getattr(module, "__file__", None)

@@ -174,7 +174,7 @@ def _encoded_twice(source: Source, call: ast.Call) -> Iterator[Pitfall]:
             continue
         if argument == "json":
             message = "json= encodes its value, so the target gets a text that contains JSON"
-        elif argument == "data" and "headers" not in given:
+        elif argument == "data" and "content-type" not in source.text.lower():
             message = "data= of a text sends no Content-Type, so the target may not read it as JSON"
         else:
             continue

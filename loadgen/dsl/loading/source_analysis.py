@@ -137,13 +137,16 @@ class Source:
 
     def is_bound_once(self, name: str) -> bool:
         """Return True if the file defines, assigns or imports a name exactly once in all scopes."""
-        imports = sum(
-            (alias.asname or alias.name.partition(".")[0]) == name
-            for node in ast.walk(self.tree)
+        return self._bound_names[name] + self._times_imported[name] == 1
+
+    @cached_property
+    def _times_imported(self) -> Counter[str]:
+        return Counter(
+            alias.asname or alias.name.partition(".")[0]
+            for node in self.parents
             if isinstance(node, ast.Import | ast.ImportFrom)
             for alias in node.names
         )
-        return self._bound_names[name] + imports == 1
 
     def module_of(self, node: ast.ImportFrom) -> str:
         """Return the full dotted name of the module in `from MODULE import ...`; "" if it is outside of the package."""
@@ -371,14 +374,16 @@ class Source:
         value = self.value_of(node)
         return value if type(value) is int else None  # not True, which is an int, too
 
-    def functions(self) -> Iterator[tuple[int, ast.FunctionDef | ast.AsyncFunctionDef]]:
-        """Yield (first line, function) of each function in the file.
+    def functions(self) -> Sequence[tuple[int, Function]]:
+        """Return (first line, function) of each function in the file.
 
         The first line is that of the first decorator, as in `co_firstlineno`.
         """
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield _first_line(node), node
+        return self._functions
+
+    @cached_property
+    def _functions(self) -> Sequence[tuple[int, Function]]:
+        return tuple((_first_line(node), node) for node in ast.walk(self.tree) if isinstance(node, Function))
 
     def keyword_line(self, line: int, name: str) -> int:
         """Return the line of the argument `name=` in a call that covers `line`; `line` itself if there is none."""
@@ -531,7 +536,8 @@ def pairs(node: ast.stmt) -> Iterator[tuple[ast.expr, ast.expr]]:
         return
     for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
         if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
-            yield from zip(target.elts, node.value.elts, strict=False)
+            is_starred = any(isinstance(one, ast.Starred) for one in (*target.elts, *node.value.elts))
+            yield from () if is_starred else zip(target.elts, node.value.elts, strict=False)
         else:
             yield target, node.value
 

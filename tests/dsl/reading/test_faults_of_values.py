@@ -538,6 +538,8 @@ def test_a_value_that_a_metric_cannot_record_is_found(tmp_path: Path, line: str,
         "dice = user.random\ndice.shuffle([1])\nuser.note(x=user.random.gauss(1, 2))",
         "body = json.dumps({})\nawait user.http.post('/', content=body)",
         "body = json.dumps({})\nawait user.http.post('/', data=body, headers={'Content-Type': 'application/json'})",
+        "*rest, status = 99, 99, 200\nawait user.http.get('/', expect=status)",
+        "user.http.headers['content-type'] = 'a/b'\nawait user.http.post('/', data=json.dumps({}))",
         "again = User.current()\nawait again.http.get('/')",
     ],
 )
