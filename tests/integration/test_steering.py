@@ -31,6 +31,7 @@ def all_that_was_due_was_started(run: Finished) -> bool:
     return bool(iterations["due"] == iterations["started"] + iterations["missed"])
 
 
+@pytest.mark.quiet
 def test_an_executor_of_the_scenarios_own_steers_the_whole_fleet(tmp_path: Path) -> None:
     with running_target("--slots", "4", "--latency", "50ms") as target:
         run = loadgen("run", f"{FILE}:stairs", "--target", target.url, "--quiet", runs_dir=tmp_path)
