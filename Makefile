@@ -36,21 +36,21 @@ demo: $(DEMO)    ## the main job: three regions, 20 s of load, live percentiles
 	@$(BIN)/python -m tools.demo || test $$? = $(UNFIT)
 
 test-unit: setup ## tests without processes, the daily command: 3 minutes
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not quiet and not process" $(ARGS) || test $$? = $(NONE)
+	@$(BIN)/python -m tools.run_tests unit $(ARGS)
 
 test: setup      ## all tests but the slow ones, 10 minutes; ARGS="tests/wire -k fuzz" for some of them
-	@$(BIN)/python -m tools.run_tests $(ARGS)
+	@$(BIN)/python -m tools.run_tests all $(ARGS)
 
+# CI runs these two groups one after the other, and repeats in each what failed: see .ci/run.
 test-wide: setup
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not quiet" $(ARGS) || test $$? = $(NONE)
+	@$(BIN)/python -m tools.run_tests wide $(ARGS)
+
+test-quiet: setup
+	@$(BIN)/python -m tools.run_tests quiet $(ARGS)
 
 # One run of each kind with real processes: what a second Python or a new machine has to show.
 test-smoke: setup
 	@$(BIN)/python -m pytest -n $(WORKERS) tests/integration/test_first_steps.py tests/integration/test_exact.py $(ARGS)
-
-# When nothing else runs, two at a time: they are about times, and mostly wait.
-test-quiet: setup
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "quiet and not slow" $(ARGS) || test $$? = $(NONE)
 
 slow: setup      ## long statistics, soaks, repeated runs
 	@$(BIN)/python -m pytest -m slow --timeout=3600 $(ARGS)

@@ -1,7 +1,7 @@
 """Measure open loads of one GET on one core: lateness, CPU, connections, and bursts at the target after a stop.
 
-nginx's access log is the judge of what reached the target: how many connections, and how many requests in any
-100 ms, however the worker sees itself.
+nginx's access log shows what reached the target: the number of connections, and of requests in any 100 ms. These
+figures do not depend on the worker's own clock.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from bench.attackers import HERE
 from bench.children import ATTACKER_CORE, TARGET_CORE, more_files, timed
@@ -64,7 +63,7 @@ export default function () { http.get(__ENV.TARGET + '/1k'); }
 
 @dataclass(frozen=True, slots=True)
 class AtTarget:
-    """What nginx saw: its connections, and the most requests in any 100 ms beside what the plan has in them."""
+    """From nginx's log: the number of connections, and the most requests in any 100 ms, divided by the planned ones."""
 
     connections: int
     worst: float
@@ -92,7 +91,7 @@ def measure(*, seconds: float = 10, rates: Sequence[int] = RATES, is_whole: bool
 def _run(
     nginx: RunningNginx, rate: int, seconds: float, *, is_stopped: bool = False
 ) -> tuple[dict[str, Any], AtTarget]:
-    """Run a worker, and return its figures and what nginx saw."""
+    """Run a worker. Return its figures and those of nginx's log."""
     os.truncate(nginx.access_log, 0)
     command = [
         *(sys.executable, "-m", "bench.worker", str(HERE / "one_get.py"), "--plan", "due", "--target", nginx.url),
@@ -111,15 +110,8 @@ def _run(
     out, _ = process.communicate(timeout=300)
     if process.returncode:
         raise RuntimeError(f"bench.worker ended with {process.returncode}")
-    return msgspec.json.decode(out), _at_target(nginx, rate)
-
-
-def _at_target(nginx: RunningNginx, rate: int) -> AtTarget:
-    with nginx.access_log.open() as log:
-        lines = [line.split() for line in log]
-    at_s = np.sort(np.array([float(line[-1]) for line in lines]))
-    ends = np.searchsorted(at_s, at_s + WINDOW_S)
-    return AtTarget(len({line[3] for line in lines}), float((ends - np.arange(len(at_s))).max()) / (rate * WINDOW_S))
+    worst = nginx.most_within(WINDOW_S) / (rate * WINDOW_S)
+    return msgspec.json.decode(out), AtTarget(nginx.connections(), worst)
 
 
 def _k6_us(nginx: RunningNginx, rate: int, seconds: float) -> float | None:

@@ -1,9 +1,13 @@
-"""Run all tests but the slow ones, so that no core is idle: `python -m tools.run_tests [PYTEST ARGUMENTS]`.
+"""Run a group of the tests: `python -m tools.run_tests GROUP [PYTEST ARGUMENTS]`. The Makefile has a target for each.
 
-1. Tests that start processes, in parallel.
-2. Quiet tests, two at a time. They are about times and mostly wait. The tests without processes run beside them, with
-   the lowest priority of the system (SCHED_IDLE): they use the time that the quiet tests leave over, and lose the core
-   at once when a quiet test wants it.
+    unit     tests that start no process
+    wide     these and the tests with processes, all in parallel
+    quiet    tests about times: two at a time, since they mostly wait
+    all      all three, so that no core is idle: first the tests with processes, then the quiet ones with the unit tests
+             beside them
+
+Beside quiet tests, the unit tests have the lowest priority of the system (SCHED_IDLE): they use the time that is left
+over, and lose the core at once when a quiet test wants it. Slow tests are in no group.
 """
 
 from __future__ import annotations
@@ -16,36 +20,55 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-__all__ = ["main"]
+__all__ = ["GROUPS", "main"]
 
-NONE_FOUND = 5
+CORES: Final = os.cpu_count() or 2
+MANY: Final = min(CORES + 2, 6)
+"""Two more than there are cores, since many tests wait for a process or a socket."""
+NONE_FOUND: Final = 5
 """pytest's exit code if none of the tests is among those that were asked for."""
+_UNIT: Final = "not process and not quiet and not slow"
+GROUPS: Final = {
+    "unit": (_UNIT, MANY),
+    "wide": ("not quiet and not slow", MANY),
+    "quiet": ("quiet and not slow", 2),
+}
+"""By name: the marks of the tests, and how many run at a time."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the tests with these arguments for pytest. Return 1 if any has failed, else 0."""
-    cores = os.cpu_count() or 2
-    with_processes = pytest("process and not quiet and not slow", min(cores + 2, 6), arguments)
-    quiet = pytest("quiet and not slow", 2, arguments)
-    rest = pytest("not process and not quiet and not slow", cores, [*arguments, "-o", "cache_dir=.pytest_cache/beside"])
-    codes = [subprocess.run(with_processes, check=False).returncode]
+    """Run the group that the first argument names, with the other arguments for pytest. Return 1 if a test failed."""
+    group, *rest = arguments
+    codes = _all(rest) if group == "all" else [_run(*GROUPS[group], rest)]
+    return int(any(code not in (0, NONE_FOUND) for code in codes))
+
+
+def _all(arguments: Sequence[str]) -> list[int]:
+    codes = [_run("process and not quiet and not slow", MANY, arguments)]
     with tempfile.TemporaryFile() as out:
+        # A cache of its own: two runs at once would overwrite each other's list of failed tests.
+        command = _pytest(_UNIT, CORES, [*arguments, "-o", "cache_dir=.pytest_cache/beside"])
         beside = subprocess.Popen(
-            rest, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_step_back
+            command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_step_back
         )
         try:
-            codes += [subprocess.run(quiet, check=False).returncode, beside.wait()]
+            codes += [_run(*GROUPS["quiet"], arguments), beside.wait()]
         finally:
             if beside.poll() is None:
                 os.killpg(beside.pid, signal.SIGTERM)
                 beside.wait()
         out.seek(0)
         sys.stdout.write(f"\nbeside them, the tests without processes:\n{out.read().decode(errors='replace')}")
-    return int(any(code not in (0, NONE_FOUND) for code in codes))
+    return codes
 
 
-def pytest(marks: str, workers: int, arguments: Sequence[str]) -> list[str]:
+def _run(marks: str, workers: int, arguments: Sequence[str]) -> int:
+    return subprocess.run(_pytest(marks, workers, arguments), check=False).returncode
+
+
+def _pytest(marks: str, workers: int, arguments: Sequence[str]) -> list[str]:
     """Return the command that runs the tests with these marks in `workers` processes."""
     return [sys.executable, "-m", "pytest", "-n", str(workers), "--dist", "worksteal", "-m", marks, *arguments]
 

@@ -4,8 +4,8 @@
     fin = await drive.run(perf_counter_ns() + 500_000_000)
 
 Each interval a delta goes to `emit`; at the end `run` returns the totals of all deltas. Each load of the plan is driven
-by a `LaneDrive` (`single_load_driver.py`). This module has the parts that the loads share: recorder, users, self-check
-and drain. It does not depend on controllers, agents or the wire format.
+by a `LaneDrive` (`single_load_driver.py`), and `interval_deltas.py` makes the deltas. This module has the parts that
+the loads share: recorder, users, self-check and drain. It does not depend on controllers, agents or the wire format.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from loadgen.clients.net.target_guard import TargetGuard
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.protocol.outcomes import generator_faults
 from loadgen.clients.request.rate_cap import Cap
+from loadgen.drive.interval_deltas import IntervalDeltas
 from loadgen.drive.single_load_driver import LaneDrive, bind
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
@@ -34,21 +35,21 @@ from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.health.selfcheck import SelfCheck
 from loadgen.engine.load.busy_wait import BusyWait, measured_ns
-from loadgen.engine.load.clock import MonotonicClock, sleep_to
+from loadgen.engine.load.clock import MonotonicClock
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.exemplars import kept_of_one
 from loadgen.engine.recording.raw_value_debug_file import RAW_VARIABLE, RawFile
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
 from loadgen.engine.recording.tagging import Tagging
-from loadgen.measure.deltas.delta import Counters, Delta, Health
+from loadgen.measure.deltas.delta import Counters, Delta
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS
 from loadgen.measure.deltas.load_counts import Ending, LoadCounts
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
 from loadgen.profiles.profile import OpenProfile
 from loadgen.profiles.stage import Stage
 from loadgen.redact import Redactor
-from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.units import NS_PER_S
 
 __all__ = ["Drive", "Totals"]
 
@@ -59,10 +60,6 @@ _GC_THRESHOLDS = (20_000, 50, 50)
 """Thresholds of the garbage collector while a load is driven. With Python's defaults the collector scans all users
 again and again while thousands of them are made. Measured for 6,400 at once: 1.1 s of CPU and a pause of 257 ms with
 the defaults, 0.17 s and 25 ms with these."""
-_REST_S = 0.001
-"""Least pause between two parts of a fold, so that they do not add up to one long pause."""
-_FOLD_NS = 150 * NS_PER_MS
-"""Time during which the fold of an interval yields to other tasks; after it, the fold finishes without a break."""
 _FAULTS_SAID = 20
 """Most kinds of errors in the scenario that are reported."""
 
@@ -158,7 +155,6 @@ class Drive:
         cap_per_s: float | None = None,
     ) -> None:
         self._plan = plan = scenario.plan
-        self._interval_ns, self._emit = interval_ns, emit
         self._journeys = tuple(one.name for one in plan.journeys)
         self.redactor = Redactor(lambda: secret_values().values())
         """Removes the scenario's secrets from texts that leave the worker."""
@@ -253,10 +249,7 @@ class Drive:
         self._draining: dict[LaneDrive, asyncio.Task[None]] = {}
         """The drains of loads that have one of their own and have ended."""
         self._faults_said: set[str] = set()
-        self._flipped_ns = 0
-        self._last_seq = -1
-        self._recorded = 0
-        self._totals = Counters()
+        self._deltas = IntervalDeltas(self._recorder, self._self_check, interval_ns, emit, self._next_start_ns)
 
     # -- what a run needs before and after ------------------------------------------------------
 
@@ -387,7 +380,7 @@ class Drive:
         self._recorder.t0_ns = self._watches.t0_ns = t0_ns
         if self._cap is not None:
             self._reshare_cap(self._cap)
-        self._flipped_ns = from_ns // self._interval_ns * self._interval_ns
+        self._deltas.begin(from_ns)
         # Collected first, so that no garbage is frozen with the rest.
         gc.collect()
         gc.freeze()  # the scenario and the libraries live as long as the worker, so the collector can skip them
@@ -395,7 +388,7 @@ class Drive:
         gc.set_threshold(*_GC_THRESHOLDS)
         clock = MonotonicClock(t0_ns)
         self._self_check.start()
-        intervals = asyncio.create_task(self._intervals(clock))
+        intervals = asyncio.create_task(self._deltas.run(clock))
         intervals.add_done_callback(lambda _: self.stop(now=True))  # the task only ends by itself when it failed
         try:
             loads = [asyncio.create_task(self._run_lane(lane, t0_ns, from_ns, since_ns)) for lane in self._lanes]
@@ -407,7 +400,7 @@ class Drive:
             intervals.cancel()
             for draining in self._draining.values():
                 draining.cancel()
-            # A fold that has begun is finished (`_flip_beside`), so the last flip below finds only newer values.
+            # A delta that has begun is finished, so the last one below contains only newer values.
             await asyncio.wait([intervals])
             self._self_check.stop()
             for lane in self._lanes:
@@ -419,10 +412,9 @@ class Drive:
         if not intervals.cancelled():
             intervals.result()
         self._recorder.failures.finish()
-        # At least 1 ns: a delta without time is one that only reports a lost worker (`epochs.Next.has_time`).
-        self._flip(max(clock.elapsed_ns(), self._flipped_ns + 1))
+        self._deltas.finish(clock)
         skew_ns = min(lane.start_skew_ns for lane in self._lanes)
-        return Totals(self._last_seq, self._totals, self._recorded, skew_ns, ending)
+        return Totals(self._deltas.last_seq, self._deltas.totals, self._deltas.recorded, skew_ns, ending)
 
     @property
     def _ending(self) -> Ending:
@@ -481,77 +473,12 @@ class Drive:
             await asyncio.gather(*waits, return_exceptions=True)
         lane.pool.cut_off()
 
-    async def _intervals(self, clock: MonotonicClock) -> None:
-        """Pass a delta to `emit` at the end of each interval, until cancelled.
-
-        After a blocked loop one delta covers all passed intervals.
-        """
-        while True:
-            await sleep_to(clock, self._flipped_ns + self._interval_ns)
-            await self._flip_beside(clock.elapsed_ns() // self._interval_ns * self._interval_ns)
-
-    async def _flip_beside(self, end_ns: int) -> None:
-        """Make and emit the delta up to `end_ns` after T0 in parts.
-
-        Between the parts answers are read and arrivals started, and a part begins where it does not delay the next
-        start, if possible. A delta that was begun is always finished, even when the task is cancelled. After `_FOLD_NS`
-        the remaining parts run without a break: if the scenario blocks the loop, each break would cost one more block.
-        """
-        break_until_ns = perf_counter_ns() + _FOLD_NS
-        parts = self._recorder.flip_in_parts(self._flipped_ns, end_ns, self._health)
-        next(parts)  # takes the values of all series at the same instant
-        self._self_check.begin_look()
-        stopped: asyncio.CancelledError | None = None
-        took_ns = 0
-        while True:
-            if stopped is None and perf_counter_ns() < break_until_ns:
-                try:
-                    await self._until_there_is_time(took_ns, break_until_ns)
-                except asyncio.CancelledError as error:
-                    stopped = error
-            began_ns = perf_counter_ns()
-            try:
-                next(parts)
-            except StopIteration as done:
-                self._hand_over(done.value)
-                break
-            took_ns = perf_counter_ns() - began_ns
-        if stopped is not None:
-            raise stopped
-
-    async def _until_there_is_time(self, need_ns: int, until_ns: int) -> None:
-        """Let the loop rest for a while, and then until the next start is `need_ns` away or has just happened.
-
-        It also waits until health can be read without a wait, but for nothing after `until_ns`.
-        """
-        await asyncio.sleep(_REST_S)
-        while self._self_check.is_looking and perf_counter_ns() < until_ns:  # noqa: ASYNC110  # set by a thread
-            await asyncio.sleep(_REST_S)  # its thread needs the interpreter, and perhaps this core
-        first_ns = self._next_start_ns()
-        while (now_ns := perf_counter_ns()) < until_ns:
-            next_ns = self._next_start_ns()
-            if next_ns != first_ns or not now_ns < next_ns < now_ns + need_ns:
-                return
-            await asyncio.sleep(0)
-
-    def _next_start_ns(self) -> int:
-        """When the next arrival is due in any load, on `perf_counter_ns`; 0 or a past time if no start loop waits."""
-        now_ns = perf_counter_ns()
-        return min((at_ns for lane in self._lanes if (at_ns := lane.next_start_ns) > now_ns), default=0)
-
-    def _flip(self, end_ns: int) -> None:
-        self._hand_over(self._recorder.flip(self._flipped_ns, end_ns, self._health))
-
-    def _hand_over(self, delta: Delta) -> None:
-        self._flipped_ns, self._last_seq = delta.end_ns, delta.seq
-        self._totals += delta.counters
-        self._recorded += sum(stats.n for stats in delta.stats)
-        self._emit(delta)
-
     # -- values for the self-check and the objectives -----------------------------------------------
 
-    def _health(self, lag_p99_ns: int | None, response_p99_ns: int) -> Health:
-        return self._self_check.health(lag_p99_ns, response_p99_ns, self._recorder.take_notes())
+    def _next_start_ns(self) -> int:
+        """Return when the next arrival is due in any load, on `perf_counter_ns`; 0 if no start loop waits for one."""
+        now_ns = perf_counter_ns()
+        return min((at_ns for lane in self._lanes if (at_ns := lane.next_start_ns) > now_ns), default=0)
 
     def _users(self) -> tuple[int, int, int]:
         pools = [lane.pool for lane in self._lanes]

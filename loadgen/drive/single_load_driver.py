@@ -34,8 +34,8 @@ MAX_USERS = 10_000
 """Most users of one load in one worker when the plan does not set `max_users`."""
 
 PRECONNECTED_NOTE: Final = (
-    "connections of open loads were opened before arrivals needed them, so few requests include the time of a "
-    "connect; write Http(preconnect=False) to open them on demand"
+    "open loads opened their connections before arrivals needed them, so most requests include no connect time; "
+    "write Http(preconnect=False) in the plan to open them when they are needed"
 )
 _GUESS_NS: Final = 3 * NS_PER_MS
 """Response time for which connections are opened ahead. With slower targets the pool opens more when it runs out."""

@@ -7,12 +7,11 @@ import signal
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.integration.test_stopping import end_of, wait_for
 from tests.integration.test_workers import worker_pids
-from tests.support.nginx import RunningNginx, running_nginx
+from tests.support.nginx import running_nginx
 from tests.support.quiet import in_a_quiet_moment
 from tests.support.run import started
 
@@ -30,17 +29,6 @@ plan = Plan(target="http://127.0.0.1:1", load=arrivals("{RATE}/s").hold("6s"), m
 """
 
 
-def most_in_100_ms(nginx: RunningNginx) -> float:
-    """The largest number of requests that the target got in any 100 ms, beside the plan's."""
-    at_s = np.sort([at for at, _ in nginx.served()])
-    return float((np.searchsorted(at_s, at_s + 0.1) - np.arange(len(at_s))).max()) / (RATE * 0.1)
-
-
-def connections(nginx: RunningNginx) -> int:
-    with nginx.access_log.open() as log:
-        return len({line.split()[3] for line in log})
-
-
 @in_a_quiet_moment
 def test_after_a_stop_of_a_worker_the_target_gets_twice_the_planned_rate_at_most_over_few_connections(
     tmp_path: Path,
@@ -55,7 +43,7 @@ def test_after_a_stop_of_a_worker_the_target_gets_twice_the_planned_rate_at_most
         os.kill(pid, signal.SIGCONT)
         _, out, summary = end_of(run, runs)
         assert nginx.settled_count(6 * RATE) == 6 * RATE
-        worst, opened = most_in_100_ms(nginx), connections(nginx)
+        worst, opened = nginx.most_within(0.1) / (0.1 * RATE), nginx.connections()
     iterations = summary["iterations"]
     assert iterations["due"] == iterations["started"] == iterations["finished"] == 6 * RATE, out
     assert 1.5 < worst <= 2.3  # 2.04 by the plan; the log has whole ms, and a request may wait for a busy machine

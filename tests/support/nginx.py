@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trustme
 
@@ -93,6 +94,16 @@ class RunningNginx:
         """When each was logged (Unix time, whole ms), and its path."""
         with self.access_log.open() as log:
             return [(float(parts[-1]), parts[1]) for parts in map(str.split, log)]
+
+    def connections(self) -> int:
+        """How many connections the logged requests came over."""
+        with self.access_log.open() as log:
+            return len({line.split()[3] for line in log})
+
+    def most_within(self, seconds: float) -> int:
+        """The largest number of requests that were logged within any `seconds`."""
+        at_s = np.sort([at for at, _ in self.served()])
+        return int((np.searchsorted(at_s, at_s + seconds) - np.arange(len(at_s))).max())
 
     def settled_count(self, expected: int, within_s: float = 60.0) -> int:
         """The count once it has reached `expected`, or what it is after `within_s`."""

@@ -138,7 +138,7 @@ def main(
             for word, text in core_lines(core, workers, cores):
                 echo(line(word, text))
         elif trial:
-            echo(line("core", "unknown: no run of this scenario shows it; measure it in 2 s with --measure-core"))
+            echo(line("core", "unknown: no past run of this scenario shows it; add --measure-core, which takes 2 s"))
     for text in failed:
         echo(f"trial      {text}: no estimate; find out why with: loadgen check {file}", err=as_json)
     if is_measured and core is not None and workers is not None and is_too_much(core, workers, cores) and not failed:

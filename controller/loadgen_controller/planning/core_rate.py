@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from loadgen.engine.health.process_health import cpu_limit
+from loadgen.engine.load.catch_up import CATCH_UP
 from loadgen.engine.recording.raw_value_debug_file import RAW_VARIABLE
 from loadgen.errors import InvalidError
 from loadgen.units import format_count, format_ratio, quantity
@@ -43,10 +44,10 @@ __all__ = [
 USE: Final = 0.8
 """Share of a core up to which a worker is planned from the CPU time of a run. Above it, starts come late: a queue in
 front of a core that is busy for more than four fifths of the time grows with every short disturbance."""
-USE_OF_FULL: Final = 0.5
+USE_OF_FULL: Final = USE / CATCH_UP
 """The same for the CPU time of a full core, on which a request is cheapest. A worker that was late for a moment catches
-up at twice the planned rate (`catch_up.CATCH_UP`), so it must be able to drive that. Measured on a core that needs
-19 µs: in time at 20,000/s; at 25,000/s late for a second after each disturbance; at 30,000/s late in most seconds."""
+up at twice the planned rate, so it must be able to drive that. Measured on a core that needs 19 µs: on time at
+20,000/s; at 25,000/s late for a second after each disturbance; at 30,000/s late in most seconds."""
 MEASURED: Final = "measured now with plain GETs"
 _DISTURBED_BELOW: Final = 0.85
 """A measurement that got less than this share of a core was disturbed by other processes."""
@@ -84,7 +85,12 @@ class CoreRate:
     @property
     def requests_per_s(self) -> float:
         """Return the requests/s of an open load that one core drives in time."""
-        return (USE if self.is_of_plan else USE_OF_FULL) / self.cpu_us * 1e6
+        return self.use / self.cpu_us * 1e6
+
+    @property
+    def use(self) -> float:
+        """Return the share of what fills a core that `requests_per_s` is."""
+        return USE if self.is_of_plan else USE_OF_FULL
 
     @property
     def is_disturbed(self) -> bool:
@@ -191,7 +197,7 @@ def core_lines(core: CoreRate, workers: Workers | None, cores: int) -> Iterator[
         left = format_ratio(core.had_share)
         measured += f"; other processes left it {left} of a core, so a free core may drive twice as much"
     drives = f"at least {rate} of this scenario" if core.is_of_plan else f"{rate} of an open load"
-    yield "core", f"drives {drives} ({measured})"
+    yield "core", f"drives {drives} on time, {core.use * 100:.0f} % of what fills it ({measured})"
     if workers is None:
         yield "workers", "unknown: without a trial, the rate of this load is not known"
         return
@@ -200,7 +206,7 @@ def core_lines(core: CoreRate, workers: Workers | None, cores: int) -> Iterator[
         needed = f"{count} {'is' if workers.needed == 1 else 'are'} enough"
     else:
         needed = f"at least {count} needed"
-    of_what = "requests/s" if workers.is_of_requests else "iterations/s, if each sends one request"
+    of_what = "requests/s" if workers.is_of_requests else "iterations/s, if each iteration sends one request"
     peak = f"{format_count(ceil(workers.peak_per_s))} {of_what}"
     here = f"this machine has {quantity(cores, 'core')}"
     if workers.needed > cores and core.is_of_plan:

@@ -179,7 +179,7 @@ class Http:
         if self.cert is not None:
             yield "connections presented a client certificate"
         if not self.preconnect:
-            yield "no connection was opened before it was needed (preconnect=False)"
+            yield "connections were opened on demand, so first requests on them include connect time (preconnect=False)"
         if not self.dns_ttl_ns:
             yield "each connection did a DNS lookup (dns_ttl=0)"
         elif self.dns_ttl_ns != Http().dns_ttl_ns:

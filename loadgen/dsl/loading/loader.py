@@ -38,7 +38,7 @@ from loadgen.dsl.loading.source_analysis import Source, read_source
 from loadgen.dsl.loading.static_checks import mistakes
 from loadgen.dsl.loading.tag_check import id_warnings, tag_faults
 from loadgen.dsl.loading.uses.module_names import wrong_names
-from loadgen.dsl.loading.uses.rows_and_states import record_misuses
+from loadgen.dsl.loading.uses.rows_and_states import attribute_misuses
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
 from loadgen.dsl.plans import plan_loads
@@ -270,7 +270,7 @@ class _Loaded:
             self.warnings += doubtful
         if not self.is_broken:
             namespaces = {self.source.path: vars(self.module), **self.siblings.namespaces()}
-            self.faults += record_misuses(self.journeys, self.siblings.sources, namespaces)
+            self.faults += attribute_misuses(self.journeys, self.siblings.sources, namespaces)
             if not any(one.faults for one in self.journeys):  # a missing parameter makes names undefined
                 self.faults += wrong_names(self.siblings.sources, namespaces)
         self.faults += number_faults(self._rendezvous())

@@ -80,8 +80,8 @@ NEAR_SHARE: Final = 0.80
 """Share of a core, without busy waiting, from which a worker is near its limit: a burst or a slower second would make
 its starts late."""
 NEAR_NOTE: Final = (
-    "a worker used more than 80 % of its core: it is near its limit, and a higher rate would make its starts late; "
-    "use more workers or agents before you raise the load"
+    "a worker used more than 80 % of a core for 2 s and was still in time: a higher rate would make its starts late; "
+    "before you raise the load, use more workers on free cores, or more agents"
 )
 STARVED_SHARE: Final = 0.05
 THROTTLED_SHARE: Final = 0.01

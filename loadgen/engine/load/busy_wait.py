@@ -32,10 +32,10 @@ _STARVED: Final = 0.02
 
 
 class BusyWait:
-    """The longest wait of one worker in which the loop turns instead of sleeping.
+    """Decides whether one worker waits busily for its next start or sleeps.
 
     Args:
-        most_ns: that time, as measured; 0: never.
+        most_ns: the longest wait for which it may wait busily (see `measured_ns`); 0: it always sleeps.
     """
 
     __slots__ = ("_most_ns", "_taken_ns", "ns", "spent_ns")
@@ -43,7 +43,7 @@ class BusyWait:
     def __init__(self, most_ns: int) -> None:
         self._most_ns = most_ns
         self.ns = most_ns
-        """The value that holds now."""
+        """The present limit: `most_ns`, or 0 while the worker shares its core."""
         self.spent_ns = 0
         """CPU time so far of turns in which nothing else had to be done; the start loop adds it up."""
         self._taken_ns = 0
@@ -62,10 +62,10 @@ NO_BUSY_WAIT: Final = BusyWait(0)
 
 
 def measured_ns(workers: int) -> int:
-    """Return the longest wait for which turning the loop is cheaper than sleeping, at most `MOST_NS`. It takes 3 ms.
+    """Measure which waits are too short to sleep: the CPU time of a sleep plus the median delay of its end, in ns.
 
-    That is the CPU time of going to sleep and waking up, plus the median delay of the wake-up. The result is 0 if
-    `workers` (of this agent) leave no core of the machine free, and on systems without timerfd.
+    The measurement takes 3 ms. The result is at most `MOST_NS`. It is 0 on systems without timerfd, and if an agent
+    with this number of workers leaves no core of the machine free.
     """
     if sys.platform != "linux" or workers >= (os.cpu_count() or 1):
         return 0

@@ -28,27 +28,31 @@ REST_NS: Final = NS_PER_MS
 
 
 class CatchUp:
-    """A token bucket of plan time: `CATCH_UP` ns for each ns of real time, at most `ALLOWANCE_NS`.
+    """Limits how fast a late start loop catches up: a token bucket whose tokens are ns of the plan's time.
 
-    A loop whose turns are long, each about as long as the one before, may use all that it gets in a turn. Otherwise
-    turns above `ALLOWANCE_NS` would make it slower than the plan, however much time is left.
+    Each ns of real time adds `CATCH_UP` tokens, and the bucket holds `ALLOWANCE_NS`. If the calls of `release` are
+    further apart than that, one after the other, the bucket holds the tokens of one gap. With a fixed size such a loop
+    could not follow the plan, even with CPU time to spare.
 
     Args:
-        at_ns: the loop has released everything that is due before this time.
+        at_ns: arrivals that are due before this time were started.
     """
 
     __slots__ = ("_at_ns", "_gap_ns", "_tokens_ns", "upto_ns")
 
     def __init__(self, at_ns: int) -> None:
         self.upto_ns = at_ns
-        """Arrivals that are due by this time may be started."""
+        """Arrivals that are due by this time may start."""
         self._at_ns = at_ns
         self._tokens_ns = ALLOWANCE_NS
         self._gap_ns = 0
-        """How long ago the call before was at the last call of `release`."""
+        """Time between the last two calls of `release`."""
 
     def release(self, now_ns: int) -> int:
-        """Return how far arrivals may be started at `now_ns`: `now_ns` itself unless the loop is behind."""
+        """Return the time up to which due arrivals may start: `now_ns` if the loop is on time, earlier if it is late.
+
+        It uses up the tokens for this time.
+        """
         gap_ns = now_ns - self._at_ns
         tokens_ns = min(self._tokens_ns + CATCH_UP * gap_ns, max(ALLOWANCE_NS, CATCH_UP * self._gap_ns))
         self._gap_ns = gap_ns
@@ -58,9 +62,10 @@ class CatchUp:
         return upto_ns
 
     def slept(self, until_ns: int) -> None:
-        """Note that the loop planned to sleep until `until_ns`, because nothing is due before.
+        """Record that the loop meant to sleep until `until_ns`, because no arrival is due before then.
 
-        Call it after the sleep and before `release`: the plan's time has passed as planned until then.
+        Call it after the sleep, before `release`. The time up to `until_ns` then does not count as lateness; a late
+        wake-up does.
         """
         self._tokens_ns = min(self._tokens_ns + until_ns - self._at_ns, ALLOWANCE_NS)
         self.upto_ns = self._at_ns = until_ns

@@ -183,10 +183,10 @@ class UserPool:
             self._held += 1
 
     def preconnect(self) -> bool:
-        """Begin to add as many free users as the reserve says, each with an open connection.
+        """Start a task that adds `reserve` free users, each with an open connection.
 
-        Call it before the load begins. The pool itself calls it again when it has run out of free users. Return False
-        if there is no reserve, or this is going on already.
+        Call it before the load begins. The pool calls it again when it runs out of free users. Return False if it did
+        nothing, because `reserve` is 0 or such a task is running.
         """
         if not self._reserve or (self._preconnecting is not None and not self._preconnecting.done()):
             return False
@@ -217,8 +217,9 @@ class UserPool:
         return self._add_slot()
 
     def _turned(self) -> None:
-        """Add users for arrivals that are held, now that the loop has had a turn. Those that find the limit of users
-        reached now wait for the target.
+        """Add users for held arrivals after a turn of the loop (see `OPENS_A_TURN`).
+
+        If the limit of users is reached, the other held arrivals wait for a free user; that wait is no lag any more.
         """
         self._opens, self._is_turning = 0, False
         while self._held:

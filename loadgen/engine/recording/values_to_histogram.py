@@ -132,9 +132,9 @@ def _runs(ordered: Counts) -> tuple[Counts, Counts]:
 
 
 def _parts(values: Values, size: int) -> Iterator[Values]:
-    """Yield the values in parts of at most `size` values each, by series. The lists are emptied meanwhile.
+    """Yield the values in parts of at most `size` values, of one or several series. It empties the lists in `values`.
 
-    So each part frees its own values. To free 120,000 at once takes 2 ms. A longer series is split over several parts.
+    So the memory of the values is freed part by part. To free 120,000 values at once would stop the loop for 2 ms.
     """
     part: Values = []
     room = size

@@ -32,7 +32,7 @@ from loadgen.dsl.loading.source_analysis import Source, bound_names, place
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import Fault
 
-__all__ = ["record_misuses"]
+__all__ = ["attribute_misuses"]
 
 _ANY_ATTRIBUTE: Final = re.compile(r"\b(__dict__|__setattr__|setattr|hasattr|delattr|vars)\b")
 """Words of code that gives objects attributes by computed names, or that asks for them."""
@@ -57,13 +57,16 @@ class _Shape:
         )
 
 
-def record_misuses(
+def attribute_misuses(
     journeys: Iterable[Journey[Any]], sources: Mapping[Path, Source], namespaces: Mapping[Path, Mapping[str, Any]]
 ) -> Iterator[Fault]:
-    """Yield the errors of all functions that use what an object does not have: `row.emial`, `row["email"]`.
+    """Yield an error for each attribute or key that a row, a state or an own object is asked for and does not have.
 
-    A scenario that gives objects attributes by computed names is not checked. namespaces: the names of each loaded
-    file, with their values.
+    A scenario with a word such as `setattr` or `__dict__` is not checked at all.
+
+    Args:
+        journeys: all journeys of the scenario, for the classes of their rows and states.
+        sources, namespaces: of each loaded file, its text, and its names with their values.
     """
     if any(_ANY_ATTRIBUTE.search(source.text) for source in sources.values()):
         return
@@ -214,13 +217,13 @@ class _Values:
                 hint = did_you_mean(attr, sorted(name for name in shape.names if not name.startswith("_")))
                 if shape.has_keys and not hint.startswith("did"):
                     hint = f'write {text}["{attr}"]'
-                yield self._source.fault(node, f"{text} has no {attr}: it is of class {shape.label}", hint)
+                yield self._source.fault(node, f"{text}.{attr}: {shape.label} has no attribute {attr}", hint)
             case ast.Attribute(attr=attr) if shape.is_frozen and not isinstance(node.ctx, ast.Load):
                 hint = f"remove frozen=True from {shape.label}, or keep the value in a variable"
                 yield self._source.fault(node, f"{text}.{attr} cannot be changed: {shape.label} is frozen", hint)
             case ast.Subscript(slice=key, ctx=ast.Load()) if not shape.has_keys:
                 name = key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else "name"
-                message = f"{text} has no keys: it is of class {shape.label}"
+                message = f"{text}[...]: {shape.label} has attributes, and no keys"
                 yield self._source.fault(node, message, f"write {text}.{name}")
             case _:
                 pass
