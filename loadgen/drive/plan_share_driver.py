@@ -11,7 +11,6 @@ the loads share: recorder, users, self-check and drain. It does not depend on co
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from loadgen.clients.net.target_guard import TargetGuard
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.protocol.outcomes import generator_faults
 from loadgen.clients.request.rate_cap import Cap
+from loadgen.drive.garbage_collection import seldom_collected
 from loadgen.drive.interval_deltas import IntervalDeltas
 from loadgen.drive.single_load_driver import LaneDrive, bind
 from loadgen.dsl.loading.loader import Scenario
@@ -56,10 +56,6 @@ __all__ = ["Drive", "Totals"]
 RUN_STEP = "(run set-up)"
 """Name of the step for requests of a plan's set-up and tear-down. They happen outside of the load, so no delta has
 them."""
-_GC_THRESHOLDS = (20_000, 50, 50)
-"""Thresholds of the garbage collector while a load is driven. With Python's defaults the collector scans all users
-again and again while thousands of them are made. Measured for 6,400 at once: 1.1 s of CPU and a pause of 257 ms with
-the defaults, 0.17 s and 25 ms with these."""
 _FAULTS_SAID = 20
 """Most kinds of errors in the scenario that are reported."""
 
@@ -381,34 +377,29 @@ class Drive:
         if self._cap is not None:
             self._reshare_cap(self._cap)
         self._deltas.begin(from_ns)
-        # Collected first, so that no garbage is frozen with the rest.
-        gc.collect()
-        gc.freeze()  # the scenario and the libraries live as long as the worker, so the collector can skip them
-        thresholds = gc.get_threshold()
-        gc.set_threshold(*_GC_THRESHOLDS)
-        clock = MonotonicClock(t0_ns)
-        self._self_check.start()
-        intervals = asyncio.create_task(self._deltas.run(clock))
-        intervals.add_done_callback(lambda _: self.stop(now=True))  # the task only ends by itself when it failed
-        try:
-            loads = [asyncio.create_task(self._run_lane(lane, t0_ns, from_ns, since_ns)) for lane in self._lanes]
-            driving: list[asyncio.Task[None]] = list(await asyncio.gather(*loads))
-            ending = self._ending
-            await self._drain(driving, is_stopped=ending in (Ending.STOPPED, Ending.TIME_LIMIT), clock=clock)
-        finally:
-            gc.set_threshold(*thresholds)
-            intervals.cancel()
-            for draining in self._draining.values():
-                draining.cancel()
-            # A delta that has begun is finished, so the last one below contains only newer values.
-            await asyncio.wait([intervals])
-            self._self_check.stop()
-            for lane in self._lanes:
-                await lane.close()
-            self._points.close()
-            for factory in {self._user_factory, *self._user_factories}:
-                factory.close()
-            clock.close()
+        with seldom_collected():
+            clock = MonotonicClock(t0_ns)
+            self._self_check.start()
+            intervals = asyncio.create_task(self._deltas.run(clock))
+            intervals.add_done_callback(lambda _: self.stop(now=True))  # the task only ends by itself when it failed
+            try:
+                loads = [asyncio.create_task(self._run_lane(lane, t0_ns, from_ns, since_ns)) for lane in self._lanes]
+                driving: list[asyncio.Task[None]] = list(await asyncio.gather(*loads))
+                ending = self._ending
+                await self._drain(driving, is_stopped=ending in (Ending.STOPPED, Ending.TIME_LIMIT), clock=clock)
+            finally:
+                intervals.cancel()
+                for draining in self._draining.values():
+                    draining.cancel()
+                # A delta that has begun is finished, so the last one below contains only newer values.
+                await asyncio.wait([intervals])
+                self._self_check.stop()
+                for lane in self._lanes:
+                    await lane.close()
+                self._points.close()
+                for factory in {self._user_factory, *self._user_factories}:
+                    factory.close()
+                clock.close()
         if not intervals.cancelled():
             intervals.result()
         self._recorder.failures.finish()

@@ -14,6 +14,7 @@ from time import perf_counter_ns
 import pytest
 
 from loadgen.allowlist import AllowList, Entry
+from loadgen.drive.garbage_collection import seldom_collected
 from loadgen.drive.plan_share_driver import Drive, Totals
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
@@ -80,6 +81,17 @@ async def test_the_collector_looks_at_users_less_often_while_a_load_is_driven_an
     assert gc.get_threshold() == before
     assert during[0][0] > before[0]
     assert during[0][1] > before[1]
+
+
+async def test_loads_that_overlap_in_one_process_leave_the_collector_as_it_was() -> None:
+    before = gc.get_threshold()
+    first, second = seldom_collected(), seldom_collected()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert gc.get_threshold() != before
+    second.__exit__(None, None, None)
+    assert gc.get_threshold() == before
 
 
 @pytest.mark.parametrize(
