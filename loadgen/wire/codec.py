@@ -349,6 +349,17 @@ _METRICS: Mapping[Metric, pb.Metric] = {
     "wait": pb.METRIC_WAIT,
     "receive": pb.METRIC_RECEIVE,
     "ttfb": pb.METRIC_TTFB,
+    "ttft": pb.METRIC_TTFT,
+    "ttft_due": pb.METRIC_TTFT_DUE,
+    "ttfo": pb.METRIC_TTFO,
+    "itl": pb.METRIC_ITL,
+    "icl": pb.METRIC_ICL,
+    "stall": pb.METRIC_STALL,
+    "tpot": pb.METRIC_TPOT,
+    "prompt_tokens": pb.METRIC_PROMPT_TOKENS,
+    "cached_tokens": pb.METRIC_CACHED_TOKENS,
+    "output_tokens": pb.METRIC_OUTPUT_TOKENS,
+    "reasoning_tokens": pb.METRIC_REASONING_TOKENS,
 }
 _METRIC_NAMES: Mapping[int, Metric] = {number: name for name, number in _METRICS.items()}
 _KINDS: Mapping[Kind, pb.Kind] = {
@@ -356,6 +367,7 @@ _KINDS: Mapping[Kind, pb.Kind] = {
     "step": pb.KIND_STEP,
     "request": pb.KIND_REQUEST,
     "trend": pb.KIND_TREND,
+    "goodput": pb.KIND_GOODPUT,
 }
 _KIND_NAMES: Mapping[int, Kind] = {number: name for name, number in _KINDS.items()}
 

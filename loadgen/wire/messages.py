@@ -69,7 +69,7 @@ __all__ = [
 
 PROTOCOL_MAJOR = 1
 """Peers with another major version are rejected. A controller reads messages of its own minor and of older ones."""
-PROTOCOL_MINOR = 5
+PROTOCOL_MINOR = 6
 ADJUSTABLE_MINOR = 2
 """The first minor version whose agents follow Adjust."""
 GUARDED_MINOR = 3
@@ -84,6 +84,8 @@ LOADS_MINOR = 5
 """The first minor version whose agents follow `--load`; older ones would drive all loads of the plan."""
 OBJECTIVES_MINOR = 5
 """The first minor version whose agents count objectives on any metric, and mark custom metrics of the warm-up."""
+STREAMS_MINOR = 6
+"""The first minor version whose agents time the tokens of AI models; older ones do not know `user.llm`."""
 CHUNK_BYTES = 64 * 1024
 """Length of each BundleChunk, except for a shorter last one."""
 

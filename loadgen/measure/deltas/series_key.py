@@ -17,27 +17,53 @@ __all__ = [
     "OTHER",
     "PHASES",
     "SKIPPED",
+    "STREAM_METRICS",
     "TIMEOUT",
+    "TOKEN_NS",
     "UNTAGGED",
     "Kind",
     "Metric",
     "Phase",
     "SeriesKey",
+    "StreamMetric",
     "Tags",
 ]
 
-Kind = Literal["journey", "step", "request", "trend"]
+Kind = Literal["journey", "step", "request", "trend", "goodput"]
 Phase = Literal["blocked", "dns", "connect", "tls", "send", "wait", "receive"]
 """Phases of a request, in their order. blocked: until a shared pool had a connection for it. wait: from its last byte
 written to the first byte of the answer.
 """
-Metric = Literal["response", "service", "duration", "user_wait", "generator_lag", "value", "ttfb", Phase]
+StreamMetric = Literal[
+    "ttft",
+    "ttft_due",
+    "ttfo",
+    "itl",
+    "icl",
+    "stall",
+    "tpot",
+    "prompt_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+]
+"""Metrics of a request to an AI model, by our convention (docs/llm-conventions.md).
+
+ttft: from the call to the first generated token; ttft_due: from the time when it was due. ttfo: to the first token that
+is no reasoning. itl: the gap before each token, one value a token. icl: the gap between two reads with tokens. stall:
+the longest of these. tpot: the mean time for each token after the first read. The others are numbers of tokens.
+"""
+Metric = Literal["response", "service", "duration", "user_wait", "generator_lag", "value", "ttfb", Phase, StreamMetric]
 """journey: response, duration, user_wait, generator_lag. step: response, duration. request: response, service and the
-phases that it had; ttfb (from its call to the first byte of the answer) if an objective limits it. trend (a custom
-metric, its name in `request`): value, where 1 µs stands for the trend's resolution.
+phases that it had; ttfb (from its call to the first byte of the answer) if an objective limits it; the metrics of
+streams if it asked an AI model. trend (a custom metric, its name in `request`): value, where 1 µs stands for the trend's
+resolution. goodput: value, one for each request to a model; outcome ok if it kept all limits.
 """
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
+STREAM_METRICS: Final[tuple[StreamMetric, ...]] = get_args(StreamMetric)
+TOKEN_NS: Final = 1_000
+"""Stands for one token in the metrics that are numbers of tokens."""
 
 OK: Final = "ok"
 """The outcome of a success; every other outcome names a failure."""

@@ -50,6 +50,7 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KIND_STEP: _ClassVar[Kind]
     KIND_REQUEST: _ClassVar[Kind]
     KIND_TREND: _ClassVar[Kind]
+    KIND_GOODPUT: _ClassVar[Kind]
 
 class Metric(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -68,6 +69,17 @@ class Metric(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METRIC_WAIT: _ClassVar[Metric]
     METRIC_RECEIVE: _ClassVar[Metric]
     METRIC_TTFB: _ClassVar[Metric]
+    METRIC_TTFT: _ClassVar[Metric]
+    METRIC_TTFT_DUE: _ClassVar[Metric]
+    METRIC_TTFO: _ClassVar[Metric]
+    METRIC_ITL: _ClassVar[Metric]
+    METRIC_ICL: _ClassVar[Metric]
+    METRIC_STALL: _ClassVar[Metric]
+    METRIC_TPOT: _ClassVar[Metric]
+    METRIC_PROMPT_TOKENS: _ClassVar[Metric]
+    METRIC_CACHED_TOKENS: _ClassVar[Metric]
+    METRIC_OUTPUT_TOKENS: _ClassVar[Metric]
+    METRIC_REASONING_TOKENS: _ClassVar[Metric]
 
 class Ending(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -114,6 +126,7 @@ KIND_JOURNEY: Kind
 KIND_STEP: Kind
 KIND_REQUEST: Kind
 KIND_TREND: Kind
+KIND_GOODPUT: Kind
 METRIC_UNSPECIFIED: Metric
 METRIC_RESPONSE: Metric
 METRIC_SERVICE: Metric
@@ -129,6 +142,17 @@ METRIC_SEND: Metric
 METRIC_WAIT: Metric
 METRIC_RECEIVE: Metric
 METRIC_TTFB: Metric
+METRIC_TTFT: Metric
+METRIC_TTFT_DUE: Metric
+METRIC_TTFO: Metric
+METRIC_ITL: Metric
+METRIC_ICL: Metric
+METRIC_STALL: Metric
+METRIC_TPOT: Metric
+METRIC_PROMPT_TOKENS: Metric
+METRIC_CACHED_TOKENS: Metric
+METRIC_OUTPUT_TOKENS: Metric
+METRIC_REASONING_TOKENS: Metric
 ENDING_UNSPECIFIED: Ending
 ENDING_DONE: Ending
 ENDING_STOPPED: Ending
