@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         throughput,
         total,
     )
+    from loadgen.dsl.prompts.prompt import Prompt, prompt, shared_prefix, zipf
     from loadgen.dsl.pytest_trial import Trial
     from loadgen.dsl.secret import secret
     from loadgen.dsl.tag import Tag, tag
@@ -66,6 +67,7 @@ __all__ = [
     "OpenExecutor",
     "PerLoad",
     "Plan",
+    "Prompt",
     "Reply",
     "RequestFailed",
     "ScenarioError",
@@ -106,11 +108,13 @@ __all__ = [
     "p",
     "param",
     "per_load",
+    "prompt",
     "rate",
     "replay",
     "reply",
     "search",
     "secret",
+    "shared_prefix",
     "soak",
     "spike",
     "stress",
@@ -120,6 +124,7 @@ __all__ = [
     "trend",
     "uniform",
     "users",
+    "zipf",
 ]
 
 _MODULES = {
@@ -139,6 +144,7 @@ _MODULES = {
     "OpenExecutor": "loadgen.dsl.executors.custom",
     "PerLoad": "loadgen.dsl.plans.per_load",
     "Plan": "loadgen.dsl.plans.plan",
+    "Prompt": "loadgen.dsl.prompts.prompt",
     "Reply": "loadgen.clients.response.replies",
     "RequestFailed": "loadgen.errors",
     "ScenarioError": "loadgen.errors",
@@ -179,11 +185,13 @@ _MODULES = {
     "p": "loadgen.dsl.plans.slo",
     "param": "loadgen.dsl.plans.param",
     "per_load": "loadgen.dsl.plans.per_load",
+    "prompt": "loadgen.dsl.prompts.prompt",
     "rate": "loadgen.dsl.metric",
     "replay": "loadgen.dsl.executors.recorded_traffic_load",
     "reply": "loadgen.clients.net.canned_replies",
     "search": "loadgen.dsl.executors.capacity",
     "secret": "loadgen.dsl.secret",
+    "shared_prefix": "loadgen.dsl.prompts.prompt",
     "soak": "loadgen.dsl.executors.named_shapes",
     "spike": "loadgen.dsl.executors.named_shapes",
     "stress": "loadgen.dsl.executors.named_shapes",
@@ -193,6 +201,7 @@ _MODULES = {
     "trend": "loadgen.dsl.metric",
     "uniform": "loadgen.dsl.distributions",
     "users": "loadgen.dsl.executors.standard",
+    "zipf": "loadgen.dsl.prompts.prompt",
 }
 """The module of each name."""
 

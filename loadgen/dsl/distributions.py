@@ -53,11 +53,18 @@ class Distribution(ABC):
         Raises:
             UsageError: the distribution was created with invalid arguments.
         """
-        if self.problem:
-            fault = self.faults[0]
-            raise UsageError(f"{fault.file}:{fault.line}: {fault.message}", hint=fault.hint)
+        self._refuse()
         # The middle of its step, so never 0. The largest one would round to 1, whose quantile may be infinite.
         return self._at(min((random.getrandbits(53) + 0.5) / 2**53, _BELOW_ONE))
+
+    def quantile(self, u: float) -> float:
+        """Return the value below which a draw is with probability `u`, 0 < u < 1: a draw from another source of chance.
+
+        Raises:
+            UsageError: the distribution was created with invalid arguments.
+        """
+        self._refuse()
+        return self._at(u)
 
     @property
     @abstractmethod
@@ -70,6 +77,12 @@ class Distribution(ABC):
     @abstractmethod
     def _at(self, u: float) -> float:
         """Return the value below which a draw is with probability `u`, 0 < u < 1."""
+
+    def _refuse(self) -> None:
+        """Raise UsageError if the distribution was created with invalid arguments."""
+        if self.problem:
+            fault = self.faults[0]
+            raise UsageError(f"{fault.file}:{fault.line}: {fault.message}", hint=fault.hint)
 
     def __mul__(self, factor: float) -> Distribution:
         """Return this distribution with every draw multiplied by `factor`, such as a trait of the user."""

@@ -25,6 +25,7 @@ from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.clients.httpx_api.user_clients import UserClients
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.plans.per_load import PerLoad
+from loadgen.dsl.prompts.prompt import Prompt
 from loadgen.dsl.source_location import here
 from loadgen.dsl.tag import Tag
 from loadgen.dsl.users.argument_checks import (
@@ -110,6 +111,7 @@ class User:
         "_owner",
         "_pace_due_ns",
         "_points",
+        "_prompts",
         "_random",
         "_seed",
         "_sleep",
@@ -165,6 +167,8 @@ class User:
         self._idle_since_ns = 0
         self._seed, self._n, self._number = seed, 0, 0
         self._random: Random | None = None
+        self._prompts = 0
+        """Number of prompts that the iteration has drawn."""
         self._traits: tuple[int, dict[str, float]] | None = None
         self._pace_due_ns = 0
         self._others: dict[str, HttpClient] | None = None
@@ -424,6 +428,24 @@ class User:
             seed = f"{self._seed} {self._meter.load} {self._number} {name}"
             value = kept[1][name] = distribution_of("trait", of).draw(Random(seed))  # noqa: S311  # no secret depends on it
         return value
+
+    def text_of(self, prompt: Prompt) -> str:
+        """Return a text for a prompt, for requests that `user.llm` does not send: `text_of(prompt(tokens=1024))`.
+
+        Each call draws another text, which depends on the run's seed, the iteration, and how many prompts it has drawn
+        before. So `gather` may change which call gets which text.
+
+        Raises:
+            UsageError: the prompt was created with invalid arguments.
+        """
+        if not isinstance(prompt, Prompt):
+            raise UsageError(f"text_of: {prompt!r} is not a prompt", hint="write user.text_of(prompt(tokens=1024))")
+        return prompt.text(*self._next_prompt())
+
+    def _next_prompt(self) -> tuple[int, int, int, int, int]:
+        """Count one more prompt of this iteration, and return the arguments of `Prompt.text` for it."""
+        nth, self._prompts = self._prompts, self._prompts + 1
+        return self._seed, self._n, nth, self._meter.load, self._number
 
     def now(self) -> datetime:
         """Return the current time of day in UTC, for use in requests and tokens. In a trial, the clock is simulated."""
@@ -725,7 +747,7 @@ class User:
 
         number: the user's number, by default `n`.
         """
-        self._n, self._random, self._state = n, None, None
+        self._n, self._random, self._state, self._prompts = n, None, None, 0
         self._number = n if number is None else number
         self._idle_ns = self._idle_since_ns = 0
 
