@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loadgen.clients.graphql import gql
+    from loadgen.clients.llm.settings import Llm
+    from loadgen.clients.llm.types import Message
     from loadgen.clients.net.canned_replies import reply
     from loadgen.clients.net.settings import Http
     from loadgen.clients.request.tracing import Trace
@@ -60,8 +62,10 @@ __all__ = [
     "Http",
     "IterationEnded",
     "Journey",
+    "Llm",
     "Load",
     "Look",
+    "Message",
     "Mix",
     "Node",
     "OpenExecutor",
@@ -135,6 +139,8 @@ _MODULES = {
     "Finding": "loadgen.dsl.executors.steering_executor",
     "Graph": "loadgen.dsl.graphs.graph",
     "Http": "loadgen.clients.net.settings",
+    "Llm": "loadgen.clients.llm.settings",
+    "Message": "loadgen.clients.llm.types",
     "IterationEnded": "loadgen.errors",
     "Journey": "loadgen.dsl.journey",
     "Load": "loadgen.dsl.plans.plan_loads",

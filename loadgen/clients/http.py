@@ -25,7 +25,7 @@ Intended differences from httpx: `timeout` is for the whole call, not for each r
 
 from __future__ import annotations
 
-from collections.abc import Container, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from copy import copy
 from time import perf_counter_ns
 from typing import Any, Final, Unpack
@@ -66,6 +66,7 @@ from loadgen.clients.response.replies import Reply
 from loadgen.clients.response.reply_class_for_plan import kinds_of
 from loadgen.clients.response.streams import ReplyStream, StreamedReply
 from loadgen.clients.retries import Attempts, retries_of
+from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.tagging import GivenTags
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed, UsageError
@@ -85,6 +86,8 @@ _JSON_ENDS: Final = tuple(b"Content-Length: %d%b" % (length, _JSON_END) for leng
 _CHALLENGES: Final = frozenset({401, 407})
 """Statuses that are not errors if an auth flow answers them with another request."""
 _Status = int | Container[int] | None
+_Streamed = Callable[[Meter, Route, bytes, RequestSeries, int], StreamedReply]
+"""Makes the reply of a request whose body is streamed: a class of `StreamedReply`."""
 
 
 class HttpClient:
@@ -335,6 +338,42 @@ class HttpClient:
         """
         return ReplyStream(self._call(method.upper(), url, name, None, options, tags=tags, is_stream=True), expect)
 
+    async def post_streamed(
+        self,
+        url: str,
+        body: bytes,
+        headers: bytes,
+        make: _Streamed,
+        *,
+        name: str,
+        tags: GivenTags | None,
+        limit_ns: int,
+    ) -> Reply:
+        """Send JSON by POST, and return the reply that `make` creates when the head of the answer has arrived.
+
+        For clients above this one, such as that of AI models. headers: further header lines, as bytes. limit_ns: the
+        time-out of the request, which the reply may extend while the answer arrives.
+        """
+        route = self._posts[url]
+        begin = self._begin(route)
+        if begin is None:  # a header of the user, such as Host, changes other lines
+            pairs = (line.split(b": ", 1) for line in headers.split(b"\r\n") if line)
+            options: Any = {"content": body, "headers": {name.decode(): value.decode() for name, value in pairs}}
+            options["headers"]["content-type"] = "application/json"
+            route, data = prepare(self._routes, self._headers, self._cookies, "POST", url, options)
+        else:
+            data = b"%b%bContent-Length: %d%b%b" % (begin, headers, len(body), _JSON_END, body)
+        timeouts = Timeouts(connect_ns=self._timeouts.connect_ns, total_ns=limit_ns)
+        return await self._send(route, data, name, None, tags=tags, timeouts=timeouts, stream=make)
+
+    @property
+    def meter(self) -> Meter:
+        return self._meter
+
+    @property
+    def pool(self) -> ConnectionPool:
+        return self._pool
+
     # -- the way of one request -------------------------------------------------------------
 
     def _begin(self, route: Route) -> bytes | None:
@@ -405,7 +444,7 @@ class HttpClient:
         deadline_ns: int = 0,
         accept: Container[int] | None = None,
         follow: bool | None = None,
-        stream: type[StreamedReply] | None = None,
+        stream: _Streamed | None = None,
         trace: str = "",
         retries: int | None = None,
     ) -> Reply:
@@ -471,7 +510,7 @@ class HttpClient:
         deadline_ns: int,
         accept: Container[int] | None = None,
         follow: bool | None = None,
-        stream: type[StreamedReply] | None = None,
+        stream: _Streamed | None = None,
         retries: int | None = None,
     ) -> Reply:
         """Process an answer: store its cookies, set its outcome by the status, follow a redirect if that is on, and
@@ -738,7 +777,7 @@ class HttpClient:
         timeouts: Timeouts,
         accept: Container[int] | None,
         follow: bool,
-        stream: type[StreamedReply] | None,
+        stream: _Streamed | None,
         retries: int,
     ) -> Reply:
         """Send the requests of an httpx auth flow, each measured under its own name, and return the reply to the last
@@ -795,7 +834,7 @@ class HttpClient:
         timeouts: Timeouts,
         deadline_ns: int,
         accept: Container[int] | None,
-        stream: type[StreamedReply] | None,
+        stream: _Streamed | None,
         retries: int | None,
     ) -> Reply:
         """Follow the redirects of `reply`, each measured as a request of its own, and return the reply to the last one.

@@ -35,6 +35,7 @@ __all__ = [
     "PROTOCOL_MINOR",
     "REASSIGNABLE_MINOR",
     "SIGNED_MINOR",
+    "STREAMS_MINOR",
     "Ack",
     "Adjust",
     "BundleChunk",

@@ -43,6 +43,7 @@ from loadgen.wire.messages import (
     OBJECTIVES_MINOR,
     PROTOCOL_MAJOR,
     SIGNED_MINOR,
+    STREAMS_MINOR,
     Bye,
     Heartbeat,
     Message,
@@ -441,6 +442,7 @@ class Conductor:
         needed += [(SIGNED_MINOR, "signed runs")] if self._order.signature else []
         if not all(objective.is_plain for objective in self._order.spec.slos):
             needed.append((OBJECTIVES_MINOR, "the plan's objectives"))
+        needed += [(STREAMS_MINOR, "plans with llm=")] if self._order.spec.llm is not None else []
         for minor, what in needed:
             if member.minor < minor:
                 self._record.notice(

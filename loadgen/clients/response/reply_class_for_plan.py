@@ -18,7 +18,7 @@ from loadgen.clients.response.replies import Reply
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.measure.deltas.series_key import OK
 
-__all__ = ["Kinds", "kinds_of"]
+__all__ = ["Kinds", "kinds_of", "reply_class"]
 
 R = TypeVar("R", bound=Reply)
 
@@ -38,13 +38,15 @@ def kinds_of(limit_bytes: int, *, has_phases: bool) -> Kinds:
     replies measure the phases of each request.
     """
     return Kinds(
-        _kind(Reply, limit_bytes, has_phases),
-        _kind(StreamedReply, limit_bytes, has_phases),
-        _kind(DiscardedReply, limit_bytes, has_phases),
+        reply_class(Reply, limit_bytes, has_phases=has_phases),
+        reply_class(StreamedReply, limit_bytes, has_phases=has_phases),
+        reply_class(DiscardedReply, limit_bytes, has_phases=has_phases),
     )
 
 
-def _kind(reply: type[R], limit_bytes: int, has_phases: bool) -> type[R]:
+@cache
+def reply_class(reply: type[R], limit_bytes: int, *, has_phases: bool) -> type[R]:
+    """Return `reply` itself, or a subclass of it with this size limit, whose replies measure phases if `has_phases`."""
     if not has_phases and limit_bytes == MAX_BODY_BYTES:
         return reply
     body: dict[str, Any] = {"__slots__": (), "limit_bytes": limit_bytes}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import SequenceMatcher, get_close_matches
 from math import isfinite
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.settings import Http
 from loadgen.clients.pool.connection_policy import Connections
 from loadgen.clients.request.tracing import Trace
@@ -36,6 +37,7 @@ __all__ = [
     "read_duration",
     "read_http",
     "read_labels",
+    "read_llm",
     "read_text",
     "read_time_limit",
     "read_trace",
@@ -157,6 +159,24 @@ def read_http(http: object, folder: Path, wrong: list[Wrong]) -> Http:
     faults = [Wrong("http", f"http: {message}", hint) for message, hint in http.wrongs(folder)]
     wrong += faults
     return Http() if faults else http.settled(folder)
+
+
+def read_llm(llm: object, targets: Collection[str], wrong: list[Wrong]) -> Llm | None:
+    """Return how AI models are asked; None without a model, or with errors, which are appended to `wrong`.
+
+    targets: the names of the plan's targets.
+    """
+    if llm is None:
+        return None
+    if not isinstance(llm, Llm):
+        wrong.append(Wrong("llm", f"llm: {llm!r} is not an Llm", 'write llm=Llm(model="qwen3-8b")'))
+        return None
+    faults = [Wrong("llm", message, hint) for message, hint in llm.wrongs()]
+    if isinstance(llm.target, str) and llm.target not in targets:
+        names = ", ".join(f'"{name}"' for name in targets if name) or "none"
+        faults.append(Wrong("llm", f'Llm: unknown target="{llm.target}"', f"the plan's targets: {names}"))
+    wrong += faults
+    return None if faults else llm
 
 
 _CLIENTS: Final = ("loadgen", "httpx")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.settings import Http
 from loadgen.clients.pool.connection_policy import Connections
 from loadgen.clients.protocol.timeouts import Timeouts
@@ -34,6 +35,7 @@ from loadgen.dsl.plans.argument_validation import (
     read_duration,
     read_http,
     read_labels,
+    read_llm,
     read_text,
     read_time_limit,
     read_trace,
@@ -138,6 +140,7 @@ class Plan:
             a response header.
         trace: "1%" sends trace headers in 1 % of all iterations; `Trace(...)` also sets the formats.
         http: `Http(...)`: proxy, client certificate, addresses, HTTP/2, retries and other HTTP settings.
+        llm: `Llm(model=...)`: the AI model that `user.llm` asks, and how; see docs/llm.md.
         client: "loadgen", or "httpx" to run the scenario on the stock httpx client for comparison.
         busy_wait: False: workers always sleep until the next start of an open load. True: they turn their event loop
             instead if the start is due within some 50 µs, which makes starts more punctual; see docs/open-loads.md.
@@ -172,6 +175,7 @@ class Plan:
         tags: Iterable[str | Tag] = (),
         trace: Trace | str | None = None,
         http: Http | None = None,
+        llm: Llm | None = None,
         client: str = "loadgen",
         busy_wait: bool = True,
         owner: str = "",
@@ -233,6 +237,7 @@ class Plan:
         """The declared tags, response headers among them, in the order of `tags`."""
         self.trace = read_trace(trace, self._wrong)
         self.http = read_http(http, self.folder, self._wrong)
+        self.llm = read_llm(llm, self.targets, self._wrong)
         self.client = client
         self.owner = read_text("owner", owner, self._wrong)
         self.labels = read_labels(labels, self._wrong)
@@ -348,6 +353,7 @@ class Plan:
             client="httpx" if self.client == "httpx" else "loadgen",
             has_phases=not limited.isdisjoint(("send", "wait", "receive")),
             has_ttfb="ttfb" in limited,
+            llm=self.llm,
         )
 
     def row_offset(self, lane: int, journey: Journey[Any]) -> int:
@@ -497,6 +503,7 @@ class Plan:
             owner=self.owner,
             labels=self.labels,
             http=self.http.as_json(self.folder),
+            llm=None if self.llm is None else self.llm.as_json(),
             client=self.client,
             notes=(*self.http.notes(), *([STOCK_NOTE] if self.client == "httpx" else [])),
         )

@@ -255,6 +255,8 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The git commit of the scenario's folder, "+" appended if it has uncommitted changes; empty without git."""
     http: dict[str, Any] = {}
     """The fields of the plan's `Http` that differ from the defaults; secrets only by name."""
+    llm: dict[str, Any] | None = None
+    """The fields of the plan's `Llm` that differ from the defaults; None: the plan asks no model."""
     client: str = "loadgen"
     """"loadgen", or "httpx" for the stock httpx client."""
     busy_wait: bool = True

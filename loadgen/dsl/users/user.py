@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Never, TypeVar, overload
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.clients.httpx_api.user_clients import UserClients
+from loadgen.clients.llm.client import LlmClient
+from loadgen.clients.llm.settings import Llm
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.plans.per_load import PerLoad
 from loadgen.dsl.prompts.prompt import Prompt
@@ -42,6 +44,7 @@ from loadgen.dsl.users.argument_checks import (
 )
 from loadgen.dsl.users.concurrent_calls import Apart, PollPlace
 from loadgen.dsl.users.exception_to_outcome import outcome_of
+from loadgen.dsl.users.llm_place import LlmPlace
 from loadgen.dsl.users.leaked_tasks import owns, running_owner
 from loadgen.dsl.users.steps import Measure, Step
 from loadgen.dsl.users.worker_tally import WorkerTally
@@ -101,12 +104,14 @@ class User:
         "_idle_ns",
         "_idle_since_ns",
         "_is_fresh",
+        "_llm",
         "_made_clients",
         "_meter",
         "_n",
         "_now",
         "_number",
         "_open_client",
+        "_open_llm",
         "_others",
         "_owner",
         "_pace_due_ns",
@@ -138,6 +143,7 @@ class User:
         httpx_clients: Callable[[], UserClients] | None = None,
         points: Points | None = None,
         load: UserLoad = NO_LOAD,
+        open_llm: Callable[[], tuple[HttpClient, Llm]] | None = None,
     ) -> None:
         """Create a user. The engine does this; a journey gets its user as its argument.
 
@@ -147,6 +153,7 @@ class User:
                 `perf_counter_ns`.
             open_client: creates the HTTP client for another target of the plan; raises UsageError for an unknown one.
             httpx_clients: creates the object that makes httpx clients over the same connections.
+            open_llm: returns the HTTP client and the settings of `user.llm`; None: the plan has no `Llm`.
             points: the rendez-vous of this worker; None in a trial, where no rendez-vous waits.
         """
         self.http: Final = http
@@ -185,6 +192,8 @@ class User:
         self._httpx: HttpxClient | None = None
         self._httpx2: Any = None
         self._points = points
+        self._open_llm = open_llm
+        self._llm: LlmClient | None = None
 
     # -- where time goes ----------------------------------------------------------------------
 
@@ -560,6 +569,21 @@ class User:
                     f'the plan has no target "{target}"', hint='add it to the plan: targets={"api": "https://..."}'
                 )
             client = others[target] = self._open_client(target)
+        return client
+
+    @property
+    def llm(self) -> LlmClient:
+        """Return the user's client for the AI model of the plan's `Llm`: `await user.llm.chat(prompt(tokens=1024))`.
+
+        Raises:
+            UsageError: the plan has no `Llm`.
+        """
+        client = self._llm
+        if client is None:
+            if self._open_llm is None:
+                raise UsageError("the plan has no model", hint='add it to the plan: llm=Llm(model="qwen3-8b")')
+            http, settings = self._open_llm()
+            client = self._llm = LlmClient(http, settings, LlmPlace(self))
         return client
 
     @property

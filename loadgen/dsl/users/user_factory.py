@@ -21,6 +21,7 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.rows import HttpxRows
 from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool
 from loadgen.clients.httpx_api.user_clients import UserClients
+from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.network import Network
 from loadgen.clients.net.proxy_requests import Forward
 from loadgen.clients.net.settings import Http
@@ -36,6 +37,7 @@ from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.first_byte_meter import with_first_byte
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.stream_meter import with_streams
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.series_key import Tags
@@ -50,6 +52,7 @@ class Ways:
     targets: base URLs by name; a single target has the name "".
     target: the name of the target of `user.http`; None: the first.
     tags: response headers, in lower case, by which series are split.
+    llm: how AI models are asked; None: the plan asks none.
     has_phases, has_ttfb: an objective limits a phase of requests, or the time to their first byte, so it is recorded.
     """
 
@@ -65,6 +68,7 @@ class Ways:
     """"httpx" selects the stock httpx client, for comparison."""
     has_phases: bool = False
     has_ttfb: bool = False
+    llm: Llm | None = None
 
     @property
     def url(self) -> str:
@@ -117,6 +121,8 @@ class UserFactory:
             self.meter_class = PhasedMeter
         if ways.has_ttfb:
             self.meter_class = with_first_byte(self.meter_class)
+        if ways.llm is not None:
+            self.meter_class = with_streams(self.meter_class)
         if cap is not None:
             self.meter_class = capped(self.meter_class, cap)
         if ways.connections.policy == "shared":
@@ -183,6 +189,12 @@ class UserFactory:
         # Rows of other targets carry the target's name, since `/x` of two targets must not share a row.
         return self._client(meter, pool, url, "" if url == self._url else target)
 
+    def open_llm(
+        self, settings: Llm, http: HttpClient, meter: Meter, pool: ConnectionPool
+    ) -> tuple[HttpClient, Llm]:
+        """Return the HTTP client and the settings of a user's `llm`. http: the user's client of the main target."""
+        return (http if settings.target is None else self.open_client(meter, pool, settings.target)), settings
+
     def httpx_clients(self, meter: Meter, pool: ConnectionPool) -> UserClients:
         """Return the object that makes the httpx clients of one user, over the user's connections."""
         ways = self.ways
@@ -245,8 +257,9 @@ class UserFactory:
     ) -> User:
         meter = self.meter_class(recorder, tags)
         meter.load = load
+        http = self._client(meter, pool, self._url)
         return self.user_class(
-            self._client(meter, pool, self._url),
+            http,
             meter,
             seed=self._seed,
             shared=self.shared,
@@ -258,4 +271,5 @@ class UserFactory:
             httpx_clients=partial(self.httpx_clients, meter, pool),
             points=points,
             load=facts,
+            open_llm=None if self.ways.llm is None else partial(self.open_llm, self.ways.llm, http, meter, pool),
         )

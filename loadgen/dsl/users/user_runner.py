@@ -134,6 +134,8 @@ class JourneyLife:
         self._tries = 0 if fresh else _TRIES
         self._turned = False
         self.begun_ns = self.ended_ns = self.set_up_ns = 0
+        self.arrival: Arrival | None = None
+        """The present or last iteration; None before the first."""
         self.idle_ns = 0
         self.outcome = OK
         self.censored = False
@@ -154,6 +156,7 @@ class JourneyLife:
         user = self._user
         meter = user._meter
         journey = self._journey = self._journeys[arrival.journey]
+        self.arrival = arrival
         if self._fresh:
             user._renew()
         if self._close_idle is not None:

@@ -31,6 +31,7 @@ from loadgen.measure.deltas.series_key import (
 
 __all__ = [
     "JourneySeries",
+    "MoreSeries",
     "Noted",
     "Picked",
     "Picks",
@@ -113,6 +114,9 @@ class Watches(Protocol):
         Called once for each new series.
         """
 
+    def of_streams(self, key: SeriesKey) -> Watch | None:
+        """Return the watch that must receive the stream metrics of a row of requests; None if none must."""
+
     def saw(self, start_ns: int, custom: Sequence[CustomStats], trends: Mapping[str, Sequence[int]]) -> None:
         """Count the custom metrics of one interval, before `take`.
 
@@ -177,15 +181,24 @@ class Series:
         return SeriesKey(k.kind, k.journey, k.step, k.request, outcome, metric, is_bound, k.warmup, k.tags)
 
 
+class MoreSeries(Protocol):
+    """Further metrics of a row, which are swapped with it: those of streams (`stream_series.py`)."""
+
+    def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
+        """Remove and yield the values since the last swap: (key, values) for each histogram."""
+
+
 class RequestSeries(Series):
     """The series of a request, held by the client for each (journey, step, name): two appends per request."""
 
-    __slots__ = ("_marked", "phases", "place")
+    __slots__ = ("_marked", "phases", "place", "streams")
 
     def __init__(self, key: SeriesKey, watch: Watch | None = None) -> None:
         super().__init__(key, ("response", "service"), watch)
         self.phases: dict[tuple[Phase | Literal["ttfb"], str, bool], list[int]] = {}
         """Times of phases since the last swap, by phase, outcome, and whether they are lower bounds."""
+        self.streams: MoreSeries | None = None
+        """The metrics of streams, if this is a row of requests to AI models (`Recorder.streams_of`)."""
         self.place: Place | None = None
         """The place that it belongs to; None if it was requested from the recorder directly."""
         self._marked: dict[object, RequestSeries] = {}
@@ -222,6 +235,8 @@ class RequestSeries(Series):
         phases, self.phases = self.phases, {}
         for (phase, outcome, censored), values in phases.items():
             yield SeriesKey(k.kind, k.journey, k.step, k.request, outcome, phase, censored, k.warmup, k.tags), values
+        if self.streams is not None:
+            yield from self.streams.swap()
 
     def split(self, headers: Tags, begun_ns: int) -> RequestSeries:
         """Return the part of this series for responses with these (header, value) pairs.

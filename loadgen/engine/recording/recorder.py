@@ -26,6 +26,7 @@ from loadgen.engine.recording.recorded_series import (
     Watch,
     Watches,
 )
+from loadgen.engine.recording.stream_series import Goodput, StreamSeries
 from loadgen.engine.recording.tagging import GivenTags, Tagging
 from loadgen.engine.recording.values_to_histogram import Fold, p99
 from loadgen.errors import UsageError
@@ -109,6 +110,8 @@ class Recorder:
         """End of the warm-up, ns from T0; the drive sets it. Custom metrics of intervals that begin before it belong to
         the warm-up: their values have no due time.
         """
+        self.goodputs: tuple[Goodput, ...] = ()
+        """The limits of the plan's goodput objectives; the drive sets them."""
         self.take_loads: Callable[[], tuple[LoadCounts, ...]] = tuple
         """Returns the counts of each load since the last call. The drive sets it; a flip calls it once."""
         self.first_arrivals: list[FirstArrival] = []
@@ -214,6 +217,17 @@ class Recorder:
         made = kind(fitting, self._watch(fitting))
         self._series[fitting] = made
         return made
+
+    def streams_of(self, series: RequestSeries) -> StreamSeries:
+        """Return the stream metrics of a row of requests to AI models, created on first use."""
+        found = series.streams
+        if found is None:
+            watches, key = self._watches, series.key
+            is_watched = watches is not None and not key.warmup
+            watch = watches.of_streams(key) if watches is not None and is_watched else None
+            found = series.streams = StreamSeries(key, watch, self.goodputs, self._watch)
+        assert isinstance(found, StreamSeries)
+        return found
 
     def step_series(self, journey: str, step: str, warmup: bool = False, tags: Tags = ()) -> StepSeries:
         """Return the series of a step, created on first use."""

@@ -1,26 +1,25 @@
 """Records the metrics of requests to AI models: time to first token, gaps between tokens, numbers of tokens.
 
 A request to a model is a row like any other (`recorder.py`). Besides, its row has one `StreamSeries` with the values of
-each stream metric. Each ended request has exactly one value of `ttft`, under its outcome. A request that failed before
-its first token has the time until then as a lower bound. So the number of `ttft` values is the number of requests to
-models, good and bad.
+each stream metric. Each ended request has exactly one value of `ttft`, under its outcome: a request that failed before
+its first token has the time until then as a lower bound. So the number of `ttft` values is the number of ended requests
+to models, good and bad. The values of a stream that failed belong to the series of its outcome, never to those of `ok`.
 
-The values of a stream that failed belong to the series of its outcome, and never to those of `ok`.
-
-A `goodput` objective sets limits for the metrics of one request. For each such objective there is one value a request,
-in the series of kind "goodput": its outcome is `ok` if the request kept all limits, `SLOW` if it broke one, and the
-request's own outcome if that failed. The value is its number of output tokens, so the sum of the good ones is known.
+A `goodput` objective sets limits for the metrics of one request. For each objective of this kind, each request has one
+value in the series of kind "goodput". Its outcome is `ok` if the request kept all limits, `SLOW` if it broke one, and
+the request's own outcome if that failed. The value is its number of output tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from loadgen.engine.recording.recorded_series import MAX_OUTCOMES, Watch
 from loadgen.measure.deltas.series_key import (
     GOODPUT_TAG,
+    MAX_TOKENS,
     OK,
     OTHER,
     SLOW,
@@ -32,48 +31,214 @@ from loadgen.measure.deltas.series_key import (
 )
 from loadgen.measure.streams import StreamTimes
 
-__all__ = ["Goodput", "StreamSeries", "limits_text"]
+__all__ = ["GOODPUT_LIMITS", "Goodput", "StreamSeries"]
 
-Values = tuple[list[int], ...]
-"""A list of values for each of `STREAM_METRICS`."""
+GOODPUT_LIMITS: Final[tuple[str, ...]] = ("ttft", "ttft_due", "ttfo", "tpot", "itl", "stall", "e2e")
+"""Metrics of a request that a goodput objective can limit. itl: the request's mean, which is its tpot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goodput:
-    """The limits of one goodput objective: what a good request must keep.
+    """The limits that a good request keeps, of one or more goodput objectives with the same limits.
 
-    limits: by metric, the greatest good value in ns. text: identifies the limits; equal limits have equal texts.
+    limits: by name (`GOODPUT_LIMITS`), the greatest good value in ns. text: identifies the limits.
     """
 
     text: str
-    limits: Mapping[StreamMetric | str, int] = field(default_factory=dict)
+    limits: Mapping[str, int]
 
-    def keeps(self, times: StreamTimes, ttft_due_ns: int | None) -> bool:
+    def is_kept(self, times: StreamTimes, ttft_due_ns: int) -> bool:
         """Return whether a request that ended ok kept all limits.
 
-        ttft counts from when the request was due, if that is known. A metric that the request does not have, such as
-        tpot of a single token, breaks no limit.
+        ttft counts from when the request was due if that is known, else (-1) from its call. A figure that the request
+        does not have, such as tpot of a single token, breaks no limit.
         """
-        for metric, limit_ns in self.limits.items():
-            value = _value(times, metric, ttft_due_ns)
-            if value is not None and value > limit_ns:
-                return False
-        return True
+        return all(_value(times, name, ttft_due_ns) <= limit_ns for name, limit_ns in self.limits.items())
 
 
-def _value(times: StreamTimes, metric: str, ttft_due_ns: int | None) -> int | None:
-    match metric:
+def _value(times: StreamTimes, name: str, ttft_due_ns: int) -> float:
+    match name:
         case "ttft":
-            return times.ttft_ns if ttft_due_ns is None else ttft_due_ns
+            return max(times.ttft_ns, ttft_due_ns)
         case "ttft_due":
             return ttft_due_ns
         case "ttfo":
             return times.ttfo_ns
-        case "tpot":
-            return times.tpot_ns
-        case "itl":
+        case "tpot" | "itl":
             return times.tpot_ns
         case "stall":
             return times.stall_ns
         case _:
-            return times.e2e_ns
+            return times.last_token_ns
+
+
+class StreamSeries:
+    """The stream metrics of one row of requests, and its goodput.
+
+    key: of the request. watch: receives the values that objectives over windows need; None: there are none. goodputs:
+    the limits of the plan. goodput_watch: returns the watch for a goodput series' key.
+    """
+
+    __slots__ = ("_goodputs", "_other", "key", "ok", "watch")
+
+    def __init__(
+        self,
+        key: SeriesKey,
+        watch: Watch | None = None,
+        goodputs: Sequence[Goodput] = (),
+        goodput_watch: Callable[[SeriesKey], Watch | None] = lambda _: None,
+    ) -> None:
+        self.key, self.watch = key, watch
+        self.ok: tuple[list[int], ...] = tuple([] for _ in STREAM_METRICS)
+        """Values of requests that ended ok, in the order of `STREAM_METRICS`. A flip replaces the lists."""
+        self._other: dict[tuple[StreamMetric, str, bool], list[int]] = {}
+        self._goodputs = tuple(_GoodputSeries(key, one, goodput_watch) for one in goodputs)
+
+    def ended(
+        self, times: StreamTimes, asked_ns: int, response_ns: int, outcome: str, wait_ns: int | None = None
+    ) -> None:
+        """HOT, once a request to a model: budget 1.5 µs + 60 ns a token (bench/llm.py). Record its stream metrics.
+
+        Args:
+            asked_ns: when the journey called, `perf_counter_ns`. response_ns: until it ended.
+            wait_ns: from when the request was due to its call; None: it had no due time.
+        """
+        ttft_due_ns = -1
+        if outcome is OK or outcome == OK:
+            ttft, ttft_due, ttfo, itl, icl, stall, tpot, prompt, cached, output, reasoning = self.ok
+            ttft.append(times.ttft_ns)
+            if wait_ns is not None:
+                ttft_due_ns = times.ttft_ns + wait_ns
+                ttft_due.append(ttft_due_ns)
+            if times.ttfo_ns >= 0:
+                ttfo.append(times.ttfo_ns)
+            for gap_ns, n in times.itl:
+                if n == 1:
+                    itl.append(gap_ns)
+                else:
+                    itl += [gap_ns] * n
+            if times.icl:
+                icl += times.icl
+                stall.append(times.stall_ns)
+            if times.tpot_ns >= 0:
+                tpot.append(round(times.tpot_ns))
+            if times.prompt_tokens >= 0:
+                prompt.append(_tokens(times.prompt_tokens))
+            if times.cached_tokens >= 0:
+                cached.append(_tokens(times.cached_tokens))
+            if times.output_tokens >= 0:
+                output.append(_tokens(times.output_tokens))
+            if times.reasoning_tokens >= 0:
+                reasoning.append(_tokens(times.reasoning_tokens))
+        else:
+            self._failed(times, response_ns, outcome, wait_ns)
+        if self.watch is not None:
+            self._show(self.watch, times, asked_ns, response_ns, outcome, ttft_due_ns)
+        for one in self._goodputs:
+            one.ended(times, asked_ns, outcome, ttft_due_ns)
+
+    def _failed(self, times: StreamTimes, response_ns: int, outcome: str, wait_ns: int | None) -> None:
+        """Record the figures of a request that failed, under its outcome."""
+        had_token = times.ttft_ns >= 0
+        ttft_ns = times.ttft_ns if had_token else response_ns
+        self._add("ttft", outcome, ttft_ns, is_bound=not had_token)
+        if wait_ns is not None:
+            self._add("ttft_due", outcome, ttft_ns + wait_ns, is_bound=not had_token)
+        if times.ttfo_ns >= 0:
+            self._add("ttfo", outcome, times.ttfo_ns)
+        for gap_ns, n in times.itl:
+            self._add("itl", outcome, *[gap_ns] * n)
+        if times.icl:
+            self._add("icl", outcome, *times.icl)
+            # The wait that the failure ended may have become the longest, so it is a bound.
+            self._add("stall", outcome, times.stall_ns, is_bound=outcome == TIMEOUT)
+        if times.tpot_ns >= 0:
+            self._add("tpot", outcome, round(times.tpot_ns))
+        if times.prompt_tokens >= 0:
+            self._add("prompt_tokens", outcome, _tokens(times.prompt_tokens))
+        if times.cached_tokens >= 0:
+            self._add("cached_tokens", outcome, _tokens(times.cached_tokens))
+        if times.output_tokens >= 0:
+            self._add("output_tokens", outcome, _tokens(times.output_tokens))
+        if times.reasoning_tokens >= 0:
+            self._add("reasoning_tokens", outcome, _tokens(times.reasoning_tokens))
+
+    def _add(self, metric: StreamMetric, outcome: str, *values: int, is_bound: bool = False) -> None:
+        key = (metric, outcome, is_bound)
+        found = self._other.get(key)
+        if found is None:
+            if len(self._other) >= len(STREAM_METRICS) * MAX_OUTCOMES:
+                key = (metric, OTHER, is_bound)
+            found = self._other.setdefault(key, [])
+        found += values
+
+    @staticmethod
+    def _show(
+        watch: Watch, times: StreamTimes, asked_ns: int, response_ns: int, outcome: str, ttft_due_ns: int
+    ) -> None:
+        """Pass the values to the watch that counts them for objectives over windows."""
+        is_ok = outcome == OK
+        watch.ended(asked_ns, response_ns, outcome)
+        for metric in watch.metrics:
+            match metric:
+                case "ttft":
+                    watch.timed(metric, asked_ns, times.ttft_ns if times.ttft_ns >= 0 else response_ns, outcome)
+                case "ttft_due" if ttft_due_ns >= 0:
+                    watch.timed(metric, asked_ns, ttft_due_ns, outcome)
+                case "itl":
+                    for gap_ns, n in times.itl:
+                        for _ in range(n):
+                            watch.timed(metric, asked_ns, gap_ns, outcome)
+                case "icl":
+                    for gap_ns in times.icl:
+                        watch.timed(metric, asked_ns, gap_ns, outcome)
+                case _ if is_ok:
+                    value = round(_value(times, metric, ttft_due_ns))
+                    if value >= 0:
+                        watch.timed(metric, asked_ns, value, outcome)
+
+    def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
+        """Remove and yield the values since the last swap: (key, values) for each metric and outcome."""
+        full, self.ok = self.ok, tuple([] for _ in STREAM_METRICS)
+        for metric, values in zip(STREAM_METRICS, full, strict=True):
+            if values:
+                yield replace(self.key, metric=metric), values
+        other, self._other = self._other, {}
+        for (metric, outcome, is_bound), values in other.items():
+            yield replace(self.key, metric=metric, outcome=outcome, censored=is_bound), values
+        for one in self._goodputs:
+            yield from one.swap()
+
+
+class _GoodputSeries:
+    """Whether the requests of one row kept the limits of one goodput: a list of output tokens for each outcome."""
+
+    __slots__ = ("goodput", "key", "values", "watch")
+
+    def __init__(self, key: SeriesKey, goodput: Goodput, watch: Callable[[SeriesKey], Watch | None]) -> None:
+        self.goodput = goodput
+        self.key = replace(key, kind="goodput", metric="value", tags=(*key.tags, (GOODPUT_TAG, goodput.text)))
+        self.watch = watch(self.key)
+        self.values: dict[str, list[int]] = {}
+
+    def ended(self, times: StreamTimes, asked_ns: int, outcome: str, ttft_due_ns: int) -> None:
+        if outcome == OK and not self.goodput.is_kept(times, ttft_due_ns):
+            outcome = SLOW
+        values = self.values.get(outcome)
+        if values is None:
+            if len(self.values) >= MAX_OUTCOMES:
+                outcome = OTHER
+            values = self.values.setdefault(outcome, [])
+        values.append(_tokens(max(0, times.output_tokens)))
+        if self.watch is not None:
+            self.watch.ended(asked_ns, 0, outcome)
+
+    def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
+        taken, self.values = self.values, {}
+        for outcome, values in taken.items():
+            yield replace(self.key, outcome=outcome), values
+
+
+def _tokens(n: int) -> int:
+    """Return a number of tokens as a value of a histogram; more than it can hold counts as the most."""
+    return min(n, MAX_TOKENS) * TOKEN_NS

@@ -11,12 +11,15 @@ from typing import Final, Literal, get_args
 
 __all__ = [
     "CUT_OFF",
+    "GOODPUT_TAG",
     "LOAD_TAG",
+    "MAX_TOKENS",
     "MISSED",
     "OK",
     "OTHER",
     "PHASES",
     "SKIPPED",
+    "SLOW",
     "STREAM_METRICS",
     "TIMEOUT",
     "TOKEN_NS",
@@ -64,6 +67,8 @@ PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 STREAM_METRICS: Final[tuple[StreamMetric, ...]] = get_args(StreamMetric)
 TOKEN_NS: Final = 1_000
 """Stands for one token in the metrics that are numbers of tokens."""
+MAX_TOKENS: Final = 3_600_000_000
+"""The largest number of tokens that a histogram holds."""
 
 OK: Final = "ok"
 """The outcome of a success; every other outcome names a failure."""
@@ -75,6 +80,8 @@ MISSED: Final = "missed"
 """Due and never started; the value is censored at its lateness."""
 SKIPPED: Final = "skipped"
 """The journey itself ended the iteration (`user.skip`): neither good nor bad, and shown with its count."""
+SLOW: Final = "slow"
+"""In goodput, the outcome of a request that ended ok and broke a limit."""
 OTHER: Final = "(other)"
 """Stands for all names beyond the limit on distinct names."""
 UNTAGGED: Final = "(none)"
@@ -84,6 +91,8 @@ Tags = tuple[tuple[str, str], ...]
 """(name, value) of each tag."""
 LOAD_TAG: Final = "load"
 """The tag that names the load of the plan."""
+GOODPUT_TAG: Final = "goodput"
+"""The tag of a goodput series that holds its limits, as in "ttft<=500ms,tpot<=50ms"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,320 @@
+"""The reply of a model: `reply = await user.llm.chat(...)`.
+
+The connection feeds it while the answer arrives, so the journey's task does not run for each event. The time of each
+event is that of the read that brought it. When the answer is over, the reply knows how it ended: a status of 200 is no
+success if the stream broke, stalled, carried an error or had no token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from loadgen.clients.llm.stream_reading import LEFT, NO_STREAM, STALLED, StreamReading
+from loadgen.clients.llm.types import Api, Part, ToolCall, Usage
+from loadgen.clients.protocol.decoding import DecodingError, Unpacker
+from loadgen.clients.protocol.outcomes import PROTOCOL, TIMEOUT, TOO_LARGE
+from loadgen.clients.protocol.response_heads import Head
+from loadgen.clients.request.request_head_cache import Route
+from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES
+from loadgen.clients.response.streams import StreamedReply
+from loadgen.engine.recording.recorded_series import RequestSeries
+from loadgen.engine.recording.user_meter import Meter
+from loadgen.errors import ExpectFailed, RequestFailed
+from loadgen.measure.deltas.series_key import OK
+from loadgen.measure.streams import StreamTimes
+
+__all__ = ["LlmCall", "LlmReply"]
+
+T = TypeVar("T")
+
+_SSE: Final = b"text/event-stream"
+_JSON: Final = b"json"
+
+
+@dataclass(slots=True)
+class LlmCall:
+    """What the reply has to know of its call.
+
+    wants_stream: False: a whole answer was asked for. wait_ns: from when the iteration was due to this call, without
+    think time; None: it had no due time, or this is not the iteration's first call. first_token_ns, idle_ns: limits;
+    None: there are none.
+    """
+
+    api: Api
+    wants_stream: bool = True
+    wait_ns: int | None = None
+    first_token_ns: int | None = None
+    idle_ns: int | None = None
+    total_ns: int = 0
+    reads_parts: bool = False
+
+
+class LlmReply(StreamedReply):
+    """The answer of a model, with its text and its times.
+
+    Times are `perf_counter_ns`. `text`, `json()`, `pick` and `expect` are of the generated text, not of the stream's
+    bytes.
+    """
+
+    __slots__ = ("_call", "_times", "_total_deadline_ns", "_unpacker", "reading")
+
+    def __init__(
+        self, call: LlmCall, meter: Meter, route: Route, sent: bytes, series: RequestSeries, asked_ns: int
+    ) -> None:
+        super().__init__(meter, route, sent, series, asked_ns)
+        self._call = call
+        self.reading: StreamReading | None = None
+        """What was read of the stream; None if the answer is no stream of events."""
+        self._times: StreamTimes | None = None
+        self._unpacker: Unpacker | None = None
+        self._total_deadline_ns = asked_ns + call.total_ns
+        self.body = b""
+        """Of a stream: its beginning, which a stored failure shows."""
+
+    # -- what the connection calls (http1.Sink) -----------------------------------------------
+
+    def took_head(self, head: Head) -> None:
+        self.head = head
+        kind = head.get(b"content-type") or b""
+        if head.status < 300 and kind.lower().startswith(_SSE):
+            self.reading = reading = StreamReading(self._call.api)
+            if self._call.reads_parts:
+                reading.parts = []
+            if head.zipped:
+                encodings = b",".join(v for n, v in head.raw if n.lower() == b"content-encoding")
+                try:
+                    self._unpacker = Unpacker(encodings.decode("latin-1"))
+                except DecodingError as error:
+                    self._failure = RequestFailed(PROTOCOL, str(error))
+
+    def took(self, data: bytes, now_ns: int) -> bool:
+        """HOT, once a read. Read the events in these bytes; see `StreamReading.feed` for its budget."""
+        self.events += 1
+        self._raw_bytes += len(data)
+        reading = self.reading
+        if reading is None:
+            self.body += data
+            if len(self.body) > self.limit_bytes:
+                self._give_up(RequestFailed(TOO_LARGE, f"the answer has more than {self.limit_bytes} bytes"))
+            return False
+        call = self._call
+        if len(self.body) < MAX_SHOWN_BYTES:
+            self.body += data
+        try:
+            has_parts = False
+            for piece in (data,) if self._unpacker is None else self._unpacker.feed(data):
+                has_parts = reading.feed(piece, now_ns) or has_parts
+        except DecodingError as error:
+            self._give_up(RequestFailed(PROTOCOL, str(error)))
+            return False
+        except RequestFailed as failure:
+            self._give_up(failure)
+            return False
+        if has_parts and reading.texts:
+            deadline_ns = self._total_deadline_ns
+            if call.idle_ns is not None and now_ns + call.idle_ns < deadline_ns:
+                deadline_ns = now_ns + call.idle_ns
+            self.source.allow_until(self, deadline_ns)
+            if call.reads_parts:
+                self._wake()
+        return False
+
+    def broke(self, failure: RequestFailed) -> None:
+        if failure.outcome == TIMEOUT and self._had_token and self.done_ns < self._total_deadline_ns:
+            idle_s = (self._call.idle_ns or 0) / 1e9
+            failure = RequestFailed(STALLED, f"no byte for {idle_s:g} s after {len(self._tokens_text)} characters")
+        super().broke(failure)
+
+    def cut(self) -> None:
+        if self._failure is not None:
+            self._wake()
+        else:
+            super().cut()
+
+    def _give_up(self, failure: RequestFailed) -> None:
+        """Fail the answer in the middle, and close its connection."""
+        self._failure = failure
+        self.source.abort()
+
+    # -- the end --------------------------------------------------------------------------------
+
+    async def over(self) -> None:
+        """Wait until the whole answer has arrived, then decide its outcome.
+
+        Raises:
+            RequestFailed: the stream broke off, or ended without a usable answer.
+        """
+        try:
+            while not self._is_whole:
+                if self._failure is not None:
+                    raise self._break(self._failure)
+                self._wanted = asyncio.get_running_loop().create_future()
+                await self._wanted
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
+        if self.outcome is OK:
+            outcome, detail = self._ended_as()
+            if outcome != OK:
+                self.outcome = outcome
+                self._record()
+                self._meter.settle()
+                raise RequestFailed(outcome, f"{self.route.method} {self.route.url}: {detail}")
+        self._record()
+
+    async def left(self) -> None:
+        """End the stream when the journey leaves its block: `LEFT`, unless the answer was over or had failed."""
+        if self._is_whole and not self._is_recorded:
+            await self.over()
+            return
+        if not self._is_whole and self.outcome is OK:
+            self.outcome = LEFT
+        await self.aclose()
+
+    def _ended_as(self) -> tuple[str, str]:
+        """Return the outcome of a whole answer whose status is no error, and its detail."""
+        reading = self.reading
+        if reading is not None:
+            reading.close(self.done_ns)
+            return reading.outcome(), reading.error
+        kind = (self.head.get(b"content-type") or b"").lower()
+        if self._call.wants_stream or _JSON not in kind:
+            shown = kind.decode("latin-1") or "no content type"
+            return NO_STREAM, f"status {self.head.status} with {shown} instead of a stream of events"
+        reading = self.reading = StreamReading(self._call.api)
+        body = self.body
+        if self.head.zipped:
+            try:
+                body = super().content
+            except RequestFailed as failure:
+                return PROTOCOL, failure.detail
+        reading.add(self._call.api.decode_reply(body), self.done_ns)
+        return reading.outcome(), reading.error
+
+    @property
+    def wait_ns(self) -> int | None:
+        return self._call.wait_ns
+
+    def stream_times(self) -> StreamTimes:
+        """Return the figures of this answer by our convention, as of its end (docs/llm-conventions.md)."""
+        times = self._times
+        if times is None:
+            reading = self.reading
+            if reading is None:
+                times = StreamTimes(closed_ns=self.done_ns - self.asked_ns)
+            else:
+                times = reading.times(self.asked_ns, self.done_ns)
+            self._times = times
+        return times
+
+    # -- what a journey reads ---------------------------------------------------------------------
+
+    @property
+    def _had_token(self) -> bool:
+        return self.reading is not None and bool(self.reading.texts)
+
+    @property
+    def _tokens_text(self) -> str:
+        reading = self.reading
+        return "" if reading is None else "".join(text for texts in reading.texts.values() for text in texts)
+
+    @property
+    def content(self) -> bytes:
+        """Return the generated text as UTF-8."""
+        return self.text.encode()
+
+    @property
+    def text(self) -> str:
+        """Return the generated text, without reasoning."""
+        return "" if self.reading is None else self.reading.text
+
+    @property
+    def reasoning(self) -> str:
+        """Return the reasoning that the model wrote."""
+        return "" if self.reading is None else self.reading.reasoning
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """Return the calls of tools that the model asked for."""
+        return [] if self.reading is None else self.reading.tool_calls
+
+    @property
+    def usage(self) -> Usage:
+        """Return the token counts that the server sent; -1 for each that it did not send."""
+        return Usage() if self.reading is None else self.reading.usage
+
+    @property
+    def finish(self) -> str:
+        """Return why the model stopped: stop, length, tool_calls, content_filter, or the server's own word."""
+        return "" if self.reading is None else self.reading.finish
+
+    @property
+    def output_tokens(self) -> int:
+        return self.stream_times().output_tokens
+
+    @property
+    def reasoning_tokens(self) -> int:
+        return self.stream_times().reasoning_tokens
+
+    @property
+    def ttft_ns(self) -> int:
+        """Return the time from the call to the first generated token; -1 if there was none."""
+        return self.stream_times().ttft_ns
+
+    def parsed(self, kind: type[T]) -> T:
+        """Return the generated text as a value of `kind`: a dataclass, msgspec Struct, dict ...
+
+        Raises:
+            ExpectFailed: `parse NAME`: the text is no JSON, or does not fit.
+        """
+        try:
+            return msgspec.json.decode(self.text, type=kind)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise self._failed(f"parse {kind.__name__}", f"{error}, in {self._excerpt()}") from error
+
+    def json(self, **kwargs: Any) -> Any:
+        """Return the generated text parsed as JSON.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        import json as _json  # noqa: PLC0415  # rare, and only with keyword arguments
+
+        return _json.loads(self.text, **kwargs) if kwargs else msgspec.json.decode(self.text)
+
+    async def parts(self) -> AsyncIterator[Part]:
+        """Yield the parts of the answer as they arrive. Only inside `async with user.llm.stream(...)`."""
+        while True:
+            reading = self.reading
+            if reading is not None and reading.parts:
+                fresh, reading.parts = reading.parts, []
+                for part in fresh:
+                    yield part
+            elif self._failure is not None:
+                raise self._break(self._failure)
+            elif self._is_whole:
+                await self.over()
+                return
+            elif self._is_closed:
+                return
+            else:
+                self._wanted = asyncio.get_running_loop().create_future()
+                await self._wanted
+
+    def expect_finish(self, finish: str) -> None:
+        """Raise unless the model stopped for this reason.
+
+        Raises:
+            ExpectFailed: `expect finish`.
+        """
+        if self.finish != finish:
+            raise self._failed("expect finish", f"finished with {self.finish or 'no reason'}, expected {finish}")
+
+    def _failed(self, outcome: str, detail: str) -> ExpectFailed:
+        self._meter.settle_as(self, outcome)
+        return ExpectFailed(outcome, f"{self.route.method} {self.route.url}: {detail}")

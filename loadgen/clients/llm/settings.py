@@ -1,0 +1,126 @@
+"""How a plan asks AI models: its `Llm`, and the errors of its arguments.
+
+    Plan(..., llm=Llm(model="qwen3-8b", max_tokens=256))
+
+`Llm` is a value: it opens nothing and raises nothing. `wrongs` returns all its errors. An API key is a
+`secret("name")`, so that it never is in a bundle, a manifest, a log or a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any, Final, Literal, get_args
+
+from loadgen.clients.llm.types import ApiName
+from loadgen.clients.net.settings import Named
+from loadgen.clients.net.settings_check import is_secret
+from loadgen.units import parse_duration
+
+__all__ = ["Llm", "UsageWanted"]
+
+UsageWanted = Literal["final", "continuous", "none"]
+_API_HINT: Final = f"write one of {', '.join(get_args(ApiName))}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Llm:
+    """How the requests of `user.llm` reach a model. A call may replace `max_tokens`, `temperature` and others."""
+
+    model: str = ""
+    """The model's name at the server. Empty: the only model that the server lists at /v1/models."""
+    api: ApiName = "chat"
+    """The API: "chat" (chat completions), "completions", "responses" or "anthropic" (messages)."""
+    target: str | None = None
+    """The name of a target of the plan; None: the main target."""
+    path: str | None = None
+    """The path of requests; None: that of the API, such as /v1/chat/completions."""
+    api_key: Named | None = None
+    """secret("openai-key"). It is sent as the API demands: `Authorization: Bearer`, or `x-api-key` for "anthropic"."""
+    max_tokens: int | None = None
+    """The most output tokens of each request; None: the server decides."""
+    temperature: float | None = None
+    stream: bool = True
+    """False: ask for whole answers. Their first token comes with their last."""
+    usage: UsageWanted = "final"
+    """Which token counts to ask for: "final" at the end of each stream, "continuous" in each event (vLLM, SGLang), or
+    "none"."""
+    timeout: str | float = "10m"
+    """The limit of a whole request."""
+    first_token: str | float | None = "60s"
+    """The limit until the first token; None: there is none."""
+    idle: str | float | None = "60s"
+    """The longest wait between two reads after the first token; None: there is none."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further keys of each request's body: {"top_p": 0.9}."""
+
+    # -- derived values, for settings without errors -----------------------------------------------
+
+    @property
+    def timeout_ns(self) -> int:
+        return parse_duration(self.timeout)
+
+    @property
+    def first_token_ns(self) -> int | None:
+        return None if self.first_token is None else parse_duration(self.first_token)
+
+    @property
+    def idle_ns(self) -> int | None:
+        return None if self.idle is None else parse_duration(self.idle)
+
+    def wrongs(self) -> Iterator[tuple[str, str]]:
+        """Yield each error of these settings as (message, what to write instead)."""
+        for name in ("model", "path", "target"):
+            value: object = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                yield f"Llm: {name}={value!r} must be a text", f'write {name}="..."'
+        if self.api not in get_args(ApiName):
+            near = get_close_matches(str(self.api), get_args(ApiName), n=1)
+            yield f"Llm: unknown api={self.api!r}", f'write api="{near[0]}"' if near else _API_HINT
+        if isinstance(self.path, str) and not self.path.startswith("/"):
+            yield f"Llm: path={self.path!r} must begin with /", 'write path="/v1/chat/completions"'
+        if self.api_key is not None and not is_secret(self.api_key):
+            yield "Llm: api_key= must be a secret, because plans are stored", 'write api_key=secret("llm-key")'
+        if self.max_tokens is not None and not _is_whole(self.max_tokens, 1):
+            yield f"Llm: max_tokens={self.max_tokens!r} must be a whole number of at least 1", "write max_tokens=256"
+        given: object = self.temperature
+        if given is not None and (isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 2):
+            yield f"Llm: temperature={given!r} must be a number from 0 to 2", "write temperature=0"
+        if self.usage not in get_args(UsageWanted):
+            yield f"Llm: unknown usage={self.usage!r}", f"write one of {', '.join(get_args(UsageWanted))}"
+        flag: object = self.stream
+        if not isinstance(flag, bool):
+            yield f"Llm: stream={flag!r} must be True or False", "write stream=False"
+        for name in ("timeout", "first_token", "idle"):
+            yield from _duration_wrong(name, getattr(self, name), may_be_none=name != "timeout")
+        extra: object = self.extra
+        if not isinstance(extra, Mapping) or not all(isinstance(key, str) for key in extra):
+            yield f"Llm: extra={extra!r} must be a dict with texts as keys", 'write extra={"top_p": 0.9}'
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings that differ from the defaults, as a JSON object. The key is replaced by its name."""
+        usual = Llm()
+        found: dict[str, Any] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value != getattr(usual, one.name):
+                found[one.name] = value.name if one.name == "api_key" and value is not None else value
+        if "extra" in found:
+            found["extra"] = sorted(found["extra"])
+        return found
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _duration_wrong(name: str, value: object, *, may_be_none: bool) -> Iterator[tuple[str, str]]:
+    if value is None and may_be_none:
+        return
+    try:
+        is_right = isinstance(value, str | int | float) and not isinstance(value, bool) and parse_duration(value) > 0
+    except ValueError:
+        is_right = False
+    if not is_right:
+        yield f"Llm: {name}={value!r} must be a time above 0", f'write {name}="60s"'

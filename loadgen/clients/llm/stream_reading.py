@@ -1,0 +1,175 @@
+"""Reads the answer of a model while it arrives: from bytes to parts, their times, the text, and how it ended.
+
+It is no reply and no connection: a reply of `user.llm` feeds it, and so does the answer of an SDK over `user.httpx`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from loadgen.clients.events import SseReader
+from loadgen.clients.llm.types import Api, Part, ToolCall, Usage
+from loadgen.measure.deltas.series_key import OK
+from loadgen.measure.streams import KIND_NUMBERS, StreamTimes, TokenSource, stream_times
+
+__all__ = ["LEFT", "NO_STREAM", "NO_TOKENS", "STALLED", "STREAM_ERROR", "TRUNCATED", "StreamReading"]
+
+STREAM_ERROR: Final = "stream error"
+"""Outcome: an error object or an event `error` came after a status of 200."""
+TRUNCATED: Final = "stream truncated"
+"""Outcome: the answer ended without a finish reason and without the last event of its API."""
+STALLED: Final = "stream stalled"
+"""Outcome: no byte came for longer than `Llm(idle=...)`, after the first token."""
+NO_TOKENS: Final = "no tokens"
+"""Outcome: the answer ended as it should, and had no token."""
+LEFT: Final = "left"
+"""Outcome: the journey left its `async with user.llm.stream(...)` block before the answer was over."""
+NO_STREAM: Final = "no stream"
+"""Outcome: a stream was asked for, and another kind of answer came."""
+
+_MOST_PARTS: Final = 1_000_000
+"""Parts of one answer that are kept; later ones are counted in the last kept part's kind `other`."""
+_GENERATED: Final = frozenset({"reasoning", "content", "tool_call", "refusal"})
+
+
+class StreamReading:
+    """One answer of a model, as read so far. Times are `perf_counter_ns`."""
+
+    __slots__ = (
+        "_decode",
+        "_reader",
+        "_tools",
+        "error",
+        "finish",
+        "first_ns",
+        "is_done",
+        "kinds",
+        "parts",
+        "t_ns",
+        "texts",
+        "tokens",
+        "usage",
+    )
+
+    def __init__(self, api: Api) -> None:
+        self._decode = api.decode
+        self._reader = SseReader()
+        self.first_ns = 0
+        """When the first byte of the body came; 0: none has come."""
+        self.t_ns: list[int] = []
+        self.kinds: list[int] = []
+        self.tokens: list[int] = []
+        """Time, kind (number) and tokens of each part."""
+        self.texts: dict[str, list[str]] = {}
+        """Generated text by kind."""
+        self.usage = Usage()
+        self.finish = ""
+        self.is_done = False
+        """The last event of the API came."""
+        self.error = ""
+        """Text of the first error that the server sent in the stream."""
+        self._tools: dict[int, list[str]] = {}
+        self.parts: list[Part] | None = None
+        """Parts that nobody has read yet; None: nobody reads parts."""
+
+    def feed(self, data: bytes, now_ns: int) -> bool:
+        """HOT, once a read: budget 2 µs an event (bench/llm.py). Read more bytes of the stream.
+
+        Returns:
+            True if there are new parts.
+
+        Raises:
+            RequestFailed: an event is too large.
+        """
+        if not self.first_ns:
+            self.first_ns = now_ns
+        events = self._reader.feed(data)
+        for event in events:
+            self.add(self._decode(event.event, event.data), now_ns)
+        return bool(events)
+
+    def close(self, now_ns: int) -> None:
+        """Read the last event, whose blank line may be missing, because the answer is over."""
+        for event in self._reader.close():
+            self.add(self._decode(event.event, event.data), now_ns)
+
+    def add(self, parts: list[Part], now_ns: int) -> None:
+        """HOT. Add the parts of one event that arrived at `now_ns`."""
+        for part in parts:
+            kind = part.kind
+            if len(self.t_ns) < _MOST_PARTS:
+                self.t_ns.append(now_ns)
+                self.kinds.append(KIND_NUMBERS[kind])
+                self.tokens.append(part.tokens)
+            if part.text and kind in _GENERATED:
+                found = self.texts.get(kind)
+                if found is None:
+                    found = self.texts[kind] = []
+                found.append(part.text)
+            if kind != "content":
+                self._other(part)
+            if part.usage is not None:
+                self.usage = self.usage.then(part.usage)
+            if self.parts is not None:
+                part.t_ns = now_ns
+                self.parts.append(part)
+
+    def _other(self, part: Part) -> None:
+        match part.kind:
+            case "finish":
+                self.finish = self.finish or part.finish or part.text or "stop"
+            case "done":
+                self.is_done = True
+            case "error" if not self.error:
+                self.error = part.error.message if part.error is not None else part.text or "error"
+            case "tool_call" if part.tool is not None:
+                piece = part.tool
+                call = self._tools.setdefault(piece.index, ["", "", ""])
+                call[0], call[1] = call[0] or piece.id, call[1] or piece.name
+                call[2] += piece.arguments
+
+    # -- results ---------------------------------------------------------------------------------
+
+    @property
+    def text(self) -> str:
+        """Return the content so far, without reasoning."""
+        return "".join(self.texts.get("content", ()))
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(self.texts.get("reasoning", ()))
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """Return the calls of tools that the model asked for."""
+        return [ToolCall(*self._tools[index]) for index in sorted(self._tools)]
+
+    def has_token(self) -> bool:
+        """Return whether a generated token has come."""
+        return bool(self.texts)
+
+    def outcome(self) -> str:
+        """Return the outcome of an answer that has ended and whose status was not an error."""
+        if self.error:
+            return STREAM_ERROR
+        if not self.finish and not self.is_done:
+            return TRUNCATED
+        times = self.usage.output
+        return OK if self.texts or times > 0 else NO_TOKENS
+
+    def times(self, asked_ns: int, closed_ns: int) -> StreamTimes:
+        """Return the figures of the stream by our convention. closed_ns: when the answer ended."""
+        usage = self.usage
+        source: TokenSource = "events"
+        return stream_times(
+            self.t_ns,
+            self.kinds,
+            self.tokens,
+            asked_ns=asked_ns,
+            first_byte_ns=self.first_ns or -1,
+            closed_ns=closed_ns,
+            prompt_tokens=usage.prompt,
+            cached_tokens=usage.cached,
+            reasoning_tokens=usage.reasoning,
+            token_source=source,
+        )
