@@ -1,27 +1,27 @@
-"""The API "OpenAI completions": request body and decoder."""
+"""The API "OpenAI completions": a prompt without messages. It is the oldest one, and still common in benchmarks."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from loadgen.clients.llm.types import Api, InferenceRequest, Part
+from loadgen.clients.llm.openai_wire import common_body, decode_chunk, decode_whole
+from loadgen.clients.llm.types import Api, InferenceRequest, exact_length, refuse
 
 __all__ = ["API", "body", "decode", "decode_reply"]
 
 
 def body(request: InferenceRequest) -> dict[str, object]:
-    """Return the JSON value of a request's body."""
-    raise NotImplementedError
+    """Return the JSON value of a request's body. The prompt is the messages' text, with a line feed between them.
+
+    Raises:
+        UsageError: the request has tools or a reasoning effort, which this API has not.
+    """
+    refuse("completions", {"tools": request.tools, "reasoning": request.reasoning})
+    made = common_body(request)
+    made["prompt"] = "\n".join(message.content for message in request.messages)
+    return {**made, **exact_length(request), **request.extra}
 
 
-def decode(event: str, data: bytes) -> list[Part]:
-    """Return the parts of one SSE event; of unknown or invalid data, one part of kind `other`."""
-    raise NotImplementedError
-
-
-def decode_reply(data: bytes) -> list[Part]:
-    """Return the parts of an answer that was not streamed."""
-    raise NotImplementedError
-
-
+decode: Final = decode_chunk
+decode_reply: Final = decode_whole
 API: Final = Api("completions", "/v1/completions", body, decode, decode_reply)

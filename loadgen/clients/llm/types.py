@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from loadgen.errors import UsageError
 from loadgen.measure.streams import EventKind
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "ToolCall",
     "ToolPiece",
     "Usage",
+    "exact_length",
+    "refuse",
 ]
 
 ApiName = Literal["chat", "completions", "responses", "anthropic"]
@@ -75,7 +78,8 @@ class InferenceRequest:
     """One request to a model, in no API's words.
 
     usage: "final" asks for usage at the end of the stream, "continuous" for usage in each event, "none" for no usage.
-    exactly: the answer must have `max_tokens` tokens: `ignore_eos` and `min_tokens` are sent, which vLLM and SGLang know.
+    exactly: the answer must have `max_tokens` tokens. `ignore_eos` and `min_tokens` are sent, as vLLM and SGLang have
+        them; other servers ignore or refuse them.
     reasoning: the effort of reasoning, such as "low". extra: more keys of the body, which replace ours.
     """
 
@@ -136,7 +140,8 @@ class Part(msgspec.Struct):
     """One part of an answer: what one event of the stream means. One event can have several parts.
 
     kind: role, reasoning, content, tool_call, refusal, finish, usage, done, error or other.
-    text: the generated text of reasoning, content, tool_call (arguments) and refusal; of finish the server's own reason.
+    text: the generated text of reasoning, content, tool_call (its arguments) and refusal. Of finish, the server's own
+        word; of error, the message.
     tokens: the tokens in it, or -1 if unknown; of usage, all output tokens so far.
     t_ns: when it arrived; the reader of the stream sets it. choice: the index of the choice, with n > 1.
     finish: of finish: stop, length, tool_calls, content_filter, or the server's own word.
@@ -167,3 +172,20 @@ class Api:
     body: Callable[[InferenceRequest], dict[str, object]]
     decode: Callable[[str, bytes], list[Part]]
     decode_reply: Callable[[bytes], list[Part]]
+
+
+def exact_length(request: InferenceRequest) -> dict[str, object]:
+    """Return the keys that make a server generate exactly `max_tokens` tokens, if the request asks for that."""
+    if not request.exactly or request.max_tokens is None:
+        return {}
+    return {"ignore_eos": True, "min_tokens": request.max_tokens}
+
+
+def refuse(api: ApiName, unsupported: Mapping[str, object]) -> None:
+    """Raise a UsageError if the request has one of these settings, which the API does not have."""
+    found = [name for name, value in unsupported.items() if value]
+    if found:
+        raise UsageError(
+            f'the API "{api}" has no {" and no ".join(found)}',
+            hint='use api="chat", or send a key of your server in `extra`',
+        )

@@ -1,0 +1,223 @@
+"""The JSON that OpenAI's chat completions and completions share, and its translation into parts.
+
+Servers that speak these APIs differ in details, so almost each field can be null or missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from loadgen.clients.llm.types import InferenceRequest, Part, StreamError, ToolPiece, Usage
+
+__all__ = [
+    "Chunk",
+    "Delta",
+    "WireUsage",
+    "common_body",
+    "decode_chunk",
+    "decode_whole",
+    "error_part",
+    "finish_part",
+    "neutral_finish",
+    "usage_part",
+]
+
+
+class WireFunction(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+    """Some servers send an object in place of its JSON text."""
+
+
+class WireToolCall(msgspec.Struct, gc=False):
+    index: int | None = None
+    id: str | None = None
+    function: WireFunction | None = None
+
+
+class Delta(msgspec.Struct, gc=False):
+    """The new piece of a streamed answer, or the message of a whole one."""
+
+    role: str | None = None
+    content: str | list[Any] | None = None
+    reasoning_content: str | None = None
+    """Of vLLM before 0.11, SGLang, DeepSeek."""
+    reasoning: str | None = None
+    """Of newer vLLM, OpenRouter, Ollama."""
+    refusal: str | None = None
+    tool_calls: list[WireToolCall] | None = None
+
+
+class Choice(msgspec.Struct, gc=False):
+    index: int | None = None
+    delta: Delta | None = None
+    message: Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+
+
+class OutputDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: OutputDetails | None = None
+
+
+class Chunk(msgspec.Struct, gc=False):
+    choices: list[Choice] | None = None
+    usage: WireUsage | None = None
+    error: Any = None
+    object: Any = None
+    """`error` in the error objects of older vLLM, which have no `error` key."""
+    message: Any = None
+
+
+_read: Final = msgspec.json.Decoder(Chunk).decode
+_FINISHES: Final = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "eos": "stop",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+def neutral_finish(reason: str) -> str:
+    """Return stop, length, tool_calls or content_filter for the words of the APIs; any other word as it is."""
+    return _FINISHES.get(reason, reason)
+
+
+def finish_part(reason: str, choice: int = 0) -> Part:
+    """Return the part of a finish reason; its text is the server's own word."""
+    return Part("finish", reason, choice=choice, finish=neutral_finish(reason))
+
+
+def error_part(error: object) -> Part:
+    """Return the part of an error object, or of what a server sent in its place."""
+    if isinstance(error, dict):
+        kind, code = error.get("type"), error.get("code")
+        message = error.get("message") or error.get("detail") or kind or "unknown error"
+        found = StreamError(str(message), str(kind or ""), "" if code is None else str(code))
+    else:
+        found = StreamError(str(error))
+    return Part("error", found.message, error=found)
+
+
+def usage_part(usage: Usage) -> Part:
+    """Return the part of a server's usage."""
+    return Part("usage", tokens=usage.output, usage=usage)
+
+
+def decode_chunk(event: str, data: bytes) -> list[Part]:
+    """Return the parts of one event of a stream; of unknown or invalid JSON, one part of kind `other`."""
+    if data[:1] == b"[" and data.strip() == b"[DONE]":
+        return [Part("done")]
+    try:
+        chunk = _read(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return [error_part(data.decode("utf-8", "replace"))] if event == "error" else [Part("other")]
+    if chunk.error or chunk.object == "error" or event == "error":
+        return [error_part(chunk.error or chunk.message or data.decode("utf-8", "replace"))]
+    return _parts(chunk) or [Part("other")]
+
+
+def decode_whole(data: bytes) -> list[Part]:
+    """Return the parts of an answer that was not streamed; a whole answer ends with a part of kind `done`."""
+    parts = decode_chunk("message", data)
+    return parts if parts[-1].kind in ("other", "error") else [*parts, Part("done")]
+
+
+def _parts(chunk: Chunk) -> list[Part]:
+    parts: list[Part] = []
+    for choice in chunk.choices or ():
+        delta, number = choice.delta or choice.message, choice.index or 0
+        before = len(parts)
+        if choice.text:
+            parts.append(Part("content", choice.text, choice=number))
+        if delta is not None:
+            if reasoning := delta.reasoning_content or delta.reasoning:
+                parts.append(Part("reasoning", reasoning, choice=number))
+            if delta.content and (content := _text(delta.content)):
+                parts.append(Part("content", content, choice=number))
+            if delta.refusal:
+                parts.append(Part("refusal", delta.refusal, choice=number))
+            if delta.tool_calls:
+                parts += _tool_parts(delta.tool_calls, number)
+        if choice.finish_reason:
+            parts.append(finish_part(choice.finish_reason, number))
+        if len(parts) == before:
+            parts.append(Part("role", choice=number))
+    if chunk.usage is not None:
+        parts.append(_usage(chunk.usage))
+    return parts
+
+
+def _text(content: str | list[Any]) -> str:
+    if isinstance(content, str):
+        return content
+    pieces = [piece.get("text") for piece in content if isinstance(piece, dict)]
+    return "".join(piece for piece in pieces if isinstance(piece, str))
+
+
+def _tool_parts(calls: Iterable[WireToolCall], choice: int) -> Iterable[Part]:
+    for position, call in enumerate(calls):
+        function = call.function or WireFunction()
+        arguments = function.arguments or ""
+        if not isinstance(arguments, str):
+            arguments = msgspec.json.encode(arguments).decode()
+        piece = ToolPiece(position if call.index is None else call.index, call.id or "", function.name or "", arguments)
+        if piece.id or piece.name or piece.arguments:
+            yield Part("tool_call", arguments, choice=choice, tool=piece)
+
+
+def _usage(usage: WireUsage) -> Part:
+    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
+    reasoning = usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None
+    return usage_part(
+        Usage(
+            -1 if usage.prompt_tokens is None else usage.prompt_tokens,
+            -1 if cached is None else cached,
+            -1 if usage.completion_tokens is None else usage.completion_tokens,
+            -1 if reasoning is None else reasoning,
+        )
+    )
+
+
+def common_body(request: InferenceRequest) -> dict[str, object]:
+    """Return the keys that the bodies of chat completions and completions share."""
+    made: dict[str, object] = {"model": request.model, "stream": request.stream}
+    if request.max_tokens is not None:
+        made["max_tokens"] = request.max_tokens
+    if request.stream and request.usage != "none":
+        options: dict[str, object] = {"include_usage": True}
+        if request.usage == "continuous":
+            options["continuous_usage_stats"] = True
+        made["stream_options"] = options
+    if request.temperature is not None:
+        made["temperature"] = request.temperature
+    if request.stop:
+        made["stop"] = list(request.stop)
+    if request.format is not None:
+        made["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {
+                "name": request.format.name,
+                "schema": dict(request.format.schema),
+                "strict": request.format.strict,
+            },
+        }
+    return made
