@@ -90,7 +90,7 @@ class LlmClient:
         content: Content,
         *,
         expect: str | None = None,
-        format: type[Any] | JsonFormat | None = None,  # noqa: A002  # the APIs' word
+        format: type[Any] | JsonFormat | None = None,  # the APIs' word
         stream: bool | None = None,
         **asking: Unpack[Asking],
     ) -> LlmReply:
@@ -129,7 +129,7 @@ class LlmClient:
         self,
         content: Content,
         asking: Asking,
-        format: type[Any] | JsonFormat | None,  # noqa: A002
+        format: type[Any] | JsonFormat | None,
         wants_stream: bool,
         *,
         reads_parts: bool = False,
@@ -147,11 +147,12 @@ class LlmClient:
             settings.timeout_ns,
             reads_parts,
         )
+        kind: type[LlmReply] = reply_class(LlmReply, pool.limit_bytes, has_phases=pool.has_phases)
         reply = await http.post_streamed(
             self._path,
             body,
             self._headers,
-            partial(reply_class(LlmReply, pool.limit_bytes, has_phases=pool.has_phases), call),
+            partial(kind, call),
             name=asking.get("name") or self._api.name,
             tags=asking.get("tags"),
             limit_ns=min(call.total_ns, call.first_token_ns or call.total_ns),
@@ -166,7 +167,7 @@ class LlmClient:
         self,
         content: Content,
         asking: Asking,
-        format: type[Any] | JsonFormat | None,  # noqa: A002
+        format: type[Any] | JsonFormat | None,
         wants_stream: bool,
     ) -> InferenceRequest:
         settings = self.settings

@@ -283,7 +283,7 @@ class LlmReply(StreamedReply):
         Raises:
             ValueError: it is not JSON.
         """
-        import json as _json  # noqa: PLC0415  # rare, and only with keyword arguments
+        import json as _json  # rare, and only with keyword arguments
 
         return _json.loads(self.text, **kwargs) if kwargs else msgspec.json.decode(self.text)
 

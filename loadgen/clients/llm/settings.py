@@ -48,7 +48,7 @@ class Llm:
     "none"."""
     timeout: str | float = "10m"
     """The limit of a whole request."""
-    first_token: str | float | None = "60s"
+    first_token: str | float | None = "60s"  # noqa: S105
     """The limit until the first token; None: there is none."""
     idle: str | float | None = "60s"
     """The longest wait between two reads after the first token; None: there is none."""

@@ -10,7 +10,7 @@ from typing import Final
 from loadgen.clients.events import SseReader
 from loadgen.clients.llm.types import Api, Part, ToolCall, Usage
 from loadgen.measure.deltas.series_key import OK
-from loadgen.measure.streams import KIND_NUMBERS, StreamTimes, TokenSource, stream_times
+from loadgen.measure.streams import KIND_NUMBERS, StreamTimes, stream_times
 
 __all__ = ["LEFT", "NO_STREAM", "NO_TOKENS", "STALLED", "STREAM_ERROR", "TRUNCATED", "StreamReading"]
 
@@ -57,7 +57,7 @@ class StreamReading:
         self.first_ns = 0
         """When the first byte of the body came; 0: none has come."""
         self.t_ns: list[int] = []
-        self.kinds: list[int] = []
+        self.kinds = bytearray()
         self.tokens: list[int] = []
         """Time, kind (number) and tokens of each part."""
         self.texts: dict[str, list[str]] = {}
@@ -154,13 +154,13 @@ class StreamReading:
             return STREAM_ERROR
         if not self.finish and not self.is_done:
             return TRUNCATED
-        times = self.usage.output
-        return OK if self.texts or times > 0 else NO_TOKENS
+        return OK if self.texts or self.usage.output > 0 else NO_TOKENS
 
     def times(self, asked_ns: int, closed_ns: int) -> StreamTimes:
         """Return the figures of the stream by our convention. closed_ns: when the answer ended."""
         usage = self.usage
-        source: TokenSource = "events"
+        # Reasoning that the server counts and does not send. It cannot be in the gaps between tokens.
+        hidden = max(0, usage.reasoning) if "reasoning" not in self.texts else 0
         return stream_times(
             self.t_ns,
             self.kinds,
@@ -171,5 +171,5 @@ class StreamReading:
             prompt_tokens=usage.prompt,
             cached_tokens=usage.cached,
             reasoning_tokens=usage.reasoning,
-            token_source=source,
+            hidden_tokens=hidden,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from loadgen.dsl.prompts.prompt import Prompt
+from loadgen.engine.load.user_iterations import Arrival
 from loadgen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,14 +30,15 @@ class LlmPlace:
         """
         if not isinstance(prompt, Prompt):
             raise UsageError(
-                f"a model cannot be asked with {prompt!r}", hint='write a text, prompt(tokens=1024) or Message("user", "...")'
+                f"a model cannot be asked with {prompt!r}",
+                hint='write a text, prompt(tokens=1024) or Message("user", "...")',
             )
         return prompt.text(*self._user._next_prompt(), tokens_per_word=self.tokens_per_word)
 
     def waited_ns(self, now_ns: int) -> int | None:
         """Return the time since the iteration was due, without think time; None: it has no due time."""
         owner = self._user._owner
-        arrival = None if owner is None else owner.arrival
+        arrival: Arrival | None = None if owner is None else owner.arrival
         if arrival is None or arrival.due_ns is None:
             return None
         return max(0, now_ns - arrival.due_ns - self._user._idle_until(now_ns))

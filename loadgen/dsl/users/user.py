@@ -44,8 +44,8 @@ from loadgen.dsl.users.argument_checks import (
 )
 from loadgen.dsl.users.concurrent_calls import Apart, PollPlace
 from loadgen.dsl.users.exception_to_outcome import outcome_of
-from loadgen.dsl.users.llm_place import LlmPlace
 from loadgen.dsl.users.leaked_tasks import owns, running_owner
+from loadgen.dsl.users.llm_place import LlmPlace
 from loadgen.dsl.users.steps import Measure, Step
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.pace import next_cycle

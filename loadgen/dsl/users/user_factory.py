@@ -189,9 +189,7 @@ class UserFactory:
         # Rows of other targets carry the target's name, since `/x` of two targets must not share a row.
         return self._client(meter, pool, url, "" if url == self._url else target)
 
-    def open_llm(
-        self, settings: Llm, http: HttpClient, meter: Meter, pool: ConnectionPool
-    ) -> tuple[HttpClient, Llm]:
+    def open_llm(self, settings: Llm, http: HttpClient, meter: Meter, pool: ConnectionPool) -> tuple[HttpClient, Llm]:
         """Return the HTTP client and the settings of a user's `llm`. http: the user's client of the main target."""
         return (http if settings.target is None else self.open_client(meter, pool, settings.target)), settings
 

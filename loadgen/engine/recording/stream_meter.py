@@ -1,6 +1,7 @@
 """A meter that also records the stream metrics of requests to AI models, for plans that have an `Llm`.
 
-A sample of such a request has `stream_times()`, its figures at its end, and `wait_ns`, from when it was due to its call.
+A sample of such a request has `stream_times()`, its figures at its end, and `wait_ns`, the time from when it was due to
+its call.
 """
 
 from __future__ import annotations

@@ -112,13 +112,13 @@ class StreamSeries:
                 ttft_due.append(ttft_due_ns)
             if times.ttfo_ns >= 0:
                 ttfo.append(times.ttfo_ns)
-            for gap_ns, n in times.itl:
-                if n == 1:
-                    itl.append(gap_ns)
-                else:
+            if times.itl_counts is None:
+                itl += times.itl_ns
+            else:
+                for gap_ns, n in zip(times.itl_ns, times.itl_counts, strict=True):
                     itl += [gap_ns] * n
-            if times.icl:
-                icl += times.icl
+            if times.icl_ns:
+                icl += times.icl_ns
                 stall.append(times.stall_ns)
             if times.tpot_ns >= 0:
                 tpot.append(round(times.tpot_ns))
@@ -148,8 +148,8 @@ class StreamSeries:
             self._add("ttfo", outcome, times.ttfo_ns)
         for gap_ns, n in times.itl:
             self._add("itl", outcome, *[gap_ns] * n)
-        if times.icl:
-            self._add("icl", outcome, *times.icl)
+        if times.icl_ns:
+            self._add("icl", outcome, *times.icl_ns)
             # The wait that the failure ended may have become the longest, so it is a bound.
             self._add("stall", outcome, times.stall_ns, is_bound=outcome == TIMEOUT)
         if times.tpot_ns >= 0:
@@ -190,7 +190,7 @@ class StreamSeries:
                         for _ in range(n):
                             watch.timed(metric, asked_ns, gap_ns, outcome)
                 case "icl":
-                    for gap_ns in times.icl:
+                    for gap_ns in times.icl_ns:
                         watch.timed(metric, asked_ns, gap_ns, outcome)
                 case _ if is_ok:
                     value = round(_value(times, metric, ttft_due_ns))
