@@ -1,5 +1,7 @@
 """`python -m loadgen.target`: as `loadgen target`, but without the `controller` extra.
 
+`python -m loadgen.target llm` runs the AI inference server of `loadgen.target.llm`.
+
 Its first line of output is its URL, printed once the port is open, for programs that start it.
 """
 
@@ -17,6 +19,10 @@ from loadgen.target.server import Target
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["llm"]:
+        from loadgen.target.llm.__main__ import main as llm
+
+        return llm(sys.argv[2:])
     parser = argparse.ArgumentParser("python -m loadgen.target", description="A demo shop with known latencies.")
     add = parser.add_argument
     add("--host", default="127.0.0.1")

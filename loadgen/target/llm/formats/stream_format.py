@@ -1,0 +1,63 @@
+"""What each API's format offers, and the usage object that they share."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from loadgen.target.llm.answer import Piece
+from loadgen.target.llm.ask import Ask
+
+__all__ = ["Event", "StreamFormat", "encode", "usage_of"]
+
+Event = tuple[str, int, bytes]
+"""Kind, number of tokens, and the bytes with the blank line that ends the event."""
+
+encode = msgspec.json.encode
+
+
+class StreamFormat(Protocol):
+    """The events of one response. choice: index of the choice, from 0."""
+
+    def begin(self, choice: int) -> list[Event]:
+        """Return the events before the first token, such as the role."""
+        ...
+
+    def piece(self, choice: int, piece: Piece) -> list[Event]:
+        """Return the events of some tokens."""
+        ...
+
+    def finish(self, choice: int, reason: str) -> list[Event]:
+        """Return the events that end a choice. reason: in the words of chat completions."""
+        ...
+
+    def usage(self, tokens: int | None = None) -> list[Event]:
+        """Return the usage event, if the API has one. tokens: of the answer; None for those sent so far."""
+        ...
+
+    def done(self) -> list[Event]:
+        """Return the last event, such as `[DONE]`."""
+        ...
+
+    def error(self, message: str, code: int) -> list[Event]:
+        """Return an error within the stream."""
+        ...
+
+    def whole(self, choices: list[tuple[list[Piece], str]]) -> bytes:
+        """Return the body of an answer that is not streamed: for each choice its pieces and finish reason."""
+        ...
+
+
+def usage_of(ask: Ask, output: int, reasoning: int, *, is_short: bool = False) -> dict[str, Any]:
+    """Return the usage object of chat completions and completions. is_short: without the details."""
+    usage: dict[str, Any] = {
+        "prompt_tokens": ask.prompt_tokens,
+        "total_tokens": ask.prompt_tokens + output,
+        "completion_tokens": output,
+    }
+    if not is_short:
+        usage["prompt_tokens_details"] = {"cached_tokens": ask.cached_tokens}
+        if reasoning:
+            usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+    return usage
