@@ -21,7 +21,7 @@ from loadgen.measure.deltas.series_key import OK, PHASES, SKIPPED, UNTAGGED, Kin
 from loadgen.measure.histograms.histogram import Histogram, percentiles
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Measured, Row
-from loadgen.measure.results.summary import figures
+from loadgen.measure.results.figures import figures
 from loadgen.report.charts.latency_by_throughput import curve_of
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.summary_reader import Series, Summary

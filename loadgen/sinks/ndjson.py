@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from loadgen.measure.results.summary import figure
+from loadgen.measure.results.figures import figure
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.outside_text import in_json
 from loadgen.sinks.changes import Since, recent_of

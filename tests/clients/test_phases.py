@@ -32,7 +32,8 @@ from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.series_key import PHASES, SeriesKey
 from loadgen.measure.merging.merge import Merge
-from loadgen.measure.results.summary import PERCENTILES, rows
+from loadgen.measure.results.figures import PERCENTILES
+from loadgen.measure.results.summary import rows
 from loadgen.wire.codec import decode, encode
 from tests.support.badserver import refusing_url
 from tests.support.http2 import Asked, Served, http2_server

@@ -38,6 +38,9 @@ class Watched:
     def of(self, key: SeriesKey) -> Watched | None:
         return self if key.kind == "request" else None
 
+    def of_streams(self, key: SeriesKey) -> None:
+        return None
+
     def saw(self, start_ns: int, custom: Sequence[CustomStats], trends: Mapping[str, Sequence[int]]) -> None: ...
 
     def take(self, now_ns: int) -> tuple[DueCounts, ...]:

@@ -410,6 +410,9 @@ class Seen:
     def of(self, key: SeriesKey) -> Watch | None:
         return _Watch(self, key.request or key.kind)
 
+    def of_streams(self, key: SeriesKey) -> None:
+        return None
+
     def saw(self, start_ns: int, custom: Any, trends: Any) -> None: ...
 
     def take(self, now_ns: int) -> tuple[()]:

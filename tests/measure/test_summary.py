@@ -17,7 +17,8 @@ from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.histograms.histogram import Histogram, Value
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective, evaluate
-from loadgen.measure.results.summary import AgentFacts, RunFacts, build, figure, figures
+from loadgen.measure.results.figures import figure, figures
+from loadgen.measure.results.summary import AgentFacts, RunFacts, build
 from loadgen.measure.statistics.batch_means import Batches
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key, request_key

@@ -15,7 +15,7 @@ from loadgen.measure.deltas.delta import Delta, Health
 from loadgen.measure.deltas.series_key import OTHER, SeriesKey
 from loadgen.measure.histograms.histogram import Histogram, percentiles
 from loadgen.measure.merging.merge import Accepted, Merge
-from loadgen.measure.results.summary import PERCENTILES, figure
+from loadgen.measure.results.figures import PERCENTILES, figure
 from loadgen.report.charts.bulk_percentiles import COARSE, coarse
 from loadgen.report.charts.series_to_chart_lines import ERRORS, ROWS
 from loadgen.report.charts.timeline_data import History

@@ -266,6 +266,7 @@ def _sealed(
         has_warmup=facts.warmup_ns > 0,
         warmup_s=facts.warmup_ns / NS_PER_S,
         warmup_found=facts.warmup_found,
+        measured_s=None if facts.load_ns is None else max(0, facts.load_ns - facts.warmup_ns) / NS_PER_S,
         metrics=spec.metrics,
         notes=(*record.notices, *spec.notes, *_coarse(merge)),
         extra={

@@ -254,6 +254,10 @@ class Watches:
             self._series[key.journey, limits, running] = found
         return found
 
+    def of_streams(self, key: SeriesKey) -> Series | None:
+        """Return the series that counts the stream metrics of a row of requests; None if no objective needs them."""
+        return None
+
     def saw(self, start_ns: int, custom: Sequence[CustomStats], trends: Mapping[str, Sequence[int]]) -> None:
         """Count the custom metrics of the interval that began at `start_ns`, from T0. They appear in the next `take`.
 

@@ -17,6 +17,8 @@ ones. A note explains it.
 Rows of requests over all outcomes have `phases_ms`: blocked, dns, connect and tls of the connections
 that were opened for them, and send, wait and receive if the plan asks for them.
 
+Rows of requests to AI models also have `stream_ms` and `tokens` (`stream_figures.py`), and `llm` has their totals.
+
 `tagged` has the rows once more, split by the values of a tag; "(none)" has the values without the tag. `loads` has
 them split by load, if a plan has several. `custom` has the scenario's own metrics, over the whole run, the warm-up
 included; `custom_tagged` has them split by the values of a tag.
@@ -28,7 +30,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from math import floor
 from typing import Final, Literal
 
 import msgspec
@@ -38,35 +39,32 @@ from loadgen.measure.deltas.limits import SUMMARY_LINES, SUMMARY_OUTCOMES
 from loadgen.measure.deltas.run_fitness import Fitness
 from loadgen.measure.deltas.series_key import LOAD_TAG, OK, SKIPPED, UNTAGGED, Kind, Metric, Tags
 from loadgen.measure.deltas.worker_loss import NOBODY, Loss
-from loadgen.measure.histograms.histogram import Histogram, Value, mean_us, percentiles
+from loadgen.measure.histograms.histogram import Histogram, mean_us, percentiles
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured, Row
-from loadgen.measure.objectives.objective import SloResult, number_text
+from loadgen.measure.objectives.objective import SloResult
+from loadgen.measure.results.figures import PERCENTILES, figures
+from loadgen.measure.results.stream_figures import llm_block, stream_rows
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.measure.statistics.batch_means import Batches
 from loadgen.units import NS_PER_S, format_ratio
 
 __all__ = [
     "FORMAT",
-    "PERCENTILES",
     "POOL_LIMITED_SHARE",
     "AgentFacts",
     "RunFacts",
     "build",
-    "figure",
-    "figures",
     "rows",
     "waited_share",
 ]
 
 FORMAT: Final = 1
-PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 POOL_LIMITED_SHARE: Final = 0.01
 """If a larger share of requests was started while all users were busy, the run advises to "add users"."""
 
 _WITH_INTERVALS: Final = {name: q for name, q in PERCENTILES.items() if q < 100}
 
-Figure = float | str | None
 Result = Literal["passed", "failed", "incomplete", "invalid", "interrupted", "error"]
 
 _METRICS: Final[dict[Kind, dict[str, Metric]]] = {
@@ -123,6 +121,8 @@ class RunFacts:
     has_warmup: bool = False
     warmup_s: float = 0.0
     """Length of the warm-up."""
+    measured_s: float | None = None
+    """Length of the measured window, from the end of the warm-up to the end of the load; None: unknown."""
     warmup_found: str = ""
     """If the warm-up was searched after the run: why it was cut there, or why nothing was cut. Empty: the plan stated
     it.
@@ -188,6 +188,7 @@ def build(
         "series": series,
         "tagged": list(islice(_tagged(merge), SUMMARY_LINES)),
         "loads": list(_loads(merge)),
+        "llm": llm_block(merge, facts.measured_s),
         "custom": list(_custom(merge, facts.metrics)),
         "custom_tagged": list(islice(_custom_tagged(merge, facts.metrics), SUMMARY_LINES)),
         "warmup": _warmup(facts, merge) if facts.has_warmup or facts.warmup_found else None,
@@ -295,30 +296,6 @@ def _intervals(batches: Batches | None, row: Row, outcome: str, region: str) -> 
     return {"response_ci_ms": ends, "interval": batches.text if len(whys) < len(found) else whys[0]}
 
 
-def figures(observed: Histogram, censored: Histogram | None = None) -> dict[str, Figure] | None:
-    """Return {"mean": ..., "p50": ...}: the mean and the percentiles of observed and censored values in ms.
-
-    None if there are no values.
-    """
-    mean = mean_us(observed, censored)
-    if mean is None:
-        return None
-    values = percentiles(observed, censored, tuple(PERCENTILES.values()))
-    return {"mean": figure(mean)} | {name: figure(v) for name, v in zip(PERCENTILES, values, strict=True)}
-
-
-def figure(value: Value | None) -> Figure:
-    """Return a value in ms with three decimals, or a text such as "> 1234.5" for a lower bound.
-
-    A bound is rounded down, never up. None stays None.
-    """
-    if value is None:
-        return None
-    if value.is_bound:
-        return f"> {number_text(floor(value.us) / 1_000)}"
-    return round(value.ms, 3)
-
-
 def _row(
     merge: Measured, row: Row, outcome: str, region: str, warmup: bool, tags: Tags | None = None
 ) -> dict[str, object]:
@@ -340,6 +317,8 @@ def _row(
         built[name] = figures(*merge.select_row(row, outcome, metric, region, warmup, tags))
     if row.kind == "request" and outcome == ALL and tags is None:
         built["phases_ms"] = _phases(merge, row, region, warmup)
+    if row.kind == "request":
+        built |= stream_rows(merge, row, outcome, region, warmup, tags)
     return built
 
 

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Counts, Value, highest_us, lowest_us
-from loadgen.measure.results.summary import PERCENTILES, Figure, figure
+from loadgen.measure.results.figures import PERCENTILES, Figure, figure
 from loadgen.report.charts.time_slots import Sums
 
 __all__ = ["COARSE", "FINE", "Layout", "Line", "coarse", "counted", "lines_of"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from loadgen.measure.results.summary import PERCENTILES
+from loadgen.measure.results.figures import PERCENTILES
 from loadgen.report.charts.bulk_percentiles import lines_of
 from loadgen.report.charts.time_slots import add_sums
 from loadgen.report.charts.timeline_data import History

@@ -20,7 +20,7 @@ from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import SLOTS, Counts
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Row, Window
-from loadgen.measure.results.summary import PERCENTILES, Figure
+from loadgen.measure.results.figures import PERCENTILES, Figure
 from loadgen.report.charts.bulk_percentiles import COARSE, Line, lines_of
 from loadgen.report.charts.heat import EDGES_MS, heat_of
 from loadgen.report.charts.interval_counters import Intervals

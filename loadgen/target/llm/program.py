@@ -11,9 +11,7 @@ from loadgen.target.llm.server import LlmServer
 __all__ = ["run"]
 
 
-def run(
-    config: LlmConfig, on_ready: Callable[[LlmServer], None], *, exit_with_stdin: bool = False
-) -> LlmServer:
+def run(config: LlmConfig, on_ready: Callable[[LlmServer], None], *, exit_with_stdin: bool = False) -> LlmServer:
     """Run the server until SIGINT or SIGTERM, and return it with its counts.
 
     Args:

@@ -18,9 +18,20 @@ from loadgen.units import parse_duration
 
 __all__ = ["ENDS", "KINDS", "LINE_ENDS", "Script", "ScriptEvent", "ScriptWrite", "read_scripts", "script_of"]
 
-KINDS: Final = (
-    "role reasoning content refusal tool_name tool_call finish usage done error comment other".split()
-)
+KINDS: Final = [
+    "role",
+    "reasoning",
+    "content",
+    "refusal",
+    "tool_name",
+    "tool_call",
+    "finish",
+    "usage",
+    "done",
+    "error",
+    "comment",
+    "other",
+]
 LINE_ENDS: Final = MappingProxyType({"lf": b"\n", "crlf": b"\r\n", "cr": b"\r"})
 ENDS: Final = ("complete", "close", "cut", "reset", "stall")
 _SSE: Final = MappingProxyType({"content-type": "text/event-stream; charset=utf-8"})
@@ -77,10 +88,25 @@ class Script:
 
 
 _SCRIPT_KEYS: Final = frozenset(
-    "format name writes status headers end step line_end cut_every cut_gap cut_in gzip usage prompt_tokens".split()
+    [
+        "format",
+        "name",
+        "writes",
+        "status",
+        "headers",
+        "end",
+        "step",
+        "line_end",
+        "cut_every",
+        "cut_gap",
+        "cut_in",
+        "gzip",
+        "usage",
+        "prompt_tokens",
+    ]
 )
-_WRITE_KEYS: Final = frozenset("at events bytes base64 fill repeat every cut_at".split())
-_EVENT_KEYS: Final = frozenset("kind text tokens choice reason name data raw".split())
+_WRITE_KEYS: Final = frozenset(["at", "events", "bytes", "base64", "fill", "repeat", "every", "cut_at"])
+_EVENT_KEYS: Final = frozenset(["kind", "text", "tokens", "choice", "reason", "name", "data", "raw"])
 
 
 def read_scripts(path: Path) -> tuple[Script, ...]:
