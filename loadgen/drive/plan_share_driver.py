@@ -20,6 +20,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from loadgen.allowlist import Address, AllowList, CapShare, share_of_cap
+from loadgen.clients.llm.model_facts import ModelFacts, found_out
 from loadgen.clients.net.proxy import network_of
 from loadgen.clients.net.target_guard import TargetGuard
 from loadgen.clients.net.tls import tls_context
@@ -29,6 +30,7 @@ from loadgen.drive.garbage_collection import seldom_collected
 from loadgen.drive.interval_deltas import IntervalDeltas
 from loadgen.drive.single_load_driver import LaneDrive, bind
 from loadgen.dsl.loading.loader import Scenario
+from loadgen.dsl.prompts.calibrate_by_server import calibrate
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.user import User, UserLoad
 from loadgen.dsl.users.user_factory import UserFactory, Ways
@@ -256,18 +258,36 @@ class Drive:
 
     @shared.setter
     def shared(self, value: Any) -> None:
+        model: ModelFacts | None = None
+        if self._plan.llm is not None and isinstance(value, dict):  # from `set_up`
+            model = ModelFacts(self._plan.llm).updated(value["llm"])
+            value = value["shared"]
+            if model.warning:
+                self._recorder.note(model.warning)
         for factory in (self._user_factory, *self._user_factories):
             factory.shared = value
+            factory.model = model or factory.model
 
     async def set_up(self) -> Any:
         """Run the plan's set-up once, and return its value (None without a set-up).
 
-        It does not store the value in `shared`.
+        With an AI model it also finds out about the model, and the value contains both. It does not store the value in
+        `shared`; the setter of `shared` reads it.
 
         Raises:
             Exception: whatever the scenario's set-up raised.
         """
-        return await self._once(self._plan.set_up)
+        if self._plan.llm is None:
+            return await self._once(self._plan.set_up)
+        model: dict[str, Any] = await self._once(self._about_model)
+        return {"llm": model, "shared": await self._once(self._plan.set_up)}
+
+    async def _about_model(self, user: User) -> dict[str, Any]:
+        model = self._user_factory.model
+        assert model is not None
+        found = await found_out(model, user.llm, user.llm.http, calibrate)
+        self._user_factory.model = found
+        return found.as_json()
 
     async def tear_down(self) -> None:
         """Run the plan's tear-down once, if it has one.

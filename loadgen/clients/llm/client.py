@@ -18,6 +18,7 @@ from loadgen.clients.llm.apis import APIS
 from loadgen.clients.llm.reply import LlmCall, LlmReply
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.llm.types import InferenceRequest, JsonFormat, Message, Tool
+from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.protocol.request_body_encoding import encode_json
 from loadgen.clients.response.reply_class_for_plan import reply_class
 from loadgen.clients.response.streams import ReplyStream
@@ -75,13 +76,13 @@ class Asking(TypedDict, total=False):
 class LlmClient:
     """The client of one user for one model. `user.llm` is the one of the plan's `Llm`."""
 
-    __slots__ = ("_api", "_headers", "_http", "_last", "_path", "_place", "settings")
+    __slots__ = ("_api", "_headers", "_last", "_path", "_place", "_worker", "http", "settings")
 
-    def __init__(self, http: HttpClient, settings: Llm, place: Place) -> None:
-        self._http, self.settings, self._place = http, settings, place
+    def __init__(self, http: HttpClient, settings: Llm, place: Place, worker: LlmWorker) -> None:
+        self.http, self.settings, self._place, self._worker = http, settings, place, worker
         self._api: Final = APIS[settings.api]
         self._path: Final = settings.path or self._api.path
-        self._headers = _headers(settings)
+        self._headers = b"".join(f"{name}: {value}\r\n".encode("ascii") for name, value in self.header_fields().items())
         self._last = (-1, -1)
         """Load and number of the iteration of the last call."""
 
@@ -123,6 +124,27 @@ class LlmClient:
         """
         return LlmStream(self._ask(content, asking, None, True, reads_parts=True), None)
 
+    def header_fields(self) -> dict[str, str]:
+        """Return the headers of each request besides the user's: version and API key.
+
+        Raises:
+            UsageError: the key has characters that no header may have.
+        """
+        settings = self.settings
+        found = {"anthropic-version": "2023-06-01"} if settings.api == "anthropic" else {}
+        if settings.api_key is not None:
+            key = settings.api_key.reveal().strip()
+            if not key.isascii() or not key.isprintable():
+                raise UsageError(
+                    f"the secret {settings.api_key.name!r} is no API key: it has characters that a header cannot have",
+                    hint="store the key alone, without quotes or line breaks",
+                )
+            if settings.api == "anthropic":
+                found["x-api-key"] = key
+            else:
+                found["Authorization"] = f"Bearer {key}"
+        return found
+
     # -- the way of one request -------------------------------------------------------------
 
     async def _ask(
@@ -135,7 +157,7 @@ class LlmClient:
         reads_parts: bool = False,
     ) -> LlmReply:
         """Send a request, and return its reply when the head of the answer is there."""
-        settings, http = self.settings, self._http
+        settings, http = self.settings, self.http
         body = encode_json(self._api.body(self._request(content, asking, format, wants_stream)))
         meter, pool = http.meter, http.pool
         call = LlmCall(
@@ -146,17 +168,23 @@ class LlmClient:
             settings.idle_ns,
             settings.timeout_ns,
             reads_parts,
+            self._worker,
         )
         kind: type[LlmReply] = reply_class(LlmReply, pool.limit_bytes, has_phases=pool.has_phases)
-        reply = await http.post_streamed(
-            self._path,
-            body,
-            self._headers,
-            partial(kind, call),
-            name=asking.get("name") or self._api.name,
-            tags=asking.get("tags"),
-            limit_ns=min(call.total_ns, call.first_token_ns or call.total_ns),
-        )
+        call.begin()
+        try:
+            reply = await http.post_streamed(
+                self._path,
+                body,
+                self._headers,
+                partial(kind, call),
+                name=asking.get("name") or self._api.name,
+                tags=asking.get("tags"),
+                limit_ns=min(call.total_ns, call.first_token_ns or call.total_ns),
+            )
+        except BaseException:
+            call.end()
+            raise
         assert isinstance(reply, LlmReply)
         if reply.status_code >= 400 and reply.status_code not in asking.get("accept", ()):
             await reply.over()
@@ -213,25 +241,6 @@ class LlmStream(ReplyStream):
         reply = await super().__aenter__()
         assert isinstance(reply, LlmReply)
         return reply
-
-
-def _headers(settings: Llm) -> bytes:
-    """Return the header lines of each request besides the user's: version and API key.
-
-    Raises:
-        UsageError: the key has characters that no header may have.
-    """
-    lines = b"anthropic-version: 2023-06-01\r\n" if settings.api == "anthropic" else b""
-    if settings.api_key is not None:
-        key = settings.api_key.reveal().strip()
-        if not key.isascii() or not key.isprintable():
-            raise UsageError(
-                f"the secret {settings.api_key.name!r} is no API key: it has characters that a header cannot have",
-                hint="store the key alone, without quotes or line breaks",
-            )
-        name = "x-api-key: " if settings.api == "anthropic" else "Authorization: Bearer "
-        lines += f"{name}{key}\r\n".encode("ascii")
-    return lines
 
 
 def _schema(kind: type[Any]) -> JsonFormat:

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter_ns
 from typing import Any, Final, TypeVar
 
 import msgspec
 
+from loadgen.clients.llm.row_tags import COLD_TAG, TOKENS_TAG
 from loadgen.clients.llm.stream_reading import LEFT, NO_STREAM, STALLED, StreamReading
 from loadgen.clients.llm.types import Api, Part, ToolCall, Usage
+from loadgen.clients.llm.worker import LlmWorker
+from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.decoding import DecodingError, Unpacker
 from loadgen.clients.protocol.outcomes import PROTOCOL, TIMEOUT, TOO_LARGE
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES
 from loadgen.clients.response.streams import StreamedReply
-from loadgen.engine.recording.recorded_series import RequestSeries
+from loadgen.engine.recording.recorded_series import RequestSeries, move_watch
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed
 from loadgen.measure.deltas.series_key import OK
@@ -52,6 +56,21 @@ class LlmCall:
     idle_ns: int | None = None
     total_ns: int = 0
     reads_parts: bool = False
+    worker: LlmWorker = field(default_factory=LlmWorker)
+    cold: str = ""
+    """Why the request is cold (`worker.py`); empty if it is not."""
+    _is_under_way: bool = False
+
+    def begin(self) -> None:
+        """Register that the request begins."""
+        self._is_under_way = True
+        self.cold = self.worker.begun(perf_counter_ns())
+
+    def end(self) -> None:
+        """Register that the request has ended. Further calls do nothing."""
+        if self._is_under_way:
+            self._is_under_way = False
+            self.worker.ended(perf_counter_ns())
 
 
 class LlmReply(StreamedReply):
@@ -141,7 +160,32 @@ class LlmReply(StreamedReply):
         self._failure = failure
         self.source.abort()
 
+    def opened(self, opening: Opening, outcome: str = OK) -> None:
+        self._call.cold = self._call.cold or "connection"
+        super().opened(opening, outcome)
+
     # -- the end --------------------------------------------------------------------------------
+
+    def _record(self) -> None:
+        """Give the ended request to the meter, in the row that its tags choose."""
+        if not self._is_recorded:
+            self._call.end()
+            tags = {}
+            if self._call.cold:
+                tags[COLD_TAG] = self._call.cold
+            source = self.stream_times().token_source if self._had_token else "server"
+            if source != "server":
+                tags[TOKENS_TAG] = source
+            if tags:
+                part = self.series.marked(tags)
+                if part.watch is not self.series.watch:
+                    move_watch(self.series.watch, part.watch, self.asked_ns)
+                self.series = part
+        super()._record()
+
+    def abandon(self) -> None:
+        self._call.end()
+        super().abandon()
 
     async def over(self) -> None:
         """Wait until the whole answer has arrived, then decide its outcome.

@@ -52,6 +52,9 @@ class Llm:
     """The limit until the first token; None: there is none."""
     idle: str | float | None = "60s"
     """The longest wait between two reads after the first token; None: there is none."""
+    calibrate: bool = True
+    """Send two short prompts before the load, and correct the length of all prompts by the tokens that the server
+    counts."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of each request's body: {"top_p": 0.9}."""
 
@@ -89,9 +92,10 @@ class Llm:
             yield f"Llm: temperature={given!r} must be a number from 0 to 2", "write temperature=0"
         if self.usage not in get_args(UsageWanted):
             yield f"Llm: unknown usage={self.usage!r}", f"write one of {', '.join(get_args(UsageWanted))}"
-        flag: object = self.stream
-        if not isinstance(flag, bool):
-            yield f"Llm: stream={flag!r} must be True or False", "write stream=False"
+        for name in ("stream", "calibrate"):
+            flag: object = getattr(self, name)
+            if not isinstance(flag, bool):
+                yield f"Llm: {name}={flag!r} must be True or False", f"write {name}=False"
         for name in ("timeout", "first_token", "idle"):
             yield from _duration_wrong(name, getattr(self, name), may_be_none=name != "timeout")
         extra: object = self.extra

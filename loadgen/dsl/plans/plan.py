@@ -73,7 +73,7 @@ from loadgen.dsl.plans.plan_loads import (
     seed_of_load,
     stretched,
 )
-from loadgen.dsl.plans.plan_tags import read_tags, tag_names
+from loadgen.dsl.plans.plan_tags import read_tags, tag_names, with_llm_tags
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import (
     JourneySpec,
@@ -233,7 +233,7 @@ class Plan:
         split = read_tags(tags, self._wrong)
         self.tags = split.headers
         """Names of response headers, in lower case."""
-        self.tag_specs = split.specs
+        self.tag_specs = split.specs if llm is None else with_llm_tags(split.specs)
         """The declared tags, response headers among them, in the order of `tags`."""
         self.trace = read_trace(trace, self._wrong)
         self.http = read_http(http, self.folder, self._wrong)
@@ -484,7 +484,7 @@ class Plan:
             connect_timeout_ns=self.connect_timeout_ns,
             timeout_ns=self.timeout_ns,
             seed=self.seed,
-            has_set_up=self.set_up is not None,
+            has_set_up=self.set_up is not None or self.llm is not None,
             has_tear_down=self.tear_down is not None,
             params=self.params,
             lanes=tuple(_lane_spec(lane, self.folder) for lane in lanes),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from loadgen.clients.llm.row_tags import LLM_TAGS
 from loadgen.dsl.plans.argument_validation import Wrong
 from loadgen.dsl.tag import HEADER, Tag, is_tag_value, tag_name_wrong
 from loadgen.engine.recording.tagging import MAX_PARTS, MOST_OF_HEADER, TagSpec
@@ -60,6 +61,15 @@ def read_tags(tags: object, wrong: list[Wrong]) -> ReadTags:
     wrong += _number_wrong(tuple(specs.values()), given)
     headers = dict.fromkeys(spec.header for spec in specs.values() if spec.header)
     return ReadTags(tuple(specs.values()), tuple(headers))
+
+
+def with_llm_tags(specs: tuple[TagSpec, ...]) -> tuple[TagSpec, ...]:
+    """Return the declared tags of a plan, and those that `user.llm` gives to its rows.
+
+    A tag of the same name that the plan declares wins.
+    """
+    names = {spec.name for spec in specs}
+    return (*specs, *(TagSpec(name=name, values=values) for name, values in LLM_TAGS.items() if name not in names))
 
 
 def _header(one: object) -> str | None:

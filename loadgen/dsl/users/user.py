@@ -24,7 +24,6 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.clients.httpx_api.user_clients import UserClients
 from loadgen.clients.llm.client import LlmClient
-from loadgen.clients.llm.settings import Llm
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.plans.per_load import PerLoad
 from loadgen.dsl.prompts.prompt import Prompt
@@ -45,7 +44,6 @@ from loadgen.dsl.users.argument_checks import (
 from loadgen.dsl.users.concurrent_calls import Apart, PollPlace
 from loadgen.dsl.users.exception_to_outcome import outcome_of
 from loadgen.dsl.users.leaked_tasks import owns, running_owner
-from loadgen.dsl.users.llm_place import LlmPlace
 from loadgen.dsl.users.steps import Measure, Step
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.pace import next_cycle
@@ -143,7 +141,7 @@ class User:
         httpx_clients: Callable[[], UserClients] | None = None,
         points: Points | None = None,
         load: UserLoad = NO_LOAD,
-        open_llm: Callable[[], tuple[HttpClient, Llm]] | None = None,
+        open_llm: Callable[[User], LlmClient] | None = None,
     ) -> None:
         """Create a user. The engine does this; a journey gets its user as its argument.
 
@@ -153,7 +151,7 @@ class User:
                 `perf_counter_ns`.
             open_client: creates the HTTP client for another target of the plan; raises UsageError for an unknown one.
             httpx_clients: creates the object that makes httpx clients over the same connections.
-            open_llm: returns the HTTP client and the settings of `user.llm`; None: the plan has no `Llm`.
+            open_llm: creates `user.llm`; None: the plan has no `Llm`.
             points: the rendez-vous of this worker; None in a trial, where no rendez-vous waits.
         """
         self.http: Final = http
@@ -582,8 +580,7 @@ class User:
         if client is None:
             if self._open_llm is None:
                 raise UsageError("the plan has no model", hint='add it to the plan: llm=Llm(model="qwen3-8b")')
-            http, settings = self._open_llm()
-            client = self._llm = LlmClient(http, settings, LlmPlace(self))
+            client = self._llm = self._open_llm(self)
         return client
 
     @property

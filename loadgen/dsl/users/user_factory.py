@@ -21,7 +21,10 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.rows import HttpxRows
 from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool
 from loadgen.clients.httpx_api.user_clients import UserClients
+from loadgen.clients.llm.client import LlmClient
+from loadgen.clients.llm.model_facts import ModelFacts
 from loadgen.clients.llm.settings import Llm
+from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.net.network import Network
 from loadgen.clients.net.proxy_requests import Forward
 from loadgen.clients.net.settings import Http
@@ -32,6 +35,7 @@ from loadgen.clients.protocol.phased import PhasedMeter
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.rate_cap import Cap, capped
 from loadgen.clients.request.tracing import Trace, Tracer
+from loadgen.dsl.users.llm_place import LlmPlace
 from loadgen.dsl.users.user import NO_LOAD, User, UserLoad, UserWith, utc_now
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Points
@@ -121,6 +125,9 @@ class UserFactory:
             self.meter_class = PhasedMeter
         if ways.has_ttfb:
             self.meter_class = with_first_byte(self.meter_class)
+        self.model = None if ways.llm is None else ModelFacts(ways.llm)
+        """What is known of the AI model; the set-up finds out more."""
+        self._llm_worker = LlmWorker()
         if ways.llm is not None:
             self.meter_class = with_streams(self.meter_class)
         if cap is not None:
@@ -189,9 +196,11 @@ class UserFactory:
         # Rows of other targets carry the target's name, since `/x` of two targets must not share a row.
         return self._client(meter, pool, url, "" if url == self._url else target)
 
-    def open_llm(self, settings: Llm, http: HttpClient, meter: Meter, pool: ConnectionPool) -> tuple[HttpClient, Llm]:
-        """Return the HTTP client and the settings of a user's `llm`. http: the user's client of the main target."""
-        return (http if settings.target is None else self.open_client(meter, pool, settings.target)), settings
+    def open_llm(self, model: ModelFacts, meter: Meter, pool: ConnectionPool, user: User) -> LlmClient:
+        """Create and return a user's client of the AI model."""
+        settings = model.settings
+        http = user.http if settings.target is None else self.open_client(meter, pool, settings.target)
+        return LlmClient(http, settings, LlmPlace(user, model.tokens_per_word), self._llm_worker)
 
     def httpx_clients(self, meter: Meter, pool: ConnectionPool) -> UserClients:
         """Return the object that makes the httpx clients of one user, over the user's connections."""
@@ -255,9 +264,8 @@ class UserFactory:
     ) -> User:
         meter = self.meter_class(recorder, tags)
         meter.load = load
-        http = self._client(meter, pool, self._url)
         return self.user_class(
-            http,
+            self._client(meter, pool, self._url),
             meter,
             seed=self._seed,
             shared=self.shared,
@@ -269,5 +277,5 @@ class UserFactory:
             httpx_clients=partial(self.httpx_clients, meter, pool),
             points=points,
             load=facts,
-            open_llm=None if self.ways.llm is None else partial(self.open_llm, self.ways.llm, http, meter, pool),
+            open_llm=None if self.model is None else partial(self.open_llm, self.model, meter, pool),
         )
