@@ -38,6 +38,7 @@ from loadgen.clients.httpx_api.errors import ROW, Stage, as_httpx_error
 from loadgen.clients.httpx_api.failed_calls import note_answer, note_failure
 from loadgen.clients.httpx_api.libraries import HTTPX, Library
 from loadgen.clients.httpx_api.rows import HttpxRows, origin_of_url
+from loadgen.clients.llm.sdk_answer import SdkAnswer, sdk_answer
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.proxy_requests import Forward, request_line
 from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime, NoPlaceInTime, Origin
@@ -57,6 +58,7 @@ from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.series_key import OK, Phase
+from loadgen.measure.streams import StreamTimes
 from loadgen.units import NS_PER_S
 
 __all__ = ["HttpxClient", "HttpxTransport", "httpx_client", "transport_of"]
@@ -249,6 +251,8 @@ class HttpxAnswer(httpx.AsyncByteStream):
     ) -> None:
         self._rows, self.request, self.turn, self.series = rows, request, turn, series
         self.asked_ns, self.trace = asked_ns, trace
+        self.wait_ns: int | None = None
+        """From when the iteration was due to this request, if it is the iteration's first one to an AI model."""
         self.sent_ns = self.first_byte_ns = self.done_ns = self.size_bytes = self.status = 0
         self.outcome = OK
         self.sent = b""
@@ -267,6 +271,8 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self._wanted: asyncio.Future[None] | None = None
         self._failure: RequestFailed | None = None
         self._is_recorded = self._is_whole = self._is_cut = False
+        self._llm: SdkAnswer | None = None
+        """What is read of a model's answer, if this is a request to an AI model."""
 
     @property
     def status_code(self) -> int | None:
@@ -293,6 +299,9 @@ class HttpxAnswer(httpx.AsyncByteStream):
         rows = self._rows
         self.head = head
         self.status = head.status
+        if rows.meter.times_streams:
+            self._llm = sdk_answer(self.request.method, self.request.url.path, head)
+            self.wait_ns = None if self._llm is None else rows.meter.first_wait_ns(self.asked_ns)
         if rows.tags:
             self.series = self.series.split(tags_of(head, rows.tags), self.asked_ns)
         if head.status >= 400:
@@ -304,6 +313,8 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self.source.allow_until(self, NEVER_NS)
         if len(self.body) <= MAX_SHOWN_BYTES:
             self.body += data
+        if self._llm is not None:
+            self._llm.took(data, now_ns)
         self._unread.append(data)
         self._unread_bytes += len(data)
         self._wake()
@@ -311,6 +322,11 @@ class HttpxAnswer(httpx.AsyncByteStream):
 
     def ended(self) -> None:
         self._is_whole = True
+        if self._llm is not None and self.outcome is OK:
+            self.outcome = self._llm.ended(self.done_ns)
+            tags = self._llm.tags(self.asked_ns, self.done_ns)
+            if tags:
+                self.series = self.series.retagged(tags, self.asked_ns)
         if self.status and not self._is_recorded:  # otherwise it was cancelled and its task has not run yet
             self._is_recorded = True
             self._rows.answered(self)
@@ -367,6 +383,10 @@ class HttpxAnswer(httpx.AsyncByteStream):
         if not self._is_recorded:
             self._is_recorded = True
             self._rows.gone(self)
+
+    def stream_times(self) -> StreamTimes | None:
+        """Return the figures of a model's answer; None if this is no request to an AI model."""
+        return None if self._llm is None else self._llm.times(self.asked_ns, self.done_ns)
 
     def exchange(self) -> tuple[str, str]:
         """Return (request, response) as texts in which secrets are not masked. Of the response's body only the

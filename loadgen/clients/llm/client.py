@@ -15,8 +15,10 @@ import msgspec
 
 from loadgen.clients.http import HttpClient
 from loadgen.clients.llm.apis import APIS
+from loadgen.clients.llm.conversation import Conversation
 from loadgen.clients.llm.reply import LlmCall, LlmReply
 from loadgen.clients.llm.settings import Llm
+from loadgen.clients.llm.tools import ToolFunction, as_tools
 from loadgen.clients.llm.types import InferenceRequest, JsonFormat, Message, Tool
 from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.protocol.request_body_encoding import encode_json
@@ -41,9 +43,6 @@ class Place(Protocol):
     def prompt_text(self, prompt: Any) -> str:
         """Return the text of a prompt for this request."""
 
-    def waited_ns(self, now_ns: int) -> int | None:
-        """Return the time since the iteration was due, without think time; None: it has no due time."""
-
 
 Content = str | Drawn | Message | Sequence["str | Drawn | Message"]
 """What is sent to a model: a text or a prompt as the user's message, or a list of messages."""
@@ -60,7 +59,7 @@ class Asking(TypedDict, total=False):
     """The most output tokens; by default those of `Llm`."""
     exactly: bool
     """Ask for exactly `max_tokens` tokens (`ignore_eos` and `min_tokens`, which vLLM and SGLang accept)."""
-    tools: Sequence[Tool]
+    tools: Sequence[Tool | ToolFunction]
     """Tools that the model may call."""
     temperature: float | None
     stop: Sequence[str]
@@ -76,15 +75,13 @@ class Asking(TypedDict, total=False):
 class LlmClient:
     """The client of one user for one model. `user.llm` is the one of the plan's `Llm`."""
 
-    __slots__ = ("_api", "_headers", "_last", "_path", "_place", "_worker", "http", "settings")
+    __slots__ = ("_api", "_headers", "_path", "_place", "_worker", "http", "settings")
 
     def __init__(self, http: HttpClient, settings: Llm, place: Place, worker: LlmWorker) -> None:
         self.http, self.settings, self._place, self._worker = http, settings, place, worker
         self._api: Final = APIS[settings.api]
         self._path: Final = settings.path or self._api.path
         self._headers = b"".join(f"{name}: {value}\r\n".encode("ascii") for name, value in self.header_fields().items())
-        self._last = (-1, -1)
-        """Load and number of the iteration of the last call."""
 
     async def chat(
         self,
@@ -109,12 +106,23 @@ class LlmClient:
             ExpectFailed: the answer was not as expected.
         """
         reply = await self._ask(content, asking, format, self.settings.stream if stream is None else stream)
+        reply.functions = as_tools(asking.get("tools", ()))[1]
         await reply.over()
         if expect is not None:
             reply.expect_finish(expect)
         if format is not None and not isinstance(format, JsonFormat):
             reply.parsed(format)
         return reply
+
+    def conversation(self, *, system: str | Drawn = "", tools: Sequence[Tool | ToolFunction] = ()) -> Conversation:
+        """Return a new conversation: each turn sends all messages before it (`conversation.py`).
+
+        tools: async functions that the model may call; their schema is made from their signature.
+
+        Raises:
+            UsageError: a tool is not async, or an argument of it has no type or no schema.
+        """
+        return Conversation(self, system, tools)
 
     def stream(self, content: Content, **asking: Unpack[Asking]) -> LlmStream:
         """Return a context manager that asks the model and reads the answer part by part.
@@ -163,7 +171,7 @@ class LlmClient:
         call = LlmCall(
             self._api,
             wants_stream,
-            self._waited_ns(meter.load, meter.n),
+            meter.first_wait_ns(perf_counter_ns()),
             settings.first_token_ns,
             settings.idle_ns,
             settings.timeout_ns,
@@ -202,27 +210,21 @@ class LlmClient:
         max_tokens, temperature = asking.get("max_tokens"), asking.get("temperature")
         return InferenceRequest(
             model=settings.model,
-            messages=self._messages(content, asking.get("system", "")),
+            messages=self.messages(content, asking.get("system", "")),
             max_tokens=settings.max_tokens if max_tokens is None else max_tokens,
             stream=wants_stream,
             usage=settings.usage,
             temperature=settings.temperature if temperature is None else temperature,
             stop=tuple(asking.get("stop", ())),
-            tools=tuple(asking.get("tools", ())),
+            tools=as_tools(asking.get("tools", ()))[0],
             format=format if format is None or isinstance(format, JsonFormat) else _schema(format),
             reasoning=asking.get("reasoning", ""),
             exactly=asking.get("exactly", False),
             extra={**settings.extra, **asking.get("extra", {})},
         )
 
-    def _waited_ns(self, load: int, n: int) -> int | None:
-        """Return how long the iteration has waited since it was due; None if this is not its first call."""
-        if self._last == (load, n):
-            return None
-        self._last = (load, n)
-        return self._place.waited_ns(perf_counter_ns())
-
-    def _messages(self, content: Content, system: str | Drawn) -> tuple[Message, ...]:
+    def messages(self, content: Content, system: str | Drawn) -> tuple[Message, ...]:
+        """Return what is sent as messages, with the texts of prompts drawn."""
         given = content if isinstance(content, Sequence) and not isinstance(content, str) else (content,)
         found = [Message("system", self._text(system))] if system != "" else []
         found += [one if isinstance(one, Message) else Message("user", self._text(one)) for one in given]

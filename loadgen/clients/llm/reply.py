@@ -15,9 +15,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from loadgen.clients.llm.row_tags import COLD_TAG, TOKENS_TAG
+from loadgen.clients.llm.row_tags import tags_of
 from loadgen.clients.llm.stream_reading import LEFT, NO_STREAM, STALLED, StreamReading
-from loadgen.clients.llm.types import Api, Part, ToolCall, Usage
+from loadgen.clients.llm.tools import RunnableCall, ToolFunction
+from loadgen.clients.llm.types import Api, Part, Usage
 from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.decoding import DecodingError, Unpacker
@@ -26,7 +27,7 @@ from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES
 from loadgen.clients.response.streams import StreamedReply
-from loadgen.engine.recording.recorded_series import RequestSeries, move_watch
+from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed
 from loadgen.measure.deltas.series_key import OK
@@ -80,7 +81,7 @@ class LlmReply(StreamedReply):
     bytes.
     """
 
-    __slots__ = ("_call", "_times", "_total_deadline_ns", "_unpacker", "reading")
+    __slots__ = ("_call", "_times", "_total_deadline_ns", "_unpacker", "functions", "reading")
 
     def __init__(
         self, call: LlmCall, meter: Meter, route: Route, sent: bytes, series: RequestSeries, asked_ns: int
@@ -89,6 +90,8 @@ class LlmReply(StreamedReply):
         self._call = call
         self.reading: StreamReading | None = None
         """What was read of the stream; None if the answer is no stream of events."""
+        self.functions: dict[str, ToolFunction] = {}
+        """The scenario's functions by the name of their tool."""
         self._times: StreamTimes | None = None
         self._unpacker: Unpacker | None = None
         self._total_deadline_ns = asked_ns + call.total_ns
@@ -170,17 +173,9 @@ class LlmReply(StreamedReply):
         """Give the ended request to the meter, in the row that its tags choose."""
         if not self._is_recorded:
             self._call.end()
-            tags = {}
-            if self._call.cold:
-                tags[COLD_TAG] = self._call.cold
-            source = self.stream_times().token_source if self._had_token else "server"
-            if source != "server":
-                tags[TOKENS_TAG] = source
+            tags = tags_of(self.stream_times(), self._call.cold, is_whole=not self._call.wants_stream)
             if tags:
-                part = self.series.marked(tags)
-                if part.watch is not self.series.watch:
-                    move_watch(self.series.watch, part.watch, self.asked_ns)
-                self.series = part
+                self.series = self.series.retagged(tags, self.asked_ns)
         super()._record()
 
     def abandon(self) -> None:
@@ -283,9 +278,10 @@ class LlmReply(StreamedReply):
         return "" if self.reading is None else self.reading.reasoning
 
     @property
-    def tool_calls(self) -> list[ToolCall]:
-        """Return the calls of tools that the model asked for."""
-        return [] if self.reading is None else self.reading.tool_calls
+    def tool_calls(self) -> list[RunnableCall]:
+        """Return the calls of tools that the model asked for: `await call.run()` calls the scenario's function."""
+        found = [] if self.reading is None else self.reading.tool_calls
+        return [RunnableCall(call, self.functions) for call in found]
 
     @property
     def usage(self) -> Usage:

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from loadgen.clients.llm.worker import COLD
+from loadgen.measure.streams import StreamTimes
 
-__all__ = ["COLD_TAG", "LLM_TAGS", "TOKENS_TAG", "TURN_TAG", "turn_value"]
+__all__ = ["LLM_TAGS", "TURN_TAG", "tags_of", "turn_value"]
 
 COLD_TAG: Final = "cold"
 """Why a request is cold (`worker.py`). Warm ones do not have it."""
 TOKENS_TAG: Final = "tokens"
 """Where token counts come from, if not from the server: "tokenizer", or "events", one token for each event."""
+ANSWER_TAG: Final = "answer"
+"""Is "whole" if the answer was not a stream: its first token came with its last."""
 TURN_TAG: Final = "turn"
 """The turn of a conversation: its prompt grows, and the server's cache has its beginning."""
 _TURNS: Final = ("1", "2-3", "4-7", "8+")
@@ -20,8 +23,22 @@ LLM_TAGS: Final[Mapping[str, tuple[str, ...]]] = {
     TURN_TAG: _TURNS,
     TOKENS_TAG: ("tokenizer", "events"),
     COLD_TAG: COLD,
+    ANSWER_TAG: ("whole",),
 }
 """The values of each tag."""
+
+
+def tags_of(times: StreamTimes, cold: str = "", *, is_whole: bool = False) -> dict[str, str]:
+    """Return the tags of an ended request; most have none.
+
+    cold: why it was cold. is_whole: its answer was not a stream.
+    """
+    tags = {COLD_TAG: cold} if cold else {}
+    if times.ttft_ns >= 0 and times.token_source != "server":
+        tags[TOKENS_TAG] = times.token_source
+    if is_whole:
+        tags[ANSWER_TAG] = "whole"
+    return tags
 
 
 def turn_value(turn: int) -> str:

@@ -264,7 +264,7 @@ class UserFactory:
     ) -> User:
         meter = self.meter_class(recorder, tags)
         meter.load = load
-        return self.user_class(
+        user = self.user_class(
             self._client(meter, pool, self._url),
             meter,
             seed=self._seed,
@@ -279,3 +279,6 @@ class UserFactory:
             load=facts,
             open_llm=None if self.model is None else partial(self.open_llm, self.model, meter, pool),
         )
+        if meter.times_streams:
+            meter.waits = LlmPlace(user).waited_ns
+        return user

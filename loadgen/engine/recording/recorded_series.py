@@ -269,6 +269,16 @@ class RequestSeries(Series):
         except (AttributeError, KeyError, TypeError):  # a new one; or no mapping, or an unhashable value
             return self if self.place is None else self._mark(self.place, tags)
 
+    def retagged(self, tags: GivenTags, begun_ns: int) -> RequestSeries:
+        """Return the part of this series for a request with these tags that is under way, or has ended.
+
+        begun_ns: when the request began.
+        """
+        part = self.marked(tags)
+        if part.watch is not self.watch:
+            move_watch(self.watch, part.watch, begun_ns)
+        return part
+
     def _mark(self, place: Place, tags: GivenTags) -> RequestSeries:
         found, is_known = place.resolver.marked_series(self, tags)
         if is_known:  # undeclared values are not stored: there may be millions

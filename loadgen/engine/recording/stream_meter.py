@@ -1,15 +1,16 @@
 """A meter that also records the stream metrics of requests to AI models, for plans that have an `Llm`.
 
-A sample of such a request has `stream_times()`, its figures at its end, and `wait_ns`, the time from when it was due to
-its call.
+A sample of such a request has `stream_times()`, its figures at its end (None: it is no such request after all), and
+`wait_ns`, the time from when it was due to its call.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.measure.deltas.series_key import SKIPPED
+from loadgen.measure.streams import StreamTimes
 
 __all__ = ["StreamMeter", "with_streams"]
 
@@ -18,6 +19,7 @@ class StreamMeter(Meter):
     """Records the stream metrics of the samples that it settles."""
 
     __slots__ = ()
+    times_streams: ClassVar[bool] = True
 
     def settle(self) -> None:
         if not self._is_held:
@@ -25,9 +27,10 @@ class StreamMeter(Meter):
         held: Any = self._sample
         super().settle()
         figures = getattr(held, "stream_times", None)
-        if figures is not None and held.outcome != SKIPPED:
+        times: StreamTimes | None = None if figures is None else figures()
+        if times is not None and held.outcome != SKIPPED:
             self.recorder.streams_of(held.series).ended(
-                figures(), held.asked_ns, held.done_ns - held.asked_ns, held.outcome, held.wait_ns
+                times, held.asked_ns, held.done_ns - held.asked_ns, held.outcome, held.wait_ns
             )
 
 

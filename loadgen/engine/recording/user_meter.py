@@ -7,8 +7,9 @@ out to be wrong is recorded as wrong, without being recorded twice.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from loadgen.engine.recording.failure_samples import Draft, Text, exchange_of
 from loadgen.engine.recording.recorded_series import Place, RequestSeries
@@ -53,6 +54,7 @@ class Meter:
         "_is_held",
         "_place",
         "_sample",
+        "_waited",
         "failed",
         "failed_calls",
         "journey",
@@ -62,8 +64,12 @@ class Meter:
         "pool_limited",
         "recorder",
         "tags",
+        "waits",
         "warmup",
     )
+
+    times_streams: ClassVar[bool] = False
+    """Whether the stream metrics of requests to AI models are recorded (`stream_meter.py`)."""
 
     def __init__(self, recorder: Recorder, tags: Tags = ()) -> None:
         self.recorder = recorder
@@ -81,6 +87,10 @@ class Meter:
         self.failed_calls: dict[FrameType, Sample] | None = None
         """Failed requests of this iteration by the call of a client library that sent them
         (`clients/httpx_api/failed_calls.py`)."""
+        self.waits: Callable[[int], int | None] | None = None
+        """Returns the time at `now_ns` since the iteration was due, without think time; None: it has no due time."""
+        self._waited = (-1, -1)
+        """Load and number of the iteration whose wait `first_wait_ns` has returned."""
         self._sample: Sample | None = None
         """The last sample of this iteration, held or settled: a fault of the scenario shows it."""
         self._is_held = False
@@ -177,6 +187,16 @@ class Meter:
         place = self._place
         scope = self.recorder.merged(place.scope, self.recorder.tagging.pairs(tags))
         self._place = place.moved(place.base, scope)
+
+    def first_wait_ns(self, now_ns: int) -> int | None:
+        """Return how long the iteration has waited since it was due, for its first request to an AI model.
+
+        None for further requests of the iteration, and without a due time.
+        """
+        if self.waits is None or self._waited == (self.load, self.n):
+            return None
+        self._waited = (self.load, self.n)
+        return self.waits(now_ns)
 
     def ask(self, name: str) -> RequestSeries:
         """HOT. Count the start of a request `name`, and return the series to which its sample belongs.

@@ -1,0 +1,87 @@
+"""A conversation with a model: each turn sends all messages before it, so servers can reuse its beginning.
+
+    talk = user.llm.conversation(system=shared_prefix("policy", tokens=2048, groups=32))
+    for _ in range(5):
+        await talk.ask(prompt(tokens=200), max_tokens=180)
+        await user.think(2, 8)
+
+The model's real answers are carried on. Rows are split by turn with the tag `turn`: 1, 2-3, 4-7 and 8+.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Unpack
+
+from loadgen.clients.llm.reply import LlmReply
+from loadgen.clients.llm.row_tags import TURN_TAG, turn_value
+from loadgen.clients.llm.tools import ToolFunction, ToolResult, as_tools
+from loadgen.clients.llm.types import JsonFormat, Message, Tool
+from loadgen.errors import UsageError
+
+if TYPE_CHECKING:
+    from loadgen.clients.llm.client import Asking, Drawn, LlmClient
+
+__all__ = ["Conversation"]
+
+
+class Conversation:
+    """The messages of one conversation. Made by `user.llm.conversation`.
+
+    messages: what was sent and answered so far, in order.
+    """
+
+    __slots__ = ("_client", "_functions", "_tools", "_turn", "messages")
+
+    def __init__(self, client: LlmClient, system: str | Drawn, tools: Iterable[Tool | ToolFunction]) -> None:
+        self._client = client
+        self._tools, self._functions = as_tools(tools)
+        self._turn = 0
+        self.messages: list[Message] = list(client.messages((), system))
+
+    async def ask(
+        self,
+        content: str | Drawn,
+        *,
+        expect: str | None = None,
+        format: type[Any] | JsonFormat | None = None,  # the APIs' word
+        **asking: Unpack[Asking],
+    ) -> LlmReply:
+        """Send the user's next message, and return the model's reply. Arguments and exceptions are those of `chat`.
+
+        If the request fails, the message stays out of the conversation.
+        """
+        return await self._say(list(self._client.messages(content, "")), expect, format, asking)
+
+    async def answer(self, *results: ToolResult, **asking: Unpack[Asking]) -> LlmReply:
+        """Send the results of the tools that the last reply asked for, and return the model's reply.
+
+        Raises:
+            UsageError: there are no results. Others as in `chat`.
+        """
+        if not results:
+            raise UsageError(
+                "answer() without results",
+                hint="write await chat.answer(*[await call.run() for call in reply.tool_calls])",
+            )
+        told = [Message("tool", result.content, tool_call_id=result.call_id) for result in results]
+        return await self._say(told, None, None, asking)
+
+    async def _say(
+        self,
+        told: list[Message],
+        expect: str | None,
+        format: type[Any] | JsonFormat | None,
+        asking: Asking,
+    ) -> LlmReply:
+        turn = self._turn + 1
+        tags: dict[Any, str] = {TURN_TAG: turn_value(turn), **(asking.get("tags") or {})}
+        given: Asking = {**asking, "tags": tags}
+        if self._tools and "tools" not in given:
+            given["tools"] = self._tools
+        reply = await self._client.chat([*self.messages, *told], expect=expect, format=format, **given)
+        reply.functions = self._functions
+        calls = () if reply.reading is None else tuple(reply.reading.tool_calls)
+        self.messages += [*told, Message("assistant", reply.text, tool_calls=calls)]
+        self._turn = turn
+        return reply
