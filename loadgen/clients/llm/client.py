@@ -16,16 +16,19 @@ import msgspec
 from loadgen.clients.http import HttpClient
 from loadgen.clients.llm.apis import APIS
 from loadgen.clients.llm.conversation import Conversation
+from loadgen.clients.llm.embeddings import EMBEDDINGS_PATH, Embeddings, NotEmbeddings, read_embeddings
 from loadgen.clients.llm.reply import LlmCall, LlmReply
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.llm.tools import ToolFunction, as_tools
-from loadgen.clients.llm.types import InferenceRequest, JsonFormat, Message, Tool
+from loadgen.clients.llm.types import Api, InferenceRequest, JsonFormat, Message, Tool
 from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.protocol.request_body_encoding import encode_json
 from loadgen.clients.response.reply_class_for_plan import reply_class
 from loadgen.clients.response.streams import ReplyStream
 from loadgen.engine.recording.tagging import GivenTags
-from loadgen.errors import RequestFailed, UsageError
+from loadgen.errors import ExpectFailed, RequestFailed, UsageError
+
+_EXPECT_VECTORS: Final = "expect vectors"
 
 __all__ = ["Asking", "Content", "Drawn", "LlmClient", "LlmStream", "Place"]
 
@@ -79,7 +82,7 @@ class LlmClient:
 
     def __init__(self, http: HttpClient, settings: Llm, place: Place, worker: LlmWorker) -> None:
         self.http, self.settings, self._place, self._worker = http, settings, place, worker
-        self._api: Final = APIS[settings.api]
+        self._api: Final = settings.api if isinstance(settings.api, Api) else APIS[settings.api]
         self._path: Final = settings.path or self._api.path
         self._headers = b"".join(f"{name}: {value}\r\n".encode("ascii") for name, value in self.header_fields().items())
 
@@ -151,6 +154,43 @@ class LlmClient:
                 found["x-api-key"] = key
             else:
                 found["Authorization"] = f"Bearer {key}"
+        return found
+
+    async def embed(
+        self,
+        inputs: str | Drawn | Sequence[str | Drawn],
+        *,
+        name: str = "embed",
+        model: str = "",
+        path: str = EMBEDDINGS_PATH,
+        dimensions: int | None = None,
+        tags: GivenTags | None = None,
+    ) -> Embeddings:
+        """Return the vectors of one or several texts, after checking their number and size.
+
+        Args:
+            model: of embeddings; by default that of `Llm`.
+            dimensions: the size that each vector must have; it is not sent. None: any, but the same for all.
+
+        Raises:
+            RequestFailed: no answer, or an error such as `http 429`.
+            ExpectFailed: `expect vectors`: another number of vectors than inputs, or of another size.
+        """
+        given = inputs if isinstance(inputs, Sequence) and not isinstance(inputs, str) else (inputs,)
+        texts = [self._text(one) for one in given]
+        body = encode_json({"model": model or self.settings.model, "input": texts})
+        headers = {**self.header_fields(), "content-type": "application/json"}
+        http = self.http
+        reply = await http.request("POST", path, content=body, headers=headers, name=name, tags=tags)
+        if reply.status_code >= 400:
+            raise RequestFailed(reply.outcome, f"POST {reply.route.url}: {_error_text(reply.content)}")
+        try:
+            found = read_embeddings(reply.content, len(texts), dimensions)
+        except NotEmbeddings as wrong:
+            http.meter.settle_as(reply, _EXPECT_VECTORS)
+            raise ExpectFailed(_EXPECT_VECTORS, f"POST {reply.route.url}: {wrong}") from wrong
+        http.meter.settle()
+        http.meter.recorder.streams_of(reply.series).read(found.prompt_tokens)
         return found
 
     # -- the way of one request -------------------------------------------------------------

@@ -34,7 +34,7 @@ def tags_of(times: StreamTimes, cold: str = "", *, is_whole: bool = False) -> di
     cold: why it was cold. is_whole: its answer was not a stream.
     """
     tags = {COLD_TAG: cold} if cold else {}
-    if times.ttft_ns >= 0 and times.token_source != "server":
+    if times.ttft_ns >= 0 and times.token_source != "server":  # noqa: S105
         tags[TOKENS_TAG] = times.token_source
     if is_whole:
         tags[ANSWER_TAG] = "whole"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, Final, Literal, get_args
 
-from loadgen.clients.llm.types import ApiName
+from loadgen.clients.llm.types import Api, ApiName
 from loadgen.clients.net.settings import Named
 from loadgen.clients.net.settings_check import is_secret
 from loadgen.units import parse_duration
@@ -30,8 +30,9 @@ class Llm:
 
     model: str = ""
     """The model's name at the server. Empty: the only model that the server lists at /v1/models."""
-    api: ApiName = "chat"
-    """The API: "chat" (chat completions), "completions", "responses" or "anthropic" (messages)."""
+    api: ApiName | Api = "chat"
+    """The API: "chat" (chat completions), "completions", "responses" or "anthropic" (messages), or an `Api` of your own
+    (`loadgen/clients/llm/types.py`)."""
     target: str | None = None
     """The name of a target of the plan; None: the main target."""
     path: str | None = None
@@ -78,7 +79,7 @@ class Llm:
             value: object = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 yield f"Llm: {name}={value!r} must be a text", f'write {name}="..."'
-        if self.api not in get_args(ApiName):
+        if not isinstance(self.api, Api) and self.api not in get_args(ApiName):
             near = get_close_matches(str(self.api), get_args(ApiName), n=1)
             yield f"Llm: unknown api={self.api!r}", f'write api="{near[0]}"' if near else _API_HINT
         if isinstance(self.path, str) and not self.path.startswith("/"):
@@ -109,7 +110,7 @@ class Llm:
         for one in fields(self):
             value = getattr(self, one.name)
             if value != getattr(usual, one.name):
-                found[one.name] = value.name if one.name == "api_key" and value is not None else value
+                found[one.name] = value.name if isinstance(value, Api) or one.name == "api_key" else value
         if "extra" in found:
             found["extra"] = sorted(found["extra"])
         return found

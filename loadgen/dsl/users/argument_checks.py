@@ -28,6 +28,7 @@ __all__ = [
     "pace_ns",
     "poll_times_ns",
     "rendezvous_timeout_ns",
+    "sse_limits",
     "think_range_ns",
 ]
 
@@ -170,6 +171,19 @@ def check_condition(ok: object) -> None:
             "check: the condition is a function, so it is always true",
             hint="remove lambda:" if called == "<lambda>" else f"call it: write {called}(...)",
         )
+
+
+def sse_limits(upto: object, within: object) -> tuple[int | None, int | None]:
+    """Return the most events of `user.sse`, and its longest time in ns; None for no limit.
+
+    Raises UsageError unless they are above 0.
+    """
+    if upto is not None and (isinstance(upto, bool) or not isinstance(upto, int) or upto < 1):
+        raise UsageError(f"sse: upto={upto!r} must be a whole number of at least 1", hint="write upto=50")
+    within_ns = None if within is None else duration_ns(within, "within")
+    if within_ns == 0:
+        raise UsageError("sse: within must be above 0", hint='write within="30s"')
+    return upto, within_ns
 
 
 def rendezvous_timeout_ns(name: object, users: object, timeout: object) -> int:

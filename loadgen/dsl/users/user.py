@@ -24,6 +24,7 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.clients.httpx_api.user_clients import UserClients
 from loadgen.clients.llm.client import LlmClient
+from loadgen.clients.sse import EventStream
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.plans.per_load import PerLoad
 from loadgen.dsl.prompts.prompt import Prompt
@@ -39,6 +40,7 @@ from loadgen.dsl.users.argument_checks import (
     pace_ns,
     poll_times_ns,
     rendezvous_timeout_ns,
+    sse_limits,
     think_range_ns,
 )
 from loadgen.dsl.users.concurrent_calls import Apart, PollPlace
@@ -568,6 +570,42 @@ class User:
                 )
             client = others[target] = self._open_client(target)
         return client
+
+    def sse(
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        tags: GivenTags | None = None,
+        upto: int | None = None,
+        within: str | float | None = None,
+        reconnect: bool = True,
+    ) -> EventStream:
+        """Return a context manager that reads server-sent events: `async with user.sse("/events") as events:`.
+
+        `async for event in events:` then yields each `Event` with `data`, `event`, `id` and `t_ns`.
+
+        Args:
+            name: of the row; by default `SSE /path`.
+            upto: the most events. within: "30s": the longest time. None: no limit.
+            reconnect: connect again when the server ends the stream, after the time that it asked for (`retry:`).
+
+        Raises:
+            UsageError: `upto` or `within` is not above 0.
+        """
+        most, within_ns = sse_limits(upto, within)
+        return EventStream(
+            self.http,
+            url,
+            name=name,
+            headers=headers,
+            tags=tags,
+            upto=most,
+            within_ns=within_ns,
+            reconnect=reconnect,
+            wait=self._wait,
+        )
 
     @property
     def llm(self) -> LlmClient:

@@ -137,6 +137,11 @@ class StreamSeries:
         for one in self._goodputs:
             one.ended(times, asked_ns, outcome, ttft_due_ns)
 
+    def read(self, prompt_tokens: int) -> None:
+        """Record the prompt tokens of an ok request that has no stream, such as one for embeddings; -1: unknown."""
+        if prompt_tokens >= 0:
+            self.ok[STREAM_METRICS.index("prompt_tokens")].append(_tokens(prompt_tokens))
+
     def _failed(self, times: StreamTimes, response_ns: int, outcome: str, wait_ns: int | None) -> None:
         """Record the figures of a request that failed, under its outcome."""
         had_token = times.ttft_ns >= 0
