@@ -194,10 +194,13 @@ def _regular(
         unknown = counts.count(-1)
         visible = usage - hidden
         if unknown == sent:
-            if usage > 0 and visible != sent:
-                return False  # the tokens must be spread
+            if usage > 0 and visible < sent:
+                return False  # some chunks have no token
             counts = None
-            times.itl_is_exact = usage > 0
+            times.itl_is_exact = visible == sent
+            if usage > 0 and visible > sent:
+                ends = [i * visible // sent for i in range(sent + 1)]  # the same shares as those of `_even`
+                counts = list(map(sub, ends[1:], ends))
             times.token_source = "server" if usage > 0 else "events"
         elif unknown or min(counts) <= 0:
             return False

@@ -78,9 +78,6 @@ class Chunk(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     usage: WireUsage | None = None
     error: Any = None
-    object: Any = None
-    """`error` in the error objects of older vLLM, which have no `error` key."""
-    message: Any = None
 
 
 _read: Final = msgspec.json.Decoder(Chunk).decode
@@ -130,15 +127,24 @@ def decode_chunk(event: str, data: bytes) -> list[Part]:
         chunk = _read(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return [error_part(data.decode("utf-8", "replace"))] if event == "error" else [Part("other")]
-    if chunk.error or chunk.object == "error" or event == "error":
-        return [error_part(chunk.error or chunk.message or data.decode("utf-8", "replace"))]
-    return _parts(chunk) or [Part("other")]
+    if chunk.error or event == "error":
+        return [error_part(chunk.error or data.decode("utf-8", "replace"))]
+    return _parts(chunk) or _odd(data)
 
 
 def decode_whole(data: bytes) -> list[Part]:
     """Return the parts of an answer that was not streamed; a whole answer ends with a part of kind `done`."""
     parts = decode_chunk("message", data)
     return parts if parts[-1].kind in ("other", "error") else [*parts, Part("done")]
+
+
+def _odd(data: bytes) -> list[Part]:
+    """Return the parts of a chunk without choices and usage: an error object as older vLLM has it, or something else."""
+    try:
+        value = msgspec.json.decode(data)
+    except msgspec.MsgspecError:
+        return [Part("other")]
+    return [error_part(value) if isinstance(value, dict) and value.get("object") == "error" else Part("other")]
 
 
 def _parts(chunk: Chunk) -> list[Part]:
@@ -151,7 +157,7 @@ def _parts(chunk: Chunk) -> list[Part]:
         if delta is not None:
             if reasoning := delta.reasoning_content or delta.reasoning:
                 parts.append(Part("reasoning", reasoning, choice=number))
-            if delta.content and (content := _text(delta.content)):
+            if (content := delta.content) and (content := content if type(content) is str else _text(content)):
                 parts.append(Part("content", content, choice=number))
             if delta.refusal:
                 parts.append(Part("refusal", delta.refusal, choice=number))
