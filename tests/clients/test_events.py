@@ -131,10 +131,11 @@ def test_bytes_that_are_not_utf8_stay_as_they_are() -> None:
 @pytest.mark.parametrize("piece", [b"x" * 65_536, b"data: y\n" * 8192])
 def test_a_stream_without_a_blank_line_is_an_error_with_a_clear_message(piece: bytes) -> None:
     reader = SseReader()
+    for _ in range(MAX_EVENT_BYTES // len(piece)):
+        reader.feed(piece)
 
     with pytest.raises(RequestFailed, match=r"larger than 16,777,216 bytes, or has no blank line") as failed:
-        for _ in range(64 * 1024 * 1024 // len(piece)):
-            reader.feed(piece)
+        reader.feed(piece)
 
     assert failed.value.outcome == EVENT_TOO_LARGE
 

@@ -13,10 +13,12 @@ import msgspec
 from loadgen.clients.llm.types import InferenceRequest, Part, StreamError, ToolPiece, Usage
 
 __all__ = [
+    "UNREADABLE",
     "Chunk",
     "Delta",
     "WireUsage",
     "common_body",
+    "count",
     "decode_chunk",
     "decode_whole",
     "error_part",
@@ -80,6 +82,8 @@ class Chunk(msgspec.Struct, gc=False):
     error: Any = None
 
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding of foreign JSON can raise; RecursionError for JSON that is nested some thousand levels deep."""
 _read: Final = msgspec.json.Decoder(Chunk).decode
 _FINISHES: Final = {
     "end_turn": "stop",
@@ -114,6 +118,11 @@ def error_part(error: object) -> Part:
     return Part("error", found.message, error=found)
 
 
+def count(tokens: int | None) -> int:
+    """Return a count of the server, or -1 if it is missing or invalid."""
+    return -1 if tokens is None or tokens < 0 else tokens
+
+
 def usage_part(usage: Usage) -> Part:
     """Return the part of a server's usage."""
     return Part("usage", tokens=usage.output, usage=usage)
@@ -125,7 +134,7 @@ def decode_chunk(event: str, data: bytes) -> list[Part]:
         return [Part("done")]
     try:
         chunk = _read(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return [error_part(data.decode("utf-8", "replace"))] if event == "error" else [Part("other")]
     if chunk.error or event == "error":
         return [error_part(chunk.error or data.decode("utf-8", "replace"))]
@@ -139,10 +148,10 @@ def decode_whole(data: bytes) -> list[Part]:
 
 
 def _odd(data: bytes) -> list[Part]:
-    """Return the parts of a chunk without choices and usage: an error object as older vLLM has it, or something else."""
+    """Return the parts of a chunk without choices and usage: older vLLM's error object, or something else."""
     try:
         value = msgspec.json.decode(data)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return [Part("other")]
     return [error_part(value) if isinstance(value, dict) and value.get("object") == "error" else Part("other")]
 
@@ -194,12 +203,7 @@ def _usage(usage: WireUsage) -> Part:
     cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
     reasoning = usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None
     return usage_part(
-        Usage(
-            -1 if usage.prompt_tokens is None else usage.prompt_tokens,
-            -1 if cached is None else cached,
-            -1 if usage.completion_tokens is None else usage.completion_tokens,
-            -1 if reasoning is None else reasoning,
-        )
+        Usage(count(usage.prompt_tokens), count(cached), count(usage.completion_tokens), count(reasoning))
     )
 
 
