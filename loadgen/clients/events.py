@@ -1,6 +1,6 @@
 """Server-sent events: a pure reader that turns bytes into events, however the bytes are cut.
 
-It has no sockets and no clock. It follows the WHATWG text "Server-sent events", with one difference: `close`
+The reader has no sockets and no clock. It follows the WHATWG text "Server-sent events", with one difference: `close`
 returns a last event whose blank line is missing, because model servers are cut off in that place.
 
 Lines end with CR, LF or CRLF and with nothing else: U+2028, U+0085, \\v and \\f are data. Data stay bytes, also those

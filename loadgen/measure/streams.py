@@ -101,7 +101,7 @@ class StreamTimes:
     """(last - first) / (tokens - tokens of the first read)."""
     first_read_tokens: int = -1
     output_tokens: int = -1
-    """All tokens that the server generated, hidden ones too; 0 if there was none."""
+    """All tokens that the server generated, hidden ones too; 0 for a stream without tokens."""
     reasoning_tokens: int = -1
     prompt_tokens: int = -1
     cached_tokens: int = -1
@@ -110,7 +110,7 @@ class StreamTimes:
     itl_ns: Sequence[int] = ()
     """Inter-token latencies, one for each read after the first: its gap, divided by its tokens and rounded down."""
     itl_counts: Sequence[int] | None = None
-    """How many tokens have the latency of the same index in `itl_ns`. None: one each."""
+    """The number of tokens with the latency of the same index in `itl_ns`. None: one each."""
     itl_is_exact: bool = False
     """The tokens of each read are known. If false, the tokens were spread over the reads."""
     token_source: TokenSource = "events"  # noqa: S105
@@ -146,8 +146,8 @@ def stream_times(
         first_byte_ns: when the first byte of the body came. Default: the first event.
         closed_ns: when the stream ended. Default: the last event.
         prompt_tokens, cached_tokens, reasoning_tokens: from the server's usage, or -1.
-        hidden_tokens: output tokens that the server counts but does not send, such as hidden reasoning. They are
-            part of `output_tokens`, but not of itl and tpot.
+        hidden_tokens: output tokens that the server counts but does not send, such as hidden reasoning. `output_tokens`
+            has them, itl and tpot do not.
         token_source: where known counts in `tokens` come from, for streams without usage.
     """
     times = StreamTimes(
