@@ -8,7 +8,7 @@ A value of None means that the tool has no such figure for this stream: it never
 request as failed. A list is empty if the stream has no value for it. The page also has the table of special cases,
 such as streams of one token, without usage, or with an error in them.
 
-Three tools cannot be followed to the end. Without usage, SGLang takes the requested length, which no event has, and
+Some tools cannot be followed to the end. Without usage, SGLang takes the requested length, which no event has, and
 vLLM and inference-perf count with their own tokenizer. Here the known tokens, or the chunks, stand for it.
 """
 

@@ -101,7 +101,7 @@ class StreamTimes:
     """(last - first) / (tokens - tokens of the first read)."""
     first_read_tokens: int = -1
     output_tokens: int = -1
-    """All tokens that the server generated, hidden ones too; 0 if there was none."""
+    """All tokens that the server generated, hidden ones too; 0 for a stream without tokens."""
     reasoning_tokens: int = -1
     prompt_tokens: int = -1
     cached_tokens: int = -1
@@ -110,7 +110,7 @@ class StreamTimes:
     itl_ns: Sequence[int] = ()
     """Inter-token latencies, one for each read after the first: its gap, divided by its tokens and rounded down."""
     itl_counts: Sequence[int] | None = None
-    """How many tokens have the latency of the same index in `itl_ns`. None: one each."""
+    """The number of tokens with the latency of the same index in `itl_ns`. None: one each."""
     itl_is_exact: bool = False
     """The tokens of each read are known. If false, the tokens were spread over the reads."""
     token_source: TokenSource = "events"  # noqa: S105
@@ -146,8 +146,8 @@ def stream_times(
         first_byte_ns: when the first byte of the body came. Default: the first event.
         closed_ns: when the stream ended. Default: the last event.
         prompt_tokens, cached_tokens, reasoning_tokens: from the server's usage, or -1.
-        hidden_tokens: output tokens that the server counts but does not send, such as hidden reasoning. They are
-            part of `output_tokens`, but not of itl and tpot.
+        hidden_tokens: output tokens that the server counts but does not send, such as hidden reasoning. `output_tokens`
+            has them, itl and tpot do not.
         token_source: where known counts in `tokens` come from, for streams without usage.
     """
     times = StreamTimes(
@@ -184,20 +184,25 @@ def _regular(
     if start >= end:
         return False
     middle = kinds[start:end]
-    usage = max([tokens[i] for i in range(end, len(kinds)) if kinds[i] == USAGE], default=-1)
+    usages = [tokens[i] for i in range(end, len(kinds)) if kinds[i] == USAGE and tokens[i] > 0]
+    usage = max(usages, default=-1)
+    before = max([tokens[i] for i in range(start) if kinds[i] == USAGE], default=-1)
     counts: Sequence[int] | None
     if not middle.strip(_TOKEN_BYTES):
-        if USAGE in kinds[:start]:
+        if before > max(usage, 0) or usages.count(usage) != len(usages):
             return False
         arrived, counts = t_ns[start:end], tokens[start:end]
         sent = len(middle)
         unknown = counts.count(-1)
         visible = usage - hidden
         if unknown == sent:
-            if usage > 0 and visible != sent:
-                return False  # the tokens must be spread
+            if usage > 0 and visible < sent:
+                return False  # some chunks have no token
             counts = None
-            times.itl_is_exact = usage > 0
+            times.itl_is_exact = visible == sent or (sent == 1 and usage > 0)
+            if usage > 0 and visible > sent:
+                ends = [i * visible // sent for i in range(sent + 1)]  # the same shares as those of `_even`
+                counts = list(map(sub, ends[1:], ends))
             times.token_source = "server" if usage > 0 else "events"
         elif unknown or min(counts) <= 0:
             return False
@@ -214,7 +219,7 @@ def _regular(
             return False
         so_far = tokens[start + 1 : end + 1 : 2]
         counts = [so_far[0], *map(sub, so_far[1:], so_far)]
-        if min(counts) <= 0 or usage > so_far[-1]:
+        if min(counts) <= 0 or usage > so_far[-1] or before > so_far[0]:
             return False
         middle, sent = middle[0::2], so_far[-1]
         times.itl_is_exact, times.token_source = True, "server"
@@ -310,17 +315,17 @@ def tokens_of_events(
             pending.append(i)
         elif kind == USAGE and tokens[i] > 0 and tokens[i] >= reported:
             reported = tokens[i]
-            if pending and reported > hidden:
+            if pending:
                 exact = _share(counts, pending, t_ns, tokens, reported - hidden - sent) and exact
                 sent += sum(counts[j] for j in pending)
                 pending = []
     for i in pending:
         counts[i] = max(tokens[i], 1)
         exact = exact and tokens[i] > 0
-    sent += sum(counts[i] for i in pending)
-    if not any(counts):
-        exact = False
-    return counts, max(reported, sent + hidden if sent else 0), exact, reported > 0
+    later = sum(counts[i] for i in pending)
+    if not reported and later:
+        later += hidden
+    return counts, reported + later, exact and any(counts), reported > 0
 
 
 def _share(counts: list[int], pending: list[int], t_ns: Sequence[int], tokens: Sequence[int], target: int) -> bool:

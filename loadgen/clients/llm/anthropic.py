@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from loadgen.clients.llm.openai_wire import error_part, finish_part, usage_part
+from loadgen.clients.llm.openai_wire import UNREADABLE, count, error_part, finish_part, usage_part
 from loadgen.clients.llm.types import Api, InferenceRequest, Message, Part, ToolPiece, Usage, exact_length
 
 __all__ = ["API", "DEFAULT_MAX_TOKENS", "VERSION_HEADER", "body", "decode", "decode_reply"]
@@ -122,7 +122,7 @@ def _object(arguments: str) -> object:
     """Return the arguments as a JSON value; models can write invalid JSON, which is sent back as text."""
     try:
         return msgspec.json.decode(arguments or "{}")
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return {"arguments": arguments}
 
 
@@ -130,7 +130,7 @@ def decode(event: str, data: bytes) -> list[Part]:
     """Return the parts of one event of a stream; of unknown or invalid data, one part of kind `other`."""
     try:
         found = _read(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return [error_part(data.decode("utf-8", "replace"))] if event == "error" else [Part("other")]
     if found.type == "content_block_delta" and found.delta is not None:
         return _delta_parts(found.delta, found.index)
@@ -156,7 +156,7 @@ def decode_reply(data: bytes) -> list[Part]:
     """Return the parts of an answer that was not streamed."""
     try:
         reply = _read_reply(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return [Part("other")]
     if reply.type == "error" or reply.error:
         return [error_part(reply.error or "unknown error")]
@@ -198,12 +198,10 @@ def _block_parts(block: _Block, index: int, *, start: bool) -> list[Part]:
 def _usage(usage: _Usage) -> Part:
     """Return usage in our sense: the input tokens of this API leave out those of the cache, ours have them."""
     cached = usage.cache_read_input_tokens
-    prompt = -1
+    prompt = None
     if usage.input_tokens is not None:
         prompt = usage.input_tokens + (cached or 0) + (usage.cache_creation_input_tokens or 0)
-    return usage_part(
-        Usage(prompt, -1 if cached is None else cached, -1 if usage.output_tokens is None else usage.output_tokens)
-    )
+    return usage_part(Usage(count(prompt), count(cached), count(usage.output_tokens)))
 
 
 API: Final = Api("anthropic", "/v1/messages", body, decode, decode_reply)

@@ -13,10 +13,12 @@ import msgspec
 from loadgen.clients.llm.types import InferenceRequest, Part, StreamError, ToolPiece, Usage
 
 __all__ = [
+    "UNREADABLE",
     "Chunk",
     "Delta",
     "WireUsage",
     "common_body",
+    "count",
     "decode_chunk",
     "decode_whole",
     "error_part",
@@ -78,11 +80,10 @@ class Chunk(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     usage: WireUsage | None = None
     error: Any = None
-    object: Any = None
-    """`error` in the error objects of older vLLM, which have no `error` key."""
-    message: Any = None
 
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding of foreign JSON can raise; RecursionError for JSON that is nested some thousand levels deep."""
 _read: Final = msgspec.json.Decoder(Chunk).decode
 _FINISHES: Final = {
     "end_turn": "stop",
@@ -117,6 +118,11 @@ def error_part(error: object) -> Part:
     return Part("error", found.message, error=found)
 
 
+def count(tokens: int | None) -> int:
+    """Return a count of the server, or -1 if it is missing or invalid."""
+    return -1 if tokens is None or tokens < 0 else tokens
+
+
 def usage_part(usage: Usage) -> Part:
     """Return the part of a server's usage."""
     return Part("usage", tokens=usage.output, usage=usage)
@@ -128,17 +134,26 @@ def decode_chunk(event: str, data: bytes) -> list[Part]:
         return [Part("done")]
     try:
         chunk = _read(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return [error_part(data.decode("utf-8", "replace"))] if event == "error" else [Part("other")]
-    if chunk.error or chunk.object == "error" or event == "error":
-        return [error_part(chunk.error or chunk.message or data.decode("utf-8", "replace"))]
-    return _parts(chunk) or [Part("other")]
+    if chunk.error or event == "error":
+        return [error_part(chunk.error or data.decode("utf-8", "replace"))]
+    return _parts(chunk) or _odd(data)
 
 
 def decode_whole(data: bytes) -> list[Part]:
     """Return the parts of an answer that was not streamed; a whole answer ends with a part of kind `done`."""
     parts = decode_chunk("message", data)
     return parts if parts[-1].kind in ("other", "error") else [*parts, Part("done")]
+
+
+def _odd(data: bytes) -> list[Part]:
+    """Return the parts of a chunk without choices and usage: older vLLM's error object, or something else."""
+    try:
+        value = msgspec.json.decode(data)
+    except UNREADABLE:
+        return [Part("other")]
+    return [error_part(value) if isinstance(value, dict) and value.get("object") == "error" else Part("other")]
 
 
 def _parts(chunk: Chunk) -> list[Part]:
@@ -151,7 +166,7 @@ def _parts(chunk: Chunk) -> list[Part]:
         if delta is not None:
             if reasoning := delta.reasoning_content or delta.reasoning:
                 parts.append(Part("reasoning", reasoning, choice=number))
-            if delta.content and (content := _text(delta.content)):
+            if (content := delta.content) and (content := content if type(content) is str else _text(content)):
                 parts.append(Part("content", content, choice=number))
             if delta.refusal:
                 parts.append(Part("refusal", delta.refusal, choice=number))
@@ -188,12 +203,7 @@ def _usage(usage: WireUsage) -> Part:
     cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
     reasoning = usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None
     return usage_part(
-        Usage(
-            -1 if usage.prompt_tokens is None else usage.prompt_tokens,
-            -1 if cached is None else cached,
-            -1 if usage.completion_tokens is None else usage.completion_tokens,
-            -1 if reasoning is None else reasoning,
-        )
+        Usage(count(usage.prompt_tokens), count(cached), count(usage.completion_tokens), count(reasoning))
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from loadgen.clients.llm.openai_wire import error_part, finish_part, usage_part
+from loadgen.clients.llm.openai_wire import UNREADABLE, count, error_part, finish_part, usage_part
 from loadgen.clients.llm.types import Api, InferenceRequest, Message, Part, ToolPiece, Usage, exact_length, refuse
 
 __all__ = ["API", "body", "decode", "decode_reply"]
@@ -123,7 +123,7 @@ def decode(event: str, data: bytes) -> list[Part]:
         return [Part("done")]
     try:
         found = _read(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return [error_part(data.decode("utf-8", "replace"))] if event == "error" else [Part("other")]
     match found.type or event:
         case "response.output_text.delta" | "response.refusal.delta" if found.delta:
@@ -148,7 +148,7 @@ def decode_reply(data: bytes) -> list[Part]:
     """Return the parts of an answer that was not streamed."""
     try:
         reply = _read_reply(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return [Part("other")]
     parts: list[Part] = []
     for index, item in enumerate(reply.output or ()):
@@ -189,14 +189,7 @@ def _end(reply: _Response) -> list[Part]:
 def _usage(usage: _Usage) -> Part:
     cached = usage.input_tokens_details.cached_tokens if usage.input_tokens_details else None
     reasoning = usage.output_tokens_details.reasoning_tokens if usage.output_tokens_details else None
-    return usage_part(
-        Usage(
-            -1 if usage.input_tokens is None else usage.input_tokens,
-            -1 if cached is None else cached,
-            -1 if usage.output_tokens is None else usage.output_tokens,
-            -1 if reasoning is None else reasoning,
-        )
-    )
+    return usage_part(Usage(count(usage.input_tokens), count(cached), count(usage.output_tokens), count(reasoning)))
 
 
 API: Final = Api("responses", "/v1/responses", body, decode, decode_reply)
