@@ -15,11 +15,11 @@ from loadgen.target.llm.schema_json import json_for, pieces_of
 __all__ = ["Answer", "Piece"]
 
 _WORDS: Final = (
-    "the lamp oak light room table small wood glass paper house river stone green water morning evening winter summer"
-    " garden window bridge market street train letter music number second future answer question reason little great"
-    " long short open close early late north south east west blue white black round plain quiet simple common near far"
-    " high low old new first last whole half"
-).split()
+    *("the", "lamp", "oak", "light", "room", "table", "small", "wood", "glass", "paper", "house", "river", "stone"),
+    *("green", "water", "morning", "evening", "winter", "summer", "garden", "window", "bridge", "market", "street"),
+    *("train", "letter", "music", "number", "second", "future", "answer", "question", "reason", "little", "great"),
+    *("long", "short", "open", "close", "early", "late", "north", "south", "east", "west", "blue", "white", "black"),
+)
 
 Piece = tuple[str, str, int]
 """Kind (reasoning, content, tool_name, tool_call), text, and number of tokens."""

@@ -115,7 +115,9 @@ def read_ask(api: str, body: dict[str, Any], config: LlmConfig) -> Ask:
             max_tokens = min(max_tokens, max(config.output_tokens, min_tokens))
     if min_tokens > max_tokens:
         raise ApiError(
-            400, f"min_tokens must be less than or equal to max_tokens={max_tokens}, got {min_tokens}.", param="min_tokens"
+            400,
+            f"min_tokens must be less than or equal to max_tokens={max_tokens}, got {min_tokens}.",
+            param="min_tokens",
         )
     return Ask(
         api=api,
