@@ -1,4 +1,4 @@
-"""`loadgen target`: runs a demo shop to try scenarios on."""
+"""`loadgen target`: runs a demo shop to try scenarios on; `loadgen target llm` runs an AI inference server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 from loadgen.target.config import TargetConfig
+from loadgen.target.llm import program as llm_program
+from loadgen.target.llm.config import OPTIONS, LlmConfig
+from loadgen.target.llm.server import LlmServer
 from loadgen.target.program import run
 from loadgen.target.server import Target
 from loadgen_controller.console_output import echo
@@ -23,10 +26,31 @@ loadgen target --error-ratio 1% --slow-start 10s
 
 loadgen target --slots 4 --latency 50ms    # at most 80 requests a second
 
-loadgen target --latency 40ms --slower /cart=10%    # a slower release, for the gate to find"""
+loadgen target --latency 40ms --slower /cart=10%    # a slower release, for the gate to find
+
+loadgen target llm --port 8000    # an AI inference server instead of the shop"""
+
+LLM_EXAMPLES = """[bold]Examples[/bold]
+
+loadgen target llm --port 8000 --ttft 200ms --itl 20ms
+
+loadgen target llm --slots 4 --service 500ms    # at most 8 requests a second
+
+loadgen target llm --script golden --log sends.jsonl
+
+loadgen target llm --synchronous --tokens-per-event 4 --core 1"""
+
+HELP = """Run a demo shop whose latencies follow known, seeded distributions.
+
+The shop has a login with a token, a product list, product pages with a CSRF field, a cart, a checkout and a search.
+/stats returns the exact number of requests by path and the histogram of their service times. Ctrl-C ends it."""
+
+app = typer.Typer(help=HELP, epilog=EXAMPLES, rich_markup_mode="rich")
 
 
+@app.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")] = 8080,
     seed: Annotated[int, typer.Option(help="Seed of latencies and errors: the same seed gives the same shop.")] = 1,
@@ -49,11 +73,8 @@ def main(
     tls_cert: Annotated[Path | None, typer.Option(metavar="PEM", help="Serve TLS with this certificate.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="PEM", help="Key of --tls-cert.")] = None,
 ) -> None:
-    """Run a demo shop whose latencies follow known, seeded distributions.
-
-    The shop has a login with a token, a product list, product pages with a CSRF field, a cart, a checkout and a search.
-    /stats returns the exact number of requests by path and the histogram of their service times. Ctrl-C ends it.
-    """
+    if context.invoked_subcommand is not None:
+        return
     config = TargetConfig.of_options(
         host=host,
         port=port,
@@ -75,3 +96,74 @@ def main(
 
 def _announce(target: Target) -> None:
     echo(f"the demo shop is open at {target.url} (Ctrl-C closes it)")
+
+
+def _option(name: str, metavar: str | None = None) -> typer.models.OptionInfo:
+    """Return an option of the inference server, with the help that `python -m loadgen.target.llm` shows, too."""
+    option: typer.models.OptionInfo = typer.Option(f"--{name.replace('_', '-')}", metavar=metavar, help=OPTIONS[name])
+    return option
+
+
+@app.command("llm", epilog=LLM_EXAMPLES)
+def llm(
+    host: Annotated[str, _option("host")] = "127.0.0.1",
+    port: Annotated[int, _option("port")] = 8000,
+    seed: Annotated[int, _option("seed")] = 1,
+    model: Annotated[list[str] | None, _option("model", "NAME")] = None,
+    engine: Annotated[str, _option("engine", "vllm|sglang")] = "vllm",
+    ttft: Annotated[str | None, _option("ttft", "200ms")] = None,
+    itl: Annotated[str | None, _option("itl", "20ms")] = None,
+    per_token: Annotated[str | None, _option("per_token", "50us")] = None,
+    slots: Annotated[int, _option("slots")] = 0,
+    service: Annotated[str | None, _option("service", "2s")] = None,
+    warmup_requests: Annotated[int, _option("warmup_requests")] = 0,
+    warmup_penalty: Annotated[str, _option("warmup_penalty", "500ms")] = "500ms",
+    jitter: Annotated[str, _option("jitter", "10%")] = "0%",
+    tokens_per_event: Annotated[int, _option("tokens_per_event")] = 1,
+    output: Annotated[int, _option("output")] = 64,
+    context: Annotated[int, _option("context")] = 32_768,
+    tokens_per_word: Annotated[float, _option("tokens_per_word")] = 1.0,
+    api_key: Annotated[str | None, _option("api_key", "KEY")] = None,
+    no_ignore_eos: Annotated[bool, _option("no_ignore_eos")] = False,
+    no_prefix_cache: Annotated[bool, _option("no_prefix_cache")] = False,
+    synchronous: Annotated[bool, _option("synchronous")] = False,
+    script: Annotated[str | None, _option("script", "FILE|NAME")] = None,
+    log: Annotated[Path | None, _option("log", "FILE")] = None,
+    core: Annotated[int | None, _option("core")] = None,
+) -> None:
+    """Run a scripted AI inference server whose tokens are sent at known times.
+
+    It speaks OpenAI's chat completions, completions, responses and embeddings, Anthropic's messages, and has the
+    metrics of vLLM or SGLang. It generates no text of a model: its words are fixed. Ctrl-C ends it and prints counts.
+    """
+    config = LlmConfig.of_options(
+        host=host,
+        port=port,
+        seed=seed,
+        model=model or (),
+        engine=engine,
+        ttft=ttft,
+        itl=itl,
+        per_token=per_token,
+        slots=slots,
+        service=service,
+        warmup_requests=warmup_requests,
+        warmup_penalty=warmup_penalty,
+        jitter=jitter,
+        tokens_per_event=tokens_per_event,
+        output=output,
+        context=context,
+        tokens_per_word=tokens_per_word,
+        api_key=api_key,
+        no_ignore_eos=no_ignore_eos,
+        no_prefix_cache=no_prefix_cache,
+        synchronous=synchronous,
+        script=script,
+        log=log,
+        core=core,
+    )
+    echo(llm_program.run(config, _announce_llm).metrics.summary())
+
+
+def _announce_llm(server: LlmServer) -> None:
+    echo(f"the inference server is open at {server.url} (Ctrl-C closes it)")

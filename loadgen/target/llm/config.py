@@ -99,7 +99,7 @@ class LlmConfig:
         engine: str = "vllm",
         ttft: str | None = None,
         itl: str | None = None,
-        per_token: str = "0s",
+        per_token: str | None = None,
         slots: int = 0,
         service: str | None = None,
         warmup_requests: int = 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 
@@ -27,6 +28,10 @@ def run(config: LlmConfig, on_ready: Callable[[LlmServer], None], *, exit_with_s
     if exit_with_stdin:
         server.loop.stop_with_stdin()
     server.loop.handle_signals()
+    # A collection takes up to 10 ms and would delay sends, so the loop collects when no stream is active.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
     on_ready(server)
     server.run()
     return server

@@ -51,6 +51,8 @@ class End(IntEnum):
     """The connection is closed."""
     RESET = 3
     """The connection is reset: the client gets an RST."""
+    STALL = 4
+    """Nothing more is sent, and the connection stays open."""
 
 
 class Write(NamedTuple):
@@ -183,15 +185,10 @@ class SendLoop:
     def run(self, server: Server) -> None:
         """Serve until `stop` is called."""
         self.server = server
-        # A collection takes up to 10 ms and would delay sends, so it happens between streams.
-        gc.collect()
-        gc.freeze()
-        gc.disable()
         try:
             while not self._is_stopping:
                 self._turn()
         finally:
-            gc.enable()
             for connection in list(self._connections):
                 self.close(connection)
             self._listener.close()
@@ -207,10 +204,9 @@ class SendLoop:
         self._prepare(stream)
 
     def _prepare(self, stream: Stream) -> None:
-        write = next(stream.writes, None)
-        stream.next = write
+        write = stream.next = next(stream.writes, None)
         if write is None:
-            return  # The script ends without an end: the connection stays open, and nothing more is sent.
+            return  # The client has left.
         due_ns = stream.base_ns + write.at_ns
         step_ns = stream.step_ns
         if step_ns:
@@ -265,7 +261,7 @@ class SendLoop:
                 stream.on_tokens(stream, tokens, sent_ns)
         if write.end is End.MORE:
             self._unprepared.append(stream)
-        else:
+        elif write.end is not End.STALL:
             self._end(stream, write.end, due_ns)
 
     def _end(self, stream: Stream, end: End, due_ns: int) -> None:
@@ -398,7 +394,7 @@ class SendLoop:
             if now_ns - self._polled_ns > _LONGEST_DEAF_NS:
                 self._poll(now_ns)
         if not heap:
-            if self._answered_since_collection >= _COLLECT_AFTER:
+            if self._answered_since_collection >= _COLLECT_AFTER and not gc.isenabled():
                 self._answered_since_collection = 0
                 gc.collect()
             self._handle(None)

@@ -301,9 +301,7 @@ class LlmServer:
         self, ask: Ask, form: StreamFormat, answers: list[Answer], number: int, request_id: str
     ) -> Iterator[Write]:
         """Yield the single write of an answer that is not streamed."""
-        at_ns = 0
-        for at_ns in self._times(ask, answers, number):
-            pass
+        at_ns = max(self._times(ask, answers, number))
         body = form.whole([(list(answer.pieces(self.config.tokens_per_event)), answer.reason) for answer in answers])
         tokens = sum(answer.total for answer in answers)
         data = whole(200, {**_JSON, "x-request-id": request_id}, body)

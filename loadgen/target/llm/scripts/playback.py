@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
+from typing import Final
 
 from loadgen.target.llm.formats.stream_format import Event, StreamFormat
 from loadgen.target.llm.http1 import LAST_CHUNK, chunk, head
@@ -12,6 +14,15 @@ from loadgen.target.llm.send_log import Events
 from loadgen.target.llm.send_loop import End, Write
 
 __all__ = ["head_of", "writes_of"]
+
+
+_ENDS: Final = {
+    "complete": End.DONE,
+    "close": End.CLOSE,
+    "cut": End.CLOSE,
+    "reset": End.RESET,
+    "stall": End.STALL,
+}
 
 
 def head_of(script: Script, request_id: str) -> bytes:
@@ -25,7 +36,21 @@ def head_of(script: Script, request_id: str) -> bytes:
 def writes_of(script: Script, form: StreamFormat) -> Iterator[Write]:
     """Yield the writes of a script. The last one has the script's end."""
     packer = zlib.compressobj(wbits=31) if script.is_gzip else None
-    at_ns = 0
+    last = Write(0, b"", ())
+    for last, following in pairwise(chain(_body_writes(script, form, packer), [None])):
+        if following is not None:
+            yield last
+    match script.end:
+        case "complete":
+            tail = (chunk(packer.flush()) if packer is not None else b"") + LAST_CHUNK
+        case "cut":
+            tail = b"400\r\ndata: {"  # A chunk of 1 KiB that ends after 7 bytes.
+        case _:
+            tail = b""
+    yield last._replace(data=last.data + tail, end=_ENDS[script.end])
+
+
+def _body_writes(script: Script, form: StreamFormat, packer: zlib._Compress | None) -> Iterator[Write]:
     for write in script.writes:
         for number in range(write.repeat):
             at_ns = write.at_ns + number * write.every_ns
@@ -40,18 +65,6 @@ def writes_of(script: Script, form: StreamFormat) -> Iterator[Write]:
             for at, (piece, some) in enumerate(zip(pieces, kinds, strict=True)):
                 data = piece if script.cuts_wire else chunk(piece)
                 yield Write(at_ns + at * script.cut_gap_ns, data, some)
-    at_ns += script.cut_gap_ns
-    match script.end:
-        case "complete":
-            yield Write(at_ns, (chunk(packer.flush()) if packer is not None else b"") + LAST_CHUNK, (), End.DONE)
-        case "close":
-            yield Write(at_ns, b"", (), End.CLOSE)
-        case "cut":
-            yield Write(at_ns, b"400\r\ndata: {", (), End.CLOSE)
-        case "reset":
-            yield Write(at_ns, b"", (), End.RESET)
-        case _:
-            return  # "stall": nothing more is sent, and the connection stays open.
 
 
 def _rendered(event: ScriptEvent, form: StreamFormat) -> list[Event]:
@@ -101,4 +114,4 @@ def _cut(data: bytes, cut_at: Sequence[int], cut_every: int) -> list[bytes]:
     if cut_every:
         places.update(range(cut_every, len(data), cut_every))
     edges = [0, *sorted(places), len(data)]
-    return [data[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
+    return [data[begin:end] for begin, end in pairwise(edges)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -18,20 +19,10 @@ from loadgen.units import parse_duration
 
 __all__ = ["ENDS", "KINDS", "LINE_ENDS", "Script", "ScriptEvent", "ScriptWrite", "read_scripts", "script_of"]
 
-KINDS: Final = [
-    "role",
-    "reasoning",
-    "content",
-    "refusal",
-    "tool_name",
-    "tool_call",
-    "finish",
-    "usage",
-    "done",
-    "error",
-    "comment",
-    "other",
-]
+KINDS: Final = (
+    *("role", "reasoning", "content", "refusal", "tool_name", "tool_call"),
+    *("finish", "usage", "done", "error", "comment", "other"),
+)
 LINE_ENDS: Final = MappingProxyType({"lf": b"\n", "crlf": b"\r\n", "cr": b"\r"})
 ENDS: Final = ("complete", "close", "cut", "reset", "stall")
 _SSE: Final = MappingProxyType({"content-type": "text/event-stream; charset=utf-8"})
@@ -87,26 +78,12 @@ class Script:
     prompt_tokens: int | None = None
 
 
-_SCRIPT_KEYS: Final = frozenset(
-    [
-        "format",
-        "name",
-        "writes",
-        "status",
-        "headers",
-        "end",
-        "step",
-        "line_end",
-        "cut_every",
-        "cut_gap",
-        "cut_in",
-        "gzip",
-        "usage",
-        "prompt_tokens",
-    ]
+_SCRIPT_KEYS: Final = (
+    *("format", "name", "writes", "status", "headers", "end", "step", "line_end"),
+    *("cut_every", "cut_gap", "cut_in", "gzip", "usage", "prompt_tokens"),
 )
-_WRITE_KEYS: Final = frozenset(["at", "events", "bytes", "base64", "fill", "repeat", "every", "cut_at"])
-_EVENT_KEYS: Final = frozenset(["kind", "text", "tokens", "choice", "reason", "name", "data", "raw"])
+_WRITE_KEYS: Final = ("at", "events", "bytes", "base64", "fill", "repeat", "every", "cut_at")
+_EVENT_KEYS: Final = ("kind", "text", "tokens", "choice", "reason", "name", "data", "raw")
 
 
 def read_scripts(path: Path) -> tuple[Script, ...]:
@@ -159,7 +136,7 @@ def script_of(value: Any, name: str, place: str, faults: list[str]) -> Script:
     made = tuple(_write(one, f"{place}writes[{at}].", faults) for at, one in enumerate(writes))
     if sum(write.repeat for write in made) > _MOST_WRITES:
         read.fault("writes", f"has more than {_MOST_WRITES} writes")
-    for at, (before, after) in enumerate(zip(made, made[1:], strict=False)):
+    for at, (before, after) in enumerate(pairwise(made)):
         if after.at_ns < before.at_ns + (before.repeat - 1) * before.every_ns:
             faults.append(f"{place}writes[{at + 1}].at: must not be earlier than the write before it")
     return Script(
@@ -210,7 +187,7 @@ def _event(value: Any, place: str, faults: list[str]) -> ScriptEvent:
     if "raw" in read.value:
         data = read.text("raw", "").encode()
     return ScriptEvent(
-        kind=read.choice("kind", "content" if data is None else "other", tuple(KINDS)),
+        kind=read.choice("kind", "content" if data is None else "other", KINDS),
         text=read.text("text", ""),
         tokens=read.number("tokens", 0, 0),
         choice=read.number("choice", 0, 0),
