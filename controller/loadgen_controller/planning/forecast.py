@@ -312,6 +312,9 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
         name = f"{lane.name}: " if lane.name else ""
         after = f" after {format_duration(lane.after_ns)}" if lane.after_ns else ""
         yield line("load", f"{name}{lane.load}{after}")
+        if isinstance(lane.profile, TimedProfile) and lane.profile.gap_cv is not None:
+            cv = lane.profile.gap_cv
+            yield line("gaps", f"{name}coefficient of variation {cv:.2f} (1 for Poisson arrivals, 0 for even ones)")
         if _is_paced(lane):
             rate = format_rate(_paced_per_s(lane))
             yield line("paced", f"{name}{rate} iterations at the peak, if none takes longer than the pace")
