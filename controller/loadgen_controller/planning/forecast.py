@@ -58,6 +58,9 @@ class RowsOf:
     data: str
     needed: int
     there: int
+    prompt_tokens: int | None = None
+    """Tokens of all prompts of the run, from the rows; None if they have none, or the number of uses is unknown."""
+    answer_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +268,9 @@ def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequen
         enough = "enough" if feed.there >= feed.needed else f"{format_count(feed.needed - feed.there)} MISSING"
         there = f"{format_count(feed.needed)} needed, {format_count(feed.there)} available"
         yield line("rows", f"{feed.journey}: {feed.data}: {there}: {enough}")
+        if feed.prompt_tokens is not None and feed.answer_tokens is not None:
+            prompts, answers = format_count(feed.prompt_tokens), format_count(feed.answer_tokens)
+            yield line("tokens", f"{feed.journey}: {prompts} in prompts and {answers} in answers, as in {feed.data}")
     for slo in spec.slos:
         yield line("objective", slo.text + _unusual(slo))
     yield from _detects(spec, found)

@@ -212,7 +212,7 @@ class ReplayedTimes(Recording):
         super().__init__(origin, path, columns, {"speed": speed})
         self._column, self._conversation = cast("Column", column), cast("Column | None", conversation)
         self._unit_ns = _UNITS_NS.get(str(unit), NS_PER_S)
-        if unit not in _UNITS_NS:
+        if unit not in tuple(_UNITS_NS):
             self._report(f"unit={unit!r} is unknown", 'write unit="s", "ms", "us" or "ns"')
         self._clip_ns = self._clip(clip)
         self._scale = 1.0
