@@ -1,7 +1,7 @@
 """Makes and checks the list of words of prompts, `loadgen/dsl/prompts/word_list.txt` (decision 086).
 
     python -m tools.prompt_words FOLDER            print how many words are one token in each vocabulary
-    python -m tools.prompt_words FOLDER --make     write the list anew
+    python -m tools.prompt_words FOLDER --make     write a new list
 
 FOLDER has the packages that contain vocabularies and common words:
 
@@ -157,7 +157,7 @@ def made(folder: Path, counts: Mapping[str, Tokens]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes and checks the list of words of prompts.")
     parser.add_argument("folder", type=Path, help="the folder with the packages, see the module's text")
-    parser.add_argument("--make", action="store_true", help="write the list anew")
+    parser.add_argument("--make", action="store_true", help="write a new list")
     options = parser.parse_args()
     counts = vocabularies(options.folder)
     if options.make:
