@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from loadgen.clients.request.tracing import Trace
     from loadgen.clients.response.replies import Reply
     from loadgen.dsl.data import feed
+    from loadgen.dsl.data.inference_rows import BatchRow, MooncakeRow, Turn
     from loadgen.dsl.distributions import empirical, exponential, fixed, lognormal, normal, uniform
     from loadgen.dsl.executors.capacity import hold, search
     from loadgen.dsl.executors.custom import ClosedExecutor, OpenExecutor
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from loadgen.report.run_as_dataframes import open_run
 
 __all__ = [
+    "BatchRow",
     "ClosedExecutor",
     "Decision",
     "Edges",
@@ -67,6 +69,7 @@ __all__ = [
     "Look",
     "Message",
     "Mix",
+    "MooncakeRow",
     "Node",
     "OpenExecutor",
     "PerLoad",
@@ -79,6 +82,7 @@ __all__ = [
     "Tag",
     "Trace",
     "Trial",
+    "Turn",
     "User",
     "UserWith",
     "any_of",
@@ -132,6 +136,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "BatchRow": "loadgen.dsl.data.inference_rows",
     "ClosedExecutor": "loadgen.dsl.executors.custom",
     "Decision": "loadgen.dsl.executors.steering_executor",
     "Edges": "loadgen.dsl.graphs.nodes_and_edges",
@@ -146,6 +151,7 @@ _MODULES = {
     "Load": "loadgen.dsl.plans.plan_loads",
     "Look": "loadgen.dsl.executors.steering_executor",
     "Mix": "loadgen.dsl.journey",
+    "MooncakeRow": "loadgen.dsl.data.inference_rows",
     "Node": "loadgen.dsl.graphs.nodes_and_edges",
     "OpenExecutor": "loadgen.dsl.executors.custom",
     "PerLoad": "loadgen.dsl.plans.per_load",
@@ -158,6 +164,7 @@ _MODULES = {
     "Tag": "loadgen.dsl.tag",
     "Trace": "loadgen.clients.request.tracing",
     "Trial": "loadgen.dsl.pytest_trial",
+    "Turn": "loadgen.dsl.data.inference_rows",
     "User": "loadgen.dsl.users.user",
     "UserWith": "loadgen.dsl.users.user",
     "any_of": "loadgen.dsl.plans.slo",

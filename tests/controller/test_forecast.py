@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from statistics import stdev
 
 import numpy as np
 import pytest
 
+from loadgen import MooncakeRow, feed
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.engine.load.share import Share
 from loadgen_controller.planning.forecast import Forecast, RowsOf, Tried, detectable, forecast, lines
+from loadgen_controller.planning.token_forecast import tokens_of
 from tests.support.scenarios import write
 
 SOURCE = """
@@ -172,3 +175,47 @@ def test_the_counts_of_a_steered_load_are_not_known_beforehand_and_its_peak_is_t
     assert "estimate   requests: up to 640/s; number not known beforehand" in told
     assert "estimate   up to 16 users at the peak (Little's law: rate × (response + think))" in told
     assert "duration   at most 1h, and up to 30.0 s to drain" in told
+
+
+AZURE = Path(__file__).parents[1] / "data" / "llm" / "AzureLLMInferenceTrace_conv.csv.gz"
+REPLAYED = """
+from dataclasses import dataclass
+from loadgen import Plan, User, feed, journey, replay
+
+@dataclass(frozen=True)
+class Traced:
+    ContextTokens: int
+    GeneratedTokens: int
+
+@journey(data=feed.csv("azure.csv.gz", Traced))
+async def traced(user: User, row: Traced) -> None:
+    await user.http.get("/")
+
+plan = Plan(target="http://127.0.0.1:1", load=replay.timestamps("azure.csv.gz", column="TIMESTAMP"), mix=traced)
+"""
+
+
+def test_a_replay_of_a_trace_shows_how_bursty_it_is(tmp_path: Path) -> None:
+    (tmp_path / "azure.csv.gz").write_bytes(AZURE.read_bytes())
+    spec = load(write(tmp_path, REPLAYED)).plan.spec()
+
+    found = list(lines(spec, forecast(spec), []))
+
+    assert "load       arrivals: replay of azure.csv.gz: 19,366 in 58m22s, at most 11.33/s" in found
+    assert "gaps       coefficient of variation 1.09 (1 for Poisson arrivals, 0 for even ones)" in found
+
+
+def test_the_tokens_of_a_trace_are_those_of_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "azure.csv.gz").write_bytes(AZURE.read_bytes())
+    (journey,) = load(write(tmp_path, REPLAYED)).plan.journeys
+    assert journey.feed is not None
+    rows = [line.split(",") for line in gzip.decompress(AZURE.read_bytes()).decode().splitlines()[1:]]
+
+    assert tokens_of(journey.feed, 19_366) == (sum(int(row[1]) for row in rows), sum(int(row[2]) for row in rows))
+    assert tokens_of(journey.feed, 3) == (sum(int(row[1]) for row in rows[:3]), sum(int(row[2]) for row in rows[:3]))
+    assert tokens_of(journey.feed, 0) is None
+    assert tokens_of(feed.rows(["red", "oak"]), 2) is None
+
+
+def test_more_uses_than_are_read_are_estimated() -> None:
+    assert tokens_of(feed.rows([MooncakeRow(input_length=3, output_length=2)]), 250_000) == (750_000, 500_000)

@@ -46,10 +46,14 @@ from tests.support.target import RunningTarget, running_target
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     *sorted((ROOT / "docs").glob("language*.md")),
-    *(ROOT / "docs" / f"{name}.md" for name in ("network", "workload-models", "journeys-as-graphs", "notifications")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("network", "workload-models", "journeys-as-graphs", "notifications", "llm-data")
+    ),
     *sorted((ROOT / "docs").glob("tutorial-*.md")),
     *sorted((ROOT / "docs/coming-from").glob("*.md")),
 )
+AZURE = ROOT / "tests/data/llm/AzureLLMInferenceTrace_conv.csv.gz"
 IN_A_JOURNEY = "# in a journey\n"
 
 PRELUDE = f"""
@@ -144,6 +148,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (data / "orders.jsonl.zst").write_bytes(zstandard.compress((data / "orders.jsonl").read_bytes()))
     (data / "traffic.csv").write_text("time,rate\n2026-01-01T00:00:00Z,5\n2026-01-01T00:01:00Z,7\n")
     (data / "trace.csv.gz").write_bytes(gzip.compress(b"TIMESTAMP\n0.0\n0.5\n0.75\n"))
+    (data / "azure.csv.gz").write_bytes(AZURE.read_bytes())
+    (data / "mooncake.jsonl").write_text(
+        '{"timestamp": 0, "input_length": 600, "output_length": 9, "hash_ids": [1, 2]}\n'
+        '{"timestamp": 90000, "input_length": 20, "output_length": 9, "hash_ids": [1]}\n'
+    )
+    (data / "sessions.jsonl").write_text(
+        "".join(
+            f'{{"timestamp": {n}, "input_length": 9, "output_length": 9, "hash_ids": [{n}], "session_id": {n % 8}}}\n'
+            for n in range(16)
+        )
+    )
+    (data / "sharegpt.json").write_text(
+        '[{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}, null]'
+    )
+    (data / "batch.jsonl").write_text('{"custom_id": "a", "url": "/v1/embeddings", "body": {"model": "m"}}\n')
     (data / "photo.jpg").write_bytes(bytes(2000))
     (data / "ca.pem").write_text(Path(certifi.where()).read_text())
     monkeypatch.setenv("LOADGEN_SECRET_API_TOKEN", "canary-of-the-examples")
@@ -346,7 +365,11 @@ def test_every_way_to_say_a_load_and_its_data_has_an_example() -> None:
         assert keywords(shape) <= arguments_of(shape.__name__)
     assert keywords(type(replay).__call__) <= arguments_of("replay")
     assert keywords(replay.timestamps) <= arguments_of("timestamps")
-    assert {"unique", "cycle", "shuffle", "random", "csv", "jsonl", "rows"} <= ATTRIBUTES
+    assert keywords(feed.mooncake) | {"rows"} <= arguments_of("mooncake")
+    assert keywords(feed.sharegpt) <= arguments_of("sharegpt")
+    assert keywords(loadgen.shared_prefix) | {"tokens"} <= arguments_of("shared_prefix")
+    assert {"unique", "cycle", "shuffle", "random", "scale", "csv", "jsonl", "rows"} <= ATTRIBUTES
+    assert {"mooncake", "sharegpt", "openai_batch"} <= ATTRIBUTES
     assert {"add", "set", "reveal", "trial", "set_up", "tear_down", "failures", "windows", "histograms"} <= ATTRIBUTES
 
 

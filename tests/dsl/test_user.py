@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from loadgen.clients.net.canned_replies import CannedNetwork, reply
 from loadgen.dsl.distributions import empirical, lognormal, uniform
+from loadgen.dsl.prompts.prompt import prompt, shared_prefix
 from loadgen.dsl.users.user import User, UserWith
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.load.user_iterations import Arrival
@@ -964,3 +965,42 @@ async def test_a_fresh_connection_policy_opens_new_connections_for_each_iteratio
         bench = Bench(bound(j), connections=policy, replies=REPLIES)
         assert (await bench.run(3)).outcome == "ok"
         assert bench.network.connections == connections, policy
+
+
+# -- prompts -------------------------------------------------------------------------------------------
+
+
+async def test_each_prompt_of_an_iteration_has_a_text_that_a_repeated_run_has_again() -> None:
+    texts: list[str] = []
+
+    async def j(user: User) -> None:
+        texts.extend(user.text_of(prompt(tokens=20)) for _ in range(2))
+
+    for bench in (Bench(bound(j)), Bench(bound(j)), Bench(bound(j), seed=8)):
+        assert (await bench.run()).outcome == "ok"
+    assert texts[:2] == texts[2:4]
+    assert len(set(texts)) == 4
+
+
+async def test_a_user_draws_other_prompts_in_its_next_iteration_and_keeps_its_prefix() -> None:
+    texts: list[tuple[str, str]] = []
+
+    async def j(user: User) -> None:
+        texts.append(
+            (user.text_of(shared_prefix("p", tokens=20, groups=1000, per="user")), user.text_of(prompt(tokens=20)))
+        )
+
+    bench = Bench(bound(j), fresh=False)
+    for user, iteration in ((1, 0), (1, 1), (2, 0)):
+        await bench.life.iterate(Arrival(None, user * 2**32 + iteration, 0, False, row=user), pool_limited=False)
+
+    (first, one), (second, other), (stranger, _) = texts
+    assert one != other
+    assert first == second != stranger
+
+
+async def test_a_text_is_no_prompt() -> None:
+    async def j(user: User) -> None:
+        user.text_of("Hello")  # type: ignore[arg-type]
+
+    assert "script UsageError" in (await Bench(bound(j)).run()).outcome

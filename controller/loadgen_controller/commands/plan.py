@@ -14,6 +14,7 @@ from loadgen.dsl.data.feed import open_feed
 from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.plans.plan import rows_needed
+from loadgen.dsl.plans.plan_loads import rows_used
 from loadgen.errors import ExitCode, UsageError
 from loadgen.units import NS_PER_S, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -44,6 +45,7 @@ from loadgen_controller.planning.core_rate_of_run import rate_of_last_run
 from loadgen_controller.planning.forecast import RowsOf, Tried, forecast, line, lines, on_average
 from loadgen_controller.planning.rehearsal import Stepped, rehearse
 from loadgen_controller.planning.scenario import load_scenario
+from loadgen_controller.planning.token_forecast import tokens_of
 
 NAME = "plan"
 EXAMPLES = """[bold]Examples[/bold]
@@ -183,5 +185,7 @@ def _rows(scenario: Scenario) -> list[RowsOf]:
     for journey, needed in rows_needed(scenario.plan):
         assert journey.feed is not None
         name = journey.feed.path.name if journey.feed.path is not None else "rows"
-        found.append(RowsOf(journey.name, name, needed, len(open_feed(journey.feed))))
+        uses = [rows_used(lane, journey.feed) for lane in scenario.plan.lanes]
+        tokens = None if None in uses else tokens_of(journey.feed, sum(filter(None, uses)))
+        found.append(RowsOf(journey.name, name, needed, len(open_feed(journey.feed)), *(tokens or ())))
     return found

@@ -58,6 +58,9 @@ class RowsOf:
     data: str
     needed: int
     there: int
+    prompt_tokens: int | None = None
+    """Tokens of all prompts of the run, from the rows; None if they have none, or the number of uses is unknown."""
+    answer_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +268,9 @@ def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequen
         enough = "enough" if feed.there >= feed.needed else f"{format_count(feed.needed - feed.there)} MISSING"
         there = f"{format_count(feed.needed)} needed, {format_count(feed.there)} available"
         yield line("rows", f"{feed.journey}: {feed.data}: {there}: {enough}")
+        if feed.prompt_tokens is not None and feed.answer_tokens is not None:
+            prompts, answers = format_count(feed.prompt_tokens), format_count(feed.answer_tokens)
+            yield line("tokens", f"{feed.journey}: {prompts} in prompts and {answers} in answers, as in {feed.data}")
     for slo in spec.slos:
         yield line("objective", slo.text + _unusual(slo))
     yield from _detects(spec, found)
@@ -312,6 +318,9 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
         name = f"{lane.name}: " if lane.name else ""
         after = f" after {format_duration(lane.after_ns)}" if lane.after_ns else ""
         yield line("load", f"{name}{lane.load}{after}")
+        if isinstance(lane.profile, TimedProfile) and lane.profile.gap_cv is not None:
+            cv = lane.profile.gap_cv
+            yield line("gaps", f"{name}coefficient of variation {cv:.2f} (1 for Poisson arrivals, 0 for even ones)")
         if _is_paced(lane):
             rate = format_rate(_paced_per_s(lane))
             yield line("paced", f"{name}{rate} iterations at the peak, if none takes longer than the pace")

@@ -3,6 +3,7 @@
     feed.csv("data/shoppers.csv", Shopper).unique()              no row twice in the whole fleet; then iterations fail
     feed.jsonl("data/orders.jsonl", Order).shuffle(seed=7)       each row once in a fixed random order, then again
     feed.rows([Item("a"), Item("b")]).random(seed=3)             a random row each time
+    feed.mooncake("data/trace.jsonl")                            requests of AI inference; also sharegpt, openai_batch
 
 The row of a use depends only on the use's number: in open loads the arrival's number in
 the whole fleet, in closed loads the user's number. So agents need no communication, and
@@ -18,20 +19,31 @@ are mapped, and only some rows are checked, with a warning (see `rowfile.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import numpy as np
 
+from loadgen.dsl.data.inference_rows import (
+    BLOCK_TOKENS,
+    BatchRow,
+    MooncakeRow,
+    Turn,
+    read_batch,
+    read_conversations,
+    read_mooncake,
+)
 from loadgen.dsl.data.rowfile import Given, Table, read_table, schema_faults
+from loadgen.dsl.data.scaled_rows import scaled_rows, wrong_scale
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError
 from loadgen.splitmix import GOLDEN, MASK, mixed, mixed_each
 
-__all__ = ["Feed", "Rows", "csv", "jsonl", "open_feed", "rows"]
+__all__ = ["Feed", "Rows", "csv", "jsonl", "mooncake", "open_feed", "openai_batch", "rows", "sharegpt"]
 
 Row = TypeVar("Row")
 
@@ -48,12 +60,16 @@ class Feed(Generic[Row]):
     """The file, which travels with the scenario. None: the rows are written in the scenario."""
     schema: type[Row] | None = None
     given: tuple[Row, ...] = ()
-    kind: Literal["csv", "jsonl", "rows"] = "rows"
+    kind: Literal["csv", "jsonl", "rows", "trace"] = "rows"
     delimiter: str = ","
     order: Literal["file", "shuffle", "random"] = "file"
     seed: int = 0
     is_unique: bool = False
     when_out: Literal["stop", "cycle"] = "cycle"
+    factor: float = 1.0
+    """How often each row occurs, on average."""
+    reader: Callable[[Path, Origin], Table[Row]] | None = None
+    """Reads a file of the kind "trace"."""
     errors: tuple[Fault, ...] = ()
     _opened: list[Rows[Row]] = field(default_factory=list, init=False, repr=False)
 
@@ -85,6 +101,19 @@ class Feed(Generic[Row]):
         """
         return self._with(order="random", seed=seed)
 
+    def scale(self, scale: float) -> Feed[Row]:
+        """Return this feed with its rows left out or repeated as `replay.timestamps(..., scale=)` does to arrivals.
+
+        So with the same file and the same scale, each arrival has the row that was recorded with it.
+
+        scale: above 0; 0.5 keeps about half of the rows, 2 has each row twice.
+        """
+        problem = wrong_scale(scale)
+        if problem:
+            message, _, hint = problem.partition(" | ")
+            return replace(self, errors=(*self.errors, here().fault(message, hint)))
+        return replace(self, factor=float(scale))
+
     def needs_rows(self, uses: int) -> int:
         """Return the minimum number of rows for `uses` row requests: `uses` if no row may be used twice, else 1."""
         return max(1, uses) if self.is_unique and self.when_out == "stop" else 1
@@ -115,15 +144,28 @@ class Rows(Generic[Row]):
     `row` is HOT, once an iteration.
     """
 
-    __slots__ = ("_at", "_count", "_order", "_seed", "_stops", "unchecked")
+    __slots__ = ("_at", "_count", "_order", "_seed", "_stops", "skipped", "unchecked")
 
     def __init__(self, feed: Feed[Row], table: Table[Row]) -> None:
         self.unchecked = table.unchecked
         """Number of rows of a large file whose types were not checked."""
+        self.skipped = table.skipped
+        """Number of rows of the file that were left out, because they cannot be used."""
         self._at = table.at
         self._count = len(table)
         self._stops = feed.when_out == "stop"
+        scaled = scaled_rows(self._count, feed.factor) if feed.factor != 1 else None
+        if scaled is not None:
+            if not len(scaled):
+                message = f"scale={feed.factor:g} leaves none of the {self._count} rows"
+                raise ScenarioError([feed.origin.fault(message, "write a larger scale")])
+            self._count = len(scaled)
         self._order = _permutation(self._count, feed.seed) if feed.order == "shuffle" else None
+        if scaled is not None:
+            if feed.order == "random":
+                self._at = lambda i: table.at(int(scaled[i]))
+            else:
+                self._order = scaled if self._order is None else scaled[self._order]
         self._seed = feed.seed if feed.order == "random" else None
 
     def __len__(self) -> int:
@@ -195,6 +237,75 @@ def rows(given: Iterable[Row]) -> Feed[Row]:
     )
 
 
+@overload
+def mooncake(
+    path: str | PathLike[str], rows: Literal["whole"] = "whole", *, block_tokens: int = BLOCK_TOKENS
+) -> Feed[MooncakeRow]: ...
+@overload
+def mooncake(
+    path: str | PathLike[str], rows: Literal["turn"], *, block_tokens: int = BLOCK_TOKENS
+) -> Feed[tuple[MooncakeRow, ...]]: ...
+def mooncake(
+    path: str | PathLike[str], rows: Literal["whole", "turn"] = "whole", *, block_tokens: int = BLOCK_TOKENS
+) -> Feed[MooncakeRow] | Feed[tuple[MooncakeRow, ...]]:
+    """Return a feed of the requests of a Mooncake trace: JSON lines with `timestamp`, `input_length`, `output_length`
+    and `hash_ids`. `row.prompt()` is the prompt of a row, which shares blocks of text with other rows by `hash_ids`.
+
+    Args:
+        path: the file, relative to the calling file. An archive whose name ends in .gz or .zst is unpacked once.
+        rows: "whole": each row is a request with its whole prompt, earlier turns included, as in the traces that
+            Mooncake published. "turn": each row has only the new text of a turn, and rows with the same `session_id`
+            are the turns of a conversation, as AIPerf reads them. A row of the feed is then the tuple of all turns.
+        block_tokens: tokens of a block of the trace.
+    """
+    origin = here()
+    errors = _path_faults(path, origin)
+    if rows not in ("whole", "turn"):
+        errors.append(
+            origin.fault(
+                f"rows={rows!r} is unknown",
+                'write rows="whole" if each row has the whole prompt, or rows="turn" if it has only its new text',
+            )
+        )
+    if not isinstance(block_tokens, int) or isinstance(block_tokens, bool) or block_tokens < 1:
+        errors.append(
+            origin.fault(
+                f"block_tokens={block_tokens!r} must be a whole number of at least 1", "write block_tokens=512"
+            )
+        )
+    reader = partial(read_mooncake, is_whole=rows == "whole", block_tokens=block_tokens)
+    return Feed[Any](origin, _beside(origin, path), kind="trace", reader=reader, errors=tuple(errors))
+
+
+def sharegpt(path: str | PathLike[str], *, short: Literal["refuse", "skip"] = "refuse") -> Feed[tuple[Turn, ...]]:
+    """Return a feed of the conversations of a ShareGPT file, each with all its turns: `for role, text in row:`.
+
+    The file is a JSON array, or has one JSON object per line. Roles are "system", "user", "assistant" and "tool".
+
+    Args:
+        path: the file, relative to the calling file. An archive whose name ends in .gz or .zst is unpacked once.
+        short: "refuse" reports conversations with fewer than two turns or without a text as errors; "skip" leaves them
+            out.
+    """
+    origin = here()
+    errors = _path_faults(path, origin)
+    if short not in ("refuse", "skip"):
+        errors.append(origin.fault(f"short={short!r} is unknown", 'write short="refuse" or short="skip"'))
+    reader = partial(read_conversations, is_skipping=short == "skip")
+    return Feed(origin, _beside(origin, path), kind="trace", reader=reader, errors=tuple(errors))
+
+
+def openai_batch(path: str | PathLike[str]) -> Feed[BatchRow]:
+    """Return a feed of the requests of an OpenAI batch file: `await user.http.post(row.url, json=row.body)`.
+
+    path: JSON lines with `custom_id`, `url` and `body`, relative to the calling file. An archive whose name ends in .gz
+        or .zst is unpacked once.
+    """
+    origin = here()
+    errors = tuple(_path_faults(path, origin))
+    return Feed(origin, _beside(origin, path), kind="trace", reader=read_batch, errors=errors)
+
+
 def open_feed(feed: Feed[Row]) -> Rows[Row]:
     """Read and check the feed's rows, and return them by number. Repeated calls return the same object at no cost.
 
@@ -212,9 +323,11 @@ def open_feed(feed: Feed[Row]) -> Rows[Row]:
 
 
 def _table(feed: Feed[Row]) -> Table[Row]:
-    if feed.path is None or feed.schema is None or feed.kind == "rows":
+    if feed.path is not None and feed.reader is not None:
+        return feed.reader(feed.path, feed.origin)
+    if feed.path is None or feed.schema is None or feed.kind in ("rows", "trace"):
         return Given(feed.given)
-    return read_table(feed.path, feed.schema, feed.kind, feed.delimiter, feed.origin)
+    return read_table(feed.path, feed.schema, cast('Literal["csv", "jsonl"]', feed.kind), feed.delimiter, feed.origin)
 
 
 def _path_faults(path: object, origin: Origin) -> list[Fault]:

@@ -62,18 +62,28 @@ class Table(Protocol[Row_co]):
     def unchecked(self) -> int:
         """Return the number of rows whose types were not checked: above 0 only for a large file."""
 
+    @property
+    def skipped(self) -> int:
+        """Return the number of rows of the file that were left out."""
+
     def at(self, i: int) -> Row_co: ...
+    def line(self, i: int) -> int:
+        """Return the line number (from 1) in the file at which row `i` starts; 0 if there is no file. Slow."""
+
     def __len__(self) -> int: ...
 
 
 class Given(Generic[Row]):
     """Rows that already exist as objects."""
 
-    unchecked = 0
+    unchecked = skipped = 0
 
     def __init__(self, given: Sequence[Row]) -> None:
         self.at = given.__getitem__
         self._count = len(given)
+
+    def line(self, i: int) -> int:
+        return 0
 
     def __len__(self) -> int:
         return self._count
@@ -81,6 +91,8 @@ class Given(Generic[Row]):
 
 class _Mapped(Generic[Row]):
     """A large, memory-mapped file with the positions of its records."""
+
+    skipped = 0
 
     def __init__(self, data: mmap.mmap, records: Records, read: Callable[[bytes], Row]) -> None:
         self._data, self._read = data, read
@@ -117,10 +129,13 @@ class _Mapped(Generic[Row]):
 class _Text(Generic[Row]):
     """A small file in memory, with the positions of its records and the function that creates rows."""
 
-    unchecked = 0
+    unchecked = skipped = 0
 
     def __init__(self, data: bytes, spans: array[int], read: Callable[[bytes], Row]) -> None:
         self._data, self._spans, self._read = data, spans, read
+
+    def line(self, i: int) -> int:
+        return self._data.count(b"\n", 0, self._spans[2 * i]) + 1
 
     def at(self, i: int) -> Row:
         return self._read(self._data[self._spans[2 * i] : self._spans[2 * i + 1]])

@@ -1,7 +1,7 @@
-"""Reads recorded traffic: a CSV of times with rates or counts, or with one time per arrival.
+"""Reads recorded traffic: a CSV of times with rates or counts, or a CSV or JSON lines with one time per arrival.
 
 Times are RFC 3339 ("2014-04-10T00:04:00Z"), the same with a space and without a zone
-(UTC then), or seconds. They become integer nanoseconds without a float in between, so a
+(UTC then), or numbers of a unit. They become integer nanoseconds without a float in between, so a
 precision of 100 ns is kept. An archive (.gz, .zst) is unpacked first (unpack.py). All errors
 are reported with file and line.
 
@@ -26,6 +26,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
+from loadgen.dsl.data.json_cells import is_json_lines, json_cells
 from loadgen.dsl.data.rowfile import FileFaults, closest, unreadable
 from loadgen.dsl.data.unpack import plain_file
 from loadgen.dsl.source_location import Origin
@@ -114,8 +115,16 @@ def read_points(path: Path, origin: Origin, time: Column, value: Column) -> list
     return points
 
 
-def read_times(path: Path, origin: Origin, column: Column) -> array[int]:
-    """Return the times of recorded arrivals from one column of a CSV file, in ns since the first; non-decreasing.
+def read_times(
+    path: Path, origin: Origin, column: Column, unit_ns: int = NS_PER_S, conversation: Column | None = None
+) -> array[int]:
+    """Return the times of recorded arrivals, in ns since the first; non-decreasing.
+
+    Args:
+        origin: the line of the scenario that names the file, for errors.
+        column: the column of times in a CSV file, or their key in JSON lines.
+        unit_ns: the unit of times that are numbers.
+        conversation: the column of the conversation. Only the first row of each conversation is an arrival.
 
     Raises:
         ScenarioError: the file cannot be read, or with all errors in its rows.
@@ -125,8 +134,10 @@ def read_times(path: Path, origin: Origin, column: Column) -> array[int]:
     times: array[int] = array("q")
     first_ns: int | None = None
     last_ns = 0
-    for line, (at,) in _cells(path, origin, (column,), faults, MAX_TIMES):
-        at_ns = _time_ns(at)
+    begun: set[str] = set()
+    columns = (column,) if conversation is None else (column, conversation)
+    for line, (at, *keys) in _cells(path, origin, columns, faults, MAX_TIMES):
+        at_ns = _time_ns(at, unit_ns)
         if at_ns is None:
             faults.add(line, f"{_quoted(at)} is not a time", _TIME_HINT)
             continue
@@ -136,21 +147,27 @@ def read_times(path: Path, origin: Origin, column: Column) -> array[int]:
             faults.add(line, f"{at} is earlier than the row above it", "sort the file by time")
             continue
         last_ns = at_ns
+        if keys and not keys[0]:
+            faults.add(line, f'no conversation in column "{conversation}"', "write one in each row")
+        if keys and keys[0] in begun:
+            continue
+        begun.update(keys)
         if at_ns - first_ns < 1 << 62:
             times.append(at_ns - first_ns)
     if len(times) == 1 and not faults:
-        faults.add(0, "the file has only one row", "write at least two rows, one for each arrival")
+        what = "row" if conversation is None else "conversation"
+        faults.add(0, f"the file has only one {what}", f"write at least two {what}s, one for each arrival")
     faults.refuse()
     return times
 
 
-_TIME_HINT: Final = 'write "2026-01-31T23:59:59Z", or seconds'
+_TIME_HINT: Final = 'write "2026-01-31T23:59:59Z", or a number such as seconds'
 
 
 def _cells(
     path: Path, origin: Origin, columns: Sequence[Column], faults: FileFaults, most: int
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, texts in the given columns) for each row of a CSV file, except the header.
+    """Yield (line, texts in the given columns) for each row of a CSV file, except the header, or of JSON lines.
 
     At most `most` rows are read. An error that ends the reading is added to `faults`.
 
@@ -162,6 +179,9 @@ def _cells(
     except OSError as error:
         raise ScenarioError([unreadable(origin, path, error)]) from None
     with file:
+        if is_json_lines(path):
+            yield from json_cells(file, [str(column) for column in columns], faults, most)
+            return
         lines = _Lines(file)
         try:
             yield from _rows(lines, columns, faults, most)
@@ -251,17 +271,17 @@ _seconds_of: dict[str, int] = {}
 """Cache of the last second parsed: many arrivals share a second, and parsing a date is slow."""
 
 
-def _time_ns(text: str) -> int | None:
-    """Return the time that a text gives, in ns: since 1970 for a date and time, or as written for plain seconds.
+def _time_ns(text: str, unit_ns: int = NS_PER_S) -> int | None:
+    """Return the time that a text gives, in ns: since 1970 for a date and time, or as written for a plain number.
 
-    Returns None if the text is not a time.
+    Returns None if the text is not a time. unit_ns: the unit of a plain number.
     """
     found = _TIME.fullmatch(text)
     if found is None:
         if not _SECONDS.fullmatch(text):
             return None
         try:
-            return int((Decimal(text) * NS_PER_S).to_integral_value())
+            return int((Decimal(text) * unit_ns).to_integral_value())
         except InvalidOperation:
             return None
     minute, fraction, zone = found.groups()

@@ -3,6 +3,7 @@
     replay("traffic.csv")                                     rates over time, each held until the next
     replay("traffic.csv", counts=True, speed=60)              counts over time: an hour of them in a minute
     replay.timestamps("trace.csv.gz", column="TIMESTAMP")     each arrival at its own time
+    replay.timestamps("trace.jsonl", column="timestamp", unit="ms", clip="60s")
 
 A file of counts gives exactly that many arrivals in each of its bins, evenly spaced. A
 file of timestamps keeps every distance between two arrivals. The files are in the
@@ -19,19 +20,22 @@ from itertools import pairwise
 from math import ceil, isfinite
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Final, cast, get_args
+from typing import Final, Literal, cast, get_args
 
 import numpy as np
 
+from loadgen.dsl.data.json_cells import is_json_lines
 from loadgen.dsl.data.rowfile import FileFaults
+from loadgen.dsl.data.scaled_rows import scaled_rows, wrong_scale
 from loadgen.dsl.executors.base import Executor, Lowered
+from loadgen.dsl.executors.parse_quantities import duration_of
 from loadgen.dsl.executors.recorded_traffic_csv import Bin, Column, Gaps, Point, held, read_points, read_times
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ProfileError, ScenarioError
 from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage, exact
-from loadgen.units import NS_PER_S
+from loadgen.units import NS_PER_S, format_duration
 
 __all__ = ["Recording", "Replay", "ReplayedCurve", "ReplayedTimes", "replay"]
 
@@ -192,16 +196,88 @@ class ReplayedCurve(Recording):
 class ReplayedTimes(Recording):
     """A load of recorded arrival times. Created by `replay.timestamps`."""
 
-    def __init__(self, origin: Origin, path: object, *, column: object, speed: object) -> None:
-        super().__init__(origin, path, {"column": column}, {"speed": speed})
-        self._column = cast("Column", column)
+    def __init__(
+        self,
+        origin: Origin,
+        path: object,
+        *,
+        column: object,
+        unit: object,
+        speed: object,
+        clip: object,
+        scale: object,
+        conversation: object,
+    ) -> None:
+        columns = {"column": column} | ({} if conversation is None else {"conversation": conversation})
+        super().__init__(origin, path, columns, {"speed": speed})
+        self._column, self._conversation = cast("Column", column), cast("Column | None", conversation)
+        self._unit_ns = _UNITS_NS.get(str(unit), NS_PER_S)
+        if unit not in tuple(_UNITS_NS):
+            self._report(f"unit={unit!r} is unknown", 'write unit="s", "ms", "us" or "ns"')
+        self._clip_ns = self._clip(clip)
+        self._scale = 1.0
+        if problem := wrong_scale(scale):
+            self._report(*problem.split(" | "))
+        else:
+            self._scale = float(cast("float", scale))
+        if is_json_lines(self.path):
+            for name, value in columns.items():
+                if isinstance(value, int) and not isinstance(value, bool):
+                    example = "timestamp" if name == "column" else "session_id"
+                    self._report(f"{name}={value}: JSON lines have keys, not columns", f'write {name}="{example}"')
+
+    def _clip(self, clip: object) -> int | None:
+        """Return the longest gap between two arrivals in ns; None for no limit."""
+        if clip is None:
+            return None
+        try:
+            clip_ns = duration_of(clip)
+        except ValueError as error:
+            self._report(f"clip: {str(error).partition('; ')[0]}", 'write clip="60s"')
+            return None
+        if not clip_ns:
+            self._report(f"clip={clip!r} must be above 0", 'write clip="60s"')
+        return clip_ns
+
+    @property
+    def _label(self) -> str:
+        clipped = f", gaps of at most {format_duration(self._clip_ns)}" if self._clip_ns else ""
+        scaled = f", scaled by {self._scale:g}" if self._scale != 1 else ""
+        return f"replay of {self.path.name}{clipped}{scaled}"
 
     def _built(self) -> Lowered:
-        times_ns = np.frombuffer(read_times(self.path, self._origin, self._column), dtype=np.int64)
-        times_s = times_ns / NS_PER_S
+        times_ns = np.frombuffer(
+            read_times(self.path, self._origin, self._column, self._unit_ns, self._conversation), dtype=np.int64
+        )
+        if self._clip_ns is not None:
+            gaps_ns = np.minimum(np.diff(times_ns, prepend=times_ns[:1]), self._clip_ns)
+            times_ns = np.cumsum(gaps_ns)
+        times_s = _scaled(times_ns / NS_PER_S, self._scale)
+        if not len(times_s):
+            raise ProfileError(
+                f"scale={self._scale:g} leaves none of the {len(times_ns)} arrivals", hint="write a larger scale"
+            )
         profile = TimedProfile.of(times_s, self._label)
         speed = self._factors["speed"]
         return Lowered(profile.lasting(ceil(profile.duration_ns / speed)) if speed != 1 else profile, times_s)
+
+
+_UNITS_NS: Final = {"s": NS_PER_S, "ms": 1_000_000, "us": 1_000, "ns": 1}
+
+
+def _scaled(times_s: np.ndarray, scale: float) -> np.ndarray:
+    """Return arrival times that are left out or repeated by `scaled_rows`; they stay in order.
+
+    The copies of an arrival are spread evenly over the gap to the next one, so that they are no burst.
+    """
+    if scale == 1:
+        return times_s
+    rows = scaled_rows(len(times_s), scale)
+    copies = np.bincount(rows, minlength=len(times_s))
+    nth = np.arange(len(rows)) - np.repeat(np.cumsum(copies) - copies, copies)
+    gaps_s = np.diff(times_s, append=times_s[-1:] + times_s[-1:] / max(1, len(times_s) - 1))
+    scaled: np.ndarray = times_s[rows] + nth * (gaps_s / np.maximum(copies, 1))[rows]
+    return scaled
 
 
 class Replay:
@@ -236,15 +312,35 @@ class Replay:
             scale=scale,
         )  # fmt: skip
 
-    def timestamps(self, path: str | PathLike[str], *, column: Column = 0, speed: float = 1) -> ReplayedTimes:
-        """Return an open load from a CSV file with one row per arrival, each due at its time since the first row's.
+    def timestamps(
+        self,
+        path: str | PathLike[str],
+        *,
+        column: Column = 0,
+        unit: Literal["s", "ms", "us", "ns"] = "s",
+        speed: float = 1,
+        clip: str | float | None = None,
+        scale: float = 1,
+        conversation: Column | None = None,
+    ) -> ReplayedTimes:
+        """Return an open load from a file with one row per arrival, each due at its time since the first row's.
 
         Args:
-            path: the CSV file, relative to the calling file.
-            column: the column of times, by name or index from 0. Times are RFC 3339 or seconds, in order.
+            path: a CSV file, or JSON lines if its name ends in .jsonl; relative to the calling file. An archive whose
+                name ends in .gz or .zst is unpacked once.
+            column: the column of times, by name or index from 0; a key in JSON lines. Times are RFC 3339 or numbers, in
+                order.
+            unit: the unit of times that are numbers.
             speed: 10 plays the arrivals ten times as fast.
+            clip: the longest gap between two arrivals, such as "60s", before `speed`. Longer gaps are shortened to it.
+            scale: 0.5 leaves out about half of the arrivals, 2 has each one twice, in the same time. Give a feed of the
+                same file the same scale, `feed.csv(...).scale(0.5)`, so that each arrival keeps its row.
+            conversation: the column of the conversation's key. Only the first row of each conversation is an arrival,
+                because its journey sends the later turns. So `scale` keeps and repeats whole conversations.
         """
-        return ReplayedTimes(here(), path, column=column, speed=speed)
+        return ReplayedTimes(
+            here(), path, column=column, unit=unit, speed=speed, clip=clip, scale=scale, conversation=conversation
+        )
 
 
 replay: Final = Replay()

@@ -41,11 +41,13 @@ from loadgen.dsl.loading.source_analysis import UNKNOWN, Source, short_text
 from loadgen.dsl.loading.uses.value_misuse import metric_class
 from loadgen.dsl.payload import ScenarioBlob, blob
 from loadgen.dsl.plans.argument_validation import did_you_mean
+from loadgen.dsl.prompts.prompt import Prompt, Zipf, prompt, shared_prefix, zipf
 from loadgen.dsl.users.argument_checks import (
     check_check,
     check_condition,
     check_gathered,
     check_name,
+    check_prompt,
     check_setting,
     check_until,
     distribution_of,
@@ -132,8 +134,11 @@ def _known(source: Source, receivers: Receivers, call: ast.Call) -> tuple[str, C
 
 
 _FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
-    function.__name__: function for function in (uniform, exponential, normal, lognormal, fixed, empirical, gql, blob)
-}
+    function.__name__: function
+    for function in (
+        uniform, exponential, normal, lognormal, fixed, empirical, gql, blob, prompt, shared_prefix, zipf
+    )
+}  # fmt: skip
 """Words of loadgen that journeys call."""
 
 
@@ -310,6 +315,7 @@ _VALUES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Callable[..., object]],
         (("of",), lambda of: distribution_of("trait", of)),
     ),
     "user.draw": ((("of",), lambda of: distribution_of("draw", of)),),
+    "user.text_of": ((("prompt",), check_prompt),),
     "reply.expect": (
         (("status",), lambda status: check_status("status", status)),
         (("max_ms",), check_max_ms),
@@ -522,10 +528,12 @@ def _default(signature: inspect.Signature, name: str) -> Any:
 def _value_wrong(
     source: Source, call: ast.Call, values: Mapping[str, Any], function: Callable[..., Any]
 ) -> Iterator[Fault]:
+    if function is shared_prefix and values.get("name") is not UNKNOWN:
+        values = {name: value for name, value in values.items() if value is not UNKNOWN}  # such as pick=zipf(1.1)
     if any(value is UNKNOWN for value in values.values()):
         return
     made = function(**values)
-    if isinstance(made, Distribution | ScenarioBlob):
+    if isinstance(made, Distribution | ScenarioBlob | Prompt | Zipf):
         for fault in made.faults:
             yield source.fault(call, fault.message, fault.hint)
 

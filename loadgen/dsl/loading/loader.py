@@ -49,6 +49,7 @@ from loadgen.dsl.plans.plan_check import limits_never_reached, metrics_wrong
 from loadgen.dsl.plans.plan_loads import names_wrong
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.plans.window_size import small_windows
+from loadgen.dsl.prompts.prompt import Prompt, Zipf
 from loadgen.dsl.secret import AskedSecrets, missing_secrets, name_is_good, secrets_asked
 from loadgen.dsl.source_location import Origin
 from loadgen.dsl.tag import Tag, tags_declared
@@ -217,7 +218,7 @@ class _Loaded:
         for name, value in vars(module).items():
             if isinstance(value, Journey):
                 journeys[id(value)] = value
-            elif isinstance(value, Distribution | Node):
+            elif isinstance(value, Distribution | Node | Prompt | Zipf):
                 self.faults += value.faults
             elif isinstance(value, Plan) and all(value is not plan for plan in self.plans.values()):
                 self.plans[name] = value
@@ -338,6 +339,9 @@ class _Loaded:
                 message = f"{name}: the structure of all {len(rows):,} rows was checked, but the types of only some"
                 hint = "an invalid row ends its iteration as a script error"
                 self.warnings.append(feed.origin.fault(message, hint))
+            if rows.skipped:
+                message = f"{rows.skipped:,} rows of the file are left out, because they cannot be used"
+                self.warnings.append(feed.origin.fault(message, 'write short="refuse" to see them'))
         except ScenarioError as error:
             self.faults += error.faults
         if feed.path is not None and self._travels(feed.path, feed.origin):

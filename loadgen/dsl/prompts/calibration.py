@@ -17,7 +17,7 @@ from loadgen.units import format_count
 
 __all__ = ["MOST_OFF", "UNCALIBRATED", "Calibration", "calibrated"]
 
-MOST_OFF: Final = Fraction(2, 100)
+MOST_OFF: Final = 0.02
 """A larger difference between words and counted tokens is reported."""
 
 
@@ -68,7 +68,7 @@ class Calibration:
     @property
     def warning(self) -> str:
         """Return a note for the report if the words are more than 2 % off; else ""."""
-        if abs(self.off) <= MOST_OFF:
+        if round(abs(self.off), 9) <= MOST_OFF:
             return ""
         return (
             f"the server counts {self.tokens_per_word:.3f} tokens for each word of a prompt, so its vocabulary was not "

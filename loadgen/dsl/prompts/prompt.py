@@ -58,10 +58,7 @@ class Prompt:
     @property
     def faults(self) -> tuple[Fault, ...]:
         """Return the errors in the arguments."""
-        if not self.problem:
-            return ()
-        message, _, hint = self.problem.partition(" | ")
-        return (self.origin.fault(message, hint),)
+        return _faults(self.origin, self.problem)
 
     @property
     def mean_tokens(self) -> float:
@@ -90,7 +87,7 @@ class Prompt:
 
         Raises:
             UsageError: the prompt was created with invalid arguments.
-        Cost: 25 µs for 1,000 words.
+        Cost: 20 µs and 30 to 40 ns a word, so 4 ms for 100,000 words (the minimum of 15 repetitions on one core).
         """
         return " ".join(self.words(seed, arrival, nth, load, user, tokens_per_word=tokens_per_word))
 
@@ -193,7 +190,13 @@ class Zipf:
     """How often each group of a prefix is picked: group k (from 1) in proportion to 1 / k^exponent. Made by `zipf`."""
 
     exponent: float
+    origin: Origin = field(compare=False, repr=False)
     problem: str = field(default="", repr=False)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Return the errors in the arguments."""
+        return _faults(self.origin, self.problem)
 
 
 def zipf(exponent: float) -> Zipf:
@@ -203,8 +206,8 @@ def zipf(exponent: float) -> Zipf:
     """
     is_number = isinstance(exponent, int | float) and not isinstance(exponent, bool) and isfinite(exponent)
     if is_number and 0 <= exponent <= 10:
-        return Zipf(float(exponent))
-    return Zipf(0.0, f"zipf: exponent={exponent!r} must be a number from 0 to 10 | write zipf(1.1)")
+        return Zipf(float(exponent), here())
+    return Zipf(0.0, here(), f"zipf: exponent={exponent!r} must be a number from 0 to 10 | write zipf(1.1)")
 
 
 # -- parts ----------------------------------------------------------------------------------------
@@ -332,6 +335,13 @@ def _mean(tokens: int | Distribution) -> float:
 
 
 # -- errors in arguments --------------------------------------------------------------------------
+
+
+def _faults(origin: Origin, problem: str) -> tuple[Fault, ...]:
+    if not problem:
+        return ()
+    message, _, hint = problem.partition(" | ")
+    return (origin.fault(message, hint),)
 
 
 def _wrong_tokens(word: str, tokens: Any) -> str:

@@ -27,7 +27,7 @@ _LOW: Final = np.uint64(32)
 def drawn_words(key: int, count: int) -> list[str]:
     """Return the first `count` words of a key.
 
-    Cost: 15 ns a word, and 10 µs in addition.
+    Cost: 30 ns a word, and 10 µs in addition.
     """
     numbers = mixed_each(np.uint64(key & MASK) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(GOLDEN))
     words = _array()

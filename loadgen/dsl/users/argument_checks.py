@@ -12,6 +12,7 @@ from typing import Final
 
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.plans.per_load import PerLoad
+from loadgen.dsl.prompts.prompt import Prompt
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.rendezvous_counts import MAX_POINT_NAME
 from loadgen.units import parse_duration
@@ -21,6 +22,7 @@ __all__ = [
     "check_condition",
     "check_gathered",
     "check_name",
+    "check_prompt",
     "check_setting",
     "check_until",
     "distribution_of",
@@ -220,3 +222,9 @@ def distribution_of(word: str, of: object) -> Distribution:
             f"{word} needs a distribution, got {of!r}", hint="write lognormal(0, .3), uniform(1, 3), fixed(2)"
         )
     return of
+
+
+def check_prompt(prompt: object) -> None:
+    """Raise UsageError if `prompt` was not made by `prompt` or `shared_prefix`."""
+    if not isinstance(prompt, Prompt):
+        raise UsageError(f"text_of: {prompt!r} is not a prompt", hint="write user.text_of(prompt(tokens=1024))")

@@ -34,6 +34,7 @@ from loadgen.dsl.users.argument_checks import (
     check_check,
     check_gathered,
     check_name,
+    check_prompt,
     check_setting,
     check_until,
     distribution_of,
@@ -447,8 +448,7 @@ class User:
         Raises:
             UsageError: the prompt was created with invalid arguments.
         """
-        if not isinstance(prompt, Prompt):
-            raise UsageError(f"text_of: {prompt!r} is not a prompt", hint="write user.text_of(prompt(tokens=1024))")
+        check_prompt(prompt)
         return prompt.text(*self._next_prompt())
 
     def _next_prompt(self) -> tuple[int, int, int, int, int]:

@@ -32,7 +32,7 @@ import requests
 
 from loadgen import (
     ExpectFailed, Load, Plan, User, any_of, arrivals, counter, error_ratio, feed, file, gauge, gql, iterations, journey,
-    lognormal, none_of, p, param, per_load, rate, secret, tag, trend, uniform, users,
+    lognormal, none_of, p, param, per_load, prompt, rate, secret, shared_prefix, tag, trend, uniform, users, zipf,
 )
 
 ORDERS = counter("orders")
@@ -382,6 +382,20 @@ CASES = [
         "user.gather(user.http.get('/'), user.http.get('/a'))",
         'await user.gather(await user.http.get("/"), await user.http.get("/a"))',
     ),
+    # -- prompts ------------------------------------------------------------------------------------
+    Case("a prompt without tokens", "tokens=0 must be 1 to 10,000,000", "user.text_of(prompt(tokens=0))"),
+    Case("a prompt of too many tokens", "must be 1 to 10,000,000", "user.text_of(prompt(tokens=10_000_001))"),
+    Case("a prompt of a negative length", "tokens=-1 must be", "user.text_of(prompt(-1))"),
+    Case("a prompt of a text", "is not a whole number or a distribution", 'user.text_of(prompt("Hello"))'),
+    Case("a text instead of a prompt", "write user.text_of(prompt(tokens=1024))", 'user.text_of("Hello")'),
+    Case(
+        "a prefix without groups",
+        "groups=0 must be a whole number from 1",
+        'user.text_of(shared_prefix("policy", groups=0, pick=zipf(1.2)))',
+    ),
+    Case("a rule that picks no group", "must be a number from 0 to 10", 'shared_prefix("policy", pick=zipf(-1))'),
+    Case("a prefix without a name", "needs name", "user.text_of(shared_prefix(tokens=2048))"),
+    Case("a prompt of the module", "tokens=0 must be", module="LONG = prompt(tokens=0)  # here"),
     # -- code that spoils the measurement -------------------------------------------------------------
     Case("sleep of Locust", "write `await user.think", "time.sleep(1)"),
     Case("requests of Locust", "write `await user.http.get", 'requests.get("https://shop.example/")'),
@@ -646,6 +660,7 @@ def test_faults_of_objectives_are_found_beside_a_load_that_fails(tmp_path: Path)
         "await user.think(1, 3)",
         'await user.think("500ms", 2)',
         "await user.think(lognormal(1.4, .8) * user.trait('speed', lognormal(0, .3)))",
+        "n = len(ITEMS)\nuser.text_of(shared_prefix('p', tokens=n, pick=zipf(0)) + prompt(tokens=lognormal(5, 1)))",
         'await user.http.get("/", expect={200, 404}, timeout="5s")',
         'await user.http.get("/", expect=range(200, 300), timeout=None, accept=(404,))',
         'await user.http.get(f"/items/{ITEMS[0]}")',
