@@ -1,0 +1,364 @@
+"""`user.llm` over real sockets against the scripted server: what a journey gets, and what is recorded of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from loadgen import Message, prompt
+from loadgen.clients.llm.types import Part
+from loadgen.dsl.users.user import User
+from loadgen.errors import RequestFailed
+from loadgen.measure.deltas.series_key import STREAM_METRICS
+from tests.clients.llm.asked import asked
+from tests.support.llm_target import llm_in_thread
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with llm_in_thread(model=["sim"]) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def slow_url() -> Iterator[str]:
+    with llm_in_thread(model=["sim"], ttft="40ms", itl="10ms") as server:
+        yield server.url
+
+
+def script(name: str) -> dict[str, Any]:
+    """Return the options of a call whose answer is one of the server's scripts."""
+    return {"extra": {"model": f"script:{name}"}}
+
+
+async def test_a_chat_returns_the_text_the_usage_and_the_finish_reason(url: str) -> None:
+    got: list[Any] = []
+
+    async def journey(user: User) -> None:
+        reply = await user.llm.chat("How many lamps?", max_tokens=5, expect="length")
+        got.append((len(reply.text.split()), reply.finish, reply.usage.prompt, reply.output_tokens, reply.status_code))
+
+    found = await asked(url, journey)
+    assert found.outcome == "ok"
+    assert got == [(5, "length", 3, 5, 200)]
+    assert found.outcomes() == {"ok": 1}
+    assert found.values("output_tokens") == [5_000]
+    assert found.values("prompt_tokens") == [3_000]
+
+
+async def test_times_are_those_of_the_events_and_not_of_the_end(slow_url: str) -> None:
+    async def journey(user: User) -> None:
+        await user.llm.chat("hi", max_tokens=4)
+
+    found = await asked(slow_url, journey)
+    (ttft,), (response,) = found.values("ttft"), found.values("response")
+    assert 40_000_000 <= ttft <= response - 30_000_000, "the first token came 30 ms before the last"
+    assert len(found.values("itl")) == 3
+    assert sum(found.values("itl")) == pytest.approx(30_000_000, rel=0.5)
+    assert found.values("stall") == [max(found.values("icl"))]
+    assert len(found.values("tpot")) == 1
+
+
+async def test_the_first_request_of_an_iteration_also_counts_from_when_it_was_due(url: str) -> None:
+    async def journey(user: User) -> None:
+        await user.llm.chat("hi", max_tokens=2)
+        await user.llm.chat("hi", max_tokens=2)
+
+    found = await asked(url, journey, due_ago_ns=500_000_000)
+    (from_due,) = found.values("ttft_due")
+    assert len(found.values("ttft")) == 2
+    assert from_due >= 500_000_000 + min(found.values("ttft"))
+    assert (await asked(url, journey)).values("ttft_due") == [], "a closed load has no due times"
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [
+        ("error-in-band", "stream error"),
+        ("truncated-cleanly", "stream truncated"),
+        ("truncated", "protocol"),
+        ("closed", "protocol"),
+        ("reset", "reset"),
+        ("no-tokens", "no tokens"),
+        ("json", "no stream"),
+        ("html", "no stream"),
+        ("redirect", "no stream"),
+        ("rate-limited", "http 429"),
+    ],
+)
+async def test_an_answer_that_breaks_is_in_no_ok_row_of_any_metric(url: str, name: str, outcome: str) -> None:
+    async def journey(user: User) -> None:
+        await user.llm.chat("hi", **script(name))
+
+    found = await asked(url, journey)
+    assert found.outcome == outcome
+    assert found.outcomes() == {outcome: 1}
+    stream = ("response", "service", *STREAM_METRICS)
+    assert not [key for key, _ in found.keys if key.kind == "request" and key.outcome == "ok" and key.metric in stream]
+    assert len(found.values("ttft", outcome)) == 1, "each ended request has one ttft"
+
+
+async def test_a_request_without_a_token_has_its_time_as_a_lower_bound_of_ttft(url: str) -> None:
+    async def journey(user: User) -> None:
+        await user.llm.chat("hi", **script("rate-limited"))
+
+    found = await asked(url, journey)
+    assert found.values("ttft", "http 429", bound=True) == found.values("response", "http 429")
+
+
+async def test_a_stream_that_stalls_ends_at_the_idle_limit(url: str) -> None:
+    async def journey(user: User) -> None:
+        await user.llm.chat("hi", **script("stall"))
+
+    found = await asked(url, journey, idle="200ms")
+    assert found.outcome == "stream stalled"
+    (response,) = found.values("response", None)
+    assert 480_000_000 <= response < 2_000_000_000, "the last token comes at 280 ms"
+    assert len(found.values("ttft", "stream stalled", bound=False)) == 1
+
+
+async def test_an_answer_without_a_first_token_is_a_timeout_at_its_limit(slow_url: str) -> None:
+    async def journey(user: User) -> None:
+        await user.llm.chat("hi", max_tokens=4)
+
+    found = await asked(slow_url, journey, first_token="20ms")
+    assert found.outcome == "timeout"
+    assert found.values("ttft", "timeout", bound=True) == [20_000_000]
+
+
+@pytest.mark.parametrize("name", ["crlf", "crlf-cuts", "cr", "utf8-cuts", "chunk-cuts", "comments", "gzip", "no-done"])
+async def test_other_ways_to_write_the_same_events_are_read_alike(url: str, name: str) -> None:
+    texts: list[str] = []
+
+    async def journey(user: User) -> None:
+        texts.append((await user.llm.chat("hi", **script(name))).text)
+
+    found = await asked(url, journey)
+    assert found.outcome == "ok"
+    assert texts[0] in ("Zürich漢字 🦉", " lamp" * 10)
+
+
+async def test_reasoning_is_the_first_token_and_content_the_first_output(url: str) -> None:
+    got: list[Any] = []
+
+    async def journey(user: User) -> None:
+        reply = await user.llm.chat("hi", **script("reasoning"))
+        got.append((reply.reasoning, reply.text))
+
+    found = await asked(url, journey)
+    (ttft,), (ttfo,) = found.values("ttft"), found.values("ttfo")
+    assert ttfo - ttft == pytest.approx(200_000_000, abs=50_000_000)
+    assert got == [(" hm" * 10, " lamp" * 10)]
+
+
+async def test_rows_whose_tokens_are_counted_by_events_are_apart(url: str) -> None:
+    async def journey(user: User) -> None:
+        await user.llm.chat("hi", max_tokens=2)
+        await user.llm.chat("hi", **script("usage-none"))
+
+    found = await asked(url, journey)
+    assert (("tokens", "events"),) in found.tags("chat")
+    assert (("cold", "first"),) in found.tags("chat"), "the first request of the worker"
+
+
+async def test_a_whole_answer_is_read_and_its_row_is_apart(url: str) -> None:
+    texts: list[str] = []
+
+    async def journey(user: User) -> None:
+        await user.llm.chat("hi", max_tokens=2)
+        texts.append((await user.llm.chat("hi", max_tokens=3, stream=False)).text)
+
+    found = await asked(url, journey)
+    assert len(texts[0].split()) == 3
+    assert (("answer", "whole"),) in found.tags("chat")
+
+
+async def test_leaving_a_stream_early_is_kept_apart_and_closes_the_connection(slow_url: str) -> None:
+    seen: list[Part] = []
+
+    async def journey(user: User) -> None:
+        async with user.llm.stream("hi", max_tokens=50) as answer:
+            async for part in answer.parts():
+                seen.append(part)
+                if len(seen) == 3:
+                    break
+
+    found = await asked(slow_url, journey)
+    assert [part.kind for part in seen] == ["role", "content", "content"]
+    assert seen[2].t_ns - seen[1].t_ns == pytest.approx(10_000_000, abs=9_000_000)
+    assert found.outcomes() == {"left": 1}
+    assert found.outcome == "ok", "the journey left on purpose"
+
+
+async def test_the_parts_of_a_stream_that_is_read_to_its_end_are_all_there(url: str) -> None:
+    texts: list[str] = []
+
+    async def journey(user: User) -> None:
+        async with user.llm.stream("hi", max_tokens=4) as answer:
+            texts.append("".join([part.text async for part in answer.parts() if part.kind == "content"]))
+            texts.append(answer.text)
+
+    found = await asked(url, journey)
+    assert found.outcomes() == {"ok": 1}
+    assert texts[0] == texts[1] != ""
+
+
+async def test_a_stream_that_breaks_while_it_is_read_raises_in_the_journey(url: str) -> None:
+    caught: list[str] = []
+
+    async def journey(user: User) -> None:
+        try:
+            async with user.llm.stream("hi", **script("reset")) as answer:
+                async for _ in answer.parts():
+                    pass
+        except RequestFailed as failure:
+            caught.append(failure.outcome)
+
+    found = await asked(url, journey)
+    assert caught == ["reset"]
+    assert found.outcomes() == {"reset": 1}
+
+
+async def test_a_conversation_carries_the_real_answers_on_and_splits_rows_by_turn(url: str) -> None:
+    sent: list[int] = []
+
+    async def journey(user: User) -> None:
+        talk = user.llm.conversation(system="Be brief.")
+        for _ in range(8):
+            reply = await talk.ask(prompt(tokens=10), max_tokens=3)
+            sent.append(reply.usage.prompt)
+        assert [message.role for message in talk.messages[:3]] == ["system", "user", "assistant"]
+
+    found = await asked(url, journey)
+    assert found.outcome == "ok"
+    assert sent == [2 + 10 * turn + 3 * (turn - 1) for turn in range(1, 9)]
+    values = {value for tags in found.tags("chat") for name, value in tags if name == "turn"}
+    assert values == {"1", "2-3", "4-7", "8+"}
+
+
+async def test_a_failed_turn_stays_out_of_the_conversation(url: str) -> None:
+    async def journey(user: User) -> None:
+        talk = user.llm.conversation()
+        with pytest.raises(RequestFailed):
+            await talk.ask("hi", **script("rate-limited"))
+        assert talk.messages == []
+        await talk.ask("hi", max_tokens=2)
+        assert len(talk.messages) == 2
+
+    await asked(url, journey)
+
+
+async def stock(item: str, shop: str = "bern") -> int:
+    """Return how many pieces of an item are there."""
+    return len(item)
+
+
+async def test_a_tool_is_called_with_the_arguments_that_the_model_wrote(url: str) -> None:
+    results: list[Any] = []
+
+    async def journey(user: User) -> None:
+        talk = user.llm.conversation(tools=[stock])
+        reply = await talk.ask("Is the lamp there?")
+        assert reply.finish == "tool_calls"
+        for call in reply.tool_calls:
+            results.append((call.name, (await call.run()).content))
+        await talk.answer(*[await call.run() for call in reply.tool_calls])
+        assert talk.messages[2].role == "tool"
+        assert talk.messages[2].tool_call_id == reply.tool_calls[0].id
+
+    found = await asked(url, journey)
+    assert found.outcome == "ok"
+    assert [name for name, _ in results] == ["stock"]
+
+
+async def test_a_call_of_an_unknown_tool_has_an_outcome_of_its_own(url: str) -> None:
+    async def journey(user: User) -> None:
+        reply = await user.llm.chat("hi", **script("tool-call"))
+        await reply.tool_calls[0].run()
+
+    found = await asked(url, journey)
+    assert found.outcome == "unknown tool"
+
+
+@dataclass(frozen=True)
+class Order:
+    item: str
+    quantity: int
+
+
+async def test_structured_output_is_parsed_and_its_schema_is_sent(url: str) -> None:
+    async def journey(user: User) -> None:
+        reply = await user.llm.chat("Two lamps", format=Order)
+        assert isinstance(reply.parsed(Order), Order)
+
+    assert (await asked(url, journey)).outcome == "ok"
+
+
+async def test_output_that_does_not_fit_its_type_is_an_outcome(url: str) -> None:
+    async def journey(user: User) -> None:
+        await user.llm.chat("Two lamps", format=Order, **script("golden"))
+
+    found = await asked(url, journey)
+    assert found.outcome == "parse Order"
+    assert found.outcomes() == {"parse Order": 1}
+    assert found.values("ttft") == []
+
+
+async def test_the_wrong_finish_reason_is_an_outcome(url: str) -> None:
+    async def journey(user: User) -> None:
+        await user.llm.chat("hi", max_tokens=2, expect="stop")
+
+    found = await asked(url, journey)
+    assert found.outcomes() == {"expect finish": 1}
+
+
+@pytest.mark.parametrize("api", ["completions", "responses", "anthropic"])
+async def test_other_apis_have_the_same_metrics(slow_url: str, api: Any) -> None:
+    async def journey(user: User) -> None:
+        reply = await user.llm.chat([Message("user", "How many lamps?")], max_tokens=5)
+        assert len(reply.text.split()) == 5
+        assert reply.output_tokens == 5
+
+    found = await asked(slow_url, journey, api=api)
+    assert found.outcome == "ok"
+    assert len(found.values("itl")) == 4
+
+
+async def test_embeddings_are_counted_and_their_number_and_size_are_checked(url: str) -> None:
+    async def journey(user: User) -> None:
+        found = await user.llm.embed([prompt(tokens=20)] * 4, name="embed 4")
+        assert len(found.vectors) == 4
+        assert found.prompt_tokens == 80
+        await user.llm.embed("one", dimensions=found.size + 1)
+
+    found = await asked(url, journey)
+    assert found.outcomes() == {"ok": 1, "expect vectors": 1}
+    assert found.values("prompt_tokens") == [80_000]
+
+
+async def test_a_cancelled_request_has_no_row(slow_url: str) -> None:
+    async def journey(user: User) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.06):
+                await user.llm.chat("hi", max_tokens=50)
+
+    found = await asked(slow_url, journey)
+    assert found.outcomes() == {}
+
+
+async def test_prompts_of_one_iteration_differ_and_are_the_same_in_another_run(url: str) -> None:
+    sent: list[str] = []
+
+    async def journey(user: User) -> None:
+        for _ in range(2):
+            reply = await user.llm.chat(prompt(tokens=12), max_tokens=1)
+            sent.append(reply.request.content.decode())
+
+    await asked(url, journey)
+    await asked(url, journey)
+    assert sent[:2] == sent[2:]
+    assert sent[0] != sent[1]
