@@ -7,7 +7,7 @@ from time import thread_time_ns
 
 from bench.report import Section, held, spread
 from loadgen.clients.events import SseReader
-from loadgen.clients.llm.apis import APIS
+from loadgen.clients.llm_apis.apis import APIS
 from loadgen.measure.streams import CONTENT, DONE, FINISH, ROLE, USAGE, stream_times
 
 __all__ = ["measure"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from loadgen.clients.graphql import gql
     from loadgen.clients.llm.settings import Llm
-    from loadgen.clients.llm.types import Message
+    from loadgen.clients.llm_apis.types import Message
     from loadgen.clients.net.canned_replies import reply
     from loadgen.clients.net.settings import Http
     from loadgen.clients.request.tracing import Trace
@@ -145,7 +145,7 @@ _MODULES = {
     "Graph": "loadgen.dsl.graphs.graph",
     "Http": "loadgen.clients.net.settings",
     "Llm": "loadgen.clients.llm.settings",
-    "Message": "loadgen.clients.llm.types",
+    "Message": "loadgen.clients.llm_apis.types",
     "IterationEnded": "loadgen.errors",
     "Journey": "loadgen.dsl.journey",
     "Load": "loadgen.dsl.plans.plan_loads",

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.clients.events import SseReader
-from loadgen.clients.llm.apis import APIS
-from loadgen.clients.llm.types import Part
+from loadgen.clients.llm_apis.apis import APIS
+from loadgen.clients.llm_apis.types import Part
 from loadgen.measure.conventions import Event
 
 __all__ = ["STREAMS", "Recording", "golden", "load"]

@@ -38,7 +38,7 @@ from loadgen.clients.httpx_api.errors import ROW, Stage, as_httpx_error
 from loadgen.clients.httpx_api.failed_calls import note_answer, note_failure
 from loadgen.clients.httpx_api.libraries import HTTPX, Library
 from loadgen.clients.httpx_api.rows import HttpxRows, origin_of_url
-from loadgen.clients.llm.sdk_answer import SdkAnswer, sdk_answer
+from loadgen.clients.httpx_api.sdk_answer import SdkAnswer, sdk_answer
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.proxy_requests import Forward, request_line
 from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime, NoPlaceInTime, Origin

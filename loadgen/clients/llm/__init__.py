@@ -1,1 +1,1 @@
-"""AI inference: request bodies and decoders of each API, and the client that uses them."""
+"""`user.llm`: the client of AI models of one user, its replies, conversations and tools."""

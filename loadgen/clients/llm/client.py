@@ -14,14 +14,14 @@ from typing import Any, Final, Protocol, TypedDict, Unpack
 import msgspec
 
 from loadgen.clients.http import HttpClient
-from loadgen.clients.llm.apis import APIS
 from loadgen.clients.llm.conversation import Conversation
 from loadgen.clients.llm.embeddings import EMBEDDINGS_PATH, Embeddings, NotEmbeddings, read_embeddings
 from loadgen.clients.llm.reply import LlmCall, LlmReply
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.llm.tools import ToolFunction, as_tools
-from loadgen.clients.llm.types import Api, InferenceRequest, JsonFormat, Message, Tool
 from loadgen.clients.llm.worker import LlmWorker
+from loadgen.clients.llm_apis.apis import APIS
+from loadgen.clients.llm_apis.types import Api, InferenceRequest, JsonFormat, Message, Tool
 from loadgen.clients.protocol.request_body_encoding import encode_json
 from loadgen.clients.response.reply_class_for_plan import reply_class
 from loadgen.clients.response.streams import ReplyStream

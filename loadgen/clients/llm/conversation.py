@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Unpack
 
 from loadgen.clients.llm.reply import LlmReply
-from loadgen.clients.llm.row_tags import TURN_TAG, turn_value
 from loadgen.clients.llm.tools import ToolFunction, ToolResult, as_tools
-from loadgen.clients.llm.types import JsonFormat, Message, Tool
+from loadgen.clients.llm_apis.row_tags import TURN_TAG, turn_value
+from loadgen.clients.llm_apis.types import JsonFormat, Message, Tool
 from loadgen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Conversation:
             given["tools"] = self._tools
         reply = await self._client.chat([*self.messages, *told], expect=expect, format=format, **given)
         reply.functions = self._functions
-        calls = () if reply.reading is None else tuple(reply.reading.tool_calls)
+        calls = () if reply.reading is None else reply.reading.tool_calls
         self.messages += [*told, Message("assistant", reply.text, tool_calls=calls)]
         self._turn = turn
         return reply

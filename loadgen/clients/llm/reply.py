@@ -15,11 +15,11 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from loadgen.clients.llm.row_tags import tags_of
-from loadgen.clients.llm.stream_reading import LEFT, NO_STREAM, STALLED, StreamReading
 from loadgen.clients.llm.tools import RunnableCall, ToolFunction
-from loadgen.clients.llm.types import Api, Part, Usage
 from loadgen.clients.llm.worker import LlmWorker
+from loadgen.clients.llm_apis.row_tags import tags_of
+from loadgen.clients.llm_apis.stream_reading import LEFT, NO_STREAM, STALLED, StreamReading
+from loadgen.clients.llm_apis.types import Api, Part, Usage
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.decoding import DecodingError, Unpacker
 from loadgen.clients.protocol.outcomes import PROTOCOL, TIMEOUT, TOO_LARGE
@@ -137,7 +137,7 @@ class LlmReply(StreamedReply):
         except RequestFailed as failure:
             self._give_up(failure)
             return False
-        if has_parts and reading.texts:
+        if has_parts and reading.has_token:
             deadline_ns = self._total_deadline_ns
             if call.idle_ns is not None and now_ns + call.idle_ns < deadline_ns:
                 deadline_ns = now_ns + call.idle_ns
@@ -255,7 +255,7 @@ class LlmReply(StreamedReply):
 
     @property
     def _had_token(self) -> bool:
-        return self.reading is not None and bool(self.reading.texts)
+        return self.reading is not None and self.reading.has_token
 
     @property
     def _tokens_text(self) -> str:
@@ -280,7 +280,7 @@ class LlmReply(StreamedReply):
     @property
     def tool_calls(self) -> list[RunnableCall]:
         """Return the calls of tools that the model asked for: `await call.run()` calls the scenario's function."""
-        found = [] if self.reading is None else self.reading.tool_calls
+        found = () if self.reading is None else self.reading.tool_calls
         return [RunnableCall(call, self.functions) for call in found]
 
     @property

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, Final, Literal, get_args
 
-from loadgen.clients.llm.types import Api, ApiName
+from loadgen.clients.llm_apis.types import Api, ApiName
 from loadgen.clients.net.settings import Named
 from loadgen.clients.net.settings_check import is_secret
 from loadgen.units import parse_duration
@@ -32,7 +32,7 @@ class Llm:
     """The model's name at the server. Empty: the only model that the server lists at /v1/models."""
     api: ApiName | Api = "chat"
     """The API: "chat" (chat completions), "completions", "responses" or "anthropic" (messages), or an `Api` of your own
-    (`loadgen/clients/llm/types.py`)."""
+    (`loadgen/clients/llm_apis/types.py`)."""
     target: str | None = None
     """The name of a target of the plan; None: the main target."""
     path: str | None = None

@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from loadgen.clients.llm.types import Tool, ToolCall
+from loadgen.clients.llm_apis.types import Tool, ToolCall
 from loadgen.errors import ExpectFailed, UsageError
 
 __all__ = ["RunnableCall", "ToolFunction", "ToolResult", "as_tools", "tool_of"]

@@ -11,10 +11,8 @@ from typing import Final
 
 from loadgen.units import NS_PER_S
 
-__all__ = ["COLD", "IDLE_NS", "LlmWorker"]
+__all__ = ["IDLE_NS", "LlmWorker"]
 
-COLD: Final = ("first", "idle", "connection")
-"""The values of the tag `cold`."""
 IDLE_NS: Final = 10 * NS_PER_S
 """A model that this worker did not ask for longer than this may have been unloaded, or its caches emptied."""
 

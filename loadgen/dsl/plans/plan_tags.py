@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from loadgen.clients.llm.row_tags import LLM_TAGS
+from loadgen.clients.llm_apis.row_tags import LLM_TAGS
 from loadgen.dsl.plans.argument_validation import Wrong
 from loadgen.dsl.tag import HEADER, Tag, is_tag_value, tag_name_wrong
 from loadgen.engine.recording.tagging import MAX_PARTS, MOST_OF_HEADER, TagSpec

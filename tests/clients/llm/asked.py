@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any
 
-from loadgen.clients.llm.row_tags import LLM_TAGS
 from loadgen.clients.llm.settings import Llm
+from loadgen.clients.llm_apis.row_tags import LLM_TAGS
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.user_factory import UserFactory, Ways

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen.clients.llm.answers import stream_outcome, tool_calls, total_usage
-from loadgen.clients.llm.types import Part, ToolCall, ToolPiece, Usage
+from loadgen.clients.llm_apis.answers import stream_outcome, tool_calls, total_usage
+from loadgen.clients.llm_apis.types import Part, ToolCall, ToolPiece, Usage
 from loadgen.measure.streams import CONTENT, DONE, ERROR, FINISH, KIND_NUMBERS, OTHER, REASONING, ROLE, USAGE
 from tests.support.llm_streams import STREAMS, load
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.clients.llm.apis import APIS
-from loadgen.clients.llm.types import ApiName, Part, StreamError, ToolPiece, Usage
+from loadgen.clients.llm_apis.apis import APIS
+from loadgen.clients.llm_apis.types import ApiName, Part, StreamError, ToolPiece, Usage
 
 
 def decode(api: ApiName, value: object, event: str = "message") -> list[Part]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.clients.llm.types import Usage
+from loadgen.clients.llm_apis.types import Usage
 from loadgen.measure.conventions import CONVENTIONS, Convention, figures
 from tests.support.llm_streams import STREAMS, golden, load
 

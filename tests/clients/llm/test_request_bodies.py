@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from loadgen.clients.llm.apis import APIS
-from loadgen.clients.llm.types import ApiName, InferenceRequest, JsonFormat, Message, Tool, ToolCall
+from loadgen.clients.llm_apis.apis import APIS
+from loadgen.clients.llm_apis.types import ApiName, InferenceRequest, JsonFormat, Message, Tool, ToolCall
 from loadgen.errors import UsageError
 
 ASK = (Message("system", "Be brief."), Message("user", "Two oak lamps?"))

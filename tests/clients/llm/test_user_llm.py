@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from loadgen import Message, prompt
-from loadgen.clients.llm.types import Part
+from loadgen.clients.llm_apis.types import Part
 from loadgen.dsl.users.user import User
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.series_key import STREAM_METRICS

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from loadgen.clients.llm.openai_wire import UNREADABLE, count, error_part, finish_part, usage_part
-from loadgen.clients.llm.types import Api, InferenceRequest, Message, Part, ToolPiece, Usage, exact_length
+from loadgen.clients.llm_apis.openai_wire import UNREADABLE, count, error_part, finish_part, usage_part
+from loadgen.clients.llm_apis.types import Api, InferenceRequest, Message, Part, ToolPiece, Usage, exact_length
 
 __all__ = ["API", "DEFAULT_MAX_TOKENS", "VERSION_HEADER", "body", "decode", "decode_reply"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from loadgen.clients.llm.apis import api_of_path
-from loadgen.clients.llm.row_tags import tags_of
-from loadgen.clients.llm.stream_reading import StreamReading
-from loadgen.clients.llm.types import Api
+from loadgen.clients.llm_apis.apis import api_of_path
+from loadgen.clients.llm_apis.row_tags import tags_of
+from loadgen.clients.llm_apis.stream_reading import StreamReading
+from loadgen.clients.llm_apis.types import Api
 from loadgen.clients.protocol.decoding import DecodingError, Unpacker
 from loadgen.clients.protocol.outcomes import PROTOCOL
 from loadgen.clients.protocol.response_heads import Head

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from loadgen.clients.llm.worker import COLD
 from loadgen.measure.streams import StreamTimes
 
 __all__ = ["LLM_TAGS", "TURN_TAG", "tags_of", "turn_value"]
 
 COLD_TAG: Final = "cold"
-"""Why a request is cold (`worker.py`). Warm ones do not have it."""
+"""Why a request is cold (`clients/llm/worker.py`). Warm ones do not have it."""
 TOKENS_TAG: Final = "tokens"
 """Where token counts come from, if not from the server: "tokenizer", or "events", one token for each event."""
 ANSWER_TAG: Final = "answer"
@@ -22,7 +21,7 @@ _TURNS: Final = ("1", "2-3", "4-7", "8+")
 LLM_TAGS: Final[Mapping[str, tuple[str, ...]]] = {
     TURN_TAG: _TURNS,
     TOKENS_TAG: ("tokenizer", "events"),
-    COLD_TAG: COLD,
+    COLD_TAG: ("first", "idle", "connection"),
     ANSWER_TAG: ("whole",),
 }
 """The values of each tag."""

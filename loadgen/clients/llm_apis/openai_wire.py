@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from loadgen.clients.llm.types import InferenceRequest, Part, StreamError, ToolPiece, Usage
+from loadgen.clients.llm_apis.types import InferenceRequest, Part, StreamError, ToolPiece, Usage
 
 __all__ = [
     "UNREADABLE",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from loadgen.clients.llm import anthropic, chat, completions, responses
-from loadgen.clients.llm.types import Api, ApiName
+from loadgen.clients.llm_apis import anthropic, chat, completions, responses
+from loadgen.clients.llm_apis.types import Api, ApiName
 
 __all__ = ["APIS", "api_of_path"]
 

@@ -8,27 +8,21 @@ from __future__ import annotations
 from typing import Final
 
 from loadgen.clients.events import SseReader
-from loadgen.clients.llm.types import Api, Part, ToolCall, Usage
-from loadgen.measure.deltas.series_key import OK
+from loadgen.clients.llm_apis.answers import stream_outcome, tool_calls
+from loadgen.clients.llm_apis.types import Api, Part, ToolCall, Usage
 from loadgen.measure.streams import KIND_NUMBERS, StreamTimes, stream_times
 
-__all__ = ["LEFT", "NO_STREAM", "NO_TOKENS", "STALLED", "STREAM_ERROR", "TRUNCATED", "StreamReading"]
+__all__ = ["LEFT", "NO_STREAM", "STALLED", "StreamReading"]
 
-STREAM_ERROR: Final = "stream error"
-"""Outcome: an error object or an event `error` came after a status of 200."""
-TRUNCATED: Final = "stream truncated"
-"""Outcome: the answer ended without a finish reason and without the last event of its API."""
 STALLED: Final = "stream stalled"
 """Outcome: no byte came for longer than `Llm(idle=...)`, after the first token."""
-NO_TOKENS: Final = "no tokens"
-"""Outcome: the answer ended as it should, and had no token."""
 LEFT: Final = "left"
 """Outcome: the journey left its `async with user.llm.stream(...)` block before the answer was over."""
 NO_STREAM: Final = "no stream"
 """Outcome: a stream was asked for, and another kind of answer came."""
 
 _MOST_PARTS: Final = 1_000_000
-"""Parts of one answer that are kept; later ones are counted in the last kept part's kind `other`."""
+"""Parts of one answer whose times are kept. No model writes more; a server in a loop does."""
 _GENERATED: Final = frozenset({"reasoning", "content", "tool_call", "refusal"})
 
 
@@ -42,7 +36,7 @@ class StreamReading:
         "error",
         "finish",
         "first_ns",
-        "is_done",
+        "has_token",
         "kinds",
         "parts",
         "t_ns",
@@ -61,14 +55,14 @@ class StreamReading:
         self.tokens: list[int] = []
         """Time, kind (number) and tokens of each part."""
         self.texts: dict[str, list[str]] = {}
-        """Generated text by kind."""
+        """Generated text of the first choice, by kind."""
+        self.has_token = False
+        """A generated token has come."""
         self.usage = Usage()
         self.finish = ""
-        self.is_done = False
-        """The last event of the API came."""
         self.error = ""
         """Text of the first error that the server sent in the stream."""
-        self._tools: dict[int, list[str]] = {}
+        self._tools: list[Part] = []
         self.parts: list[Part] | None = None
         """Parts that nobody has read yet; None: nobody reads parts."""
 
@@ -101,11 +95,13 @@ class StreamReading:
                 self.t_ns.append(now_ns)
                 self.kinds.append(KIND_NUMBERS[kind])
                 self.tokens.append(part.tokens)
-            if part.text and kind in _GENERATED:
-                found = self.texts.get(kind)
-                if found is None:
-                    found = self.texts[kind] = []
-                found.append(part.text)
+            if kind in _GENERATED:
+                self.has_token = self.has_token or bool(part.text or part.tokens > 0)
+                if part.text and not part.choice:
+                    found = self.texts.get(kind)
+                    if found is None:
+                        found = self.texts[kind] = []
+                    found.append(part.text)
             if kind != "content":
                 self._other(part)
             if part.usage is not None:
@@ -118,15 +114,10 @@ class StreamReading:
         match part.kind:
             case "finish":
                 self.finish = self.finish or part.finish or part.text or "stop"
-            case "done":
-                self.is_done = True
             case "error" if not self.error:
                 self.error = part.error.message if part.error is not None else part.text or "error"
-            case "tool_call" if part.tool is not None:
-                piece = part.tool
-                call = self._tools.setdefault(piece.index, ["", "", ""])
-                call[0], call[1] = call[0] or piece.id, call[1] or piece.name
-                call[2] += piece.arguments
+            case "tool_call":
+                self._tools.append(part)
 
     # -- results ---------------------------------------------------------------------------------
 
@@ -140,21 +131,13 @@ class StreamReading:
         return "".join(self.texts.get("reasoning", ()))
 
     @property
-    def tool_calls(self) -> list[ToolCall]:
+    def tool_calls(self) -> tuple[ToolCall, ...]:
         """Return the calls of tools that the model asked for."""
-        return [ToolCall(*self._tools[index]) for index in sorted(self._tools)]
-
-    def has_token(self) -> bool:
-        """Return whether a generated token has come."""
-        return bool(self.texts)
+        return tool_calls(self._tools)
 
     def outcome(self) -> str:
         """Return the outcome of an answer that has ended and whose status was not an error."""
-        if self.error:
-            return STREAM_ERROR
-        if not self.finish and not self.is_done:
-            return TRUNCATED
-        return OK if self.texts or self.usage.output > 0 else NO_TOKENS
+        return stream_outcome(self.kinds)
 
     def times(self, asked_ns: int, closed_ns: int) -> StreamTimes:
         """Return the figures of the stream by our convention. closed_ns: when the answer ended."""

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from loadgen.clients.llm.openai_wire import UNREADABLE, count, error_part, finish_part, usage_part
-from loadgen.clients.llm.types import Api, InferenceRequest, Message, Part, ToolPiece, Usage, exact_length, refuse
+from loadgen.clients.llm_apis.openai_wire import UNREADABLE, count, error_part, finish_part, usage_part
+from loadgen.clients.llm_apis.types import Api, InferenceRequest, Message, Part, ToolPiece, Usage, exact_length, refuse
 
 __all__ = ["API", "body", "decode", "decode_reply"]
 

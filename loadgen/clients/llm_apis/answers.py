@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from loadgen.clients.llm.types import Part, ToolCall, Usage
+from loadgen.clients.llm_apis.types import Part, ToolCall, Usage
 from loadgen.measure.streams import DONE, ERROR, FINISH, TOKEN_KINDS
 
 __all__ = ["NO_TOKENS", "OK", "STREAM_ERROR", "STREAM_TRUNCATED", "stream_outcome", "tool_calls", "total_usage"]

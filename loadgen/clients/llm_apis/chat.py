@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from loadgen.clients.llm.openai_wire import common_body, decode_chunk, decode_whole
-from loadgen.clients.llm.types import Api, InferenceRequest, Message, exact_length
+from loadgen.clients.llm_apis.openai_wire import common_body, decode_chunk, decode_whole
+from loadgen.clients.llm_apis.types import Api, InferenceRequest, Message, exact_length
 
 __all__ = ["API", "body", "decode", "decode_reply"]
 

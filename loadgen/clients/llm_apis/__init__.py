@@ -1,0 +1,1 @@
+"""The APIs of AI inference: request bodies, and answers from bytes to parts, times and text. Pure."""
