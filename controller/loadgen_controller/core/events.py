@@ -52,6 +52,8 @@ class Reason(Enum):
     """An operator stopped the run at once: running iterations do not drain, and the tear-down does not run."""
     SLO_BREACHED = "slo breached"
     """An objective with `abort=True` was missed while the run went on."""
+    TOKENS_USED = "tokens used"
+    """Requests to an AI model have used the plan's budget of tokens."""
     AGENT_LOST = "agent lost"
     """An agent was lost under load, and the operator wants such a run to end."""
     ERROR_FUSE = "error fuse"

@@ -61,6 +61,7 @@ _CODES = {
     Reason.FINISHED: ExitCode.PASSED,
     Reason.STOPPED: ExitCode.INTERRUPTED,
     Reason.KILLED: ExitCode.INTERRUPTED,
+    Reason.TOKENS_USED: ExitCode.INTERRUPTED,
     Reason.SLO_BREACHED: ExitCode.FAILED,
     Reason.ERROR_FUSE: ExitCode.FAILED,
     Reason.NOT_ALLOWED: ExitCode.USAGE,
@@ -191,7 +192,7 @@ def judge(facts: Facts, merge: Merge, batches: Batches | None = None) -> Verdict
         findings += _find_in_validity(validity)
         findings += _find_in_slos(slos, needs_sure=facts.needs_sure)
         findings += _find_in_steering(facts)
-        was_stopped = any(end.reason is Reason.STOPPED for end in facts.ends)
+        was_stopped = any(end.reason in (Reason.STOPPED, Reason.TOKENS_USED) for end in facts.ends)
         findings += _find_in_counts(merge, completeness, was_stopped=was_stopped)
     order = (*EXIT_PRECEDENCE, ExitCode.PASSED)
     findings.sort(key=lambda finding: order.index(finding.code))  # stable: the order within a code stays

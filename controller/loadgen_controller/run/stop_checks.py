@@ -2,9 +2,10 @@
 
 1. Too many iterations in which the scenario raised: the run drains.
 2. An objective with `abort=True` is missed for certain: the run drains.
-3. The error fuse: most requests fail, so the run stops at once.
+3. Requests to an AI model have used the plan's budget of tokens: the run drains.
+4. The error fuse: most requests fail, so the run stops at once.
 
-A fourth check never stops a run: an agent that starts other numbers of iterations than
+A fifth check never stops a run: an agent that starts other numbers of iterations than
 its share of the plan is reported. The checks themselves are in the package `judging`.
 """
 
@@ -22,6 +23,7 @@ from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.error_fuse import FuseWatch
 from loadgen_controller.judging.plan_watch import PlanWatch
 from loadgen_controller.judging.slo_abort import Aborts
+from loadgen_controller.judging.token_budget import TokenBudget
 from loadgen_controller.judging.verdict import too_many_script_faults
 
 __all__ = ["RunChecks"]
@@ -34,6 +36,7 @@ class RunChecks:
         spec = order.spec
         journeys = [journey.name for journey in spec.journeys]
         self._aborts = Aborts(spec.slos, journeys, spec.warmup_ns, spec.duration_ns)
+        self._tokens = TokenBudget(None if spec.llm is None else spec.llm.get("budget"))
         self._fuse = FuseWatch(order.has_fuse)
         self._plan_watch = PlanWatch(lanes_of(spec))
 
@@ -52,7 +55,7 @@ class RunChecks:
         return None
 
     def stops(self, run: Run, merge: Merge, assignment: Assignment | None, clock_ns: int) -> Iterator[StopRequested]:
-        """Yield a request to stop the run for a broken objective, and one for the error fuse.
+        """Yield requests to stop the run: for a broken objective, a used budget of tokens, the error fuse.
 
         clock_ns: the time after T0.
 
@@ -62,6 +65,8 @@ class RunChecks:
         done = run.merged | run.fins
         if text := self._aborts.check(merge, assignment, run.live, done, clock_ns):
             yield StopRequested(text, reason=Reason.SLO_BREACHED)
+        if text := self._tokens.check(merge, clock_ns):
+            yield StopRequested(text, reason=Reason.TOKENS_USED)
         if blown := self._fuse.check(merge, run.live, done, clock_ns):
             yield StopRequested(blown.text, now=True, reason=blown.reason)
 

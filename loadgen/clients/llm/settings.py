@@ -8,9 +8,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from fractions import Fraction
 from typing import Any, Final, Literal, get_args
 
 from loadgen.clients.llm_apis.types import Api, ApiName
@@ -18,7 +20,7 @@ from loadgen.clients.net.settings import Named
 from loadgen.clients.net.settings_check import is_secret
 from loadgen.units import parse_duration
 
-__all__ = ["Llm", "UsageWanted"]
+__all__ = ["Llm", "UsageWanted", "parse_tokens"]
 
 UsageWanted = Literal["final", "continuous", "none"]
 _API_HINT: Final = f"write one of {', '.join(get_args(ApiName))}"
@@ -53,6 +55,8 @@ class Llm:
     """The limit until the first token; None: there is none."""
     idle: str | float | None = "60s"
     """The longest wait between two reads after the first token; None: there is none."""
+    budget: str | int | None = None
+    """The run ends when its requests have used this many prompt and output tokens: "2M tokens". None: no limit."""
     calibrate: bool = True
     """Send two short prompts before the load, and correct the length of all prompts by the tokens that the server
     counts."""
@@ -60,6 +64,10 @@ class Llm:
     """Further keys of each request's body: {"top_p": 0.9}."""
 
     # -- derived values, for settings without errors -----------------------------------------------
+
+    @property
+    def budget_tokens(self) -> int | None:
+        return None if self.budget is None else parse_tokens(self.budget)
 
     @property
     def timeout_ns(self) -> int:
@@ -97,6 +105,12 @@ class Llm:
             flag: object = getattr(self, name)
             if not isinstance(flag, bool):
                 yield f"Llm: {name}={flag!r} must be True or False", f"write {name}=False"
+        if self.budget is not None:
+            try:
+                parse_tokens(self.budget)
+            except (ValueError, TypeError):
+                message = f"Llm: budget={self.budget!r} must be a number of tokens above 0"
+                yield message, 'write budget="2M tokens"'
         for name in ("timeout", "first_token", "idle"):
             yield from _duration_wrong(name, getattr(self, name), may_be_none=name != "timeout")
         extra: object = self.extra
@@ -111,9 +125,32 @@ class Llm:
             value = getattr(self, one.name)
             if value != getattr(usual, one.name):
                 found[one.name] = value.name if isinstance(value, Api) or one.name == "api_key" else value
+        if self.budget is not None:
+            found["budget"] = self.budget_tokens
         if "extra" in found:
             found["extra"] = sorted(found["extra"])
         return found
+
+
+_TOKENS: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kM]?)(?: tokens)?")
+
+
+def parse_tokens(text: str | int) -> int:
+    """Return a number of tokens: "2M tokens", "500k", 1000.
+
+    Raises:
+        ValueError: it is no number of tokens of at least 1.
+    """
+    found = _TOKENS.fullmatch(text.replace("_", "").strip()) if isinstance(text, str) else None
+    if isinstance(text, str) and found is not None:
+        tokens = int(Fraction(found[1]) * {"": 1, "k": 1_000, "M": 1_000_000}[found[2]])
+    elif isinstance(text, int) and not isinstance(text, bool):
+        tokens = text
+    else:
+        raise ValueError(f"{text!r} is no number of tokens")
+    if tokens < 1:
+        raise ValueError(f"{text!r} must be at least 1 token")
+    return tokens
 
 
 def _is_whole(value: object, least: int) -> bool:
