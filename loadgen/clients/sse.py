@@ -85,7 +85,7 @@ class EventStream:
         """Connect, and return when the head of the answer is there.
 
         Raises:
-            ExpectFailed: `no stream`, `expect status`. RequestFailed: as `user.http.stream`.
+            ExpectFailed: `no stream`, `http 404`. RequestFailed: as `user.http.stream`.
         """
         self._until_ns = None if self._within_ns is None else perf_counter_ns() + self._within_ns
         await self._connect()
@@ -143,7 +143,7 @@ class EventStream:
         if reply.status_code == 204:
             self._reply = None
             return
-        reply.expect(status=200)
+        reply.raise_for_status()
         kind = reply.headers.get("content-type", "")
         if not kind.lower().startswith("text/event-stream"):
             reply.outcome = NO_EVENTS

@@ -20,7 +20,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from loadgen.allowlist import Address, AllowList, CapShare, share_of_cap
-from loadgen.clients.llm.model_facts import ModelFacts, found_out
+from loadgen.clients.llm.model_facts import ModelFacts
 from loadgen.clients.net.proxy import network_of
 from loadgen.clients.net.target_guard import TargetGuard
 from loadgen.clients.net.tls import tls_context
@@ -30,7 +30,6 @@ from loadgen.drive.garbage_collection import seldom_collected
 from loadgen.drive.interval_deltas import IntervalDeltas
 from loadgen.drive.single_load_driver import LaneDrive, bind
 from loadgen.dsl.loading.loader import Scenario
-from loadgen.dsl.prompts.calibrate_by_server import calibrate
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.user import User, UserLoad
 from loadgen.dsl.users.user_factory import UserFactory, Ways
@@ -279,15 +278,8 @@ class Drive:
         """
         if self._plan.llm is None:
             return await self._once(self._plan.set_up)
-        model: dict[str, Any] = await self._once(self._about_model)
+        model: dict[str, Any] = await self._once(self._user_factory.find_model)
         return {"llm": model, "shared": await self._once(self._plan.set_up)}
-
-    async def _about_model(self, user: User) -> dict[str, Any]:
-        model = self._user_factory.model
-        assert model is not None
-        found = await found_out(model, user.llm, user.llm.http, calibrate)
-        self._user_factory.model = found
-        return found.as_json()
 
     async def tear_down(self) -> None:
         """Run the plan's tear-down once, if it has one.

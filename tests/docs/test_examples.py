@@ -41,6 +41,7 @@ from loadgen.dsl.plans.spec import Overrides
 from loadgen.report.run_as_dataframes import Run
 from loadgen_controller.commands.new import SCENARIO as NEW
 from loadgen_controller.planning.rehearsal import rehearse
+from tests.support.llm_target import llm_in_thread
 from tests.support.target import RunningTarget, running_target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,6 +117,10 @@ class Block:
         return "user." in self.text and not re.search(r"^(async def|@journey)", self.text, re.MULTILINE)
 
     @property
+    def asks_a_model(self) -> bool:
+        return "Llm(" in self.text or "user.llm" in self.text
+
+    @property
     def ends_as(self) -> str:
         said = re.search(r"^# ends as: (.*)$", self.text, re.MULTILINE)
         return said[1].strip() if said else "ok"
@@ -135,6 +140,12 @@ SETTINGS = [block for block in BLOCKS if block.language == "toml"]
 def shop() -> Iterator[RunningTarget]:
     with running_target() as target:
         yield target
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[str]:
+    with llm_in_thread(model=["qwen3-8b"]) as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -217,7 +228,8 @@ async def outcomes_of(block: Block, path: Path, url: str) -> dict[str, str]:
     text += block.module
     if "Plan(" not in block.module:
         mix = ", ".join(f"{name}: 1" for name in journeys_in(tree) or ["browse"])
-        text += f'\nplan = Plan(target="{url}", load=iterations(1), mix={{{mix}}})\n'
+        llm = 'llm=Llm(model="qwen3-8b"), ' if block.asks_a_model else ""
+        text += f'\nplan = Plan(target="{url}", {llm}load=iterations(1), mix={{{mix}}})\n'
     path.write_text(text)
     scenario = load(path, overrides=overrides_for(tree, url))
     module = sys.modules["example"] = ModuleType("example")  # where dataclasses look their names up
@@ -235,8 +247,8 @@ async def outcomes_of(block: Block, path: Path, url: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("block", [b for b in EXAMPLES if "open_run(" not in b.text], ids=str)
-async def test_example_runs(block: Block, shop: RunningTarget, folder: Path) -> None:
-    outcomes = await outcomes_of(block, folder / "example.py", shop.url)
+async def test_example_runs(block: Block, shop: RunningTarget, model: str, folder: Path) -> None:
+    outcomes = await outcomes_of(block, folder / "example.py", model if block.asks_a_model else shop.url)
 
     assert outcomes
     assert all(said.split(" (")[0] == block.ends_as for said in outcomes.values()), outcomes
@@ -292,7 +304,7 @@ def keywords(function: Any) -> set[str]:
 
 
 OF_THE_ENGINE = {
-    "HttpClient": "reset close preconnect",
+    "HttpClient": "reset close preconnect post_streamed meter pool",
     "Reply": "abandon body head outcome route series exchange opened limit_bytes",
     "StreamedReply": "ended broke cut took took_head skip source aclose close left",
 }

@@ -1,8 +1,8 @@
 """Stops a run whose requests to AI models have used the plan's budget of tokens. Pure.
 
-Prompt and output tokens count, of all requests that have ended: good ones, failed ones, and those of the warm-up. If the
-server sends no usage, the tokens of prompts are unknown and not in it. Requests in flight end after the stop, so a run
-uses more than its budget: what they need, and what was asked in the second or two until the stop.
+Prompt and output tokens count, of all requests that have ended: good ones, failed ones, and those of the warm-up. If
+the server sends no usage, the tokens of prompts are unknown and do not count. Requests in flight end after the stop, so
+a run uses more than its budget: what they need, and what was asked in the second or two until the stop.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class TokenBudget:
         at = format_duration(clock_ns // NS_PER_S * NS_PER_S)
         return (
             f"stopped after {at}: requests to the model have used {format_count(used)} tokens of a budget of"
-            f" {format_count(self._tokens)}"
+            f" {format_count(self._tokens)}; raise Llm(budget=...), or plan a shorter load"
         )
 
 

@@ -23,6 +23,7 @@ from loadgen.drive.single_load_driver import bind
 from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.loader import Scenario
+from loadgen.dsl.plans.plan import Plan
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.exception_to_outcome import fault_text, outcome_of, where_of
 from loadgen.dsl.users.leaked_tasks import find_origins
@@ -119,8 +120,8 @@ async def rehearse(scenario: Scenario, guard: TargetGuard = OPEN) -> AsyncGenera
     """
     plan = scenario.plan
     stage = _Stage(scenario, plan.seed or 0, guard)
-    if plan.set_up is not None:
-        done = await stage.once(plan.set_up, "(set-up)")
+    for fn, name in stage.set_ups(plan):
+        done = await stage.once(fn, name)
         yield done
         if not done.has_passed:
             return
@@ -147,8 +148,8 @@ async def rehearse_arrival(scenario: Scenario, seed: int, load: int, n: int) -> 
     plan = scenario.plan
     arrival = _arrival(scenario, seed, load, n)
     stage = _Stage(scenario, seed)
-    if plan.set_up is not None:
-        done = await stage.once(plan.set_up, "(set-up)")
+    for fn, name in stage.set_ups(plan):
+        done = await stage.once(fn, name)
         yield done
         if not done.has_passed:
             return
@@ -279,6 +280,13 @@ class _Stage:
         mine = {"seen": self._seen, "steps": self._steps, "waits_s": self._waits_s}
         self._user_factory.meter_class = type("Meter", (_SeeingMeter,), {"__slots__": (), **mine})
         self._redactor = Redactor(lambda: secret_values().values())
+
+    def set_ups(self, plan: Plan) -> Iterator[tuple[Any, str]]:
+        """Yield (function, title) of what a run does once before its load: about the AI model, then the set-up."""
+        if plan.llm is not None:
+            yield self._user_factory.find_model, "(model)"
+        if plan.set_up is not None:
+            yield plan.set_up, "(set-up)"
 
     def _take_seen(self) -> tuple[Seen, ...]:
         seen = tuple(self._seen)

@@ -22,7 +22,7 @@ from loadgen.clients.httpx_api.rows import HttpxRows
 from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool
 from loadgen.clients.httpx_api.user_clients import UserClients
 from loadgen.clients.llm.client import LlmClient
-from loadgen.clients.llm.model_facts import ModelFacts
+from loadgen.clients.llm.model_facts import ModelFacts, found_out
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.net.network import Network
@@ -35,6 +35,7 @@ from loadgen.clients.protocol.phased import PhasedMeter
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.rate_cap import Cap, capped
 from loadgen.clients.request.tracing import Trace, Tracer
+from loadgen.dsl.prompts.calibrate_by_server import calibrate
 from loadgen.dsl.users.llm_place import LlmPlace
 from loadgen.dsl.users.user import NO_LOAD, User, UserLoad, UserWith, utc_now
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
@@ -201,6 +202,17 @@ class UserFactory:
         settings = model.settings
         http = user.http if settings.target is None else self.open_client(meter, pool, settings.target)
         return LlmClient(http, settings, LlmPlace(user, model.tokens_per_word), self._llm_worker)
+
+    async def find_model(self, user: User) -> dict[str, Any]:
+        """Find out about the AI model of the plan, remember it, and return what other workers need to know.
+
+        Raises:
+            UsageError, RequestFailed: as `found_out`.
+        """
+        assert self.model is not None
+        client = user.llm
+        self.model = await found_out(self.model, client, client.http, calibrate)
+        return self.model.as_json()
 
     def httpx_clients(self, meter: Meter, pool: ConnectionPool) -> UserClients:
         """Return the object that makes the httpx clients of one user, over the user's connections."""
