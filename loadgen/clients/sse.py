@@ -143,10 +143,23 @@ class EventStream:
         if reply.status_code == 204:
             self._reply = None
             return
-        reply.raise_for_status()
-        kind = reply.headers.get("content-type", "")
-        if not kind.lower().startswith("text/event-stream"):
-            reply.outcome = NO_EVENTS
-            raise ExpectFailed(NO_EVENTS, f"GET {self._url}: {kind or 'no content type'} instead of a stream of events")
+        try:
+            _check(reply, self._url)
+        except ExpectFailed:
+            await self._stack.aclose()  # Python does not call `__aexit__` if `__aenter__` raises
+            raise
         self._reader = SseReader()
         self._pieces = reply.aiter_bytes()
+
+
+def _check(reply: StreamedReply, url: str) -> None:
+    """Raise unless an answer is a stream of events.
+
+    Raises:
+        ExpectFailed: `no stream`, or the error status.
+    """
+    reply.raise_for_status()
+    kind = reply.headers.get("content-type", "")
+    if not kind.lower().startswith("text/event-stream"):
+        reply.outcome = NO_EVENTS
+        raise ExpectFailed(NO_EVENTS, f"GET {url}: {kind or 'no content type'} instead of a stream of events")
