@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from loadgen.clients.graphql import gql
     from loadgen.clients.llm.settings import Llm
     from loadgen.clients.llm_apis.types import Message
-    from loadgen.clients.net.canned_replies import reply
+    from loadgen.clients.net.canned_replies import reply, stream_reply
     from loadgen.clients.net.settings import Http
     from loadgen.clients.request.tracing import Trace
     from loadgen.clients.response.replies import Reply
@@ -125,6 +125,7 @@ __all__ = [
     "shared_prefix",
     "soak",
     "spike",
+    "stream_reply",
     "stress",
     "tag",
     "throughput",
@@ -202,6 +203,7 @@ _MODULES = {
     "rate": "loadgen.dsl.metric",
     "replay": "loadgen.dsl.executors.recorded_traffic_load",
     "reply": "loadgen.clients.net.canned_replies",
+    "stream_reply": "loadgen.clients.net.canned_replies",
     "search": "loadgen.dsl.executors.capacity",
     "secret": "loadgen.dsl.secret",
     "shared_prefix": "loadgen.dsl.prompts.prompt",

@@ -28,6 +28,7 @@ from loadgen.measure.deltas.limits import NAME_BYTES
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from loadgen.clients.llm.settings import Llm
     from loadgen.dsl.data.feed import Feed
     from loadgen.dsl.pytest_trial import Trial
     from loadgen.dsl.users.user import User, UserWith
@@ -137,6 +138,7 @@ class Journey(Generic[Row]):
         seed: int = 0,
         shared: Any = None,
         now: datetime | None = None,
+        llm: Llm | None = None,
     ) -> Trial: ...
     @overload
     async def trial(
@@ -147,9 +149,17 @@ class Journey(Generic[Row]):
         seed: int = 0,
         shared: Any = None,
         now: datetime | None = None,
+        llm: Llm | None = None,
     ) -> Trial: ...
     async def trial(
-        self, row: Any = None, *, replies: Any, seed: int = 0, shared: Any = None, now: datetime | None = None
+        self,
+        row: Any = None,
+        *,
+        replies: Any,
+        seed: int = 0,
+        shared: Any = None,
+        now: datetime | None = None,
+        llm: Llm | None = None,
     ) -> Trial:
         """Run the journey once on canned replies, without network, and return what it did. Think times take no time.
 
@@ -159,13 +169,14 @@ class Journey(Generic[Row]):
             seed: of the iteration's random numbers.
             shared: the value of `user.shared`.
             now: the time that `user.now()` returns at the start.
+            llm: the plan's `Llm`, if the journey asks an AI model and depends on it. `stream_reply` makes its replies.
 
         Returns:
             The recorded outcome, requests and steps.
         """
         from loadgen.dsl.pytest_trial import try_journey
 
-        return await try_journey(self, row, replies, seed=seed, shared=shared, now=now)
+        return await try_journey(self, row, replies, seed=seed, shared=shared, now=now, llm=llm)
 
     def _once(self, before: object, fn: Callable[..., Awaitable[None]], what: str) -> None:
         origin = here()

@@ -32,6 +32,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from loadgen.clients.http import HttpClient
+from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.canned_replies import CannedNetwork
 from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.dsl.distributions import Distribution
@@ -118,6 +119,7 @@ async def try_journey(
     seed: int = 0,
     shared: Any = None,
     now: datetime | None = None,
+    llm: Llm | None = None,
 ) -> Trial:
     """Run a journey once on canned replies and return what it did. The arguments are those of `Journey.trial`.
 
@@ -134,7 +136,7 @@ async def try_journey(
     recorder = _Notes()
     network = CannedNetwork(replies)
     clock = _JumpingClock(now)
-    user_factory = _TrialPeople(network, clock, seed, shared)
+    user_factory = _TrialPeople(network, clock, seed, shared, llm)
     raised: list[BaseException] = []
     bound = BoundJourney(
         one.name,
@@ -208,9 +210,9 @@ class _TrialUser(UserWith[Any]):
 class _TrialPeople(UserFactory):
     """Creates the users of trials. Accepts any target name; all targets get the same replies."""
 
-    def __init__(self, network: CannedNetwork, clock: _JumpingClock, seed: int, shared: Any) -> None:
+    def __init__(self, network: CannedNetwork, clock: _JumpingClock, seed: int, shared: Any, llm: Llm | None) -> None:
         super().__init__(
-            Ways({"": _TARGET}),
+            Ways({"": _TARGET}, llm=llm or Llm(model="model")),
             network,
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             seed=seed,

@@ -18,7 +18,7 @@ from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.http1 import Connection
 from loadgen.errors import UsageError
 
-__all__ = ["CannedNetwork", "CannedRequest", "reply"]
+__all__ = ["CannedNetwork", "CannedRequest", "reply", "stream_reply"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,41 @@ def reply(
         pairs.append(("Content-Length", str(len(body))))
     lines = "".join(f"{name}: {value}\r\n" for name, value in pairs)
     return f"HTTP/1.1 {status} {reason}\r\n{lines}\r\n".encode("latin-1") + body
+
+
+def stream_reply(
+    *texts: str,
+    reasoning: Iterable[str] = (),
+    tool_calls: Mapping[str, Any] | None = None,
+    finish: str = "stop",
+    prompt_tokens: int = 10,
+    error: str = "",
+) -> bytes:
+    """Return a model's streamed answer for tests, in the API "chat": each text is one event, and one token.
+
+    Args:
+        reasoning: texts before the answer. tool_calls: {"stock": {"item": "lamp"}}, the arguments by tool.
+        finish: the finish reason; "" leaves it out, so that the stream is truncated.
+        error: the message of an error that ends the stream.
+    """
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+    deltas += [{"reasoning_content": text} for text in reasoning]
+    deltas += [{"content": text} for text in texts]
+    for index, (name, arguments) in enumerate((tool_calls or {}).items()):
+        function = {"name": name, "arguments": _json.dumps(arguments)}
+        deltas.append({"tool_calls": [{"index": index, "id": f"call-{index}", "function": function}]})
+    events: list[Any] = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    if error:
+        events.append({"error": {"message": error}})
+    elif finish:
+        events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+        tokens = len(deltas) - 1
+        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": tokens, "total_tokens": prompt_tokens + tokens}
+        events.append({"choices": [], "usage": usage})
+    lines = [f"data: {_json.dumps(event)}\n\n" for event in events]
+    if finish and not error:
+        lines.append("data: [DONE]\n\n")
+    return reply(content="".join(lines).encode(), headers={"Content-Type": "text/event-stream"})
 
 
 class CannedNetwork:

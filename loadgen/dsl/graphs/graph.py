@@ -39,6 +39,7 @@ from loadgen.units import format_ratio
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from loadgen.clients.llm.settings import Llm
     from loadgen.dsl.data.feed import Feed
     from loadgen.dsl.pytest_trial import Trial
     from loadgen.dsl.users.user import User
@@ -190,6 +191,7 @@ class Graph(Journey[R]):
         seed: int = 0,
         shared: Any = None,
         now: datetime | None = None,
+        llm: Llm | None = None,
         path: Sequence[Node[Any] | Journey[None]] | None = None,
     ) -> Trial: ...
     @overload
@@ -201,6 +203,7 @@ class Graph(Journey[R]):
         seed: int = 0,
         shared: Any = None,
         now: datetime | None = None,
+        llm: Llm | None = None,
         path: Sequence[Node[Any] | Journey[None]] | None = None,
     ) -> Trial: ...
     async def trial(
@@ -211,12 +214,13 @@ class Graph(Journey[R]):
         seed: int = 0,
         shared: Any = None,
         now: datetime | None = None,
+        llm: Llm | None = None,
         path: Sequence[Node[Any] | Journey[None]] | None = None,
     ) -> Trial:
         """Run one session on canned replies, without network, and return what it did, as `Journey.trial` does.
 
         Args:
-            replies, shared, now: as in `Journey.trial`.
+            replies, shared, now, llm: as in `Journey.trial`.
             seed: also decides the path: the session is iteration 0 of a run with this seed.
             path: visit these nodes in this order, and leave after the last one.
 
@@ -230,7 +234,7 @@ class Graph(Journey[R]):
             self._refuse()
             one = copy(self)
             one.fn = self._along([self._stop_of(it) for it in path]).session
-        return await try_journey(one, row, replies, seed=seed, shared=shared, now=now)
+        return await try_journey(one, row, replies, seed=seed, shared=shared, now=now, llm=llm)
 
     def _stop_of(self, one: object) -> Stop:
         stop = self._stops.get(one) if isinstance(one, Node | Journey) else None
