@@ -184,12 +184,11 @@ def _regular(
     if start >= end:
         return False
     middle = kinds[start:end]
-    usages = [tokens[i] for i in range(end, len(kinds)) if kinds[i] == USAGE and tokens[i] > 0]
-    usage = max(usages, default=-1)
-    before = max([tokens[i] for i in range(start) if kinds[i] == USAGE], default=-1)
+    usage = _largest_usage(kinds, tokens, end, len(kinds))
+    before = _largest_usage(kinds, tokens, 0, start)
     counts: Sequence[int] | None
     if not middle.strip(_TOKEN_BYTES):
-        if before > max(usage, 0) or usages.count(usage) != len(usages):
+        if before > max(usage, 0) or kinds.count(USAGE, end) > 1:
             return False
         arrived, counts = t_ns[start:end], tokens[start:end]
         sent = len(middle)
@@ -243,6 +242,14 @@ def _regular(
     if later > 0:
         times.tpot_ns = (last - first) / later
     return True
+
+
+def _largest_usage(kinds: bytes, tokens: Sequence[int], start: int, end: int) -> int:
+    """Return the largest usage in a range of events, or -1."""
+    largest = -1
+    while (start := kinds.find(USAGE, start, end) + 1) > 0:
+        largest = max(largest, tokens[start - 1])
+    return largest
 
 
 def _general(
