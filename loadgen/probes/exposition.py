@@ -14,10 +14,22 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["BYTES_MOST", "LINES_MOST", "BadPage", "Labels", "Page", "Sample", "family_of", "label_text", "parse"]
+__all__ = [
+    "BYTES_MOST",
+    "LINES_MOST",
+    "WANTED_MOST",
+    "BadPage",
+    "Labels",
+    "Page",
+    "Sample",
+    "family_of",
+    "label_text",
+    "parse",
+]
 
 BYTES_MOST: Final = 8 << 20
 LINES_MOST: Final = 250_000
+WANTED_MOST: Final = 20_000
 _LINE_BYTES: Final = 16 << 10
 _LABELS_MOST: Final = 64
 _NAME_BYTES: Final = 256
@@ -80,7 +92,7 @@ def parse(data: bytes, is_wanted: Callable[[str], bool] = lambda _: True) -> Pag
     Raises:
         BadPage: the bytes are no page of metrics, the page was cut off, or it exceeds a limit.
 
-    Cost: some 30 ms per MB of lines that are not wanted, 3 µs per wanted line.
+    Cost: some 20 ms per MB of lines that are not wanted, some 15 µs per wanted line.
     """
     text = _text(data)
     names: dict[str, bool] = {}
@@ -111,6 +123,8 @@ def parse(data: bytes, is_wanted: Callable[[str], bool] = lambda _: True) -> Pag
             if key in samples:
                 raise BadPage(f"line {number} repeats {name}{label_text(sample.labels)[:80]}")
             samples[key] = sample
+            if len(samples) > WANTED_MOST:
+                raise BadPage(f"it has more than {WANTED_MOST:,} series of the wanted metrics")
     if not names and not types:
         raise BadPage("it has no metrics")
     return Page(frozenset(names), types, tuple(samples.values()))
