@@ -90,7 +90,7 @@ def test_a_secret_in_the_wrong_place_is_an_error_that_does_not_show_it(given: di
     probe, wrong = probe_of("p", {"preset": "vllm", **given})
 
     assert probe is None
-    assert [message for _, message, _ in wrong] and why in wrong[0][1]
+    assert why in wrong[0][1]
     assert "canary" not in str(wrong)
 
 
@@ -135,9 +135,7 @@ def test_probes_of_the_settings_are_read(tmp_path: Path) -> None:
 
 def test_all_errors_of_the_settings_are_reported_with_their_lines(tmp_path: Path) -> None:
     path = tmp_path / "loadgen.toml"
-    path.write_text(
-        '[probes.a]\nurl = 7\npreset = "vlm"\nevry = "1s"\n[probes.b]\npreset = "vllm"\n[probes]\nc = 1\n'[:-7]
-    )
+    path.write_text('[probes.a]\nurl = 7\npreset = "vlm"\nevry = "1s"\n[probes.b]\npreset = "vllm"\n')
 
     with pytest.raises(ScenarioError) as caught:
         read_settings(path)

@@ -109,12 +109,12 @@ class _History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class _ProbeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    url: str | None = None
-    preset: str | None = None
-    metrics: tuple[str, ...] | None = None
-    every: str | float | None = None
-    auth_secret: str | None = None
-    auth_header: str | None = None
+    url: str = ""
+    preset: str = ""
+    metrics: tuple[str, ...] = ()
+    every: str | float = "1s"
+    auth_secret: str = ""
+    auth_header: str = ""
 
 
 class ReportSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -309,9 +309,10 @@ class _Reading:
                 continue
             before = len(self.faults)
             written = _ProbeTable(**self._fields(where, table, _ProbeTable))
-            probe, errors = probe_of(name, msgspec.structs.asdict(written))
+            values = msgspec.structs.asdict(written)
+            probe, errors = probe_of(name, {key: value or None for key, value in values.items()})
             for key, message, hint in errors:
-                if key not in table or getattr(written, key, None) is not None:  # else the type is reported already
+                if key not in table or values.get(key):  # else its type is reported already
                     self._add((*where, key) if key in table else where, f"probes.{name}: {message}", hint)
             if probe is not None and len(self.faults) == before:
                 found.append(probe)
