@@ -4,7 +4,7 @@
 log, and is cut off before a restarted controller appends to it. Times are ns of the controller's clock; a record `t0`
 has the start of the load on this clock, and a record `begin` starts a new session of the controller.
 
-Series are written once, then named by their number, so a sample of vLLM takes about 1 KB.
+Series are written once, then named by their number, so a sample takes some 16 bytes per series.
 """
 
 from __future__ import annotations

@@ -111,11 +111,11 @@ class Recorded:
 
     # -- for the summary ---------------------------------------------------------------------------
 
-    def figures(self) -> list[dict[str, object]]:
+    def figures(self) -> list[dict[str, Any]]:
         """Return one object for each probe, for summary.json: samples, gaps, and the figures of each row."""
         return [self._figures(state) for state in self.probes.values()]
 
-    def _figures(self, state: ProbeState) -> dict[str, object]:
+    def _figures(self, state: ProbeState) -> dict[str, Any]:
         points = state.points
         errors_ns = [point.error_ns for found in points.points.values() for point in found]
         return {

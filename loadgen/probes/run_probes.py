@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -135,7 +135,7 @@ class RunProbes:
         """Set T0, the start of the load, in ns of the run's clock. The thread writes it with the next record."""
         self._t0_ns = t0_ns
 
-    async def end(self) -> list[dict[str, object]]:
+    async def end(self) -> list[dict[str, Any]]:
         """Stop reading, write the last state, and return the probes' rows of the summary."""
         if self._journal is None:
             return []

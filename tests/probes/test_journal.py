@@ -136,7 +136,7 @@ def test_a_restarted_controller_counts_the_time_that_it_was_away() -> None:
     (figures,) = recorded.figures()
 
     assert figures["samples"] == 4
-    (row,) = figures["rows"]  # type: ignore[misc]
+    (row,) = figures["rows"]
     assert row["count"] == 60
     assert recorded.lanes()[0]["values"] == [10.0, None, 10.0]
 
@@ -148,7 +148,7 @@ def test_the_clock_of_another_boot_joins_no_samples() -> None:
 
     (figures,) = recorded.figures()
 
-    assert figures["rows"][0]["count"] == 10  # type: ignore[index]
+    assert figures["rows"][0]["count"] == 10
 
 
 def test_expected_metrics_that_never_came_are_missing() -> None:

@@ -156,7 +156,9 @@ def test_histograms_with_other_bounds_are_added_at_the_bounds_that_both_have() -
         return Series("ttft", "bucket", "ttft", (("engine", engine),), le)
 
     keys = [bucket("0", 0.1), bucket("0", 0.5), bucket("0", None), bucket("1", 0.5), bucket("1", None)]
-    made = series_of([(0, dict.fromkeys(keys, 0.0)), (S, dict(zip(keys, (3.0, 4.0, 4.0, 6.0, 6.0), strict=True)))], row)
+    first: dict[Series, float | None] = dict.fromkeys(keys, 0.0)
+    second: dict[Series, float | None] = dict(zip(keys, (3.0, 4.0, 4.0, 6.0, 6.0), strict=True))
+    made = series_of([(0, first), (S, second)], row)
 
     (point,) = made.points["ttft"]
     assert point.count == 10

@@ -22,7 +22,7 @@ from tests.support.metrics_server import metrics_server, vllm_page
 
 
 def spec_of(url: str, name: str = "vllm", **more: Any) -> ProbeSpec:
-    return ProbeSpec(**{"name": name, "url": url, "preset": "vllm", "every_ns": 200_000_000} | more)
+    return ProbeSpec(name=name, url=url, preset="vllm", every_ns=200_000_000, **more)
 
 
 class Run:
@@ -55,7 +55,7 @@ async def test_samples_are_stored_and_figures_are_those_of_the_load(tmp_path: Pa
         (figures,) = await run.probes.end()
     run.probes.cancel()
 
-    rows = {row["key"]: row for row in figures["rows"]}  # type: ignore[attr-defined]
+    rows = {row["key"]: row for row in figures["rows"]}
     assert rows["prefix_hits"]["mean"] == 40
     assert rows["running"]["most"] == 3
     assert rows["ttft"]["between"]["p95"] == [0.25, 0.5]
