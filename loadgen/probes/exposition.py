@@ -40,6 +40,9 @@ _LABEL: Final = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*\"((?:[^\"\\]|\\.
 _NUMBER: Final = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[iI]nf(?:inity)?)|[nN]a[nN]")
 _ESCAPED: Final = re.compile(r"\\(.)")
 _UNESCAPED: Final = {"n": "\n", '"': '"', "\\": "\\"}
+_TYPES: Final = frozenset(
+    ("counter", "gauge", "histogram", "gaugehistogram", "summary", "untyped", "unknown", "info", "stateset")
+)
 _SUFFIXES: Final = ("_bucket", "_count", "_sum", "_total", "_created")
 
 Labels = tuple[tuple[str, str], ...]
@@ -106,7 +109,9 @@ def parse(data: bytes, is_wanted: Callable[[str], bool] = lambda _: True) -> Pag
             words = line.split(None, 3)
             is_over = line.rstrip() == "# EOF"
             if len(words) == 4 and words[1] == "TYPE" and len(types) < _FAMILIES_MOST:
-                types[words[2]] = words[3].strip()
+                kind = words[3].strip()
+                if kind in _TYPES and _NAME.fullmatch(words[2]):
+                    types[words[2]] = kind
             continue
         found = _NAME.match(line)
         if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import date
 
 import pytest
@@ -72,6 +73,19 @@ def test_a_page_that_cannot_be_read_gives_exit_code_5_and_a_hint(reply: bytes, w
     assert done.exit_code == 5
     assert why in done.stderr
     assert hint in done.stderr
+
+
+def test_a_hostile_page_cannot_control_the_terminal() -> None:
+    text = (
+        "# TYPE up\x1b[2J gauge\n# TYPE up gauge\x1b[2J\n# TYPE level gauge\n"
+        'level{a="\x1b[31m::error::\u202e"} 1\nlevel{a="PASSED (exit code 0)"} 2\n'
+    )
+    with metrics_server(lambda: text) as server:
+        listed, chosen = check(server.url), check(server.url, "--metric", "level")
+
+    assert listed.exit_code == chosen.exit_code == 0
+    assert not [c for c in listed.output + chosen.output if unicodedata.category(c) in ("Cc", "Cf") and c != "\n"]
+    assert "::error::" not in chosen.output
 
 
 def test_all_wrong_options_are_reported_at_once_and_show_no_secret() -> None:

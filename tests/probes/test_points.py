@@ -172,7 +172,8 @@ STEPS = st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=2, max_s
 def test_any_choice_of_samples_gives_the_same_amounts_where_nothing_was_reset(
     steps: list[tuple[int, bool]], data: Any
 ) -> None:
-    count, pages = 0, []
+    count = 0
+    pages: list[tuple[int, dict[Series, float | None]]] = []
     for at, (step, _) in enumerate(steps):
         count += step
         pages.append((at * S, {ONE: float(count)}))
@@ -187,7 +188,8 @@ def test_any_choice_of_samples_gives_the_same_amounts_where_nothing_was_reset(
 
 @given(STEPS)
 def test_with_resets_no_rate_is_negative_and_no_amount_is_invented(steps: list[tuple[int, bool]]) -> None:
-    count, true, pages = 0, 0, []
+    count = true = 0
+    pages: list[tuple[int, dict[Series, float | None]]] = []
     for at, (step, is_reset) in enumerate(steps):
         count = step if is_reset else count + step
         true += step if at else 0
