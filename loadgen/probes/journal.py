@@ -5,6 +5,7 @@ log, and is cut off before a restarted controller appends to it. Times are ns of
 has the start of the load on this clock, and a record `begin` starts a new session of the controller.
 
 Series are written once, then named by their number, so a sample takes some 16 bytes per series.
+The reasons are in docs/decisions/087-probe-samples-journal-and-clock-bound.md.
 """
 
 from __future__ import annotations
