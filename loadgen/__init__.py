@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from loadgen.dsl.plans.per_load import PerLoad, per_load
     from loadgen.dsl.plans.plan import Plan
     from loadgen.dsl.plans.plan_loads import Load
+    from loadgen.dsl.plans.probe import metrics_page
     from loadgen.dsl.plans.slo import (
         any_of,
         checks,
@@ -108,6 +109,7 @@ __all__ = [
     "lognormal",
     "maximum",
     "mean",
+    "metrics_page",
     "minimum",
     "node",
     "none_of",
@@ -191,6 +193,7 @@ _MODULES = {
     "lognormal": "loadgen.dsl.distributions",
     "maximum": "loadgen.dsl.plans.slo",
     "mean": "loadgen.dsl.plans.slo",
+    "metrics_page": "loadgen.dsl.plans.probe",
     "minimum": "loadgen.dsl.plans.slo",
     "node": "loadgen.dsl.graphs.nodes_and_edges",
     "none_of": "loadgen.dsl.plans.slo",

@@ -25,7 +25,7 @@ IMPORTERS = {
     "hpack": {"loadgen/clients/protocol/http2_heads.py", "loadgen/clients/protocol/huffman.py"},
     "hyperframe": {"loadgen/clients/protocol/http2.py"},
     "psutil": {"loadgen/engine/health/process_health.py"},
-    "httpx": {"loadgen/clients/", "loadgen/sinks/post.py"},
+    "httpx": {"loadgen/clients/", "loadgen/probes/scrape.py", "loadgen/sinks/post.py"},
     "prometheus_client": {"loadgen/sinks/prometheus.py"},
     "cramjam": {"loadgen/sinks/remote_write.py"},
     "opentelemetry": {"loadgen/sinks/otlp.py"},

@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "plan": "Run",
     "new": "Run",
     "target": "Run",
+    "probe": "Run",
     "runs": "Look",
     "failures": "Look",
     "report": "Look",

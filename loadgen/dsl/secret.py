@@ -28,6 +28,7 @@ __all__ = [
     "Secret",
     "missing_secrets",
     "secret",
+    "secret_value",
     "secret_values",
     "secrets_asked",
     "variable_of",
@@ -141,6 +142,11 @@ def secret_values() -> dict[str, str]:
     They must be masked in all output.
     """
     return dict(_values)
+
+
+def secret_value(name: str) -> str | None:
+    """Return the value of a secret on this machine, for the controller's own requests; None if it is not set."""
+    return _find(name)
 
 
 def missing_secrets(names: Iterable[str], origins: dict[str, Origin] | None = None) -> list[Fault]:

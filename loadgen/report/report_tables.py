@@ -15,6 +15,7 @@ from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.objectives.objective import SloResult, span_text, time_text
 from loadgen.measure.objectives.words import value_text, without_bad_text
 from loadgen.report.limit_found import limit_found
+from loadgen.report.probe_tables import probe_tables
 from loadgen.report.report_parts import Report, Table
 from loadgen.report.summary_reader import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
 from loadgen.report.verdict_words import (
@@ -69,6 +70,7 @@ def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
         custom_table(summary),
         *custom_tag_tables(summary),
         error_table(summary),
+        *probe_tables(summary),
     )
     return Report(
         headline=headline(summary),

@@ -36,6 +36,8 @@ from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.histograms.histogram import SLOTS, Histogram, Value, percentiles
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.run_folder.rundir import RunDir, find_run
+from loadgen.probes.journal import read_journal
+from loadgen.probes.recorded import Recorded
 from loadgen.report.summary_reader import Agent, Summary, read
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire import codec
@@ -288,6 +290,24 @@ class Run:
             for kept in self.exemplars
         ]
         return _pandas().DataFrame(rows, columns=[*names, "region", "agent", "at_s", "response_ms", "service_ms"])
+
+    def probes(self) -> Any:
+        """Return all points of the probes as a pandas DataFrame, with a row for each value, percentile and gap.
+
+        Columns: `probe`, `metric`, `statistic` (value, rate, share, p50, p95, p99 or gap), `unit`, `at_s` from T0,
+        `length_s` of the interval (0 for gauges), `error_s` (the most by which `at_s` may be off), `value`, `low` and
+        `high` (the bounds of a percentile's bucket), `count` (the increase in the interval), `gap` (the reason).
+
+        Raises:
+            StorageError: the journal of the probes cannot be read.
+            UsageError: pandas is not installed.
+        """
+        pandas = _pandas()
+        names = ["probe", "metric", "statistic", "unit", "at_s", "length_s", "error_s"]
+        columns = [*names, "value", "low", "high", "count", "gap"]
+        rows = Recorded(read_journal(self.path)).table()
+        frame = pandas.DataFrame.from_records([[row[name] for name in columns] for row in rows], columns=columns)
+        return frame.astype(dict.fromkeys(("value", "low", "high", "count"), "float64"))
 
     # -- within -------------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ __all__ = [
     "LoadRows",
     "Percentiles",
     "PhaseFigures",
+    "ProbeFigures",
+    "ProbeRow",
     "Requests",
     "Series",
     "Slo",
@@ -246,6 +248,42 @@ class Found(msgspec.Struct, frozen=True):
     """The rate that a `hold` held."""
 
 
+class ProbeRow(msgspec.Struct, frozen=True):
+    """The figures of one row of a probe, from T0 to the end of the run."""
+
+    key: str
+    title: str
+    kind: str
+    """gauge, counter, share or histogram."""
+    unit: str = ""
+    samples: int = 0
+    mean: float | None = None
+    """Of a counter the rate over all intervals, of a share the share over all of them."""
+    least: float | None = None
+    most: float | None = None
+    last: float | None = None
+    count: float | None = None
+    """The increase of a counter, of a share's denominator, or of the number of values of a histogram."""
+    between: dict[str, tuple[float | None, float | None] | None] = {}
+    """Of a histogram, by percentile ("p50"): the bounds of its bucket; a missing end is open."""
+
+
+class ProbeFigures(msgspec.Struct, frozen=True):
+    """One probe of the run."""
+
+    name: str
+    url: str = ""
+    samples: int = 0
+    gaps: int = 0
+    last_gap: str | None = None
+    """Why the last missing sample is missing."""
+    resets: int = 0
+    """How often counters started again."""
+    missing: tuple[str, ...] = ()
+    """The expected metrics that were never on the page."""
+    rows: tuple[ProbeRow, ...] = ()
+
+
 class PoolLimited(msgspec.Struct, frozen=True):
     """Requests of iterations that had waited for a free user."""
 
@@ -287,6 +325,7 @@ class Summary(msgspec.Struct, frozen=True):
     """In the order of the requests."""
     steering: tuple[Found, ...] = ()
     """One entry for each steered load; empty in older summaries."""
+    probes: tuple[ProbeFigures, ...] = ()
 
     @property
     def is_embedded(self) -> bool:

@@ -83,7 +83,7 @@ OTHERS = {
     "plan": "prints the person's own scenario, through echo",
     "runs rerun": "as run",
     "runs delete": "names of folders", "runs prune": "names of folders",
-    "notify test": "a name of loadgen.toml",
+    "notify test": "a name of loadgen.toml", "probe check": "tests/cli/test_probe.py",
     "runs push": "names of files", "runs pull": "names of files", "runs share": "an address",
     "runs metrics": "needs CloudWatch; a table", "runs traces": "needs X-Ray; tables",
     "history control": "as gate",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -179,6 +180,14 @@ async def test_which_run_is_meant_is_asked_when_several_go_on(controller: Contro
 
 # -- orders ----------------------------------------------------------------------------------------
 
+
+def with_probe(parts: list[pb.StartPart], **probe: object) -> None:
+    """Add a probe to the plan of an order."""
+    spec = json.loads(parts[0].order.spec_json)
+    spec["probes"] = [{"name": "p", "url": "http://127.0.0.1:1/metrics", "preset": "vllm", **probe}]
+    parts[0].order.spec_json = json.dumps(spec).encode()
+
+
 WRONG_ORDERS: dict[str, tuple[Callable[[list[pb.StartPart]], None], str]] = {
     "no order": (lambda parts: parts.clear(), "the order is missing"),
     "a bundle without an order": (lambda parts: parts.__delitem__(0), "before its order"),
@@ -193,6 +202,17 @@ WRONG_ORDERS: dict[str, tuple[Callable[[list[pb.StartPart]], None], str]] = {
         lambda parts: parts[0].order.__setattr__("scenario", "../shop.py"),
         "not a path within the bundle",
     ),
+    "a probe of a file": (lambda parts: with_probe(parts, url="file:///etc/shadow"), "not a URL with a valid host"),
+    "a probe without a pause": (lambda parts: with_probe(parts, every_ns=0), "is not from 200 ms to 1 h"),
+    "a probe with a secret of the controller": (
+        lambda parts: with_probe(parts, auth_secret="team-hook"),
+        "a controller sends its secrets for no client",
+    ),
+    "a probe of the metadata service": (
+        lambda parts: with_probe(parts, url="http://169.254.169.254/latest"),
+        "which is never allowed",
+    ),
+    "a probe of a public host": (lambda parts: with_probe(parts, url="http://8.8.8.8/metrics"), "is public"),
     "too large": (lambda parts: parts[0].order.__setattr__("bundle_bytes", 1 << 40), "a bundle must have 1 to"),
 }
 

@@ -11,6 +11,8 @@ import typer
 
 from loadgen.errors import UsageError
 from loadgen.measure.run_folder.rundir import RunDir, find_run, replace_file
+from loadgen.probes.journal import read_journal
+from loadgen.probes.recorded import Recorded
 from loadgen.report.report_parts import Table
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
@@ -49,12 +51,16 @@ def metrics_of_run(
     t0, end = span_of(path)
     measured = fetch(Clients(), wanted, t0, end)
     now = datetime.now(UTC)
-    document = {
+    document: dict[str, Any] = {
         "format": FORMAT,
         "source": "cloudwatch",
         "fetched_at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "metrics": [{**msgspec.structs.asdict(one.wanted), "at_s": one.at_s, "values": one.values} for one in measured],
     }
+    if lanes := Recorded(read_journal(path)).lanes():
+        # The file had the lanes of the run's probes, which this one replaces.
+        document["source"] = "cloudwatch, probes"
+        document["metrics"] = [*document["metrics"], *lanes]
     replace_file(path / NAME, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
     rows = [_row(one.wanted.name, one.wanted.statistic, one.wanted.unit, one.values) for one in measured]
     print_table(Output(), Table("", ("metric", "statistic", "points", "least", "median", "most"), tuple(rows), words=2))

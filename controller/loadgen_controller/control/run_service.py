@@ -32,6 +32,7 @@ from loadgen_controller.control.control_request import ControlReply, ControlRequ
 from loadgen_controller.control.request_handler import answer, asked
 from loadgen_controller.control.signed_run_orders import check_signed, signed
 from loadgen_controller.core.run_request import Order
+from loadgen_controller.planning.probe_permission import check_probe
 from loadgen_controller.planning.target_permission import check_allowed, check_proofs, check_target
 from loadgen_controller.run.conductor import Conductor, Result
 from loadgen_controller.run.recovery import restore
@@ -413,6 +414,8 @@ class Service:
             overridden = Overrides.from_json(order.overrides_json).resolve
             limits = check_allowed(order.spec, Http(resolve=overridden), self._allow)
             check_proofs(order.spec, Http(resolve=overridden), self._allow)
+        for probe in order.spec.probes:
+            check_probe(probe, self._allowed, self._allow)
         order = replace(order, allow=self._allow, limits=limits)
         if order.signature:
             check_signed(order, self._allow)

@@ -53,6 +53,8 @@ class RunRecord:
     """The results of steered loads, as rows of the summary."""
     outputs: list[dict[str, object]] = field(default_factory=list)
     """The delivery counts of the live outputs, as rows of the summary."""
+    probes: list[dict[str, object]] = field(default_factory=list)
+    """The figures of the probes, as rows of the summary."""
     load_ended_ns: int | None = None
     """When a stop ended the load early, in ns after T0; None otherwise."""
     notices: deque[str] = field(default_factory=lambda: deque(maxlen=100))

@@ -38,6 +38,7 @@ from loadgen_controller.launch.event_loop import new_loop
 from loadgen_controller.launch.run_location import Placement
 from loadgen_controller.launch.signals import Stopping
 from loadgen_controller.planning.git_commit import commit_of
+from loadgen_controller.planning.probe_permission import check_probe_secrets, warn_of_probes
 from loadgen_controller.planning.target_permission import check_allowed, resolve
 from loadgen_controller.run.conductor import Conductor, Processes, Result
 from loadgen_controller.screen.figures_builder import Watch
@@ -87,10 +88,15 @@ def was_stopped(run_dir: Path) -> bool:
 def order_of(scenario: Scenario, placement: Placement) -> Order:
     """Return the order (plan, packed scenario and settings) by which a conductor, here or at a controller, makes a run.
 
+    If the run takes place here, probes that cannot be read are printed as warnings.
+
     Raises:
-        ScenarioError: a file of the scenario cannot be packed.
+        ScenarioError: a file of the scenario cannot be packed, or the secret of a probe is not set here.
         UsageError: the allow-list does not admit the plan.
     """
+    if placement.place is None:
+        check_probe_secrets(scenario.plan.probes)
+        warn_of_probes(scenario.plan.probes)
     spec = msgspec.structs.replace(
         scenario.plan.spec(), commit=commit_of(scenario.path.parent), needs_sure=placement.needs_sure
     )

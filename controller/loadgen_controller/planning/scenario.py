@@ -16,6 +16,7 @@ from loadgen.dsl.plans.spec import Overrides
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.console_output import echo_warning
 from loadgen_controller.planning.option_parsing import overrides_of
+from loadgen_controller.planning.probe_permission import add_probes, check_probe
 from loadgen_controller.planning.target_permission import check_allowed, check_proofs, check_target, check_ways
 
 __all__ = ["load_scenario"]
@@ -83,11 +84,21 @@ def load_scenario(
         _check_targets(errors, scenario, (*allowed, *overrides.allow))
     if scenario is not None and is_sending and needs_secrets:
         _check_ways_here(errors, scenario)
+    if scenario is not None and is_sending:
+        _check_probes(errors, scenario, (*allowed, *overrides.allow), allow)
     errors.check()
     assert scenario is not None
     for warning in scenario.warnings:
         echo_warning(f"{warning.where}: {warning.message}", warning.hint)
     return scenario
+
+
+def _check_probes(errors: CollectedErrors, scenario: Scenario, named: Iterable[str], allow: AllowList | None) -> None:
+    """Add the probes of `loadgen.toml` to the plan, and check the hosts of all. Failures are added to `errors`."""
+    errors.catch(lambda: add_probes(scenario))
+    hosts = tuple(named)
+    for probe in scenario.plan.probes:
+        errors.catch(partial(check_probe, probe, hosts, allow))
 
 
 def _merged(overrides: Overrides, base: Overrides) -> Overrides:

@@ -27,12 +27,13 @@ from typing import Protocol
 import msgspec
 
 from loadgen.dsl.plans.spec import Overrides, PlanSpec
-from loadgen.dsl.secret import secret_values
+from loadgen.dsl.secret import secret_value, secret_values
 from loadgen.errors import BugError, ExitCode, FleetError, StorageError
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.run_folder.rundir import RunDir, new_run_id
 from loadgen.notify.event import Event as Notification
 from loadgen.notify.notifier import Notifier
+from loadgen.probes.run_probes import RunProbes
 from loadgen.sinks.live_outputs import Outputs, Sight
 from loadgen.sinks.snapshot import RunName
 from loadgen.units import NS_PER_S, format_count
@@ -219,6 +220,14 @@ class Conductor:
         known = () if restored is None else (restored.adjustments, restored.steered_loads)
         name = RunName(self.run_id, title(spec), order.placement)
         self._outputs = (outputs or Outputs()).of_run(name, self._sight, self._record.notice)
+        self._probes = RunProbes(
+            spec.probes,
+            self._folder.path,
+            clock=self._clock,
+            notice=self._record.notice,
+            secret_of=secret_value,
+            allow=order.allow,
+        )
         self._load_control = LoadControl(self, self._record, self._fleet, self._journal, self._clock, *known)
         state = None if restored is None else restored.rendezvous
         self._rendezvous = RendezvousShell(self, self._record, self._journal, self._clock, state)
@@ -289,6 +298,7 @@ class Conductor:
                     await self._recover(self._restored)
                 self._checkpointer.begin()
                 self._outputs.begin()
+                self._probes.begin(self._run.t0_ns)
                 await self._until_done(writing)
             except StorageError as error:
                 self._on_storage_failed(error)
@@ -306,6 +316,7 @@ class Conductor:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
             await self._outputs.cancel()
+            self._probes.cancel()
             await self._checkpointer.end()
             self._hub.leave(self)
             await self._processes.end(patience_s)
@@ -658,6 +669,7 @@ class Conductor:
                 self.send_to(agent, SetUp(run_id))
             case SendStart(agents, t0_ns):
                 self._started_at = datetime.fromtimestamp(time.time() + (t0_ns - self._clock()) / NS_PER_S, UTC)
+                self._probes.start_at(t0_ns)
                 for agent in agents:
                     self._load_control.send_start(agent, t0_ns)
                 self._notify(lambda: started(*self._about(), len(agents), secret_values().values()))
@@ -793,6 +805,7 @@ class Conductor:
                 self.write_manifest(as_run=order.spec)
         self._record.steering = as_rows(self._load_control.steered_loads)
         self._record.outputs = await self._outputs.end()
+        self._record.probes = await self._probes.end()
         sealed: Sealed = await asyncio.to_thread(
             seal,
             self._folder,

@@ -274,6 +274,7 @@ def _sealed(
             "adjustments": list(as_rows(record.adjustments)),
             "steering": record.steering,
             "outputs": record.outputs,
+            "probes": record.probes,
         },
     )
     return Sealed(facts, verdict, build(run, merge, verdict.slos, batches))

@@ -24,6 +24,10 @@
     kind = "slack"                                # see loadgen/notify/settings.py
     url_secret = "team-hook"
 
+    [probes.vllm]
+    url = "http://10.0.0.7:8000/metrics"          # see loadgen/probes/settings.py
+    preset = "vllm"
+
 The file is searched in the scenario's folder and in the folders above, up to the one
 that holds `.git`. Only the command line reads it: `--env` turns an environment into
 overrides, which are sent to the agents, so agents need no such file. Options on the
@@ -48,6 +52,7 @@ from loadgen.dsl.plans.argument_validation import did_you_mean, url_wrong
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
 from loadgen.notify.settings import Channel, ChannelTable, channel_of
+from loadgen.probes.settings import ProbeSpec, names_wrong, probe_of
 from loadgen.sinks.options import KINDS
 
 __all__ = [
@@ -103,6 +108,15 @@ class _History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store: str | None = None
 
 
+class _ProbeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    url: str = ""
+    preset: str = ""
+    metrics: tuple[str, ...] = ()
+    every: str | float = "1s"
+    auth_secret: str = ""
+    auth_header: str = ""
+
+
 class ReportSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[report]`: the title and the owner of reports whose plan names none."""
 
@@ -148,6 +162,8 @@ class Settings:
     notify: Mapping[str, Channel] = field(default_factory=dict)
     """The channels for notifications, `[notify.NAME]`, by name."""
     report: ReportSettings = field(default_factory=ReportSettings)
+    probes: tuple[ProbeSpec, ...] = ()
+    """The probes of all scenarios, `[probes.NAME]`."""
 
 
 def find_settings(scenario: Path) -> Path | None:
@@ -268,7 +284,7 @@ class _Reading:
         self.faults: list[Fault] = []
 
     def settings(self, content: dict[str, Any]) -> Settings:
-        self._check_keys((), content, ["env", "history", "notify", "out", "policy", "report"])
+        self._check_keys((), content, ["env", "history", "notify", "out", "policy", "probes", "report"])
         places = self._places(content)
         environments: dict[str, Environment] = {}
         envs = content.get("env", {})
@@ -281,7 +297,28 @@ class _Reading:
             else:
                 self._add(("env", name), f"env.{name} is not a table", f"write [env.{name}]")
         report = ReportSettings(**self._fields(("report",), self._table(content, "report"), ReportSettings))
-        return Settings(self._path, environments, self._policy(content), places, self._channels(content), report)
+        policy, channels, probes = self._policy(content), self._channels(content), self._probes(content)
+        return Settings(self._path, environments, policy, places, channels, report, probes)
+
+    def _probes(self, content: dict[str, Any]) -> tuple[ProbeSpec, ...]:
+        found: list[ProbeSpec] = []
+        for name, table in self._table(content, "probes").items():
+            where = ("probes", name)
+            if not isinstance(table, dict):
+                self._add(where, f"probes.{name} is not a table", f"write [probes.{name}]")
+                continue
+            before = len(self.faults)
+            written = _ProbeTable(**self._fields(where, table, _ProbeTable))
+            values = msgspec.structs.asdict(written)
+            probe, errors = probe_of(name, {key: value or None for key, value in values.items()})
+            for key, message, hint in errors:
+                if key not in table or values.get(key):  # else its type is reported already
+                    self._add((*where, key) if key in table else where, f"probes.{name}: {message}", hint)
+            if probe is not None and len(self.faults) == before:
+                found.append(probe)
+        for message, hint in names_wrong(one.name for one in found):
+            self._add(("probes",), message, hint)
+        return tuple(found)
 
     def _channels(self, content: dict[str, Any]) -> dict[str, Channel]:
         channels: dict[str, Channel] = {}
@@ -449,6 +486,11 @@ _EXAMPLES = {
     "user": 'user = "loadgen"',
     "password_secret": 'password_secret = "smtp-password"',
     "title": 'title = "Shop, weekly load test"',
+    "preset": 'preset = "vllm"',
+    "metrics": 'metrics = ["http_requests_total"]',
+    "every": 'every = "1s"',
+    "auth_secret": 'auth_secret = "metrics-login"',
+    "auth_header": 'auth_header = "X-Api-Key"',
 }
 
 

@@ -74,6 +74,7 @@ from loadgen.dsl.plans.plan_loads import (
     stretched,
 )
 from loadgen.dsl.plans.plan_tags import read_tags, tag_names, with_llm_tags
+from loadgen.dsl.plans.probe import Probe, read_probes
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import (
     JourneySpec,
@@ -146,6 +147,7 @@ class Plan:
             instead if the start is due within some 50 µs, which makes starts more punctual; see docs/open-loads.md.
         owner: who is responsible for the plan; stored in the manifest.
         labels: {name: text}, any further information; stored in the manifest.
+        probes: `metrics_page(...)`: pages of metrics of the target's side, which the controller reads during the run.
 
     Errors in arguments do not raise; the loader reports all of them with their lines.
     """
@@ -180,6 +182,7 @@ class Plan:
         busy_wait: bool = True,
         owner: str = "",
         labels: Mapping[str, str] | None = None,
+        probes: Iterable[Probe] = (),
     ) -> None:
         self.origin = here()
         self.name = "plan"
@@ -242,6 +245,8 @@ class Plan:
         self.owner = read_text("owner", owner, self._wrong)
         self.labels = read_labels(labels, self._wrong)
         self.ca = read_ca(ca, self.folder, self._wrong)
+        self.probes = read_probes(probes, self._wrong)
+        """The probes of the plan; the command line adds those of `loadgen.toml`."""
 
     # -- properties ---------------------------------------------------------------------------------
 
@@ -505,6 +510,7 @@ class Plan:
             http=self.http.as_json(self.folder),
             llm=None if self.llm is None else self.llm.as_json(),
             client=self.client,
+            probes=self.probes,
             notes=(*self.http.notes(), *([STOCK_NOTE] if self.client == "httpx" else [])),
         )
 

@@ -16,6 +16,7 @@ import msgspec
 from loadgen.engine.recording.tagging import TagSpec
 from loadgen.measure.deltas.custom import MetricSpec
 from loadgen.measure.objectives.objective import Objective
+from loadgen.probes.settings import ProbeSpec
 from loadgen.profiles.profile import IterationProfile, OpenProfile, Profile, UserProfile
 from loadgen.profiles.stage import exact
 from loadgen.units import NS_PER_S
@@ -261,6 +262,8 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     """"loadgen", or "httpx" for the stock httpx client."""
     busy_wait: bool = True
     """Whether workers may turn their loop instead of sleeping for a very short time."""
+    probes: tuple[ProbeSpec, ...] = ()
+    """Pages of metrics that the controller reads during the run; secrets only by name."""
     notes: tuple[str, ...] = ()
     """Notes on how the run was measured that a reader of its results should know."""
     needs_sure: bool = False

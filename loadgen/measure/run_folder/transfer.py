@@ -29,6 +29,7 @@ _NEEDED: Final = (
     "histograms.hlog",
     "notes.json",
     "metrics.json",
+    "probes.log",
     "traces.json",
     "report.html",
 )

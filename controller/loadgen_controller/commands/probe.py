@@ -1,0 +1,137 @@
+"""`loadgen probe`: tries a page of metrics before a run reads it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from loadgen.dsl.secret import secret_value
+from loadgen.errors import FleetError, IncompleteError, UsageError
+from loadgen.probes.look import Look, look_at
+from loadgen.probes.presets import Row
+from loadgen.probes.settings import ProbeSpec, probe_of
+from loadgen.report.report_parts import Table
+from loadgen.units import format_count, format_duration
+from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands.shared_options import AllowHostOption
+from loadgen_controller.console_output import echo
+from loadgen_controller.planning.probe_permission import check_probe
+from loadgen_controller.screen.terminal_report import Output, print_table
+
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen probe check http://127.0.0.1:8000/metrics --preset vllm
+
+loadgen probe check http://127.0.0.1:9100/metrics --metric node_load1 --metric node_cpu_seconds_total
+
+loadgen probe check http://127.0.0.1:9100/metrics"""
+_OPTIONS = {
+    "url": "URL",
+    "preset": "--preset",
+    "metrics": "--metric",
+    "auth_secret": "--auth-secret",
+    "auth_header": "--auth-header",
+}
+_SHOWN = 40
+
+app = typer.Typer(
+    help="Try a page of metrics of the target's side before a run reads it.",
+    epilog=EXAMPLES,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `check` a subcommand; typer turns a group of one command into that command."""
+
+
+@app.command("check", epilog=EXAMPLES)
+def check(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The page, in the text format of Prometheus.")],
+    preset: Annotated[str | None, typer.Option(metavar="NAME", help="The server's metrics: vllm or sglang.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A metric, without labels; can be repeated.")
+    ] = None,
+    auth_secret: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The secret that is sent with the request, by name.")
+    ] = None,
+    auth_header: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The header that has the secret. Default: Authorization.")
+    ] = None,
+    i_may_load: AllowHostOption = None,
+) -> None:
+    """Read a page of metrics once, and show what a probe finds on it and what is missing.
+
+    Without --preset and --metric, all metrics of the page are listed. Exit code 3: some are missing. Exit code 5: the
+    page cannot be read.
+    """
+    errors = CollectedErrors()
+    # Any valid name will do to list the page: the rows are not used then.
+    given = {"metrics": metric or ([] if preset else ["up"]), "auth_secret": auth_secret, "auth_header": auth_header}
+    spec, wrong = probe_of(None, {"url": url, "preset": preset, **given})
+    for key, message, hint in wrong:
+        errors.add(f"{_OPTIONS.get(key, key)}: {message.removeprefix(f'{key}: ')}", hint)
+    if spec is not None:
+        errors.catch(lambda: check_probe(spec, i_may_load or ()))
+    errors.check()
+    assert spec is not None
+    if spec.auth_secret and secret_value(spec.auth_secret) is None:
+        raise UsageError(f'secret "{spec.auth_secret}" is not set', hint="see docs/security.md")
+    (look,) = look_at([spec], secret_value)
+    if look.page is None or look.found is None:
+        raise FleetError(f"{spec.url} cannot be read: {look.why}", hint=_hint(look))
+    size, took = format_count(look.size), format_duration(look.round_trip_ns)
+    names, lines = format_count(len(look.page.names)), format_count(len(look.page.samples))
+    echo(f"{spec.url}: {size} bytes in {took}, {names} names, {lines} series")
+    if not preset and not metric:
+        _list_page(look)
+        return
+    _print_rows(spec, look)
+    if look.found.missing:
+        raise IncompleteError(
+            f"{len(look.found.missing)} of {len(spec.rows)} metrics are missing on the page",
+            hint="a run shows the others; check the version and the options of the server",
+        )
+
+
+def _print_rows(spec: ProbeSpec, look: Look) -> None:
+    assert look.found is not None
+    cells = []
+    for row in look.found.rows:
+        values = {series: value for series, value in look.found.values.items() if series.row == row.key}
+        name = next(series.name for series in values)
+        shown = f"{len(values)} buckets" if row.kind == "histogram" else f"{sum(values.values()):.6g}"
+        if row.kind == "share":
+            parts = [sum(v for s, v in values.items() if s.part == part) for part in ("value", "of")]
+            shown = f"{parts[0]:.6g} of {parts[1]:.6g}"
+        cells.append((row.title, name, shown))
+    missing = [(row.title, row.names[0], "missing") for row in look.found.missing]
+    optional = [(row.title, row.names[0], "not there") for row in _absent(spec, look) if row.is_optional]
+    columns = ("", "metric", "now")
+    print_table(Output(), Table("", columns, (*cells, *missing, *optional), words=2))
+
+
+def _absent(spec: ProbeSpec, look: Look) -> list[Row]:
+    assert look.found is not None
+    there = {row.key.partition("[")[0] for row in look.found.rows}
+    return [row for row in spec.rows if row.key not in there]
+
+
+def _list_page(look: Look) -> None:
+    assert look.page is not None
+    types = sorted(look.page.types.items()) or [(name, "untyped") for name in sorted(look.page.names)]
+    print_table(Output(), Table("", ("metric", "type"), tuple(types[:_SHOWN]), words=2))
+    if len(types) > _SHOWN:
+        echo(f"and {len(types) - _SHOWN} more")
+
+
+def _hint(look: Look) -> str:
+    if "http 401" in look.why or "http 403" in look.why:
+        return "the page needs a login: name a secret with --auth-secret"
+    if "http 404" in look.why or "HTML" in look.why or "JSON" in look.why:
+        return "check the path of the URL; most servers have the page at /metrics"
+    needs = "; SGLang needs --enable-metrics" if look.spec.preset == "sglang" else ""
+    return f"check the URL, and that this machine reaches the server{needs}"

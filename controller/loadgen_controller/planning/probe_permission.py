@@ -1,0 +1,96 @@
+"""Probes before a run: those of `loadgen.toml`, the check of their hosts, and one look at their pages.
+
+A probe needs the same permission as a target, because it is a connection of the controller to a host that a plan
+names: loopback and private hosts are permitted, public ones must be named, and with an allow-list, the list decides.
+Metadata services and link-local addresses are never permitted.
+
+A page that cannot be read is a warning and never an error: the load can be measured without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+
+from loadgen.allowlist import AllowList, as_address, is_own, never
+from loadgen.dsl.loading.loader import Scenario
+from loadgen.dsl.plans.loadgen_toml import FILE_NAME, find_settings, read_settings
+from loadgen.dsl.secret import missing_secrets, secret_value
+from loadgen.dsl.source_location import Origin
+from loadgen.errors import ScenarioError, UsageError
+from loadgen.probes.settings import ProbeSpec, names_wrong, place_of
+from loadgen_controller.console_output import echo_warning
+from loadgen_controller.planning.target_permission import Resolve, resolve
+
+__all__ = ["add_probes", "check_probe", "check_probe_secrets", "warn_of_probes"]
+
+
+def add_probes(scenario: Scenario) -> None:
+    """Add the probes of the `loadgen.toml` that applies to a scenario to those of its plan.
+
+    Raises:
+        ScenarioError: the file has errors.
+        UsageError: a probe of the file has the name of one of the plan, or they are too many.
+    """
+    path = find_settings(scenario.path)
+    probes = (*scenario.plan.probes, *read_settings(path).probes)
+    for message, hint in names_wrong(one.name for one in probes):
+        raise UsageError(f"{path or FILE_NAME}: {message}, with those of the plan", hint=hint)
+    scenario.plan.probes = probes
+
+
+def check_probe(
+    probe: ProbeSpec, named: Collection[str] = (), allow: AllowList | None = None, *, resolve: Resolve = resolve
+) -> None:
+    """Check that the controller may connect to the host of a probe.
+
+    named: public hosts that the user names as allowed. allow: the allow-list, which decides instead of `named`.
+
+    Raises:
+        UsageError: it may not.
+    """
+    host, port = place_of(probe.url)
+    what, now = f"probe {probe.name}: {host}:{port}", datetime.now(UTC)
+    addresses = [as_address(text) for text in resolve(host)]
+    for address in addresses:
+        if kind := never(address):
+            raise UsageError(f"{what} has a {kind} address, which is never allowed", hint="read another page")
+        if allow is not None and allow.entry(host, address, port, now) is None:
+            raise UsageError(
+                f"{what} at {address} is not allowed: {allow.why_not(host, address, port, now)}",
+                hint="ask the owner of the list for an entry, see docs/guard.md; or remove the probe",
+            )
+    public = sorted(str(address) for address in addresses if not is_own(address))
+    if allow is None and public and host.lower() not in {name.lower() for name in named}:
+        raise UsageError(
+            f"{what} is public ({', '.join(public[:3])})",
+            hint=f"if you may read it once a second, add --i-may-load {host}",
+        )
+
+
+def check_probe_secrets(probes: Sequence[ProbeSpec]) -> None:
+    """Check that the secrets of the probes are set on this machine.
+
+    Raises:
+        ScenarioError: with an error for each missing one.
+    """
+    places = {one.auth_secret: Origin(f"probe {one.name}", 0) for one in probes if one.auth_secret}
+    if missing := missing_secrets(places, places):
+        raise ScenarioError(missing)
+
+
+def warn_of_probes(probes: Sequence[ProbeSpec]) -> None:
+    """Look at the page of each probe once, and warn of pages that cannot be read or lack all metrics of the probe."""
+    if not probes:
+        return
+    from loadgen.probes.look import look_at  # imported here, as most runs have no probes
+
+    for one in look_at(probes, secret_value):
+        name, url = one.spec.name, one.spec.url
+        hint = f"the run goes on without its figures; see: loadgen probe check {url}"
+        if one.spec.preset:
+            hint += f" --preset {one.spec.preset}"
+        if one.why:
+            echo_warning(f"probe {name}: {url} cannot be read: {one.why}", hint)
+        elif one.found is not None and not one.found.rows:
+            echo_warning(f"probe {name}: none of its metrics is on {url}", hint)

@@ -1,0 +1,131 @@
+"""The metrics that a probe shows: rows of the presets, and rows of metrics that a plan names.
+
+A row has the present name of a metric and its older names; the first one that is on the page is used. Counters are
+written without `_total`, histograms without `_bucket`.
+
+Sources: the metrics pages of vLLM and SGLang.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import msgspec
+
+__all__ = ["PRESETS", "ReadKind", "Row", "RowKind", "kind_of_type", "row_of_metric"]
+
+ReadKind = Literal["gauge", "counter", "share", "histogram"]
+RowKind = Literal["gauge", "counter", "share", "histogram", "any"]
+"""gauge: the value as it is. counter: the rate of increase. share: the rate of one counter by the rate of another.
+histogram: the buckets that hold percentiles. any: the type on the page decides."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One row of a probe: what it is called, how it is read, and from which metrics."""
+
+    key: str
+    title: str
+    kind: RowKind
+    names: tuple[str, ...]
+    """The metric's names, the newest first."""
+    of: tuple[str, ...] = ()
+    """For a share: the names of the denominator."""
+    unit: str = ""
+    scale: float = 1.0
+    """Values are multiplied by this for display: 100 for a share in %."""
+    over: Literal["sum", "max", "each"] = "sum"
+    """How the gauges of several series, such as several engines, become one value. each: one row for each series."""
+    is_optional: bool = False
+    """Whether the metric may be missing without a note."""
+
+
+def _gauge(key: str, title: str, *names: str, unit: str = "", scale: float = 1.0, is_max: bool = False) -> Row:
+    over: Literal["sum", "max"] = "max" if is_max else "sum"
+    return Row(key=key, title=title, kind="gauge", names=names, unit=unit, scale=scale, over=over)
+
+
+def _counter(key: str, title: str, *names: str, unit: str = "1/s") -> Row:
+    return Row(key=key, title=title, kind="counter", names=names, unit=unit)
+
+
+def _share(key: str, title: str, names: tuple[str, ...], of: tuple[str, ...], *, is_optional: bool = False) -> Row:
+    return Row(key=key, title=title, kind="share", names=names, of=of, unit="%", scale=100, is_optional=is_optional)
+
+
+def _histogram(key: str, title: str, *names: str, is_optional: bool = False) -> Row:
+    return Row(key=key, title=title, kind="histogram", names=names, unit="s", is_optional=is_optional)
+
+
+PRESETS: Final[dict[str, tuple[Row, ...]]] = {
+    "vllm": (
+        _gauge("running", "requests running", "vllm:num_requests_running"),
+        _gauge("waiting", "requests waiting", "vllm:num_requests_waiting"),
+        _gauge(
+            "kv_cache",
+            "KV cache use",
+            "vllm:kv_cache_usage_perc",
+            "vllm:gpu_cache_usage_perc",
+            unit="%",
+            scale=100,
+            is_max=True,
+        ),
+        _share(
+            "prefix_hits",
+            "prefix cache hits",
+            ("vllm:prefix_cache_hits", "vllm:gpu_prefix_cache_hits"),
+            ("vllm:prefix_cache_queries", "vllm:gpu_prefix_cache_queries"),
+        ),
+        _counter("preemptions", "preemptions", "vllm:num_preemptions"),
+        _counter("prompt_tokens", "prompt tokens", "vllm:prompt_tokens", unit="tokens/s"),
+        _counter("generation_tokens", "generation tokens", "vllm:generation_tokens", unit="tokens/s"),
+        _histogram("ttft", "TTFT at the server", "vllm:time_to_first_token_seconds"),
+        _histogram(
+            "itl",
+            "ITL at the server",
+            "vllm:inter_token_latency_seconds",
+            "vllm:time_per_output_token_seconds",
+        ),
+        _histogram("queue", "queue time", "vllm:request_queue_time_seconds"),
+        _histogram("prefill", "prefill time", "vllm:request_prefill_time_seconds"),
+        _histogram("decode", "decode time", "vllm:request_decode_time_seconds"),
+        _share(
+            "accepted_drafts",
+            "accepted draft tokens",
+            ("vllm:spec_decode_num_accepted_tokens",),
+            ("vllm:spec_decode_num_draft_tokens",),
+            is_optional=True,
+        ),
+    ),
+    "sglang": (
+        _gauge("running", "requests running", "sglang:num_running_reqs"),
+        _gauge("waiting", "requests waiting", "sglang:num_queue_reqs"),
+        _gauge("kv_cache", "KV cache use", "sglang:token_usage", unit="%", scale=100, is_max=True),
+        _gauge("prefix_hits", "prefix cache hits", "sglang:cache_hit_rate", unit="%", scale=100, is_max=True),
+        _gauge("generation_tokens", "generation tokens", "sglang:gen_throughput", unit="tokens/s"),
+        _counter("prompt_tokens", "prompt tokens", "sglang:prompt_tokens", unit="tokens/s"),
+        _histogram("ttft", "TTFT at the server", "sglang:time_to_first_token_seconds"),
+        _histogram(
+            "itl",
+            "ITL at the server",
+            "sglang:inter_token_latency_seconds",
+            "sglang:time_per_output_token_seconds",
+        ),
+        _histogram("queue", "queue time", "sglang:queue_time_seconds", is_optional=True),
+    ),
+}
+
+
+def row_of_metric(name: str) -> Row:
+    """Return the row of a metric that a plan names. The type on the page decides how it is read."""
+    return Row(key=name, title=name, kind="any", names=(name,), over="each")
+
+
+def kind_of_type(name: str, types: Iterable[str]) -> ReadKind:
+    """Return how a metric of these types on the page is read; a metric without a type is a gauge, or by its name."""
+    for found in types:
+        if found == "counter":
+            return "counter"
+        if found in ("histogram", "gaugehistogram"):
+            return "histogram"
+    return "counter" if name.endswith("_total") else "gauge"

@@ -1,0 +1,221 @@
+"""The points of all probes of a run, built from journal records: while the run goes on, or from its folder. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import inf
+from typing import Any, Final
+
+from loadgen.probes.journal import Begin, Gap, NewRows, NewSeries, ProbeOfRun, Record, Sample, Zero
+from loadgen.probes.points import PERCENTILES, Point, ProbeSeries, Totals, bounds_of
+from loadgen.probes.presets import Row
+from loadgen.probes.selection import Series
+
+__all__ = ["ProbeState", "Recorded", "between_text"]
+
+_POINTS_MOST: Final = 20_000
+"""The most points of a lane in metrics.json; beyond it, the highest of each stretch is kept."""
+_SHOWN: Final = PERCENTILES.index(95.0)
+
+
+class ProbeState:
+    """One probe of a run: its points, and the series by number."""
+
+    def __init__(self, probe: ProbeOfRun) -> None:
+        self.probe = probe
+        self.points = ProbeSeries(probe.every_ns)
+        self.series: list[Series] = []
+
+    @property
+    def missing(self) -> list[str]:
+        """Return the expected metrics that were never on the page."""
+        there = {key.partition("[")[0] for key in self.points.rows}
+        return [metric for key, metric in self.probe.expected.items() if key not in there]
+
+
+class Recorded:
+    """All probes of a run. Add the records of the journal in their order."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self.probes: dict[str, ProbeState] = {}
+        self.t0_ns: int | None = None
+        """T0 of the last session, in ns of its clock; None if the load never started."""
+        self._order: list[ProbeState] = []
+        self._last_ns = 0
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Add one record."""
+        match record:
+            case Begin(probes=probes, now_ns=now_ns):
+                self._order = [self.probes.setdefault(one.name, ProbeState(one)) for one in probes]
+                for state in self._order:
+                    state.series = []
+                    if now_ns < self._last_ns:  # the clock of another boot
+                        state.points.new_session()
+            case Zero(t0_ns=t0_ns):
+                # A restarted controller writes the same T0 again; the totals go on then.
+                if self.t0_ns != t0_ns:
+                    self.t0_ns = t0_ns
+                    for state in self._order:
+                        state.points.set_t0(t0_ns)
+            case NewRows(probe=number, rows=rows):
+                self._order[number].points.add_rows(rows)
+            case NewSeries(probe=number, first=first, series=series):
+                self._order[number].series[first:] = series
+            case Sample(probe=number, sent_ns=sent_ns, received_ns=received_ns, ids=ids, values=values):
+                state, self._last_ns = self._order[number], received_ns
+                found = {state.series[one]: value for one, value in zip(ids, values, strict=True)}
+                state.points.add(sent_ns, received_ns, found)
+            case Gap(probe=number, sent_ns=sent_ns, received_ns=received_ns, why=why):
+                self._order[number].points.add_gap(sent_ns, received_ns, why)
+
+    # -- for metrics.json ------------------------------------------------------------------------
+
+    def lanes(self) -> list[dict[str, Any]]:
+        """Return the rows of all probes as metrics of `metrics.json`; [] before T0 is known.
+
+        A rate is at the start of its interval. Where samples are missing, a value is None, also if the increase over
+        the whole gap is known: a lane draws no long intervals.
+        """
+        if self.t0_ns is None:
+            return []
+        several = len(self.probes) > 1
+        return [
+            self._lane(state, row, f"{state.probe.name}: {row.title}" if several else row.title)
+            for state in self.probes.values()
+            for row in state.points.rows.values()
+        ]
+
+    def _lane(self, state: ProbeState, row: Row, title: str) -> dict[str, Any]:
+        assert self.t0_ns is not None
+        every_ns = state.probe.every_ns
+        values: dict[int, float | None] = {gap.at_ns: None for gap in state.points.gaps}
+        points = state.points.points[row.key]
+        for point in points:
+            values[point.at_ns] = _drawn(row, point) if point.length_ns <= 1.5 * every_ns else None
+        order = sorted(values)
+        at_s, drawn = _thinned([(at_ns - self.t0_ns) / 1e9 for at_ns in order], [values[at_ns] for at_ns in order])
+        return {
+            "name": title,
+            "unit": row.unit,
+            "statistic": "p95, upper bound of its bucket" if row.kind == "histogram" else "",
+            "period_s": every_ns / 1e9,
+            "probe": state.probe.name,
+            "metric": row.names[0],
+            "error_s": round(max((point.error_ns for point in points), default=0) / 1e9, 6),
+            "at_s": at_s,
+            "values": drawn,
+        }
+
+    # -- for the summary ---------------------------------------------------------------------------
+
+    def figures(self) -> list[dict[str, Any]]:
+        """Return one object for each probe, for summary.json: samples, gaps, and the figures of each row."""
+        return [self._figures(state) for state in self.probes.values()]
+
+    def _figures(self, state: ProbeState) -> dict[str, Any]:
+        points = state.points
+        errors_ns = [point.error_ns for found in points.points.values() for point in found]
+        return {
+            "name": state.probe.name,
+            "url": state.probe.url,
+            "preset": state.probe.preset or None,
+            "every_s": state.probe.every_ns / 1e9,
+            "samples": points.samples,
+            "gaps": len(points.gaps),
+            "last_gap": points.gaps[-1].why if points.gaps else None,
+            "resets": len(points.resets),
+            "clock_error_ms": round(max(errors_ns) / 1e6, 3) if errors_ns else None,
+            "missing": state.missing,
+            "rows": [_row_figures(row, points.totals.get(key)) for key, row in points.rows.items()],
+        }
+
+    # -- for the notebook --------------------------------------------------------------------------
+
+    def table(self) -> Iterator[dict[str, object]]:
+        """Yield a dict for each point and each gap, for `run.probes()`; times in s from T0."""
+        t0_ns = self.t0_ns or 0
+        for state in self.probes.values():
+            for key, row in state.points.rows.items():
+                for point in state.points.points[key]:
+                    yield from _table_rows(state.probe.name, row, point, t0_ns)
+            for gap in state.points.gaps:
+                empty = dict.fromkeys(("value", "low", "high", "count"))
+                about = {"probe": state.probe.name, "metric": "", "statistic": "gap", "unit": ""}
+                times = {"at_s": (gap.at_ns - t0_ns) / 1e9, "length_s": 0.0, "error_s": gap.error_ns / 1e9}
+                yield {**about, **times, **empty, "gap": gap.why}
+
+
+def between_text(low: float, high: float, unit: str) -> str:
+    """Return bounds as text: "0.25 to 0.5 s", "above 10 s" or "at most 0.5 s"."""
+    tail = f" {unit}" if unit else ""
+    if high == inf:
+        return f"above {low:g}{tail}"
+    return f"at most {high:g}{tail}" if low in (0.0, -inf) else f"{low:g} to {high:g}{tail}"
+
+
+def _table_rows(probe: str, row: Row, point: Point, t0_ns: int) -> Iterator[dict[str, object]]:
+    times = {
+        "at_s": (point.at_ns - t0_ns) / 1e9,
+        "length_s": point.length_ns / 1e9,
+        "error_s": point.error_ns / 1e9,
+    }
+    about = {"probe": probe, "metric": row.key}
+    value = None if point.value is None else point.value * row.scale
+    if row.kind != "histogram":
+        statistic = "value" if row.kind == "gauge" else "share" if row.kind == "share" else "rate"
+        own = {"statistic": statistic, "unit": row.unit, **times, "value": value}
+        yield {**about, **own, "low": None, "high": None, "count": point.count, "gap": ""}
+        return
+    own = {"statistic": "rate", "unit": "1/s", **times, "value": point.value}
+    yield {**about, **own, "low": None, "high": None, "count": point.count, "gap": ""}
+    for percentile, (low, high) in zip(PERCENTILES, point.bounds, strict=False):
+        own = {"statistic": f"p{percentile:g}", "unit": row.unit, **times, "value": None}
+        yield {**about, **own, "low": low, "high": high, "count": point.count, "gap": ""}
+
+
+def _drawn(row: Row, point: Point) -> float | None:
+    if row.kind == "histogram":
+        high = point.bounds[_SHOWN][1] if point.bounds else None
+        return None if high is None or high == inf else high
+    return None if point.value is None else round(point.value * row.scale, 6)
+
+
+def _thinned(at_s: list[float], values: list[float | None]) -> tuple[list[float], list[float | None]]:
+    """Return at most `_POINTS_MOST` points: the first time and the highest value of each stretch."""
+    step = -(-len(at_s) // _POINTS_MOST)
+    at_s = [round(at, 4) for at in at_s]
+    if step <= 1:
+        return at_s, values
+    parts = [values[n : n + step] for n in range(0, len(values), step)]
+    return at_s[::step], [max((v for v in part if v is not None), default=None) for part in parts]
+
+
+def _row_figures(row: Row, totals: Totals | None) -> dict[str, object]:
+    about: dict[str, object] = {"key": row.key, "title": row.title, "kind": row.kind, "unit": row.unit}
+    found = totals or Totals()
+    scaled = {
+        "least": found.least * row.scale if found.least < inf else None,
+        "most": found.most * row.scale if found.most > -inf else None,
+        "last": None if found.last is None else found.last * row.scale,
+    }
+    match row.kind:
+        case "gauge":
+            mean = found.sum / found.samples * row.scale if found.samples else None
+            return {**about, "samples": found.samples, "mean": mean, **scaled}
+        case "share":
+            mean = found.increase / found.of * row.scale if found.of else None
+            return {**about, "samples": found.samples, "mean": mean, **scaled, "count": found.of}
+        case "histogram":
+            bounds: dict[str, object] = {}
+            for percentile in PERCENTILES:
+                between = bounds_of(found.buckets, percentile) if found.buckets else None
+                # JSON has no infinity: a missing end is open.
+                ends = None if between is None else [None if abs(end) == inf else end for end in between]
+                bounds[f"p{percentile:g}"] = ends
+            return {**about, "samples": found.samples, "count": found.increase, "between": bounds}
+        case _:
+            mean = found.increase / found.seconds if found.seconds else None
+            return {**about, "samples": found.samples, "mean": mean, **scaled, "count": found.increase}

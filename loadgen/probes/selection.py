@@ -1,0 +1,136 @@
+"""Select the series of a probe's rows on a page of metrics. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Final, Literal
+
+import msgspec
+
+from loadgen.probes.exposition import Labels, Page, Sample, family_of
+from loadgen.probes.presets import ReadKind, Row, kind_of_type
+
+__all__ = ["SERIES_MOST", "START_TIME", "Found", "Part", "Series", "names_wanted", "select"]
+
+SERIES_MOST: Final = 2_000
+"""The most series of a probe, buckets included."""
+_EACH_MOST: Final = 8
+"""The most series of a named gauge that get a row each."""
+START_TIME: Final = "process_start_time_seconds"
+"""The metric that shows a restart of the server even if its counters have risen above their old values since."""
+
+Part = Literal["value", "of", "bucket", "start"]
+"""The role of a series in its row. of: the denominator of a share. start: the start time of the server's process."""
+_ENDINGS: Final = {"gauge": ("",), "counter": ("_total", ""), "share": ("_total", ""), "histogram": ("_bucket",)}
+
+
+class Series(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One selected series."""
+
+    row: str
+    """The key of its row; empty for the start time of the process."""
+    part: Part
+    name: str
+    labels: Labels = ()
+    le: float | None = None
+    """The upper bound of a bucket; None in the bucket without a bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a page has of a probe's rows."""
+
+    values: Mapping[Series, float]
+    rows: tuple[Row, ...]
+    """The rows that are on the page, with their kind; a named gauge of several series has one row for each."""
+    missing: tuple[Row, ...]
+    """The rows that are not on the page, without optional ones."""
+    left_out: int = 0
+    """The number of series beyond the limits."""
+
+
+def names_wanted(rows: Iterable[Row]) -> frozenset[str]:
+    """Return the names of all samples that the rows may need."""
+    found = {START_TIME}
+    for row in rows:
+        endings = [""] if row.kind == "gauge" else ["_bucket"] if row.kind == "histogram" else ["_total", ""]
+        if row.kind == "any":
+            endings = ["", "_total", "_bucket"]
+        found.update(name + ending for name in (*row.names, *row.of) for ending in endings)
+    return frozenset(found)
+
+
+def select(rows: Sequence[Row], page: Page) -> Found:
+    """Return the series of the rows on a page. Of a row's names, the first one that is there is used."""
+    by_name: dict[str, list[Sample]] = {}
+    for sample in page.samples:
+        by_name.setdefault(sample.name, []).append(sample)
+    values: dict[Series, float] = {}
+    there: list[Row] = []
+    missing: list[Row] = []
+    left_out = 0
+    for row in rows:
+        kind = _kind(row, page)
+        parts: list[tuple[Part, Sequence[str]]] = [("bucket" if kind == "histogram" else "value", row.names)]
+        if kind == "share":
+            parts.append(("of", row.of))
+        chosen = [(part, _present(names, _ENDINGS[kind], by_name)) for part, names in parts]
+        if not all(samples for _, samples in chosen):
+            if not row.is_optional:
+                missing.append(row)
+            continue
+        fixed = msgspec.structs.replace(row, kind=kind)
+        if kind == "gauge" and row.over == "each":
+            named = chosen[0][1]
+            left_out += max(0, len(named) - _EACH_MOST)
+            for sample in named[:_EACH_MOST]:
+                own = _row_of(fixed, sample, is_only=len(named) == 1)
+                there.append(own)
+                values[Series(own.key, "value", sample.name, sample.labels)] = sample.value
+            continue
+        there.append(fixed)
+        for part, samples in chosen:
+            for sample in samples:
+                if len(values) >= SERIES_MOST:
+                    left_out += 1
+                elif (series := _series(row.key, part, sample)) is not None:
+                    values[series] = sample.value
+    for sample in by_name.get(START_TIME, ())[:1]:
+        values[Series("", "start", sample.name, sample.labels)] = sample.value
+    return Found(values, tuple(there), tuple(missing), left_out)
+
+
+def _kind(row: Row, page: Page) -> ReadKind:
+    if row.kind != "any":
+        return row.kind
+    (name,) = row.names
+    # Of a counter, format 0.0.4 writes the type at the name with `_total`, OpenMetrics at the name without it.
+    types = [page.types[one] for one in (name, f"{name}_total") if one in page.types]
+    return kind_of_type(name if name in page.names else f"{name}_total", types)
+
+
+def _present(names: Sequence[str], endings: Sequence[str], by_name: Mapping[str, list[Sample]]) -> list[Sample]:
+    return next((by_name[n + ending] for n in names for ending in endings if n + ending in by_name), [])
+
+
+def _row_of(row: Row, sample: Sample, *, is_only: bool) -> Row:
+    if is_only:
+        return row
+    text = ",".join(f"{name}={value}" for name, value in sample.labels)
+    return msgspec.structs.replace(row, key=f"{row.key}[{text}]", title=f"{row.title} {text}")
+
+
+def _series(row: str, part: Part, sample: Sample) -> Series | None:
+    if part != "bucket":
+        return Series(row, part, sample.name, sample.labels)
+    bound = dict(sample.labels).get("le", "")
+    try:
+        le = float(bound)
+    except ValueError:
+        return None
+    if le != le:
+        return None
+    others = tuple(label for label in sample.labels if label[0] != "le")
+    return Series(row, part, family_of(sample.name), others, None if le == inf else le)
