@@ -108,7 +108,7 @@ async def test_another_answer_is_a_failure(answer: bytes, outcome: str) -> None:
 
 
 async def test_a_last_event_without_its_blank_line_counts_and_bytes_that_are_no_utf8_are_replaced() -> None:
-    answer = [f"HTTP/1.1 200 OK\r\n{KIND}\r\n\r\n".encode(), b"data: \xff!\n\ndata: end", CLOSE]
+    answer: Any = [f"HTTP/1.1 200 OK\r\n{KIND}\r\n\r\n".encode(), b"data: \xff!\n\ndata: end", CLOSE]
     async with scripted(answer) as server, client_of(server.url) as http:
         found = await read(events_of(http, reconnect=False))
 
