@@ -82,54 +82,67 @@ class Wire:
 
     def read(self, sent_ns: int = 0) -> Reply:
         """Read one response to its end, or until the connection ends."""
-        data, reads, ended = self._rest, [], ""
-        while True:
-            parsed = _parsed(data)
-            if parsed is not None and parsed[3]:
-                status, headers, body, size = parsed
-                self._rest, data = data[size:], data[:size]
-                return Reply(status, headers, body, "complete", reads, data, sent_ns)
-            if ended:
-                status, headers, body, _ = parsed or (0, {}, b"", 0)
-                return Reply(status, headers, body, ended, reads, data, sent_ns)
+        response, reads, ended = _Response(self._rest), [], ""
+        while not response.is_complete and not ended:
             try:
                 got = self.sock.recv(65_536)
             except ConnectionResetError:
                 ended = "reset"
                 continue
             if got:
-                data += got
-                reads.append((perf_counter_ns(), len(data)))
+                response.feed(got)
+                reads.append((perf_counter_ns(), len(response.data)))
             else:
                 ended = "closed"
+        wire = bytes(response.data[: response.at] if response.is_complete else response.data)
+        self._rest = bytes(response.data[response.at :]) if response.is_complete else b""
+        body = b"".join(response.body)
+        if response.headers.get("content-encoding") == "gzip":
+            body = zlib.decompressobj(wbits=31).decompress(body)
+        return Reply(response.status, response.headers, body, ended or "complete", reads, wire, sent_ns)
 
-    def ask(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
-        return self.read(self.send(path, body, headers))
 
+class _Response:
+    """Parses one response while it comes."""
 
-def _parsed(data: bytes) -> tuple[int, dict[str, str], bytes, int] | None:
-    """Return (status, headers, the body so far, the size of the response or 0 if it is incomplete)."""
-    head, blank, rest = data.partition(b"\r\n\r\n")
-    if not blank:
-        return None
-    first, *lines = head.decode().split("\r\n")
-    headers = {line.partition(": ")[0].lower(): line.partition(": ")[2] for line in lines}
-    start = len(head) + 4
-    if "content-length" in headers:
-        length = int(headers["content-length"])
-        return int(first.split()[1]), headers, rest[:length], start + length if len(rest) >= length else 0
-    body, at, size = b"", 0, 0
-    while (line_end := rest.find(b"\r\n", at)) >= 0:
-        length = int(rest[at:line_end], 16)
-        chunk = rest[line_end + 2 : line_end + 2 + length]
-        body += chunk
-        at = line_end + 2 + length + 2
-        if not length or len(rest) < at:
-            size = start + at if not length and len(rest) >= at else 0
-            break
-    if headers.get("content-encoding") == "gzip":
-        body = zlib.decompressobj(wbits=31).decompress(body)
-    return int(first.split()[1]), headers, body, size
+    def __init__(self, data: bytes) -> None:
+        self.data = bytearray()
+        self.at = 0
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body: list[bytes] = []
+        self.is_complete = False
+        self.feed(data)
+
+    def feed(self, got: bytes) -> None:
+        self.data += got
+        if not self.status and not self._head():
+            return
+        if "content-length" in self.headers:
+            length = int(self.headers["content-length"])
+            if len(self.data) >= self.at + length:
+                self.body = [bytes(self.data[self.at : self.at + length])]
+                self.at, self.is_complete = self.at + length, True
+            return
+        while (line_end := self.data.find(b"\r\n", self.at)) >= 0:
+            length = int(self.data[self.at : line_end], 16)
+            if len(self.data) < line_end + length + 4:
+                return
+            self.body.append(bytes(self.data[line_end + 2 : line_end + 2 + length]))
+            self.at = line_end + length + 4
+            if not length:
+                self.is_complete = True
+                return
+
+    def _head(self) -> bool:
+        head, blank, _ = self.data.partition(b"\r\n\r\n")
+        if not blank:
+            return False
+        first, *lines = head.decode().split("\r\n")
+        self.status = int(first.split()[1])
+        self.headers = {line.partition(": ")[0].lower(): line.partition(": ")[2] for line in lines}
+        self.at = len(head) + 4
+        return True
 
 
 def answer_of(url: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:

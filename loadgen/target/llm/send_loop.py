@@ -171,7 +171,8 @@ class SendLoop:
     def stop(self) -> None:
         """End `run` soon. Signal handlers and other threads may call it."""
         self._is_stopping = True
-        self._waker.send(b".")
+        with contextlib.suppress(OSError):  # `run` has ended already
+            self._waker.send(b".")
 
     def stop_with_stdin(self) -> None:
         """End `run` when standard input ends."""
@@ -425,7 +426,6 @@ class SendLoop:
             elif found == "stdin":
                 if not sys.stdin.buffer.read1(4096):
                     self._is_stopping = True
-            else:
-                self._wakened.recv(64)
+            # The byte of `stop` stays unread: a turn that read it would then wait for something else.
             if heap and heap[0][0] <= perf_counter_ns():
                 return  # What else can be read stays readable.

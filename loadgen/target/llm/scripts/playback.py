@@ -51,9 +51,11 @@ def writes_of(script: Script, form: StreamFormat) -> Iterator[Write]:
 
 
 def _body_writes(script: Script, form: StreamFormat, packer: zlib._Compress | None) -> Iterator[Write]:
+    free_ns = 0
     for write in script.writes:
         for number in range(write.repeat):
-            at_ns = write.at_ns + number * write.every_ns
+            # The pieces of the write before may need longer than until this write.
+            at_ns = max(write.at_ns + number * write.every_ns, free_ns)
             events = [one for event in write.events for one in _rendered(event, form)]
             pieces, kinds = _pieces(script, write, events)
             if packer is not None:
@@ -64,7 +66,8 @@ def _body_writes(script: Script, form: StreamFormat, packer: zlib._Compress | No
                 kinds = [()] * (len(pieces) - 1) + [tuple(k for one in kinds for k in one)]
             for at, (piece, some) in enumerate(zip(pieces, kinds, strict=True)):
                 data = piece if script.cuts_wire else chunk(piece)
-                yield Write(at_ns + at * script.cut_gap_ns, data, some)
+                free_ns = at_ns + at * script.cut_gap_ns
+                yield Write(free_ns, data, some)
 
 
 def _rendered(event: ScriptEvent, form: StreamFormat) -> list[Event]:

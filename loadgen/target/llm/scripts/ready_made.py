@@ -53,7 +53,7 @@ _GOLDEN: Final[list[_Json]] = [
 ]
 _SHORT: Final[list[_Json]] = [
     {"at": "50ms", "events": [{"kind": "role"}]},
-    {"at": "100ms", "events": [{"kind": "content", "text": "Zürich", "tokens": 1}]},
+    {"at": "200ms", "events": [{"kind": "content", "text": "Zürich", "tokens": 1}]},
     {"at": "500ms", "events": [{"kind": "content", "text": "漢字 🦉", "tokens": 3}]},
     {"at": "900ms", "events": [{"kind": "finish"}, {"kind": "usage"}, {"kind": "done"}]},
 ]
@@ -93,10 +93,10 @@ _SCRIPTS: Final[dict[str, _Json]] = {
     "gzip": {"gzip": True, "writes": [_ROLE, _tokens(), _close()]},
     # Other ways to write the same events.
     "crlf": {"line_end": "crlf", "writes": [_ROLE, _tokens(), _close()]},
-    "crlf-cuts": {"line_end": "crlf", "cut_every": 1, "cut_gap": "300us", "writes": _SHORT},
+    "crlf-cuts": {"line_end": "crlf", "cut_every": 1, "cut_gap": "200us", "writes": _SHORT},
     "cr": {"line_end": "cr", "writes": [_ROLE, _tokens(), _close()]},
-    "utf8-cuts": {"cut_every": 1, "cut_gap": "300us", "writes": _SHORT},
-    "chunk-cuts": {"cut_in": "wire", "cut_every": 1, "cut_gap": "300us", "writes": _SHORT},
+    "utf8-cuts": {"cut_every": 1, "cut_gap": "200us", "writes": _SHORT},
+    "chunk-cuts": {"cut_in": "wire", "cut_every": 1, "cut_gap": "200us", "writes": _SHORT},
     "comments": {
         "writes": [
             {"at": "50ms", "base64": "77u/", "events": [{"kind": "comment", "text": "OPENROUTER PROCESSING"}]},

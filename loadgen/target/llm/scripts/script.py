@@ -98,6 +98,8 @@ def read_scripts(path: Path) -> tuple[Script, ...]:
         raise ValueError(
             f"no ready-made script and no file {path}: {error.strerror}; docs/target-llm.md lists the ready-made ones"
         ) from None
+    if not content.strip():
+        raise ValueError(f"{path}: the file has no script; write at least one")
     faults: list[str] = []
     found: list[tuple[str, Any]] = []
     try:
