@@ -148,15 +148,21 @@ class LlmClient:
             reads_parts,
         )
         kind: type[LlmReply] = reply_class(LlmReply, pool.limit_bytes, has_phases=pool.has_phases)
-        reply = await http.post_streamed(
-            self._path,
-            body,
-            self._headers,
-            partial(kind, call),
-            name=asking.get("name") or self._api.name,
-            tags=asking.get("tags"),
-            limit_ns=min(call.total_ns, call.first_token_ns or call.total_ns),
-        )
+        try:
+            reply = await http.post_streamed(
+                self._path,
+                body,
+                self._headers,
+                partial(kind, call),
+                name=asking.get("name") or self._api.name,
+                tags=asking.get("tags"),
+                limit_ns=min(call.total_ns, call.first_token_ns or call.total_ns),
+            )
+        except RequestFailed:
+            raise
+        except BaseException:  # cancelled, or refused: no end of it is recorded
+            call.gone()
+            raise
         assert isinstance(reply, LlmReply)
         if reply.status_code >= 400 and reply.status_code not in asking.get("accept", ()):
             await reply.over()

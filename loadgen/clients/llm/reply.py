@@ -23,6 +23,7 @@ from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.engine.recording.recorded_series import RequestSeries
+from loadgen.engine.recording.stream_series import RunningStream
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed
 from loadgen.measure.deltas.series_key import OK
@@ -52,6 +53,14 @@ class LlmCall:
     idle_ns: int | None = None
     total_ns: int = 0
     reads_parts: bool = False
+    running: RunningStream | None = None
+    """The request as objectives over windows see it; None: none does."""
+
+    def gone(self) -> None:
+        """Register that the request was cancelled, unless its end is recorded."""
+        if self.running is not None:
+            self.running.gone()
+            self.running = None
 
 
 class LlmReply(StreamedReply):
@@ -75,6 +84,8 @@ class LlmReply(StreamedReply):
         self._total_deadline_ns = asked_ns + call.total_ns
         self.body = b""
         """Of a stream: its beginning, which a stored failure shows."""
+        if meter.recorder.watches_streams:
+            call.running = meter.recorder.streams_of(series).begun(asked_ns, call.wait_ns, self._has_token)
 
     # -- what the connection calls (http1.Sink) -----------------------------------------------
 
@@ -196,9 +207,19 @@ class LlmReply(StreamedReply):
         reading.add(self._call.api.decode_reply(body), self.done_ns)
         return reading.outcome(), reading.error
 
+    def abandon(self) -> None:
+        if not self._is_recorded:
+            self._call.gone()
+        super().abandon()
+
     @property
     def wait_ns(self) -> int | None:
         return self._call.wait_ns
+
+    def take_running(self) -> RunningStream | None:
+        """Return the request as objectives over windows see it, at its end; None if none does."""
+        running, self._call.running = self._call.running, None
+        return running
 
     def stream_times(self) -> StreamTimes:
         """Return the figures of this answer by our convention, as of its end (docs/llm-conventions.md)."""
@@ -213,6 +234,10 @@ class LlmReply(StreamedReply):
         return times
 
     # -- what a journey reads ---------------------------------------------------------------------
+
+    def _has_token(self) -> bool:
+        """Return whether a generated token has come, text or not."""
+        return self.reading is not None and self.reading.has_token()
 
     @property
     def _had_token(self) -> bool:

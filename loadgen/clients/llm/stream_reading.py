@@ -10,7 +10,7 @@ from typing import Final
 from loadgen.clients.events import SseReader
 from loadgen.clients.llm.types import Api, Part, ToolCall, Usage
 from loadgen.measure.deltas.series_key import OK
-from loadgen.measure.streams import KIND_NUMBERS, StreamTimes, stream_times
+from loadgen.measure.streams import KIND_NUMBERS, TOKEN_KINDS, StreamTimes, stream_times
 
 __all__ = ["LEFT", "NO_STREAM", "NO_TOKENS", "STALLED", "STREAM_ERROR", "TRUNCATED", "StreamReading"]
 
@@ -29,6 +29,7 @@ NO_STREAM: Final = "no stream"
 
 _MOST_PARTS: Final = 1_000_000
 """Parts of one answer that are kept; later ones are counted in the last kept part's kind `other`."""
+_WITHOUT_TOKEN: Final = bytes(number for number in KIND_NUMBERS.values() if number not in TOKEN_KINDS)
 _GENERATED: Final = frozenset({"reasoning", "content", "tool_call", "refusal"})
 
 
@@ -145,8 +146,8 @@ class StreamReading:
         return [ToolCall(*self._tools[index]) for index in sorted(self._tools)]
 
     def has_token(self) -> bool:
-        """Return whether a generated token has come."""
-        return bool(self.texts)
+        """Return whether a generated token has come; the begin of a tool call is one without text."""
+        return bool(self.kinds.lstrip(_WITHOUT_TOKEN))
 
     def outcome(self) -> str:
         """Return the outcome of an answer that has ended and whose status was not an error."""
