@@ -77,6 +77,10 @@ def _judged(rule: Rule, values: Mapping[Metric, Sequence[Value]]) -> Iterator[Va
     of a request to a model are among its values of "response": the watch of its stream gets no others.
     """
     own = values.get(rule.metric, ())
+    if rule.objective.kind in ("throughput", "total") and rule.objective.counts_tokens:
+        yield from (one for one in own if one[2] == OK)
+        yield from (one for one in values.get("response", ()) if one[2] != OK)
+        return
     if rule.objective.kind != "percentile" or rule.metric not in FAILED_VALUES or rule.metric in _OWN_FAILED:
         yield from own
         return
@@ -99,7 +103,8 @@ def _parts(objective: Objective, value_ns: int, outcome: str) -> tuple[int, int,
             is_lost = int(outcome in LOST)
             return 0, is_lost, is_lost, 0
         case "throughput" | "total" if objective.counts_tokens:
-            return value_ns // TOKEN_NS if outcome == OK else 0, 0, 0, 0
+            # The count of requests shows that there are data, even without a token.
+            return value_ns // TOKEN_NS if outcome == OK else 0, 0, 1, 0
         case "throughput" | "total":
             return int(outcome not in LOST), 0, 0, 0
         case "mean":
