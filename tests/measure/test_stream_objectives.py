@@ -12,7 +12,7 @@ from loadgen.dsl.plans.slo import Slo
 from loadgen.measure.objectives.objective import Objective, SloResult, describe, evaluate_all
 from loadgen.measure.statistics.batch_means import read_batches, with_intervals
 from loadgen.report.slos import slo_words
-from tests.support.made_up_streams import L, Ask, Lost, Made, deltas_of, good_and_bad, made_up, recorded, values_of
+from tests.support.made_up_streams import Ask, L, Lost, Made, deltas_of, good_and_bad, made_up, recorded, values_of
 
 TIMES = ("ttft", "ttft_due", "ttfo", "itl", "icl", "stall", "tpot")
 SHARES = (

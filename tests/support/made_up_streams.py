@@ -19,7 +19,7 @@ from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective
 from loadgen.measure.streams import CONTENT, USAGE, StreamTimes, stream_times
 
-__all__ = ["L", "Ask", "Lost", "Made", "deltas_of", "good_and_bad", "made_up", "recorded", "values_of"]
+__all__ = ["Ask", "L", "Lost", "Made", "deltas_of", "good_and_bad", "made_up", "recorded", "values_of"]
 
 L = 1_000_000
 """Length of an interval, ns. Values are whole µs below 2,048, which histograms keep exactly."""
