@@ -46,7 +46,10 @@ from tests.support.target import RunningTarget, running_target
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     *sorted((ROOT / "docs").glob("language*.md")),
-    *(ROOT / "docs" / f"{name}.md" for name in ("network", "workload-models", "journeys-as-graphs", "notifications")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("llm-objectives", "network", "workload-models", "journeys-as-graphs", "notifications")
+    ),
     *sorted((ROOT / "docs").glob("tutorial-*.md")),
     *sorted((ROOT / "docs/coming-from").glob("*.md")),
 )

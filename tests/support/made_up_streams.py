@@ -111,7 +111,8 @@ def made_up(seed: int, *, warm: bool = True) -> Made:
     asks, lost = [], []
     for _ in range(draw.choice((0, 3, 30, 60))):
         outcome = draw.choice(outcomes)
-        reads, us, per_token = [], draw.randint(1, 900), draw.randint(1, 120)
+        reads: list[tuple[int, int]] = []
+        us, per_token = draw.randint(1, 900), draw.randint(1, 120)
         for _ in range(draw.randint(1, 6) if outcome == "ok" else draw.randint(0, 3)):
             n = draw.choice((1, 1, 1, 2, 4))
             us += n * per_token if reads else 0  # so that tpot is whole µs, which histograms keep exactly
@@ -160,23 +161,19 @@ def _agent(made: Made, objectives: Sequence[Objective], index: int, agents: int)
                 streams, run, wait = running.pop(one)
                 if run is not None:
                     run.over(streams)
-                streams.ended(_moved(one), T0 + one.at_ns, one.took_us * 1_000, one.outcome, wait)
+                streams.ended(one.times(), T0 + one.at_ns, one.took_us * 1_000, one.outcome, wait)
         for gone in lost:
             if gone.due_ns // L == k:
-                series = recorder.journey_series(gone.journey, warmup=gone.due_ns < made.warmup_ns)
+                journey = recorder.journey_series(gone.journey, warmup=gone.due_ns < made.warmup_ns)
                 if gone.outcome == CUT_OFF:
-                    recorder.cut_off(series, 5, 5, 0, 0, T0 + gone.due_ns)
+                    recorder.cut_off(journey, 5, 5, 0, 0, T0 + gone.due_ns)
                 else:
-                    recorder.missed(series, 5, T0 + gone.due_ns)
+                    recorder.missed(journey, 5, T0 + gone.due_ns)
         yield recorder.flip(k * L, (k + 1) * L)
 
 
 def _token_test(one: Ask) -> Callable[[], bool]:
     return lambda: bool(one.reads)
-
-
-def _moved(one: Ask) -> StreamTimes:
-    return one.times()
 
 
 def recorded(made: Made, objectives: Sequence[Objective], agents: int = 1) -> Merge:

@@ -192,10 +192,11 @@ def mean(
     window: str | float | None = None,
     abort: bool = False,
 ) -> TimeValue | TokensValue:
-    """Return the mean of times, or of tokens: `mean(metric="output_tokens") > 100`. Compare it with a limit to make an objective: `mean(request="GET /") < "80ms"`.
+    """Return the mean of times. Compare it with a limit to make an objective: `mean(request="GET /") < "80ms"`.
 
     It is over all that ended, failed ones with the time that they took. A time-out has only a lower bound. With one,
-    the objective fails if the bounds alone break the limit, and otherwise it is inconclusive.
+    the objective fails if the bounds alone break the limit, and otherwise it is inconclusive. The mean of a request's
+    tokens is compared with a number: `mean(metric="output_tokens") > 100`.
 
     Args:
         journey, step, request, region, load, tags, metric, window, abort: as in `p`.

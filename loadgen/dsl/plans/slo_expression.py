@@ -437,7 +437,7 @@ def _tokens(limit: object) -> tuple[float, str]:
 
 
 class TokensValue(_Measured[float]):
-    """A number of tokens of a request to an AI model. Compare it with a number: `mean(metric="output_tokens") > 100`."""
+    """A number of tokens of a request to a model. Compare it with a number: `mean(metric="output_tokens") > 100`."""
 
     __slots__ = ()
     _read = staticmethod(_tokens)

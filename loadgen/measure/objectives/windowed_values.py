@@ -7,7 +7,7 @@ requests are by due time, windows of custom metrics by the time of recording, an
     share (percentile, ratio)   within the objective, or not
     maximum, minimum            within the limit, or not; `bounds` of the good ones may be beyond it
     mean                        `good` values with the sum `total`, of which `bounds` are lower bounds
-    throughput, total           what ended; of tokens and custom counters: the sum in `good`. `total` of tokens: requests
+    throughput, total           what ended; of tokens and custom counters: the sum in `good`
     goodput                     `total` of the bad ones are iterations that were missed or cut off
 
 An event that still runs is undecided: it may end in any way, so it can save a window, and not break one. A stream that
