@@ -147,6 +147,7 @@ def test_loads_follow_goodput_and_no_single_stream_metric() -> None:
     (aim,) = good.aims
     assert (aim.text, aim.limit_s) == ('goodput(ttft="500ms") > 95%', None)
     assert aim.allowed == pytest.approx(0.05)
+    assert good.window_s(10.0) == search(p(95) < "500ms", upto="64/s").window_s(10.0)  # a queue needs as long to show
     (fault,) = search(p(95, metric="ttft") < "500ms", upto="64/s").faults
     assert "a load can only follow response times and error ratios, or a goodput" in fault.message
     assert fault.hint == 'write goodput(ttft="500ms") > "95%"'

@@ -135,7 +135,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     """The unit of a custom metric."""
     limits: tuple[tuple[str, int], ...] = ()
-    """Of a goodput: each limited metric of a request, and its greatest good value in ns."""
+    """Each metric of a request that a goodput limits, with its greatest good value in ns."""
     resolution: float = 0.0
     """The resolution of a trend, in its unit: 1 µs in its histogram stands for this."""
     begin_ns: int = 0
