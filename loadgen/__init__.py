@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from loadgen.dsl.journey import Journey, Mix, journey
     from loadgen.dsl.metric import counter, gauge, rate, trend
     from loadgen.dsl.payload import blob, file
+    from loadgen.dsl.plans.goodput import goodput
     from loadgen.dsl.plans.param import param
     from loadgen.dsl.plans.per_load import PerLoad, per_load
     from loadgen.dsl.plans.plan import Plan
@@ -100,6 +101,7 @@ __all__ = [
     "file",
     "fixed",
     "gauge",
+    "goodput",
     "gql",
     "graph",
     "hold",
@@ -184,6 +186,7 @@ _MODULES = {
     "file": "loadgen.dsl.payload",
     "fixed": "loadgen.dsl.distributions",
     "gauge": "loadgen.dsl.metric",
+    "goodput": "loadgen.dsl.plans.goodput",
     "gql": "loadgen.clients.graphql",
     "graph": "loadgen.dsl.graphs.graph",
     "hold": "loadgen.dsl.executors.capacity",

@@ -42,6 +42,7 @@ from loadgen.engine.recording.exemplars import kept_of_one
 from loadgen.engine.recording.raw_value_debug_file import RAW_VARIABLE, RawFile
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
+from loadgen.engine.recording.stream_series import goodputs_of
 from loadgen.engine.recording.tagging import Tagging
 from loadgen.measure.deltas.delta import Counters, Delta
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS
@@ -176,6 +177,8 @@ class Drive:
             tagging=Tagging(plan.tag_specs, is_strict=True),
         )
         self._recorder.warmup_ns = plan.warmup_ns
+        self._recorder.goodputs = goodputs_of(objectives)
+        self._recorder.watches_streams = any(one.window_ns and (one.is_of_streams or one.limits) for one in objectives)
         for metric in scenario.metrics:
             metric.bind(self._recorder)
         self._place = index, worker, workers

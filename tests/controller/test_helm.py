@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import msgspec
 
+from loadgen import goodput
 from loadgen.dsl.plans.spec import JourneySpec, LaneSpec, PlanSpec, SteeringSpec
 from loadgen.measure.deltas.delta import Health
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.series_key import GOODPUT_TAG, OK, SeriesKey
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective
 from loadgen.measure.objectives.steering_observation import Part
@@ -103,6 +105,26 @@ def test_what_is_in_flight_and_older_than_the_limit_is_bad_once() -> None:
 
     assert (frozen.good, frozen.bad) == (0, 6)
     assert (ended.good, ended.bad) == (0, 0)
+
+
+def test_a_load_that_follows_goodput_counts_good_bad_and_lost_requests() -> None:
+    good = (goodput(ttft="500ms") > "95%").objective
+    assert good is not None
+    steering = SteeringSpec(executor="search", objectives=(good,), start_per_s=20.0, upto_per_s=100.0)
+    journeys = (*JOURNEYS, JourneySpec(name="browse", weight=1.0))
+    lane = msgspec.structs.replace(LANE, journeys=journeys, steering=steering)
+    fleet = Fleet(msgspec.structs.replace(SPEC, lanes=(lane,)))
+    row = SeriesKey("goodput", "checkout", None, "chat", OK, "value", tags=((GOODPUT_TAG, good.goodput_text),))
+    other = replace(row, tags=((GOODPUT_TAG, "ttft<=1ms"),))
+    for agent in ASSIGNMENT.agents:
+        delta = fleet.agents[agent].delta({row: [1] * 7, replace(row, outcome="slow"): [1] * 2, other: [1] * 9})
+        due = (
+            DueCounts(0, "checkout", 0, good=7, bad=3, overdue=1, total=1),
+            DueCounts(0, "browse", 0, bad=4, total=4),  # it asks no models
+        )
+        fleet.merge.accept(ASSIGNMENT.region(agent), replace(delta, due=due))
+    (look,) = fleet.tick(1.1)[0].message.looks
+    assert look.parts == (Part(0, "checkout", 14, 8),)
 
 
 def test_a_look_says_who_was_not_fit_and_who_is_missing() -> None:

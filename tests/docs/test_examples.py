@@ -49,7 +49,7 @@ PAGES = (
     *sorted((ROOT / "docs").glob("language*.md")),
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("network", "workload-models", "journeys-as-graphs", "notifications", "llm-data")
+        for name in ("network", "workload-models", "journeys-as-graphs", "notifications", "llm-data", "llm-objectives")
     ),
     *sorted((ROOT / "docs").glob("tutorial-*.md")),
     *sorted((ROOT / "docs/coming-from").glob("*.md")),

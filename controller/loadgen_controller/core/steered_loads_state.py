@@ -19,11 +19,12 @@ import msgspec
 
 from loadgen.dsl.plans.spec import LaneSpec, PlanSpec, SteeringSpec
 from loadgen.measure.deltas.outcomes_by_due_interval import BAD, OVERDUE
-from loadgen.measure.deltas.series_key import OK
+from loadgen.measure.deltas.series_key import OK, SeriesKey
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Window
 from loadgen.measure.objectives.objective import Objective, evaluate
 from loadgen.measure.objectives.steering_observation import RUNGS, Look, Part
+from loadgen.measure.objectives.windowed_values import has_requests
 from loadgen.units import NS_PER_S, NS_PER_US, format_rate
 from loadgen.wire.messages import Steer, Steered
 from loadgen_controller.core.load_change_messages import Adjustments
@@ -295,16 +296,18 @@ class SteeredLoads:
             journeys = own if objective.journey is None else [objective.journey]
             for journey in journeys:
                 good, slower = _good(objective, journey, window)
-                bad = self._bad(steered_load, merge, index, journey)
+                bad = self._bad(steered_load, merge, objective, index, journey)
                 if good or bad:
                     yield Part(index, journey, good, bad, slower)
 
-    def _bad(self, steered_load: SteeredLoad, merge: Merge, index: int, journey: str) -> int:
+    def _bad(self, steered_load: SteeredLoad, merge: Merge, objective: Objective, index: int, journey: str) -> int:
         """Return how many iterations became bad for one objective of the load since the last observation.
 
         An iteration is bad if it ended badly, or if it is still running and older than the limit.
         """
         number = steered_load.first_objective + index
+        if objective.kind == "goodput" and not has_requests(number, merge.due, journey):
+            return 0  # it asks no models, or has not done so yet
         counts = merge.due.counts(number, journey, 0, merge.due.end(number))
         total = int(counts[BAD].sum() + counts[OVERDUE].sum())
         before = steered_load.bad.get((index, journey), 0)
@@ -324,8 +327,15 @@ class SteeredLoads:
 def _good(objective: Objective, journey: str, window: Window) -> tuple[int, tuple[int, ...]]:
     """Return how many ended ok within the limit in this interval, and how many of those took longer than each rung.
 
-    A rung is a fraction of the limit (`RUNGS`); an error ratio has no rungs.
+    A rung is a fraction of the limit (`RUNGS`); error ratios and goodput have no rungs.
     """
+    if objective.kind == "goodput":
+
+        def test(region: str, key: SeriesKey) -> bool:
+            is_good = key.outcome == OK and not key.warmup and objective.region in (None, region)
+            return is_good and key.journey == journey and objective.covers(key)
+
+        return window.count_of([n for n, _ in window.matching((objective, journey, "good"), test)]), ()
     kind, region = objective.kind_of_series, objective.region or ALL
     if objective.kind == "error_ratio":
         return window.outcomes(kind, journey, objective.step, objective.request, region).get(OK, 0), ()

@@ -289,7 +289,8 @@ def _unusual(slo: Objective) -> str:
 
     Upper limits of times and lower limits of custom ratios are usual. Other values have no usual direction.
     """
-    if slo.kind in ("percentile", "mean", "maximum", "error_ratio") and not slo.of and not slo.is_upper:
+    has_usual = slo.kind in ("percentile", "mean", "maximum", "error_ratio") and not slo.of and not slo.counts_tokens
+    if has_usual and not slo.is_upper:
         what = "ratio of errors" if slo.kind == "error_ratio" else "time"
         return f"  (unusual: it fails if the {what} is at or below the limit)"
     if slo.kind == "ratio" and slo.is_upper:
@@ -365,7 +366,7 @@ def _is_by_chance(profile: Profile) -> bool:
 
 
 def _detects(spec: PlanSpec, found: Forecast) -> Iterator[str]:
-    of_journeys = [slo for slo in spec.slos if slo.q and slo.step is None and slo.request is None]
+    of_journeys = [slo for slo in spec.slos if slo.q and slo.kind_of_series == "journey"]
     for journey, n in found.by_journey.items():
         for q in sorted({slo.q for slo in of_journeys if slo.journey in (None, journey)} or {95.0}):
             change = detectable(q, n)

@@ -388,6 +388,10 @@ class HttpxAnswer(httpx.AsyncByteStream):
         """Return the figures of a model's answer; None if this is no request to an AI model."""
         return None if self._llm is None else self._llm.times(self.asked_ns, self.done_ns)
 
+    @staticmethod
+    def take_running() -> None:
+        """Return None: objectives over windows see the requests of SDKs when they end."""
+
     def exchange(self) -> tuple[str, str]:
         """Return (request, response) as texts in which secrets are not masked. Of the response's body only the
         beginning is included; without an answer the second text is "".

@@ -230,8 +230,12 @@ class LlmClient:
                 tags=asking.get("tags"),
                 limit_ns=min(call.total_ns, call.first_token_ns or call.total_ns),
             )
-        except BaseException:
+        except RequestFailed:
             call.end()
+            raise
+        except BaseException:  # cancelled, or refused: no end of it is recorded
+            call.end()
+            call.gone()
             raise
         assert isinstance(reply, LlmReply)
         if reply.status_code >= 400 and reply.status_code not in asking.get("accept", ()):

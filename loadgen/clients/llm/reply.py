@@ -28,6 +28,7 @@ from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.engine.recording.recorded_series import RequestSeries
+from loadgen.engine.recording.stream_series import RunningStream
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed
 from loadgen.measure.deltas.series_key import OK
@@ -73,6 +74,15 @@ class LlmCall:
             self._is_under_way = False
             self.worker.ended(perf_counter_ns())
 
+    running: RunningStream | None = None
+    """The request as objectives over windows see it; None: none does."""
+
+    def gone(self) -> None:
+        """Register that the request was cancelled, unless its end is recorded."""
+        if self.running is not None:
+            self.running.gone()
+            self.running = None
+
 
 class LlmReply(StreamedReply):
     """The answer of a model, with its text and its times.
@@ -97,6 +107,8 @@ class LlmReply(StreamedReply):
         self._total_deadline_ns = asked_ns + call.total_ns
         self.body = b""
         """Of a stream: its beginning, which a stored failure shows."""
+        if meter.recorder.watches_streams:
+            call.running = meter.recorder.streams_of(series).begun(asked_ns, call.wait_ns, self._had_token)
 
     # -- what the connection calls (http1.Sink) -----------------------------------------------
 
@@ -147,7 +159,7 @@ class LlmReply(StreamedReply):
         return False
 
     def broke(self, failure: RequestFailed) -> None:
-        if failure.outcome == TIMEOUT and self._had_token and self.done_ns < self._total_deadline_ns:
+        if failure.outcome == TIMEOUT and self._had_token() and self.done_ns < self._total_deadline_ns:
             idle_s = (self._call.idle_ns or 0) / 1e9
             failure = RequestFailed(STALLED, f"no byte for {idle_s:g} s after {len(self._tokens_text)} characters")
         super().broke(failure)
@@ -177,10 +189,6 @@ class LlmReply(StreamedReply):
             if tags:
                 self.series = self.series.retagged(tags, self.asked_ns)
         super()._record()
-
-    def abandon(self) -> None:
-        self._call.end()
-        super().abandon()
 
     async def over(self) -> None:
         """Wait until the whole answer has arrived, then decide its outcome.
@@ -235,9 +243,20 @@ class LlmReply(StreamedReply):
         reading.add(self._call.api.decode_reply(body), self.done_ns)
         return reading.outcome(), reading.error
 
+    def abandon(self) -> None:
+        self._call.end()
+        if not self._is_recorded:
+            self._call.gone()
+        super().abandon()
+
     @property
     def wait_ns(self) -> int | None:
         return self._call.wait_ns
+
+    def take_running(self) -> RunningStream | None:
+        """Return the request as objectives over windows see it, at its end; None if none does."""
+        running, self._call.running = self._call.running, None
+        return running
 
     def stream_times(self) -> StreamTimes:
         """Return the figures of this answer by our convention, as of its end (docs/llm-conventions.md)."""
@@ -253,8 +272,8 @@ class LlmReply(StreamedReply):
 
     # -- what a journey reads ---------------------------------------------------------------------
 
-    @property
     def _had_token(self) -> bool:
+        """Return whether a generated token has come, text or not."""
         return self.reading is not None and self.reading.has_token
 
     @property

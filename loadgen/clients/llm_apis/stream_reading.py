@@ -96,7 +96,7 @@ class StreamReading:
                 self.kinds.append(KIND_NUMBERS[kind])
                 self.tokens.append(part.tokens)
             if kind in _GENERATED:
-                self.has_token = self.has_token or bool(part.text or part.tokens > 0)
+                self.has_token = self.has_token or part.tokens != 0
                 if part.text and not part.choice:
                     found = self.texts.get(kind)
                     if found is None:

@@ -46,6 +46,8 @@ _SEARCH_BREAKS: Final = 10.0
 _LEAST_WINDOWS: Final = 6
 """Minimum number of windows judged near the knee before it counts as found."""
 _START_SHARE: Final = 64
+_WAITS: Final = ("ttft", "ttft_due", "ttfo", "e2e")
+"""Limits of a goodput that a queue at the model breaks."""
 
 
 @dataclass(slots=True)
@@ -102,7 +104,12 @@ class Limit(SteeringExecutor):
     @property
     def aims(self) -> tuple[Aim, ...]:
         return tuple(
-            Aim(one.text, float(one.budget.allowed), one.limit / NS_PER_S if one.kind == "percentile" else None)
+            Aim(
+                one.text,
+                float(one.budget.allowed),
+                one.limit / NS_PER_S if one.kind == "percentile" else None,
+                max((limit_ns for name, limit_ns in one.limits if name in _WAITS), default=0) / NS_PER_S,
+            )
             for one in self.steered
         )
 

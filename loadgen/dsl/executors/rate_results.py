@@ -33,7 +33,9 @@ class Aim:
     allowed: float
     """Allowed share of bad results, 0 to 1."""
     limit_s: float | None
-    """Time limit in seconds; None for an error ratio."""
+    """Time limit in seconds; None for an error ratio and for goodput."""
+    waits_s: float = 0.0
+    """Of goodput, the longest time to a token that it limits, in seconds: so long it takes until a rate shows."""
 
     @property
     def least(self) -> float:

@@ -106,7 +106,7 @@ class ClimbTerms:
     @property
     def limit_s(self) -> float:
         """Return the longest time limit of the objectives, in seconds; 0 if none has a time limit."""
-        return max((aim.limit_s or 0.0 for aim in self.aims), default=0.0)
+        return max((aim.limit_s or aim.waits_s for aim in self.aims), default=0.0)
 
     @property
     def floor_per_s(self) -> float:

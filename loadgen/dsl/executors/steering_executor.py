@@ -155,9 +155,13 @@ class SteeringExecutor(Authored):
         for one in self._given():
             if isinstance(one, Slo):
                 yield from one.faults
-                if one.objective is not None and not one.objective.is_plain:
+                if one.objective is not None and not one.objective.is_steerable:
                     message = f"{name}: {one.objective.text}: a load can only follow response times and error ratios"
-                    yield one.origin.fault(message, 'write p(99) < "300ms" or error_ratio() < "1%"')
+                    hint = 'write p(99) < "300ms" or error_ratio() < "1%"'
+                    if one.objective.is_of_streams or one.objective.limits:
+                        message += ", or a goodput without load= and tags="
+                        hint = 'write goodput(ttft="500ms") > "95%"'
+                    yield one.origin.fault(message, hint)
             else:
                 yield self._origin.fault(f"{name}: {one!r} is not an objective", 'write p(99) < "300ms"')
 

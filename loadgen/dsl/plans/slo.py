@@ -7,6 +7,8 @@
     error_ratio(window="30s", abort=True) < "5%"    the first window that exceeds the limit stops the run
     mean(request="GET /", metric="service") < "80ms"    also `maximum`, `minimum`; metrics as in `METRICS`
     throughput("requests") > "20/s", total("iterations") > 100_000
+    p(95, metric="ttft") < "500ms"         of requests to AI models; `goodput(...)` is in `goodput.py`
+    throughput("output_tokens") > "2000/s"
     checks("has results") > "99.9%"        of `user.check`; `checks()` judges each check by itself
     hits.ratio() > "90%", basket.p(95) < 300, orders.total() > 100    custom metrics (`loadgen/dsl/metric.py`)
     p(99, load="spike", tags={"tenant": any_of("gold", "silver")}) < "300ms"
@@ -18,8 +20,9 @@ scenario. `loadgen.measure.objectives.objective` judges objectives.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args, overload
 
+from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.plans.slo_expression import (
     Choice,
     CountValue,
@@ -31,6 +34,7 @@ from loadgen.dsl.plans.slo_expression import (
     Slo,
     TagName,
     TimeValue,
+    TokensValue,
     any_of,
     arguments,
     none_of,
@@ -42,7 +46,7 @@ from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault
 from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.deltas.series_key import PHASES
-from loadgen.measure.objectives.terms import ALL_CHECKS, ObjectiveKind
+from loadgen.measure.objectives.terms import ALL_CHECKS, TOKEN_METRICS, ObjectiveKind
 
 if TYPE_CHECKING:
     from loadgen.dsl.journey import Journey
@@ -77,7 +81,16 @@ TimeMetric = Literal[
     "receive",
     "user_wait",
     "generator_lag",
+    "ttft",
+    "ttft_due",
+    "ttfo",
+    "itl",
+    "icl",
+    "stall",
+    "tpot",
 ]
+TokenMetric = Literal["prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"]
+_STREAM_TIMES: Final = ("ttft", "ttft_due", "ttfo", "itl", "icl", "stall", "tpot")
 METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     "response": ("journey", "step", "request"),
     "duration": ("journey", "step"),
@@ -86,12 +99,15 @@ METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(PHASES, ("request",)),
     "user_wait": ("journey",),
     "generator_lag": ("journey",),
+    **dict.fromkeys(_STREAM_TIMES, ("request",)),
 }
-"""Metrics of times, and what has them. ttfb: from the call of a request to the first byte of its answer."""
-_IN_WINDOWS: Final = ("response", "service", "duration", "ttfb")
+"""Metrics of times, and what has them. ttfb: from the call of a request to the first byte of its answer. Those of
+`_STREAM_TIMES` are of requests to AI models (`loadgen.measure.deltas.series_key.StreamMetric`).
+"""
+_IN_WINDOWS: Final = ("response", "service", "duration", "ttfb", *_STREAM_TIMES)
 """Metrics that agents can count by due time."""
 _NONE: Final = Scope()
-Counted = Literal["requests", "iterations"]
+Counted = Literal["requests", "iterations", "output_tokens", "prompt_tokens"]
 
 
 def p(
@@ -122,7 +138,10 @@ def p(
         tags: only requests (or steps, iterations) with these tags: {tag: value}, or `any_of(...)`, `none_of(...)`.
         metric: another time: "ttfb" (from the call to the first byte), "service" (without the wait for a connection),
             "duration" (with think times), or a phase such as "wait" or "connect". In phases and in "service", a failed
-            request counts with its time, and a request without the phase is not counted.
+            request counts with its time, and a request without the phase is not counted. Of requests to AI models:
+            "ttft" (to the first token), "ttft_due" (from when it was due), "ttfo" (to the first token that is no
+            reasoning), "itl" (before each token), "icl" (between reads with tokens), "stall" (the longest of these),
+            "tpot" (the mean for each token after the first read). They need no `request`.
         window: the objective must hold in each window of this length ("1m"), counted by due times. A request in
             flight that is older than the limit already counts as bad. A window with too few due iterations (fewer
             than 20 for p(95), 100 for p(99)) cannot pass, and fails only with more than one bad iteration.
@@ -135,6 +154,7 @@ def p(
     return _time(origin, "percentile", "p", scope, metric, over, read_percentile(origin, "p", q))
 
 
+@overload
 def mean(
     *,
     journey: Journey[Any] | str | None = None,
@@ -146,18 +166,50 @@ def mean(
     metric: TimeMetric = "response",
     window: str | float | None = None,
     abort: bool = False,
-) -> TimeValue:
+) -> TimeValue: ...
+@overload
+def mean(
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    metric: TokenMetric,
+    window: str | float | None = None,
+    abort: bool = False,
+) -> TokensValue: ...
+def mean(
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    metric: TimeMetric | TokenMetric = "response",
+    window: str | float | None = None,
+    abort: bool = False,
+) -> TimeValue | TokensValue:
     """Return the mean of times. Compare it with a limit to make an objective: `mean(request="GET /") < "80ms"`.
 
     It is over all that ended, failed ones with the time that they took. A time-out has only a lower bound. With one,
-    the objective fails if the bounds alone break the limit, and otherwise it is inconclusive.
+    the objective fails if the bounds alone break the limit, and otherwise it is inconclusive. The mean of a request's
+    tokens is compared with a number: `mean(metric="output_tokens") > 100`.
 
     Args:
         journey, step, request, region, load, tags, metric, window, abort: as in `p`.
     """
     origin = here()
     scope = read_scope(origin, "mean", journey=journey, step=step, request=request, region=region, load=load, tags=tags)
-    return _time(origin, "mean", "mean", scope, metric, read_over(origin, "mean", window, abort))
+    over = read_over(origin, "mean", window, abort)
+    if metric in TOKEN_METRICS:
+        shown = f'metric="{metric}"'
+        expression = f"mean({arguments(scope.texts, (shown,), over.texts)})"
+        fields = {**scope.fields, "metric": metric}
+        return TokensValue(origin, "mean", expression, over, fields, (*scope.faults, *over.faults), "100", ">")
+    return _time(origin, "mean", "mean", scope, metric, over)
 
 
 def maximum(
@@ -297,10 +349,10 @@ def throughput(
     """Return how many requests or iterations ended per second. Compare it: `throughput("requests") > "20/s"`.
 
     It counts all that ended after the warm-up, failed ones too, of all journeys together. Missed and cut-off iterations
-    did not end.
+    did not end. Tokens are those of requests to AI models that ended ok: `throughput("output_tokens") > "2000/s"`.
 
     Args:
-        of: "requests" or "iterations".
+        of: "requests", "iterations", "output_tokens" or "prompt_tokens".
         journey, request, region, load, tags: what to count, as in `p`.
         window, abort: as in `p`. A window counts what was due in it and has ended.
     """
@@ -327,7 +379,7 @@ def total(
     What counts is the same as for `throughput`.
 
     Args:
-        of: "requests" or "iterations".
+        of: as in `throughput`.
         journey, request, region, load, tags, window, abort: as in `throughput`.
     """
     origin = here()
@@ -352,10 +404,17 @@ def _time(
     """Return the expression of a time. what: the function's name. first: its first argument, a percentile."""
     faults = [*first.faults, *scope.faults, *over.faults]
     of = "request" if scope.fields.get("request") else "step" if scope.fields.get("step") else "journey"
+    if metric in _STREAM_TIMES:
+        of = "request"  # all requests to AI models, or those of the step
     texts: tuple[str, ...] = ()
-    if not isinstance(metric, str) or metric not in METRICS:
+    if metric in TOKEN_METRICS:
+        message = f'{what}(metric="{metric}"): numbers of tokens have a mean, a throughput and a total'
+        faults.append(origin.fault(message, f'write mean(metric="{metric}") > 100'))
+    elif not isinstance(metric, str) or metric not in METRICS:
         message = f"{what}(metric={metric!r}): unknown metric"
-        faults.append(origin.fault(message, f"write one of {', '.join(get_args(TimeMetric))}"))
+        hint = f"write one of {', '.join(get_args(TimeMetric))}"
+        near = did_you_mean(metric, METRICS) if isinstance(metric, str) else ""
+        faults.append(origin.fault(message, near if near.startswith("did you mean") else hint))
     else:
         texts = (f'metric="{metric}"',) if metric != "response" else ()
         owners = METRICS[metric]
@@ -379,10 +438,15 @@ def _counted(
     faults = [*scope.faults, *over.faults]
     if of not in get_args(Counted):
         message = f"{what}({of!r}): unknown count"
-        faults.insert(0, origin.fault(message, f'write {what}("requests") or {what}("iterations")'))
+        near = did_you_mean(of, get_args(Counted)) if isinstance(of, str) else ""
+        hint = f'write {what}("requests"), {what}("iterations") or {what}("output_tokens")'
+        faults.insert(0, origin.fault(message, near if near.startswith("did you mean") else hint))
     elif of == "iterations" and scope.fields.get("request"):
         message = f'{what}("iterations", request=...): a request is no part of an iteration count'
         faults.append(origin.fault(message, f'write {what}("requests", request=...)'))
     shown = f'"{of}"' if isinstance(of, str) else repr(of)
     expression = f"{what}({arguments((shown,), scope.texts, over.texts)})"
-    return expression, {**scope.fields, "of": str(of)}, tuple(faults)
+    fields = {**scope.fields, "of": str(of)}
+    if of in TOKEN_METRICS:
+        fields["metric"] = of
+    return expression, fields, tuple(faults)

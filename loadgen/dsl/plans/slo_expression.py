@@ -1,7 +1,8 @@
 """What an objective measures, before it is compared with a limit, and the comparison itself.
 
 `p(95)` is a `TimeValue`, `error_ratio()` a `ShareValue`, `throughput("requests")` a `PerSecondValue`,
-`total("iterations")` a `CountValue`, `basket.mean()` a `NumberValue`. Comparing one with a limit makes an `Slo`.
+`total("iterations")` a `CountValue`, `basket.mean()` a `NumberValue`, `mean(metric="output_tokens")` a `TokensValue`,
+`goodput(...)` a `GoodputValue`. Comparing one with a limit makes an `Slo`.
 Nothing here raises: an invalid argument or limit becomes an error at its line of the scenario, so that all errors of a
 file are reported at once.
 """
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, TypeVar
 
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError
+from loadgen.measure.deltas.series_key import TOKEN_NS
 from loadgen.measure.objectives.terms import Objective, ObjectiveKind, Operator, TagSelector
 from loadgen.units import NS_PER_S, format_duration, parse_duration, parse_rate, parse_ratio
 
@@ -25,6 +27,7 @@ __all__ = [
     "Choice",
     "CountValue",
     "Expression",
+    "GoodputValue",
     "NumberValue",
     "Over",
     "PerSecondValue",
@@ -33,12 +36,14 @@ __all__ = [
     "Slo",
     "TagName",
     "TimeValue",
+    "TokensValue",
     "any_of",
     "arguments",
     "none_of",
     "read_over",
     "read_percentile",
     "read_scope",
+    "read_time_limit",
 ]
 
 _LEAST_WINDOW_NS: Final = NS_PER_S
@@ -242,7 +247,12 @@ def read_percentile(origin: Origin, what: str, q: object) -> Scope:
 # -- limits ---------------------------------------------------------------------------------------
 
 
-def _duration(limit: object) -> tuple[float, str]:
+def read_time_limit(limit: object) -> tuple[float, str]:
+    """Return a limit of a time in ns, and as written.
+
+    Raises:
+        ValueError, OverflowError: it is no time.
+    """
     if isinstance(limit, bool) or not isinstance(limit, str | int | float):
         raise ValueError("the limit must be a number or a text")
     if not isinstance(limit, str):
@@ -389,7 +399,7 @@ class TimeValue(_Measured[str]):
     """A time, such as a percentile of response times. Compare it with a duration: `p(95) < "300ms"`."""
 
     __slots__ = ()
-    _read = staticmethod(_duration)
+    _read = staticmethod(read_time_limit)
     _never_below_0 = "time"
 
 
@@ -419,6 +429,42 @@ class NumberValue(_Measured[float]):
 
     __slots__ = ()
     _read = staticmethod(_number)
+
+
+def _tokens(limit: object) -> tuple[float, str]:
+    number, text = _number(limit)
+    return number * TOKEN_NS, text
+
+
+class TokensValue(_Measured[float]):
+    """A number of tokens of a request to a model. Compare it with a number: `mean(metric="output_tokens") > 100`."""
+
+    __slots__ = ()
+    _read = staticmethod(_tokens)
+    _never_below_0 = "number of tokens"
+
+
+class GoodputValue(Expression):
+    """The share of requests to AI models that were good. Compare it with a ratio: `goodput(ttft="500ms") > "95%"`."""
+
+    __slots__ = ()
+
+    def __gt__(self, limit: str | float) -> Slo:
+        return self._compared(">", limit, _ratio)
+
+    # `Never` makes mypy reject these operators, as for `_Measured`.
+    def __lt__(self, limit: Never) -> Slo:
+        return self._refused("<", limit, ">, because it is a share of good requests")
+
+    def __le__(self, limit: Never) -> Slo:
+        return self._refused("<=", limit, ">, because it is a share of good requests")
+
+    def __ge__(self, limit: Never) -> Slo:
+        return self._refused(">=", limit, ">")
+
+    def _check_edge(self, operator: Operator, value: float) -> None:
+        if value == 1:
+            raise ValueError("the limit must be below 100 %, since no share is above it")
 
 
 class CountValue(Expression):

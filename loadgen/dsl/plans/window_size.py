@@ -54,7 +54,7 @@ def small_windows(slos: Iterable[Slo], lanes: Sequence[DrivenLoad], regions: Map
     """
     for slo in slos:
         objective = slo.objective
-        if objective is None or not objective.window_ns or objective.request or not _has_budget(objective):
+        if objective is None or not objective.window_ns or _is_of_requests(objective) or not _has_budget(objective):
             continue
         rates = _rates(objective, lanes)
         if rates is None:
@@ -68,6 +68,11 @@ def small_windows(slos: Iterable[Slo], lanes: Sequence[DrivenLoad], regions: Map
         count = round(per_s * objective.window_ns / NS_PER_S)
         if per_s > 0 and count < needed:
             yield slo.origin.fault(_message(objective, journey, count, needed), _hint(needed / per_s))
+
+
+def _is_of_requests(objective: Objective) -> bool:
+    """Return whether it judges requests, whose number is unknown before the run."""
+    return objective.kind_of_series in ("request", "goodput")
 
 
 def _has_budget(objective: Objective) -> bool:

@@ -115,7 +115,10 @@ class Watches(Protocol):
         """
 
     def of_streams(self, key: SeriesKey) -> Watch | None:
-        """Return the watch that must receive the stream metrics of a row of requests; None if none must."""
+        """Return the watch that must receive the stream metrics of a row of requests; None if none must.
+
+        key: with the metric `ttft_due`, it is the watch for this metric, which counts from when a request was due.
+        """
 
     def saw(self, start_ns: int, custom: Sequence[CustomStats], trends: Mapping[str, Sequence[int]]) -> None:
         """Count the custom metrics of one interval, before `take`.

@@ -112,6 +112,8 @@ class Recorder:
         """
         self.goodputs: tuple[Goodput, ...] = ()
         """The limits of the plan's goodput objectives; the drive sets them."""
+        self.watches_streams = False
+        """Whether an objective over windows needs running requests to AI models; the drive sets it."""
         self.take_loads: Callable[[], tuple[LoadCounts, ...]] = tuple
         """Returns the counts of each load since the last call. The drive sets it; a flip calls it once."""
         self.first_arrivals: list[FirstArrival] = []
@@ -225,7 +227,8 @@ class Recorder:
             watches, key = self._watches, series.key
             is_watched = watches is not None and not key.warmup
             watch = watches.of_streams(key) if watches is not None and is_watched else None
-            found = series.streams = StreamSeries(key, watch, self.goodputs, self._watch)
+            due = watches.of_streams(replace(key, metric="ttft_due")) if watches is not None and is_watched else None
+            found = series.streams = StreamSeries(key, watch, self.goodputs, self._watch, due)
         assert isinstance(found, StreamSeries)
         return found
 

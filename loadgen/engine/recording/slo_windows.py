@@ -7,6 +7,10 @@ is compared in ns. Faults of the script and skipped iterations are in none of th
 infinite: nothing is overdue, and every `ok` is good. `watched_values.py` counts means, extremes, other metrics
 and custom metrics.
 
+Requests to AI models have further watches: of their stream metrics, of `ttft_due` alone (it counts from when they were
+due, and not all have it), and of each goodput. Of these, T is the limit of the first token. A stream without a token
+that is older than T is overdue; with its first token, its age becomes 0. All other limits are decided at its end.
+
 An objective may select by tags. An ended request, step or iteration counts under the tags with which it ended. A
 running event may still get other tags: an iteration or step from `user.tag`, a request from the headers of its
 response. If such a tag decides whether the event belongs to the objective, the running event is undecided, however old
@@ -232,7 +236,11 @@ class Watches:
             (load * len(journeys) + at, name, limits)
             for load, load_name in enumerate(loads)
             for at, name in enumerate(journeys)
-            if (limits := self._running(_journey_key(name, load_name, constants[load] if constants else ())))
+            if (
+                limits := self._running(
+                    _journey_key(name, load_name, constants[load] if constants else ()), self._objectives
+                )
+            )
         ]
         self._customs = [one for one in self._objectives if one[1].of_kind is not None]
         self._recorded: list[DueCounts] = []
@@ -240,23 +248,34 @@ class Watches:
 
     def of(self, key: SeriesKey) -> Series | None:
         """Return the series that counts values with this key; None if no objective over a window covers them."""
+        return self._of(key, [pair for pair in self._objectives if not pair[1].is_of_streams])
+
+    def of_streams(self, key: SeriesKey) -> Series | None:
+        """Return the series that counts the stream metrics of a row of requests; None if no objective needs them.
+
+        key: with the metric `ttft_due`, it is the series for objectives on this metric; else that for all others.
+        """
+        of_due = key.metric == "ttft_due"
+        streams = [pair for pair in self._objectives if pair[1].is_of_streams]
+        return self._of(key, [pair for pair in streams if (pair[1].metric == "ttft_due") == of_due])
+
+    def _of(self, key: SeriesKey, objectives: Sequence[tuple[int, Objective]]) -> Series | None:
         if key.warmup:
             return None
-        limits, running = self._limits(key), self._running(key)
+        limits, running = self._limits(key, objectives), self._running(key, objectives)
         if not limits and not running:
             return None
         found = self._series.get((key.journey, limits, running))
         if found is None:
-            rules = tuple(
-                rule for index, one in self._objectives if (rule := rule_of(index, one)) is not None and one.covers(key)
-            )
-            found = Series(key.journey, limits, self._clock, rules, running)
+            rules = []
+            for index, one in objectives:
+                if one.covers_lost(key):
+                    rules.append(Rule(index, one, "response"))
+                elif (rule := rule_of(index, one)) is not None and one.covers(key):
+                    rules.append(rule)
+            found = Series(key.journey, limits, self._clock, tuple(rules), running)
             self._series[key.journey, limits, running] = found
         return found
-
-    def of_streams(self, key: SeriesKey) -> Series | None:
-        """Return the series that counts the stream metrics of a row of requests; None if no objective needs them."""
-        return None
 
     def saw(self, start_ns: int, custom: Sequence[CustomStats], trends: Mapping[str, Sequence[int]]) -> None:
         """Count the custom metrics of the interval that began at `start_ns`, from T0. They appear in the next `take`.
@@ -270,18 +289,20 @@ class Watches:
                 if row is not None:
                     self._recorded.append(row)
 
-    def _limits(self, key: SeriesKey) -> _Limits:
+    def _limits(self, key: SeriesKey, objectives: Iterable[tuple[int, Objective]]) -> _Limits:
         return tuple(
-            (index, _limit_ns(one)) for index, one in self._objectives if one.of_kind is None and one.covers(key)
+            (index, _limit_ns(one))
+            for index, one in objectives
+            if one.of_kind is None and (one.covers(key) or one.covers_lost(key))
         )
 
-    def _running(self, key: SeriesKey) -> _Limits:
+    def _running(self, key: SeriesKey, objectives: Iterable[tuple[int, Objective]]) -> _Limits:
         """Return the objectives to which a running event of this series may belong when it ends, with its limit in ns.
 
         The limit is `_NEVER` if a tag that may still change decides whether the event belongs to the objective.
         """
         found = []
-        for index, one in self._objectives:
+        for index, one in objectives:
             changing = self._changing(key) & {selector.name for selector in one.tags}
             if one.of_kind is None and one.covers(key, changing):
                 found.append((index, _NEVER if changing else _limit_ns(one)))
@@ -289,7 +310,7 @@ class Watches:
 
     def _changing(self, key: SeriesKey) -> set[str]:
         """Return the names of the tags that a running event of this series may still get, or whose value may change."""
-        if key.kind == "request":
+        if key.kind in ("request", "goodput"):
             return self._headers - {name for name, _ in key.tags}
         return self._values
 
@@ -305,8 +326,12 @@ class Watches:
         for series in self._series.values():
             valued = {rule.index for rule in series.rules}
             limits = tuple(one for one in series.limits if one[0] not in valued) if valued else series.limits
-            counts.add_ended(series.journey, limits, series.take())
+            ended = series.take()
+            counts.add_ended(series.journey, limits, ended)
             if valued:
+                # A cancelled stream has no values, but it stays bad if it was overdue.
+                gone = _Ended(_NONE, _NONE, _NONE, ended.gone, ended.gone_ns)
+                counts.add_ended(series.journey, tuple(one for one in series.limits if one[0] in valued), gone)
                 counts.add(
                     value_rows(series.journey, series.rules, series.take_values(), self.t0_ns, self._interval_ns)
                 )
@@ -409,8 +434,12 @@ def _counted(of: Ints) -> Iterator[tuple[int, int]]:
 
 
 def _limit_ns(objective: Objective) -> int:
-    is_of_response = objective.kind == "percentile" and objective.metric == "response"
-    return int(objective.limit) if is_of_response else _NEVER
+    """Return the age in ns at which a running event is bad, whatever becomes of it."""
+    if objective.kind == "goodput":
+        # Whoever waits for the first token also waits for the last.
+        return min((limit_ns for name, limit_ns in objective.limits if name in ("ttft", "e2e")), default=_NEVER)
+    is_shown_by_age = objective.kind == "percentile" and objective.metric in ("response", "ttft", "ttft_due")
+    return int(objective.limit) if is_shown_by_age else _NEVER
 
 
 def _journey_key(name: str, load: str, constants: Tags) -> SeriesKey:

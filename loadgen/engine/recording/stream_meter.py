@@ -1,7 +1,8 @@
 """A meter that also records the stream metrics of requests to AI models, for plans that have an `Llm`.
 
 A sample of such a request has `stream_times()`, its figures at its end (None: it is no such request after all), and
-`wait_ns`, the time from when it was due to its call.
+`wait_ns`, the time from when it was due to its call. `take_running()` returns the request as objectives over windows
+see it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from loadgen.engine.recording.user_meter import Meter
-from loadgen.measure.deltas.series_key import SKIPPED
+from loadgen.measure.deltas.series_key import OK, SKIPPED
 from loadgen.measure.streams import StreamTimes
 
 __all__ = ["StreamMeter", "with_streams"]
@@ -28,10 +29,19 @@ class StreamMeter(Meter):
         super().settle()
         figures = getattr(held, "stream_times", None)
         times: StreamTimes | None = None if figures is None else figures()
-        if times is not None and held.outcome != SKIPPED:
-            self.recorder.streams_of(held.series).ended(
-                times, held.asked_ns, held.done_ns - held.asked_ns, held.outcome, held.wait_ns
-            )
+        if times is None:
+            return
+        outcome = held.outcome
+        is_hop = outcome == OK and times.ttft_ns < 0 and times.output_tokens <= 0  # a redirect: no model answered
+        running = held.take_running() if self.recorder.watches_streams else None
+        if outcome == SKIPPED or is_hop:
+            if running is not None:
+                running.void()
+            return
+        streams = self.recorder.streams_of(held.series)
+        if running is not None:
+            running.over(streams)
+        streams.ended(times, held.asked_ns, held.done_ns - held.asked_ns, outcome, held.wait_ns)
 
 
 def with_streams(meter: type[Meter]) -> type[Meter]:

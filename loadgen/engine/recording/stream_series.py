@@ -8,12 +8,15 @@ to models, good and bad. The values of a stream that failed belong to the series
 A `goodput` objective sets limits for the metrics of one request. For each objective of this kind, each request has one
 value in the series of kind "goodput". Its outcome is `ok` if the request kept all limits, `SLOW` if it broke one, and
 the request's own outcome if that failed. The value is its number of output tokens.
+
+Objectives over windows also watch requests that still run (`RunningStream`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Final
 
 from loadgen.engine.recording.recorded_series import MAX_OUTCOMES, Watch
@@ -22,6 +25,7 @@ from loadgen.measure.deltas.series_key import (
     MAX_TOKENS,
     OK,
     OTHER,
+    SKIPPED,
     SLOW,
     STREAM_METRICS,
     TIMEOUT,
@@ -29,9 +33,10 @@ from loadgen.measure.deltas.series_key import (
     SeriesKey,
     StreamMetric,
 )
+from loadgen.measure.objectives.terms import TOKEN_METRICS, Objective, is_judged
 from loadgen.measure.streams import StreamTimes
 
-__all__ = ["GOODPUT_LIMITS", "Goodput", "StreamSeries"]
+__all__ = ["GOODPUT_LIMITS", "Goodput", "RunningStream", "StreamSeries", "goodputs_of"]
 
 GOODPUT_LIMITS: Final[tuple[str, ...]] = ("ttft", "ttft_due", "ttfo", "tpot", "itl", "stall", "e2e")
 """Metrics of a request that a goodput objective can limit. itl: the request's mean, which is its tpot."""
@@ -50,16 +55,23 @@ class Goodput:
     def is_kept(self, times: StreamTimes, ttft_due_ns: int) -> bool:
         """Return whether a request that ended ok kept all limits.
 
-        ttft counts from when the request was due if that is known, else (-1) from its call. A figure that the request
-        does not have, such as tpot of a single token, breaks no limit.
+        ttft and e2e count from when the request was due if that is known, else (-1) from its call. A figure that the
+        request does not have, such as tpot of a single token, breaks no limit; but it must have a first token.
         """
         return all(_value(times, name, ttft_due_ns) <= limit_ns for name, limit_ns in self.limits.items())
 
 
+def goodputs_of(objectives: Iterable[Objective]) -> tuple[Goodput, ...]:
+    """Return the limits of all goodput objectives, each once."""
+    found = {one.goodput_text: Goodput(one.goodput_text, dict(one.limits)) for one in objectives if one.limits}
+    return tuple(found.values())
+
+
 def _value(times: StreamTimes, name: str, ttft_due_ns: int) -> float:
+    """Return a figure of a request as goodput limits it, in ns; -1 if the request does not have it."""
     match name:
         case "ttft":
-            return max(times.ttft_ns, ttft_due_ns)
+            return inf if times.ttft_ns < 0 else max(times.ttft_ns, ttft_due_ns)
         case "ttft_due":
             return ttft_due_ns
         case "ttfo":
@@ -69,17 +81,18 @@ def _value(times: StreamTimes, name: str, ttft_due_ns: int) -> float:
         case "stall":
             return times.stall_ns
         case _:
-            return times.last_token_ns
+            return times.last_token_ns + max(0, ttft_due_ns - times.ttft_ns)
 
 
 class StreamSeries:
     """The stream metrics of one row of requests, and its goodput.
 
     key: of the request. watch: receives the values that objectives over windows need; None: there are none. goodputs:
-    the limits of the plan. goodput_watch: returns the watch for a goodput series' key.
+    the limits of the plan. goodput_watch: returns the watch for a goodput series' key. due_watch: as `watch`, for
+    objectives on `ttft_due`.
     """
 
-    __slots__ = ("_goodputs", "_other", "key", "ok", "watch")
+    __slots__ = ("_goodputs", "_other", "due_watch", "key", "ok", "watch")
 
     def __init__(
         self,
@@ -87,8 +100,9 @@ class StreamSeries:
         watch: Watch | None = None,
         goodputs: Sequence[Goodput] = (),
         goodput_watch: Callable[[SeriesKey], Watch | None] = lambda _: None,
+        due_watch: Watch | None = None,
     ) -> None:
-        self.key, self.watch = key, watch
+        self.key, self.watch, self.due_watch = key, watch, due_watch
         self.ok: tuple[list[int], ...] = tuple([] for _ in STREAM_METRICS)
         """Values of requests that ended ok, in the order of `STREAM_METRICS`. A flip replaces the lists."""
         self._other: dict[tuple[StreamMetric, str, bool], list[int]] = {}
@@ -106,10 +120,13 @@ class StreamSeries:
         ttft_due_ns = -1
         if outcome is OK or outcome == OK:
             ttft, ttft_due, ttfo, itl, icl, stall, tpot, prompt, cached, output, reasoning = self.ok
-            ttft.append(times.ttft_ns)
-            if wait_ns is not None:
-                ttft_due_ns = times.ttft_ns + wait_ns
-                ttft_due.append(ttft_due_ns)
+            if times.ttft_ns < 0:  # the server counted tokens and sent none, such as hidden reasoning
+                self._first_token(times, response_ns, outcome, wait_ns)
+            else:
+                ttft.append(times.ttft_ns)
+                if wait_ns is not None:
+                    ttft_due_ns = times.ttft_ns + wait_ns
+                    ttft_due.append(ttft_due_ns)
             if times.ttfo_ns >= 0:
                 ttfo.append(times.ttfo_ns)
             if times.itl_counts is None:
@@ -133,7 +150,9 @@ class StreamSeries:
         else:
             self._failed(times, response_ns, outcome, wait_ns)
         if self.watch is not None:
-            self._show(self.watch, times, asked_ns, response_ns, outcome, ttft_due_ns)
+            _show(self.watch, times, asked_ns, response_ns, outcome)
+        if self.due_watch is not None and wait_ns is not None:
+            _show_due(self.due_watch, times, asked_ns, response_ns, outcome, wait_ns)
         for one in self._goodputs:
             one.ended(times, asked_ns, outcome, ttft_due_ns)
 
@@ -144,11 +163,7 @@ class StreamSeries:
 
     def _failed(self, times: StreamTimes, response_ns: int, outcome: str, wait_ns: int | None) -> None:
         """Record the figures of a request that failed, under its outcome."""
-        had_token = times.ttft_ns >= 0
-        ttft_ns = times.ttft_ns if had_token else response_ns
-        self._add("ttft", outcome, ttft_ns, is_bound=not had_token)
-        if wait_ns is not None:
-            self._add("ttft_due", outcome, ttft_ns + wait_ns, is_bound=not had_token)
+        self._first_token(times, response_ns, outcome, wait_ns)
         if times.ttfo_ns >= 0:
             self._add("ttfo", outcome, times.ttfo_ns)
         for gap_ns, n in times.itl:
@@ -168,6 +183,14 @@ class StreamSeries:
         if times.reasoning_tokens >= 0:
             self._add("reasoning_tokens", outcome, _tokens(times.reasoning_tokens))
 
+    def _first_token(self, times: StreamTimes, response_ns: int, outcome: str, wait_ns: int | None) -> None:
+        """Record ttft and ttft_due under an outcome: lower bounds if no token came."""
+        had_token = times.ttft_ns >= 0
+        ttft_ns = times.ttft_ns if had_token else response_ns
+        self._add("ttft", outcome, ttft_ns, is_bound=not had_token)
+        if wait_ns is not None:
+            self._add("ttft_due", outcome, ttft_ns + wait_ns, is_bound=not had_token)
+
     def _add(self, metric: StreamMetric, outcome: str, *values: int, is_bound: bool = False) -> None:
         key = (metric, outcome, is_bound)
         found = self._other.get(key)
@@ -177,30 +200,43 @@ class StreamSeries:
             found = self._other.setdefault(key, [])
         found += values
 
-    @staticmethod
-    def _show(
-        watch: Watch, times: StreamTimes, asked_ns: int, response_ns: int, outcome: str, ttft_due_ns: int
-    ) -> None:
-        """Pass the values to the watch that counts them for objectives over windows."""
-        is_ok = outcome == OK
-        watch.ended(asked_ns, response_ns, outcome)
-        for metric in watch.metrics:
-            match metric:
-                case "ttft":
-                    watch.timed(metric, asked_ns, times.ttft_ns if times.ttft_ns >= 0 else response_ns, outcome)
-                case "ttft_due" if ttft_due_ns >= 0:
-                    watch.timed(metric, asked_ns, ttft_due_ns, outcome)
-                case "itl":
-                    for gap_ns, n in times.itl:
-                        for _ in range(n):
-                            watch.timed(metric, asked_ns, gap_ns, outcome)
-                case "icl":
-                    for gap_ns in times.icl_ns:
-                        watch.timed(metric, asked_ns, gap_ns, outcome)
-                case _ if is_ok:
-                    value = round(_value(times, metric, ttft_due_ns))
-                    if value >= 0:
-                        watch.timed(metric, asked_ns, value, outcome)
+    @property
+    def is_watched(self) -> bool:
+        """Return whether an objective over windows needs its requests."""
+        return (
+            self.watch is not None or self.due_watch is not None or any(one.watch is not None for one in self._goodputs)
+        )
+
+    def begun(self, asked_ns: int, wait_ns: int | None, has_token: Callable[[], bool]) -> RunningStream | None:
+        """Register a request that begins, and return it as its watches see it; None if it has no watch.
+
+        Its end, in any series, must be registered by `over` or `gone`. has_token: whether its first token has come.
+        """
+        if not self.is_watched:
+            return None
+        running = RunningStream(self, asked_ns, wait_ns, has_token)
+        if self.watch is not None:
+            self.watch.begun(asked_ns, running.idle_ns)
+        if self.due_watch is not None and wait_ns is not None:
+            self.due_watch.begun(asked_ns, running.idle_from_due_ns)
+        for one in self._goodputs:
+            if one.watch is not None:
+                one.watch.begun(asked_ns, running.idle_from_due_ns)
+        return running
+
+    def void(self, asked_ns: int, wait_ns: int | None) -> None:
+        """Let the watches forget a running request: it counts in another series, or not at all."""
+        if self.watch is not None:
+            self.watch.ended(asked_ns, 0, SKIPPED)
+        if self.due_watch is not None and wait_ns is not None:
+            self.due_watch.ended(asked_ns, 0, SKIPPED)
+        self.void_goodputs(asked_ns)
+
+    def void_goodputs(self, asked_ns: int) -> None:
+        """Let the watches of goodputs forget a running request."""
+        for one in self._goodputs:
+            if one.watch is not None:
+                one.watch.ended(asked_ns, 0, SKIPPED)
 
     def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
         """Remove and yield the values since the last swap: (key, values) for each metric and outcome."""
@@ -213,6 +249,95 @@ class StreamSeries:
             yield replace(self.key, metric=metric, outcome=outcome, censored=is_bound), values
         for one in self._goodputs:
             yield from one.swap()
+
+
+class RunningStream:
+    """A request to a model that has begun, as objectives over windows see it.
+
+    Its age counts until its first token. After that it is 0, so the request is undecided until its end.
+    """
+
+    __slots__ = ("_asked_ns", "_has_token", "_series", "_wait_ns")
+
+    def __init__(self, series: StreamSeries, asked_ns: int, wait_ns: int | None, has_token: Callable[[], bool]) -> None:
+        self._series, self._asked_ns, self._wait_ns, self._has_token = series, asked_ns, wait_ns, has_token
+
+    def idle_ns(self, now_ns: int) -> int:
+        """Return the part of the time since the call that is not its age."""
+        return now_ns - self._asked_ns if self._has_token() else 0
+
+    def idle_from_due_ns(self, now_ns: int) -> int:
+        """Return the same for an age that counts from when the request was due: below 0 without a token."""
+        return now_ns - self._asked_ns if self._has_token() else -(self._wait_ns or 0)
+
+    def over(self, series: StreamSeries) -> None:
+        """Register that it ends in `series`, which may not be the one in which it began."""
+        if series is not self._series:
+            self.void()
+            series.begun(self._asked_ns, self._wait_ns, self._has_token)
+
+    def void(self) -> None:
+        """Register that it counts neither as good nor as bad."""
+        self._series.void(self._asked_ns, self._wait_ns)
+
+    def gone(self) -> None:
+        """Register that it was cancelled. Without a first token it is bad if it was older than the limit.
+
+        Goodput does not count it: if its iteration was cut off, that is what counts.
+        """
+        series, asked_ns = self._series, self._asked_ns
+        if self._has_token():
+            self.void()
+            return
+        if series.watch is not None:
+            series.watch.gone(asked_ns)
+        if series.due_watch is not None and self._wait_ns is not None:
+            series.due_watch.gone(asked_ns)
+        series.void_goodputs(asked_ns)
+
+
+def _show(watch: Watch, times: StreamTimes, asked_ns: int, response_ns: int, outcome: str) -> None:
+    """Pass the values of an ended request to the watch that counts them for objectives over windows."""
+    watch.ended(asked_ns, response_ns, outcome)
+    known = _shown(outcome, is_bound=False)
+    for metric in watch.metrics:
+        if metric == "ttft":
+            had_token = times.ttft_ns >= 0
+            ttft_ns = times.ttft_ns if had_token else response_ns
+            watch.timed(metric, asked_ns, ttft_ns, known if had_token else _shown(outcome, is_bound=True))
+        elif metric == "itl":
+            for gap_ns, n in times.itl:
+                for _ in range(n):
+                    watch.timed(metric, asked_ns, gap_ns, known)
+        elif metric == "icl":
+            for gap_ns in times.icl_ns:
+                watch.timed(metric, asked_ns, gap_ns, known)
+        elif metric in TOKEN_METRICS:
+            n = getattr(times, metric)
+            if n >= 0:
+                watch.timed(metric, asked_ns, _tokens(n), known)
+        else:
+            value = round(_value(times, metric, -1))
+            if value >= 0:
+                # As in `_failed`: the wait that a time-out ended may have become the longest.
+                watch.timed(metric, asked_ns, value, outcome if metric == "stall" else known)
+
+
+def _show_due(watch: Watch, times: StreamTimes, asked_ns: int, response_ns: int, outcome: str, wait_ns: int) -> None:
+    """Pass `ttft_due` of an ended request to its watch."""
+    watch.ended(asked_ns, response_ns, outcome)
+    had_token = times.ttft_ns >= 0
+    ttft_ns = times.ttft_ns if had_token else response_ns
+    watch.timed("ttft_due", asked_ns, ttft_ns + wait_ns, _shown(outcome, is_bound=not had_token))
+
+
+def _shown(outcome: str, *, is_bound: bool) -> str:
+    """Return the outcome under which a watch gets a value. Watches take the values of time-outs, and no others, as
+    lower bounds.
+    """
+    if not is_judged(outcome) or (outcome == TIMEOUT) == is_bound:
+        return outcome
+    return TIMEOUT if is_bound else OTHER
 
 
 class _GoodputSeries:

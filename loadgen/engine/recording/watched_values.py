@@ -1,8 +1,9 @@
 """Counts by interval for objectives over windows that need the values themselves. Pure.
 
-These are means and extremes, metrics other than the response time, single outcomes, numbers of iterations, and custom
-metrics. A row of counts means what `loadgen.measure.objectives.windowed_values` describes. Iterations, steps and
-requests are counted by due interval, custom metrics by the interval in which they were recorded.
+These are means and extremes, metrics other than the response time, single outcomes, numbers of iterations or tokens,
+iterations that a goodput counts as lost, and custom metrics. A row of counts means what
+`loadgen.measure.objectives.windowed_values` describes. Iterations, steps and requests are counted by due interval,
+custom metrics by the interval in which they were recorded.
 
 Cost: 0.83 µs a value (process time of `value_rows` with 5,000 values under one objective, the least of 9, on a busy
 machine), only in plans with such an objective.
@@ -16,9 +17,9 @@ from typing import Final
 
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
-from loadgen.measure.deltas.series_key import CUT_OFF, MISSED, OK, TIMEOUT, Metric
+from loadgen.measure.deltas.series_key import CUT_OFF, MISSED, OK, TIMEOUT, TOKEN_NS, Metric
 from loadgen.measure.histograms.histogram import MAX_NS
-from loadgen.measure.objectives.terms import Objective, exact
+from loadgen.measure.objectives.terms import FAILED_VALUES, LOST, Objective, exact
 
 __all__ = ["Rule", "Value", "custom_row", "rule_of", "value_rows"]
 
@@ -27,8 +28,8 @@ Value = tuple[int, int, str]
 
 _BOUNDS: Final = (TIMEOUT, CUT_OFF, MISSED)
 """Outcomes whose times are only lower bounds."""
-_FAILED_IS_ABOVE: Final[tuple[Metric, ...]] = ("response", "duration", "ttfb")
-"""Metrics in whose percentiles a failed event is above every value."""
+_OWN_FAILED: Final[tuple[Metric, ...]] = ("ttft", "ttft_due", "itl", "icl")
+"""Metrics in whose percentiles the failed events are those with a value of the metric; in others, all failed ones."""
 _NS_PER_STEP: Final = 1_000
 
 
@@ -46,7 +47,7 @@ def rule_of(index: int, objective: Objective) -> Rule | None:
 
     A count of iterations needs them for their outcomes: missed and cut-off iterations did not end.
     """
-    if objective.of_kind is not None or objective.of == "requests":
+    if objective.of_kind is not None or objective.of == "requests" or objective.kind == "goodput":
         return None
     if objective.kind in ("percentile", "error_ratio") and objective.metric == "response" and not objective.outcome:
         return None
@@ -65,16 +66,23 @@ def value_rows(
             for at, part in enumerate(_parts(rule.objective, value_ns, outcome)):
                 row[at] += part
         for k, (good, bad, total, bounds) in rows.items():
+            if not (good or bad or total or bounds):
+                continue
             yield DueCounts(rule.index, journey, k, good, bad, 0, 0, total, bounds)
 
 
 def _judged(rule: Rule, values: Mapping[Metric, Sequence[Value]]) -> Iterator[Value]:
     """Yield the values that an objective judges.
 
-    For a percentile of duration or ttfb these are the ok values of the metric, and every failed event.
+    For a percentile of a metric in `FAILED_VALUES` these are the ok values of the metric, and every failed event. Those
+    of a request to a model are among its values of "response": the watch of its stream gets no others.
     """
     own = values.get(rule.metric, ())
-    if rule.objective.kind != "percentile" or rule.metric not in _FAILED_IS_ABOVE:
+    if rule.objective.kind in ("throughput", "total") and rule.objective.counts_tokens:
+        yield from (one for one in own if one[2] == OK)
+        yield from (one for one in values.get("response", ()) if one[2] != OK)
+        return
+    if rule.objective.kind != "percentile" or rule.metric not in FAILED_VALUES or rule.metric in _OWN_FAILED:
         yield from own
         return
     yield from (one for one in own if one[2] == OK)
@@ -86,14 +94,20 @@ def _parts(objective: Objective, value_ns: int, outcome: str) -> tuple[int, int,
     is_bound = outcome in _BOUNDS or value_ns > MAX_NS
     match objective.kind:
         case "percentile":
-            failed = outcome != OK and (objective.metric in _FAILED_IS_ABOVE or is_bound)
+            failed = outcome != OK and (objective.metric in FAILED_VALUES or is_bound)
             is_good = not failed and value_ns <= objective.limit
             return int(is_good), int(not is_good), 0, 0
         case "error_ratio":
             is_bad = outcome == objective.outcome
             return int(not is_bad), int(is_bad), 0, 0
+        case "goodput":  # of an iteration
+            is_lost = int(outcome in LOST)
+            return 0, is_lost, is_lost, 0
+        case "throughput" | "total" if objective.counts_tokens:
+            # The count of requests shows that there are data, even without a token.
+            return value_ns // TOKEN_NS if outcome == OK else 0, 0, 1, 0
         case "throughput" | "total":
-            return int(outcome not in (MISSED, CUT_OFF)), 0, 0, 0
+            return int(outcome not in LOST), 0, 0, 0
         case "mean":
             return 1, 0, (value_ns + 500) // 1_000, int(is_bound)
         case "maximum":

@@ -35,7 +35,7 @@ from loadgen.measure.objectives.terms import (
     is_judged,
 )
 from loadgen.measure.objectives.whole_run_values import Missing, each_check, evaluate_value, groups
-from loadgen.measure.objectives.windowed_values import Stretch, evaluate_windows
+from loadgen.measure.objectives.windowed_values import Stretch, evaluate_windows, has_requests
 from loadgen.measure.objectives.words import describe, number_text, span_text, time_text, unsure_text
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration
 
@@ -186,7 +186,10 @@ def _evaluate_values(
             complete,
             is_over,
         )
-        names = objective.judged_journeys(journeys, merge.due.journeys(index))
+        found = merge.due.journeys(index)
+        if objective.kind == "goodput":
+            found = [name for name in found if has_requests(index, merge.due, name)]
+        names = objective.judged_journeys(journeys, found)
         return tuple(evaluate_windows(objective, index, merge.due, name, stretch) for name in names)
     span_ns = _span(merge, from_ns, end_ns)
     known = 0 <= missing_share < 1

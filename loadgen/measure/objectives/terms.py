@@ -1,13 +1,14 @@
 """The words of an objective: what is judged, and the result. Plain values, stored in manifests and summaries.
 
-An objective judges one of three things. *Times* of iterations, steps or requests: a percentile, mean, maximum, minimum
-or error ratio. *Counts* of iterations or requests: a total, or their number per second. *Custom metrics* of the
-scenario: `of` names one. `evaluate` in `objective.py` judges all of them.
+An objective judges one of four things. *Times* of iterations, steps or requests: a percentile, mean, maximum, minimum
+or error ratio. *Counts* of iterations, requests or tokens: a total, or their number per second. *Goodput*: the share of
+offered requests to AI models that kept several limits. *Custom metrics* of the scenario: `of` names one. `evaluate` in
+`objective.py` judges all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal
@@ -15,12 +16,28 @@ from typing import Final, Literal
 import msgspec
 
 from loadgen.measure.deltas.custom import CustomKind
-from loadgen.measure.deltas.series_key import LOAD_TAG, SKIPPED, UNTAGGED, Kind, Metric, SeriesKey
+from loadgen.measure.deltas.series_key import (
+    CUT_OFF,
+    GOODPUT_TAG,
+    LOAD_TAG,
+    MISSED,
+    SKIPPED,
+    STREAM_METRICS,
+    TOKEN_NS,
+    UNTAGGED,
+    Kind,
+    Metric,
+    SeriesKey,
+)
 from loadgen.measure.objectives.sliding import Budget
+from loadgen.units import NS_PER_MS
 
 __all__ = [
     "ALL_CHECKS",
+    "FAILED_VALUES",
+    "LOST",
     "SCRIPT",
+    "TOKEN_METRICS",
     "Gap",
     "Objective",
     "ObjectiveKind",
@@ -34,7 +51,7 @@ __all__ = [
 
 SloVerdict = Literal["passed", "failed", "inconclusive"]
 ObjectiveKind = Literal[
-    "percentile", "error_ratio", "mean", "maximum", "minimum", "throughput", "total", "ratio", "last"
+    "percentile", "error_ratio", "mean", "maximum", "minimum", "throughput", "total", "ratio", "last", "goodput"
 ]
 Operator = Literal["<", "<=", ">", ">="]
 
@@ -43,6 +60,21 @@ SCRIPT: Final = "script "
 
 ALL_CHECKS: Final = "check: *"
 """As `of`: each check of the scenario by itself."""
+
+FAILED_VALUES: Final[Mapping[Metric, Metric]] = {
+    **dict.fromkeys(("response", "duration", "ttfb"), "response"),
+    **dict.fromkeys(("ttft", "ttfo", "tpot", "stall"), "ttft"),
+    "ttft_due": "ttft_due",
+    "itl": "itl",
+    "icl": "icl",
+}
+"""The metrics in whose percentiles a failed event is above every value, and the metric that has a value of each failed
+event. Each ended request to a model has one value of ttft. The events of itl are tokens, and those of icl are reads.
+"""
+TOKEN_METRICS: Final[tuple[Metric, ...]] = ("prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+"""Metrics whose values are numbers of tokens, `TOKEN_NS` for each token."""
+LOST: Final = (MISSED, CUT_OFF)
+"""Outcomes of iterations that goodput counts as offered and not good, because they did not end."""
 
 
 def is_judged(outcome: str) -> bool:
@@ -102,6 +134,8 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     """Only this load of the plan."""
     unit: str = ""
     """The unit of a custom metric."""
+    limits: tuple[tuple[str, int], ...] = ()
+    """Each metric of a request that a goodput limits, with its greatest good value in ns."""
     resolution: float = 0.0
     """The resolution of a trend, in its unit: 1 µs in its histogram stands for this."""
     begin_ns: int = 0
@@ -112,10 +146,57 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def kind_of_series(self) -> Kind:
-        """Return "request", "step" or "journey": the kind of series that the objective judges."""
-        if self.of == "requests" and self.of_kind is None:
+        """Return "request", "step", "journey" or "goodput": the kind of series that the objective judges."""
+        if self.kind == "goodput":
+            return "goodput"
+        if self.is_of_streams or (self.of == "requests" and self.of_kind is None):
             return "request"
         return "request" if self.request else "step" if self.step else "journey"
+
+    @property
+    def is_of_streams(self) -> bool:
+        """Return whether it judges a metric that only requests to AI models have. False for goodput."""
+        return self.metric in STREAM_METRICS
+
+    @property
+    def judged_metrics(self) -> tuple[str, ...]:
+        """Return the metrics that decide its verdict. A run that cannot measure one of them cannot judge it.
+
+        "e2e" is the time until the last token. Empty for counts and custom metrics.
+        """
+        if self.kind == "goodput":
+            return tuple(name for name, _ in self.limits)
+        return () if self.of else (self.metric,)
+
+    @property
+    def counting_metric(self) -> Metric:
+        """Return the metric that has exactly one value for each ended iteration, step or request that it judges."""
+        return "value" if self.kind == "goodput" else "ttft" if self.is_of_streams else "response"
+
+    @property
+    def has_many_values(self) -> bool:
+        """Return whether a request has any number of its events: tokens, or reads."""
+        return self.metric in ("itl", "icl") or (self.is_of_streams and bool(self.of))
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Return whether its values are numbers of tokens."""
+        return self.metric in TOKEN_METRICS
+
+    @property
+    def unit_ns(self) -> int:
+        """Return what one unit of its values is in ns: a ms, or what stands for a token."""
+        return TOKEN_NS if self.counts_tokens else NS_PER_MS
+
+    @property
+    def goodput_text(self) -> str:
+        """Return the text that identifies the limits of a goodput, as in "ttft<=500ms,tpot<=50ms"."""
+        return ",".join(f"{name}<={limit_ns / NS_PER_MS:.15g}ms" for name, limit_ns in self.limits)
+
+    @property
+    def is_steerable(self) -> bool:
+        """Return whether a load can follow it: its bad events of one interval show how near its limit is."""
+        return self.is_plain or (self.kind == "goodput" and not (self.tags or self.load))
 
     @property
     def is_plain(self) -> bool:
@@ -133,7 +214,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_share(self) -> bool:
         """Return whether it limits a share of events: then it has an error budget."""
-        return self.kind in ("percentile", "error_ratio", "ratio")
+        return self.kind in ("percentile", "error_ratio", "ratio", "goodput")
 
     @property
     def is_upper(self) -> bool:
@@ -150,7 +231,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
         if self.kind == "percentile":
             share = exact(self.q) / 100
             return Budget(1 - share, is_strict=False) if self.is_upper else Budget(share, is_strict=True)
-        if self.kind in ("error_ratio", "ratio"):
+        if self.kind in ("error_ratio", "ratio", "goodput"):
             limit = exact(self.limit)
             return Budget(limit if self.is_upper else 1 - limit, is_strict=True)
         return Budget(Fraction(0), is_strict=False)
@@ -181,6 +262,17 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
             and self.request in (None, key.request)
             and (self.load is None or (LOAD_TAG, self.load) in key.tags)
             and all(one.name in changing or one.matches(key.tags) for one in self.tags)
+            and (self.kind != "goodput" or (GOODPUT_TAG, self.goodput_text) in key.tags)
+        )
+
+    def covers_lost(self, key: SeriesKey) -> bool:
+        """Return whether lost iterations of a journey's series (`LOST`) are offered and not good: only for goodput."""
+        return (
+            self.kind == "goodput"
+            and key.kind == "journey"
+            and self.journey in (None, key.journey)
+            and (self.load is None or (LOAD_TAG, self.load) in key.tags)
+            and self.has_tags(key.tags)
         )
 
     def covers_trend(self, key: SeriesKey) -> bool:

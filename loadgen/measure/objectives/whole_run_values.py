@@ -2,8 +2,10 @@
 
 Rules:
 
-- In response, duration and ttfb, a failed iteration or request is above every value of a percentile. A phase that a
-  request did not have is not counted, and every text names both numbers.
+- In the metrics of `FAILED_VALUES`, a failed event is above every value of a percentile. A phase that a request did not
+  have is not counted, and every text names both numbers.
+- Goodput is the share of good ones among all offered requests to AI models: those that ended, and the iterations that
+  were missed or cut off in journeys that ask models.
 - A mean, maximum or minimum is of all that ended, failed ones with the time that they took. A time-out has only a lower
   bound, so the result is a bound, too: it decides if the bound alone decides, and otherwise it is inconclusive.
 - Custom metrics cover what was recorded after the warm-up, in intervals of the agents' clock. All others cover what was
@@ -23,18 +25,25 @@ from math import ceil
 from msgspec.structs import replace
 
 from loadgen.measure.deltas.custom import CHECK, CustomStats
-from loadgen.measure.deltas.series_key import CUT_OFF, MISSED, OK, Metric, SeriesKey
+from loadgen.measure.deltas.series_key import OK, TOKEN_NS, Metric, SeriesKey
 from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured
-from loadgen.measure.objectives.terms import ALL_CHECKS, Objective, SloResult, SloVerdict, exact, is_judged
+from loadgen.measure.objectives.terms import (
+    ALL_CHECKS,
+    FAILED_VALUES,
+    LOST,
+    Objective,
+    SloResult,
+    SloVerdict,
+    exact,
+    is_judged,
+)
 from loadgen.measure.objectives.words import events_text, number_text, plain_number, value_text
-from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio
+from loadgen.units import NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio
 
 __all__ = ["NO_DATA", "Missing", "each_check", "evaluate_value", "groups"]
 
-_AT_ONCE: tuple[Metric, ...] = ("response", "duration", "ttfb")
-"""Metrics in which a failed event is above every value."""
 NO_DATA = "there are no data for it"
 _MISSING = "data are missing"
 
@@ -73,13 +82,16 @@ class _Found:
     good: int = 0
     of_count: int | None = None
     bounds: int = 0
+    is_of_values: bool = False
+    """The observed value is one of a metric's values, so the objective's limit is in ns."""
     margin_of: float | None = None
     """The observed value from which the margin follows, in the unit of the limit; None: no margin."""
 
 
 def groups(objective: Objective, merge: Measured, planned: Sequence[str]) -> list[str | None]:
     """Return the journeys that an objective judges over the whole run; see `Objective.judged_journeys`."""
-    found = () if objective.of else (key.journey for _, key in _matching(objective, merge, None, "response"))
+    counted = () if objective.of else _matching(objective, merge, None, objective.counting_metric)
+    found = (key.journey for _, key in counted)
     return objective.judged_journeys(planned, found)
 
 
@@ -123,11 +135,13 @@ def evaluate_value(
         found = _custom(objective, merge, missing, is_over=is_over)
     elif objective.of:
         found = _counted(objective, merge, missing, span_ns, is_over=is_over)
+    elif objective.kind == "goodput":
+        found = _goodput(objective, merge, journey, missing)
     elif objective.is_share:
         found = _share_of_events(objective, merge, journey, missing)
     else:
         found = _moment(objective, merge, journey, missing)
-    limit = objective.limit / NS_PER_MS if found.unit == "ms" else objective.limit
+    limit = objective.limit / objective.unit_ns if found.is_of_values else objective.limit
     share = objective.is_share
     margin = None
     if found.margin_of is not None and limit:
@@ -148,7 +162,7 @@ def evaluate_value(
         margin=margin,
         budget=None if used is None else round(used, 4),
         allowed=float(objective.budget.allowed) if share else 0.0,
-        limit_ms=limit if found.unit == "ms" else None,
+        limit_ms=limit if found.unit == "ms" and found.is_of_values else None,
         reason=found.reason,
         detail=found.detail or found.reason or NO_DATA,
         limit=limit,
@@ -186,6 +200,8 @@ class _Times:
     bounds: Histogram
     ok: Histogram
     """Those of `known` that ended ok."""
+    ok_count: int = 0
+    """All that ended ok, those above the range of the histogram too."""
 
     @property
     def count(self) -> int:
@@ -198,12 +214,16 @@ def _times(objective: Objective, merge: Measured, journey: str | None, metric: M
         merge.sum_of([n for n, key in found if not key.censored]),
         merge.sum_of([n for n, key in found if key.censored]),
         merge.sum_of([n for n, key in found if not key.censored and key.outcome == OK]),
+        merge.count_of([n for n, key in found if key.outcome == OK]),
     )
 
 
-def _outcomes(objective: Objective, merge: Measured, journey: str | None) -> dict[str, int]:
+def _outcomes(
+    objective: Objective, merge: Measured, journey: str | None, metric: Metric | None = None
+) -> dict[str, int]:
+    """Return by outcome how many values of a metric there are; None: how many iterations, steps or requests ended."""
     counts: dict[str, int] = {}
-    for number, key in _matching(objective, merge, journey, "response"):
+    for number, key in _matching(objective, merge, journey, metric or objective.counting_metric):
         counts[key.outcome] = counts.get(key.outcome, 0) + merge.count_of((number,))
     return counts
 
@@ -219,14 +239,16 @@ def _share_of_events(objective: Objective, merge: Measured, journey: str | None,
         what = "went wrong" if objective.outcome is None else f'ended with "{objective.outcome}"'
         return _ratio(objective, wrong, total, missing, f"{events_text(objective, total, None)} {what}")
     times = _times(objective, merge, journey, objective.metric)
-    if objective.metric in _AT_ONCE:
-        values, count = times.ok, times.ok.total + total - outcomes.get(OK, 0)
+    failed_in = FAILED_VALUES.get(objective.metric)
+    if failed_in is not None:
+        ended = outcomes if failed_in == objective.counting_metric else _outcomes(objective, merge, journey, failed_in)
+        values, count = times.ok, times.ok_count + sum(ended.values()) - ended.get(OK, 0)
     else:
         values, count = times.known, times.count
     limit_us = int(objective.limit // NS_PER_US)
     within = values.count_at_most_us(limit_us)
     good = within if objective.is_upper else count - within
-    of_count = total if count != total else None
+    of_count = total if count != total and not objective.has_many_values else None
     observed = _percentile(objective, values, count, limit_us)
     detail = ""
     if observed is not None:
@@ -243,8 +265,9 @@ def _share_of_events(objective: Objective, merge: Measured, journey: str | None,
         reason,
         good,
         of_count,
-        count - values.total if objective.metric not in _AT_ONCE else 0,
-        value if isinstance(value, float) else None,
+        count - values.total if failed_in is None else 0,
+        is_of_values=True,
+        margin_of=value if isinstance(value, float) else None,
     )
 
 
@@ -263,6 +286,35 @@ def _percentile(objective: Objective, values: Histogram, count: int, limit_us: i
     if us > limit_us and values.count_at_most_us(limit_us) >= rank:
         return limit_us  # both are in one slot: the histogram cannot distinguish them
     return us
+
+
+def _goodput(objective: Objective, merge: Measured, journey: str | None, missing: Missing) -> _Found:
+    """Judge goodput. A journey without a request to a model has no data, whatever became of its iterations."""
+    outcomes = _outcomes(objective, merge, journey)
+    if not outcomes:
+        return _Found("inconclusive", None, "ratio", 0, reason=NO_DATA)
+    lost = _lost(objective, merge, journey)
+    offered = sum(outcomes.values()) + lost
+    of = f"{events_text(objective, offered, None)} were good"
+    if lost:
+        of += f", {format_count(lost)} of these are iterations that were missed or cut off"
+    return _ratio(objective, outcomes.get(OK, 0), offered, missing, of)
+
+
+def _lost(objective: Objective, merge: Measured, journey: str | None) -> int:
+    """Return how many iterations of a journey were missed or cut off; 0 for no journey."""
+
+    def test(region: str, key: SeriesKey) -> bool:
+        return (
+            key.metric == "response"
+            and key.outcome in LOST
+            and not key.warmup
+            and key.journey == journey
+            and objective.region in (None, region)
+            and objective.covers_lost(key)
+        )
+
+    return merge.count_of([number for number, _ in merge.matching((objective, journey, "lost"), test)])
 
 
 def _ratio(objective: Objective, part: int, count: int, missing: Missing, of: str) -> _Found:
@@ -295,35 +347,37 @@ def _of_share(objective: Objective, bad: int, count: int, missing: Missing) -> t
 
 def _moment(objective: Objective, merge: Measured, journey: str | None, missing: Missing) -> _Found:
     times = _times(objective, merge, journey, objective.metric)
+    unit = "tokens" if objective.counts_tokens else "ms"
     if not times.count:
-        return _Found("inconclusive", None, "ms", 0, reason=NO_DATA)
+        return _Found("inconclusive", None, unit, 0, reason=NO_DATA, is_of_values=True)
     outcomes = _outcomes(objective, merge, journey)
     total = sum(outcomes.values())
-    failed = total - outcomes.get(OK, 0)
-    of_count = total if total != times.count else None
+    failed = times.count - times.ok_count if objective.is_of_streams else total - outcomes.get(OK, 0)
+    of_count = total if total != times.count and not objective.has_many_values else None
     low, high = _ends(objective, times)
     verdict, reason = _between(objective, low, high, times, missing)
     is_bound = low != high
-    ms = float(low) / NS_PER_MS
-    observed: float | str = f"> {number_text(ms)}" if is_bound else round(ms, 3)
+    value = float(low) / objective.unit_ns
+    observed: float | str = f"> {number_text(value)}" if is_bound else round(value, 3)
     detail = f"{objective.kind} of {events_text(objective, times.count, of_count)}"
     if failed:
         detail += f", {format_count(failed)} of them failed"
-    detail += f": {value_text(observed, 'ms')}"
+    detail += f": {value_text(observed, unit)}"
     if times.bounds.total:
         one = times.bounds.total == 1
         detail += f"; {format_count(times.bounds.total)} {'has' if one else 'have'} only a lower bound"
     return _Found(
         verdict,
         observed,
-        "ms",
+        unit,
         times.count,
         detail,
         reason,
         times.count,
         of_count,
         times.bounds.total,
-        ms if not is_bound else None,
+        is_of_values=True,
+        margin_of=value if not is_bound else None,
     )
 
 
@@ -377,17 +431,27 @@ def _counted(
     objective: Objective, merge: Measured, missing: Missing, span_ns: tuple[int, int] | None, *, is_over: bool
 ) -> _Found:
     outcomes = _outcomes(objective, merge, objective.journey)
-    count = sum(n for outcome, n in outcomes.items() if outcome not in (MISSED, CUT_OFF))
-    noun = objective.of if count != 1 else objective.of[:-1]
+    events = count = sum(n for outcome, n in outcomes.items() if outcome not in LOST)
+    if objective.counts_tokens:
+        count = _tokens(objective, merge)
+    nouns = objective.of.replace("_", " ")
+    noun = nouns if count != 1 else nouns[:-1]
     if objective.kind == "total":
-        return _amount(objective, count, count, missing, objective.of, f"{format_count(count)} {noun}", is_over=is_over)
+        text = f"{format_count(count)} {noun}"
+        return _amount(objective, count, max(count, events), missing, nouns, text, is_over=is_over)
     seconds = Fraction(max(0, span_ns[1] - span_ns[0]), NS_PER_S) if span_ns is not None else Fraction(0)
     if not seconds:
         return _Found("inconclusive", None, "/s", count, reason=NO_DATA)
     length = format_duration(float(seconds) * NS_PER_S)
     value = Fraction(count) / seconds
     detail = f"{plain_number(float(value))}/s: {format_count(count)} {noun} in {length}"
-    return _amount(objective, value, count, missing, "/s", detail, is_over=True)
+    return _amount(objective, value, max(count, events), missing, "/s", detail, is_over=True)
+
+
+def _tokens(objective: Objective, merge: Measured) -> int:
+    """Return the number of tokens of all requests to models that ended ok."""
+    found = _matching(objective, merge, objective.journey, objective.metric)
+    return merge.sum_of([number for number, key in found if key.outcome == OK]).sum_ns // TOKEN_NS
 
 
 def _amount(

@@ -7,9 +7,11 @@ requests are by due time, windows of custom metrics by the time of recording, an
     share (percentile, ratio)   within the objective, or not
     maximum, minimum            within the limit, or not; `bounds` of the good ones may be beyond it
     mean                        `good` values with the sum `total`, of which `bounds` are lower bounds
-    throughput, total           what ended; custom counters: the sum in `good`
+    throughput, total           what ended; of tokens and custom counters: the sum in `good`
+    goodput                     `total` of the bad ones are iterations that were missed or cut off
 
-An event that still runs is undecided: it may end in any way, so it can save a window, and not break one.
+An event that still runs is undecided: it may end in any way, so it can save a window, and not break one. A stream that
+still runs may have any number of tokens, so it counts as `_TOKENS_TO_COME` undecided ones for objectives on tokens.
 """
 
 from __future__ import annotations
@@ -25,12 +27,14 @@ from loadgen.measure.deltas.outcomes_by_due_interval import BAD, BOUNDS, GOOD, O
 from loadgen.measure.objectives.sliding import slide, slide_each
 from loadgen.measure.objectives.terms import Objective, SloResult, SloVerdict, exact
 from loadgen.measure.objectives.words import events_text, number_text, plain_number, span_text, value_text
-from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio
+from loadgen.units import NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio
 
-__all__ = ["Stretch", "evaluate_windows", "oriented"]
+__all__ = ["Stretch", "evaluate_windows", "has_requests", "oriented"]
 
 Ints = npt.NDArray[np.int64]
 _NO_DATA: Final = "there are no data for it"
+_TOKENS_TO_COME: Final = 1_000_000
+"""More tokens than the rest of an answer has: with fewer, a window could break before its long answers have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,11 @@ class _Windows:
 
 
 def oriented(counts: Ints, objective: Objective) -> Ints:
-    """Return rows of GOOD, BAD, OVERDUE and UNDECIDED as the objective means them; agents count for upper limits."""
-    if objective.is_upper or not objective.is_share or objective.of:
+    """Return rows of GOOD, BAD, OVERDUE and UNDECIDED as the objective means them; agents count for upper limits.
+
+    Those of checks, rates and goodput are as they mean them.
+    """
+    if objective.is_upper or not objective.is_share or objective.of or objective.kind == "goodput":
         return counts
     turned = counts.copy()
     turned[GOOD] = counts[BAD] + counts[OVERDUE]
@@ -88,11 +95,16 @@ def evaluate_windows(
     """Return the result of one objective over all full windows, for one journey (None: all of them together)."""
     names = due.journeys(index) if objective.of and journey is None else [journey or ""]
     rows = sum((due.sums(index, name, stretch.first, stretch.end) for name in names), _no_rows(stretch))
+    if objective.has_many_values:
+        rows[UNDECIDED] *= _TOKENS_TO_COME
+    if objective.kind == "goodput" and not has_requests(index, due, journey):
+        rows[:] = 0
     full = rows.shape[1] - stretch.width + 1
     found = _judged(objective, rows, stretch) if full > 0 and rows.any() else None
     verdict, reason = _verdict(objective, found, full, stretch)
     unit, limit = _unit(objective), _limit(objective)
     share = objective.is_share
+    is_time = unit == "ms" and not objective.of_kind
     return SloResult(
         objective=objective.text,
         journey=journey,
@@ -106,7 +118,7 @@ def evaluate_windows(
         region=objective.region,
         budget=_used(objective, found) if share and found else None,
         allowed=float(objective.budget.allowed) if share else 0.0,
-        limit_ms=limit if unit == "ms" else None,
+        limit_ms=limit if is_time else None,
         window_s=stretch.length_ns / NS_PER_S,
         windows=int(found.is_judged.sum()) if found else 0,
         windows_failed=int(found.is_broken.sum()) if found else 0,
@@ -116,6 +128,16 @@ def evaluate_windows(
         limit=limit,
         bounds=found.bounds if found else 0,
     )
+
+
+def has_requests(index: int, due: DueTable, journey: str | None) -> bool:
+    """Return whether a journey has asked models, so that its lost iterations belong to a goodput. index: of this one.
+
+    Agents count lost iterations of all journeys, because an agent whose iterations were all missed cannot see which of
+    them ask models.
+    """
+    sums = due.sums(index, journey or "", 0, due.end(index))
+    return int(sums[:TOTAL].sum()) > int(sums[TOTAL].sum())
 
 
 def _no_rows(stretch: Stretch) -> Ints:
@@ -137,15 +159,18 @@ def _used(objective: Objective, found: _Windows) -> float | None:
 
 
 def _unit(objective: Objective) -> str:
-    if objective.kind == "ratio" or objective.kind == "error_ratio":
+    if objective.kind in ("ratio", "error_ratio", "goodput"):
         return "ratio"
     if objective.kind == "throughput":
         return "/s"
-    return objective.unit if objective.of_kind else objective.of or "ms"
+    if objective.of_kind:
+        return objective.unit
+    return objective.of.replace("_", " ") or ("tokens" if objective.counts_tokens else "ms")
 
 
 def _limit(objective: Objective) -> float:
-    return objective.limit / NS_PER_MS if _unit(objective) == "ms" else objective.limit
+    is_of_values = objective.kind in ("percentile", "mean", "maximum", "minimum") and not objective.of_kind
+    return objective.limit / objective.unit_ns if is_of_values else objective.limit
 
 
 def _verdict(objective: Objective, found: _Windows | None, full: int, stretch: Stretch) -> tuple[SloVerdict, str]:
@@ -196,14 +221,17 @@ def _shares(objective: Objective, rows: Ints, stretch: Stretch) -> _Windows:
     found = slide(counts, stretch.width, budget, stretch.missing)
     is_judged, is_broken = slide_each(counts, stretch.width, budget, stretch.missing)
     bounds = _slid(rows[BOUNDS], stretch.width)
+    count = found.count
+    if objective.has_many_values and found.first >= 0:
+        count -= int(_slid(rows[UNDECIDED], stretch.width)[found.first])  # they only stand for tokens to come
     return _Windows(
         is_judged & ~is_broken & (bounds == 0),
         is_broken,
         is_judged,
         found.first,
-        found.count,
+        count,
         found.good,
-        round(found.bad / found.count, 4) if found.count else None,
+        round(found.bad / count, 4) if count else None,
         int(bounds.max(initial=0)),
     )
 
@@ -212,6 +240,7 @@ def _means(objective: Objective, rows: Ints, stretch: Stretch) -> _Windows:
     n, total = _slid(rows[GOOD], stretch.width), _slid(rows[TOTAL], stretch.width)
     bounds, undecided = _slid(rows[BOUNDS], stretch.width), _slid(rows[UNDECIDED] + rows[OVERDUE], stretch.width)
     lost = _lost(n, stretch)
+    # Of a trend, a µs is a step of its resolution. All other limits are in ns.
     scale = exact(objective.resolution) if objective.of_kind else Fraction(NS_PER_US)
     is_judged = n > 0
     is_known = (bounds == 0) & (undecided == 0) & (lost == 0)
@@ -226,7 +255,7 @@ def _means(objective: Objective, rows: Ints, stretch: Stretch) -> _Windows:
     worst = int(np.argmax(order)) if is_judged.any() else -1
     shown: float | str | None = None
     if worst >= 0:
-        value = float(means[worst]) * float(scale / (1 if objective.of_kind else NS_PER_MS))
+        value = float(means[worst]) * float(scale / (1 if objective.of_kind else objective.unit_ns))
         text = plain_number(value) if objective.of_kind else number_text(value)
         shown = f"> {text}" if bounds[worst] else round(value, 6)
     count = int(n[worst]) if worst >= 0 else 0
@@ -306,7 +335,7 @@ def _worst(objective: Objective, found: _Windows) -> str:
         more = "more than " if objective.budget.is_strict else ""
         return f"{format_ratio(found.good / max(1, found.count))} of {events} were good (needs {more}{needs})"
     if objective.kind in ("maximum", "minimum"):
-        unit = objective.unit if objective.of_kind else "ms"
+        unit = _unit(objective)
         side = "at or above" if objective.is_upper else "at or below"
         return f"{format_count(bad)} of {events} {side} {value_text(_limit(objective), unit)}"
     shown = value_text(found.observed if found.observed is not None else "", _unit(objective))

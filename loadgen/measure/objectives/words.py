@@ -8,8 +8,8 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from loadgen.measure.deltas.series_key import Metric
-from loadgen.measure.objectives.terms import Objective, SloResult
+from loadgen.measure.deltas.series_key import STREAM_METRICS, Metric
+from loadgen.measure.objectives.terms import TOKEN_METRICS, Objective, SloResult
 from loadgen.units import NS_PER_MS, format_count, format_duration, format_ratio, quantity
 
 __all__ = [
@@ -29,7 +29,13 @@ __all__ = [
 
 RUN_LONGER: Final = "Run longer, or at a higher rate"
 """The remedy for a verdict that is not sure."""
-_NOUNS: Final = {"journey": "iterations", "step": "steps", "request": "requests"}
+_NOUNS: Final = {"journey": ("iteration", "iterations"), "step": ("step", "steps"), "request": ("request", "requests")}
+_NOUNS_OF: Final[Mapping[Metric, tuple[str, str]]] = {
+    **dict.fromkeys(STREAM_METRICS, ("request to a model", "requests to models")),
+    "itl": ("token", "tokens"),
+    "icl": ("read with tokens", "reads with tokens"),
+}
+"""What has the values of a metric: the singular and the plural."""
 _THAT: Final[Mapping[Metric, str]] = {
     "service": "that were sent",
     "ttfb": "that failed or got a first byte",
@@ -42,6 +48,11 @@ _THAT: Final[Mapping[Metric, str]] = {
     "receive": "that got an answer",
     "user_wait": "that were due",
     "generator_lag": "that were started",
+    "ttft_due": "that had a due time",
+    "ttfo": "that failed or got output",
+    "stall": "that failed or got tokens in two reads",
+    "tpot": "that failed or got tokens in two reads",
+    **dict.fromkeys(TOKEN_METRICS, "whose tokens are known"),
 }
 """Which iterations or requests have a value of the metric."""
 
@@ -177,9 +188,10 @@ def number_text(ms: float) -> str:
 
 def events_text(objective: Objective, count: int, of_count: int | None) -> str:
     """Return the denominator of a value, such as "9,812 of 10,000 requests that connected" or "1,200 iterations"."""
-    noun = _NOUNS[objective.kind_of_series]
-    if count == 1 and of_count is None:
-        noun = noun[:-1]
+    if objective.kind == "goodput":
+        return f"{format_count(count)} offered"
+    nouns = _NOUNS_OF.get(objective.metric) or _NOUNS[objective.kind_of_series]
+    noun = nouns[not (count == 1 and of_count is None)]
     text = f"{format_count(count)} of {format_count(of_count)}" if of_count is not None else format_count(count)
     that = _THAT.get(objective.metric)
     return f"{text} {noun}" + (f" {that}" if that and of_count is not None else "")

@@ -24,18 +24,16 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.measure.deltas.custom import CHECK, CustomStats
-from loadgen.measure.deltas.series_key import CUT_OFF, MISSED, OK, Metric, SeriesKey
+from loadgen.measure.deltas.series_key import OK, SeriesKey
 from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import SLOTS, Counts, slot_of_us
-from loadgen.measure.objectives.terms import ALL_CHECKS, Objective, TagSelector, exact, is_judged
+from loadgen.measure.objectives.terms import ALL_CHECKS, FAILED_VALUES, LOST, Objective, TagSelector, exact, is_judged
 from loadgen.units import NS_PER_US
 
 __all__ = ["MOST_DELTAS", "Binned", "ObjectiveBins", "needs_customs"]
 
 Floats = npt.NDArray[np.float64]
 
-_AT_ONCE: Final[tuple[Metric, ...]] = ("response", "duration", "ttfb")
-"""Metrics in whose percentiles a failed event is above every value."""
 _COUNT, _BAD, _TOTAL = range(3)
 MOST_DELTAS: Final = 500_000
 """Checks and rates of runs with more deltas have no interval: to read all deltas again would delay the end of a run."""
@@ -179,18 +177,25 @@ class ObjectiveBins:
             row, limit_us = self._row(index, ""), int(exact(one.limit) / exact(one.resolution or 1))
             is_known = not key.censored
         else:
+            if key.outcome in LOST and key.metric == "response" and one.covers_lost(key):
+                return [_Role(self._row(index, key.journey), number, is_bad=True)]
             if one.of_kind is not None or not one.covers(key) or not is_judged(key.outcome):
                 return []
             row = self._row(index, "" if one.of else key.journey)
             limit_us = int(one.limit // NS_PER_US)
-            is_known = not key.censored and (one.metric not in _AT_ONCE or key.outcome == OK)
+            is_known = not key.censored and (one.metric not in FAILED_VALUES or key.outcome == OK)
+        if one.kind == "goodput":
+            return [_Role(row, number, is_bad=key.outcome != OK)]
         if one.kind == "error_ratio":
             if key.metric != "response":
                 return []
             is_bad = key.outcome != OK if one.outcome is None else key.outcome == one.outcome
             return [_Role(row, number, is_bad == one.is_upper)]
         if one.kind in ("throughput", "total"):
-            has_ended = key.metric == "response" and key.outcome not in (MISSED, CUT_OFF)
+            if one.counts_tokens:
+                has_tokens = key.metric == one.metric and key.outcome == OK
+                return [_Role(row, number, is_bad=False)] if has_tokens else []
+            has_ended = key.metric == "response" and key.outcome not in LOST
             return [_Role(row, number, is_bad=False)] if has_ended else []
         is_own = key.kind == "trend" or key.metric == one.metric
         if one.kind != "percentile":
@@ -199,8 +204,8 @@ class ObjectiveBins:
         beyond = one.is_upper
         if is_own and is_known:
             return [_Role(row, number, not beyond, slot_of_us(limit_us))]
-        if key.kind != "trend" and one.metric in _AT_ONCE:
-            failed = key.metric == "response" and key.outcome != OK
+        if key.kind != "trend" and one.metric in FAILED_VALUES:
+            failed = key.metric == FAILED_VALUES[one.metric] and key.outcome != OK
             late = key.metric == one.metric and key.outcome == OK and key.censored
             return [_Role(row, number, beyond)] if failed or late else []
         return [_Role(row, number, beyond)] if is_own else []

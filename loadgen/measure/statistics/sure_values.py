@@ -2,7 +2,7 @@
 
 A verdict is sure if the 95 % interval of the limited value lies wholly on the verdict's side of the limit:
 
-    percentile, ratio, error ratio   the interval of the bad share (`bad_share_interval.py`)
+    percentile, ratio, goodput       the interval of the bad share (`bad_share_interval.py`)
     mean, throughput                 batch means: Student's t with 4 degrees of freedom, corrected for correlation
     total, last                      a fact about the run: it has no interval, and is sure
     maximum, minimum                 sure if a value beyond the limit was seen. Otherwise never: a longer run has a
@@ -37,7 +37,7 @@ from loadgen.measure.statistics.correlation import neighbours_rho
 from loadgen.measure.statistics.mean_of_batches import BATCHES, LEAST_INTERVALS, LEAST_RHO, MOST_RHO, half_length
 from loadgen.measure.statistics.objective_bins import Binned
 from loadgen.measure.statistics.share_in_worst_window import LEVEL, compared, counts_of, share_in_worst_window
-from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US
+from loadgen.units import NS_PER_S, NS_PER_US
 
 __all__ = ["Ends", "is_sure", "judged", "judged_in_windows", "mean_ends", "rate_ends", "share_of", "with_share"]
 
@@ -119,19 +119,23 @@ def _both(observed: float, batches: Sequence[float], rho: float, bins: int, leas
     return Ends(low, high)
 
 
-def rate_ends(found: Binned, intervals: npt.NDArray[np.int64], per_s: float) -> Ends:
+def rate_ends(found: Binned, intervals: npt.NDArray[np.int64], per_s: float, *, of_totals: bool = False) -> Ends:
     """Return the interval of a throughput, per second.
 
-    intervals: (bins,) number of the run's intervals in each bin. per_s: the throughput of the whole run.
+    intervals: (bins,) number of the run's intervals in each bin. per_s: the throughput of the whole run. of_totals: it
+    is a throughput of `found.total`, such as tokens, instead of events.
     """
     if why := _refused(found):
         return Ends(why=why)
     of = _by_batch(intervals.astype(np.float64))
     counts = _by_batch(found.count)
+    amounts = found.total if of_totals else found.count
     if min(of) <= 0:
         return Ends(why="too short")
-    rates = [n / length for n, length in zip(counts, of, strict=True)]
-    each = found.count / np.maximum(intervals, 1)
+    if not amounts.sum():
+        return Ends(why="too few samples")
+    rates = [n / length for n, length in zip(_by_batch(amounts), of, strict=True)]
+    each = amounts / np.maximum(intervals, 1)
     rho = _rho(each - each.mean())
     mean = sum(rates) / len(rates)
     # The whole run may have a ramp that the batches do not have.
@@ -189,9 +193,10 @@ def judged(
         return with_share(result, objective, share_of(found, (result.count - result.good, result.count), least))
     if objective.kind == "throughput":
         per_s = result.observed if isinstance(result.observed, float) else 0.0
-        return _with_ends(result, objective, rate_ends(found, intervals, per_s))
+        ends = rate_ends(found, intervals, per_s, of_totals=objective.counts_tokens)
+        return _with_ends(result, objective, ends)
     ends = mean_ends(found)
-    scale = objective.resolution / NS_PER_US if objective.of_kind else 1 / NS_PER_MS
+    scale = objective.resolution / NS_PER_US if objective.of_kind else 1 / objective.unit_ns
     return _with_ends(result, objective, Ends(ends.low * scale, ends.high * scale, ends.why))
 
 
@@ -229,7 +234,7 @@ def with_share(result: SloResult, objective: Objective, share: ShareInterval) ->
             low, high, result.allowed, "in its worst window " if result.window_s is not None else ""
         )
     ends: tuple[float | None, float | None] = (None, None)
-    if objective.kind in ("ratio", "error_ratio") and result.window_s is None:
+    if objective.kind in ("ratio", "error_ratio", "goodput") and result.window_s is None:
         ends = (low, high) if objective.is_upper else (round(1 - high, 9), round(1 - low, 9))
     return replace(result, bad_share_low=low, bad_share_high=high, sure=sure, unsure=unsure, low=ends[0], high=ends[1])
 
@@ -282,7 +287,7 @@ def judged_in_windows(
         used = np.trim_zeros(n)
         ends = _ends_of_worst(result, used, np.ones(len(used)), width, NS_PER_S / interval_ns, compared(n, width))
     else:
-        has, scale = n > 0, objective.resolution if objective.of_kind else NS_PER_US / NS_PER_MS
+        has, scale = n > 0, objective.resolution if objective.of_kind else NS_PER_US / objective.unit_ns
         ends = _ends_of_worst(result, rows[TOTAL][has] / n[has], n[has], result.count, scale, compared(n, width))
     return _with_ends(result, objective, ends)
 

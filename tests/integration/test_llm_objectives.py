@@ -1,0 +1,62 @@
+"""Objectives on requests to AI models, over two agents, against the scripted inference server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.run import DATA, ends_with, loadgen
+
+FILE = f"{DATA}/asking.py"
+
+
+@contextmanager
+def running_model(*options: str) -> Iterator[str]:
+    command = [sys.executable, "-m", "loadgen.target.llm", "--port", "0", "--exit-with-stdin", *options]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.stdin.close()
+
+
+def test_each_objective_is_judged_by_the_requests_to_the_model_alone(tmp_path: Path) -> None:
+    with running_model("--ttft", "60ms", "--itl", "5ms", "--output", "64") as url:
+        run = loadgen("run", f"{FILE}:judged", "--target", url, "--quiet", runs_dir=tmp_path)
+
+    assert run.exit_code in (1, 4), run.out
+    found = {one["objective"]: one for one in run.summary["slos"]}
+    verdicts = {text: one["verdict"] for text, one in found.items()}
+    failed = 'goodput(ttft="1ms") > 50%'
+    empty = 'p(95, request="GET /v1/models", metric="ttft") < 5s'
+    assert {text for text, verdict in verdicts.items() if verdict != "passed"} == {failed, empty}, verdicts
+    assert (verdicts[failed], verdicts[empty]) == ("failed", "inconclusive")
+    assert found[empty]["reason"] == "there are no data for it"
+    assert found[failed]["detail"] == "0.00 % of 120 offered were good"
+    assert found['p(95, metric="ttft") < 5s']["detail"].startswith("p95 of 120 requests to models: ")
+    assert 60 <= found['p(95, metric="ttft") < 5s']["observed"] < 5_000
+    assert found['p(95, metric="ttft_due") < 5s']["count"] == 120
+    gaps = found['p(95, metric="itl") < 2s']
+    assert 0 < gaps["count"] <= 120 * 19  # fewer if the first read of an answer had several tokens
+    assert gaps["detail"].startswith(f"p95 of {gaps['count']:,} tokens: ")
+    assert found['total("output_tokens") >= 2_400']["observed"] == 2_400
+    assert found['mean(metric="output_tokens") > 19']["observed"] == 20
+    assert found['throughput("output_tokens") > 399/s']["observed"] == 400
+    good = found['goodput(ttft="5s", tpot="2s") > 95%']
+    assert (good["observed"], good["count"], good["good"], good["journey"]) == (1.0, 120, 120, "ask")
+    assert good["bad_share_high"] is not None
+
+
+def test_a_model_that_sends_no_token_stops_the_run_while_its_streams_still_run(tmp_path: Path) -> None:
+    with running_model("--ttft", "50s") as url:
+        run = loadgen("run", f"{FILE}:frozen", "--target", url, "--quiet", runs_dir=tmp_path)
+
+    assert ends_with(run.exit_code, run.summary, 1), run.out
+    assert run.summary["duration_s"] < 20
+    assert any("goodput(ttft" in reason and "is broken" in reason for reason in run.summary["reasons"])
+    assert run.summary["requests"]["finished"] < 2 * run.summary["requests"]["started"]
