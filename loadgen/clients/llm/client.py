@@ -80,8 +80,9 @@ class LlmClient:
 
     __slots__ = ("_api", "_headers", "_path", "_place", "_worker", "http", "settings")
 
-    def __init__(self, http: HttpClient, settings: Llm, place: Place, worker: LlmWorker) -> None:
-        self.http, self.settings, self._place, self._worker = http, settings, place, worker
+    def __init__(self, http: HttpClient, settings: Llm, place: Place, worker: LlmWorker | None = None) -> None:
+        self.http, self.settings, self._place = http, settings, place
+        self._worker = worker or LlmWorker()
         self._api: Final = settings.api if isinstance(settings.api, Api) else APIS[settings.api]
         self._path: Final = settings.path or self._api.path
         self._headers = b"".join(f"{name}: {value}\r\n".encode("ascii") for name, value in self.header_fields().items())

@@ -56,7 +56,7 @@ async def test_times_are_those_of_the_events_and_not_of_the_end(slow_url: str) -
 
     found = await asked(slow_url, journey)
     (ttft,), (response,) = found.values("ttft"), found.values("response")
-    assert 40_000_000 <= ttft <= response - 30_000_000, "the first token came 30 ms before the last"
+    assert 40_000_000 <= ttft <= response - 15_000_000, "the first token comes 30 ms before the last"
     assert len(found.values("itl")) == 3
     assert sum(found.values("itl")) == pytest.approx(30_000_000, rel=0.5)
     assert found.values("stall") == [max(found.values("icl"))]
