@@ -21,6 +21,7 @@ from loadgen.clients.llm.types import InferenceRequest, JsonFormat, Message, Too
 from loadgen.clients.protocol.request_body_encoding import encode_json
 from loadgen.clients.response.reply_class_for_plan import reply_class
 from loadgen.clients.response.streams import ReplyStream
+from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.recording.tagging import GivenTags
 from loadgen.errors import RequestFailed, UsageError
 
@@ -73,12 +74,15 @@ class Asking(TypedDict, total=False):
 
 
 class LlmClient:
-    """The client of one user for one model. `user.llm` is the one of the plan's `Llm`."""
+    """The client of one user for one model. `user.llm` is the one of the plan's `Llm`.
 
-    __slots__ = ("_api", "_headers", "_http", "_last", "_path", "_place", "settings")
+    reads: counts the reads of the worker's streams; None: nothing counts them.
+    """
 
-    def __init__(self, http: HttpClient, settings: Llm, place: Place) -> None:
-        self._http, self.settings, self._place = http, settings, place
+    __slots__ = ("_api", "_headers", "_http", "_last", "_path", "_place", "_reads", "settings")
+
+    def __init__(self, http: HttpClient, settings: Llm, place: Place, reads: StreamReads | None = None) -> None:
+        self._http, self.settings, self._place, self._reads = http, settings, place, reads
         self._api: Final = APIS[settings.api]
         self._path: Final = settings.path or self._api.path
         self._headers = _headers(settings)
@@ -146,6 +150,7 @@ class LlmClient:
             settings.idle_ns,
             settings.timeout_ns,
             reads_parts,
+            self._reads,
         )
         kind: type[LlmReply] = reply_class(LlmReply, pool.limit_bytes, has_phases=pool.has_phases)
         reply = await http.post_streamed(

@@ -47,6 +47,7 @@ class StreamReading:
         "parts",
         "t_ns",
         "texts",
+        "token_events",
         "tokens",
         "usage",
     )
@@ -62,6 +63,8 @@ class StreamReading:
         """Time, kind (number) and tokens of each part."""
         self.texts: dict[str, list[str]] = {}
         """Generated text by kind."""
+        self.token_events = 0
+        """Events with generated tokens so far; several choices in one event are one each."""
         self.usage = Usage()
         self.finish = ""
         self.is_done = False
@@ -106,6 +109,7 @@ class StreamReading:
                 if found is None:
                     found = self.texts[kind] = []
                 found.append(part.text)
+                self.token_events += 1
             if kind != "content":
                 self._other(part)
             if part.usage is not None:

@@ -48,6 +48,7 @@ from loadgen.dsl.users.leaked_tasks import owns, running_owner
 from loadgen.dsl.users.llm_place import LlmPlace
 from loadgen.dsl.users.steps import Measure, Step
 from loadgen.dsl.users.worker_tally import WorkerTally
+from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.load.pace import next_cycle
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.tagging import GivenTags
@@ -143,7 +144,7 @@ class User:
         httpx_clients: Callable[[], UserClients] | None = None,
         points: Points | None = None,
         load: UserLoad = NO_LOAD,
-        open_llm: Callable[[], tuple[HttpClient, Llm]] | None = None,
+        open_llm: Callable[[], tuple[HttpClient, Llm, StreamReads | None]] | None = None,
     ) -> None:
         """Create a user. The engine does this; a journey gets its user as its argument.
 
@@ -153,7 +154,8 @@ class User:
                 `perf_counter_ns`.
             open_client: creates the HTTP client for another target of the plan; raises UsageError for an unknown one.
             httpx_clients: creates the object that makes httpx clients over the same connections.
-            open_llm: returns the HTTP client and the settings of `user.llm`; None: the plan has no `Llm`.
+            open_llm: returns the HTTP client and the settings of `user.llm`, and the counter of its reads; None: the
+                plan has no `Llm`.
             points: the rendez-vous of this worker; None in a trial, where no rendez-vous waits.
         """
         self.http: Final = http
@@ -582,8 +584,8 @@ class User:
         if client is None:
             if self._open_llm is None:
                 raise UsageError("the plan has no model", hint='add it to the plan: llm=Llm(model="qwen3-8b")')
-            http, settings = self._open_llm()
-            client = self._llm = LlmClient(http, settings, LlmPlace(self))
+            http, settings, reads = self._open_llm()
+            client = self._llm = LlmClient(http, settings, LlmPlace(self), reads)
         return client
 
     @property

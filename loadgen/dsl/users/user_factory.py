@@ -35,6 +35,7 @@ from loadgen.clients.request.tracing import Trace, Tracer
 from loadgen.dsl.users.user import NO_LOAD, User, UserLoad, UserWith, utc_now
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Points
+from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.recording.first_byte_meter import with_first_byte
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.stream_meter import with_streams
@@ -84,6 +85,8 @@ class UserFactory:
         sleep, wait, clock, now: the sources of time, as in `User`.
         points: the rendez-vous of this worker; None: no rendez-vous waits.
         cap: the limit of requests/s for all users of this worker together.
+        reads: counts the reads of streams; None: nothing counts them.
+        has_stamps: the kernel times the reads of streams, because `network` has its clock.
     """
 
     user_class: type[UserWith[Any]] = UserWith
@@ -104,8 +107,11 @@ class UserFactory:
         now: Callable[[], datetime] = utc_now,
         points: Points | None = None,
         cap: Cap | None = None,
+        reads: StreamReads | None = None,
+        has_stamps: bool = False,
     ) -> None:
         self.ways = ways
+        self._reads, self._has_stamps = reads, has_stamps
         self.shared = shared
         self._network, self._ssl, self._seed = network, ssl, seed
         self._sleep, self._wait, self._clock, self._now = sleep, wait, clock, now
@@ -189,9 +195,15 @@ class UserFactory:
         # Rows of other targets carry the target's name, since `/x` of two targets must not share a row.
         return self._client(meter, pool, url, "" if url == self._url else target)
 
-    def open_llm(self, settings: Llm, http: HttpClient, meter: Meter, pool: ConnectionPool) -> tuple[HttpClient, Llm]:
-        """Return the HTTP client and the settings of a user's `llm`. http: the user's client of the main target."""
-        return (http if settings.target is None else self.open_client(meter, pool, settings.target)), settings
+    def open_llm(
+        self, settings: Llm, http: HttpClient, meter: Meter, pool: ConnectionPool
+    ) -> tuple[HttpClient, Llm, StreamReads | None]:
+        """Return the HTTP client and the settings of a user's `llm`, and the counter of its reads.
+
+        http: the user's client of the main target.
+        """
+        client = http if settings.target is None else self.open_client(meter, pool, settings.target)
+        return client, settings, self._reads
 
     def httpx_clients(self, meter: Meter, pool: ConnectionPool) -> UserClients:
         """Return the object that makes the httpx clients of one user, over the user's connections."""
@@ -222,6 +234,7 @@ class UserFactory:
             http2=ways.http.http2,
             limit_bytes=self._max_body_bytes,
             has_phases=self._has_phases,
+            has_stamps=self._has_stamps,
         )
 
     def _client(self, meter: Meter, pool: ConnectionPool, url: str, target: str = "") -> HttpClient:
