@@ -199,12 +199,12 @@ class TcpNetwork:
         options = _tls_options(tls, self._sni or server_hostname)
         if tls is not None:
             opening.begin("tls")
-        elif self._clock is not None:
-            if (stamped := self._with_stamps(sock, factory, self._clock)) is not None:
-                opening.end()
-                return stamped
         try:
-            made = await asyncio.get_running_loop().create_connection(factory, sock=sock, **options)
+            made: tuple[asyncio.BaseTransport, Connection] | None = None
+            if tls is None and self._clock is not None:
+                made = self._with_stamps(sock, factory, self._clock)
+            if made is None:
+                made = await asyncio.get_running_loop().create_connection(factory, sock=sock, **options)
             opening.end()
             self._note_tls(made[0], where)
             return made

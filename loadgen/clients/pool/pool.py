@@ -114,9 +114,7 @@ class ConnectionPool:
     ) -> None:
         self._network, self._ssl = network, ssl
         self.limit_bytes, self.has_phases = limit_bytes, has_phases
-        self._http1: type[http1.Connection] = connection_kind(
-            limit_bytes, has_phases=has_phases, has_stamps=has_stamps
-        )
+        self._http1: type[http1.Connection] = connection_kind(limit_bytes, has_phases=has_phases, has_stamps=has_stamps)
         self._open: set[Connection] = set()
         self.idle: dict[Origin, list[Connection]] = {}
         """Stacks of idle connections; the client pops from them directly. Always empty in a shared pool."""

@@ -4,9 +4,9 @@ Only the generator's own faults count; a slow target makes no interval unfit. An
 
 - its lag p99 is above the larger of 2 ms and 10 % of the p99 of the journeys' response times that
   ended in it, of all outcomes, warm-up included. If AI models answered in it and the median time to
-  first token was shorter than this p99, that time is used instead: answers of 10 s would otherwise allow a
-  lag of 1 s. The gaps between tokens have a verdict of their own (`stream_reads.py`). The limit is 1 ms instead of 2 ms if the generator
-  lag was above it in the interval before as well;
+  first token was shorter than this p99, that time is used instead: answers of 10 s would otherwise
+  allow a lag of 1 s. The gaps between tokens have a verdict of their own (`stream_reads.py`). The limit
+  is 1 ms instead of 2 ms if the generator lag was above it in the interval before as well;
 - garbage collection paused the worker for longer than that at once, and for more than 1 % of the interval;
 - the host of the machine took more than 5 % of its CPU time (steal);
 - requests failed because no descriptor or local port was free, or 95 % of the descriptors or 90 % of

@@ -14,7 +14,7 @@ import msgspec
 
 from loadgen.measure.deltas.limits import COUNT
 
-__all__ = ["JUDGED_AS", "StreamFitness", "StreamHealth", "Verdicts", "in_time", "of_workers"]
+__all__ = ["JUDGED_AS", "MetricValidity", "StreamFitness", "StreamHealth", "Verdicts", "in_time", "of_workers"]
 
 Verdicts = Literal["ttft", "itl", "tpot"]
 """The metrics with a verdict of their own."""
@@ -97,9 +97,7 @@ def of_workers(parts: Sequence[StreamHealth | None]) -> StreamHealth | None:
     return _joined(parts, sums=("streams", *_SUMS), most=(*_UNFIT, *_WORST))
 
 
-def _joined(
-    parts: Sequence[StreamHealth | None], sums: Sequence[str], most: Sequence[str]
-) -> StreamHealth | None:
+def _joined(parts: Sequence[StreamHealth | None], sums: Sequence[str], most: Sequence[str]) -> StreamHealth | None:
     found = [one for one in parts if one is not None]
     if len(found) < 2:
         return found[0] if found else None
@@ -152,3 +150,17 @@ class StreamFitness:
     def unfit(self, verdict: Verdicts) -> int:
         """Return the number of intervals that were unfit for a metric."""
         return {"ttft": self.unfit_ttft, "itl": self.unfit_itl, "tpot": self.unfit_tpot}[verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricValidity:
+    """Whether the generator was able to measure one metric of streams (`judging/stream_validity.py`)."""
+
+    metric: str
+    verdict: Literal["valid", "suspect", "invalid"] = "valid"
+    unfit_s: int = 0
+    """Seconds of all workers in which they were unfit for the metric, of `seconds` in which they read streams."""
+    seconds: int = 0
+    reason: str = ""
+    """A sentence with figures, if the metric is not valid."""
+    advice: str = ""
