@@ -21,6 +21,7 @@ from typing import Any
 
 from loadgen.allowlist import Address, AllowList, CapShare, share_of_cap
 from loadgen.clients.llm.model_facts import ModelFacts
+from loadgen.clients.net.kernel_clock import kernel_clock
 from loadgen.clients.net.proxy import network_of
 from loadgen.clients.net.target_guard import TargetGuard
 from loadgen.clients.net.tls import tls_context
@@ -35,6 +36,7 @@ from loadgen.dsl.users.user import User, UserLoad
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.health.selfcheck import SelfCheck
+from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.load.busy_wait import BusyWait, measured_ns
 from loadgen.engine.load.clock import MonotonicClock
 from loadgen.engine.load.rendezvous import Points
@@ -195,10 +197,23 @@ class Drive:
         self._busy_wait = BusyWait(measured_ns(workers) if plan.busy_wait else 0)
         self._points = Points(tell, self._recorder.note, self.redactor.known)
 
+        reads = StreamReads() if plan.llm is not None else None
+        self._kernel_clock = clock = None if reads is None else kernel_clock(reads)
+
         def new_factory(ways: Ways) -> UserFactory:
-            network = network_of(ways.http, self._recorder.note, guard)
+            network = network_of(ways.http, self._recorder.note, guard, clock)
             context = tls_context(plan.ca, ways.http)
-            return UserFactory(ways, network, context, seed=seed, shared=shared, points=self._points, cap=self._cap)
+            return UserFactory(
+                ways,
+                network,
+                context,
+                seed=seed,
+                shared=shared,
+                points=self._points,
+                cap=self._cap,
+                reads=reads,
+                has_stamps=clock is not None,
+            )
 
         self._user_factory = new_factory(plan.ways())
         self._user_factories = [
@@ -242,6 +257,7 @@ class Drive:
             oldest_ns=self._oldest_ns,
             left_ns=self._busy_wait.take_spent_ns,
             starved=self._busy_wait.adapt,
+            reads=reads,
         )
         self._stop = _Stop(is_over)
         self._recorder.take_loads = self._take_loads
@@ -395,6 +411,8 @@ class Drive:
         with seldom_collected():
             clock = MonotonicClock(t0_ns)
             self._self_check.start()
+            if self._kernel_clock is not None:
+                self._kernel_clock.start()
             intervals = asyncio.create_task(self._deltas.run(clock))
             intervals.add_done_callback(lambda _: self.stop(now=True))  # the task only ends by itself when it failed
             try:
@@ -414,6 +432,8 @@ class Drive:
                 self._points.close()
                 for factory in {self._user_factory, *self._user_factories}:
                     factory.close()
+                if self._kernel_clock is not None:
+                    self._kernel_clock.close()
                 clock.close()
         if not intervals.cancelled():
             intervals.result()

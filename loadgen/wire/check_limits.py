@@ -97,7 +97,7 @@ _FROM_AGENTS: Final = frozenset(
     (
         *(kind.__name__ for kind in m.FROM_AGENTS),
         *("Counters", "CustomStats", "DueCounts", "Exemplar", "Failure", "Fault", "Health", "Loss", "SeriesKey", "Tag"),
-        *("FirstArrival", "LoadCounts", "WaitingAt", "WorkerHealth"),
+        *("FirstArrival", "LoadCounts", "StreamHealth", "WaitingAt", "WorkerHealth"),
     )
 )
 

@@ -35,6 +35,7 @@ from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
 from loadgen.measure.deltas.series_key import Kind, Metric, SeriesKey, Tags
+from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.objectives.steering_observation import Look, Part
 from loadgen.profiles.stage import Stage
@@ -322,7 +323,21 @@ def _checked(stage: Stage) -> Stage:
 
 _FAULT = _Kind(pb.TYPE_UNSPECIFIED, Fault, pb.Fault)
 _COUNTERS = _Kind(pb.TYPE_UNSPECIFIED, Counters, pb.Counters)
-_HEALTH = _Kind(pb.TYPE_UNSPECIFIED, Health, pb.Health, {"unfit": (_notes, tuple), "notes": (_notes, tuple)})
+_STREAMS = _Kind(pb.TYPE_UNSPECIFIED, StreamHealth, pb.StreamHealth)
+_HEALTH = _Kind(
+    pb.TYPE_UNSPECIFIED,
+    Health,
+    pb.Health,
+    {
+        "unfit": (_notes, tuple),
+        "notes": (_notes, tuple),
+        "streams": (
+            lambda streams: None if streams is None else _STREAMS.write(streams),
+            # A message always has at least one interval, so without one the field is absent.
+            lambda proto: _STREAMS.read(proto) if proto.intervals else None,
+        ),
+    },
+)
 
 _WORKER = _Kind(pb.TYPE_UNSPECIFIED, WorkerHealth, pb.WorkerHealth, {"health": (_HEALTH.write, _HEALTH.read)})
 _LOSS = _Kind(pb.TYPE_UNSPECIFIED, Loss, pb.Loss)

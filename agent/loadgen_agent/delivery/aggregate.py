@@ -32,6 +32,7 @@ from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts,
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import OTHER, Tags
 from loadgen.measure.deltas.series_numbering import Numbering, tight_from
+from loadgen.measure.deltas.stream_health import in_time, of_workers
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.histograms.histogram import SLOTS
 from loadgen.wire.messages import Fin
@@ -422,6 +423,7 @@ def together(parts: Sequence[Health]) -> Health:
         oldest_ms=worst("oldest_ms"),
         unfit=_once(one.unfit for one in parts),
         notes=_once(one.notes for one in parts),
+        streams=of_workers([one.streams for one in parts]),
     )
 
 
@@ -448,7 +450,8 @@ def _by_worker(batch: Sequence[tuple[_Process, Delta]]) -> tuple[WorkerHealth, .
         health, started = delta.health, delta.counters.iterations_started
         if (before := found.get(process.worker)) is not None:
             unfit, notes = _once((before.health.unfit, health.unfit)), _once((before.health.notes, health.notes))
-            health = msgspec.structs.replace(health, unfit=unfit, notes=notes)
+            streams = in_time(before.health.streams, health.streams)
+            health = msgspec.structs.replace(health, unfit=unfit, notes=notes, streams=streams)
             started += before.iterations_started
         found[process.worker] = WorkerHealth(process.worker, started, health)
     return tuple(found[worker] for worker in sorted(found))

@@ -20,7 +20,15 @@ from loadgen.units import format_ratio, quantity
 from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.unfit_cause import Diagnosis, Driver, diagnose
 
-__all__ = ["INVALID_ABOVE", "SUSPECT_ABOVE", "Validity", "judge_fitness"]
+__all__ = [
+    "INVALID_ABOVE",
+    "INVALID_FROM",
+    "SUSPECT_ABOVE",
+    "SUSPECT_FROM",
+    "Validity",
+    "drivers_of",
+    "judge_fitness",
+]
 
 SUSPECT_ABOVE = 0.05
 INVALID_ABOVE = 0.20
@@ -57,7 +65,7 @@ def judge_fitness(
         planned_per_s: the highest rate of the plan for the whole fleet, iterations/s; None if no load has a rate.
         on_one_machine: all agents ran on the controller's machine.
     """
-    found = [one for agent in assignment.agents for one in _drivers(agent, assignment, merge)]
+    found = [one for agent in assignment.agents for one in drivers_of(agent, assignment, merge)]
     weight = sum(agent.share for agent in found)
     unfit = sum(agent.share * agent.unfit_share for agent in found)
     share = unfit / weight if weight else 0.0
@@ -104,7 +112,7 @@ def _in_figures(agent: Driver) -> str:
     return f"{agent.name} was unfit to measure in {fitness.unfit} of {of} ({when}): {_most_frequent(fitness)}"
 
 
-def _drivers(agent: str, assignment: Assignment, merge: Merge) -> list[Driver]:
+def drivers_of(agent: str, assignment: Assignment, merge: Merge) -> list[Driver]:
     """Return what is judged for an agent: each of its workers, with an equal part of its share, or the agent itself.
 
     Return an empty list if it reported no interval.

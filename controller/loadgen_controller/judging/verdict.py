@@ -7,7 +7,7 @@ from the content of the run folder: the merged deltas and the `Facts` that the c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +15,7 @@ from loadgen.dsl.plans.spec import highest_sum
 from loadgen.dsl.users.worker_tally import HELD_BACK
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode
 from loadgen.measure.deltas.load_counts import Ending
+from loadgen.measure.deltas.stream_health import JUDGED_AS, MetricValidity
 from loadgen.measure.merging.merge import Merge, check_invariant
 from loadgen.measure.objectives.objective import Objective, SloResult, describe, evaluate_all, unsure_text
 from loadgen.measure.statistics.batch_means import Batches, with_intervals
@@ -28,6 +29,7 @@ from loadgen_controller.judging.completeness import Completeness, Loads, account
 from loadgen_controller.judging.gaps import gaps_of
 from loadgen_controller.judging.iterations_due_by_plan import Basis
 from loadgen_controller.judging.reported_counts_vs_plan import Against, compare_with_plan
+from loadgen_controller.judging.stream_validity import held_back, stream_validity
 from loadgen_controller.judging.validity import Validity, judge_fitness
 
 __all__ = [
@@ -145,6 +147,8 @@ class Verdict:
     validity: Validity
     completeness: Completeness
     slos: tuple[SloResult, ...]
+    streams: dict[str, MetricValidity] = field(default_factory=dict)
+    """Whether each metric of streams could be measured; empty if no streams were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,7 @@ def judge(facts: Facts, merge: Merge, batches: Batches | None = None) -> Verdict
     """
     completeness, validity = Completeness(()), Validity()
     slos: tuple[SloResult, ...] = ()
+    streams: dict[str, MetricValidity] = {}
     findings = [*_find_in_ends(facts)]
     if facts.has_started and facts.assignment is not None:
         against = None
@@ -188,8 +193,12 @@ def judge(facts: Facts, merge: Merge, batches: Batches | None = None) -> Verdict
         slos = _slos(facts, merge, completeness)
         if batches is not None:
             slos = with_intervals(slos, facts.objectives, batches)
+        streams = stream_validity(facts.assignment, merge)
+        slos, unmeasured = held_back(slos, facts.objectives, streams)
         findings += _find_in_data(completeness, merge)
         findings += _find_in_validity(validity)
+        findings += [_Finding(ExitCode.INVALID, text) for text in unmeasured]
+        findings += _find_in_streams(streams)
         findings += _find_in_slos(slos, needs_sure=facts.needs_sure)
         findings += _find_in_steering(facts)
         was_stopped = any(end.reason in (Reason.STOPPED, Reason.TOKENS_USED) for end in facts.ends)
@@ -198,7 +207,7 @@ def judge(facts: Facts, merge: Merge, batches: Batches | None = None) -> Verdict
     findings.sort(key=lambda finding: order.index(finding.code))  # stable: the order within a code stays
     code = findings[0].code if findings else ExitCode.PASSED
     reasons = tuple(dict.fromkeys(finding.text for finding in findings))
-    return Verdict(_RESULTS.get(code, "error"), code, reasons, validity, completeness, slos)
+    return Verdict(_RESULTS.get(code, "error"), code, reasons, validity, completeness, slos, streams)
 
 
 def _find_in_plan(facts: Facts, basis: Basis, against: Against) -> Iterator[_Finding]:
@@ -285,6 +294,16 @@ def _find_in_validity(validity: Validity) -> Iterator[_Finding]:
     code = ExitCode.INVALID if validity.verdict == "invalid" else ExitCode.PASSED
     for reason in validity.reasons:
         yield _Finding(code, reason)
+
+
+def _find_in_streams(streams: Mapping[str, MetricValidity]) -> Iterator[_Finding]:
+    """Yield one remark for all metrics that share a verdict: ttft and ttft_due, or itl, icl and stall."""
+    seen: set[str] = set()
+    for metric, one in streams.items():
+        judged_as = JUDGED_AS[metric]
+        if one.verdict != "valid" and judged_as not in seen:
+            seen.add(judged_as)
+            yield _Finding(ExitCode.PASSED, f"{one.reason}; {one.advice}")
 
 
 def _find_in_slos(slos: tuple[SloResult, ...], *, needs_sure: bool) -> Iterator[_Finding]:

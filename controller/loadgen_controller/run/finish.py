@@ -260,6 +260,7 @@ def _sealed(
         validity=verdict.validity.verdict,
         validity_reasons=verdict.validity.reasons,
         validity_advice=verdict.validity.advice,
+        stream_validity=verdict.streams,
         agents=tuple(_agents(verdict, record, pids)),
         load="; ".join(_load_text(lane) for lane in spec.lanes) or spec.load,
         is_open=spec.is_open,

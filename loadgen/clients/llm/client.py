@@ -25,6 +25,7 @@ from loadgen.clients.llm_apis.types import Api, InferenceRequest, JsonFormat, Me
 from loadgen.clients.protocol.request_body_encoding import encode_json
 from loadgen.clients.response.reply_class_for_plan import reply_class
 from loadgen.clients.response.streams import ReplyStream
+from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.recording.tagging import GivenTags
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
 
@@ -76,12 +77,22 @@ class Asking(TypedDict, total=False):
 
 
 class LlmClient:
-    """The client of one user for one model. `user.llm` is the one of the plan's `Llm`."""
+    """The client of one user for one model. `user.llm` is the one of the plan's `Llm`.
 
-    __slots__ = ("_api", "_headers", "_path", "_place", "_worker", "http", "settings")
+    reads: counts the reads of the worker's streams; None: nothing counts them.
+    """
 
-    def __init__(self, http: HttpClient, settings: Llm, place: Place, worker: LlmWorker | None = None) -> None:
-        self.http, self.settings, self._place = http, settings, place
+    __slots__ = ("_api", "_headers", "_path", "_place", "_reads", "_worker", "http", "settings")
+
+    def __init__(
+        self,
+        http: HttpClient,
+        settings: Llm,
+        place: Place,
+        worker: LlmWorker | None = None,
+        reads: StreamReads | None = None,
+    ) -> None:
+        self.http, self.settings, self._place, self._reads = http, settings, place, reads
         self._worker = worker or LlmWorker()
         self._api: Final = settings.api if isinstance(settings.api, Api) else APIS[settings.api]
         self._path: Final = settings.path or self._api.path
@@ -218,6 +229,7 @@ class LlmClient:
             settings.timeout_ns,
             reads_parts,
             self._worker,
+            self._reads,
         )
         kind: type[LlmReply] = reply_class(LlmReply, pool.limit_bytes, has_phases=pool.has_phases)
         call.begin()

@@ -27,6 +27,7 @@ from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES
 from loadgen.clients.response.streams import StreamedReply
+from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.stream_series import RunningStream
 from loadgen.engine.recording.user_meter import Meter
@@ -48,7 +49,7 @@ class LlmCall:
 
     wants_stream: False: a whole answer was asked for. wait_ns: from when the iteration was due to this call, without
     think time; None: it had no due time, or this is not the iteration's first call. first_token_ns, idle_ns: limits;
-    None: there are none.
+    None: there are none. reads: counts the reads of the worker's streams; None: nothing counts them.
     """
 
     api: Api
@@ -59,6 +60,10 @@ class LlmCall:
     total_ns: int = 0
     reads_parts: bool = False
     worker: LlmWorker = field(default_factory=LlmWorker)
+    reads: StreamReads | None = None
+    """Counts the reads of the worker's streams; None: nothing counts them."""
+    running: RunningStream | None = None
+    """The request as objectives over windows see it; None: none does."""
     cold: str = ""
     """Why the request is cold (`worker.py`); empty if it is not."""
     _is_under_way: bool = False
@@ -74,9 +79,6 @@ class LlmCall:
             self._is_under_way = False
             self.worker.ended(perf_counter_ns())
 
-    running: RunningStream | None = None
-    """The request as objectives over windows see it; None: none does."""
-
     def gone(self) -> None:
         """Register that the request was cancelled, unless its end is recorded."""
         if self.running is not None:
@@ -91,7 +93,16 @@ class LlmReply(StreamedReply):
     bytes.
     """
 
-    __slots__ = ("_call", "_times", "_total_deadline_ns", "_unpacker", "functions", "reading")
+    __slots__ = (
+        "_call",
+        "_counted",
+        "_times",
+        "_token_ns",
+        "_total_deadline_ns",
+        "_unpacker",
+        "functions",
+        "reading",
+    )
 
     def __init__(
         self, call: LlmCall, meter: Meter, route: Route, sent: bytes, series: RequestSeries, asked_ns: int
@@ -105,6 +116,10 @@ class LlmReply(StreamedReply):
         self._times: StreamTimes | None = None
         self._unpacker: Unpacker | None = None
         self._total_deadline_ns = asked_ns + call.total_ns
+        self._counted: StreamReads | None = None
+        """The counter of the worker's reads, as long as the stream is open."""
+        self._token_ns = 0
+        """Time of the last read with tokens; 0: there was none."""
         self.body = b""
         """Of a stream: its beginning, which a stored failure shows."""
         if meter.recorder.watches_streams:
@@ -119,6 +134,9 @@ class LlmReply(StreamedReply):
             self.reading = reading = StreamReading(self._call.api)
             if self._call.reads_parts:
                 reading.parts = []
+            if self._call.reads is not None:
+                self._counted = self._call.reads
+                self._counted.opened()
             if head.zipped:
                 encodings = b",".join(v for n, v in head.raw if n.lower() == b"content-encoding")
                 try:
@@ -139,6 +157,7 @@ class LlmReply(StreamedReply):
         call = self._call
         if len(self.body) < MAX_SHOWN_BYTES:
             self.body += data
+        before = reading.token_events
         try:
             has_parts = False
             for piece in (data,) if self._unpacker is None else self._unpacker.feed(data):
@@ -149,6 +168,12 @@ class LlmReply(StreamedReply):
         except RequestFailed as failure:
             self._give_up(failure)
             return False
+        if self._counted is not None and (events := reading.token_events - before):
+            if before:
+                self._counted.later(events, now_ns - self._token_ns)
+            else:
+                self._counted.first(events, now_ns - self.asked_ns)
+            self._token_ns = now_ns
         if has_parts and reading.has_token:
             deadline_ns = self._total_deadline_ns
             if call.idle_ns is not None and now_ns + call.idle_ns < deadline_ns:
@@ -158,13 +183,25 @@ class LlmReply(StreamedReply):
                 self._wake()
         return False
 
+    def _uncounted(self) -> None:
+        """Count the end of the stream, once."""
+        counted, self._counted = self._counted, None
+        if counted is not None and self.reading is not None:
+            counted.closed(self.reading.token_events)
+
+    def ended(self) -> None:
+        self._uncounted()
+        super().ended()
+
     def broke(self, failure: RequestFailed) -> None:
+        self._uncounted()
         if failure.outcome == TIMEOUT and self._had_token() and self.done_ns < self._total_deadline_ns:
             idle_s = (self._call.idle_ns or 0) / 1e9
             failure = RequestFailed(STALLED, f"no byte for {idle_s:g} s after {len(self._tokens_text)} characters")
         super().broke(failure)
 
     def cut(self) -> None:
+        self._uncounted()
         if self._failure is not None:
             self._wake()
         else:

@@ -36,11 +36,11 @@ class StreamReading:
         "error",
         "finish",
         "first_ns",
-        "has_token",
         "kinds",
         "parts",
         "t_ns",
         "texts",
+        "token_events",
         "tokens",
         "usage",
     )
@@ -56,8 +56,8 @@ class StreamReading:
         """Time, kind (number) and tokens of each part."""
         self.texts: dict[str, list[str]] = {}
         """Generated text of the first choice, by kind."""
-        self.has_token = False
-        """A generated token has come."""
+        self.token_events = 0
+        """Events with generated tokens so far; several choices in one event are one each."""
         self.usage = Usage()
         self.finish = ""
         self.error = ""
@@ -96,7 +96,8 @@ class StreamReading:
                 self.kinds.append(KIND_NUMBERS[kind])
                 self.tokens.append(part.tokens)
             if kind in _GENERATED:
-                self.has_token = self.has_token or part.tokens != 0
+                if part.tokens != 0:
+                    self.token_events += 1
                 if part.text and not part.choice:
                     found = self.texts.get(kind)
                     if found is None:
@@ -125,6 +126,11 @@ class StreamReading:
     def text(self) -> str:
         """Return the content so far, without reasoning."""
         return "".join(self.texts.get("content", ()))
+
+    @property
+    def has_token(self) -> bool:
+        """Return whether a generated token has come, text or not."""
+        return bool(self.token_events)
 
     @property
     def reasoning(self) -> str:

@@ -29,7 +29,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.dns import Resolver, family_of
+from loadgen.clients.net.kernel_clock import KernelClock
 from loadgen.clients.net.settings import Http
+from loadgen.clients.net.stamped_transport import StampedConnection, StampedTransport
 from loadgen.clients.net.target_guard import OPEN, TargetGuard
 from loadgen.clients.protocol.http1 import Connection
 from loadgen.clients.protocol.outcomes import (
@@ -86,6 +88,7 @@ class TcpNetwork:
     Args:
         note: is called with a text that readers of the measurements should know.
         fence: decides which addresses may be connected to.
+        clock: times the reads of a `StampedConnection` over plain TCP. None: the loop reads all connections.
     Raises:
         UsageError: an address of `Http.source` is not an address of this machine, or a network contains none.
     """
@@ -97,7 +100,9 @@ class TcpNetwork:
         resolver: Resolver | None = None,
         note: Callable[[str], None] = lambda _: None,
         guard: TargetGuard = OPEN,
+        clock: KernelClock | None = None,
     ) -> None:
+        self._clock = clock
         self.resolver, self.guard = resolver or Resolver(http), guard
         self._uds = None if http.uds is None else str(http.uds)
         self._sni = http.sni
@@ -119,7 +124,8 @@ class TcpNetwork:
             await self.guard.check_socket(self._uds)
             made = await self._connect_uds(self._uds, tls, server_hostname, factory, opening)
             self._note_tls(made[0], self._uds)
-        elif self._sources is not None or tls is not None:  # in two steps, to time connect and TLS separately
+        # In two steps, to time connect and TLS separately, or to keep the socket for a reader of our own.
+        elif self._sources is not None or tls is not None or self._clock is not None:
             sock = await self.open_socket(host, port, opening)
             return await self.adopt(sock, tls, server_hostname, factory, f"{host}:{port}", opening)
         else:
@@ -194,7 +200,11 @@ class TcpNetwork:
         if tls is not None:
             opening.begin("tls")
         try:
-            made = await asyncio.get_running_loop().create_connection(factory, sock=sock, **options)
+            made: tuple[asyncio.BaseTransport, Connection] | None = None
+            if tls is None and self._clock is not None:
+                made = self._with_stamps(sock, factory, self._clock)
+            if made is None:
+                made = await asyncio.get_running_loop().create_connection(factory, sock=sock, **options)
             opening.end()
             self._note_tls(made[0], where)
             return made
@@ -204,6 +214,16 @@ class TcpNetwork:
         except BaseException:
             sock.close()
             raise
+
+    @staticmethod
+    def _with_stamps(
+        sock: socket.socket, factory: Callable[[], Connection], clock: KernelClock
+    ) -> tuple[asyncio.BaseTransport, Connection] | None:
+        """Return a connection whose reads have the kernel's time; None if it wants none, or the system has none."""
+        connection = factory()
+        if not isinstance(connection, StampedConnection) or not clock.wants_stamps(sock):
+            return None
+        return StampedTransport(asyncio.get_running_loop(), sock, connection, clock), connection
 
     def _note_tls(self, transport: asyncio.BaseTransport, where: str) -> None:
         """Note the TLS version and cipher of a connection, once each: `shop.example:443 used TLSv1.3 with ...`."""

@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Final
 
 from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.net.kernel_clock import KernelClock
 from loadgen.clients.net.network import Network, TcpNetwork
 from loadgen.clients.net.proxy_requests import Excepted, proxy_login
 from loadgen.clients.net.settings import Http
@@ -136,15 +137,20 @@ class ProxyNetwork:
         return RequestFailed(f"proxy {failure.outcome}", failure.detail)
 
 
-def network_of(http: Http, note: Callable[[str], None] = lambda _: None, guard: TargetGuard = OPEN) -> Network:
+def network_of(
+    http: Http,
+    note: Callable[[str], None] = lambda _: None,
+    guard: TargetGuard = OPEN,
+    clock: KernelClock | None = None,
+) -> Network:
     """Return the network that opens connections as the plan's `Http` settings require, for example through a proxy.
 
     note: is called with a text that readers of the measurements should know. fence: decides which addresses are
-    allowed.
+    allowed. clock: as in `TcpNetwork`.
 
     Raises:
         UsageError: a file or address in the settings does not exist or is invalid.
         ScenarioError: a secret is missing.
     """
-    direct = TcpNetwork(http, note=note, guard=guard)
+    direct = TcpNetwork(http, note=note, guard=guard, clock=clock)
     return direct if http.proxy is None else ProxyNetwork(http, direct, note)

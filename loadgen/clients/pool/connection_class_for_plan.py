@@ -2,7 +2,8 @@
 
 The fast path of `http1.py` accepts an answer that arrives in one read without looking at its size. If the size limit
 of bodies is smaller than one read, every answer has to be checked, by another class. Plans with phases need a class
-that notes when a request was written (`phased.py`).
+that notes when a request was written (`phased.py`). Plans with AI models need one that accepts the kernel's time of a
+read (`net/stamped_transport.py`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import Final
 
+from loadgen.clients.net.stamped_transport import StampedConnection
 from loadgen.clients.protocol.http1 import Connection
 from loadgen.clients.protocol.phased import PhasedConnection
 
@@ -19,10 +21,14 @@ _MOST_READ_BYTES: Final = 256 * 1024
 """The size of the largest read of the transports of asyncio and uvloop."""
 
 
-def connection_kind(limit_bytes: int, *, has_phases: bool) -> type[Connection]:
-    """Return the class of HTTP/1.1 connections for a size limit of bodies. has_phases: the connections measure the
-    phases of each request.
+def connection_kind(limit_bytes: int, *, has_phases: bool, has_stamps: bool = False) -> type[Connection]:
+    """Return the class of HTTP/1.1 connections for a size limit of bodies.
+
+    has_phases: the connections measure the phases of each request. has_stamps: their streamed answers are timed by the
+    kernel.
     """
+    if has_stamps:
+        return _STAMPED[connection_kind(limit_bytes, has_phases=has_phases)]
     if limit_bytes < _MOST_READ_BYTES:
         return _CappedPhasedConnection if has_phases else _CappedConnection
     return PhasedConnection if has_phases else Connection
@@ -48,3 +54,23 @@ class _CappedConnection(Connection):
 
 class _CappedPhasedConnection(PhasedConnection, _CappedConnection):
     __slots__ = ()
+
+
+class _StampedPhasedConnection(StampedConnection, PhasedConnection):
+    __slots__ = ()
+
+
+class _StampedCappedConnection(StampedConnection, _CappedConnection):
+    __slots__ = ()
+
+
+class _StampedCappedPhasedConnection(StampedConnection, _CappedPhasedConnection):
+    __slots__ = ()
+
+
+_STAMPED: Final[dict[type[Connection], type[Connection]]] = {
+    Connection: StampedConnection,
+    PhasedConnection: _StampedPhasedConnection,
+    _CappedConnection: _StampedCappedConnection,
+    _CappedPhasedConnection: _StampedCappedPhasedConnection,
+}

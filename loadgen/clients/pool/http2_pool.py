@@ -87,8 +87,9 @@ class Http2Pool(ConnectionPool):
         prior: bool = False,
         limit_bytes: int = MAX_BODY_BYTES,
         has_phases: bool = False,
+        has_stamps: bool = False,
     ) -> None:
-        super().__init__(network, ssl, limit_bytes=limit_bytes, has_phases=has_phases)
+        super().__init__(network, ssl, limit_bytes=limit_bytes, has_phases=has_phases, has_stamps=has_stamps)
         self._prior = prior
         self._is_http1: set[Origin] = set()
         """Targets that chose HTTP/1.1."""
@@ -177,8 +178,9 @@ class Http2SharedPool(SharedPool):
         prior: bool = False,
         limit_bytes: int = MAX_BODY_BYTES,
         has_phases: bool = False,
+        has_stamps: bool = False,
     ) -> None:
-        super().__init__(limit, network, ssl, limit_bytes=limit_bytes, has_phases=has_phases)
+        super().__init__(limit, network, ssl, limit_bytes=limit_bytes, has_phases=has_phases, has_stamps=has_stamps)
         self._prior = prior
 
     def _protocol(

@@ -85,6 +85,7 @@ class ConnectionPool:
     Attributes and arguments:
         limit_bytes: the size limit of a body.
         has_phases: connections note when requests were written (phased.py).
+        has_stamps: connections accept the kernel's time of a read (stamped_transport.py).
         opened: the number of connections opened so far.
         stale_retries: the number of requests sent again because the target had closed the kept connection, or had
             refused them unseen.
@@ -109,10 +110,11 @@ class ConnectionPool:
         *,
         limit_bytes: int = MAX_BODY_BYTES,
         has_phases: bool = False,
+        has_stamps: bool = False,
     ) -> None:
         self._network, self._ssl = network, ssl
         self.limit_bytes, self.has_phases = limit_bytes, has_phases
-        self._http1: type[http1.Connection] = connection_kind(limit_bytes, has_phases=has_phases)
+        self._http1: type[http1.Connection] = connection_kind(limit_bytes, has_phases=has_phases, has_stamps=has_stamps)
         self._open: set[Connection] = set()
         self.idle: dict[Origin, list[Connection]] = {}
         """Stacks of idle connections; the client pops from them directly. Always empty in a shared pool."""
@@ -251,8 +253,9 @@ class SharedPool(ConnectionPool):
         *,
         limit_bytes: int = MAX_BODY_BYTES,
         has_phases: bool = False,
+        has_stamps: bool = False,
     ) -> None:
-        super().__init__(network, ssl, limit_bytes=limit_bytes, has_phases=has_phases)
+        super().__init__(network, ssl, limit_bytes=limit_bytes, has_phases=has_phases, has_stamps=has_stamps)
         self.limit = limit
         self.waits = 0
         self._idle_by_origin: dict[Origin, _IdleConnections] = {}

@@ -17,6 +17,7 @@ __all__ = ["pool_for"]
 class _Settings(TypedDict):
     limit_bytes: int
     has_phases: bool
+    has_stamps: bool
 
 
 def pool_for(
@@ -28,19 +29,20 @@ def pool_for(
     http2: bool | Literal["prior"] = False,
     limit_bytes: int = MAX_BODY_BYTES,
     has_phases: bool = False,
+    has_stamps: bool = False,
 ) -> ConnectionPool:
     """Return the connection pool for one user, as the plan's policy `connections` requires.
 
     shared: the worker's shared pool, if it exists already. If the policy is `shared` and this is None, a new pool is
     returned; pass it as `shared` for the next slots. http2: see `settings.Http`; the TLS context has to offer HTTP/2 as
-    well (`tls_context`).
+    well (`tls_context`). has_stamps: connections of HTTP/1.1 accept the kernel's time of a read.
 
     Raises:
         UsageError: the `http2` extra is not installed.
     """
     if connections.policy == "shared" and shared is not None:
         return shared
-    settings = _Settings(limit_bytes=limit_bytes, has_phases=has_phases)
+    settings = _Settings(limit_bytes=limit_bytes, has_phases=has_phases, has_stamps=has_stamps)
     if http2:
         return _http2_pool(connections, network, ssl, settings, prior=http2 == "prior")
     if connections.policy == "shared":

@@ -39,6 +39,7 @@ from loadgen.dsl.prompts.calibrate_by_server import calibrate
 from loadgen.dsl.users.llm_place import LlmPlace
 from loadgen.dsl.users.user import NO_LOAD, User, UserLoad, UserWith, utc_now
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
+from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.first_byte_meter import with_first_byte
 from loadgen.engine.recording.recorder import Recorder
@@ -89,6 +90,8 @@ class UserFactory:
         sleep, wait, clock, now: the sources of time, as in `User`.
         points: the rendez-vous of this worker; None: no rendez-vous waits.
         cap: the limit of requests/s for all users of this worker together.
+        reads: counts the reads of streams; None: nothing counts them.
+        has_stamps: the kernel times the reads of streams, because `network` has its clock.
     """
 
     user_class: type[UserWith[Any]] = UserWith
@@ -109,8 +112,11 @@ class UserFactory:
         now: Callable[[], datetime] = utc_now,
         points: Points | None = None,
         cap: Cap | None = None,
+        reads: StreamReads | None = None,
+        has_stamps: bool = False,
     ) -> None:
         self.ways = ways
+        self._reads, self._has_stamps = reads, has_stamps
         self.shared = shared
         self._network, self._ssl, self._seed = network, ssl, seed
         self._sleep, self._wait, self._clock, self._now = sleep, wait, clock, now
@@ -201,7 +207,7 @@ class UserFactory:
         """Create and return a user's client of the AI model."""
         settings = model.settings
         http = user.http if settings.target is None else self.open_client(meter, pool, settings.target)
-        return LlmClient(http, settings, LlmPlace(user, model.tokens_per_word), self._llm_worker)
+        return LlmClient(http, settings, LlmPlace(user, model.tokens_per_word), self._llm_worker, self._reads)
 
     async def find_model(self, user: User) -> dict[str, Any]:
         """Find out about the AI model of the plan, remember it, and return what other workers need to know.
@@ -243,6 +249,7 @@ class UserFactory:
             http2=ways.http.http2,
             limit_bytes=self._max_body_bytes,
             has_phases=self._has_phases,
+            has_stamps=self._has_stamps,
         )
 
     def _client(self, meter: Meter, pool: ConnectionPool, url: str, target: str = "") -> HttpClient:

@@ -3,8 +3,10 @@
 Only the generator's own faults count; a slow target makes no interval unfit. An interval is unfit if
 
 - its lag p99 is above the larger of 2 ms and 10 % of the p99 of the journeys' response times that
-  ended in it, of all outcomes, warm-up included. The limit is 1 ms instead of 2 ms if the generator
-  lag was above it in the interval before as well;
+  ended in it, of all outcomes, warm-up included. If AI models answered in it and the median time to
+  first token was shorter than this p99, that time is used instead: answers of 10 s would otherwise
+  allow a lag of 1 s. The gaps between tokens have a verdict of their own (`stream_reads.py`). The limit
+  is 1 ms instead of 2 ms if the generator lag was above it in the interval before as well;
 - garbage collection paused the worker for longer than that at once, and for more than 1 % of the interval;
 - the host of the machine took more than 5 % of its CPU time (steal);
 - requests failed because no descriptor or local port was free, or 95 % of the descriptors or 90 % of
@@ -49,7 +51,9 @@ from types import FrameType
 from typing import Final
 
 from loadgen.engine.health.process_health import HealthReading, Probe
+from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.measure.deltas.delta import Health
+from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio, quantity
 
 __all__ = [
@@ -204,6 +208,7 @@ class SelfCheck:
         unacked: returns the number of unacknowledged deltas.
         left_ns: returns the CPU time since the last call that busy waiting used, and leaves at once for work.
         starved: called in each interval with the share of it in which the loop waited for a core.
+        reads: the reads of streams of AI models; None: the plan has no model.
     """
 
     def __init__(
@@ -216,11 +221,12 @@ class SelfCheck:
         unacked: Callable[[], int] = lambda: 0,
         left_ns: Callable[[], int] = lambda: 0,
         starved: Callable[[float], None] = lambda share: None,
+        reads: StreamReads | None = None,
         probe: Probe | None = None,
     ) -> None:
         self._folder = str(folder.resolve())
         self._users, self._own_faults, self._oldest_ns, self._unacked = users, own_faults, oldest_ns, unacked
-        self._left_ns, self._starved = left_ns, starved
+        self._left_ns, self._starved, self._reads = left_ns, starved, reads
         self._probe = probe or Probe()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="selfcheck-look")
         self._looking: Future[HealthReading] | None = None
@@ -298,12 +304,13 @@ class SelfCheck:
         self._starved(look.starved_share)
         look = replace(look, cpu_share=max(0.0, look.cpu_share - self._left_ns() / interval_ns))
         loop_p99_ns = _p99(lags)
+        streams = None if self._reads is None else self._reads.take(loop_p99_ns, generator_lag_p99_ns or 0)
         lag_before_ns = self._lag_before_ns
         lag_ns = self._lag_before_ns = generator_lag_p99_ns or 0
         seen = Seen(
             lag_p99_ns=max(loop_p99_ns, lag_ns),
             lasting_lag_ns=min(lag_ns, lag_before_ns) if _HAS_EXACT_TIMERS else 0,
-            response_p99_ns=response_p99_ns,
+            response_p99_ns=_shortest_ns(response_p99_ns, streams),
             interval_ns=interval_ns,
             gc_total_ns=sum(pauses),
             gc_max_ns=max(pauses, default=0),
@@ -334,6 +341,7 @@ class SelfCheck:
             oldest_ms=max(0, self._oldest_ns()) // NS_PER_MS,
             unfit=unfit_reasons(seen, is_held=bool(held)),
             notes=(*notes, *held, *self._near_limit(seen)),
+            streams=streams,
         )
 
     def _near_limit(self, seen: Seen) -> list[str]:
@@ -443,6 +451,12 @@ def scenario_line(folder: str, frame: FrameType | None, *, through_ours: bool) -
             return f"{Path(file).relative_to(folder)}:{frame.f_lineno} ({frame.f_code.co_name})"
         frame = frame.f_back
     return ""
+
+
+def _shortest_ns(response_p99_ns: int, streams: StreamHealth | None) -> int:
+    """Return the shortest time that a late start makes longer: of the journeys, or to the first token of streams."""
+    ttft_ns = 0 if streams is None else streams.ttft_p50_us * NS_PER_US
+    return min(response_p99_ns or ttft_ns, ttft_ns) if ttft_ns else response_p99_ns
 
 
 def _p99(ordered: Sequence[int]) -> int:

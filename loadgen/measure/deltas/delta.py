@@ -18,6 +18,7 @@ from loadgen.measure.deltas.exemplar import Exemplar, Failure
 from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import SeriesKey
+from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.deltas.worker_loss import Loss
 
 __all__ = ["COUNTER_NAMES", "Counters", "Delta", "Health", "SeriesStats", "StatsColumns", "WorkerHealth"]
@@ -107,6 +108,8 @@ class Health(msgspec.Struct, frozen=True, gc=False):
     """
     unfit_intervals: int = 0
     """Number of the joined intervals that were unfit."""
+    streams: StreamHealth | None = None
+    """The reads of streams of AI models; None: there were none, or the agent has an older version."""
 
     @property
     def counted(self) -> tuple[int, int]:

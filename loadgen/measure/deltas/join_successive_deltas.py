@@ -26,6 +26,7 @@ from loadgen.measure.deltas.load_counts import joined_loads
 from loadgen.measure.deltas.outcomes_by_due_interval import MAX_DUE_ROWS, DueCounts
 from loadgen.measure.deltas.run_fitness import cause_of
 from loadgen.measure.deltas.series_key import OK
+from loadgen.measure.deltas.stream_health import in_time
 from loadgen.measure.deltas.worker_loss import MAX_LOSSES, Loss
 
 __all__ = ["MAX_INTERVALS", "join"]
@@ -244,6 +245,7 @@ def _in_time(first: Health, second: Health) -> Health:
         notes=tuple(islice(dict.fromkeys((*first.notes, *second.notes)), _MAX_NOTES)),
         intervals=intervals + more,
         unfit_intervals=unfit + more_unfit,
+        streams=in_time(first.streams, second.streams),
     )
 
 

@@ -12,6 +12,7 @@ from math import floor, log
 from typing import Final, Literal
 
 from loadgen.measure.deltas.delta import Counters, Health
+from loadgen.measure.deltas.stream_health import StreamFitness
 from loadgen.units import NS_PER_S
 
 __all__ = ["Cause", "Fitness", "Holder", "cause_of", "spans_text"]
@@ -118,6 +119,8 @@ class Fitness:
     """[start, end) of the joined intervals, adjacent ones joined; the first 1,000."""
     rates: dict[int, list[int]] = field(default_factory=dict)
     """By step of the rate: [intervals, unfit ones]."""
+    streams: StreamFitness = field(default_factory=StreamFitness)
+    """The reads of streams of AI models, with unfit intervals by metric."""
 
     def add(self, health: Health, counters: Counters | None = None, start_ns: int = 0, end_ns: int = 0) -> None:
         """Add the health of one interval: count the interval, its reasons and notes, and keep the peak values.
@@ -133,6 +136,7 @@ class Fitness:
         if intervals > 1:
             self.coarse_ns += end_ns - start_ns
             _add_span(self.coarse_spans_ns, start_ns, end_ns)
+        self.streams.add(health.streams)
         self._add_peaks(health)
         self._add_notes(health.notes)
         if counters is not None and end_ns > start_ns:

@@ -6,15 +6,19 @@ outcome and in those over all outcomes, never in a line of `ok`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
+from loadgen.measure.deltas.run_fitness import Fitness
 from loadgen.measure.deltas.series_key import OK, TOKEN_NS, StreamMetric, Tags
+from loadgen.measure.deltas.stream_health import MetricValidity, StreamFitness
 from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.queries import ALL, Measured, Row
 from loadgen.measure.results.figures import Figure, figures
+from loadgen.units import format_ratio
 
-__all__ = ["STREAM_TIMES", "TOKEN_COUNTS", "is_stream_row", "llm_block", "stream_rows"]
+__all__ = ["STREAM_TIMES", "TOKEN_COUNTS", "clock_notes", "is_stream_row", "llm_block", "stream_rows"]
 
 STREAM_TIMES: Final[tuple[StreamMetric, ...]] = ("ttft", "ttft_due", "ttfo", "itl", "icl", "stall", "tpot")
 TOKEN_COUNTS: Final[dict[str, StreamMetric]] = {
@@ -24,6 +28,7 @@ TOKEN_COUNTS: Final[dict[str, StreamMetric]] = {
     "reasoning": "reasoning_tokens",
 }
 """Numbers of tokens of a request, by their name in `tokens`."""
+_SOME: Final = 0.01
 
 
 def is_stream_row(merge: Measured, row: Row, region: str = ALL, warmup: bool = False) -> bool:
@@ -57,10 +62,16 @@ def stream_rows(
     return {"stream_ms": times, "tokens": tokens}
 
 
-def llm_block(merge: Measured, measured_s: float | None) -> dict[str, object] | None:
+def llm_block(
+    merge: Measured,
+    measured_s: float | None,
+    validity: Mapping[str, MetricValidity] = MappingProxyType({}),
+    fitness: Iterable[Fitness] = (),
+) -> dict[str, object] | None:
     """Return the totals of all requests to AI models after the warm-up, over all regions; None if there were none.
 
-    measured_s: length of the measured window, for the rates; None: unknown, so there are none.
+    measured_s: length of the measured window, for the rates; None: unknown, so there are none. validity: by metric,
+    whether it could be measured. fitness: of each agent, for the reads of the whole run.
     """
     parts = list(_requests(merge))
     requests = sum(count for _, count in parts)
@@ -79,7 +90,39 @@ def llm_block(merge: Measured, measured_s: float | None) -> dict[str, object] | 
         "cached_share": round(sums["cached"] / sums["prompt"], 6) if sums["prompt"] else None,
         "output_tokens_per_s": per_s,
         "requests_per_s": None if not measured_s else round(requests / measured_s, 3),
+        "validity": {
+            metric: {"verdict": one.verdict, "unfit_s": one.unfit_s, "seconds": one.seconds}
+            | ({"reason": one.reason, "advice": one.advice} if one.reason else {})
+            for metric, one in validity.items()
+        },
+        "reads": _reads([one.streams for one in fitness]),
     }
+
+
+def _reads(parts: Sequence[StreamFitness]) -> dict[str, object]:
+    """Return whose clock timed the reads, how late they were, and how many events shared a read and why."""
+    return {
+        "kernel_clock": sum(one.kernel_reads for one in parts),
+        "loop_clock": sum(one.loop_reads for one in parts),
+        "lag_p99_max_ms": max((one.read_lag_p99_max_us for one in parts), default=0) / 1_000,
+        "lag_max_ms": max((one.read_lag_max_us for one in parts), default=0) / 1_000,
+        "events": sum(one.events for one in parts),
+        "shared_theirs": sum(one.shared_theirs for one in parts),
+        "shared_ours": sum(one.shared_ours for one in parts),
+        "shared_unknown": sum(one.shared_unknown for one in parts),
+    }
+
+
+def clock_notes(fitness: Iterable[Fitness]) -> Iterator[str]:
+    """Yield a note if the event loop timed more than 1 % of the reads of streams."""
+    parts = [one.streams for one in fitness]
+    by_loop, by_kernel = sum(one.loop_reads for one in parts), sum(one.kernel_reads for one in parts)
+    if by_loop > _SOME * (by_loop + by_kernel):
+        share = format_ratio(by_loop / (by_loop + by_kernel))
+        yield (
+            f"{share} of the reads of streams were timed by the event loop, because the kernel's time is known only"
+            " for HTTP/1.1 over plain TCP on Linux: gaps between tokens are less exact (docs/llm-clocks.md)"
+        )
 
 
 def _requests(merge: Measured) -> Iterator[tuple[str, int]]:

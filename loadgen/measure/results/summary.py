@@ -26,7 +26,7 @@ included; `custom_tagged` has them split by the values of a tag.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -38,13 +38,14 @@ from loadgen.measure.deltas.custom import CustomStats, MetricSpec
 from loadgen.measure.deltas.limits import SUMMARY_LINES, SUMMARY_OUTCOMES
 from loadgen.measure.deltas.run_fitness import Fitness
 from loadgen.measure.deltas.series_key import LOAD_TAG, OK, SKIPPED, UNTAGGED, Kind, Metric, Tags
+from loadgen.measure.deltas.stream_health import MetricValidity
 from loadgen.measure.deltas.worker_loss import NOBODY, Loss
 from loadgen.measure.histograms.histogram import Histogram, mean_us, percentiles
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured, Row
 from loadgen.measure.objectives.objective import SloResult
 from loadgen.measure.results.figures import PERCENTILES, figures
-from loadgen.measure.results.stream_figures import llm_block, stream_rows
+from loadgen.measure.results.stream_figures import clock_notes, llm_block, stream_rows
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.measure.statistics.batch_means import Batches
 from loadgen.units import NS_PER_S, format_ratio
@@ -113,6 +114,8 @@ class RunFacts:
     validity_reasons: tuple[str, ...] = ()
     validity_advice: tuple[str, ...] = ()
     """Advice about the validity reasons, by region."""
+    stream_validity: Mapping[str, MetricValidity] = field(default_factory=dict)
+    """By metric of streams, whether it could be measured."""
     agents: tuple[AgentFacts, ...] = ()
     load: str = ""
     """The load in words."""
@@ -188,12 +191,12 @@ def build(
         "series": series,
         "tagged": list(islice(_tagged(merge), SUMMARY_LINES)),
         "loads": list(_loads(merge)),
-        "llm": llm_block(merge, facts.measured_s),
+        "llm": llm_block(merge, facts.measured_s, facts.stream_validity, merge.fitness.values()),
         "custom": list(_custom(merge, facts.metrics)),
         "custom_tagged": list(islice(_custom_tagged(merge, facts.metrics), SUMMARY_LINES)),
         "warmup": _warmup(facts, merge) if facts.has_warmup or facts.warmup_found else None,
         "agents": [_agent(agent, merge) for agent in facts.agents],
-        "notes": [*facts.notes, *_waits(merge), *_left_out(merge, series)],
+        "notes": [*facts.notes, *clock_notes(merge.fitness.values()), *_waits(merge), *_left_out(merge, series)],
     }
     return built | {key: value for key, value in facts.extra.items() if key not in built}
 

@@ -564,7 +564,7 @@ class Counters(_message.Message):
     def __init__(self, requests_started: _Optional[int] = ..., requests_finished: _Optional[int] = ..., requests_errors: _Optional[int] = ..., requests_pool_limited: _Optional[int] = ..., iterations_due: _Optional[int] = ..., iterations_started: _Optional[int] = ..., iterations_finished: _Optional[int] = ..., iterations_missed: _Optional[int] = ..., iterations_cut_off: _Optional[int] = ..., iterations_errors: _Optional[int] = ..., script_faults: _Optional[int] = ..., bytes_received: _Optional[int] = ...) -> None: ...
 
 class Health(_message.Message):
-    __slots__ = ("users", "in_flight", "waiting", "loop_lag_p50_us", "loop_lag_p99_us", "loop_lag_max_us", "generator_lag_p99_us", "response_p99_us", "cpu_share", "rss_bytes", "unfit", "notes", "steal_share", "gc_max_us", "fds", "fd_limit", "ports", "port_limit", "memory_free_bytes", "unacked", "oldest_ms", "intervals", "unfit_intervals")
+    __slots__ = ("users", "in_flight", "waiting", "loop_lag_p50_us", "loop_lag_p99_us", "loop_lag_max_us", "generator_lag_p99_us", "response_p99_us", "cpu_share", "rss_bytes", "unfit", "notes", "steal_share", "gc_max_us", "fds", "fd_limit", "ports", "port_limit", "memory_free_bytes", "unacked", "oldest_ms", "intervals", "unfit_intervals", "streams")
     USERS_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
@@ -588,6 +588,7 @@ class Health(_message.Message):
     OLDEST_MS_FIELD_NUMBER: _ClassVar[int]
     INTERVALS_FIELD_NUMBER: _ClassVar[int]
     UNFIT_INTERVALS_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
     users: int
     in_flight: int
     waiting: int
@@ -611,7 +612,44 @@ class Health(_message.Message):
     oldest_ms: int
     intervals: int
     unfit_intervals: int
-    def __init__(self, users: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., loop_lag_p50_us: _Optional[int] = ..., loop_lag_p99_us: _Optional[int] = ..., loop_lag_max_us: _Optional[int] = ..., generator_lag_p99_us: _Optional[int] = ..., response_p99_us: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., unfit: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ..., steal_share: _Optional[float] = ..., gc_max_us: _Optional[int] = ..., fds: _Optional[int] = ..., fd_limit: _Optional[int] = ..., ports: _Optional[int] = ..., port_limit: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., unacked: _Optional[int] = ..., oldest_ms: _Optional[int] = ..., intervals: _Optional[int] = ..., unfit_intervals: _Optional[int] = ...) -> None: ...
+    streams: StreamHealth
+    def __init__(self, users: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., loop_lag_p50_us: _Optional[int] = ..., loop_lag_p99_us: _Optional[int] = ..., loop_lag_max_us: _Optional[int] = ..., generator_lag_p99_us: _Optional[int] = ..., response_p99_us: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., unfit: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ..., steal_share: _Optional[float] = ..., gc_max_us: _Optional[int] = ..., fds: _Optional[int] = ..., fd_limit: _Optional[int] = ..., ports: _Optional[int] = ..., port_limit: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., unacked: _Optional[int] = ..., oldest_ms: _Optional[int] = ..., intervals: _Optional[int] = ..., unfit_intervals: _Optional[int] = ..., streams: _Optional[_Union[StreamHealth, _Mapping]] = ...) -> None: ...
+
+class StreamHealth(_message.Message):
+    __slots__ = ("intervals", "unfit_ttft", "unfit_itl", "unfit_tpot", "streams", "kernel_reads", "loop_reads", "events", "shared_theirs", "shared_ours", "shared_unknown", "read_lag_p50_us", "read_lag_p99_us", "read_lag_max_us", "ttft_p50_us", "icl_p50_us")
+    INTERVALS_FIELD_NUMBER: _ClassVar[int]
+    UNFIT_TTFT_FIELD_NUMBER: _ClassVar[int]
+    UNFIT_ITL_FIELD_NUMBER: _ClassVar[int]
+    UNFIT_TPOT_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_READS_FIELD_NUMBER: _ClassVar[int]
+    LOOP_READS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_THEIRS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_OURS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    READ_LAG_P50_US_FIELD_NUMBER: _ClassVar[int]
+    READ_LAG_P99_US_FIELD_NUMBER: _ClassVar[int]
+    READ_LAG_MAX_US_FIELD_NUMBER: _ClassVar[int]
+    TTFT_P50_US_FIELD_NUMBER: _ClassVar[int]
+    ICL_P50_US_FIELD_NUMBER: _ClassVar[int]
+    intervals: int
+    unfit_ttft: int
+    unfit_itl: int
+    unfit_tpot: int
+    streams: int
+    kernel_reads: int
+    loop_reads: int
+    events: int
+    shared_theirs: int
+    shared_ours: int
+    shared_unknown: int
+    read_lag_p50_us: int
+    read_lag_p99_us: int
+    read_lag_max_us: int
+    ttft_p50_us: int
+    icl_p50_us: int
+    def __init__(self, intervals: _Optional[int] = ..., unfit_ttft: _Optional[int] = ..., unfit_itl: _Optional[int] = ..., unfit_tpot: _Optional[int] = ..., streams: _Optional[int] = ..., kernel_reads: _Optional[int] = ..., loop_reads: _Optional[int] = ..., events: _Optional[int] = ..., shared_theirs: _Optional[int] = ..., shared_ours: _Optional[int] = ..., shared_unknown: _Optional[int] = ..., read_lag_p50_us: _Optional[int] = ..., read_lag_p99_us: _Optional[int] = ..., read_lag_max_us: _Optional[int] = ..., ttft_p50_us: _Optional[int] = ..., icl_p50_us: _Optional[int] = ...) -> None: ...
 
 class DueCounts(_message.Message):
     __slots__ = ("objective", "journey", "k", "good", "bad", "overdue", "undecided", "total", "bounds")

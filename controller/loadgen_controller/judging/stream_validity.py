@@ -1,0 +1,108 @@
+"""Decides for each metric of streams whether the load generator was able to measure it. Pure.
+
+The reads of one second can be good enough for ttft and too late for the gaps between tokens, or the other way round
+(docs/llm-clocks.md). So a run that is valid may have a metric that is not. An objective on an invalid metric is
+inconclusive, and the run has the exit code of an invalid run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from loadgen.measure.deltas.stream_health import JUDGED_AS, MetricValidity
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.objectives.objective import Objective, SloResult
+from loadgen.units import NS_PER_US, format_duration, format_ratio, quantity
+from loadgen_controller.core.shares import Assignment
+from loadgen_controller.judging.unfit_cause import Driver
+from loadgen_controller.judging.validity import (
+    INVALID_ABOVE,
+    INVALID_FROM,
+    SUSPECT_ABOVE,
+    SUSPECT_FROM,
+    drivers_of,
+)
+
+__all__ = ["held_back", "metrics_of", "stream_validity"]
+
+
+def stream_validity(assignment: Assignment, merge: Merge) -> dict[str, MetricValidity]:
+    """Return the verdict on each metric of streams, by its name; {} if no streams were read.
+
+    The seconds of a worker count by its share of the load, as for the whole run.
+    """
+    found = [
+        driver
+        for agent in assignment.agents
+        for driver in drivers_of(agent, assignment, merge)
+        if driver.fitness.streams.seconds
+    ]
+    return {metric: _judged(metric, found) for metric in JUDGED_AS} if found else {}
+
+
+def _judged(metric: str, drivers: Sequence[Driver]) -> MetricValidity:
+    judged_as = JUDGED_AS[metric]
+    unfit = [driver.fitness.streams.unfit(judged_as) for driver in drivers]
+    shares = [n / driver.fitness.streams.seconds for n, driver in zip(unfit, drivers, strict=True)]
+    weight = sum(driver.share for driver in drivers)
+    share = sum(one * driver.share for one, driver in zip(shares, drivers, strict=True)) / weight if weight else 0.0
+    verdict: Literal["valid", "suspect", "invalid"] = "valid"
+    if share > SUSPECT_ABOVE and max(unfit) >= SUSPECT_FROM:
+        verdict = "invalid" if share > INVALID_ABOVE and max(unfit) >= INVALID_FROM else "suspect"
+    seconds = sum(driver.fitness.streams.seconds for driver in drivers)
+    if verdict == "valid":
+        return MetricValidity(metric, verdict, sum(unfit), seconds)
+    worst = drivers[shares.index(max(shares))]
+    return MetricValidity(
+        metric, verdict, sum(unfit), seconds, _reason(metric, verdict, worst, share), _advice(drivers)
+    )
+
+
+def _reason(metric: str, verdict: str, worst: Driver, share: float) -> str:
+    streams = worst.fitness.streams
+    so = "cannot be judged" if verdict == "invalid" else "may be wrong"
+    n = streams.unfit(JUDGED_AS[metric])
+    text = (
+        f"{metric} {so}: the generator was unfit for it in {format_ratio(share)} of the time;"
+        f" {worst.name} in {n} of {quantity(streams.seconds, 'second')}, with {quantity(streams.streams_max, 'stream')}"
+    )
+    if streams.kernel_reads:
+        text += f" and a read lag p99 of up to {format_duration(streams.read_lag_p99_max_us * NS_PER_US)}"
+    if streams.loop_reads:
+        text += f", {format_ratio(streams.loop_reads / (streams.loop_reads + streams.kernel_reads))} of the reads"
+        text += " timed by the event loop"
+    return text
+
+
+def _advice(drivers: Sequence[Driver]) -> str:
+    """Return what to do: spread the streams, so that no core has more than were still fit."""
+    fit = max(driver.fitness.streams.fit_streams_max for driver in drivers)
+    if not fit:
+        return "no second with streams was fit: use a machine with nothing else on it, or fewer streams"
+    return f"one core was fit up to {quantity(fit, 'stream')}: use more workers on free cores, or more agents"
+
+
+def metrics_of(objective: Objective) -> tuple[str, ...]:
+    """Return the metrics on which an objective rests. One that is invalid makes the objective inconclusive."""
+    return (objective.metric,)
+
+
+def held_back(
+    slos: Sequence[SloResult], objectives: Sequence[Objective], validity: Mapping[str, MetricValidity]
+) -> tuple[tuple[SloResult, ...], tuple[str, ...]]:
+    """Return the results with those on invalid metrics made inconclusive, and a sentence for each of these."""
+    metrics = {objective.text: metrics_of(objective) for objective in objectives}
+    results: list[SloResult] = []
+    sentences: list[str] = []
+    for slo in slos:
+        invalid = [validity[name] for name in metrics.get(slo.objective, ()) if name in validity]
+        reason = next((one.reason for one in invalid if one.verdict == "invalid"), "")
+        if reason:
+            slo = msgspec.structs.replace(slo, verdict="inconclusive", reason=reason, sure=False)
+            whose = f" of {slo.journey}" if slo.journey else ""
+            sentences.append(f"SLO {slo.objective}{whose} is inconclusive: {reason}")
+        results.append(slo)
+    return tuple(results), tuple(dict.fromkeys(sentences))
