@@ -65,7 +65,7 @@ class Reader:
         meter.begin("ask", warmup=False, pool_limited=False)
         pool = ConnectionPool(self.network, has_stamps=self.clock is not None)
         http = HttpClient(meter, pool, self.url)
-        return meter, LlmClient(http, Llm(model="loadgen-llm"), _Place(), self.reads)
+        return meter, LlmClient(http, Llm(model="loadgen-llm"), _Place(), reads=self.reads)
 
 
 async def drive(options: argparse.Namespace) -> dict[str, Any]:
