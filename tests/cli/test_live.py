@@ -342,7 +342,9 @@ def test_requests_to_models_have_one_line_in_the_order_of_decision() -> None:
     (wide,) = (text for text in drawn(figures(streams=STREAMS), 200, 50) if text.startswith("ttft"))
 
     assert narrow.rstrip() == "ttft 101 p99 354 ms  itl 9.90 p99 34.6  tok/s 812  in flight 12  goodput 97.2 %"
-    assert wide.startswith("ttft p50 101 p95 222 p99 354 ms  itl p50 9.90 p99 34.6 ms  output tok/s 812  requests in fl")
+    assert wide.startswith(
+        "ttft p50 101 p95 222 p99 354 ms  itl p50 9.90 p99 34.6 ms  output tok/s 812  requests in fl"
+    )
     assert "goodput 97.2 %" in wide
     assert not any(text.startswith("ttft") for text in drawn(figures(), 200, 50))
 

@@ -22,7 +22,6 @@ from loadgen_controller.screen.result_explanation import story_in
 from loadgen_controller.screen.terminal_report import print_report
 from tests.support.streams import answer, stream_run
 
-
 ANSWERS = [answer(k, n).reads_ms for k in range(12) for n in range(5) for _ in range(2)]
 TTFT = [reads[0] for reads in ANSWERS]
 GAPS = [later - earlier for reads in ANSWERS for earlier, later in pairwise(reads)]
@@ -61,7 +60,9 @@ def test_tokens_of_streams_are_means_and_a_rate_over_the_measured_time(summary: 
     tokens = tables(summary)["Tokens of streams"]
 
     assert tokens.rows == (("chat", "64", "25.0 %", "20", "20", "200"),)
-    assert "120 of 136 requests ended ok, with 7,680 prompt and 2,400 output tokens, 200 output tokens/s." in tokens.note
+    assert (
+        "120 of 136 requests ended ok, with 7,680 prompt and 2,400 output tokens, 200 output tokens/s." in tokens.note
+    )
 
 
 def test_failed_streams_are_apart_with_their_wasted_tokens(summary: Summary) -> None:
