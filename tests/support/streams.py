@@ -15,6 +15,8 @@ import msgspec
 
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.stream_series import Goodput
+from loadgen.measure.convention_metrics import RecordedConvention, values_ns
+from loadgen.measure.conventions import Event, figures
 from loadgen.measure.deltas.delta import Delta, Health
 from loadgen.measure.deltas.series_key import OK, TIMEOUT
 from loadgen.measure.merging.merge import Merge
@@ -45,7 +47,7 @@ class Stream:
         return round(max(self.took_ms, *self.reads_ms, 1.0) * NS_PER_MS)
 
     @property
-    def events(self) -> list[tuple[int, str, int]]:
+    def events(self) -> list[Event]:
         """Role, a token a read, finish, usage: the last two with the last read."""
         if not self.reads_ms:
             return []
@@ -77,8 +79,13 @@ BROKEN = Stream((120.0, 130.0, 145.0), outcome="stream truncated", took_ms=150)
 LATE = Stream((), outcome=TIMEOUT, took_ms=900)
 
 
-def recorded(seconds: int = 12, failing_from: int = 8, goodputs: tuple[Goodput, ...] = ()) -> list[tuple[str, Delta]]:
-    """The (region, delta) pairs of a made-up run."""
+def recorded(
+    seconds: int = 12,
+    failing_from: int = 8,
+    goodputs: tuple[Goodput, ...] = (),
+    conventions: tuple[RecordedConvention, ...] = (),
+) -> list[tuple[str, Delta]]:
+    """The (region, delta) pairs of a made-up run, with the figures of these conventions besides our own."""
     found = []
     for seq, (agent, region) in enumerate(AGENTS.items()):
         recorder = Recorder()
@@ -100,6 +107,9 @@ def recorded(seconds: int = 12, failing_from: int = 8, goodputs: tuple[Goodput, 
                     one.outcome,
                     None if one.wait_ms is None else round(one.wait_ms * NS_PER_MS),
                 )
+                for name in conventions if one.outcome == OK else ():
+                    for metric, values in values_ns(name, figures(one.events, name)):
+                        recorder.trend_series(metric).ok[0].extend(values)
                 is_late = one.outcome == TIMEOUT
                 recorder.iteration(journey, one.end_ns, one.end_ns, 0, 0, one.outcome, is_late)
             delta = recorder.flip(k * NS_PER_S, (k + 1) * NS_PER_S, lambda *_: Health(users=5, in_flight=1))

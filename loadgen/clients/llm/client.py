@@ -146,6 +146,7 @@ class LlmClient:
             settings.idle_ns,
             settings.timeout_ns,
             reads_parts,
+            tuple(settings.conventions),
         )
         kind: type[LlmReply] = reply_class(LlmReply, pool.limit_bytes, has_phases=pool.has_phases)
         reply = await http.post_streamed(

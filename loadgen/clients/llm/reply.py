@@ -8,7 +8,7 @@ success if the stream broke, stalled, carried an error or had no token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -25,6 +25,8 @@ from loadgen.clients.response.streams import StreamedReply
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed
+from loadgen.measure.convention_metrics import RecordedConvention
+from loadgen.measure.conventions import Figures
 from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.streams import StreamTimes
 
@@ -52,6 +54,7 @@ class LlmCall:
     idle_ns: int | None = None
     total_ns: int = 0
     reads_parts: bool = False
+    conventions: tuple[RecordedConvention, ...] = ()
 
 
 class LlmReply(StreamedReply):
@@ -85,6 +88,8 @@ class LlmReply(StreamedReply):
             self.reading = reading = StreamReading(self._call.api)
             if self._call.reads_parts:
                 reading.parts = []
+            if self._call.conventions:
+                reading.chunks = []
             if head.zipped:
                 encodings = b",".join(v for n, v in head.raw if n.lower() == b"content-encoding")
                 try:
@@ -211,6 +216,12 @@ class LlmReply(StreamedReply):
                 times = reading.times(self.asked_ns, self.done_ns)
             self._times = times
         return times
+
+    def convention_figures(self) -> Iterator[tuple[RecordedConvention, Figures]]:
+        """Yield the figures of this stream by each further convention that the plan records."""
+        if self.reading is not None and self._call.wants_stream:
+            for name in self._call.conventions:
+                yield name, self.reading.figures(name, self.asked_ns)
 
     # -- what a journey reads ---------------------------------------------------------------------
 

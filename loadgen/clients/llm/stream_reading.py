@@ -9,8 +9,9 @@ from typing import Final
 
 from loadgen.clients.events import SseReader
 from loadgen.clients.llm.types import Api, Part, ToolCall, Usage
+from loadgen.measure.conventions import Convention, Event, Figures, figures
 from loadgen.measure.deltas.series_key import OK
-from loadgen.measure.streams import KIND_NUMBERS, StreamTimes, stream_times
+from loadgen.measure.streams import KIND_NUMBERS, KINDS, StreamTimes, stream_times
 
 __all__ = ["LEFT", "NO_STREAM", "NO_TOKENS", "STALLED", "STREAM_ERROR", "TRUNCATED", "StreamReading"]
 
@@ -39,6 +40,7 @@ class StreamReading:
         "_decode",
         "_reader",
         "_tools",
+        "chunks",
         "error",
         "finish",
         "first_ns",
@@ -71,6 +73,8 @@ class StreamReading:
         self._tools: dict[int, list[str]] = {}
         self.parts: list[Part] | None = None
         """Parts that nobody has read yet; None: nobody reads parts."""
+        self.chunks: list[int] | None = None
+        """For each part, the number of the event that had it; None: nobody needs it."""
 
     def feed(self, data: bytes, now_ns: int) -> bool:
         """HOT, once a read: budget 2 µs an event (bench/llm.py). Read more bytes of the stream.
@@ -113,6 +117,9 @@ class StreamReading:
             if self.parts is not None:
                 part.t_ns = now_ns
                 self.parts.append(part)
+        if self.chunks is not None:
+            number = self.chunks[-1] + 1 if self.chunks else 0
+            self.chunks += [number] * (len(self.t_ns) - len(self.chunks))
 
     def _other(self, part: Part) -> None:
         match part.kind:
@@ -155,6 +162,14 @@ class StreamReading:
         if not self.finish and not self.is_done:
             return TRUNCATED
         return OK if self.texts or self.usage.output > 0 else NO_TOKENS
+
+    def figures(self, convention: Convention, asked_ns: int) -> Figures:
+        """Return the figures of the stream as another tool defines them."""
+        events: list[Event] = [
+            (t_ns - asked_ns, KINDS[kind], tokens)
+            for t_ns, kind, tokens in zip(self.t_ns, self.kinds, self.tokens, strict=True)
+        ]
+        return figures(events, convention, chunks=self.chunks)
 
     def times(self, asked_ns: int, closed_ns: int) -> StreamTimes:
         """Return the figures of the stream by our convention. closed_ns: when the answer ended."""

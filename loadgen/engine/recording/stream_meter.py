@@ -1,7 +1,7 @@
 """A meter that also records the stream metrics of requests to AI models, for plans that have an `Llm`.
 
 A sample of such a request has `stream_times()`, its figures at its end, and `wait_ns`, the time from when it was due to
-its call.
+its call. `convention_figures()` has its figures by the definitions of other tools, if the plan records them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from loadgen.engine.recording.user_meter import Meter
-from loadgen.measure.deltas.series_key import SKIPPED
+from loadgen.measure.convention_metrics import values_ns
+from loadgen.measure.deltas.series_key import OK, SKIPPED
 
 __all__ = ["StreamMeter", "with_streams"]
 
@@ -29,6 +30,11 @@ class StreamMeter(Meter):
             self.recorder.streams_of(held.series).ended(
                 figures(), held.asked_ns, held.done_ns - held.asked_ns, held.outcome, held.wait_ns
             )
+            more = getattr(held, "convention_figures", None)
+            if more is not None and held.outcome == OK:
+                for name, found in more():
+                    for metric, values in values_ns(name, found):
+                        self.recorder.trend_series(metric, warmup=held.series.key.warmup).ok[0].extend(values)
 
 
 def with_streams(meter: type[Meter]) -> type[Meter]:

@@ -128,6 +128,7 @@ def test_a_page_that_follows_a_run_shows_the_same_as_one_that_is_opened_at_the_e
         page.goto(server.run_url)
         page.wait_for_selector(f"#page[data-seq='{history.seq}']", timeout=60_000)
         page.wait_for_selector("html[data-drawn]")
+        page.wait_for_timeout(300)  # charts that found their width are drawn again
         rows, pictures = cells(page, "stream-rows") + cells(page, "stream-failures"), shown.pictures()
 
     with PageServer.serving(early) as server:
