@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 from typing import Final
 
 import msgspec
@@ -37,7 +38,7 @@ from loadgen.report.summary_reader import Found, Summary
 from loadgen.report.verdict_words import headline, shown_result
 from loadgen.units import NS_PER_S
 
-__all__ = ["document_of", "history_of", "verdict_of"]
+__all__ = ["document_of", "history_of", "measured_of", "verdict_of"]
 
 _AT_ONCE: Final = 600
 """The number of deltas that are summed before their values go into the time slots."""
@@ -194,6 +195,15 @@ def _after_found_warmup(run: Run, summary: Summary | None, history: History) -> 
         return None
     end_ns = history.intervals.count * history.interval_ns
     return read_batches(run.deltas(), round(summary.warmup.cut_s * NS_PER_S), end_ns, history.interval_ns, recount=True)
+
+
+def measured_of(run: Run, summary: Summary) -> Measured:
+    """Return the measurements of an ended run; without a warm-up that was detected after the run."""
+    if summary.warmup is None or summary.warmup.how != "found" or not summary.warmup.cut_s:
+        return run.merge
+    interval_ns = round(run.interval_s * NS_PER_S)
+    end_ns = ceil(summary.duration_s * NS_PER_S / interval_ns) * interval_ns
+    return read_batches(run.deltas(), round(summary.warmup.cut_s * NS_PER_S), end_ns, interval_ns, recount=True)
 
 
 def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, called: str) -> Facts:

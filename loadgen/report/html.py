@@ -34,6 +34,7 @@ MODULES = (
     "theme.js",
     "board.js",
     "charts.js",
+    "lines.js",
     "heatmap.js",
     "spectrum.js",
     "lanes.js",
@@ -43,6 +44,7 @@ MODULES = (
     "tiles.js",
     "verdict.js",
     "lists.js",
+    "streams.js",
     "render.js",
     "report.js",
 )

@@ -50,7 +50,7 @@ def document(history: History, table: Table, facts: Facts) -> _Json:
         "warmup_s": [0, facts.warmup_s] if facts.warmup_s else None,
         "response": history.response(),
         "errors": history.errors(),
-        "heatmap": {"edges_ms": history.heat_edges_ms(), "slots": history.heat()},
+        "heatmap": {"edges_ms": history.heat_edges_ms(), **_heatmap(history)},
         "trace_url": facts.trace_url,
         "seq": history.seq,
     }
@@ -74,7 +74,7 @@ def changes(history: History, table: Table, facts: Facts, after_seq: int) -> Ite
                 "slots": history.columns(facts.done, first, end),
                 "response": history.response(first, end),
                 "errors": history.errors(first, end),
-                "heatmap": {"slots": history.heat(first, end)},
+                "heatmap": _heatmap(history, first, end),
             },
         )
     yield "now", {"seq": history.seq, **_now(table, facts)}
@@ -83,6 +83,12 @@ def changes(history: History, table: Table, facts: Facts, after_seq: int) -> Ite
 def encode(value: object) -> bytes:
     """Return `value` as compact JSON."""
     return msgspec.json.encode(value)
+
+
+def _heatmap(history: History, first: int = 0, end: int | None = None) -> _Json:
+    """Return the cells of slots [first, end): of requests, and by metric of streams if the run has any."""
+    streams = history.stream_heat(first, end)
+    return {"slots": history.heat(first, end), **({"streams": streams} if streams else {})}
 
 
 def _now(table: Table, facts: Facts) -> _Json:

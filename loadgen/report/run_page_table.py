@@ -11,18 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from heapq import nlargest
-from math import log2
 from typing import Final
 
 import msgspec
 
 from loadgen.measure.deltas.exemplar import KeptExemplar
 from loadgen.measure.deltas.series_key import OK, PHASES, SKIPPED, UNTAGGED, Kind, Metric, Tags
-from loadgen.measure.histograms.histogram import Histogram, percentiles
+from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Measured, Row
 from loadgen.measure.results.figures import figures
 from loadgen.report.charts.latency_by_throughput import curve_of
+from loadgen.report.charts.percentile_spectrum import spectrum_of
+from loadgen.report.charts.stream_rows import StreamRows
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.summary_reader import Series, Summary
 from loadgen.units import NS_PER_MS, NS_PER_S
@@ -36,8 +37,6 @@ MOST_VALUES: Final = 10
 MOST_LINES: Final = 400
 """The most lines of tags of all rows."""
 _EXEMPLARS: Final = 20
-_PER_HALVING: Final = 5
-"""Points of a spectrum for each halving of the share of greater values."""
 _KINDS: Final[tuple[Kind, ...]] = ("journey", "step", "request")
 
 _Json = dict[str, object]
@@ -60,6 +59,7 @@ class Table:
         self._spectra: dict[str, list[list[float]]] = {}
         """Percentile spectra by journey."""
         self._spectrum: list[list[float]] = []
+        self._streams = StreamRows()
         self._curve: list[_Json] = []
         self._exemplars: _Json = {"slowest": [], "failing": []}
         self._jobs: list[_Job] = []
@@ -80,6 +80,7 @@ class Table:
             self._rows.clear()
             self._tagged.clear()
             self._planned.clear()
+            self._streams.clear()
         if at_once is None or not self._jobs:
             self._jobs = list(self._all(merge, measured, warmup))
         left = len(self._jobs) if at_once is None else at_once
@@ -94,6 +95,7 @@ class Table:
         for row, found in _summary_rows(summary):
             if row in self._rows:
                 self._rows[row] = found
+        self._streams.take(summary)
 
     def as_json(self) -> _Json:
         """Return rows, spark_length_s, spectrum, curve and exemplars of the document."""
@@ -105,6 +107,7 @@ class Table:
             "spectrum": {"iterations": dict(self._spectra), "requests": self._spectrum},
             "curve": self._curve,
             "exemplars": self._exemplars,
+            **self._streams.as_json(),
         }
 
     def _tags(self, row: Row) -> _Json:
@@ -147,6 +150,7 @@ class Table:
             if row.kind == "journey":
                 yield spectrum(row.journey)
         yield lambda: setattr(self, "_spectrum", _spectrum(measured, "request", None, warmup))
+        yield from self._streams.jobs(measured, warmup)
         yield lambda: setattr(self, "_exemplars", _exemplars(merge))
         yield lambda: setattr(self, "_curve", curve_of(self._history, self._warmup_s))
 
@@ -260,19 +264,7 @@ def _row_of(series: Series) -> Row:
 
 
 def _spectrum(measured: Measured, kind: Kind, journey: str | None, warmup: bool) -> list[list[float]]:
-    """Return [percentile, ms, number of values up to it], up to the first percentile that is only a lower bound."""
-    observed, censored = measured.select(kind, journey, warmup=warmup)
-    total = observed.total + censored.total
-    if not total:
-        return []
-    halvings = max(1, round(log2(total) * _PER_HALVING))
-    qs = [100 * (1 - 2 ** (-n / _PER_HALVING)) for n in range(halvings + 1)] + [100.0]
-    found = []
-    for q, value in zip(qs, percentiles(observed, censored, qs), strict=True):
-        if value is None or value.is_bound:
-            break
-        found.append([round(q, 6), round(value.ms, 3), round(total * q / 100)])
-    return found
+    return spectrum_of(*measured.select(kind, journey, warmup=warmup))
 
 
 def _exemplars(merge: Merge) -> _Json:

@@ -19,6 +19,7 @@ __all__ = [
     "Custom",
     "Found",
     "Iterations",
+    "Llm",
     "LoadRows",
     "Percentiles",
     "PhaseFigures",
@@ -27,7 +28,9 @@ __all__ = [
     "Requests",
     "Series",
     "Slo",
+    "StreamFigures",
     "Summary",
+    "TokenFigures",
     "Validity",
     "Warmup",
     "read",
@@ -61,6 +64,21 @@ class PhaseFigures(Percentiles, frozen=True):
     censored: int = 0
 
 
+class StreamFigures(Percentiles, frozen=True):
+    """One time of requests to AI models, such as the time to first token; for `itl` over tokens, not over requests."""
+
+    count: int = 0
+    censored: int = 0
+
+
+class TokenFigures(Percentiles, frozen=True):
+    """One number of tokens of requests to AI models: mean and percentiles are in tokens, not in ms."""
+
+    count: int = 0
+    """Requests for which the number is known."""
+    sum: int = 0
+
+
 class Series(msgspec.Struct, frozen=True):
     """The figures of one series. A `region` or `outcome` of "*" means all of them together."""
 
@@ -83,6 +101,10 @@ class Series(msgspec.Struct, frozen=True):
     """"lower": the true times are at least these, because iterations waited for a user before the step or request."""
     phases_ms: dict[str, PhaseFigures] | None = None
     """For a request over all outcomes, its phases: "blocked", "dns", "connect", "tls", "send", "wait", "receive"."""
+    stream_ms: dict[str, StreamFigures] = {}
+    """For a request to an AI model, its times by our convention: "ttft", "ttft_due", "ttfo", "itl", "icl" ..."""
+    tokens: dict[str, TokenFigures] = {}
+    """For a request to an AI model: "prompt", "cached", "output", "reasoning"."""
 
 
 class LoadRows(msgspec.Struct, frozen=True):
@@ -292,6 +314,23 @@ class PoolLimited(msgspec.Struct, frozen=True):
     add_users: bool = False
 
 
+class Llm(msgspec.Struct, frozen=True):
+    """The totals of all requests to AI models after the warm-up."""
+
+    convention: str = "ours"
+    requests: int = 0
+    ok: int = 0
+    tokens: dict[str, int] = {}
+    """Sums over the requests that ended ok: "prompt", "cached", "output", "reasoning"."""
+    wasted_output_tokens: int = 0
+    """Output tokens of requests that failed."""
+    cached_share: float | None = None
+    """The share of the prompt tokens that the server had cached; None: it sent no numbers."""
+    measured_s: float | None = None
+    output_tokens_per_s: float | None = None
+    requests_per_s: float | None = None
+
+
 class Summary(msgspec.Struct, frozen=True):
     """The content of `summary.json`; docs/outputs.md describes it."""
 
@@ -326,6 +365,8 @@ class Summary(msgspec.Struct, frozen=True):
     steering: tuple[Found, ...] = ()
     """One entry for each steered load; empty in older summaries."""
     probes: tuple[ProbeFigures, ...] = ()
+    llm: Llm | None = None
+    """None: the run had no requests to AI models."""
 
     @property
     def is_embedded(self) -> bool:

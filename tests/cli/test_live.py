@@ -14,8 +14,8 @@ from rich.console import Console
 
 from loadgen.report.slos import used_text
 from loadgen_controller.screen.live import Screen, fit, line, show, unfit_line
-from loadgen_controller.screen.live_figures import Cells, Figures, SloRow
-from tests.support.figures import agent, figures, row
+from loadgen_controller.screen.live_figures import Cells, Figures, SloRow, Streams
+from tests.support.figures import agent, cells, figures, row
 
 
 def drawn(f: Figures, width: int = 80, height: int = 24, page: str = "") -> list[str]:
@@ -332,3 +332,26 @@ def test_fit_never_gives_more_than_wanted_nor_takes_what_is_least(room: int, wis
 def test_bound_is_shown_as_a_bound() -> None:
     assert row("x", 10, 100, bound=True).run.text()[-1] == "> 610"
     assert Cells().text() == ("-",) * 5
+
+
+STREAMS = Streams(cells(40, 101), cells(800, 9.9), 812.4, 12, "97.2 %")
+
+
+def test_requests_to_models_have_one_line_in_the_order_of_decision() -> None:
+    (narrow,) = (text for text in drawn(figures(streams=STREAMS), 80, 24) if text.startswith("ttft"))
+    (wide,) = (text for text in drawn(figures(streams=STREAMS), 200, 50) if text.startswith("ttft"))
+
+    assert narrow.rstrip() == "ttft 101 p99 354 ms  itl 9.90 p99 34.6  tok/s 812  in flight 12  goodput 97.2 %"
+    assert wide.startswith(
+        "ttft p50 101 p95 222 p99 354 ms  itl p50 9.90 p99 34.6 ms  output tok/s 812  requests in fl"
+    )
+    assert "goodput 97.2 %" in wide
+    assert not any(text.startswith("ttft") for text in drawn(figures(), 200, 50))
+
+
+def test_a_line_of_a_log_has_the_figures_of_streams() -> None:
+    assert (
+        "ttft p50 101 ms p95 222 ms p99 354 ms, itl p50 9.90 ms p99 34.6 ms, 812 output tok/s, 12 requests in flight,"
+        " goodput 97.2 %" in line(figures(streams=STREAMS))
+    )
+    assert "ttft" not in line(figures())

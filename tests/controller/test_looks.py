@@ -19,10 +19,12 @@ from loadgen.units import NS_PER_S
 from loadgen_controller.core.lifecycle import Phase
 from loadgen_controller.run.view import ViewState
 from loadgen_controller.screen.figures_builder import Watch
+from loadgen_controller.screen.live_figures import value_text
 from tests.controller.conftest import spec
 from tests.support.deltas import FakeAgent, request_key
 from tests.support.insider import Cost
 from tests.support.steps import lines_of
+from tests.support.streams import merged as stream_run_merged
 
 FACTS = RunFacts("run", "shop.py", "plan", "fleet", datetime(2026, 1, 1, tzinfo=UTC), 3.0, "passed", 0)
 
@@ -84,6 +86,18 @@ def test_a_live_view_shows_a_bounded_number_of_rows_and_says_how_many_more_there
     figures = look(merged(1_000))
     assert len(figures.parts) == SHOWN_ROWS + 1  # type: ignore[attr-defined]
     assert figures.parts[-1].name == "700 more are in the report"  # type: ignore[attr-defined]
+
+
+def test_a_live_view_has_the_streams_of_the_last_interval() -> None:
+    found = look(stream_run_merged(3, failing_from=2)).streams  # type: ignore[attr-defined]
+
+    assert (found.ttft.count, found.itl.count, found.in_flight, found.goodput) == (14, 194, 0, "")
+    assert found.output_tokens_per_s == 200.0
+    assert [value_text(value) for value in found.itl.at[:1]] == ["11.0"]
+
+
+def test_a_live_view_without_requests_to_models_has_no_streams() -> None:
+    assert look(merged(10)).streams is None  # type: ignore[attr-defined]
 
 
 def test_a_summary_has_the_most_frequent_rows_and_a_note_about_the_others() -> None:

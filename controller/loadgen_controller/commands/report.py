@@ -1,4 +1,5 @@
-"""`loadgen report`: writes a run as a file, for people (HTML, Markdown) or programs (JSON, CSV, Parquet, JUnit)."""
+"""`loadgen report`: writes a run as a file, for people (HTML, Markdown) or programs (JSON, CSV, Parquet, JUnit,
+result files of AIPerf and vLLM)."""
 
 from __future__ import annotations
 
@@ -11,17 +12,20 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
+import msgspec
 import typer
 
 from loadgen.errors import StorageError, UsageError
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.outside_text import in_json
+from loadgen.report.exports.aiperf import aiperf_csv, aiperf_json
 from loadgen.report.exports.csv_writer import write_csv
 from loadgen.report.exports.junit import junit
 from loadgen.report.exports.markdown import markdown
 from loadgen.report.exports.parquet import write_parquet
 from loadgen.report.exports.rows import SeriesRow, series_rows
-from loadgen.report.from_run_folder import document_of
+from loadgen.report.exports.vllm_bench import vllm_bench
+from loadgen.report.from_run_folder import document_of, measured_of
 from loadgen.report.front_page import NO_COVER, Cover
 from loadgen.report.html import html
 from loadgen.report.run_as_dataframes import Run, WindowRow, open_run
@@ -59,7 +63,11 @@ loadgen report 20261124-170312 --format junit -o loadgen.xml
 
 loadgen report last --format csv --table windows --window 10s --split regions -o windows.csv
 
-loadgen report last -o run.parquet"""
+loadgen report last -o run.parquet
+
+loadgen report last --format aiperf -o profile_export_aiperf.json
+
+loadgen report last --format vllm-bench"""
 
 Document = dict[str, object]
 
@@ -81,6 +89,8 @@ class Format(StrEnum):
     PARQUET = "parquet"
     JUNIT = "junit"
     MARKDOWN = "markdown"
+    AIPERF = "aiperf"
+    VLLM_BENCH = "vllm-bench"
 
 
 class Kind(StrEnum):
@@ -200,7 +210,8 @@ def main(
     length_s = None if window_s is None else window_s / NS_PER_S
     held = None if history is None else _compare_with_history(path, history)
     cover = Covers(Cover(title or "", owner or ""), Cover(default.title, default.owner) if default else NO_COVER)
-    write = _writer(path, behind, chosen, table or Kind.SERIES, length_s, split or (), held, cover)
+    is_csv = output is not None and output.suffix.lower() == ".csv"
+    write = _writer(path, behind, chosen, table or Kind.SERIES, length_s, split or (), held, cover, is_csv=is_csv)
     with opened(output) as file:
         write(file)
     if output is not None and str(output) != "-":
@@ -267,8 +278,12 @@ def _writer(
     split: Sequence[Split],
     held: InHistory | None,
     cover: Covers,
+    *,
+    is_csv: bool = False,
 ) -> Write:
     """Return a function that writes the report of the run to an open file.
+
+    is_csv: write a result file of another tool in its form as CSV.
 
     The run is read here already, so that most errors are found before a file is created.
     """
@@ -293,6 +308,9 @@ def _writer(
     if chosen is Format.JSON:
         encoded = in_json(encode(document_in(path, cover) | in_history).decode()).encode() + b"\n"
         return lambda file: file.write(encoded)
+    if chosen in (Format.AIPERF, Format.VLLM_BENCH):
+        result = _result_file(path, chosen, is_csv=is_csv)
+        return lambda file: file.write(result)
     write = write_csv if chosen is Format.CSV else write_parquet
     if table is Kind.SERIES:
         return partial(write, SeriesRow, series_rows(summary_of(path)))
@@ -300,6 +318,23 @@ def _writer(
         window_s, regions=Split.REGIONS in split, outcomes=Split.OUTCOMES in split, tags=Split.TAGS in split
     )
     return partial(write, WindowRow, rows)
+
+
+def _result_file(path: Path, chosen: Format, *, is_csv: bool) -> bytes:
+    """Return the run as a result file of another tool.
+
+    Raises:
+        UsageError: the run has no summary, or had no requests to AI models.
+    """
+    summary = summary_of(path)
+    measured = measured_of(open_run(path), summary)
+    if chosen is Format.VLLM_BENCH:
+        document = vllm_bench(summary, measured)
+    elif is_csv:
+        return aiperf_csv(summary, measured).encode()
+    else:
+        document = aiperf_json(summary, measured)
+    return msgspec.json.format(encode(document), indent=2) + b"\n"
 
 
 def summary_of(path: Path) -> Summary:

@@ -12,7 +12,7 @@ from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.measure.deltas.custom import CHECK, CustomStats, CustomTable
 from loadgen.measure.deltas.delta import Counters, Health
 from loadgen.measure.deltas.limits import SHOWN_ROWS
-from loadgen.measure.deltas.series_key import OK
+from loadgen.measure.deltas.series_key import OK, TOKEN_NS, StreamMetric
 from loadgen.measure.histograms.histogram import percentiles
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured, Window
@@ -30,6 +30,7 @@ from loadgen_controller.screen.live_figures import (
     Figures,
     Row,
     SloRow,
+    Streams,
 )
 
 __all__ = ["Watch"]
@@ -93,6 +94,7 @@ class Watch:
             unfit=tuple(_unfit(state, window)),
             counted=t.counted,
             meeting=(*_steering(state), *_meeting(state)),
+            streams=t.streams,
         )
 
 
@@ -140,6 +142,7 @@ class _Tables:
         several = len({r.journey for r in results}) > 1
         self.slos = tuple(_slo(r, several) for r in results)
         self.counted = tuple(_counted(state.spec, merge.custom))
+        self.streams = _streams(merge, window, self.slos, is_warmup) if window else None
 
 
 def _results(state: ViewState, window: Window | None, journeys: list[str]) -> tuple[SloResult, ...]:
@@ -148,6 +151,26 @@ def _results(state: ViewState, window: Window | None, journeys: list[str]) -> tu
     if spec.duration_ns is not None:
         end_ns = min(end_ns, spec.duration_ns)  # there are no due arrivals in the drain
     return evaluate_all(spec.slos, state.merge, journeys=journeys, from_ns=spec.warmup_ns, end_ns=end_ns, is_over=False)
+
+
+def _streams(merge: Merge, window: Window, slos: tuple[SloRow, ...], is_warmup: bool) -> Streams | None:
+    """Return the figures of requests to AI models in the last interval; None before the first one has ended."""
+    if not merge.matching("streams", lambda _, key: key.metric == "ttft"):
+        return None
+
+    def cells(metric: StreamMetric) -> Cells:
+        observed, censored = window.select("request", metric=metric, warmup=is_warmup)
+        return Cells(observed.total + censored.total, tuple(percentiles(observed, censored, QUANTILES)))
+
+    tokens, _ = window.select("request", outcome=OK, metric="output_tokens", warmup=is_warmup)
+    total = merge.counters()
+    return Streams(
+        ttft=cells("ttft"),
+        itl=cells("itl"),
+        output_tokens_per_s=tokens.sum_ns / TOKEN_NS / ((window.end_ns - window.start_ns) / NS_PER_S),
+        in_flight=max(0, total.requests_started - total.requests_finished),
+        goodput=next((slo.observed for slo in slos if slo.objective.startswith("goodput") and slo.count), ""),
+    )
 
 
 def _cells(of: Measured, row: Named, region: str, is_warmup: bool) -> Cells:

@@ -24,7 +24,7 @@ from loadgen.measure.deltas.run_fitness import Cause, cause_of
 from loadgen.units import format_count, format_rate, format_ratio, quantity
 from loadgen_controller.console_output import Text
 from loadgen_controller.judging.verdict import POOL_LIMITED_ABOVE
-from loadgen_controller.screen.live_figures import QUANTILES, AgentRow, Cells, Figures, Row, SloRow
+from loadgen_controller.screen.live_figures import QUANTILES, AgentRow, Cells, Figures, Row, SloRow, Streams
 from loadgen_controller.screen.terminal_report import STYLES
 
 __all__ = ["LINE_EVERY_S", "REFRESH_S", "WIDE", "Screen", "line", "show", "unfit_line"]
@@ -134,6 +134,7 @@ def line(f: Figures) -> str:
     for row in f.journeys:
         parts.append(f"{row.name}: last p95 {_ms(row.last, 95)} p99 {_ms(row.last, 99)} of {_n(row.last)}")
         parts.append(f"run p95 {_ms(row.run, 95)} p99 {_ms(row.run, 99)} of {_n(row.run)}")
+    parts += [] if f.streams is None else _stream_parts(f.streams)
     parts.append(f"{format_count(f.total.iterations_errors)} iterations failed")
     if f.unfit:
         parts.append(f"{len(f.unfit)} unfit to measure")
@@ -145,6 +146,18 @@ def line(f: Figures) -> str:
         if slo.verdict == "failed":
             parts.append(f"failing: {slo.objective}, {slo.budget}" if slo.budget else f"failing: {slo.objective}")
     return ", ".join(parts)
+
+
+def _stream_parts(streams: Streams) -> list[str]:
+    """Return the figures of requests to AI models in the order of decision."""
+    ttft, itl = streams.ttft, streams.itl
+    return [
+        f"ttft p50 {_ms(ttft, 50)} p95 {_ms(ttft, 95)} p99 {_ms(ttft, 99)}",
+        f"itl p50 {_ms(itl, 50)} p99 {_ms(itl, 99)}",
+        f"{format_count(round(streams.output_tokens_per_s))} output tok/s",
+        f"{format_count(streams.in_flight)} requests in flight",
+        *([f"goodput {streams.goodput}"] if streams.goodput else []),
+    ]
 
 
 def _ms(cells: Cells, q: float) -> str:
@@ -180,7 +193,7 @@ class Screen:
 
 def _narrow(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     slos, errors, agents, notices = len(f.slos), min(len(f.errors), 1), len(f.agents), min(len(f.notices), 2)
-    fixed = 3 + 1 + 2 * len(f.journeys)
+    fixed = 3 + 1 + 2 * len(f.journeys) + (f.streams is not None)
     _, counted, parts, slos, regions, agents, errors, notices = fit(
         height,
         [
@@ -197,6 +210,7 @@ def _narrow(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     yield from _head(f, width)
     yield from _slos(f.slos, slos, width)
     yield _rates(f)
+    yield from _streams(f, width)
     table = _table(width, ("response, ms", "count", *_names()))
     for row in f.journeys:
         table.add_row(_name(row.name, "bold", f" last {f.last_s:g} s", is_unfit=row.is_unfit), *_cells(row.last))
@@ -220,13 +234,14 @@ def _wide(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     least = 1 + len(f.journeys) + min(len(f.regions), 1) + min(len(f.parts), 1)
     below = max(len(f.agents), min(len(f.errors), 6)) + 1
     blanks = 3
-    room = height - 3 - blanks - notices - counted
+    room = height - 3 - blanks - notices - counted - (f.streams is not None)
     slos, above, below = fit(room, [(len(f.slos), 3), (wanted, least), (below, 3)])
     parts, regions = fit(above - 1 - len(f.journeys), [(len(f.parts), 1), (len(f.regions), 1)])
     yield from _head(f, width)
     yield Text()
     yield from _slos(f.slos, slos, width)
     yield _rates(f)
+    yield from _streams(f, width)
     yield Text()
     last = f"last {f.last_s:g} s"
     names = _names()
@@ -306,6 +321,28 @@ def _rates(f: Figures) -> Text:
     rates.append("  users ").append(format_count(f.users), style="bold").append(f", {format_count(f.in_flight)} busy")
     rates.append(f", {format_count(f.waiting)} waiting", style="yellow" if f.waiting else "")
     return rates
+
+
+def _streams(f: Figures, width: int) -> Iterator[Text]:
+    """Yield one line about requests to AI models in the last interval; nothing if there were none."""
+    if f.streams is None:
+        return
+    ttft, itl = f.streams.ttft.text(), f.streams.itl.text()
+    p50, p95, p99 = (QUANTILES.index(q) for q in (50, 95, 99))
+    middle = f" p95 {ttft[p95]}" if width >= WIDE else ""
+    shown = {
+        "ttft p50 " if width >= WIDE else "ttft ": f"{ttft[p50]}{middle} p99 {ttft[p99]} ms",
+        "  itl p50 " if width >= WIDE else "  itl ": f"{itl[p50]} p99 {itl[p99]}{' ms' if width >= WIDE else ''}",
+        "  output tok/s " if width >= WIDE else "  tok/s ": format_count(round(f.streams.output_tokens_per_s)),
+        "  requests in flight " if width >= WIDE else "  in flight ": format_count(f.streams.in_flight),
+        "  goodput ": f.streams.goodput,
+    }
+    text = Text(no_wrap=True)
+    for name, figure in shown.items():
+        if figure:
+            text.append(name).append(figure, style="bold")
+    text.truncate(width, overflow="ellipsis")
+    yield text
 
 
 def _rate(per_s: float | None) -> str:

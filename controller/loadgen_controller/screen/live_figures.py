@@ -13,7 +13,7 @@ from loadgen.measure.histograms.histogram import Value
 from loadgen.report.report_tables import milliseconds
 from loadgen.units import quantity
 
-__all__ = ["QUANTILES", "AgentRow", "Cells", "Figures", "Row", "SloRow", "value_text"]
+__all__ = ["QUANTILES", "AgentRow", "Cells", "Figures", "Row", "SloRow", "Streams", "value_text"]
 
 QUANTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
@@ -76,6 +76,22 @@ class AgentRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Streams:
+    """Requests to AI models in the last interval, by our convention (docs/llm-conventions.md)."""
+
+    ttft: Cells
+    """Time to first token."""
+    itl: Cells
+    """Gap before each token."""
+    output_tokens_per_s: float
+    """Output tokens of the requests that ended ok in the interval, a second."""
+    in_flight: int
+    """Requests of the whole plan that have begun and not ended."""
+    goodput: str = ""
+    """The observed value of the first goodput objective; empty: the plan has none, or it has no data."""
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """All figures of a run at one time."""
 
@@ -117,6 +133,8 @@ class Figures:
     """The scenario's own metrics as text, checks first."""
     meeting: tuple[str, ...] = ()
     """Rate decisions of steered loads, and users that wait at a rendez-vous, as text."""
+    streams: Streams | None = None
+    """None: the run had no requests to AI models so far."""
 
     @property
     def pool_limited_share(self) -> float:

@@ -389,6 +389,11 @@ class HttpxAnswer(httpx.AsyncByteStream):
         return None if self._llm is None else self._llm.times(self.asked_ns, self.done_ns)
 
     @staticmethod
+    def convention_figures() -> tuple[()]:
+        """Return nothing: only `user.llm` records figures by the definitions of other tools."""
+        return ()
+
+    @staticmethod
     def take_running() -> None:
         """Return None: objectives over windows see the requests of SDKs when they end."""
 

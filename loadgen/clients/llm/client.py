@@ -230,6 +230,7 @@ class LlmClient:
             reads_parts,
             self._worker,
             self._reads,
+            conventions=tuple(settings.conventions),
         )
         kind: type[LlmReply] = reply_class(LlmReply, pool.limit_bytes, has_phases=pool.has_phases)
         call.begin()

@@ -8,7 +8,7 @@ success if the stream broke, stalled, carried an error or had no token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, Final, TypeVar
@@ -32,6 +32,8 @@ from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.stream_series import RunningStream
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed
+from loadgen.measure.convention_metrics import RecordedConvention
+from loadgen.measure.conventions import Figures
 from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.streams import StreamTimes
 
@@ -62,6 +64,8 @@ class LlmCall:
     worker: LlmWorker = field(default_factory=LlmWorker)
     reads: StreamReads | None = None
     """Counts the reads of the worker's streams; None: nothing counts them."""
+    conventions: tuple[RecordedConvention, ...] = ()
+    """Further tools by whose definitions the figures are recorded."""
     running: RunningStream | None = None
     """The request as objectives over windows see it; None: none does."""
     cold: str = ""
@@ -137,6 +141,8 @@ class LlmReply(StreamedReply):
             if self._call.reads is not None:
                 self._counted = self._call.reads
                 self._counted.opened()
+            if self._call.conventions:
+                reading.chunks = []
             if head.zipped:
                 encodings = b",".join(v for n, v in head.raw if n.lower() == b"content-encoding")
                 try:
@@ -306,6 +312,12 @@ class LlmReply(StreamedReply):
                 times = reading.times(self.asked_ns, self.done_ns)
             self._times = times
         return times
+
+    def convention_figures(self) -> Iterator[tuple[RecordedConvention, Figures]]:
+        """Yield the figures of this stream by each further convention that the plan records."""
+        if self.reading is not None and self._call.wants_stream:
+            for name in self._call.conventions:
+                yield name, self.reading.figures(name, self.asked_ns)
 
     # -- what a journey reads ---------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, get_args
 from loadgen.clients.llm_apis.types import Api, ApiName
 from loadgen.clients.net.settings import Named
 from loadgen.clients.net.settings_check import is_secret
+from loadgen.measure.convention_metrics import RECORDABLE, RecordedConvention
 from loadgen.units import parse_duration
 
 __all__ = ["Llm", "UsageWanted", "parse_tokens"]
@@ -62,6 +63,9 @@ class Llm:
     counts."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of each request's body: {"top_p": 0.9}."""
+    conventions: tuple[RecordedConvention, ...] = ()
+    """Other tools by whose definitions the times of streams are recorded, too: ("vllm", "aiperf"). Each is a set of
+    custom metrics, such as "vllm ttft", which `loadgen report --format vllm-bench` needs."""
 
     # -- derived values, for settings without errors -----------------------------------------------
 
@@ -116,6 +120,14 @@ class Llm:
         extra: object = self.extra
         if not isinstance(extra, Mapping) or not all(isinstance(key, str) for key in extra):
             yield f"Llm: extra={extra!r} must be a dict with texts as keys", 'write extra={"top_p": 0.9}'
+        named: object = self.conventions
+        known = f"use one of {', '.join(RECORDABLE)}"
+        if not isinstance(named, tuple | list):
+            yield f"Llm: conventions={named!r} must be a tuple of names", 'write conventions=("vllm",)'
+        else:
+            for name in named:
+                if name not in RECORDABLE:
+                    yield f"Llm: unknown convention {name!r}", known
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings that differ from the defaults, as a JSON object. The key is replaced by its name."""

@@ -10,7 +10,8 @@ from typing import Final
 from loadgen.clients.events import SseReader
 from loadgen.clients.llm_apis.answers import stream_outcome, tool_calls
 from loadgen.clients.llm_apis.types import Api, Part, ToolCall, Usage
-from loadgen.measure.streams import KIND_NUMBERS, StreamTimes, stream_times
+from loadgen.measure.conventions import Convention, Event, Figures, figures
+from loadgen.measure.streams import KIND_NUMBERS, KINDS, StreamTimes, stream_times
 
 __all__ = ["LEFT", "NO_STREAM", "STALLED", "StreamReading"]
 
@@ -33,6 +34,7 @@ class StreamReading:
         "_decode",
         "_reader",
         "_tools",
+        "chunks",
         "error",
         "finish",
         "first_ns",
@@ -65,6 +67,8 @@ class StreamReading:
         self._tools: list[Part] = []
         self.parts: list[Part] | None = None
         """Parts that nobody has read yet; None: nobody reads parts."""
+        self.chunks: list[int] | None = None
+        """For each part, the number of the event that had it; None: nobody needs it."""
 
     def feed(self, data: bytes, now_ns: int) -> bool:
         """HOT, once a read: budget 2 µs an event (bench/llm.py). Read more bytes of the stream.
@@ -110,6 +114,9 @@ class StreamReading:
             if self.parts is not None:
                 part.t_ns = now_ns
                 self.parts.append(part)
+        if self.chunks is not None:
+            number = self.chunks[-1] + 1 if self.chunks else 0
+            self.chunks += [number] * (len(self.t_ns) - len(self.chunks))
 
     def _other(self, part: Part) -> None:
         match part.kind:
@@ -144,6 +151,14 @@ class StreamReading:
     def outcome(self) -> str:
         """Return the outcome of an answer that has ended and whose status was not an error."""
         return stream_outcome(self.kinds)
+
+    def figures(self, convention: Convention, asked_ns: int) -> Figures:
+        """Return the figures of the stream as another tool defines them."""
+        events: list[Event] = [
+            (t_ns - asked_ns, KINDS[kind], tokens)
+            for t_ns, kind, tokens in zip(self.t_ns, self.kinds, self.tokens, strict=True)
+        ]
+        return figures(events, convention, chunks=self.chunks)
 
     def times(self, asked_ns: int, closed_ns: int) -> StreamTimes:
         """Return the figures of the stream by our convention. closed_ns: when the answer ended."""

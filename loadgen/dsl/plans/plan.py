@@ -89,6 +89,7 @@ from loadgen.dsl.source_location import here
 from loadgen.dsl.tag import Tag
 from loadgen.dsl.users.user_factory import Ways
 from loadgen.errors import Fault, ScenarioError
+from loadgen.measure.convention_metrics import convention_specs
 from loadgen.measure.objectives.objective import Objective
 from loadgen.profiles.profile import OpenProfile, Profile, UserProfile
 from loadgen.units import format_duration
@@ -502,7 +503,10 @@ class Plan:
             else TraceSpec(sample=self.trace.sample, formats=self.trace.formats, link=self.trace.link),
             warmup_is_found=self.warmup_is_found,
             random=self.random,
-            metrics=tuple(metric.spec for metric in self.metrics),
+            metrics=(
+                *(metric.spec for metric in self.metrics),
+                *(() if self.llm is None else convention_specs(self.llm.conventions)),
+            ),
             secrets=self.secrets,
             environment=self.overrides.env,
             owner=self.owner,

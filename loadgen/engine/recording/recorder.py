@@ -266,12 +266,14 @@ class Recorder:
             rows.add((name, found))
         return found, all(value != OTHER for _, value in given)
 
-    def trend_series(self, name: str, tags: Tags = ()) -> TrendSeries:
+    def trend_series(self, name: str, tags: Tags = (), *, warmup: bool = False) -> TrendSeries:
         """Return the series of a trend (a custom metric that is a distribution), created on first use.
 
-        tags: those that `custom_tags` returned.
+        tags: those that `custom_tags` returned. warmup: its values are of requests that were due within the warm-up.
         """
         key = _trend_key(name, tags)
+        if warmup:
+            key = replace(key, warmup=True)
         found = self._series.get(key)
         if found is None:
             found = self._series[key] = TrendSeries(key)

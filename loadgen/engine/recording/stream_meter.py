@@ -2,7 +2,7 @@
 
 A sample of such a request has `stream_times()`, its figures at its end (None: it is no such request after all), and
 `wait_ns`, the time from when it was due to its call. `take_running()` returns the request as objectives over windows
-see it.
+see it. `convention_figures()` has its figures by the definitions of other tools, if the plan records them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from loadgen.engine.recording.user_meter import Meter
+from loadgen.measure.convention_metrics import values_ns
 from loadgen.measure.deltas.series_key import OK, SKIPPED
 from loadgen.measure.streams import StreamTimes
 
@@ -42,6 +43,10 @@ class StreamMeter(Meter):
         if running is not None:
             running.over(streams)
         streams.ended(times, held.asked_ns, held.done_ns - held.asked_ns, outcome, held.wait_ns)
+        if outcome == OK:
+            for name, found in held.convention_figures():
+                for metric, values in values_ns(name, found):
+                    self.recorder.trend_series(metric, warmup=held.series.key.warmup).ok[0].extend(values)
 
 
 def with_streams(meter: type[Meter]) -> type[Meter]:

@@ -88,6 +88,7 @@ def llm_block(
         "tokens": sums,
         "wasted_output_tokens": all_output - sums["output"],
         "cached_share": round(sums["cached"] / sums["prompt"], 6) if sums["prompt"] else None,
+        "measured_s": None if measured_s is None else round(measured_s, 3),
         "output_tokens_per_s": per_s,
         "requests_per_s": None if not measured_s else round(requests / measured_s, 3),
         "validity": {

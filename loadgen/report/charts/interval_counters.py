@@ -13,7 +13,7 @@ import numpy as np
 
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Health
 from loadgen.measure.histograms.histogram import Counts
-from loadgen.report.charts.series_to_chart_lines import ERRORS
+from loadgen.report.charts.series_to_chart_lines import ERRORS, TOKENS
 
 __all__ = ["Intervals"]
 
@@ -33,23 +33,33 @@ class Intervals:
         self._errors: Counts = np.zeros((0, ERRORS + 1), dtype=np.int64)
         self._states = np.zeros((0, len(_STATES)))
         self._planned = np.zeros((0, 2))
+        self._tokens: Counts = np.zeros((0, TOKENS), dtype=np.int64)
+        """Sums of tokens; without rows while no request to an AI model has ended."""
         self._unfit: dict[int, tuple[int, str, str]] = {}
         """By interval, the invalid agent with the largest lag: its lag p99 in µs, its id, and why it was invalid."""
         self.spans: dict[str, list[int]] = {}
         """For each agent, the first and the last interval that it reported."""
 
-    def put(self, k: int, counters: Counters, errors: Counts, health: Mapping[str, Health]) -> None:
-        """Replace all figures of interval `k` except its plan."""
+    def put(
+        self, k: int, counters: Counters, errors: Counts, health: Mapping[str, Health], tokens: Counts | None = None
+    ) -> None:
+        """Replace all figures of interval `k` except its plan. tokens: as in `Split`."""
         self._grow(k + 1)
+        if tokens is not None or k < len(self._tokens):
+            self._grow_tokens(k + 1)
+            self._tokens[k] = 0 if tokens is None else tokens
         self._counters[k] = [getattr(counters, name) for name in COUNTER_NAMES]
         self._errors[k] = errors
         self._states[k] = 0.0
         self._unfit.pop(k, None)
         self.report(k, health)
 
-    def add(self, k: int, counters: Sequence[int], errors: Counts | None = None) -> None:
-        """Add counters, in the order of COUNTER_NAMES, and error counts to interval `k`."""
+    def add(self, k: int, counters: Sequence[int], errors: Counts | None = None, tokens: Counts | None = None) -> None:
+        """Add counters, in the order of COUNTER_NAMES, error counts and sums of tokens to interval `k`."""
         self._grow(k + 1)
+        if tokens is not None:
+            self._grow_tokens(k + 1)
+            self._tokens[k] += tokens
         self._counters[k] += np.array(counters, dtype=np.int64)
         if errors is not None:
             self._errors[k] += errors
@@ -109,6 +119,14 @@ class Intervals:
 
     def errors(self, kind: int, first: int, end: int, span: int) -> list[int]:
         return [int(n) for n in self._rows(self._errors[:, kind], first, end, span, 0).sum(axis=1)]
+
+    def tokens(self, first: int, end: int, span: int) -> tuple[list[int], list[int], list[int]]:
+        """Return sums of tokens of the requests that ended in each slot: prompt, output, and output of failed ones."""
+        self._grow_tokens(self.count)
+        prompt, output, wasted = (
+            [int(n) for n in self._rows(self._tokens[:, one], first, end, span, 0).sum(axis=1)] for one in range(TOKENS)
+        )
+        return prompt, output, wasted
 
     def error_totals(self) -> list[int]:
         return [int(n) for n in self._errors[: self.count].sum(axis=0)]
@@ -173,6 +191,10 @@ class Intervals:
                 _grown(old, size, fill)
                 for old, fill in ((self._counters, 0), (self._errors, 0), (self._states, 0.0), (self._planned, np.nan))
             )
+
+    def _grow_tokens(self, needed: int) -> None:
+        if needed > len(self._tokens):
+            self._tokens = _grown(self._tokens, max(needed, len(self._counters)), 0)
 
 
 def _grown(old: np.ndarray, size: int, fill: float) -> np.ndarray:

@@ -12,16 +12,17 @@ from typing import Final, Literal
 
 import numpy as np
 
-from loadgen.measure.deltas.series_key import OK, OTHER, PHASES, SeriesKey
+from loadgen.measure.deltas.series_key import CUT_OFF, OK, OTHER, PHASES, TIMEOUT, TOKEN_NS, SeriesKey
 from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Counts
 from loadgen.measure.merging.queries import Row
+from loadgen.measure.results.stream_figures import STREAM_TIMES
 from loadgen.report.charts.bulk_percentiles import COARSE, coarse
 from loadgen.report.charts.time_slots import Sums, sums_of
 
-__all__ = ["ERRORS", "ROWS", "Chart", "Lines", "Split"]
+__all__ = ["ERRORS", "ROWS", "TOKENS", "Chart", "Lines", "Split"]
 
-Chart = Literal["iterations", "requests", "service", "regions", "phases"]
+Chart = Literal["iterations", "requests", "service", "regions", "phases", "streams"]
 
 _NAMES: Final = 50
 """The largest number of journeys, and of regions, with a line of their own."""
@@ -29,6 +30,8 @@ ERRORS: Final = 12
 """The largest number of error kinds with a line of their own: the first that occurred."""
 ROWS: Final = 300
 """The largest number of rows of their own: the first that occurred."""
+TOKENS: Final = 3
+"""Sums of tokens: of the prompt and the answer of requests that ended ok, and of the answer of failed ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Split:
     """By row with the same keys, in coarse cells."""
     errors: Counts
     """(ERRORS + 1,) failed requests by kind; the last number counts all other kinds."""
+    tokens: Counts | None = None
+    """(TOKENS,) sums of tokens; None: no series of the run counts tokens."""
 
 
 class Lines:
@@ -53,8 +58,11 @@ class Lines:
         self.errors: list[str] = []
         self.members: dict[Row, set[Row]] = {}
         """For each "(other)" row, the rows in it."""
-        self._chart, self._region, self._row, self._error = (np.zeros(0, dtype=np.int64) for _ in range(4))
+        self._chart, self._region, self._row, self._error, self._tokens = (
+            np.zeros(0, dtype=np.int64) for _ in range(5)
+        )
         """By series number, the key to which the series adds its values; -1 if it adds to none."""
+        self._has_tokens = False
 
     def learn(self, names: Sequence[tuple[str, SeriesKey]]) -> None:
         """Assign new series. `names` has all series by number: the known ones first, then new ones."""
@@ -62,10 +70,11 @@ class Lines:
         if len(names) == known:
             return
         found = np.array([self._keys(region, key) for region, key in names[known:]], dtype=np.int64)
-        self._chart, self._region, self._row, self._error = (
+        self._chart, self._region, self._row, self._error, self._tokens = (
             np.concatenate((old, found[:, n]))
-            for n, old in enumerate((self._chart, self._region, self._row, self._error))
+            for n, old in enumerate((self._chart, self._region, self._row, self._error, self._tokens))
         )
+        self._has_tokens = self._has_tokens or bool((found[:, 4] >= 0).any())
 
     def split(self, index: Counts, counts: Counts, stats: Stats) -> Split:
         """Return the counts by line, row and error kind. The arguments are as for `Store.add`. Cost: 30 ns a pair."""
@@ -84,7 +93,15 @@ class Lines:
         errors = np.zeros(ERRORS + 1, dtype=np.int64)
         kinds = self._error[stats.series]
         np.add.at(errors, kinds[kinds >= 0], stats.n[kinds >= 0])
-        return Split(sums, rows, errors)
+        return Split(sums, rows, errors, self._token_sums(stats) if self._has_tokens else None)
+
+    def _token_sums(self, stats: Stats) -> Counts:
+        tokens = np.zeros(TOKENS, dtype=np.int64)
+        of = self._tokens[stats.series]
+        is_in = of >= 0
+        sums_ns = stats.sum_us[is_in] * 1_000 + stats.sum_rest_ns[is_in]
+        np.add.at(tokens, of[is_in], sums_ns // TOKEN_NS)
+        return tokens
 
     def row_of(self, row: Row) -> Row:
         """Return `row` itself, or the "(other)" row that contains it."""
@@ -92,9 +109,9 @@ class Lines:
 
     # -- within -----------------------------------------------------------------------------------
 
-    def _keys(self, region: str, key: SeriesKey) -> tuple[int, int, int, int]:
+    def _keys(self, region: str, key: SeriesKey) -> tuple[int, int, int, int, int]:
         chart: tuple[Chart, str] | None = None
-        in_region = error = row = -1
+        in_region = error = row = tokens = -1
         if key.metric == "response" and key.kind != "trend":
             row = self._row_number(Row(key.kind, key.journey, key.step, key.request))
             if key.kind == "journey":
@@ -106,9 +123,17 @@ class Lines:
             chart = "service", ""
         elif key.kind == "request" and key.metric in PHASES:
             chart = "phases", key.metric
+        elif key.metric in STREAM_TIMES:
+            # A request that failed before its first token has a bound, which says something only if it waited for it.
+            if not key.censored or key.outcome in (TIMEOUT, CUT_OFF):
+                chart = "streams", key.metric
+        elif key.metric == "prompt_tokens" and key.outcome == OK:
+            tokens = 0
+        elif key.metric == "output_tokens":
+            tokens = 1 if key.outcome == OK else 2
         numbers = (-1 if chart is None else self._line(*chart)), in_region, row
         found = [number if number < 0 else 2 * number + key.censored for number in numbers]
-        return found[0], found[1], found[2], error
+        return found[0], found[1], found[2], error, tokens
 
     def _line(self, chart: Chart, name: str) -> int:
         if (chart, name) not in self.lines and sum(of == chart for of, _ in self.lines) >= _NAMES:

@@ -32,6 +32,8 @@ __all__ = ["SLOTS_MOST", "SPARKS_MOST", "History", "Planned"]
 
 SLOTS_MOST: Final = 720
 SPARKS_MOST: Final = 60
+STREAM_HEAT: Final = ("ttft", "itl")
+"""The metrics of requests to AI models that have a heatmap."""
 _BYTES: Final = 32 << 20
 """The memory limit of the slots' histograms, and again of the rows'. Beyond it, slots become longer."""
 _US_PER_MS: Final = 1_000
@@ -46,6 +48,8 @@ class _Drawn:
 
     lines: list[Line | None]
     heat: list[int]
+    stream_heat: dict[str, list[int]]
+    """By metric of requests to AI models; empty if the run has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,10 @@ class History:
         self.seq += 1
         self._is_over = is_over
         self._agent_counters = merge.counters()
+        had_streams = self.has_streams
         self.lines.learn(merge.names)
+        if self.has_streams and not had_streams:  # earlier slots get columns that they did not have
+            self._changed = dict.fromkeys(range(self._slots.count), self.seq)
         kept = merge.windows()
         for window in kept:
             if self._revisions.get(window.k) != window.revision and (upto is None or window.k <= upto):
@@ -120,7 +127,7 @@ class History:
 
     def _take(self, window: Window) -> None:
         split = self.lines.split(*window.sparse())
-        self.intervals.put(window.k, window.counters(), split.errors, window.health)
+        self.intervals.put(window.k, window.counters(), split.errors, window.health, split.tokens)
         self._longer(self._slots.put(window.k, split.sums))
         if self._sparks.put(window.k, split.rows):
             self._drawn_sparks.clear()
@@ -133,8 +140,10 @@ class History:
         know their series.
         """
         split = None if parts is None else self.lines.split(*parts)
-        self.intervals.add(k, counters, None if split is None else split.errors)
-        if split is not None:
+        if split is None:
+            self.intervals.add(k, counters)
+        else:
+            self.intervals.add(k, counters, split.errors, split.tokens)
             self._longer(self._slots.add(k, split.sums))
             if self._sparks.add(k, split.rows):
                 self._drawn_sparks.clear()
@@ -169,6 +178,11 @@ class History:
             self._changed = dict.fromkeys(range(self._slots.count), self.seq)
 
     # -- state ----------------------------------------------------------------------------
+
+    @property
+    def has_streams(self) -> bool:
+        """Whether the run has requests to AI models."""
+        return ("streams", "ttft") in self.lines.lines
 
     @property
     def span(self) -> int:
@@ -250,6 +264,15 @@ class History:
                 "agents_unfit": [int(n) for n in of.worst("unfit", *where)],
             },
             "unfit": {str(slot): text for slot, text in of.unfit(*where).items()},
+            **(self._stream_columns(*where) if self.has_streams else {}),
+        }
+
+    def _stream_columns(self, *where: int) -> dict[str, object]:
+        prompt, output, wasted = self.intervals.tokens(*where)
+        return {
+            "tokens": {"prompt": prompt, "output": output, "wasted": wasted},
+            # Not the number in flight: late data would change it for all later slots.
+            "requests_started": self.intervals.counts("requests_started", *where),
         }
 
     def response(self, first: int = 0, end: int | None = None) -> dict[str, object]:
@@ -268,6 +291,7 @@ class History:
             "regions": by_name("regions"),
             "service": one("service"),
             "phases": by_name("phases"),
+            **({"streams": by_name("streams")} if self.has_streams else {}),
         }
 
     def errors(self, first: int = 0, end: int | None = None) -> dict[str, list[int]]:
@@ -280,6 +304,13 @@ class History:
 
     def heat(self, first: int = 0, end: int | None = None) -> list[list[int]]:
         return [drawn.heat for drawn in self._draw(first, end)]
+
+    def stream_heat(self, first: int = 0, end: int | None = None) -> dict[str, list[list[int]]]:
+        """Return `heat` by metric for requests to AI models; empty if the run has none."""
+        if not self.has_streams:
+            return {}
+        drawn = self._draw(first, end)
+        return {metric: [one.stream_heat.get(metric, []) for one in drawn] for metric in STREAM_HEAT}
 
     def heat_edges_ms(self) -> tuple[float, ...]:
         return EDGES_MS
@@ -297,7 +328,7 @@ class History:
 
     def requests_of(self, slot: int) -> Sums:
         """Return only the response times of requests in the slot, as line 0."""
-        return self._requests(self._slots.of(slot))
+        return self._only(self._slots.of(slot), ("requests", ""))
 
     # -- within -----------------------------------------------------------------------------------
 
@@ -309,15 +340,21 @@ class History:
         for slot in range(first, end):
             if slot not in self._drawn:
                 sums = self._slots.of(slot)
-                requests = self._requests(sums)
+                streams = STREAM_HEAT if self.has_streams else ()
                 self._drawn[slot] = _Drawn(
                     lines_of(sums, len(self.lines.lines)),
-                    heat_of(requests.index.astype(np.int64) % SLOTS, requests.counts),
+                    self._heat(sums, ("requests", "")),
+                    {metric: self._heat(sums, ("streams", metric)) for metric in streams},
                 )
         return [self._drawn[slot] for slot in range(first, end)]
 
-    def _requests(self, sums: Sums) -> Sums:
-        number = self.lines.lines.get(("requests", ""))
+    def _heat(self, sums: Sums, line: tuple[Chart, str]) -> list[int]:
+        of = self._only(sums, line)
+        return heat_of(of.index.astype(np.int64) % SLOTS, of.counts)
+
+    def _only(self, sums: Sums, line: tuple[Chart, str]) -> Sums:
+        """Return the values of one line alone, as line 0."""
+        number = self.lines.lines.get(line)
         if number is None:
             return NOTHING
         keys = 2 * number, 2 * number + 2

@@ -14,6 +14,7 @@ from typing import Final
 from loadgen.outside_text import one_line
 from loadgen.report.executive_summary import Story
 from loadgen.report.report_tables import Report, Table, error_table, response_table, slo_tables
+from loadgen.report.stream_tables import stream_tables
 from loadgen.report.summary_reader import Summary
 
 __all__ = ["code", "markdown", "report_lines", "text"]
@@ -65,7 +66,7 @@ def _lines(summary: Summary, story: Story, in_history: Sequence[str]) -> Iterato
     yield from _list("What it means", story.means)
     yield from _list("What it does not say", story.excludes)
     yield from _list("Why", story.why)
-    for table in (response_table(summary), error_table(summary)):
+    for table in (*stream_tables(summary), response_table(summary), error_table(summary)):
         if table.rows:
             yield from ("", f"<details><summary>{text(table.title)}</summary>")
             yield from _table(table)

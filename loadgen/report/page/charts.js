@@ -130,7 +130,7 @@ function time_plot(board, host, what, lines_now, data, hidden) {
     cursor: cursor_of(board),
     scales: {
       x: { time: false, range: () => board.range() },
-      y: { distr: what.is_log ? 3 : 1, range: (plot, low, high) => what.limits?.() ?? limits(plot, low, high, what, lines_now()) },
+      y: { distr: what.is_log ? 3 : 1, range: (plot, low, high) => what.limits?.() ?? limits(board.range(), low, high, what, lines_now()) },
     },
     series: [{}, ...lines_now().map((line, i) => ({
       show: !hidden.has(line.label), width: line.is_area ? 0 : (line.width ?? 1.5), dash: line.dash,
@@ -238,8 +238,8 @@ export function log_places(low, high, most) {
   return within([1]);
 }
 
-function limits(plot, low, high, what, lines) {
-  const [from, to] = [plot.scales.x.min ?? 0, plot.scales.x.max ?? Infinity];
+/** The y range for the shown times; not of the plot's x scale, which may still be that before the last change. */
+function limits([from, to], low, high, what, lines) {
   for (const line of lines) {
     line.column.forEach((value, slot) => {
       const at = slot * line.length_s;

@@ -22,6 +22,9 @@ export function apply(history, change) {
   filled_up(history.response, count, null);
   for (const column of Object.values(history.errors)) lengthen(column, count, 0);
   lengthen(history.heatmap.slots, count, []);
+  for (const cells of Object.values(history.heatmap.streams ?? {})) {
+    for (let slot = 0; slot < count; slot++) cells[slot] ??= []; // requests to models may begin late in a run
+  }
   history.seq = change.seq;
   return history;
 }

@@ -1,4 +1,4 @@
-// The heatmap: time by response time on a log axis. A cell's shade shows its number of requests.
+// Heatmaps: time by response time, or by another time of requests, on a log axis. A cell's shade shows its number of values.
 
 import { paint_ground, paint_over, paint_unfit, slot_text } from "./board.js";
 import { cursor_of, keys, kept, time_axis, time_hooks, value_axis } from "./charts.js";
@@ -6,7 +6,11 @@ import { element, say } from "./dom.js";
 import { counted, grouped, ms_text, share_text } from "./format.js";
 import { ramp } from "./theme.js";
 
-/** what: {id, title, note, height}. Returns {element, update()}. */
+/**
+ * what: {id, title, note, height, unit: what is counted, such as "request",
+ *   cells(history): by slot [bucket, count, bucket, count, ...]}.
+ * Returns {element, update()}.
+ */
 export function heatmap(board, what) {
   const note = element("span", { class: "note" });
   const key = element("canvas", { class: "ramp", width: 128, height: 8, "aria-hidden": "true" });
@@ -18,13 +22,15 @@ export function heatmap(board, what) {
   const made = element("figure", { class: "chart", id: what.id },
     element("figcaption", {}, element("h3", {}, what.title), note),
     element("div", { class: "legend key" }, element("span", {}, "1"), key, most), host);
+  const found_in = (history) => ({ edges_ms: history.heatmap.edges_ms, slots: what.cells(history) });
   let plot = null;
 
   function update() {
-    const { slots, heatmap: found } = board.history;
+    const { slots } = board.history;
+    const found = found_in(board.history);
     const xs = Array.from({ length: slots.count }, (_, i) => i * slots.length_s);
     const data = [xs, xs.map(() => null)];
-    say(most, `${counted(largest(found.slots), "request")} in a cell, logarithmic`);
+    say(most, `${counted(largest(found.slots), what.unit)} in a cell, logarithmic`);
     if (plot) plot.setData(data, true);
     else plot = made_plot(data);
     paint_key(key);
@@ -35,13 +41,13 @@ export function heatmap(board, what) {
     const options = {
       width: Math.max(host.clientWidth, 200), height: what.height ?? 206, legend: { show: false }, padding: [8, 18, 0, 0],
       cursor: { ...cursor_of(board), y: true },
-      scales: { x: { time: false, range: () => board.range() }, y: { distr: 3, range: () => shown_ms(board.history.heatmap) } },
+      scales: { x: { time: false, range: () => board.range() }, y: { distr: 3, range: () => shown_ms(found_in(board.history)) } },
       series: [{}, { points: { show: false }, paths: () => null }],
       axes: [time_axis(board), value_axis({ format: ms_text, is_log: true })],
       hooks: {
         drawClear: [(drawn) => paint_ground(board, drawn)],
         draw: [(drawn) => {
-          paint_cells(board.history, drawn);
+          paint_cells(board.history.slots, found_in(board.history), drawn);
           paint_unfit(board, drawn);
           paint_over(board, drawn);
         }],
@@ -52,23 +58,24 @@ export function heatmap(board, what) {
     return kept(board, new uPlot(options, data, host), host);
   }
 
-  /** Describe the cell under the cursor; with the cursor on another chart, the slot's number of requests. */
+  /** Describe the cell under the cursor; with the cursor on another chart, the slot's number of values. */
   function read() {
     if (!plot) return;
     const slot = board.slot();
     if (slot === null) return say(note, what.note);
-    const { slots, heatmap: found } = board.history;
+    const { slots } = board.history;
+    const found = found_in(board.history);
     const cells = found.slots[slot] ?? [];
     let all = 0;
     for (let i = 1; i < cells.length; i += 2) all += cells[i];
     const { left, top } = plot.cursor;
     const bucket = left >= 0 && top >= 0 ? bucket_of(found.edges_ms, plot.posToVal(top, "y")) : null;
-    if (bucket === null) return say(note, `${slot_text(slots, slot)}: ${counted(all, "request")}`);
+    if (bucket === null) return say(note, `${slot_text(slots, slot)}: ${counted(all, what.unit)}`);
     const at = cells.findIndex((value, i) => i % 2 === 0 && value === bucket);
     const count = at < 0 ? 0 : cells[at + 1];
     const is_open = bucket === found.edges_ms.length - 2;
     const range = `${ms_text(found.edges_ms[bucket])}${is_open ? " and more" : `–${ms_text(found.edges_ms[bucket + 1])}`}`;
-    say(note, `${slot_text(slots, slot)}, ${range}: ${grouped(count)} of ${counted(all, "request")}${all ? ` (${share_text(count / all)})` : ""}`);
+    say(note, `${slot_text(slots, slot)}, ${range}: ${grouped(count)} of ${counted(all, what.unit)}${all ? ` (${share_text(count / all)})` : ""}`);
   }
 
   board.listeners.add(read);
@@ -101,7 +108,7 @@ function bucket_of(edges_ms, ms) {
   return ms >= edges_ms.at(-1) ? edges_ms.length - 2 : null;
 }
 
-function paint_cells({ slots, heatmap: found }, plot) {
+function paint_cells(slots, found, plot) {
   const { ctx, bbox } = plot;
   const colour = ramp();
   const whole = Math.log(Math.max(2, largest(found.slots)));

@@ -72,11 +72,13 @@ function unfit_text(unfit) {
   return count_text(Array.isArray(unfit) ? unfit.reduce((all, [from, to]) => all + to - from, 0) : unfit);
 }
 
-function table_box(title, id, heads) {
+/** A table below its title. From column `words` on, cells are numbers. Returns {element, fill(found, cells_of, beside)}. */
+export function table_box(title, id, heads, words = heads.length) {
+  const kind = (column) => (column < words ? null : "number");
   const body = element("tbody", {});
   const made = element("section", { id }, element("h3", {}, title),
     element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title },
-      element("table", {}, element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))), body)));
+      element("table", {}, element("thead", {}, element("tr", {}, ...heads.map((head, column) => element("th", { scope: "col", class: kind(column) }, head)))), body)));
   let before = "";
 
   function fill(found, cells_of, beside = "") {
@@ -84,7 +86,7 @@ function table_box(title, id, heads) {
     const now = JSON.stringify([found, beside]);
     if (now === before) return;
     before = now;
-    body.replaceChildren(...found.map((one, i) => element("tr", {}, ...cells_of(one, i).map((cell) => element("td", {}, cell)))));
+    body.replaceChildren(...found.map((one, i) => element("tr", {}, ...cells_of(one, i).map((cell, column) => element("td", { class: kind(column) }, cell)))));
   }
 
   return { element: made, fill };

@@ -7,16 +7,14 @@ import { element, say, show, visible } from "./dom.js";
 import { count_text, counted, each_text, figure, length_text, ms_text, rate_text, share_text } from "./format.js";
 import { heatmap } from "./heatmap.js";
 import { lanes } from "./lanes.js";
+import { DASHES, PALETTE, percentile_lines, slot_line } from "./lines.js";
 import { annex, examples } from "./lists.js";
 import { rate_curve, spectrum } from "./spectrum.js";
+import { stream_group } from "./streams.js";
 import { rows_table } from "./table.js";
 import { watch_theme } from "./theme.js";
 import { main_objective } from "./tiles.js";
 import { details, summary } from "./verdict.js";
-
-const PERCENTILES = [["p50", "c1", null], ["p95", "c2", [8, 3]], ["p99", "c3", [4, 2]], ["p99.9", "c4", [1.5, 2]]];
-const PALETTE = ["c4", "c1", "c3", "c2", "c5", "c6", "c7", "c8"];
-const DASHES = [null, [8, 3], [4, 2], [1.5, 2], [8, 2, 2, 2], [12, 4], [3, 3], [6, 2, 1, 2, 1, 2]];
 
 /**
  * Draw `history` into `root`. options: {live: boolean, baseline: document | null, bar: elements for the head, standing: the comparison with the run's history as an element, or null}.
@@ -33,8 +31,9 @@ export async function render(root, history, { live = false, baseline = null, bar
   const key = ground_key(board);
   const regions = element("div", { class: "regions" });
   const charts = charts_of(board);
+  const streams = stream_group(board);
   const metrics = lanes(board);
-  const parts = [first, more, ...Object.values(charts), metrics];
+  const parts = [first, more, ...Object.values(charts), streams, metrics];
   const of_regions = small_multiples(board, regions);
   const cursor = cursor_line(board);
   const group = (id, title, ...children) => element("section", { id, class: "group" }, element("h2", {}, title), ...children);
@@ -51,6 +50,7 @@ export async function render(root, history, { live = false, baseline = null, bar
       element("section", { id: "front", class: "grid", "aria-label": "Response time and requests over time" }, charts.percentiles.element, charts.throughput.element),
       more.element,
       standing && group("standing", "In its history", standing),
+      streams.element,
       group("over-time", "Load, errors and distribution", element("div", { class: "grid" },
         charts.rates.element, charts.errors.element, charts.heat.element, charts.spectrum.element, charts.users.element)),
       metrics.element,
@@ -150,7 +150,10 @@ function charts_of(board) {
         slot_line(history, "request_errors", "c4", { is_rate: true, dash: [4, 2], label: "failed" }),
       ],
     }),
-    heat: heatmap(board, { id: "heatmap", title: "Number of requests by response time", note: "over time; response time is logarithmic" }),
+    heat: heatmap(board, {
+      id: "heatmap", title: "Number of requests by response time", note: "over time; response time is logarithmic", unit: "request",
+      cells: (history) => history.heatmap.slots,
+    }),
     spectrum: spectrum({
       id: "spectrum", title: "Percentile spectrum", note: "of the whole run; both axes are logarithmic",
       lines: () => [
@@ -218,16 +221,8 @@ function whole_text(value) {
   return typeof value === "number" && !Number.isInteger(value) ? "" : count_text(value);
 }
 
-function slot_line({ slots }, name, colour, { is_rate = false, dash = null, label = name }) {
-  return { label, column: is_rate ? per_second(slots[name], slots.length_s) : slots[name], length_s: slots.length_s, colour, dash };
-}
-
 function generator_line({ slots }, name, label, colour, dash) {
   return { label, column: slots.generator[name], length_s: slots.length_s, colour, dash };
-}
-
-function percentile_lines(lines, length_s, names = null) {
-  return PERCENTILES.filter(([name]) => !names || names.includes(name)).map(([name, colour, dash]) => ({ label: name, column: lines[name], length_s, colour, dash }));
 }
 
 /** Stacked areas of error kinds, the most frequent kind at the bottom. */
@@ -281,7 +276,7 @@ function limits_of({ slos, rows }, journey) {
   const is_shown = (slo) => (journey ? !slo.request && !slo.step && (!slo.journey || slo.journey === journey) : Boolean(slo.request));
   const found = new Map();
   for (const slo of slos) {
-    if (typeof slo.limit_ms !== "number" || !is_shown(slo)) continue;
+    if (typeof slo.limit_ms !== "number" || (slo.metric ?? "response") !== "response" || !is_shown(slo)) continue;
     const whose = journey || single ? "" : ` of ${slo.request}`;
     const names = found.get(slo.limit_ms) ?? [];
     found.set(slo.limit_ms, [...names, `p${slo.percentile}${whose}`]);

@@ -1,0 +1,61 @@
+"""Custom metrics that hold the times of streams by the definitions of another tool: "vllm ttft", "aiperf itl".
+
+`Llm(conventions=("vllm",))` records them besides our own figures: one trend for each figure of the tool, in ms, of all
+requests to models that ended ok. They are custom metrics, because series with a tag would be added to our own rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal, get_args
+
+from loadgen.measure.conventions import Figures
+from loadgen.measure.deltas.custom import MetricSpec
+
+__all__ = ["RECORDABLE", "RecordedConvention", "convention_metric", "convention_specs", "values_ns"]
+
+RecordedConvention = Literal["vllm", "sglang", "aiperf", "guidellm", "inference-perf", "mlperf"]
+RECORDABLE: Final[tuple[RecordedConvention, ...]] = get_args(RecordedConvention)
+_FIGURES: Final = {
+    "ttft": "ttft_ms",
+    "ttfo": "ttfo_ms",
+    "itl": "itl_ms",
+    "icl": "icl_ms",
+    "tpot": "tpot_ms",
+    "e2e": "e2e_ms",
+}
+"""Our name of each figure, and its key in `Figures`."""
+_HAS: Final[dict[RecordedConvention, tuple[str, ...]]] = {
+    "vllm": ("ttft", "itl", "tpot", "e2e"),
+    "sglang": ("ttft", "itl", "tpot", "e2e"),
+    "aiperf": ("ttft", "ttfo", "itl", "icl", "e2e"),
+    "guidellm": ("ttft", "itl", "tpot", "e2e"),
+    "inference-perf": ("ttft", "itl", "tpot", "e2e"),
+    "mlperf": ("ttft", "tpot", "e2e"),
+}
+"""The figures that each tool has."""
+
+
+def convention_metric(convention: str, figure: str) -> str:
+    """Return the name of the custom metric of a figure, such as "vllm ttft"."""
+    return f"{convention} {figure}"
+
+
+def convention_specs(conventions: Iterable[RecordedConvention]) -> tuple[MetricSpec, ...]:
+    """Return the declarations of the custom metrics of these conventions. 1 µs of a histogram stands for 1 µs."""
+    return tuple(
+        MetricSpec(name=convention_metric(one, figure), kind="trend", unit="ms", resolution=0.001)
+        for one in dict.fromkeys(conventions)
+        for figure in _HAS[one]
+    )
+
+
+def values_ns(convention: RecordedConvention, found: Figures) -> Iterator[tuple[str, list[int]]]:
+    """Yield (name of the custom metric, values of one request in ns) for each figure that the request has."""
+    for figure in _HAS[convention]:
+        value = found.get(_FIGURES[figure])
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        if convention == "vllm" and figure == "tpot":
+            values = [ms for ms in values if ms]  # vLLM has 0 for answers of one token, and leaves these out
+        if values:
+            yield convention_metric(convention, figure), [round(ms * 1_000_000) for ms in values]

@@ -1,0 +1,80 @@
+"""Export a run in the form of the result file of `vllm bench serve`, for dashboards that read it.
+
+The keys are written by hand after vLLM's code (`vllm/benchmarks/serve.py`, 009e6d4). No file that vLLM itself wrote was
+compared. Times are by vLLM's definitions, which need the event list of each stream: the run has them if its plan has
+`Llm(conventions=("vllm",))`. Otherwise they are null, because our own times of the same streams differ.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from loadgen.errors import UsageError
+from loadgen.measure.convention_metrics import convention_metric
+from loadgen.measure.merging.queries import Measured
+from loadgen.report.exports.llm_stats import duration_s, of_convention, statistics
+from loadgen.report.summary_reader import Summary
+
+__all__ = ["vllm_bench"]
+
+_TIMES: Final = {"ttft": "ttft", "tpot": "tpot", "itl": "itl", "e2el": "e2e"}
+"""vLLM's name of each time, and ours."""
+_NOTE: Final = (
+    "Exported by loadgen; times are by the definitions of vllm bench serve, docs/llm-conventions.md. completed and"
+    " failed are loadgen's outcomes: a stream that broke off counts as failed. Token counts are the server's usage. Percentiles are within 0.1 %."
+    " duration is from the end of the warm-up to the end of the run, with the drain. Warm-up requests are left out."
+    " null: loadgen did not record it."
+)
+_MISSING: Final = (
+    ' The times are null, because the plan did not record this convention: add Llm(conventions=("vllm",)).'
+)
+
+
+def vllm_bench(summary: Summary, measured: Measured) -> dict[str, object]:
+    """Return the result document of a run. measured: its measurements, without a detected warm-up.
+
+    Raises:
+        UsageError: the run had no requests to AI models.
+    """
+    llm = summary.llm
+    if llm is None:
+        raise UsageError(
+            "the run had no requests to AI models, so it has no result of vllm bench",
+            hint="use another --format, such as json or csv",
+        )
+    lasted_s = duration_s(summary)
+    tokens_in, tokens_out = llm.tokens.get("prompt", 0), llm.tokens.get("output", 0)
+    found = {
+        name: statistics(of_convention(measured, convention_metric("vllm", ours)), (50.0, 99.0))
+        for name, ours in _TIMES.items()
+    }
+    document: dict[str, object] = {
+        "date": summary.started_at,
+        "convention": "vllm",
+        "convention_note": _NOTE + ("" if any(found.values()) else _MISSING),
+        "loadgen_run_id": summary.run_id,
+        "duration": round(lasted_s, 3),
+        "completed": llm.ok,
+        "failed": llm.requests - llm.ok,
+        "total_input_tokens": tokens_in,
+        "total_output_tokens": tokens_out,
+        "request_throughput": _rate(llm.ok, lasted_s),
+        "request_goodput": None,
+        "output_throughput": _rate(tokens_out, lasted_s),
+        "total_token_throughput": _rate(tokens_in + tokens_out, lasted_s),
+        "max_output_tokens_per_s": None,
+        "max_concurrent_requests": None,
+    }
+    for name, values in found.items():
+        shown = values or {}
+        document |= {
+            f"mean_{name}_ms": shown.get("avg"),
+            f"median_{name}_ms": shown.get("p50"),
+            f"std_{name}_ms": shown.get("std"),
+            f"p99_{name}_ms": shown.get("p99"),
+        }
+    return document
+
+
+def _rate(count: float, lasted_s: float) -> float | None:
+    return round(count / lasted_s, 4) if lasted_s > 0 else None

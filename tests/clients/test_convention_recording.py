@@ -1,0 +1,103 @@
+"""The figures of other tools that a plan records besides ours: from the bytes of a stream to custom metrics."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+from loadgen.clients.llm_apis.apis import APIS
+from loadgen.clients.llm.settings import Llm
+from loadgen.clients.llm_apis.stream_reading import StreamReading
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.stream_meter import StreamMeter
+from loadgen.engine.recording.user_meter import Meter
+from loadgen.measure.deltas.series_key import OK
+from loadgen.measure.merging.merge import Merge
+
+MS = 1_000_000
+READS = (
+    (100, b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'),
+    (200, b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'),
+    (240, b'data: {"choices":[{"index":0,"delta":{"content":" b"},"finish_reason":"stop"}]}\n\n'),
+    (
+        250,
+        b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}\n\ndata: [DONE]\n\n',
+    ),
+)
+
+
+def read() -> StreamReading:
+    reading = StreamReading(APIS["chat"])
+    reading.chunks = []
+    for ms, data in READS:
+        reading.feed(data, ms * MS)
+    return reading
+
+
+def test_an_event_with_text_and_a_finish_reason_is_one_chunk_of_vllm() -> None:
+    found = read().figures("vllm", 0)
+
+    assert (found["ttft_ms"], found["itl_ms"], found["tpot_ms"], found["e2e_ms"]) == (100, [100, 40], 140, 240)
+
+
+def test_chunks_are_as_many_as_parts() -> None:
+    reading = read()
+
+    assert reading.chunks is not None
+    assert len(reading.chunks) == len(reading.t_ns)
+    assert sorted(set(reading.chunks)) == list(range(5))
+
+
+def test_a_reading_that_nobody_needs_by_event_keeps_no_chunks() -> None:
+    reading = StreamReading(APIS["chat"])
+    for ms, data in READS:
+        reading.feed(data, ms * MS)
+
+    assert reading.chunks is None
+
+
+def test_a_meter_records_the_figures_of_ok_streams_as_custom_metrics_by_warm_up() -> None:
+    recorder, reading = Recorder(), read()
+
+    def settle(outcome: str, *, warmup: bool = False) -> None:
+        series = recorder.request_series("ask", None, "chat", warmup)
+        held: Any = SimpleNamespace(
+            series=series,
+            asked_ns=0,
+            done_ns=250 * MS,
+            outcome=outcome,
+            wait_ns=None,
+            stream_times=lambda: reading.times(0, 250 * MS),
+            convention_figures=lambda: iter([("vllm", reading.figures("vllm", 0))]),
+        )
+        meter = object.__new__(StreamMeter)
+        meter.recorder, meter._sample, meter._is_held = recorder, held, True  # type: ignore[misc]
+        before = Meter.settle
+        Meter.settle = lambda self: None  # type: ignore[method-assign]
+        try:
+            meter.settle()
+        finally:
+            Meter.settle = before  # type: ignore[method-assign]
+
+    settle(OK)
+    settle("stream truncated")
+    settle(OK, warmup=True)
+    merge = Merge()
+    delta = recorder.flip(0, 1_000 * MS)
+    merge.accept("eu", replace(delta, agent="a", epoch=1, run_id="run"))
+
+    itl, _ = merge.select("trend", request="vllm itl", metric="value")
+    assert (itl.total, itl.sum_ns) == (2, 140 * MS)
+    assert merge.select("trend", request="vllm itl", metric="value", warmup=True)[0].total == 2
+
+
+def test_an_unknown_convention_is_an_error_of_the_settings() -> None:
+    wrongs = list(Llm(model="m", conventions=("vlm",)).wrongs())  # type: ignore[arg-type]
+
+    assert wrongs == [
+        ("Llm: unknown convention 'vlm'", "use one of vllm, sglang, aiperf, guidellm, inference-perf, mlperf")
+    ]
+    assert list(Llm(model="m", conventions="vllm").wrongs())  # type: ignore[arg-type]
+    assert not list(Llm(model="m", conventions=("vllm", "aiperf")).wrongs())
+    assert Llm(model="m", conventions=("vllm",)).as_json() == {"model": "m", "conventions": ("vllm",)}

@@ -1,0 +1,145 @@
+"""Requests to AI models on the page: tables and charts, live and from the disk, wide and on a telephone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from loadgen.measure.merging.merge import Merge
+from loadgen.report.charts.timeline_data import History
+from loadgen.report.from_run_folder import document_of
+from loadgen.report.html import write_html
+from loadgen.report.run_as_dataframes import open_run
+from loadgen.report.run_json_document import Facts, changes, document, encode
+from loadgen.report.run_page_table import Table
+from tests.support import documents
+from tests.support.browser import Shown, chromium, needs_chromium
+from tests.support.page_server import PageServer
+from tests.support.streams import recorded, stream_run
+
+pytestmark = needs_chromium
+
+CHARTS = ("stream-times", "tokens", "heat-ttft", "heat-itl", "in-flight", "stream-spectrum")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def shown(browser: Browser) -> Iterator[Shown]:
+    with Shown.within(browser) as made:
+        yield made
+        assert [fault for fault in made.faults if "net::" not in fault] == []
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    return document_of(open_run(stream_run(tmp_path_factory.mktemp("runs"))))
+
+
+def opened(shown: Shown, folder: Path, given: dict[str, Any]) -> Page:
+    write_html(given, folder / "report.html")
+    return shown.open(folder / "report.html")
+
+
+def cells(page: Page, table: str) -> list[list[str]]:
+    rows = page.locator(f"#{table} tbody tr").all()
+    return [row.locator("td").all_inner_texts() for row in rows]
+
+
+def test_tables_and_charts_of_streams_are_shown(shown: Shown, run: dict[str, object], tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, run)
+
+    for name in CHARTS:
+        expect(page.locator(f"#{name} canvas").first).to_be_visible()
+    ((name, *figures),) = cells(page, "stream-rows")
+    assert (name, figures[0], figures[-5:]) == ("ask › chat", "120", ["64", "25 %", "20", "2,400", "200"])
+    assert cells(page, "stream-failures") == [
+        ["ask › chat", "stream truncated", "8", "8", "24"],
+        ["ask › chat", "timeout", "8", "0", "0"],
+    ]
+    text = page.locator("#streams").inner_text()
+    assert "120 of 136 requests ended ok · 7,680 prompt tokens, 25 % of them cached" in text
+    assert text.count("docs/llm-conventions.md") == 1
+
+
+def test_the_times_chart_has_each_metric_that_the_run_has(shown: Shown, run: dict[str, object], tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, run)
+    options = page.locator("#stream-times option").evaluate_all("(all) => all.map((one) => one.value)")
+    before = shown.pictures()
+
+    page.locator("#stream-times select").select_option("itl")
+
+    assert options == ["ttft", "ttft_due", "ttfo", "itl", "icl", "tpot", "stall"]
+    assert shown.pictures() != before
+
+
+def test_a_run_without_requests_to_models_has_no_such_part(shown: Shown, tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, documents.document(slots=60))
+
+    expect(page.locator("#streams")).to_be_hidden()
+    assert page.locator("#streams canvas").count() == 0
+    expect(page.locator("#heatmap")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [360, 390, 1400])
+def test_no_part_is_wider_than_the_screen(browser: Browser, run: dict[str, object], tmp_path: Path, width: int) -> None:
+    with Shown.within(browser, width=width) as shown:
+        page = opened(shown, tmp_path, run)
+
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        expect(page.locator("#stream-rows td").first).to_be_visible()
+
+
+def test_a_page_that_follows_a_run_shows_the_same_as_one_that_is_opened_at_the_end(shown: Shown) -> None:
+    facts = Facts(run=dict(documents.empty()["run"], phase="running"), done={"a1": False, "a2": False})
+    merge, history = Merge(), History()
+    table = Table(history)
+    deltas = recorded(9, failing_from=4)
+
+    def look(some: list[Any]) -> None:
+        for region, delta in some:
+            merge.accept(region, delta)
+        history.look(merge)
+        table.look(merge, at_once=None)
+
+    def now() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(encode(document(history, table, facts)))
+        return found
+
+    look([])
+    early = now()
+    look(deltas[:6])
+    told = list(changes(history, table, facts, early["seq"]))
+    before = history.seq
+    look(deltas[6:])
+    told += changes(history, table, facts, before)
+
+    page = shown.page
+    with PageServer.serving(now()) as server:
+        page.goto(server.run_url)
+        page.wait_for_selector(f"#page[data-seq='{history.seq}']", timeout=60_000)
+        page.wait_for_selector("html[data-drawn]")
+        page.wait_for_timeout(300)  # charts that found their width are drawn again
+        rows, pictures = cells(page, "stream-rows") + cells(page, "stream-failures"), shown.pictures()
+
+    with PageServer.serving(early) as server:
+        page.goto(server.run_url)
+        page.wait_for_selector("html[data-drawn]", timeout=60_000)
+        for kind, change in told:
+            server.tell(kind, json.loads(encode(change)))
+        expect(page.locator("#stream-rows td").nth(1)).to_have_text("90")
+        for _ in range(100):  # the last change is drawn in a later frame
+            if shown.pictures() == pictures:
+                break
+            page.wait_for_timeout(50)
+        assert cells(page, "stream-rows") + cells(page, "stream-failures") == rows
+        assert shown.pictures() == pictures
