@@ -101,6 +101,9 @@ class Wire:
             body = zlib.decompressobj(wbits=31).decompress(body)
         return Reply(response.status, response.headers, body, ended or "complete", reads, wire, sent_ns)
 
+    def ask(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
+        return self.read(self.send(path, body, headers))
+
 
 class _Response:
     """Parses one response while it comes."""

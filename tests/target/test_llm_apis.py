@@ -116,7 +116,9 @@ _TOOL: dict[str, Any] = {
 def test_a_tool_is_called_with_arguments_that_fit_its_schema(server: LlmServer) -> None:
     reply = answer_of(server.url, "/v1/chat/completions", chat_body(tools=[_TOOL]))
 
-    calls = [c["delta"]["tool_calls"][0] for chunk in reply.data for c in chunk["choices"] if "tool_calls" in c["delta"]]
+    calls = [
+        c["delta"]["tool_calls"][0] for chunk in reply.data for c in chunk["choices"] if "tool_calls" in c["delta"]
+    ]
     assert calls[0]["function"]["name"] == "stock"
     assert calls[0]["id"]
     assert json.loads("".join(call["function"]["arguments"] for call in calls)) == {"sku": "oak", "count": 2}
@@ -167,7 +169,9 @@ def test_anthropic_messages_begin_and_end_their_blocks(server: LlmServer) -> Non
         *("content_block_stop", "content_block_start", "content_block_delta", "content_block_delta"),
         *("content_block_stop", "message_delta", "message_stop"),
     ]
-    assert all(event.startswith(f"event: {data['type']}\n") for event, data in zip(reply.events, reply.data, strict=True))
+    assert all(
+        event.startswith(f"event: {data['type']}\n") for event, data in zip(reply.events, reply.data, strict=True)
+    )
     assert reply.data[0]["message"]["usage"]["input_tokens"] == 4
     assert reply.data[-2]["usage"]["output_tokens"] == 4
     assert reply.data[-2]["delta"]["stop_reason"] == "max_tokens"
@@ -196,7 +200,9 @@ def test_responses_number_their_events_and_end_with_the_whole_response(server: L
 
 def test_embeddings_of_the_same_text_are_equal_and_have_length_one(server: LlmServer) -> None:
     plain = answer_of(server.url, "/v1/embeddings", {"input": ["a b", "c", "a b"], "dimensions": 8}).json
-    packed = answer_of(server.url, "/v1/embeddings", {"input": "a b", "dimensions": 8, "encoding_format": "base64"}).json
+    packed = answer_of(
+        server.url, "/v1/embeddings", {"input": "a b", "dimensions": 8, "encoding_format": "base64"}
+    ).json
 
     vectors = [one["embedding"] for one in plain["data"]]
     assert vectors[0] == vectors[2] != vectors[1]
@@ -310,7 +316,9 @@ def test_one_connection_serves_many_requests_also_pipelined_ones(server: LlmServ
 def test_a_chunked_body_and_expect_are_read(server: LlmServer) -> None:
     wire = Wire(server.url)
     body = json.dumps(chat_body(max_tokens=1)).encode()
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nexpect: 100-continue\r\n\r\n"
+    head = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nexpect: 100-continue\r\n\r\n"
+    )
     wire.sock.sendall(head)
     assert wire.sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
     wire.sock.sendall(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))

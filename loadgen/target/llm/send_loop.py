@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import select
 import selectors
 import signal
@@ -423,9 +424,8 @@ class SendLoop:
                     self._read(found)
             elif found is None:
                 self._accept()
-            elif found == "stdin":
-                if not sys.stdin.buffer.read1(4096):
-                    self._is_stopping = True
+            elif found == "stdin" and not os.read(sys.stdin.fileno(), 4096):
+                self._is_stopping = True
             # The byte of `stop` stays unread: a turn that read it would then wait for something else.
             if heap and heap[0][0] <= perf_counter_ns():
                 return  # What else can be read stays readable.

@@ -27,7 +27,7 @@ class AnthropicFormat:
         self._index = -1
 
     def begin(self, choice: int) -> list[Event]:
-        message = {
+        message: dict[str, Any] = {
             "id": f"msg_{self._name}",
             "type": "message",
             "role": "assistant",
@@ -51,12 +51,12 @@ class AnthropicFormat:
             events = self._close()
             self._block = block
             self._index += 1
-            empty = {
+            kinds: dict[str, dict[str, Any]] = {
                 "thinking": {"thinking": "", "signature": ""},
                 "text": {"text": ""},
                 "tool_use": {"id": f"toolu_{self._name}", "name": text, "input": {}},
-            }[block]
-            start = {"index": self._index, "content_block": {"type": block, **empty}}
+            }
+            start = {"index": self._index, "content_block": {"type": block, **kinds[block]}}
             # The start of a tool's block has the tool's name, which is a token.
             is_name = kind == "tool_name"
             events.append(("tool_call" if is_name else "other", tokens * is_name, _event("content_block_start", start)))

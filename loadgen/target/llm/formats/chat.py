@@ -18,7 +18,12 @@ class ChatFormat:
         """name: id of the request, without its prefix."""
         self._ask = ask
         self._output = self._reasoning = 0
-        base = {"id": f"chatcmpl-{name}", "object": "chat.completion.chunk", "created": created_s, "model": ask.model}
+        base: dict[str, Any] = {
+            "id": f"chatcmpl-{name}",
+            "object": "chat.completion.chunk",
+            "created": created_s,
+            "model": ask.model,
+        }
         self._base = base
         # Most events differ only in their text, so the bytes around it are made once.
         self._prefix = b"data: " + encode(base)[:-1].replace(b"%", b"%%") + b',"choices":[{"index":%d,"delta":{"%b":'

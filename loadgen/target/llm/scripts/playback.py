@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Final
 
 from loadgen.target.llm.formats.stream_format import Event, StreamFormat
@@ -37,9 +37,10 @@ def writes_of(script: Script, form: StreamFormat) -> Iterator[Write]:
     """Yield the writes of a script. The last one has the script's end."""
     packer = zlib.compressobj(wbits=31) if script.is_gzip else None
     last = Write(0, b"", ())
-    for last, following in pairwise(chain(_body_writes(script, form, packer), [None])):
-        if following is not None:
+    for write in _body_writes(script, form, packer):
+        if last.data:
             yield last
+        last = write
     match script.end:
         case "complete":
             tail = (chunk(packer.flush()) if packer is not None else b"") + LAST_CHUNK
