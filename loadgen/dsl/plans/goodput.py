@@ -48,8 +48,8 @@ def goodput(
 ) -> GoodputValue:
     """Return the share of requests to AI models that kept all limits. Compare it: `goodput(ttft="500ms") > "95%"`.
 
-    The share is of all offered requests: those that ended, and iterations that were missed or cut off. Each journey that
-    asks models is judged by itself.
+    The share is of all offered requests: those that ended, and iterations that were missed or cut off. Each journey
+    that asks models is judged by itself.
 
     Args:
         ttft: the longest time to the first token. It counts from when the request was due, if that is known: in open
