@@ -26,7 +26,7 @@ from loadgen_controller.judging.validity import (
     drivers_of,
 )
 
-__all__ = ["held_back", "metrics_of", "stream_validity"]
+__all__ = ["held_back", "stream_validity"]
 
 
 def stream_validity(assignment: Assignment, merge: Merge) -> dict[str, MetricValidity]:
@@ -85,16 +85,11 @@ def _advice(drivers: Sequence[Driver]) -> str:
     return f"one core was fit up to {quantity(fit, 'stream')}: use more workers on free cores, or more agents"
 
 
-def metrics_of(objective: Objective) -> tuple[str, ...]:
-    """Return the metrics on which an objective rests. One that is invalid makes the objective inconclusive."""
-    return (objective.metric,)
-
-
 def held_back(
     slos: Sequence[SloResult], objectives: Sequence[Objective], validity: Mapping[str, MetricValidity]
 ) -> tuple[tuple[SloResult, ...], tuple[str, ...]]:
     """Return the results with those on invalid metrics made inconclusive, and a sentence for each of these."""
-    metrics = {objective.text: metrics_of(objective) for objective in objectives}
+    metrics = {objective.text: objective.judged_metrics for objective in objectives}
     results: list[SloResult] = []
     sentences: list[str] = []
     for slo in slos:

@@ -165,7 +165,8 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
         "e2e" is the time until the last token. Empty for counts and custom metrics.
         """
         if self.kind == "goodput":
-            return tuple(name for name, _ in self.limits)
+            # The itl of one request is its mean, which a late read disturbs as little as tpot.
+            return tuple("tpot" if name == "itl" else name for name, _ in self.limits)
         return () if self.of else (self.metric,)
 
     @property
