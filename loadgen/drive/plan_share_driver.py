@@ -85,14 +85,20 @@ class _Stop(asyncio.Event):
     def __init__(self, is_over: Callable[[], bool] | None) -> None:
         super().__init__()
         self._is_over = is_over
+        self._is_ended = False
         self.ending = Ending.UNSAID
+
+    def set(self) -> None:
+        """Let no more iterations start. Use `end`, which stores the reason too."""
+        self._is_ended = True
+        super().set()
 
     def is_set(self) -> bool:
         """Whether no more iterations may start, because of `end` or because the lease is over.
 
         HOT, once per wake-up of a drive.
         """
-        if super().is_set():
+        if self._is_ended:
             return True
         if self._is_over is None or not self._is_over():
             return False
