@@ -362,6 +362,11 @@ class Drive:
         return lambda per_s: share_of_cap(per_s, weights, index, worker, workers)
 
     @property
+    def busy_wait_ns(self) -> int:
+        """The longest busy wait, as measured when this drive was created; 0: it never waits busily."""
+        return self._busy_wait.most_ns
+
+    @property
     def left_out(self) -> str:
         """Text that names the part of this share that a replacement process cannot continue, and why; else empty."""
         return "; ".join(dict.fromkeys(text for lane in self._lanes if (text := lane.left_out)))
