@@ -961,3 +961,19 @@ async def test_a_fresh_connection_policy_opens_new_connections_for_each_iteratio
         bench = Bench(bound(j), connections=policy, replies=REPLIES)
         assert (await bench.run(3)).outcome == "ok"
         assert bench.network.connections == connections, policy
+
+
+@pytest.mark.parametrize(
+    ("targets", "connections"),
+    [
+        ({"": "http://shop.test"}, 1),
+        ({"api": "http://api.test", "login": "http://login.test:81", "docs": "http://api.test/docs"}, 2),
+    ],
+)
+async def test_a_user_is_connected_ahead_to_each_server_of_the_plan_once(
+    targets: dict[str, str], connections: int
+) -> None:
+    bench = Bench(targets=targets)
+    await bench.life.preconnect()
+    assert bench.network.connections == connections
+    await bench.life.close()

@@ -65,9 +65,9 @@ def measured_ns(workers: int) -> int:
     """Measure which waits are too short to sleep: the CPU time of a sleep plus the median delay of its end, in ns.
 
     The measurement takes 3 ms. The result is at most `MOST_NS`. It is 0 on systems without timerfd, and if an agent
-    with this number of workers leaves no core of the machine free.
+    with this number of workers leaves no core of the machine free, or has more workers than cores that it may use.
     """
-    if sys.platform != "linux" or workers >= (os.cpu_count() or 1):
+    if sys.platform != "linux" or workers >= (os.cpu_count() or 1) or workers > len(os.sched_getaffinity(0)):
         return 0
     timer, late_ns = TimerFd(), []
     with select.epoll() as poll:

@@ -11,7 +11,7 @@ from loadgen.engine.load.busy_wait import EMPTY_TURN_NS, NO_BUSY_WAIT, BusyWait
 from loadgen.engine.load.timer import new_alarm
 from loadgen.engine.load.wake import Wake
 
-__all__ = ["Clock", "MonotonicClock", "sleep_or_stop", "sleep_to"]
+__all__ = ["TURN", "Clock", "MonotonicClock", "sleep_or_stop", "sleep_to"]
 
 
 class Clock(Protocol):
@@ -33,7 +33,7 @@ class _Turn:
         yield
 
 
-_TURN: Final = _Turn()
+TURN: Final = _Turn()
 
 
 class MonotonicClock:
@@ -71,7 +71,7 @@ class MonotonicClock:
         spent_ns, now_ns = 0, perf_counter_ns()
         while now_ns < until_ns:
             turned_ns = now_ns
-            await _TURN
+            await TURN
             now_ns = perf_counter_ns()
             if now_ns - turned_ns < EMPTY_TURN_NS:
                 spent_ns += now_ns - turned_ns

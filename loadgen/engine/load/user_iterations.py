@@ -170,8 +170,16 @@ class UserPool:
         """Number of due arrivals that wait for a free user."""
         return len(self._waiting)
 
-    def arrive(self, arrival: Arrival) -> None:
-        """HOT, once an iteration of an open load: start an arrival that is due now, or let it wait for a user."""
+    @property
+    def interval_ends_ns(self) -> int:
+        """When the present interval ends, on `perf_counter_ns`."""
+        return self._recorder.interval_ends_ns
+
+    def arrive(self, arrival: Arrival, *, is_at_once: bool = False) -> None:
+        """HOT, once an iteration of an open load: start an arrival that is due now, or let it wait for a user.
+
+        is_at_once: a free user runs up to its first wait within this call; otherwise at the next turn of the loop.
+        """
         self.due += 1
         self._recorder.counters.iterations_due += 1
         if self._free:  # `_start`, inlined
@@ -179,8 +187,11 @@ class UserPool:
             slot.arrival, slot.free_ns = arrival, 0
             self._busy += 1
             if (wake := slot.wake) is not None:
-                wake.wake()
-        elif len(self._slots) >= self._max_users:
+                if is_at_once:
+                    wake.wake()
+                else:
+                    wake.wake_soon()
+        elif len(self._slots) >= self._max_users or len(self._waiting) > self._held:
             self._waiting.append(arrival)
         elif self._opens < OPENS_A_TURN:
             self._start(self._add_counted(), arrival, 0)
@@ -223,23 +234,26 @@ class UserPool:
         return self._add_slot()
 
     def _turned(self) -> None:
-        """Add users for held arrivals after a turn of the loop (see `OPENS_A_TURN`).
-
-        If the limit of users is reached, the other held arrivals wait for a free user; that wait is no lag any more.
-        """
         self._opens, self._is_turning = 0, False
-        while self._held:
+        self._add_for_waiting()
+
+    def _add_for_waiting(self) -> None:
+        """Add users for waiting arrivals, a few in each turn of the loop (see `OPENS_A_TURN`).
+
+        If the limit of users is reached, held arrivals wait for a free user; that wait is no lag any more.
+        """
+        while self._waiting:
             if len(self._slots) >= self._max_users:
                 self._held = 0
-            elif self._opens == OPENS_A_TURN or (late := self._next_waiting()) is None:
                 return
-            else:
-                self._start(self._add_counted(), *late)
+            if self._opens >= OPENS_A_TURN or (late := self._next_waiting()) is None:
+                return
+            self._start(self._add_counted(), *late)
 
     def cap(self, max_users: int) -> None:
         """Change the most users that may exist.
 
-        A higher limit starts waiting arrivals; a lower one removes free users.
+        A higher limit starts waiting arrivals, a few in each turn of the loop; a lower one removes free users.
         """
         self._max_users = max_users
         while self._free and len(self._slots) > max_users:
@@ -250,8 +264,7 @@ class UserPool:
             closing = asyncio.get_running_loop().create_task(slot.life.close())
             self._beside.add(closing)
             closing.add_done_callback(self._beside.discard)
-        while len(self._slots) < max_users and (late := self._next_waiting()) is not None:
-            self._start(self._add_slot(), *late)
+        self._add_for_waiting()
 
     def miss(self, arrival: Arrival) -> None:
         """Count an arrival as missed that was due and will not be started.
@@ -295,7 +308,7 @@ class UserPool:
         slot.arrival, slot.free_ns = arrival, free_ns
         self._busy += 1
         if slot.wake is not None:
-            slot.wake.wake()
+            slot.wake.wake_soon()
 
     async def _live(self, slot: Slot) -> None:
         wake = slot.wake = Wake(asyncio.get_running_loop())

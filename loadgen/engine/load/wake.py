@@ -38,7 +38,7 @@ class Wake:
         yield self
 
     def wake(self) -> None:
-        """HOT, twice an iteration of an open load. Run the next step of the waiting task now; without one do nothing.
+        """HOT, up to twice an iteration of an open load. Run the waiting task's next step now; without one do nothing.
 
         It may be called in a callback of the loop and in a step of another task.
         """
@@ -56,6 +56,12 @@ class Wake:
             context.run(call, self)
         finally:
             _enter_task(loop, task)
+
+    def wake_soon(self) -> None:
+        """Run the next step of the waiting task at the loop's next turn, as a future does; without one do nothing."""
+        call, self._call = self._call, None
+        if call is not None:
+            self._loop.call_soon(call, self, context=self._context)
 
     # -- what a task calls on the future for which it waits ------------------------------------------
 
