@@ -29,6 +29,13 @@ from tests.support.nginx import RunningNginx, running_nginx
 RATES = (1_000, 5_000, 8_000, 12_000, 15_000, 20_000)
 BESIDE_K6 = (1_000, 5_000, 8_000)
 STOPPED_AT = 8_000
+WORKERS_AT = 1_000
+"""Rate of each worker in the rows that compare one worker with two. Low, because nginx needs a core too."""
+TOGETHER_AT = 4_000
+"""Rate of each of two workers that have one core together, and do not know of each other."""
+ALL_CORES = f"{ATTACKER_CORE},{TARGET_CORE}"
+T0_LEAD_NS = 4_000_000_000
+"""Time for several workers to start before their common T0."""
 STOP_S, STOP_AFTER_S = 0.3, 4.0
 WINDOW_S = 0.1
 HOW = """\
@@ -36,7 +43,8 @@ One GET of 1 KiB in each iteration, constant rate, {seconds:g} s from T0 on, one
 {target}. *Lag*: from when a start was due until it began, from T0 on. *Connections* and *most in 100 ms* (beside the \
 plan's number) are counted in nginx's log. *CPU* is that of the process from T0 to the end of the drain, as a share of \
 k6's constant-arrival-rate where it ran (CPU of the k6 process, its start of 1 s subtracted as measured with 1/s). \
-*Stopped*: the worker is stopped for {stop:g} ms by SIGSTOP; p99 is of the seconds from 2 s after the stop on."""
+*Stopped*: the worker is stopped for {stop:g} ms by SIGSTOP; p99 is of the seconds from 2 s after the stop on. \
+*Free cores*: workers and nginx use both cores. Of several workers, lag and response p99 are the worst worker's."""
 
 HEAD = [
     "arrivals/s",
@@ -79,6 +87,14 @@ def measure(*, seconds: float = 10, rates: Sequence[int] = RATES, is_whole: bool
         if is_whole:
             stopped = _run(nginx, STOPPED_AT, max(10, seconds), is_stopped=True)
             rows.append(_row(f"{STOPPED_AT:,}, stopped", STOPPED_AT, *stopped))
+            for workers in (1, 2):
+                rate = workers * WORKERS_AT
+                noun = "worker" if workers == 1 else "workers"
+                found = _run_workers(nginx, workers, rate, seconds, ALL_CORES)
+                rows.append(_row(f"{rate:,}, {workers} {noun}, free cores", rate, *found))
+            rate = 2 * TOGETHER_AT
+            found = _run_workers(nginx, 2, rate, seconds, str(ATTACKER_CORE), are_apart=True)
+            rows.append(_row(f"{rate:,}, 2 agents on one core", rate, *found))
     return Section(
         "Open loads",
         HOW.format(seconds=seconds, core=ATTACKER_CORE, target=TARGET_CORE, stop=STOP_S * 1e3),
@@ -112,6 +128,37 @@ def _run(
         raise RuntimeError(f"bench.worker ended with {process.returncode}")
     worst = nginx.most_within(WINDOW_S) / (rate * WINDOW_S)
     return msgspec.json.decode(out), AtTarget(nginx.connections(), worst)
+
+
+def _run_workers(
+    nginx: RunningNginx, workers: int, rate: int, seconds: float, cores: str, *, are_apart: bool = False
+) -> tuple[dict[str, Any], AtTarget]:
+    """Let workers share a load on these cores. Return the figures of the worst worker, the sums, and nginx's figures.
+
+    are_apart: each worker belongs to an agent of its own, so it may wait busily although the others do too.
+    """
+    os.truncate(nginx.access_log, 0)
+    os.sched_setaffinity(nginx.worker_pid, {ATTACKER_CORE, TARGET_CORE} if cores == ALL_CORES else {TARGET_CORE})
+    command = [
+        *("taskset", "-c", cores, sys.executable, "-m", "bench.worker", str(HERE / "one_get.py"), "--plan", "due"),
+        *("--target", nginx.url, "--duration", str(seconds)),
+        *("--t0-ns", str(time.perf_counter_ns() + T0_LEAD_NS)),
+    ]
+    one, all_of_them = ["--rate", str(rate // workers)], ["--rate", str(rate), "--workers", str(workers)]
+    processes = [
+        subprocess.Popen(
+            [*command, *(one if are_apart else [*all_of_them, "--worker", str(worker)])],
+            stdout=subprocess.PIPE,
+            preexec_fn=more_files,
+        )
+        for worker in range(workers)
+    ]
+    found = [msgspec.json.decode(process.communicate(timeout=300)[0]) for process in processes]
+    worst_us = {name: max(one["lag_us"][name] for one in found) for name in found[0]["lag_us"]}
+    sums = {name: sum(one[name] for one in found) for name in ("cpu_s", "due", "iterations")}
+    response_us = max(one["response_us"] for one in found)
+    worst = nginx.most_within(WINDOW_S) / (rate * WINDOW_S)
+    return {**sums, "lag_us": worst_us, "response_us": response_us}, AtTarget(nginx.connections(), worst)
 
 
 def _k6_us(nginx: RunningNginx, rate: int, seconds: float) -> float | None:

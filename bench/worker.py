@@ -56,9 +56,9 @@ async def drive(options: argparse.Namespace) -> dict[str, Any]:
             before_s, began_ns = cpu_s(), t0_ns + delta.end_ns
 
     gc.collect()
-    share = Drive(scenario, seed=1, emit=emit)
+    share = Drive(scenario, seed=1, emit=emit, worker=options.worker, workers=options.workers)
     before_s = cpu_s()
-    t0_ns = began_ns = perf_counter_ns() + LEAD_NS
+    t0_ns = began_ns = options.t0_ns or perf_counter_ns() + LEAD_NS
     totals = await share.run(t0_ns)
     used_s, took_ns = cpu_s() - before_s, perf_counter_ns() - began_ns
     counters = totals.counters - skipped
@@ -120,6 +120,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--duration", type=float, required=True)
     parser.add_argument("--skip", type=int, default=0)
+    parser.add_argument("--worker", type=int, default=0, help="index of this worker, from 0")
+    parser.add_argument("--workers", type=int, default=1, help="number of workers that share the load")
+    parser.add_argument("--t0-ns", type=int, default=0, help="T0 on perf_counter_ns, the same for all workers")
     parser.add_argument("--calm-from", type=float, default=0.0, help="seconds; response times count from then on")
     figures = uvloop.run(drive(parser.parse_args()))
     sys.stdout.buffer.write(msgspec.json.encode(figures) + b"\n")

@@ -35,7 +35,7 @@ import httpx
 from loadgen.clients.graphql import Gql
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.proxy_requests import Forward
-from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime
+from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime, Origin
 from loadgen.clients.protocol.connection_interface import Connection, Unprocessed
 from loadgen.clients.protocol.http1 import MANY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
@@ -162,13 +162,15 @@ class HttpClient:
         self._headers: UserHeaders | None = None
         self._cookies: UserCookies | None = None
 
-    async def preconnect(self) -> None:
-        """Open a connection to the target, and keep it idle for the next request. No row is recorded.
+    async def preconnect(self, origin: Origin | None = None) -> None:
+        """Open a connection, and keep it idle for the next request. No row is recorded.
+
+        origin: where to; None: the target of this client.
 
         Raises:
             RequestFailed: `timeout`, `dns`, `refused`, `tls` ...
         """
-        connection = await self._pool.open(self._gets["/"].origin, self._timeouts.connect_ns)
+        connection = await self._pool.open(origin or self._gets["/"].origin, self._timeouts.connect_ns)
         if not connection.is_closed and connection not in connection.stack:
             connection.stack.append(connection)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 
 from loadgen.engine.health.selfcheck import SelfCheck
-from loadgen.engine.load.clock import Clock, sleep_to
+from loadgen.engine.load.clock import Clock
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.units import NS_PER_MS
@@ -58,10 +58,14 @@ class IntervalDeltas:
     async def run(self, clock: Clock) -> None:
         """Make a delta at the end of each interval, until cancelled.
 
-        After a blocked loop one delta covers all passed intervals.
+        After a blocked loop one delta covers all passed intervals. No other task may sleep by this clock.
         """
         while True:
-            await sleep_to(clock, self._end_ns + self._interval_ns)
+            end_ns = self._end_ns + self._interval_ns
+            self._recorder.interval_ends_ns = self._recorder.t0_ns + end_ns
+            # By the clock's own timer, because timers of uvloop are up to 1 ms late: arrivals due by then would count
+            # in this interval.
+            await clock.sleep_until(end_ns)
             await self._make_in_parts(clock.elapsed_ns() // self._interval_ns * self._interval_ns)
 
     def finish(self, clock: Clock) -> None:

@@ -89,14 +89,20 @@ class _Stop(asyncio.Event):
     def __init__(self, is_over: Callable[[], bool] | None) -> None:
         super().__init__()
         self._is_over = is_over
+        self._is_ended = False
         self.ending = Ending.UNSAID
+
+    def set(self) -> None:
+        """Let no more iterations start. Use `end`, which stores the reason too."""
+        self._is_ended = True
+        super().set()
 
     def is_set(self) -> bool:
         """Whether no more iterations may start, because of `end` or because the lease is over.
 
         HOT, once per wake-up of a drive.
         """
-        if super().is_set():
+        if self._is_ended:
             return True
         if self._is_over is None or not self._is_over():
             return False
@@ -385,6 +391,11 @@ class Drive:
     def _share_of_cap(self, weights: Sequence[float]) -> Callable[[float], CapShare]:
         index, worker, workers = self._place
         return lambda per_s: share_of_cap(per_s, weights, index, worker, workers)
+
+    @property
+    def busy_wait_ns(self) -> int:
+        """The longest busy wait, as measured when this drive was created; 0: it never waits busily."""
+        return self._busy_wait.most_ns
 
     @property
     def left_out(self) -> str:

@@ -218,6 +218,9 @@ class Ready:
     """Largest possible error of the agent's clock offset: half of the shortest round trip."""
     left_out: str = ""
     """Worker to supervisor only: the part of the share that a replacement cannot continue, and why; else empty."""
+    busy_wait_ns: int = 0
+    """The longest busy wait, as the worker measured it; of an agent, the longest of its workers. 0: no busy waiting, or
+    an agent of an older version."""
 
 
 @dataclass(frozen=True, slots=True)

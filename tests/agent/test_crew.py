@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,6 +84,12 @@ def test_a_crew_is_ready_when_its_last_worker_is_and_all_start_at_one_instant() 
     assert effects == []
     crew, effects = walk(crew, SentByWorker(0, READY), SentByAgent(START))
     assert effects == [Answer(READY), TellOne(0, START), TellOne(1, START)]
+
+
+def test_a_ready_crew_reports_the_longest_busy_wait_of_its_workers() -> None:
+    waits_ns = {0: 45_000, 1: 52_000, 2: 0}
+    answers = [SentByWorker(worker, replace(READY, busy_wait_ns=ns)) for worker, ns in waits_ns.items()]
+    assert walk(WorkerGroup.of(3), *answers)[1] == [Answer(replace(READY, busy_wait_ns=52_000))]
 
 
 def test_the_crew_has_finished_when_its_last_worker_has() -> None:

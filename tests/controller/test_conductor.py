@@ -144,6 +144,19 @@ async def test_an_agent_that_missed_a_change_hears_it_again_and_the_others_do_no
     assert not [message for message in a.heard if isinstance(message, Adjust)]
 
 
+async def test_the_manifest_has_the_busy_wait_that_each_agent_measured(stage: Stage) -> None:
+    play = stage()
+    a, b = play.pair()
+    a.busy_wait_ns = 52_300  # b is an agent of an older version, which reports none
+
+    await asyncio.gather(a.start(), b.start())
+
+    folder = RunDir.open(play.conductor.run_dir)
+    await until(
+        lambda: {one["id"]: one["busy_wait_us"] for one in folder.read_manifest()["agents"]} == {"a": 52.3, "b": 0}
+    )
+
+
 async def test_what_is_changed_before_the_start_is_told_before_it(stage: Stage) -> None:
     play = stage(has_set_up=True)
     a, b = play.pair()

@@ -1004,3 +1004,19 @@ async def test_a_text_is_no_prompt() -> None:
         user.text_of("Hello")  # type: ignore[arg-type]
 
     assert "script UsageError" in (await Bench(bound(j)).run()).outcome
+
+
+@pytest.mark.parametrize(
+    ("targets", "connections"),
+    [
+        ({"": "http://shop.test"}, 1),
+        ({"api": "http://api.test", "login": "http://login.test:81", "docs": "http://api.test/docs"}, 2),
+    ],
+)
+async def test_a_user_is_connected_ahead_to_each_server_of_the_plan_once(
+    targets: dict[str, str], connections: int
+) -> None:
+    bench = Bench(targets=targets)
+    await bench.life.preconnect()
+    assert bench.network.connections == connections
+    await bench.life.close()

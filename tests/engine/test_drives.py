@@ -6,6 +6,7 @@ Agents are driven by a clock that jumps, through the real `drive_arrivals`, and 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -72,11 +73,13 @@ class Listening:
 class Starts:
     """Stands in for a user pool: notes what was started when."""
 
+    interval_ends_ns = sys.maxsize
+
     clock: Listening | None = None
     seen: list[tuple[int, int, int]] = field(default_factory=list)
     """(n, due, when it was started)"""
 
-    def arrive(self, arrival: Arrival) -> None:
+    def arrive(self, arrival: Arrival, *, is_at_once: bool = False) -> None:
         assert self.clock is not None
         self.seen.append((arrival.n, arrival.due_ns or 0, self.clock.now_ns))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 from hypothesis import given
@@ -25,11 +26,13 @@ S = 1_000_000_000
 class StartLog:
     """Stands in for a user pool: notes what was started when."""
 
+    interval_ends_ns = sys.maxsize
+
     def __init__(self, clock: JumpClock) -> None:
         self.clock = clock
         self.started: list[tuple[Arrival, int]] = []
 
-    def arrive(self, arrival: Arrival) -> None:
+    def arrive(self, arrival: Arrival, *, is_at_once: bool = False) -> None:
         self.started.append((arrival, self.clock.elapsed_ns()))
 
 

@@ -22,6 +22,8 @@ class ScriptedLife:
         self.outcome, self.censored = "ok", False
         self.tags, self.noted = (), None
         self.limited: list[bool] = []
+        self.ran: list[int] = []
+        """Numbers of the arrivals that began."""
         self.connects: asyncio.Event | None = None
 
     async def preconnect(self) -> None:
@@ -30,6 +32,7 @@ class ScriptedLife:
 
     async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None:
         self.limited.append(pool_limited)
+        self.ran.append(arrival.n)
         self.begun_ns = perf_counter_ns()
         while True:
             try:
@@ -220,6 +223,43 @@ async def test_held_arrivals_wait_for_the_target_once_the_limit_of_users_is_reac
     bench.gate.set()
     await bench.pool.drained()
     assert sum(limited for life in bench.lives for limited in life.limited) == 3
+
+
+async def test_a_raised_limit_adds_a_few_users_in_each_turn_and_arrivals_keep_their_order() -> None:
+    bench = Bench(max_users=1)
+    for n in range(20):
+        bench.arrive(n)
+    await turns()
+
+    bench.pool.cap(100)
+    assert bench.pool.users == 1 + OPENS_A_TURN
+    bench.arrive(20)
+    assert bench.pool.users == 1 + OPENS_A_TURN  # it waits behind the others
+
+    await turns(20)
+    assert bench.pool.users == bench.pool.in_flight == 21
+    assert bench.pool.waiting == 0
+    assert [n for life in bench.lives for n in life.ran] == list(range(21))
+    assert [limited for life in bench.lives for limited in life.limited] == [False, *[True] * 20]
+    bench.pool.cut_off()
+
+
+async def test_an_arrival_on_time_begins_before_the_loop_turns_and_a_late_one_after_it() -> None:
+    bench = Bench(max_users=1)
+    bench.gate.set()
+    bench.arrive(0)
+    await turns()
+    seen = []
+
+    for n, is_at_once in ((1, True), (2, False)):
+        bench.pool.arrive(Arrival(perf_counter_ns(), n, 0, False), is_at_once=is_at_once)
+        seen.append(list(bench.lives[0].ran))  # no await since the arrival
+        await turns()
+
+    assert seen == [[0, 1], [0, 1]]
+    assert bench.lives[0].ran == [0, 1, 2]
+    assert asyncio.current_task() is not None  # the task of the caller is the current one again
+    assert bench.pool.in_flight == 0
 
 
 async def test_users_are_connected_ahead_and_arrivals_use_them_first() -> None:

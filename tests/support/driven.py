@@ -9,6 +9,7 @@ merge = merged(agents)
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -60,13 +61,15 @@ class _Clock:
 class Driven:
     """What one agent did: (n, when) of each arrival that it started or counted as missed."""
 
+    interval_ends_ns = sys.maxsize
+
     index: int
     started: list[tuple[int, int]] = field(default_factory=list)
     missed: list[tuple[int, int]] = field(default_factory=list)
     firsts: list[FirstArrival] = field(default_factory=list)
     clock: _Clock | None = None
 
-    def arrive(self, arrival: Arrival) -> None:
+    def arrive(self, arrival: Arrival, *, is_at_once: bool = False) -> None:
         assert self.clock is not None
         self.started.append((arrival.n, self.clock.now_ns))
 

@@ -40,6 +40,7 @@ class FakeAgent:
     def __init__(self, address: str, keys: AgentKeys, agent: str, region: str, pid: int = 1) -> None:
         self.agent, self.region, self.pid = agent, region, pid
         self.instance_type = ""
+        self.busy_wait_ns = 0
         self.heard: list[Message] = []
         self.acked = -1
         self.recording = Recording(agent)
@@ -96,7 +97,9 @@ class FakeAgent:
         return prepare
 
     async def ready(self, prepare: Prepare) -> None:
-        await self.send(Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, 1000))
+        await self.send(
+            Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, 1000, busy_wait_ns=self.busy_wait_ns)
+        )
 
     async def fetch(self, prepare: Prepare) -> bytes:
         data = b""

@@ -99,6 +99,8 @@ class WorkerGroup:
     """Why the last dead worker died."""
     adjusts: tuple[Adjust | Reassign, ...] = ()
     """All load changes and share changes in order. A replacement process gets them before it starts iterations."""
+    busy_wait_ns: int = 0
+    """The longest busy wait of the workers that are ready."""
 
     @classmethod
     def of(cls, workers: int) -> WorkerGroup:
@@ -285,9 +287,10 @@ def _said(crew: WorkerGroup, worker: int, message: Ready | Refused | SetUpDone |
     stage = crew.hands[worker].stage
     match stage, message:
         case Stage.LOADING, Ready():
-            crew = _moved(crew, worker, Stage.READY)
+            longest_ns = max(crew.busy_wait_ns, message.busy_wait_ns)
+            crew = replace(_moved(crew, worker, Stage.READY), busy_wait_ns=longest_ns)
             is_last = all(hand.stage is Stage.READY for hand in crew.hands)
-            return crew, (Answer(message),) if is_last else ()
+            return crew, (Answer(replace(message, busy_wait_ns=longest_ns)),) if is_last else ()
         case Stage.COMING, Ready(left_out=left_out):
             if crew.is_stopping:
                 return _settled(_moved(crew, worker, Stage.LOST), Drop(worker))

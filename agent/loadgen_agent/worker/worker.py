@@ -187,7 +187,13 @@ class Worker:
             return Refused(prepare.run_id, _REDACTOR.known(f"{type(error).__name__}: {text}"))
         self._phase = "ready"
         left_out = self._drive.left_out if prepare.life else ""
-        return Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, left_out=left_out)
+        return Ready(
+            prepare.run_id,
+            prepare.generation,
+            prepare.bundle_sha256,
+            left_out=left_out,
+            busy_wait_ns=self._drive.busy_wait_ns,
+        )
 
     async def _set_up(self, message: SetUp) -> Message:
         if self._drive is None:

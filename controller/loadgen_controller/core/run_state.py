@@ -45,6 +45,8 @@ class RunRecord:
     asked_ns: int = 0
     """The interval that the controller requests from agents; 0 for the plan's interval."""
     clock_errors_ns: dict[str, int] = field(default_factory=dict)
+    busy_waits_ns: dict[str, int] = field(default_factory=dict)
+    """For each agent that reported one: the longest busy wait of its workers, as they measured it."""
     shared_json: bytes = b"null"
     """The JSON of the value that the plan's set-up returned."""
     adjustments: tuple[Adjustment, ...] = ()

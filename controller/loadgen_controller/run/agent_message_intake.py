@@ -208,6 +208,9 @@ class Intake:
         if self._record.clock_errors_ns.get(agent) != ready.clock_error_ns:
             self._journal.event("clock", agent=agent, error_ns=ready.clock_error_ns)
         self._record.clock_errors_ns[agent] = ready.clock_error_ns
+        if ready.busy_wait_ns and self._record.busy_waits_ns.get(agent) != ready.busy_wait_ns:
+            self._journal.event("busy wait", agent=agent, longest_ns=ready.busy_wait_ns)
+            self._record.busy_waits_ns[agent] = ready.busy_wait_ns
         if ready.clock_error_ns > _CLOCK_ERROR_NS:
             error = format_duration(ready.clock_error_ns)
             self._record.notice(f"the clock of agent {agent} may differ from the controller's by {error}")

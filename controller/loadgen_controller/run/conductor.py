@@ -672,6 +672,7 @@ class Conductor:
                 self._probes.start_at(t0_ns)
                 for agent in agents:
                     self._load_control.send_start(agent, t0_ns)
+                self.write_manifest()  # once more: it shows what the agents measured when they were prepared
                 self._notify(lambda: started(*self._about(), len(agents), secret_values().values()))
             case TakeIn(agents, drivers):
                 self._load_control.take_in(agents, drivers)

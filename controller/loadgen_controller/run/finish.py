@@ -22,7 +22,7 @@ from loadgen.measure.run_folder.rundir import RunDir, utc_text
 from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells
 from loadgen.measure.statistics.objective_bins import needs_customs
 from loadgen.measure.statistics.warmup import Cut
-from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
+from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_duration
 from loadgen.wire import codec
 from loadgen_controller.core.events import End, Reason
 from loadgen_controller.core.lifecycle import Run
@@ -67,6 +67,7 @@ def manifest(
             "cpus": m.cpus,
             "instance_type": m.instance_type or None,
             "workers": round(m.weight),
+            "busy_wait_us": record.busy_waits_ns.get(m.id, 0) / NS_PER_US,
         }
         for m in fleet
         if m.id in record.epochs

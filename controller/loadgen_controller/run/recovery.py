@@ -401,6 +401,8 @@ class _RestoredState:
                 record.fins[str(line["agent"])] = msgspec.convert(line["fin"], Fin)
             case "clock":
                 record.clock_errors_ns[str(line["agent"])] = msgspec.convert(line["error_ns"], int)
+            case "busy wait":
+                record.busy_waits_ns[str(line["agent"])] = msgspec.convert(line["longest_ns"], int)
             case "wished":
                 change, at_ns = msgspec.convert(line["wish"], LoadChange), msgspec.convert(line["at_ns"], int)
                 self.adjustments = self.adjustments.requested(change, at_ns, record.run_id)

@@ -19,7 +19,7 @@ from loadgen.clients.pool.pool import Origin, origin_of
 from loadgen.clients.protocol.response_heads import NO_ANSWER
 from loadgen.clients.request.header_encoding import DEFAULT_LINES
 
-__all__ = ["MAX_ROUTES", "Route", "Routes", "routes_of"]
+__all__ = ["MAX_ROUTES", "Route", "Routes", "origin_of_url", "routes_of"]
 
 MAX_ROUTES: Final = 2048
 """Size limit of the cache of a method. A full cache is emptied, for journeys with a million product pages."""
@@ -180,3 +180,8 @@ def routes_of(base_url: str, name: str = "", forward: Forward | None = None) -> 
     clients of this process with the same arguments share them.
     """
     return Routes(base_url, name, forward)
+
+
+def origin_of_url(base_url: str, name: str = "", forward: Forward | None = None) -> Origin:
+    """Return where the requests of a target go: to its server, or to a proxy. Arguments as for `routes_of`."""
+    return routes_of(base_url, name, forward).of("GET")["/"].origin

@@ -29,11 +29,12 @@ from loadgen.clients.net.network import Network
 from loadgen.clients.net.proxy_requests import Forward
 from loadgen.clients.net.settings import Http
 from loadgen.clients.pool.connection_policy import Connections
-from loadgen.clients.pool.pool import ConnectionPool, SharedPool
+from loadgen.clients.pool.pool import ConnectionPool, Origin, SharedPool
 from loadgen.clients.pool.pool_for_plan import pool_for
 from loadgen.clients.protocol.phased import PhasedMeter
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.rate_cap import Cap, capped
+from loadgen.clients.request.request_head_cache import origin_of_url
 from loadgen.clients.request.tracing import Trace, Tracer
 from loadgen.dsl.prompts.calibrate_by_server import calibrate
 from loadgen.dsl.users.llm_place import LlmPlace
@@ -125,6 +126,7 @@ class UserFactory:
         # Not seeded by the run, because then all its workers would create the same trace ids.
         self._tracer = Tracer(ways.trace, Random()) if ways.trace is not None else None  # noqa: S311
         self._forward = Forward.of(ways.http)
+        self._other_origins = self._origins_of_targets() if self.preconnects else ()
         self._shared_pool: ConnectionPool | None = None
         self._max_body_bytes = ways.http.max_body_bytes
         self._has_phases = ways.http.phases or ways.has_phases
@@ -147,6 +149,13 @@ class UserFactory:
         """Whether connections are opened ahead of demand: each user slot keeps its own, and the plan allows it."""
         ways = self.ways
         return ways.http.preconnect and ways.connections.policy == "kept" and ways.client == "loadgen"
+
+    def _origins_of_targets(self) -> tuple[Origin, ...]:
+        """Return where the plan's targets are, besides that of `user.http`. Targets on the same server count once."""
+        main = origin_of_url(self._url, "", self._forward)
+        targets = self.ways.targets.items()
+        others = dict.fromkeys(origin_of_url(url, name, self._forward) for name, url in targets if url != self._url)
+        return tuple(one for one in others if one is not main)
 
     def user(self, recorder: Recorder, load: int = 0, *, tags: Tags = ()) -> User:
         """Create and return a user that runs no iterations, as for set-up and tear-down of a plan.
@@ -177,7 +186,9 @@ class UserFactory:
         pool = self._pool()
         user = self._user(recorder, load, tags, pool, self._points, facts)
         close_idle = pool.close_idle if self.ways.connections.policy == "fresh" else None
-        return JourneyLife(user, journeys, fresh=fresh, report=report, load=load, close_idle=close_idle)
+        return JourneyLife(
+            user, journeys, fresh=fresh, report=report, load=load, close_idle=close_idle, origins=self._other_origins
+        )
 
     def close(self) -> None:
         """Close the connections that all users share. A user's own connections are closed with the user."""

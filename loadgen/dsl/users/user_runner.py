@@ -21,6 +21,7 @@ from time import perf_counter_ns
 from types import FrameType
 from typing import Any, Final
 
+from loadgen.clients.pool.pool import Origin
 from loadgen.clients.request.rate_cap import OverTheCap
 from loadgen.dsl.users.exception_to_outcome import (
     fault_text,
@@ -103,6 +104,7 @@ class JourneyLife:
         report: called with a message for each script error: file, line, error and advice.
         load: the index of the plan's load.
         close_idle: closes all idle connections, called before each iteration; None: connections stay open.
+        origins: where to connect ahead of demand besides the plan's own target.
     """
 
     def __init__(
@@ -114,8 +116,10 @@ class JourneyLife:
         report: Callable[[str], None],
         load: int = 0,
         close_idle: Callable[[], None] | None = None,
+        origins: Sequence[Origin] = (),
     ) -> None:
         self._user = user
+        self._origins = origins
         self._journeys = journeys
         self._fresh = fresh
         self._report = report
@@ -221,8 +225,9 @@ class JourneyLife:
         return self._user._meter.noted
 
     async def preconnect(self) -> None:
-        with suppress(RequestFailed):
-            await self._user.http.preconnect()
+        for origin in (None, *self._origins):
+            with suppress(RequestFailed):
+                await self._user.http.preconnect(origin)
 
     async def close(self) -> None:
         """End this user: run tear-downs, then close its connections. A running iteration is abandoned."""

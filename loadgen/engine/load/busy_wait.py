@@ -38,10 +38,10 @@ class BusyWait:
         most_ns: the longest wait for which it may wait busily (see `measured_ns`); 0: it always sleeps.
     """
 
-    __slots__ = ("_most_ns", "_taken_ns", "ns", "spent_ns")
+    __slots__ = ("_taken_ns", "most_ns", "ns", "spent_ns")
 
     def __init__(self, most_ns: int) -> None:
-        self._most_ns = most_ns
+        self.most_ns = most_ns
         self.ns = most_ns
         """The present limit: `most_ns`, or 0 while the worker shares its core."""
         self.spent_ns = 0
@@ -55,7 +55,7 @@ class BusyWait:
 
     def adapt(self, starved_share: float) -> None:
         """Adapt to the last interval: `starved_share` is the share of it in which the worker waited for a core."""
-        self.ns = 0 if starved_share > _STARVED else self._most_ns
+        self.ns = 0 if starved_share > _STARVED else self.most_ns
 
 
 NO_BUSY_WAIT: Final = BusyWait(0)
@@ -65,9 +65,9 @@ def measured_ns(workers: int) -> int:
     """Measure which waits are too short to sleep: the CPU time of a sleep plus the median delay of its end, in ns.
 
     The measurement takes 3 ms. The result is at most `MOST_NS`. It is 0 on systems without timerfd, and if an agent
-    with this number of workers leaves no core of the machine free.
+    with this number of workers leaves no core of the machine free, or has more workers than cores that it may use.
     """
-    if sys.platform != "linux" or workers >= (os.cpu_count() or 1):
+    if sys.platform != "linux" or workers >= (os.cpu_count() or 1) or workers > len(os.sched_getaffinity(0)):
         return 0
     timer, late_ns = TimerFd(), []
     with select.epoll() as poll:

@@ -9,8 +9,9 @@ from typing import Final, Protocol
 
 from loadgen.engine.load.busy_wait import EMPTY_TURN_NS, NO_BUSY_WAIT, BusyWait
 from loadgen.engine.load.timer import new_alarm
+from loadgen.engine.load.wake import Wake
 
-__all__ = ["Clock", "MonotonicClock", "sleep_or_stop", "sleep_to"]
+__all__ = ["TURN", "Clock", "MonotonicClock", "sleep_or_stop", "sleep_to"]
 
 
 class Clock(Protocol):
@@ -32,7 +33,7 @@ class _Turn:
         yield
 
 
-_TURN: Final = _Turn()
+TURN: Final = _Turn()
 
 
 class MonotonicClock:
@@ -46,11 +47,10 @@ class MonotonicClock:
     def __init__(self, t0_ns: int, busy_wait: BusyWait = NO_BUSY_WAIT) -> None:
         self.t0_ns = t0_ns
         self._busy_wait = busy_wait
-        self._loop = asyncio.get_running_loop()  # kept, since asking for it is a system call on Python 3.11
-        self._alarm = new_alarm(self._ring)
+        self._wake = Wake(asyncio.get_running_loop())
+        self._alarm = new_alarm(self._wake.wake)
         self.wakes_ns = 0
         """Until when `sleep_until` waits, or has waited last, on `perf_counter_ns`; 0 before its first call."""
-        self._waiter: asyncio.Future[None] | None = None
 
     def elapsed_ns(self) -> int:
         """Return the time since T0 (the start of the load) in ns; negative before T0."""
@@ -63,16 +63,15 @@ class MonotonicClock:
             if left_ns <= self._busy_wait.ns:
                 await self._turn_until(until_ns)
             else:
-                self._waiter = self._loop.create_future()
                 self._alarm.set(until_ns)
-                await self._waiter
+                await self._wake
 
     async def _turn_until(self, until_ns: int) -> None:
         """Let the loop turn until `until_ns` on `perf_counter_ns`, and add up the turns that had nothing to do."""
         spent_ns, now_ns = 0, perf_counter_ns()
         while now_ns < until_ns:
             turned_ns = now_ns
-            await _TURN
+            await TURN
             now_ns = perf_counter_ns()
             if now_ns - turned_ns < EMPTY_TURN_NS:
                 spent_ns += now_ns - turned_ns
@@ -81,10 +80,6 @@ class MonotonicClock:
     def close(self) -> None:
         """Release the timer."""
         self._alarm.close()
-
-    def _ring(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 async def sleep_to(clock: Clock, at_ns: int) -> None:

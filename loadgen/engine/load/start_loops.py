@@ -13,8 +13,9 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 
+from loadgen.engine.load.busy_wait import MOST_NS
 from loadgen.engine.load.catch_up import REST_NS, CatchUp
-from loadgen.engine.load.clock import Clock, sleep_or_stop
+from loadgen.engine.load.clock import TURN, Clock, sleep_or_stop
 from loadgen.engine.load.pace import Pace, next_cycle
 from loadgen.engine.load.schedule import Block
 from loadgen.engine.load.user_count_changes import Crowd, Gate, woken_by
@@ -22,9 +23,15 @@ from loadgen.engine.load.user_iterations import Arrival, Life, UserPool
 
 __all__ = ["Cursor", "drive_arrivals", "drive_iterations", "drive_users"]
 
-TURN = 16
+ITERATIONS_A_TURN = 16
 """After this many iterations a closed user yields to the others, so that a journey without awaits cannot starve them.
 Yielding at each iteration would cost a turn of the loop, measured as 2 µs a request of a four-request journey.
+"""
+
+
+INTERVAL_TURNS = 3
+"""Most turns of the loop for which an arrival due at the end of an interval waits, so that it counts in the next one.
+The loop sees the two timers in the same turn or in two, in any order.
 """
 
 
@@ -62,6 +69,7 @@ async def drive_arrivals(
     upto_ns = -sys.maxsize  # arrivals due by then may start
     catch_up: CatchUp | None = None
     n = None
+    is_at_once = False
     try:
         for block in blocks:
             for due_ns, n, journey in zip(block.due_ns, block.n, block.journey, strict=True):
@@ -72,8 +80,14 @@ async def drive_arrivals(
                     if catch_up is None:
                         catch_up = CatchUp(min(now_ns, due_ns))
                     if due_ns > now_ns:
+                        # After a short wait the loop has little time left, and starts that share a turn cost less.
+                        is_at_once = due_ns - now_ns > MOST_NS
                         await clock.sleep_until(due_ns)
                         catch_up.slept(due_ns)
+                        for _ in range(INTERVAL_TURNS):
+                            if t0_ns + due_ns < pool.interval_ends_ns:
+                                break
+                            await TURN
                         now_ns = elapsed_ns()
                     upto_ns = catch_up.release(now_ns)
                     # After each reading of the clock: a process that was frozen in `sleep_until` finds its lease over
@@ -84,7 +98,8 @@ async def drive_arrivals(
                         return
                     if due_ns > upto_ns:
                         await clock.sleep_until(now_ns + REST_NS)
-                pool.arrive(Arrival(t0_ns + due_ns, n, journey, due_ns < warmup_ns))
+                pool.arrive(Arrival(t0_ns + due_ns, n, journey, due_ns < warmup_ns), is_at_once=is_at_once)
+                is_at_once = False
         if cursor is not None:
             cursor.is_through = True
     except asyncio.CancelledError:
@@ -149,7 +164,7 @@ async def drive_users(
                         due_ns, skipped = next_cycle(due_ns, pace.every_ns, free_ns)
                         if skipped:
                             pace.skipped(skipped)
-                    if not stay.done % TURN:
+                    if not stay.done % ITERATIONS_A_TURN:
                         await asyncio.sleep(0)
         finally:
             stay.is_here = False
@@ -214,7 +229,7 @@ async def drive_iterations(
                 if stop.is_set():
                     return
                 done += 1
-                if not done % TURN:
+                if not done % ITERATIONS_A_TURN:
                     await asyncio.sleep(0)
         finally:
             await pool.leave(slot)

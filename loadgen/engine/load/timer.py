@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from time import perf_counter_ns
 from typing import Final, Protocol
 
@@ -70,28 +71,23 @@ class _LoopTimer:
             self._handle.cancel()
 
 
-class _Timespec(ctypes.Structure):
-    _fields_ = (
-        ("interval_s", ctypes.c_long),
-        ("interval_ns", ctypes.c_long),
-        ("value_s", ctypes.c_long),
-        ("value_ns", ctypes.c_long),
-    )
-
-
 class TimerFd:
     """A timerfd on CLOCK_MONOTONIC, the clock that `perf_counter_ns` reads on Linux. `fd` is readable once it fires."""
 
     def __init__(self) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
+        # PyDLL keeps the interpreter's lock: neither call blocks, and releasing the lock costs time.
+        libc = ctypes.PyDLL(None, use_errno=True)
         # Clock 1 is CLOCK_MONOTONIC.
         self.fd: int = libc.timerfd_create(1, os.O_NONBLOCK | os.O_CLOEXEC)
         if self.fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
         self._settime_ns = getattr(os, "timerfd_settime_ns", None)  # from Python 3.13 on; twice as fast as ctypes
-        self._settime = libc.timerfd_settime
-        self._spec = _Timespec()
-        self._at = ctypes.byref(self._spec)
+        # Arguments that are ctypes objects already: 1.1 µs a call instead of 1.4.
+        spec = (ctypes.c_long * 4)()  # struct itimerspec: interval in s and ns, then the time in s and ns
+        self._value = memoryview(spec).cast("B").cast("l")[2:]
+        self._settime = partial(
+            libc.timerfd_settime, ctypes.c_int(self.fd), ctypes.c_int(_ABSOLUTE), ctypes.byref(spec), None
+        )
 
     def set(self, at_ns: int) -> None:
         """Let it fire at `at_ns`, an absolute time."""
@@ -99,8 +95,8 @@ class TimerFd:
         if self._settime_ns is not None:
             self._settime_ns(self.fd, flags=_ABSOLUTE, initial=at_ns)
             return
-        self._spec.value_s, self._spec.value_ns = divmod(at_ns, 1_000_000_000)
-        self._settime(self.fd, _ABSOLUTE, self._at, None)
+        self._value[0], self._value[1] = divmod(at_ns, 1_000_000_000)
+        self._settime()
 
     def close(self) -> None:
         os.close(self.fd)

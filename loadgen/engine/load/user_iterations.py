@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from loadgen.engine.load.wake import Wake
 from loadgen.engine.recording.recorded_series import JourneySeries, Noted
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.series_key import Tags
@@ -99,7 +100,7 @@ class Slot:
         """When a user was free for the arrival: its due time, or later if it had to wait."""
         self.ready_ns = 0
         """When the iteration was begun; in closed loads response times start here."""
-        self.wake: asyncio.Future[None] | None = None
+        self.wake: Wake | None = None
         self.task: asyncio.Task[None] | None = None
 
 
@@ -148,7 +149,8 @@ class UserPool:
         """Iterations so far: due (in a closed load: begun), started, and missed. An arrival that is due and neither
         started nor missed waits for a user.
         """
-        self._idle = asyncio.Event()
+        self._idle: asyncio.Event | None = None
+        """Set when no iteration runs or waits; None until the drain waits for that."""
         self._beside: set[asyncio.Task[None]] = set()
         """Tasks that close users or connect them ahead of demand; the loop keeps only weak references."""
         self._preconnecting: asyncio.Task[None] | None = None
@@ -168,13 +170,28 @@ class UserPool:
         """Number of due arrivals that wait for a free user."""
         return len(self._waiting)
 
-    def arrive(self, arrival: Arrival) -> None:
-        """HOT, once an iteration of an open load: start an arrival that is due now, or let it wait for a user."""
+    @property
+    def interval_ends_ns(self) -> int:
+        """When the present interval ends, on `perf_counter_ns`."""
+        return self._recorder.interval_ends_ns
+
+    def arrive(self, arrival: Arrival, *, is_at_once: bool = False) -> None:
+        """HOT, once an iteration of an open load: start an arrival that is due now, or let it wait for a user.
+
+        is_at_once: a free user runs up to its first wait within this call; otherwise at the next turn of the loop.
+        """
         self.due += 1
         self._recorder.counters.iterations_due += 1
-        if self._free:
-            self._start(self._free.pop(), arrival, 0)
-        elif len(self._slots) >= self._max_users:
+        if self._free:  # `_start`, inlined
+            slot = self._free.pop()
+            slot.arrival, slot.free_ns = arrival, 0
+            self._busy += 1
+            if (wake := slot.wake) is not None:
+                if is_at_once:
+                    wake.wake()
+                else:
+                    wake.wake_soon()
+        elif len(self._slots) >= self._max_users or len(self._waiting) > self._held:
             self._waiting.append(arrival)
         elif self._opens < OPENS_A_TURN:
             self._start(self._add_counted(), arrival, 0)
@@ -217,23 +234,26 @@ class UserPool:
         return self._add_slot()
 
     def _turned(self) -> None:
-        """Add users for held arrivals after a turn of the loop (see `OPENS_A_TURN`).
-
-        If the limit of users is reached, the other held arrivals wait for a free user; that wait is no lag any more.
-        """
         self._opens, self._is_turning = 0, False
-        while self._held:
+        self._add_for_waiting()
+
+    def _add_for_waiting(self) -> None:
+        """Add users for waiting arrivals, a few in each turn of the loop (see `OPENS_A_TURN`).
+
+        If the limit of users is reached, held arrivals wait for a free user; that wait is no lag any more.
+        """
+        while self._waiting:
             if len(self._slots) >= self._max_users:
                 self._held = 0
-            elif self._opens == OPENS_A_TURN or (late := self._next_waiting()) is None:
                 return
-            else:
-                self._start(self._add_counted(), *late)
+            if self._opens >= OPENS_A_TURN or (late := self._next_waiting()) is None:
+                return
+            self._start(self._add_counted(), *late)
 
     def cap(self, max_users: int) -> None:
         """Change the most users that may exist.
 
-        A higher limit starts waiting arrivals; a lower one removes free users.
+        A higher limit starts waiting arrivals, a few in each turn of the loop; a lower one removes free users.
         """
         self._max_users = max_users
         while self._free and len(self._slots) > max_users:
@@ -244,8 +264,7 @@ class UserPool:
             closing = asyncio.get_running_loop().create_task(slot.life.close())
             self._beside.add(closing)
             closing.add_done_callback(self._beside.discard)
-        while len(self._slots) < max_users and (late := self._next_waiting()) is not None:
-            self._start(self._add_slot(), *late)
+        self._add_for_waiting()
 
     def miss(self, arrival: Arrival) -> None:
         """Count an arrival as missed that was due and will not be started.
@@ -288,16 +307,15 @@ class UserPool:
     def _start(self, slot: Slot, arrival: Arrival, free_ns: int) -> None:
         slot.arrival, slot.free_ns = arrival, free_ns
         self._busy += 1
-        if slot.wake is not None and not slot.wake.done():
-            slot.wake.set_result(None)
+        if slot.wake is not None:
+            slot.wake.wake_soon()
 
     async def _live(self, slot: Slot) -> None:
-        loop = asyncio.get_running_loop()
+        wake = slot.wake = Wake(asyncio.get_running_loop())
         while True:
             arrival = slot.arrival
             if arrival is None:
-                slot.wake = loop.create_future()
-                await slot.wake
+                await wake
                 continue
             await self._begin(slot, arrival)
             self.end(slot, arrival)
@@ -309,10 +327,11 @@ class UserPool:
 
     def _next_of(self, slot: Slot) -> None:
         """Let a user that is free run the next waiting arrival, if there is one."""
-        if (late := self._next_waiting()) is not None:
+        if self._waiting and (late := self._next_waiting()) is not None:
             self._start(slot, *late)
-        else:
-            self._free.append(slot)
+            return
+        self._free.append(slot)
+        if self._idle is not None:
             self._notify_idle()
 
     def _next_waiting(self) -> tuple[Arrival, int] | None:
@@ -359,7 +378,9 @@ class UserPool:
             life.resisted()
             return
         slot.arrival = None
-        self._done()
+        self._busy -= 1
+        if self._idle is not None:
+            self._notify_idle()
         due_ns = arrival.due_ns
         if due_ns is None:
             start_ns, wait_ns, lag_ns = slot.ready_ns, None, None
@@ -372,7 +393,7 @@ class UserPool:
         duration_ns = end_ns - start_ns
         response_ns = duration_ns - life.idle_ns
         self._recorder.iteration(
-            self._journey_of(life, arrival) if self._is_tagged else self._journey(arrival),
+            self._journey_of(life, arrival) if self._is_tagged else self._series[arrival.warmup][arrival.journey],
             response_ns,
             duration_ns,
             wait_ns,
@@ -400,12 +421,8 @@ class UserPool:
             return series
         return self._recorder.journey_series(series.key.journey, arrival.warmup, tags)
 
-    def _done(self) -> None:
-        self._busy -= 1
-        self._notify_idle()
-
     def _notify_idle(self) -> None:
-        if self._busy == 0 and not self._waiting:
+        if self._idle is not None and self._busy == 0 and not self._waiting:
             self._idle.set()
 
     def in_flight_since(self, now_ns: int) -> Iterator[tuple[int, int, int]]:
@@ -441,6 +458,8 @@ class UserPool:
 
     async def drained(self) -> None:
         """Wait until no iteration runs or waits for a user."""
+        if self._idle is None:
+            self._idle = asyncio.Event()
         while self._busy or self._waiting:
             self._idle.clear()  # cleared only here: the drain can wait, the hot path must not pay for it
             await self._idle.wait()
@@ -482,7 +501,8 @@ class UserPool:
                 self._load,
                 life.noted,
             )
-            self._done()
+            self._busy -= 1
+            self._notify_idle()
             if slot.task is not None:
                 slot.task.cancel()
 

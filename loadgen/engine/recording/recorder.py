@@ -8,6 +8,7 @@ is lost or counted twice. All times are ns of `perf_counter_ns`; this module rea
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from itertools import chain
@@ -106,6 +107,8 @@ class Recorder:
         self._is_full_noted = False
         self.t0_ns = 0
         """T0 on `perf_counter_ns`; the drive sets it."""
+        self.interval_ends_ns = sys.maxsize
+        """When the present interval ends, on `perf_counter_ns`; the drive sets it. Arrivals due then wait for that."""
         self.warmup_ns = 0
         """End of the warm-up, ns from T0; the drive sets it. Custom metrics of intervals that begin before it belong to
         the warm-up: their values have no due time.

@@ -62,15 +62,17 @@ class Fold:
         total = sum(len(times) for _, times in self._values)
         for part in _parts(self._values, max(PART, ceil(total / _PARTS))):
             one = self._fold(part)
+            yield
             # The new part begins with a later series, so the series before it are complete. `max`, because values
             # above an hour move to a series with a higher id.
             if alike and max(index[-1] for index, _, _ in alike) // SLOTS < one[0][0] // SLOTS:
                 whole.append(_together(alike))
                 alike = []
+                yield
             elif len(alike) == _MOST_ALIKE:
                 alike = [_together(alike)]
+                yield
             alike.append(one)
-            yield
         if alike:
             whole.append(_together(alike))
             self.index = np.concatenate([index for index, _, _ in whole])
@@ -155,8 +157,7 @@ def _together(parts: list[Folded]) -> Folded:
     """Return the sum of several folded parts that have series in common."""
     if len(parts) == 1:
         return parts[0]
-    index, place = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
-    count = np.bincount(place, np.concatenate([part[1] for part in parts]), len(index)).astype(np.int64)
+    index, count = _added(np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]))
     by_series: dict[int, SeriesStats] = {}
     for s in chain.from_iterable(part[2] for part in parts):
         had = by_series.get(s.series)
@@ -165,6 +166,17 @@ def _together(parts: list[Folded]) -> Folded:
             s = SeriesStats(s.series, had.n + s.n, had.sum_ns + s.sum_ns, least, most)
         by_series[s.series] = s
     return index, count, tuple(by_series[series] for series in sorted(by_series))
+
+
+def _added(index: Counts, count: Counts) -> tuple[Counts, Counts]:
+    """Return each index once, in order, with the sum of its counts.
+
+    `index` consists of sorted runs, which a stable sort merges: 80 µs for 16 parts, where np.unique takes 300.
+    """
+    order = np.argsort(index, kind="stable")
+    index = index[order]
+    starts, _ = _runs(index)
+    return index[starts], np.add.reduceat(count[order], starts)
 
 
 def p99(values_ns: Counts) -> int | None:

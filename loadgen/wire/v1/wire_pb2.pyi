@@ -302,18 +302,20 @@ class BundleChunk(_message.Message):
     def __init__(self, sha256: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Ready(_message.Message):
-    __slots__ = ("run_id", "generation", "bundle_sha256", "clock_error_ns", "left_out")
+    __slots__ = ("run_id", "generation", "bundle_sha256", "clock_error_ns", "left_out", "busy_wait_ns")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
     CLOCK_ERROR_NS_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    BUSY_WAIT_NS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     generation: int
     bundle_sha256: str
     clock_error_ns: int
     left_out: str
-    def __init__(self, run_id: _Optional[str] = ..., generation: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., clock_error_ns: _Optional[int] = ..., left_out: _Optional[str] = ...) -> None: ...
+    busy_wait_ns: int
+    def __init__(self, run_id: _Optional[str] = ..., generation: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., clock_error_ns: _Optional[int] = ..., left_out: _Optional[str] = ..., busy_wait_ns: _Optional[int] = ...) -> None: ...
 
 class Fault(_message.Message):
     __slots__ = ("file", "line", "message", "hint")
