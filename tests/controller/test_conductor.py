@@ -152,9 +152,12 @@ async def test_the_manifest_has_the_busy_wait_that_each_agent_measured(stage: St
     await asyncio.gather(a.start(), b.start())
 
     folder = RunDir.open(play.conductor.run_dir)
-    await until(
-        lambda: {one["id"]: one["busy_wait_us"] for one in folder.read_manifest()["agents"]} == {"a": 52.3, "b": 0}
-    )
+
+    def waits_us() -> dict[str, float]:
+        agents: Any = folder.read_manifest()["agents"]
+        return {one["id"]: one["busy_wait_us"] for one in agents}
+
+    await until(lambda: waits_us() == {"a": 52.3, "b": 0})
 
 
 async def test_what_is_changed_before_the_start_is_told_before_it(stage: Stage) -> None:
