@@ -14,7 +14,7 @@ import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from re import search
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ from loadgen.dsl.source_location import Origin
 from loadgen.errors import ScenarioError
 
 __all__ = ["BLOCK_TOKENS", "BatchRow", "MooncakeRow", "Turn", "read_batch", "read_conversations", "read_mooncake"]
+
+Row = TypeVar("Row")
 
 BLOCK_TOKENS: Final = 512
 """Tokens of a block of the traces that Mooncake published."""
@@ -76,6 +78,28 @@ class Turn(NamedTuple):
     text: str
 
 
+def _all_rows(table: Table[Row], faults: FileFaults) -> Iterator[tuple[int, Row]]:
+    """Yield (index, row) of each row. An invalid one, which the sample of a large file missed, is an error."""
+    for i in range(len(table)):
+        try:
+            yield i, table.at(i)
+        except msgspec.DecodeError as error:
+            faults.add(table.line(i), str(error).replace("`", ""), "correct the row")
+
+
+class _Checked(Generic[Row]):
+    """The rows of a table, all of which were checked."""
+
+    unchecked = skipped = 0
+
+    def __init__(self, table: Table[Row]) -> None:
+        self._table = table
+        self.at, self.line = table.at, table.line
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+
 # -- Mooncake -------------------------------------------------------------------------------------
 
 
@@ -89,8 +113,7 @@ def read_mooncake(path: Path, origin: Origin, *, is_whole: bool, block_tokens: i
     faults = FileFaults(path)
     last_ms: float | None = None
     groups: dict[str | int, list[int]] = {}
-    for i in range(len(table)):
-        row = table.at(i)
+    for i, row in _all_rows(table, faults):
         for message, hint in _wrong_lengths(row, block_tokens):
             faults.add(table.line(i), message, hint)
         if row.timestamp is not None:
@@ -174,8 +197,7 @@ def read_batch(path: Path, origin: Origin) -> Table[BatchRow]:
     table = read_table(path, BatchRow, "jsonl", "", origin)
     faults = FileFaults(path)
     lines: dict[str, int] = {}
-    for i in range(len(table)):
-        row = table.at(i)
+    for i, row in _all_rows(table, faults):
         if not row.url.startswith("/"):
             faults.add(table.line(i), f'url "{row.url}" is not a path', 'write the path: "/v1/chat/completions"')
         if not row.body:
@@ -185,7 +207,7 @@ def read_batch(path: Path, origin: Origin) -> Table[BatchRow]:
             message = f'custom_id "{row.custom_id}" occurs again, first in line {table.line(first)}'
             faults.add(table.line(i), message, "give each request an id of its own")
     faults.refuse()
-    return table
+    return _Checked(table)
 
 
 # -- ShareGPT -------------------------------------------------------------------------------------

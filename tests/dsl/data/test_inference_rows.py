@@ -133,6 +133,17 @@ def test_turns_without_a_session_are_errors(tmp_path: Path) -> None:
     ]
 
 
+def test_each_row_of_a_large_file_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen.dsl.data.rowfile.FULL_CHECK_BYTES", 100)
+    monkeypatch.setattr("loadgen.dsl.data.rowfile._CHECKED", 2)
+    good, wrong = request(0, 5, []), {"timestamp": "noon", "input_length": 5, "output_length": 5}
+
+    assert len(open_feed(feed.mooncake(lines(tmp_path, *[good] * 20)))) == 20
+    (message,) = says(feed.mooncake(lines(tmp_path, *[good] * 19, wrong, *[good] * 19)))
+    assert message.startswith("trace.jsonl:20 Expected float")
+    assert open_feed(feed.openai_batch(lines(tmp_path, *(batch(str(n)) for n in range(20))))).unchecked == 0
+
+
 # -- OpenAI batch files ---------------------------------------------------------------------------------
 
 
