@@ -71,6 +71,11 @@ class SseReader:
         if self._at_start or self._after_cr or b"\r" in data:
             data = self._normalised(data)
         waiting = self._waiting
+        # Nearly every read of a model's stream is one event with one line.
+        if not waiting and data[:6] == b"data: " and data[-2:] == _END and data.count(b"\n") == 2:
+            if len(data) - 2 > self._max:
+                raise self._overflow()
+            return [SseEvent(data[6:-2], "message", self.last_id)]
         if waiting:
             if _END not in data and not (data[:1] == b"\n" and waiting[-1][-1:] == b"\n"):
                 self._wait(data)
