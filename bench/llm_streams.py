@@ -4,7 +4,7 @@
     python -m bench.llm_streams memory --streams 100 --events 250
 
 With `memory` there is no server and no socket: each step hands one event to each stream, as in `llm_loops.py`. With
-`small` a stream of one event stands beside a POST, also in memory, and with `open` the memory of open streams is counted.
+`small` a stream of one event stands beside a POST, also in memory. With `open` the memory of open streams is counted.
 
 The HTTP and LLM clients and the recorder are loadgen's; there are no users and no plan. With `--log` it compares the
 time of each read with the server's log of its sends (`GET /log`). The server must run on the same machine, because both
@@ -302,7 +302,7 @@ async def drive(options: argparse.Namespace) -> dict[str, Any]:
         "open_kib": after.ru_maxrss - before_open_kib,
     }
     if options.log:
-        with urllib.request.urlopen(f"{options.url}/log") as answer:  # noqa: S310  # our own server
+        with urllib.request.urlopen(f"{options.url}/log") as answer:  # our own server
             found["errors_ms"] = errors_of(replies, answer.read())
     return found
 

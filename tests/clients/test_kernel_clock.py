@@ -293,7 +293,8 @@ async def test_a_stream_that_the_server_breaks_off_fails(is_reset: bool) -> None
     assert failed.value.outcome in ("reset", "protocol")
     assert len(made.pool) == 0
     health = made.reads.take(0, 0)
-    assert health is not None and health.streams == 1
+    assert health is not None
+    assert health.streams == 1
     assert made.reads.take(0, 0) is None  # nothing is open, and nothing was read
 
 

@@ -48,7 +48,8 @@ def test_the_most_streams_that_were_open_at_once_are_counted() -> None:
     reads.later(1, 1)
     second = reads.take(0, 0)
 
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     assert (first.streams, second.streams) == (3, 2)
 
 

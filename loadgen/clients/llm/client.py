@@ -141,7 +141,7 @@ class LlmClient:
         reads_parts: bool = False,
     ) -> LlmReply:
         """Send a request, and return its reply when the head of the answer is there."""
-        settings, http = self.settings, self._http
+        http = self._http
         body = encode_json(self._api.body(self._request(content, asking, format, wants_stream)))
         meter, pool = http.meter, http.pool
         call = LlmCall(

@@ -34,8 +34,8 @@ from loadgen.clients.request.rate_cap import Cap, capped
 from loadgen.clients.request.tracing import Trace, Tracer
 from loadgen.dsl.users.user import NO_LOAD, User, UserLoad, UserWith, utc_now
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
-from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.health.stream_reads import StreamReads
+from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.first_byte_meter import with_first_byte
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.stream_meter import with_streams
