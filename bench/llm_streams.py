@@ -1,6 +1,10 @@
 """Read many streams of a model at once, and print what the client measured and what it cost, as JSON.
 
     python -m bench.llm_streams http://127.0.0.1:8080 --streams 100 --events 250 --clock kernel
+    python -m bench.llm_streams memory --streams 100 --events 250
+
+With `memory` there is no server and no socket: each step hands one event to each stream, as in `llm_loops.py`. With
+`small` a stream of one event stands beside a POST, also in memory. With `open` the memory of open streams is counted.
 
 The HTTP and LLM clients and the recorder are loadgen's; there are no users and no plan. With `--log` it compares the
 time of each read with the server's log of its sends (`GET /log`). The server must run on the same machine, because both
@@ -14,10 +18,13 @@ import asyncio
 import gc
 import resource
 import sys
+import tracemalloc
 import urllib.request
 from collections import defaultdict
 from collections.abc import Sequence
-from time import perf_counter_ns
+from itertools import pairwise
+from struct import pack
+from time import perf_counter_ns, process_time_ns, time_ns
 from typing import Any
 
 import msgspec
@@ -30,6 +37,7 @@ from loadgen.clients.llm.reply import LlmReply
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.kernel_clock import KernelClock
 from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.net.stamped_transport import StampedConnection
 from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.recording.recorder import Recorder
@@ -37,9 +45,32 @@ from loadgen.engine.recording.stream_meter import StreamMeter
 from loadgen.measure.streams import TOKEN_KINDS
 from loadgen.units import NS_PER_S
 
-__all__ = ["Errors", "errors_of"]
+__all__ = ["EVENT", "HEAD", "Errors", "Reader", "chunked", "errors_of"]
 
 Errors = dict[str, float]
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+EVENT = (
+    b'data: {"id":"chatcmpl-00000000","object":"chat.completion.chunk","created":1764358496,"model":"loadgen-llm",'
+    b'"choices":[{"index":0,"delta":{"content":" the"},"logprobs":null,"finish_reason":null}]}\n\n'
+)
+SMALL_ANSWER = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{"text":" the"}'
+"""What a POST is answered; `SMALL_STREAM` is a whole stream of one event."""
+
+
+def chunked(event: bytes) -> bytes:
+    """Return an event as one chunk of a body."""
+    return b"%x\r\n%s\r\n" % (len(event), event)
+
+
+SMALL_STREAM = b"".join(
+    (
+        HEAD,
+        chunked(EVENT),
+        chunked(EVENT.replace(b'"content":" the"', b"").replace(b"null}]", b'"stop"}]')),
+        chunked(b"data: [DONE]\n\n"),
+        b"0\r\n\r\n",
+    )
+)
 
 
 class _Place:
@@ -48,6 +79,43 @@ class _Place:
 
     def waited_ns(self, now_ns: int) -> int | None:
         return None
+
+
+class _Nowhere(asyncio.Transport):
+    """A connection that sends nothing."""
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+
+class _Memory(TcpNetwork):
+    """Opens connections whose answers `feed` brings, with the kernel's stamp of each read."""
+
+    def __init__(self, clock: KernelClock) -> None:
+        super().__init__(clock=clock)
+        self.clock = clock
+        self.opened: list[StampedConnection] = []
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        factory = next(one for one in args if callable(one))
+        connection = factory()
+        connection.connection_made(_Nowhere())
+        self.opened.append(connection)
+        return _Nowhere(), connection
+
+    def feed(self, data: bytes) -> None:
+        clock = self.clock
+        second, ns = divmod(time_ns() - 20_000, NS_PER_S)
+        stamp = [(1, 37, pack("@6l", second, ns, 0, 0, 0, 0))]
+        for one in self.opened:
+            one.data_received_at(data, clock.arrived_ns(stamp, perf_counter_ns()))
+            clock.reads.lag_ns = -1
 
 
 class Reader:
@@ -66,6 +134,112 @@ class Reader:
         pool = ConnectionPool(self.network, has_stamps=self.clock is not None)
         http = HttpClient(meter, pool, self.url)
         return meter, LlmClient(http, Llm(model="loadgen-llm"), _Place(), reads=self.reads)
+
+
+async def in_memory(options: argparse.Namespace) -> dict[str, Any]:
+    """Feed one event to each stream, let the loop turn, and so on; return the CPU time of an event."""
+    reader = Reader("http://127.0.0.1:1", "kernel")
+    assert reader.clock is not None
+    network = reader.network = _Memory(reader.clock)
+    tasks = [
+        asyncio.create_task(reader.client()[1].chat("hello", max_tokens=options.events, exactly=True))
+        for _ in range(options.streams)
+    ]
+    while len(network.opened) < options.streams:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    network.feed(HEAD)
+    await asyncio.sleep(0.1)
+    event = chunked(EVENT)
+    began_ns = process_time_ns()
+    for _ in range(options.events):
+        network.feed(event)
+        for _ in range(3):
+            await asyncio.sleep(0)
+    used_ns = process_time_ns() - began_ns
+    network.feed(chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+    replies = await asyncio.gather(*tasks)
+    assert all(reply.reading is not None and reply.reading.token_events == options.events for reply in replies)
+    return {"event_us": used_ns / 1e3 / options.events / options.streams}
+
+
+async def small(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the CPU time of a stream of one event, and of a POST of the same body with the text alone as answer."""
+    reader = Reader(options.server or "http://127.0.0.1:1", "kernel")
+    assert reader.clock is not None
+    network = None if options.server else _Memory(reader.clock)
+    reader.network = network or reader.network
+    meter, client = reader.client()
+    body = {"model": "loadgen-llm", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+    loop = asyncio.get_running_loop()
+
+    def soon(data: bytes) -> None:
+        if network is not None:
+            loop.call_soon(lambda: loop.call_soon(network.feed, data))
+
+    async def chat() -> None:
+        soon(SMALL_STREAM)
+        await client.chat("hello")
+
+    async def post() -> None:
+        soon(SMALL_ANSWER)
+        await client.http.post("/plain", json=body, expect=200)
+
+    task = asyncio.create_task(client.chat("hello"))
+    if network is not None:
+        while not network.opened:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        network.feed(SMALL_STREAM)
+    await task
+    found: dict[str, Any] = {}
+    for name, one in (("stream_us", chat), ("post_us", post)):
+        costs = []
+        for _ in range(7):
+            began_ns = process_time_ns()
+            for _ in range(options.events):
+                await one()
+            costs.append((process_time_ns() - began_ns) / 1e3 / options.events)
+            meter.settle()
+            reader.recorder.flip(0, 1)
+            reader.reads.take(0, 0)
+        found[name] = min(costs)
+    return found
+
+
+async def open_streams(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the bytes that an open stream keeps after its first event, and those of each later event."""
+    reader = Reader("http://127.0.0.1:1", "kernel")
+    assert reader.clock is not None
+    network = reader.network = _Memory(reader.clock)
+    tracemalloc.start()
+    clients = [reader.client()[1] for _ in range(options.streams)]
+    warm = asyncio.create_task(clients.pop().chat("hello"))
+    await asyncio.sleep(0.1)
+    network.feed(HEAD)
+    await asyncio.sleep(0)
+    network.feed(chunked(EVENT))
+    before = tracemalloc.get_traced_memory()[0]
+    tasks = [asyncio.create_task(one.chat("hello")) for one in clients]
+    await asyncio.sleep(0.5)
+    late = network.opened[1:]
+    del network.opened[0]
+    network.feed(HEAD)
+    await asyncio.sleep(0.1)
+    network.feed(chunked(EVENT))
+    reader.reads.take(0, 0)
+    gc.collect()
+    opened = tracemalloc.get_traced_memory()[0]
+    for _ in range(options.events):
+        network.feed(chunked(EVENT))
+    reader.reads.take(0, 0)
+    gc.collect()
+    full = tracemalloc.get_traced_memory()[0]
+    for task in (*tasks, warm):
+        task.cancel()
+    await asyncio.gather(*tasks, warm, return_exceptions=True)
+    n = len(late)
+    return {"stream_bytes": (opened - before) / n, "event_bytes": (full - opened) / n / options.events}
 
 
 async def drive(options: argparse.Namespace) -> dict[str, Any]:
@@ -113,6 +287,8 @@ async def drive(options: argparse.Namespace) -> dict[str, Any]:
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     found: dict[str, Any] = {
         "cpu_s": cpu_s,
+        "user_s": after.ru_utime - before.ru_utime,
+        "switches": after.ru_nvcsw - before.ru_nvcsw,
         "took_s": took_ns / NS_PER_S,
         "streams": len(replies),
         "events": sum(reply.reading.token_events for reply in replies if reply.reading is not None),
@@ -153,7 +329,7 @@ def errors_of(replies: Sequence[LlmReply], log: bytes) -> dict[str, Errors]:
         for times, into in ((came, ours), (sent[name], true)):
             assert len(times) == len(came), (name, len(times), len(came))
             into["ttft"].append(times[0] - reply.asked_ns)
-            into["itl"] += [b - a for a, b in zip(times, times[1:], strict=False)]
+            into["itl"] += [b - a for a, b in pairwise(times)]
             if len(times) > 1:
                 into["tpot"].append((times[-1] - times[0]) // (len(times) - 1))
     return {name: _compared(np.array(ours[name]), np.array(true[name])) for name in ours if ours[name]}
@@ -176,8 +352,11 @@ def main() -> None:
     parser.add_argument("--clock", choices=["kernel", "loop"], default="kernel")
     parser.add_argument("--spread", type=float, default=1.0, help="seconds over which the streams begin")
     parser.add_argument("--block", type=float, default=0, help="block the loop for this many ms each 100 ms")
+    parser.add_argument("--server", help="for `small`: a server of bench/llm.py instead of memory")
     parser.add_argument("--log", action="store_true", help="compare with the server's log")
-    figures = uvloop.run(drive(parser.parse_args()))
+    options = parser.parse_args()
+    ways = {"memory": in_memory, "small": small, "open": open_streams}
+    figures = uvloop.run(ways.get(options.url, drive)(options))
     sys.stdout.buffer.write(msgspec.json.encode(figures) + b"\n")
 
 

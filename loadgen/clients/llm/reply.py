@@ -165,9 +165,12 @@ class LlmReply(StreamedReply):
             self.body += data
         before = reading.token_events
         try:
-            has_parts = False
-            for piece in (data,) if self._unpacker is None else self._unpacker.feed(data):
-                has_parts = reading.feed(piece, now_ns) or has_parts
+            if self._unpacker is None:
+                has_parts = reading.feed(data, now_ns)
+            else:
+                has_parts = False
+                for piece in self._unpacker.feed(data):
+                    has_parts = reading.feed(piece, now_ns) or has_parts
         except DecodingError as error:
             self._give_up(RequestFailed(PROTOCOL, str(error)))
             return False

@@ -136,6 +136,19 @@ def decode_chunk(event: str, data: bytes) -> list[Part]:
         chunk = _read(data)
     except UNREADABLE:
         return [error_part(data.decode("utf-8", "replace"))] if event == "error" else [Part("other")]
+    choices = chunk.choices
+    # Nearly every event is a piece of text of one choice.
+    if choices is not None and len(choices) == 1 and chunk.usage is None and not chunk.error and event != "error":
+        choice = choices[0]
+        delta = choice.delta
+        if (
+            delta is not None
+            and type(delta.content) is str
+            and delta.content
+            and not (delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls)
+            and not (choice.text or choice.finish_reason)
+        ):
+            return [Part("content", delta.content, -1, -1, choice.index or 0)]
     if chunk.error or event == "error":
         return [error_part(chunk.error or data.decode("utf-8", "replace"))]
     return _parts(chunk) or _odd(data)

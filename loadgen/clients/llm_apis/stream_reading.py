@@ -5,6 +5,7 @@ It is no reply and no connection: a reply of `user.llm` feeds it, and so does th
 
 from __future__ import annotations
 
+from array import array
 from typing import Final
 
 from loadgen.clients.events import SseReader
@@ -24,6 +25,10 @@ NO_STREAM: Final = "no stream"
 
 _MOST_PARTS: Final = 1_000_000
 """Parts of one answer whose times are kept. No model writes more; a server in a loop does."""
+_MOST_TOKENS: Final = 1 << 40
+"""A server may send any number; this one still fits."""
+_MANY_TEXTS: Final = 64
+"""So many pieces of text are joined to one, because each keeps 60 B besides its characters."""
 _GENERATED: Final = frozenset({"reasoning", "content", "tool_call", "refusal"})
 
 
@@ -52,10 +57,10 @@ class StreamReading:
         self._reader = SseReader()
         self.first_ns = 0
         """When the first byte of the body came; 0: none has come."""
-        self.t_ns: list[int] = []
+        self.t_ns = array("q")
         self.kinds = bytearray()
-        self.tokens: list[int] = []
-        """Time, kind (number) and tokens of each part."""
+        self.tokens = array("q")
+        """Time, kind (number) and tokens of each part. Lists would keep 60 B more for each."""
         self.texts: dict[str, list[str]] = {}
         """Generated text of the first choice, by kind."""
         self.token_events = 0
@@ -98,7 +103,7 @@ class StreamReading:
             if len(self.t_ns) < _MOST_PARTS:
                 self.t_ns.append(now_ns)
                 self.kinds.append(KIND_NUMBERS[kind])
-                self.tokens.append(part.tokens)
+                self.tokens.append(part.tokens if part.tokens < _MOST_TOKENS else _MOST_TOKENS)
             if kind in _GENERATED:
                 if part.tokens != 0:
                     self.token_events += 1
@@ -107,6 +112,8 @@ class StreamReading:
                     if found is None:
                         found = self.texts[kind] = []
                     found.append(part.text)
+                    if not self.token_events % _MANY_TEXTS:
+                        found[-_MANY_TEXTS:] = ("".join(found[-_MANY_TEXTS:]),)
             if kind != "content":
                 self._other(part)
             if part.usage is not None:

@@ -73,8 +73,7 @@ class JsonFormat:
     strict: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceRequest:
+class InferenceRequest(msgspec.Struct, frozen=True):
     """One request to a model, in no API's words.
 
     usage: "final" asks for usage at the end of the stream, "continuous" for usage in each event, "none" for no usage.
@@ -94,7 +93,7 @@ class InferenceRequest:
     format: JsonFormat | None = None
     reasoning: str = ""
     exactly: bool = False
-    extra: Mapping[str, object] = field(default_factory=dict)
+    extra: Mapping[str, object] = msgspec.field(default_factory=dict)
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import lru_cache
 from time import perf_counter_ns
 from typing import Any, Final
 
@@ -22,29 +23,69 @@ __all__ = ["StampedConnection", "StampedTransport"]
 _READ_BYTES: Final = 64 * 1024
 _HIGH_BYTES: Final = 64 * 1024
 """The connection is asked to pause writing above this, as by the transports of asyncio."""
+_MOST_SIZE_BYTES: Final = 10
+"""A longer size of a chunk, or one with an extension, goes to llhttp."""
+
+
+@lru_cache(maxsize=4096)
+def _size_of(text: bytes) -> int:
+    """Return the size of a chunk from its hexadecimal digits; 0 for anything else."""
+    return int(text, 16) if text.isalnum() and not text.strip(b"0123456789abcdefABCDEF") else 0
 
 
 class StampedConnection(Connection):
-    """An HTTP/1.1 connection for a `StampedTransport`. Any other transport may feed it, too."""
+    """An HTTP/1.1 connection for a `StampedTransport`. Any other transport may feed it, too.
 
-    __slots__ = ("_latest_ns",)
+    Model servers send each event as one chunk, and most reads bring exactly one. Such a read does not go through
+    llhttp, which saves a quarter of its cost. llhttp has no state between two chunks, so it can parse the next read.
+    """
+
+    __slots__ = ("_is_between_chunks", "_latest_ns")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._latest_ns = 0
+        self._is_between_chunks = False
+        """The bytes so far end with a whole chunk. llhttp may have read the begin of the next one besides."""
+
+    def on_chunk_header(self) -> None:
+        self._is_between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        self._is_between_chunks = True
+
+    def _begin_parsing(self) -> None:
+        super()._begin_parsing()
+        self._is_between_chunks = False
 
     def data_received_at(self, data: bytes, at_ns: int) -> None:
         """HOT, once a read. Process bytes that arrived at `at_ns`, `perf_counter_ns`."""
-        exchange = self._exchange
-        if exchange is None or not self._is_streaming:
+        exchange, sink = self._exchange, self._sink
+        if exchange is None or sink is None:  # no streamed answer is under way
             self.data_received(data)
             return
         # Two reads never have the same time, because equal times mean one read. The clocks' mapping is measured anew in
         # each interval, and may differ by some nanoseconds. The first read cannot come before its request.
-        at_ns = max(at_ns, self._latest_ns + 1, exchange.sent_ns)
+        if at_ns <= self._latest_ns:
+            at_ns = self._latest_ns + 1
+        if at_ns < exchange.sent_ns:
+            at_ns = exchange.sent_ns
         self._latest_ns = at_ns
-        exchange.size_bytes += len(data)
+        size_bytes = len(data)
+        exchange.size_bytes += size_bytes
+        if self._is_between_chunks:
+            end = data.find(b"\r\n", 0, _MOST_SIZE_BYTES)
+            length = _size_of(data[:end])
+            if length and length == size_bytes - end - 4 and data[-2:] == b"\r\n":
+                self._have += length
+                self._pieces += 1
+                self._key = None
+                if sink.took(data[end + 2 : -2], at_ns) and self._sink is sink:
+                    self._transport.pause_reading()
+                return
         self._pass_on(exchange, data, at_ns)
+        if self._is_between_chunks and not data.endswith(b"\r\n"):
+            self._is_between_chunks = False  # llhttp has read a part of the next chunk's size
 
 
 class StampedTransport(asyncio.Transport):
