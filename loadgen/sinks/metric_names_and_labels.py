@@ -8,8 +8,8 @@ response.
 Values with tags are also in families of their own, `loadgen_tagged_...`, with a label for each tag: `tag_tenant`.
 So a query of the other families counts each value once, with or without tags.
 
-Requests to AI models are requests, so their response times are in `loadgen_request_duration_seconds`. Their other metrics
-are in the families `STREAMS`, which only a run with such requests has.
+Requests to AI models are requests, so their response times are in `loadgen_request_duration_seconds`. Their other
+metrics are in the families `STREAMS`, which only a run with such requests has.
 """
 
 from __future__ import annotations
