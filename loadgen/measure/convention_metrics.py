@@ -1,7 +1,7 @@
 """Custom metrics that hold the times of streams by the definitions of another tool: "vllm ttft", "aiperf itl".
 
-`Llm(conventions=("vllm",))` records them besides our own figures: one trend for each figure of the tool, in ms, of all
-requests to models that ended ok. They are custom metrics, because series with a tag would be added to our own rows.
+`Llm(conventions=("vllm",))` records them besides our own figures: one trend for each figure of the tool, in ms, over
+all requests to models that ended ok. They are custom metrics, because series with a tag would be added to our own rows.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from importlib import import_module
-from itertools import pairwise
+from itertools import groupby, pairwise
 from math import ceil, inf, nan
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +32,7 @@ from loadgen.errors import StorageError, UsageError
 from loadgen.extras import how_to_install
 from loadgen.measure.deltas.delta import Delta, Health
 from loadgen.measure.deltas.exemplar import Exemplar, Failure, KeptExemplar, KeptFailure
-from loadgen.measure.deltas.series_key import SeriesKey
+from loadgen.measure.deltas.series_key import STREAM_METRICS, TOKEN_NS, SeriesKey
 from loadgen.measure.histograms.histogram import SLOTS, Histogram, Value, percentiles
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.run_folder.rundir import RunDir, find_run
@@ -42,7 +42,7 @@ from loadgen.report.summary_reader import Agent, Summary, read
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire import codec
 
-__all__ = ["Run", "WindowRow", "open_run"]
+__all__ = ["Run", "StreamRow", "WindowRow", "open_run"]
 
 _PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0, 99.9)
 
@@ -66,7 +66,8 @@ def open_run(path: str | Path, runs_dir: str | Path = "runs") -> Run:
 class WindowRow:
     """The figures of one series in one window. The window's times are in s from T0, all other times in ms.
 
-    metric: response, service, duration, user_wait, generator_lag, value, or a phase (`blocked` ... `receive`).
+    metric: response, service, duration, user_wait, generator_lag, value, a phase (`blocked` ... `receive`), or a metric
+        of requests to AI models (`ttft` ...); 0.001 ms of one that is a number of tokens is one token.
     tags: for example "load=spike,x-cache=hit".
     count: the number of values, with censored ones. Percentiles and `max_ms` that fall on censored values are inf.
     mean_ms: the mean of the observed times; with censored values it is a lower bound.
@@ -92,6 +93,39 @@ class WindowRow:
     p99_ms: float
     p99_9_ms: float
     max_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRow:
+    """Requests to AI models of one row and outcome in one window, by our convention (docs/llm-conventions.md).
+
+    The window's times are in s from T0, the others in ms. A request belongs to the window in which it ended, with all
+    its tokens. Partial times of requests that failed are in the rows of their outcomes. A figure without values is NaN;
+    a percentile that falls on values with only a lower bound is inf.
+    """
+
+    at_s: float
+    length_s: float
+    journey: str
+    step: str
+    request: str
+    outcome: str
+    region: str
+    warmup: bool
+    count: int
+    ttft_p50_ms: float
+    ttft_p95_ms: float
+    ttft_p99_ms: float
+    ttft_due_p95_ms: float
+    itl_p50_ms: float
+    itl_p99_ms: float
+    tpot_p50_ms: float
+    stall_p99_ms: float
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    output_tokens_per_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +278,28 @@ class Run:
             for done in [k for k in sorted(held) if last[k] <= number]:
                 yield from _rows(held.pop(done), done * length_ns, length_ns)
 
+    def streams(self, window_s: float | None = None, *, regions: bool = False) -> Iterator[StreamRow]:
+        """Yield the requests to AI models of each window, oldest first; nothing if the run had none.
+
+        Args:
+            window_s: length of a window, rounded up to whole intervals; default: one interval.
+            regions: give each region its own rows.
+        Raises:
+            UsageError: `window_s` is not above 0.
+        """
+        wanted = frozenset(STREAM_METRICS)
+        rows = (
+            row
+            for row in self.windows(window_s, regions=regions, outcomes=True, metric=None)
+            if row.kind == "request" and row.metric in wanted
+        )
+        for _, of_window in groupby(rows, lambda row: row.at_s):
+            found: dict[tuple[str, str, str, str, str, bool], dict[str, WindowRow]] = {}
+            for row in of_window:
+                name = (row.journey, row.step, row.request, row.outcome, row.region, row.warmup)
+                found.setdefault(name, {})[row.metric] = row
+            yield from map(_stream_row, found.values())
+
     def health(self) -> Iterator[HealthRow]:
         """Yield the health of each agent in each interval."""
         for region, delta in self.deltas():
@@ -274,6 +330,16 @@ class Run:
         names = [field.name for field in fields(WindowRow)]
         rows = self.windows(window_s, regions=regions, outcomes=outcomes, tags=tags, metric=metric)
         return pandas.DataFrame.from_records([[getattr(row, name) for name in names] for row in rows], columns=names)
+
+    def stream_frame(self, window_s: float | None = None, *, regions: bool = False) -> Any:
+        """Return `streams` as a pandas DataFrame, with a column for each attribute of `StreamRow`.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        names = [field.name for field in fields(StreamRow)]
+        rows = [[getattr(row, name) for name in names] for row in self.streams(window_s, regions=regions)]
+        return _pandas().DataFrame.from_records(rows, columns=names)
 
     def exemplar_frame(self) -> Any:
         """Return `exemplars` as a pandas DataFrame, with `at_s` in s from T0 and other times in ms."""
@@ -384,6 +450,44 @@ def _rows(window: _Window, start_ns: int, length_ns: int) -> Iterator[WindowRow]
             p99_9_ms=p99_9,
             max_ms=inf if censored.total else (observed.max_ns or 0) / NS_PER_MS,
         )
+
+
+def _stream_row(found: dict[str, WindowRow]) -> StreamRow:
+    """Return one row of the metrics of a window. In rows of tokens, 0.001 ms is one token."""
+
+    def at(metric: str, figure: str) -> float:
+        row = found.get(metric)
+        return nan if row is None else float(getattr(row, figure))
+
+    def tokens(metric: str) -> int:
+        row = found.get(metric)
+        return 0 if row is None else round(row.mean_ms * row.count * NS_PER_MS / TOKEN_NS)
+
+    any_row = next(iter(found.values()))
+    return StreamRow(
+        at_s=any_row.at_s,
+        length_s=any_row.length_s,
+        journey=any_row.journey,
+        step=any_row.step,
+        request=any_row.request,
+        outcome=any_row.outcome,
+        region=any_row.region,
+        warmup=any_row.warmup,
+        count=found["ttft"].count if "ttft" in found else 0,
+        ttft_p50_ms=at("ttft", "p50_ms"),
+        ttft_p95_ms=at("ttft", "p95_ms"),
+        ttft_p99_ms=at("ttft", "p99_ms"),
+        ttft_due_p95_ms=at("ttft_due", "p95_ms"),
+        itl_p50_ms=at("itl", "p50_ms"),
+        itl_p99_ms=at("itl", "p99_ms"),
+        tpot_p50_ms=at("tpot", "p50_ms"),
+        stall_p99_ms=at("stall", "p99_ms"),
+        prompt_tokens=tokens("prompt_tokens"),
+        cached_tokens=tokens("cached_tokens"),
+        output_tokens=tokens("output_tokens"),
+        reasoning_tokens=tokens("reasoning_tokens"),
+        output_tokens_per_s=tokens("output_tokens") / any_row.length_s,
+    )
 
 
 def _ms(value: Value | None) -> float:

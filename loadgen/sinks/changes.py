@@ -37,15 +37,20 @@ class Since:
 
     def changes(self, snapshot: Snapshot) -> Iterator[Change]:
         """Yield a Change, the increase since the last delivery, for each series of `snapshot`
-        whose count has grown, tagged ones included.
+        whose count has grown, tagged ones and those of requests to AI models included.
         """
         known = self._series.get(snapshot.run.run_id, {})
-        for series in (*snapshot.series, *snapshot.tagged):
+        for series in snapshot.all_series:
             was = known.get(series.labels)
             if was is None:
                 yield Change(series, series.count, series.buckets)
             elif was.count != series.count:
                 yield Change(series, series.count - was.count, series.buckets - was.buckets)
+
+    def sum_ns(self, snapshot: Snapshot, series: Series) -> int:
+        """Return the increase of the sum of a series since the last delivery."""
+        was = self._series.get(snapshot.run.run_id, {}).get(series.labels)
+        return series.sum_ns - (0 if was is None else was.sum_ns)
 
     def counters(self, snapshot: Snapshot) -> Iterator[tuple[str, Counters]]:
         """Yield (region, the increase of its counters since the last delivery) for each region of `snapshot`."""
@@ -69,7 +74,7 @@ class Since:
             self._series.pop(run_id, None)
             self._counters.pop(run_id, None)
             return
-        self._series[run_id] = {one.labels: one for one in (*snapshot.series, *snapshot.tagged)}
+        self._series[run_id] = {one.labels: one for one in snapshot.all_series}
         self._counters[run_id] = {region: counters.copy() for region, counters in snapshot.counters.items()}
 
 

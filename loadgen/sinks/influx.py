@@ -2,7 +2,8 @@
 
 `count` is the total of the run so far, `interval_count` the increase since the last line that was accepted. Times are
 ms and belong to the interval. Values with tags are also in measurements of their own, `loadgen_tagged_...`. A time
-of which only a lower bound is known has its own field, `p99_at_least_ms`.
+of which only a lower bound is known has its own field, `p99_at_least_ms`. Metrics of requests to AI models have
+measurements such as `loadgen_stream_ttft`; those that are numbers of tokens have the field `tokens`, their sum so far.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from loadgen.measure.deltas.series_key import TOKEN_METRICS, TOKEN_NS
 from loadgen.sinks.changes import Since, recent_of
 from loadgen.sinks.output_queue import Sink
 from loadgen.sinks.post import Poster
@@ -48,15 +50,14 @@ class InfluxSink(Sink):
         run = {"run_id": snapshot.run.run_id, "plan": snapshot.run.plan}
         time = snapshot.time_ns
         grown = {change.series.labels: change.count for change in self._since.changes(snapshot)}
-        for series in (*snapshot.series, *snapshot.tagged):
+        for series in snapshot.all_series:
             count = grown.get(series.labels, 0)
             if count or snapshot.is_final:
                 labels = asdict(series.labels)
                 tags = run | {name: labels[name] for name in ("journey", "step", "request", "outcome", "region")}
                 tags["warmup"] = "true" if series.labels.warmup else "false"
                 tags |= {snapshot.tag_labels[name]: value for name, value in series.labels.tags}
-                of = f"tagged_{series.labels.kind}" if series.labels.tags else series.labels.kind
-                yield f"loadgen_{of}{_tags(tags)} {_fields(_of(series, count))} {time}"
+                yield f"loadgen_{series.labels.what}{_tags(tags)} {_fields(_of(series, count))} {time}"
         for region, counters in snapshot.counters.items():
             fields: dict[str, float] = asdict(counters) | asdict(snapshot.levels[region])
             yield f"loadgen_region{_tags(run | {'region': region})} {_fields(fields)} {time}"
@@ -64,6 +65,8 @@ class InfluxSink(Sink):
 
 def _of(series: Series, count: int) -> dict[str, float]:
     fields: dict[str, float] = {"count": series.count, "censored": series.censored, "interval_count": count}
+    if series.labels.metric in TOKEN_METRICS:
+        return fields | {"tokens": series.sum_ns // TOKEN_NS}
     for name, value in recent_of(series).items():
         fields[f"{name}_at_least_ms" if value.is_bound else f"{name}_ms"] = float(value.ms)
     return fields

@@ -7,6 +7,9 @@ response.
 
 Values with tags are also in families of their own, `loadgen_tagged_...`, with a label for each tag: `tag_tenant`.
 So a query of the other families counts each value once, with or without tags.
+
+Requests to AI models are requests, so their response times are in `loadgen_request_duration_seconds`. Their other
+metrics are in the families `STREAMS`, which only a run with such requests has.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from loadgen.measure.deltas.series_key import Kind
+from loadgen.measure.deltas.series_key import TOKEN_METRICS, TOKEN_NS, Kind, StreamMetric
 from loadgen.sinks.snapshot import Levels, Series, Snapshot
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "HISTOGRAMS",
     "INFO",
     "LEVELS",
+    "STREAMS",
     "TAGGED",
     "Family",
     "Point",
@@ -97,6 +101,32 @@ TAGGED: Final[dict[Kind, Family]] = {
 }
 """Of values with tags. The labels of tags follow those of the family."""
 
+_TIMES: Final[dict[StreamMetric, str]] = {
+    "ttft": "Times to first token of requests to AI models",
+    "ttft_due": "Times to first token, from when the request was due",
+    "ttfo": "Times to the first token that is no reasoning",
+    "itl": "Gaps before each token, one value for each token",
+    "icl": "Gaps between two reads with tokens",
+    "stall": "The longest gap of each request",
+    "tpot": "The mean gap of each request",
+}
+_NUMBERS: Final[dict[StreamMetric, str]] = {
+    "prompt_tokens": "Tokens of prompts",
+    "cached_tokens": "Tokens of prompts that the server had cached",
+    "output_tokens": "Tokens of answers",
+    "reasoning_tokens": "Tokens of reasoning, which are in those of answers, too",
+}
+STREAMS: Final[dict[StreamMetric, Family]] = {
+    metric: Family(
+        f"loadgen_stream_{metric}_seconds", "histogram", f"{text}; {_BOUND}.", (*_STEP, "request", *_OF), "s"
+    )
+    for metric, text in _TIMES.items()
+} | {
+    metric: Family(f"loadgen_stream_{metric}", "counter", f"{text}.", (*_STEP, "request", *_OF))
+    for metric, text in _NUMBERS.items()
+}
+"""The metrics of requests to AI models, by our own convention (docs/llm-conventions.md)."""
+
 COUNTERS: Final[dict[str, Family]] = {
     "requests_started": Family("loadgen_requests_started", "counter", "Requests that were started.", _REGION),
     "requests_finished": Family(
@@ -153,7 +183,7 @@ CLOCK: Final = Family(
     "loadgen_run_clock_seconds", "gauge", "Time after the start of the run up to which the figures count.", _RUN, "s"
 )
 
-FAMILIES: Final = (*HISTOGRAMS.values(), *TAGGED.values(), *COUNTERS.values(), *LEVELS, INFO, CLOCK)
+FAMILIES: Final = (*HISTOGRAMS.values(), *TAGGED.values(), *STREAMS.values(), *COUNTERS.values(), *LEVELS, INFO, CLOCK)
 
 
 def families(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Family, list[Point]]]:
@@ -180,6 +210,21 @@ def families(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Family, list[Point
             if series.labels.kind == kind
         ]
         yield replace(family, labels=(*family.labels, *names)), points
+    for metric, family in STREAMS.items() if any(one.streams for one in snapshots) else ():
+        is_count = metric in TOKEN_METRICS
+        yield (
+            family,
+            [
+                Point(
+                    _labels(family, snapshot, series),
+                    series.sum_ns / TOKEN_NS if is_count else 0.0,
+                    None if is_count else series,
+                )
+                for snapshot in snapshots
+                for series in snapshot.streams
+                if series.labels.metric == metric
+            ],
+        )
     for name, family in COUNTERS.items():
         yield (
             family,

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from loadgen.measure.deltas.series_key import TOKEN_METRICS, TOKEN_NS
 from loadgen.measure.results.figures import figure
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.outside_text import in_json
@@ -81,17 +82,22 @@ class NdjsonSink(Sink):
             "final": snapshot.is_final,
         }
         grown = {change.series.labels: change.count for change in self._since.changes(snapshot)}
-        for series in (*snapshot.series, *snapshot.tagged):
+        for series in snapshot.all_series:
             count = grown.get(series.labels, 0)
             if not count and not snapshot.is_final:
                 continue
             counts = {"count": series.count, "censored": series.censored, "interval_count": count}
             times = {name: figure(value) for name, value in recent_of(series).items()}
             labels = asdict(series.labels)
-            del labels["tags"]
+            del labels["tags"], labels["metric"]
             if series.labels.tags:
                 # Another kind, so that a sum over the lines of one kind counts each value once.
                 labels |= {"kind": f"tagged_{series.labels.kind}", "tags": dict(series.labels.tags)}
+            if series.labels.metric != "response":
+                labels["kind"] = series.labels.what
+            if series.labels.metric in TOKEN_METRICS:
+                yield run | labels | counts | {"tokens": series.sum_ns // TOKEN_NS}
+                continue
             yield run | labels | counts | {"interval_ms": times or None}
         for region, counters in snapshot.counters.items():
             yield run | {"kind": "region", "region": region} | asdict(counters) | asdict(snapshot.levels[region])

@@ -4,6 +4,9 @@ Counts start at the start of the run, end with interval k, and never fall: they 
 those of later intervals. Deltas that arrive late for an interval are included in the next snapshot. So the last
 snapshot, which includes all deltas, equals the summary. Levels (users, lag) belong to the interval.
 
+Requests to AI models have further series, one for each of their metrics. They are apart from the others, in
+`Snapshot.streams`, so that a sum over response times counts each request once.
+
 Values with tags are in two series: in the one of their row, which adds up all tags, and in a tagged one. Outputs send
 tagged series under names of their own, so that a sum over the other names counts each value once.
 
@@ -21,7 +24,7 @@ from typing import Final, Literal
 import numpy as np
 
 from loadgen.measure.deltas.delta import Counters, Health
-from loadgen.measure.deltas.series_key import OTHER, Kind, SeriesKey, Tags
+from loadgen.measure.deltas.series_key import OTHER, STREAM_METRICS, Kind, Metric, SeriesKey, Tags
 from loadgen.measure.histograms.histogram import SLOTS, Counts, Histogram
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Window
@@ -31,7 +34,7 @@ __all__ = ["EMPTY", "MAX_SERIES", "TAG_LABEL", "Labels", "Levels", "RunName", "S
 
 MAX_SERIES: Final = 1_000
 """The most series of one run; further new series are added up in the "(other)" of their kind and region. A run may
-also have this many tagged series in addition.
+also have this many tagged series in addition, and this many of requests to AI models.
 """
 TAG_LABEL: Final = "tag_"
 """The beginning of the label of a tag. No label of ours begins with it."""
@@ -65,11 +68,20 @@ class Labels:
     """Whether the values were due within the warm-up, which the summary leaves out."""
     tags: Tags = ()
     """Of a tagged series: (name of the tag, value), also of the load if the plan has several."""
+    metric: Metric = "response"
+    """Of a series in `Snapshot.streams`, what its values are: a time, or a number of tokens of 1 µs each."""
+
+    @property
+    def what(self) -> str:
+        """The kind of the series in the names of outputs: "request", "tagged_request", "stream_ttft"."""
+        if self.metric != "response":
+            return f"stream_{self.metric}"
+        return f"tagged_{self.kind}" if self.tags else self.kind
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The response times of one series since the start of the run."""
+    """The response times of one series since the start of the run; for requests to models also other metrics."""
 
     labels: Labels
     buckets: Counts
@@ -122,6 +134,15 @@ class Snapshot:
     """The tagged series. Together they contain those values of `series` that have tags."""
     tag_labels: Mapping[str, str] = field(default_factory=dict)
     """By the name of a tag, its label in outputs. New ones are appended while the run goes on."""
+    streams: tuple[Series, ...] = ()
+    """The metrics of requests to AI models, over all tags."""
+
+    @property
+    def all_series(self) -> Iterator[Series]:
+        """Yield all series: response times, tagged ones, and those of requests to AI models."""
+        yield from self.series
+        yield from self.tagged
+        yield from self.streams
 
     @property
     def time_ns(self) -> int:
@@ -164,6 +185,8 @@ class SnapshotMaker:
         """The same for tagged series: the row of its group by tags; -1 if it has none."""
         self._tagged = 0
         """The number of groups with tags."""
+        self._streams = 0
+        """The number of groups of requests to AI models."""
         self._tag_labels: dict[str, str] = {}
         self._is_bound: Counts = np.zeros(0, dtype=np.int64)
         """For each catalogue number: 1 if its values are censored."""
@@ -188,13 +211,14 @@ class SnapshotMaker:
         later = _later(merge, window)
         made: list[Series] = []
         tagged: list[Series] = []
+        streams: list[Series] = []
         for n, (labels, group) in enumerate(self._groups.items()):
             if n and n % AT_ONCE == 0:
                 yield None
                 later = _later(merge, window)  # deltas that were merged meanwhile may have opened another interval
             series = self._series(labels, group, merge, window, added, later)
             if series is not None:
-                (tagged if labels.tags else made).append(series)
+                (streams if labels.metric != "response" else tagged if labels.tags else made).append(series)
         later = _later(merge, window)
         counters = {region: _less(merge.counters(region), region, later) for region in merge.regions()}
         levels = dict.fromkeys(counters, Levels()) | ({} if window is None else dict(_levels(merge, window)))
@@ -210,6 +234,7 @@ class SnapshotMaker:
             levels,
             tuple(tagged),
             dict(self._tag_labels),
+            tuple(streams),
         )
 
     def _find(self, merge: Merge) -> None:
@@ -223,6 +248,8 @@ class SnapshotMaker:
                 row = self._group(region, key).add(number, key)
                 if key.tags:
                     tagged_row = self._tagged_group(region, key).add(number, key)
+            elif key.metric in STREAM_METRICS:
+                row = self._stream_group(region, key).add(number, key)
             rows.append(row)
             tagged_rows.append(tagged_row)
             bounds.append(int(key.censored))
@@ -233,10 +260,23 @@ class SnapshotMaker:
 
     def _group(self, region: str, key: SeriesKey) -> _Group:
         labels = Labels(key.kind, key.journey, key.step, key.request, key.outcome, region, key.warmup)
-        if labels not in self._groups and len(self._groups) - self._tagged >= self._max_series:
+        own = len(self._groups) - self._tagged - self._streams
+        if labels not in self._groups and own >= self._max_series:
             self.is_full = True
             labels = _other(labels)
         return self._groups.setdefault(labels, _Group(len(self._groups)))
+
+    def _stream_group(self, region: str, key: SeriesKey) -> _Group:
+        names = (key.kind, key.journey, key.step, key.request, key.outcome, region, key.warmup)
+        labels = Labels(*names, metric=key.metric)
+        if labels not in self._groups and self._streams >= self._max_series:
+            self.is_full = True
+            labels = _other(labels)
+        found = self._groups.get(labels)
+        if found is None:
+            self._streams += 1
+            found = self._groups[labels] = _Group(len(self._groups))
+        return found
 
     def _tagged_group(self, region: str, key: SeriesKey) -> _Group:
         tags = tuple((name, value or EMPTY) for name, value in key.tags)
@@ -323,7 +363,7 @@ def _other(labels: Labels) -> Labels:
     step = None if labels.kind == "journey" else OTHER
     request = OTHER if labels.kind == "request" else None
     tags = tuple((name, OTHER) for name, _ in labels.tags)
-    return Labels(labels.kind, OTHER, step, request, OTHER, labels.region, labels.warmup, tags)
+    return Labels(labels.kind, OTHER, step, request, OTHER, labels.region, labels.warmup, tags, labels.metric)
 
 
 def _label(name: str, taken: Collection[str]) -> str:

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Final
 
 from loadgen.measure.deltas.delta import Counters
+from loadgen.measure.deltas.series_key import TOKEN_METRICS, TOKEN_NS
 from loadgen.sinks.buckets import EDGES_S
 from loadgen.sinks.changes import Change, Since, recent_of
 from loadgen.sinks.output_queue import Sink
@@ -96,7 +97,10 @@ class StatsdSink(Sink):
         of = change.series.labels
         names = (of.journey, of.step, of.request, of.outcome, of.region, "warmup" if of.warmup else None)
         tags = (part for name, value in of.tags for part in (snapshot.tag_labels[name], value))
-        kind = ("tagged", of.kind) if of.tags else (of.kind,)
+        if of.metric in TOKEN_METRICS:
+            yield from self._tokens(snapshot, change, ".".join(map(_part, filter(None, names))))
+            return
+        kind = ("stream", of.metric) if of.metric != "response" else ("tagged", of.kind) if of.tags else (of.kind,)
         name = ".".join(("loadgen", *kind, *(_part(part) for part in (*names, *tags) if part)))
         for quantile, value in recent_of(change.series).items():
             yield _Line(f"{name}.{quantile}_ms:{value.ms:.3f}|g")
@@ -105,9 +109,12 @@ class StatsdSink(Sink):
     def _dog(self, snapshot: Snapshot, change: Change) -> Iterator[_Line]:
         of = change.series.labels
         tags = asdict(of) | {"run_id": snapshot.run.run_id, "plan": snapshot.run.plan, "warmup": str(of.warmup).lower()}
-        del tags["kind"], tags["tags"]
+        del tags["kind"], tags["tags"], tags["metric"]
         text = _tags(tags | {snapshot.tag_labels[name]: value for name, value in of.tags})
-        kind = f"tagged.{of.kind}" if of.tags else of.kind
+        if of.metric in TOKEN_METRICS:
+            yield from self._tokens(snapshot, change, f"#{text}")
+            return
+        kind = of.what.replace("_", ".", 1) if of.tags or of.metric != "response" else of.kind
         last = len(EDGES_S)
         for n, count in enumerate(change.buckets.tolist()):
             value = _STARTS_S[n] if n == last else (_STARTS_S[n] + _STARTS_S[n + 1]) / 2
@@ -118,6 +125,13 @@ class StatsdSink(Sink):
         yield _Line(
             f"loadgen.{kind}.count:{change.count}|c|#{text}", partial(self._since.took, snapshot, change.series)
         )
+
+    def _tokens(self, snapshot: Snapshot, change: Change, where: str) -> Iterator[_Line]:
+        """Yield the increase of a number of tokens. where: the tags of the dialect, or the parts of the name."""
+        took = partial(self._since.took, snapshot, change.series)
+        tokens = self._since.sum_ns(snapshot, change.series) // TOKEN_NS
+        name = f"loadgen.stream.{change.series.labels.metric}"
+        yield _Line(f"{name}:{tokens}|c|{where}" if self._is_dog else f"{name}.{where}:{tokens}|c", took)
 
     def _of_region(self, snapshot: Snapshot, region: str, counters: Counters) -> Iterator[_Line]:
         tags = {"run_id": snapshot.run.run_id, "plan": snapshot.run.plan, "region": region}

@@ -72,7 +72,7 @@ def test_a_meter_records_the_figures_of_ok_streams_as_custom_metrics_by_warm_up(
             convention_figures=lambda: iter([("vllm", reading.figures("vllm", 0))]),
         )
         meter = object.__new__(StreamMeter)
-        meter.recorder, meter._sample, meter._is_held = recorder, held, True  # type: ignore[misc]
+        meter.recorder, meter._sample, meter._is_held = recorder, held, True
         before = Meter.settle
         Meter.settle = lambda self: None  # type: ignore[method-assign]
         try:

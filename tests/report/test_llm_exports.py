@@ -57,10 +57,7 @@ def test_statistics_are_those_of_the_values_themselves() -> None:
     assert found is not None
     assert found["count"] == 5_000
     assert found["avg"] == pytest.approx(values.mean(), abs=1e-4)
-    assert (found["min"], found["max"]) == (
-        pytest.approx(values.min(), abs=1e-4),
-        pytest.approx(values.max(), abs=1e-4),
-    )
+    assert [found["min"], found["max"]] == pytest.approx([values.min(), values.max()], abs=1e-4)
     assert found["std"] == pytest.approx(values.std(), rel=1e-3)
     for q in (1, 50, 99):
         assert found[f"p{q}"] == pytest.approx(np.percentile(values, q, method="inverted_cdf"), rel=2e-3)
@@ -134,23 +131,7 @@ def test_aiperf_csv_has_two_parts_with_an_empty_line_between(full: Path) -> None
     lines = list(csv.reader(io.StringIO(aiperf_csv(*opened(full)))))
 
     at = lines.index([])
-    assert lines[0] == [
-        "Metric",
-        "avg",
-        "min",
-        "max",
-        "sum",
-        "p1",
-        "p5",
-        "p10",
-        "p25",
-        "p50",
-        "p75",
-        "p90",
-        "p95",
-        "p99",
-        "std",
-    ]
+    assert ",".join(lines[0]) == "Metric,avg,min,max,sum,p1,p5,p10,p25,p50,p75,p90,p95,p99,std"
     assert lines[at + 1] == ["Metric", "Value"]
     names = [line[0] for line in lines[1:at]]
     assert names == sorted(names)

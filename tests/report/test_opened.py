@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from math import inf
+from math import inf, isnan
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import get_args
@@ -23,6 +23,7 @@ from loadgen.report.run_as_dataframes import Run, WindowRow, open_run
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire import codec
 from tests.support.deltas import FakeAgent, journey_key, request_key
+from tests.support.streams import stream_run
 
 OLD = Path(__file__).parents[1] / "data" / "runs" / "20261124-browse-format-1"
 WITH_PHASES = OLD.with_name("20261125-phases-format-1")
@@ -234,3 +235,24 @@ def test_a_run_with_phases_of_when_they_were_new_is_read_to_the_nanosecond() -> 
     service_ns = sum(part.sum_ns for part in run.merge.select("request", metric="service"))
     assert sums["send"] + sums["wait"] + sums["receive"] == service_ns
     assert sum(row.count for row in run.windows(metric="connect")) == 80
+
+
+def test_streams_of_a_window_are_one_row_for_each_outcome(tmp_path: Path) -> None:
+    run = open_run(stream_run(tmp_path))
+    rows = list(run.streams())
+
+    assert {(row.outcome, row.count) for row in rows} == {("ok", 10), ("stream truncated", 2), ("timeout", 2)}
+    ok = [row for row in rows if row.outcome == "ok"]
+    assert [row.at_s for row in ok] == list(range(12))
+    assert {(row.prompt_tokens, row.cached_tokens, row.output_tokens) for row in ok} == {(640, 160, 200)}
+    assert sum(row.output_tokens for row in run.streams(window_s=4, regions=True) if row.outcome == "ok") == 2_400
+    late = next(row for row in rows if row.outcome == "timeout")
+    assert (late.ttft_p50_ms, isnan(late.itl_p50_ms), late.output_tokens) == (inf, True, 0)
+
+
+def test_streams_as_a_frame_have_a_column_for_each_figure(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    frame = open_run(stream_run(tmp_path)).stream_frame(window_s=12)
+
+    assert list(frame.query("outcome == 'ok'").output_tokens_per_s) == [200.0]
+    assert open_run(OLD).stream_frame().empty

@@ -52,8 +52,9 @@ class Stream:
         if not self.reads_ms:
             return []
         role = round((self.reads_ms[0] - 1) * NS_PER_MS)
-        tokens = [(round(ms * NS_PER_MS), "content", 1) for ms in self.reads_ms]
-        end = [(self.end_ns, "finish", -1), (self.end_ns, "usage", len(self.reads_ms))] if self.outcome == OK else []
+        tokens: list[Event] = [(round(ms * NS_PER_MS), "content", 1) for ms in self.reads_ms]
+        end: list[Event] = [(self.end_ns, "finish", -1), (self.end_ns, "usage", len(self.reads_ms))]
+        end = end if self.outcome == OK else []
         return [(role, "role", -1), *tokens, *end]
 
     @property

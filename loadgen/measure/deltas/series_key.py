@@ -22,6 +22,7 @@ __all__ = [
     "SLOW",
     "STREAM_METRICS",
     "TIMEOUT",
+    "TOKEN_METRICS",
     "TOKEN_NS",
     "UNTAGGED",
     "Kind",
@@ -65,6 +66,8 @@ trend's resolution. goodput: value, one for each request to a model; outcome ok 
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 STREAM_METRICS: Final[tuple[StreamMetric, ...]] = get_args(StreamMetric)
+TOKEN_METRICS: Final[tuple[StreamMetric, ...]] = ("prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+"""The metrics of streams that are numbers of tokens; the others are times."""
 TOKEN_NS: Final = 1_000
 """Stands for one token in the metrics that are numbers of tokens."""
 MAX_TOKENS: Final = 3_600_000_000

@@ -21,7 +21,8 @@ _TIMES: Final = {"ttft": "ttft", "tpot": "tpot", "itl": "itl", "e2el": "e2e"}
 """vLLM's name of each time, and ours."""
 _NOTE: Final = (
     "Exported by loadgen; times are by the definitions of vllm bench serve, docs/llm-conventions.md. completed and"
-    " failed are loadgen's outcomes: a stream that broke off counts as failed. Token counts are the server's usage. Percentiles are within 0.1 %."
+    " failed are loadgen's outcomes: a stream that broke off counts as failed. Token counts are the server's usage."
+    " Percentiles are within 0.1 %."
     " duration is from the end of the warm-up to the end of the run, with the drain. Warm-up requests are left out."
     " null: loadgen did not record it."
 )
