@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor
+from typing import Final
 
-__all__ = ["Report", "Table"]
+from loadgen.report.summary_reader import Figure
+
+__all__ = ["PLACEHOLDER", "Report", "Table", "milliseconds"]
+
+PLACEHOLDER: Final = "-"
+"""The cell of a missing figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +35,29 @@ class Report:
     lines: tuple[str, ...]
     tables: tuple[Table, ...]
     foot: tuple[str, ...]
+
+
+def milliseconds(figure: Figure) -> str:
+    """Return ms with three significant digits, and whole ms from 100 on.
+
+    A lower bound ("> 1,234") is rounded down, because the value rounded up might not be a bound.
+    """
+    if figure is None:
+        return PLACEHOLDER
+    if isinstance(figure, str):
+        sign, _, number = figure.partition(" ")
+        try:
+            bound = float(number)
+        except ValueError:
+            return figure
+        scale = 10 ** _decimals(bound)
+        return f"{sign} {_fixed(floor(bound * scale) / scale)}"
+    return _fixed(figure)
+
+
+def _fixed(ms: float) -> str:
+    return f"{ms:,.{_decimals(ms)}f}"
+
+
+def _decimals(ms: float) -> int:
+    return 0 if ms >= 99.95 else 1 if ms >= 9.995 else 2

@@ -8,14 +8,15 @@ beside it. A ">" marks a value that is only a lower bound.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from math import floor
 from pathlib import Path
 
 from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.objectives.objective import SloResult, span_text, time_text
 from loadgen.measure.objectives.words import value_text, without_bad_text
+from loadgen.profiles.levels import LEVEL_TAG
+from loadgen.report.level_tables import knee_line, level_tables
 from loadgen.report.limit_found import limit_found
-from loadgen.report.report_parts import Report, Table
+from loadgen.report.report_parts import PLACEHOLDER, Report, Table, milliseconds
 from loadgen.report.summary_reader import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
 from loadgen.report.verdict_words import (
     NOT_SURE,
@@ -43,7 +44,6 @@ __all__ = [
     "region_label",
 ]
 
-PLACEHOLDER = "-"
 AT_LEAST = ">="
 """The mark of times that are only lower bounds, because their rows leave a wait out."""
 FEW_ROWS = 15
@@ -59,6 +59,7 @@ def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
     """Return everything that the terminal shows at the end of a run, the most important first."""
     tables = (
         *slo_tables(summary),
+        *level_tables(summary),
         response_table(summary),
         interval_table(summary),
         region_table(summary),
@@ -73,7 +74,7 @@ def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
     return Report(
         headline=headline(summary),
         result=shown_result(summary),
-        lines=tuple(_lines(summary)),
+        lines=tuple(filter(None, (*_lines(summary), knee_line(summary)))),
         tables=tuple(t for t in tables if t.rows),
         foot=tuple(_foot(summary, run_dir)),
     )
@@ -459,6 +460,8 @@ def load_table(summary: Summary) -> Table:
 def tag_tables(summary: Summary) -> Iterator[Table]:
     """Yield a table for each tag: response times by the tag's value, at most `FEW_VALUES` values for each name."""
     for tag in dict.fromkeys(name for s in summary.tagged for name in s.tags):
+        if tag == LEVEL_TAG and summary.levels:  # they have a table of their own
+            continue
         rows = [s for s in summary.tagged if tag in s.tags]
         cells, left_out = [], 0
         for name in dict.fromkeys((s.journey, s.step, s.request) for s in rows):
@@ -605,29 +608,3 @@ def indent(kind: str, step: str | None, name: str) -> str:
     # A "/" in a step may join nested steps or be part of a name, so it does not count as a level.
     depth = 0 if step is None else 1
     return "  " * (depth if kind == "step" else depth + 1) + name
-
-
-def milliseconds(figure: Figure) -> str:
-    """Return ms with three significant digits, and whole ms from 100 on.
-
-    A lower bound ("> 1,234") is rounded down, because the value rounded up might not be a bound.
-    """
-    if figure is None:
-        return PLACEHOLDER
-    if isinstance(figure, str):
-        sign, _, number = figure.partition(" ")
-        try:
-            bound = float(number)
-        except ValueError:
-            return figure
-        scale = 10 ** _decimals(bound)
-        return f"{sign} {_fixed(floor(bound * scale) / scale)}"
-    return _fixed(figure)
-
-
-def _fixed(ms: float) -> str:
-    return f"{ms:,.{_decimals(ms)}f}"
-
-
-def _decimals(ms: float) -> int:
-    return 0 if ms >= 99.95 else 1 if ms >= 9.995 else 2
