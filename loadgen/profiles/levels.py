@@ -23,7 +23,6 @@ import msgspec
 from loadgen.profiles.stage import Stage, exact
 
 __all__ = [
-    "LEVEL_TAG",
     "MAX_LEVELS",
     "SETTLING",
     "LevelMark",
@@ -33,9 +32,8 @@ __all__ = [
     "spans_of_levels",
 ]
 
-LEVEL_TAG: Final = "level"
 SETTLING: Final = "settling"
-"""The value of the tag in the first part of each level, and after a change of the load that ended its levels."""
+"""The value of the tag `level` in the first part of each level, and after a change of the load that ended its levels."""
 MAX_LEVELS: Final = 50
 """A row has at most 100 parts (`tagging.MAX_PARTS`), and tags of AI models split it, too."""
 
@@ -86,8 +84,8 @@ def spans_of_levels(stages: Sequence[Stage], marks: Iterable[LevelMark], *, is_r
 class LevelTimes:
     """Which level a time of a running load belongs to.
 
-    A change of the running load keeps the levels before it. Of the stages after it, those are levels that are left of
-    the planned ones; each settles anew. Stages with other values, as of a scaled load, are `SETTLING`.
+    A change of the running load keeps the levels before it. Planned levels that remain after the change keep their
+    names, and settle again. Stages with other values, such as those of a scaled load, are `SETTLING`.
     """
 
     __slots__ = ("_at", "_is_rate", "_planned", "_starts", "t0_ns")

@@ -30,7 +30,9 @@ def level_tables(summary: Summary) -> Iterator[Table]:
         )
         for one in levels
     )
-    note = "Times of what was due at the level and ended ok; ok/s of requests that ended in it, after it had settled."
+    note = (
+        "Times: requests due at the level that ended ok. ok/s: requests that ended in the level after it had settled."
+    )
     yield Table("Levels: response time of requests, ms", head, rows, note=note)
     if not any(one.stream_ms for one in levels):
         return

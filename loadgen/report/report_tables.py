@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from loadgen.measure.deltas.custom import CHECK
+from loadgen.measure.deltas.series_key import LEVEL_TAG
 from loadgen.measure.objectives.objective import SloResult, span_text, time_text
 from loadgen.measure.objectives.words import value_text, without_bad_text
-from loadgen.profiles.levels import LEVEL_TAG
 from loadgen.report.level_tables import knee_line, level_tables
 from loadgen.report.limit_found import limit_found
 from loadgen.report.report_parts import PLACEHOLDER, Report, Table, milliseconds

@@ -15,6 +15,7 @@ from loadgen.dsl.plans.spec import LaneSpec
 from loadgen.errors import StorageError
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.run_fitness import spans_text
+from loadgen.measure.deltas.series_key import LEVEL_TAG
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.results.hlog import write_hlog, write_hlog_of_cells
 from loadgen.measure.results.level_figures import EndedByInterval, LevelFacts
@@ -23,7 +24,7 @@ from loadgen.measure.run_folder.rundir import RunDir, utc_text
 from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells
 from loadgen.measure.statistics.objective_bins import needs_customs
 from loadgen.measure.statistics.warmup import Cut
-from loadgen.profiles.levels import LEVEL_TAG, SETTLING
+from loadgen.profiles.levels import SETTLING
 from loadgen.profiles.profile import UserProfile
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 from loadgen.wire import codec

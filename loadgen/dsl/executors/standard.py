@@ -102,7 +102,8 @@ class _Staged(Executor):
         if len(known) > MAX_LEVELS:
             wrong.append(f"levels: {len(known)} are more than {MAX_LEVELS}; write fewer levels")
         if wrong or levels is None or each_ns is None or settle_ns is None:
-            return replace(self, errors=(*self.errors, *(origin.fault(one) for one in wrong)))
+            parts = [one.partition("; ") for one in wrong]
+            return replace(self, errors=(*self.errors, *(origin.fault(what, hint) for what, _, hint in parts)))
         stages = tuple(Stage(level, level, each_ns) for level in levels)
         marks = tuple(LevelMark(len(self.stages) + k, settle_ns / each_ns) for k in range(len(levels)))
         return replace(self, stages=self.stages + stages, marks=self.marks + marks, level=levels[-1])

@@ -13,8 +13,8 @@ from loadgen.dsl.plans.argument_validation import Wrong
 from loadgen.dsl.tag import HEADER, Tag, is_tag_value, tag_name_wrong
 from loadgen.engine.recording.tagging import MAX_PARTS, MOST_OF_HEADER, TagSpec
 from loadgen.measure.deltas.limits import NAME_BYTES, TAGS_OF_SERIES
-from loadgen.measure.deltas.series_key import Tags
-from loadgen.profiles.levels import LEVEL_TAG, SETTLING
+from loadgen.measure.deltas.series_key import LEVEL_TAG, Tags
+from loadgen.profiles.levels import SETTLING
 
 if TYPE_CHECKING:
     from loadgen.dsl.plans.plan import Plan

@@ -12,8 +12,8 @@ from typing import Any
 from loadgen.dsl.users.user_runner import JourneyLife
 from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorder import Recorder
-from loadgen.measure.deltas.series_key import Tags
-from loadgen.profiles.levels import LEVEL_TAG, LevelTimes
+from loadgen.measure.deltas.series_key import LEVEL_TAG, Tags
+from loadgen.profiles.levels import LevelTimes
 
 __all__ = ["LevelTags", "LeveledLife"]
 

@@ -1,7 +1,7 @@
 """The figures of each level of a load in `summary.json`: `levels` and `knee`.
 
-The times and counts of a level are those of its iterations, by the tag `level`: of the iterations that were due in it,
-or in a closed load whose user was ready in it, after it had settled. They are counted wherever they ended.
+The times and counts of a level are those of its iterations, by the tag `level`: the iterations that were due in the
+level after it had settled, or in a closed load, whose user was ready then. Some of them end in a later level.
 
 Rates are counted by when requests ended: within the level, after it had settled. An overloaded target ends fewer than
 were due, and the rest ends in a later level. A request counts with all of its tokens when it ends.
@@ -11,26 +11,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.series_key import CUT_OFF, GOODPUT_TAG, MISSED, OK, TOKEN_NS, Kind, Metric, SeriesKey
+from loadgen.measure.deltas.series_key import (
+    CUT_OFF,
+    GOODPUT_TAG,
+    LEVEL_TAG,
+    MISSED,
+    OK,
+    TOKEN_NS,
+    Kind,
+    Metric,
+    SeriesKey,
+)
 from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.queries import Measured
 from loadgen.measure.merging.stored_interval import Cell
 from loadgen.measure.results.figures import figures
 from loadgen.measure.results.stream_figures import STREAM_TIMES
 from loadgen.measure.statistics.level_knee import LevelRate, find_level_knee, rate_of_parts
-from loadgen.profiles.levels import LEVEL_TAG, LevelSpan
 from loadgen.units import NS_PER_S
 
-__all__ = ["EndedByInterval", "LevelFacts", "level_figures"]
+__all__ = ["EndedByInterval", "LevelFacts", "LevelSpan", "level_figures"]
+
+
+class LevelSpan(Protocol):
+    """A level of a load, and when it begins to count and ends; times from T0 (`loadgen/profiles/levels.py`)."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def settled_ns(self) -> int: ...
+    @property
+    def end_ns(self) -> int: ...
 
 
 class EndedByInterval:
-    """How many requests of a load with levels ended ok in each interval, and how many output tokens they had."""
+    """The numbers of requests that ended ok in each interval, and of their output tokens, of a load with levels."""
 
     __slots__ = ("_keys", "_names", "interval_ns", "requests", "tokens")
 
@@ -137,7 +159,7 @@ class _Level:
         }
 
     def streams(self) -> dict[str, object]:
-        """Return the figures of requests to AI models; None for each if there were none."""
+        """Return the figures of requests to AI models; each is None for other requests."""
         times = {metric: found for metric in _STREAM_SHOWN if (found := self.figures("request", metric)) is not None}
         tpot = times.get("tpot", {}).get("p50")
         return {

@@ -29,7 +29,7 @@ KneeVerdict = Literal["found", "still growing", "never grew", "not decided"]
 LEAST_LEVELS: Final = 3
 PARTS: Final = 5
 _LEAST_ERROR: Final = 0.01
-"""Of the logarithm. Smaller errors would make the bend of any real curve a misfit."""
+"""The least standard error of a logarithm. Smaller errors would make the bend of any real curve a misfit."""
 _CHI_95: Final = 3.84
 _Z: Final = 1.96
 _GRID: Final = 121
